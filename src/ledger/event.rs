@@ -1,0 +1,183 @@
+//! What the ledger accepts: one [`Event`] is one fact from a source, before it gets a position.
+//!
+//! All sources (GraphQL, import, later REST and webhooks) make these; [`super::check`] decides whether one is
+//! acceptable, [`super::Ledger::record`] stores it.
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::money::Money;
+
+/// A fact with its identity. `event_id` is unique per tenant: a repeat with the same content changes nothing, with
+/// other content it is a conflict.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event {
+    pub event_id: String,
+    pub occurred_at: Timestamp,
+    /// The organization's id or slug; `None` means the tenant's default organization.
+    pub organization: Option<String>,
+    pub fact: Fact,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Fact {
+    OrderPlaced(OrderPlaced),
+    OrderCancelled(OrderCancelled),
+    RefundIssued(RefundIssued),
+    VisitsCounted(VisitsCounted),
+    ProductViewed(ProductViewed),
+    DealClosed(DealClosed),
+    ActivityLogged(ActivityLogged),
+}
+
+/// An order, or a newer version of one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct OrderPlaced {
+    /// The source's id of the order.
+    pub order_id: String,
+    /// Of two versions of one order the higher counts; an older or equal one changes nothing.
+    pub version: i64,
+    /// ISO 4217; `None` means the organization's currency.
+    pub currency: Option<String>,
+    /// What the order is worth; `None` means the sum of its lines.
+    pub amount: Option<Money>,
+    /// The discount already taken off `amount`; `None` means the sum of the lines' discounts.
+    pub discount: Option<Money>,
+    pub channel: Option<String>,
+    pub region: Option<String>,
+    pub customer: Option<Customer>,
+    pub lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Customer {
+    /// The source's id of the customer.
+    pub id: String,
+    pub name: Option<String>,
+    pub email: Option<String>,
+}
+
+/// One product within an order, or, with the refunded amount, within a refund.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Line {
+    /// The source's id of the product (often its SKU).
+    pub product_id: String,
+    pub title: Option<String>,
+    pub category: Option<String>,
+    pub quantity: i64,
+    /// What the line is worth in all (not per piece), in the order's currency.
+    pub amount: Money,
+    pub discount: Money,
+    /// What the goods of this line cost the seller in all.
+    pub cost: Option<Money>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OrderCancelled {
+    pub order_id: String,
+    pub version: i64,
+}
+
+/// Money given back, at its own time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RefundIssued {
+    /// The source's id of the refund; `None` means the event's id.
+    pub refund_id: Option<String>,
+    /// The order refunded, if it is known; it may arrive later than the refund.
+    pub order_id: Option<String>,
+    pub currency: Option<String>,
+    /// Positive. `None` means the sum of the lines.
+    pub amount: Option<Money>,
+    /// Where it belongs; what is `None` is taken from the order.
+    pub channel: Option<String>,
+    pub region: Option<String>,
+    pub lines: Vec<Line>,
+}
+
+/// Visits (sessions) of a shop, counted by the source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct VisitsCounted {
+    pub count: i64,
+    pub channel: Option<String>,
+    pub region: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ProductViewed {
+    pub product_id: String,
+    pub count: i64,
+}
+
+/// A deal of a salesperson that was won or lost. Deals feed sales performance; they are not orders and add
+/// nothing to revenue metrics.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DealClosed {
+    pub deal_id: String,
+    pub version: i64,
+    /// The salesperson: a user's id or e-mail address.
+    pub owner: String,
+    pub won: bool,
+    pub currency: Option<String>,
+    pub amount: Money,
+}
+
+/// Calls, e-mails, meetings of a salesperson.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ActivityLogged {
+    pub owner: String,
+    pub activity: String,
+    pub count: i64,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Stored, and it changed numbers.
+    Applied { position: i64 },
+    /// Stored, but a newer version of the same order, refund or deal was there already.
+    Superseded { position: i64 },
+    /// This very event was there already; `position` is the first one's.
+    Repeated { position: i64 },
+    /// Not stored.
+    Refused(Refusal),
+}
+
+/// Why one event was not stored. `code` is stable, `reason` is for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub code: RefusalCode,
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalCode {
+    /// A field is missing, empty, too long or out of range.
+    BadUserInput,
+    /// Not a currency of ISO 4217.
+    BadCurrency,
+    /// No exchange rate is known for the event's date.
+    NoExchangeRate,
+    /// The id was used for other content.
+    IdempotencyConflict,
+    /// The organization, user or other named thing does not exist.
+    NotFound,
+    /// The sums that the event would change do not fit.
+    AmountOutOfRange,
+    /// The event is dated after now or before the retained months.
+    TimeOutOfRange,
+}
+
+impl RefusalCode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RefusalCode::BadUserInput => "BAD_USER_INPUT",
+            RefusalCode::BadCurrency => "BAD_CURRENCY",
+            RefusalCode::NoExchangeRate => "NO_EXCHANGE_RATE",
+            RefusalCode::IdempotencyConflict => "IDEMPOTENCY_CONFLICT",
+            RefusalCode::NotFound => "NOT_FOUND",
+            RefusalCode::AmountOutOfRange => "AMOUNT_OUT_OF_RANGE",
+            RefusalCode::TimeOutOfRange => "TIME_OUT_OF_RANGE",
+        }
+    }
+}

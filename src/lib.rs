@@ -1,0 +1,5 @@
+//! SalesPulse: exact, live sales metrics for many tenants. `docs/architecture.md` is the map.
+
+pub mod clock;
+pub mod ledger;
+pub mod money;
