@@ -1,1 +1,19 @@
+//! The tables of SalesPulse, for PostgreSQL and SQLite from one text.
+//!
+//! Every tenant table leads its keys with `tenant_id`. Money is a whole number of ten thousandths, time a whole
+//! number of microseconds since 1970 (UTC), `slot` a number of 15-minute steps or of days. The types of the two
+//! databases differ in [`sql`] only.
 
+use sea_orm_migration::prelude::*;
+
+mod m0001_tables;
+pub mod sql;
+
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_tables::Migration)]
+    }
+}

@@ -1,3 +1,124 @@
 //! Events in: validation, group commit, positions, orders and refunds, rollups in the same transaction.
+//!
+//! [`Ledger::record`] hands events to the tenant's lane. A lane takes all that has come while it was committing (up to
+//! [`BATCH_EVENTS_MAX`]) into one transaction: alone, an event waits for nobody; under load, commits are shared.
+//! The transaction locks the tenant's head ([`store::lock_head`]), so commit order is position order.
 
+pub mod batch;
+pub mod check;
+pub mod entry;
 pub mod event;
+mod lane;
+pub mod organization;
+pub mod rollup;
+pub mod state;
+pub mod store;
+pub mod verify;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::event::{Event, Outcome};
+use self::lane::{Job, Lane};
+use crate::clock::{SharedClock, Timestamp};
+use crate::db::{Db, TenantId, TenantTx};
+use crate::error::{Code, Error, Result};
+use crate::stream::EventStream;
+
+/// Events in one transaction.
+pub const BATCH_EVENTS_MAX: usize = 1000;
+/// Requests that wait for one lane; more are refused with SERVICE_UNAVAILABLE.
+const LANE_JOBS_MAX: usize = 4096;
+
+/// What else happens in the transaction of a batch, after the rollups are updated: alerts.
+#[async_trait::async_trait]
+pub trait BatchObserver: Send + Sync + 'static {
+    /// Gives what is to be published with the batch's notice.
+    async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<bytes::Bytes>;
+}
+
+/// A batch as an observer sees it.
+pub struct RecordedBatch {
+    pub first: i64,
+    pub last: i64,
+    pub now: Timestamp,
+    /// History that is not news.
+    pub is_backfill: bool,
+}
+
+/// The answers to one call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// One per event, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// The ledger's position after the events.
+    pub position: i64,
+}
+
+/// The write path. Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    db: Db,
+    clock: SharedClock,
+    stream: Arc<dyn EventStream>,
+    observer: Arc<dyn BatchObserver>,
+    lanes: Mutex<HashMap<TenantId, mpsc::Sender<Job>>>,
+}
+
+impl Ledger {
+    pub fn new(db: Db, clock: SharedClock, stream: Arc<dyn EventStream>, observer: Arc<dyn BatchObserver>) -> Self {
+        Ledger { shared: Arc::new(Shared { db, clock, stream, observer, lanes: Mutex::default() }) }
+    }
+
+    /// Stores `events` and gives one outcome for each. When this returns `Ok`, they are committed; after an error none
+    /// is known to be, and the same call may be made again.
+    pub async fn record(&self, tenant: TenantId, events: Vec<Event>, is_backfill: bool) -> Result<Answer> {
+        if events.is_empty() {
+            return Err(Error::bad_input("events", "no events"));
+        }
+        if events.len() > BATCH_EVENTS_MAX {
+            return Err(Error::bad_input("events", format!("more than {BATCH_EVENTS_MAX} events")));
+        }
+        let (reply, answer) = oneshot::channel();
+        let job = Job { events, is_backfill, reply };
+        self.enqueue(tenant, job)?;
+        answer.await.map_err(|_| Error::internal("a lane ended without an answer"))?
+    }
+
+    fn enqueue(&self, tenant: TenantId, job: Job) -> Result<()> {
+        let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = lanes.entry(tenant).or_insert_with(|| self.start_lane(tenant));
+        match lane.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(Error::new(Code::ServiceUnavailable, "too many events are waiting; try again"))
+            }
+            Err(mpsc::error::TrySendError::Closed(job)) => {
+                let lane = self.start_lane(tenant);
+                let sent = lane.try_send(job);
+                lanes.insert(tenant, lane);
+                sent.map_err(|_| Error::internal("a new lane does not take events"))
+            }
+        }
+    }
+
+    fn start_lane(&self, tenant: TenantId) -> mpsc::Sender<Job> {
+        let (sender, jobs) = mpsc::channel(LANE_JOBS_MAX);
+        let shared = &self.shared;
+        let lane = Lane::new(
+            tenant,
+            shared.db.clone(),
+            Arc::clone(&shared.clock),
+            Arc::clone(&shared.stream),
+            Arc::clone(&shared.observer),
+        );
+        tokio::spawn(lane.run(jobs));
+        sender
+    }
+}

@@ -1,0 +1,39 @@
+# syntax=docker/dockerfile:1
+
+# The web app.
+FROM node:22-bookworm-slim AS web
+WORKDIR /build/web
+COPY web/package.json web/package-lock.json ./
+RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
+# The whole tree, as the web app may be checked against schema.graphql.
+COPY . /build
+RUN npm run build
+
+# The server, with the web app inside.
+FROM rust:1.95-bookworm AS server
+WORKDIR /build
+COPY . .
+COPY --from=web /build/web/dist web/dist
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked --bin salespulse \
+    && strip --strip-debug -o /salespulse target/release/salespulse
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --home-dir /app --shell /usr/sbin/nologin salespulse \
+    && install -d -o salespulse -g salespulse /app /app/data
+COPY --from=server /salespulse /usr/local/bin/salespulse
+USER salespulse
+WORKDIR /app
+# Used only with the default DATABASE_URL, which is a SQLite file in there.
+VOLUME /app/data
+ENV LISTEN=0.0.0.0:4000 LOG_FORMAT=json
+EXPOSE 4000
+# bash speaks TCP, so that no further program is needed for this.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["bash", "-c", \
+    "exec 3<>/dev/tcp/127.0.0.1/${LISTEN##*:} && printf 'GET /health HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ code _ <&3 && [ \"$code\" = 200 ]"]
+ENTRYPOINT ["salespulse"]
+CMD ["serve"]

@@ -1,0 +1,95 @@
+# `make help` lists what there is to do.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# One thing after another: cargo uses every core by itself.
+.NOTPARALLEL:
+
+CARGO ?= cargo
+NPM ?= npm
+# The program that schema-check and schema ask; a built one may be given instead.
+SALESPULSE ?= $(CARGO) run -q --
+# More arguments for the test runner, for the demo, for the benchmark.
+TEST_FLAGS ?=
+DEMO_FLAGS ?=
+BENCH_FLAGS ?=
+
+# The real data sets, for the tests that use them: where they are not, those tests say so.
+ifneq ($(wildcard ../shared/data),)
+export SALESPULSE_TEST_DATA ?= $(abspath ../shared/data)
+endif
+
+# cargo-nextest where it is installed, cargo's own runner otherwise.
+RUN_TESTS = $(if $(shell $(CARGO) nextest --version 2>/dev/null),$(CARGO) nextest run,$(CARGO) test)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help:' | \
+	    awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: web ## Start SalesPulse with demo data, on SQLite, no servers needed
+	$(CARGO) run --release -- demo $(DEMO_FLAGS)
+
+.PHONY: test
+test: test-sqlite test-servers ## Run all tests, on SQLite and on PostgreSQL + Redis
+
+.PHONY: test-sqlite
+test-sqlite: ## Run the whole suite on SQLite with in-process streams
+	env -u TEST_DATABASE_URL -u TEST_REDIS_URL $(RUN_TESTS) --workspace $(TEST_FLAGS)
+
+# --workspace keeps the features, and so the build, the same as above.
+.PHONY: test-servers
+test-servers: ## Run the integration suite on a private PostgreSQL + Redis
+	$(RUN_TESTS) --workspace --test integration --no-run
+	tests/servers.sh $(RUN_TESTS) --workspace --test integration $(TEST_FLAGS)
+
+.PHONY: check
+check: fmt-check lint test schema-check ## Everything a change must pass
+
+.PHONY: fmt
+fmt: ## Format the Rust code
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## Fail where the Rust code is not formatted
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint: ## Clippy on every crate and target; a warning is an error
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: schema
+schema: ## Write schema.graphql anew from the code
+	$(SALESPULSE) schema >schema.graphql.new
+	mv schema.graphql.new schema.graphql
+
+.PHONY: schema-check
+schema-check: ## Fail where schema.graphql differs from the code
+	@echo '$(SALESPULSE) schema | diff -u schema.graphql -'
+	@$(SALESPULSE) schema | diff -u schema.graphql - || \
+	    { echo "schema.graphql differs from the code; 'make schema' writes it anew" >&2; exit 1; }
+
+.PHONY: deny
+deny: ## Check the dependencies' licences and known faults (needs cargo-deny)
+	$(CARGO) deny check
+
+.PHONY: bench
+bench: ## Measure on a durable, private PostgreSQL + Redis
+	$(CARGO) build --release --example bench
+	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench -- $(BENCH_FLAGS)
+
+.PHONY: web
+web: ## Build the web app into web/dist, if its sources changed
+	@NPM='$(NPM)' scripts/web.sh
+
+.PHONY: docker
+docker: ## Build the container image
+	docker build -t salespulse .
+
+.PHONY: clean
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf web/dist web/node_modules schema.graphql.new

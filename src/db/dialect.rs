@@ -1,0 +1,165 @@
+//! Every difference between PostgreSQL and SQLite, apart from the types of columns (`migration::sql`) and the
+//! binding of many rows ([`super::table`]).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike, NaiveDate};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode,
+    TransactionOptions,
+};
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+const SQLITE_BUSY_TIMEOUT: &str = "5000";
+
+/// Why no connection could be made. Neither variant shows a password.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("DATABASE_URL must begin with postgres:// or sqlite://")]
+    UnknownScheme,
+    #[error("cannot connect to the database: {0}")]
+    Unreachable(DbErr),
+}
+
+/// A pool of read-only snapshot connections and a pool of writing ones.
+pub(super) async fn connect(url: &str, connections_max: u32) -> Result<(DatabaseConnection, DatabaseConnection), ConnectError> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let read = options(url, connections_max, |o| {
+            o.map_sqlx_postgres_opts(|pg| {
+                pg.options([("default_transaction_isolation", "repeatable read"), ("default_transaction_read_only", "on"), ("jit", "off")])
+            });
+        });
+        let write = options(url, connections_max, |o| {
+            o.map_sqlx_postgres_opts(|pg| pg.options([("jit", "off")]));
+        });
+        Ok((open(read).await?, open(write).await?))
+    } else if url.starts_with("sqlite:") {
+        let read = options(url, connections_max, |o| {
+            o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).pragma("query_only", "1"));
+        });
+        // One writer: SQLite has one write lock, and waiting in our own queue is fairer than polling it.
+        let write = options(url, 1, |o| {
+            o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).create_if_missing(true));
+        });
+        let write = open(write).await?;
+        Ok((open(read).await?, write))
+    } else {
+        Err(ConnectError::UnknownScheme)
+    }
+}
+
+fn options(url: &str, connections_max: u32, set: impl FnOnce(&mut ConnectOptions)) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false).sqlx_logging(false);
+    set(&mut options);
+    options
+}
+
+async fn open(options: ConnectOptions) -> Result<DatabaseConnection, ConnectError> {
+    Database::connect(options).await.map_err(ConnectError::Unreachable)
+}
+
+type SqliteOptions = sea_orm::sqlx::sqlite::SqliteConnectOptions;
+
+/// Write-ahead log and a sync at each commit: an acknowledged event survives a power cut.
+fn sqlite_pragmas(options: SqliteOptions) -> SqliteOptions {
+    options
+        .pragma("journal_mode", "WAL")
+        .pragma("synchronous", "FULL")
+        .pragma("foreign_keys", "1")
+        .pragma("busy_timeout", SQLITE_BUSY_TIMEOUT)
+        .pragma("cache_size", "-16384")
+}
+
+/// SQLite takes its write lock at once, so that a transaction never fails half-way for want of it.
+pub(super) fn write_options(backend: DbBackend) -> TransactionOptions {
+    TransactionOptions {
+        sqlite_transaction_mode: (backend == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate),
+        ..Default::default()
+    }
+}
+
+pub(super) fn for_update(backend: DbBackend) -> &'static str {
+    if backend == DbBackend::Postgres { "FOR UPDATE" } else { "" }
+}
+
+/// The SQLSTATE of PostgreSQL or the extended code of SQLite.
+fn driver_code(error: &DbErr) -> Option<String> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) | DbErr::Conn(RuntimeErr::SqlxError(inner))) =
+        error
+    else {
+        return None;
+    };
+    inner.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned())
+}
+
+/// Whether a sum left 64 bits: 22003 in PostgreSQL; in SQLite a sum that overflows or that a strict column refuses.
+pub fn is_out_of_range(error: &DbErr) -> bool {
+    const SQLITE_CONSTRAINT_DATATYPE: &str = "3091";
+    match driver_code(error).as_deref() {
+        Some("22003" | SQLITE_CONSTRAINT_DATATYPE) => true,
+        Some("1") => error.to_string().contains("integer overflow"),
+        _ => false,
+    }
+}
+
+/// Whether the database is away, starting, full, or out of connections: the same request may work later.
+pub fn is_unavailable(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+        DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) => {
+            matches!(
+                inner.as_ref(),
+                sea_orm::sqlx::Error::Io(_) | sea_orm::sqlx::Error::PoolTimedOut | sea_orm::sqlx::Error::PoolClosed
+            ) || driver_code(error).is_some_and(|code| is_unavailable_code(&code))
+        }
+        _ => false,
+    }
+}
+
+/// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only); SQLite busy and full.
+fn is_unavailable_code(code: &str) -> bool {
+    code.len() == 5 && (code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") || code == "25006")
+        || matches!(code, "5" | "517" | "13" | "773")
+}
+
+/// PostgreSQL: makes the monthly partitions that are missing, beside the table and then attached, so that readers
+/// are not locked out. SQLite has one table.
+pub(super) async fn ensure_months(db: &DatabaseConnection, times: impl Iterator<Item = i64>) -> Result<(), DbErr> {
+    if db.get_database_backend() != DbBackend::Postgres {
+        return Ok(());
+    }
+    let months: BTreeSet<NaiveDate> = times.filter_map(month_of).collect();
+    for month in months {
+        let next = month.checked_add_months(chrono::Months::new(1)).unwrap_or(month);
+        let name = partition_name(month);
+        // Another process may be at it too: the lock makes one of them find it done.
+        let sql = format!(
+            "DO $$ BEGIN
+               PERFORM pg_advisory_xact_lock(hashtext('salespulse.ledger_months'));
+               IF to_regclass('{name}') IS NULL THEN
+                 CREATE TABLE {name} (LIKE ledger_entries INCLUDING ALL);
+                 ALTER TABLE ledger_entries ATTACH PARTITION {name} FOR VALUES FROM ({}) TO ({});
+               END IF;
+             END $$",
+            micros(month),
+            micros(next)
+        );
+        db.execute_unprepared(&sql).await?;
+    }
+    Ok(())
+}
+
+/// The name of the ledger's partition that holds the month beginning at `month`.
+pub(super) fn partition_name(month: NaiveDate) -> String {
+    format!("ledger_entries_{:04}_{:02}", month.year(), month.month())
+}
+
+fn month_of(micros: i64) -> Option<NaiveDate> {
+    DateTime::from_timestamp_micros(micros)?.date_naive().with_day(1)
+}
+
+fn micros(day: NaiveDate) -> i64 {
+    day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros()
+}

@@ -1,0 +1,167 @@
+//! The only door to rows. Everything a tenant owns is reached through [`TenantTx`], whose statements all begin
+//! with the tenant's id as `$1`.
+//!
+//! What differs between PostgreSQL and SQLite stands in [`dialect`].
+
+mod dialect;
+mod table;
+
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, Select,
+    Statement, TransactionOptions, TransactionTrait, Value,
+};
+use uuid::Uuid;
+
+pub use dialect::{is_out_of_range, is_unavailable};
+pub use table::{Column, OnConflict, Table};
+
+use crate::error::{Error, Result};
+
+/// Whose rows. Made from a verified token, or by a command that names the tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(pub Uuid);
+
+/// The connections to the database.
+#[derive(Clone)]
+pub struct Db {
+    /// Snapshot transactions that cannot write.
+    read: DatabaseConnection,
+    write: DatabaseConnection,
+    backend: DbBackend,
+}
+
+impl Db {
+    /// Connects by URL: `postgres://…` or `sqlite://…`. Errors name the place without the password.
+    pub async fn connect(url: &str, connections_max: u32) -> Result<Db, dialect::ConnectError> {
+        let (read, write) = dialect::connect(url, connections_max).await?;
+        let backend = write.get_database_backend();
+        Ok(Db { read, write, backend })
+    }
+
+    /// The connection for migrations and for the few tables without a tenant.
+    pub fn system(&self) -> &DatabaseConnection {
+        &self.write
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        self.backend == DbBackend::Postgres
+    }
+
+    /// A transaction that sees one snapshot of the tenant's rows and cannot write.
+    pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
+        let tx = self.read.begin().await?;
+        Ok(TenantTx { tx, tenant, backend: self.backend })
+    }
+
+    /// A transaction that may write the tenant's rows; nothing is kept unless [`TenantTx::commit`] is called.
+    pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
+        let tx = self.write.begin_with_options(dialect::write_options(self.backend)).await?;
+        Ok(TenantTx { tx, tenant, backend: self.backend })
+    }
+
+    /// Makes sure that the ledger can take entries of the months that hold `times` (microseconds).
+    pub async fn ensure_months(&self, times: impl Iterator<Item = i64>) -> Result<()> {
+        Ok(dialect::ensure_months(&self.write, times).await?)
+    }
+
+    pub async fn close(self) -> Result<(), DbErr> {
+        self.read.close().await?;
+        self.write.close().await
+    }
+}
+
+/// An entity whose rows belong to tenants.
+pub trait TenantEntity: EntityTrait {
+    const TENANT: Self::Column;
+}
+
+/// One transaction of one tenant.
+pub struct TenantTx {
+    tx: DatabaseTransaction,
+    tenant: TenantId,
+    backend: DbBackend,
+}
+
+impl TenantTx {
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The rows of `E` that are the tenant's.
+    #[expect(clippy::disallowed_methods, reason = "this is the door that adds the tenant")]
+    pub fn find<E: TenantEntity>(&self) -> Select<E> {
+        use sea_orm::{ColumnTrait, QueryFilter};
+        E::find().filter(E::TENANT.eq(self.tenant.0))
+    }
+
+    /// For what sea-orm runs itself (entities' `one`, `all`, `insert`, `update`).
+    pub fn connection(&self) -> &DatabaseTransaction {
+        &self.tx
+    }
+
+    /// All rows of `sql`, in which `$1` is the tenant and `$2…` are `values`.
+    pub async fn query(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>> {
+        Ok(self.tx.query_all_raw(self.statement(sql, values)).await?)
+    }
+
+    pub async fn query_one(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Option<QueryResult>> {
+        Ok(self.tx.query_one_raw(self.statement(sql, values)).await?)
+    }
+
+    /// Runs `sql` as [`TenantTx::query`] does; gives the number of rows changed.
+    pub async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
+        Ok(self.tx.execute_raw(self.statement(sql, values)).await?.rows_affected())
+    }
+
+    /// Like [`TenantTx::query`] with a table of keys: `{keys}` in `sql` becomes a table expression named `k` with
+    /// the columns of `keys`, bound from `$2` on.
+    pub async fn query_by_keys(&self, sql: &str, keys: &Table) -> Result<Vec<QueryResult>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (expression, values) = keys.expression(self.backend, 2);
+        self.query(&sql.replace("{keys}", &expression), values).await
+    }
+
+    /// Runs a changing statement with a table of keys, as [`TenantTx::query_by_keys`].
+    pub async fn execute_by_keys(&self, sql: &str, keys: &Table) -> Result<u64> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let (expression, values) = keys.expression(self.backend, 2);
+        self.execute(&sql.replace("{keys}", &expression), values).await
+    }
+
+    /// Writes all rows of `rows` in one statement; what a row in the way means says `conflict`.
+    pub async fn insert(&self, table: &str, rows: &Table, conflict: OnConflict<'_>) -> Result<u64> {
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let (sql, values) = rows.insert(self.backend, table, conflict);
+        self.execute(&sql, values).await
+    }
+
+    /// What to add to a SELECT of the row that serializes writers of a tenant.
+    pub fn for_update(&self) -> &'static str {
+        dialect::for_update(self.backend)
+    }
+
+    pub async fn commit(self) -> Result<()> {
+        Ok(self.tx.commit().await?)
+    }
+
+    fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        let values = std::iter::once(Value::from(self.tenant.0)).chain(values);
+        Statement::from_sql_and_values(self.backend, sql, values)
+    }
+}
+
+/// The value of column `index`, as an internal error when it is not of type `T`.
+pub fn get<T: sea_orm::TryGetable>(row: &QueryResult, index: usize) -> Result<T> {
+    row.try_get_by_index(index).map_err(|error| Error::internal(DbErr::from(error)))
+}
+
+/// Read-only snapshot options, where a connection is not read-only by itself.
+pub(crate) fn read_only() -> TransactionOptions {
+    TransactionOptions { access_mode: Some(AccessMode::ReadOnly), ..Default::default() }
+}

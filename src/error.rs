@@ -1,0 +1,92 @@
+//! What can go wrong, as a caller sees it: a stable code and a sentence. What lies behind an internal error stays
+//! in the log.
+//!
+//! [`Error`] has no `Display`: async-graphql turns anything that has one into a client-visible message.
+
+use std::error::Error as StdError;
+
+/// The stable codes of `extensions.code`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    BadUserInput,
+    Conflict,
+    MixedCurrencies,
+    AsOfNotAvailable,
+    AmountOutOfRange,
+    ServiceUnavailable,
+    Internal,
+}
+
+impl Code {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Unauthenticated => "UNAUTHENTICATED",
+            Code::Forbidden => "FORBIDDEN",
+            Code::NotFound => "NOT_FOUND",
+            Code::BadUserInput => "BAD_USER_INPUT",
+            Code::Conflict => "CONFLICT",
+            Code::MixedCurrencies => "MIXED_CURRENCIES",
+            Code::AsOfNotAvailable => "AS_OF_NOT_AVAILABLE",
+            Code::AmountOutOfRange => "AMOUNT_OUT_OF_RANGE",
+            Code::ServiceUnavailable => "SERVICE_UNAVAILABLE",
+            Code::Internal => "INTERNAL_SERVER_ERROR",
+        }
+    }
+}
+
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A failure with what the client may know of it.
+#[derive(Debug)]
+pub struct Error {
+    pub code: Code,
+    /// For the client; of internal errors it is the same for all.
+    pub message: String,
+    /// The argument that was wrong.
+    pub argument: Option<&'static str>,
+    /// For the log only.
+    pub source: Option<BoxError>,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Error { code, message: message.into(), argument: None, source: None }
+    }
+
+    pub fn bad_input(argument: &'static str, message: impl Into<String>) -> Self {
+        Error { argument: Some(argument), ..Error::new(Code::BadUserInput, message) }
+    }
+
+    /// The same for a missing thing and for another tenant's.
+    pub fn not_found(what: &str) -> Self {
+        Error::new(Code::NotFound, format!("no such {what}"))
+    }
+
+    pub fn internal(source: impl Into<BoxError>) -> Self {
+        let message = "something went wrong on the server".to_owned();
+        Error { code: Code::Internal, message, argument: None, source: Some(source.into()) }
+    }
+}
+
+impl From<sea_orm::DbErr> for Error {
+    fn from(error: sea_orm::DbErr) -> Self {
+        if crate::db::is_out_of_range(&error) {
+            return Error { source: Some(error.into()), ..Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount") };
+        }
+        if crate::db::is_unavailable(&error) {
+            return Error { source: Some(error.into()), ..Error::new(Code::ServiceUnavailable, "the database cannot be reached; try again") };
+        }
+        Error::internal(error)
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Error::internal(error)
+    }
+}

@@ -1,0 +1,623 @@
+//! One batch of events applied to what was loaded of the tenant: positions, entries and the new states, all in
+//! memory. [`super::store`] loads before and saves after, in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::entry::{Entry, EntryKind, EntryLine, Segment, difference};
+use super::event::{
+    ActivityLogged, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed, Refusal, RefusalCode,
+    RefundIssued, VisitsCounted,
+};
+use super::organization::{Organization, find_organization};
+use super::state::{CustomerState, OrderState, RATE_DECIMALS, RATE_ONE, RefundState, entries_of};
+use crate::clock::{DAY, Timestamp};
+use crate::money::Money;
+
+/// Kinds of [`Loaded::dimensions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DimensionKind {
+    Channel = 1,
+    Region = 2,
+    Category = 3,
+}
+
+/// The tenant's row that writers lock: the newest position and the last numbers given out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Head {
+    pub position: i64,
+    pub watermark: Option<i64>,
+    pub policy_epoch: i64,
+    pub last_customer_no: i64,
+    pub last_product_no: i64,
+    pub last_order_no: i64,
+    pub last_refund_no: i64,
+    pub last_dimension_no: i64,
+    /// Months before this were dropped.
+    pub retained_from: Option<i64>,
+}
+
+/// Names and their numbers; numbers are never given to another name, so these may be kept between batches.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    pub dimensions: HashMap<(DimensionKind, String), i32>,
+    pub products: HashMap<String, i64>,
+}
+
+/// A deal as stored.
+#[derive(Clone, Debug)]
+pub struct DealState {
+    pub version: i64,
+    pub owner_id: Uuid,
+    pub org_no: i32,
+    pub is_won: bool,
+    pub closed_at: Timestamp,
+    pub currency: String,
+    pub amount_paid: Money,
+    pub amount: Money,
+}
+
+/// What was loaded for a batch, and what becomes of it.
+#[derive(Default)]
+pub struct Loaded {
+    pub head: Head,
+    pub organizations: Vec<Organization>,
+    pub names: Names,
+    /// Position and payload hash of events recorded before.
+    pub recorded: HashMap<String, (i64, Vec<u8>)>,
+    pub orders: HashMap<String, OrderState>,
+    pub refunds_by_order: HashMap<String, Vec<RefundState>>,
+    pub refund_ids: HashSet<String>,
+    pub customers: HashMap<String, CustomerState>,
+    pub customer_ids: HashMap<i64, String>,
+    pub deals: HashMap<String, DealState>,
+    pub users: HashMap<String, Uuid>,
+    /// Rates by `(from, to)` and the day from which they hold.
+    pub rates: HashMap<(String, String), BTreeMap<i64, i64>>,
+}
+
+/// One event that got a position.
+pub struct Recorded {
+    pub event_id: String,
+    pub payload_hash: Vec<u8>,
+    pub position: i64,
+    pub kind: i32,
+    pub is_superseded: bool,
+    pub occurred_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Default)]
+pub struct ProductChange {
+    pub units: i64,
+    pub revenue: i64,
+    pub refunded: i64,
+    pub cost: i64,
+    pub revenue_with_cost: i64,
+    pub views: i64,
+}
+
+/// What describes a product in the newest line that names it.
+#[derive(Clone, Default)]
+pub struct ProductNames {
+    pub sku: String,
+    pub title: Option<String>,
+    pub category_no: i32,
+}
+
+#[derive(Clone, Copy, Default)]
+pub struct PerformanceChange {
+    pub deals_won: i64,
+    pub deals_lost: i64,
+    pub revenue: i64,
+    pub activities: i64,
+}
+
+/// What a batch changes, besides what [`Loaded`] holds.
+#[derive(Default)]
+pub struct Changes {
+    pub recorded: Vec<Recorded>,
+    /// Entries with the position that caused them.
+    pub entries: Vec<(i64, Entry)>,
+    pub orders: BTreeSet<String>,
+    /// Orders whose stored lines are replaced, with whether there are stored ones.
+    pub lines: BTreeMap<String, bool>,
+    pub refunds: Vec<RefundState>,
+    pub customers: BTreeSet<String>,
+    pub dimensions: Vec<(DimensionKind, i32, String)>,
+    pub products: BTreeMap<i64, (ProductNames, ProductChange)>,
+    pub deals: BTreeSet<String>,
+    pub activities: Vec<(i64, Uuid, ActivityLogged, Timestamp)>,
+    pub performance: BTreeMap<(Uuid, i32, i32), PerformanceChange>,
+}
+
+/// Applies events in turn.
+pub struct Batch {
+    pub loaded: Loaded,
+    pub changes: Changes,
+}
+
+type Applied = Result<bool, Refusal>;
+
+fn refusal(code: RefusalCode, reason: impl Into<String>) -> Refusal {
+    Refusal { code, reason: reason.into() }
+}
+
+fn too_large() -> Refusal {
+    refusal(RefusalCode::AmountOutOfRange, "the amounts do not fit")
+}
+
+impl Batch {
+    pub fn new(loaded: Loaded) -> Self {
+        Batch { loaded, changes: Changes::default() }
+    }
+
+    /// Gives the event its position and effect, or says why not. A refused event leaves no trace.
+    pub fn apply(&mut self, event: &Event, payload_hash: &[u8]) -> Outcome {
+        if let Some((position, hash)) = self.loaded.recorded.get(&event.event_id) {
+            if hash == payload_hash {
+                return Outcome::Repeated { position: *position };
+            }
+            return Outcome::Refused(refusal(RefusalCode::IdempotencyConflict, "the event id was used for other content"));
+        }
+        match self.apply_fact(event) {
+            Err(refused) => Outcome::Refused(refused),
+            Ok(counts) => {
+                self.loaded.head.position += 1;
+                let position = self.loaded.head.position;
+                if counts {
+                    self.loaded.head.watermark = self.loaded.head.watermark.max(Some(event.occurred_at.0));
+                }
+                self.loaded.recorded.insert(event.event_id.clone(), (position, payload_hash.to_vec()));
+                self.changes.recorded.push(Recorded {
+                    event_id: event.event_id.clone(),
+                    payload_hash: payload_hash.to_vec(),
+                    position,
+                    kind: kind_no(&event.fact),
+                    is_superseded: !counts,
+                    occurred_at: event.occurred_at,
+                });
+                if counts { Outcome::Applied { position } } else { Outcome::Superseded { position } }
+            }
+        }
+    }
+
+    /// `false` when a newer version was there already.
+    fn apply_fact(&mut self, event: &Event) -> Applied {
+        let organization = find_organization(&self.loaded.organizations, event.organization.as_deref())
+            .cloned()
+            .ok_or_else(|| refusal(RefusalCode::NotFound, "no such organization"))?;
+        if self.loaded.head.retained_from.is_some_and(|from| event.occurred_at.0 < from) {
+            return Err(refusal(RefusalCode::TimeOutOfRange, "occurredAt is before the retained months"));
+        }
+        let at = event.occurred_at;
+        match &event.fact {
+            Fact::OrderPlaced(order) => self.order_placed(order, at, &organization),
+            Fact::OrderCancelled(cancelled) => self.order_cancelled(cancelled, at, &organization),
+            Fact::RefundIssued(refund) => self.refund_issued(refund, &event.event_id, at, &organization),
+            Fact::VisitsCounted(visits) => self.visits_counted(visits, at, &organization),
+            Fact::ProductViewed(viewed) => self.product_viewed(viewed),
+            Fact::DealClosed(deal) => self.deal_closed(deal, at, &organization),
+            Fact::ActivityLogged(activity) => self.activity_logged(activity, at, &organization),
+        }
+    }
+
+    /// The position that the event being applied will get.
+    fn next_position(&self) -> i64 {
+        self.loaded.head.position + 1
+    }
+
+    fn order_placed(&mut self, order: &OrderPlaced, at: Timestamp, organization: &Organization) -> Applied {
+        let old = self.loaded.orders.get(&order.order_id).cloned();
+        if old.as_ref().is_some_and(|old| old.version >= order.version) {
+            return Ok(false);
+        }
+        let currency = order.currency.clone().unwrap_or_else(|| organization.currency.clone());
+        let rate = self.rate(&currency, &organization.currency, at)?;
+        let sums = LineSums::of(&order.lines);
+        let state = OrderState {
+            order_no: old.as_ref().map_or(self.loaded.head.last_order_no + 1, |old| old.order_no),
+            external_id: order.order_id.clone(),
+            version: order.version,
+            is_cancelled: false,
+            org_no: organization.org_no,
+            placed_at: at,
+            customer_no: 0,
+            channel_no: 0,
+            region_no: 0,
+            segment: Segment::None,
+            currency,
+            rate,
+            amount_paid: order.amount.or(sums.amount).ok_or_else(too_large)?,
+            discount_paid: order.discount.or(sums.discount).ok_or_else(too_large)?,
+            units: sums.units,
+            lines: Vec::new(),
+        };
+        self.check_convertible(&state, &order.lines)?;
+        // From here on nothing can be refused.
+        let lines = self.entry_lines(&order.lines);
+        let state = OrderState {
+            customer_no: order.customer.as_ref().map_or(0, |customer| self.customer_no(customer)),
+            channel_no: self.dimension_no(DimensionKind::Channel, order.channel.as_deref()),
+            region_no: self.dimension_no(DimensionKind::Region, order.region.as_deref()),
+            lines,
+            ..state
+        };
+        self.loaded.head.last_order_no = self.loaded.head.last_order_no.max(state.order_no);
+        self.replace_order(old, state)?;
+        Ok(true)
+    }
+
+    fn order_cancelled(&mut self, cancelled: &OrderCancelled, at: Timestamp, organization: &Organization) -> Applied {
+        let old = self.loaded.orders.get(&cancelled.order_id).cloned();
+        if old.as_ref().is_some_and(|old| old.version >= cancelled.version) {
+            return Ok(false);
+        }
+        let state = match &old {
+            Some(old) => OrderState { version: cancelled.version, is_cancelled: true, ..old.clone() },
+            // Cancelled before it was placed: kept, so that the late order changes nothing.
+            None => OrderState {
+                order_no: self.loaded.head.last_order_no + 1,
+                external_id: cancelled.order_id.clone(),
+                version: cancelled.version,
+                is_cancelled: true,
+                org_no: organization.org_no,
+                placed_at: at,
+                customer_no: 0,
+                channel_no: 0,
+                region_no: 0,
+                segment: Segment::None,
+                currency: organization.currency.clone(),
+                rate: RATE_ONE,
+                amount_paid: Money::ZERO,
+                discount_paid: Money::ZERO,
+                units: 0,
+                lines: Vec::new(),
+            },
+        };
+        self.loaded.head.last_order_no = self.loaded.head.last_order_no.max(state.order_no);
+        self.replace_order(old, state)?;
+        Ok(true)
+    }
+
+    /// Puts `new` in the place of `old`, and tells which order is now its customers' first.
+    fn replace_order(&mut self, old: Option<OrderState>, new: OrderState) -> Result<(), Refusal> {
+        let id = new.external_id.clone();
+        let mut affected = BTreeSet::from([id.clone()]);
+        let counting = |order: &OrderState| (!order.is_cancelled && order.customer_no != 0).then_some(order.customer_no);
+        let customers: BTreeSet<i64> = old.iter().chain([&new]).filter_map(counting).collect();
+        let firsts = |batch: &Batch| -> Vec<String> {
+            let states = customers.iter().filter_map(|no| batch.customer(*no));
+            states.filter_map(|c| c.first.as_ref().map(|(_, order_id)| order_id.clone())).collect()
+        };
+        let firsts_before = firsts(self);
+        if let Some(old) = &old
+            && let Some(customer) = counting(old).and_then(|no| self.customer_mut(no))
+        {
+            customer.order_removed(&old.placed());
+        }
+        if let Some(customer) = counting(&new).and_then(|no| self.customer_mut(no)) {
+            customer.order_added(new.placed());
+        }
+        let firsts_after = firsts(self);
+        if firsts_before != firsts_after {
+            affected.extend(firsts_before);
+            affected.extend(firsts_after);
+        }
+        let before = self.entries_of_orders(&affected)?;
+        self.changes.lines.entry(id.clone()).or_insert(old.is_some());
+        self.loaded.orders.insert(id, new);
+        for order_id in &affected {
+            self.set_segment(order_id);
+        }
+        let after = self.entries_of_orders(&affected)?;
+        self.changes.orders.extend(affected);
+        self.append(difference(before, after));
+        Ok(())
+    }
+
+    fn set_segment(&mut self, order_id: &str) {
+        let Some(order) = self.loaded.orders.get(order_id) else { return };
+        let first = self.customer(order.customer_no).and_then(|customer| customer.first.as_ref());
+        let segment = match first {
+            _ if order.customer_no == 0 || order.is_cancelled => Segment::None,
+            Some((_, first_id)) if first_id == order_id => Segment::New,
+            _ => Segment::Returning,
+        };
+        if let Some(order) = self.loaded.orders.get_mut(order_id) {
+            order.segment = segment;
+        }
+    }
+
+    fn refund_issued(&mut self, refund: &RefundIssued, event_id: &str, at: Timestamp, organization: &Organization) -> Applied {
+        let external_id = refund.refund_id.clone().unwrap_or_else(|| event_id.to_owned());
+        if self.loaded.refund_ids.contains(&external_id) {
+            return Ok(false);
+        }
+        let currency = refund.currency.clone().unwrap_or_else(|| organization.currency.clone());
+        let rate = self.rate(&currency, &organization.currency, at)?;
+        let amount_paid = refund.amount.or(LineSums::of(&refund.lines).amount).ok_or_else(too_large)?;
+        amount_paid.convert(rate, RATE_DECIMALS).ok_or_else(too_large)?;
+        let state = RefundState {
+            refund_no: self.loaded.head.last_refund_no + 1,
+            external_id: external_id.clone(),
+            order_id: refund.order_id.clone(),
+            org_no: organization.org_no,
+            issued_at: at,
+            channel_no: refund.channel.as_deref().map(|name| self.dimension_no(DimensionKind::Channel, Some(name))),
+            region_no: refund.region.as_deref().map(|name| self.dimension_no(DimensionKind::Region, Some(name))),
+            currency,
+            rate,
+            amount_paid,
+            lines: self.entry_lines(&refund.lines),
+        };
+        let entries = match &refund.order_id {
+            None => entries_of(None, std::slice::from_ref(&state)).ok_or_else(too_large)?,
+            Some(order_id) => {
+                let affected = BTreeSet::from([order_id.clone()]);
+                let before = self.entries_of_orders(&affected)?;
+                self.loaded.refunds_by_order.entry(order_id.clone()).or_default().push(state.clone());
+                difference(before, self.entries_of_orders(&affected)?)
+            }
+        };
+        self.append(entries);
+        self.loaded.head.last_refund_no += 1;
+        self.loaded.refund_ids.insert(external_id);
+        self.changes.refunds.push(state);
+        Ok(true)
+    }
+
+    fn visits_counted(&mut self, visits: &VisitsCounted, at: Timestamp, organization: &Organization) -> Applied {
+        let entry = Entry {
+            kind: EntryKind::Visits,
+            sign: 1,
+            at,
+            org_no: organization.org_no,
+            channel_no: self.dimension_no(DimensionKind::Channel, visits.channel.as_deref()),
+            region_no: self.dimension_no(DimensionKind::Region, visits.region.as_deref()),
+            segment: Segment::None,
+            customer_no: 0,
+            order_no: 0,
+            currency: organization.currency.clone(),
+            amount_paid: Money::ZERO,
+            amount: Money::ZERO,
+            discount: Money::ZERO,
+            units: visits.count,
+            lines: Vec::new(),
+        };
+        self.append(vec![entry]);
+        Ok(true)
+    }
+
+    fn product_viewed(&mut self, viewed: &ProductViewed) -> Applied {
+        let product_no = self.product_no(&viewed.product_id, None, 0);
+        self.changes.products.entry(product_no).or_default().1.views += viewed.count;
+        Ok(true)
+    }
+
+    fn deal_closed(&mut self, deal: &DealClosed, at: Timestamp, organization: &Organization) -> Applied {
+        let owner_id = self.user(&deal.owner)?;
+        let old = self.loaded.deals.get(&deal.deal_id).cloned();
+        if old.as_ref().is_some_and(|old| old.version >= deal.version) {
+            return Ok(false);
+        }
+        let currency = deal.currency.clone().unwrap_or_else(|| organization.currency.clone());
+        let rate = self.rate(&currency, &organization.currency, at)?;
+        let state = DealState {
+            version: deal.version,
+            owner_id,
+            org_no: organization.org_no,
+            is_won: deal.won,
+            closed_at: at,
+            currency,
+            amount_paid: deal.amount,
+            amount: deal.amount.convert(rate, RATE_DECIMALS).ok_or_else(too_large)?,
+        };
+        for (deal, sign) in old.iter().map(|old| (old, -1)).chain([(&state, 1)]) {
+            let key = (deal.owner_id, deal.org_no, super::rollup::quarter_slot(deal.closed_at));
+            let change = self.changes.performance.entry(key).or_default();
+            if deal.is_won {
+                change.deals_won += sign;
+                change.revenue += sign * deal.amount.0;
+            } else {
+                change.deals_lost += sign;
+            }
+        }
+        self.loaded.deals.insert(deal.deal_id.clone(), state);
+        self.changes.deals.insert(deal.deal_id.clone());
+        Ok(true)
+    }
+
+    fn activity_logged(&mut self, activity: &ActivityLogged, at: Timestamp, organization: &Organization) -> Applied {
+        let owner_id = self.user(&activity.owner)?;
+        let key = (owner_id, organization.org_no, super::rollup::quarter_slot(at));
+        self.changes.performance.entry(key).or_default().activities += activity.count;
+        let position = self.next_position();
+        self.changes.activities.push((position, owner_id, activity.clone(), at));
+        Ok(true)
+    }
+
+    fn user(&self, name: &str) -> Result<Uuid, Refusal> {
+        self.loaded.users.get(name).copied().ok_or_else(|| refusal(RefusalCode::NotFound, "no such user"))
+    }
+
+    /// The rate in force on the UTC day of `at`: the newest that holds from that day or an earlier one.
+    fn rate(&self, from: &str, to: &str, at: Timestamp) -> Result<i64, Refusal> {
+        if from == to {
+            return Ok(RATE_ONE);
+        }
+        let rates = self.loaded.rates.get(&(from.to_owned(), to.to_owned()));
+        let day = at.0.div_euclid(DAY);
+        rates
+            .and_then(|by_day| by_day.range(..=day).next_back())
+            .map(|(_, rate)| *rate)
+            .ok_or_else(|| refusal(RefusalCode::NoExchangeRate, format!("no exchange rate from {from} to {to} on that day")))
+    }
+
+    /// Conversion of the order and of each line fits, so that its entries can be made.
+    fn check_convertible(&self, order: &OrderState, lines: &[Line]) -> Result<(), Refusal> {
+        let paid = lines.iter().flat_map(|l| [l.amount, l.discount, l.cost.unwrap_or_default()]);
+        let fits = [order.amount_paid, order.discount_paid].into_iter().chain(paid).all(|m| m.convert(order.rate, RATE_DECIMALS).is_some());
+        if fits { Ok(()) } else { Err(too_large()) }
+    }
+
+    fn entries_of_orders(&self, ids: &BTreeSet<String>) -> Result<Vec<Entry>, Refusal> {
+        let mut entries = Vec::new();
+        for id in ids {
+            let refunds = self.loaded.refunds_by_order.get(id).map(Vec::as_slice).unwrap_or_default();
+            entries.append(&mut entries_of(self.loaded.orders.get(id), refunds).ok_or_else(too_large)?);
+        }
+        Ok(entries)
+    }
+
+    /// Appends entries at the position of the event being applied, and adds them to customers' and products' totals.
+    fn append(&mut self, entries: Vec<Entry>) {
+        let position = self.next_position();
+        for entry in entries {
+            self.add_to_customer(&entry);
+            self.add_to_products(&entry);
+            self.changes.entries.push((position, entry));
+        }
+    }
+
+    fn add_to_customer(&mut self, entry: &Entry) {
+        let sign = i64::from(entry.sign);
+        let (orders, revenue) = match entry.kind {
+            EntryKind::Order => (sign, sign * entry.amount.0),
+            EntryKind::Refund => (0, -sign * entry.amount.0),
+            EntryKind::RefundByOrder | EntryKind::Visits => return,
+        };
+        if let Some(customer) = self.customer_mut(entry.customer_no) {
+            customer.orders_count += orders;
+            customer.revenue = customer.revenue.saturating_add(revenue);
+        }
+    }
+
+    fn add_to_products(&mut self, entry: &Entry) {
+        let sign = i64::from(entry.sign);
+        for line in &entry.lines {
+            let change = &mut self.changes.products.entry(line.product_no).or_default().1;
+            match entry.kind {
+                EntryKind::Order => {
+                    change.units += sign * line.units;
+                    change.revenue += sign * line.amount.0;
+                    if let Some(cost) = line.cost {
+                        change.cost += sign * cost.0;
+                        change.revenue_with_cost += sign * line.amount.0;
+                    }
+                }
+                EntryKind::Refund => change.refunded += sign * line.amount.0,
+                EntryKind::RefundByOrder | EntryKind::Visits => {}
+            }
+        }
+    }
+
+    fn customer(&self, no: i64) -> Option<&CustomerState> {
+        self.loaded.customer_ids.get(&no).and_then(|id| self.loaded.customers.get(id))
+    }
+
+    fn customer_mut(&mut self, no: i64) -> Option<&mut CustomerState> {
+        let id = self.loaded.customer_ids.get(&no)?;
+        self.changes.customers.insert(id.clone());
+        self.loaded.customers.get_mut(id)
+    }
+
+    fn customer_no(&mut self, customer: &super::event::Customer) -> i64 {
+        let head = &mut self.loaded.head;
+        let state = self.loaded.customers.entry(customer.id.clone()).or_insert_with(|| {
+            head.last_customer_no += 1;
+            CustomerState {
+                customer_no: head.last_customer_no,
+                external_id: customer.id.clone(),
+                history: Some(BTreeSet::new()),
+                ..CustomerState::default()
+            }
+        });
+        if customer.name.is_some() {
+            state.name.clone_from(&customer.name);
+        }
+        if customer.email.is_some() {
+            state.email.clone_from(&customer.email);
+        }
+        self.loaded.customer_ids.insert(state.customer_no, customer.id.clone());
+        self.changes.customers.insert(customer.id.clone());
+        state.customer_no
+    }
+
+    fn dimension_no(&mut self, kind: DimensionKind, name: Option<&str>) -> i32 {
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return 0 };
+        let key = (kind, name.to_owned());
+        if let Some(no) = self.loaded.names.dimensions.get(&key) {
+            return *no;
+        }
+        self.loaded.head.last_dimension_no += 1;
+        let no = i32::try_from(self.loaded.head.last_dimension_no).unwrap_or(i32::MAX);
+        self.loaded.names.dimensions.insert(key, no);
+        self.changes.dimensions.push((kind, no, name.to_owned()));
+        no
+    }
+
+    fn product_no(&mut self, sku: &str, title: Option<&str>, category_no: i32) -> i64 {
+        let product_no = match self.loaded.names.products.get(sku) {
+            Some(no) => *no,
+            None => {
+                self.loaded.head.last_product_no += 1;
+                let no = self.loaded.head.last_product_no;
+                self.loaded.names.products.insert(sku.to_owned(), no);
+                no
+            }
+        };
+        let names = &mut self.changes.products.entry(product_no).or_default().0;
+        sku.clone_into(&mut names.sku);
+        if let Some(title) = title {
+            names.title = Some(title.to_owned());
+        }
+        if category_no != 0 {
+            names.category_no = category_no;
+        }
+        product_no
+    }
+
+    fn entry_lines(&mut self, lines: &[Line]) -> Vec<EntryLine> {
+        lines
+            .iter()
+            .map(|line| {
+                let category_no = self.dimension_no(DimensionKind::Category, line.category.as_deref());
+                EntryLine {
+                    category_no,
+                    product_no: self.product_no(&line.product_id, line.title.as_deref(), category_no),
+                    units: line.quantity,
+                    amount: line.amount,
+                    discount: line.discount,
+                    cost: line.cost,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Sums of an order's lines; `None` beyond the range of money.
+struct LineSums {
+    amount: Option<Money>,
+    discount: Option<Money>,
+    units: i64,
+}
+
+impl LineSums {
+    fn of(lines: &[Line]) -> Self {
+        let sum = |of: fn(&Line) -> Money| Money::from_sum(lines.iter().map(|l| i128::from(of(l).0)).sum());
+        LineSums { amount: sum(|l| l.amount), discount: sum(|l| l.discount), units: lines.iter().map(|l| l.quantity).sum() }
+    }
+}
+
+fn kind_no(fact: &Fact) -> i32 {
+    match fact {
+        Fact::OrderPlaced(_) => 1,
+        Fact::OrderCancelled(_) => 2,
+        Fact::RefundIssued(_) => 3,
+        Fact::VisitsCounted(_) => 4,
+        Fact::ProductViewed(_) => 5,
+        Fact::DealClosed(_) => 6,
+        Fact::ActivityLogged(_) => 7,
+    }
+}

@@ -1,0 +1,129 @@
+//! The ledger's entries: signed facts with the dimensions they count under. They are never changed; a correction is
+//! a reversal (`sign` -1) and a new entry. Rollups are sums of entries, and nothing else.
+
+use crate::clock::Timestamp;
+use crate::money::Money;
+
+/// What an entry adds to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// An order, at the time it was placed.
+    Order = 1,
+    /// A refund, at the time it was issued.
+    Refund = 2,
+    /// The same refund, at the time its order was placed.
+    RefundByOrder = 3,
+    /// Visits; `units` is their number.
+    Visits = 4,
+}
+
+impl EntryKind {
+    pub fn from_i32(kind: i32) -> Option<Self> {
+        [EntryKind::Order, EntryKind::Refund, EntryKind::RefundByOrder, EntryKind::Visits].into_iter().find(|k| *k as i32 == kind)
+    }
+}
+
+/// Which order of its customer an order is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Segment {
+    /// Of no known customer.
+    #[default]
+    None = 0,
+    /// The customer's first counting order.
+    New = 1,
+    /// A later one.
+    Returning = 2,
+}
+
+impl Segment {
+    pub fn from_i32(segment: i32) -> Self {
+        match segment {
+            1 => Segment::New,
+            2 => Segment::Returning,
+            _ => Segment::None,
+        }
+    }
+}
+
+/// One signed fact. `_no` are the tenant's own running numbers, 0 stands for none; amounts are in the
+/// organization's currency but for `amount_paid`, which is in `currency`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    pub kind: EntryKind,
+    /// 1, or -1 for a reversal.
+    pub sign: i32,
+    pub at: Timestamp,
+    pub org_no: i32,
+    pub channel_no: i32,
+    pub region_no: i32,
+    pub segment: Segment,
+    pub customer_no: i64,
+    pub order_no: i64,
+    pub currency: String,
+    pub amount_paid: Money,
+    pub amount: Money,
+    pub discount: Money,
+    pub units: i64,
+    pub lines: Vec<EntryLine>,
+}
+
+/// The part of one product in an entry, in the organization's currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntryLine {
+    pub category_no: i32,
+    pub product_no: i64,
+    pub units: i64,
+    pub amount: Money,
+    pub discount: Money,
+    pub cost: Option<Money>,
+}
+
+/// An entry's lines as they are stored: a JSON array of `[category, product, units, amount, discount, cost]`.
+type StoredLine = (i32, i64, i64, i64, i64, Option<i64>);
+
+impl Entry {
+    #[must_use]
+    pub fn reversed(mut self) -> Self {
+        self.sign = -self.sign;
+        self
+    }
+}
+
+/// Lines as they are stored.
+pub fn lines_to_json(lines: &[EntryLine]) -> Result<String, serde_json::Error> {
+    let lines: Vec<StoredLine> = lines
+        .iter()
+        .map(|l| (l.category_no, l.product_no, l.units, l.amount.0, l.discount.0, l.cost.map(|c| c.0)))
+        .collect();
+    serde_json::to_string(&lines)
+}
+
+pub fn lines_from_json(text: &str) -> Result<Vec<EntryLine>, serde_json::Error> {
+    let lines: Vec<StoredLine> = serde_json::from_str(text)?;
+    Ok(lines
+        .into_iter()
+        .map(|(category_no, product_no, units, amount, discount, cost)| EntryLine {
+            category_no,
+            product_no,
+            units,
+            amount: Money(amount),
+            discount: Money(discount),
+            cost: cost.map(Money),
+        })
+        .collect())
+}
+
+/// What must be appended so that the ledger says `after` where it said `before`: reversals first.
+pub fn difference(before: Vec<Entry>, mut after: Vec<Entry>) -> Vec<Entry> {
+    let mut changes = Vec::new();
+    for entry in before {
+        match after.iter().position(|other| *other == entry) {
+            Some(index) => {
+                after.remove(index);
+            }
+            None => changes.push(entry.reversed()),
+        }
+    }
+    changes.append(&mut after);
+    changes
+}

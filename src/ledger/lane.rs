@@ -1,0 +1,204 @@
+//! A tenant's lane: one task that commits the tenant's events, one batch after the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::{Batch, Names};
+use super::check::check;
+use super::event::{Event, Outcome, Refusal, RefusalCode};
+use super::organization::{Organization, list_organizations};
+use super::{Answer, BATCH_EVENTS_MAX, BatchObserver, RecordedBatch, store};
+use crate::clock::{SharedClock, Timestamp};
+use crate::db::{Db, TenantId};
+use crate::error::{Code, Error, Result};
+use crate::stream::{EventStream, Notice};
+
+/// A lane without work ends after this time and gives its memory back.
+const IDLE: Duration = Duration::from_secs(60);
+/// Names kept in memory per lane; beyond it they are read again.
+const NAMES_MAX: usize = 200_000;
+
+/// One caller's events.
+pub(super) struct Job {
+    pub events: Vec<Event>,
+    pub is_backfill: bool,
+    pub reply: oneshot::Sender<Result<Answer>>,
+}
+
+pub(super) struct Lane {
+    tenant: TenantId,
+    db: Db,
+    clock: SharedClock,
+    stream: Arc<dyn EventStream>,
+    observer: Arc<dyn BatchObserver>,
+    names: Names,
+    /// As of a policy epoch.
+    organizations: Option<(i64, Vec<Organization>)>,
+    months: BTreeSet<i64>,
+}
+
+/// An event with the hash of its content and, once known, its outcome.
+struct Item<'a> {
+    event: &'a Event,
+    hash: Vec<u8>,
+    outcome: Option<Outcome>,
+}
+
+impl Lane {
+    pub(super) fn new(
+        tenant: TenantId,
+        db: Db,
+        clock: SharedClock,
+        stream: Arc<dyn EventStream>,
+        observer: Arc<dyn BatchObserver>,
+    ) -> Self {
+        Lane { tenant, db, clock, stream, observer, names: Names::default(), organizations: None, months: BTreeSet::new() }
+    }
+
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting: Option<Job> = None;
+        loop {
+            let first = match waiting.take() {
+                Some(job) => job,
+                None => match tokio::time::timeout(IDLE, jobs.recv()).await {
+                    Ok(Some(job)) => job,
+                    Ok(None) => return,
+                    Err(_) => {
+                        // What was sent before the lane closed is still served.
+                        jobs.close();
+                        match jobs.recv().await {
+                            Some(job) => job,
+                            None => return,
+                        }
+                    }
+                },
+            };
+            let mut events = first.events.len();
+            let mut batch = vec![first];
+            while let Ok(job) = jobs.try_recv() {
+                if events + job.events.len() > BATCH_EVENTS_MAX || job.is_backfill != batch[0].is_backfill {
+                    waiting = Some(job);
+                    break;
+                }
+                events += job.events.len();
+                batch.push(job);
+            }
+            self.serve(batch).await;
+        }
+    }
+
+    async fn serve(&mut self, jobs: Vec<Job>) {
+        let is_backfill = jobs[0].is_backfill;
+        let now = self.clock.now();
+        let mut items: Vec<Item<'_>> = jobs.iter().flat_map(|job| &job.events).map(|event| Item::new(event, now)).collect();
+        let result = self.commit_or_split(&mut items, now, is_backfill).await;
+        let mut outcomes = items.into_iter().map(|item| item.outcome).collect::<Vec<_>>().into_iter();
+        let replies: Vec<_> = jobs
+            .into_iter()
+            .map(|job| {
+                let outcomes: Option<Vec<Outcome>> = outcomes.by_ref().take(job.events.len()).collect();
+                (job.reply, outcomes)
+            })
+            .collect();
+        for (reply, outcomes) in replies {
+            let answer = match (&result, outcomes) {
+                (Ok(position), Some(outcomes)) => Ok(Answer { outcomes, position: *position }),
+                (Ok(_), None) => Err(Error::internal("an event without an outcome")),
+                (Err(error), _) => Err(Error { source: None, ..Error::new(error.code, error.message.clone()) }),
+            };
+            // A caller that has gone away needs no answer.
+            let _ = reply.send(answer);
+        }
+        if let Err(error) = result {
+            tracing::error!(tenant = %self.tenant.0, code = error.code.as_str(), source = ?error.source, "batch not recorded");
+        }
+    }
+
+    /// Commits all items; where their sums do not fit, finds the ones that are to blame by halving.
+    async fn commit_or_split(&mut self, items: &mut [Item<'_>], now: Timestamp, is_backfill: bool) -> Result<i64> {
+        let error = match self.commit(items, now, is_backfill).await {
+            Err(error) if error.code == Code::AmountOutOfRange => error,
+            result => return result,
+        };
+        if items.len() == 1 {
+            let reason = error.message;
+            items[0].outcome = Some(Outcome::Refused(Refusal { code: RefusalCode::AmountOutOfRange, reason }));
+            let tx = self.db.read(self.tenant).await?;
+            return Ok(store::read_head(&tx).await?.position);
+        }
+        let (left, right) = items.split_at_mut(items.len() / 2);
+        Box::pin(self.commit_or_split(left, now, is_backfill)).await?;
+        Box::pin(self.commit_or_split(right, now, is_backfill)).await
+    }
+
+    /// One transaction. Gives the position after it.
+    async fn commit(&mut self, items: &mut [Item<'_>], now: Timestamp, is_backfill: bool) -> Result<i64> {
+        let tx = self.db.write(self.tenant).await?;
+        let head = store::lock_head(&tx).await?;
+        let first = head.position + 1;
+        let organizations = match self.organizations.take() {
+            Some((epoch, organizations)) if epoch == head.policy_epoch => organizations,
+            _ => list_organizations(&tx).await?,
+        };
+        let events: Vec<&Event> = items.iter().filter(|i| !i.is_refused()).map(|i| i.event).collect();
+        let names = std::mem::take(&mut self.names);
+        let loaded = store::load(&tx, head, organizations, names, &events).await?;
+        let mut batch = Batch::new(loaded);
+        for item in items.iter_mut().filter(|item| !item.is_refused()) {
+            item.outcome = Some(batch.apply(item.event, &item.hash));
+        }
+        let last = batch.loaded.head.position;
+        let mut payload = bytes::Bytes::new();
+        if last >= first {
+            self.ensure_months(&batch).await?;
+            store::save(&tx, &batch, now).await?;
+            payload = self.observer.batch_recorded(&tx, &RecordedBatch { first, last, now, is_backfill }).await?;
+        }
+        tx.commit().await?;
+        let loaded = batch.loaded;
+        self.organizations = Some((loaded.head.policy_epoch, loaded.organizations));
+        if loaded.names.products.len() + loaded.names.dimensions.len() <= NAMES_MAX {
+            self.names = loaded.names;
+        }
+        if last >= first {
+            let notice = Notice { first, last, payload };
+            if let Err(error) = self.stream.publish(self.tenant, notice).await {
+                tracing::warn!(tenant = %self.tenant.0, %error, "notice not published");
+            }
+        }
+        Ok(last)
+    }
+
+    async fn ensure_months(&mut self, batch: &Batch) -> Result<()> {
+        let times: BTreeSet<i64> = batch.changes.entries.iter().map(|(_, entry)| entry.at.0).collect();
+        let unknown: Vec<i64> = times.iter().copied().filter(|at| !self.months.contains(&month_key(*at))).collect();
+        if !unknown.is_empty() {
+            self.db.ensure_months(unknown.iter().copied()).await?;
+            self.months.extend(unknown.into_iter().map(month_key));
+        }
+        Ok(())
+    }
+}
+
+/// Year and month of a time, as one number.
+fn month_key(at: i64) -> i64 {
+    use chrono::Datelike;
+    Timestamp(at).to_utc().map_or(0, |utc| i64::from(utc.year()) * 12 + i64::from(utc.month0()))
+}
+
+impl<'a> Item<'a> {
+    fn new(event: &'a Event, now: Timestamp) -> Self {
+        let outcome = check(event, now).err().map(Outcome::Refused);
+        let hash = serde_json::to_vec(event).map(|json| Sha256::digest(json).to_vec()).unwrap_or_default();
+        Item { event, hash, outcome }
+    }
+
+    /// Refused by itself, whatever the ledger holds.
+    fn is_refused(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::Refused(_)))
+    }
+}

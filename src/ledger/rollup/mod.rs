@@ -1,0 +1,246 @@
+//! Rollups: sums of entries by slot of time and dimensions.
+//!
+//! The base is a slot of 15 minutes in UTC, from which every time zone's hours, days and months are made when
+//! reading (all zones in use are offset by multiples of 15 minutes). Coarser levels exist to read less; they equal
+//! the base, which [`crate::ledger::verify`] checks. Levels differ in the length of their slot and in the
+//! dimensions they keep.
+
+pub mod set;
+pub mod sketch;
+mod store;
+
+use std::collections::HashMap;
+
+use chrono_tz::Tz;
+
+use self::set::CountedSet;
+use self::sketch::Sketch;
+use super::entry::{Entry, EntryKind};
+use crate::clock::Timestamp;
+pub use store::{COLUMNS, load, row_from, save};
+
+/// Microseconds of a slot of the base.
+pub const QUARTER_HOUR: i64 = 15 * crate::clock::MINUTE;
+
+/// What one level of rollups keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// 15 minutes; organization, channel, region, segment.
+    Quarter = 1,
+    /// 15 minutes; those, category and product.
+    QuarterLine = 2,
+    /// A day in the organization's zone; organization alone, no sets.
+    DayTotal = 3,
+    /// A day; organization, channel, region, segment.
+    Day = 4,
+    /// A day; those and category.
+    DayCategory = 5,
+    /// A day; organization, category and product.
+    DayProduct = 6,
+}
+
+impl Level {
+    pub const ALL: [Level; 6] =
+        [Level::Quarter, Level::QuarterLine, Level::DayTotal, Level::Day, Level::DayCategory, Level::DayProduct];
+
+    pub fn from_i32(level: i32) -> Option<Self> {
+        Level::ALL.into_iter().find(|l| *l as i32 == level)
+    }
+
+    /// Whether rows are of lines of orders rather than of whole orders.
+    pub fn by_line(self) -> bool {
+        matches!(self, Level::QuarterLine | Level::DayCategory | Level::DayProduct)
+    }
+
+    pub fn by_day(self) -> bool {
+        !matches!(self, Level::Quarter | Level::QuarterLine)
+    }
+
+    /// Whether rows are split by channel, region and segment.
+    pub fn has_order_dimensions(self) -> bool {
+        !matches!(self, Level::DayTotal | Level::DayProduct)
+    }
+
+    pub fn has_product(self) -> bool {
+        matches!(self, Level::QuarterLine | Level::DayProduct)
+    }
+
+    pub fn has_sets(self) -> bool {
+        self != Level::DayTotal
+    }
+}
+
+/// Which row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    pub level: Level,
+    pub org_no: i32,
+    /// 15-minute steps or local days since 1970-01-01.
+    pub slot: i32,
+    pub channel_no: i32,
+    pub region_no: i32,
+    pub segment: i32,
+    pub category_no: i32,
+    pub product_no: i64,
+}
+
+/// One row's sums and sets. Amounts in ten thousandths.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    pub orders: i64,
+    pub gross: i64,
+    pub discount: i64,
+    pub units: i64,
+    pub refunds: i64,
+    pub refunds_by_order: i64,
+    pub visits: i64,
+    /// Customers by the number of their orders.
+    pub customers: CountedSet,
+    /// Orders; kept by the levels of lines only, where an order is in several rows.
+    pub order_set: CountedSet,
+    /// Amounts of whole orders; not kept by the levels of lines.
+    pub order_values: Sketch,
+}
+
+/// A row's number left 64 bits, or more was taken back than had been added.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    #[error("a sum is beyond 64 bits")]
+    OutOfRange,
+    #[error("a rollup row misses what an entry takes back")]
+    Inconsistent,
+}
+
+/// The slot of the base that holds `at`.
+pub fn quarter_slot(at: Timestamp) -> i32 {
+    i32::try_from(at.0.div_euclid(QUARTER_HOUR)).unwrap_or(i32::MAX)
+}
+
+/// The day that holds `at` in `zone`, in days since 1970-01-01.
+pub fn day_slot(at: Timestamp, zone: Tz) -> i32 {
+    use chrono::Offset;
+    use chrono::TimeZone;
+    let Some(utc) = at.to_utc() else { return i32::MAX };
+    let offset = zone.offset_from_utc_datetime(&utc.naive_utc()).fix().local_minus_utc();
+    let local_secs = utc.timestamp() + i64::from(offset);
+    i32::try_from(local_secs.div_euclid(86_400)).unwrap_or(i32::MAX)
+}
+
+/// Rows by key: what a batch changes, or what a period adds up to.
+pub type Rows = HashMap<Key, Row>;
+
+/// Adds `entry` to the rows of every level; `zone` is its organization's. What the entry takes back must be in `rows`.
+pub fn fold(entry: &Entry, zone: Tz, rows: &mut Rows) -> Result<(), FoldError> {
+    for level in Level::ALL {
+        for (key, part) in parts(entry, level, zone) {
+            rows.entry(key).or_default().add(entry, part, level)?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows of every level that `entry` adds to.
+pub fn keys(entry: &Entry, zone: Tz) -> impl Iterator<Item = Key> {
+    Level::ALL.into_iter().flat_map(move |level| parts(entry, level, zone)).map(|(key, _)| key)
+}
+
+/// What an entry adds to one row.
+#[derive(Clone, Copy)]
+pub struct Part {
+    amount: i64,
+    discount: i64,
+    units: i64,
+}
+
+/// The rows of one level that `entry` adds to, with what it adds: one of a whole order, or one for each of its
+/// categories or products.
+pub fn parts(entry: &Entry, level: Level, zone: Tz) -> Vec<(Key, Part)> {
+    let slot = if level.by_day() { day_slot(entry.at, zone) } else { quarter_slot(entry.at) };
+    let split = level.has_order_dimensions();
+    let whole = Key {
+        level,
+        org_no: entry.org_no,
+        slot,
+        channel_no: if split { entry.channel_no } else { 0 },
+        region_no: if split { entry.region_no } else { 0 },
+        segment: if split { entry.segment as i32 } else { 0 },
+        category_no: 0,
+        product_no: 0,
+    };
+    if !level.by_line() {
+        return vec![(whole, Part { amount: entry.amount.0, discount: entry.discount.0, units: entry.units })];
+    }
+    let mut parts: Vec<(Key, Part)> = Vec::with_capacity(entry.lines.len());
+    for line in &entry.lines {
+        let product_no = if level.has_product() { line.product_no } else { 0 };
+        let key = Key { category_no: line.category_no, product_no, ..whole };
+        let added = Part { amount: line.amount.0, discount: line.discount.0, units: line.units };
+        match parts.iter_mut().find(|(other, _)| *other == key) {
+            // Within one order the sums stay far from the limits: `check` bounds each amount and the number of lines.
+            Some((_, part)) => {
+                part.amount += added.amount;
+                part.discount += added.discount;
+                part.units += added.units;
+            }
+            None => parts.push((key, added)),
+        }
+    }
+    parts
+}
+
+impl Row {
+    /// Adds what `entry` has for a row of `level`.
+    pub fn add(&mut self, entry: &Entry, part: Part, level: Level) -> Result<(), FoldError> {
+        let sign = i64::from(entry.sign);
+        match entry.kind {
+            EntryKind::Order => {
+                add(&mut self.orders, sign, 1)?;
+                add(&mut self.gross, sign, part.amount)?;
+                add(&mut self.discount, sign, part.discount)?;
+                add(&mut self.units, sign, part.units)?;
+                if level.has_sets() {
+                    count(&mut self.customers, entry.customer_no, sign)?;
+                }
+                if level.by_line() {
+                    count(&mut self.order_set, entry.order_no, sign)?;
+                } else if level.has_sets() {
+                    self.order_values.add(entry.amount, sign);
+                }
+            }
+            EntryKind::Refund => add(&mut self.refunds, sign, part.amount)?,
+            EntryKind::RefundByOrder => add(&mut self.refunds_by_order, sign, part.amount)?,
+            EntryKind::Visits if level.by_line() => {}
+            EntryKind::Visits => add(&mut self.visits, sign, part.units)?,
+        }
+        Ok(())
+    }
+
+    /// Adds all of `other`; of sets only those that `other` has.
+    pub fn merge(&mut self, other: &Row) -> Result<(), FoldError> {
+        add(&mut self.orders, 1, other.orders)?;
+        add(&mut self.gross, 1, other.gross)?;
+        add(&mut self.discount, 1, other.discount)?;
+        add(&mut self.units, 1, other.units)?;
+        add(&mut self.refunds, 1, other.refunds)?;
+        add(&mut self.refunds_by_order, 1, other.refunds_by_order)?;
+        add(&mut self.visits, 1, other.visits)?;
+        self.customers.merge(&other.customers);
+        self.order_set.merge(&other.order_set);
+        self.order_values.merge(&other.order_values);
+        Ok(())
+    }
+}
+
+fn add(sum: &mut i64, sign: i64, value: i64) -> Result<(), FoldError> {
+    let change = value.checked_mul(sign).ok_or(FoldError::OutOfRange)?;
+    *sum = sum.checked_add(change).ok_or(FoldError::OutOfRange)?;
+    Ok(())
+}
+
+fn count(set: &mut CountedSet, number: i64, sign: i64) -> Result<(), FoldError> {
+    if number == 0 {
+        return Ok(());
+    }
+    let member = u32::try_from(number).map_err(|_| FoldError::OutOfRange)?;
+    if set.add(member, sign) { Ok(()) } else { Err(FoldError::Inconsistent) }
+}

@@ -1,0 +1,107 @@
+//! Recomputes every rollup from the entries and compares.
+
+use std::collections::BTreeSet;
+
+use super::organization::list_organizations;
+use super::rollup::{self, Key, Level, Row, Rows};
+use super::store::{ENTRY_COLUMNS, entry_from, read_head};
+use crate::db::{Db, TenantId, TenantTx};
+use crate::error::Result;
+
+/// Entries read at a time.
+const PAGE: i64 = 10_000;
+
+/// What [`verify`] found.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub position: i64,
+    pub entries: u64,
+    pub rows: u64,
+    /// Rows that are not the sum of their entries, in words.
+    pub differences: Vec<String>,
+}
+
+/// Compares all rollups of a tenant with its entries, in one snapshot.
+///
+/// Months dropped by retention have no entries to compare with and are left out.
+pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
+    let tx = db.read(tenant).await?;
+    let head = read_head(&tx).await?;
+    let mut report = Report { position: head.position, ..Report::default() };
+    let zones: std::collections::HashMap<i32, chrono_tz::Tz> =
+        list_organizations(&tx).await?.into_iter().map(|o| (o.org_no, o.timezone)).collect();
+    let mut expected = Rows::new();
+    let mut after = (0i64, -1i32);
+    loop {
+        let page = read_page(&tx, after).await?;
+        let Some(last) = page.last() else { break };
+        after = (last.0, last.1);
+        for (_, _, entry) in &page {
+            report.entries += 1;
+            let zone = zones.get(&entry.org_no).copied().unwrap_or(chrono_tz::UTC);
+            if let Err(error) = rollup::fold(entry, zone, &mut expected) {
+                report.differences.push(format!("entries do not add up: {error}"));
+            }
+        }
+    }
+    compare(&tx, &mut report, expected, head.retained_from).await?;
+    Ok(report)
+}
+
+async fn read_page(tx: &TenantTx, after: (i64, i32)) -> Result<Vec<(i64, i32, super::entry::Entry)>> {
+    let sql = format!(
+        "SELECT {ENTRY_COLUMNS}, e.entry_no FROM ledger_entries e WHERE e.tenant_id = $1 \
+         AND (e.position > $2 OR (e.position = $2 AND e.entry_no > $3)) ORDER BY e.position, e.entry_no LIMIT {PAGE}"
+    );
+    let rows = tx.query(&sql, [after.0.into(), after.1.into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let (position, entry) = entry_from(row)?;
+            Ok((position, crate::db::get(row, 16)?, entry))
+        })
+        .collect()
+}
+
+async fn compare(tx: &TenantTx, report: &mut Report, mut expected: Rows, retained_from: Option<i64>) -> Result<()> {
+    for level in Level::ALL {
+        let sql = format!("SELECT {} FROM sales_metrics m WHERE m.tenant_id = $1 AND m.level = $2", rollup::COLUMNS);
+        for row in tx.query(&sql, [(level as i32).into()]).await? {
+            let (key, stored) = rollup::row_from(&row)?;
+            if is_dropped(&key, retained_from) {
+                expected.remove(&key);
+                continue;
+            }
+            report.rows += 1;
+            let computed = expected.remove(&key).unwrap_or_default();
+            if computed != stored {
+                report.differences.push(format!("{key:?}: stored {}, entries give {}", sums(&stored), sums(&computed)));
+            }
+        }
+    }
+    let missing: BTreeSet<Key> =
+        expected.iter().filter(|(key, row)| **row != Row::default() && !is_dropped(key, retained_from)).map(|(key, _)| *key).collect();
+    report.differences.extend(missing.into_iter().map(|key| format!("{key:?}: not stored")));
+    Ok(())
+}
+
+/// Whether the row's slot may reach into months without entries.
+fn is_dropped(key: &Key, retained_from: Option<i64>) -> bool {
+    let step = if key.level.by_day() { crate::clock::DAY } else { rollup::QUARTER_HOUR };
+    // A local day begins up to 14 hours before the same day of UTC.
+    retained_from.is_some_and(|from| i64::from(key.slot) * step - crate::clock::DAY < from)
+}
+
+fn sums(row: &Row) -> String {
+    format!(
+        "orders {} gross {} discount {} units {} refunds {} by order {} visits {} customers {} order set {}",
+        row.orders,
+        row.gross,
+        row.discount,
+        row.units,
+        row.refunds,
+        row.refunds_by_order,
+        row.visits,
+        row.customers.members().len(),
+        row.order_set.members().len()
+    )
+}

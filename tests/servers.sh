@@ -1,0 +1,371 @@
+#!/usr/bin/env bash
+# Runs a command next to a private PostgreSQL and a private Redis (Linux).
+#
+#   tests/servers.sh cargo nextest run --test integration
+#   tests/servers.sh bash -c 'psql "$TEST_DATABASE_URL"'
+#
+# Both servers listen on free ports of 127.0.0.1 and keep everything in a fresh
+# temporary folder. The command finds them in
+#
+#   TEST_DATABASE_URL   postgres://salespulse@127.0.0.1:PORT/salespulse
+#   TEST_REDIS_URL      redis://127.0.0.1:PORT
+#
+# The role `salespulse` owns the database and may create others; it is not a
+# superuser. When the command ends, or on INT, TERM or HUP, what was started is
+# stopped and the folder removed. The exit code is the command's; 2 is wrong
+# usage, 3 means the servers are not installed, 4 that one did not start.
+#
+#   SERVERS_DURABLE=1       PostgreSQL writes durably (for measurements);
+#                           otherwise fsync is off (for tests)
+#   SERVERS_KEEP_LOGS=DIR   copies the servers' logs to DIR at the end
+#
+# Servers that are missing are installed with apt when that works without a
+# password; no system-wide server is created or started by it.
+set -euo pipefail
+
+readonly POSTGRES_MIN=15 REDIS_MIN=7
+# Seconds granted to: a server's start, the command's end, a server's end.
+readonly START_WAIT=60 COMMAND_WAIT=15 STOP_WAIT=20
+
+say() { printf 'servers: %s\n' "$*" >&2; }
+
+if [ $# -eq 0 ]; then
+    say "usage: tests/servers.sh COMMAND [ARGUMENT...]"
+    exit 2
+fi
+
+# Settings of some other PostgreSQL must reach neither psql below nor the command.
+for name in "${!PG@}"; do unset "$name"; done
+
+folder='' postgres_pid='' redis_pid='' command_pid=''
+redis_log='' postgres_log='' postgres_bin=''
+undo_install=()
+
+# ------------------------------------------------------------------ stopping
+
+alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
+
+# Process $1 and those of the session it leads: everything the command started.
+session() {
+    local stat fields pid
+    for stat in /proc/[0-9]*/stat; do
+        pid=${stat#/proc/} pid=${pid%/stat} fields=''
+        { read -r fields <"$stat"; } 2>/dev/null || continue
+        # pid (name, which may hold anything) state ppid pgrp session ...
+        # shellcheck disable=SC2086
+        set -- "$1" ${fields##*) }
+        if { [ "${5:-}" = "$1" ] || [ "$pid" = "$1" ]; } && [ "${2:-}" != Z ]; then
+            echo "$pid"
+        fi
+    done
+}
+
+stop_command() {
+    local leader=$1 pids deadline
+    pids=$(session "$leader")
+    [ -n "$pids" ] || return 0
+    # shellcheck disable=SC2086
+    kill -TERM $pids 2>/dev/null || true
+    deadline=$((SECONDS + COMMAND_WAIT))
+    while pids=$(session "$leader"); [ -n "$pids" ]; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            # shellcheck disable=SC2086
+            kill -KILL $pids 2>/dev/null || true
+            break
+        fi
+        sleep 0.1
+    done
+}
+
+# stop_server PID SIGNAL: the polite signal first, KILL after a while.
+stop_server() {
+    local pid=$1 signal=$2 deadline
+    if alive "$pid"; then
+        kill "-$signal" "$pid" 2>/dev/null || true
+        deadline=$((SECONDS + STOP_WAIT))
+        while alive "$pid"; do
+            if [ "$SECONDS" -ge "$deadline" ]; then
+                kill -KILL "$pid" 2>/dev/null || true
+                break
+            fi
+            sleep 0.05
+        done
+    fi
+    wait "$pid" 2>/dev/null || true
+}
+
+finish() {
+    local code=$?
+    trap '' INT TERM HUP
+    set +e
+    if [ -n "$command_pid" ]; then
+        stop_command "$command_pid"
+        if [ -n "$postgres_pid" ] && ! alive "$postgres_pid"; then
+            say "PostgreSQL ended while the command ran; the end of its log:"
+            tail -n 40 "$postgres_log" >&2
+        fi
+        if [ -n "$redis_pid" ] && ! alive "$redis_pid"; then
+            say "Redis ended while the command ran; the end of its log:"
+            tail -n 40 "$redis_log" >&2
+        fi
+    fi
+    [ -z "$redis_pid" ] || stop_server "$redis_pid" TERM
+    [ -z "$postgres_pid" ] || stop_server "$postgres_pid" INT
+    if [ -n "$folder" ]; then
+        if [ -n "${SERVERS_KEEP_LOGS:-}" ]; then
+            mkdir -p "$SERVERS_KEEP_LOGS" && cp "$folder"/*.log "$SERVERS_KEEP_LOGS"/ 2>/dev/null
+        fi
+        rm -rf "$folder"
+    fi
+    [ ${#undo_install[@]} -eq 0 ] || as_root rm -f "${undo_install[@]}"
+    exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+
+# ---------------------------------------------------------------- installing
+
+# Prints the folder of the PostgreSQL programs: 15 if there, else a newer one.
+find_postgres() {
+    local dir version found='' best=0
+    for dir in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
+        "$(dirname "$(command -v postgres 2>/dev/null || echo /none/none)")"; do
+        [ -x "$dir/postgres" ] && [ -x "$dir/initdb" ] && [ -x "$dir/psql" ] || continue
+        version=$("$dir/postgres" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\).*/\1/p')
+        [ -n "$version" ] && [ "$version" -ge $POSTGRES_MIN ] || continue
+        if [ "$version" -eq $POSTGRES_MIN ]; then
+            echo "$dir"
+            return 0
+        fi
+        if [ "$version" -gt "$best" ]; then
+            best=$version found=$dir
+        fi
+    done
+    [ -n "$found" ] && echo "$found"
+}
+
+find_redis() {
+    local version
+    command -v redis-server >/dev/null && command -v redis-cli >/dev/null || return 1
+    version=$(redis-server --version | sed -n 's/.*v=\([0-9][0-9]*\).*/\1/p')
+    [ -n "$version" ] && [ "$version" -ge $REDIS_MIN ]
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n -- "$@"; fi
+}
+
+missing() {
+    local list=()
+    find_postgres >/dev/null || list+=("PostgreSQL $POSTGRES_MIN")
+    find_redis || list+=("Redis $REDIS_MIN")
+    [ ${#list[@]} -gt 0 ] || return 1
+    printf '%s' "${list[0]}"
+    [ ${#list[@]} -lt 2 ] || printf ' and %s' "${list[1]}"
+}
+
+give_up() {
+    say "$(missing) or newer must be installed first, for example on Debian 12:"
+    say "    apt-get install postgresql-$POSTGRES_MIN redis-server"
+    [ -z "${1:-}" ] || say "($1)"
+    exit 3
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
+}
+
+install_missing() {
+    local packages=() file code=0 had_redis=1
+    command -v apt-get >/dev/null || give_up "there is no apt here to install it with"
+    [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null ||
+        give_up "not installed from here: that takes root or sudo without a password"
+
+    # One installation at a time, of those who start this same file.
+    exec 9<"${BASH_SOURCE[0]}"
+    flock 9
+    if missing >/dev/null; then
+        say "installing $(missing)"
+        # PostgreSQL's package would create and start a cluster on port 5432 ...
+        file=/etc/postgresql-common/createcluster.d/salespulse-tests.conf
+        if ! find_postgres >/dev/null; then
+            undo_install+=("$file")
+            as_root mkdir -p "${file%/*}"
+            echo "create_main_cluster = false" | as_root tee "$file" >/dev/null
+        fi
+        # ... and Redis's a server on port 6379.
+        file=/usr/sbin/policy-rc.d
+        if [ ! -e "$file" ]; then
+            undo_install+=("$file")
+            printf '#!/bin/sh\nexit 101\n' | as_root tee "$file" >/dev/null
+            as_root chmod 755 "$file"
+        fi
+
+        apt update || say "apt-get update failed; trying with the lists that are here"
+        if ! find_postgres >/dev/null; then
+            if apt-cache show "postgresql-$POSTGRES_MIN" >/dev/null 2>&1; then
+                packages+=("postgresql-$POSTGRES_MIN")
+            else
+                packages+=(postgresql)
+            fi
+        fi
+        if ! find_redis; then
+            had_redis=0
+            packages+=(redis-server)
+        fi
+        apt install --no-install-recommends "${packages[@]}" || code=$?
+        if [ $had_redis -eq 0 ] && [ $code -eq 0 ] && command -v systemctl >/dev/null; then
+            as_root systemctl disable redis-server >/dev/null 2>&1 || true
+        fi
+        if [ ${#undo_install[@]} -gt 0 ]; then
+            as_root rm -f "${undo_install[@]}"
+            undo_install=()
+        fi
+        hash -r
+        [ $code -eq 0 ] || give_up "apt-get ended with code $code, see above"
+    fi
+    exec 9<&-
+}
+
+if missing >/dev/null; then
+    install_missing
+    if missing >/dev/null; then give_up "what apt offers here is older"; fi
+fi
+postgres_bin=$(find_postgres)
+
+# ------------------------------------------------------------------ starting
+
+# PostgreSQL refuses to run as root, so the servers get another user then.
+run_as=()
+if [ "$(id -u)" -eq 0 ]; then
+    server_user=postgres
+    id "$server_user" >/dev/null 2>&1 || server_user=nobody
+    run_as=(setpriv "--reuid=$(id -u "$server_user")" "--regid=$(id -g "$server_user")" --clear-groups)
+fi
+# Should this script be killed outright, the servers follow it.
+server=("${run_as[@]}")
+if setpriv --help 2>/dev/null | grep -q -- --pdeathsig; then
+    [ ${#server[@]} -gt 0 ] || server=(setpriv)
+    server+=(--pdeathsig INT)
+fi
+
+# A socket's path is at most 107 characters long.
+base=${TMPDIR:-/tmp}
+if [ ${#base} -gt 60 ] || { [ ${#run_as[@]} -gt 0 ] && ! "${run_as[@]}" test -x "$base"; }; then
+    base=/tmp
+fi
+folder=$(mktemp -d "$base/salespulse-servers.XXXXXXXX")
+postgres_log=$folder/postgres.log
+redis_log=$folder/redis.log
+: >"$postgres_log"
+: >"$redis_log"
+mkdir "$folder/redis"
+[ ${#run_as[@]} -eq 0 ] || chown -R "$(id -u "$server_user"):$(id -g "$server_user")" "$folder"
+
+# Prints a port nobody listens on, below those given to outgoing connections.
+# Someone else may still take it first; then the start fails and is tried again.
+free_port() {
+    local port
+    for _ in {1..200}; do
+        port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+        if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            echo "$port"
+            return 0
+        fi
+    done
+    say "no free port found"
+    return 1
+}
+
+start_postgres() {
+    local data=$folder/postgres durable=() deadline port
+    local psql=("${run_as[@]}" "$postgres_bin/psql" -X -q -v ON_ERROR_STOP=1 -h "$folder" -U postgres)
+    if [ -z "${SERVERS_DURABLE:-}" ] || [ "$SERVERS_DURABLE" = 0 ]; then
+        durable=(-c fsync=off -c synchronous_commit=off -c full_page_writes=off)
+    fi
+    if ! (cd "$folder" && "${run_as[@]}" "$postgres_bin/initdb" -D "$data" --username=postgres \
+        --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync) </dev/null >>"$postgres_log" 2>&1; then
+        say "initdb failed:"
+        cat "$postgres_log" >&2
+        return 1
+    fi
+    # Without a password come in: the folder's own user by socket, salespulse by loopback.
+    printf '%s\n' 'local all all trust' 'host all salespulse 127.0.0.1/32 trust' >"$data/pg_hba.conf"
+
+    for _ in {1..10}; do
+        port=$(free_port)
+        : >"$postgres_log"
+        (cd "$folder" && exec setsid "${server[@]}" "$postgres_bin/postgres" -D "$data" \
+            -c listen_addresses=127.0.0.1 -c "port=$port" -c "unix_socket_directories=$folder" \
+            -c shared_buffers=256MB -c max_connections=200 -c timezone=UTC -c log_timezone=UTC \
+            "${durable[@]}") </dev/null >>"$postgres_log" 2>&1 &
+        postgres_pid=$!
+        deadline=$((SECONDS + START_WAIT))
+        while alive "$postgres_pid" && [ "$SECONDS" -lt "$deadline" ]; do
+            if [ "$(sed -n 8p "$data/postmaster.pid" 2>/dev/null | tr -d ' ')" = ready ]; then
+                if (cd "$folder" && printf '%s\n' \
+                    'CREATE ROLE salespulse LOGIN NOSUPERUSER CREATEDB;' \
+                    'CREATE DATABASE salespulse OWNER salespulse;' |
+                    "${psql[@]}" -p "$port" -d postgres) >>"$postgres_log" 2>&1; then
+                    postgres_port=$port
+                    return 0
+                fi
+                break 2
+            fi
+            sleep 0.05
+        done
+        stop_server "$postgres_pid" INT
+        postgres_pid=
+        grep -q 'Address already in use' "$postgres_log" || break
+    done
+    say "PostgreSQL did not start; its log:"
+    cat "$postgres_log" >&2
+    return 1
+}
+
+start_redis() {
+    local deadline port
+    for _ in {1..10}; do
+        port=$(free_port)
+        : >"$redis_log"
+        (cd "$folder/redis" && exec setsid "${server[@]}" redis-server --port "$port" --bind 127.0.0.1 \
+            --save "" --appendonly no --daemonize no --dir "$folder/redis") \
+            </dev/null >>"$redis_log" 2>&1 &
+        redis_pid=$!
+        deadline=$((SECONDS + START_WAIT))
+        while alive "$redis_pid" && [ "$SECONDS" -lt "$deadline" ]; do
+            # Its own log, as it may be another server that answers on this port.
+            if grep -q 'Ready to accept connections' "$redis_log"; then
+                redis_port=$port
+                return 0
+            fi
+            sleep 0.05
+        done
+        stop_server "$redis_pid" TERM
+        redis_pid=
+        grep -qi 'Address already in use' "$redis_log" || break
+    done
+    say "Redis did not start; its log:"
+    cat "$redis_log" >&2
+    return 1
+}
+
+start_redis || exit 4
+start_postgres || exit 4
+
+# ------------------------------------------------------------------- running
+
+export TEST_DATABASE_URL="postgres://salespulse@127.0.0.1:$postgres_port/salespulse"
+export TEST_REDIS_URL="redis://127.0.0.1:$redis_port"
+
+# A session of its own, so that all of it can be found and stopped; the shell has
+# background commands ignore INT and QUIT, which is undone.
+own=(setsid)
+if env --default-signal=INT true 2>/dev/null; then own+=(env --default-signal=INT --default-signal=QUIT); fi
+"${own[@]}" "$@" <&0 &
+command_pid=$!
+code=0
+wait "$command_pid" || code=$?
+exit "$code"
