@@ -1,8 +1,17 @@
 //! SalesPulse: exact, live sales metrics for many tenants. `docs/architecture.md` is the map.
 
+pub mod alerts;
+pub mod app;
+pub mod auth;
 pub mod clock;
+pub mod config;
 pub mod db;
 pub mod error;
+pub mod graphql;
 pub mod ledger;
 pub mod money;
+pub mod people;
+pub mod schema;
+pub mod server;
 pub mod stream;
+pub mod tenancy;

@@ -116,6 +116,11 @@ impl fmt::Display for Money {
     }
 }
 
+/// Whether `code` is a currency of ISO 4217.
+pub fn is_currency(code: &str) -> bool {
+    iso_currency::Currency::from_code(code).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,12 +7,12 @@ mod dialect;
 mod table;
 
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, Select,
-    Statement, TransactionOptions, TransactionTrait, Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, Select,
+    Statement, TransactionTrait, Value,
 };
 use uuid::Uuid;
 
-pub use dialect::{is_out_of_range, is_unavailable};
+pub use dialect::{ConnectError, is_out_of_range, is_unavailable};
 pub use table::{Column, OnConflict, Table};
 
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ pub struct Db {
 
 impl Db {
     /// Connects by URL: `postgres://…` or `sqlite://…`. Errors name the place without the password.
-    pub async fn connect(url: &str, connections_max: u32) -> Result<Db, dialect::ConnectError> {
+    pub async fn connect(url: &str, connections_max: u32) -> Result<Db, ConnectError> {
         let (read, write) = dialect::connect(url, connections_max).await?;
         let backend = write.get_database_backend();
         Ok(Db { read, write, backend })
@@ -159,9 +159,4 @@ impl TenantTx {
 /// The value of column `index`, as an internal error when it is not of type `T`.
 pub fn get<T: sea_orm::TryGetable>(row: &QueryResult, index: usize) -> Result<T> {
     row.try_get_by_index(index).map_err(|error| Error::internal(DbErr::from(error)))
-}
-
-/// Read-only snapshot options, where a connection is not read-only by itself.
-pub(crate) fn read_only() -> TransactionOptions {
-    TransactionOptions { access_mode: Some(AccessMode::ReadOnly), ..Default::default() }
 }

@@ -1,10 +1,8 @@
 //! Whether an event is acceptable by itself, before anything is read from the database.
 
-use iso_currency::Currency;
-
 use super::event::{Event, Fact, Line, Refusal, RefusalCode};
 use crate::clock::{MINUTE, Timestamp};
-use crate::money::{EVENT_AMOUNT_MAX, Money};
+use crate::money::{EVENT_AMOUNT_MAX, Money, is_currency};
 
 /// How far ahead of the server's clock an event may be.
 pub const AHEAD_MAX: i64 = 5 * MINUTE;
@@ -84,11 +82,6 @@ pub fn check(event: &Event, now: Timestamp) -> Checked {
             count(activity.count)
         }
     }
-}
-
-/// Whether `code` is a currency of ISO 4217.
-pub fn is_currency(code: &str) -> bool {
-    Currency::from_code(code).is_some()
 }
 
 fn lines(lines: &[Line]) -> Checked {

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod check;
 pub mod entry;
 pub mod event;
+pub mod graphql;
 mod lane;
 pub mod organization;
 pub mod rollup;

@@ -1,0 +1,27 @@
+//! The server's parts, wired once. Cheap to clone.
+
+use std::sync::Arc;
+
+use crate::auth::token::Tokens;
+use crate::clock::SharedClock;
+use crate::db::Db;
+use crate::ledger::Ledger;
+use crate::stream::EventStream;
+
+#[derive(Clone)]
+pub struct App {
+    pub db: Db,
+    pub clock: SharedClock,
+    pub ledger: Ledger,
+    pub stream: Arc<dyn EventStream>,
+    pub tokens: Tokens,
+}
+
+impl App {
+    /// Wires the parts around a database, a clock and a stream.
+    pub fn new(db: Db, clock: SharedClock, stream: Arc<dyn EventStream>, tokens: Tokens) -> App {
+        let observer = Arc::new(crate::alerts::AlertObserver);
+        let ledger = Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer);
+        App { db, clock, ledger, stream, tokens }
+    }
+}

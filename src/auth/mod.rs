@@ -1,0 +1,28 @@
+//! Who calls: tokens, roles and permissions. The token is the authority; tenant, role and permissions come from it.
+
+pub mod role;
+pub mod token;
+
+use uuid::Uuid;
+
+pub use role::{Permission, Role};
+
+use crate::db::TenantId;
+
+/// Who a verified token speaks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caller {
+    pub tenant: TenantId,
+    pub user_id: Uuid,
+    pub role: Role,
+    /// Those of the role that the token has not narrowed.
+    pub permissions: Vec<Permission>,
+    /// When the token ends, in seconds since 1970.
+    pub expires_at_secs: i64,
+}
+
+impl Caller {
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.contains(&permission)
+    }
+}

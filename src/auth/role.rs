@@ -1,0 +1,68 @@
+//! Roles and what they may do.
+
+use async_graphql::Enum;
+use serde::{Deserialize, Serialize};
+
+/// What a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize, Deserialize)]
+pub enum Permission {
+    /// Read sales and metrics (sales.view).
+    #[serde(rename = "sales.view")]
+    SalesView,
+    /// Record and change sales (sales.edit).
+    #[serde(rename = "sales.edit")]
+    SalesEdit,
+    /// Alerts and advanced analytics (analytics.advanced).
+    #[serde(rename = "analytics.advanced")]
+    AnalyticsAdvanced,
+    /// Manage users, teams, organizations, quotas; read the audit log (users.manage).
+    #[serde(rename = "users.manage")]
+    UsersManage,
+    /// Manage data sources (integrations.manage).
+    #[serde(rename = "integrations.manage")]
+    IntegrationsManage,
+    /// Export data (reports.export).
+    #[serde(rename = "reports.export")]
+    ReportsExport,
+}
+
+/// What a user is in a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// May do everything.
+    Admin,
+    /// Sells and leads: everything but the management of users and integrations.
+    Manager,
+    /// Reads, analyses, exports.
+    Analyst,
+    /// Reads.
+    Viewer,
+}
+
+impl Role {
+    pub const ALL: [Role; 4] = [Role::Admin, Role::Manager, Role::Analyst, Role::Viewer];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Manager => "manager",
+            Role::Analyst => "analyst",
+            Role::Viewer => "viewer",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    pub fn permissions(self) -> &'static [Permission] {
+        use Permission::{AnalyticsAdvanced, IntegrationsManage, ReportsExport, SalesEdit, SalesView, UsersManage};
+        match self {
+            Role::Admin => &[SalesView, SalesEdit, AnalyticsAdvanced, UsersManage, IntegrationsManage, ReportsExport],
+            Role::Manager => &[SalesView, SalesEdit, AnalyticsAdvanced, ReportsExport],
+            Role::Analyst => &[SalesView, AnalyticsAdvanced, ReportsExport],
+            Role::Viewer => &[SalesView],
+        }
+    }
+}

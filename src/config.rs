@@ -1,0 +1,146 @@
+//! The settings, read once at the start: the process's environment over the file `.env` beside it. This is the only
+//! reader of the environment. Names that begin with `SALESPULSE_` and are not known here are refused.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// A setting, where it may stand, its default and what it is for.
+const KNOWN: [(&str, &str); 9] = [
+    ("DATABASE_URL", "sqlite://data/salespulse.db"),
+    ("REDIS_URL", ""),
+    ("SALESPULSE_LISTEN", "127.0.0.1:4000"),
+    ("SALESPULSE_JWT_SECRET", ""),
+    ("SALESPULSE_GRAPHIQL", "on"),
+    ("SALESPULSE_LOG_FORMAT", "text"),
+    ("SALESPULSE_LOG_LEVEL", "info"),
+    ("SALESPULSE_DATABASE_CONNECTIONS", "16"),
+    ("SALESPULSE_JWT_ISSUER", "salespulse"),
+];
+/// For test runs, not for the server.
+const TEST_PREFIX: &str = "SALESPULSE_TEST_";
+const JWT_SECRET_BYTES_MIN: usize = 32;
+
+/// What the server runs with.
+#[derive(Clone)]
+pub struct Config {
+    pub database_url: String,
+    pub redis_url: Option<String>,
+    pub listen: SocketAddr,
+    /// Signs and checks access tokens; `None` when it is not set.
+    pub jwt_secret: Option<String>,
+    pub jwt_issuer: String,
+    pub graphiql: bool,
+    pub log_json: bool,
+    pub log_level: String,
+    pub database_connections: u32,
+}
+
+/// A setting that cannot be used. The value is not shown where it may be a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0}: no such setting; see .env.example for those there are")]
+    Unknown(String),
+    #[error("{name}: {why}")]
+    Bad { name: &'static str, why: String },
+    #[error("the file .env cannot be read: {0}")]
+    EnvFile(String),
+}
+
+impl Config {
+    /// Reads `.env` and the environment.
+    pub fn load() -> Result<Config, ConfigError> {
+        let mut values = read_env_file()?;
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        values.extend(std::env::vars());
+        Config::from_values(&values)
+    }
+
+    /// The settings from names and values; an empty value is the same as none.
+    pub fn from_values(values: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+        let is_known = |name: &str| KNOWN.iter().any(|(known, _)| *known == name) || name.starts_with(TEST_PREFIX);
+        if let Some(name) = values.keys().find(|name| name.starts_with("SALESPULSE_") && !is_known(name)) {
+            return Err(ConfigError::Unknown(name.clone()));
+        }
+        let text = |name: &'static str| {
+            let default = KNOWN.iter().find(|(known, _)| *known == name).map_or("", |(_, default)| *default);
+            values.get(name).map(String::as_str).filter(|value| !value.is_empty()).unwrap_or(default).to_owned()
+        };
+        let one_of = |name: &'static str, yes: &str, no: &str| match text(name) {
+            value if value == yes => Ok(true),
+            value if value == no => Ok(false),
+            _ => Err(ConfigError::Bad { name, why: format!("must be {yes} or {no}") }),
+        };
+        let database_url = text("DATABASE_URL");
+        if !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| database_url.starts_with(scheme)) {
+            return Err(ConfigError::Bad { name: "DATABASE_URL", why: "must begin with postgres:// or sqlite://".into() });
+        }
+        let redis_url = Some(text("REDIS_URL")).filter(|url| !url.is_empty());
+        if redis_url.as_ref().is_some_and(|url| !url.starts_with("redis://") && !url.starts_with("rediss://")) {
+            return Err(ConfigError::Bad { name: "REDIS_URL", why: "must begin with redis:// or rediss://".into() });
+        }
+        let jwt_secret = Some(text("SALESPULSE_JWT_SECRET")).filter(|secret| !secret.is_empty());
+        if jwt_secret.as_ref().is_some_and(|secret| secret.len() < JWT_SECRET_BYTES_MIN) {
+            let why = format!("must have at least {JWT_SECRET_BYTES_MIN} bytes");
+            return Err(ConfigError::Bad { name: "SALESPULSE_JWT_SECRET", why });
+        }
+        let parse_error = |name, why: &str| ConfigError::Bad { name, why: why.to_owned() };
+        Ok(Config {
+            database_url,
+            redis_url,
+            listen: text("SALESPULSE_LISTEN")
+                .parse()
+                .map_err(|_| parse_error("SALESPULSE_LISTEN", "must be an address and port, as 127.0.0.1:4000"))?,
+            jwt_secret,
+            jwt_issuer: text("SALESPULSE_JWT_ISSUER"),
+            graphiql: one_of("SALESPULSE_GRAPHIQL", "on", "off")?,
+            log_json: one_of("SALESPULSE_LOG_FORMAT", "json", "text")?,
+            log_level: text("SALESPULSE_LOG_LEVEL"),
+            database_connections: text("SALESPULSE_DATABASE_CONNECTIONS")
+                .parse()
+                .ok()
+                .filter(|n| (1..=1000).contains(n))
+                .ok_or_else(|| parse_error("SALESPULSE_DATABASE_CONNECTIONS", "must be a number from 1 to 1000"))?,
+        })
+    }
+}
+
+fn read_env_file() -> Result<BTreeMap<String, String>, ConfigError> {
+    let entries = match dotenvy::from_path_iter(".env") {
+        Ok(entries) => entries,
+        Err(error) if error.not_found() => return Ok(BTreeMap::new()),
+        Err(error) => return Err(ConfigError::EnvFile(error.to_string())),
+    };
+    entries.collect::<Result<_, _>>().map_err(|error| ConfigError::EnvFile(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(values: &[(&str, &str)]) -> Result<Config, String> {
+        let values = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::from_values(&values).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn nothing_set_runs_alone() {
+        let config = load(&[]).expect("defaults are good");
+        assert!(config.database_url.starts_with("sqlite://") && config.redis_url.is_none());
+    }
+
+    #[test]
+    fn bad_settings_are_named() {
+        for (name, value) in [
+            ("DATABASE_URL", "mysql://x"),
+            ("REDIS_URL", "http://x"),
+            ("SALESPULSE_LISTEN", "localhost"),
+            ("SALESPULSE_JWT_SECRET", "short"),
+            ("SALESPULSE_GRAPHIQL", "perhaps"),
+            ("SALESPULSE_DATABASE_CONNECTIONS", "0"),
+            ("SALESPULSE_LISTEM", "127.0.0.1:1"),
+        ] {
+            let message = load(&[(name, value)]).err().expect(name);
+            assert!(message.starts_with(name) && !message.contains("short"), "{message}");
+        }
+    }
+}

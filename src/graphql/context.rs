@@ -1,0 +1,48 @@
+//! What resolvers find in their context: the server's parts and the caller.
+
+use async_graphql::{Context, Guard};
+
+use super::operation::Operation;
+use crate::app::App;
+use crate::auth::{Caller, Permission};
+use crate::db::{Db, TenantId, TenantTx};
+use crate::error::{Code, Error, Result};
+
+/// The server's parts.
+pub fn app<'a>(ctx: &Context<'a>) -> Result<&'a App> {
+    ctx.data::<App>().map_err(|_| Error::internal("no app in the context"))
+}
+
+/// Who asks.
+pub fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
+    ctx.data::<Caller>().map_err(|_| Error::new(Code::Unauthenticated, "a bearer token is needed"))
+}
+
+/// A reading transaction of the caller's tenant.
+pub async fn read(ctx: &Context<'_>) -> Result<TenantTx> {
+    app(ctx)?.db.read(caller(ctx)?.tenant).await
+}
+
+/// A writing transaction of the caller's tenant.
+pub async fn write(ctx: &Context<'_>) -> Result<TenantTx> {
+    app(ctx)?.db.write(caller(ctx)?.tenant).await
+}
+
+/// Refuses callers without a permission, before arguments are looked at.
+pub struct Needs(pub Permission);
+
+impl Guard for Needs {
+    async fn check(&self, ctx: &Context<'_>) -> async_graphql::Result<()> {
+        if caller(ctx)?.may(self.0) {
+            return Ok(());
+        }
+        Err(Error::new(Code::Forbidden, "your role does not allow this").into())
+    }
+}
+
+/// The running operation's loader of type `L`.
+pub fn loader<L: std::any::Any + Send + Sync>(ctx: &Context<'_>, make: impl FnOnce(Db, TenantId) -> L) -> Result<std::sync::Arc<L>> {
+    let operation = ctx.data::<Operation>().map_err(|_| Error::internal("no operation in the context"))?;
+    let (db, tenant) = (app(ctx)?.db.clone(), caller(ctx)?.tenant);
+    Ok(operation.loader(|| make(db, tenant)))
+}

@@ -1,0 +1,40 @@
+//! Errors as a client sees them: a message, `extensions.code`, and for internal ones an `errorId` that is in the log.
+
+use async_graphql::{ErrorExtensionValues, ServerError, Value};
+use uuid::Uuid;
+
+use crate::error::{Code, Error};
+
+impl From<Error> for async_graphql::Error {
+    fn from(error: Error) -> Self {
+        let mut extensions = ErrorExtensionValues::default();
+        extensions.set("code", error.code.as_str());
+        if let Some(argument) = error.argument {
+            extensions.set("argument", argument);
+        }
+        if matches!(error.code, Code::Internal | Code::ServiceUnavailable) {
+            let error_id = Uuid::now_v7().to_string();
+            tracing::error!(error_id, code = error.code.as_str(), source = ?error.source, "request failed");
+            extensions.set("errorId", error_id);
+        }
+        async_graphql::Error { message: error.message, source: None, extensions: Some(extensions) }
+    }
+}
+
+/// Gives a code to an error that the library made: validation has no path, bad input is found while executing.
+pub fn add_code(error: &mut ServerError) {
+    let extensions = error.extensions.get_or_insert_default();
+    if extensions.get("code").is_none() {
+        let code = if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
+        extensions.set("code", Value::from(code));
+    }
+}
+
+/// An error without a place in a document.
+pub fn plain(code: &str, message: &str) -> ServerError {
+    let mut extensions = ErrorExtensionValues::default();
+    extensions.set("code", code);
+    let mut error = ServerError::new(message, None);
+    error.extensions = Some(extensions);
+    error
+}

@@ -1,0 +1,8 @@
+//! The transport kernel: requests in, answers out. It knows no domain.
+
+pub mod context;
+pub mod errors;
+pub mod http;
+pub mod operation;
+pub mod page;
+pub mod scalars;

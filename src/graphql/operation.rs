@@ -1,0 +1,73 @@
+//! How an operation runs, the same for every transport: parsed once, with loaders of its own, and every error with a
+//! code.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_graphql::{Data, Executor, Request, Response};
+use futures_util::stream::{BoxStream, StreamExt};
+
+use super::errors;
+use crate::schema::Schema;
+
+/// Runs operations of the schema.
+#[derive(Clone)]
+pub struct Operations(pub Schema);
+
+/// What lives as long as one operation: its data loaders.
+#[derive(Default)]
+pub struct Operation {
+    loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Operation {
+    /// The operation's loader of type `L`, made when it is first asked for.
+    pub fn loader<L: Any + Send + Sync>(&self, make: impl FnOnce() -> L) -> Arc<L> {
+        let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
+        let loader = loaders.entry(TypeId::of::<L>()).or_insert_with(|| Arc::new(make()) as Arc<dyn Any + Send + Sync>);
+        match Arc::clone(loader).downcast() {
+            Ok(loader) => loader,
+            Err(_) => unreachable!("entries are keyed by their type"),
+        }
+    }
+}
+
+impl Operations {
+    fn prepare(mut request: Request) -> Result<Request, Response> {
+        match async_graphql::parser::parse_query(&request.query) {
+            Ok(document) => {
+                request.set_parsed_query(document);
+                Ok(request.data(Operation::default()))
+            }
+            Err(error) => {
+                let message = match error.positions().next() {
+                    Some(at) => format!("syntax error at line {}, column {}", at.line, at.column),
+                    None => "syntax error".to_owned(),
+                };
+                Err(Response::from_errors(vec![errors::plain("GRAPHQL_PARSE_FAILED", &message)]))
+            }
+        }
+    }
+}
+
+impl Executor for Operations {
+    async fn execute(&self, request: Request) -> Response {
+        match Self::prepare(request) {
+            Ok(request) => with_codes(self.0.execute(request).await),
+            Err(response) => response,
+        }
+    }
+
+    fn execute_stream(&self, request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
+        match Self::prepare(request) {
+            Ok(request) => Executor::execute_stream(&self.0, request, session_data).map(with_codes).boxed(),
+            Err(response) => futures_util::stream::iter([response]).boxed(),
+        }
+    }
+}
+
+fn with_codes(mut response: Response) -> Response {
+    response.errors.iter_mut().for_each(errors::add_code);
+    response
+}

@@ -1,0 +1,160 @@
+//! Pages of lists in the manner of Relay: `first`/`after` or `last`/`before`, at most 100 items.
+
+use async_graphql::{OutputType, SimpleObject};
+
+use crate::error::{Error, Result};
+
+pub const PAGE_DEFAULT: usize = 20;
+pub const PAGE_MAX: usize = 100;
+
+/// Where a page stands within its list.
+#[derive(Clone, Debug, Default, SimpleObject)]
+pub struct PageInfo {
+    /// Whether there is more after this page.
+    pub has_next_page: bool,
+    /// Whether there is more before this page.
+    pub has_previous_page: bool,
+    /// The first cursor of this page.
+    pub start_cursor: Option<String>,
+    /// The last cursor of this page.
+    pub end_cursor: Option<String>,
+}
+
+/// What is asked for, checked.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub limit: usize,
+    /// From the end: rows are read in the opposite order.
+    pub backward: bool,
+    pub after: Option<Cursor>,
+    pub before: Option<Cursor>,
+}
+
+/// Where an item stands: the values of the columns that order the list, the last of them unique.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cursor(pub Vec<String>);
+
+impl Cursor {
+    fn encode(&self) -> String {
+        use std::fmt::Write;
+        let text = self.0.join("\u{1f}");
+        text.bytes().fold(String::with_capacity(text.len() * 2), |mut out, byte| {
+            let written = write!(out, "{byte:02x}");
+            debug_assert!(written.is_ok());
+            out
+        })
+    }
+
+    fn decode(text: &str, argument: &'static str) -> Result<Cursor> {
+        let bad = || Error::bad_input(argument, "not a cursor of this list");
+        if !text.len().is_multiple_of(2) || !text.is_ascii() {
+            return Err(bad());
+        }
+        let bytes: Option<Vec<u8>> =
+            (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect();
+        let text = String::from_utf8(bytes.ok_or_else(bad)?).map_err(|_| bad())?;
+        Ok(Cursor(text.split('\u{1f}').map(str::to_owned).collect()))
+    }
+
+    /// The `index`th value as a whole number.
+    pub fn int(&self, index: usize, argument: &'static str) -> Result<i64> {
+        let value = self.0.get(index).and_then(|value| value.parse().ok());
+        value.ok_or_else(|| Error::bad_input(argument, "not a cursor of this list"))
+    }
+
+    /// The `index`th value as an id.
+    pub fn uuid(&self, index: usize, argument: &'static str) -> Result<uuid::Uuid> {
+        let value = self.0.get(index).and_then(|value| value.parse().ok());
+        value.ok_or_else(|| Error::bad_input(argument, "not a cursor of this list"))
+    }
+}
+
+impl Page {
+    /// Checks the four arguments: not both directions, 0 to 100 items, cursors of ours.
+    pub fn new(first: Option<i32>, after: Option<String>, last: Option<i32>, before: Option<String>) -> Result<Page> {
+        if first.is_some() && last.is_some() {
+            return Err(Error::bad_input("last", "give first or last, not both"));
+        }
+        let (argument, asked) = if last.is_some() { ("last", last) } else { ("first", first) };
+        let limit = match asked {
+            None => PAGE_DEFAULT,
+            Some(n) => usize::try_from(n)
+                .ok()
+                .filter(|n| *n <= PAGE_MAX)
+                .ok_or_else(|| Error::bad_input(argument, format!("must be from 0 to {PAGE_MAX}")))?,
+        };
+        Ok(Page {
+            limit,
+            backward: last.is_some(),
+            after: after.map(|text| Cursor::decode(&text, "after")).transpose()?,
+            before: before.map(|text| Cursor::decode(&text, "before")).transpose()?,
+        })
+    }
+
+    /// Makes a page of `rows`, which were read in the page's direction, one more than `limit` if there are more.
+    pub fn connection<T: OutputType>(&self, mut rows: Vec<(Cursor, T)>) -> (Vec<(String, T)>, PageInfo) {
+        let has_more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        if self.backward {
+            rows.reverse();
+        }
+        let items: Vec<(String, T)> = rows.into_iter().map(|(cursor, item)| (cursor.encode(), item)).collect();
+        let info = PageInfo {
+            has_next_page: if self.backward { self.before.is_some() } else { has_more },
+            has_previous_page: if self.backward { has_more } else { self.after.is_some() },
+            start_cursor: items.first().map(|(cursor, _)| cursor.clone()),
+            end_cursor: items.last().map(|(cursor, _)| cursor.clone()),
+        };
+        (items, info)
+    }
+}
+
+/// Declares `<Node>Connection` and `<Node>Edge` for a node type, with the descriptions of the contract.
+#[macro_export]
+macro_rules! connection {
+    ($connection:ident, $edge:ident, $node:ty, $items:literal) => {
+        #[doc = concat!("A page of ", $items, ".")]
+        pub struct $connection {
+            items: Vec<(String, $node)>,
+            page_info: $crate::graphql::page::PageInfo,
+        }
+
+        impl $connection {
+            pub fn new(
+                page: &$crate::graphql::page::Page,
+                rows: Vec<($crate::graphql::page::Cursor, $node)>,
+            ) -> Self {
+                let (items, page_info) = page.connection(rows);
+                Self { items, page_info }
+            }
+        }
+
+        #[doc = concat!("A page of ", $items, ".")]
+        #[async_graphql::Object]
+        impl $connection {
+            /// The page's items with their cursors.
+            async fn edges(&self) -> Vec<$edge> {
+                self.items.iter().map(|(cursor, node)| $edge { node: node.clone(), cursor: cursor.clone() }).collect()
+            }
+
+            /// The page's items.
+            async fn nodes(&self) -> Vec<$node> {
+                self.items.iter().map(|(_, node)| node.clone()).collect()
+            }
+
+            /// Where the page stands.
+            async fn page_info(&self) -> &$crate::graphql::page::PageInfo {
+                &self.page_info
+            }
+        }
+
+        #[doc = concat!("One item of a page of ", $items, ".")]
+        #[derive(async_graphql::SimpleObject)]
+        pub struct $edge {
+            /// The item.
+            node: $node,
+            /// Where the item stands in the list; opaque.
+            cursor: String,
+        }
+    };
+}

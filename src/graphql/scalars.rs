@@ -1,0 +1,173 @@
+//! The scalars of the contract.
+
+use async_graphql::{InputValueError, InputValueResult, Number, Scalar, ScalarType, Value};
+use chrono::{Datelike, NaiveDate, SecondsFormat};
+
+use crate::clock::Timestamp;
+use crate::money::{Money, MoneyError};
+
+const YEARS: std::ops::RangeInclusive<i32> = 1970..=2100;
+/// The largest whole number that a JSON number holds exactly everywhere.
+const COUNT_MAX: i64 = 1 << 53;
+
+/// A point in time, RFC 3339 with an offset or Z, years 1970 to 2100; given in UTC with up to six decimals.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DateTime(pub Timestamp);
+
+#[Scalar]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        let at = chrono::DateTime::parse_from_rfc3339(text)
+            .map_err(|_| InputValueError::custom("not a time as 2026-01-31T12:00:00Z"))?
+            .to_utc();
+        if !YEARS.contains(&at.year()) {
+            return Err(InputValueError::custom("the year must be from 1970 to 2100"));
+        }
+        Ok(DateTime(at.into()))
+    }
+
+    fn to_value(&self) -> Value {
+        match self.0.to_utc() {
+            Some(at) => Value::String(at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            None => Value::Null,
+        }
+    }
+}
+
+/// A day of the calendar, as 2026-01-31.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Date(pub NaiveDate);
+
+#[Scalar]
+impl ScalarType for Date {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        let day: NaiveDate = text.parse().map_err(|_| InputValueError::custom("not a day as 2026-01-31"))?;
+        if !YEARS.contains(&day.year()) {
+            return Err(InputValueError::custom("the year must be from 1970 to 2100"));
+        }
+        Ok(Date(day))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+/// An exact decimal number as a string, as "19.90": money in whole units of its currency, at most four decimals. A JSON number without exponent is read too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decimal(pub Money);
+
+#[Scalar]
+impl ScalarType for Decimal {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let text = match &value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return Err(InputValueError::expected_type(value)),
+        };
+        text.parse().map(Decimal).map_err(|error| {
+            InputValueError::custom(match error {
+                MoneyError::NotADecimal => "not a decimal number as \"19.90\"",
+                MoneyError::TooPrecise => "more than four decimals",
+                MoneyError::OutOfRange => "beyond the largest amount",
+            })
+        })
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+/// A whole number of up to 2^53 as a JSON number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Count(pub i64);
+
+#[Scalar]
+impl ScalarType for Count {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::Number(number) => match number.as_i64() {
+                Some(n) if n.abs() <= COUNT_MAX => Ok(Count(n)),
+                _ => Err(InputValueError::custom("not a whole number of up to 2^53")),
+            },
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Number(Number::from(self.0))
+    }
+}
+
+/// A position of the tenant's ledger: a whole number as a string, strictly increasing without gaps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Position(pub i64);
+
+#[Scalar]
+impl ScalarType for Position {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let position = match &value {
+            Value::String(text) => text.parse().ok(),
+            Value::Number(number) => number.as_i64(),
+            _ => return Err(InputValueError::expected_type(value)),
+        };
+        position.filter(|p| *p >= 0).map(Position).ok_or_else(|| InputValueError::custom("not a position"))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+/// A time zone by its IANA name, as Europe/London.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimeZone(pub chrono_tz::Tz);
+
+#[Scalar]
+impl ScalarType for TimeZone {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        text.parse().map(TimeZone).map_err(|_| InputValueError::custom("not a time zone of the IANA list, as Europe/London"))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.name().to_owned())
+    }
+}
+
+/// A currency by its ISO 4217 code, as EUR.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Currency(pub String);
+
+#[Scalar]
+impl ScalarType for Currency {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match value {
+            Value::String(code) if crate::money::is_currency(&code) => Ok(Currency(code)),
+            Value::String(_) => Err(InputValueError::custom("not a currency code of ISO 4217, as EUR")),
+            other => Err(InputValueError::expected_type(other)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+}
+
+/// Any JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Json(pub serde_json::Value);
+
+#[Scalar(name = "JSON")]
+impl ScalarType for Json {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        value.into_json().map(Json).map_err(|_| InputValueError::custom("not a JSON value"))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::from_json(self.0.clone()).unwrap_or(Value::Null)
+    }
+}

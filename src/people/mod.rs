@@ -1,0 +1,3 @@
+//! Users, teams, organizations and quotas.
+
+pub mod graphql;

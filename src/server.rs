@@ -1,0 +1,30 @@
+//! The HTTP server: routes and the end.
+
+use std::future::Future;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::graphql::http::{self, Endpoint};
+use crate::schema;
+
+/// A request's body is at most this long.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// All routes over the server's parts.
+pub fn router(app: App) -> Router {
+    let endpoint = Endpoint { schema: schema::build(app.clone()), app };
+    Router::new()
+        .route("/graphql", post(http::post).get(http::websocket))
+        .route("/health", get(|| async { "ok" }))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(endpoint)
+}
+
+/// Serves on `listener` until `shutdown`; requests that are running are finished.
+pub async fn run(app: App, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    axum::serve(listener, router(app)).with_graceful_shutdown(shutdown).await
+}

@@ -1,0 +1,79 @@
+//! Tenants, their first user and organization: what has to exist before anything else can.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, Value};
+use uuid::Uuid;
+
+use crate::auth::Role;
+use crate::clock::Timestamp;
+use crate::db::{Db, TenantId};
+use crate::error::{Code, Error, Result};
+
+/// What a tenant begins with.
+pub struct NewTenant<'a> {
+    pub slug: &'a str,
+    pub name: &'a str,
+    /// IANA name.
+    pub timezone: chrono_tz::Tz,
+    /// ISO 4217.
+    pub currency: &'a str,
+}
+
+/// A tenant with one user for each role.
+#[derive(Clone, Debug)]
+pub struct CreatedTenant {
+    pub id: TenantId,
+    pub users: Vec<(Role, Uuid)>,
+}
+
+/// Creates a tenant with its default organization, an empty ledger and one user for each role. Error: CONFLICT when
+/// the slug is taken.
+pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Result<CreatedTenant> {
+    if find_tenant(db, new.slug).await?.is_some() {
+        return Err(Error::new(Code::Conflict, format!("there is a tenant {} already", new.slug)));
+    }
+    let id = Uuid::now_v7();
+    let tx = db.write(TenantId(id)).await?;
+    tx.execute("INSERT INTO tenants (id, slug, name, created_at) VALUES ($1, $2, $3, $4)", [new.slug.into(), new.name.into(), now.0.into()])
+        .await?;
+    tx.execute(
+        "INSERT INTO organizations (tenant_id, id, org_no, slug, name, timezone, currency, is_default, created_at) \
+         VALUES ($1, $2, 1, $3, $4, $5, $6, true, $7)",
+        [Uuid::now_v7().into(), new.slug.into(), new.name.into(), new.timezone.name().into(), new.currency.into(), now.0.into()],
+    )
+    .await?;
+    tx.execute(
+        "INSERT INTO ledger_heads (tenant_id, position, policy_epoch, last_customer_no, last_product_no, last_order_no, \
+         last_refund_no, last_dimension_no) VALUES ($1, 0, 0, 0, 0, 0, 0, 0)",
+        [],
+    )
+    .await?;
+    let mut users = Vec::new();
+    for role in Role::ALL {
+        let user_id = Uuid::now_v7();
+        let email = format!("{}@{}.example", role.as_str(), new.slug);
+        let values: [Value; 5] = [user_id.into(), email.into(), role.as_str().into(), role.as_str().into(), now.0.into()];
+        let sql = "INSERT INTO users (tenant_id, id, email, name, role, is_active, created_at) VALUES ($1, $2, $3, $4, $5, true, $6)";
+        tx.execute(sql, values).await?;
+        users.push((role, user_id));
+    }
+    tx.commit().await?;
+    Ok(CreatedTenant { id: TenantId(id), users })
+}
+
+/// The tenant of a slug or id.
+pub async fn find_tenant(db: &Db, name: &str) -> Result<Option<TenantId>> {
+    let id = Uuid::parse_str(name).unwrap_or_default();
+    let sql = "SELECT id FROM tenants WHERE slug = $1 OR id = $2";
+    let row = db.system().query_one_raw(statement(db.system(), sql, [name.into(), id.into()])).await?;
+    row.map(|row| crate::db::get(&row, 0).map(TenantId)).transpose()
+}
+
+/// All tenants: slug and id.
+pub async fn list_tenants(db: &Db) -> Result<Vec<(String, TenantId)>> {
+    let rows = db.system().query_all_raw(statement(db.system(), "SELECT slug, id FROM tenants ORDER BY slug", [])).await?;
+    rows.iter().map(|row| Ok((crate::db::get(row, 0)?, TenantId(crate::db::get(row, 1)?)))).collect()
+}
+
+fn statement<const N: usize>(db: &DatabaseConnection, sql: &str, values: [Value; N]) -> Statement {
+    Statement::from_sql_and_values(db.get_database_backend(), sql, values)
+}
