@@ -4,7 +4,9 @@
 //! number of microseconds since 1970 (UTC), `slot` a number of 15-minute steps or of days. The types of the two
 //! databases differ in [`sql`] only.
 
-use sea_orm_migration::prelude::*;
+use sea_orm_migration::prelude::{MigrationTrait, async_trait};
+
+pub use sea_orm_migration::MigratorTrait;
 
 mod m0001_tables;
 pub mod sql;

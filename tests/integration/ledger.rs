@@ -1,0 +1,60 @@
+//! What the ledger does with events: positions, repeats, versions, refunds.
+
+use salespulse::ledger::event::{
+    Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, RefusalCode,
+};
+use salespulse::money::Money;
+
+use crate::support::{TestApp, at};
+
+pub fn money(text: &str) -> Money {
+    text.parse().expect("an amount")
+}
+
+pub fn event(id: &str, when: &str, fact: Fact) -> Event {
+    Event { event_id: id.into(), occurred_at: at(when), organization: None, fact }
+}
+
+pub fn order(id: &str, version: i64, customer: &str, amount: &str) -> OrderPlaced {
+    OrderPlaced {
+        order_id: id.into(),
+        version,
+        channel: Some("web".into()),
+        region: Some("North".into()),
+        customer: Some(Customer { id: customer.into(), ..Customer::default() }),
+        lines: vec![Line { product_id: "tea".into(), category: Some("drinks".into()), quantity: 2, amount: money(amount), ..Line::default() }],
+        ..OrderPlaced::default()
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_changes_nothing_and_other_content_is_a_conflict() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let first = event("e1", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 1, "c", "10.00")));
+    let answer = acme.record(vec![first.clone(), first.clone()]).await;
+    assert_eq!(answer.outcomes, [Outcome::Applied { position: 1 }, Outcome::Repeated { position: 1 }]);
+    let other = event("e1", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 1, "c", "10.01")));
+    let answer = acme.record(vec![other, first]).await;
+    assert!(matches!(&answer.outcomes[0], Outcome::Refused(r) if r.code == RefusalCode::IdempotencyConflict));
+    assert_eq!((&answer.outcomes[1], answer.position), (&Outcome::Repeated { position: 1 }, 1));
+    acme.verified().await;
+}
+
+#[tokio::test]
+async fn versions_refunds_and_cancellations_add_up() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let refund = RefundIssued { order_id: Some("A".into()), amount: Some(money("4.00")), ..RefundIssued::default() };
+    acme.apply(vec![event("r1", "2026-06-03T10:00:00Z", Fact::RefundIssued(refund))]).await;
+    acme.apply(vec![event("e2", "2026-06-02T10:00:00Z", Fact::OrderPlaced(order("B", 1, "c", "5.00")))]).await;
+    acme.apply(vec![event("e1", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 1, "c", "10.00")))]).await;
+    acme.verified().await;
+    acme.apply(vec![event("e3", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 2, "c", "12.00")))]).await;
+    let older = acme.record(vec![event("e4", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 2, "c", "13.00")))]).await;
+    assert!(matches!(older.outcomes[0], Outcome::Superseded { position: 5 }));
+    acme.verified().await;
+    let cancelled = OrderCancelled { order_id: "A".into(), version: 3 };
+    acme.apply(vec![event("e5", "2026-06-05T10:00:00Z", Fact::OrderCancelled(cancelled))]).await;
+    acme.verified().await;
+}

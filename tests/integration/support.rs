@@ -1,0 +1,189 @@
+//! Tests as actors: `TestApp::start().await.tenant("acme").await.admin().query("{ me { id } }")`.
+
+use std::sync::Arc;
+
+use async_graphql::{Executor, Request, Response, Variables};
+use migration::{Migrator, MigratorTrait};
+use salespulse::app::App;
+use salespulse::auth::token::Tokens;
+use salespulse::auth::{Caller, Role};
+use salespulse::clock::{ManualClock, SECOND, Timestamp};
+use salespulse::db::{Db, TenantId};
+use salespulse::graphql::operation::Operations;
+use salespulse::ledger::Answer;
+use salespulse::ledger::event::{Event, Outcome};
+use salespulse::ledger::verify::verify;
+use salespulse::stream::memory::MemoryStream;
+use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
+use serde_json::Value;
+use uuid::Uuid;
+
+pub const SECRET: &str = "a secret of the tests, long enough";
+
+/// A server's parts over a database of its own.
+pub struct TestApp {
+    pub app: App,
+    pub clock: Arc<ManualClock>,
+    operations: Operations,
+    _files: Option<tempfile::TempDir>,
+}
+
+pub struct TestTenant<'a> {
+    pub test: &'a TestApp,
+    pub created: CreatedTenant,
+}
+
+pub struct Actor<'a> {
+    test: &'a TestApp,
+    pub caller: Caller,
+}
+
+/// 2026-06-15T12:00:00Z, where the tests' clocks start.
+pub const NOW: Timestamp = Timestamp(1_781_524_800 * SECOND);
+
+/// A time as it is written.
+pub fn at(text: &str) -> Timestamp {
+    chrono::DateTime::parse_from_rfc3339(text).expect("a time").to_utc().into()
+}
+
+fn test_database_url() -> Option<String> {
+    std::env::var("TEST_DATABASE_URL").ok().filter(|url| !url.is_empty())
+}
+
+impl TestApp {
+    pub async fn start() -> TestApp {
+        let (url, files) = match test_database_url() {
+            Some(server) => (postgres_database(&server).await, None),
+            None => {
+                let files = tempfile::tempdir().expect("a temporary folder");
+                (format!("sqlite://{}", files.path().join("test.db").display()), Some(files))
+            }
+        };
+        let db = Db::connect(&url, 4).await.expect("connect");
+        if files.is_some() {
+            Migrator::up(db.system(), None).await.expect("migrate");
+        }
+        let clock = ManualClock::at(NOW);
+        let stream = Arc::new(MemoryStream::default());
+        let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"));
+        let operations = Operations(salespulse::schema::build(app.clone()));
+        TestApp { app, clock, operations, _files: files }
+    }
+
+    /// A tenant in UTC and GBP.
+    pub async fn tenant(&self, slug: &str) -> TestTenant<'_> {
+        self.tenant_in(slug, chrono_tz::UTC, "GBP").await
+    }
+
+    pub async fn tenant_in(&self, slug: &str, timezone: chrono_tz::Tz, currency: &str) -> TestTenant<'_> {
+        let new = NewTenant { slug, name: slug, timezone, currency };
+        let created = create_tenant(&self.app.db, &new, NOW).await.expect("tenant");
+        TestTenant { test: self, created }
+    }
+}
+
+impl<'a> TestTenant<'a> {
+    pub fn id(&self) -> TenantId {
+        self.created.id
+    }
+
+    pub fn actor(&self, role: Role) -> Actor<'a> {
+        let user_id = self.created.users.iter().find(|(r, _)| *r == role).map(|(_, id)| *id).expect("a user");
+        let permissions = role.permissions().to_vec();
+        let expires_at_secs = NOW.0 / SECOND + 3600;
+        Actor { test: self.test, caller: Caller { tenant: self.id(), user_id, role, permissions, expires_at_secs } }
+    }
+
+    pub fn admin(&self) -> Actor<'a> {
+        self.actor(Role::Admin)
+    }
+
+    pub fn viewer(&self) -> Actor<'a> {
+        self.actor(Role::Viewer)
+    }
+
+    /// Records events as one call; every one of them gets its outcome.
+    pub async fn record(&self, events: Vec<Event>) -> Answer {
+        self.test.app.ledger.record(self.id(), events, false).await.expect("recorded")
+    }
+
+    /// Records events that all must be applied.
+    pub async fn apply(&self, events: Vec<Event>) -> Answer {
+        let answer = self.record(events).await;
+        for outcome in &answer.outcomes {
+            assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+        }
+        answer
+    }
+
+    /// Every rollup is the sum of its entries.
+    pub async fn verified(&self) {
+        let report = verify(&self.test.app.db, self.id()).await.expect("verify runs");
+        assert!(report.differences.is_empty(), "{:#?}", report.differences);
+    }
+}
+
+impl Actor<'_> {
+    pub async fn run(&self, query: &str, variables: Value) -> Response {
+        let request = Request::new(query).variables(Variables::from_json(variables)).data(self.caller.clone());
+        self.test.operations.execute(request).await
+    }
+
+    /// The data of a query without errors.
+    pub async fn query(&self, query: &str) -> Value {
+        self.query_with(query, Value::Null).await
+    }
+
+    pub async fn query_with(&self, query: &str, variables: Value) -> Value {
+        let response = self.run(query, variables).await;
+        assert!(response.errors.is_empty(), "{:?}", response.errors);
+        response.data.into_json().expect("json")
+    }
+
+    /// The code of the one error of a query.
+    pub async fn error_code(&self, query: &str) -> String {
+        let response = self.run(query, Value::Null).await;
+        assert_eq!(response.errors.len(), 1, "{response:?}");
+        let extensions = response.errors[0].extensions.as_ref().expect("extensions");
+        match extensions.get("code") {
+            Some(async_graphql::Value::String(code)) => code.clone(),
+            other => panic!("no code: {other:?}"),
+        }
+    }
+}
+
+/// A database of its own, copied from a template that is migrated once per set of migrations.
+async fn postgres_database(server: &str) -> String {
+    use salespulse::db::Db;
+    use sea_orm::{ConnectionTrait, Statement};
+    let names: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
+    let version = env!("CARGO_PKG_VERSION").replace('.', "_");
+    let stamp = std::fs::metadata(std::env::current_exe().expect("exe")).and_then(|m| m.modified()).expect("modified");
+    let stamp = stamp.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let template = format!("template_{version}_{}_{stamp}", names.len());
+    let admin = Db::connect(server, 1).await.expect("connect to the server");
+    let connection = admin.system();
+    let run = async |sql: String| connection.execute_unprepared(&sql).await.expect("admin statement");
+    run("SELECT pg_advisory_lock(815)".into()).await;
+    let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{template}'");
+    let statement = Statement::from_string(sea_orm::DbBackend::Postgres, exists);
+    if connection.query_one_raw(statement).await.expect("look-up").is_none() {
+        let making = format!("{template}_making");
+        run(format!("DROP DATABASE IF EXISTS {making}")).await;
+        run(format!("CREATE DATABASE {making}")).await;
+        let db = Db::connect(&with_database(server, &making), 1).await.expect("connect to the template");
+        Migrator::up(db.system(), None).await.expect("migrate");
+        db.close().await.expect("close");
+        run(format!("ALTER DATABASE {making} RENAME TO {template}")).await;
+    }
+    let name = format!("test_{}", Uuid::now_v7().simple());
+    run(format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+    run("SELECT pg_advisory_unlock(815)".into()).await;
+    admin.close().await.expect("close");
+    with_database(server, &name)
+}
+
+fn with_database(url: &str, name: &str) -> String {
+    let (base, _) = url.rsplit_once('/').expect("a database in the URL");
+    format!("{base}/{name}")
+}
