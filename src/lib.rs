@@ -3,12 +3,14 @@
 pub mod alerts;
 pub mod app;
 pub mod auth;
+pub mod calendar;
 pub mod clock;
 pub mod config;
 pub mod db;
 pub mod error;
 pub mod graphql;
 pub mod ledger;
+pub mod metrics;
 pub mod money;
 pub mod people;
 pub mod schema;

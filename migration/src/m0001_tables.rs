@@ -113,7 +113,8 @@ CREATE TABLE ledger_entries (
     channel_no SMALL NOT NULL, region_no SMALL NOT NULL, segment SMALL NOT NULL, customer_no INT NOT NULL, order_no INT NOT NULL,
     currency STRING NOT NULL, amount_paid INT NOT NULL, amount INT NOT NULL, discount INT NOT NULL, units INT NOT NULL, lines STRING NOT NULL,
     PRIMARY KEY (tenant_id, position, entry_no, at)
-) PARTITION BY RANGE (at)
+) PARTITION BY RANGE (at);
+CREATE INDEX ledger_entries_by_time ON ledger_entries (tenant_id, at)
 "#;
 
 const ENTRIES_SQLITE: &str = r#"
@@ -123,7 +124,8 @@ CREATE TABLE ledger_entries (
     channel_no SMALL NOT NULL, region_no SMALL NOT NULL, segment SMALL NOT NULL, customer_no INT NOT NULL, order_no INT NOT NULL,
     currency STRING NOT NULL, amount_paid INT NOT NULL, amount INT NOT NULL, discount INT NOT NULL, units INT NOT NULL, lines STRING NOT NULL,
     PRIMARY KEY (tenant_id, position, entry_no, at)
-) STRICT, WITHOUT ROWID
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ledger_entries_by_time ON ledger_entries (tenant_id, at)
 "#;
 
 /// The newest state of what entries speak of. `_no` are the tenant's own running numbers; 0 stands for none.

@@ -16,6 +16,7 @@ use chrono_tz::Tz;
 use self::set::CountedSet;
 use self::sketch::Sketch;
 use super::entry::{Entry, EntryKind};
+use crate::calendar;
 use crate::clock::Timestamp;
 pub use store::{COLUMNS, load, row_from, save};
 
@@ -116,14 +117,17 @@ pub fn quarter_slot(at: Timestamp) -> i32 {
     i32::try_from(at.0.div_euclid(QUARTER_HOUR)).unwrap_or(i32::MAX)
 }
 
-/// The day that holds `at` in `zone`, in days since 1970-01-01.
-pub fn day_slot(at: Timestamp, zone: Tz) -> i32 {
-    use chrono::Offset;
-    use chrono::TimeZone;
-    let Some(utc) = at.to_utc() else { return i32::MAX };
-    let offset = zone.offset_from_utc_datetime(&utc.naive_utc()).fix().local_minus_utc();
-    let local_secs = utc.timestamp() + i64::from(offset);
-    i32::try_from(local_secs.div_euclid(86_400)).unwrap_or(i32::MAX)
+/// Both slots of an entry.
+#[derive(Clone, Copy)]
+pub struct Slots {
+    quarter: i32,
+    day: i32,
+}
+
+impl Slots {
+    pub fn of(entry: &Entry, zone: Tz) -> Self {
+        Slots { quarter: quarter_slot(entry.at), day: calendar::day_of(entry.at, zone) }
+    }
 }
 
 /// Rows by key: what a batch changes, or what a period adds up to.
@@ -131,8 +135,9 @@ pub type Rows = HashMap<Key, Row>;
 
 /// Adds `entry` to the rows of every level; `zone` is its organization's. What the entry takes back must be in `rows`.
 pub fn fold(entry: &Entry, zone: Tz, rows: &mut Rows) -> Result<(), FoldError> {
+    let slots = Slots::of(entry, zone);
     for level in Level::ALL {
-        for (key, part) in parts(entry, level, zone) {
+        for (key, part) in parts(entry, level, slots) {
             rows.entry(key).or_default().add(entry, part, level)?;
         }
     }
@@ -141,7 +146,8 @@ pub fn fold(entry: &Entry, zone: Tz, rows: &mut Rows) -> Result<(), FoldError> {
 
 /// The rows of every level that `entry` adds to.
 pub fn keys(entry: &Entry, zone: Tz) -> impl Iterator<Item = Key> {
-    Level::ALL.into_iter().flat_map(move |level| parts(entry, level, zone)).map(|(key, _)| key)
+    let slots = Slots::of(entry, zone);
+    Level::ALL.into_iter().flat_map(move |level| parts(entry, level, slots)).map(|(key, _)| key)
 }
 
 /// What an entry adds to one row.
@@ -154,8 +160,8 @@ pub struct Part {
 
 /// The rows of one level that `entry` adds to, with what it adds: one of a whole order, or one for each of its
 /// categories or products.
-pub fn parts(entry: &Entry, level: Level, zone: Tz) -> Vec<(Key, Part)> {
-    let slot = if level.by_day() { day_slot(entry.at, zone) } else { quarter_slot(entry.at) };
+pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, Part)> {
+    let slot = if level.by_day() { slots.day } else { slots.quarter };
     let split = level.has_order_dimensions();
     let whole = Key {
         level,

@@ -1,0 +1,231 @@
+//! Days, weeks and months of a time zone as instants.
+//!
+//! A day begins at the first instant at which the zone's clock shows midnight or later, so days follow each other
+//! without gap or overlap whatever the clock does: a day may have 23 or 25 hours, and one that the zone left out
+//! (Samoa, 2011-12-30) has none.
+
+use chrono::{Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Weekday};
+use chrono_tz::Tz;
+
+use crate::clock::{SECOND, Timestamp};
+
+/// 1970-01-01, from which days are counted.
+const EPOCH: NaiveDate = match NaiveDate::from_ymd_opt(1970, 1, 1) {
+    Some(day) => day,
+    None => NaiveDate::MIN,
+};
+
+/// How long a bucket is, by the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// 15 minutes of the clock; hours are counted on the UTC line so that both hours of an ambiguous one are there.
+    Minutes(i64),
+    Day,
+    Week(Weekday),
+    Months(u32),
+}
+
+/// The day that holds `at` in `zone`, in days since 1970-01-01.
+pub fn day_of(at: Timestamp, zone: Tz) -> i32 {
+    let local = local_time(at, zone).date();
+    let day = day_number(local);
+    // After a clock was set back over midnight, the old date is shown again in the new day.
+    let next = local.succ_opt().map(|next| start_of_day(next, zone));
+    if next.is_some_and(|next| at >= next) { day + 1 } else { day }
+}
+
+pub fn day_number(day: NaiveDate) -> i32 {
+    i32::try_from(day.signed_duration_since(EPOCH).num_days()).unwrap_or(i32::MAX)
+}
+
+pub fn day_from_number(number: i32) -> NaiveDate {
+    let days = Days::new(u64::from(number.unsigned_abs()));
+    let day = if number < 0 { EPOCH.checked_sub_days(days) } else { EPOCH.checked_add_days(days) };
+    day.unwrap_or(EPOCH)
+}
+
+/// The first instant of a day.
+pub fn start_of_day(day: NaiveDate, zone: Tz) -> Timestamp {
+    let midnight = day.and_time(NaiveTime::MIN);
+    match zone.from_local_datetime(&midnight) {
+        MappedLocalTime::Single(at) | MappedLocalTime::Ambiguous(at, _) => at.to_utc().into(),
+        MappedLocalTime::None => end_of_gap(midnight, zone),
+    }
+}
+
+/// The instant at which the clock jumped over `local`.
+fn end_of_gap(local: NaiveDateTime, zone: Tz) -> Timestamp {
+    // No zone is further than this from UTC, and no jump longer than a day.
+    const REACH_SECS: i64 = 40 * 3600;
+    let guess = local.and_utc().timestamp();
+    let (mut before, mut after) = (guess - REACH_SECS, guess + REACH_SECS);
+    while before + 1 < after {
+        let middle = before.midpoint(after);
+        if local_time(Timestamp(middle * SECOND), zone) >= local { after = middle } else { before = middle }
+    }
+    Timestamp(after * SECOND)
+}
+
+/// What the zone's clock shows.
+pub fn local_time(at: Timestamp, zone: Tz) -> NaiveDateTime {
+    let utc = at.to_utc().unwrap_or_default().naive_utc();
+    let offset = zone.offset_from_utc_datetime(&utc).fix();
+    utc + offset
+}
+
+/// The date that `at` falls on, by days as this module has them.
+pub fn date_of(at: Timestamp, zone: Tz) -> NaiveDate {
+    day_from_number(day_of(at, zone))
+}
+
+/// The first day of the week, month, quarter or year that holds `day`.
+pub fn first_day(day: NaiveDate, step: Step) -> NaiveDate {
+    match step {
+        Step::Minutes(_) | Step::Day => day,
+        Step::Week(start) => {
+            let since = (7 + day.weekday().num_days_from_monday() - start.num_days_from_monday()) % 7;
+            day.checked_sub_days(Days::new(since.into())).unwrap_or(day)
+        }
+        Step::Months(n) => {
+            let month0 = day.month0() - day.month0() % n;
+            NaiveDate::from_ymd_opt(day.year(), month0 + 1, 1).unwrap_or(day)
+        }
+    }
+}
+
+/// The day after the last one of the week, month, … that begins at `first`.
+pub fn next_first_day(first: NaiveDate, step: Step) -> NaiveDate {
+    let next = match step {
+        Step::Minutes(_) | Step::Day => first.succ_opt(),
+        Step::Week(_) => first.checked_add_days(Days::new(7)),
+        Step::Months(n) => first.checked_add_months(Months::new(n)),
+    };
+    next.unwrap_or(NaiveDate::MAX)
+}
+
+/// The boundaries of the buckets that cut `start..end`: `start`, those between, `end`. `None` beyond `buckets_max`.
+pub fn boundaries(start: Timestamp, end: Timestamp, step: Step, zone: Tz, buckets_max: usize) -> Option<Vec<Timestamp>> {
+    let mut all = vec![start];
+    if let Step::Minutes(minutes) = step {
+        let length = minutes * crate::clock::MINUTE;
+        // Steps of the zone's own clock: offsets of half and quarter hours shift whole hours.
+        let mut next = start;
+        loop {
+            let offset = offset_secs(next, zone) * SECOND;
+            let into = (next.0 + offset).rem_euclid(length);
+            let mut candidate = Timestamp(next.0 + length - into);
+            // A change of the clock within the step ends it.
+            let changed = offset_secs(candidate, zone) * SECOND;
+            if changed != offset {
+                let shifted = (candidate.0 + changed).rem_euclid(length);
+                candidate = if shifted == 0 { candidate } else { transition(next, candidate, zone) };
+            }
+            next = candidate;
+            if next >= end {
+                break;
+            }
+            all.push(next);
+            if all.len() > buckets_max {
+                return None;
+            }
+        }
+    } else {
+        let mut day = first_day(date_of(start, zone), step);
+        loop {
+            day = next_first_day(day, step);
+            let next = start_of_day(day, zone);
+            if next >= end || day == NaiveDate::MAX {
+                break;
+            }
+            // A day that the zone left out has no bucket.
+            if all.last().is_some_and(|last| *last < next) {
+                all.push(next);
+            }
+            if all.len() > buckets_max {
+                return None;
+            }
+        }
+    }
+    all.push(end);
+    Some(all)
+}
+
+fn offset_secs(at: Timestamp, zone: Tz) -> i64 {
+    let utc = at.to_utc().unwrap_or_default().naive_utc();
+    i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc())
+}
+
+/// The instant after `from` and up to `to` at which the zone's offset changes.
+fn transition(from: Timestamp, to: Timestamp, zone: Tz) -> Timestamp {
+    let offset = offset_secs(from, zone);
+    let (mut before, mut after) = (from.0.div_euclid(SECOND), to.0.div_euclid(SECOND));
+    while before + 1 < after {
+        let middle = before.midpoint(after);
+        if offset_secs(Timestamp(middle * SECOND), zone) == offset { before = middle } else { after = middle }
+    }
+    Timestamp(after * SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{DAY, MINUTE};
+
+    fn at(text: &str) -> Timestamp {
+        chrono::DateTime::parse_from_rfc3339(text).expect("a time").to_utc().into()
+    }
+
+    #[test]
+    fn days_have_23_24_or_25_hours() {
+        let zone = chrono_tz::Europe::London;
+        let hours = |day: &str| {
+            let day: NaiveDate = day.parse().expect("a day");
+            (start_of_day(day.succ_opt().expect("a next day"), zone).0 - start_of_day(day, zone).0) / (60 * MINUTE)
+        };
+        assert_eq!([hours("2026-03-29"), hours("2026-06-01"), hours("2026-10-25")], [23, 24, 25]);
+    }
+
+    #[test]
+    fn a_day_left_out_is_empty() {
+        let zone = chrono_tz::Pacific::Apia;
+        let day: NaiveDate = "2011-12-30".parse().expect("a day");
+        assert_eq!(start_of_day(day, zone), start_of_day(day.succ_opt().expect("next"), zone));
+        let cut = boundaries(at("2011-12-28T10:00:00Z"), at("2012-01-02T10:00:00Z"), Step::Day, zone, 100).expect("few");
+        assert!(cut.windows(2).all(|pair| pair[0] < pair[1]), "{cut:?}");
+    }
+
+    #[test]
+    fn a_clock_set_back_over_midnight_does_not_reopen_the_day() {
+        // St. John's until 2011: at 00:01 back to 23:01.
+        let zone = chrono_tz::America::St_Johns;
+        let start = start_of_day("2010-11-07".parse().expect("a day"), zone);
+        let day = day_of(start, zone);
+        for minute in 0..180 {
+            assert_eq!(day_of(Timestamp(start.0 + minute * MINUTE), zone), day);
+        }
+        assert_eq!(day_of(Timestamp(start.0 - 1), zone), day - 1);
+    }
+
+    #[test]
+    fn every_instant_is_in_the_day_that_began_last() {
+        for zone in chrono_tz::TZ_VARIANTS {
+            let mut day = day_from_number(day_of(at("2024-12-30T00:00:00Z"), zone));
+            for _ in 0..370 {
+                let (start, next) = (start_of_day(day, zone), start_of_day(day.succ_opt().expect("next"), zone));
+                let number = day_number(day);
+                assert!(start.0 % (15 * MINUTE) == 0, "{zone} {day}");
+                assert_eq!(day_of(start, zone), number, "{zone} {day}");
+                assert_eq!(day_of(Timestamp(next.0 - 1), zone), number, "{zone} {day}");
+                day = day.succ_opt().expect("next");
+            }
+        }
+    }
+
+    #[test]
+    fn hours_of_half_hour_zones_begin_at_their_own_full_hour() {
+        let zone = chrono_tz::Asia::Kolkata;
+        let cut = boundaries(at("2026-01-01T00:00:00Z"), at("2026-01-01T03:00:00Z"), Step::Minutes(60), zone, 100).expect("few");
+        assert_eq!(cut[1], at("2026-01-01T00:30:00Z"));
+        assert!(boundaries(Timestamp(0), Timestamp(400 * DAY), Step::Minutes(15), zone, 10_000).is_none());
+    }
+}

@@ -1,0 +1,165 @@
+//! The metrics: what each is made of, its unit, and its value. GraphQL fields, alerts and orderings come from here.
+
+use async_graphql::Enum;
+
+use super::cell::Values;
+use crate::money::{Money, SCALE};
+
+/// The metrics of the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Metric {
+    /// Gross revenue less refunds.
+    TotalRevenue,
+    /// Sum of order amounts.
+    GrossRevenue,
+    /// Sum of refunds by the time they were issued.
+    Refunds,
+    /// Sum of discounts.
+    Discounts,
+    /// Orders placed.
+    OrdersCount,
+    /// Pieces sold.
+    UnitsSold,
+    /// Gross revenue per order.
+    AvgOrderValue,
+    /// Orders per visit.
+    ConversionRate,
+    /// Visits counted.
+    Visits,
+    /// Customers whose first order ever lies in the period.
+    NewCustomers,
+    /// Customers who bought and had bought before the period.
+    ReturningCustomers,
+    /// Distinct customers.
+    UniqueCustomers,
+    /// Refunds per gross revenue.
+    RefundRate,
+    /// Median order value.
+    #[graphql(name = "ORDER_VALUE_P50")]
+    #[serde(rename = "ORDER_VALUE_P50")]
+    OrderValueP50,
+    /// 95th percentile of order values.
+    #[graphql(name = "ORDER_VALUE_P95")]
+    #[serde(rename = "ORDER_VALUE_P95")]
+    OrderValueP95,
+}
+
+/// What a set of metrics needs beyond sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Needs {
+    /// The number of orders.
+    pub orders: bool,
+    /// First orders, told apart by segment.
+    pub first_orders: bool,
+    /// Distinct customers.
+    pub customers: bool,
+    /// Customers whose first order lies in the same bucket, whatever the filter.
+    pub first_customers: bool,
+    /// Order values.
+    pub order_values: bool,
+}
+
+impl Metric {
+    pub const ALL: [Metric; 15] = [
+        Metric::TotalRevenue,
+        Metric::GrossRevenue,
+        Metric::Refunds,
+        Metric::Discounts,
+        Metric::OrdersCount,
+        Metric::UnitsSold,
+        Metric::AvgOrderValue,
+        Metric::ConversionRate,
+        Metric::Visits,
+        Metric::NewCustomers,
+        Metric::ReturningCustomers,
+        Metric::UniqueCustomers,
+        Metric::RefundRate,
+        Metric::OrderValueP50,
+        Metric::OrderValueP95,
+    ];
+
+    /// The GraphQL field of the metric.
+    pub fn field(self) -> &'static str {
+        match self {
+            Metric::TotalRevenue => "totalRevenue",
+            Metric::GrossRevenue => "grossRevenue",
+            Metric::Refunds => "refunds",
+            Metric::Discounts => "discounts",
+            Metric::OrdersCount => "ordersCount",
+            Metric::UnitsSold => "unitsSold",
+            Metric::AvgOrderValue => "avgOrderValue",
+            Metric::ConversionRate => "conversionRate",
+            Metric::Visits => "visits",
+            Metric::NewCustomers => "newCustomers",
+            Metric::ReturningCustomers => "returningCustomers",
+            Metric::UniqueCustomers => "uniqueCustomers",
+            Metric::RefundRate => "refundRate",
+            Metric::OrderValueP50 => "orderValueP50",
+            Metric::OrderValueP95 => "orderValueP95",
+        }
+    }
+
+    pub fn needs(self) -> Needs {
+        let none = Needs::default();
+        match self {
+            Metric::TotalRevenue
+            | Metric::GrossRevenue
+            | Metric::Refunds
+            | Metric::Discounts
+            | Metric::UnitsSold
+            | Metric::Visits
+            | Metric::RefundRate => none,
+            Metric::OrdersCount | Metric::AvgOrderValue | Metric::ConversionRate => Needs { orders: true, ..none },
+            Metric::NewCustomers => Needs { first_orders: true, ..none },
+            Metric::ReturningCustomers => Needs { customers: true, first_customers: true, ..none },
+            Metric::UniqueCustomers => Needs { customers: true, ..none },
+            Metric::OrderValueP50 | Metric::OrderValueP95 => Needs { order_values: true, ..none },
+        }
+    }
+
+    /// The metric's value in ten thousandths (of money, or of one: a rate of 5 % is 500); `None` where it has none.
+    pub fn value(self, values: &Values) -> Option<Money> {
+        let whole = |n: i64| Money::from_sum(i128::from(n) * i128::from(SCALE));
+        match self {
+            Metric::TotalRevenue => Some(values.total_revenue),
+            Metric::GrossRevenue => Some(values.gross),
+            Metric::Refunds => Some(values.refunds),
+            Metric::Discounts => Some(values.discounts),
+            Metric::OrdersCount => whole(values.orders),
+            Metric::UnitsSold => whole(values.units),
+            Metric::AvgOrderValue => values.avg_order_value(),
+            Metric::ConversionRate => whole(values.orders)?.per(values.visits?),
+            Metric::Visits => whole(values.visits?),
+            Metric::NewCustomers => whole(values.new_customers),
+            Metric::ReturningCustomers => whole(values.returning_customers),
+            Metric::UniqueCustomers => whole(values.unique_customers),
+            Metric::RefundRate => whole(values.refunds.0)?.per(values.gross.0),
+            Metric::OrderValueP50 => values.order_value_p50,
+            Metric::OrderValueP95 => values.order_value_p95,
+        }
+    }
+}
+
+impl Needs {
+    #[must_use]
+    pub fn and(self, other: Needs) -> Needs {
+        Needs {
+            orders: self.orders || other.orders,
+            first_orders: self.first_orders || other.first_orders,
+            customers: self.customers || other.customers,
+            first_customers: self.first_customers || other.first_customers,
+            order_values: self.order_values || other.order_values,
+        }
+    }
+
+    pub fn of(metrics: impl IntoIterator<Item = Metric>) -> Needs {
+        metrics.into_iter().fold(Needs::default(), |needs, metric| needs.and(metric.needs()))
+    }
+
+    /// Whether sets must be read, not sums alone. In the levels of lines an order is in several rows, so that even the
+    /// number of orders is of a set.
+    pub fn sets(self, by_line: bool) -> bool {
+        self.customers || self.order_values || (by_line && (self.orders || self.first_orders))
+    }
+}

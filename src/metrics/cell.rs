@@ -1,0 +1,119 @@
+//! What rows add up to, and the values that come of it.
+
+use roaring::RoaringBitmap;
+
+use crate::error::{Code, Error, Result};
+use crate::ledger::rollup::sketch::Sketch;
+use crate::money::Money;
+
+/// Sums and sets of one bucket and one combination of dimension values. Sums are exact in 128 bits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cell {
+    pub orders: i128,
+    /// Of them the first ones of their customers.
+    pub first_orders: i128,
+    pub gross: i128,
+    pub discount: i128,
+    pub units: i128,
+    pub refunds: i128,
+    pub refunds_by_order: i128,
+    pub visits: i128,
+    pub customers: RoaringBitmap,
+    pub order_set: RoaringBitmap,
+    pub first_order_set: RoaringBitmap,
+    pub order_values: Sketch,
+}
+
+/// What a cell's facts were read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Lines of orders rather than whole orders.
+    pub by_line: bool,
+    /// Visits can be told apart.
+    pub has_visits: bool,
+}
+
+impl Cell {
+    /// Adds all of `other`, each order and customer once.
+    pub fn merge(&mut self, other: &Cell) {
+        self.orders += other.orders;
+        self.first_orders += other.first_orders;
+        self.gross += other.gross;
+        self.discount += other.discount;
+        self.units += other.units;
+        self.refunds += other.refunds;
+        self.refunds_by_order += other.refunds_by_order;
+        self.visits += other.visits;
+        self.customers |= &other.customers;
+        self.order_set |= &other.order_set;
+        self.first_order_set |= &other.first_order_set;
+        self.order_values.merge(&other.order_values);
+    }
+
+    /// The values; `first_customers` are those whose first order ever lies in the bucket.
+    pub fn values(&self, view: View, first_customers: &RoaringBitmap) -> Result<Values> {
+        let (orders, first_orders) = if view.by_line {
+            (i128::from(self.order_set.len()), i128::from(self.first_order_set.len()))
+        } else {
+            (self.orders, self.first_orders)
+        };
+        Ok(Values {
+            total_revenue: Money(fit(self.gross - self.refunds)?),
+            total_revenue_by_order: Money(fit(self.gross - self.refunds_by_order)?),
+            gross: Money(fit(self.gross)?),
+            refunds: Money(fit(self.refunds)?),
+            refunds_by_order: Money(fit(self.refunds_by_order)?),
+            discounts: Money(fit(self.discount)?),
+            orders: fit(orders)?,
+            units: fit(self.units)?,
+            visits: if view.has_visits { Some(fit(self.visits)?) } else { None },
+            new_customers: fit(first_orders)?,
+            unique_customers: fit(i128::from(self.customers.len()))?,
+            returning_customers: fit(i128::from(self.customers.len() - self.customers.intersection_len(first_customers)))?,
+            order_value_p50: self.order_values.quantile(50).filter(|_| !view.by_line),
+            order_value_p95: self.order_values.quantile(95).filter(|_| !view.by_line),
+        })
+    }
+}
+
+fn fit(sum: i128) -> Result<i64> {
+    i64::try_from(sum).map_err(|_| Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount"))
+}
+
+/// The metrics' parts, each final. What was not needed is not filled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Values {
+    pub total_revenue: Money,
+    pub total_revenue_by_order: Money,
+    pub gross: Money,
+    pub refunds: Money,
+    pub refunds_by_order: Money,
+    pub discounts: Money,
+    pub orders: i64,
+    pub units: i64,
+    pub visits: Option<i64>,
+    pub new_customers: i64,
+    pub unique_customers: i64,
+    pub returning_customers: i64,
+    pub order_value_p50: Option<Money>,
+    pub order_value_p95: Option<Money>,
+}
+
+impl Values {
+    pub fn avg_order_value(&self) -> Option<Money> {
+        self.gross.per(self.orders)
+    }
+
+    pub fn conversion_rate(&self) -> Option<f64> {
+        ratio(self.orders, self.visits?)
+    }
+
+    pub fn refund_rate(&self) -> Option<f64> {
+        ratio(self.refunds.0, self.gross.0)
+    }
+}
+
+/// The quotient of two whole numbers, as near as a float can be; for rates, never for money.
+pub fn ratio(numerator: i64, denominator: i64) -> Option<f64> {
+    (denominator != 0).then(|| numerator as f64 / denominator as f64)
+}

@@ -1,0 +1,15 @@
+//! Metrics: exact answers from the rollups.
+//!
+//! [`catalog`] defines each metric once. [`read`] adds up rollup rows (and, where a boundary cuts a slot of 15
+//! minutes or an earlier position is asked for, the ledger's entries) into one [`cell::Cell`] per bucket and
+//! combination of dimension values; [`answer`] makes a whole `SalesMetrics` from one snapshot.
+
+pub mod answer;
+pub mod catalog;
+pub mod cell;
+pub mod filter;
+pub mod graphql;
+pub mod input;
+pub mod period;
+pub mod ranges;
+pub mod read;

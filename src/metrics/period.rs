@@ -1,0 +1,153 @@
+//! Periods and what their words mean.
+
+use chrono::{Days, NaiveDate, Weekday};
+use chrono_tz::Tz;
+
+use crate::calendar::{Step, date_of, first_day, next_first_day, start_of_day};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+
+/// A half-open stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
+impl Span {
+    /// Error: BAD_USER_INPUT unless `start` is before `end`.
+    pub fn new(start: Timestamp, end: Timestamp) -> Result<Span> {
+        if start < end { Ok(Span { start, end }) } else { Err(Error::bad_input("period", "start must be before end")) }
+    }
+
+    /// Whether it ends after `now`.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.end > now
+    }
+}
+
+/// Periods that slide with the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Preset {
+    Today,
+    Yesterday,
+    /// The running day and those before, this many together.
+    LastDays(u64),
+    WeekToDate,
+    MonthToDate,
+    QuarterToDate,
+    YearToDate,
+    PreviousMonth,
+}
+
+impl Preset {
+    /// The span of days that the preset means now.
+    pub fn resolve(self, now: Timestamp, zone: Tz) -> Span {
+        let today = date_of(now, zone);
+        let tomorrow = today.succ_opt().unwrap_or(today);
+        let back = |days: u64| today.checked_sub_days(Days::new(days)).unwrap_or(today);
+        let (first, end) = match self {
+            Preset::Today => (today, tomorrow),
+            Preset::Yesterday => (back(1), today),
+            Preset::LastDays(days) => (back(days - 1), tomorrow),
+            Preset::WeekToDate => (first_day(today, Step::Week(Weekday::Mon)), tomorrow),
+            Preset::MonthToDate => (first_day(today, Step::Months(1)), tomorrow),
+            Preset::QuarterToDate => (first_day(today, Step::Months(3)), tomorrow),
+            Preset::YearToDate => (first_day(today, Step::Months(12)), tomorrow),
+            Preset::PreviousMonth => {
+                let this = first_day(today, Step::Months(1));
+                (first_day(this.pred_opt().unwrap_or(this), Step::Months(1)), this)
+            }
+        };
+        Span { start: start_of_day(first, zone), end: start_of_day(end, zone) }
+    }
+}
+
+/// The period of the same kind just before: whole months before whole months, whole days before whole days in `zone`,
+/// else the same length of time.
+pub fn previous(span: Span, zone: Tz) -> Span {
+    let Some((first, end)) = whole_days(span, zone) else {
+        return Span { start: Timestamp(span.start.0 - (span.end.0 - span.start.0)), end: span.start };
+    };
+    let months = whole_months(first, end);
+    let before = match months {
+        Some(months) => first.checked_sub_months(chrono::Months::new(months)),
+        None => first.checked_sub_days(Days::new(end.signed_duration_since(first).num_days().unsigned_abs())),
+    };
+    Span { start: start_of_day(before.unwrap_or(first), zone), end: span.start }
+}
+
+/// The same dates a year earlier; 29 February becomes the 28th. Times within a day keep what the clock shows.
+pub fn year_before(span: Span, zone: Tz) -> Span {
+    let earlier = |at: Timestamp| {
+        let day = date_of(at, zone);
+        let into_day = at.0 - start_of_day(day, zone).0;
+        let before = day.checked_sub_months(chrono::Months::new(12)).unwrap_or(day);
+        Timestamp(start_of_day(before, zone).0 + into_day)
+    };
+    Span { start: earlier(span.start), end: earlier(span.end) }
+}
+
+/// The days of a span that begins and ends with one.
+pub fn whole_days(span: Span, zone: Tz) -> Option<(NaiveDate, NaiveDate)> {
+    let (first, end) = (date_of(span.start, zone), date_of(span.end, zone));
+    let is_start = |day, at| start_of_day(day, zone) == at;
+    (is_start(first, span.start) && is_start(end, span.end)).then_some((first, end))
+}
+
+fn whole_months(first: NaiveDate, end: NaiveDate) -> Option<u32> {
+    let month = Step::Months(1);
+    if first_day(first, month) != first || first_day(end, month) != end {
+        return None;
+    }
+    let mut months = 0;
+    let mut day = first;
+    while day < end {
+        day = next_first_day(day, month);
+        months += 1;
+    }
+    Some(months)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(start: &str, end: &str) -> Span {
+        let at = |text: &str| chrono::DateTime::parse_from_rfc3339(text).expect("a time").to_utc().into();
+        Span { start: at(start), end: at(end) }
+    }
+
+    #[test]
+    fn a_month_is_compared_with_the_month_before() {
+        let march = span("2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z");
+        assert_eq!(previous(march, chrono_tz::UTC), span("2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"));
+        let week = span("2026-03-02T00:00:00Z", "2026-03-09T00:00:00Z");
+        assert_eq!(previous(week, chrono_tz::UTC), span("2026-02-23T00:00:00Z", "2026-03-02T00:00:00Z"));
+        let hour = span("2026-03-02T10:00:00Z", "2026-03-02T11:30:00Z");
+        assert_eq!(previous(hour, chrono_tz::UTC), span("2026-03-02T08:30:00Z", "2026-03-02T10:00:00Z"));
+    }
+
+    #[test]
+    fn days_before_a_clock_change_are_whole_days() {
+        // The last Sunday of March has 23 hours in London; the week before it begins at local midnight.
+        let zone = chrono_tz::Europe::London;
+        let week = span("2026-03-30T23:00:00Z", "2026-04-06T23:00:00Z");
+        assert_eq!(previous(week, zone), span("2026-03-24T00:00:00Z", "2026-03-30T23:00:00Z"));
+    }
+
+    #[test]
+    fn presets_are_days_of_the_zone() {
+        let now = span("2026-06-15T03:00:00Z", "2026-06-15T03:00:01Z").start;
+        let zone = chrono_tz::America::New_York;
+        assert_eq!(Preset::Today.resolve(now, zone), span("2026-06-14T04:00:00Z", "2026-06-15T04:00:00Z"));
+        assert_eq!(Preset::LastDays(7).resolve(now, zone), span("2026-06-08T04:00:00Z", "2026-06-15T04:00:00Z"));
+        assert_eq!(Preset::PreviousMonth.resolve(now, zone), span("2026-05-01T04:00:00Z", "2026-06-01T04:00:00Z"));
+    }
+
+    #[test]
+    fn a_leap_day_is_compared_with_the_28th() {
+        let day = span("2024-02-29T00:00:00Z", "2024-03-01T00:00:00Z");
+        assert_eq!(year_before(day, chrono_tz::UTC), span("2023-02-28T00:00:00Z", "2023-03-01T00:00:00Z"));
+    }
+}

@@ -1,0 +1,380 @@
+//! Adds up rollup rows and entries into cells.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use async_graphql::Enum;
+use roaring::RoaringBitmap;
+use sea_orm::{QueryResult, Value};
+
+use super::catalog::Needs;
+use super::cell::{Cell, View};
+use super::filter::Filter;
+use super::period::Span;
+use super::ranges::{Ranges, ranges, slot_start};
+use crate::clock::Timestamp;
+use crate::db::{TenantTx, get};
+use crate::error::{Error, Result};
+use crate::ledger::entry::{Entry, Segment};
+use crate::ledger::organization::Organization;
+use crate::ledger::rollup::set::CountedSet;
+use crate::ledger::rollup::sketch::Sketch;
+use crate::ledger::rollup::{self, Key, Level, Rows, Slots};
+use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
+
+/// What metrics can be split by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum)]
+pub enum Dimension {
+    /// The organization.
+    Organization,
+    /// The sales channel.
+    Channel,
+    /// The region.
+    Region,
+    /// First or later order of a customer.
+    CustomerSegment,
+    /// The category of the order's lines.
+    ProductCategory,
+    /// The product of the order's lines.
+    Product,
+}
+
+impl Dimension {
+    fn column(self) -> &'static str {
+        match self {
+            Dimension::Organization => "m.org_no",
+            Dimension::Channel => "m.channel_no",
+            Dimension::Region => "m.region_no",
+            Dimension::CustomerSegment => "m.segment",
+            Dimension::ProductCategory => "m.category_no",
+            Dimension::Product => "m.product_no",
+        }
+    }
+
+    fn of_key(self, key: &Key) -> i64 {
+        match self {
+            Dimension::Organization => key.org_no.into(),
+            Dimension::Channel => key.channel_no.into(),
+            Dimension::Region => key.region_no.into(),
+            Dimension::CustomerSegment => key.segment.into(),
+            Dimension::ProductCategory => key.category_no.into(),
+            Dimension::Product => key.product_no,
+        }
+    }
+}
+
+/// A combination of dimension values, by number, in the order asked for.
+pub type GroupKey = Vec<i64>;
+
+/// What is to be added up.
+pub struct Question<'a> {
+    /// Buckets lie between these, in order.
+    pub boundaries: &'a [Timestamp],
+    pub filter: &'a Filter,
+    pub group: &'a [Dimension],
+    pub needs: Needs,
+    /// Only entries up to this position; `None` means all, from the rollups.
+    pub as_of: Option<i64>,
+}
+
+/// Cells by bucket and group; a bucket without facts has none.
+pub struct Cells {
+    pub view: View,
+    pub cells: HashMap<(usize, GroupKey), Cell>,
+    /// By bucket, the customers whose first order ever lies in it; empty unless needed.
+    pub first_customers: Vec<RoaringBitmap>,
+}
+
+impl Cells {
+    /// Who bought first in a bucket.
+    pub fn first_customers(&self, bucket: usize) -> RoaringBitmap {
+        self.first_customers.get(bucket).cloned().unwrap_or_default()
+    }
+
+    /// All groups of a bucket taken together.
+    pub fn total(&self, bucket: usize) -> Cell {
+        let mut total = Cell::default();
+        self.cells.iter().filter(|((b, _), _)| *b == bucket).for_each(|(_, cell)| total.merge(cell));
+        total
+    }
+}
+
+impl Question<'_> {
+    fn uses(&self, dimension: Dimension) -> bool {
+        self.group.contains(&dimension) || self.filter.uses(dimension)
+    }
+
+    /// Whether only lines of orders can tell.
+    pub fn view(&self) -> View {
+        let by_line = self.uses(Dimension::ProductCategory) || self.uses(Dimension::Product);
+        View { by_line, has_visits: !by_line && !self.uses(Dimension::CustomerSegment) }
+    }
+
+    /// The narrowest level of days that has what is needed, if there is one.
+    fn day_level(&self) -> Option<Level> {
+        let by_order =
+            self.uses(Dimension::Channel) || self.uses(Dimension::Region) || self.uses(Dimension::CustomerSegment) || self.needs.first_orders;
+        match (self.view().by_line, self.uses(Dimension::Product)) {
+            (true, true) => (!by_order).then_some(Level::DayProduct),
+            (true, false) => Some(Level::DayCategory),
+            (false, _) if by_order || self.needs.sets(false) => Some(Level::Day),
+            (false, _) => Some(Level::DayTotal),
+        }
+    }
+
+    /// Adds up, in the snapshot of `tx`.
+    pub async fn cells(&self, tx: &TenantTx) -> Result<Cells> {
+        let mut cells = Cells { view: self.view(), cells: HashMap::new(), first_customers: Vec::new() };
+        let is_nothing = self.filter.lists().any(|(_, list)| list.is_empty());
+        if !is_nothing {
+            self.add_up(tx, &mut cells.cells).await?;
+        }
+        if self.needs.first_customers {
+            cells.first_customers = self.first_customers(tx).await?;
+        }
+        Ok(cells)
+    }
+
+    /// First orders are told without the filter: a customer who bought before in another channel is not new.
+    async fn first_customers(&self, tx: &TenantTx) -> Result<Vec<RoaringBitmap>> {
+        let all = crate::ledger::organization::list_organizations(tx).await?;
+        let filter = Filter { organizations: all, segment: Some(Segment::New), ..Filter::default() };
+        let needs = Needs { customers: true, ..Needs::default() };
+        let question = Question { boundaries: self.boundaries, filter: &filter, group: &[], needs, as_of: self.as_of };
+        let mut found = HashMap::new();
+        Box::pin(question.add_up(tx, &mut found)).await?;
+        let buckets = self.boundaries.len().saturating_sub(1);
+        Ok((0..buckets).map(|b| found.remove(&(b, Vec::new())).map(|cell: Cell| cell.customers).unwrap_or_default()).collect())
+    }
+
+    async fn add_up(&self, tx: &TenantTx, cells: &mut HashMap<(usize, GroupKey), Cell>) -> Result<()> {
+        if let Some(position) = self.as_of {
+            let (Some(start), Some(end)) = (self.boundaries.first(), self.boundaries.last()) else { return Ok(()) };
+            return self.add_entries(tx, Span { start: *start, end: *end }, Some(position), cells).await;
+        }
+        let day_level = self.day_level();
+        let ranges = ranges(self.boundaries, &self.filter.organizations, day_level.is_some());
+        self.add_rows(tx, &ranges, day_level, cells).await?;
+        for span in &ranges.cut {
+            self.add_entries(tx, *span, None, cells).await?;
+        }
+        Ok(())
+    }
+
+    fn quarter_level(&self) -> Level {
+        if self.view().by_line { Level::QuarterLine } else { Level::Quarter }
+    }
+
+    async fn add_rows(
+        &self,
+        tx: &TenantTx,
+        ranges: &Ranges,
+        day_level: Option<Level>,
+        cells: &mut HashMap<(usize, GroupKey), Cell>,
+    ) -> Result<()> {
+        if ranges.slots.is_empty() {
+            return Ok(());
+        }
+        let statement = Statement::new(self, ranges, day_level.unwrap_or(Level::Day), self.quarter_level());
+        for row in tx.query(&statement.sql, statement.values).await? {
+            let (by_day, org_no, slot) = if statement.has_slot {
+                (Level::from_i32(get(&row, 0)?).is_some_and(Level::by_day), get::<i32>(&row, 1)?, get::<i32>(&row, 2)?)
+            } else {
+                (false, 0, 0)
+            };
+            let bucket = if statement.has_slot { self.bucket(self.organization(org_no)?, by_day, slot) } else { 0 };
+            let mut index = if statement.has_slot { 3 } else { 0 };
+            let mut key = GroupKey::with_capacity(self.group.len());
+            for dimension in self.group {
+                key.push(match dimension {
+                    Dimension::Product => get(&row, index)?,
+                    _ => get::<i32>(&row, index)?.into(),
+                });
+                index += 1;
+            }
+            let cell = cells.entry((bucket, key)).or_default();
+            add_row(cell, &row, index, &statement)?;
+        }
+        Ok(())
+    }
+
+    fn organization(&self, org_no: i32) -> Result<&Organization> {
+        let found = self.filter.organizations.iter().find(|o| o.org_no == org_no);
+        found.ok_or_else(|| Error::internal("a row of an organization that was not asked for"))
+    }
+
+    /// The bucket that a slot lies in.
+    fn bucket(&self, organization: &Organization, by_day: bool, slot: i32) -> usize {
+        self.bucket_of(slot_start(organization, by_day, slot))
+    }
+
+    fn bucket_of(&self, at: Timestamp) -> usize {
+        let last = self.boundaries.len().saturating_sub(2);
+        self.boundaries.partition_point(|boundary| *boundary <= at).saturating_sub(1).min(last)
+    }
+
+    /// Adds the entries of `span` that fit the filter.
+    async fn add_entries(
+        &self,
+        tx: &TenantTx,
+        span: Span,
+        as_of: Option<i64>,
+        cells: &mut HashMap<(usize, GroupKey), Cell>,
+    ) -> Result<()> {
+        let sql = format!(
+            "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 AND e.position <= $4 \
+             ORDER BY e.position, e.entry_no"
+        );
+        let values: [Value; 3] = [span.start.0.into(), span.end.0.into(), as_of.unwrap_or(i64::MAX).into()];
+        let level = self.quarter_level();
+        let mut rows: HashMap<usize, Rows> = HashMap::new();
+        for row in tx.query(&sql, values).await? {
+            let (_, entry) = entry_from(&row)?;
+            self.fold_entry(&entry, level, &mut rows)?;
+        }
+        for (bucket, rows) in rows {
+            for (key, row) in rows {
+                let group = self.group.iter().map(|dimension| dimension.of_key(&key)).collect();
+                add_folded(cells.entry((bucket, group)).or_default(), &key, &row);
+            }
+        }
+        Ok(())
+    }
+
+    fn fold_entry(&self, entry: &Entry, level: Level, rows: &mut HashMap<usize, Rows>) -> Result<()> {
+        let Some(organization) = self.filter.organizations.iter().find(|o| o.org_no == entry.org_no) else { return Ok(()) };
+        for (key, part) in rollup::parts(entry, level, Slots::of(entry, organization.timezone)) {
+            if self.fits(&key) {
+                rows.entry(self.bucket_of(entry.at)).or_default().entry(key).or_default().add(entry, part, level)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fits(&self, key: &Key) -> bool {
+        self.filter.segment.is_none_or(|segment| key.segment == segment as i32)
+            && self.filter.lists().all(|(dimension, list)| list.contains(&dimension.of_key(key)))
+    }
+}
+
+/// The one statement that reads rollups for a question.
+struct Statement {
+    sql: String,
+    values: Vec<Value>,
+    /// Rows begin with level, organization and slot, because there are several buckets.
+    has_slot: bool,
+    /// Rows are stored ones with their sets; else they are sums made by the database.
+    has_sets: bool,
+    needs: Needs,
+    by_line: bool,
+}
+
+const SUMS: [&str; 7] = ["orders", "gross", "discount", "units", "refunds", "refunds_by_order", "visits"];
+
+impl Statement {
+    fn new(question: &Question<'_>, ranges: &Ranges, day_level: Level, quarter_level: Level) -> Self {
+        let by_line = question.view().by_line;
+        let has_sets = question.needs.sets(by_line);
+        let has_slot = question.boundaries.len() > 2;
+        let mut keys: Vec<&str> = if has_slot { vec!["m.level", "m.org_no", "m.slot"] } else { Vec::new() };
+        keys.extend(question.group.iter().map(|dimension| dimension.column()));
+        let mut columns: Vec<String> = keys.iter().map(|column| (*column).to_owned()).collect();
+        if has_sets {
+            columns.extend(SUMS.iter().map(|sum| format!("m.{sum}")));
+            columns.push("m.segment".into());
+            columns.push(if question.needs.customers { "m.customer_set" } else { "NULL" }.into());
+            columns.push(if by_line && (question.needs.orders || question.needs.first_orders) { "m.order_set" } else { "NULL" }.into());
+            columns.push(if question.needs.order_values && !by_line { "m.order_values" } else { "NULL" }.into());
+        } else {
+            columns.extend(SUMS.iter().map(|sum| format!("CAST(SUM(m.{sum}) AS bigint)")));
+            columns.push("CAST(SUM(CASE WHEN m.segment = 1 THEN m.orders ELSE 0 END) AS bigint)".into());
+        }
+        let mut sql = format!("SELECT {} FROM sales_metrics m WHERE m.tenant_id = $1 AND (", columns.join(", "));
+        let mut values: Vec<Value> = Vec::new();
+        let mut bind = |value: i64| {
+            values.push(value.into());
+            format!("${}", values.len() + 1)
+        };
+        for (i, range) in ranges.slots.iter().enumerate() {
+            let level = if range.by_day { day_level } else { quarter_level };
+            let written = write!(
+                sql,
+                "{}m.level = {} AND m.org_no = {} AND m.slot >= {} AND m.slot < {}",
+                if i == 0 { "" } else { " OR " },
+                level as i32,
+                bind(range.org_no.into()),
+                bind(range.from.into()),
+                bind(range.to.into()),
+            );
+            debug_assert!(written.is_ok());
+        }
+        sql.push(')');
+        for (dimension, list) in question.filter.lists() {
+            let bound: Vec<String> = list.iter().map(|number| bind(*number)).collect();
+            sql.push_str(&format!(" AND {} IN ({})", dimension.column(), bound.join(", ")));
+        }
+        if let Some(segment) = question.filter.segment {
+            sql.push_str(&format!(" AND m.segment = {}", segment as i32));
+        }
+        if !has_sets && !keys.is_empty() {
+            sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
+        }
+        Statement { sql, values, has_slot, has_sets, needs: question.needs, by_line }
+    }
+}
+
+/// Adds a row of [`Statement`], whose sums begin at `index`.
+fn add_row(cell: &mut Cell, row: &QueryResult, index: usize, statement: &Statement) -> Result<()> {
+    let sum = |offset: usize| get::<Option<i64>>(row, index + offset).map(|sum| i128::from(sum.unwrap_or(0)));
+    let orders = sum(0)?;
+    cell.orders += orders;
+    cell.gross += sum(1)?;
+    cell.discount += sum(2)?;
+    cell.units += sum(3)?;
+    cell.refunds += sum(4)?;
+    cell.refunds_by_order += sum(5)?;
+    cell.visits += sum(6)?;
+    if !statement.has_sets {
+        cell.first_orders += sum(7)?;
+        return Ok(());
+    }
+    let is_first = get::<i32>(row, index + 7)? == Segment::New as i32;
+    if is_first {
+        cell.first_orders += orders;
+    }
+    let bytes = |offset: usize| get::<Option<Vec<u8>>>(row, index + offset).map(Option::unwrap_or_default);
+    if statement.needs.customers {
+        cell.customers |= CountedSet::members_of(&bytes(8)?).map_err(Error::internal)?;
+    }
+    if statement.by_line {
+        add_orders(cell, &CountedSet::members_of(&bytes(9)?).map_err(Error::internal)?, is_first);
+    } else if statement.needs.order_values {
+        cell.order_values.merge(&Sketch::from_bytes(&bytes(10)?).map_err(Error::internal)?);
+    }
+    Ok(())
+}
+
+fn add_orders(cell: &mut Cell, orders: &RoaringBitmap, is_first: bool) {
+    cell.order_set |= orders;
+    if is_first {
+        cell.first_order_set |= orders;
+    }
+}
+
+/// Adds a row folded from entries.
+fn add_folded(cell: &mut Cell, key: &Key, row: &rollup::Row) {
+    cell.orders += i128::from(row.orders);
+    cell.gross += i128::from(row.gross);
+    cell.discount += i128::from(row.discount);
+    cell.units += i128::from(row.units);
+    cell.refunds += i128::from(row.refunds);
+    cell.refunds_by_order += i128::from(row.refunds_by_order);
+    cell.visits += i128::from(row.visits);
+    let is_first = key.segment == Segment::New as i32;
+    if is_first {
+        cell.first_orders += i128::from(row.orders);
+    }
+    cell.customers |= row.customers.members();
+    add_orders(cell, row.order_set.members(), is_first);
+    cell.order_values.merge(&row.order_values);
+}
