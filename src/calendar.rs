@@ -104,7 +104,13 @@ pub fn next_first_day(first: NaiveDate, step: Step) -> NaiveDate {
 }
 
 /// The boundaries of the buckets that cut `start..end`: `start`, those between, `end`. `None` beyond `buckets_max`.
-pub fn boundaries(start: Timestamp, end: Timestamp, step: Step, zone: Tz, buckets_max: usize) -> Option<Vec<Timestamp>> {
+pub fn boundaries(
+    start: Timestamp,
+    end: Timestamp,
+    step: Step,
+    zone: Tz,
+    buckets_max: usize,
+) -> Option<Vec<Timestamp>> {
     let mut all = vec![start];
     if let Step::Minutes(minutes) = step {
         let length = minutes * crate::clock::MINUTE;
@@ -190,7 +196,8 @@ mod tests {
         let zone = chrono_tz::Pacific::Apia;
         let day: NaiveDate = "2011-12-30".parse().expect("a day");
         assert_eq!(start_of_day(day, zone), start_of_day(day.succ_opt().expect("next"), zone));
-        let cut = boundaries(at("2011-12-28T10:00:00Z"), at("2012-01-02T10:00:00Z"), Step::Day, zone, 100).expect("few");
+        let cut =
+            boundaries(at("2011-12-28T10:00:00Z"), at("2012-01-02T10:00:00Z"), Step::Day, zone, 100).expect("few");
         assert!(cut.windows(2).all(|pair| pair[0] < pair[1]), "{cut:?}");
     }
 
@@ -224,7 +231,8 @@ mod tests {
     #[test]
     fn hours_of_half_hour_zones_begin_at_their_own_full_hour() {
         let zone = chrono_tz::Asia::Kolkata;
-        let cut = boundaries(at("2026-01-01T00:00:00Z"), at("2026-01-01T03:00:00Z"), Step::Minutes(60), zone, 100).expect("few");
+        let cut = boundaries(at("2026-01-01T00:00:00Z"), at("2026-01-01T03:00:00Z"), Step::Minutes(60), zone, 100)
+            .expect("few");
         assert_eq!(cut[1], at("2026-01-01T00:30:00Z"));
         assert!(boundaries(Timestamp(0), Timestamp(400 * DAY), Step::Minutes(15), zone, 10_000).is_none());
     }

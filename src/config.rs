@@ -72,7 +72,10 @@ impl Config {
         };
         let database_url = text("DATABASE_URL");
         if !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| database_url.starts_with(scheme)) {
-            return Err(ConfigError::Bad { name: "DATABASE_URL", why: "must begin with postgres:// or sqlite://".into() });
+            return Err(ConfigError::Bad {
+                name: "DATABASE_URL",
+                why: "must begin with postgres:// or sqlite://".into(),
+            });
         }
         let redis_url = Some(text("REDIS_URL")).filter(|url| !url.is_empty());
         if redis_url.as_ref().is_some_and(|url| !url.starts_with("redis://") && !url.starts_with("rediss://")) {

@@ -76,10 +76,16 @@ impl Error {
 impl From<sea_orm::DbErr> for Error {
     fn from(error: sea_orm::DbErr) -> Self {
         if crate::db::is_out_of_range(&error) {
-            return Error { source: Some(error.into()), ..Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount") };
+            return Error {
+                source: Some(error.into()),
+                ..Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
+            };
         }
         if crate::db::is_unavailable(&error) {
-            return Error { source: Some(error.into()), ..Error::new(Code::ServiceUnavailable, "the database cannot be reached; try again") };
+            return Error {
+                source: Some(error.into()),
+                ..Error::new(Code::ServiceUnavailable, "the database cannot be reached; try again")
+            };
         }
         Error::internal(error)
     }

@@ -2,14 +2,17 @@
 
 pub mod alerts;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod calendar;
 pub mod clock;
 pub mod config;
+pub mod contract;
 pub mod db;
 pub mod error;
 pub mod graphql;
 pub mod ledger;
+pub mod live;
 pub mod metrics;
 pub mod money;
 pub mod people;

@@ -86,10 +86,8 @@ pub fn parse_decimal(text: &str, decimals: usize) -> Result<i64, MoneyError> {
     let digits = whole.bytes().chain(kept.bytes()).chain(std::iter::repeat_n(b'0', decimals - kept.len()));
     let mut units: i64 = 0;
     for digit in digits {
-        units = units
-            .checked_mul(10)
-            .and_then(|u| u.checked_add(i64::from(digit - b'0')))
-            .ok_or(MoneyError::OutOfRange)?;
+        units =
+            units.checked_mul(10).and_then(|u| u.checked_add(i64::from(digit - b'0'))).ok_or(MoneyError::OutOfRange)?;
     }
     Ok(if negative { -units } else { units })
 }

@@ -33,12 +33,22 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
     }
     let id = Uuid::now_v7();
     let tx = db.write(TenantId(id)).await?;
-    tx.execute("INSERT INTO tenants (id, slug, name, created_at) VALUES ($1, $2, $3, $4)", [new.slug.into(), new.name.into(), now.0.into()])
-        .await?;
+    tx.execute(
+        "INSERT INTO tenants (id, slug, name, created_at) VALUES ($1, $2, $3, $4)",
+        [new.slug.into(), new.name.into(), now.0.into()],
+    )
+    .await?;
     tx.execute(
         "INSERT INTO organizations (tenant_id, id, org_no, slug, name, timezone, currency, is_default, created_at) \
          VALUES ($1, $2, 1, $3, $4, $5, $6, true, $7)",
-        [Uuid::now_v7().into(), new.slug.into(), new.name.into(), new.timezone.name().into(), new.currency.into(), now.0.into()],
+        [
+            Uuid::now_v7().into(),
+            new.slug.into(),
+            new.name.into(),
+            new.timezone.name().into(),
+            new.currency.into(),
+            now.0.into(),
+        ],
     )
     .await?;
     tx.execute(
@@ -51,7 +61,8 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
     for role in Role::ALL {
         let user_id = Uuid::now_v7();
         let email = format!("{}@{}.example", role.as_str(), new.slug);
-        let values: [Value; 5] = [user_id.into(), email.into(), role.as_str().into(), role.as_str().into(), now.0.into()];
+        let values: [Value; 5] =
+            [user_id.into(), email.into(), role.as_str().into(), role.as_str().into(), now.0.into()];
         let sql = "INSERT INTO users (tenant_id, id, email, name, role, is_active, created_at) VALUES ($1, $2, $3, $4, $5, true, $6)";
         tx.execute(sql, values).await?;
         users.push((role, user_id));
@@ -70,7 +81,8 @@ pub async fn find_tenant(db: &Db, name: &str) -> Result<Option<TenantId>> {
 
 /// All tenants: slug and id.
 pub async fn list_tenants(db: &Db) -> Result<Vec<(String, TenantId)>> {
-    let rows = db.system().query_all_raw(statement(db.system(), "SELECT slug, id FROM tenants ORDER BY slug", [])).await?;
+    let rows =
+        db.system().query_all_raw(statement(db.system(), "SELECT slug, id FROM tenants ORDER BY slug", [])).await?;
     rows.iter().map(|row| Ok((crate::db::get(row, 0)?, TenantId(crate::db::get(row, 1)?)))).collect()
 }
 

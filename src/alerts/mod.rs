@@ -1,15 +1,45 @@
-//! Alert rules: evaluated with each committed batch, in its transaction.
+//! Alert rules: evaluated with each committed batch, in its transaction, so that each change of state is logged with
+//! the position that caused it.
 
+pub mod graphql;
+mod rule;
+pub mod store;
+
+pub use rule::{AlertCondition, AlertState, Rule};
+
+use crate::clock::Timestamp;
 use crate::db::TenantTx;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::ledger::{BatchObserver, RecordedBatch};
+use crate::metrics::answer::answer;
+use crate::money::Money;
 
 /// Evaluates the tenant's rules after each batch.
 pub struct AlertObserver;
 
 #[async_trait::async_trait]
 impl BatchObserver for AlertObserver {
-    async fn batch_recorded(&self, _tx: &TenantTx, _batch: &RecordedBatch) -> Result<bytes::Bytes> {
-        Ok(bytes::Bytes::new())
+    async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<()> {
+        if batch.is_backfill {
+            return Ok(());
+        }
+        for rule in store::list_enabled(tx).await? {
+            let value = value_of(tx, &rule, batch.now).await?;
+            let state = rule.state_at(value);
+            if state != rule.state {
+                store::record_transition(tx, &rule, state, value, batch.last, batch.now).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value of the rule's metric now. A rule that can no longer be answered (its organization is gone, currencies
+/// are mixed) has none; it must not keep sales from being recorded.
+async fn value_of(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<Option<Money>> {
+    match answer(tx, &rule.plan(now), now).await {
+        Ok(answer) => Ok(rule.metric.value(&answer.totals)),
+        Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => Err(error),
+        Err(_) => Ok(None),
     }
 }

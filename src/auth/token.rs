@@ -49,7 +49,14 @@ impl Tokens {
     }
 
     /// A token for `user_id` that ends `lifetime_secs` after `now`.
-    pub fn mint(&self, tenant: TenantId, user_id: Uuid, role: Role, now: Timestamp, lifetime_secs: i64) -> Result<String, BadToken> {
+    pub fn mint(
+        &self,
+        tenant: TenantId,
+        user_id: Uuid,
+        role: Role,
+        now: Timestamp,
+        lifetime_secs: i64,
+    ) -> Result<String, BadToken> {
         let iat = now.0.div_euclid(SECOND);
         let claims = Claims {
             user_id,
@@ -75,8 +82,9 @@ impl Tokens {
         validation.set_audience(&[&self.issuer]);
         // Times are checked below, by our own clock.
         validation.validate_exp = false;
-        let claims =
-            jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).map_err(|_| BadToken("not a token of ours"))?.claims;
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation)
+            .map_err(|_| BadToken("not a token of ours"))?
+            .claims;
         let now_secs = now.0.div_euclid(SECOND);
         if claims.exp + LEEWAY_SECS <= now_secs {
             return Err(BadToken("expired"));
@@ -84,7 +92,8 @@ impl Tokens {
         if claims.iat > now_secs + LEEWAY_SECS {
             return Err(BadToken("issued in the future"));
         }
-        let permissions = claims.role.permissions().iter().copied().filter(|p| claims.permissions.contains(p)).collect();
+        let permissions =
+            claims.role.permissions().iter().copied().filter(|p| claims.permissions.contains(p)).collect();
         Ok(Caller {
             tenant: TenantId(claims.tenant_id),
             user_id: claims.user_id,

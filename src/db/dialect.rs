@@ -23,11 +23,18 @@ pub enum ConnectError {
 }
 
 /// A pool of read-only snapshot connections and a pool of writing ones.
-pub(super) async fn connect(url: &str, connections_max: u32) -> Result<(DatabaseConnection, DatabaseConnection), ConnectError> {
+pub(super) async fn connect(
+    url: &str,
+    connections_max: u32,
+) -> Result<(DatabaseConnection, DatabaseConnection), ConnectError> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         let read = options(url, connections_max, |o| {
             o.map_sqlx_postgres_opts(|pg| {
-                pg.options([("default_transaction_isolation", "repeatable read"), ("default_transaction_read_only", "on"), ("jit", "off")])
+                pg.options([
+                    ("default_transaction_isolation", "repeatable read"),
+                    ("default_transaction_read_only", "on"),
+                    ("jit", "off"),
+                ])
             });
         });
         let write = options(url, connections_max, |o| {
@@ -51,7 +58,11 @@ pub(super) async fn connect(url: &str, connections_max: u32) -> Result<(Database
 
 fn options(url: &str, connections_max: u32, set: impl FnOnce(&mut ConnectOptions)) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
-    options.max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false).sqlx_logging(false);
+    options
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .sqlx_logging(false);
     set(&mut options);
     options
 }
@@ -86,8 +97,9 @@ pub(super) fn for_update(backend: DbBackend) -> &'static str {
 
 /// The SQLSTATE of PostgreSQL or the extended code of SQLite.
 fn driver_code(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) | DbErr::Conn(RuntimeErr::SqlxError(inner))) =
-        error
+    let (DbErr::Exec(RuntimeErr::SqlxError(inner))
+    | DbErr::Query(RuntimeErr::SqlxError(inner))
+    | DbErr::Conn(RuntimeErr::SqlxError(inner))) = error
     else {
         return None;
     };

@@ -41,8 +41,16 @@ impl Guard for Needs {
 }
 
 /// The running operation's loader of type `L`.
-pub fn loader<L: std::any::Any + Send + Sync>(ctx: &Context<'_>, make: impl FnOnce(Db, TenantId) -> L) -> Result<std::sync::Arc<L>> {
+pub fn loader<L: std::any::Any + Send + Sync>(
+    ctx: &Context<'_>,
+    make: impl FnOnce(Db, TenantId) -> L,
+) -> Result<std::sync::Arc<L>> {
     let operation = ctx.data::<Operation>().map_err(|_| Error::internal("no operation in the context"))?;
     let (db, tenant) = (app(ctx)?.db.clone(), caller(ctx)?.tenant);
     Ok(operation.loader(|| make(db, tenant)))
+}
+
+/// An argument that is a UUID; what is none names nothing. Error: NOT_FOUND.
+pub fn parse_id(id: &async_graphql::ID, what: &str) -> Result<uuid::Uuid> {
+    uuid::Uuid::parse_str(id).map_err(|_| Error::not_found(what))
 }

@@ -27,10 +27,9 @@ pub async fn post(State(endpoint): State<Endpoint>, headers: HeaderMap, body: By
     let accepts_response_json =
         headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|v| v.contains(RESPONSE_JSON)));
     let reply = Reply { accepts_response_json };
-    let is_json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json")));
+    let is_json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
+    });
     if !is_json {
         return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send application/json");
     }
@@ -67,13 +66,18 @@ impl Reply {
         let is_request_error = response.data == async_graphql::Value::Null
             && !response.errors.is_empty()
             && response.errors.iter().all(|error| error.path.is_empty());
-        let status = if is_request_error && self.accepts_response_json { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        let status =
+            if is_request_error && self.accepts_response_json { StatusCode::BAD_REQUEST } else { StatusCode::OK };
         if is_request_error {
             return self.json(status, serde_json::json!({ "errors": response.errors }).to_string());
         }
         match serde_json::to_string(&response) {
             Ok(body) => self.json(status, body),
-            Err(_) => self.refuse(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "something went wrong on the server"),
+            Err(_) => self.refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "INTERNAL_SERVER_ERROR",
+                "something went wrong on the server",
+            ),
         }
     }
 

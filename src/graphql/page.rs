@@ -1,6 +1,7 @@
 //! Pages of lists in the manner of Relay: `first`/`after` or `last`/`before`, at most 100 items.
 
 use async_graphql::{OutputType, SimpleObject};
+use sea_orm::Value;
 
 use crate::error::{Error, Result};
 
@@ -30,6 +31,39 @@ pub struct Page {
     pub before: Option<Cursor>,
 }
 
+/// One of the columns (or expressions, never NULL) that order a list; the last of them is unique.
+pub struct SortKey {
+    pub column: &'static str,
+    pub kind: KeyKind,
+    pub is_descending: bool,
+}
+
+/// How a cursor's text becomes a parameter.
+pub enum KeyKind {
+    Int,
+    Text,
+    Uuid,
+}
+
+impl SortKey {
+    pub const fn ascending(column: &'static str, kind: KeyKind) -> Self {
+        SortKey { column, kind, is_descending: false }
+    }
+
+    pub const fn descending(column: &'static str, kind: KeyKind) -> Self {
+        SortKey { column, kind, is_descending: true }
+    }
+}
+
+/// Parts of a statement that reads a page.
+pub struct Clauses {
+    /// ` AND (…)`, or nothing without cursors.
+    pub filter: String,
+    /// ` ORDER BY … LIMIT …`.
+    pub order: String,
+    pub values: Vec<Value>,
+}
+
 /// Where an item stands: the values of the columns that order the list, the last of them unique.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor(pub Vec<String>);
@@ -54,6 +88,19 @@ impl Cursor {
             (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect();
         let text = String::from_utf8(bytes.ok_or_else(bad)?).map_err(|_| bad())?;
         Ok(Cursor(text.split('\u{1f}').map(str::to_owned).collect()))
+    }
+
+    /// The values to bind for `keys`.
+    fn values(&self, keys: &[SortKey], argument: &'static str) -> Result<Vec<Value>> {
+        if self.0.len() != keys.len() {
+            return Err(Error::bad_input(argument, "not a cursor of this list"));
+        }
+        let value = |(index, key): (usize, &SortKey)| match key.kind {
+            KeyKind::Int => self.int(index, argument).map(Value::from),
+            KeyKind::Uuid => self.uuid(index, argument).map(Value::from),
+            KeyKind::Text => Ok(Value::from(self.0[index].clone())),
+        };
+        keys.iter().enumerate().map(value).collect()
     }
 
     /// The `index`th value as a whole number.
@@ -91,6 +138,32 @@ impl Page {
         })
     }
 
+    /// The parts of a statement that reads this page, and one row more, of a list ordered by `keys`. Parameters are
+    /// numbered from `first_param` on.
+    pub fn clauses(&self, keys: &[SortKey], first_param: usize) -> Result<Clauses> {
+        let mut values = Vec::new();
+        let mut filter = String::new();
+        for (cursor, argument, is_after) in [(&self.after, "after", true), (&self.before, "before", false)] {
+            let Some(cursor) = cursor else { continue };
+            let bound = cursor.values(keys, argument)?;
+            let param = |index: usize| format!("${}", first_param + values.len() + index);
+            // (a, b) beyond (x, y) in mixed directions: a beyond x, or a = x and b beyond y.
+            let beyond = |index: usize| {
+                let key = &keys[index];
+                let equal: String = (0..index).map(|i| format!("{} = {} AND ", keys[i].column, param(i))).collect();
+                let sign = if key.is_descending == is_after { "<" } else { ">" };
+                format!("({equal}{} {sign} {})", key.column, param(index))
+            };
+            let any: Vec<String> = (0..keys.len()).map(beyond).collect();
+            filter.push_str(&format!(" AND ({})", any.join(" OR ")));
+            values.extend(bound);
+        }
+        let direction = |key: &SortKey| if key.is_descending == self.backward { "ASC" } else { "DESC" };
+        let order: Vec<String> = keys.iter().map(|key| format!("{} {}", key.column, direction(key))).collect();
+        let order = format!(" ORDER BY {} LIMIT {}", order.join(", "), self.limit + 1);
+        Ok(Clauses { filter, order, values })
+    }
+
     /// Makes a page of `rows`, which were read in the page's direction, one more than `limit` if there are more.
     pub fn connection<T: OutputType>(&self, mut rows: Vec<(Cursor, T)>) -> (Vec<(String, T)>, PageInfo) {
         let has_more = rows.len() > self.limit;
@@ -120,10 +193,7 @@ macro_rules! connection {
         }
 
         impl $connection {
-            pub fn new(
-                page: &$crate::graphql::page::Page,
-                rows: Vec<($crate::graphql::page::Cursor, $node)>,
-            ) -> Self {
+            pub fn new(page: &$crate::graphql::page::Page, rows: Vec<($crate::graphql::page::Cursor, $node)>) -> Self {
                 let (items, page_info) = page.connection(rows);
                 Self { items, page_info }
             }

@@ -130,7 +130,9 @@ pub struct TimeZone(pub chrono_tz::Tz);
 impl ScalarType for TimeZone {
     fn parse(value: Value) -> InputValueResult<Self> {
         let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
-        text.parse().map(TimeZone).map_err(|_| InputValueError::custom("not a time zone of the IANA list, as Europe/London"))
+        text.parse()
+            .map(TimeZone)
+            .map_err(|_| InputValueError::custom("not a time zone of the IANA list, as Europe/London"))
     }
 
     fn to_value(&self) -> Value {

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::entry::{Entry, EntryKind, EntryLine, Segment, difference};
 use super::event::{
-    ActivityLogged, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed, Refusal, RefusalCode,
-    RefundIssued, VisitsCounted,
+    ActivityLogged, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed, RefundIssued,
+    Refusal, RefusalCode, VisitsCounted,
 };
 use super::organization::{Organization, find_organization};
 use super::state::{CustomerState, OrderState, RATE_DECIMALS, RATE_ONE, RefundState, entries_of};
@@ -158,7 +158,10 @@ impl Batch {
             if hash == payload_hash {
                 return Outcome::Repeated { position: *position };
             }
-            return Outcome::Refused(refusal(RefusalCode::IdempotencyConflict, "the event id was used for other content"));
+            return Outcome::Refused(refusal(
+                RefusalCode::IdempotencyConflict,
+                "the event id was used for other content",
+            ));
         }
         match self.apply_fact(event) {
             Err(refused) => Outcome::Refused(refused),
@@ -284,7 +287,8 @@ impl Batch {
     fn replace_order(&mut self, old: Option<OrderState>, new: OrderState) -> Result<(), Refusal> {
         let id = new.external_id.clone();
         let mut affected = BTreeSet::from([id.clone()]);
-        let counting = |order: &OrderState| (!order.is_cancelled && order.customer_no != 0).then_some(order.customer_no);
+        let counting =
+            |order: &OrderState| (!order.is_cancelled && order.customer_no != 0).then_some(order.customer_no);
         let customers: BTreeSet<i64> = old.iter().chain([&new]).filter_map(counting).collect();
         let firsts = |batch: &Batch| -> Vec<String> {
             let states = customers.iter().filter_map(|no| batch.customer(*no));
@@ -329,7 +333,13 @@ impl Batch {
         }
     }
 
-    fn refund_issued(&mut self, refund: &RefundIssued, event_id: &str, at: Timestamp, organization: &Organization) -> Applied {
+    fn refund_issued(
+        &mut self,
+        refund: &RefundIssued,
+        event_id: &str,
+        at: Timestamp,
+        organization: &Organization,
+    ) -> Applied {
         let external_id = refund.refund_id.clone().unwrap_or_else(|| event_id.to_owned());
         if self.loaded.refund_ids.contains(&external_id) {
             return Ok(false);
@@ -448,16 +458,18 @@ impl Batch {
         }
         let rates = self.loaded.rates.get(&(from.to_owned(), to.to_owned()));
         let day = at.0.div_euclid(DAY);
-        rates
-            .and_then(|by_day| by_day.range(..=day).next_back())
-            .map(|(_, rate)| *rate)
-            .ok_or_else(|| refusal(RefusalCode::NoExchangeRate, format!("no exchange rate from {from} to {to} on that day")))
+        rates.and_then(|by_day| by_day.range(..=day).next_back()).map(|(_, rate)| *rate).ok_or_else(|| {
+            refusal(RefusalCode::NoExchangeRate, format!("no exchange rate from {from} to {to} on that day"))
+        })
     }
 
     /// Conversion of the order and of each line fits, so that its entries can be made.
     fn check_convertible(&self, order: &OrderState, lines: &[Line]) -> Result<(), Refusal> {
         let paid = lines.iter().flat_map(|l| [l.amount, l.discount, l.cost.unwrap_or_default()]);
-        let fits = [order.amount_paid, order.discount_paid].into_iter().chain(paid).all(|m| m.convert(order.rate, RATE_DECIMALS).is_some());
+        let fits = [order.amount_paid, order.discount_paid]
+            .into_iter()
+            .chain(paid)
+            .all(|m| m.convert(order.rate, RATE_DECIMALS).is_some());
         if fits { Ok(()) } else { Err(too_large()) }
     }
 
@@ -606,7 +618,11 @@ struct LineSums {
 impl LineSums {
     fn of(lines: &[Line]) -> Self {
         let sum = |of: fn(&Line) -> Money| Money::from_sum(lines.iter().map(|l| i128::from(of(l).0)).sum());
-        LineSums { amount: sum(|l| l.amount), discount: sum(|l| l.discount), units: lines.iter().map(|l| l.quantity).sum() }
+        LineSums {
+            amount: sum(|l| l.amount),
+            discount: sum(|l| l.discount),
+            units: lines.iter().map(|l| l.quantity).sum(),
+        }
     }
 }
 

@@ -104,8 +104,12 @@ fn lines(lines: &[Line]) -> Checked {
 fn id(name: &str, value: &str) -> Checked {
     match value.chars().count() {
         0 => refuse(RefusalCode::BadUserInput, format!("{name} is empty")),
-        n if n > ID_CHARS_MAX => refuse(RefusalCode::BadUserInput, format!("{name} is longer than {ID_CHARS_MAX} characters")),
-        _ if value.chars().any(char::is_control) => refuse(RefusalCode::BadUserInput, format!("{name} holds a control character")),
+        n if n > ID_CHARS_MAX => {
+            refuse(RefusalCode::BadUserInput, format!("{name} is longer than {ID_CHARS_MAX} characters"))
+        }
+        _ if value.chars().any(char::is_control) => {
+            refuse(RefusalCode::BadUserInput, format!("{name} holds a control character"))
+        }
         _ => Ok(()),
     }
 }

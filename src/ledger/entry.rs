@@ -19,7 +19,9 @@ pub enum EntryKind {
 
 impl EntryKind {
     pub fn from_i32(kind: i32) -> Option<Self> {
-        [EntryKind::Order, EntryKind::Refund, EntryKind::RefundByOrder, EntryKind::Visits].into_iter().find(|k| *k as i32 == kind)
+        [EntryKind::Order, EntryKind::Refund, EntryKind::RefundByOrder, EntryKind::Visits]
+            .into_iter()
+            .find(|k| *k as i32 == kind)
     }
 }
 

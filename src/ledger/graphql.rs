@@ -3,8 +3,8 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
 use super::event::{
-    ActivityLogged, Customer, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed, Refusal,
-    RefusalCode, RefundIssued, VisitsCounted,
+    ActivityLogged, Customer, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed,
+    RefundIssued, Refusal, RefusalCode, VisitsCounted,
 };
 use crate::auth::Permission;
 use crate::graphql::context::{Needs, app, caller};
@@ -22,7 +22,8 @@ impl LedgerMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The events, each with exactly one fact.")] events: Vec<SalesEventInput>,
-        #[graphql(desc = "History that is not news: it fires no alert.", default_with = "Some(false)")] backfill: Option<bool>,
+        #[graphql(desc = "History that is not news: it fires no alert.", default_with = "Some(false)")]
+        backfill: Option<bool>,
     ) -> async_graphql::Result<RecordEventsResult> {
         let ids: Vec<ID> = events.iter().map(|event| event.event_id.clone()).collect();
         // Events that are no event by their form are answered here; the rest goes to the ledger.
@@ -144,7 +145,10 @@ impl SalesEventInput {
         ];
         let mut facts = facts.into_iter().flatten();
         let (Some(fact), None) = (facts.next(), facts.next()) else {
-            return Err(Refusal { code: RefusalCode::BadUserInput, reason: "an event has exactly one fact".to_owned() });
+            return Err(Refusal {
+                code: RefusalCode::BadUserInput,
+                reason: "an event has exactly one fact".to_owned(),
+            });
         };
         Ok(Event {
             event_id: self.event_id.0,

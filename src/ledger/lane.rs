@@ -56,7 +56,16 @@ impl Lane {
         stream: Arc<dyn EventStream>,
         observer: Arc<dyn BatchObserver>,
     ) -> Self {
-        Lane { tenant, db, clock, stream, observer, names: Names::default(), organizations: None, months: BTreeSet::new() }
+        Lane {
+            tenant,
+            db,
+            clock,
+            stream,
+            observer,
+            names: Names::default(),
+            organizations: None,
+            months: BTreeSet::new(),
+        }
     }
 
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
@@ -94,7 +103,8 @@ impl Lane {
     async fn serve(&mut self, jobs: Vec<Job>) {
         let is_backfill = jobs[0].is_backfill;
         let now = self.clock.now();
-        let mut items: Vec<Item<'_>> = jobs.iter().flat_map(|job| &job.events).map(|event| Item::new(event, now)).collect();
+        let mut items: Vec<Item<'_>> =
+            jobs.iter().flat_map(|job| &job.events).map(|event| Item::new(event, now)).collect();
         let result = self.commit_or_split(&mut items, now, is_backfill).await;
         let mut outcomes = items.into_iter().map(|item| item.outcome).collect::<Vec<_>>().into_iter();
         let replies: Vec<_> = jobs
@@ -152,11 +162,10 @@ impl Lane {
             item.outcome = Some(batch.apply(item.event, &item.hash));
         }
         let last = batch.loaded.head.position;
-        let mut payload = bytes::Bytes::new();
         if last >= first {
             self.ensure_months(&batch).await?;
             store::save(&tx, &batch, now).await?;
-            payload = self.observer.batch_recorded(&tx, &RecordedBatch { first, last, now, is_backfill }).await?;
+            self.observer.batch_recorded(&tx, &RecordedBatch { first, last, now, is_backfill }).await?;
         }
         tx.commit().await?;
         let loaded = batch.loaded;
@@ -165,8 +174,7 @@ impl Lane {
             self.names = loaded.names;
         }
         if last >= first {
-            let notice = Notice { first, last, payload };
-            if let Err(error) = self.stream.publish(self.tenant, notice).await {
+            if let Err(error) = self.stream.publish(self.tenant, Notice { first, last }).await {
                 tracing::warn!(tenant = %self.tenant.0, %error, "notice not published");
             }
         }

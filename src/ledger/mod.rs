@@ -36,8 +36,7 @@ const LANE_JOBS_MAX: usize = 4096;
 /// What else happens in the transaction of a batch, after the rollups are updated: alerts.
 #[async_trait::async_trait]
 pub trait BatchObserver: Send + Sync + 'static {
-    /// Gives what is to be published with the batch's notice.
-    async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<bytes::Bytes>;
+    async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<()>;
 }
 
 /// A batch as an observer sees it.

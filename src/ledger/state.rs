@@ -145,7 +145,11 @@ pub fn entries_of(order: Option<&OrderState>, refunds: &[RefundState]) -> Option
             units: 0,
             lines: convert_lines(&refund.lines, refund.rate)?,
         };
-        let at_order = Entry { kind: EntryKind::RefundByOrder, at: order.map_or(refund.issued_at, |o| o.placed_at), ..entry.clone() };
+        let at_order = Entry {
+            kind: EntryKind::RefundByOrder,
+            at: order.map_or(refund.issued_at, |o| o.placed_at),
+            ..entry.clone()
+        };
         entries.push(entry);
         entries.push(at_order);
     }

@@ -47,14 +47,21 @@ async fn head(tx: &TenantTx, lock: &str) -> Result<Head> {
 }
 
 /// Loads all that `events` refer to.
-pub async fn load(tx: &TenantTx, head: Head, organizations: Vec<Organization>, names: Names, events: &[&Event]) -> Result<Loaded> {
+pub async fn load(
+    tx: &TenantTx,
+    head: Head,
+    organizations: Vec<Organization>,
+    names: Names,
+    events: &[&Event],
+) -> Result<Loaded> {
     let mut loaded = Loaded { head, organizations, names, ..Loaded::default() };
     let wanted = Wanted::of(events, &loaded);
     load_recorded(tx, &mut loaded, events).await?;
     load_names(tx, &mut loaded.names, &wanted).await?;
     load_orders(tx, &mut loaded, "external_id", texts(&wanted.orders)).await?;
     load_customers(tx, &mut loaded, "external_id", texts(&wanted.customers)).await?;
-    let changed: BTreeSet<String> = wanted.placed.iter().filter(|id| loaded.orders.contains_key(*id)).cloned().collect();
+    let changed: BTreeSet<String> =
+        wanted.placed.iter().filter(|id| loaded.orders.contains_key(*id)).cloned().collect();
     let former: BTreeSet<i64> =
         changed.iter().filter_map(|id| loaded.orders.get(id)).map(|o| o.customer_no).filter(|no| *no != 0).collect();
     let unknown = former.iter().filter(|no| !loaded.customer_ids.contains_key(no)).copied().collect();
@@ -217,7 +224,8 @@ const ORDER_COLUMNS: &str = "o.order_no, o.external_id, o.version, o.is_cancelle
 
 /// Loads orders by a column, without their lines; those that are loaded stay as they are.
 async fn load_orders(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Column) -> Result<()> {
-    let sql = format!("SELECT {ORDER_COLUMNS} FROM {{keys}} CROSS JOIN orders o WHERE o.tenant_id = $1 AND o.{by} = k.key");
+    let sql =
+        format!("SELECT {ORDER_COLUMNS} FROM {{keys}} CROSS JOIN orders o WHERE o.tenant_id = $1 AND o.{by} = k.key");
     for row in tx.query_by_keys(&sql, &keys("key", values)).await? {
         let order = order_from(&row)?;
         loaded.orders.entry(order.external_id.clone()).or_insert(order);
@@ -390,7 +398,8 @@ async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Resu
     }
     let ids = Column::Uuid(wanted.users.iter().filter_map(|name| Uuid::parse_str(name).ok()).collect());
     let sql = "SELECT u.id FROM {keys} CROSS JOIN users u WHERE u.tenant_id = $1 AND u.id = k.id";
-    let found: Vec<Uuid> = tx.query_by_keys(sql, &keys("id", ids)).await?.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+    let found: Vec<Uuid> =
+        tx.query_by_keys(sql, &keys("id", ids)).await?.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
     let found: HashSet<Uuid> = found.into_iter().collect();
     for name in &wanted.users {
         if let Some(id) = Uuid::parse_str(name).ok().filter(|id| found.contains(id)) {
@@ -507,7 +516,9 @@ async fn save_names(tx: &TenantTx, changes: &Changes) -> Result<()> {
     // A product that only takes something back was named by an earlier batch; its row is there.
     let (named, unnamed): (Vec<_>, Vec<_>) = changes.products.iter().partition(|(_, (names, _))| !names.sku.is_empty());
     let product_columns = |products: &[(&i64, &(super::batch::ProductNames, super::batch::ProductChange))]| {
-        let int = |of: fn(&super::batch::ProductChange) -> i64| Column::Int(products.iter().map(|(_, (_, c))| of(c)).collect());
+        let int = |of: fn(&super::batch::ProductChange) -> i64| {
+            Column::Int(products.iter().map(|(_, (_, c))| of(c)).collect())
+        };
         Table::new()
             .with("product_no", Column::Int(products.iter().map(|(no, _)| **no).collect()))
             .with("units", int(|c| c.units))
@@ -612,7 +623,10 @@ async fn save_customers(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Re
         .with("name", Column::OptText(customers.iter().map(|c| c.name.clone()).collect()))
         .with("email", Column::OptText(customers.iter().map(|c| c.email.clone()).collect()))
         .with("first_at", Column::OptInt(customers.iter().map(|c| c.first.as_ref().map(|f| f.0.0)).collect()))
-        .with("first_order_id", Column::OptText(customers.iter().map(|c| c.first.as_ref().map(|f| f.1.clone())).collect()))
+        .with(
+            "first_order_id",
+            Column::OptText(customers.iter().map(|c| c.first.as_ref().map(|f| f.1.clone())).collect()),
+        )
         .with("last_at", Column::OptInt(customers.iter().map(|c| c.last_at.map(|at| at.0)).collect()))
         .with("orders_count", Column::Int(customers.iter().map(|c| c.orders_count).collect()))
         .with("revenue", Column::Int(customers.iter().map(|c| c.revenue).collect()));
@@ -621,7 +635,8 @@ async fn save_customers(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Re
 }
 
 async fn save_performance(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
-    let deals: Vec<(&String, &DealState)> = changes.deals.iter().filter_map(|id| loaded.deals.get_key_value(id)).collect();
+    let deals: Vec<(&String, &DealState)> =
+        changes.deals.iter().filter_map(|id| loaded.deals.get_key_value(id)).collect();
     let table = Table::new()
         .with("external_id", Column::Text(deals.iter().map(|(id, _)| (*id).clone()).collect()))
         .with("version", Column::Int(deals.iter().map(|(_, d)| d.version).collect()))
@@ -694,7 +709,9 @@ async fn save_head(tx: &TenantTx, head: &Head) -> Result<()> {
 impl From<rollup::FoldError> for Error {
     fn from(error: rollup::FoldError) -> Self {
         match error {
-            rollup::FoldError::OutOfRange => Error::new(crate::error::Code::AmountOutOfRange, "a sum is beyond the largest amount"),
+            rollup::FoldError::OutOfRange => {
+                Error::new(crate::error::Code::AmountOutOfRange, "a sum is beyond the largest amount")
+            }
             rollup::FoldError::Inconsistent => Error::internal(error),
         }
     }

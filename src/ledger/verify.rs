@@ -78,8 +78,11 @@ async fn compare(tx: &TenantTx, report: &mut Report, mut expected: Rows, retaine
             }
         }
     }
-    let missing: BTreeSet<Key> =
-        expected.iter().filter(|(key, row)| **row != Row::default() && !is_dropped(key, retained_from)).map(|(key, _)| *key).collect();
+    let missing: BTreeSet<Key> = expected
+        .iter()
+        .filter(|(key, row)| **row != Row::default() && !is_dropped(key, retained_from))
+        .map(|(key, _)| *key)
+        .collect();
     report.differences.extend(missing.into_iter().map(|key| format!("{key:?}: not stored")));
     Ok(())
 }

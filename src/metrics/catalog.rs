@@ -100,6 +100,11 @@ impl Metric {
         }
     }
 
+    /// The metric of a GraphQL field.
+    pub fn of_field(name: &str) -> Option<Metric> {
+        Metric::ALL.into_iter().find(|metric| metric.field() == name)
+    }
+
     pub fn needs(self) -> Needs {
         let none = Needs::default();
         match self {

@@ -69,7 +69,9 @@ impl Cell {
             visits: if view.has_visits { Some(fit(self.visits)?) } else { None },
             new_customers: fit(first_orders)?,
             unique_customers: fit(i128::from(self.customers.len()))?,
-            returning_customers: fit(i128::from(self.customers.len() - self.customers.intersection_len(first_customers)))?,
+            returning_customers: fit(i128::from(
+                self.customers.len() - self.customers.intersection_len(first_customers),
+            ))?,
             order_value_p50: self.order_values.quantile(50).filter(|_| !view.by_line),
             order_value_p95: self.order_values.quantile(95).filter(|_| !view.by_line),
         })

@@ -75,7 +75,8 @@ impl Filter {
         names.check()?;
         let organizations = match &names.organization_id {
             Some(name) => {
-                let found = find_organization(organizations, Some(name)).ok_or_else(|| Error::not_found("organization"))?;
+                let found =
+                    find_organization(organizations, Some(name)).ok_or_else(|| Error::not_found("organization"))?;
                 vec![found.clone()]
             }
             None => organizations.to_vec(),
@@ -114,7 +115,11 @@ impl Filter {
     }
 }
 
-async fn dimension_numbers(tx: &TenantTx, kind: DimensionKind, names: Option<&Vec<String>>) -> Result<Option<Vec<i64>>> {
+async fn dimension_numbers(
+    tx: &TenantTx,
+    kind: DimensionKind,
+    names: Option<&Vec<String>>,
+) -> Result<Option<Vec<i64>>> {
     let Some(names) = names else { return Ok(None) };
     let keys = Table::new().with("value", Column::Text(names.clone()));
     let sql = format!(

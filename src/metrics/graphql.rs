@@ -1,0 +1,473 @@
+//! `salesMetrics` and its types.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, InputType, Object, SelectionField, SimpleObject};
+
+use super::answer::{self, Answer, answer};
+use super::catalog::{Metric, Needs};
+use super::cell::Values;
+use super::filter::MetricsFilters;
+use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, RefundTime, Weekday};
+use super::labels::Name;
+use super::period::Span;
+use super::plan::{BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan};
+use super::read::Dimension;
+use crate::auth::Permission;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::graphql::context::{Needs as NeedsPermission, app, read};
+use crate::graphql::scalars::{Count, Currency, DateTime, Decimal, Position, TimeZone};
+
+#[derive(Default)]
+pub struct MetricsQuery;
+
+#[Object]
+impl MetricsQuery {
+    /// Exact sales metrics of a period. Errors: BAD_USER_INPUT (period, zone, filter), MIXED_CURRENCIES (filter by organization).
+    #[graphql(guard = "NeedsPermission(Permission::SalesView)")]
+    async fn sales_metrics(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The period asked for, half-open.")] period: DateRange,
+        #[graphql(desc = "Narrows the facts that count; absent means all.")] filters: Option<MetricsFilters>,
+        #[graphql(
+            desc = "Answers as the ledger stood at this position; absent means now. Error: AS_OF_NOT_AVAILABLE."
+        )]
+        as_of: Option<Position>,
+    ) -> async_graphql::Result<SalesMetrics> {
+        let plan = Plan {
+            period,
+            filters: filters.unwrap_or_default(),
+            as_of: as_of.map(|position| position.0),
+            ..plan_of(ctx.field())?
+        };
+        let tx = read(ctx).await?;
+        Ok(SalesMetrics(Arc::new(answer(&tx, &plan, app(ctx)?.clock.now()).await?)))
+    }
+}
+
+/// What the selected fields of a `SalesMetrics` need; arguments of the field itself are left to its resolver.
+pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
+    let mut plan = Plan::default();
+    for field in field.selection_set() {
+        match field.name() {
+            "series" => {
+                let asked = SeriesPlan { args: SeriesArgs::of(field)?, needs: needs_of(field) };
+                match plan.series.iter_mut().find(|other| other.args == asked.args) {
+                    Some(other) => other.needs = other.needs.and(asked.needs),
+                    None => plan.series.push(asked),
+                }
+            }
+            "breakdown" => {
+                let args = BreakdownArgs::new(
+                    argument(field, "by")?,
+                    argument(field, "orderBy")?,
+                    argument::<Option<i32>>(field, "first")?.unwrap_or(10),
+                )?;
+                let inner =
+                    |name: &str| field.selection_set().filter(move |inner| inner.name() == name).collect::<Vec<_>>();
+                let (rows, other) = (inner("rows"), inner("other"));
+                let needs =
+                    rows.iter().chain(&other).fold(Needs::default(), |needs, inner| needs.and(needs_of(*inner)));
+                let asked = BreakdownPlan { args, needs, has_other: !other.is_empty() };
+                match plan.breakdowns.iter_mut().find(|other| other.args == asked.args) {
+                    Some(other) => {
+                        other.needs = other.needs.and(asked.needs);
+                        other.has_other |= asked.has_other;
+                    }
+                    None => plan.breakdowns.push(asked),
+                }
+            }
+            "comparison" => {
+                let to = argument::<Option<ComparisonPeriod>>(field, "to")?.unwrap_or(ComparisonPeriod::PreviousPeriod);
+                let args = ComparisonArgs::new(to, argument(field, "period")?)?;
+                let mut needs = Needs::default();
+                for inner in field.selection_set() {
+                    needs = needs.and(match inner.name() {
+                        "change" => argument::<Metric>(inner, "metric")?.needs(),
+                        _ => needs_of(inner),
+                    });
+                }
+                match plan.comparisons.iter_mut().find(|other| other.args == args) {
+                    Some(other) => other.needs = other.needs.and(needs),
+                    None => plan.comparisons.push(ComparisonPlan { args, needs }),
+                }
+            }
+            name => {
+                if let Some(metric) = Metric::of_field(name) {
+                    plan.totals = Some(plan.totals.unwrap_or_default().and(metric.needs()));
+                }
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// What the metrics selected within a field need.
+fn needs_of(field: SelectionField<'_>) -> Needs {
+    Needs::of(field.selection_set().filter_map(|inner| Metric::of_field(inner.name())))
+}
+
+impl SeriesArgs {
+    fn of(field: SelectionField<'_>) -> Result<Self> {
+        Ok(SeriesArgs {
+            grain: argument(field, "grain")?,
+            timezone: argument::<Option<TimeZone>>(field, "timezone")?.map(|zone| zone.0),
+            week_start: argument::<Option<Weekday>>(field, "weekStart")?.unwrap_or(Weekday::Monday),
+            by: argument(field, "by")?,
+        })
+    }
+}
+
+/// An argument of a field that is looked at ahead of its resolver. Error: BAD_USER_INPUT.
+fn argument<T: InputType>(field: SelectionField<'_>, name: &'static str) -> Result<T> {
+    let arguments = field.arguments().map_err(|_| Error::bad_input(name, "cannot be read"))?;
+    let value = arguments.into_iter().find(|(argument, _)| argument == name).map(|(_, value)| value);
+    T::parse(value)
+        .map_err(|error| Error::bad_input(name, error.into_server_error(async_graphql::Pos::default()).message))
+}
+
+/// Metrics of a period at one position of the ledger.
+pub struct SalesMetrics(pub Arc<Answer>);
+
+#[Object]
+impl SalesMetrics {
+    /// The period, resolved.
+    async fn period(&self) -> Period {
+        Period::new(self.0.span, self.0.now)
+    }
+
+    /// The state of the ledger these numbers were read from.
+    async fn as_of(&self) -> AsOf {
+        AsOf::from(self.0.as_of)
+    }
+
+    /// The currency of all amounts.
+    async fn currency(&self) -> Currency {
+        Currency(self.0.currency.clone())
+    }
+
+    #[graphql(flatten)]
+    async fn values(&self) -> MetricValues {
+        MetricValues(self.0.totals.clone())
+    }
+
+    /// The period cut into buckets, empty ones included. Error: BAD_USER_INPUT (more than 10000 buckets, unknown zone).
+    async fn series(
+        &self,
+        #[graphql(desc = "How long a bucket is.")] grain: Grain,
+        #[graphql(desc = "The zone in which buckets begin; absent means the organization's.")] timezone: Option<
+            TimeZone,
+        >,
+        #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
+        week_start: Option<Weekday>,
+        #[graphql(desc = "One series per value of this dimension; buckets without facts are then left out.")]
+        by: Option<Dimension>,
+    ) -> async_graphql::Result<Vec<MetricsBucket>> {
+        let week_start = week_start.unwrap_or(Weekday::Monday);
+        let args = SeriesArgs { grain, timezone: timezone.map(|zone| zone.0), week_start, by };
+        let buckets = prepared(&self.0.series, &args)?;
+        Ok(buckets.iter().cloned().map(MetricsBucket::from).collect())
+    }
+
+    /// The period split by dimensions, the largest first, the rest in `other`.
+    async fn breakdown(
+        &self,
+        #[graphql(desc = "One to three dimensions, each once.")] by: Vec<Dimension>,
+        #[graphql(desc = "What rows are ordered by; ties by key.")] order_by: Option<BreakdownOrder>,
+        #[graphql(desc = "How many rows before the rest, 1 to 1000.", default_with = "Some(10)")] first: Option<i32>,
+    ) -> async_graphql::Result<Breakdown> {
+        let args = BreakdownArgs::new(by, order_by, first.unwrap_or(10))?;
+        Ok(Breakdown(prepared(&self.0.breakdowns, &args)?.clone()))
+    }
+
+    /// This period beside an earlier one, both cut to the same elapsed part while this one runs.
+    async fn comparison(
+        &self,
+        #[graphql(desc = "What to compare with.", default_with = "Some(ComparisonPeriod::PreviousPeriod)")] to: Option<
+            ComparisonPeriod,
+        >,
+        #[graphql(desc = "The other period, for CUSTOM.")] period: Option<DateRange>,
+    ) -> async_graphql::Result<MetricsComparison> {
+        let args = ComparisonArgs::new(to.unwrap_or(ComparisonPeriod::PreviousPeriod), period)?;
+        Ok(MetricsComparison { comparison: prepared(&self.0.comparisons, &args)?.clone(), now: self.0.now })
+    }
+}
+
+/// The part of an answer that was planned for these arguments.
+fn prepared<'a, A: PartialEq, T>(parts: &'a [(A, T)], args: &A) -> Result<&'a T> {
+    let found = parts.iter().find(|(other, _)| other == args).map(|(_, part)| part);
+    found.ok_or_else(|| Error::internal("a part of the answer was not planned"))
+}
+
+/// A half-open period.
+#[derive(SimpleObject)]
+pub struct Period {
+    /// The first moment that counts.
+    start: DateTime,
+    /// The first moment that no longer counts.
+    end: DateTime,
+    /// Whether more can still happen in it.
+    state: BucketState,
+}
+
+impl Period {
+    pub fn new(span: Span, now: Timestamp) -> Self {
+        Period { start: DateTime(span.start), end: DateTime(span.end), state: BucketState::of(span.is_open(now)) }
+    }
+}
+
+/// Whether a bucket's time is over.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+pub enum BucketState {
+    /// Its end is still to come: the numbers are of its elapsed part.
+    Open,
+    /// Its end has passed; only late events can change it.
+    Closed,
+}
+
+impl BucketState {
+    fn of(is_open: bool) -> Self {
+        if is_open { BucketState::Open } else { BucketState::Closed }
+    }
+}
+
+/// A state of the ledger. Asking again as of the same position gives the same numbers.
+#[derive(SimpleObject)]
+pub struct AsOf {
+    /// The last position that is counted.
+    position: Position,
+    /// The latest time at which any counted event occurred; null for an empty ledger.
+    watermark: Option<DateTime>,
+}
+
+impl From<answer::AsOf> for AsOf {
+    fn from(as_of: answer::AsOf) -> Self {
+        AsOf { position: Position(as_of.position), watermark: as_of.watermark.map(DateTime) }
+    }
+}
+
+/// Metrics without their context.
+pub struct MetricValues(pub Values);
+
+#[Object]
+impl MetricValues {
+    /// Gross revenue less refunds.
+    async fn total_revenue(&self) -> Decimal {
+        Decimal(self.0.total_revenue)
+    }
+
+    /// Sum of the amounts of orders placed.
+    async fn gross_revenue(&self) -> Decimal {
+        Decimal(self.0.gross)
+    }
+
+    /// Sum of refunds.
+    async fn refunds(
+        &self,
+        #[graphql(
+            desc = "Whether a refund counts when it was issued or when its order was placed.",
+            default_with = "Some(RefundTime::Refund)"
+        )]
+        by: Option<RefundTime>,
+    ) -> Decimal {
+        match by {
+            Some(RefundTime::Order) => Decimal(self.0.refunds_by_order),
+            _ => Decimal(self.0.refunds),
+        }
+    }
+
+    /// Sum of discounts given; they are already taken off revenue.
+    async fn discounts(&self) -> Decimal {
+        Decimal(self.0.discounts)
+    }
+
+    /// Orders placed.
+    async fn orders_count(&self) -> Count {
+        Count(self.0.orders)
+    }
+
+    /// Pieces sold.
+    async fn units_sold(&self) -> Count {
+        Count(self.0.units)
+    }
+
+    /// Gross revenue per order, half rounded to even at four decimals; null without orders.
+    async fn avg_order_value(&self) -> Option<Decimal> {
+        self.0.avg_order_value().map(Decimal)
+    }
+
+    /// Orders per visit, 0.05 being 5 %; null without visits, or where visits cannot be told apart (category, product, segment).
+    async fn conversion_rate(&self) -> Option<f64> {
+        self.0.conversion_rate()
+    }
+
+    /// Visits counted; null where they cannot be told apart (category, product, segment).
+    async fn visits(&self) -> Option<Count> {
+        self.0.visits.map(Count)
+    }
+
+    /// Customers whose first order ever lies in the period.
+    async fn new_customers(&self) -> Count {
+        Count(self.0.new_customers)
+    }
+
+    /// Customers who bought in the period and had bought before it.
+    async fn returning_customers(&self) -> Count {
+        Count(self.0.returning_customers)
+    }
+
+    /// Distinct customers who bought in the period.
+    async fn unique_customers(&self) -> Count {
+        Count(self.0.unique_customers)
+    }
+
+    /// Refunds per gross revenue, by amount; null without revenue.
+    async fn refund_rate(&self) -> Option<f64> {
+        self.0.refund_rate()
+    }
+
+    /// Median order value, within 1 %; null without orders, or by category or product.
+    #[graphql(name = "orderValueP50")]
+    async fn order_value_p50(&self) -> Option<Decimal> {
+        self.0.order_value_p50.map(Decimal)
+    }
+
+    /// 95th percentile of order values, within 1 %; null without orders, or by category or product.
+    #[graphql(name = "orderValueP95")]
+    async fn order_value_p95(&self) -> Option<Decimal> {
+        self.0.order_value_p95.map(Decimal)
+    }
+}
+
+/// One value of one dimension.
+#[derive(SimpleObject)]
+pub struct DimensionValue {
+    /// The dimension.
+    dimension: Dimension,
+    /// The value; null where the source gave none.
+    value: Option<String>,
+    /// What to show: a product's title or an organization's name where there is one.
+    label: String,
+}
+
+impl From<Name> for DimensionValue {
+    fn from(name: Name) -> Self {
+        DimensionValue { dimension: name.dimension, value: name.value, label: name.label }
+    }
+}
+
+/// Metrics of one bucket of a series.
+#[derive(SimpleObject)]
+pub struct MetricsBucket {
+    /// The first moment of the bucket within the period.
+    start: DateTime,
+    /// The first moment after it.
+    end: DateTime,
+    /// Whether its time is over.
+    state: BucketState,
+    /// The value of the series' dimension, when it is split.
+    key: Option<DimensionValue>,
+    #[graphql(flatten)]
+    values: MetricValues,
+}
+
+impl From<answer::Bucket> for MetricsBucket {
+    fn from(bucket: answer::Bucket) -> Self {
+        MetricsBucket {
+            start: DateTime(bucket.span.start),
+            end: DateTime(bucket.span.end),
+            state: BucketState::of(bucket.is_open),
+            key: bucket.key.map(DimensionValue::from),
+            values: MetricValues(bucket.values),
+        }
+    }
+}
+
+/// A period split by dimensions.
+struct Breakdown(answer::Breakdown);
+
+#[Object]
+impl Breakdown {
+    /// The first rows in the order asked for.
+    async fn rows(&self) -> Vec<BreakdownRow> {
+        let row = |(names, values): &(Vec<Name>, Values)| BreakdownRow {
+            key: names.iter().map(|name| name.label.as_str()).collect::<Vec<_>>().join(" / "),
+            keys: names.iter().cloned().map(DimensionValue::from).collect(),
+            values: MetricValues(values.clone()),
+        };
+        self.0.rows.iter().map(row).collect()
+    }
+
+    /// All further rows taken together, each order and customer counted once; null when there are none.
+    async fn other(&self) -> Option<MetricValues> {
+        self.0.other.clone().map(MetricValues)
+    }
+
+    /// How many rows there are in all.
+    async fn rows_count(&self) -> usize {
+        self.0.rows_count
+    }
+}
+
+/// Metrics of one combination of dimension values.
+#[derive(SimpleObject)]
+struct BreakdownRow {
+    /// The values, in the order of `by`.
+    keys: Vec<DimensionValue>,
+    /// What to show for the row: the labels, joined.
+    key: String,
+    #[graphql(flatten)]
+    values: MetricValues,
+}
+
+/// Two periods side by side. While the current one runs, both are cut to the part that has elapsed.
+struct MetricsComparison {
+    comparison: answer::Comparison,
+    now: Timestamp,
+}
+
+#[Object]
+impl MetricsComparison {
+    /// The part of the current period that is compared.
+    async fn current_period(&self) -> Period {
+        let state = BucketState::of(self.comparison.is_open);
+        Period { state, ..Period::new(self.comparison.current_span, self.now) }
+    }
+
+    /// The part of the earlier period that it is compared with.
+    async fn previous_period(&self) -> Period {
+        Period::new(self.comparison.previous_span, self.now)
+    }
+
+    /// The metrics of the current period's part.
+    async fn current(&self) -> MetricValues {
+        MetricValues(self.comparison.current.clone())
+    }
+
+    /// The metrics of the earlier period's part.
+    async fn previous(&self) -> MetricValues {
+        MetricValues(self.comparison.previous.clone())
+    }
+
+    /// How one metric changed.
+    async fn change(&self, #[graphql(desc = "The metric.")] metric: Metric) -> MetricChange {
+        MetricChange {
+            metric,
+            absolute: self.comparison.absolute(metric).map(Decimal),
+            relative: self.comparison.relative(metric),
+        }
+    }
+}
+
+/// How a metric changed from the previous period to the current one.
+#[derive(SimpleObject)]
+struct MetricChange {
+    /// The metric.
+    metric: Metric,
+    /// Current less previous; null where either is null.
+    absolute: Option<Decimal>,
+    /// The absolute change per previous value, 0.1 being 10 % more; null where previous is null or zero.
+    relative: Option<f64>,
+}

@@ -3,7 +3,7 @@
 use async_graphql::{Enum, InputObject};
 
 use super::catalog::Metric;
-use super::period::{Preset, Span};
+use super::period::{self, Preset, Span};
 use crate::calendar::Step;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -30,6 +30,16 @@ impl DateRange {
             (Some(_), Some(_), None) => Err(Error::bad_input(argument, "start must be before end")),
             (None, None, Some(preset)) => Ok(Preset::from(preset).resolve(now, self.timezone.map_or(zone, |z| z.0))),
             _ => Err(Error::bad_input(argument, "give either start and end, or a preset")),
+        }
+    }
+
+    /// The period before `span`, which this range was resolved to: of a month to date the whole month before, and so
+    /// on; else the one of the same kind just before.
+    pub fn previous(&self, span: Span, zone: chrono_tz::Tz) -> Span {
+        let zone = self.timezone.map_or(zone, |z| z.0);
+        match self.preset.map(Preset::from) {
+            Some(preset) => preset.previous(span, zone),
+            None => period::previous(span, zone),
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod cell;
 pub mod filter;
 pub mod graphql;
 pub mod input;
+pub mod labels;
 pub mod period;
+pub mod plan;
 pub mod ranges;
 pub mod read;

@@ -61,6 +61,41 @@ impl Preset {
         };
         Span { start: start_of_day(first, zone), end: start_of_day(end, zone) }
     }
+
+    /// What a span of this preset is compared with: of a week, month, quarter or year to date the whole one before.
+    pub fn previous(self, span: Span, zone: Tz) -> Span {
+        let unit = match self {
+            Preset::WeekToDate => Step::Week(Weekday::Mon),
+            Preset::MonthToDate => Step::Months(1),
+            Preset::QuarterToDate => Step::Months(3),
+            Preset::YearToDate => Step::Months(12),
+            Preset::Today | Preset::Yesterday | Preset::LastDays(_) | Preset::PreviousMonth => {
+                return previous(span, zone);
+            }
+        };
+        let first = date_of(span.start, zone);
+        let before = first_day(first.pred_opt().unwrap_or(first), unit);
+        Span { start: start_of_day(before, zone), end: span.start }
+    }
+}
+
+/// The part of `current` that has elapsed at `now`, and the part of `previous` as long: where both begin with a day of
+/// `zone`, by days and what the clock shows, so that noon is compared with noon; else by time elapsed.
+pub fn elapsed_parts(current: Span, previous: Span, now: Timestamp, zone: Tz) -> (Span, Span) {
+    let now = now.clamp(current.start, current.end);
+    let begins_a_day = |span: Span| start_of_day(date_of(span.start, zone), zone) == span.start;
+    let end = if begins_a_day(current) && begins_a_day(previous) {
+        let today = date_of(now, zone);
+        let days = today.signed_duration_since(date_of(current.start, zone)).num_days().unsigned_abs();
+        let then = date_of(previous.start, zone).checked_add_days(Days::new(days)).unwrap_or(today);
+        let into_day = now.0 - start_of_day(today, zone).0;
+        let next = then.succ_opt().map_or(previous.end, |next| start_of_day(next, zone));
+        Timestamp(start_of_day(then, zone).0 + into_day).min(next)
+    } else {
+        Timestamp(previous.start.0 + (now.0 - current.start.0))
+    };
+    let previous_end = end.clamp(previous.start, previous.end);
+    (Span { start: current.start, end: now }, Span { start: previous.start, end: previous_end })
 }
 
 /// The period of the same kind just before: whole months before whole months, whole days before whole days in `zone`,

@@ -66,7 +66,13 @@ fn round_down(at: Timestamp) -> Timestamp {
     Timestamp(at.0.div_euclid(QUARTER_HOUR) * QUARTER_HOUR)
 }
 
-fn add_bucket(slots: &mut Vec<SlotRange>, organization: &Organization, start: Timestamp, end: Timestamp, may_use_days: bool) {
+fn add_bucket(
+    slots: &mut Vec<SlotRange>,
+    organization: &Organization,
+    start: Timestamp,
+    end: Timestamp,
+    may_use_days: bool,
+) {
     let (start, end) = (round_up(start), round_down(end));
     if start >= end {
         return;
@@ -143,7 +149,8 @@ mod tests {
         let found = ranges(&boundaries, &[london()], true);
         let kinds: Vec<bool> = found.slots.iter().map(|range| range.by_day).collect();
         assert_eq!(kinds, [false, true, false]);
-        let parts = [("2026-06-01T10:07:00Z", "2026-06-01T10:15:00Z"), ("2026-06-03T09:15:00Z", "2026-06-03T09:20:00Z")];
+        let parts =
+            [("2026-06-01T10:07:00Z", "2026-06-01T10:15:00Z"), ("2026-06-03T09:15:00Z", "2026-06-03T09:20:00Z")];
         assert_eq!(found.cut, parts.map(|(start, end)| Span { start: at(start), end: at(end) }));
     }
 

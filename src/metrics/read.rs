@@ -71,6 +71,8 @@ pub struct Question<'a> {
     /// Buckets lie between these, in order.
     pub boundaries: &'a [Timestamp],
     pub filter: &'a Filter,
+    /// All organizations of the tenant, for what does not depend on the filter.
+    pub organizations: &'a [Organization],
     pub group: &'a [Dimension],
     pub needs: Needs,
     /// Only entries up to this position; `None` means all, from the rollups.
@@ -112,8 +114,10 @@ impl Question<'_> {
 
     /// The narrowest level of days that has what is needed, if there is one.
     fn day_level(&self) -> Option<Level> {
-        let by_order =
-            self.uses(Dimension::Channel) || self.uses(Dimension::Region) || self.uses(Dimension::CustomerSegment) || self.needs.first_orders;
+        let by_order = self.uses(Dimension::Channel)
+            || self.uses(Dimension::Region)
+            || self.uses(Dimension::CustomerSegment)
+            || self.needs.first_orders;
         match (self.view().by_line, self.uses(Dimension::Product)) {
             (true, true) => (!by_order).then_some(Level::DayProduct),
             (true, false) => Some(Level::DayCategory),
@@ -137,14 +141,16 @@ impl Question<'_> {
 
     /// First orders are told without the filter: a customer who bought before in another channel is not new.
     async fn first_customers(&self, tx: &TenantTx) -> Result<Vec<RoaringBitmap>> {
-        let all = crate::ledger::organization::list_organizations(tx).await?;
-        let filter = Filter { organizations: all, segment: Some(Segment::New), ..Filter::default() };
+        let filter =
+            Filter { organizations: self.organizations.to_vec(), segment: Some(Segment::New), ..Filter::default() };
         let needs = Needs { customers: true, ..Needs::default() };
-        let question = Question { boundaries: self.boundaries, filter: &filter, group: &[], needs, as_of: self.as_of };
+        let question = Question { filter: &filter, group: &[], needs, ..*self };
         let mut found = HashMap::new();
         Box::pin(question.add_up(tx, &mut found)).await?;
         let buckets = self.boundaries.len().saturating_sub(1);
-        Ok((0..buckets).map(|b| found.remove(&(b, Vec::new())).map(|cell: Cell| cell.customers).unwrap_or_default()).collect())
+        Ok((0..buckets)
+            .map(|b| found.remove(&(b, Vec::new())).map(|cell: Cell| cell.customers).unwrap_or_default())
+            .collect())
     }
 
     async fn add_up(&self, tx: &TenantTx, cells: &mut HashMap<(usize, GroupKey), Cell>) -> Result<()> {
@@ -176,7 +182,7 @@ impl Question<'_> {
             return Ok(());
         }
         let statement = Statement::new(self, ranges, day_level.unwrap_or(Level::Day), self.quarter_level());
-        for row in tx.query(&statement.sql, statement.values).await? {
+        for row in tx.query(&statement.sql, statement.values.iter().cloned()).await? {
             let (by_day, org_no, slot) = if statement.has_slot {
                 (Level::from_i32(get(&row, 0)?).is_some_and(Level::by_day), get::<i32>(&row, 1)?, get::<i32>(&row, 2)?)
             } else {
@@ -242,7 +248,9 @@ impl Question<'_> {
     }
 
     fn fold_entry(&self, entry: &Entry, level: Level, rows: &mut HashMap<usize, Rows>) -> Result<()> {
-        let Some(organization) = self.filter.organizations.iter().find(|o| o.org_no == entry.org_no) else { return Ok(()) };
+        let Some(organization) = self.filter.organizations.iter().find(|o| o.org_no == entry.org_no) else {
+            return Ok(());
+        };
         for (key, part) in rollup::parts(entry, level, Slots::of(entry, organization.timezone)) {
             if self.fits(&key) {
                 rows.entry(self.bucket_of(entry.at)).or_default().entry(key).or_default().add(entry, part, level)?;
@@ -283,7 +291,10 @@ impl Statement {
             columns.extend(SUMS.iter().map(|sum| format!("m.{sum}")));
             columns.push("m.segment".into());
             columns.push(if question.needs.customers { "m.customer_set" } else { "NULL" }.into());
-            columns.push(if by_line && (question.needs.orders || question.needs.first_orders) { "m.order_set" } else { "NULL" }.into());
+            columns.push(
+                if by_line && (question.needs.orders || question.needs.first_orders) { "m.order_set" } else { "NULL" }
+                    .into(),
+            );
             columns.push(if question.needs.order_values && !by_line { "m.order_values" } else { "NULL" }.into());
         } else {
             columns.extend(SUMS.iter().map(|sum| format!("CAST(SUM(m.{sum}) AS bigint)")));

@@ -3,7 +3,6 @@
 
 pub mod memory;
 
-use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use crate::db::TenantId;
@@ -12,12 +11,10 @@ use crate::db::TenantId;
 pub const NOTICES_KEPT: usize = 1024;
 
 /// A committed batch: the positions from `first` to `last`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Notice {
     pub first: i64,
     pub last: i64,
-    /// What the batch did, for those who follow it; see [`crate::live`].
-    pub payload: Bytes,
 }
 
 /// The bus is away. The notice is not sent again: listeners compare positions.
@@ -32,6 +29,12 @@ pub trait EventStream: Send + Sync + 'static {
 
     /// Notices of the tenant from now on.
     async fn listen(&self, tenant: TenantId) -> Result<Listener, StreamError>;
+
+    /// The tenants that have listeners in this process.
+    fn listening(&self) -> Vec<TenantId>;
+
+    /// Hands a notice to the listeners in this process only.
+    fn announce(&self, tenant: TenantId, notice: Notice);
 }
 
 /// One listener's end.

@@ -22,7 +22,13 @@ pub fn order(id: &str, version: i64, customer: &str, amount: &str) -> OrderPlace
         channel: Some("web".into()),
         region: Some("North".into()),
         customer: Some(Customer { id: customer.into(), ..Customer::default() }),
-        lines: vec![Line { product_id: "tea".into(), category: Some("drinks".into()), quantity: 2, amount: money(amount), ..Line::default() }],
+        lines: vec![Line {
+            product_id: "tea".into(),
+            category: Some("drinks".into()),
+            quantity: 2,
+            amount: money(amount),
+            ..Line::default()
+        }],
         ..OrderPlaced::default()
     }
 }
@@ -51,7 +57,8 @@ async fn versions_refunds_and_cancellations_add_up() {
     acme.apply(vec![event("e1", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 1, "c", "10.00")))]).await;
     acme.verified().await;
     acme.apply(vec![event("e3", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 2, "c", "12.00")))]).await;
-    let older = acme.record(vec![event("e4", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 2, "c", "13.00")))]).await;
+    let older =
+        acme.record(vec![event("e4", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 2, "c", "13.00")))]).await;
     assert!(matches!(older.outcomes[0], Outcome::Superseded { position: 5 }));
     acme.verified().await;
     let cancelled = OrderCancelled { order_id: "A".into(), version: 3 };

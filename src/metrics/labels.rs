@@ -1,0 +1,93 @@
+//! What the numbers of dimension values stand for.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::read::{Dimension, GroupKey};
+use crate::db::{Column, Table, TenantTx, get};
+use crate::error::Result;
+use crate::ledger::batch::DimensionKind;
+use crate::ledger::entry::Segment;
+use crate::ledger::organization::Organization;
+
+/// One value of one dimension.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    pub label: String,
+    pub value: Option<String>,
+    pub dimension: Dimension,
+}
+
+/// Names by dimension and number.
+#[derive(Default)]
+pub struct Labels(HashMap<(Dimension, i64), (String, Option<String>)>);
+
+impl Labels {
+    /// The names of all values in `keys`, whose parts are of the dimensions `by`.
+    pub async fn load<'a>(
+        tx: &TenantTx,
+        by: &[Dimension],
+        keys: impl Iterator<Item = &'a GroupKey> + Clone,
+        organizations: &[Organization],
+    ) -> Result<Labels> {
+        let mut labels = Labels::default();
+        for (index, dimension) in by.iter().enumerate() {
+            let numbers: BTreeSet<i64> = keys.clone().map(|key| key[index]).filter(|number| *number != 0).collect();
+            let names = match dimension {
+                Dimension::Organization => organization_names(organizations),
+                Dimension::CustomerSegment => segment_names(),
+                Dimension::Channel => dimension_names(tx, DimensionKind::Channel, &numbers).await?,
+                Dimension::Region => dimension_names(tx, DimensionKind::Region, &numbers).await?,
+                Dimension::ProductCategory => dimension_names(tx, DimensionKind::Category, &numbers).await?,
+                Dimension::Product => product_names(tx, &numbers).await?,
+            };
+            labels.0.extend(names.into_iter().map(|(number, name)| ((*dimension, number), name)));
+        }
+        Ok(labels)
+    }
+
+    /// The name of a number; facts for which the source gave none are "(none)".
+    pub fn name(&self, dimension: Dimension, number: i64) -> Name {
+        match self.0.get(&(dimension, number)) {
+            Some((value, label)) => {
+                Name { label: label.clone().unwrap_or_else(|| value.clone()), value: Some(value.clone()), dimension }
+            }
+            None => Name { label: "(none)".to_owned(), value: None, dimension },
+        }
+    }
+
+    pub fn names(&self, by: &[Dimension], key: &GroupKey) -> Vec<Name> {
+        by.iter().zip(key).map(|(dimension, number)| self.name(*dimension, *number)).collect()
+    }
+}
+
+/// Number, value, and what to show instead of it.
+type Names = Vec<(i64, (String, Option<String>))>;
+
+fn organization_names(organizations: &[Organization]) -> Names {
+    organizations.iter().map(|o| (o.org_no.into(), (o.slug.clone(), Some(o.name.clone())))).collect()
+}
+
+fn segment_names() -> Names {
+    vec![(Segment::New as i64, ("NEW".to_owned(), None)), (Segment::Returning as i64, ("RETURNING".to_owned(), None))]
+}
+
+async fn dimension_names(tx: &TenantTx, kind: DimensionKind, numbers: &BTreeSet<i64>) -> Result<Names> {
+    let sql = format!(
+        "SELECT d.no, d.value FROM {{keys}} CROSS JOIN dimension_values d \
+         WHERE d.tenant_id = $1 AND d.kind = {} AND d.no = k.no",
+        kind as i32
+    );
+    let rows = tx.query_by_keys(&sql, &numbers_table(numbers)).await?;
+    rows.iter().map(|row| Ok((get::<i32>(row, 0)?.into(), (get(row, 1)?, None)))).collect()
+}
+
+async fn product_names(tx: &TenantTx, numbers: &BTreeSet<i64>) -> Result<Names> {
+    let sql = "SELECT p.product_no, p.sku, p.title FROM {keys} CROSS JOIN products p \
+               WHERE p.tenant_id = $1 AND p.product_no = k.no";
+    let rows = tx.query_by_keys(sql, &numbers_table(numbers)).await?;
+    rows.iter().map(|row| Ok((get(row, 0)?, (get(row, 1)?, get(row, 2)?)))).collect()
+}
+
+fn numbers_table(numbers: &BTreeSet<i64>) -> Table {
+    Table::new().with("no", Column::Int(numbers.iter().copied().collect()))
+}

@@ -1,0 +1,110 @@
+//! What is asked of a period: made from arguments and the fields selected, so that only those are computed.
+
+use chrono_tz::Tz;
+
+use super::catalog::{Metric, Needs};
+use super::filter::MetricsFilters;
+use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, Weekday};
+use super::read::Dimension;
+use crate::calendar::Step;
+use crate::error::{Error, Result};
+
+/// Buckets of one series.
+pub const BUCKETS_MAX: usize = 10_000;
+/// Rows of one breakdown before the rest.
+const ROWS_MAX: i32 = 1000;
+const DIMENSIONS_MAX: usize = 3;
+
+/// Everything that one `salesMetrics` or `metricsUpdated` selects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub period: DateRange,
+    pub filters: MetricsFilters,
+    /// Answers as the ledger stood then; `None` means now.
+    pub as_of: Option<i64>,
+    /// What the fields of the whole period need; `None` when none is selected.
+    pub totals: Option<Needs>,
+    pub series: Vec<SeriesPlan>,
+    pub breakdowns: Vec<BreakdownPlan>,
+    pub comparisons: Vec<ComparisonPlan>,
+}
+
+/// The arguments of `series`, and what its fields need.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SeriesPlan {
+    pub args: SeriesArgs,
+    pub needs: Needs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SeriesArgs {
+    pub grain: Grain,
+    pub timezone: Option<Tz>,
+    pub week_start: Weekday,
+    pub by: Option<Dimension>,
+}
+
+impl SeriesArgs {
+    pub fn step(&self) -> Step {
+        self.grain.step(self.week_start)
+    }
+}
+
+/// The arguments of `breakdown`, and what its fields need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BreakdownPlan {
+    pub args: BreakdownArgs,
+    pub needs: Needs,
+    /// Whether the rest is asked for.
+    pub has_other: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct BreakdownArgs {
+    pub by: Vec<Dimension>,
+    pub order: BreakdownOrder,
+    pub first: usize,
+}
+
+impl BreakdownArgs {
+    /// Error: BAD_USER_INPUT.
+    pub fn new(by: Vec<Dimension>, order: Option<BreakdownOrder>, first: i32) -> Result<Self> {
+        let is_repeated = by.iter().enumerate().any(|(i, dimension)| by[..i].contains(dimension));
+        if by.is_empty() || by.len() > DIMENSIONS_MAX || is_repeated {
+            return Err(Error::bad_input("by", format!("give one to {DIMENSIONS_MAX} dimensions, each once")));
+        }
+        let rows = usize::try_from(first).ok().filter(|_| (1..=ROWS_MAX).contains(&first));
+        let first = rows.ok_or_else(|| Error::bad_input("first", format!("must be from 1 to {ROWS_MAX}")))?;
+        Ok(BreakdownArgs { by, order: order.unwrap_or_default(), first })
+    }
+}
+
+/// The arguments of `comparison`, and what its fields need.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ComparisonPlan {
+    pub args: ComparisonArgs,
+    pub needs: Needs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ComparisonArgs {
+    pub to: ComparisonPeriod,
+    /// For CUSTOM, and only then.
+    pub period: Option<DateRange>,
+}
+
+impl ComparisonArgs {
+    /// Error: BAD_USER_INPUT.
+    pub fn new(to: ComparisonPeriod, period: Option<DateRange>) -> Result<Self> {
+        if (to == ComparisonPeriod::Custom) != period.is_some() {
+            return Err(Error::bad_input("period", "a period goes with CUSTOM, and only with it"));
+        }
+        Ok(ComparisonArgs { to, period })
+    }
+}
+
+impl Default for BreakdownOrder {
+    fn default() -> Self {
+        BreakdownOrder { metric: Metric::TotalRevenue, direction: super::input::SortDirection::Desc }
+    }
+}
