@@ -3,6 +3,8 @@
 pub mod context;
 pub mod errors;
 pub mod http;
+pub mod loader;
 pub mod operation;
 pub mod page;
 pub mod scalars;
+pub mod text;

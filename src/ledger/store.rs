@@ -22,6 +22,13 @@ pub async fn lock_head(tx: &TenantTx) -> Result<Head> {
     head(tx, tx.for_update()).await
 }
 
+/// Locks the head and begins a new policy epoch: what lanes and caches know of organizations and products is read
+/// again.
+pub async fn begin_policy_epoch(tx: &TenantTx) -> Result<()> {
+    let sql = "UPDATE ledger_heads SET policy_epoch = policy_epoch + 1 WHERE tenant_id = $1";
+    if tx.execute(sql, []).await? == 1 { Ok(()) } else { Err(Error::not_found("tenant")) }
+}
+
 /// The tenant's head as this transaction sees it.
 pub async fn read_head(tx: &TenantTx) -> Result<Head> {
     head(tx, "").await
