@@ -1,6 +1,15 @@
 //! The integration suite: one binary, a file per topic. It runs on SQLite and in-process streams, or, where
 //! `TEST_DATABASE_URL` (and `TEST_REDIS_URL`) say so, on PostgreSQL and Redis.
 
+mod audit;
 mod contract;
+mod customers;
+mod dashboards;
 mod ledger;
+mod lists;
+mod orders;
+mod people;
+mod performance;
+mod products;
+mod sales;
 mod support;
