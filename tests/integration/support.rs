@@ -102,6 +102,24 @@ impl<'a> TestTenant<'a> {
         self.actor(Role::Viewer)
     }
 
+    /// A second organization.
+    pub async fn organization(&self, slug: &str, timezone: chrono_tz::Tz, currency: &str) {
+        let tx = self.test.app.db.write(self.id()).await.expect("transaction");
+        let sql = "INSERT INTO organizations (tenant_id, id, org_no, slug, name, timezone, currency, is_default, created_at) \
+                   VALUES ($1, $2, 2, $3, $3, $4, $5, false, 0)";
+        let values = [Uuid::now_v7().into(), slug.into(), timezone.name().into(), currency.into()];
+        tx.execute(sql, values).await.expect("organization");
+        tx.commit().await.expect("commit");
+    }
+
+    /// Gives the default organization another slug and name.
+    pub async fn rename_default(&self, slug: &str) {
+        let tx = self.test.app.db.write(self.id()).await.expect("transaction");
+        let sql = "UPDATE organizations SET slug = $2, name = $2 WHERE tenant_id = $1 AND is_default";
+        tx.execute(sql, [slug.into()]).await.expect("renamed");
+        tx.commit().await.expect("commit");
+    }
+
     /// Records events as one call; every one of them gets its outcome.
     pub async fn record(&self, events: Vec<Event>) -> Answer {
         self.test.app.ledger.record(self.id(), events, false).await.expect("recorded")
