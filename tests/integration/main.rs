@@ -3,4 +3,7 @@
 
 mod brute_force;
 mod ledger;
+mod live;
+mod socket;
+mod streams;
 mod support;
