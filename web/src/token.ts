@@ -1,0 +1,35 @@
+/** The Headers pane of someone who has no token yet; it says where one comes from. */
+const NO_TOKEN = '{ "Authorization": "Bearer <run: salespulse token>" }';
+
+/** Where the Headers pane outlives a reload: it holds a token, so no longer than the browser's tab. */
+const HEADERS_KEY = 'salespulse:headers';
+
+/**
+ * The text the Headers pane opens with. A token handed over as `/graphiql#token=...` begins a
+ * fresh page and is taken out of the address bar; servers never see a fragment.
+ */
+export function openingHeaders(): string {
+  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (token) {
+    sessionStorage.clear();
+    keepHeaders(JSON.stringify({ Authorization: `Bearer ${token}` }, null, 2));
+    history.replaceState(null, '', location.pathname + location.search);
+  }
+  return sessionStorage.getItem(HEADERS_KEY) ?? NO_TOKEN;
+}
+
+export function keepHeaders(text: string) {
+  sessionStorage.setItem(HEADERS_KEY, text);
+}
+
+/** The `tenantId` claim of the bearer token in `headers`; null where there is none. Only the server verifies it. */
+export function tenantOf(headers: string): string | null {
+  // Found by its look, so that a pane in the middle of an edit will do.
+  const payload = /Bearer\s+[\w-]+\.([\w-]+)\.[\w-]+/i.exec(headers)?.[1] ?? '';
+  try {
+    const { tenantId } = JSON.parse(atob(payload.replace(/-/g, '+').replace(/_/g, '/')));
+    return typeof tenantId === 'string' ? tenantId : null;
+  } catch {
+    return null;
+  }
+}
