@@ -1,12 +1,15 @@
 import { GraphiQL } from 'graphiql';
 import 'graphiql/style.css';
+import { buildSchema } from 'graphql';
 import { createRoot } from 'react-dom/client';
+import sdl from '../../schema.graphql?raw';
 import { examples } from './examples';
 import { fetcher } from './fetcher';
 import './page.css';
 import { keepHeaders, openingHeaders, tenantOf } from './token';
 import './workers';
 
+const schema = buildSchema(sdl);
 const headers = openingHeaders();
 const tenantId = tenantOf(headers);
 
@@ -16,6 +19,9 @@ addEventListener('hashchange', () => location.hash.startsWith('#token=') && loca
 createRoot(document.getElementById('root')!).render(
   <GraphiQL
     fetcher={fetcher}
+    // The server's own contract: completion and documentation work before there is a token, while
+    // GraphiQL would ask for the schema before its Headers pane is there, that is without one.
+    schema={schema}
     defaultTabs={examples(tenantId).map((example) => ({ ...example, headers }))}
     defaultHeaders={headers}
     defaultEditorToolsVisibility={tenantId ? 'variables' : 'headers'}
