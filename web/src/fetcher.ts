@@ -1,24 +1,28 @@
 import type { GraphiQLProps } from 'graphiql';
 import { createClient } from 'graphql-ws';
 import { findOperation, hasVariable } from './operation';
-import { tenantOf } from './token';
+import { tenantOf } from './headers';
 
 type Fetcher = GraphiQLProps['fetcher'];
 type Params = Parameters<Fetcher>[0];
 type Headers = Record<string, string>;
 
 const PATH = '/graphql';
+// Close codes of graphql-transport-ws.
+const UNAUTHORIZED = 4401;
+const FORBIDDEN = 4403;
 const NEEDS_TOKEN = 'SalesPulse answers only to a token: run `salespulse token` and put it into the Headers pane.';
 
 /** Queries and mutations by POST, subscriptions over a WebSocket; both with the Headers pane as it stands. */
 export const fetcher: Fetcher = (params, options) => {
   const headers: Headers = options?.headers ?? {};
   const operation = findOperation(params.query, params.operationName);
+  const request = { ...params, operationName: operation?.name?.value ?? params.operationName };
   if (hasVariable(operation, 'tenantId') && !params.variables?.tenantId) {
     // The token was pasted after the examples were opened.
-    params = { ...params, variables: { ...params.variables, tenantId: tenantOf(JSON.stringify(headers)) } };
+    request.variables = { ...params.variables, tenantId: tenantOf(JSON.stringify(headers)) };
   }
-  return operation?.operation === 'subscription' ? subscribe(params, headers) : post(params, headers);
+  return operation?.operation === 'subscription' ? subscribe(request, headers) : post(request, headers);
 };
 
 async function post(params: Params, headers: Headers) {
@@ -50,7 +54,12 @@ function subscribe(params: Params, headers: Headers) {
   return {
     // `any`: of the forms that an observable may be subscribed to in, GraphiQL uses the one with a sink.
     subscribe(sink: any) {
-      const client = createClient({ url: location.origin.replace(/^http/, 'ws') + PATH, connectionParams: headers });
+      const client = createClient({
+        url: location.origin.replace(/^http/, 'ws') + PATH,
+        connectionParams: headers,
+        // A refused token will not get better.
+        shouldRetry: (problem) => problem instanceof CloseEvent && problem.code !== FORBIDDEN,
+      });
       const unsubscribe = client.subscribe(params, {
         next: (result) => sink.next(result),
         error: (reason) => sink.error(reason instanceof CloseEvent ? closed(reason) : reason),
@@ -63,6 +72,5 @@ function subscribe(params: Params, headers: Headers) {
 
 function closed({ code, reason }: CloseEvent) {
   const message = `The connection was closed: ${code} ${reason}`.trim();
-  // 4401 and 4403 are graphql-transport-ws for "not authorized" and "forbidden".
-  return { message, ...([4401, 4403].includes(code) && { hint: NEEDS_TOKEN }) };
+  return { message, ...([UNAUTHORIZED, FORBIDDEN].includes(code) && { hint: NEEDS_TOKEN }) };
 }

@@ -1,9 +1,13 @@
 import { getOperationAST, parse, type OperationDefinitionNode } from 'graphql';
 
-/** The operation that would run; null while the document has none or more than one that fits. */
+/**
+ * The operation of that name, else the only one there is; null while there is neither.
+ * For a moment after a change of tabs, GraphiQL names the operation of the tab before.
+ */
 export function findOperation(document: string, name?: string | null): OperationDefinitionNode | null {
   try {
-    return getOperationAST(parse(document), name) ?? null;
+    const ast = parse(document);
+    return getOperationAST(ast, name) ?? getOperationAST(ast) ?? null;
   } catch {
     return null;
   }

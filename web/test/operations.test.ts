@@ -23,3 +23,11 @@ test("the token's tenant is filled in where an operation asks for it", () => {
   const variables = named.find(({ operation }) => operation.name?.value === 'FirstSubscription')?.variables;
   expect(JSON.parse(variables!)).toEqual({ tenantId: 'a tenant' });
 });
+
+test('the operation named is found, else the only one', () => {
+  const found = (document: string, name?: string) => findOperation(document, name)?.name?.value;
+  expect(found('query A { x } query B { x }', 'B')).toBe('B');
+  expect(found('query A { x } query B { x }', 'C')).toBeUndefined();
+  expect(found('query A { x }', 'C')).toBe('A');
+  expect(found('query A {')).toBeUndefined();
+});

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { tenantOf } from '../src/token';
+import { tenantOf } from '../src/headers';
 
 const token = (claims: object) => ['e30', Buffer.from(JSON.stringify(claims)).toString('base64url'), 'sig_-'].join('.');
 

@@ -1,8 +1,5 @@
-/** The Headers pane of someone who has no token yet; it says where one comes from. */
-const NO_TOKEN = '{ "Authorization": "Bearer <run: salespulse token>" }';
-
 /** Where the Headers pane outlives a reload: it holds a token, so no longer than the browser's tab. */
-const HEADERS_KEY = 'salespulse:headers';
+const KEY = 'salespulse:headers';
 
 /**
  * The text the Headers pane opens with. A token handed over as `/graphiql#token=...` begins a
@@ -12,14 +9,23 @@ export function openingHeaders(): string {
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
   if (token) {
     sessionStorage.clear();
-    keepHeaders(JSON.stringify({ Authorization: `Bearer ${token}` }, null, 2));
+    keepHeaders(bearer(token));
     history.replaceState(null, '', location.pathname + location.search);
   }
-  return sessionStorage.getItem(HEADERS_KEY) ?? NO_TOKEN;
+  return keptHeaders() ?? bearer('<run: salespulse token>');
 }
 
 export function keepHeaders(text: string) {
-  sessionStorage.setItem(HEADERS_KEY, text);
+  sessionStorage.setItem(KEY, text);
+}
+
+export function keptHeaders(): string | null {
+  return sessionStorage.getItem(KEY);
+}
+
+/** Laid out as "Prettify" would, which must not look like an edit. */
+function bearer(token: string): string {
+  return `${JSON.stringify({ Authorization: `Bearer ${token}` }, null, 2)}\n`;
 }
 
 /** The `tenantId` claim of the bearer token in `headers`; null where there is none. Only the server verifies it. */
