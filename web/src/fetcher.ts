@@ -1,7 +1,7 @@
 import type { GraphiQLProps } from 'graphiql';
 import { createClient } from 'graphql-ws';
-import { findOperation, hasVariable } from './operation';
 import { tenantOf } from './headers';
+import { findOperation, hasVariable } from './operation';
 
 type Fetcher = GraphiQLProps['fetcher'];
 type Params = Parameters<Fetcher>[0];
