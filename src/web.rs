@@ -55,7 +55,7 @@ fn page(dist: &'static Dir<'static>) -> Response {
     (headers, html).into_response()
 }
 
-/// One of the files whose names change with their content.
+/// One of the files whose names change with their content; all but `licenses.md`, which changes with the packages.
 fn asset(dist: &'static Dir<'static>, path: &str) -> Response {
     let Some(file) = dist.get_file(format!("assets/{path}")) else {
         return (StatusCode::NOT_FOUND, [NOSNIFF]).into_response();
@@ -68,6 +68,7 @@ fn content_type(path: &str) -> &'static str {
     match path.rsplit_once('.').map(|(_, extension)| extension) {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
+        Some("md") => "text/plain; charset=utf-8",
         Some("svg") => "image/svg+xml",
         Some("ttf") => "font/ttf",
         Some("woff2") => "font/woff2",

@@ -9,6 +9,8 @@ export default defineConfig({
     chunkSizeWarningLimit: 5000,
     // All browsers of the target preload modules by themselves.
     modulePreload: { polyfill: false },
+    // What the licences of the bundled packages ask for travels along.
+    license: { fileName: 'assets/licenses.md' },
     rolldownOptions: {
       onLog(level, log, report) {
         // 'use client' of packages means nothing here.
