@@ -20,3 +20,4 @@ pub mod schema;
 pub mod server;
 pub mod stream;
 pub mod tenancy;
+pub mod web;
