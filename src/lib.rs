@@ -27,3 +27,4 @@ pub mod server;
 pub mod stream;
 pub mod tenancy;
 pub mod users;
+pub mod web;

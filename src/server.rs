@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
+use crate::live::watch_heads;
 use crate::schema;
 
 /// A request's body is at most this long.
@@ -30,5 +31,8 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(app)).with_graceful_shutdown(shutdown).await
+    let heads = tokio::spawn(watch_heads(app.clone()));
+    let served = axum::serve(listener, router(app)).with_graceful_shutdown(shutdown).await;
+    heads.abort();
+    served
 }

@@ -146,8 +146,7 @@ async fn another_tenant_sees_nothing_of_it() {
     }
 }
 
-const CUSTOMERS: &str = "{ customers(first: 50) { nodes { id externalId name revenue orders(first: 5) { id externalId \
-    placedAt amount currency lines { quantity amount product { id sku title } } } } } }";
+const CUSTOMERS: &str = include_str!("../operations/customers.graphql");
 
 /// Statements and transactions of an operation, and how many rows of its first list it gave.
 async fn cost(test: &TestApp, actor: &Actor<'_>, query: &str) -> (u64, u64, usize) {

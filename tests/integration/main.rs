@@ -2,14 +2,18 @@
 //! `TEST_DATABASE_URL` (and `TEST_REDIS_URL`) say so, on PostgreSQL and Redis.
 
 mod audit;
+mod brute_force;
 mod contract;
 mod customers;
 mod dashboards;
 mod ledger;
 mod lists;
+mod live;
 mod orders;
 mod people;
 mod performance;
 mod products;
 mod sales;
+mod socket;
+mod streams;
 mod support;
