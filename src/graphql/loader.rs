@@ -1,13 +1,20 @@
 //! Data loaders: what the resolvers of one operation ask for one by one is read by one statement.
+//!
+//! A loader's value is not the row but the reading of its batch, which all keys of the batch share. So the loader's
+//! lock is never held while the database is asked: resolvers would else come out of it one after the other, each a
+//! round of the executor apart, and what they ask for next would not come together again.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_graphql::Context;
 use dataloader::BatchFn;
 use dataloader::cached::Loader as CachedLoader;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 
 use super::context::loader;
 use crate::db::{Db, TenantId, TenantTx};
@@ -25,56 +32,56 @@ pub trait Batch: Send + Sync + 'static {
     fn load(tx: &TenantTx, keys: &[Self::Key]) -> impl Future<Output = Result<HashMap<Self::Key, Self::Value>>> + Send;
 }
 
-/// A key's value, or why its batch failed.
-type Loaded<V> = Result<Option<V>, Arc<Error>>;
-type Loader<B> = CachedLoader<<B as Batch>::Key, Loaded<<B as Batch>::Value>, Fetch<B>>;
+type Values<B> = HashMap<<B as Batch>::Key, <B as Batch>::Value>;
+type Loader<B> = CachedLoader<<B as Batch>::Key, Reading<B>, Fetch<B>>;
+
+/// The reading of one batch; each clone gives the same answer.
+struct Reading<B: Batch>(Shared<BoxFuture<'static, Result<Arc<Values<B>>, Arc<Error>>>>);
+
+impl<B: Batch> Clone for Reading<B> {
+    fn clone(&self) -> Self {
+        Reading(self.0.clone())
+    }
+}
 
 /// The value of `key`, read together with the others that this operation asks for now.
 ///
 /// It may be of a later snapshot than what led to it.
 pub async fn load<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::Value>> {
     let loader = loader::<Loader<B>>(ctx, |db, tenant| {
-        CachedLoader::new(Fetch::<B> { db, tenant, batch: std::marker::PhantomData }).with_max_batch_size(KEYS_MAX)
+        CachedLoader::new(Fetch::<B> { db, tenant, batch: PhantomData }).with_max_batch_size(KEYS_MAX)
     })?;
-    let loaded = match loader.try_load(key.clone()).await {
-        Ok(loaded) => loaded,
-        // The resolver that was reading the batch was dropped, for an error beside it: read again.
-        Err(_) => loader.try_load(key).await.map_err(Error::internal)?,
-    };
-    loaded.map_err(|error| Error {
-        source: Some(Box::new(Failed(Arc::clone(&error)))),
-        ..Error::new(error.code, error.message.clone())
-    })
+    let reading = loader.try_load(key.clone()).await.map_err(Error::internal)?;
+    match reading.0.await {
+        Ok(values) => Ok(values.get(&key).cloned()),
+        Err(error) => {
+            let source = Failed(Arc::clone(&error));
+            Err(Error { source: Some(source.into()), ..Error::new(error.code, error.message.clone()) })
+        }
+    }
 }
 
 /// The value of a key that others refer to.
 pub async fn load_known<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<B::Value> {
-    let name = format!("{key:?}");
-    load::<B>(ctx, key).await?.ok_or_else(|| Error::internal(format!("nothing by the key {name}")))
+    let missing = format!("nothing by the key {key:?}");
+    load::<B>(ctx, key).await?.ok_or_else(|| Error::internal(missing))
 }
 
 struct Fetch<B> {
     db: Db,
     tenant: TenantId,
-    batch: std::marker::PhantomData<B>,
+    batch: PhantomData<B>,
 }
 
-impl<B: Batch> Fetch<B> {
-    async fn read(&self, keys: &[B::Key]) -> Result<HashMap<B::Key, B::Value>> {
-        let tx = self.db.read(self.tenant).await?;
-        B::load(&tx, keys).await
-    }
-}
-
-impl<B: Batch> BatchFn<B::Key, Loaded<B::Value>> for Fetch<B> {
-    async fn load(&mut self, keys: &[B::Key]) -> HashMap<B::Key, Loaded<B::Value>> {
-        let mut values = self.read(keys).await.map_err(Arc::new);
-        let value = |key: &B::Key| match &mut values {
-            Ok(values) => Ok(values.remove(key)),
-            Err(error) => Err(Arc::clone(error)),
+impl<B: Batch> BatchFn<B::Key, Reading<B>> for Fetch<B> {
+    async fn load(&mut self, keys: &[B::Key]) -> HashMap<B::Key, Reading<B>> {
+        let (db, tenant, all) = (self.db.clone(), self.tenant, keys.to_vec());
+        let read = async move {
+            let tx = db.read(tenant).await?;
+            B::load(&tx, &all).await
         };
-        let loaded: Vec<Loaded<B::Value>> = keys.iter().map(value).collect();
-        keys.iter().cloned().zip(loaded).collect()
+        let reading = Reading(read.map(|values| values.map(Arc::new).map_err(Arc::new)).boxed().shared());
+        keys.iter().map(|key| (key.clone(), reading.clone())).collect()
     }
 }
 

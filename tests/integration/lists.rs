@@ -21,7 +21,7 @@ const LISTS: [(&str, &str); 10] = [
 
 async fn seeded(test: &TestApp) -> TestTenant<'_> {
     let acme = test.tenant("acme").await;
-    sales::record(&acme, 7, 3).await;
+    sales::record(&acme, 7, 4).await;
     for n in 0..5 {
         let create = format!(r#"mutation {{ createDashboard(input: {{name: "D{n}"}}) {{ id }} }}"#);
         acme.admin().query(&create).await;

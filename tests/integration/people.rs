@@ -116,18 +116,18 @@ async fn there_are_at_most_100_organizations_and_teams() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let admin = acme.admin();
-    let create = |n: usize| {
-        let input = organization(&format!("o{n}"), "UTC", "GBP");
-        format!(
-            "mutation {{ createOrganization(input: {input}) {{ id }} createTeam(input: {{name: \"t{n}\"}}) {{ id }} }}"
-        )
+    let organization = |n: usize| {
+        format!("mutation {{ createOrganization(input: {}) {{ id }} }}", organization(&format!("o{n}"), "UTC", "GBP"))
     };
+    let team = |n: usize| format!(r#"mutation {{ createTeam(input: {{name: "t{n}"}}) {{ id }} }}"#);
+    // There is one organization from the start.
     for n in 1..100 {
-        admin.query(&create(n)).await;
+        admin.query(&organization(n)).await;
+        admin.query(&team(n)).await;
     }
-    assert_eq!(admin.error_code(&create(100)).await, "CONFLICT");
-    admin.query(r#"mutation { createTeam(input: {name: "t100"}) { id } }"#).await;
-    assert_eq!(admin.error_code(r#"mutation { createTeam(input: {name: "t101"}) { id } }"#).await, "CONFLICT");
+    admin.query(&team(100)).await;
+    assert_eq!(admin.error_code(&organization(100)).await, "CONFLICT");
+    assert_eq!(admin.error_code(&team(101)).await, "CONFLICT");
     let data = admin.query("{ organizations { id } teams { id } }").await;
     let len = |list: &str| data[list].as_array().expect("a list").len();
     assert_eq!((len("organizations"), len("teams")), (100, 100));
