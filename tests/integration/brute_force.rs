@@ -239,7 +239,13 @@ fn truth(events: &[Event]) -> Truth {
                     _ => {}
                 }
                 let amount = refund.amount.map_or_else(|| sum(&refund.lines, |l| l.amount.0), |a| a.0);
-                truth.refunds.push(Back { at: event.occurred_at, at_order, place, amount, lines: refund.lines.clone() });
+                truth.refunds.push(Back {
+                    at: event.occurred_at,
+                    at_order,
+                    place,
+                    amount,
+                    lines: refund.lines.clone(),
+                });
             }
             Fact::VisitsCounted(visits) => {
                 let place = Where {
@@ -270,7 +276,9 @@ impl Cut<'_> {
 
     fn by_line(&self) -> bool {
         let of_lines = |d: &Dimension| matches!(d, Dimension::ProductCategory | Dimension::Product);
-        self.filters.product_categories.is_some() || self.filters.products.is_some() || self.key.iter().any(|(d, _)| of_lines(d))
+        self.filters.product_categories.is_some()
+            || self.filters.products.is_some()
+            || self.key.iter().any(|(d, _)| of_lines(d))
     }
 
     fn fits(&self, place: &Where) -> bool {
@@ -331,7 +339,8 @@ impl Cut<'_> {
             let rank = amounts.len().checked_sub(1)? * percent / 100;
             (!self.by_line()).then(|| Money(amounts[rank]))
         };
-        let (gross, refunds, refunds_by_order) = (sum(|s| s.amount, |l| l.amount.0), backs(|r| r.at), backs(|r| r.at_order));
+        let (gross, refunds, refunds_by_order) =
+            (sum(|s| s.amount, |l| l.amount.0), backs(|r| r.at), backs(|r| r.at_order));
         let count = |n: usize| i64::try_from(n).expect("small");
         Values {
             total_revenue: Money(gross - refunds),
@@ -357,7 +366,9 @@ fn segment_text(segment: Option<CustomerSegment>) -> Option<String> {
 
 /// Equal to the last digit, quantiles within one percent.
 fn assert_equal(found: &Values, exact: &Values, what: &str) {
-    for (found, exact) in [(found.order_value_p50, exact.order_value_p50), (found.order_value_p95, exact.order_value_p95)] {
+    for (found, exact) in
+        [(found.order_value_p50, exact.order_value_p50), (found.order_value_p95, exact.order_value_p95)]
+    {
         let (found, exact) = (found.map(|m| m.0), exact.map(|m| m.0));
         let is_near = found.zip(exact).map_or(found == exact, |(f, e)| (f - e).abs() * 100 <= e + 100);
         assert!(is_near, "{what}: quantile {found:?} for {exact:?}");
@@ -411,13 +422,8 @@ fn asked() -> impl Strategy<Value = Asked> {
         list(&["tea", "bread", "nail", "unknown"]),
         prop::option::weighted(0.2, prop::sample::select(&[CustomerSegment::New, CustomerSegment::Returning])),
     )
-        .prop_map(|(organization_id, channels, regions, product_categories, products, customer_segment)| MetricsFilters {
-            organization_id,
-            channels,
-            regions,
-            product_categories,
-            products,
-            customer_segment,
+        .prop_map(|(organization_id, channels, regions, product_categories, products, customer_segment)| {
+            MetricsFilters { organization_id, channels, regions, product_categories, products, customer_segment }
         });
     // Half of the periods are whole days of London, others begin and end anywhere.
     let edge = |hours: std::ops::Range<i64>| {
@@ -429,7 +435,11 @@ fn asked() -> impl Strategy<Value = Asked> {
     (
         (edge(0..72), edge(73..240)),
         filters,
-        (prop::sample::select(grains), prop::sample::select(zones), prop::option::of(prop::sample::select(&DIMENSIONS))),
+        (
+            prop::sample::select(grains),
+            prop::sample::select(zones),
+            prop::option::of(prop::sample::select(&DIMENSIONS)),
+        ),
         prop::sample::subsequence(&DIMENSIONS, 1..=3),
         prop::sample::select(&Metric::ALL),
         1usize..5,
@@ -503,9 +513,8 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
         for bucket in buckets {
             for value in values_of(by, truth) {
                 let exact = cut(bucket.span.start, bucket.span.end, vec![(by, value.clone())]).values(truth);
-                let is_there = split
-                    .iter()
-                    .any(|b| b.span == bucket.span && b.key.as_ref().is_some_and(|key| key.value == value));
+                let is_there =
+                    split.iter().any(|b| b.span == bucket.span && b.key.as_ref().is_some_and(|key| key.value == value));
                 assert!(is_there || is_empty(&exact), "bucket {:?} lacks {value:?}: {exact:?}", bucket.span);
             }
         }
@@ -586,7 +595,10 @@ async fn record(tenant: &TestTenant<'_>, events: &[Event], sizes: &[usize]) {
 
 async fn run(seeds: &[Seed], sizes: &[usize], shuffled: &[Seed], asked: &[Asked]) {
     let test = TestApp::start().await;
-    let (one, two) = (test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await, test.tenant_in("second", chrono_tz::Europe::London, "GBP").await);
+    let (one, two) = (
+        test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await,
+        test.tenant_in("second", chrono_tz::Europe::London, "GBP").await,
+    );
     one.organization("other", chrono_tz::America::St_Johns, "GBP").await;
     two.organization("other", chrono_tz::America::St_Johns, "GBP").await;
     two.rename_default("acme").await;
@@ -609,7 +621,10 @@ async fn run(seeds: &[Seed], sizes: &[usize], shuffled: &[Seed], asked: &[Asked]
         let late = Event { event_id: format!("late-{position}"), ..event(Seed::Order { order: 200, version: 1 }) };
         one.record(vec![late]).await;
         let again = ask(&test, one.id(), &Plan { as_of: Some(position), ..plan.clone() }).await;
-        assert_eq!((&found.totals, &found.series, &found.breakdowns), (&again.totals, &again.series, &again.breakdowns));
+        assert_eq!(
+            (&found.totals, &found.series, &found.breakdowns),
+            (&again.totals, &again.series, &again.breakdowns)
+        );
         let cancel = Event { event_id: format!("undo-{position}"), ..event(Seed::Cancel { order: 200, version: 2 }) };
         one.record(vec![cancel]).await;
     }

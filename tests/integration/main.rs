@@ -2,6 +2,7 @@
 //! `TEST_DATABASE_URL` (and `TEST_REDIS_URL`) say so, on PostgreSQL and Redis.
 
 mod brute_force;
+mod http;
 mod ledger;
 mod live;
 mod socket;
