@@ -17,7 +17,7 @@ use std::time::Duration;
 use migration::{Migrator, MigratorTrait};
 use salespulse::app::App;
 use salespulse::auth::token::Tokens;
-use salespulse::clock::{Clock, SystemClock};
+use salespulse::clock::SystemClock;
 use salespulse::db::Db;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 

@@ -5,6 +5,8 @@ pub mod context;
 pub mod errors;
 pub mod heads;
 pub mod http;
+pub mod loader;
 pub mod operation;
 pub mod page;
 pub mod scalars;
+pub mod text;

@@ -198,6 +198,23 @@ impl Actor<'_> {
         response.data.into_json().expect("json")
     }
 
+    /// The code of the one error of a query, and the argument it is about.
+    pub async fn error(&self, query: &str) -> (String, Option<String>) {
+        let response = self.run(query, Value::Null).await;
+        assert_eq!(response.errors.len(), 1, "{query}: {response:?}");
+        let extensions = response.errors[0].extensions.as_ref().expect("extensions");
+        let text = |name: &str| match extensions.get(name) {
+            Some(async_graphql::Value::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        (text("code").expect("a code"), text("argument"))
+    }
+
+    /// The query is refused for `argument` with BAD_USER_INPUT.
+    pub async fn refused(&self, query: &str, argument: &str) {
+        assert_eq!(self.error(query).await, ("BAD_USER_INPUT".into(), Some(argument.into())), "{query}");
+    }
+
     /// The code of the one error of a query.
     pub async fn error_code(&self, query: &str) -> String {
         let response = self.run(query, Value::Null).await;
