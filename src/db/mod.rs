@@ -27,6 +27,14 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(pub Uuid);
 
+/// Where a tenant's data stands: the ledger's position, and the count of changes to what is not in the ledger
+/// (organizations, products).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub position: i64,
+    pub policy_epoch: i64,
+}
+
 /// The connections to the database.
 #[derive(Clone)]
 pub struct Db {
@@ -48,6 +56,13 @@ impl Db {
     /// The connection for migrations and for the few tables without a tenant.
     pub fn system(&self) -> &DatabaseConnection {
         &self.write
+    }
+
+    /// Calls `callback` with each statement that was sent: for measurements.
+    pub fn on_statement(&mut self, callback: impl Fn(&Statement) + Clone + Send + Sync + 'static) {
+        let other = callback.clone();
+        self.read.set_metric_callback(move |info| callback(info.statement));
+        self.write.set_metric_callback(move |info| other(info.statement));
     }
 
     pub fn is_postgres(&self) -> bool {
@@ -74,6 +89,14 @@ impl Db {
     /// What was asked of the database for tenants since it was connected.
     pub fn statements(&self) -> Statements {
         self.counter.read()
+    }
+
+    /// Where the tenant's data stands now; one statement without a transaction around it. `None` for no such tenant.
+    pub async fn head(&self, tenant: TenantId) -> Result<Option<Head>> {
+        let sql = "SELECT position, policy_epoch FROM ledger_heads WHERE tenant_id = $1";
+        let statement = Statement::from_sql_and_values(self.backend, sql, [tenant.0.into()]);
+        let row = self.read.query_one_raw(statement).await?;
+        row.map(|row| Ok(Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)? })).transpose()
     }
 
     /// Makes sure that the ledger can take entries of the months that hold `times` (microseconds).

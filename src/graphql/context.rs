@@ -1,5 +1,7 @@
 //! What resolvers find in their context: the server's parts and the caller.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, Guard};
 
 use super::operation::Operation;
@@ -40,12 +42,17 @@ impl Guard for Needs {
     }
 }
 
+/// The running operation.
+pub fn operation<'a>(ctx: &Context<'a>) -> Result<&'a Operation> {
+    ctx.data::<Arc<Operation>>().map(Arc::as_ref).map_err(|_| Error::internal("no operation in the context"))
+}
+
 /// The running operation's loader of type `L`.
 pub fn loader<L: std::any::Any + Send + Sync>(
     ctx: &Context<'_>,
     make: impl FnOnce(Db, TenantId) -> L,
-) -> Result<std::sync::Arc<L>> {
-    let operation = ctx.data::<Operation>().map_err(|_| Error::internal("no operation in the context"))?;
+) -> Result<Arc<L>> {
+    let operation = operation(ctx)?;
     let (db, tenant) = (app(ctx)?.db.clone(), caller(ctx)?.tenant);
     Ok(operation.loader(|| make(db, tenant)))
 }

@@ -6,6 +6,7 @@ mod brute_force;
 mod contract;
 mod customers;
 mod dashboards;
+mod http;
 mod ledger;
 mod lists;
 mod live;

@@ -13,6 +13,7 @@ use salespulse::graphql::operation::Operations;
 use salespulse::ledger::Answer;
 use salespulse::ledger::event::{Event, Outcome};
 use salespulse::ledger::verify::verify;
+use salespulse::server::Options;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 use serde_json::Value;
 use uuid::Uuid;
@@ -70,7 +71,8 @@ impl Server {
             // Dropped means stopped, too.
             let _ = stopped.await;
         };
-        let task = tokio::spawn(salespulse::server::run(test.app.clone(), listener, stopped));
+        let task =
+            tokio::spawn(salespulse::server::run(test.app.clone(), Options { graphiql: true }, listener, stopped));
         Server { address, shutdown, task }
     }
 
@@ -174,10 +176,10 @@ impl<'a> TestTenant<'a> {
 }
 
 impl Actor<'_> {
-    /// A token of an hour.
+    /// A token of a day.
     pub fn token(&self) -> String {
         let Caller { tenant, user_id, role, .. } = self.caller;
-        self.test.app.tokens.mint(tenant, user_id, role, NOW, 3600).expect("a token")
+        self.test.app.tokens.mint(tenant, user_id, role, NOW, 24 * 3600).expect("a token")
     }
 
     pub async fn run(&self, query: &str, variables: Value) -> Response {
