@@ -15,7 +15,7 @@ pub fn running() -> String {
     let schema = async_graphql::Schema::build(Query::default(), Mutation::default(), Subscription::default()).finish();
     let options = SDLExportOptions::new().prefer_single_line_descriptions().use_space_ident();
     let contract = Places::of(CONTRACT);
-    let sdl = schema.sdl_with_options(options);
+    let sdl: String = schema.sdl_with_options(options).lines().map(|line| in_contract_style(line) + "\n").collect();
     let mut definitions: Vec<Definition<'_>> = definitions(&sdl).filter(|d| !d.is_built_in()).collect();
     definitions.sort_by_key(|d| contract.definition(&d.head));
     let mut texts = Vec::with_capacity(definitions.len());
@@ -25,6 +25,17 @@ pub fn running() -> String {
         texts.push(definition.text());
     }
     texts.join("\n")
+}
+
+/// Descriptions in triple quotes; no commas between arguments.
+fn in_contract_style(line: &str) -> String {
+    let inner = line.trim_start();
+    let indent = &line[..line.len() - inner.len()];
+    let description = inner.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|_| !inner.starts_with("\"\"\""));
+    match description {
+        Some(text) => format!("{indent}\"\"\"{}\"\"\"", text.replace("\\\"", "\"")),
+        None => line.trim_end_matches(',').to_owned(),
+    }
 }
 
 /// One type, with its description.

@@ -1,1 +1,3 @@
-fn main() {}
+fn main() {
+    print!("{}", salespulse::contract::running());
+}

@@ -1,5 +1,6 @@
 //! The integration suite: one binary, a file per topic. It runs on SQLite and in-process streams, or, where
 //! `TEST_DATABASE_URL` (and `TEST_REDIS_URL`) say so, on PostgreSQL and Redis.
 
+mod contract;
 mod ledger;
 mod support;
