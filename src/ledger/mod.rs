@@ -11,6 +11,7 @@ pub mod event;
 pub mod graphql;
 mod lane;
 pub mod organization;
+pub mod retention;
 pub mod rollup;
 pub mod state;
 pub mod store;
