@@ -31,7 +31,8 @@ pub fn running() -> String {
 fn in_contract_style(line: &str) -> String {
     let inner = line.trim_start();
     let indent = &line[..line.len() - inner.len()];
-    let description = inner.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|_| !inner.starts_with("\"\"\""));
+    let description =
+        inner.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|_| !inner.starts_with("\"\"\""));
     match description {
         Some(text) => format!("{indent}\"\"\"{}\"\"\"", text.replace("\\\"", "\"")),
         None => line.trim_end_matches(',').to_owned(),
