@@ -2,6 +2,7 @@
 //! binding of many rows ([`super::table`]).
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, NaiveDate};
@@ -19,7 +20,7 @@ pub enum ConnectError {
     #[error("DATABASE_URL must begin with postgres:// or sqlite://")]
     UnknownScheme,
     #[error("DATABASE_URL cannot be read: {0}")]
-    BadUrl(DbErr),
+    BadUrl(sea_orm::sqlx::Error),
     #[error("cannot connect to the database: {0}")]
     Unreachable(DbErr),
 }
@@ -29,6 +30,7 @@ pub(super) async fn connect(
     url: &str,
     connections_max: u32,
 ) -> Result<(DatabaseConnection, DatabaseConnection), ConnectError> {
+    check_url(url)?;
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         let read = options(url, connections_max, |o| {
             o.map_sqlx_postgres_opts(|pg| {
@@ -58,6 +60,15 @@ pub(super) async fn connect(
     }
 }
 
+/// Reads the URL as the driver will: sea-orm's own message would show it whole, with the password.
+fn check_url(url: &str) -> Result<(), ConnectError> {
+    if url.starts_with("sqlite:") {
+        SqliteOptions::from_str(url).map(|_| ()).map_err(ConnectError::BadUrl)
+    } else {
+        sea_orm::sqlx::postgres::PgConnectOptions::from_str(url).map(|_| ()).map_err(ConnectError::BadUrl)
+    }
+}
+
 fn options(url: &str, connections_max: u32, set: impl FnOnce(&mut ConnectOptions)) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
@@ -70,17 +81,7 @@ fn options(url: &str, connections_max: u32, set: impl FnOnce(&mut ConnectOptions
 }
 
 async fn open(options: ConnectOptions) -> Result<DatabaseConnection, ConnectError> {
-    Database::connect(options).await.map_err(|error| match &error {
-        DbErr::Conn(RuntimeErr::SqlxError(inner))
-            if matches!(
-                inner.as_ref(),
-                sea_orm::sqlx::Error::Configuration(_) | sea_orm::sqlx::Error::InvalidArgument(_)
-            ) =>
-        {
-            ConnectError::BadUrl(error)
-        }
-        _ => ConnectError::Unreachable(error),
-    })
+    Database::connect(options).await.map_err(ConnectError::Unreachable)
 }
 
 type SqliteOptions = sea_orm::sqlx::sqlite::SqliteConnectOptions;
