@@ -66,5 +66,5 @@ pub async fn find_user(
     );
     let Some(row) = tx.query_one(&sql, [value]).await? else { return Ok(None) };
     let role: String = get(&row, 1)?;
-    Ok(Role::parse(&role).map(|role| get(&row, 0).map(|id| (id, role))).transpose()?)
+    Role::parse(&role).map(|role| get(&row, 0).map(|id| (id, role))).transpose()
 }

@@ -70,5 +70,5 @@ async fn applied(db: &Db) -> Result<Vec<String>, DbErr> {
         return Ok(Vec::new());
     }
     let rows = connection.query_all_raw(statement("SELECT version FROM seaql_migrations ORDER BY version")).await?;
-    rows.iter().map(|row| row.try_get_by_index(0).map_err(DbErr::from)).collect()
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }

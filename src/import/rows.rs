@@ -223,7 +223,10 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    fn rows(text: &str, options: &str) -> Result<Vec<(u64, Vec<String>, Option<String>)>, String> {
+    /// Line, fields and defect.
+    type Read = (u64, Vec<String>, Option<String>);
+
+    fn rows(text: &str, options: &str) -> Result<Vec<Read>, String> {
         let spec: FileSpec = toml::from_str(&format!("path = \"a.csv\"\n{options}")).expect("a specification");
         let source = Source { input: Box::new(Cursor::new(text.as_bytes().to_vec())), place: "a.csv".into() };
         let mut rows = Rows::new(source, &spec).map_err(|e| e.to_string())?;
