@@ -12,7 +12,8 @@ if [ ! -f web/package.json ]; then
 fi
 
 if [ -f "$index" ]; then
-    newer=$(find web \( -name node_modules -o -path web/dist -o -name coverage -o -name test-results \
+    # The page contains the schema, and the operations of the tests as its examples.
+    newer=$(find web tests/operations schema.graphql \( -name node_modules -o -path web/dist -o -name coverage -o -name test-results \
         -o -name playwright-report \) -prune -o \( -type f -newer "$index" -print -quit \))
     if [ -z "$newer" ]; then
         echo "web: web/dist is up to date"

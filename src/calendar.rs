@@ -121,10 +121,8 @@ pub fn boundaries(
             let into = (next.0 + offset).rem_euclid(length);
             let mut candidate = Timestamp(next.0 + length - into);
             // A change of the clock within the step ends it.
-            let changed = offset_secs(candidate, zone) * SECOND;
-            if changed != offset {
-                let shifted = (candidate.0 + changed).rem_euclid(length);
-                candidate = if shifted == 0 { candidate } else { transition(next, candidate, zone) };
+            if offset_secs(candidate, zone) * SECOND != offset {
+                candidate = transition(next, candidate, zone);
             }
             next = candidate;
             if next >= end {
@@ -224,6 +222,30 @@ mod tests {
                 assert_eq!(day_of(start, zone), number, "{zone} {day}");
                 assert_eq!(day_of(Timestamp(next.0 - 1), zone), number, "{zone} {day}");
                 day = day.succ_opt().expect("next");
+            }
+        }
+    }
+
+    #[test]
+    fn at_every_change_of_a_clock_buckets_follow_it() {
+        let (start, end) = (at("2024-01-01T00:00:00Z").0, at("2027-01-01T00:00:00Z").0);
+        for zone in chrono_tz::TZ_VARIANTS {
+            for from in (start..end).step_by(usize::try_from(DAY).expect("fits")) {
+                let (from, to) = (Timestamp(from), Timestamp(from + DAY));
+                if offset_secs(from, zone) == offset_secs(to, zone) {
+                    continue;
+                }
+                let changed = transition(from, to, zone);
+                for minutes in [15, 60] {
+                    let cut = boundaries(from, to, Step::Minutes(minutes), zone, 200).expect("few");
+                    assert!(cut.contains(&changed), "{zone} changes at {changed:?}");
+                    for pair in cut.windows(2) {
+                        let (first, last) = (local_time(pair[0], zone), local_time(Timestamp(pair[1].0 - 1), zone));
+                        let step = |local: NaiveDateTime| local.and_utc().timestamp().div_euclid(minutes * 60);
+                        assert!(pair[0].0 % (15 * MINUTE) == 0 && pair[0] < pair[1], "{zone} {pair:?}");
+                        assert_eq!(step(first), step(last), "{zone}: a bucket is one step of the clock");
+                    }
+                }
             }
         }
     }

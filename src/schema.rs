@@ -4,18 +4,42 @@ use async_graphql::{MergedObject, MergedSubscription};
 
 use crate::alerts::graphql::{AlertMutation, AlertQuery};
 use crate::app::App;
+use crate::audit::graphql::AuditQuery;
+use crate::customers::graphql::CustomerQuery;
+use crate::dashboards::graphql::DashboardQuery;
+use crate::dashboards::mutation::DashboardMutation;
+use crate::data_sources::graphql::DataSourceQuery;
 use crate::ledger::graphql::LedgerMutation;
+use crate::ledger::rates::RateMutation;
 use crate::live::graphql::LiveSubscription;
 use crate::metrics::graphql::MetricsQuery;
+use crate::orders::graphql::OrderQuery;
 use crate::people::graphql::PeopleQuery;
+use crate::people::mutation::PeopleMutation;
+use crate::performance::graphql::PerformanceQuery;
+use crate::products::graphql::ProductQuery;
+use crate::products::mutation::ProductMutation;
+use crate::users::graphql::UserQuery;
 
 /// Where questions start. Every field needs a bearer token and sees the rows of its tenant only.
 #[derive(MergedObject, Default)]
-pub struct Query(PeopleQuery, MetricsQuery, AlertQuery);
+pub struct Query(
+    PeopleQuery,
+    MetricsQuery,
+    AlertQuery,
+    AuditQuery,
+    CustomerQuery,
+    DashboardQuery,
+    DataSourceQuery,
+    OrderQuery,
+    PerformanceQuery,
+    ProductQuery,
+    UserQuery,
+);
 
 /// Where changes are made. Each is checked against the permissions of the token and written to the audit log.
 #[derive(MergedObject, Default)]
-pub struct Mutation(LedgerMutation, AlertMutation);
+pub struct Mutation(LedgerMutation, AlertMutation, DashboardMutation, PeopleMutation, ProductMutation, RateMutation);
 
 /// What is pushed as it happens. Over WebSocket, subprotocol graphql-transport-ws.
 #[derive(MergedSubscription, Default)]

@@ -171,11 +171,13 @@ CREATE TABLE deals (
     is_won BOOL NOT NULL, closed_at INT NOT NULL, currency STRING NOT NULL, amount_paid INT NOT NULL, amount INT NOT NULL,
     PRIMARY KEY (tenant_id, external_id)
 ) TABLE_END;
+CREATE INDEX deals_by_owner ON deals (tenant_id, owner_id, closed_at);
 CREATE TABLE activities (
     tenant_id UUID NOT NULL, position INT NOT NULL, owner_id UUID NOT NULL, activity STRING NOT NULL,
     happened_at INT NOT NULL, count INT NOT NULL,
     PRIMARY KEY (tenant_id, position)
-) TABLE_END
+) TABLE_END;
+CREATE INDEX activities_by_owner ON activities (tenant_id, owner_id, happened_at)
 "#;
 
 /// Sums of entries. `level` says which dimensions a row is split by and how long its slot is; the other

@@ -1,5 +1,8 @@
 //! Who changed what: written in the transaction of the change.
 
+pub mod graphql;
+mod store;
+
 use async_graphql::Context;
 use sea_orm::Value;
 use uuid::Uuid;

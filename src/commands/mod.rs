@@ -21,8 +21,7 @@ use crate::auth::token::Tokens;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::db::{Db, TenantId, migrations};
-use crate::stream::EventStream;
-use crate::stream::memory::MemoryStream;
+use crate::stream;
 use crate::tenancy;
 
 /// Connects to the database, whatever its state.
@@ -49,18 +48,11 @@ fn sqlite_folder(url: &str) -> Option<&str> {
     (!folder.is_empty()).then_some(folder)
 }
 
-/// The stream between the processes, or within this one.
-async fn connect_stream(config: &Config) -> Result<Arc<dyn EventStream>, Failure> {
-    match &config.redis_url {
-        // The one place where streams between processes are put: each process reads the ledger's heads besides, so
-        // that this one alone is late and never wrong.
-        Some(_) | None => Ok(Arc::new(MemoryStream::default())),
-    }
-}
-
 /// The parts of a server or of a command that records.
 pub async fn wire(config: &Config, db: Db, jwt_secret: &str) -> Result<App, Failure> {
-    let stream = connect_stream(config).await?;
+    let stream = stream::connect(config.redis_url.as_deref()).await.map_err(|error| {
+        Failure::new(Exit::DatabaseAway, format!("{error} (is Redis running, and is REDIS_URL right?)"))
+    })?;
     Ok(App::new(db, Arc::new(SystemClock), stream, Tokens::new(jwt_secret, &config.jwt_issuer)))
 }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::{Exit, Failure};
 use crate::app::App;
 use crate::config::Config;
-use crate::server;
+use crate::server::{self, Options};
 
 /// Requests that still run this long after the signal are cut off.
 const GRACE: Duration = Duration::from_secs(10);
@@ -18,7 +18,11 @@ pub async fn run(config: &Config) -> Result<(), Failure> {
     let db = super::connect_migrated(config).await?;
     let app = super::wire(config, db, secret).await?;
     let listener = listen(config).await?;
-    serve(app, listener, super::signals::stop_token()?).await
+    serve(app, options(config), listener, super::signals::stop_token()?).await
+}
+
+pub fn options(config: &Config) -> Options {
+    Options { graphiql: config.graphiql }
 }
 
 /// Binds the address of the settings.
@@ -33,7 +37,7 @@ pub async fn listen(config: &Config) -> Result<TcpListener, Failure> {
 }
 
 /// Serves until `stop`, and finishes what is running then.
-pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> Result<(), Failure> {
+pub async fn serve(app: App, options: Options, listener: TcpListener, stop: CancellationToken) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(Failure::failed)?;
     tracing::info!(%address, "serving");
     let db = app.db.clone();
@@ -45,7 +49,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
         }
     };
     tokio::select! {
-        served = server::run(app, listener, stop.cancelled_owned()) => served.map_err(Failure::failed)?,
+        served = server::run(app, options, listener, stop.cancelled_owned()) => served.map_err(Failure::failed)?,
         () = overdue => tracing::warn!("requests were cut off"),
     }
     // The end is near either way.

@@ -11,6 +11,8 @@ use sea_orm::{
     Statement, TransactionOptions,
 };
 
+use super::FirstRows;
+
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const SQLITE_BUSY_TIMEOUT: &str = "5000";
 
@@ -106,6 +108,24 @@ pub(super) fn write_options(backend: DbBackend) -> TransactionOptions {
 
 pub(super) fn for_update(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR UPDATE" } else { "" }
+}
+
+/// PostgreSQL reads no more than `rows_max` rows of a key's index; SQLite, which cannot limit a subquery per key,
+/// numbers them all.
+pub(super) fn first_rows(backend: DbBackend, rows: &FirstRows<'_>) -> String {
+    let FirstRows { columns, table, matching, key, order } = rows;
+    if backend == DbBackend::Postgres {
+        format!(
+            "SELECT f.* FROM {{keys}} CROSS JOIN LATERAL (SELECT {columns} FROM {table} \
+             WHERE {matching} ORDER BY {order} LIMIT k.rows_max) AS f"
+        )
+    } else {
+        format!(
+            "SELECT f.* FROM (SELECT {columns}, k.rows_max AS rows_max, \
+             ROW_NUMBER() OVER (PARTITION BY {key}, k.rows_max ORDER BY {order}) AS place \
+             FROM {{keys}} CROSS JOIN {table} WHERE {matching}) AS f WHERE f.place <= f.rows_max"
+        )
+    }
 }
 
 /// The SQLSTATE of PostgreSQL or the extended code of SQLite.

@@ -3,16 +3,22 @@
 //!
 //! What differs between PostgreSQL and SQLite stands in [`dialect`].
 
+mod count;
 mod dialect;
+mod entities;
 pub mod migrations;
 mod table;
 
+use std::sync::Arc;
+
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, Select,
-    Statement, TransactionTrait, Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult,
+    Select, Statement, TransactionTrait, Value,
 };
 use uuid::Uuid;
 
+use self::count::Counter;
+pub use count::Statements;
 pub use dialect::{ConnectError, is_out_of_range, is_unavailable};
 pub use table::{Column, OnConflict, Table};
 
@@ -22,6 +28,14 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(pub Uuid);
 
+/// Where a tenant's data stands: the ledger's position, and the count of changes to what is not in the ledger
+/// (organizations, products).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub position: i64,
+    pub policy_epoch: i64,
+}
+
 /// The connections to the database.
 #[derive(Clone)]
 pub struct Db {
@@ -29,6 +43,7 @@ pub struct Db {
     read: DatabaseConnection,
     write: DatabaseConnection,
     backend: DbBackend,
+    counter: Arc<Counter>,
 }
 
 impl Db {
@@ -36,12 +51,19 @@ impl Db {
     pub async fn connect(url: &str, connections_max: u32) -> Result<Db, ConnectError> {
         let (read, write) = dialect::connect(url, connections_max).await?;
         let backend = write.get_database_backend();
-        Ok(Db { read, write, backend })
+        Ok(Db { read, write, backend, counter: Arc::default() })
     }
 
     /// The connection for migrations and for the few tables without a tenant.
     pub fn system(&self) -> &DatabaseConnection {
         &self.write
+    }
+
+    /// Calls `callback` with each statement that was sent: for measurements.
+    pub fn on_statement(&mut self, callback: impl Fn(&Statement) + Clone + Send + Sync + 'static) {
+        let other = callback.clone();
+        self.read.set_metric_callback(move |info| callback(info.statement));
+        self.write.set_metric_callback(move |info| other(info.statement));
     }
 
     pub fn is_postgres(&self) -> bool {
@@ -51,13 +73,31 @@ impl Db {
     /// A transaction that sees one snapshot of the tenant's rows and cannot write.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = self.read.begin().await?;
-        Ok(TenantTx { tx, tenant, backend: self.backend })
+        Ok(self.tenant_tx(tx, tenant))
     }
 
     /// A transaction that may write the tenant's rows; nothing is kept unless [`TenantTx::commit`] is called.
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = self.write.begin_with_options(dialect::write_options(self.backend)).await?;
-        Ok(TenantTx { tx, tenant, backend: self.backend })
+        Ok(self.tenant_tx(tx, tenant))
+    }
+
+    fn tenant_tx(&self, tx: DatabaseTransaction, tenant: TenantId) -> TenantTx {
+        self.counter.transaction();
+        TenantTx { tx, tenant, backend: self.backend, counter: Arc::clone(&self.counter) }
+    }
+
+    /// What was asked of the database for tenants since it was connected.
+    pub fn statements(&self) -> Statements {
+        self.counter.read()
+    }
+
+    /// Where the tenant's data stands now; one statement without a transaction around it. `None` for no such tenant.
+    pub async fn head(&self, tenant: TenantId) -> Result<Option<Head>> {
+        let sql = "SELECT position, policy_epoch FROM ledger_heads WHERE tenant_id = $1";
+        let statement = Statement::from_sql_and_values(self.backend, sql, [tenant.0.into()]);
+        let row = self.read.query_one_raw(statement).await?;
+        row.map(|row| Ok(Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)? })).transpose()
     }
 
     /// Makes sure that the ledger can take entries of the months that hold `times` (microseconds).
@@ -87,6 +127,7 @@ pub struct TenantTx {
     tx: DatabaseTransaction,
     tenant: TenantId,
     backend: DbBackend,
+    counter: Arc<Counter>,
 }
 
 impl TenantTx {
@@ -101,23 +142,18 @@ impl TenantTx {
         E::find().filter(E::TENANT.eq(self.tenant.0))
     }
 
-    /// For what sea-orm runs itself (entities' `one`, `all`, `insert`, `update`).
-    pub fn connection(&self) -> &DatabaseTransaction {
-        &self.tx
-    }
-
     /// All rows of `sql`, in which `$1` is the tenant and `$2…` are `values`.
     pub async fn query(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>> {
-        Ok(self.tx.query_all_raw(self.statement(sql, values)).await?)
+        Ok(self.query_all_raw(self.statement(sql, values)).await?)
     }
 
     pub async fn query_one(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Option<QueryResult>> {
-        Ok(self.tx.query_one_raw(self.statement(sql, values)).await?)
+        Ok(self.query_one_raw(self.statement(sql, values)).await?)
     }
 
     /// Runs `sql` as [`TenantTx::query`] does; gives the number of rows changed.
     pub async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
-        Ok(self.tx.execute_raw(self.statement(sql, values)).await?.rows_affected())
+        Ok(self.execute_raw(self.statement(sql, values)).await?.rows_affected())
     }
 
     /// Like [`TenantTx::query`] with a table of keys: `{keys}` in `sql` becomes a table expression named `k` with
@@ -128,6 +164,11 @@ impl TenantTx {
         }
         let (expression, values) = keys.expression(self.backend, 2);
         self.query(&sql.replace("{keys}", &expression), values).await
+    }
+
+    /// The first rows of each key, at most `k.rows_max` of them, in no particular order between keys.
+    pub async fn query_first_by_keys(&self, rows: &FirstRows<'_>, keys: &Table) -> Result<Vec<QueryResult>> {
+        self.query_by_keys(&dialect::first_rows(self.backend, rows), keys).await
     }
 
     /// Runs a changing statement with a table of keys, as [`TenantTx::query_by_keys`].
@@ -153,6 +194,14 @@ impl TenantTx {
         dialect::for_update(self.backend)
     }
 
+    /// Makes the tenant's other changes of settings wait until this transaction ends, so that what was checked (a name
+    /// is free, there are not too many) still holds when it commits.
+    pub async fn lock_settings(&self) -> Result<()> {
+        let sql = format!("SELECT 1 FROM tenants WHERE id = $1 {}", self.for_update());
+        self.query_one(&sql, []).await?;
+        Ok(())
+    }
+
     pub async fn commit(self) -> Result<()> {
         Ok(self.tx.commit().await?)
     }
@@ -161,6 +210,46 @@ impl TenantTx {
         let values = std::iter::once(Value::from(self.tenant.0)).chain(values);
         Statement::from_sql_and_values(self.backend, sql, values)
     }
+}
+
+/// For what sea-orm runs itself: entities' `one`, `all`, `insert`, `update`.
+#[async_trait::async_trait]
+impl ConnectionTrait for TenantTx {
+    fn get_database_backend(&self) -> DbBackend {
+        self.backend
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.counter.statement();
+        self.tx.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.counter.statement();
+        self.tx.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.counter.statement();
+        self.tx.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.counter.statement();
+        self.tx.query_all_raw(statement).await
+    }
+}
+
+/// A statement for [`TenantTx::query_first_by_keys`].
+pub struct FirstRows<'a> {
+    pub columns: &'a str,
+    /// The table and its alias.
+    pub table: &'a str,
+    /// Which rows are the tenant's and belong to a key `k`.
+    pub matching: &'a str,
+    /// The columns of `k` that tell keys apart.
+    pub key: &'a str,
+    pub order: &'a str,
 }
 
 /// The value of column `index`, as an internal error when it is not of type `T`.

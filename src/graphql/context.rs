@@ -1,5 +1,7 @@
 //! What resolvers find in their context: the server's parts and the caller.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, Guard};
 
 use super::operation::Operation;
@@ -40,12 +42,17 @@ impl Guard for Needs {
     }
 }
 
+/// The running operation.
+pub fn operation<'a>(ctx: &Context<'a>) -> Result<&'a Operation> {
+    ctx.data::<Arc<Operation>>().map(Arc::as_ref).map_err(|_| Error::internal("no operation in the context"))
+}
+
 /// The running operation's loader of type `L`.
 pub fn loader<L: std::any::Any + Send + Sync>(
     ctx: &Context<'_>,
     make: impl FnOnce(Db, TenantId) -> L,
-) -> Result<std::sync::Arc<L>> {
-    let operation = ctx.data::<Operation>().map_err(|_| Error::internal("no operation in the context"))?;
+) -> Result<Arc<L>> {
+    let operation = operation(ctx)?;
     let (db, tenant) = (app(ctx)?.db.clone(), caller(ctx)?.tenant);
     Ok(operation.loader(|| make(db, tenant)))
 }
@@ -53,4 +60,14 @@ pub fn loader<L: std::any::Any + Send + Sync>(
 /// An argument that is a UUID; what is none names nothing. Error: NOT_FOUND.
 pub fn parse_id(id: &async_graphql::ID, what: &str) -> Result<uuid::Uuid> {
     uuid::Uuid::parse_str(id).map_err(|_| Error::not_found(what))
+}
+
+/// An argument that is one of the ledger's running numbers; what is none names nothing. Error: NOT_FOUND.
+pub fn parse_number(id: &async_graphql::ID, what: &str) -> Result<i64> {
+    find_number(id).ok_or_else(|| Error::not_found(what))
+}
+
+/// The running number that an id is, if it is one.
+pub fn find_number(id: &async_graphql::ID) -> Option<i64> {
+    id.parse().ok().filter(|number: &i64| *number > 0 && number.to_string() == id.0)
 }

@@ -1,13 +1,15 @@
 //! GraphQL over HTTP, and the upgrade to WebSocket.
 
-use async_graphql::{Data, Executor, Request, Response};
+use async_graphql::{Data, Request, Response};
 use async_graphql_axum::{GraphQLProtocol, GraphQLWebSocket};
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 
+use super::answers::{Answers, Key};
 use super::errors;
+use super::heads::Heads;
 use super::operation::Operations;
 use crate::app::App;
 use crate::auth::{Caller, token};
@@ -18,8 +20,23 @@ const RESPONSE_JSON: &str = "application/graphql-response+json";
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Endpoint {
-    pub app: App,
-    pub schema: Schema,
+    app: App,
+    schema: Schema,
+    answers: Answers,
+    heads: Heads,
+}
+
+impl Endpoint {
+    pub fn new(app: App, schema: Schema) -> Self {
+        Endpoint { heads: Heads::new(app.db.clone()), answers: Answers::default(), app, schema }
+    }
+
+    /// The finished answer to the same request, if it is still the answer.
+    async fn kept(&self, caller: &Caller, key: &Key) -> Option<Bytes> {
+        let kept = self.answers.get(key)?;
+        let head = self.heads.get(caller.tenant).await?;
+        kept.0.holds(head, self.app.clock.now()).then(|| kept.1.clone())
+    }
 }
 
 /// POST: one operation as JSON.
@@ -38,10 +55,23 @@ pub async fn post(State(endpoint): State<Endpoint>, headers: HeaderMap, body: By
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
     };
+    let key = Key::new(&caller, &body);
+    if let Some(body) = endpoint.kept(&caller, &key).await {
+        return reply.json(StatusCode::OK, body);
+    }
     let Ok(request) = serde_json::from_slice::<Request>(&body) else {
         return reply.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body is not a GraphQL request in JSON");
     };
-    reply.send(Operations(endpoint.schema).execute(request.data(caller)).await)
+    let (response, freshness) = Operations(endpoint.schema).run(request.data(caller)).await;
+    let Some(freshness) = freshness else { return reply.send(response) };
+    match serde_json::to_vec(&response) {
+        Ok(body) => {
+            let body = Bytes::from(body);
+            endpoint.answers.put(key, freshness, body.clone());
+            reply.json(StatusCode::OK, body)
+        }
+        Err(_) => reply.send(response),
+    }
 }
 
 /// The caller of an `Authorization` header.
@@ -86,13 +116,13 @@ impl Reply {
         self.json(status, serde_json::json!({ "errors": errors }).to_string())
     }
 
-    fn json(&self, status: StatusCode, body: String) -> HttpResponse {
+    fn json(&self, status: StatusCode, body: impl Into<Bytes>) -> HttpResponse {
         let mime = if self.accepts_response_json {
             "application/graphql-response+json; charset=utf-8"
         } else {
             "application/json; charset=utf-8"
         };
-        (status, [(header::CONTENT_TYPE, mime), (header::CACHE_CONTROL, "no-store")], body).into_response()
+        (status, [(header::CONTENT_TYPE, mime), (header::CACHE_CONTROL, "no-store")], body.into()).into_response()
     }
 }
 

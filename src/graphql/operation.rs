@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_graphql::{Data, Executor, Request, Response};
 use futures_util::stream::{BoxStream, StreamExt};
 
+use super::answers::Freshness;
 use super::errors;
 use crate::schema::Schema;
 
@@ -15,10 +16,11 @@ use crate::schema::Schema;
 #[derive(Clone)]
 pub struct Operations(pub Schema);
 
-/// What lives as long as one operation: its data loaders.
+/// What lives as long as one operation: its data loaders, and what its answer depends on.
 #[derive(Default)]
 pub struct Operation {
     loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    dated: Mutex<Vec<Freshness>>,
 }
 
 impl Operation {
@@ -31,14 +33,42 @@ impl Operation {
             Err(_) => unreachable!("entries are keyed by their type"),
         }
     }
+
+    /// Notes that one field of the root depends on nothing but what `freshness` says.
+    pub fn is_dated(&self, freshness: Freshness) {
+        self.dated.lock().unwrap_or_else(PoisonError::into_inner).push(freshness);
+    }
+
+    /// What the whole answer depends on; `None` unless every field of the root is dated, all by one head.
+    fn freshness(&self, response: &Response) -> Option<Freshness> {
+        let dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
+        let async_graphql::Value::Object(fields) = &response.data else { return None };
+        if !response.errors.is_empty() || dated.len() != fields.len() {
+            return None;
+        }
+        dated.iter().skip(1).try_fold(*dated.first()?, |all, one| all.and(*one))
+    }
 }
 
 impl Operations {
-    fn prepare(mut request: Request) -> Result<Request, Response> {
+    /// Runs a query or mutation; also tells what its answer depends on, if that is known.
+    pub async fn run(&self, request: Request) -> (Response, Option<Freshness>) {
+        let operation = Arc::new(Operation::default());
+        match Self::prepare(request, &operation) {
+            Ok(request) => {
+                let response = with_codes(self.0.execute(request).await);
+                let freshness = operation.freshness(&response);
+                (response, freshness)
+            }
+            Err(response) => (response, None),
+        }
+    }
+
+    fn prepare(mut request: Request, operation: &Arc<Operation>) -> Result<Request, Response> {
         match async_graphql::parser::parse_query(&request.query) {
             Ok(document) => {
                 request.set_parsed_query(document);
-                Ok(request.data(Operation::default()))
+                Ok(request.data(Arc::clone(operation)))
             }
             Err(error) => {
                 let message = match error.positions().next() {
@@ -53,14 +83,11 @@ impl Operations {
 
 impl Executor for Operations {
     async fn execute(&self, request: Request) -> Response {
-        match Self::prepare(request) {
-            Ok(request) => with_codes(self.0.execute(request).await),
-            Err(response) => response,
-        }
+        self.run(request).await.0
     }
 
     fn execute_stream(&self, request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
-        match Self::prepare(request) {
+        match Self::prepare(request, &Arc::default()) {
             Ok(request) => Executor::execute_stream(&self.0, request, session_data).map(with_codes).boxed(),
             Err(response) => futures_util::stream::iter([response]).boxed(),
         }

@@ -11,11 +11,13 @@ pub mod event;
 pub mod graphql;
 mod lane;
 pub mod organization;
+pub mod rates;
 pub mod retention;
 pub mod rollup;
 pub mod state;
 pub mod store;
 pub mod verify;
+mod verify_performance;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -22,6 +22,29 @@ pub async fn lock_head(tx: &TenantTx) -> Result<Head> {
     head(tx, tx.for_update()).await
 }
 
+/// Locks the head and begins a new policy epoch: what lanes and caches know of organizations and products is read
+/// again.
+pub async fn begin_policy_epoch(tx: &TenantTx) -> Result<()> {
+    let sql = "UPDATE ledger_heads SET policy_epoch = policy_epoch + 1 WHERE tenant_id = $1";
+    if tx.execute(sql, []).await? == 1 { Ok(()) } else { Err(Error::not_found("tenant")) }
+}
+
+/// The next number of a product, of a transaction that has locked the head.
+pub async fn new_product_no(tx: &TenantTx) -> Result<i64> {
+    new_number(tx, "last_product_no").await
+}
+
+/// The next number of a channel, region or category, of a transaction that has locked the head.
+pub async fn new_dimension_no(tx: &TenantTx) -> Result<i32> {
+    i32::try_from(new_number(tx, "last_dimension_no").await?).map_err(Error::internal)
+}
+
+async fn new_number(tx: &TenantTx, column: &str) -> Result<i64> {
+    let sql = format!("UPDATE ledger_heads SET {column} = {column} + 1 WHERE tenant_id = $1 RETURNING {column}");
+    let row = tx.query_one(&sql, []).await?.ok_or_else(|| Error::not_found("tenant"))?;
+    get(&row, 0)
+}
+
 /// The tenant's head as this transaction sees it.
 pub async fn read_head(tx: &TenantTx) -> Result<Head> {
     head(tx, "").await

@@ -1,10 +1,11 @@
-//! Recomputes every rollup from the entries and compares.
+//! Recomputes every rollup from the entries, or from the deals and activities, and compares.
 
 use std::collections::BTreeSet;
 
 use super::organization::list_organizations;
 use super::rollup::{self, Key, Level, Row, Rows};
 use super::store::{ENTRY_COLUMNS, entry_from, read_head};
+use super::verify_performance;
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::Result;
 
@@ -45,6 +46,7 @@ pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
         }
     }
     compare(&tx, &mut report, expected, head.retained_from).await?;
+    verify_performance::compare(&tx, &mut report).await?;
     Ok(report)
 }
 

@@ -15,6 +15,7 @@ use crate::calendar;
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
+use crate::graphql::answers::Freshness;
 use crate::ledger::batch::Head;
 use crate::ledger::organization::{Organization, list_organizations};
 use crate::ledger::store::read_head;
@@ -27,6 +28,10 @@ pub struct Answer {
     /// When it was computed: buckets that end later are open.
     pub now: Timestamp,
     pub as_of: AsOf,
+    /// The head of the snapshot.
+    pub head: crate::db::Head,
+    /// When a preset next means another span.
+    pub slides_at: Option<Timestamp>,
     pub currency: String,
     pub totals: Values,
     pub series: Vec<(SeriesArgs, Vec<Bucket>)>,
@@ -35,11 +40,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// When the same question next has another answer though the ledger stands still: an open bucket, or the period,
-    /// ends. A comparison of an open period changes at every moment; it is not waited for.
+    /// How long this is the answer; `None` where it changes at every moment.
+    pub fn freshness(&self) -> Option<Freshness> {
+        let is_running = self.comparisons.iter().any(|(_, comparison)| comparison.is_open);
+        (!is_running).then(|| Freshness { head: self.head, until: self.next_end() })
+    }
+
+    /// When the same question next has another answer though the ledger stands still: an open bucket or the period
+    /// ends, or a preset slides on. A comparison of an open period changes at every moment; it is not waited for.
     pub fn next_end(&self) -> Option<Timestamp> {
         let buckets = self.series.iter().flat_map(|(_, buckets)| buckets).map(|bucket| bucket.span.end);
-        buckets.chain([self.span.end]).filter(|end| *end > self.now).min()
+        buckets.chain([self.span.end]).chain(self.slides_at).filter(|end| *end > self.now).min()
     }
 }
 
@@ -124,7 +135,10 @@ pub async fn answer(tx: &TenantTx, plan: &Plan, now: Timestamp) -> Result<Answer
         let other = reader.compared_with(plan, span, asked.args)?;
         comparisons.push((asked.args, reader.comparison(span, other, asked.needs).await?));
     }
-    Ok(Answer { span, now, as_of, currency, totals, series, breakdowns, comparisons })
+    let head = crate::db::Head { position: head.position, policy_epoch: head.policy_epoch };
+    let custom = plan.comparisons.iter().filter_map(|comparison| comparison.args.period);
+    let slides_at = custom.chain([plan.period]).filter_map(|period| period.slides_at(now, zone)).min();
+    Ok(Answer { span, now, as_of, head, slides_at, currency, totals, series, breakdowns, comparisons })
 }
 
 /// The zone of the one organization asked for, else of the default one.

@@ -34,6 +34,11 @@ pub struct View {
 }
 
 impl Cell {
+    /// Whether nothing is left: all that was counted here was taken back.
+    pub fn is_void(&self) -> bool {
+        self.orders == 0 && self.refunds == 0 && self.refunds_by_order == 0 && self.visits == 0
+    }
+
     /// Adds all of `other`, each order and customer once.
     pub fn merge(&mut self, other: &Cell) {
         self.orders += other.orders;
@@ -59,7 +64,6 @@ impl Cell {
         };
         Ok(Values {
             total_revenue: Money(fit(self.gross - self.refunds)?),
-            total_revenue_by_order: Money(fit(self.gross - self.refunds_by_order)?),
             gross: Money(fit(self.gross)?),
             refunds: Money(fit(self.refunds)?),
             refunds_by_order: Money(fit(self.refunds_by_order)?),
@@ -86,7 +90,6 @@ fn fit(sum: i128) -> Result<i64> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Values {
     pub total_revenue: Money,
-    pub total_revenue_by_order: Money,
     pub gross: Money,
     pub refunds: Money,
     pub refunds_by_order: Money,

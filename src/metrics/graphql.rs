@@ -16,7 +16,7 @@ use super::read::Dimension;
 use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs as NeedsPermission, app, read};
+use crate::graphql::context::{Needs as NeedsPermission, app, operation, read};
 use crate::graphql::scalars::{Count, Currency, DateTime, Decimal, Position, TimeZone};
 
 #[derive(Default)]
@@ -42,8 +42,11 @@ impl MetricsQuery {
             as_of: as_of.map(|position| position.0),
             ..plan_of(ctx.field())?
         };
-        let tx = read(ctx).await?;
-        Ok(SalesMetrics(Arc::new(answer(&tx, &plan, app(ctx)?.clock.now()).await?)))
+        let answer = answer(&read(ctx).await?, &plan, app(ctx)?.clock.now()).await?;
+        if let Some(freshness) = answer.freshness() {
+            operation(ctx)?.is_dated(freshness);
+        }
+        Ok(SalesMetrics(Arc::new(answer)))
     }
 }
 

@@ -4,7 +4,7 @@ use async_graphql::{Enum, InputObject};
 
 use super::catalog::Metric;
 use super::period::{self, Preset, Span};
-use crate::calendar::Step;
+use crate::calendar::{Step, date_of, start_of_day};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::graphql::scalars::{DateTime, TimeZone};
@@ -31,6 +31,14 @@ impl DateRange {
             (None, None, Some(preset)) => Ok(Preset::from(preset).resolve(now, self.timezone.map_or(zone, |z| z.0))),
             _ => Err(Error::bad_input(argument, "give either start and end, or a preset")),
         }
+    }
+
+    /// When a preset next means another span: at the end of the running day.
+    pub fn slides_at(&self, now: Timestamp, zone: chrono_tz::Tz) -> Option<Timestamp> {
+        self.preset?;
+        let zone = self.timezone.map_or(zone, |z| z.0);
+        let tomorrow = date_of(now, zone).succ_opt()?;
+        Some(start_of_day(tomorrow, zone))
     }
 
     /// The period before `span`, which this range was resolved to: of a month to date the whole month before, and so

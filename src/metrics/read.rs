@@ -132,6 +132,7 @@ impl Question<'_> {
         let is_nothing = self.filter.lists().any(|(_, list)| list.is_empty());
         if !is_nothing {
             self.add_up(tx, &mut cells.cells).await?;
+            cells.cells.retain(|_, cell| !cell.is_void());
         }
         if self.needs.first_customers {
             cells.first_customers = self.first_customers(tx).await?;

@@ -1,17 +1,40 @@
-//! `me`, `tenant`, `organizations`, `teams` and their mutations.
+//! `tenant`, `organizations`, `teams` and their types.
 
-use async_graphql::{Context, ID, Object, SimpleObject};
+use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
+use uuid::Uuid;
 
+use super::quotas;
+use super::teams::{self, MembersByTeam};
 use crate::auth::Permission;
+use crate::clock::Timestamp;
+use crate::db::get;
+use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, read};
-use crate::graphql::scalars::{Currency, TimeZone};
+use crate::graphql::loader::load;
+use crate::graphql::scalars::{Currency, Date, Decimal, TimeZone};
 use crate::ledger::organization::{self, list_organizations};
+use crate::metrics::answer;
+use crate::metrics::graphql::AsOf;
+use crate::users::User;
 
 #[derive(Default)]
 pub struct PeopleQuery;
 
 #[Object]
 impl PeopleQuery {
+    /// The tenant of the token.
+    async fn tenant(&self, ctx: &Context<'_>) -> async_graphql::Result<Tenant> {
+        let sql = "SELECT t.id, t.name, h.position, h.watermark FROM tenants t \
+                   JOIN ledger_heads h ON h.tenant_id = t.id WHERE t.id = $1";
+        let row = read(ctx).await?.query_one(sql, []).await?.ok_or_else(|| Error::not_found("tenant"))?;
+        let watermark = get::<Option<i64>>(&row, 3)?.map(Timestamp);
+        Ok(Tenant {
+            id: get::<Uuid>(&row, 0)?.into(),
+            name: get(&row, 1)?,
+            as_of: AsOf::from(answer::AsOf { position: get(&row, 2)?, watermark }),
+        })
+    }
+
     /// The tenant's organizations, by slug; at most 100.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn organizations(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Organization>> {
@@ -20,6 +43,24 @@ impl PeopleQuery {
         organizations.sort_by(|a, b| a.slug.cmp(&b.slug));
         Ok(organizations.into_iter().map(Organization::from).collect())
     }
+
+    /// The tenant's teams, by name; at most 100.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn teams(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Team>> {
+        let teams = teams::list(&read(ctx).await?).await?;
+        Ok(teams.into_iter().map(Team::from).collect())
+    }
+}
+
+/// A customer of the token's user: data of one company, apart from all others.
+#[derive(SimpleObject)]
+struct Tenant {
+    /// The tenant's id.
+    id: ID,
+    /// The tenant's name.
+    name: String,
+    /// The state of the tenant's ledger.
+    as_of: AsOf,
 }
 
 /// A shop, brand or country of a tenant, with its own currency and time zone.
@@ -49,5 +90,50 @@ impl From<organization::Organization> for Organization {
             currency: Currency(o.currency),
             is_default: o.is_default,
         }
+    }
+}
+
+/// People who sell together.
+#[derive(SimpleObject)]
+#[graphql(complex)]
+pub struct Team {
+    /// The team's id.
+    id: ID,
+    /// The team's name.
+    name: String,
+    #[graphql(skip)]
+    team_id: Uuid,
+}
+
+#[ComplexObject]
+impl Team {
+    /// Who is in it, by name; at most 100.
+    async fn members(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
+        Ok(load::<MembersByTeam>(ctx, self.team_id).await?.unwrap_or_default())
+    }
+}
+
+impl From<(Uuid, String)> for Team {
+    fn from((team_id, name): (Uuid, String)) -> Self {
+        Team { id: team_id.into(), name, team_id }
+    }
+}
+
+/// What a person or a team is to sell in a period.
+#[derive(SimpleObject)]
+pub struct Quota {
+    /// The quota's id.
+    id: ID,
+    /// The first day.
+    start: Date,
+    /// The first day that no longer counts.
+    end: Date,
+    /// What is to be sold.
+    amount: Decimal,
+}
+
+impl From<quotas::Quota> for Quota {
+    fn from(quota: quotas::Quota) -> Self {
+        Quota { id: quota.id.into(), start: Date(quota.start()), end: Date(quota.end()), amount: Decimal(quota.amount) }
     }
 }

@@ -2,6 +2,9 @@
 //! ([`redis`]). It is transport and never truth: who misses a notice finds the same in the ledger.
 
 pub mod memory;
+pub mod redis;
+
+use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
@@ -35,6 +38,14 @@ pub trait EventStream: Send + Sync + 'static {
 
     /// Hands a notice to the listeners in this process only.
     fn announce(&self, tenant: TenantId, notice: Notice);
+}
+
+/// The stream of this process: on Redis where a URL is given, else within the process.
+pub async fn connect(redis_url: Option<&str>) -> Result<Arc<dyn EventStream>, StreamError> {
+    match redis_url {
+        Some(url) => Ok(Arc::new(redis::RedisStream::connect(url).await?)),
+        None => Ok(Arc::new(memory::MemoryStream::default())),
+    }
 }
 
 /// One listener's end.

@@ -1,10 +1,24 @@
 //! The integration suite: one binary, a file per topic. It runs on SQLite and in-process streams, or, where
 //! `TEST_DATABASE_URL` (and `TEST_REDIS_URL`) say so, on PostgreSQL and Redis.
 
+mod audit;
+mod brute_force;
 mod command_line;
 mod contract;
+mod customers;
+mod dashboards;
+mod http;
 mod import;
 mod ledger;
+mod lists;
+mod live;
+mod orders;
+mod people;
+mod performance;
+mod products;
 mod real_data;
 mod retention;
+mod sales;
+mod socket;
+mod streams;
 mod support;

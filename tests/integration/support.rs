@@ -13,7 +13,7 @@ use salespulse::graphql::operation::Operations;
 use salespulse::ledger::Answer;
 use salespulse::ledger::event::{Event, Outcome};
 use salespulse::ledger::verify::verify;
-use salespulse::stream::memory::MemoryStream;
+use salespulse::server::Options;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 use serde_json::Value;
 use uuid::Uuid;
@@ -50,6 +50,40 @@ fn test_database_url() -> Option<String> {
     std::env::var("TEST_DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
+/// Where the suite runs on Redis.
+pub fn test_redis_url() -> Option<String> {
+    std::env::var("TEST_REDIS_URL").ok().filter(|url| !url.is_empty())
+}
+
+/// The same parts behind HTTP, on a free port.
+pub struct Server {
+    pub address: std::net::SocketAddr,
+    shutdown: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    pub async fn start(test: &TestApp) -> Server {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (shutdown, stopped) = tokio::sync::oneshot::channel();
+        let stopped = async {
+            // Dropped means stopped, too.
+            let _ = stopped.await;
+        };
+        let task =
+            tokio::spawn(salespulse::server::run(test.app.clone(), Options { graphiql: true }, listener, stopped));
+        Server { address, shutdown, task }
+    }
+
+    /// Ends the server; open sockets do not hold it up.
+    pub async fn stop(self) {
+        self.shutdown.send(()).expect("the server runs");
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), self.task).await;
+        ended.expect("within 20 s").expect("no panic").expect("no error");
+    }
+}
+
 impl TestApp {
     pub async fn start() -> TestApp {
         let (url, files) = match test_database_url() {
@@ -64,7 +98,7 @@ impl TestApp {
             Migrator::up(db.system(), None).await.expect("migrate");
         }
         let clock = ManualClock::at(NOW);
-        let stream = Arc::new(MemoryStream::default());
+        let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"));
         let operations = Operations(salespulse::schema::build(app.clone()));
         TestApp { app, clock, operations, _files: files }
@@ -102,6 +136,24 @@ impl<'a> TestTenant<'a> {
         self.actor(Role::Viewer)
     }
 
+    /// A second organization.
+    pub async fn organization(&self, slug: &str, timezone: chrono_tz::Tz, currency: &str) {
+        let tx = self.test.app.db.write(self.id()).await.expect("transaction");
+        let sql = "INSERT INTO organizations (tenant_id, id, org_no, slug, name, timezone, currency, is_default, created_at) \
+                   VALUES ($1, $2, 2, $3, $3, $4, $5, false, 0)";
+        let values = [Uuid::now_v7().into(), slug.into(), timezone.name().into(), currency.into()];
+        tx.execute(sql, values).await.expect("organization");
+        tx.commit().await.expect("commit");
+    }
+
+    /// Gives the default organization another slug and name.
+    pub async fn rename_default(&self, slug: &str) {
+        let tx = self.test.app.db.write(self.id()).await.expect("transaction");
+        let sql = "UPDATE organizations SET slug = $2, name = $2 WHERE tenant_id = $1 AND is_default";
+        tx.execute(sql, [slug.into()]).await.expect("renamed");
+        tx.commit().await.expect("commit");
+    }
+
     /// Records events as one call; every one of them gets its outcome.
     pub async fn record(&self, events: Vec<Event>) -> Answer {
         self.test.app.ledger.record(self.id(), events, false).await.expect("recorded")
@@ -124,6 +176,12 @@ impl<'a> TestTenant<'a> {
 }
 
 impl Actor<'_> {
+    /// A token of a day.
+    pub fn token(&self) -> String {
+        let Caller { tenant, user_id, role, .. } = self.caller;
+        self.test.app.tokens.mint(tenant, user_id, role, NOW, 24 * 3600).expect("a token")
+    }
+
     pub async fn run(&self, query: &str, variables: Value) -> Response {
         let request = Request::new(query).variables(Variables::from_json(variables)).data(self.caller.clone());
         self.test.operations.execute(request).await
@@ -138,6 +196,23 @@ impl Actor<'_> {
         let response = self.run(query, variables).await;
         assert!(response.errors.is_empty(), "{:?}", response.errors);
         response.data.into_json().expect("json")
+    }
+
+    /// The code of the one error of a query, and the argument it is about.
+    pub async fn error(&self, query: &str) -> (String, Option<String>) {
+        let response = self.run(query, Value::Null).await;
+        assert_eq!(response.errors.len(), 1, "{query}: {response:?}");
+        let extensions = response.errors[0].extensions.as_ref().expect("extensions");
+        let text = |name: &str| match extensions.get(name) {
+            Some(async_graphql::Value::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        (text("code").expect("a code"), text("argument"))
+    }
+
+    /// The query is refused for `argument` with BAD_USER_INPUT.
+    pub async fn refused(&self, query: &str, argument: &str) {
+        assert_eq!(self.error(query).await, ("BAD_USER_INPUT".into(), Some(argument.into())), "{query}");
     }
 
     /// The code of the one error of a query.

@@ -1,0 +1,131 @@
+//! `make bench`: what SalesPulse does per second, each number beside a limit measured in the same run.
+//!
+//! Arguments: `--events N` (default 1000000), `--secs N` for each load of queries (default 5), `--sqlite` or
+//! `--postgres` for one database alone. PostgreSQL is the one of `TEST_DATABASE_URL`.
+
+mod events;
+mod http;
+mod ingest;
+mod memory;
+mod pgbench;
+mod queries;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use migration::{Migrator, MigratorTrait};
+use salespulse::app::App;
+use salespulse::auth::token::Tokens;
+use salespulse::clock::SystemClock;
+use salespulse::db::Db;
+use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
+
+use self::ingest::{Recording, copy, ingest, replay};
+use self::report::{Report, ratio};
+
+const SECRET: &str = "a secret of the benchmark, long enough";
+
+struct Arguments {
+    events: u64,
+    secs: u64,
+    sqlite: bool,
+    postgres: bool,
+}
+
+fn arguments() -> Arguments {
+    let all: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str, default: u64| {
+        let at = all.iter().position(|argument| argument == name);
+        at.and_then(|at| all.get(at + 1)?.parse().ok()).unwrap_or(default)
+    };
+    let has = |name: &str| all.iter().any(|argument| argument == name);
+    let (sqlite, postgres) = (has("--sqlite"), has("--postgres"));
+    Arguments {
+        events: number("--events", 1_000_000),
+        secs: number("--secs", 5),
+        sqlite: sqlite || !postgres,
+        postgres: postgres || !sqlite,
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments = arguments();
+    if arguments.postgres {
+        #[expect(clippy::disallowed_methods, reason = "the one setting of the benchmark")]
+        match std::env::var("TEST_DATABASE_URL") {
+            Ok(url) => bench(&url, "PostgreSQL", &arguments).await,
+            Err(_) => eprintln!("no TEST_DATABASE_URL: run it by `make bench`"),
+        }
+    }
+    if arguments.sqlite {
+        let folder = std::env::temp_dir().join(format!("salespulse-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        bench(&format!("sqlite://{}", folder.join("bench.db").display()), "SQLite", &arguments).await;
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
+}
+
+async fn bench(url: &str, name: &str, arguments: &Arguments) {
+    let mut db = Db::connect(url, 16).await.expect("connected");
+    Migrator::up(db.system(), None).await.expect("migrated");
+    let recording = Recording::of(&mut db);
+    let stream = salespulse::stream::connect(None).await.expect("a stream");
+    let app = App::new(db, Arc::new(SystemClock), stream, Tokens::new(SECRET, "salespulse"));
+
+    let mut report = Report::begin(
+        &format!("{name}: recording events"),
+        &["what", "events/s", "the same statements bare", "ratio", "COPY of the entries", "ratio"],
+    );
+    let mut bulk = None;
+    // The statements of some ten thousand events fit into memory; the bulk load is compared with COPY alone.
+    for (what, batch, callers, part) in [
+        ("bulk, 1000 a call, 2 callers", 1000, 2, 1),
+        ("1000 a call, 1 caller", 1000, 1, 40),
+        ("100 a call, 4 callers", 100, 4, 40),
+        ("single events, 64 callers", 1, 64, 40),
+    ] {
+        let tenant = new_tenant(&app, &format!("bench-{batch}-{callers}")).await;
+        let total = (arguments.events / part).max(1000);
+        let is_bulk = part == 1;
+        if !is_bulk {
+            recording.start();
+        }
+        let took = ingest(&app, tenant.id, total, batch, callers, app.clock.now()).await;
+        let per_sec = total as f64 / took.as_secs_f64();
+        let statements = recording.stop();
+        let bare = if is_bulk {
+            None
+        } else {
+            let empty = new_tenant(&app, &format!("bare-{batch}-{callers}")).await;
+            Some(total as f64 / replay(&app.db, statements, empty.id).await.as_secs_f64())
+        };
+        let copied = if is_bulk && name == "PostgreSQL" { Some(copy(url, tenant.id).await) } else { None };
+        report.row(&[
+            format!("{what}, {total} events"),
+            format!("{per_sec:.0}"),
+            bare.map_or("–".into(), |bare| format!("{bare:.0}")),
+            ratio(per_sec, bare),
+            copied.map_or("–".into(), |copied| format!("{copied:.0}")),
+            ratio(per_sec, copied),
+        ]);
+        if is_bulk {
+            bulk = Some(tenant);
+        }
+    }
+
+    let Some(tenant) = bulk else { return };
+    let mut report = Report::begin(
+        &format!("{name}: queries over HTTP, {} events", arguments.events),
+        &["what", "new each time", "pgbench, same SQL", "ratio", "transactions", "repeated", "plain handler", "ratio"],
+    );
+    let length = Duration::from_secs(arguments.secs);
+    queries::Bench { app: &app, tenant: &tenant, url, recording: &recording, length }.run(&mut report).await;
+    memory::report(url, name);
+}
+
+async fn new_tenant(app: &App, slug: &str) -> CreatedTenant {
+    let new = NewTenant { slug, name: slug, timezone: chrono_tz::UTC, currency: "EUR" };
+    create_tenant(&app.db, &new, app.clock.now()).await.expect("a tenant")
+}

@@ -1,0 +1,79 @@
+//! Customers in the database.
+
+use std::collections::HashMap;
+
+use sea_orm::QueryResult;
+
+use super::graphql::{Customer, CustomerOrder};
+use crate::clock::Timestamp;
+use crate::db::{Column, Table, TenantTx, get};
+use crate::error::Result;
+use crate::graphql::loader::Batch;
+use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::scalars::{Count, DateTime, Decimal};
+use crate::money::Money;
+
+const COLUMNS: &str = "c.customer_no, c.external_id, c.name, c.email, c.first_at, c.last_at, c.orders_count, c.revenue";
+
+/// A page of customers.
+pub async fn list(tx: &TenantTx, page: &Page, order: CustomerOrder) -> Result<Vec<(Cursor, Customer)>> {
+    const BY_NUMBER: SortKey = SortKey::ascending("c.customer_no", KeyKind::Int);
+    // Who never bought comes last: no time is before 1970.
+    const LAST_PURCHASE: SortKey = SortKey::descending("COALESCE(c.last_at, -1)", KeyKind::Int);
+    let keys = match order {
+        CustomerOrder::Id => vec![BY_NUMBER],
+        CustomerOrder::Revenue => vec![SortKey::descending("c.revenue", KeyKind::Int), BY_NUMBER],
+        CustomerOrder::LastPurchase => vec![LAST_PURCHASE, BY_NUMBER],
+    };
+    let clauses = page.clauses(&keys, 2)?;
+    let sql = format!("SELECT {COLUMNS} FROM customers c WHERE c.tenant_id = $1{}{}", clauses.filter, clauses.order);
+    let rows = tx.query(&sql, clauses.values).await?;
+    rows.iter()
+        .map(|row| {
+            let customer = customer_from(row)?;
+            let number = customer.customer_no.to_string();
+            let cursor = match order {
+                CustomerOrder::Id => vec![number],
+                CustomerOrder::Revenue => vec![customer.revenue.0.0.to_string(), number],
+                CustomerOrder::LastPurchase => {
+                    vec![customer.last_purchase_at.map_or(-1, |at| at.0.0).to_string(), number]
+                }
+            };
+            Ok((Cursor(cursor), customer))
+        })
+        .collect()
+}
+
+fn customer_from(row: &QueryResult) -> Result<Customer> {
+    let customer_no: i64 = get(row, 0)?;
+    let time = |index| get::<Option<i64>>(row, index).map(|at| at.map(|at| DateTime(Timestamp(at))));
+    Ok(Customer {
+        id: customer_no.into(),
+        customer_no,
+        external_id: get(row, 1)?,
+        name: get(row, 2)?,
+        email: get(row, 3)?,
+        first_purchase_at: time(4)?,
+        last_purchase_at: time(5)?,
+        orders_count: Count(get(row, 6)?),
+        revenue: Decimal(Money(get(row, 7)?)),
+    })
+}
+
+/// Loads customers by number.
+pub struct CustomersByNumber;
+
+impl Batch for CustomersByNumber {
+    type Key = i64;
+    type Value = Customer;
+
+    async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Customer>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {{keys}} CROSS JOIN customers c \
+             WHERE c.tenant_id = $1 AND c.customer_no = k.customer_no"
+        );
+        let keys = Table::new().with("customer_no", Column::Int(keys.to_vec()));
+        let rows = tx.query_by_keys(&sql, &keys).await?;
+        rows.iter().map(|row| Ok((get(row, 0)?, customer_from(row)?))).collect()
+    }
+}

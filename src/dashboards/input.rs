@@ -1,0 +1,155 @@
+//! What a dashboard may be.
+
+use std::collections::BTreeSet;
+
+use async_graphql::{ID, InputObject};
+
+use super::graphql::DashboardSharing;
+use super::{NewDashboard, Widget, WidgetKind, WidgetLayout};
+use crate::error::{Error, Result};
+use crate::graphql::scalars::Json;
+use crate::graphql::text;
+use crate::metrics::catalog::Metric;
+use crate::metrics::filter::MetricsFilters;
+
+const NAME_CHARS_MAX: usize = 200;
+const DESCRIPTION_CHARS_MAX: usize = 2000;
+const COLUMNS_MAX: i32 = 48;
+const WIDGETS_MAX: usize = 50;
+const WIDGET_ID_CHARS_MAX: usize = 100;
+const ROWS_MAX: i32 = 10_000;
+const OPTIONS_BYTES_MAX: usize = 4096;
+
+/// What a dashboard is to be.
+#[derive(InputObject)]
+pub struct DashboardInput {
+    /// Its name, 1 to 200 characters.
+    name: String,
+    /// What it is about.
+    description: Option<String>,
+    /// Who may see it.
+    #[graphql(default_with = "Some(DashboardSharing::Private)")]
+    sharing: Option<DashboardSharing>,
+    /// Whether it opens first for its owner; the former default then no longer does.
+    #[graphql(default_with = "Some(false)")]
+    is_default: Option<bool>,
+    /// Columns of the grid, 1 to 48.
+    #[graphql(default_with = "Some(12)")]
+    columns: Option<i32>,
+    /// Filters of all its widgets.
+    filters: Option<MetricsFilters>,
+    /// What it shows, at most 50.
+    #[graphql(default_with = "Some(Vec::new())")]
+    widgets: Option<Vec<WidgetInput>>,
+}
+
+/// What a widget is to be.
+#[derive(InputObject)]
+struct WidgetInput {
+    /// Its id, unique in the dashboard.
+    id: ID,
+    /// What it draws.
+    kind: WidgetKind,
+    /// Its heading.
+    title: String,
+    /// The metrics it shows.
+    #[graphql(default_with = "Some(Vec::new())")]
+    metrics: Option<Vec<Metric>>,
+    /// Where and how large it is on the grid.
+    layout: WidgetLayoutInput,
+    /// Further settings, at most 4096 bytes as JSON.
+    options: Option<Json>,
+}
+
+/// A place on the grid.
+#[derive(InputObject)]
+struct WidgetLayoutInput {
+    /// The first column, from 0.
+    x: i32,
+    /// The first row, from 0.
+    y: i32,
+    /// Columns wide, at least 1.
+    width: i32,
+    /// Rows high, at least 1.
+    height: i32,
+}
+
+impl DashboardInput {
+    /// Error: BAD_USER_INPUT.
+    pub fn check(self) -> Result<NewDashboard> {
+        let columns = self.columns.unwrap_or(12);
+        if !(1..=COLUMNS_MAX).contains(&columns) {
+            return Err(Error::bad_input("columns", format!("must be from 1 to {COLUMNS_MAX}")));
+        }
+        if let Some(filters) = &self.filters {
+            filters.check()?;
+            check_storable("filters", &serde_json::to_value(filters)?)?;
+        }
+        let widgets = self.widgets.unwrap_or_default();
+        if widgets.len() > WIDGETS_MAX {
+            return Err(Error::bad_input("widgets", format!("more than {WIDGETS_MAX} widgets")));
+        }
+        let widgets = widgets.into_iter().map(|widget| widget.check(columns)).collect::<Result<Vec<_>>>()?;
+        let ids: BTreeSet<&str> = widgets.iter().map(|widget| widget.id.as_str()).collect();
+        if ids.len() != widgets.len() {
+            return Err(Error::bad_input("widgets", "two widgets have the same id"));
+        }
+        let description = self.description.map(|text| text::prose("description", text, DESCRIPTION_CHARS_MAX));
+        Ok(NewDashboard {
+            name: text::name("name", &self.name, NAME_CHARS_MAX)?,
+            description: description.transpose()?,
+            is_shared: self.sharing == Some(DashboardSharing::Tenant),
+            is_default: self.is_default.unwrap_or(false),
+            columns,
+            filters: self.filters,
+            widgets,
+        })
+    }
+}
+
+impl WidgetInput {
+    fn check(self, columns: i32) -> Result<Widget> {
+        let metrics = self.metrics.unwrap_or_default();
+        let different: BTreeSet<Metric> = metrics.iter().copied().collect();
+        if different.len() != metrics.len() {
+            return Err(Error::bad_input("metrics", "a metric is there twice"));
+        }
+        let options = self.options.map(|Json(options)| options);
+        if let Some(options) = &options {
+            if options.to_string().len() > OPTIONS_BYTES_MAX {
+                return Err(Error::bad_input("options", format!("more than {OPTIONS_BYTES_MAX} bytes as JSON")));
+            }
+            check_storable("options", options)?;
+        }
+        Ok(Widget {
+            id: text::name("id", &self.id, WIDGET_ID_CHARS_MAX)?,
+            kind: self.kind,
+            title: text::name("title", &self.title, NAME_CHARS_MAX)?,
+            metrics,
+            layout: self.layout.check(columns)?,
+            options,
+        })
+    }
+}
+
+impl WidgetLayoutInput {
+    fn check(self, columns: i32) -> Result<WidgetLayout> {
+        let WidgetLayoutInput { x, y, width, height } = self;
+        let fits = |from: i32, length: i32, max: i32| from >= 0 && length >= 1 && from <= max && length <= max - from;
+        if !fits(x, width, columns) {
+            return Err(Error::bad_input("layout", format!("must lie within the {columns} columns")));
+        }
+        if !fits(y, height, ROWS_MAX) {
+            return Err(Error::bad_input("layout", format!("must lie within {ROWS_MAX} rows")));
+        }
+        Ok(WidgetLayout { x, y, width, height })
+    }
+}
+
+/// PostgreSQL stores no NUL in JSON.
+fn check_storable(argument: &'static str, json: &serde_json::Value) -> Result<()> {
+    if json.to_string().contains("\\u0000") {
+        return Err(Error::bad_input(argument, "holds a NUL"));
+    }
+    Ok(())
+}

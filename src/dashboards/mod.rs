@@ -1,0 +1,35 @@
+//! Dashboards: pages of widgets that a user arranges for herself or shares with the tenant.
+
+pub mod graphql;
+pub mod input;
+pub mod mutation;
+mod store;
+mod widget;
+
+pub use widget::{Widget, WidgetKind, WidgetLayout};
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::metrics::filter::MetricsFilters;
+
+/// What a dashboard is to be, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDashboard {
+    pub name: String,
+    pub description: Option<String>,
+    pub is_shared: bool,
+    pub is_default: bool,
+    pub columns: i32,
+    pub filters: Option<MetricsFilters>,
+    pub widgets: Vec<Widget>,
+}
+
+/// A stored dashboard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dashboard {
+    pub id: Uuid,
+    pub owner_id: Uuid,
+    pub updated_at: Timestamp,
+    pub content: NewDashboard,
+}

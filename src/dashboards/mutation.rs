@@ -1,0 +1,63 @@
+//! Changes of dashboards; everyone who may see sales arranges dashboards of her own.
+
+use async_graphql::{Context, ID, Object};
+
+use super::graphql::Dashboard;
+use super::input::DashboardInput;
+use super::store;
+use crate::audit;
+use crate::auth::Permission;
+use crate::graphql::context::{Needs, app, caller, parse_id, write};
+
+#[derive(Default)]
+pub struct DashboardMutation;
+
+#[Object]
+impl DashboardMutation {
+    /// Creates a dashboard owned by the user. Needs SALES_VIEW.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn create_dashboard(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What it shows.")] input: DashboardInput,
+    ) -> async_graphql::Result<Dashboard> {
+        let content = input.check()?;
+        let tx = write(ctx).await?;
+        let dashboard = store::create(&tx, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
+        audit::record(ctx, &tx, "dashboard.create", dashboard.id).await?;
+        tx.commit().await?;
+        Ok(dashboard.try_into()?)
+    }
+
+    /// Replaces a dashboard of the user's own. Needs SALES_VIEW. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn update_dashboard(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The dashboard's id.")] id: ID,
+        #[graphql(desc = "What it shows.")] input: DashboardInput,
+    ) -> async_graphql::Result<Dashboard> {
+        let id = parse_id(&id, "dashboard")?;
+        let content = input.check()?;
+        let tx = write(ctx).await?;
+        let dashboard = store::update(&tx, id, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
+        audit::record(ctx, &tx, "dashboard.update", id).await?;
+        tx.commit().await?;
+        Ok(dashboard.try_into()?)
+    }
+
+    /// Deletes a dashboard of the user's own; gives its id. Needs SALES_VIEW. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn delete_dashboard(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The dashboard's id.")] id: ID,
+    ) -> async_graphql::Result<ID> {
+        let dashboard_id = parse_id(&id, "dashboard")?;
+        let tx = write(ctx).await?;
+        store::delete(&tx, dashboard_id, caller(ctx)?.user_id).await?;
+        audit::record(ctx, &tx, "dashboard.delete", dashboard_id).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+}

@@ -1,0 +1,118 @@
+//! Dashboards in the database. A foreign one that is not shared is "not found".
+
+use entity::dashboards::{ActiveModel, Column, Entity, Model};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, FromQueryResult, QueryFilter};
+use uuid::Uuid;
+
+use super::{Dashboard, NewDashboard};
+use crate::clock::Timestamp;
+use crate::db::TenantTx;
+use crate::error::{Error, Result};
+use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+
+/// One dashboard that `user_id` may see.
+pub async fn find_visible(tx: &TenantTx, id: Uuid, user_id: Uuid) -> Result<Option<Dashboard>> {
+    let visible = Condition::any().add(Column::OwnerId.eq(user_id)).add(Column::IsShared.eq(true));
+    let row = tx.find::<Entity>().filter(Column::Id.eq(id)).filter(visible).one(tx).await?;
+    row.map(Dashboard::try_from).transpose()
+}
+
+/// A page of those that `user_id` may see, newest first: ids are made in the order of time.
+pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<Vec<(Cursor, Dashboard)>> {
+    const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
+    let clauses = page.clauses(&KEYS, 3)?;
+    let sql = format!(
+        "SELECT * FROM dashboards WHERE tenant_id = $1 AND (owner_id = $2 OR is_shared){}{}",
+        clauses.filter, clauses.order
+    );
+    let rows = tx.query(&sql, [user_id.into()].into_iter().chain(clauses.values)).await?;
+    rows.iter()
+        .map(|row| {
+            let dashboard = Dashboard::try_from(Model::from_query_result(row, "")?)?;
+            Ok((Cursor(vec![dashboard.id.to_string()]), dashboard))
+        })
+        .collect()
+}
+
+/// Stores a new dashboard.
+pub async fn create(tx: &TenantTx, owner_id: Uuid, content: NewDashboard, now: Timestamp) -> Result<Dashboard> {
+    tx.lock_settings().await?;
+    let dashboard = Dashboard { id: Uuid::now_v7(), owner_id, updated_at: now, content };
+    leave_default(tx, &dashboard).await?;
+    let row = ActiveModel { created_at: Set(now.0), ..row(tx, &dashboard)? };
+    Entity::insert(row).exec_without_returning(tx).await?;
+    Ok(dashboard)
+}
+
+/// Replaces a dashboard of `owner_id`'s own. Error: NOT_FOUND.
+pub async fn update(
+    tx: &TenantTx,
+    id: Uuid,
+    owner_id: Uuid,
+    content: NewDashboard,
+    now: Timestamp,
+) -> Result<Dashboard> {
+    tx.lock_settings().await?;
+    let own = tx.find::<Entity>().filter(Column::Id.eq(id)).filter(Column::OwnerId.eq(owner_id));
+    own.one(tx).await?.ok_or_else(|| Error::not_found("dashboard"))?;
+    let dashboard = Dashboard { id, owner_id, updated_at: now, content };
+    leave_default(tx, &dashboard).await?;
+    row(tx, &dashboard)?.update(tx).await?;
+    Ok(dashboard)
+}
+
+/// Deletes a dashboard of `owner_id`'s own. Error: NOT_FOUND.
+pub async fn delete(tx: &TenantTx, id: Uuid, owner_id: Uuid) -> Result<()> {
+    let sql = "DELETE FROM dashboards WHERE tenant_id = $1 AND id = $2 AND owner_id = $3";
+    let deleted = tx.execute(sql, [id.into(), owner_id.into()]).await?;
+    if deleted == 0 { Err(Error::not_found("dashboard")) } else { Ok(()) }
+}
+
+/// When `next` opens first for its owner, no other does.
+async fn leave_default(tx: &TenantTx, next: &Dashboard) -> Result<()> {
+    if next.content.is_default {
+        let sql = "UPDATE dashboards SET is_default = false WHERE tenant_id = $1 AND owner_id = $2 AND is_default";
+        tx.execute(sql, [next.owner_id.into()]).await?;
+    }
+    Ok(())
+}
+
+/// All columns but the time of creation.
+fn row(tx: &TenantTx, dashboard: &Dashboard) -> Result<ActiveModel> {
+    let content = &dashboard.content;
+    Ok(ActiveModel {
+        tenant_id: Set(tx.tenant().0),
+        id: Set(dashboard.id),
+        owner_id: Set(dashboard.owner_id),
+        name: Set(content.name.clone()),
+        description: Set(content.description.clone()),
+        is_shared: Set(content.is_shared),
+        is_default: Set(content.is_default),
+        columns: Set(content.columns),
+        filters: Set(content.filters.as_ref().map(serde_json::to_value).transpose()?),
+        widgets: Set(serde_json::to_value(&content.widgets)?),
+        updated_at: Set(dashboard.updated_at.0),
+        ..Default::default()
+    })
+}
+
+impl TryFrom<Model> for Dashboard {
+    type Error = Error;
+
+    fn try_from(row: Model) -> Result<Self> {
+        Ok(Dashboard {
+            id: row.id,
+            owner_id: row.owner_id,
+            updated_at: Timestamp(row.updated_at),
+            content: NewDashboard {
+                name: row.name,
+                description: row.description,
+                is_shared: row.is_shared,
+                is_default: row.is_default,
+                columns: row.columns,
+                filters: row.filters.map(serde_json::from_value).transpose()?,
+                widgets: serde_json::from_value(row.widgets)?,
+            },
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! Widgets, as they are stored within their dashboard.
+
+use async_graphql::{Enum, SimpleObject};
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::catalog::Metric;
+
+/// One tile of a dashboard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Widget {
+    pub id: String,
+    pub kind: WidgetKind,
+    pub title: String,
+    pub metrics: Vec<Metric>,
+    pub layout: WidgetLayout,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<serde_json::Value>,
+}
+
+/// What a widget draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum WidgetKind {
+    /// One number.
+    Number,
+    /// A line over time.
+    Line,
+    /// Bars.
+    Bar,
+    /// A table.
+    Table,
+    /// Alerts.
+    Alerts,
+}
+
+/// A place on the grid, in columns and rows from the top left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, SimpleObject, Serialize, Deserialize)]
+pub struct WidgetLayout {
+    /// The first column, from 0.
+    pub x: i32,
+    /// The first row, from 0.
+    pub y: i32,
+    /// Columns wide.
+    pub width: i32,
+    /// Rows high.
+    pub height: i32,
+}

@@ -1,0 +1,51 @@
+//! `dataSources`.
+
+use async_graphql::{Context, ID, Object, SimpleObject};
+use entity::data_sources::{Column, Entity, Model};
+use sea_orm::{QueryOrder, QuerySelect};
+
+use crate::auth::Permission;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::graphql::context::{Needs, read};
+use crate::graphql::scalars::DateTime;
+
+const SOURCES_MAX: u64 = 100;
+
+#[derive(Default)]
+pub struct DataSourceQuery;
+
+#[Object]
+impl DataSourceQuery {
+    /// Where events come from, by name; at most 100. Needs INTEGRATIONS_MANAGE.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn data_sources(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<DataSource>> {
+        let tx = read(ctx).await?;
+        let query = tx.find::<Entity>().order_by_asc(Column::Name).limit(SOURCES_MAX);
+        Ok(query.all(&tx).await.map_err(Error::from)?.into_iter().map(DataSource::from).collect())
+    }
+}
+
+/// Where events come from.
+#[derive(SimpleObject)]
+struct DataSource {
+    /// The source's id.
+    id: ID,
+    /// Its name.
+    name: String,
+    /// Its kind, as csv, shopify or api.
+    kind: String,
+    /// When it last brought something; null before.
+    last_sync_at: Option<DateTime>,
+}
+
+impl From<Model> for DataSource {
+    fn from(source: Model) -> Self {
+        DataSource {
+            id: source.id.into(),
+            name: source.name,
+            kind: source.kind,
+            last_sync_at: source.last_sync_at.map(|at| DateTime(Timestamp(at))),
+        }
+    }
+}

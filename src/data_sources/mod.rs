@@ -1,0 +1,3 @@
+//! Where a tenant's events come from.
+
+pub mod graphql;

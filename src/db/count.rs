@@ -1,0 +1,44 @@
+//! How much is asked of the database: tests pin it, so that a list does not come to cost a statement per row.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Default)]
+pub(super) struct Counter {
+    statements: AtomicU64,
+    transactions: AtomicU64,
+}
+
+/// Counts since the database was connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statements {
+    pub statements: u64,
+    pub transactions: u64,
+}
+
+impl Counter {
+    pub(super) fn statement(&self) {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn transaction(&self) {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> Statements {
+        Statements {
+            statements: self.statements.load(Ordering::Relaxed),
+            transactions: self.transactions.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl std::ops::Sub for Statements {
+    type Output = Statements;
+
+    fn sub(self, earlier: Statements) -> Statements {
+        Statements {
+            statements: self.statements - earlier.statements,
+            transactions: self.transactions - earlier.transactions,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Which entities are tenants', and by which column.
+
+use super::TenantEntity;
+
+macro_rules! tenant_entities {
+    ($($table:ident),* $(,)?) => {
+        $(impl TenantEntity for entity::$table::Entity {
+            const TENANT: Self::Column = entity::$table::Column::TenantId;
+        })*
+    };
+}
+
+tenant_entities!(audit_logs, dashboards, data_sources, organizations, quotas, team_members, teams, users);

@@ -1,0 +1,70 @@
+//! Finished answers by what they depend on: caller's tenant and permissions, request, ledger position and policy epoch.
+//! An answer is given again only when the head, read after the request came in, is still the one it was made from.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use moka::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use crate::auth::{Caller, Permission};
+use crate::clock::Timestamp;
+use crate::db::{Head, TenantId};
+
+/// Memory for answers.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long an answer stays the answer while nothing is written: for ever, or until a moment of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    pub head: Head,
+    pub until: Option<Timestamp>,
+}
+
+impl Freshness {
+    /// Of two parts of one answer; `None` when they were made from different heads.
+    pub fn and(self, other: Freshness) -> Option<Freshness> {
+        let until = [self.until, other.until].into_iter().flatten().min();
+        (self.head == other.head).then_some(Freshness { head: self.head, until })
+    }
+
+    /// Whether the answer is still good.
+    pub fn holds(&self, head: Head, now: Timestamp) -> bool {
+        self.head == head && self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// What is asked, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    tenant: TenantId,
+    permissions: Vec<Permission>,
+    request: [u8; 32],
+}
+
+impl Key {
+    pub fn new(caller: &Caller, body: &[u8]) -> Self {
+        Key { tenant: caller.tenant, permissions: caller.permissions.clone(), request: Sha256::digest(body).into() }
+    }
+}
+
+/// The answers kept; the least used ones go first.
+#[derive(Clone)]
+pub struct Answers(Cache<Key, Arc<(Freshness, Bytes)>>);
+
+impl Default for Answers {
+    fn default() -> Self {
+        let weight = |_: &Key, entry: &Arc<(Freshness, Bytes)>| u32::try_from(entry.1.len() + 256).unwrap_or(u32::MAX);
+        Answers(Cache::builder().max_capacity(BYTES_MAX).weigher(weight).build())
+    }
+}
+
+impl Answers {
+    pub fn get(&self, key: &Key) -> Option<Arc<(Freshness, Bytes)>> {
+        self.0.get(key)
+    }
+
+    pub fn put(&self, key: Key, freshness: Freshness, body: Bytes) {
+        self.0.insert(key, Arc::new((freshness, body)));
+    }
+}

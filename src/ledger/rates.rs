@@ -1,0 +1,99 @@
+//! Exchange rates: each holds from a day of UTC until the next one of its pair of currencies.
+
+use std::collections::BTreeMap;
+
+use async_graphql::{Context, InputObject, Object};
+
+use super::state::RATE_DECIMALS;
+use crate::audit;
+use crate::auth::Permission;
+use crate::calendar::day_number;
+use crate::db::{Column, OnConflict, Table, TenantTx};
+use crate::error::{Error, Result};
+use crate::graphql::context::{Needs, write};
+use crate::graphql::scalars::{Currency, Date};
+use crate::money::{MoneyError, parse_decimal};
+
+const RATES_MAX: usize = 1000;
+
+/// Rates by what is converted, what it becomes, and the first day, in days since 1970-01-01.
+type Rates = BTreeMap<(String, String, i32), i64>;
+
+#[derive(Default)]
+pub struct RateMutation;
+
+#[Object]
+impl RateMutation {
+    /// Sets exchange rates, each from a day on. Needs SALES_EDIT. Rates apply to events recorded afterwards.
+    #[graphql(guard = "Needs(Permission::SalesEdit)")]
+    async fn set_exchange_rates(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The rates, at most 1000.")] rates: Vec<ExchangeRateInput>,
+    ) -> async_graphql::Result<usize> {
+        let rates = check(rates)?;
+        let tx = write(ctx).await?;
+        save(&tx, &rates).await?;
+        audit::record(ctx, &tx, "rates.set", pairs(&rates)).await?;
+        tx.commit().await?;
+        Ok(rates.len())
+    }
+}
+
+/// What one unit of a currency is worth in another, from a day on until the next rate.
+#[derive(InputObject)]
+struct ExchangeRateInput {
+    /// The currency converted.
+    from: Currency,
+    /// The currency it becomes.
+    to: Currency,
+    /// The first day it holds, in UTC.
+    valid_from: Date,
+    /// Units of `to` for one of `from`, positive, at most eight decimals.
+    rate: String,
+}
+
+/// Of two rates for the same day the later one counts. Error: BAD_USER_INPUT.
+fn check(rates: Vec<ExchangeRateInput>) -> Result<Rates> {
+    if rates.is_empty() || rates.len() > RATES_MAX {
+        return Err(Error::bad_input("rates", format!("give 1 to {RATES_MAX} rates")));
+    }
+    let mut checked = Rates::new();
+    for rate in rates {
+        if rate.from == rate.to {
+            return Err(Error::bad_input("to", "must be another currency than from"));
+        }
+        let units = parse_decimal(&rate.rate, RATE_DECIMALS as usize).map_err(|error| {
+            Error::bad_input(
+                "rate",
+                match error {
+                    MoneyError::NotADecimal => "not a decimal number as \"1.25\"",
+                    MoneyError::TooPrecise => "more than eight decimals",
+                    MoneyError::OutOfRange => "too large",
+                },
+            )
+        })?;
+        if units <= 0 {
+            return Err(Error::bad_input("rate", "must be positive"));
+        }
+        checked.insert((rate.from.0, rate.to.0, day_number(rate.valid_from.0)), units);
+    }
+    Ok(checked)
+}
+
+async fn save(tx: &TenantTx, rates: &Rates) -> Result<()> {
+    let rows = Table::new()
+        .with("from_currency", Column::Text(rates.keys().map(|(from, ..)| from.clone()).collect()))
+        .with("to_currency", Column::Text(rates.keys().map(|(_, to, _)| to.clone()).collect()))
+        .with("valid_from", Column::Int(rates.keys().map(|(.., day)| (*day).into()).collect()))
+        .with("rate", Column::Int(rates.values().copied().collect()));
+    tx.insert("exchange_rates", &rows, OnConflict::Replace("from_currency, to_currency, valid_from")).await?;
+    Ok(())
+}
+
+/// The pairs of currencies, as EUR/GBP, for the log.
+fn pairs(rates: &Rates) -> String {
+    let mut pairs: Vec<String> = rates.keys().map(|(from, to, _)| format!("{from}/{to}")).collect();
+    pairs.dedup();
+    pairs.join(" ")
+}

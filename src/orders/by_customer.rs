@@ -1,0 +1,61 @@
+//! Customers' newest orders, of many customers in one statement.
+
+use std::collections::HashMap;
+
+use async_graphql::{ComplexObject, Context};
+
+use super::graphql::Order;
+use super::store::{COLUMNS, TABLES, order_from};
+use crate::customers::Customer;
+use crate::db::{Column, FirstRows, Table, TenantTx, get};
+use crate::error::{Error, Result};
+use crate::graphql::loader::{Batch, load};
+
+const ORDERS_MAX: i64 = 100;
+
+#[ComplexObject]
+impl Customer {
+    /// The customer's newest orders.
+    async fn orders(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many, 1 to 100.", default_with = "Some(5)")] first: Option<i32>,
+    ) -> async_graphql::Result<Vec<Order>> {
+        let first = i64::from(first.unwrap_or(5));
+        if !(1..=ORDERS_MAX).contains(&first) {
+            return Err(Error::bad_input("first", format!("must be from 1 to {ORDERS_MAX}")).into());
+        }
+        Ok(load::<OrdersByCustomer>(ctx, (self.customer_no, first)).await?.unwrap_or_default())
+    }
+}
+
+/// Loads the newest orders of customers, by the customer's number and how many are wanted.
+struct OrdersByCustomer;
+
+impl Batch for OrdersByCustomer {
+    type Key = (i64, i64);
+    type Value = Vec<Order>;
+
+    async fn load(tx: &TenantTx, keys: &[(i64, i64)]) -> Result<HashMap<(i64, i64), Vec<Order>>> {
+        let columns = format!("{COLUMNS}, k.rows_max AS wanted");
+        let rows = FirstRows {
+            columns: &columns,
+            table: TABLES,
+            matching: "o.tenant_id = $1 AND o.customer_no = k.customer_no",
+            key: "k.customer_no",
+            order: "o.placed_at DESC, o.order_no DESC",
+        };
+        let table = Table::new()
+            .with("customer_no", Column::Int(keys.iter().map(|(customer_no, _)| *customer_no).collect()))
+            .with("rows_max", Column::Int(keys.iter().map(|(_, rows_max)| *rows_max).collect()));
+        let mut orders: HashMap<(i64, i64), Vec<Order>> = HashMap::new();
+        for row in tx.query_first_by_keys(&rows, &table).await? {
+            let order = order_from(&row)?;
+            orders.entry((order.customer_no, get(&row, 11)?)).or_default().push(order);
+        }
+        for orders in orders.values_mut() {
+            orders.sort_unstable_by_key(|order| std::cmp::Reverse((order.placed_at, order.order_no)));
+        }
+        Ok(orders)
+    }
+}

@@ -1,0 +1,160 @@
+//! `orders` and the type of orders.
+
+use async_graphql::{Context, Enum, ID, Object};
+
+use super::lines::{LinesByOrder, OrderLine};
+use super::refunded::RefundedByOrder;
+use super::store::{self, OrderFilter};
+use crate::auth::Permission;
+use crate::clock::Timestamp;
+use crate::connection;
+use crate::customers::{Customer, CustomersByNumber};
+use crate::error::Error;
+use crate::graphql::context::{Needs, app, find_number, read};
+use crate::graphql::loader::load;
+use crate::graphql::page::Page;
+use crate::graphql::scalars::{Currency, DateTime, Decimal};
+use crate::ledger::organization::{find_organization, list_organizations};
+use crate::metrics::input::DateRange;
+use crate::money::Money;
+
+#[derive(Default)]
+pub struct OrderQuery;
+
+#[Object]
+impl OrderQuery {
+    /// Orders, newest first by the time they were placed.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[expect(clippy::too_many_arguments, reason = "the contract's")]
+    async fn orders(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most this many from the start, 1 to 100; 20 when neither `first` nor `last` is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "At most this many from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only orders placed in this period.")] period: Option<DateRange>,
+        #[graphql(desc = "Only orders of this customer.")] customer_id: Option<ID>,
+        #[graphql(desc = "Only orders in this state.")] status: Option<OrderStatus>,
+    ) -> async_graphql::Result<OrderConnection> {
+        let page = Page::new(first, after, last, before)?;
+        let tx = read(ctx).await?;
+        let mut filter = OrderFilter { status, ..OrderFilter::default() };
+        if let Some(period) = period {
+            let organizations = list_organizations(&tx).await?;
+            let default = find_organization(&organizations, None)
+                .ok_or_else(|| Error::internal("a tenant without a default organization"))?;
+            filter.span = Some(period.resolve("period", app(ctx)?.clock.now(), default.timezone)?);
+        }
+        if let Some(id) = customer_id {
+            // What is no number is no customer's, and no customer has 0.
+            let Some(customer_no) = find_number(&id) else { return Ok(OrderConnection::new(&page, Vec::new())) };
+            filter.customer_no = Some(customer_no);
+        }
+        Ok(OrderConnection::new(&page, store::list(&tx, &page, &filter).await?))
+    }
+}
+
+/// The state of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum OrderStatus {
+    /// It counts.
+    Placed,
+    /// It no longer counts.
+    Cancelled,
+}
+
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub order_no: i64,
+    pub external_id: String,
+    pub version: i64,
+    pub status: OrderStatus,
+    pub placed_at: Timestamp,
+    pub amount: Money,
+    pub discount: Money,
+    pub currency: String,
+    pub channel: Option<String>,
+    pub region: Option<String>,
+    /// 0 for guests.
+    pub customer_no: i64,
+}
+
+/// An order in its newest version.
+#[Object]
+impl Order {
+    /// The order's id.
+    async fn id(&self) -> ID {
+        self.order_no.into()
+    }
+
+    /// The source's id of the order.
+    async fn external_id(&self) -> &str {
+        &self.external_id
+    }
+
+    /// Its version.
+    async fn version(&self) -> i32 {
+        i32::try_from(self.version).unwrap_or(i32::MAX)
+    }
+
+    /// Its state.
+    async fn status(&self) -> OrderStatus {
+        self.status
+    }
+
+    /// When it was placed.
+    async fn placed_at(&self) -> DateTime {
+        DateTime(self.placed_at)
+    }
+
+    /// What it is worth, in `currency`.
+    async fn amount(&self) -> Decimal {
+        Decimal(self.amount)
+    }
+
+    /// The discount already taken off.
+    async fn discount(&self) -> Decimal {
+        Decimal(self.discount)
+    }
+
+    /// What was refunded of it so far, in the organization's currency.
+    async fn refunded(&self, ctx: &Context<'_>) -> async_graphql::Result<Decimal> {
+        // As in the metrics: refunds of an order that no longer counts do not count either.
+        if self.status == OrderStatus::Cancelled {
+            return Ok(Decimal(Money::ZERO));
+        }
+        Ok(Decimal(load::<RefundedByOrder>(ctx, self.external_id.clone()).await?.unwrap_or_default()))
+    }
+
+    /// The currency it was paid in.
+    async fn currency(&self) -> Currency {
+        Currency(self.currency.clone())
+    }
+
+    /// The sales channel.
+    async fn channel(&self) -> Option<&str> {
+        self.channel.as_deref()
+    }
+
+    /// The region.
+    async fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
+    /// Who bought; null for guests.
+    async fn customer(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Customer>> {
+        if self.customer_no == 0 {
+            return Ok(None);
+        }
+        Ok(load::<CustomersByNumber>(ctx, self.customer_no).await?)
+    }
+
+    /// What was bought.
+    async fn lines(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<OrderLine>> {
+        Ok(load::<LinesByOrder>(ctx, self.order_no).await?.unwrap_or_default())
+    }
+}
+
+connection!(OrderConnection, OrderEdge, Order, "orders");

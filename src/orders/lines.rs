@@ -1,0 +1,78 @@
+//! What orders are made of.
+
+use std::collections::HashMap;
+
+use async_graphql::{Context, Object};
+
+use crate::db::{Column, Table, TenantTx, get};
+use crate::error::Result;
+use crate::graphql::loader::{Batch, load_known};
+use crate::graphql::scalars::{Count, Decimal};
+use crate::money::Money;
+use crate::products::{Product, ProductsByNumber};
+
+/// Amounts are in the order's currency.
+#[derive(Clone, Debug)]
+pub struct OrderLine {
+    product_no: i64,
+    category: Option<String>,
+    quantity: i64,
+    amount: Money,
+    discount: Money,
+}
+
+/// One product within an order.
+#[Object]
+impl OrderLine {
+    /// The product.
+    async fn product(&self, ctx: &Context<'_>) -> async_graphql::Result<Product> {
+        Ok(load_known::<ProductsByNumber>(ctx, self.product_no).await?)
+    }
+
+    /// The category the product was sold in.
+    async fn category(&self) -> Option<&str> {
+        self.category.as_deref()
+    }
+
+    /// Pieces.
+    async fn quantity(&self) -> Count {
+        Count(self.quantity)
+    }
+
+    /// What the line is worth in all, in the order's currency.
+    async fn amount(&self) -> Decimal {
+        Decimal(self.amount)
+    }
+
+    /// The discount already taken off.
+    async fn discount(&self) -> Decimal {
+        Decimal(self.discount)
+    }
+}
+
+/// Loads the lines of orders, by the order's number.
+pub struct LinesByOrder;
+
+impl Batch for LinesByOrder {
+    type Key = i64;
+    type Value = Vec<OrderLine>;
+
+    async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Vec<OrderLine>>> {
+        let sql = "SELECT l.order_no, l.product_no, d.value, l.quantity, l.amount_paid, l.discount_paid \
+                   FROM {keys} CROSS JOIN order_lines l LEFT JOIN dimension_values d \
+                   ON d.tenant_id = l.tenant_id AND d.kind = 3 AND d.no = l.category_no \
+                   WHERE l.tenant_id = $1 AND l.order_no = k.order_no ORDER BY l.order_no, l.line_no";
+        let keys = Table::new().with("order_no", Column::Int(keys.to_vec()));
+        let mut lines: HashMap<i64, Vec<OrderLine>> = HashMap::new();
+        for row in tx.query_by_keys(sql, &keys).await? {
+            lines.entry(get(&row, 0)?).or_default().push(OrderLine {
+                product_no: get(&row, 1)?,
+                category: get(&row, 2)?,
+                quantity: get(&row, 3)?,
+                amount: Money(get(&row, 4)?),
+                discount: Money(get(&row, 5)?),
+            });
+        }
+        Ok(lines)
+    }
+}

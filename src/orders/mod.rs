@@ -1,0 +1,7 @@
+//! Orders in their newest version, and their lines.
+
+mod by_customer;
+pub mod graphql;
+mod lines;
+mod refunded;
+mod store;

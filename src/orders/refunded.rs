@@ -1,0 +1,32 @@
+//! What was given back of orders.
+
+use std::collections::HashMap;
+
+use crate::db::{Column, Table, TenantTx, get};
+use crate::error::{Code, Error, Result};
+use crate::graphql::loader::Batch;
+use crate::ledger::state::RATE_DECIMALS;
+use crate::money::Money;
+
+/// Loads the refunds of orders in their organizations' currency, by the source's id of the order.
+pub struct RefundedByOrder;
+
+impl Batch for RefundedByOrder {
+    type Key = String;
+    type Value = Money;
+
+    async fn load(tx: &TenantTx, keys: &[String]) -> Result<HashMap<String, Money>> {
+        let sql = "SELECT r.order_id, r.amount_paid, r.rate FROM {keys} CROSS JOIN refunds r \
+                   WHERE r.tenant_id = $1 AND r.order_id = k.order_id";
+        let keys = Table::new().with("order_id", Column::Text(keys.to_vec()));
+        let out_of_range = || Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount");
+        let mut sums: HashMap<String, Money> = HashMap::new();
+        for row in tx.query_by_keys(sql, &keys).await? {
+            // Each is rounded by itself, as its entry in the ledger is.
+            let amount = Money(get(&row, 1)?).convert(get(&row, 2)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
+            let sum = sums.entry(get(&row, 0)?).or_default();
+            *sum = Money::from_sum(i128::from(sum.0) + i128::from(amount.0)).ok_or_else(out_of_range)?;
+        }
+        Ok(sums)
+    }
+}

@@ -1,0 +1,79 @@
+//! Orders in the database.
+
+use sea_orm::{QueryResult, Value};
+
+use super::graphql::{Order, OrderStatus};
+use crate::clock::Timestamp;
+use crate::db::{TenantTx, get};
+use crate::error::Result;
+use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::metrics::period::Span;
+use crate::money::Money;
+
+/// What [`order_from`] reads, of [`TABLES`].
+pub const COLUMNS: &str = "o.order_no, o.external_id, o.version, o.is_cancelled, o.placed_at, o.amount_paid, \
+    o.discount_paid, o.currency, ch.value, re.value, o.customer_no";
+/// Orders `o` with the names of their channel and region.
+pub const TABLES: &str = "orders o \
+    LEFT JOIN dimension_values ch ON ch.tenant_id = o.tenant_id AND ch.kind = 1 AND ch.no = o.channel_no \
+    LEFT JOIN dimension_values re ON re.tenant_id = o.tenant_id AND re.kind = 2 AND re.no = o.region_no";
+
+/// Which orders are listed.
+#[derive(Default)]
+pub struct OrderFilter {
+    pub span: Option<Span>,
+    pub customer_no: Option<i64>,
+    pub status: Option<OrderStatus>,
+}
+
+/// A page of orders, newest first by the time they were placed.
+pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Vec<(Cursor, Order)>> {
+    const KEYS: [SortKey; 2] =
+        [SortKey::descending("o.placed_at", KeyKind::Int), SortKey::descending("o.order_no", KeyKind::Int)];
+    let mut values: Vec<Value> = Vec::new();
+    let mut wanted = String::new();
+    let mut narrow = |condition: &str, value: i64| {
+        values.push(value.into());
+        wanted.push_str(&format!(" AND {condition} ${}", values.len() + 1));
+    };
+    if let Some(span) = filter.span {
+        narrow("o.placed_at >=", span.start.0);
+        narrow("o.placed_at <", span.end.0);
+    }
+    if let Some(customer_no) = filter.customer_no {
+        narrow("o.customer_no =", customer_no);
+    }
+    wanted.push_str(match filter.status {
+        None => "",
+        Some(OrderStatus::Placed) => " AND NOT o.is_cancelled",
+        Some(OrderStatus::Cancelled) => " AND o.is_cancelled",
+    });
+    let clauses = page.clauses(&KEYS, values.len() + 2)?;
+    values.extend(clauses.values);
+    let sql =
+        format!("SELECT {COLUMNS} FROM {TABLES} WHERE o.tenant_id = $1{wanted}{}{}", clauses.filter, clauses.order);
+    let rows = tx.query(&sql, values).await?;
+    rows.iter()
+        .map(|row| {
+            let order = order_from(row)?;
+            Ok((Cursor(vec![order.placed_at.0.to_string(), order.order_no.to_string()]), order))
+        })
+        .collect()
+}
+
+pub fn order_from(row: &QueryResult) -> Result<Order> {
+    let is_cancelled: bool = get(row, 3)?;
+    Ok(Order {
+        order_no: get(row, 0)?,
+        external_id: get(row, 1)?,
+        version: get(row, 2)?,
+        status: if is_cancelled { OrderStatus::Cancelled } else { OrderStatus::Placed },
+        placed_at: Timestamp(get(row, 4)?),
+        amount: Money(get(row, 5)?),
+        discount: Money(get(row, 6)?),
+        currency: get(row, 7)?,
+        channel: get(row, 8)?,
+        region: get(row, 9)?,
+        customer_no: get(row, 10)?,
+    })
+}

@@ -1,0 +1,165 @@
+//! Changes of organizations, teams and quotas.
+
+use async_graphql::{Context, ID, InputObject, Object};
+
+use super::graphql::{Organization, Quota, Team};
+use super::organizations::{self, NewOrganization};
+use super::quotas::{self, Holder};
+use super::teams::{self, NewTeam};
+use crate::audit;
+use crate::auth::Permission;
+use crate::error::Result;
+use crate::graphql::context::{Needs, app, parse_id, write};
+use crate::graphql::scalars::{Currency, Date, Decimal, TimeZone};
+
+#[derive(Default)]
+pub struct PeopleMutation;
+
+#[Object]
+impl PeopleMutation {
+    /// Creates an organization. Needs USERS_MANAGE. Error: CONFLICT (slug taken).
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn create_organization(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The organization.")] input: OrganizationInput,
+    ) -> async_graphql::Result<Organization> {
+        let new = input.check()?;
+        let tx = write(ctx).await?;
+        let organization = organizations::create(&tx, new, app(ctx)?.clock.now()).await?;
+        audit::record(ctx, &tx, "organization.create", organization.id).await?;
+        tx.commit().await?;
+        Ok(organization.into())
+    }
+
+    /// Renames an organization. Its time zone and currency are fixed once events were recorded. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn update_organization(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The organization's id.")] id: ID,
+        #[graphql(desc = "The organization.")] input: OrganizationInput,
+    ) -> async_graphql::Result<Organization> {
+        let id = parse_id(&id, "organization")?;
+        let new = input.check()?;
+        let tx = write(ctx).await?;
+        let organization = organizations::update(&tx, id, new).await?;
+        audit::record(ctx, &tx, "organization.update", organization.id).await?;
+        tx.commit().await?;
+        Ok(organization.into())
+    }
+
+    /// Creates a team. Needs USERS_MANAGE. Error: CONFLICT (name taken).
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn create_team(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The team.")] input: TeamInput,
+    ) -> async_graphql::Result<Team> {
+        let new = input.check()?;
+        let tx = write(ctx).await?;
+        let team = teams::create(&tx, new, app(ctx)?.clock.now()).await?;
+        audit::record(ctx, &tx, "team.create", team.0).await?;
+        tx.commit().await?;
+        Ok(team.into())
+    }
+
+    /// Renames a team or replaces its members. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn update_team(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The team's id.")] id: ID,
+        #[graphql(desc = "The team.")] input: TeamInput,
+    ) -> async_graphql::Result<Team> {
+        let id = parse_id(&id, "team")?;
+        let new = input.check()?;
+        let tx = write(ctx).await?;
+        let team = teams::update(&tx, id, new).await?;
+        audit::record(ctx, &tx, "team.update", id).await?;
+        tx.commit().await?;
+        Ok(team.into())
+    }
+
+    /// Deletes a team; gives its id. Needs USERS_MANAGE. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn delete_team(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The team's id.")] id: ID,
+    ) -> async_graphql::Result<ID> {
+        let team_id = parse_id(&id, "team")?;
+        let tx = write(ctx).await?;
+        teams::delete(&tx, team_id).await?;
+        audit::record(ctx, &tx, "team.delete", team_id).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// Sets what a person or a team is to sell in a period; replaces the quota of the same holder and period. Needs USERS_MANAGE.
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn set_quota(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The quota.")] input: QuotaInput,
+    ) -> async_graphql::Result<Quota> {
+        let user_id = input.user_id.map(|id| parse_id(&id, "user")).transpose()?;
+        let team_id = input.team_id.map(|id| parse_id(&id, "team")).transpose()?;
+        let holder = Holder::new(user_id, team_id)?;
+        let tx = write(ctx).await?;
+        let quota = quotas::set(&tx, holder, input.start.0, input.end.0, input.amount.0).await?;
+        audit::record(ctx, &tx, "quota.set", quota.id).await?;
+        tx.commit().await?;
+        Ok(quota.into())
+    }
+}
+
+/// What an organization is to be.
+#[derive(InputObject)]
+struct OrganizationInput {
+    /// Short name, unique in the tenant: small letters, digits and hyphens, at most 60.
+    slug: String,
+    /// Its name, 1 to 200 characters.
+    name: String,
+    /// The zone in which its days begin.
+    timezone: TimeZone,
+    /// The currency of its metrics.
+    currency: Currency,
+}
+
+impl OrganizationInput {
+    fn check(self) -> Result<NewOrganization> {
+        NewOrganization::new(self.slug, &self.name, self.timezone.0, self.currency.0)
+    }
+}
+
+/// What a team is to be.
+#[derive(InputObject)]
+struct TeamInput {
+    /// The team's name, unique in the tenant, 1 to 200 characters.
+    name: String,
+    /// The users in it, at most 100; absent leaves them as they are.
+    member_ids: Option<Vec<ID>>,
+}
+
+impl TeamInput {
+    fn check(self) -> Result<NewTeam> {
+        let ids = self.member_ids.map(|ids| ids.iter().map(|id| parse_id(id, "user")).collect()).transpose()?;
+        NewTeam::new(&self.name, ids)
+    }
+}
+
+/// What a person or a team is to sell. Exactly one of `userId` and `teamId`.
+#[derive(InputObject)]
+struct QuotaInput {
+    /// The salesperson.
+    user_id: Option<ID>,
+    /// The team.
+    team_id: Option<ID>,
+    /// The first day, in the default organization's zone.
+    start: Date,
+    /// The first day that no longer counts.
+    end: Date,
+    /// What is to be sold, positive.
+    amount: Decimal,
+}

@@ -1,0 +1,129 @@
+//! Organizations: created and changed, never deleted, since entries refer to them.
+
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::db::{TenantTx, get};
+use crate::error::{Code, Error, Result};
+use crate::graphql::text;
+use crate::ledger::organization::Organization;
+use crate::ledger::store::begin_policy_epoch;
+
+const ORGANIZATIONS_MAX: usize = 100;
+const SLUG_CHARS_MAX: usize = 60;
+const NAME_CHARS_MAX: usize = 200;
+
+/// What an organization is to be, checked.
+pub struct NewOrganization {
+    slug: String,
+    name: String,
+    timezone: chrono_tz::Tz,
+    currency: String,
+}
+
+impl NewOrganization {
+    /// Error: BAD_USER_INPUT (slug, name).
+    pub fn new(slug: String, name: &str, timezone: chrono_tz::Tz, currency: String) -> Result<Self> {
+        let is_slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if slug.is_empty() || slug.len() > SLUG_CHARS_MAX || !slug.chars().all(is_slug) {
+            let message = format!("must have 1 to {SLUG_CHARS_MAX} small letters, digits and hyphens");
+            return Err(Error::bad_input("slug", message));
+        }
+        // Organizations are named by id or slug: one must not be taken for the other.
+        if Uuid::parse_str(&slug).is_ok() {
+            return Err(Error::bad_input("slug", "must not be an id"));
+        }
+        Ok(NewOrganization { slug, name: text::name("name", name, NAME_CHARS_MAX)?, timezone, currency })
+    }
+}
+
+/// Errors: CONFLICT (slug taken, too many).
+pub async fn create(tx: &TenantTx, new: NewOrganization, now: Timestamp) -> Result<Organization> {
+    // The lanes read organizations once per epoch; its lock keeps others from taking the same number.
+    begin_policy_epoch(tx).await?;
+    let rows = rows(tx).await?;
+    if rows.len() >= ORGANIZATIONS_MAX {
+        return Err(Error::new(Code::Conflict, format!("there are {ORGANIZATIONS_MAX} organizations already")));
+    }
+    check_slug(&rows, &new.slug, None)?;
+    let organization = Organization {
+        id: Uuid::now_v7(),
+        org_no: rows.iter().map(|(_, _, org_no)| *org_no).max().unwrap_or(0) + 1,
+        slug: new.slug,
+        name: new.name,
+        timezone: new.timezone,
+        currency: new.currency,
+        is_default: false,
+    };
+    let row = entity::organizations::ActiveModel {
+        tenant_id: Set(tx.tenant().0),
+        id: Set(organization.id),
+        org_no: Set(organization.org_no),
+        slug: Set(organization.slug.clone()),
+        name: Set(organization.name.clone()),
+        timezone: Set(organization.timezone.name().to_owned()),
+        currency: Set(organization.currency.clone()),
+        is_default: Set(false),
+        created_at: Set(now.0),
+    };
+    entity::organizations::Entity::insert(row).exec_without_returning(tx).await?;
+    Ok(organization)
+}
+
+/// Errors: NOT_FOUND, CONFLICT (slug taken; zone or currency of an organization with events).
+pub async fn update(tx: &TenantTx, id: Uuid, new: NewOrganization) -> Result<Organization> {
+    use entity::organizations::{Column, Entity};
+    begin_policy_epoch(tx).await?;
+    let old = tx.find::<Entity>().filter(Column::Id.eq(id)).one(tx).await?;
+    let old = old.ok_or_else(|| Error::not_found("organization"))?;
+    check_slug(&rows(tx).await?, &new.slug, Some(id))?;
+    let is_same = old.timezone == new.timezone.name() && old.currency == new.currency;
+    if !is_same && has_events(tx, old.org_no).await? {
+        let message = "the time zone and the currency are fixed, since events were recorded";
+        return Err(Error::new(Code::Conflict, message));
+    }
+    let sql = "UPDATE organizations SET slug = $3, name = $4, timezone = $5, currency = $6 \
+               WHERE tenant_id = $1 AND id = $2";
+    let values = [
+        id.into(),
+        new.slug.clone().into(),
+        new.name.clone().into(),
+        new.timezone.name().into(),
+        new.currency.clone().into(),
+    ];
+    tx.execute(sql, values).await?;
+    Ok(Organization {
+        id,
+        org_no: old.org_no,
+        slug: new.slug,
+        name: new.name,
+        timezone: new.timezone,
+        currency: new.currency,
+        is_default: old.is_default,
+    })
+}
+
+/// Id, slug and number of each.
+async fn rows(tx: &TenantTx) -> Result<Vec<(Uuid, String, i32)>> {
+    use entity::organizations::{Column, Entity};
+    let columns = [Column::Id, Column::Slug, Column::OrgNo];
+    Ok(tx.find::<Entity>().select_only().columns(columns).into_tuple().all(tx).await?)
+}
+
+fn check_slug(rows: &[(Uuid, String, i32)], slug: &str, own: Option<Uuid>) -> Result<()> {
+    if rows.iter().any(|(id, taken, _)| taken == slug && Some(*id) != own) {
+        return Err(Error::new(Code::Conflict, "the slug is taken"));
+    }
+    Ok(())
+}
+
+/// Whether anything that was recorded depends on the organization's zone or currency. A cancelled order's refund is in
+/// no rollup, but would come back with the order.
+async fn has_events(tx: &TenantTx, org_no: i32) -> Result<bool> {
+    let sql = "SELECT CASE WHEN EXISTS (SELECT 1 FROM sales_metrics WHERE tenant_id = $1 AND level = 1 AND org_no = $2) \
+               OR EXISTS (SELECT 1 FROM sales_performance WHERE tenant_id = $1 AND org_no = $2) \
+               OR EXISTS (SELECT 1 FROM refunds WHERE tenant_id = $1 AND org_no = $2) THEN 1 ELSE 0 END";
+    let row = tx.query_one(sql, [org_no.into()]).await?;
+    row.map(|row| get::<i32>(&row, 0).map(|found| found == 1)).transpose().map(|found| found.unwrap_or(false))
+}

@@ -1,0 +1,120 @@
+//! What a person or a team is to sell in a period of days.
+
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder};
+use uuid::Uuid;
+
+use super::teams::get_team_name;
+use crate::calendar::{day_from_number, day_number};
+use crate::db::TenantTx;
+use crate::error::{Error, Result};
+use crate::money::Money;
+use crate::users::get_user;
+use entity::quotas::{ActiveModel, Column, Entity, Model};
+
+/// Whose quota or performance it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    User(Uuid),
+    Team(Uuid),
+}
+
+/// Half-open in days since 1970-01-01.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota {
+    pub id: Uuid,
+    pub start_day: i32,
+    pub end_day: i32,
+    pub amount: Money,
+}
+
+impl Holder {
+    /// Error: BAD_USER_INPUT unless exactly one is given.
+    pub fn new(user_id: Option<Uuid>, team_id: Option<Uuid>) -> Result<Holder> {
+        match (user_id, team_id) {
+            (Some(id), None) => Ok(Holder::User(id)),
+            (None, Some(id)) => Ok(Holder::Team(id)),
+            _ => Err(Error::bad_input("userId", "give exactly one of userId and teamId")),
+        }
+    }
+
+    /// Error: NOT_FOUND.
+    pub async fn check(self, tx: &TenantTx) -> Result<()> {
+        match self {
+            Holder::User(id) => get_user(tx, id).await.map(drop),
+            Holder::Team(id) => get_team_name(tx, id).await.map(drop),
+        }
+    }
+
+    fn condition(self) -> Condition {
+        match self {
+            Holder::User(id) => Condition::all().add(Column::UserId.eq(id)),
+            Holder::Team(id) => Condition::all().add(Column::TeamId.eq(id)),
+        }
+    }
+}
+
+/// Stores a quota in the place of the one of the same holder and days. Errors: BAD_USER_INPUT, NOT_FOUND (holder).
+pub async fn set(
+    tx: &TenantTx,
+    holder: Holder,
+    start: chrono::NaiveDate,
+    end: chrono::NaiveDate,
+    amount: Money,
+) -> Result<Quota> {
+    if end <= start {
+        return Err(Error::bad_input("end", "must be after start"));
+    }
+    if amount <= Money::ZERO {
+        return Err(Error::bad_input("amount", "must be positive"));
+    }
+    tx.lock_settings().await?;
+    holder.check(tx).await?;
+    let (start_day, end_day) = (day_number(start), day_number(end));
+    let same = holder.condition().add(Column::StartDay.eq(start_day)).add(Column::EndDay.eq(end_day));
+    let old = tx.find::<Entity>().filter(same).one(tx).await?;
+    let id = old.as_ref().map_or_else(Uuid::now_v7, |old| old.id);
+    let (user_id, team_id) = match holder {
+        Holder::User(id) => (Some(id), None),
+        Holder::Team(id) => (None, Some(id)),
+    };
+    let row = ActiveModel {
+        tenant_id: Set(tx.tenant().0),
+        id: Set(id),
+        user_id: Set(user_id),
+        team_id: Set(team_id),
+        start_day: Set(start_day.into()),
+        end_day: Set(end_day.into()),
+        amount: Set(amount.0),
+    };
+    match old {
+        Some(_) => drop(row.update(tx).await?),
+        None => drop(Entity::insert(row).exec_without_returning(tx).await?),
+    }
+    Ok(Quota { id, start_day, end_day, amount })
+}
+
+/// The holder's quotas that share days with `start_day..end_day`.
+pub async fn list_overlapping(tx: &TenantTx, holder: Holder, start_day: i32, end_day: i32) -> Result<Vec<Quota>> {
+    let overlapping = holder.condition().add(Column::StartDay.lt(end_day)).add(Column::EndDay.gt(start_day));
+    let rows = tx.find::<Entity>().filter(overlapping).order_by_asc(Column::StartDay).all(tx).await?;
+    rows.iter().map(Quota::try_from).collect()
+}
+
+impl TryFrom<&Model> for Quota {
+    type Error = Error;
+
+    fn try_from(row: &Model) -> Result<Self> {
+        let day = |day: i64| i32::try_from(day).map_err(Error::internal);
+        Ok(Quota { id: row.id, start_day: day(row.start_day)?, end_day: day(row.end_day)?, amount: Money(row.amount) })
+    }
+}
+
+impl Quota {
+    pub fn start(&self) -> chrono::NaiveDate {
+        day_from_number(self.start_day)
+    }
+
+    pub fn end(&self) -> chrono::NaiveDate {
+        day_from_number(self.end_day)
+    }
+}

@@ -1,0 +1,95 @@
+//! `salesPerformance`.
+
+use async_graphql::{Context, ID, Object};
+
+use super::{Performance, performance};
+use crate::auth::Permission;
+use crate::clock::Timestamp;
+use crate::graphql::context::{Needs, app, parse_id, read};
+use crate::graphql::scalars::{Count, Currency, Decimal};
+use crate::metrics::graphql::Period;
+use crate::metrics::input::DateRange;
+use crate::people::quotas::Holder;
+
+#[derive(Default)]
+pub struct PerformanceQuery;
+
+#[Object]
+impl PerformanceQuery {
+    /// What a person or a team sold in a period. Exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT, NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn sales_performance(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The period asked for, half-open.")] period: DateRange,
+        #[graphql(desc = "The salesperson.")] user_id: Option<ID>,
+        #[graphql(desc = "The team.")] team_id: Option<ID>,
+    ) -> async_graphql::Result<SalesPerformance> {
+        let user_id = user_id.map(|id| parse_id(&id, "user")).transpose()?;
+        let team_id = team_id.map(|id| parse_id(&id, "team")).transpose()?;
+        let holder = Holder::new(user_id, team_id)?;
+        let now = app(ctx)?.clock.now();
+        let performance = performance(&read(ctx).await?, holder, &period, now).await?;
+        Ok(SalesPerformance { performance, now })
+    }
+}
+
+/// What a person or a team sold in a period.
+struct SalesPerformance {
+    performance: Performance,
+    now: Timestamp,
+}
+
+/// What a person or a team sold in a period.
+#[Object]
+impl SalesPerformance {
+    /// The period, resolved.
+    async fn period(&self) -> Period {
+        Period::new(self.performance.span, self.now)
+    }
+
+    /// The currency of the amounts.
+    async fn currency(&self) -> Currency {
+        Currency(self.performance.currency.clone())
+    }
+
+    /// Deals won.
+    async fn deals_won(&self) -> Count {
+        Count(self.performance.deals_won)
+    }
+
+    /// Deals won or lost.
+    async fn deals_closed(&self) -> Count {
+        Count(self.performance.deals_won + self.performance.deals_lost)
+    }
+
+    /// Sum of the amounts of deals won.
+    async fn revenue(&self) -> Decimal {
+        Decimal(self.performance.revenue)
+    }
+
+    /// Revenue per quota, the quota counted by the share of its days that lie in the period; null without a quota.
+    async fn quota_attainment(&self) -> Option<f64> {
+        self.performance.quota_attainment()
+    }
+
+    /// The quota of the period; null without one.
+    async fn quota(&self) -> Option<Decimal> {
+        self.performance.quota.map(Decimal)
+    }
+
+    /// Calls, e-mails, meetings and the like.
+    async fn activities(&self) -> Count {
+        Count(self.performance.activities)
+    }
+
+    /// Deals won per deals closed; null without closed deals.
+    async fn conversion_rate(&self) -> Option<f64> {
+        self.performance.conversion_rate()
+    }
+
+    /// Revenue per deal won; null without one.
+    async fn average_deal_size(&self) -> Option<Decimal> {
+        self.performance.average_deal_size().map(Decimal)
+    }
+}

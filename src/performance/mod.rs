@@ -1,0 +1,92 @@
+//! What salespeople and teams sold, beside what they were to sell.
+
+pub mod graphql;
+mod quota;
+mod store;
+
+use crate::clock::Timestamp;
+use crate::db::TenantTx;
+use crate::error::{Code, Error, Result};
+use crate::ledger::organization::{find_organization, list_organizations};
+use crate::metrics::input::DateRange;
+use crate::metrics::period::Span;
+use crate::money::Money;
+use crate::people::quotas::{Holder, list_overlapping};
+use crate::people::team_user_ids;
+
+use self::store::Sums;
+
+/// What a person or a team sold in a period.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Performance {
+    pub span: Span,
+    pub currency: String,
+    pub deals_won: i64,
+    pub deals_lost: i64,
+    pub revenue: Money,
+    pub activities: i64,
+    /// The shares of the quotas that lie in the period.
+    pub quota: Option<Money>,
+}
+
+impl Performance {
+    /// Revenue per quota.
+    pub fn quota_attainment(&self) -> Option<f64> {
+        let quota = self.quota.filter(|quota| *quota != Money::ZERO)?;
+        Some(self.revenue.0 as f64 / quota.0 as f64)
+    }
+
+    /// Deals won per deals closed.
+    pub fn conversion_rate(&self) -> Option<f64> {
+        let closed = self.deals_won + self.deals_lost;
+        (closed != 0).then(|| self.deals_won as f64 / closed as f64)
+    }
+
+    pub fn average_deal_size(&self) -> Option<Money> {
+        self.revenue.per(self.deals_won)
+    }
+}
+
+/// Reads the performance of `holder`; of a team, what those sold who are its members now.
+///
+/// Amounts are of one currency: that of the organizations in which the deals were closed and, where there is a quota
+/// or no deal, the default one's. Errors: BAD_USER_INPUT (period), NOT_FOUND (holder), MIXED_CURRENCIES.
+pub async fn performance(tx: &TenantTx, holder: Holder, period: &DateRange, now: Timestamp) -> Result<Performance> {
+    let organizations = list_organizations(tx).await?;
+    let default = find_organization(&organizations, None)
+        .ok_or_else(|| Error::internal("a tenant without a default organization"))?;
+    let span = period.resolve("period", now, default.timezone)?;
+    holder.check(tx).await?;
+    let owners = match holder {
+        Holder::User(id) => vec![id],
+        Holder::Team(id) => team_user_ids(tx, id).await?,
+    };
+    let by_organization = store::read(tx, &owners, span, default).await?;
+    let (first_day, end_day) = quota::days(span, default.timezone);
+    let quotas = list_overlapping(tx, holder, first_day, end_day).await?;
+
+    let with_deals = organizations.iter().filter(|o| by_organization.get(&o.org_no).is_some_and(Sums::has_deals));
+    let mut currencies: Vec<&str> = with_deals.map(|o| o.currency.as_str()).collect();
+    if currencies.is_empty() || !quotas.is_empty() {
+        currencies.push(&default.currency);
+    }
+    if currencies.iter().any(|currency| *currency != currencies[0]) {
+        let message = "the deals and quotas of the period have several currencies";
+        return Err(Error::new(Code::MixedCurrencies, message));
+    }
+    let sum = |of: fn(&Sums) -> i128| whole(by_organization.values().map(of).sum());
+    Ok(Performance {
+        span,
+        currency: currencies[0].to_owned(),
+        deals_won: sum(|s| s.deals_won)?,
+        deals_lost: sum(|s| s.deals_lost)?,
+        revenue: Money(sum(|s| s.revenue)?),
+        activities: sum(|s| s.activities)?,
+        quota: quota::share(&quotas, first_day, end_day)?,
+    })
+}
+
+fn whole(sum: i128) -> Result<i64> {
+    let out_of_range = || Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount");
+    i64::try_from(sum).map_err(|_| out_of_range())
+}

@@ -1,0 +1,121 @@
+//! `products` and the type of products.
+
+use async_graphql::{Context, Enum, ID, Object};
+
+use super::store;
+use crate::auth::Permission;
+use crate::connection;
+use crate::graphql::context::{Needs, read};
+use crate::graphql::page::Page;
+use crate::graphql::scalars::{Count, Decimal};
+use crate::money::Money;
+
+#[derive(Default)]
+pub struct ProductQuery;
+
+#[Object]
+impl ProductQuery {
+    /// Products, ordered by id unless said otherwise.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[expect(clippy::too_many_arguments, reason = "the contract's")]
+    async fn products(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most this many from the start, 1 to 100; 20 when neither `first` nor `last` is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "At most this many from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "The order of the list; ties are broken by id.", default_with = "Some(ProductOrder::Id)")]
+        order_by: Option<ProductOrder>,
+    ) -> async_graphql::Result<ProductConnection> {
+        let page = Page::new(first, after, last, before)?;
+        let rows = store::list(&read(ctx).await?, &page, order_by.unwrap_or(ProductOrder::Id)).await?;
+        Ok(ProductConnection::new(&page, rows))
+    }
+}
+
+/// What products are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum ProductOrder {
+    /// By id, that is by first appearance.
+    Id,
+    /// By revenue, largest first.
+    Revenue,
+    /// By pieces sold, most first.
+    Units,
+}
+
+/// A product's totals over all counting orders.
+#[derive(Clone, Debug)]
+pub struct Product {
+    pub product_no: i64,
+    pub sku: String,
+    pub title: Option<String>,
+    pub category: Option<String>,
+    pub units: i64,
+    pub revenue: Money,
+    pub refunded: Money,
+    /// Of the lines whose cost is known, and what these brought in.
+    pub cost: Money,
+    pub revenue_with_cost: Money,
+    pub views: i64,
+    pub inventory: Option<i64>,
+}
+
+/// What is sold.
+#[Object]
+impl Product {
+    /// The product's id.
+    async fn id(&self) -> ID {
+        self.product_no.into()
+    }
+
+    /// The source's id of the product, often its SKU.
+    async fn sku(&self) -> &str {
+        &self.sku
+    }
+
+    /// What it is called.
+    async fn title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
+
+    /// Its category, as last sold.
+    async fn category(&self) -> Option<&str> {
+        self.category.as_deref()
+    }
+
+    /// Pieces sold in counting orders.
+    async fn units_sold(&self) -> Count {
+        Count(self.units)
+    }
+
+    /// Sum of the line amounts of counting orders.
+    async fn revenue(&self) -> Decimal {
+        Decimal(self.revenue)
+    }
+
+    /// Views counted.
+    async fn views(&self) -> Count {
+        Count(self.views)
+    }
+
+    /// Revenue less cost, per revenue; null while no cost is known.
+    async fn margin(&self) -> Option<f64> {
+        let revenue = self.revenue_with_cost.0;
+        (revenue != 0).then(|| (i128::from(revenue) - i128::from(self.cost.0)) as f64 / revenue as f64)
+    }
+
+    /// Refunded per sold, by amount; null without revenue.
+    async fn return_rate(&self) -> Option<f64> {
+        (self.revenue.0 != 0).then(|| self.refunded.0 as f64 / self.revenue.0 as f64)
+    }
+
+    /// Pieces in stock; null when unknown.
+    async fn inventory(&self) -> Option<Count> {
+        self.inventory.map(Count)
+    }
+}
+
+connection!(ProductConnection, ProductEdge, Product, "products");

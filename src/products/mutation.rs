@@ -1,0 +1,69 @@
+//! `updateProduct`.
+
+use async_graphql::{Context, ID, InputObject, Object};
+
+use super::graphql::Product;
+use super::store::{self, ProductChange};
+use crate::audit;
+use crate::auth::Permission;
+use crate::error::{Error, Result};
+use crate::graphql::context::{Needs, write};
+use crate::graphql::text;
+use crate::ledger::check::{ID_CHARS_MAX, TEXT_CHARS_MAX};
+
+#[derive(Default)]
+pub struct ProductMutation;
+
+#[Object]
+impl ProductMutation {
+    /// Sets the cost, stock or title of products; absent fields stay. Needs SALES_EDIT.
+    #[graphql(guard = "Needs(Permission::SalesEdit)")]
+    async fn update_product(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The product and what changes.")] input: ProductInput,
+    ) -> async_graphql::Result<Product> {
+        let change = input.check()?;
+        let tx = write(ctx).await?;
+        let product = store::save(&tx, change).await?;
+        audit::record(ctx, &tx, "product.update", product.product_no).await?;
+        tx.commit().await?;
+        Ok(product)
+    }
+}
+
+/// What changes of a product; absent fields stay.
+#[derive(InputObject)]
+struct ProductInput {
+    /// The source's id of the product, often its SKU; it is created when unknown.
+    sku: ID,
+    /// What it is called.
+    title: Option<String>,
+    /// Its category.
+    category: Option<String>,
+    /// Pieces in stock.
+    inventory: Option<i32>,
+}
+
+impl ProductInput {
+    /// Error: BAD_USER_INPUT.
+    fn check(self) -> Result<ProductChange> {
+        let sku = self.sku.0;
+        // As the ledger takes it from events, blanks and all, so that both name the same product.
+        if sku.is_empty() || sku.chars().count() > ID_CHARS_MAX || sku.chars().any(char::is_control) {
+            let message = format!("must have 1 to {ID_CHARS_MAX} characters, none of them a control character");
+            return Err(Error::bad_input("sku", message));
+        }
+        if self.inventory.is_some_and(|pieces| pieces < 0) {
+            return Err(Error::bad_input("inventory", "must not be negative"));
+        }
+        let text =
+            |argument, value: Option<String>| value.map(|v| text::name(argument, &v, TEXT_CHARS_MAX)).transpose();
+        Ok(ProductChange {
+            sku,
+            title: text("title", self.title)?,
+            category: text("category", self.category)?,
+            inventory: self.inventory.map(i64::from),
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! Products in the database.
+
+use std::collections::HashMap;
+
+use sea_orm::{QueryResult, Value};
+
+use super::graphql::{Product, ProductOrder};
+use crate::db::{Column, Table, TenantTx, get};
+use crate::error::{Error, Result};
+use crate::graphql::loader::Batch;
+use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::ledger::batch::DimensionKind;
+use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
+use crate::money::Money;
+
+const COLUMNS: &str = "p.product_no, p.sku, p.title, d.value, p.units, p.revenue, p.refunded, p.cost, \
+    p.revenue_with_cost, p.views, p.inventory";
+/// Category names beside products `p`.
+const CATEGORY: &str =
+    "LEFT JOIN dimension_values d ON d.tenant_id = p.tenant_id AND d.kind = 3 AND d.no = p.category_no";
+
+/// A page of products.
+pub async fn list(tx: &TenantTx, page: &Page, order: ProductOrder) -> Result<Vec<(Cursor, Product)>> {
+    const BY_NUMBER: SortKey = SortKey::ascending("p.product_no", KeyKind::Int);
+    let keys = match order {
+        ProductOrder::Id => vec![BY_NUMBER],
+        ProductOrder::Revenue => vec![SortKey::descending("p.revenue", KeyKind::Int), BY_NUMBER],
+        ProductOrder::Units => vec![SortKey::descending("p.units", KeyKind::Int), BY_NUMBER],
+    };
+    let clauses = page.clauses(&keys, 2)?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM products p {CATEGORY} WHERE p.tenant_id = $1{}{}",
+        clauses.filter, clauses.order
+    );
+    let rows = tx.query(&sql, clauses.values).await?;
+    rows.iter()
+        .map(|row| {
+            let product = product_from(row)?;
+            let number = product.product_no.to_string();
+            let cursor = match order {
+                ProductOrder::Id => vec![number],
+                ProductOrder::Revenue => vec![product.revenue.0.to_string(), number],
+                ProductOrder::Units => vec![product.units.to_string(), number],
+            };
+            Ok((Cursor(cursor), product))
+        })
+        .collect()
+}
+
+fn product_from(row: &QueryResult) -> Result<Product> {
+    Ok(Product {
+        product_no: get(row, 0)?,
+        sku: get(row, 1)?,
+        title: get(row, 2)?,
+        category: get(row, 3)?,
+        units: get(row, 4)?,
+        revenue: Money(get(row, 5)?),
+        refunded: Money(get(row, 6)?),
+        cost: Money(get(row, 7)?),
+        revenue_with_cost: Money(get(row, 8)?),
+        views: get(row, 9)?,
+        inventory: get(row, 10)?,
+    })
+}
+
+/// Loads products by number.
+pub struct ProductsByNumber;
+
+impl Batch for ProductsByNumber {
+    type Key = i64;
+    type Value = Product;
+
+    async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Product>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {{keys}} CROSS JOIN products p {CATEGORY} \
+             WHERE p.tenant_id = $1 AND p.product_no = k.product_no"
+        );
+        let keys = Table::new().with("product_no", Column::Int(keys.to_vec()));
+        let rows = tx.query_by_keys(&sql, &keys).await?;
+        rows.iter().map(|row| Ok((get(row, 0)?, product_from(row)?))).collect()
+    }
+}
+
+/// What changes of a product, checked; what is `None` stays.
+pub struct ProductChange {
+    pub sku: String,
+    pub title: Option<String>,
+    pub category: Option<String>,
+    pub inventory: Option<i64>,
+}
+
+/// Changes a product, or creates one that sells from now on by this number.
+pub async fn save(tx: &TenantTx, change: ProductChange) -> Result<Product> {
+    // Its lock keeps the ledger from giving out the same numbers; answers with old titles are not used again.
+    begin_policy_epoch(tx).await?;
+    let category_no = match &change.category {
+        Some(category) => Some(category_no(tx, category).await?),
+        None => None,
+    };
+    let sql = "SELECT product_no FROM products WHERE tenant_id = $1 AND sku = $2";
+    let product_no = match tx.query_one(sql, [change.sku.clone().into()]).await? {
+        Some(row) => get(&row, 0)?,
+        None => create(tx, &change.sku).await?,
+    };
+    let values: [Value; 4] = [product_no.into(), change.title.into(), category_no.into(), change.inventory.into()];
+    let sql = "UPDATE products SET title = COALESCE($3, title), category_no = COALESCE($4, category_no), \
+               inventory = COALESCE($5, inventory) WHERE tenant_id = $1 AND product_no = $2";
+    tx.execute(sql, values).await?;
+    let mut saved = ProductsByNumber::load(tx, &[product_no]).await?;
+    saved.remove(&product_no).ok_or_else(|| Error::internal("a product that was just saved is gone"))
+}
+
+async fn create(tx: &TenantTx, sku: &str) -> Result<i64> {
+    let product_no = new_product_no(tx).await?;
+    let sql = "INSERT INTO products (tenant_id, product_no, sku, category_no, units, revenue, refunded, cost, \
+               revenue_with_cost, views) VALUES ($1, $2, $3, 0, 0, 0, 0, 0, 0, 0)";
+    tx.execute(sql, [product_no.into(), sku.into()]).await?;
+    Ok(product_no)
+}
+
+async fn category_no(tx: &TenantTx, category: &str) -> Result<i32> {
+    let kind = DimensionKind::Category as i32;
+    let sql = "SELECT no FROM dimension_values WHERE tenant_id = $1 AND kind = $2 AND value = $3";
+    if let Some(row) = tx.query_one(sql, [kind.into(), category.into()]).await? {
+        return get(&row, 0);
+    }
+    let no = new_dimension_no(tx).await?;
+    let sql = "INSERT INTO dimension_values (tenant_id, kind, no, value) VALUES ($1, $2, $3, $4)";
+    tx.execute(sql, [kind.into(), no.into(), category.into()]).await?;
+    Ok(no)
+}

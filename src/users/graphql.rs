@@ -1,0 +1,36 @@
+//! `me` and the type of users.
+
+use async_graphql::{Context, ID, Object, SimpleObject};
+
+use super::store::get_user;
+use crate::auth::{Permission, Role};
+use crate::graphql::context::{caller, read};
+
+#[derive(Default)]
+pub struct UserQuery;
+
+#[Object]
+impl UserQuery {
+    /// The user whose token this is.
+    async fn me(&self, ctx: &Context<'_>) -> async_graphql::Result<User> {
+        let caller = caller(ctx)?;
+        let user = get_user(&read(ctx).await?, caller.user_id).await?;
+        // What the token allows may be less than what the role does.
+        Ok(User { role: caller.role, permissions: caller.permissions.clone(), ..user })
+    }
+}
+
+/// A person who can sign in.
+#[derive(Clone, Debug, SimpleObject)]
+pub struct User {
+    /// The user's id.
+    pub id: ID,
+    /// The user's name.
+    pub name: String,
+    /// The user's e-mail address.
+    pub email: String,
+    /// What the user is in the tenant.
+    pub role: Role,
+    /// What the user may do.
+    pub permissions: Vec<Permission>,
+}

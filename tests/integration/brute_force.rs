@@ -1,0 +1,646 @@
+//! Every metric, filter, grain, zone and split equals a computation over the plain events, whatever order they arrive
+//! in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use salespulse::clock::Timestamp;
+use salespulse::db::TenantId;
+use salespulse::graphql::scalars::DateTime;
+use salespulse::ledger::event::{
+    Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, VisitsCounted,
+};
+use salespulse::metrics::answer::{Answer, answer};
+use salespulse::metrics::catalog::{Metric, Needs};
+use salespulse::metrics::cell::Values;
+use salespulse::metrics::filter::{CustomerSegment, MetricsFilters};
+use salespulse::metrics::input::{BreakdownOrder, DateRange, Grain, SortDirection, Weekday};
+use salespulse::metrics::plan::{BreakdownArgs, BreakdownPlan, Plan, SeriesArgs, SeriesPlan};
+use salespulse::metrics::read::Dimension;
+use salespulse::money::Money;
+
+use crate::support::{TestApp, TestTenant, at};
+
+const CHANNELS: [&str; 3] = ["", "shop", "web"];
+const REGIONS: [&str; 3] = ["", "North", "South"];
+const PRODUCTS: [(&str, &str); 4] = [("tea", "drinks"), ("cola", "drinks"), ("bread", "food"), ("nail", "")];
+const CUSTOMERS: [&str; 4] = ["", "ann", "bob", "cid"];
+const ORGANIZATIONS: [&str; 2] = ["acme", "other"];
+
+/// One event as numbers, so that content is a function of them: two events of one order and version are equal.
+#[derive(Clone, Copy, Debug)]
+enum Seed {
+    Order { order: u8, version: u8 },
+    Cancel { order: u8, version: u8 },
+    Refund { refund: u8 },
+    Visits { visit: u8 },
+}
+
+fn seed() -> impl Strategy<Value = Seed> {
+    prop_oneof![
+        6 => (0u8..12, 0u8..3).prop_map(|(order, n)| Seed::Order { order, version: 2 * n + 1 }),
+        1 => (0u8..12, 1u8..3).prop_map(|(order, n)| Seed::Cancel { order, version: 2 * n }),
+        3 => (0u8..10).prop_map(|refund| Seed::Refund { refund }),
+        1 => (0u8..5).prop_map(|visit| Seed::Visits { visit }),
+    ]
+}
+
+/// A fixed, scattered number from small ones.
+fn mixed(kind: u64, id: u8, version: u8) -> u64 {
+    let mut x = kind << 32 | u64::from(id) << 8 | u64::from(version);
+    x = (x ^ (x >> 7)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^ (x >> 32)
+}
+
+/// Times lie around London's change of the clock, some on the edges of days and quarters.
+fn time(number: u64) -> Timestamp {
+    let start = at("2026-03-27T00:00:00Z").0;
+    let minutes = (number % 600) * 11;
+    let odd = if number.is_multiple_of(3) { 0 } else { number % 60_000_000 };
+    Timestamp(start + i64::try_from(minutes * 60_000_000 + odd).expect("small"))
+}
+
+fn text(from: &[&str], number: u64) -> Option<String> {
+    let text = from[usize::try_from(number).expect("small") % from.len()];
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn lines(number: u64) -> Vec<Line> {
+    (0..number % 4)
+        .map(|i| {
+            let (product, category) = PRODUCTS[usize::try_from((number >> (3 * i)) % 4).expect("small")];
+            Line {
+                product_id: product.into(),
+                category: (!category.is_empty()).then(|| category.into()),
+                quantity: i64::try_from((number >> 5) % 5).expect("small"),
+                amount: Money(i64::try_from((number >> (7 + i)) % 900_001).expect("small")),
+                discount: Money(i64::try_from((number >> 11) % 5_001).expect("small")),
+                ..Line::default()
+            }
+        })
+        .collect()
+}
+
+fn event(seed: Seed) -> Event {
+    match seed {
+        Seed::Order { order, version } => {
+            let n = mixed(1, order, version);
+            let lines = lines(n);
+            let amount = Money(i64::try_from(n % 2_000_003).expect("small"));
+            let customer = text(&CUSTOMERS, n >> 17).map(|id| Customer { id, ..Customer::default() });
+            let fact = Fact::OrderPlaced(OrderPlaced {
+                order_id: format!("o{order}"),
+                version: version.into(),
+                amount: (lines.is_empty() || n.is_multiple_of(2)).then_some(amount),
+                channel: text(&CHANNELS, n >> 21),
+                region: text(&REGIONS, n >> 23),
+                customer,
+                lines,
+                ..OrderPlaced::default()
+            });
+            made(format!("order-{order}-{version}"), n, fact)
+        }
+        Seed::Cancel { order, version } => {
+            let fact = Fact::OrderCancelled(OrderCancelled { order_id: format!("o{order}"), version: version.into() });
+            made(format!("cancel-{order}-{version}"), mixed(2, order, version), fact)
+        }
+        Seed::Refund { refund } => {
+            let n = mixed(3, refund, 0);
+            let lines = lines(n);
+            let fact = Fact::RefundIssued(RefundIssued {
+                refund_id: Some(format!("r{refund}")),
+                order_id: (!n.is_multiple_of(4)).then(|| format!("o{}", n % 14)),
+                amount: lines.is_empty().then_some(Money(i64::try_from(n % 700_001).expect("small"))),
+                channel: text(&CHANNELS, n >> 13),
+                lines,
+                ..RefundIssued::default()
+            });
+            made(format!("refund-{refund}"), n, fact)
+        }
+        Seed::Visits { visit } => {
+            let n = mixed(4, visit, 0);
+            let count = i64::try_from(n % 50 + 1).expect("small");
+            let fact = Fact::VisitsCounted(VisitsCounted { count, channel: text(&CHANNELS, n >> 9), region: None });
+            made(format!("visits-{visit}"), n, fact)
+        }
+    }
+}
+
+fn made(event_id: String, number: u64, fact: Fact) -> Event {
+    let organization = Some(ORGANIZATIONS[usize::try_from(number >> 40).expect("small") % 2].to_owned());
+    Event { event_id, occurred_at: time(number >> 3), organization, fact }
+}
+
+/// What counts in the end, computed from the plain events.
+#[derive(Default)]
+struct Truth {
+    orders: Vec<Sale>,
+    refunds: Vec<Back>,
+    visits: Vec<(Timestamp, Where, i64)>,
+    /// Each customer's first counting order.
+    firsts: BTreeMap<String, Timestamp>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Where {
+    organization: String,
+    channel: Option<String>,
+    region: Option<String>,
+    segment: Option<CustomerSegment>,
+}
+
+struct Sale {
+    at: Timestamp,
+    place: Where,
+    id: String,
+    customer: Option<String>,
+    amount: i64,
+    discount: i64,
+    units: i64,
+    lines: Vec<Line>,
+}
+
+struct Back {
+    at: Timestamp,
+    at_order: Timestamp,
+    place: Where,
+    amount: i64,
+    lines: Vec<Line>,
+}
+
+fn truth(events: &[Event]) -> Truth {
+    // An event may have come more than once.
+    let events: BTreeMap<&str, &Event> = events.iter().map(|event| (event.event_id.as_str(), event)).collect();
+    let mut newest: BTreeMap<&str, (i64, &Event)> = BTreeMap::new();
+    for event in events.values().copied() {
+        let (id, version) = match &event.fact {
+            Fact::OrderPlaced(o) => (o.order_id.as_str(), o.version),
+            Fact::OrderCancelled(c) => (c.order_id.as_str(), c.version),
+            _ => continue,
+        };
+        let entry = newest.entry(id).or_insert((version, event));
+        if version > entry.0 {
+            *entry = (version, event);
+        }
+    }
+    let mut truth = Truth::default();
+    let mut by_customer: BTreeMap<&str, BTreeSet<(Timestamp, &str)>> = BTreeMap::new();
+    for (id, (_, event)) in &newest {
+        if let Fact::OrderPlaced(OrderPlaced { customer: Some(customer), .. }) = &event.fact {
+            by_customer.entry(&customer.id).or_default().insert((event.occurred_at, id));
+        }
+    }
+    for (customer, orders) in &by_customer {
+        truth.firsts.insert((*customer).to_owned(), orders.first().expect("not empty").0);
+    }
+    let sum = |lines: &[Line], of: fn(&Line) -> i64| lines.iter().map(of).sum::<i64>();
+    let place_of = |event: &Event, order: &OrderPlaced| Where {
+        organization: event.organization.clone().expect("given"),
+        channel: order.channel.clone(),
+        region: order.region.clone(),
+        segment: order.customer.as_ref().map(|customer| {
+            let first = by_customer[customer.id.as_str()].first().expect("not empty").1;
+            if first == order.order_id { CustomerSegment::New } else { CustomerSegment::Returning }
+        }),
+    };
+    for (_, event) in newest.values() {
+        let Fact::OrderPlaced(order) = &event.fact else { continue };
+        truth.orders.push(Sale {
+            at: event.occurred_at,
+            place: place_of(event, order),
+            id: order.order_id.clone(),
+            customer: order.customer.as_ref().map(|c| c.id.clone()),
+            amount: order.amount.map_or_else(|| sum(&order.lines, |l| l.amount.0), |a| a.0),
+            discount: sum(&order.lines, |l| l.discount.0),
+            units: sum(&order.lines, |l| l.quantity),
+            lines: order.lines.clone(),
+        });
+    }
+    for event in events.values().copied() {
+        match &event.fact {
+            Fact::RefundIssued(refund) => {
+                let order = refund.order_id.as_deref().and_then(|id| newest.get(id)).map(|(_, event)| *event);
+                let mut place = Where {
+                    organization: event.organization.clone().expect("given"),
+                    channel: refund.channel.clone(),
+                    ..Where::default()
+                };
+                let mut at_order = event.occurred_at;
+                match order.map(|event| (event, &event.fact)) {
+                    Some((_, Fact::OrderCancelled(_))) => continue,
+                    Some((order_event, Fact::OrderPlaced(order))) => {
+                        let of_order = place_of(order_event, order);
+                        place.channel = place.channel.or(of_order.channel);
+                        place.region = of_order.region;
+                        place.segment = of_order.segment;
+                        at_order = order_event.occurred_at;
+                    }
+                    _ => {}
+                }
+                let amount = refund.amount.map_or_else(|| sum(&refund.lines, |l| l.amount.0), |a| a.0);
+                truth.refunds.push(Back {
+                    at: event.occurred_at,
+                    at_order,
+                    place,
+                    amount,
+                    lines: refund.lines.clone(),
+                });
+            }
+            Fact::VisitsCounted(visits) => {
+                let place = Where {
+                    organization: event.organization.clone().expect("given"),
+                    channel: visits.channel.clone(),
+                    ..Where::default()
+                };
+                truth.visits.push((event.occurred_at, place, visits.count));
+            }
+            _ => {}
+        }
+    }
+    truth
+}
+
+/// What is counted: a period, a filter, and one value for some dimensions.
+struct Cut<'a> {
+    start: Timestamp,
+    end: Timestamp,
+    filters: &'a MetricsFilters,
+    key: Vec<(Dimension, Option<String>)>,
+}
+
+impl Cut<'_> {
+    fn has(&self, at: Timestamp) -> bool {
+        self.start <= at && at < self.end
+    }
+
+    fn by_line(&self) -> bool {
+        let of_lines = |d: &Dimension| matches!(d, Dimension::ProductCategory | Dimension::Product);
+        self.filters.product_categories.is_some()
+            || self.filters.products.is_some()
+            || self.key.iter().any(|(d, _)| of_lines(d))
+    }
+
+    fn fits(&self, place: &Where) -> bool {
+        let listed = |list: &Option<Vec<String>>, value: &Option<String>| {
+            list.as_ref().is_none_or(|list| list.contains(&value.clone().unwrap_or_default()))
+        };
+        self.filters.organization_id.as_ref().is_none_or(|id| id.as_str() == place.organization)
+            && listed(&self.filters.channels, &place.channel)
+            && listed(&self.filters.regions, &place.region)
+            && self.filters.customer_segment.is_none_or(|segment| place.segment == Some(segment))
+            && self.key.iter().all(|(dimension, value)| match dimension {
+                Dimension::Organization => value.as_deref() == Some(place.organization.as_str()),
+                Dimension::Channel => *value == place.channel,
+                Dimension::Region => *value == place.region,
+                Dimension::CustomerSegment => *value == segment_text(place.segment),
+                Dimension::ProductCategory | Dimension::Product => true,
+            })
+    }
+
+    fn fits_line(&self, line: &Line) -> bool {
+        let category = line.category.clone().unwrap_or_default();
+        self.filters.product_categories.as_ref().is_none_or(|list| list.contains(&category))
+            && self.filters.products.as_ref().is_none_or(|list| list.contains(&line.product_id))
+            && self.key.iter().all(|(dimension, value)| match dimension {
+                Dimension::ProductCategory => *value == line.category,
+                Dimension::Product => value.as_deref() == Some(line.product_id.as_str()),
+                _ => true,
+            })
+    }
+
+    fn amount(&self, whole: i64, lines: &[Line], of: fn(&Line) -> i64) -> i64 {
+        if self.by_line() { lines.iter().filter(|l| self.fits_line(l)).map(of).sum() } else { whole }
+    }
+
+    fn values(&self, truth: &Truth) -> Values {
+        let sales: Vec<&Sale> = truth
+            .orders
+            .iter()
+            .filter(|s| self.has(s.at) && self.fits(&s.place))
+            .filter(|s| !self.by_line() || s.lines.iter().any(|l| self.fits_line(l)))
+            .collect();
+        let sum = |of: fn(&Sale) -> i64, of_line: fn(&Line) -> i64| -> i64 {
+            sales.iter().map(|s| self.amount(of(s), &s.lines, of_line)).sum()
+        };
+        let backs = |at: fn(&Back) -> Timestamp| -> i64 {
+            let fitting = truth.refunds.iter().filter(|r| self.has(at(r)) && self.fits(&r.place));
+            fitting.map(|r| self.amount(r.amount, &r.lines, |l| l.amount.0)).sum()
+        };
+        let customers: BTreeSet<&String> = sales.iter().filter_map(|s| s.customer.as_ref()).collect();
+        let orders: BTreeSet<&String> = sales.iter().map(|s| &s.id).collect();
+        let has_visits = !self.by_line()
+            && self.filters.customer_segment.is_none()
+            && !self.key.iter().any(|(d, _)| *d == Dimension::CustomerSegment);
+        let visits = truth.visits.iter().filter(|(at, place, _)| self.has(*at) && self.fits(place)).map(|v| v.2).sum();
+        let mut amounts: Vec<i64> = sales.iter().map(|s| s.amount).collect();
+        amounts.sort_unstable();
+        let quantile = |percent: usize| {
+            let rank = amounts.len().checked_sub(1)? * percent / 100;
+            (!self.by_line()).then(|| Money(amounts[rank]))
+        };
+        let (gross, refunds, refunds_by_order) =
+            (sum(|s| s.amount, |l| l.amount.0), backs(|r| r.at), backs(|r| r.at_order));
+        let count = |n: usize| i64::try_from(n).expect("small");
+        Values {
+            total_revenue: Money(gross - refunds),
+            gross: Money(gross),
+            refunds: Money(refunds),
+            refunds_by_order: Money(refunds_by_order),
+            discounts: Money(sum(|s| s.discount, |l| l.discount.0)),
+            orders: count(orders.len()),
+            units: sum(|s| s.units, |l| l.quantity),
+            visits: has_visits.then_some(visits),
+            new_customers: count(sales.iter().filter(|s| s.place.segment == Some(CustomerSegment::New)).count()),
+            unique_customers: count(customers.len()),
+            returning_customers: count(customers.iter().filter(|c| !self.has(truth.firsts[**c])).count()),
+            order_value_p50: quantile(50),
+            order_value_p95: quantile(95),
+        }
+    }
+}
+
+fn segment_text(segment: Option<CustomerSegment>) -> Option<String> {
+    segment.map(|s| if s == CustomerSegment::New { "NEW".to_owned() } else { "RETURNING".to_owned() })
+}
+
+/// Equal to the last digit, quantiles within one percent.
+fn assert_equal(found: &Values, exact: &Values, what: &str) {
+    for (found, exact) in
+        [(found.order_value_p50, exact.order_value_p50), (found.order_value_p95, exact.order_value_p95)]
+    {
+        let (found, exact) = (found.map(|m| m.0), exact.map(|m| m.0));
+        let is_near = found.zip(exact).map_or(found == exact, |(f, e)| (f - e).abs() * 100 <= e + 100);
+        assert!(is_near, "{what}: quantile {found:?} for {exact:?}");
+    }
+    let without = |values: &Values| Values { order_value_p50: None, order_value_p95: None, ..values.clone() };
+    assert_eq!(without(found), without(exact), "{what}");
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    start: Timestamp,
+    end: Timestamp,
+    filters: MetricsFilters,
+    grain: Grain,
+    zone: chrono_tz::Tz,
+    by: Option<Dimension>,
+    breakdown: Vec<Dimension>,
+    order: Metric,
+    first: usize,
+}
+
+fn list(values: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<String>>> {
+    let some = prop::sample::subsequence(values, 0..=values.len());
+    prop_oneof![3 => Just(None), 1 => some.prop_map(|list| Some(list.into_iter().map(str::to_owned).collect()))]
+}
+
+const DIMENSIONS: [Dimension; 6] = [
+    Dimension::Organization,
+    Dimension::Channel,
+    Dimension::Region,
+    Dimension::CustomerSegment,
+    Dimension::ProductCategory,
+    Dimension::Product,
+];
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let zones = vec![
+        chrono_tz::UTC,
+        chrono_tz::Europe::London,
+        chrono_tz::America::St_Johns,
+        chrono_tz::Asia::Kathmandu,
+        chrono_tz::Australia::Lord_Howe,
+    ];
+    let grains =
+        vec![Grain::QuarterHour, Grain::Hour, Grain::Day, Grain::Week, Grain::Month, Grain::Quarter, Grain::Year];
+    let filters = (
+        prop_oneof![2 => Just(None), 1 => prop::sample::select(&ORGANIZATIONS).prop_map(|o| Some(o.into()))],
+        list(&CHANNELS),
+        list(&REGIONS),
+        list(&["drinks", "food", "unknown"]),
+        list(&["tea", "bread", "nail", "unknown"]),
+        prop::option::weighted(0.2, prop::sample::select(&[CustomerSegment::New, CustomerSegment::Returning])),
+    )
+        .prop_map(|(organization_id, channels, regions, product_categories, products, customer_segment)| {
+            MetricsFilters { organization_id, channels, regions, product_categories, products, customer_segment }
+        });
+    // Half of the periods are whole days of London, others begin and end anywhere.
+    let edge = |hours: std::ops::Range<i64>| {
+        (hours, any::<bool>(), 0..3_600_000_000i64).prop_map(|(hour, whole, micros)| {
+            let day = at("2026-03-26T00:00:00Z").0;
+            Timestamp(if whole { day + hour / 24 * 86_400_000_000 } else { day + hour * 3_600_000_000 + micros })
+        })
+    };
+    (
+        (edge(0..72), edge(73..240)),
+        filters,
+        (
+            prop::sample::select(grains),
+            prop::sample::select(zones),
+            prop::option::of(prop::sample::select(&DIMENSIONS)),
+        ),
+        prop::sample::subsequence(&DIMENSIONS, 1..=3),
+        prop::sample::select(&Metric::ALL),
+        1usize..5,
+    )
+        .prop_map(|((start, end), filters, (grain, zone, by), breakdown, order, first)| Asked {
+            start,
+            end,
+            filters,
+            grain,
+            zone,
+            by,
+            breakdown,
+            order,
+            first,
+        })
+        .prop_filter("at most 10000 buckets and a period", |asked| asked.start < asked.end)
+}
+
+fn plan(asked: &Asked) -> Plan {
+    let needs = Needs::of(Metric::ALL);
+    let args = SeriesArgs { grain: asked.grain, timezone: Some(asked.zone), week_start: Weekday::Sunday, by: None };
+    let order = BreakdownOrder { metric: asked.order, direction: SortDirection::Desc };
+    let first = i32::try_from(asked.first).expect("small");
+    let breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");
+    let split = asked.by.map(|by| SeriesPlan { args: SeriesArgs { by: Some(by), ..args }, needs });
+    Plan {
+        period: DateRange {
+            start: Some(DateTime(asked.start)),
+            end: Some(DateTime(asked.end)),
+            ..DateRange::default()
+        },
+        filters: asked.filters.clone(),
+        totals: Some(needs),
+        series: [SeriesPlan { args, needs }].into_iter().chain(split).collect(),
+        breakdowns: vec![BreakdownPlan { args: breakdown, needs, has_other: true }],
+        ..Plan::default()
+    }
+}
+
+async fn ask(test: &TestApp, tenant: TenantId, plan: &Plan) -> Answer {
+    let tx = test.app.db.read(tenant).await.expect("a snapshot");
+    answer(&tx, plan, crate::support::NOW).await.expect("an answer")
+}
+
+fn check(asked: &Asked, found: &Answer, truth: &Truth) {
+    let cut = |start, end, key| Cut { start, end, filters: &asked.filters, key };
+    assert_equal(&found.totals, &cut(asked.start, asked.end, Vec::new()).values(truth), "totals");
+
+    let buckets = &found.series[0].1;
+    let mut end = asked.start;
+    for bucket in buckets {
+        assert_eq!(bucket.span.start, end, "buckets follow each other");
+        end = bucket.span.end;
+        let what = format!("bucket {:?}", bucket.span);
+        assert_equal(&bucket.values, &cut(bucket.span.start, bucket.span.end, Vec::new()).values(truth), &what);
+    }
+    assert_eq!(end, asked.end, "buckets fill the period");
+    for bucket in buckets.iter().skip(1) {
+        check_start(asked, bucket.span.start);
+    }
+
+    let empty = Values { visits: Some(0), ..Values::default() };
+    let is_empty = |values: &Values| Values { visits: Some(values.visits.unwrap_or(0)), ..values.clone() } == empty;
+    if let Some((args, split)) = found.series.get(1) {
+        let by = args.by.expect("split");
+        for bucket in split {
+            let key = vec![(by, bucket.key.clone().expect("a key").value)];
+            let exact = cut(bucket.span.start, bucket.span.end, key.clone()).values(truth);
+            assert_equal(&bucket.values, &exact, &format!("bucket {:?} of {key:?}", bucket.span));
+        }
+        for bucket in buckets {
+            for value in values_of(by, truth) {
+                let exact = cut(bucket.span.start, bucket.span.end, vec![(by, value.clone())]).values(truth);
+                let is_there =
+                    split.iter().any(|b| b.span == bucket.span && b.key.as_ref().is_some_and(|key| key.value == value));
+                assert!(is_there || is_empty(&exact), "bucket {:?} lacks {value:?}: {exact:?}", bucket.span);
+            }
+        }
+    }
+    check_breakdown(asked, found, truth);
+}
+
+/// A bucket begins where the zone's clock and calendar begin one; no zone here changes its clock at midnight.
+fn check_start(asked: &Asked, start: Timestamp) {
+    use chrono::{Datelike, Timelike};
+    let local = start.to_utc().expect("a time").with_timezone(&asked.zone);
+    let minutes = if asked.grain == Grain::QuarterHour { 15 } else { 60 };
+    assert!(local.minute() % minutes == 0 && local.second() == 0, "{local}");
+    let begins = match asked.grain {
+        Grain::QuarterHour | Grain::Hour => true,
+        Grain::Day => local.hour() == 0,
+        Grain::Week => local.hour() == 0 && local.weekday() == chrono::Weekday::Sun,
+        Grain::Month => local.hour() == 0 && local.day() == 1,
+        Grain::Quarter => local.hour() == 0 && local.day() == 1 && local.month0() % 3 == 0,
+        Grain::Year => local.hour() == 0 && local.ordinal() == 1,
+    };
+    assert!(begins, "{local} begins no {:?}", asked.grain);
+}
+
+/// All values that a dimension has in some fact.
+fn values_of(dimension: Dimension, truth: &Truth) -> BTreeSet<Option<String>> {
+    let places = truth.orders.iter().map(|o| &o.place).chain(truth.refunds.iter().map(|r| &r.place));
+    let places = places.chain(truth.visits.iter().map(|v| &v.1));
+    let lines = truth.orders.iter().flat_map(|o| &o.lines).chain(truth.refunds.iter().flat_map(|r| &r.lines));
+    match dimension {
+        Dimension::Organization => places.map(|p| Some(p.organization.clone())).collect(),
+        Dimension::Channel => places.map(|p| p.channel.clone()).collect(),
+        Dimension::Region => places.map(|p| p.region.clone()).collect(),
+        Dimension::CustomerSegment => places.map(|p| segment_text(p.segment)).collect(),
+        Dimension::ProductCategory => lines.map(|l| l.category.clone()).collect(),
+        Dimension::Product => lines.map(|l| Some(l.product_id.clone())).collect(),
+    }
+}
+
+fn check_breakdown(asked: &Asked, found: &Answer, truth: &Truth) {
+    let cut = |key| Cut { start: asked.start, end: asked.end, filters: &asked.filters, key };
+    let breakdown = &found.breakdowns[0].1;
+    let mut last: Option<Option<Money>> = None;
+    for (names, values) in &breakdown.rows {
+        let key: Vec<_> = names.iter().map(|name| (name.dimension, name.value.clone())).collect();
+        assert_equal(values, &cut(key.clone()).values(truth), &format!("row {key:?}"));
+        let value = asked.order.value(values);
+        // None sorts below every value, so rows without one come last.
+        assert!(last.is_none_or(|last| last >= value), "rows are ordered by {:?}", asked.order);
+        last = Some(value);
+    }
+    assert_eq!(breakdown.rows.len(), breakdown.rows_count.min(asked.first));
+    assert_eq!(breakdown.other.is_some(), breakdown.rows_count > asked.first);
+    // Sums of all rows are those of the whole, but where one order has several lines or a line's facts differ.
+    let view = cut(asked.breakdown.iter().map(|d| (*d, None)).collect());
+    if !view.by_line() || asked.filters.product_categories.is_some() || asked.filters.products.is_some() {
+        let sum = |of: fn(&Values) -> i64| -> i64 {
+            breakdown.rows.iter().map(|(_, values)| values).chain(&breakdown.other).map(of).sum()
+        };
+        assert_eq!(sum(|v| v.gross.0), found.totals.gross.0);
+        assert_eq!(sum(|v| v.refunds.0), found.totals.refunds.0);
+    }
+}
+
+async fn record(tenant: &TestTenant<'_>, events: &[Event], sizes: &[usize]) {
+    let mut rest = events;
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (now, later) = rest.split_at((*size).min(rest.len()));
+        for outcome in tenant.record(now.to_vec()).await.outcomes {
+            assert!(!matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+        }
+        rest = later;
+    }
+}
+
+async fn run(seeds: &[Seed], sizes: &[usize], shuffled: &[Seed], asked: &[Asked]) {
+    let test = TestApp::start().await;
+    let (one, two) = (
+        test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await,
+        test.tenant_in("second", chrono_tz::Europe::London, "GBP").await,
+    );
+    one.organization("other", chrono_tz::America::St_Johns, "GBP").await;
+    two.organization("other", chrono_tz::America::St_Johns, "GBP").await;
+    two.rename_default("acme").await;
+    let events: Vec<Event> = seeds.iter().copied().map(event).collect();
+    record(&one, &events, sizes).await;
+    record(&two, &shuffled.iter().copied().map(event).collect::<Vec<_>>(), &[3, 1]).await;
+    one.verified().await;
+    two.verified().await;
+    let truth = truth(&events);
+    for asked in asked {
+        let plan = plan(asked);
+        let found = ask(&test, one.id(), &plan).await;
+        check(asked, &found, &truth);
+        let other = ask(&test, two.id(), &plan).await;
+        assert_eq!(found.totals, other.totals, "the order of arrival does not matter");
+        assert_eq!(found.series, other.series);
+        assert_eq!(found.breakdowns, other.breakdowns);
+        // One repeated event moves nothing; as of the former position all stays the same.
+        let position = found.as_of.position;
+        let late = Event { event_id: format!("late-{position}"), ..event(Seed::Order { order: 200, version: 1 }) };
+        one.record(vec![late]).await;
+        let again = ask(&test, one.id(), &Plan { as_of: Some(position), ..plan.clone() }).await;
+        assert_eq!(
+            (&found.totals, &found.series, &found.breakdowns),
+            (&again.totals, &again.series, &again.breakdowns)
+        );
+        let cancel = Event { event_id: format!("undo-{position}"), ..event(Seed::Cancel { order: 200, version: 2 }) };
+        one.record(vec![cancel]).await;
+    }
+    one.verified().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn metrics_equal_brute_force(
+        (seeds, shuffled) in prop::collection::vec(seed(), 1..40).prop_flat_map(|seeds| (Just(seeds.clone()), Just(seeds).prop_shuffle())),
+        sizes in prop::collection::vec(1usize..9, 1..5),
+        asked in prop::collection::vec(asked(), 6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        runtime.block_on(run(&seeds, &sizes, &shuffled, &asked));
+    }
+}

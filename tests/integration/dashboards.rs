@@ -1,0 +1,152 @@
+//! Dashboards: whose they are, who sees them, what they may hold.
+
+use salespulse::auth::Role;
+use serde_json::{Value, json};
+
+use crate::support::TestApp;
+
+const CREATE: &str = "mutation($input: DashboardInput!) { createDashboard(input: $input) { id name description sharing \
+    isDefault columns filters updatedAt owner { name } widgets { id kind title metrics options layout { x y width height } } } }";
+
+fn widget(id: &str, x: i32, width: i32) -> Value {
+    json!({ "id": id, "kind": "LINE", "title": "Sales", "metrics": ["TOTAL_REVENUE"],
+            "layout": { "x": x, "y": 0, "width": width, "height": 2 }, "options": { "color": "red" } })
+}
+
+#[tokio::test]
+async fn a_dashboard_is_stored_as_it_was_given() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let input = json!({ "name": " Mine ", "description": "two\nlines", "sharing": "TENANT", "isDefault": true, "columns": 6,
+                        "filters": { "channels": ["web"], "customerSegment": "NEW" }, "widgets": [widget("a", 0, 6), widget("b", 5, 1)] });
+    let created = acme.viewer().query_with(CREATE, json!({ "input": input })).await["createDashboard"].take();
+    let expected = json!({ "id": created["id"], "name": "Mine", "description": "two\nlines", "sharing": "TENANT",
+        "isDefault": true, "columns": 6, "filters": { "channels": ["web"], "customerSegment": "NEW" },
+        "updatedAt": "2026-06-15T12:00:00Z", "owner": { "name": "viewer" }, "widgets": [widget("a", 0, 6), widget("b", 5, 1)] });
+    assert_eq!(created, expected);
+    let query =
+        format!("{{ dashboard(id: {}) {{ name filters owner {{ name }} widgets {{ id options }} }} }}", created["id"]);
+    let read = acme.admin().query(&query).await["dashboard"].take();
+    assert_eq!((&read["filters"], &read["owner"]["name"]), (&expected["filters"], &json!("viewer")));
+    let plain =
+        acme.viewer().query_with(CREATE, json!({ "input": { "name": "Plain" } })).await["createDashboard"].take();
+    assert_eq!(
+        (&plain["sharing"], &plain["columns"], &plain["filters"]),
+        (&json!("PRIVATE"), &json!(12), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn what_is_private_is_seen_by_its_owner_alone() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (viewer, admin, other) = (acme.viewer(), acme.admin(), test.tenant("other").await);
+    let mut ids = Vec::new();
+    for sharing in ["PRIVATE", "TENANT"] {
+        let input = json!({ "name": sharing, "sharing": sharing });
+        ids.push(viewer.query_with(CREATE, json!({ "input": input })).await["createDashboard"]["id"].take());
+    }
+    let seen = async |actor: &crate::support::Actor<'_>| {
+        let mut seen = Vec::new();
+        for id in &ids {
+            seen.push(actor.query(&format!("{{ dashboard(id: {id}) {{ id }} }}")).await["dashboard"] != Value::Null);
+        }
+        let listed = actor.query("{ dashboards { nodes { id } } }").await["dashboards"]["nodes"].take();
+        assert_eq!(listed.as_array().expect("a list").len(), seen.iter().filter(|seen| **seen).count());
+        seen
+    };
+    assert_eq!(seen(&viewer).await, [true, true]);
+    assert_eq!(seen(&admin).await, [false, true]);
+    assert_eq!(seen(&other.admin()).await, [false, false]);
+    assert_eq!(viewer.query(r#"{ dashboard(id: "nonsense") { id } }"#).await["dashboard"], Value::Null);
+    // Even what is shared is changed by its owner alone.
+    for actor in [&admin, &other.admin()] {
+        for id in &ids {
+            let update = format!(r#"mutation {{ updateDashboard(id: {id}, input: {{name: "x"}}) {{ id }} }}"#);
+            assert_eq!(actor.error_code(&update).await, "NOT_FOUND");
+            assert_eq!(actor.error_code(&format!("mutation {{ deleteDashboard(id: {id}) }}")).await, "NOT_FOUND");
+        }
+    }
+    let delete = format!("mutation {{ deleteDashboard(id: {}) }}", ids[0]);
+    assert_eq!(viewer.query(&delete).await["deleteDashboard"], ids[0]);
+    assert_eq!(viewer.error_code(&delete).await, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn one_dashboard_of_an_owner_is_the_default() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let viewer = acme.viewer();
+    let admins = json!({ "input": { "name": "admin's", "isDefault": true, "sharing": "TENANT" } });
+    acme.admin().query_with(CREATE, admins).await;
+    for name in ["one", "two"] {
+        viewer.query_with(CREATE, json!({ "input": { "name": name, "isDefault": true } })).await;
+    }
+    let defaults = async || {
+        let list = viewer.query("{ dashboards { nodes { id name isDefault } } }").await["dashboards"]["nodes"].take();
+        let list = list.as_array().expect("a list").clone();
+        let defaults: Vec<Value> = list.iter().filter(|d| d["isDefault"] == true).map(|d| d["name"].clone()).collect();
+        (list, defaults)
+    };
+    let (list, names) = defaults().await;
+    assert_eq!(names, ["two", "admin's"]);
+    let update = format!(
+        r#"mutation {{ updateDashboard(id: {}, input: {{name: "one", isDefault: true}}) {{ isDefault }} }}"#,
+        list[1]["id"]
+    );
+    viewer.query(&update).await;
+    assert_eq!(defaults().await.1, ["one", "admin's"]);
+}
+
+#[tokio::test]
+async fn bad_dashboards_are_refused() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let with = |change: Value| {
+        let mut widget = widget("a", 0, 1);
+        for (key, value) in change.as_object().expect("fields") {
+            widget[key] = value.clone();
+        }
+        json!({ "name": "D", "widgets": [widget] })
+    };
+    let layout = |x: i32, y: i32, width: i32, height: i32| {
+        with(json!({ "layout": { "x": x, "y": y, "width": width, "height": height } }))
+    };
+    let many: Vec<Value> = (0..51).map(|n| widget(&n.to_string(), 0, 1)).collect();
+    for (input, argument) in [
+        (json!({ "name": "" }), "name"),
+        (json!({ "name": "n".repeat(201) }), "name"),
+        (json!({ "name": "nul\u{0}" }), "name"),
+        (json!({ "name": "D", "description": "d".repeat(2001) }), "description"),
+        (json!({ "name": "D", "description": "nul\u{0}" }), "description"),
+        (json!({ "name": "D", "columns": 0 }), "columns"),
+        (json!({ "name": "D", "columns": 49 }), "columns"),
+        (json!({ "name": "D", "filters": { "channels": ["nul\u{0}"] } }), "filters"),
+        (json!({ "name": "D", "widgets": many }), "widgets"),
+        (json!({ "name": "D", "widgets": [widget("a", 0, 1), widget("a", 1, 1)] }), "widgets"),
+        (with(json!({ "id": "" })), "id"),
+        (with(json!({ "title": "t".repeat(201) })), "title"),
+        (with(json!({ "metrics": ["VISITS", "VISITS"] })), "metrics"),
+        (with(json!({ "options": { "text": "o".repeat(4096) } })), "options"),
+        (with(json!({ "options": "nul\u{0}" })), "options"),
+        (layout(-1, 0, 1, 1), "layout"),
+        (layout(0, -1, 1, 1), "layout"),
+        (layout(0, 0, 0, 1), "layout"),
+        (layout(0, 0, 1, 0), "layout"),
+        (layout(11, 0, 2, 1), "layout"),
+        (layout(i32::MAX, 0, i32::MAX, 1), "layout"),
+    ] {
+        let response = acme.viewer().run(CREATE, json!({ "input": input })).await;
+        let extensions = response.errors.first().and_then(|error| error.extensions.clone()).expect("an error");
+        assert_eq!(extensions.get("code"), Some(&"BAD_USER_INPUT".into()), "{input}");
+        assert_eq!(extensions.get("argument"), Some(&argument.into()), "{input}");
+    }
+    // At the limits all is well.
+    let options = json!({ "text": "o".repeat(4096 - r#"{"text":""}"#.len()) });
+    let most: Vec<Value> = (0..50).map(|n| widget(&n.to_string(), 11, 1)).collect();
+    for input in
+        [with(json!({ "options": options })), json!({ "name": "n".repeat(200), "widgets": most }), layout(0, 0, 12, 1)]
+    {
+        acme.actor(Role::Analyst).query_with(CREATE, json!({ "input": input })).await;
+    }
+}

@@ -1,0 +1,146 @@
+//! Orders: which are listed, and what they hold.
+
+use salespulse::ledger::event::{Fact, Line, OrderCancelled, OrderPlaced, RefundIssued};
+use serde_json::json;
+
+use crate::ledger::{event, money, order};
+use crate::support::{TestApp, TestTenant};
+
+fn place(id: &str, when: &str, customer: &str) -> salespulse::ledger::event::Event {
+    event(id, when, Fact::OrderPlaced(order(id, 1, customer, "10.00")))
+}
+
+async fn ids(acme: &TestTenant<'_>, arguments: &str) -> String {
+    let data = acme.viewer().query(&format!("{{ orders{arguments} {{ nodes {{ externalId }} }} }}")).await;
+    let nodes = data["orders"]["nodes"].as_array().expect("nodes").clone();
+    nodes.iter().map(|node| node["externalId"].as_str().expect("text").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn orders_are_listed_newest_first_and_filtered() {
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("acme", chrono_tz::America::New_York, "GBP").await;
+    acme.apply(vec![
+        place("A", "2026-06-14T03:59:59Z", "a"),
+        place("B", "2026-06-14T04:00:00Z", "b"),
+        place("C", "2026-06-15T03:59:59Z", "a"),
+        place("D", "2026-06-15T04:00:00Z", "a"),
+        place("E", "2026-06-14T04:00:00Z", "b"),
+        event("x", "2026-06-15T05:00:00Z", Fact::OrderCancelled(OrderCancelled { order_id: "C".into(), version: 2 })),
+    ])
+    .await;
+    assert_eq!(ids(&acme, "").await, "DCEBA");
+    // The day before in New York.
+    assert_eq!(ids(&acme, "(period: {preset: YESTERDAY})").await, "CEB");
+    assert_eq!(ids(&acme, r#"(period: {preset: YESTERDAY, timezone: "UTC"})"#).await, "EBA");
+    let hour = r#"(period: {start: "2026-06-14T03:59:59Z", end: "2026-06-14T04:00:00Z"})"#;
+    assert_eq!(ids(&acme, hour).await, "A");
+    assert_eq!(ids(&acme, r#"(customerId: "1")"#).await, "DCA");
+    assert_eq!(ids(&acme, r#"(customerId: "1", status: PLACED)"#).await, "DA");
+    assert_eq!(ids(&acme, "(status: CANCELLED)").await, "C");
+    for id in ["0", "3", "-1", "x", "9223372036854775808"] {
+        assert_eq!(ids(&acme, &format!(r#"(customerId: "{id}")"#)).await, "");
+    }
+    acme.viewer().refused("{ orders(period: {}) { nodes { id } } }", "period").await;
+}
+
+#[tokio::test]
+async fn an_order_holds_what_was_bought_and_given_back() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let rates =
+        r#"mutation { setExchangeRates(rates: [{from: "EUR", to: "GBP", validFrom: "2026-01-01", rate: "0.5"}]) }"#;
+    assert_eq!(acme.admin().query(rates).await["setExchangeRates"], 1);
+    let guest = OrderPlaced {
+        order_id: "G".into(),
+        version: 3,
+        currency: Some("EUR".into()),
+        discount: Some(money("0.50")),
+        lines: vec![
+            Line {
+                product_id: "b".into(),
+                title: Some("Bread".into()),
+                quantity: 2,
+                amount: money("4.00"),
+                ..Line::default()
+            },
+            Line {
+                product_id: "a".into(),
+                category: Some("food".into()),
+                quantity: 1,
+                amount: money("1.25"),
+                ..Line::default()
+            },
+        ],
+        ..OrderPlaced::default()
+    };
+    let refund = |id: &str, order: &str, amount: &str| {
+        let refund = RefundIssued {
+            order_id: Some(order.into()),
+            currency: Some("EUR".into()),
+            amount: Some(money(amount)),
+            ..RefundIssued::default()
+        };
+        event(id, "2026-06-05T10:00:00Z", Fact::RefundIssued(refund))
+    };
+    acme.apply(vec![
+        event("g", "2026-06-02T10:00:00Z", Fact::OrderPlaced(guest)),
+        place("A", "2026-06-01T10:00:00Z", "a"),
+        refund("r1", "G", "1.00"),
+        refund("r2", "G", "0.50"),
+        refund("r3", "A", "2.00"),
+        event("x", "2026-06-06T10:00:00Z", Fact::OrderCancelled(OrderCancelled { order_id: "A".into(), version: 2 })),
+    ])
+    .await;
+    let fields = "id version status placedAt amount discount refunded currency channel region customer { externalId } \
+                  lines { quantity amount category product { sku title } }";
+    let data = acme.viewer().query(&format!("{{ orders {{ nodes {{ {fields} }} }} }}")).await;
+    let expected = json!([
+        {
+            "id": "1", "version": 3, "status": "PLACED", "placedAt": "2026-06-02T10:00:00Z", "amount": "5.25",
+            "discount": "0.50", "refunded": "0.75", "currency": "EUR", "channel": null, "region": null, "customer": null,
+            "lines": [
+                { "quantity": 2, "amount": "4.00", "category": null, "product": { "sku": "b", "title": "Bread" } },
+                { "quantity": 1, "amount": "1.25", "category": "food", "product": { "sku": "a", "title": null } },
+            ],
+        },
+        {
+            "id": "2", "version": 2, "status": "CANCELLED", "placedAt": "2026-06-01T10:00:00Z", "amount": "10.00",
+            "discount": "0.00", "refunded": "0.00", "currency": "GBP", "channel": "web", "region": "North",
+            "customer": { "externalId": "a" },
+            "lines": [{ "quantity": 2, "amount": "10.00", "category": "drinks", "product": { "sku": "tea", "title": null } }],
+        },
+    ]);
+    assert_eq!(data["orders"]["nodes"], expected);
+}
+
+#[tokio::test]
+async fn bad_rates_are_refused_and_good_ones_hold_from_their_day() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let set = |from: &str, day: &str, rate: &str| {
+        format!(
+            r#"mutation {{ setExchangeRates(rates: [{{from: "{from}", to: "GBP", validFrom: "{day}", rate: "{rate}"}}]) }}"#
+        )
+    };
+    for rate in ["0", "-1", "x", "", "1e3", "0.000000001", "99999999999999999999"] {
+        admin.refused(&set("EUR", "2026-06-01", rate), "rate").await;
+    }
+    admin.refused(&set("GBP", "2026-06-01", "1"), "to").await;
+    admin.refused("mutation { setExchangeRates(rates: []) }", "rates").await;
+    assert_eq!(acme.viewer().error_code(&set("EUR", "2026-06-01", "1")).await, "FORBIDDEN");
+    assert_eq!(admin.error_code(&set("EUX", "2026-06-01", "1")).await, "BAD_USER_INPUT");
+    for (day, rate) in [("2026-06-01", "1"), ("2026-06-01", "2"), ("2026-06-03", "3.00000001")] {
+        admin.query(&set("EUR", day, rate)).await;
+    }
+    let in_euros = |id: &str, when: &str| {
+        let placed = OrderPlaced { currency: Some("EUR".into()), ..order(id, 1, id, "10.00") };
+        event(id, when, Fact::OrderPlaced(placed))
+    };
+    acme.apply(vec![in_euros("A", "2026-06-02T23:59:59Z"), in_euros("B", "2026-06-03T00:00:00Z")]).await;
+    let early = acme.record(vec![in_euros("C", "2026-05-31T23:59:59Z")]).await;
+    assert!(format!("{:?}", early.outcomes[0]).contains("NoExchangeRate"));
+    let data = acme.viewer().query("{ customers { nodes { revenue } } }").await;
+    assert_eq!(data["customers"]["nodes"], json!([{ "revenue": "20.00" }, { "revenue": "30.00" }]));
+}

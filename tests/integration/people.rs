@@ -1,0 +1,229 @@
+//! Organizations, teams and quotas: who may change them, and what they refuse.
+
+use salespulse::auth::Role;
+use salespulse::ledger::event::{Fact, Outcome, VisitsCounted};
+use serde_json::json;
+
+use crate::ledger::event;
+use crate::support::{TestApp, TestTenant};
+
+fn organization(slug: &str, timezone: &str, currency: &str) -> String {
+    format!(r#"{{slug: "{slug}", name: "{slug}", timezone: "{timezone}", currency: "{currency}"}}"#)
+}
+
+fn user_id(tenant: &TestTenant<'_>, role: Role) -> String {
+    tenant.actor(role).caller.user_id.to_string()
+}
+
+#[tokio::test]
+async fn a_caller_knows_itself_and_its_tenant() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let visits = Fact::VisitsCounted(VisitsCounted { count: 3, channel: None, region: None });
+    acme.apply(vec![event("v", "2026-06-01T10:00:00Z", visits)]).await;
+    for role in Role::ALL {
+        let data = acme
+            .actor(role)
+            .query("{ me { id name email role permissions } tenant { id name asOf { position watermark } } }")
+            .await;
+        assert_eq!(data["me"]["id"], user_id(&acme, role));
+        assert_eq!(data["me"]["role"], format!("{role:?}").to_uppercase());
+        assert_eq!(data["me"]["permissions"].as_array().expect("a list").len(), role.permissions().len());
+        let as_of = json!({ "position": "1", "watermark": "2026-06-01T10:00:00Z" });
+        assert_eq!(data["tenant"], json!({ "id": acme.id().0, "name": "acme", "asOf": as_of }));
+    }
+}
+
+#[tokio::test]
+async fn organizations_are_created_and_take_events_at_once() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let visits = |id: &str, organization: Option<&str>| {
+        let fact = Fact::VisitsCounted(VisitsCounted { count: 1, channel: None, region: None });
+        let mut event = event(id, "2026-06-01T10:00:00Z", fact);
+        event.organization = organization.map(str::to_owned);
+        event
+    };
+    // The lane has read the organizations before there was a second one.
+    let before = acme.record(vec![visits("v1", None), visits("v2", Some("berlin"))]).await;
+    assert!(matches!(before.outcomes[1], Outcome::Refused(_)));
+    let create = format!(
+        "mutation {{ createOrganization(input: {}) {{ slug timezone currency isDefault }} }}",
+        organization("berlin", "Europe/Berlin", "EUR")
+    );
+    let created = acme.admin().query(&create).await;
+    let expected = json!({ "slug": "berlin", "timezone": "Europe/Berlin", "currency": "EUR", "isDefault": false });
+    assert_eq!(created["createOrganization"], expected);
+    acme.apply(vec![visits("v2", Some("berlin"))]).await;
+    acme.verified().await;
+    let slugs = acme.viewer().query("{ organizations { slug isDefault } }").await;
+    let expected = json!([{ "slug": "acme", "isDefault": true }, { "slug": "berlin", "isDefault": false }]);
+    assert_eq!(slugs["organizations"], expected);
+    assert_eq!(acme.admin().error_code(&create).await, "CONFLICT");
+}
+
+#[tokio::test]
+async fn an_organizations_zone_and_currency_are_fixed_by_its_first_event() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let id = admin.query("{ organizations { id } }").await["organizations"][0]["id"].clone();
+    let update =
+        |input: String| format!("mutation {{ updateOrganization(id: {id}, input: {input}) {{ slug timezone }} }}");
+    let to_paris = update(organization("acme", "Europe/Paris", "EUR"));
+    assert_eq!(admin.query(&to_paris).await["updateOrganization"]["timezone"], "Europe/Paris");
+    let visits = Fact::VisitsCounted(VisitsCounted { count: 1, channel: None, region: None });
+    acme.apply(vec![event("v", "2026-06-01T10:00:00Z", visits)]).await;
+    assert_eq!(admin.error_code(&update(organization("acme", "UTC", "EUR"))).await, "CONFLICT");
+    assert_eq!(admin.error_code(&update(organization("acme", "Europe/Paris", "GBP"))).await, "CONFLICT");
+    let renamed = admin.query(&update(organization("acme-fr", "Europe/Paris", "EUR"))).await;
+    assert_eq!(renamed["updateOrganization"]["slug"], "acme-fr");
+    acme.verified().await;
+}
+
+#[tokio::test]
+async fn bad_organizations_are_refused() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let long = "a".repeat(61);
+    let id_like = "0190b2a0-0000-7000-8000-000000000000";
+    for slug in ["", "Big", "with space", "ümlaut", &long, id_like] {
+        let input = format!(r#"{{slug: "{slug}", name: "x", timezone: "UTC", currency: "GBP"}}"#);
+        admin.refused(&format!("mutation {{ createOrganization(input: {input}) {{ id }} }}"), "slug").await;
+    }
+    let long = "n".repeat(201);
+    for name in ["", "  ", r"nul\u0000", r"bell\u0007", &long] {
+        let input = format!(r#"{{slug: "s", name: "{name}", timezone: "UTC", currency: "GBP"}}"#);
+        admin.refused(&format!("mutation {{ createOrganization(input: {input}) {{ id }} }}"), "name").await;
+    }
+    for (timezone, currency) in [("Mars/Base", "GBP"), ("UTC", "XXY")] {
+        let create =
+            format!("mutation {{ createOrganization(input: {}) {{ id }} }}", organization("s", timezone, currency));
+        assert_eq!(admin.error_code(&create).await, "BAD_USER_INPUT");
+    }
+    let other = test.tenant("other").await;
+    let foreign = other.admin().query("{ organizations { id } }").await["organizations"][0]["id"].clone();
+    for id in [foreign, json!(id_like), json!("nonsense")] {
+        let input = organization("s", "UTC", "GBP");
+        let update = format!("mutation {{ updateOrganization(id: {id}, input: {input}) {{ id }} }}");
+        assert_eq!(admin.error_code(&update).await, "NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn there_are_at_most_100_organizations_and_teams() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let create = |n: usize| {
+        let input = organization(&format!("o{n}"), "UTC", "GBP");
+        format!(
+            "mutation {{ createOrganization(input: {input}) {{ id }} createTeam(input: {{name: \"t{n}\"}}) {{ id }} }}"
+        )
+    };
+    for n in 1..100 {
+        admin.query(&create(n)).await;
+    }
+    assert_eq!(admin.error_code(&create(100)).await, "CONFLICT");
+    admin.query(r#"mutation { createTeam(input: {name: "t100"}) { id } }"#).await;
+    assert_eq!(admin.error_code(r#"mutation { createTeam(input: {name: "t101"}) { id } }"#).await, "CONFLICT");
+    let data = admin.query("{ organizations { id } teams { id } }").await;
+    let len = |list: &str| data[list].as_array().expect("a list").len();
+    assert_eq!((len("organizations"), len("teams")), (100, 100));
+}
+
+#[tokio::test]
+async fn teams_have_the_members_given_last() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let (viewer, manager) = (user_id(&acme, Role::Viewer), user_id(&acme, Role::Manager));
+    let create = format!(
+        r#"mutation {{ createTeam(input: {{name: " North ", memberIds: ["{viewer}", "{manager}", "{viewer}"]}})
+        {{ id name members {{ name role }} }} }}"#
+    );
+    let team = admin.query(&create).await["createTeam"].take();
+    let expected = json!([{ "name": "manager", "role": "MANAGER" }, { "name": "viewer", "role": "VIEWER" }]);
+    assert_eq!((&team["name"], &team["members"]), (&json!("North"), &expected));
+    assert_eq!(admin.error_code(&create).await, "CONFLICT");
+    let update = |input: &str| {
+        format!("mutation {{ updateTeam(id: {}, input: {input}) {{ name members {{ name }} }} }}", team["id"])
+    };
+    let renamed = admin.query(&update(r#"{name: "South"}"#)).await;
+    assert_eq!(
+        renamed["updateTeam"],
+        json!({ "name": "South", "members": [{ "name": "manager" }, { "name": "viewer" }] })
+    );
+    let emptied = admin.query(&update(r#"{name: "South", memberIds: []}"#)).await;
+    assert_eq!(emptied["updateTeam"]["members"], json!([]));
+    assert_eq!(acme.viewer().query("{ teams { name } }").await["teams"], json!([{ "name": "South" }]));
+
+    let other = test.tenant("other").await;
+    let foreign_user = user_id(&other, Role::Admin);
+    for ids in [format!(r#"["{foreign_user}"]"#), r#"["nobody"]"#.to_owned()] {
+        assert_eq!(admin.error_code(&update(&format!(r#"{{name: "South", memberIds: {ids}}}"#))).await, "NOT_FOUND");
+    }
+    let many: Vec<String> = (0..101).map(|n| format!("\"0190b2a0-0000-7000-8000-{n:012}\"")).collect();
+    admin.refused(&update(&format!(r#"{{name: "S", memberIds: [{}]}}"#, many.join(", "))), "memberIds").await;
+    admin.refused(&update(r#"{name: ""}"#), "name").await;
+    let delete = format!("mutation {{ deleteTeam(id: {}) }}", team["id"]);
+    assert_eq!(other.admin().error_code(&delete).await, "NOT_FOUND");
+    assert_eq!(admin.query(&delete).await["deleteTeam"], team["id"]);
+    assert_eq!(admin.error_code(&delete).await, "NOT_FOUND");
+    assert_eq!(admin.error_code(&update(r#"{name: "South"}"#)).await, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_quota_replaces_the_one_of_the_same_holder_and_days() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let viewer = user_id(&acme, Role::Viewer);
+    let set = |holder: &str, days: &str, amount: &str| {
+        format!(r#"mutation {{ setQuota(input: {{{holder} {days}, amount: "{amount}"}}) {{ id start end amount }} }}"#)
+    };
+    let (of_viewer, june) = (format!(r#"userId: "{viewer}""#), r#"start: "2026-06-01", end: "2026-07-01""#);
+    let first = admin.query(&set(&of_viewer, june, "100.00")).await["setQuota"].take();
+    let second = admin.query(&set(&of_viewer, june, "120.5")).await["setQuota"].take();
+    assert_eq!(first["id"], second["id"]);
+    assert_eq!(second, json!({ "id": first["id"], "start": "2026-06-01", "end": "2026-07-01", "amount": "120.50" }));
+
+    let team = admin.query(r#"mutation { createTeam(input: {name: "T"}) { id } }"#).await["createTeam"]["id"].take();
+    let of_team = format!("teamId: {team}");
+    assert_ne!(admin.query(&set(&of_team, june, "1")).await["setQuota"]["id"], first["id"]);
+    admin.refused(&set("", june, "1"), "userId").await;
+    admin.refused(&set(&format!("{of_viewer} {of_team}"), june, "1"), "userId").await;
+    admin.refused(&set(&of_viewer, r#"start: "2026-06-01", end: "2026-06-01""#, "1"), "end").await;
+    admin.refused(&set(&of_viewer, june, "0"), "amount").await;
+    admin.refused(&set(&of_viewer, june, "-1"), "amount").await;
+    let other = test.tenant("other").await;
+    for holder in [format!(r#"userId: "{}""#, user_id(&other, Role::Viewer)), r#"teamId: "x""#.to_owned()] {
+        assert_eq!(admin.error_code(&set(&holder, june, "1")).await, "NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn only_who_manages_users_changes_them() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let viewer = user_id(&acme, Role::Viewer);
+    let mutations = [
+        format!("createOrganization(input: {}) {{ id }}", organization("new", "UTC", "GBP")),
+        format!("updateOrganization(id: \"x\", input: {}) {{ id }}", organization("new", "UTC", "GBP")),
+        r#"createTeam(input: {name: "T"}) { id }"#.to_owned(),
+        r#"updateTeam(id: "x", input: {name: "T"}) { id }"#.to_owned(),
+        r#"deleteTeam(id: "x")"#.to_owned(),
+        format!(
+            r#"setQuota(input: {{userId: "{viewer}", start: "2026-06-01", end: "2026-07-01", amount: 1}}) {{ id }}"#
+        ),
+    ];
+    for mutation in &mutations {
+        let mutation = format!("mutation {{ {mutation} }}");
+        for role in [Role::Manager, Role::Analyst, Role::Viewer] {
+            assert_eq!(acme.actor(role).error_code(&mutation).await, "FORBIDDEN", "{role:?} {mutation}");
+        }
+        let response = acme.admin().run(&mutation, json!({})).await;
+        assert!(!format!("{:?}", response.errors).contains("FORBIDDEN"), "{mutation}");
+    }
+}

@@ -1,0 +1,106 @@
+//! Products: what sales say of them, and what is set by hand.
+
+use salespulse::auth::Role;
+use salespulse::ledger::event::{Fact, Line, OrderPlaced, ProductViewed, RefundIssued};
+use serde_json::json;
+
+use crate::ledger::{event, money};
+use crate::support::TestApp;
+
+const FIELDS: &str = "id sku title category unitsSold revenue views margin returnRate inventory";
+
+fn update(input: &str) -> String {
+    format!("mutation {{ updateProduct(input: {{{input}}}) {{ {FIELDS} }} }}")
+}
+
+#[tokio::test]
+async fn a_product_adds_up_what_was_sold_of_it() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let line = |product: &str, quantity: i64, amount: &str, cost: Option<&str>| Line {
+        product_id: product.into(),
+        category: Some("drinks".into()),
+        quantity,
+        amount: money(amount),
+        cost: cost.map(money),
+        ..Line::default()
+    };
+    let placed = OrderPlaced {
+        order_id: "A".into(),
+        version: 1,
+        lines: vec![line("tea", 2, "8.00", Some("6.00")), line("milk", 1, "1.00", None)],
+        ..OrderPlaced::default()
+    };
+    let refund = RefundIssued {
+        order_id: Some("A".into()),
+        lines: vec![line("tea", 1, "4.00", None)],
+        ..RefundIssued::default()
+    };
+    acme.apply(vec![
+        event("a", "2026-06-01T10:00:00Z", Fact::OrderPlaced(placed)),
+        event("r", "2026-06-02T10:00:00Z", Fact::RefundIssued(refund)),
+        event("v", "2026-06-02T10:00:00Z", Fact::ProductViewed(ProductViewed { product_id: "tea".into(), count: 9 })),
+        event("w", "2026-06-02T10:00:00Z", Fact::ProductViewed(ProductViewed { product_id: "jam".into(), count: 1 })),
+    ])
+    .await;
+    let data = acme.viewer().query(&format!("{{ products {{ nodes {{ {FIELDS} }} }} }}")).await;
+    // Tea: (8 - 6) / 8 and 4 / 8.
+    let expected = json!([
+        { "id": "1", "sku": "tea", "title": null, "category": "drinks", "unitsSold": 2, "revenue": "8.00", "views": 9,
+          "margin": 0.25, "returnRate": 0.5, "inventory": null },
+        { "id": "2", "sku": "milk", "title": null, "category": "drinks", "unitsSold": 1, "revenue": "1.00", "views": 0,
+          "margin": null, "returnRate": 0.0, "inventory": null },
+        { "id": "3", "sku": "jam", "title": null, "category": null, "unitsSold": 0, "revenue": "0.00", "views": 1,
+          "margin": null, "returnRate": null, "inventory": null },
+    ]);
+    assert_eq!(data["products"]["nodes"], expected);
+}
+
+#[tokio::test]
+async fn what_is_set_by_hand_stays_until_it_is_set_again() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let manager = acme.actor(Role::Manager);
+    let viewed = |id: &str, product: &str| {
+        let fact = Fact::ProductViewed(ProductViewed { product_id: product.into(), count: 1 });
+        event(id, "2026-06-01T10:00:00Z", fact)
+    };
+    acme.apply(vec![viewed("v1", "tea")]).await;
+    let jam = manager.query(&update(r#"sku: "jam", title: "Jam", category: "food", inventory: 5"#)).await;
+    let expected = json!({ "id": "2", "sku": "jam", "title": "Jam", "category": "food", "unitsSold": 0, "revenue": "0.00",
+                           "views": 0, "margin": null, "returnRate": null, "inventory": 5 });
+    assert_eq!(jam["updateProduct"], expected);
+    // The ledger goes on where the hand left off: the same number for jam, a new one for milk.
+    acme.apply(vec![viewed("v2", "jam"), viewed("v3", "milk")]).await;
+    let sold = manager.query(&update(r#"sku: "jam", inventory: 0"#)).await["updateProduct"].take();
+    assert_eq!(
+        (&sold["id"], &sold["views"], &sold["inventory"], &sold["title"]),
+        (&json!("2"), &json!(1), &json!(0), &json!("Jam"))
+    );
+    let tea = manager.query(&update(r#"sku: "tea", category: "food""#)).await["updateProduct"].take();
+    assert_eq!((&tea["id"], &tea["category"], &tea["views"]), (&json!("1"), &json!("food"), &json!(1)));
+    let list = acme.viewer().query("{ products { nodes { id sku } } }").await["products"]["nodes"].take();
+    assert_eq!(list, json!([{ "id": "1", "sku": "tea" }, { "id": "2", "sku": "jam" }, { "id": "3", "sku": "milk" }]));
+    acme.verified().await;
+}
+
+#[tokio::test]
+async fn bad_products_are_refused() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let long = "s".repeat(201);
+    for (input, argument) in [
+        (r#"sku: """#.to_owned(), "sku"),
+        (format!(r#"sku: "{long}""#), "sku"),
+        (r#"sku: "nul\u0000""#.to_owned(), "sku"),
+        (r#"sku: "a", title: """#.to_owned(), "title"),
+        (r#"sku: "a", category: "nul\u0000""#.to_owned(), "category"),
+        (r#"sku: "a", inventory: -1"#.to_owned(), "inventory"),
+    ] {
+        acme.admin().refused(&update(&input), argument).await;
+    }
+    for role in [Role::Analyst, Role::Viewer] {
+        assert_eq!(acme.actor(role).error_code(&update(r#"sku: "a""#)).await, "FORBIDDEN");
+    }
+    assert_eq!(acme.viewer().query("{ products { nodes { id } } }").await["products"]["nodes"], json!([]));
+}
