@@ -14,6 +14,7 @@ const COUNT_MAX: i64 = 1 << 53;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DateTime(pub Timestamp);
 
+/// A point in time, RFC 3339 with an offset or Z, years 1970 to 2100; given in UTC with up to six decimals.
 #[Scalar]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -39,6 +40,7 @@ impl ScalarType for DateTime {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Date(pub NaiveDate);
 
+/// A day of the calendar, as 2026-01-31.
 #[Scalar]
 impl ScalarType for Date {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -59,6 +61,7 @@ impl ScalarType for Date {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decimal(pub Money);
 
+/// An exact decimal number as a string, as "19.90": money in whole units of its currency, at most four decimals. A JSON number without exponent is read too.
 #[Scalar]
 impl ScalarType for Decimal {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -85,6 +88,7 @@ impl ScalarType for Decimal {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Count(pub i64);
 
+/// A whole number of up to 2^53 as a JSON number.
 #[Scalar]
 impl ScalarType for Count {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -106,6 +110,7 @@ impl ScalarType for Count {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Position(pub i64);
 
+/// A position of the tenant's ledger: a whole number as a string, strictly increasing without gaps.
 #[Scalar]
 impl ScalarType for Position {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -126,6 +131,7 @@ impl ScalarType for Position {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeZone(pub chrono_tz::Tz);
 
+/// A time zone by its IANA name, as Europe/London.
 #[Scalar]
 impl ScalarType for TimeZone {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -144,6 +150,7 @@ impl ScalarType for TimeZone {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Currency(pub String);
 
+/// A currency by its ISO 4217 code, as EUR.
 #[Scalar]
 impl ScalarType for Currency {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -163,6 +170,7 @@ impl ScalarType for Currency {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Json(pub serde_json::Value);
 
+/// Any JSON value.
 #[Scalar(name = "JSON")]
 impl ScalarType for Json {
     fn parse(value: Value) -> InputValueResult<Self> {

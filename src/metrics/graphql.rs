@@ -134,6 +134,7 @@ fn argument<T: InputType>(field: SelectionField<'_>, name: &'static str) -> Resu
 /// Metrics of a period at one position of the ledger.
 pub struct SalesMetrics(pub Arc<Answer>);
 
+/// Metrics of a period at one position of the ledger.
 #[Object]
 impl SalesMetrics {
     /// The period, resolved.
@@ -254,6 +255,7 @@ impl From<answer::AsOf> for AsOf {
 /// Metrics without their context.
 pub struct MetricValues(pub Values);
 
+/// Metrics without their context.
 #[Object]
 impl MetricValues {
     /// Gross revenue less refunds.
@@ -391,6 +393,7 @@ impl From<answer::Bucket> for MetricsBucket {
 /// A period split by dimensions.
 struct Breakdown(answer::Breakdown);
 
+/// A period split by dimensions.
 #[Object]
 impl Breakdown {
     /// The first rows in the order asked for.
@@ -431,6 +434,7 @@ struct MetricsComparison {
     now: Timestamp,
 }
 
+/// Two periods side by side. While the current one runs, both are cut to the part that has elapsed.
 #[Object]
 impl MetricsComparison {
     /// The part of the current period that is compared.
