@@ -139,18 +139,14 @@ impl Rows {
     /// Takes the fields of one line; the last one stays open where a quoted line end follows.
     fn split(&self, line: &str, partial: &mut Partial) {
         let Partial { row, is_quoted } = partial;
-        let mut rest = line;
-        if !*is_quoted {
-            rest = rest.trim_end_matches(['\r', '\n']);
-            if matches!(self.separator, Separator::Blank) {
-                for field in rest.split_ascii_whitespace() {
-                    row.text.push_str(field);
-                    row.ends.push(row.text.len());
-                }
-                return;
+        let Separator::Char(separator) = self.separator else {
+            for field in line.split_ascii_whitespace() {
+                row.text.push_str(field);
+                row.ends.push(row.text.len());
             }
-        }
-        let Separator::Char(separator) = self.separator else { return };
+            return;
+        };
+        let mut rest = line;
         loop {
             if !*is_quoted && let Some(inner) = self.quote.and_then(|quote| rest.strip_prefix(quote)) {
                 *is_quoted = true;
@@ -166,7 +162,7 @@ impl Rows {
             }
             let (field, after) = match rest.split_once(separator) {
                 Some((field, after)) => (field, Some(after)),
-                None => (rest, None),
+                None => (rest.trim_end_matches(['\r', '\n']), None),
             };
             row.text.push_str(field);
             row.ends.push(row.text.len());

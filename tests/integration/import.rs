@@ -45,10 +45,8 @@ async fn import(content: &[u8], mapping: &str) -> (Report, Vec<String>) {
 }
 
 fn failure(report: &Report) -> &str {
-    match &report.end {
-        End::Failed(message) => message,
-        other => panic!("{other:?}"),
-    }
+    let End::Failed(message) = &report.end else { unreachable!("{:?}", report.end) };
+    message
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ async fn metrics(tenant: &TestTenant<'_>, start: &str, end: &str, more: &str) ->
 }
 
 fn amount(value: &Value) -> Money {
-    money(value.as_str().unwrap_or_else(|| panic!("no amount: {value}")))
+    money(value.as_str().expect("an amount"))
 }
 
 /// An amount of the ground truth, which may be written as a number with up to four decimals.
