@@ -33,6 +33,7 @@ pub async fn write(ctx: &Context<'_>) -> Result<TenantTx> {
 /// Refuses callers without a permission, before arguments are looked at.
 pub struct Needs(pub Permission);
 
+#[async_trait::async_trait]
 impl Guard for Needs {
     async fn check(&self, ctx: &Context<'_>) -> async_graphql::Result<()> {
         if caller(ctx)?.may(self.0) {

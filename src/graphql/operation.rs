@@ -81,6 +81,7 @@ impl Operations {
     }
 }
 
+#[async_trait::async_trait]
 impl Executor for Operations {
     async fn execute(&self, request: Request) -> Response {
         self.run(request).await.0
