@@ -30,10 +30,10 @@ USER salespulse
 WORKDIR /app
 # Used only with the default DATABASE_URL, which is a SQLite file in there.
 VOLUME /app/data
-ENV LISTEN=0.0.0.0:4000 LOG_FORMAT=json
+ENV SALESPULSE_LISTEN=0.0.0.0:4000 SALESPULSE_LOG_FORMAT=json
 EXPOSE 4000
 # bash speaks TCP, so that no further program is needed for this.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["bash", "-c", \
-    "exec 3<>/dev/tcp/127.0.0.1/${LISTEN##*:} && printf 'GET /health HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ code _ <&3 && [ \"$code\" = 200 ]"]
+    "exec 3<>/dev/tcp/127.0.0.1/${SALESPULSE_LISTEN##*:} && printf 'GET /health HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ code _ <&3 && [ \"$code\" = 200 ]"]
 ENTRYPOINT ["salespulse"]
 CMD ["serve"]

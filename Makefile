@@ -34,7 +34,15 @@ demo: web ## Start SalesPulse with demo data, on SQLite, no servers needed
 	$(CARGO) run --release -- demo $(DEMO_FLAGS)
 
 .PHONY: test
-test: test-sqlite test-servers ## Run all tests, on SQLite and on PostgreSQL + Redis
+test: test-web test-sqlite test-servers ## Run all tests, on SQLite and on PostgreSQL + Redis
+
+.PHONY: test-web
+test-web: web ## Check GraphiQL's example operations against the schema (needs Node.js)
+	@if command -v $(NPM) >/dev/null; then cd web && $(NPM) test; else echo "web: not tested, as npm is missing"; fi
+
+.PHONY: test-browser
+test-browser: ## Try GraphiQL in a browser against a running server: BASE_URL=... TOKEN=... (needs Chromium)
+	cd web && node e2e/graphiql.mjs $(SCREENSHOT)
 
 .PHONY: test-sqlite
 test-sqlite: ## Run the whole suite on SQLite with in-process streams
@@ -78,7 +86,7 @@ deny: ## Check the dependencies' licences and known faults (needs cargo-deny)
 
 .PHONY: bench
 bench: ## Measure on a durable, private PostgreSQL + Redis
-	$(CARGO) build --release --example bench
+	$(CARGO) build --release --bin salespulse --example bench
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench -- $(BENCH_FLAGS)
 
 .PHONY: web

@@ -1,10 +1,11 @@
 //! The settings, read once at the start: the process's environment over the file `.env` beside it. This is the only
-//! reader of the environment. Names that begin with `SALESPULSE_` and are not known here are refused.
+//! reader of the environment. What is not known is refused: any name in the file, and those that begin with
+//! `SALESPULSE_` in the environment, which holds much else.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// A setting, where it may stand, its default and what it is for.
+/// The settings and their defaults; `.env.example` says what they are for.
 const KNOWN: [(&str, &str); 9] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("REDIS_URL", ""),
@@ -16,6 +17,9 @@ const KNOWN: [(&str, &str); 9] = [
     ("SALESPULSE_DATABASE_CONNECTIONS", "16"),
     ("SALESPULSE_JWT_ISSUER", "salespulse"),
 ];
+/// For docker compose, which reads the same file.
+const COMPOSE: [&str; 2] = ["POSTGRES_PASSWORD", "SALESPULSE_PUBLISH"];
+const PREFIX: &str = "SALESPULSE_";
 /// For test runs, not for the server.
 const TEST_PREFIX: &str = "SALESPULSE_TEST_";
 const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -47,18 +51,27 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Whether no database was named.
+    pub fn is_default_database(&self) -> bool {
+        KNOWN.contains(&("DATABASE_URL", self.database_url.as_str()))
+    }
+
     /// Reads `.env` and the environment.
     pub fn load() -> Result<Config, ConfigError> {
         let mut values = read_env_file()?;
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-        values.extend(std::env::vars());
+        if let Some(name) = values.keys().find(|name| !is_known(name)) {
+            return Err(ConfigError::Unknown(name.clone()));
+        }
+        // What is not UTF-8 is no setting of ours.
+        values.extend(
+            std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())),
+        );
         Config::from_values(&values)
     }
 
     /// The settings from names and values; an empty value is the same as none.
     pub fn from_values(values: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
-        let is_known = |name: &str| KNOWN.iter().any(|(known, _)| *known == name) || name.starts_with(TEST_PREFIX);
-        if let Some(name) = values.keys().find(|name| name.starts_with("SALESPULSE_") && !is_known(name)) {
+        if let Some(name) = values.keys().find(|name| name.starts_with(PREFIX) && !is_known(name)) {
             return Err(ConfigError::Unknown(name.clone()));
         }
         let text = |name: &'static str| {
@@ -107,13 +120,25 @@ impl Config {
     }
 }
 
+fn is_known(name: &str) -> bool {
+    KNOWN.iter().any(|(known, _)| *known == name) || COMPOSE.contains(&name) || name.starts_with(TEST_PREFIX)
+}
+
 fn read_env_file() -> Result<BTreeMap<String, String>, ConfigError> {
     let entries = match dotenvy::from_path_iter(".env") {
         Ok(entries) => entries,
         Err(error) if error.not_found() => return Ok(BTreeMap::new()),
-        Err(error) => return Err(ConfigError::EnvFile(error.to_string())),
+        Err(error) => return Err(env_file_error(&error)),
     };
-    entries.collect::<Result<_, _>>().map_err(|error| ConfigError::EnvFile(error.to_string()))
+    entries.collect::<Result<_, _>>().map_err(|error| env_file_error(&error))
+}
+
+/// Without the line, which may hold a secret.
+fn env_file_error(error: &dotenvy::Error) -> ConfigError {
+    ConfigError::EnvFile(match error {
+        dotenvy::Error::LineParse(_, column) => format!("a line is not NAME=value, from its character {}", column + 1),
+        error => error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -144,6 +169,23 @@ mod tests {
         ] {
             let message = load(&[(name, value)]).err().expect(name);
             assert!(message.starts_with(name) && !message.contains("short"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_example_shows_each_setting_with_its_default() {
+        let example = include_str!("../.env.example");
+        let shown: BTreeMap<&str, &str> = example
+            .lines()
+            .map(|line| line.strip_prefix('#').unwrap_or(line))
+            .filter_map(|line| line.split_once('='))
+            .filter(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+            .collect();
+        for (name, default) in KNOWN {
+            assert_eq!(shown.get(name), Some(&default), "{name}");
+        }
+        for name in shown.keys() {
+            assert!(is_known(name), "{name} is shown and not known");
         }
     }
 }

@@ -2,12 +2,13 @@
 //! binding of many rows ([`super::table`]).
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, NaiveDate};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode,
-    TransactionOptions,
+    Statement, TransactionOptions,
 };
 
 use super::FirstRows;
@@ -15,11 +16,13 @@ use super::FirstRows;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const SQLITE_BUSY_TIMEOUT: &str = "5000";
 
-/// Why no connection could be made. Neither variant shows a password.
+/// Why no connection could be made. No variant shows a password.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("DATABASE_URL must begin with postgres:// or sqlite://")]
     UnknownScheme,
+    #[error("DATABASE_URL cannot be read: {0}")]
+    BadUrl(sea_orm::sqlx::Error),
     #[error("cannot connect to the database: {0}")]
     Unreachable(DbErr),
 }
@@ -29,6 +32,7 @@ pub(super) async fn connect(
     url: &str,
     connections_max: u32,
 ) -> Result<(DatabaseConnection, DatabaseConnection), ConnectError> {
+    check_url(url)?;
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         let read = options(url, connections_max, |o| {
             o.map_sqlx_postgres_opts(|pg| {
@@ -55,6 +59,15 @@ pub(super) async fn connect(
         Ok((open(read).await?, write))
     } else {
         Err(ConnectError::UnknownScheme)
+    }
+}
+
+/// Reads the URL as the driver will: sea-orm's own message would show it whole, with the password.
+fn check_url(url: &str) -> Result<(), ConnectError> {
+    if url.starts_with("sqlite:") {
+        SqliteOptions::from_str(url).map(|_| ()).map_err(ConnectError::BadUrl)
+    } else {
+        sea_orm::sqlx::postgres::PgConnectOptions::from_str(url).map(|_| ()).map_err(ConnectError::BadUrl)
     }
 }
 
@@ -181,6 +194,32 @@ pub(super) async fn ensure_months(db: &DatabaseConnection, times: impl Iterator<
         db.execute_unprepared(&sql).await?;
     }
     Ok(())
+}
+
+/// PostgreSQL: drops the partitions of all months before `before`, each detached first so that nobody waits for a
+/// long drop. SQLite: nothing. Gives the names of those dropped.
+pub(super) async fn drop_months(db: &DatabaseConnection, before: NaiveDate) -> Result<Vec<String>, DbErr> {
+    if db.get_database_backend() != DbBackend::Postgres {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT c.relname, i.inhdetachpending FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+               WHERE i.inhparent = 'ledger_entries'::regclass ORDER BY c.relname";
+    let rows = db.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+    let oldest_kept = partition_name(before);
+    let mut dropped = Vec::new();
+    for row in rows {
+        let (name, is_detaching): (String, bool) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        // Names carry year and month, so they sort by time.
+        if name >= oldest_kept {
+            continue;
+        }
+        // What an interrupted run left half detached is finished first.
+        let how = if is_detaching { "FINALIZE" } else { "CONCURRENTLY" };
+        db.execute_unprepared(&format!("ALTER TABLE ledger_entries DETACH PARTITION {name} {how}")).await?;
+        db.execute_unprepared(&format!("DROP TABLE {name}")).await?;
+        dropped.push(name);
+    }
+    Ok(dropped)
 }
 
 /// The name of the ledger's partition that holds the month beginning at `month`.

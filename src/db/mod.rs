@@ -6,6 +6,7 @@
 mod count;
 mod dialect;
 mod entities;
+pub mod migrations;
 mod table;
 
 use std::sync::Arc;
@@ -102,6 +103,12 @@ impl Db {
     /// Makes sure that the ledger can take entries of the months that hold `times` (microseconds).
     pub async fn ensure_months(&self, times: impl Iterator<Item = i64>) -> Result<()> {
         Ok(dialect::ensure_months(&self.write, times).await?)
+    }
+
+    /// Drops the ledger's months before `before` of all tenants where each month is a table of its own; gives their
+    /// names. Elsewhere nothing is done and the rows are to be deleted.
+    pub async fn drop_months(&self, before: chrono::NaiveDate) -> Result<Vec<String>> {
+        Ok(dialect::drop_months(&self.write, before).await?)
     }
 
     pub async fn close(self) -> Result<(), DbErr> {

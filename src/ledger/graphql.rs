@@ -179,7 +179,7 @@ struct OrderPlacedInput {
     region: Option<String>,
     /// Who bought; absent for guests.
     customer: Option<CustomerInput>,
-    /// What was bought, at most 500 lines.
+    /// What was bought, at most 1000 lines.
     #[graphql(default_with = "Some(Vec::new())")]
     lines: Option<Vec<OrderLineInput>>,
 }

@@ -12,6 +12,7 @@ pub mod graphql;
 mod lane;
 pub mod organization;
 pub mod rates;
+pub mod retention;
 pub mod rollup;
 pub mod state;
 pub mod store;

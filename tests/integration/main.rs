@@ -3,10 +3,12 @@
 
 mod audit;
 mod brute_force;
+mod command_line;
 mod contract;
 mod customers;
 mod dashboards;
 mod http;
+mod import;
 mod ledger;
 mod lists;
 mod live;
@@ -14,6 +16,8 @@ mod orders;
 mod people;
 mod performance;
 mod products;
+mod real_data;
+mod retention;
 mod sales;
 mod socket;
 mod streams;

@@ -1,0 +1,91 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::failure::Failure;
+use crate::commands::{demo, import, log, migrate, retention, serve, tenant, token, verify};
+use crate::config::Config;
+use crate::contract;
+
+const EXIT_CODES: &str = "\
+Settings are read from the environment and from the file .env; .env.example lists them.
+
+Exit codes:
+  0    done
+  1    failed; the message says why. `verify`: differences were found
+  2    the arguments or the settings are wrong
+  3    the database or Redis cannot be reached
+  4    the database is not migrated, or by a newer version
+  5    the address to listen on is taken
+  6    `import`: done, but some lines were refused
+  130  stopped by a signal";
+
+/// Exact, live sales metrics for many tenants.
+#[derive(Parser)]
+#[command(name = "salespulse", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API until SIGINT or SIGTERM.
+    Serve,
+    /// Bring the database's tables up to date.
+    Migrate(migrate::Args),
+    /// Print an access token.
+    Token(token::Args),
+    /// Create or list tenants.
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// Record the rows of CSV files; it may be stopped and run again.
+    Import(import::Args),
+    /// Compare all rollups with the ledger.
+    Verify(verify::Args),
+    /// Drop the raw entries of old months; metrics and orders stay.
+    Retention(retention::Args),
+    /// Print the GraphQL schema of this program.
+    Schema,
+    /// Serve two tenants with real sales, of which some happen now.
+    Demo(demo::Args),
+}
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("salespulse: {}", failure.message);
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    if matches!(command, Command::Schema) {
+        print!("{}", contract::running());
+        return Ok(());
+    }
+    let config = Config::load()?;
+    log::start(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+    runtime.block_on(async {
+        match command {
+            Command::Schema => Ok(()),
+            Command::Serve => serve::run(&config).await,
+            Command::Migrate(args) => migrate::run(&config, &args).await,
+            Command::Token(args) => token::run(&config, &args).await,
+            Command::Tenant(command) => tenant::run(&config, &command).await,
+            Command::Import(args) => import::run(&config, &args).await,
+            Command::Verify(args) => verify::run(&config, &args).await,
+            Command::Retention(args) => retention::run(&config, &args).await,
+            Command::Demo(args) => demo::run(config, &args).await,
+        }
+    })
+}

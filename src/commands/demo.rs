@@ -1,0 +1,91 @@
+//! `salespulse demo`.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use rand::Rng;
+
+use super::failure::{Exit, Failure};
+use super::{serve, signals, token};
+use crate::app::App;
+use crate::auth::Role;
+use crate::clock::SECOND;
+use crate::config::Config;
+use crate::db::migrations;
+use crate::demo::{self, ABROAD, GIFTS, Tenants};
+
+const DATABASE_FILE: &str = "data/demo.db";
+const TOKEN_DAYS: i64 = 7;
+
+#[derive(Parser)]
+pub struct Args {
+    /// Go on with the database of the run before, if it is the demo's own.
+    #[arg(long)]
+    keep: bool,
+}
+
+pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
+    // Bound before the file is touched, so that a demo that runs already keeps its own.
+    let listener = serve::listen(&config).await?;
+    if config.is_default_database() {
+        config.database_url = format!("sqlite://{DATABASE_FILE}");
+        if !args.keep {
+            remove_database()?;
+        }
+    }
+    let db = super::connect(&config).await?;
+    migrations::up(&db).await?;
+    let secret = config.jwt_secret.clone().unwrap_or_else(random_secret);
+    let app = super::wire(&config, db, &secret).await?;
+    let tenants = Tenants::ensure(&app).await?;
+    print(&app, tenants, listener.local_addr().map_err(Failure::failed)?).await?;
+    let stop = signals::stop_token()?;
+    let sales = tokio::spawn(demo::run(app.clone(), tenants, stop.clone()));
+    serve::serve(app, serve::options(&config), listener, stop).await?;
+    sales.await.map_err(Failure::failed)
+}
+
+fn remove_database() -> Result<(), Failure> {
+    for suffix in ["", "-wal", "-shm"] {
+        let path = format!("{DATABASE_FILE}{suffix}");
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::new(Exit::Failed, format!("{path} cannot be removed: {error}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// For one run; tokens of earlier runs are no longer good.
+fn random_secret() -> String {
+    rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn print(app: &App, tenants: Tenants, address: SocketAddr) -> Result<(), Failure> {
+    let mut admin = String::new();
+    for (slug, tenant) in [(GIFTS, tenants.gifts), (ABROAD, tenants.abroad)] {
+        println!("\nTenant {slug} ({}):", tenant.0);
+        for role in Role::ALL {
+            let Some((user_id, _)) = token::find_user(&app.db, tenant, None, Some(role)).await? else { continue };
+            let lifetime_secs = TOKEN_DAYS * crate::clock::DAY / SECOND;
+            let token =
+                app.tokens.mint(tenant, user_id, role, app.clock.now(), lifetime_secs).map_err(Failure::failed)?;
+            if role == Role::Admin {
+                println!("  GraphiQL as admin: http://{address}/graphiql#token={token}");
+                if slug == GIFTS {
+                    admin.clone_from(&token);
+                }
+            }
+            println!("  {}: {token}", role.as_str());
+        }
+    }
+    println!(
+        "\nFor example:\n  curl -s http://{address}/graphql -H 'content-type: application/json' \\\n    \
+         -H 'authorization: Bearer {admin}' \\\n    \
+         -d '{{\"query\":\"{{ salesMetrics(period: {{preset: TODAY}}) {{ totalRevenue ordersCount conversionRate }} }}\"}}'\n\n\
+         History is being loaded; then a sale happens about every second. Ctrl-C ends.\n"
+    );
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! `salespulse import`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::failure::{Exit, Failure};
+use super::signals;
+use super::tenant::{self, OrganizationArgs};
+use crate::config::Config;
+use crate::db::{Db, TenantId};
+use crate::import::{End, Files, Import, Mapping, Report};
+use crate::tenancy;
+
+/// How often progress is shown on a terminal, and elsewhere.
+const REDRAW: Duration = Duration::from_millis(200);
+const REPORT: Duration = Duration::from_secs(5);
+
+#[derive(Parser)]
+pub struct Args {
+    /// The mapping: which columns of which files are what (see docs/import.md).
+    mapping: PathBuf,
+    /// The tenant's slug or id.
+    #[arg(long)]
+    tenant: String,
+    /// The folder of the files that the mapping names; absent means the mapping's own.
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Where FILE.rejected.csv with the refused rows goes; absent means beside FILE.
+    #[arg(long, value_name = "FOLDER")]
+    rejected: Option<PathBuf>,
+    /// Create the tenant if there is none.
+    #[arg(long)]
+    create_tenant: bool,
+    #[command(flatten)]
+    organization: OrganizationArgs,
+}
+
+pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
+    let import = import_of(args)?;
+    let db = super::connect_migrated(config).await?;
+    let tenant = tenant_of(&db, args).await?;
+    // The stream tells servers at work of what is recorded; tokens are not made here.
+    let app = super::wire(config, db, "").await?;
+    let progress = Progress::start(&import);
+    let report = import.run(&app, tenant, &signals::stop_token()?).await;
+    progress.end();
+    print(&report);
+    match report.end {
+        End::Done if report.totals().rows.refused > 0 => Err(Failure::silent(Exit::LinesRefused)),
+        End::Done => Ok(()),
+        End::Stopped => Err(Failure::new(Exit::Interrupted, "stopped; run the same command again to go on")),
+        End::Failed(message) => Err(Failure::new(Exit::Failed, message)),
+    }
+}
+
+fn import_of(args: &Args) -> Result<Import, Failure> {
+    let place = args.mapping.display().to_string();
+    let text = std::fs::read_to_string(&args.mapping)
+        .map_err(|error| Failure::new(Exit::Failed, format!("{place}: cannot be read: {error}")))?;
+    let mapping = Mapping::parse(&text, &place).map_err(Failure::failed)?;
+    let folder = args.data.clone().unwrap_or_else(|| args.mapping.parent().unwrap_or(Path::new("")).to_owned());
+    let mut import = Import::new(mapping, Files::in_folder(folder));
+    import.rejected_folder.clone_from(&args.rejected);
+    Ok(import)
+}
+
+async fn tenant_of(db: &Db, args: &Args) -> Result<TenantId, Failure> {
+    if args.create_tenant && tenancy::find_tenant(db, &args.tenant).await?.is_none() {
+        return tenant::create(db, &args.tenant, &args.tenant, &args.organization).await;
+    }
+    super::get_tenant(db, &args.tenant).await
+}
+
+fn print(report: &Report) {
+    for (feed, totals) in &report.feeds {
+        println!("{feed}: {totals}");
+    }
+    if report.feeds.len() > 1 {
+        println!("all: {}", report.totals());
+    }
+    for path in &report.rejected_files {
+        println!("refused rows are in {}", path.display());
+    }
+}
+
+/// Shows how far an import is: a bar on a terminal, lines elsewhere.
+struct Progress {
+    task: tokio::task::JoinHandle<()>,
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn start(import: &Import) -> Progress {
+        let (bytes, rows) = (Arc::clone(&import.read_bytes), Arc::clone(&import.settled_rows));
+        let bar =
+            if std::io::stderr().is_terminal() { ProgressBar::new(import.bytes()) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}  {eta} left") {
+            bar.set_style(style);
+        }
+        let bytes_max = import.bytes().max(1);
+        let task = if bar.is_hidden() {
+            tokio::spawn(report_lines(rows, bytes, bytes_max))
+        } else {
+            tokio::spawn(redraw(bar.clone(), rows, bytes))
+        };
+        Progress { task, bar }
+    }
+
+    fn end(self) {
+        self.task.abort();
+        self.bar.finish_and_clear();
+    }
+}
+
+async fn redraw(bar: ProgressBar, rows: Arc<AtomicU64>, bytes: Arc<AtomicU64>) {
+    let begun = Instant::now();
+    loop {
+        tokio::time::sleep(REDRAW).await;
+        bar.set_position(bytes.load(Ordering::Relaxed));
+        bar.set_message(rate(rows.load(Ordering::Relaxed), begun));
+    }
+}
+
+async fn report_lines(rows: Arc<AtomicU64>, bytes: Arc<AtomicU64>, bytes_max: u64) {
+    let begun = Instant::now();
+    loop {
+        tokio::time::sleep(REPORT).await;
+        let percent = 100 * bytes.load(Ordering::Relaxed).min(bytes_max) / bytes_max;
+        eprintln!("salespulse: {percent} % read, {}", rate(rows.load(Ordering::Relaxed), begun));
+    }
+}
+
+fn rate(rows: u64, begun: Instant) -> String {
+    let seconds = begun.elapsed().as_secs().max(1);
+    format!("{rows} rows, {} a second", rows / seconds)
+}

@@ -1,0 +1,34 @@
+//! `salespulse migrate`.
+
+use clap::Parser;
+
+use super::failure::Failure;
+use crate::config::Config;
+use crate::db::migrations;
+
+#[derive(Parser)]
+pub struct Args {
+    /// Only list the migrations and whether they were applied.
+    #[arg(long, conflicts_with = "down")]
+    status: bool,
+    /// Take back the newest N migrations, with the data they hold.
+    #[arg(long, value_name = "N")]
+    down: Option<u32>,
+}
+
+pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
+    let db = super::connect(config).await?;
+    if args.status {
+        for (name, is_applied) in migrations::list(&db).await? {
+            println!("{} {name}", if is_applied { "applied" } else { "pending" });
+        }
+        return Ok(());
+    }
+    match args.down {
+        Some(steps) => migrations::down(&db, steps).await?,
+        None => migrations::up(&db).await?,
+    }
+    let applied = migrations::list(&db).await?.into_iter().filter(|(_, is_applied)| *is_applied).count();
+    tracing::info!(applied, "migrated");
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! `salespulse retention`.
+
+use clap::Parser;
+
+use super::failure::Failure;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::ledger::retention::{close_before, count_before, cut, drop_before};
+use crate::tenancy;
+
+#[derive(Parser)]
+pub struct Args {
+    /// The tenant's slug or id.
+    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    tenant: Option<String>,
+    /// All tenants; on PostgreSQL this drops whole months at once.
+    #[arg(long)]
+    all: bool,
+    /// How many months before the running one are kept.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1200))]
+    keep_months: u32,
+    /// Only say what would be dropped.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
+    let db = super::connect_migrated(config).await?;
+    let cut = cut(SystemClock.now(), args.keep_months)?;
+    let tenants = match &args.tenant {
+        Some(name) => vec![(name.clone(), super::get_tenant(&db, name).await?)],
+        None => tenancy::list_tenants(&db).await?,
+    };
+    if args.dry_run {
+        for (slug, tenant) in tenants {
+            let dropped = count_before(&db, tenant, cut).await?;
+            println!("{slug}: {} entries and {} event ids before {cut} would go", dropped.entries, dropped.events);
+        }
+        return Ok(());
+    }
+    // First no tenant takes events of those months any more; then they can go.
+    for (_, tenant) in &tenants {
+        close_before(&db, *tenant, cut).await?;
+    }
+    if args.all {
+        for month in db.drop_months(cut).await? {
+            println!("{month} dropped");
+        }
+    }
+    for (slug, tenant) in tenants {
+        let dropped = drop_before(&db, tenant, cut).await?;
+        println!("{slug}: {} entries and {} event ids before {cut} dropped", dropped.entries, dropped.events);
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! `salespulse serve`.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::failure::{Exit, Failure};
+use crate::app::App;
+use crate::config::Config;
+use crate::server::{self, Options};
+
+/// Requests that still run this long after the signal are cut off.
+const GRACE: Duration = Duration::from_secs(10);
+
+pub async fn run(config: &Config) -> Result<(), Failure> {
+    let secret = super::jwt_secret(config)?;
+    let db = super::connect_migrated(config).await?;
+    let app = super::wire(config, db, secret).await?;
+    let listener = listen(config).await?;
+    serve(app, options(config), listener, super::signals::stop_token()?).await
+}
+
+pub fn options(config: &Config) -> Options {
+    Options { graphiql: config.graphiql }
+}
+
+/// Binds the address of the settings.
+pub async fn listen(config: &Config) -> Result<TcpListener, Failure> {
+    TcpListener::bind(config.listen).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Failure::new(
+            Exit::PortInUse,
+            format!("the address {} is taken (end what listens there, or set SALESPULSE_LISTEN)", config.listen),
+        ),
+        _ => Failure::new(Exit::BadConfig, format!("SALESPULSE_LISTEN: cannot listen on {}: {error}", config.listen)),
+    })
+}
+
+/// Serves until `stop`, and finishes what is running then.
+pub async fn serve(app: App, options: Options, listener: TcpListener, stop: CancellationToken) -> Result<(), Failure> {
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    tracing::info!(%address, "serving");
+    let db = app.db.clone();
+    let overdue = {
+        let stop = stop.clone();
+        async move {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        }
+    };
+    tokio::select! {
+        served = server::run(app, options, listener, stop.cancelled_owned()) => served.map_err(Failure::failed)?,
+        () = overdue => tracing::warn!("requests were cut off"),
+    }
+    // The end is near either way.
+    let _ = tokio::time::timeout(GRACE, db.close()).await;
+    tracing::info!("ended");
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! `salespulse tenant`.
+
+use clap::{Parser, Subcommand};
+
+use super::failure::{Exit, Failure};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::db::{Db, TenantId};
+use crate::money::is_currency;
+use crate::tenancy::{self, NewTenant};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Create a tenant with one organization, and one user for each role.
+    Create(CreateArgs),
+    /// List the tenants: slug and id.
+    List,
+}
+
+#[derive(Parser)]
+pub struct CreateArgs {
+    /// The tenant's short name, as in URLs.
+    slug: String,
+    /// The name to show; absent means the slug.
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    organization: OrganizationArgs,
+}
+
+/// What a new tenant's organization has.
+#[derive(Parser)]
+pub struct OrganizationArgs {
+    /// The time zone in which its days begin, by IANA name.
+    #[arg(long, default_value = "UTC", value_parser = parse_timezone)]
+    pub timezone: chrono_tz::Tz,
+    /// The currency of its metrics, by ISO 4217 code.
+    #[arg(long, default_value = "USD", value_parser = parse_currency)]
+    pub currency: String,
+}
+
+pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
+    let db = super::connect_migrated(config).await?;
+    match command {
+        Command::List => {
+            for (slug, TenantId(id)) in tenancy::list_tenants(&db).await? {
+                println!("{slug} {id}");
+            }
+        }
+        Command::Create(args) => {
+            let name = args.name.as_deref().unwrap_or(&args.slug);
+            let TenantId(id) = create(&db, &args.slug, name, &args.organization).await?;
+            println!("{} {id}", args.slug);
+        }
+    }
+    Ok(())
+}
+
+pub async fn create(db: &Db, slug: &str, name: &str, organization: &OrganizationArgs) -> Result<TenantId, Failure> {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !(1..=63).contains(&slug.len()) || !slug.chars().all(is_plain) {
+        return Err(Failure::new(Exit::BadConfig, "a slug has 1 to 63 lower-case letters, digits and hyphens"));
+    }
+    let new = NewTenant { slug, name, timezone: organization.timezone, currency: &organization.currency };
+    Ok(tenancy::create_tenant(db, &new, SystemClock.now()).await?.id)
+}
+
+fn parse_timezone(name: &str) -> Result<chrono_tz::Tz, String> {
+    name.parse().map_err(|_| "no time zone of that name; for example Europe/London".to_owned())
+}
+
+fn parse_currency(code: &str) -> Result<String, String> {
+    if is_currency(code) { Ok(code.to_owned()) } else { Err("no currency of that code; for example EUR".to_owned()) }
+}

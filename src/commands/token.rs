@@ -1,0 +1,70 @@
+//! `salespulse token`.
+
+use clap::Parser;
+use sea_orm::Value;
+use uuid::Uuid;
+
+use super::failure::{Exit, Failure};
+use crate::auth::Role;
+use crate::auth::token::Tokens;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::db::{Db, TenantId, get};
+use crate::error::Error;
+
+const HOUR_SECS: i64 = 3600;
+
+#[derive(Parser)]
+pub struct Args {
+    /// The tenant's slug or id.
+    #[arg(long)]
+    tenant: String,
+    /// What the token may do.
+    #[arg(long, value_enum, required_unless_present = "user")]
+    role: Option<Role>,
+    /// The user's e-mail address; absent means the first active user with the role.
+    #[arg(long, value_name = "EMAIL")]
+    user: Option<String>,
+    /// How long the token is good for.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i64).range(1..=24 * 365))]
+    hours: i64,
+}
+
+/// Prints the token alone, so that `$(salespulse token …)` is one.
+pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
+    let tokens = Tokens::new(super::jwt_secret(config)?, &config.jwt_issuer);
+    let db = super::connect_migrated(config).await?;
+    let tenant = super::get_tenant(&db, &args.tenant).await?;
+    let Some((user_id, own_role)) = find_user(&db, tenant, args.user.as_deref(), args.role).await? else {
+        let message = match &args.user {
+            Some(email) => format!("{} has no active user {email}", args.tenant),
+            None => format!("{} has no active user with that role", args.tenant),
+        };
+        return Err(Failure::new(Exit::BadConfig, message));
+    };
+    let token = tokens
+        .mint(tenant, user_id, args.role.unwrap_or(own_role), SystemClock.now(), args.hours * HOUR_SECS)
+        .map_err(Failure::failed)?;
+    println!("{token}");
+    Ok(())
+}
+
+/// The active user of an e-mail address, or the first one of a role.
+pub async fn find_user(
+    db: &Db,
+    tenant: TenantId,
+    email: Option<&str>,
+    role: Option<Role>,
+) -> Result<Option<(Uuid, Role)>, Error> {
+    let tx = db.read(tenant).await?;
+    let (column, value): (&str, Value) = match (email, role) {
+        (Some(email), _) => ("email", email.into()),
+        (None, role) => ("role", role.map_or("", Role::as_str).into()),
+    };
+    let sql = format!(
+        "SELECT id, role FROM users WHERE tenant_id = $1 AND is_active AND {column} = $2 ORDER BY created_at, id LIMIT 1"
+    );
+    let Some(row) = tx.query_one(&sql, [value]).await? else { return Ok(None) };
+    let role: String = get(&row, 1)?;
+    Role::parse(&role).map(|role| get(&row, 0).map(|id| (id, role))).transpose()
+}

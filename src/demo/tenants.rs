@@ -1,0 +1,63 @@
+//! The demo's tenants and its alert rule.
+
+use chrono_tz::Europe;
+use uuid::Uuid;
+
+use crate::alerts::{AlertCondition, AlertState, Rule, store};
+use crate::app::App;
+use crate::db::TenantId;
+use crate::error::Result;
+use crate::metrics::catalog::Metric;
+use crate::money::{Money, SCALE};
+use crate::tenancy::{NewTenant, create_tenant, find_tenant};
+
+pub const GIFTS: &str = "demo";
+pub const ABROAD: &str = "demo-abroad";
+
+const RULE_WINDOW_MINUTES: i32 = 15;
+/// New sales come about once a second, so this is reached within a minute.
+const RULE_ORDERS: i64 = 20;
+
+#[derive(Clone, Copy)]
+pub struct Tenants {
+    pub gifts: TenantId,
+    pub abroad: TenantId,
+}
+
+impl Tenants {
+    /// Finds or creates them.
+    pub async fn ensure(app: &App) -> Result<Tenants> {
+        let gifts = ensure_tenant(app, GIFTS, "Gifts from London").await?;
+        let abroad = ensure_tenant(app, ABROAD, "Gifts to abroad").await?;
+        ensure_rule(app, gifts).await?;
+        Ok(Tenants { gifts, abroad })
+    }
+}
+
+async fn ensure_tenant(app: &App, slug: &str, name: &str) -> Result<TenantId> {
+    if let Some(tenant) = find_tenant(&app.db, slug).await? {
+        return Ok(tenant);
+    }
+    let new = NewTenant { slug, name, timezone: Europe::London, currency: "GBP" };
+    Ok(create_tenant(&app.db, &new, app.clock.now()).await?.id)
+}
+
+async fn ensure_rule(app: &App, tenant: TenantId) -> Result<()> {
+    let tx = app.db.write(tenant).await?;
+    if store::count(&tx).await? > 0 {
+        return Ok(());
+    }
+    let rule = Rule {
+        id: Uuid::now_v7(),
+        name: format!("More than {RULE_ORDERS} orders in {RULE_WINDOW_MINUTES} minutes"),
+        metric: Metric::OrdersCount,
+        condition: AlertCondition::Above,
+        threshold: Money(RULE_ORDERS * SCALE),
+        window_minutes: RULE_WINDOW_MINUTES,
+        filters: None,
+        is_enabled: true,
+        state: AlertState::Ok,
+    };
+    store::save(&tx, &rule, app.clock.now()).await?;
+    tx.commit().await
+}

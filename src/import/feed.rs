@@ -1,0 +1,286 @@
+//! A feed's mapping with its columns found, and the making of facts from rows.
+
+use super::condition::Condition;
+use super::expression::Expression;
+use super::lookup::Lookup;
+use super::mapping::{FactKind, FeedSpec, Grouping, LineSpec};
+use super::template::{Columns, Joined, Template};
+use super::time::TimeFormats;
+use crate::clock::Timestamp;
+use crate::ledger::event::{Customer, Event, Fact, Line, OrderPlaced, RefundIssued, VisitsCounted};
+use crate::money::Money;
+
+/// What a row needs to be read.
+pub struct Feed {
+    pub grouping: Option<Grouping>,
+    prefix: String,
+    fact: FactKind,
+    when: Vec<Condition>,
+    /// By table, the key of the row to join with.
+    joins: Vec<Option<Template>>,
+    id: Template,
+    version: Option<Expression>,
+    time: Template,
+    formats: TimeFormats,
+    /// Added to every time.
+    shift_micros: i64,
+    organization: Option<Template>,
+    currency: Option<Template>,
+    channel: Option<Template>,
+    region: Option<Template>,
+    customer: Option<Template>,
+    customer_name: Option<Template>,
+    customer_email: Option<Template>,
+    order: Option<Template>,
+    count: Option<Expression>,
+    amount: Option<Expression>,
+    discount: Option<Expression>,
+    round: Option<u32>,
+    line: Option<LineFeed>,
+}
+
+struct LineFeed {
+    product: Template,
+    title: Option<Template>,
+    category: Option<Template>,
+    quantity: Option<Expression>,
+    amount: Expression,
+    discount: Option<Expression>,
+    cost: Option<Expression>,
+}
+
+/// What one row, or all rows of a fact so far, have said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub id: String,
+    at: Timestamp,
+    organization: Option<String>,
+    currency: Option<String>,
+    channel: Option<String>,
+    region: Option<String>,
+    customer: Option<Customer>,
+    order: Option<String>,
+    version: Option<i64>,
+    count: i64,
+    amount: Option<i128>,
+    discount: Option<i128>,
+    lines: Vec<Line>,
+}
+
+impl Feed {
+    /// Error: the key of the mapping and what is wrong with it.
+    pub fn new(
+        mapping_name: &str,
+        spec: &FeedSpec,
+        own: &[String],
+        lookups: &[Lookup],
+        shift_micros: i64,
+    ) -> Result<Feed, String> {
+        let joins = lookups.iter().map(|lookup| Template::parse(&lookup.by, &Columns::of(own)));
+        let (joins, unjoined): (Vec<_>, Vec<_>) = joins
+            .map(|join| match join {
+                Ok(join) => (Some(join), None),
+                Err(why) => (None, Some(why)),
+            })
+            .unzip();
+        let columns = Columns { own, lookups, unjoined: &unjoined };
+        let text = |key: &str, spec: &str| Template::parse(spec, &columns).map_err(|what| format!("`{key}`: {what}"));
+        let text_of = |key: &str, spec: &Option<String>| spec.as_ref().map(|spec| text(key, spec)).transpose();
+        let number = |key: &str, text: &String| {
+            Expression::parse(text, &columns, spec.decimal_comma).map_err(|what| format!("`{key}`: {what}"))
+        };
+        let number_of = |key: &str, text: &Option<String>| text.as_ref().map(|text| number(key, text)).transpose();
+        let line = |line: &LineSpec| {
+            Ok::<_, String>(LineFeed {
+                product: text("line.product", &line.product)?,
+                title: text_of("line.title", &line.title)?,
+                category: text_of("line.category", &line.category)?,
+                quantity: number_of("line.quantity", &line.quantity)?,
+                amount: number("line.amount", &line.amount)?,
+                discount: number_of("line.discount", &line.discount)?,
+                cost: number_of("line.cost", &line.cost)?,
+            })
+        };
+        Ok(Feed {
+            grouping: spec.group,
+            prefix: format!("{mapping_name}/{}:", spec.name),
+            fact: spec.fact,
+            when: spec
+                .when
+                .iter()
+                .map(|when| Condition::parse(when, &columns, spec.decimal_comma))
+                .collect::<Result<_, _>>()
+                .map_err(|what| format!("`when`: {what}"))?,
+            joins,
+            id: text("id", &spec.id)?,
+            version: number_of("version", &spec.version)?,
+            time: text("time", &spec.time)?,
+            formats: TimeFormats::parse(&spec.time_formats, &spec.timezone)?,
+            shift_micros,
+            organization: text_of("organization", &spec.organization)?,
+            currency: text_of("currency", &spec.currency)?,
+            channel: text_of("channel", &spec.channel)?,
+            region: text_of("region", &spec.region)?,
+            customer: text_of("customer", &spec.customer)?,
+            customer_name: text_of("customer_name", &spec.customer_name)?,
+            customer_email: text_of("customer_email", &spec.customer_email)?,
+            order: text_of("order", &spec.order)?,
+            count: number_of("count", &spec.count)?,
+            amount: number_of("amount", &spec.amount)?,
+            discount: number_of("discount", &spec.discount)?,
+            round: spec.round,
+            line: spec.line.as_ref().map(line).transpose()?,
+        })
+    }
+
+    /// For each table, the row that this row is joined with.
+    pub fn join(&self, row: &super::rows::Row, lookups: &[Lookup]) -> Vec<Option<usize>> {
+        let alone = Joined { row, lookups: &[], found: &[] };
+        let find = |(by, lookup): (&Option<Template>, &Lookup)| lookup.find(&by.as_ref()?.fill(&alone));
+        self.joins.iter().zip(lookups).map(find).collect()
+    }
+
+    /// Whether the row is one of this feed's. Error: it cannot be told.
+    pub fn takes(&self, joined: &Joined<'_>) -> Result<bool, String> {
+        for condition in &self.when {
+            if !condition.holds(joined).map_err(|what| format!("`when`: {what}"))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub fn id(&self, joined: &Joined<'_>) -> String {
+        self.id.fill(joined)
+    }
+
+    /// What a row says. Error: what is wrong with it.
+    pub fn read(&self, joined: &Joined<'_>) -> Result<Said, String> {
+        let id = self.id(joined);
+        if id.is_empty() {
+            return Err("`id` is empty".into());
+        }
+        let text = |template: &Option<Template>| template.as_ref().and_then(|t| t.fill_some(joined));
+        let at = self.formats.read(&self.time.fill(joined)).map_err(|what| format!("`time`: {what}"))?;
+        let customer = text(&self.customer).map(|id| Customer {
+            id,
+            name: text(&self.customer_name),
+            email: text(&self.customer_email),
+        });
+        Ok(Said {
+            id,
+            at: Timestamp(at.0 + self.shift_micros),
+            organization: text(&self.organization),
+            currency: text(&self.currency),
+            channel: text(&self.channel),
+            region: text(&self.region),
+            customer,
+            order: text(&self.order),
+            version: whole("version", self.version.as_ref(), joined)?,
+            count: if self.fact == FactKind::Visits {
+                whole("count", self.count.as_ref(), joined)?.unwrap_or(1)
+            } else {
+                0
+            },
+            amount: self.money("amount", self.amount.as_ref(), joined)?.map(|m| m.0.into()),
+            discount: self.money("discount", self.discount.as_ref(), joined)?.map(|m| m.0.into()),
+            lines: self.line.as_ref().map(|line| self.line(line, joined)).transpose()?.into_iter().collect(),
+        })
+    }
+
+    fn line(&self, line: &LineFeed, joined: &Joined<'_>) -> Result<Line, String> {
+        let amount = self.money("line.amount", Some(&line.amount), joined)?;
+        Ok(Line {
+            product_id: line.product.fill(joined),
+            title: line.title.as_ref().and_then(|t| t.fill_some(joined)),
+            category: line.category.as_ref().and_then(|t| t.fill_some(joined)),
+            quantity: whole("line.quantity", line.quantity.as_ref(), joined)?.unwrap_or(1),
+            amount: amount.ok_or("`line.amount` is empty")?,
+            discount: self.money("line.discount", line.discount.as_ref(), joined)?.unwrap_or_default(),
+            cost: self.money("line.cost", line.cost.as_ref(), joined)?,
+        })
+    }
+
+    fn money(&self, key: &str, of: Option<&Expression>, joined: &Joined<'_>) -> Result<Option<Money>, String> {
+        let Some(number) =
+            of.map(|of| of.value(joined)).transpose().map_err(|what| format!("`{key}`: {what}"))?.flatten()
+        else {
+            return Ok(None);
+        };
+        let number = self.round.map_or(number, |decimals| number.round(decimals));
+        number.to_money().map(Some).map_err(|what| format!("`{key}` {what}"))
+    }
+
+    /// The event of all that was said of one fact.
+    pub fn event(&self, said: Said) -> Result<Event, String> {
+        let money = |sum: Option<i128>| match sum.map(Money::from_sum) {
+            Some(None) => Err("a sum is beyond the largest amount".to_owned()),
+            Some(sum) => Ok(sum),
+            None => Ok(None),
+        };
+        let (amount, discount) = (money(said.amount)?, money(said.discount)?);
+        let (currency, channel, region, lines) = (said.currency, said.channel, said.region, said.lines);
+        let fact = match self.fact {
+            FactKind::Order => Fact::OrderPlaced(OrderPlaced {
+                order_id: said.id.clone(),
+                version: said.version.unwrap_or(1),
+                currency,
+                amount,
+                discount,
+                channel,
+                region,
+                customer: said.customer,
+                lines,
+            }),
+            FactKind::Refund => Fact::RefundIssued(RefundIssued {
+                refund_id: Some(said.id.clone()),
+                order_id: said.order,
+                currency,
+                amount,
+                channel,
+                region,
+                lines,
+            }),
+            FactKind::Visits => Fact::VisitsCounted(VisitsCounted { count: said.count, channel, region }),
+        };
+        let event_id = match said.version {
+            None => format!("{}{}", self.prefix, said.id),
+            Some(version) => format!("{}{}#{version}", self.prefix, said.id),
+        };
+        Ok(Event { event_id, occurred_at: said.at, organization: said.organization, fact })
+    }
+}
+
+impl Said {
+    /// Adds what a further row says: sums and lines add up, the earliest time counts, else the first that says it.
+    pub fn add(&mut self, row: Said) {
+        self.at = self.at.min(row.at);
+        self.version = self.version.max(row.version);
+        self.count += row.count;
+        for (sum, added) in [(&mut self.amount, row.amount), (&mut self.discount, row.discount)] {
+            if let Some(added) = added {
+                *sum = Some(sum.unwrap_or(0) + added);
+            }
+        }
+        for (text, other) in [
+            (&mut self.organization, row.organization),
+            (&mut self.currency, row.currency),
+            (&mut self.channel, row.channel),
+            (&mut self.region, row.region),
+            (&mut self.order, row.order),
+        ] {
+            if text.is_none() {
+                *text = other;
+            }
+        }
+        if self.customer.is_none() {
+            self.customer = row.customer;
+        }
+        self.lines.extend(row.lines);
+    }
+}
+
+fn whole(key: &str, of: Option<&Expression>, joined: &Joined<'_>) -> Result<Option<i64>, String> {
+    let number = of.map(|of| of.value(joined)).transpose().map_err(|what| format!("`{key}`: {what}"))?.flatten();
+    number.map(|number| number.to_whole().map_err(|what| format!("`{key}` {what}"))).transpose()
+}

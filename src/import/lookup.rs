@@ -1,0 +1,61 @@
+//! Tables that rows are joined with: whole in memory, found by a key.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::ImportError;
+use super::mapping::LookupSpec;
+use super::read::column_names;
+use super::rows::{Row, Rows};
+use super::source::Files;
+use super::template::{Columns, Joined, Template};
+
+/// Rows of one table.
+const ROWS_MAX: usize = 2_000_000;
+
+pub struct Lookup {
+    pub name: String,
+    pub columns: Vec<String>,
+    /// Of the feed's columns, as the mapping has it.
+    pub by: String,
+    rows: Vec<Row>,
+    index: HashMap<String, usize>,
+}
+
+impl Lookup {
+    /// Reads a table. Of two rows with the same key the first counts.
+    pub fn read(name: &str, spec: &LookupSpec, files: &Files) -> Result<Lookup, ImportError> {
+        let mut rows = Rows::new(files.open(&spec.file.path, Arc::default())?, &spec.file)?;
+        let (columns, mut next) = column_names(&mut rows, &spec.file)?;
+        let key =
+            Template::parse(&spec.key, &Columns::of(&columns)).map_err(|what| ImportError::new(&rows.place, what))?;
+        let mut lookup =
+            Lookup { name: name.to_owned(), columns, by: spec.by.clone(), rows: Vec::new(), index: HashMap::new() };
+        loop {
+            let Some(mut row) = (match next.take() {
+                Some(row) => Some(row),
+                None => rows.next()?,
+            }) else {
+                return Ok(lookup);
+            };
+            if lookup.rows.len() == ROWS_MAX {
+                return Err(ImportError::new(
+                    &rows.place,
+                    format!("more than {ROWS_MAX} rows in a table to join with"),
+                ));
+            }
+            let id = key.fill(&Joined { row: &row, lookups: &[], found: &[] });
+            row.raw = String::new();
+            lookup.index.entry(id).or_insert(lookup.rows.len());
+            lookup.rows.push(row);
+        }
+    }
+
+    pub fn find(&self, key: &str) -> Option<usize> {
+        self.index.get(key).copied()
+    }
+
+    pub fn value(&self, row: usize, column: usize) -> &str {
+        self.rows[row].field(column)
+    }
+}

@@ -1,0 +1,49 @@
+//! Files of refused rows: line, feed, code, reason and the row as it stood. Made when there is one.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::ImportError;
+use super::read::RawRow;
+
+#[derive(Default)]
+pub struct Rejected {
+    writers: HashMap<PathBuf, csv::Writer<File>>,
+}
+
+impl Rejected {
+    pub fn write(
+        &mut self,
+        path: &Path,
+        feed: &str,
+        code: &str,
+        reason: &str,
+        rows: &[RawRow],
+    ) -> Result<(), ImportError> {
+        let failed =
+            |error: csv::Error| ImportError::new(path.display().to_string(), format!("cannot be written: {error}"));
+        if !self.writers.contains_key(path) {
+            let mut writer = csv::Writer::from_path(path).map_err(failed)?;
+            writer.write_record(["line", "feed", "code", "reason", "row"]).map_err(failed)?;
+            self.writers.insert(path.to_owned(), writer);
+        }
+        let Some(writer) = self.writers.get_mut(path) else { return Ok(()) };
+        for row in rows {
+            writer.write_record([&row.line.to_string(), feed, code, reason, &row.text]).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is still to be written; gives the files.
+    pub fn finish(self) -> Result<Vec<PathBuf>, ImportError> {
+        let mut paths = Vec::new();
+        for (path, mut writer) in self.writers {
+            let place = path.display().to_string();
+            writer.flush().map_err(|error| ImportError::new(place, format!("cannot be written: {error}")))?;
+            paths.push(path);
+        }
+        paths.sort();
+        Ok(paths)
+    }
+}

@@ -1,0 +1,270 @@
+//! Rows of separated values. Each keeps the line it stands in and its text, for what is refused.
+//!
+//! Fields may be quoted; a quote within is doubled, and a quoted field may hold separators and line ends. A quote
+//! that is not closed ends the reading: what follows cannot be told apart any more.
+
+use std::io::{BufRead, ErrorKind};
+
+use super::ImportError;
+use super::mapping::{Encoding, FileSpec};
+use super::source::Source;
+
+/// A row is at most this long, so that a quote left open does not swallow the file.
+const ROW_BYTES_MAX: usize = 1024 * 1024;
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// One row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// The first line it stands in, from 1.
+    pub line: u64,
+    /// As it stands in the file.
+    pub raw: String,
+    /// Why its fields cannot be trusted.
+    pub defect: Option<String>,
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Row {
+    /// A field, without the blanks around it.
+    pub fn field(&self, index: usize) -> &str {
+        let start = if index == 0 { 0 } else { self.ends.get(index - 1).copied().unwrap_or(self.text.len()) };
+        let end = self.ends.get(index).copied().unwrap_or(self.text.len());
+        self.text[start..end].trim()
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(|i| self.field(i))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Separator {
+    Blank,
+    Char(char),
+}
+
+/// Reads rows.
+pub struct Rows {
+    input: Box<dyn BufRead + Send>,
+    pub place: String,
+    separator: Separator,
+    quote: Option<char>,
+    encoding: Encoding,
+    line: u64,
+    /// How many columns each row has, where a header or the mapping says so.
+    pub columns: Option<usize>,
+}
+
+/// Where the reading of a row stands between two of its lines.
+#[derive(Default)]
+struct Partial {
+    row: Row,
+    is_quoted: bool,
+}
+
+impl Rows {
+    pub fn new(source: Source, spec: &FileSpec) -> Result<Self, ImportError> {
+        let one_char = |name: &str, text: &str| {
+            let mut chars = text.chars();
+            match (chars.next(), chars.next()) {
+                (Some(c), None) => Ok(c),
+                _ => Err(ImportError::new(&source.place, format!("`{name}` must be one character"))),
+            }
+        };
+        let separator = match spec.separator.as_str() {
+            "blank" => Separator::Blank,
+            text => Separator::Char(one_char("separator", text)?),
+        };
+        let quote = if spec.quote.is_empty() { None } else { Some(one_char("quote", &spec.quote)?) };
+        Ok(Rows {
+            input: source.input,
+            place: source.place,
+            separator,
+            quote,
+            encoding: spec.encoding,
+            line: 0,
+            columns: None,
+        })
+    }
+
+    /// How many columns each row has, when the first one has `first`.
+    pub fn columns_count(&self, first: usize) -> usize {
+        self.columns.unwrap_or(first)
+    }
+
+    /// The next row that is not empty. An error says the line at which reading ends.
+    pub fn next(&mut self) -> Result<Option<Row>, ImportError> {
+        let mut partial = Partial::default();
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            let n = self.input.read_until(b'\n', &mut bytes).map_err(|error| self.broken(&error))?;
+            if n == 0 {
+                return match partial.is_quoted {
+                    true => Err(self.error(partial.row.line, "a quote is opened here and never closed")),
+                    false => Ok(None),
+                };
+            }
+            self.line += 1;
+            if self.line == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+                bytes.drain(..BYTE_ORDER_MARK.len());
+            }
+            if partial.row.line == 0 {
+                partial.row.line = self.line;
+            }
+            let text = decode(&bytes, self.encoding, &mut partial.row.defect);
+            if !partial.is_quoted && text.trim().is_empty() {
+                partial.row.line = 0;
+                continue;
+            }
+            partial.row.raw.push_str(&text);
+            self.split(&text, &mut partial);
+            if !partial.is_quoted {
+                let mut row = partial.row;
+                row.raw.truncate(row.raw.trim_end_matches(['\r', '\n']).len());
+                return Ok(Some(row));
+            }
+            if partial.row.raw.len() > ROW_BYTES_MAX {
+                return Err(self.error(partial.row.line, "a quote is opened here and not closed within 1 MiB"));
+            }
+        }
+    }
+
+    /// Takes the fields of one line; the last one stays open where a quoted line end follows.
+    fn split(&self, line: &str, partial: &mut Partial) {
+        let Partial { row, is_quoted } = partial;
+        let mut rest = line;
+        if !*is_quoted {
+            rest = rest.trim_end_matches(['\r', '\n']);
+            if matches!(self.separator, Separator::Blank) {
+                for field in rest.split_ascii_whitespace() {
+                    row.text.push_str(field);
+                    row.ends.push(row.text.len());
+                }
+                return;
+            }
+        }
+        let Separator::Char(separator) = self.separator else { return };
+        loop {
+            if !*is_quoted && let Some(inner) = self.quote.and_then(|quote| rest.strip_prefix(quote)) {
+                *is_quoted = true;
+                rest = inner;
+            }
+            if *is_quoted {
+                let Some(after) = self.take_quoted(rest, &mut row.text) else { return };
+                *is_quoted = false;
+                rest = after.trim_end_matches(['\r', '\n']);
+                if !rest.is_empty() && !rest.starts_with(separator) {
+                    row.defect.get_or_insert_with(|| "a quote within a quoted field is not doubled".into());
+                }
+            }
+            let (field, after) = match rest.split_once(separator) {
+                Some((field, after)) => (field, Some(after)),
+                None => (rest, None),
+            };
+            row.text.push_str(field);
+            row.ends.push(row.text.len());
+            match after {
+                Some(after) => rest = after,
+                None => return,
+            }
+        }
+    }
+
+    /// Takes a quoted field up to its closing quote; gives what follows it, or `None` when the line ends before.
+    fn take_quoted<'a>(&self, mut rest: &'a str, out: &mut String) -> Option<&'a str> {
+        let quote = self.quote?;
+        loop {
+            let Some((inner, after)) = rest.split_once(quote) else {
+                out.push_str(rest);
+                return None;
+            };
+            out.push_str(inner);
+            let Some(doubled) = after.strip_prefix(quote) else { return Some(after) };
+            out.push(quote);
+            rest = doubled;
+        }
+    }
+
+    fn broken(&self, error: &std::io::Error) -> ImportError {
+        let what = match error.kind() {
+            ErrorKind::UnexpectedEof => "the compressed data ends in the middle; the file was cut off".to_owned(),
+            _ => format!("cannot be read any further: {error}"),
+        };
+        self.error(self.line + 1, &what)
+    }
+
+    fn error(&self, line: u64, what: &str) -> ImportError {
+        ImportError::new(format!("{}:{line}", self.place), what)
+    }
+}
+
+fn decode(bytes: &[u8], encoding: Encoding, defect: &mut Option<String>) -> String {
+    match encoding {
+        Encoding::Latin1 => bytes.iter().map(|b| char::from(*b)).collect(),
+        Encoding::Utf8 => match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => {
+                defect.get_or_insert_with(|| "is not UTF-8 (set `encoding`)".into());
+                String::from_utf8_lossy(bytes).into_owned()
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    /// Line, fields and defect.
+    type Read = (u64, Vec<String>, Option<String>);
+
+    fn rows(text: &str, options: &str) -> Result<Vec<Read>, String> {
+        let spec: FileSpec = toml::from_str(&format!("path = \"a.csv\"\n{options}")).expect("a specification");
+        let source = Source { input: Box::new(Cursor::new(text.as_bytes().to_vec())), place: "a.csv".into() };
+        let mut rows = Rows::new(source, &spec).map_err(|e| e.to_string())?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next().map_err(|e| e.to_string())? {
+            all.push((row.line, row.fields().map(str::to_owned).collect(), row.defect.clone()));
+        }
+        Ok(all)
+    }
+
+    fn fields(text: &str, options: &str) -> Vec<Vec<String>> {
+        rows(text, options).expect("readable").into_iter().map(|(_, fields, _)| fields).collect()
+    }
+
+    #[test]
+    fn quotes_hold_separators_quotes_and_lines() {
+        let text = "\u{feff}a,\"b, \"\"c\"\"\nd\",\r\n\n12\" ruler,,x";
+        assert_eq!(
+            rows(text, "").expect("readable"),
+            [
+                (1, vec!["a".into(), "b, \"c\"\nd".into(), String::new()], None),
+                (4, vec!["12\" ruler".into(), String::new(), "x".into()], None)
+            ]
+        );
+    }
+
+    #[test]
+    fn other_separators_and_quotes_are_read() {
+        assert_eq!(fields(" 1  2\t3\r\n", "separator = \"blank\""), [["1", "2", "3"]]);
+        assert_eq!(fields("1;'a;b'\n", "separator = \";\"\nquote = \"'\""), [["1", "a;b"]]);
+        assert_eq!(fields("\"a\n", "quote = \"\""), [["\"a"]]);
+    }
+
+    #[test]
+    fn broken_quotes_are_told_with_their_line() {
+        let (_, _, defect) = rows("\"a\"b,c\n", "").expect("readable").remove(0);
+        assert!(defect.is_some_and(|defect| defect.contains("not doubled")));
+        let error = rows("a\nb\n\"c\nd\n", "").expect_err("never closed");
+        assert_eq!(error, "a.csv:3: a quote is opened here and never closed");
+    }
+}

@@ -1,0 +1,87 @@
+//! Where bytes come from: files, plain or compressed, or the program itself.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::ImportError;
+
+const BUFFER_BYTES: usize = 128 * 1024;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Finds the files that a mapping names.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    pub folder: PathBuf,
+    /// Files that are part of the program, by the path a mapping names.
+    pub embedded: BTreeMap<String, &'static [u8]>,
+}
+
+/// An opened file.
+pub struct Source {
+    pub input: Box<dyn BufRead + Send>,
+    /// What messages call it.
+    pub place: String,
+}
+
+impl Files {
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        Files { folder: folder.into(), embedded: BTreeMap::new() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Opens a file, decompressed if it is gzip; `read_bytes` counts what was taken from the disk.
+    pub fn open(&self, name: &str, read_bytes: Arc<AtomicU64>) -> Result<Source, ImportError> {
+        let place = self.path(name).display().to_string();
+        let unreadable = |error: std::io::Error| ImportError::new(&place, format!("cannot be read: {error}"));
+        let raw: Box<dyn Read + Send> = match self.embedded.get(name) {
+            Some(bytes) => Box::new(Cursor::new(*bytes)),
+            None => Box::new(File::open(self.path(name)).map_err(unreadable)?),
+        };
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, Counting { inner: raw, read_bytes });
+        let is_gzip = input.fill_buf().map_err(unreadable)?.starts_with(&GZIP_MAGIC);
+        let input: Box<dyn BufRead + Send> = if is_gzip {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(input)))
+        } else {
+            Box::new(input)
+        };
+        Ok(Source { input, place })
+    }
+
+    /// The size of a file as it lies on the disk; 0 when it is not known.
+    pub fn size(&self, name: &str) -> u64 {
+        match self.embedded.get(name) {
+            Some(bytes) => bytes.len() as u64,
+            None => std::fs::metadata(self.path(name)).map_or(0, |meta| meta.len()),
+        }
+    }
+
+    /// Where the refused rows of a file are written.
+    pub fn rejected_path(&self, name: &str, folder: Option<&Path>) -> PathBuf {
+        let path = self.path(name);
+        let mut file = path.file_name().unwrap_or_default().to_os_string();
+        file.push(".rejected.csv");
+        folder.map_or_else(|| path.with_file_name(&file), |folder| folder.join(&file))
+    }
+}
+
+struct Counting<R> {
+    inner: R,
+    read_bytes: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.read_bytes.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}

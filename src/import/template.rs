@@ -1,0 +1,119 @@
+//! Texts with columns in them: `"{Country}"`, `"1 {Month} 2017"`, `"{products.department}"`; `{#}` is the line.
+
+use super::lookup::Lookup;
+use super::rows::Row;
+
+/// Where a value of a row comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Place {
+    Line,
+    Own(usize),
+    /// Of a table, a column.
+    Joined(usize, usize),
+}
+
+/// The columns that can be named.
+pub struct Columns<'a> {
+    pub own: &'a [String],
+    pub lookups: &'a [Lookup],
+    /// By table, why rows cannot be joined with it.
+    pub unjoined: &'a [Option<String>],
+}
+
+impl<'a> Columns<'a> {
+    pub fn of(own: &'a [String]) -> Self {
+        Columns { own, lookups: &[], unjoined: &[] }
+    }
+
+    /// A column by its name, `table.column`, or its number from 1. Error: what there is.
+    pub fn find(&self, name: &str) -> Result<Place, String> {
+        if name == "#" {
+            return Ok(Place::Line);
+        }
+        if let Some(i) = self.own.iter().position(|column| column == name) {
+            return Ok(Place::Own(i));
+        }
+        if let Some((table, column)) = name.split_once('.')
+            && let Some(t) = self.lookups.iter().position(|lookup| lookup.name == table)
+        {
+            if let Some(why) = self.unjoined.get(t).and_then(Option::as_ref) {
+                return Err(format!("the table {table} cannot be joined with: {why}"));
+            }
+            let found = self.lookups[t].columns.iter().position(|other| other == column);
+            return found.map(|c| Place::Joined(t, c)).ok_or_else(|| {
+                format!("the table {table} has no column {column}; it has {}", self.lookups[t].columns.join(", "))
+            });
+        }
+        match name.parse::<usize>() {
+            Ok(number) if (1..=self.own.len()).contains(&number) => Ok(Place::Own(number - 1)),
+            _ => Err(format!("there is no column {name}; there are {}", self.own.join(", "))),
+        }
+    }
+}
+
+/// A row with the rows it is joined with.
+pub struct Joined<'a> {
+    pub row: &'a Row,
+    pub lookups: &'a [Lookup],
+    /// Of each table, the row found.
+    pub found: &'a [Option<usize>],
+}
+
+impl Joined<'_> {
+    /// The value of a column; a line's number has none, it is written by [`Template::fill`].
+    pub fn value(&self, place: Place) -> &str {
+        match place {
+            Place::Line => "",
+            Place::Own(column) => self.row.field(column),
+            Place::Joined(table, column) => {
+                self.found.get(table).copied().flatten().map_or("", |row| self.lookups[table].value(row, column))
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Piece {
+    Text(String),
+    Value(Place),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template(Vec<Piece>);
+
+impl Template {
+    pub fn parse(text: &str, columns: &Columns<'_>) -> Result<Template, String> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, behind) = after.split_once('}').ok_or_else(|| format!("a brace in {text:?} is not closed"))?;
+            if !before.is_empty() {
+                pieces.push(Piece::Text(before.to_owned()));
+            }
+            pieces.push(Piece::Value(columns.find(name)?));
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Text(rest.to_owned()));
+        }
+        Ok(Template(pieces))
+    }
+
+    /// The text for a row, without the blanks around it.
+    pub fn fill(&self, joined: &Joined<'_>) -> String {
+        let mut text = String::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(piece) => text.push_str(piece),
+                Piece::Value(Place::Line) => text.push_str(&joined.row.line.to_string()),
+                Piece::Value(place) => text.push_str(joined.value(*place)),
+            }
+        }
+        if text.trim().len() == text.len() { text } else { text.trim().to_owned() }
+    }
+
+    /// The same, or `None` when it is empty.
+    pub fn fill_some(&self, joined: &Joined<'_>) -> Option<String> {
+        Some(self.fill(joined)).filter(|text| !text.is_empty())
+    }
+}

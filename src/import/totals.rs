@@ -1,0 +1,81 @@
+//! What became of rows and of the events made of them.
+
+use std::fmt;
+
+use crate::ledger::event::Outcome;
+
+/// `read = accepted + repeated + superseded + refused + skipped`, of rows as of events. All rows of a fact share its
+/// fate; no event is made of skipped rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub read: u64,
+    pub accepted: u64,
+    pub repeated: u64,
+    pub superseded: u64,
+    pub refused: u64,
+    pub skipped: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub rows: Counts,
+    pub events: Counts,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: Option<&Outcome>, n: u64) {
+        self.read += n;
+        match outcome {
+            Some(Outcome::Applied { .. }) => self.accepted += n,
+            Some(Outcome::Repeated { .. }) => self.repeated += n,
+            Some(Outcome::Superseded { .. }) => self.superseded += n,
+            Some(Outcome::Refused(_)) | None => self.refused += n,
+        }
+    }
+}
+
+impl Totals {
+    /// One fact made of `rows` rows; without an outcome it was refused before it was an event.
+    pub fn add_fact(&mut self, outcome: Option<&Outcome>, rows: u64) {
+        self.rows.add(outcome, rows);
+        self.events.add(outcome, 1);
+    }
+
+    pub fn add_skipped(&mut self, rows: u64) {
+        self.rows.read += rows;
+        self.rows.skipped += rows;
+    }
+
+    pub fn merge(&mut self, other: &Totals) {
+        for (counts, other) in [(&mut self.rows, other.rows), (&mut self.events, other.events)] {
+            counts.read += other.read;
+            counts.accepted += other.accepted;
+            counts.repeated += other.repeated;
+            counts.superseded += other.superseded;
+            counts.refused += other.refused;
+            counts.skipped += other.skipped;
+        }
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, events) = (&self.rows, &self.events);
+        write!(
+            f,
+            "rows: {} read = {} accepted + {} repeated + {} superseded + {} refused + {} skipped; \
+             events: {} = {} accepted + {} repeated + {} superseded + {} refused",
+            rows.read,
+            rows.accepted,
+            rows.repeated,
+            rows.superseded,
+            rows.refused,
+            rows.skipped,
+            events.read,
+            events.accepted,
+            events.repeated,
+            events.superseded,
+            events.refused
+        )
+    }
+}

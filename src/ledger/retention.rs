@@ -1,0 +1,92 @@
+//! Drops the raw entries of old months. Rollups, orders, refunds and customers stay, so metrics stay as they are; what
+//! goes is the possibility to recompute them, and the ids of the events, which are refused by their time from then on.
+
+use chrono::{Datelike, Months, NaiveDate, NaiveTime};
+
+use super::store::lock_head;
+use crate::clock::Timestamp;
+use crate::db::{Db, TenantId};
+use crate::error::{Error, Result};
+
+/// Rows removed in one transaction, so that writers do not wait long.
+const ROWS_MAX: i64 = 20_000;
+
+/// What was dropped of one tenant, or would be.
+#[derive(Debug, Default, PartialEq)]
+pub struct Dropped {
+    pub entries: u64,
+    pub events: u64,
+}
+
+/// The first moment that is kept when `months` whole months before the running one are.
+pub fn cut(now: Timestamp, months: u32) -> Result<NaiveDate> {
+    let today = now.to_utc().ok_or_else(|| Error::internal("a clock outside of the calendar"))?.date_naive();
+    let first = today.with_day(1).and_then(|first| first.checked_sub_months(Months::new(months)));
+    first.ok_or_else(|| Error::bad_input("keepMonths", "more months than the calendar has"))
+}
+
+/// How much [`drop_before`] would drop.
+pub async fn count_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<Dropped> {
+    let tx = db.read(tenant).await?;
+    let count = async |sql: &str| -> Result<u64> {
+        let row = tx.query_one(sql, [micros(cut).into()]).await?;
+        let count: i64 = row.map(|row| crate::db::get(&row, 0)).transpose()?.unwrap_or(0);
+        Ok(count.unsigned_abs())
+    };
+    Ok(Dropped {
+        entries: count("SELECT COUNT(*) FROM ledger_entries WHERE tenant_id = $1 AND at < $2").await?,
+        events: count("SELECT COUNT(*) FROM ledger_events WHERE tenant_id = $1 AND occurred_at < $2").await?,
+    })
+}
+
+/// Closes the months before `cut` to new events.
+pub async fn close_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<()> {
+    let tx = db.write(tenant).await?;
+    lock_head(&tx).await?;
+    let sql = "UPDATE ledger_heads SET retained_from = $2 \
+               WHERE tenant_id = $1 AND (retained_from IS NULL OR retained_from < $2)";
+    tx.execute(sql, [micros(cut).into()]).await?;
+    tx.commit().await
+}
+
+/// Removes what the closed months hold. It may be stopped and run again.
+pub async fn drop_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<Dropped> {
+    let entries = "DELETE FROM ledger_entries WHERE tenant_id = $1 AND at < $2 AND position IN \
+                   (SELECT e.position FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at < $2 ORDER BY e.at LIMIT $3)";
+    let events = "DELETE FROM ledger_events WHERE tenant_id = $1 AND event_id IN \
+                  (SELECT e.event_id FROM ledger_events e WHERE e.tenant_id = $1 AND e.occurred_at < $2 LIMIT $3)";
+    Ok(Dropped {
+        entries: delete_in_parts(db, tenant, entries, cut).await?,
+        events: delete_in_parts(db, tenant, events, cut).await?,
+    })
+}
+
+async fn delete_in_parts(db: &Db, tenant: TenantId, sql: &str, cut: NaiveDate) -> Result<u64> {
+    let mut deleted = 0;
+    loop {
+        let tx = db.write(tenant).await?;
+        let part = tx.execute(sql, [micros(cut).into(), ROWS_MAX.into()]).await?;
+        tx.commit().await?;
+        deleted += part;
+        if part == 0 {
+            return Ok(deleted);
+        }
+    }
+}
+
+fn micros(day: NaiveDate) -> i64 {
+    day.and_time(NaiveTime::MIN).and_utc().timestamp_micros()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_months_before_the_running_one_are_kept() {
+        let now = Timestamp(1_781_524_800 * crate::clock::SECOND); // 2026-06-15T12:00:00Z
+        assert_eq!(cut(now, 0).ok(), NaiveDate::from_ymd_opt(2026, 6, 1));
+        assert_eq!(cut(now, 13).ok(), NaiveDate::from_ymd_opt(2025, 5, 1));
+        assert!(cut(now, u32::MAX).is_err());
+    }
+}

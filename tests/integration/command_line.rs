@@ -1,0 +1,187 @@
+//! The program itself: exit codes, messages, and an import that is interrupted.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::SECRET;
+
+const MAPPING: &str = r#"
+name = "shop"
+[[feeds]]
+name = "orders"
+fact = "order"
+file = { path = "orders.csv" }
+id = "{#}"
+time = "{time}"
+amount = "{amount}"
+"#;
+
+/// The program in a folder of its own, with its own SQLite file there.
+struct Program {
+    folder: tempfile::TempDir,
+}
+
+impl Program {
+    fn new() -> Self {
+        Program { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_salespulse"));
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars() {
+            if name.starts_with("SALESPULSE_") || name == "DATABASE_URL" || name == "REDIS_URL" {
+                command.env_remove(name);
+            }
+        }
+        command.env("SALESPULSE_JWT_SECRET", SECRET).envs(settings.iter().copied());
+        command
+    }
+
+    fn run(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+        self.command(arguments, settings).output().expect("the program runs")
+    }
+
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments, &[]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The one line of a failure.
+    fn fail(&self, code: i32, arguments: &[&str], settings: &[(&str, &str)]) -> String {
+        let output = self.run(arguments, settings);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let message = String::from_utf8(output.stderr).expect("text");
+        assert!(message.starts_with("salespulse: ") && message.trim_end().lines().count() == 1, "{message}");
+        message
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.path().join(file), text).expect("written");
+    }
+}
+
+#[test]
+fn bad_settings_end_with_2() {
+    let program = Program::new();
+    let fail = |name, value| program.fail(2, &["serve"], &[(name, value)]);
+    assert!(fail("SALESPULSE_LISTN", "x").contains("SALESPULSE_LISTN: no such setting"));
+    assert!(fail("DATABASE_URL", "mysql://x").contains("DATABASE_URL"));
+    assert!(fail("DATABASE_URL", "postgres://u:hidden@host:port/x").contains("DATABASE_URL cannot be read"));
+    assert!(!fail("DATABASE_URL", "postgres://u:hidden@host:port/x").contains("hidden"));
+    assert!(fail("SALESPULSE_JWT_SECRET", "").contains("SALESPULSE_JWT_SECRET is not set"));
+    assert!(fail("SALESPULSE_LOG_LEVEL", "info,=x=").contains("SALESPULSE_LOG_LEVEL"));
+    program.write(".env", "DATABSE_URL=sqlite://a.db\n");
+    assert!(program.fail(2, &["serve"], &[]).contains("DATABSE_URL: no such setting"));
+    program.write(".env", "SALESPULSE_JWT_SECRET=\"hidden\n");
+    let message = program.fail(2, &["serve"], &[]);
+    assert!(message.contains(".env") && !message.contains("hidden"), "{message}");
+}
+
+#[test]
+fn an_unreachable_database_ends_with_3() {
+    let program = Program::new();
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let url = format!("postgres://u:hidden@{free}/x");
+    let message = program.fail(3, &["serve"], &[("DATABASE_URL", &url)]);
+    assert!(message.contains("cannot connect to the database") && !message.contains("hidden"), "{message}");
+    program.write("data", "a file where the folder should be");
+    program.fail(3, &["serve"], &[]);
+}
+
+#[test]
+fn a_database_of_another_version_ends_with_4() {
+    let program = Program::new();
+    assert!(program.fail(4, &["serve"], &[]).contains("run `salespulse migrate`"));
+    assert!(program.path().join("data/salespulse.db").exists());
+    assert!(program.succeed(&["migrate", "--status"]).starts_with("pending m0001"));
+    program.succeed(&["migrate"]);
+    assert!(program.succeed(&["migrate", "--status"]).starts_with("applied m0001"));
+    program.succeed(&["migrate", "--down", "1"]);
+    program.fail(4, &["verify"], &[]);
+}
+
+#[test]
+fn a_taken_port_ends_with_5_and_a_signal_with_0() {
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let settings = [("SALESPULSE_LISTEN", address.as_str())];
+    assert!(program.fail(5, &["serve"], &settings).contains(&format!("the address {address} is taken")));
+    drop(taken);
+    let mut server = program.command(&["serve"], &settings).stderr(Stdio::null()).spawn().expect("started");
+    wait_until(|| std::net::TcpStream::connect(&address).is_ok());
+    signal("TERM", server.id());
+    assert_eq!(server.wait().expect("ended").code(), Some(0));
+}
+
+#[test]
+fn tokens_are_printed_alone() {
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.succeed(&["tenant", "create", "acme", "--timezone", "Europe/London", "--currency", "GBP"]);
+    assert!(program.succeed(&["tenant", "list"]).starts_with("acme "));
+    let token = program.succeed(&["token", "--tenant", "acme", "--role", "viewer"]);
+    assert_eq!((token.lines().count(), token.split('.').count()), (1, 3));
+    assert!(program.fail(2, &["token", "--tenant", "other", "--role", "viewer"], &[]).contains("no tenant other"));
+    assert!(program.succeed(&["schema"]).contains("type Query"));
+    assert!(program.fail(1, &["tenant", "create", "acme"], &[]).contains("already"));
+    assert!(program.succeed(&["retention", "--all", "--keep-months", "12", "--dry-run"]).contains("0 entries"));
+}
+
+#[test]
+fn an_import_that_is_interrupted_goes_on_without_counting_twice() {
+    const ROWS: usize = 60_000;
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.write("shop.toml", MAPPING);
+    let mut file = std::fs::File::create(program.path().join("orders.csv")).expect("made");
+    let rows: String = (0..ROWS).map(|i| format!("2026-01-{:02} 10:00,1.25\n", 1 + i % 28)).collect();
+    file.write_all(format!("time,amount\n{rows}").as_bytes()).expect("written");
+    let arguments = ["import", "--tenant", "acme", "--create-tenant", "shop.toml"];
+
+    let first =
+        program.command(&arguments, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    // It runs once its write-ahead log has more than the tables in it.
+    let log = program.path().join("data/salespulse.db-wal");
+    wait_until(|| std::fs::metadata(&log).is_ok_and(|meta| meta.len() > 1_000_000));
+    signal("INT", first.id());
+    let first = first.wait_with_output().expect("ended");
+    assert_eq!(first.status.code(), Some(130), "{first:?}");
+    let first = counts(&String::from_utf8_lossy(&first.stdout));
+    assert!(first[0] == first[1] && first[1] > 0 && first[1] < ROWS, "{first:?}");
+
+    let second = counts(&program.succeed(&arguments));
+    // read, accepted, repeated, superseded, refused, skipped
+    assert_eq!(second, [ROWS, ROWS - first[1], first[1], 0, 0, 0]);
+    let verified = program.succeed(&["verify"]);
+    assert!(verified.contains(&format!("with {ROWS} entries as of position {ROWS}, 0 differ")), "{verified}");
+}
+
+/// The counts of rows that an import prints.
+fn counts(printed: &str) -> Vec<usize> {
+    let rows = printed.split("rows: ").nth(1).and_then(|rest| rest.split(';').next()).expect("counts");
+    rows.split(' ').filter_map(|word| word.parse().ok()).collect()
+}
+
+fn wait_until(holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it did not happen within a minute");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(name: &str, process: u32) {
+    let status = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().expect("kill runs");
+    assert!(status.success());
+}

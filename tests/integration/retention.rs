@@ -1,0 +1,55 @@
+//! Dropping old months leaves the metrics as they are, and old events cannot come again.
+
+use salespulse::ledger::event::{Fact, Outcome, RefusalCode};
+use salespulse::ledger::retention::{Dropped, close_before, count_before, cut, drop_before};
+
+use crate::ledger::{event, order};
+use crate::support::{NOW, TestApp};
+
+#[tokio::test]
+async fn metrics_outlive_the_entries_of_dropped_months() {
+    let test = TestApp::start().await;
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    let old = event("e1", "2026-03-31T23:59:59Z", Fact::OrderPlaced(order("A", 1, "c", "10.00")));
+    let new = event("e2", "2026-04-01T00:00:00Z", Fact::OrderPlaced(order("B", 1, "c", "5.00")));
+    for tenant in [&acme, &other] {
+        tenant.apply(vec![old.clone(), new.clone()]).await;
+    }
+    let query = "{ salesMetrics(period: {start: \"2026-03-01T00:00:00Z\", end: \"2026-05-01T00:00:00Z\"}) \
+                 { grossRevenue ordersCount newCustomers returningCustomers series(grain: MONTH) { grossRevenue } } }";
+    let before = acme.viewer().query(query).await;
+
+    let cut = cut(NOW, 2).expect("a day");
+    let one = Dropped { entries: 1, events: 1 };
+    let db = &test.app.db;
+    assert_eq!(count_before(db, acme.id(), cut).await.expect("counted"), one);
+    close_before(db, acme.id(), cut).await.expect("closed");
+    assert_eq!(drop_before(db, acme.id(), cut).await.expect("dropped"), one);
+    assert_eq!(drop_before(db, acme.id(), cut).await.expect("dropped"), Dropped::default());
+
+    assert_eq!(acme.viewer().query(query).await, before);
+    let answer = acme.record(vec![old, new.clone()]).await;
+    assert!(matches!(&answer.outcomes[0], Outcome::Refused(r) if r.code == RefusalCode::TimeOutOfRange));
+    assert_eq!(answer.outcomes[1], Outcome::Repeated { position: 2 });
+    acme.verified().await;
+    assert_eq!(count_before(db, other.id(), cut).await.expect("counted"), one);
+    other.verified().await;
+}
+
+#[tokio::test]
+async fn whole_months_of_all_tenants_are_dropped_at_once_where_they_are_tables() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let orders = [("A", "2026-01-10T00:00:00Z"), ("B", "2026-03-10T00:00:00Z"), ("C", "2026-05-10T00:00:00Z")];
+    let placed = |(id, at)| event(id, at, Fact::OrderPlaced(order(id, 1, "c", "5.00")));
+    acme.apply(orders.map(placed).into()).await;
+    let cut = cut(NOW, 2).expect("a day");
+    close_before(&test.app.db, acme.id(), cut).await.expect("closed");
+    let dropped = test.app.db.drop_months(cut).await.expect("dropped");
+    let expected: &[&str] =
+        if test.app.db.is_postgres() { &["ledger_entries_2026_01", "ledger_entries_2026_03"] } else { &[] };
+    assert_eq!(dropped, expected);
+    drop_before(&test.app.db, acme.id(), cut).await.expect("dropped");
+    assert_eq!(count_before(&test.app.db, acme.id(), cut).await.expect("counted"), Dropped::default());
+    acme.verified().await;
+}
