@@ -8,7 +8,6 @@ use crate::audit::graphql::AuditQuery;
 use crate::customers::graphql::CustomerQuery;
 use crate::dashboards::graphql::DashboardQuery;
 use crate::dashboards::mutation::DashboardMutation;
-use crate::data_sources::graphql::DataSourceQuery;
 use crate::ledger::graphql::LedgerMutation;
 use crate::ledger::rates::RateMutation;
 use crate::live::graphql::LiveSubscription;
@@ -19,6 +18,7 @@ use crate::people::mutation::PeopleMutation;
 use crate::performance::graphql::PerformanceQuery;
 use crate::products::graphql::ProductQuery;
 use crate::products::mutation::ProductMutation;
+use crate::sources::graphql::DataSourceQuery;
 use crate::users::graphql::UserQuery;
 
 /// Where questions start. Every field needs a bearer token and sees the rows of its tenant only.

@@ -35,7 +35,6 @@ impl CustomerQuery {
 
     /// Customers, ordered by id unless said otherwise.
     #[graphql(guard = "Needs(Permission::SalesView)")]
-    #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn customers(
         &self,
         ctx: &Context<'_>,

@@ -33,10 +33,11 @@ pub trait Batch: Send + Sync + 'static {
 }
 
 type Values<B> = HashMap<<B as Batch>::Key, <B as Batch>::Value>;
+type Read<B> = Result<Arc<Values<B>>, Arc<Error>>;
 type Loader<B> = CachedLoader<<B as Batch>::Key, Reading<B>, Fetch<B>>;
 
 /// The reading of one batch; each clone gives the same answer.
-struct Reading<B: Batch>(Shared<BoxFuture<'static, Result<Arc<Values<B>>, Arc<Error>>>>);
+struct Reading<B: Batch>(Shared<BoxFuture<'static, Read<B>>>);
 
 impl<B: Batch> Clone for Reading<B> {
     fn clone(&self) -> Self {

@@ -86,9 +86,10 @@ pub async fn set(
         end_day: Set(end_day.into()),
         amount: Set(amount.0),
     };
-    match old {
-        Some(_) => drop(row.update(tx).await?),
-        None => drop(Entity::insert(row).exec_without_returning(tx).await?),
+    if old.is_some() {
+        row.update(tx).await?;
+    } else {
+        Entity::insert(row).exec_without_returning(tx).await?;
     }
     Ok(Quota { id, start_day, end_day, amount })
 }

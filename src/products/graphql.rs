@@ -17,7 +17,6 @@ pub struct ProductQuery;
 impl ProductQuery {
     /// Products, ordered by id unless said otherwise.
     #[graphql(guard = "Needs(Permission::SalesView)")]
-    #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn products(
         &self,
         ctx: &Context<'_>,

@@ -134,6 +134,27 @@ async fn there_are_at_most_100_organizations_and_teams() {
 }
 
 #[tokio::test]
+async fn two_at_once_do_not_get_the_same_name_or_number() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let team = r#"mutation { createTeam(input: {name: "T"}) { id } }"#;
+    let answers = futures_util::future::join_all((0..4).map(|_| admin.run(team, json!({})))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.errors.is_empty()).count(), 1);
+    for error in answers.iter().flat_map(|answer| &answer.errors) {
+        assert!(format!("{error:?}").contains("CONFLICT"), "{error:?}");
+    }
+    let organizations: Vec<String> = (0..4)
+        .map(|n| {
+            let input = organization(&format!("o{n}"), "UTC", "GBP");
+            format!("mutation {{ createOrganization(input: {input}) {{ id }} }}")
+        })
+        .collect();
+    let answers = futures_util::future::join_all(organizations.iter().map(|create| admin.run(create, json!({})))).await;
+    assert!(answers.iter().all(|answer| answer.errors.is_empty()), "{answers:?}");
+}
+
+#[tokio::test]
 async fn teams_have_the_members_given_last() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

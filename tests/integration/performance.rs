@@ -157,6 +157,20 @@ async fn two_currencies_are_never_added() {
 }
 
 #[tokio::test]
+async fn verify_finds_a_rollup_that_is_not_the_sum_of_its_facts() {
+    for change in ["revenue = revenue + 1", "activities = activities + 1", "slot = slot + 1000"] {
+        let test = TestApp::start().await;
+        let acme = seeded(&test).await;
+        let tx = test.app.db.write(acme.id()).await.expect("a transaction");
+        let sql = format!("UPDATE sales_performance SET {change} WHERE tenant_id = $1 AND deals_won > 1");
+        assert_eq!(tx.execute(&sql, []).await.expect("changed"), 1);
+        tx.commit().await.expect("committed");
+        let report = salespulse::ledger::verify::verify(&test.app.db, acme.id()).await.expect("verify runs");
+        assert!(!report.differences.is_empty(), "{change}");
+    }
+}
+
+#[tokio::test]
 async fn bad_questions_are_refused() {
     let test = TestApp::start().await;
     let acme = seeded(&test).await;
