@@ -254,5 +254,5 @@ pub struct FirstRows<'a> {
 
 /// The value of column `index`, as an internal error when it is not of type `T`.
 pub fn get<T: sea_orm::TryGetable>(row: &QueryResult, index: usize) -> Result<T> {
-    row.try_get_by_index(index).map_err(|error| Error::internal(DbErr::from(error)))
+    row.try_get_by_index(index).map_err(Error::internal)
 }

@@ -9,7 +9,6 @@ use crate::db::{TenantId, get};
 use crate::error::Result;
 use crate::import::{End, Import, Mapping};
 
-const WEEK: i64 = 7 * DAY;
 /// The extract's first invoice and when it was written: 2009-12-01T07:45:00Z.
 const FIRST_EVENT: (&str, Timestamp) = ("online-retail-ii/sales:489434", Timestamp(1_259_653_500_000_000));
 /// The extract's last time: 2010-02-28T16:16:00Z.
@@ -20,7 +19,7 @@ const LAST: Timestamp = Timestamp(1_267_373_760_000_000);
 pub async fn import(app: &App, tenants: Tenants, stop: &CancellationToken) -> Result<bool, String> {
     let shift_micros = match find_shift(app, tenants.gifts).await.map_err(|error| error.message)? {
         Some(shift) => shift,
-        None => (app.clock.now().0 - LAST.0).div_euclid(WEEK) * WEEK,
+        None => (app.clock.now().0 - LAST.0).div_euclid(DAY) * DAY,
     };
     let mappings = [(tenants.gifts, super::gifts_mapping()), (tenants.abroad, super::abroad_mapping())];
     for (tenant, mapping) in mappings {

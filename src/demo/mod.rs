@@ -1,7 +1,7 @@
 //! The demo: two tenants with real sales of a British wholesaler, moved to the present, and more of them every second.
 //!
-//! History is imported once, with dates shifted by whole weeks so that weekdays stay; a later run finds the shift in
-//! the first event. `demo/NOTICE` names the source of the data.
+//! History is imported once, with dates shifted by whole days so that it ends within the last day; a later run finds
+//! the shift in the first event. `demo/NOTICE` names the source of the data.
 
 mod history;
 mod replay;

@@ -60,11 +60,11 @@ impl Operations {
                 let freshness = operation.freshness(&response);
                 (response, freshness)
             }
-            Err(response) => (response, None),
+            Err(response) => (*response, None),
         }
     }
 
-    fn prepare(mut request: Request, operation: &Arc<Operation>) -> Result<Request, Response> {
+    fn prepare(mut request: Request, operation: &Arc<Operation>) -> Result<Request, Box<Response>> {
         match async_graphql::parser::parse_query(&request.query) {
             Ok(document) => {
                 request.set_parsed_query(document);
@@ -75,7 +75,7 @@ impl Operations {
                     Some(at) => format!("syntax error at line {}, column {}", at.line, at.column),
                     None => "syntax error".to_owned(),
                 };
-                Err(Response::from_errors(vec![errors::plain("GRAPHQL_PARSE_FAILED", &message)]))
+                Err(Box::new(Response::from_errors(vec![errors::plain("GRAPHQL_PARSE_FAILED", &message)])))
             }
         }
     }
@@ -90,7 +90,7 @@ impl Executor for Operations {
     fn execute_stream(&self, request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
         match Self::prepare(request, &Arc::default()) {
             Ok(request) => Executor::execute_stream(&self.0, request, session_data).map(with_codes).boxed(),
-            Err(response) => futures_util::stream::iter([response]).boxed(),
+            Err(response) => futures_util::stream::iter([*response]).boxed(),
         }
     }
 }

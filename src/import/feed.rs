@@ -232,7 +232,7 @@ impl Feed {
                 customer: said.customer,
                 lines,
             }),
-            FactKind::Refund => Fact::RefundIssued(RefundIssued {
+            FactKind::Refund => Fact::RefundIssued(positive(RefundIssued {
                 refund_id: Some(said.id.clone()),
                 order_id: said.order,
                 currency,
@@ -240,7 +240,8 @@ impl Feed {
                 channel,
                 region,
                 lines,
-            }),
+                is_reversal: false,
+            })),
             FactKind::Visits => Fact::VisitsCounted(VisitsCounted { count: said.count, channel, region }),
         };
         let event_id = match said.version {
@@ -278,6 +279,20 @@ impl Said {
         }
         self.lines.extend(row.lines);
     }
+}
+
+/// A refund whose amounts are all negative is one that was taken back.
+fn positive(mut refund: RefundIssued) -> RefundIssued {
+    let amounts = refund.amount.iter().chain(refund.lines.iter().map(|line| &line.amount));
+    refund.is_reversal = amounts.clone().count() > 0 && amounts.into_iter().all(|amount| amount.is_negative());
+    if refund.is_reversal {
+        refund.amount = refund.amount.map(|amount| Money(-amount.0));
+        for line in &mut refund.lines {
+            line.amount = Money(-line.amount.0);
+            line.quantity = line.quantity.saturating_abs();
+        }
+    }
+    refund
 }
 
 fn whole(key: &str, of: Option<&Expression>, joined: &Joined<'_>) -> Result<Option<i64>, String> {

@@ -348,6 +348,8 @@ impl Batch {
         let rate = self.rate(&currency, &organization.currency, at)?;
         let amount_paid = refund.amount.or(LineSums::of(&refund.lines).amount).ok_or_else(too_large)?;
         amount_paid.convert(rate, RATE_DECIMALS).ok_or_else(too_large)?;
+        let signed = |amount: Money| if refund.is_reversal { Money(-amount.0) } else { amount };
+        let lines = self.entry_lines(&refund.lines);
         let state = RefundState {
             refund_no: self.loaded.head.last_refund_no + 1,
             external_id: external_id.clone(),
@@ -358,8 +360,8 @@ impl Batch {
             region_no: refund.region.as_deref().map(|name| self.dimension_no(DimensionKind::Region, Some(name))),
             currency,
             rate,
-            amount_paid,
-            lines: self.entry_lines(&refund.lines),
+            amount_paid: signed(amount_paid),
+            lines: lines.into_iter().map(|line| EntryLine { amount: signed(line.amount), ..line }).collect(),
         };
         let entries = match &refund.order_id {
             None => entries_of(None, std::slice::from_ref(&state)).ok_or_else(too_large)?,

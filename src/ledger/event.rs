@@ -93,6 +93,9 @@ pub struct RefundIssued {
     pub channel: Option<String>,
     pub region: Option<String>,
     pub lines: Vec<Line>,
+    /// An earlier refund was taken back (a credit note that was cancelled): the amounts count against refunds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_reversal: bool,
 }
 
 /// Visits (sessions) of a shop, counted by the source.

@@ -278,6 +278,9 @@ struct RefundIssuedInput {
     /// What was given back by product.
     #[graphql(default_with = "Some(Vec::new())")]
     lines: Option<Vec<OrderLineInput>>,
+    /// An earlier refund was taken back: the amounts, still positive, count against refunds.
+    #[graphql(default_with = "Some(false)")]
+    reversal: Option<bool>,
 }
 
 impl From<RefundIssuedInput> for RefundIssued {
@@ -290,6 +293,7 @@ impl From<RefundIssuedInput> for RefundIssued {
             channel: input.channel,
             region: input.region,
             lines: lines(input.lines),
+            is_reversal: input.reversal.unwrap_or(false),
         }
     }
 }

@@ -173,10 +173,10 @@ impl Lane {
         if loaded.names.products.len() + loaded.names.dimensions.len() <= NAMES_MAX {
             self.names = loaded.names;
         }
-        if last >= first {
-            if let Err(error) = self.stream.publish(self.tenant, Notice { first, last }).await {
-                tracing::warn!(tenant = %self.tenant.0, %error, "notice not published");
-            }
+        if last >= first
+            && let Err(error) = self.stream.publish(self.tenant, Notice { first, last }).await
+        {
+            tracing::warn!(tenant = %self.tenant.0, %error, "notice not published");
         }
         Ok(last)
     }

@@ -233,7 +233,7 @@ impl Reader<'_> {
             let values = cells.values(0, cell)?;
             ranked.push((Rank::new(args.order.metric.value(&values), args.order.direction), key, values));
         }
-        ranked.sort_by(|a, b| a.0.cmp(&b.0));
+        ranked.sort_by_key(|(rank, ..)| *rank);
         let rows_count = ranked.len();
         // Names break ties, so only rows that tie with the last one shown must be named beyond those shown.
         let named = match ranked.get(args.first.min(rows_count).saturating_sub(1)) {

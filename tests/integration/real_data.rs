@@ -263,24 +263,22 @@ async fn online_retail_sales_and_cancellations_add_up() {
     let folder = data.join("online_retail_ii");
     let report = import(&shop, "online_retail_ii", &folder).await;
     let truth = ground_truth(&data, "online_retail_ii_2009-12_2010-02.json");
-    // The ledger takes no negative refund. There is one, C496350, of -373.57: it is refused and told.
-    let (refunds, correction) = (941, money("373.57"));
+    // One of the 941, C496350, takes an earlier refund back: -373.57.
     let (sales, cancelled) = (&report.feeds[0].1, &report.feeds[1].1);
     assert_eq!(sales.events, Counts { read: 3_988, accepted: 3_988, ..Counts::default() });
-    assert_eq!(cancelled.events, Counts { read: refunds, accepted: refunds - 1, refused: 1, ..Counts::default() });
-    assert_eq!((sales.rows.accepted, cancelled.rows.accepted + cancelled.rows.refused), (102_876, 2_277));
+    assert_eq!(cancelled.events, Counts { read: 941, accepted: 941, ..Counts::default() });
+    assert_eq!((sales.rows.accepted, cancelled.rows.accepted), (102_876, 2_277));
 
     let (start, end) = ("2009-12-01", "2010-03-01");
     let months = metrics(&shop, start, end, &series("MONTH")).await;
     assert_eq!(amount(&months["grossRevenue"]), money("2031733.998"));
-    assert_eq!(amount(&months["refunds"]), Money(money("74762.57").0 + correction.0));
+    assert_eq!(amount(&months["refunds"]), money("74762.57"));
     assert_eq!((&months["ordersCount"], &months["unitsSold"]), (&truth["sale_completed"], &truth["units_sold"]));
     assert_eq!(months["uniqueCustomers"], truth["buying_customers"]);
     for (month, bucket) in buckets(&months["series"], 7) {
         let row = &truth["monthly"][&month];
-        let correction = if month == "2010-02" { correction.0 } else { 0 };
         assert_eq!(amount(&bucket["grossRevenue"]), true_amount(&row["gross"]), "{month}");
-        assert_eq!(amount(&bucket["refunds"]), Money(true_amount(&row["refund_amount"]).0 + correction), "{month}");
+        assert_eq!(amount(&bucket["refunds"]), true_amount(&row["refund_amount"]), "{month}");
         assert_eq!(bucket["ordersCount"], row["orders"], "{month}");
         assert_eq!(bucket["uniqueCustomers"], row["customers"], "{month}");
         assert_eq!(bucket["newCustomers"], row["new_customers"], "{month}");
@@ -293,7 +291,7 @@ async fn online_retail_sales_and_cancellations_add_up() {
     assert_pairs(&breakdown(&metrics(&shop, start, end, &by("REGION")).await), &truth["by_country_gross"]);
 
     let again = import(&shop, "online_retail_ii", &folder).await.totals();
-    assert_eq!(again.events, Counts { read: 4_929, repeated: 4_928, refused: 1, ..Counts::default() });
+    assert_eq!(again.events, Counts { read: 4_929, repeated: 4_929, ..Counts::default() });
     shop.verified().await;
 }
 
