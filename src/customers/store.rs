@@ -68,10 +68,7 @@ impl Batch for CustomersByNumber {
     type Value = Customer;
 
     async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Customer>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM {{keys}} CROSS JOIN customers c \
-             WHERE c.tenant_id = $1 AND c.customer_no = k.customer_no"
-        );
+        let sql = format!("SELECT {COLUMNS} FROM {{keys}} {{each customers c: c.customer_no = k.customer_no}}");
         let keys = Table::new().with("customer_no", Column::Int(keys.to_vec()));
         let rows = tx.query_by_keys(&sql, &keys).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, customer_from(row)?))).collect()

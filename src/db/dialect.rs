@@ -110,6 +110,30 @@ pub(super) fn for_update(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR UPDATE" } else { "" }
 }
 
+/// Replaces each `{each TABLE ALIAS: CONDITION}` by a join that looks the table up once per key, by index, whatever the
+/// planner believes of sizes: tables that have just been filled have no statistics yet. Only the tenant's rows match.
+pub(super) fn each(backend: DbBackend, sql: &str) -> String {
+    let mut out = String::with_capacity(sql.len() + 64);
+    let mut rest = sql;
+    while let Some((before, after)) = rest.split_once("{each ") {
+        out.push_str(before);
+        let (inside, tail) = after.split_once('}').unwrap_or((after, ""));
+        let (table, condition) = inside.split_once(": ").unwrap_or((inside, "true"));
+        let alias = table.rsplit(' ').next().unwrap_or(table);
+        out.push_str(&if backend == DbBackend::Postgres {
+            // OFFSET keeps the planner from merging the subquery into a join of its own choice.
+            format!(
+                "CROSS JOIN LATERAL (SELECT * FROM {table} WHERE {alias}.tenant_id = $1 AND {condition} OFFSET 0) {alias}"
+            )
+        } else {
+            format!("CROSS JOIN {table} ON {alias}.tenant_id = $1 AND {condition}")
+        });
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
 /// PostgreSQL reads no more than `rows_max` rows of a key's index; SQLite, which cannot limit a subquery per key,
 /// numbers them all.
 pub(super) fn first_rows(backend: DbBackend, rows: &FirstRows<'_>) -> String {

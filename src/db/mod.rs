@@ -157,13 +157,14 @@ impl TenantTx {
     }
 
     /// Like [`TenantTx::query`] with a table of keys: `{keys}` in `sql` becomes a table expression named `k` with
-    /// the columns of `keys`, bound from `$2` on.
+    /// the columns of `keys`, bound from `$2` on, and `{each TABLE ALIAS: CONDITION}` after it a join with the tenant's
+    /// rows of a table that match a key.
     pub async fn query_by_keys(&self, sql: &str, keys: &Table) -> Result<Vec<QueryResult>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
         let (expression, values) = keys.expression(self.backend, 2);
-        self.query(&sql.replace("{keys}", &expression), values).await
+        self.query(&dialect::each(self.backend, sql).replace("{keys}", &expression), values).await
     }
 
     /// The first rows of each key, at most `k.rows_max` of them, in no particular order between keys.

@@ -213,8 +213,7 @@ fn keys(name: &'static str, column: Column) -> Table {
 async fn load_recorded(tx: &TenantTx, loaded: &mut Loaded, events: &[&Event]) -> Result<()> {
     let ids: BTreeSet<&str> = events.iter().map(|e| e.event_id.as_str()).collect();
     let ids = Column::Text(ids.into_iter().map(str::to_owned).collect());
-    let sql = "SELECT e.event_id, e.position, e.payload_hash FROM {keys} CROSS JOIN ledger_events e \
-               WHERE e.tenant_id = $1 AND e.event_id = k.id";
+    let sql = "SELECT e.event_id, e.position, e.payload_hash FROM {keys} {each ledger_events e: e.event_id = k.id}";
     for row in tx.query_by_keys(sql, &keys("id", ids)).await? {
         loaded.recorded.insert(get(&row, 0)?, (get(&row, 1)?, get(&row, 2)?));
     }
@@ -225,8 +224,8 @@ async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &Wanted) -> Result
     let dimensions = Table::new()
         .with("kind", Column::Int(wanted.dimensions.iter().map(|(kind, _)| *kind as i64).collect()))
         .with("value", Column::Text(wanted.dimensions.iter().map(|(_, value)| value.clone()).collect()));
-    let sql = "SELECT d.kind, d.value, d.no FROM {keys} CROSS JOIN dimension_values d \
-               WHERE d.tenant_id = $1 AND d.kind = k.kind AND d.value = k.value";
+    let sql =
+        "SELECT d.kind, d.value, d.no FROM {keys} {each dimension_values d: d.kind = k.kind AND d.value = k.value}";
     for row in tx.query_by_keys(sql, &dimensions).await? {
         let kind = match get::<i32>(&row, 0)? {
             1 => DimensionKind::Channel,
@@ -235,7 +234,7 @@ async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &Wanted) -> Result
         };
         names.dimensions.insert((kind, get(&row, 1)?), get(&row, 2)?);
     }
-    let sql = "SELECT p.sku, p.product_no FROM {keys} CROSS JOIN products p WHERE p.tenant_id = $1 AND p.sku = k.sku";
+    let sql = "SELECT p.sku, p.product_no FROM {keys} {each products p: p.sku = k.sku}";
     for row in tx.query_by_keys(sql, &keys("sku", texts(&wanted.products))).await? {
         names.products.insert(get(&row, 0)?, get(&row, 1)?);
     }
@@ -247,8 +246,7 @@ const ORDER_COLUMNS: &str = "o.order_no, o.external_id, o.version, o.is_cancelle
 
 /// Loads orders by a column, without their lines; those that are loaded stay as they are.
 async fn load_orders(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Column) -> Result<()> {
-    let sql =
-        format!("SELECT {ORDER_COLUMNS} FROM {{keys}} CROSS JOIN orders o WHERE o.tenant_id = $1 AND o.{by} = k.key");
+    let sql = format!("SELECT {ORDER_COLUMNS} FROM {{keys}} {{each orders o: o.{by} = k.key}}");
     for row in tx.query_by_keys(&sql, &keys("key", values)).await? {
         let order = order_from(&row)?;
         loaded.orders.entry(order.external_id.clone()).or_insert(order);
@@ -280,7 +278,7 @@ fn order_from(row: &QueryResult) -> Result<OrderState> {
 async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Column) -> Result<()> {
     let sql = format!(
         "SELECT c.customer_no, c.external_id, c.name, c.email, c.first_at, c.first_order_id, c.last_at, c.orders_count, c.revenue \
-         FROM {{keys}} CROSS JOIN customers c WHERE c.tenant_id = $1 AND c.{by} = k.key"
+         FROM {{keys}} {{each customers c: c.{by} = k.key}}"
     );
     for row in tx.query_by_keys(&sql, &keys("key", values)).await? {
         let first_at: Option<i64> = get(&row, 4)?;
@@ -346,8 +344,7 @@ async fn load_histories(
 
 async fn load_lines(tx: &TenantTx, loaded: &mut Loaded, order_nos: BTreeSet<i64>) -> Result<()> {
     let sql = "SELECT l.order_no, l.product_no, l.category_no, l.quantity, l.amount_paid, l.discount_paid, l.cost_paid \
-               FROM {keys} CROSS JOIN order_lines l WHERE l.tenant_id = $1 AND l.order_no = k.order_no \
-               ORDER BY l.order_no, l.line_no";
+               FROM {keys} {each order_lines l: l.order_no = k.order_no} ORDER BY l.order_no, l.line_no";
     let mut lines: BTreeMap<i64, Vec<EntryLine>> = BTreeMap::new();
     for row in tx.query_by_keys(sql, &keys("order_no", Column::Int(order_nos.into_iter().collect()))).await? {
         lines.entry(get(&row, 0)?).or_default().push(EntryLine {
@@ -368,7 +365,7 @@ async fn load_lines(tx: &TenantTx, loaded: &mut Loaded, order_nos: BTreeSet<i64>
 }
 
 async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Result<()> {
-    let sql = "SELECT r.external_id FROM {keys} CROSS JOIN refunds r WHERE r.tenant_id = $1 AND r.external_id = k.id";
+    let sql = "SELECT r.external_id FROM {keys} {each refunds r: r.external_id = k.id}";
     for row in tx.query_by_keys(sql, &keys("id", texts(&wanted.refunds))).await? {
         loaded.refund_ids.insert(get(&row, 0)?);
     }
@@ -378,7 +375,7 @@ async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Re
     let orders: BTreeSet<String> = wanted.orders.iter().chain(loaded.orders.keys()).cloned().collect();
     let sql = "SELECT r.refund_no, r.external_id, r.order_id, r.org_no, r.issued_at, r.channel_no, r.region_no, \
                r.currency, r.rate, r.amount_paid, r.lines \
-               FROM {keys} CROSS JOIN refunds r WHERE r.tenant_id = $1 AND r.order_id = k.id ORDER BY r.refund_no";
+               FROM {keys} {each refunds r: r.order_id = k.id} ORDER BY r.refund_no";
     for row in tx.query_by_keys(sql, &keys("id", texts(&orders))).await? {
         let order_id: String = get(&row, 2)?;
         let refund = RefundState {
@@ -401,7 +398,7 @@ async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Re
 
 async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Result<()> {
     let sql = "SELECT d.external_id, d.version, d.owner_id, d.org_no, d.is_won, d.closed_at, d.currency, d.amount_paid, d.amount \
-               FROM {keys} CROSS JOIN deals d WHERE d.tenant_id = $1 AND d.external_id = k.id";
+               FROM {keys} {each deals d: d.external_id = k.id}";
     for row in tx.query_by_keys(sql, &keys("id", texts(&wanted.deals))).await? {
         let deal = DealState {
             version: get(&row, 1)?,
@@ -415,12 +412,12 @@ async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Resu
         };
         loaded.deals.insert(get(&row, 0)?, deal);
     }
-    let sql = "SELECT u.id, u.email FROM {keys} CROSS JOIN users u WHERE u.tenant_id = $1 AND u.email = k.email";
+    let sql = "SELECT u.id, u.email FROM {keys} {each users u: u.email = k.email}";
     for row in tx.query_by_keys(sql, &keys("email", texts(&wanted.users))).await? {
         loaded.users.insert(get(&row, 1)?, get(&row, 0)?);
     }
     let ids = Column::Uuid(wanted.users.iter().filter_map(|name| Uuid::parse_str(name).ok()).collect());
-    let sql = "SELECT u.id FROM {keys} CROSS JOIN users u WHERE u.tenant_id = $1 AND u.id = k.id";
+    let sql = "SELECT u.id FROM {keys} {each users u: u.id = k.id}";
     let found: Vec<Uuid> =
         tx.query_by_keys(sql, &keys("id", ids)).await?.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
     let found: HashSet<Uuid> = found.into_iter().collect();

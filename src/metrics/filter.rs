@@ -123,7 +123,7 @@ async fn dimension_numbers(
     let Some(names) = names else { return Ok(None) };
     let keys = Table::new().with("value", Column::Text(names.clone()));
     let sql = format!(
-        "SELECT d.no FROM {{keys}} CROSS JOIN dimension_values d WHERE d.tenant_id = $1 AND d.kind = {} AND d.value = k.value",
+        "SELECT d.no FROM {{keys}} {{each dimension_values d: d.kind = {} AND d.value = k.value}}",
         kind as i32
     );
     let rows = tx.query_by_keys(&sql, &keys).await?;
@@ -140,7 +140,7 @@ async fn dimension_numbers(
 async fn product_numbers(tx: &TenantTx, skus: Option<&Vec<String>>) -> Result<Option<Vec<i64>>> {
     let Some(skus) = skus else { return Ok(None) };
     let keys = Table::new().with("sku", Column::Text(skus.clone()));
-    let sql = "SELECT p.product_no FROM {keys} CROSS JOIN products p WHERE p.tenant_id = $1 AND p.sku = k.sku";
+    let sql = "SELECT p.product_no FROM {keys} {each products p: p.sku = k.sku}";
     let rows = tx.query_by_keys(sql, &keys).await?;
     let mut numbers = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>>>()?;
     numbers.sort_unstable();

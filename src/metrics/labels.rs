@@ -73,8 +73,7 @@ fn segment_names() -> Names {
 
 async fn dimension_names(tx: &TenantTx, kind: DimensionKind, numbers: &BTreeSet<i64>) -> Result<Names> {
     let sql = format!(
-        "SELECT d.no, d.value FROM {{keys}} CROSS JOIN dimension_values d \
-         WHERE d.tenant_id = $1 AND d.kind = {} AND d.no = k.no",
+        "SELECT d.no, d.value FROM {{keys}} {{each dimension_values d: d.kind = {} AND d.no = k.no}}",
         kind as i32
     );
     let rows = tx.query_by_keys(&sql, &numbers_table(numbers)).await?;
@@ -82,8 +81,7 @@ async fn dimension_names(tx: &TenantTx, kind: DimensionKind, numbers: &BTreeSet<
 }
 
 async fn product_names(tx: &TenantTx, numbers: &BTreeSet<i64>) -> Result<Names> {
-    let sql = "SELECT p.product_no, p.sku, p.title FROM {keys} CROSS JOIN products p \
-               WHERE p.tenant_id = $1 AND p.product_no = k.no";
+    let sql = "SELECT p.product_no, p.sku, p.title FROM {keys} {each products p: p.product_no = k.no}";
     let rows = tx.query_by_keys(sql, &numbers_table(numbers)).await?;
     rows.iter().map(|row| Ok((get(row, 0)?, (get(row, 1)?, get(row, 2)?)))).collect()
 }

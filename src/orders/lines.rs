@@ -59,9 +59,9 @@ impl Batch for LinesByOrder {
 
     async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Vec<OrderLine>>> {
         let sql = "SELECT l.order_no, l.product_no, d.value, l.quantity, l.amount_paid, l.discount_paid \
-                   FROM {keys} CROSS JOIN order_lines l LEFT JOIN dimension_values d \
-                   ON d.tenant_id = l.tenant_id AND d.kind = 3 AND d.no = l.category_no \
-                   WHERE l.tenant_id = $1 AND l.order_no = k.order_no ORDER BY l.order_no, l.line_no";
+                   FROM {keys} {each order_lines l: l.order_no = k.order_no} \
+                   LEFT JOIN dimension_values d ON d.tenant_id = l.tenant_id AND d.kind = 3 AND d.no = l.category_no \
+                   ORDER BY l.order_no, l.line_no";
         let keys = Table::new().with("order_no", Column::Int(keys.to_vec()));
         let mut lines: HashMap<i64, Vec<OrderLine>> = HashMap::new();
         for row in tx.query_by_keys(sql, &keys).await? {

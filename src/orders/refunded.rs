@@ -16,8 +16,7 @@ impl Batch for RefundedByOrder {
     type Value = Money;
 
     async fn load(tx: &TenantTx, keys: &[String]) -> Result<HashMap<String, Money>> {
-        let sql = "SELECT r.order_id, r.amount_paid, r.rate FROM {keys} CROSS JOIN refunds r \
-                   WHERE r.tenant_id = $1 AND r.order_id = k.order_id";
+        let sql = "SELECT r.order_id, r.amount_paid, r.rate FROM {keys} {each refunds r: r.order_id = k.order_id}";
         let keys = Table::new().with("order_id", Column::Text(keys.to_vec()));
         let out_of_range = || Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount");
         let mut sums: HashMap<String, Money> = HashMap::new();

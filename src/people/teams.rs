@@ -120,8 +120,8 @@ impl Batch for MembersByTeam {
 
     async fn load(tx: &TenantTx, keys: &[Uuid]) -> Result<HashMap<Uuid, Vec<User>>> {
         let sql = format!(
-            "SELECT m.team_id, {USER_COLUMNS} FROM {{keys}} CROSS JOIN team_members m JOIN users u \
-             ON u.tenant_id = m.tenant_id AND u.id = m.user_id WHERE m.tenant_id = $1 AND m.team_id = k.team_id \
+            "SELECT m.team_id, {USER_COLUMNS} FROM {{keys}} {{each team_members m: m.team_id = k.team_id}} \
+             JOIN users u ON u.tenant_id = m.tenant_id AND u.id = m.user_id \
              ORDER BY u.name, u.id"
         );
         let mut members: HashMap<Uuid, Vec<User>> = HashMap::new();

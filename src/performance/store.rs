@@ -43,8 +43,8 @@ async fn add_slots(tx: &TenantTx, owners: &[Uuid], from: i32, to: i32, sums: &mu
     // Sums of one person fit 64 bits wherever the rollup's own do; what does not fit is refused by the database.
     let sql = "SELECT p.owner_id, p.org_no, CAST(SUM(p.deals_won) AS bigint), CAST(SUM(p.deals_lost) AS bigint), \
                CAST(SUM(p.revenue) AS bigint), CAST(SUM(p.activities) AS bigint) \
-               FROM {keys} CROSS JOIN sales_performance p WHERE p.tenant_id = $1 AND p.owner_id = k.owner_id \
-               AND p.slot >= k.from_slot AND p.slot < k.to_slot GROUP BY p.owner_id, p.org_no";
+               FROM {keys} {each sales_performance p: p.owner_id = k.owner_id AND p.slot >= k.from_slot \
+               AND p.slot < k.to_slot} GROUP BY p.owner_id, p.org_no";
     let keys = Table::new()
         .with("owner_id", Column::Uuid(owners.to_vec()))
         .with("from_slot", Column::Int(vec![from.into(); owners.len()]))
@@ -60,8 +60,8 @@ async fn add_slots(tx: &TenantTx, owners: &[Uuid], from: i32, to: i32, sums: &mu
 }
 
 async fn add_deals(tx: &TenantTx, owners: &[Uuid], parts: &[Span], sums: &mut HashMap<i32, Sums>) -> Result<()> {
-    let sql = "SELECT d.org_no, d.is_won, d.amount FROM {keys} CROSS JOIN deals d WHERE d.tenant_id = $1 \
-               AND d.owner_id = k.owner_id AND d.closed_at >= k.from_time AND d.closed_at < k.to_time";
+    let sql = "SELECT d.org_no, d.is_won, d.amount FROM {keys} \
+               {each deals d: d.owner_id = k.owner_id AND d.closed_at >= k.from_time AND d.closed_at < k.to_time}";
     for row in tx.query_by_keys(sql, &parts_table(owners, parts)).await? {
         let sum = sums.entry(get(&row, 0)?).or_default();
         if get(&row, 1)? {
@@ -75,8 +75,8 @@ async fn add_deals(tx: &TenantTx, owners: &[Uuid], parts: &[Span], sums: &mut Ha
 }
 
 async fn sum_activities(tx: &TenantTx, owners: &[Uuid], parts: &[Span]) -> Result<i128> {
-    let sql = "SELECT a.count FROM {keys} CROSS JOIN activities a WHERE a.tenant_id = $1 \
-               AND a.owner_id = k.owner_id AND a.happened_at >= k.from_time AND a.happened_at < k.to_time";
+    let sql = "SELECT a.count FROM {keys} \
+               {each activities a: a.owner_id = k.owner_id AND a.happened_at >= k.from_time AND a.happened_at < k.to_time}";
     let rows = tx.query_by_keys(sql, &parts_table(owners, parts)).await?;
     rows.iter().map(|row| get::<i64>(row, 0).map(i128::from)).sum()
 }

@@ -71,10 +71,7 @@ impl Batch for ProductsByNumber {
     type Value = Product;
 
     async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Product>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM {{keys}} CROSS JOIN products p {CATEGORY} \
-             WHERE p.tenant_id = $1 AND p.product_no = k.product_no"
-        );
+        let sql = format!("SELECT {COLUMNS} FROM {{keys}} {{each products p: p.product_no = k.product_no}} {CATEGORY}");
         let keys = Table::new().with("product_no", Column::Int(keys.to_vec()));
         let rows = tx.query_by_keys(&sql, &keys).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, product_from(row)?))).collect()

@@ -55,8 +55,7 @@ impl Batch for UsersById {
     type Value = User;
 
     async fn load(tx: &TenantTx, keys: &[Uuid]) -> Result<HashMap<Uuid, User>> {
-        let sql =
-            format!("SELECT {USER_COLUMNS} FROM {{keys}} CROSS JOIN users u WHERE u.tenant_id = $1 AND u.id = k.id");
+        let sql = format!("SELECT {USER_COLUMNS} FROM {{keys}} {{each users u: u.id = k.id}}");
         let keys = Table::new().with("id", Column::Uuid(keys.to_vec()));
         let rows = tx.query_by_keys(&sql, &keys).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, user_from(row, 0)?))).collect()

@@ -18,9 +18,9 @@ const KEY: &str = "level, org_no, slot, channel_no, region_no, segment, category
 /// The stored rows of `keys`; those that are not stored yet are left out.
 pub async fn load(tx: &TenantTx, keys: &[Key]) -> Result<Rows> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM {{keys}} CROSS JOIN sales_metrics m WHERE m.tenant_id = $1 AND m.level = k.level \
-         AND m.org_no = k.org_no AND m.slot = k.slot AND m.channel_no = k.channel_no AND m.region_no = k.region_no \
-         AND m.segment = k.segment AND m.category_no = k.category_no AND m.product_no = k.product_no"
+        "SELECT {COLUMNS} FROM {{keys}} {{each sales_metrics m: m.level = k.level AND m.org_no = k.org_no \
+         AND m.slot = k.slot AND m.channel_no = k.channel_no AND m.region_no = k.region_no AND m.segment = k.segment \
+         AND m.category_no = k.category_no AND m.product_no = k.product_no}}"
     );
     tx.query_by_keys(&sql, &key_table(keys.iter())).await?.iter().map(row_from).collect()
 }
