@@ -46,10 +46,14 @@ pub fn day_from_number(number: i32) -> NaiveDate {
 
 /// The first instant of a day.
 pub fn start_of_day(day: NaiveDate, zone: Tz) -> Timestamp {
-    let midnight = day.and_time(NaiveTime::MIN);
-    match zone.from_local_datetime(&midnight) {
+    instant(day.and_time(NaiveTime::MIN), zone)
+}
+
+/// When the zone's clock first shows `local`, or, where it leaves that out, jumps over it.
+pub fn instant(local: NaiveDateTime, zone: Tz) -> Timestamp {
+    match zone.from_local_datetime(&local) {
         MappedLocalTime::Single(at) | MappedLocalTime::Ambiguous(at, _) => at.to_utc().into(),
-        MappedLocalTime::None => end_of_gap(midnight, zone),
+        MappedLocalTime::None => end_of_gap(local, zone),
     }
 }
 

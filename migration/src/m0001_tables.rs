@@ -139,6 +139,7 @@ CREATE TABLE customers (
     first_at INT, first_order_id STRING, last_at INT, orders_count INT NOT NULL, revenue INT NOT NULL,
     PRIMARY KEY (tenant_id, customer_no), UNIQUE (tenant_id, external_id)
 ) TABLE_END;
+CREATE INDEX customers_by_revenue ON customers (tenant_id, revenue DESC, customer_no);
 CREATE TABLE products (
     tenant_id UUID NOT NULL, product_no INT NOT NULL, sku STRING NOT NULL, title STRING, category_no SMALL NOT NULL,
     units INT NOT NULL, revenue INT NOT NULL, refunded INT NOT NULL, cost INT NOT NULL, revenue_with_cost INT NOT NULL,

@@ -3,7 +3,7 @@
 use chrono::{Days, NaiveDate, Weekday};
 use chrono_tz::Tz;
 
-use crate::calendar::{Step, date_of, first_day, next_first_day, start_of_day};
+use crate::calendar::{Step, date_of, first_day, instant, local_time, next_first_day, start_of_day};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
@@ -88,9 +88,7 @@ pub fn elapsed_parts(current: Span, previous: Span, now: Timestamp, zone: Tz) ->
         let today = date_of(now, zone);
         let days = today.signed_duration_since(date_of(current.start, zone)).num_days().unsigned_abs();
         let then = date_of(previous.start, zone).checked_add_days(Days::new(days)).unwrap_or(today);
-        let into_day = now.0 - start_of_day(today, zone).0;
-        let next = then.succ_opt().map_or(previous.end, |next| start_of_day(next, zone));
-        Timestamp(start_of_day(then, zone).0 + into_day).min(next)
+        instant(then.and_time(local_time(now, zone).time()), zone)
     } else {
         Timestamp(previous.start.0 + (now.0 - current.start.0))
     };
@@ -116,9 +114,8 @@ pub fn previous(span: Span, zone: Tz) -> Span {
 pub fn year_before(span: Span, zone: Tz) -> Span {
     let earlier = |at: Timestamp| {
         let day = date_of(at, zone);
-        let into_day = at.0 - start_of_day(day, zone).0;
         let before = day.checked_sub_months(chrono::Months::new(12)).unwrap_or(day);
-        Timestamp(start_of_day(before, zone).0 + into_day)
+        instant(before.and_time(local_time(at, zone).time()), zone)
     };
     Span { start: earlier(span.start), end: earlier(span.end) }
 }
@@ -178,6 +175,21 @@ mod tests {
         assert_eq!(Preset::Today.resolve(now, zone), span("2026-06-14T04:00:00Z", "2026-06-15T04:00:00Z"));
         assert_eq!(Preset::LastDays(7).resolve(now, zone), span("2026-06-08T04:00:00Z", "2026-06-15T04:00:00Z"));
         assert_eq!(Preset::PreviousMonth.resolve(now, zone), span("2026-05-01T04:00:00Z", "2026-06-01T04:00:00Z"));
+    }
+
+    #[test]
+    fn noon_is_compared_with_noon_whatever_the_clock_did_between() {
+        let zone = chrono_tz::Europe::London;
+        let now = span("2026-11-25T12:00:00Z", "2026-11-25T12:00:01Z").start;
+        let (month, before) = (Preset::MonthToDate.resolve(now, zone), "2026-09-30T23:00:00Z");
+        let previous = Preset::MonthToDate.previous(month, zone);
+        let (_, elapsed) = elapsed_parts(month, previous, now, zone);
+        // On 25 October the clock was set back at 1:00 UTC.
+        assert_eq!(elapsed, span(before, "2026-10-25T12:00:00Z"));
+        let march = span("2026-03-31T11:00:00Z", "2026-03-31T11:00:01Z").start;
+        let month = Preset::MonthToDate.resolve(march, zone);
+        let (_, elapsed) = elapsed_parts(month, Preset::MonthToDate.previous(month, zone), march, zone);
+        assert_eq!(elapsed, span("2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"), "February has no 31st");
     }
 
     #[test]

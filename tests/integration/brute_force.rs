@@ -527,13 +527,13 @@ fn check_start(asked: &Asked, start: Timestamp) {
     use chrono::{Datelike, Timelike};
     let local = start.to_utc().expect("a time").with_timezone(&asked.zone);
     let minutes = if asked.grain == Grain::QuarterHour { 15 } else { 60 };
-    assert!(local.minute() % minutes == 0 && local.second() == 0, "{local}");
+    assert!(local.minute().is_multiple_of(minutes) && local.second() == 0, "{local}");
     let begins = match asked.grain {
         Grain::QuarterHour | Grain::Hour => true,
         Grain::Day => local.hour() == 0,
         Grain::Week => local.hour() == 0 && local.weekday() == chrono::Weekday::Sun,
         Grain::Month => local.hour() == 0 && local.day() == 1,
-        Grain::Quarter => local.hour() == 0 && local.day() == 1 && local.month0() % 3 == 0,
+        Grain::Quarter => local.hour() == 0 && local.day() == 1 && local.month0().is_multiple_of(3),
         Grain::Year => local.hour() == 0 && local.ordinal() == 1,
     };
     assert!(begins, "{local} begins no {:?}", asked.grain);

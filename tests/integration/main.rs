@@ -1,6 +1,9 @@
 //! The integration suite: one binary, a file per topic. It runs on SQLite and in-process streams, or, where
 //! `TEST_DATABASE_URL` (and `TEST_REDIS_URL`) say so, on PostgreSQL and Redis.
 
+#![expect(clippy::panic, reason = "a test ends by it")]
+#![expect(clippy::disallowed_methods, reason = "the suite's own settings are in the environment")]
+
 mod audit;
 mod brute_force;
 mod command_line;
