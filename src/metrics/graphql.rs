@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, InputType, Object, SelectionField, SimpleObject};
+use async_graphql::{Context, InputType, Object, SelectionField, SimpleObject};
 
 use super::answer::{self, Answer, answer};
 use super::catalog::{Metric, Needs};
 use super::cell::Values;
 use super::filter::MetricsFilters;
-use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, RefundTime, Weekday};
+use super::flat::FlatList;
+use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, Weekday};
 use super::labels::Name;
 use super::period::Span;
 use super::plan::{BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan};
 use super::read::Dimension;
+use super::values::{BucketState, DimensionValue, MetricValues, MetricsBucket};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs as NeedsPermission, app, operation, read};
-use crate::graphql::scalars::{Count, Currency, DateTime, Decimal, Position, TimeZone};
+use crate::graphql::scalars::{Currency, DateTime, Decimal, Position, TimeZone};
 
 #[derive(Default)]
 pub struct MetricsQuery;
@@ -168,11 +170,11 @@ impl SalesMetrics {
         week_start: Option<Weekday>,
         #[graphql(desc = "One series per value of this dimension; buckets without facts are then left out.")]
         by: Option<Dimension>,
-    ) -> async_graphql::Result<Vec<MetricsBucket>> {
+    ) -> async_graphql::Result<FlatList<MetricsBucket>> {
         let week_start = week_start.unwrap_or(Weekday::Monday);
         let args = SeriesArgs { grain, timezone: timezone.map(|zone| zone.0), week_start, by };
         let buckets = prepared(&self.0.series, &args)?;
-        Ok(buckets.iter().cloned().map(MetricsBucket::from).collect())
+        Ok(FlatList(buckets.iter().cloned().map(MetricsBucket::from).collect()))
     }
 
     /// The period split by dimensions, the largest first, the rest in `other`.
@@ -222,21 +224,6 @@ impl Period {
     }
 }
 
-/// Whether a bucket's time is over.
-#[derive(Clone, Copy, PartialEq, Eq, Enum)]
-pub enum BucketState {
-    /// Its end is still to come: the numbers are of its elapsed part.
-    Open,
-    /// Its end has passed; only late events can change it.
-    Closed,
-}
-
-impl BucketState {
-    fn of(is_open: bool) -> Self {
-        if is_open { BucketState::Open } else { BucketState::Closed }
-    }
-}
-
 /// A state of the ledger. Asking again as of the same position gives the same numbers.
 #[derive(SimpleObject)]
 pub struct AsOf {
@@ -249,144 +236,6 @@ pub struct AsOf {
 impl From<answer::AsOf> for AsOf {
     fn from(as_of: answer::AsOf) -> Self {
         AsOf { position: Position(as_of.position), watermark: as_of.watermark.map(DateTime) }
-    }
-}
-
-/// Metrics without their context.
-pub struct MetricValues(pub Values);
-
-/// Metrics without their context.
-#[Object]
-impl MetricValues {
-    /// Gross revenue less refunds.
-    async fn total_revenue(&self) -> Decimal {
-        Decimal(self.0.total_revenue)
-    }
-
-    /// Sum of the amounts of orders placed.
-    async fn gross_revenue(&self) -> Decimal {
-        Decimal(self.0.gross)
-    }
-
-    /// Sum of refunds.
-    async fn refunds(
-        &self,
-        #[graphql(
-            desc = "Whether a refund counts when it was issued or when its order was placed.",
-            default_with = "Some(RefundTime::Refund)"
-        )]
-        by: Option<RefundTime>,
-    ) -> Decimal {
-        match by {
-            Some(RefundTime::Order) => Decimal(self.0.refunds_by_order),
-            _ => Decimal(self.0.refunds),
-        }
-    }
-
-    /// Sum of discounts given; they are already taken off revenue.
-    async fn discounts(&self) -> Decimal {
-        Decimal(self.0.discounts)
-    }
-
-    /// Orders placed.
-    async fn orders_count(&self) -> Count {
-        Count(self.0.orders)
-    }
-
-    /// Pieces sold.
-    async fn units_sold(&self) -> Count {
-        Count(self.0.units)
-    }
-
-    /// Gross revenue per order, half rounded to even at four decimals; null without orders.
-    async fn avg_order_value(&self) -> Option<Decimal> {
-        self.0.avg_order_value().map(Decimal)
-    }
-
-    /// Orders per visit, 0.05 being 5 %; null without visits, or where visits cannot be told apart (category, product, segment).
-    async fn conversion_rate(&self) -> Option<f64> {
-        self.0.conversion_rate()
-    }
-
-    /// Visits counted; null where they cannot be told apart (category, product, segment).
-    async fn visits(&self) -> Option<Count> {
-        self.0.visits.map(Count)
-    }
-
-    /// Customers whose first order ever lies in the period.
-    async fn new_customers(&self) -> Count {
-        Count(self.0.new_customers)
-    }
-
-    /// Customers who bought in the period and had bought before it.
-    async fn returning_customers(&self) -> Count {
-        Count(self.0.returning_customers)
-    }
-
-    /// Distinct customers who bought in the period.
-    async fn unique_customers(&self) -> Count {
-        Count(self.0.unique_customers)
-    }
-
-    /// Refunds per gross revenue, by amount; null without revenue.
-    async fn refund_rate(&self) -> Option<f64> {
-        self.0.refund_rate()
-    }
-
-    /// Median order value, within 1 %; null without orders, or by category or product.
-    #[graphql(name = "orderValueP50")]
-    async fn order_value_p50(&self) -> Option<Decimal> {
-        self.0.order_value_p50.map(Decimal)
-    }
-
-    /// 95th percentile of order values, within 1 %; null without orders, or by category or product.
-    #[graphql(name = "orderValueP95")]
-    async fn order_value_p95(&self) -> Option<Decimal> {
-        self.0.order_value_p95.map(Decimal)
-    }
-}
-
-/// One value of one dimension.
-#[derive(SimpleObject)]
-pub struct DimensionValue {
-    /// The dimension.
-    dimension: Dimension,
-    /// The value; null where the source gave none.
-    value: Option<String>,
-    /// What to show: a product's title or an organization's name where there is one.
-    label: String,
-}
-
-impl From<Name> for DimensionValue {
-    fn from(name: Name) -> Self {
-        DimensionValue { dimension: name.dimension, value: name.value, label: name.label }
-    }
-}
-
-/// Metrics of one bucket of a series.
-#[derive(SimpleObject)]
-pub struct MetricsBucket {
-    /// The first moment of the bucket within the period.
-    start: DateTime,
-    /// The first moment after it.
-    end: DateTime,
-    /// Whether its time is over.
-    state: BucketState,
-    /// The value of the series' dimension, when it is split.
-    key: Option<DimensionValue>,
-    #[graphql(flatten)]
-    values: MetricValues,
-}
-
-impl From<answer::Bucket> for MetricsBucket {
-    fn from(bucket: answer::Bucket) -> Self {
-        MetricsBucket {
-            start: DateTime(bucket.span.start),
-            end: DateTime(bucket.span.end),
-            state: BucketState::of(bucket.is_open),
-            key: bucket.key.map(DimensionValue::from),
-            values: MetricValues(bucket.values),
-        }
     }
 }
 

@@ -15,6 +15,8 @@ mod import;
 mod ledger;
 mod lists;
 mod live;
+mod metrics;
+mod operations;
 mod orders;
 mod people;
 mod performance;

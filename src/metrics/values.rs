@@ -1,0 +1,219 @@
+//! Metrics as GraphQL objects, and the buckets of a series.
+
+use async_graphql::{Enum, Object, ScalarType, SimpleObject, Value};
+
+use super::answer;
+use super::catalog::Metric;
+use super::cell::Values;
+use super::flat::{Flat, SelectedField, object_of};
+use super::input::RefundTime;
+use super::labels::Name;
+use super::read::Dimension;
+use crate::graphql::scalars::{Count, DateTime, Decimal};
+
+/// Metrics without their context.
+pub struct MetricValues(pub Values);
+
+/// Metrics without their context.
+#[Object]
+impl MetricValues {
+    /// Gross revenue less refunds.
+    async fn total_revenue(&self) -> Decimal {
+        Decimal(self.0.total_revenue)
+    }
+
+    /// Sum of the amounts of orders placed.
+    async fn gross_revenue(&self) -> Decimal {
+        Decimal(self.0.gross)
+    }
+
+    /// Sum of refunds.
+    async fn refunds(
+        &self,
+        #[graphql(
+            desc = "Whether a refund counts when it was issued or when its order was placed.",
+            default_with = "Some(RefundTime::Refund)"
+        )]
+        by: Option<RefundTime>,
+    ) -> Decimal {
+        match by {
+            Some(RefundTime::Order) => Decimal(self.0.refunds_by_order),
+            _ => Decimal(self.0.refunds),
+        }
+    }
+
+    /// Sum of discounts given; they are already taken off revenue.
+    async fn discounts(&self) -> Decimal {
+        Decimal(self.0.discounts)
+    }
+
+    /// Orders placed.
+    async fn orders_count(&self) -> Count {
+        Count(self.0.orders)
+    }
+
+    /// Pieces sold.
+    async fn units_sold(&self) -> Count {
+        Count(self.0.units)
+    }
+
+    /// Gross revenue per order, half rounded to even at four decimals; null without orders.
+    async fn avg_order_value(&self) -> Option<Decimal> {
+        self.0.avg_order_value().map(Decimal)
+    }
+
+    /// Orders per visit, 0.05 being 5 %; null without visits, or where visits cannot be told apart (category, product, segment).
+    async fn conversion_rate(&self) -> Option<f64> {
+        self.0.conversion_rate()
+    }
+
+    /// Visits counted; null where they cannot be told apart (category, product, segment).
+    async fn visits(&self) -> Option<Count> {
+        self.0.visits.map(Count)
+    }
+
+    /// Customers whose first order ever lies in the period.
+    async fn new_customers(&self) -> Count {
+        Count(self.0.new_customers)
+    }
+
+    /// Customers who bought in the period and had bought before it.
+    async fn returning_customers(&self) -> Count {
+        Count(self.0.returning_customers)
+    }
+
+    /// Distinct customers who bought in the period.
+    async fn unique_customers(&self) -> Count {
+        Count(self.0.unique_customers)
+    }
+
+    /// Refunds per gross revenue, by amount; null without revenue.
+    async fn refund_rate(&self) -> Option<f64> {
+        self.0.refund_rate()
+    }
+
+    /// Median order value, within 1 %; null without orders, or by category or product.
+    #[graphql(name = "orderValueP50")]
+    async fn order_value_p50(&self) -> Option<Decimal> {
+        self.0.order_value_p50.map(Decimal)
+    }
+
+    /// 95th percentile of order values, within 1 %; null without orders, or by category or product.
+    #[graphql(name = "orderValueP95")]
+    async fn order_value_p95(&self) -> Option<Decimal> {
+        self.0.order_value_p95.map(Decimal)
+    }
+}
+
+/// One value of one dimension.
+#[derive(SimpleObject)]
+pub struct DimensionValue {
+    /// The dimension.
+    dimension: Dimension,
+    /// The value; null where the source gave none.
+    value: Option<String>,
+    /// What to show: a product's title or an organization's name where there is one.
+    label: String,
+}
+
+impl From<Name> for DimensionValue {
+    fn from(name: Name) -> Self {
+        DimensionValue { dimension: name.dimension, value: name.value, label: name.label }
+    }
+}
+
+/// Whether a bucket's time is over.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+pub enum BucketState {
+    /// Its end is still to come: the numbers are of its elapsed part.
+    Open,
+    /// Its end has passed; only late events can change it.
+    Closed,
+}
+
+impl BucketState {
+    pub fn of(is_open: bool) -> Self {
+        if is_open { BucketState::Open } else { BucketState::Closed }
+    }
+}
+
+/// Metrics of one bucket of a series.
+#[derive(SimpleObject)]
+pub struct MetricsBucket {
+    /// The first moment of the bucket within the period.
+    start: DateTime,
+    /// The first moment after it.
+    end: DateTime,
+    /// Whether its time is over.
+    state: BucketState,
+    /// The value of the series' dimension, when it is split.
+    key: Option<DimensionValue>,
+    #[graphql(flatten)]
+    values: MetricValues,
+}
+
+impl From<answer::Bucket> for MetricsBucket {
+    fn from(bucket: answer::Bucket) -> Self {
+        MetricsBucket {
+            start: DateTime(bucket.span.start),
+            end: DateTime(bucket.span.end),
+            state: BucketState::of(bucket.is_open),
+            key: bucket.key.map(DimensionValue::from),
+            values: MetricValues(bucket.values),
+        }
+    }
+}
+
+impl MetricValues {
+    /// The same as the resolvers give, without a future.
+    fn leaf(&self, field: &SelectedField<'_>) -> Value {
+        let (values, none) = (&self.0, Value::Null);
+        let rate = |rate: Option<f64>| rate.map_or(Value::Null, Value::from);
+        let money = |money| Decimal(money).to_value();
+        let count = |n| Count(n).to_value();
+        let Some(metric) = Metric::of_field(field.name) else { return none };
+        match metric {
+            Metric::TotalRevenue => money(values.total_revenue),
+            Metric::GrossRevenue => money(values.gross),
+            Metric::Refunds if field.refund_time == RefundTime::Order => money(values.refunds_by_order),
+            Metric::Refunds => money(values.refunds),
+            Metric::Discounts => money(values.discounts),
+            Metric::OrdersCount => count(values.orders),
+            Metric::UnitsSold => count(values.units),
+            Metric::AvgOrderValue => values.avg_order_value().map_or(none, money),
+            Metric::ConversionRate => rate(values.conversion_rate()),
+            Metric::Visits => values.visits.map_or(none, count),
+            Metric::NewCustomers => count(values.new_customers),
+            Metric::ReturningCustomers => count(values.returning_customers),
+            Metric::UniqueCustomers => count(values.unique_customers),
+            Metric::RefundRate => rate(values.refund_rate()),
+            Metric::OrderValueP50 => values.order_value_p50.map_or(none, money),
+            Metric::OrderValueP95 => values.order_value_p95.map_or(none, money),
+        }
+    }
+}
+
+impl Flat for DimensionValue {
+    fn leaf(&self, field: &SelectedField<'_>) -> Value {
+        match field.name {
+            "dimension" => async_graphql::resolver_utils::enum_value(self.dimension),
+            "value" => self.value.clone().map_or(Value::Null, Value::String),
+            _ => Value::String(self.label.clone()),
+        }
+    }
+}
+
+impl Flat for MetricsBucket {
+    fn leaf(&self, field: &SelectedField<'_>) -> Value {
+        match field.name {
+            "start" => self.start.to_value(),
+            "end" => self.end.to_value(),
+            "state" => async_graphql::resolver_utils::enum_value(self.state),
+            _ => self.values.leaf(field),
+        }
+    }
+
+    fn object(&self, field: &SelectedField<'_>) -> Value {
+        self.key.as_ref().map_or(Value::Null, |key| object_of(key, &field.fields))
+    }
+}

@@ -1,0 +1,163 @@
+//! `salesMetrics` as its users see it: values small enough to add by hand.
+
+use salespulse::ledger::event::{Event, Fact, OrderCancelled, RefundIssued, VisitsCounted};
+use serde_json::{Value, json};
+
+use crate::ledger::{event, money, order};
+use crate::support::{TestApp, TestTenant};
+
+const ALL: &str = "totalRevenue grossRevenue refunds byOrder: refunds(by: ORDER) discounts ordersCount unitsSold avgOrderValue \
+    conversionRate visits newCustomers returningCustomers uniqueCustomers refundRate orderValueP50 orderValueP95";
+
+/// Two orders of 10.00 and one of 5.50 by two customers, 2.25 of them given back a day later, 40 visits.
+async fn three_orders(acme: &TestTenant<'_>) {
+    let refund = RefundIssued { order_id: Some("A".into()), amount: Some(money("2.25")), ..RefundIssued::default() };
+    let visits = VisitsCounted { count: 40, channel: Some("web".into()), ..VisitsCounted::default() };
+    acme.apply(vec![
+        event("1", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 1, "ann", "10.00"))),
+        event("2", "2026-06-02T10:00:00Z", Fact::OrderPlaced(order("B", 1, "ann", "10.00"))),
+        event("3", "2026-06-02T11:00:00Z", Fact::OrderPlaced(order("C", 1, "bob", "5.50"))),
+        event("4", "2026-06-02T12:00:00Z", Fact::RefundIssued(refund)),
+        event("5", "2026-06-02T13:00:00Z", Fact::VisitsCounted(visits)),
+    ])
+    .await;
+}
+
+async fn ask(acme: &TestTenant<'_>, selection: &str) -> Value {
+    let period = r#"period: { start: "2026-06-01T00:00:00Z", end: "2026-06-03T00:00:00Z" }"#;
+    acme.viewer().query(&format!("{{ salesMetrics({period}) {{ {selection} }} }}")).await["salesMetrics"].clone()
+}
+
+#[tokio::test]
+async fn totals_and_buckets_say_the_same() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    three_orders(&acme).await;
+    let found = ask(
+        &acme,
+        &format!(
+            "{ALL} series(grain: YEAR) {{ ...Bucket }} breakdown(by: [ORGANIZATION]) {{ rows {{ {ALL} }} }} }} }} \
+        fragment Bucket on MetricsBucket {{ ... on MetricsBucket {{ {ALL} }} ... {{ ordersCount"
+        ),
+    )
+    .await;
+    let totals = json!({
+        // 10 + 10 + 5.50 - 2.25
+        "totalRevenue": "23.25", "grossRevenue": "25.50", "refunds": "2.25", "byOrder": "2.25", "discounts": "0.00",
+        // 25.50 / 3; 3 / 40; 2.25 / 25.50
+        "ordersCount": 3, "unitsSold": 6, "avgOrderValue": "8.50", "conversionRate": 0.075, "visits": 40,
+        "newCustomers": 2, "returningCustomers": 0, "uniqueCustomers": 2, "refundRate": 2.25 / 25.5,
+        "orderValueP50": found["orderValueP50"], "orderValueP95": found["orderValueP95"],
+    });
+    let values = |object: &Value| {
+        let mut object = object.clone();
+        object.as_object_mut().expect("an object").retain(|key, _| totals.get(key).is_some());
+        object
+    };
+    assert_eq!(values(&found), totals);
+    assert_eq!(found["series"], json!([totals]));
+    assert_eq!(found["breakdown"]["rows"], json!([totals]));
+}
+
+#[tokio::test]
+async fn days_have_their_own_refunds_customers_and_keys() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    three_orders(&acme).await;
+    let days = ask(
+        &acme,
+        "series(grain: DAY) { start state refunds byOrder: refunds(by: ORDER) newCustomers returningCustomers }
+         split: series(grain: DAY, by: CUSTOMER_SEGMENT) { start key { dimension value label } ordersCount __typename }",
+    )
+    .await;
+    assert_eq!(
+        days["series"],
+        json!([
+            { "start": "2026-06-01T00:00:00Z", "state": "CLOSED", "refunds": "0.00", "byOrder": "2.25", "newCustomers": 1, "returningCustomers": 0 },
+            { "start": "2026-06-02T00:00:00Z", "state": "CLOSED", "refunds": "2.25", "byOrder": "0.00", "newCustomers": 1, "returningCustomers": 1 },
+        ])
+    );
+    let bucket = |day: u32, value: Value, label: &str, orders: u32| {
+        json!({ "start": format!("2026-06-0{day}T00:00:00Z"), "ordersCount": orders, "__typename": "MetricsBucket",
+            "key": { "dimension": "CUSTOMER_SEGMENT", "value": value, "label": label } })
+    };
+    let split = days["split"].as_array().expect("a list");
+    assert_eq!(split[0], bucket(1, json!("NEW"), "NEW", 1));
+    assert!(split.contains(&bucket(2, json!("RETURNING"), "RETURNING", 1)), "{split:?}");
+}
+
+#[tokio::test]
+async fn a_breakdown_has_the_rest_in_one_row() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let sale = |id: &str, region: &str, amount: &str| -> Event {
+        let mut placed = order(id, 1, "ann", amount);
+        placed.region = Some(region.into());
+        event(id, "2026-06-01T10:00:00Z", Fact::OrderPlaced(placed))
+    };
+    acme.apply(vec![sale("1", "N", "3.00"), sale("2", "S", "2.00"), sale("3", "E", "2.00"), sale("4", "W", "1.00")])
+        .await;
+    let found = ask(
+        &acme,
+        "breakdown(by: [REGION], first: 2) { rowsCount rows { key totalRevenue } other { totalRevenue ordersCount uniqueCustomers } }
+         asc: breakdown(by: [REGION, CHANNEL], first: 1, orderBy: { metric: TOTAL_REVENUE, direction: ASC }) { rows { key } }",
+    )
+    .await;
+    // Of the two that tie at 2.00, E comes before S.
+    assert_eq!(
+        found["breakdown"],
+        json!({ "rowsCount": 4, "rows": [{ "key": "N", "totalRevenue": "3.00" }, { "key": "E", "totalRevenue": "2.00" }],
+            "other": { "totalRevenue": "3.00", "ordersCount": 2, "uniqueCustomers": 1 } })
+    );
+    assert_eq!(found["asc"], json!({ "rows": [{ "key": "W / web" }] }));
+}
+
+#[tokio::test]
+async fn an_answer_can_be_asked_for_again() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    three_orders(&acme).await;
+    let cancelled = OrderCancelled { order_id: "A".into(), version: 2 };
+    acme.apply(vec![event("6", "2026-06-03T10:00:00Z", Fact::OrderCancelled(cancelled))]).await;
+    let at = |position: &str| {
+        format!(
+            "{{ salesMetrics(period: {{ start: \"2026-06-01T00:00:00Z\", end: \"2026-06-03T00:00:00Z\" }}, asOf: \"{position}\") \
+            {{ totalRevenue newCustomers asOf {{ position watermark }} }} }}"
+        )
+    };
+    let answer = |revenue: &str, position: &str, watermark: &str| json!({ "salesMetrics": { "totalRevenue": revenue, "newCustomers": 2, "asOf": { "position": position, "watermark": watermark } } });
+    assert_eq!(acme.viewer().query(&at("5")).await, answer("23.25", "5", "2026-06-02T13:00:00Z"));
+    // Without A and its refund: 10 + 5.50.
+    assert_eq!(acme.viewer().query(&at("6")).await, answer("15.50", "6", "2026-06-03T10:00:00Z"));
+    assert_eq!(acme.viewer().error_code(&at("7")).await, "AS_OF_NOT_AVAILABLE");
+}
+
+#[tokio::test]
+async fn bad_arguments_are_told_by_code() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let day = r#"period: { start: "2026-06-01T00:00:00Z", end: "2026-06-02T00:00:00Z" }"#;
+    for (arguments, selection) in [
+        (r#"period: { start: "2026-06-02T00:00:00Z", end: "2026-06-01T00:00:00Z" }"#, "ordersCount"),
+        (r#"period: { start: "2026-06-02T00:00:00Z" }"#, "ordersCount"),
+        (r#"period: { preset: TODAY, start: "2026-06-02T00:00:00Z", end: "2026-06-03T00:00:00Z" }"#, "ordersCount"),
+        (r#"period: { start: "1969-06-02T00:00:00Z", end: "2026-06-01T00:00:00Z" }"#, "ordersCount"),
+        (r#"period: { preset: TODAY, timezone: "Mars/Base" }"#, "ordersCount"),
+        (
+            r#"period: { start: "2020-01-01T00:00:00Z", end: "2026-06-01T00:00:00Z" }"#,
+            "series(grain: QUARTER_HOUR) { start }",
+        ),
+        (day, "breakdown(by: []) { rowsCount }"),
+        (day, "breakdown(by: [REGION, REGION]) { rowsCount }"),
+        (day, "breakdown(by: [REGION], first: 0) { rowsCount }"),
+        (day, "comparison(to: CUSTOM) { current { ordersCount } }"),
+    ] {
+        let query = format!("{{ salesMetrics({arguments}) {{ {selection} }} }}");
+        assert_eq!(acme.viewer().error_code(&query).await, "BAD_USER_INPUT", "{query}");
+    }
+    let unknown = format!("{{ salesMetrics({day}, filters: {{ organizationId: \"nobody\" }}) {{ ordersCount }} }}");
+    assert_eq!(acme.viewer().error_code(&unknown).await, "NOT_FOUND");
+    acme.organization("other", chrono_tz::UTC, "EUR").await;
+    let mixed = format!("{{ salesMetrics({day}) {{ ordersCount }} }}");
+    assert_eq!(acme.viewer().error_code(&mixed).await, "MIXED_CURRENCIES");
+}

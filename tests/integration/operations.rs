@@ -1,0 +1,52 @@
+//! The operations that the README and GraphiQL show are the ones that work.
+
+use serde_json::{Value, json};
+
+use crate::socket::Socket;
+use crate::support::{Server, TestApp};
+
+const FILES: [(&str, &str); 6] = [
+    ("first-query", include_str!("../operations/first-query.graphql")),
+    ("first-subscription", include_str!("../operations/first-subscription.graphql")),
+    ("alerts", include_str!("../operations/alerts.graphql")),
+    ("comparison", include_str!("../operations/comparison.graphql")),
+    ("customers", include_str!("../operations/customers.graphql")),
+    ("record-events", include_str!("../operations/record-events.graphql")),
+];
+const EVENTS: &str = include_str!("../operations/record-events.variables.json");
+const README: &str = include_str!("../../README.md");
+
+#[test]
+fn the_readme_shows_the_files() {
+    let blocks: Vec<&str> = README.split("```graphql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        assert!(FILES.iter().any(|(_, text)| text.ends_with(block)), "{block}");
+    }
+}
+
+#[tokio::test]
+async fn every_operation_runs() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.admin().token()).await;
+    let mut variables: Value = serde_json::from_str(EVENTS).expect("json");
+    variables["tenantId"] = json!(acme.id().0);
+    // The events first, so that the rest has something to show.
+    for (name, text) in FILES.iter().rev() {
+        socket.subscribe(name, text, variables.clone()).await;
+        if *name == "alerts" {
+            continue;
+        }
+        let answer = socket.next(name).await;
+        assert!(answer.get("errors").is_none(), "{name}: {answer}");
+        if *name == "record-events" {
+            let results = &answer["data"]["recordEvents"]["results"];
+            assert_eq!(results.as_array().map(Vec::len), Some(3), "{answer}");
+            assert!(results.as_array().expect("a list").iter().all(|r| r["outcome"] == "APPLIED"), "{answer}");
+        }
+    }
+    server.stop().await;
+    acme.verified().await;
+}
