@@ -1,6 +1,9 @@
 //! Access tokens: JWT, HS256.
 
+use std::sync::Arc;
+
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -13,12 +16,18 @@ const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Clocks may differ by this much.
 const LEEWAY_SECS: i64 = 10;
 
+/// Tokens whose signatures are remembered as good.
+const REMEMBERED_MAX: u64 = 10_000;
+
 /// Signs and verifies tokens with one key.
 #[derive(Clone)]
 pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
     issuer: String,
+    /// Whom tokens with good signatures speak for, and when they were issued, in seconds. Their times are checked each
+    /// time they are used.
+    remembered: Cache<String, (Arc<Caller>, i64)>,
 }
 
 /// The token is not good; why is nobody's business but the log's.
@@ -45,6 +54,7 @@ impl Tokens {
             encoding: EncodingKey::from_secret(secret.as_bytes()),
             decoding: DecodingKey::from_secret(secret.as_bytes()),
             issuer: issuer.to_owned(),
+            remembered: Cache::new(REMEMBERED_MAX),
         }
     }
 
@@ -73,34 +83,47 @@ impl Tokens {
     }
 
     /// Who the token speaks for, if its signature, issuer, audience and times are good.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Caller, BadToken> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Caller>, BadToken> {
+        let (caller, issued_at_secs) = match self.remembered.get(token) {
+            Some(remembered) => remembered,
+            None => {
+                let signed = self.check_signature(token)?;
+                self.remembered.insert(token.to_owned(), signed.clone());
+                signed
+            }
+        };
+        let now_secs = now.0.div_euclid(SECOND);
+        if caller.expires_at_secs + LEEWAY_SECS <= now_secs {
+            return Err(BadToken("expired"));
+        }
+        if issued_at_secs > now_secs + LEEWAY_SECS {
+            return Err(BadToken("issued in the future"));
+        }
+        Ok(caller)
+    }
+
+    fn check_signature(&self, token: &str) -> Result<(Arc<Caller>, i64), BadToken> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(BadToken("too long"));
         }
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.issuer]);
-        // Times are checked below, by our own clock.
+        // Times are checked by our own clock.
         validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation)
             .map_err(|_| BadToken("not a token of ours"))?
             .claims;
-        let now_secs = now.0.div_euclid(SECOND);
-        if claims.exp + LEEWAY_SECS <= now_secs {
-            return Err(BadToken("expired"));
-        }
-        if claims.iat > now_secs + LEEWAY_SECS {
-            return Err(BadToken("issued in the future"));
-        }
         let permissions =
             claims.role.permissions().iter().copied().filter(|p| claims.permissions.contains(p)).collect();
-        Ok(Caller {
+        let caller = Caller {
             tenant: TenantId(claims.tenant_id),
             user_id: claims.user_id,
             role: claims.role,
             permissions,
             expires_at_secs: claims.exp,
-        })
+        };
+        Ok((Arc::new(caller), claims.iat))
     }
 }
 

@@ -17,7 +17,8 @@ pub fn app<'a>(ctx: &Context<'a>) -> Result<&'a App> {
 
 /// Who asks.
 pub fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
-    ctx.data::<Caller>().map_err(|_| Error::new(Code::Unauthenticated, "a bearer token is needed"))
+    let caller = ctx.data::<Arc<Caller>>().map(Arc::as_ref);
+    caller.map_err(|_| Error::new(Code::Unauthenticated, "a bearer token is needed"))
 }
 
 /// A reading transaction of the caller's tenant.

@@ -1,5 +1,7 @@
 //! GraphQL over HTTP, and the upgrade to WebSocket.
 
+use std::sync::Arc;
+
 use async_graphql::{Data, Request, Response};
 use async_graphql_axum::{GraphQLProtocol, GraphQLWebSocket};
 use axum::body::Bytes;
@@ -75,13 +77,13 @@ pub async fn post(State(endpoint): State<Endpoint>, headers: HeaderMap, body: By
 }
 
 /// The caller of an `Authorization` header.
-fn authenticate(app: &App, headers: &HeaderMap) -> Option<Caller> {
+fn authenticate(app: &App, headers: &HeaderMap) -> Option<Arc<Caller>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
     verify(app, value.to_str().ok()?)
 }
 
-fn verify(app: &App, authorization: &str) -> Option<Caller> {
+fn verify(app: &App, authorization: &str) -> Option<Arc<Caller>> {
     let token = token::from_header(authorization)?;
     app.tokens.verify(token, app.clock.now()).ok()
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use super::batch::{Batch, Names};
+use super::batch::Batch;
+use super::changes::Names;
 use super::check::check;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
 use super::organization::{Organization, list_organizations};
-use super::{Answer, BATCH_EVENTS_MAX, BatchObserver, RecordedBatch, store};
+use super::{Answer, BATCH_EVENTS_MAX, BatchObserver, RecordedBatch, load, save, store};
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId};
 use crate::error::{Code, Error, Result};
@@ -156,7 +157,7 @@ impl Lane {
         };
         let events: Vec<&Event> = items.iter().filter(|i| !i.is_refused()).map(|i| i.event).collect();
         let names = std::mem::take(&mut self.names);
-        let loaded = store::load(&tx, head, organizations, names, &events).await?;
+        let loaded = load::load(&tx, head, organizations, names, &events).await?;
         let mut batch = Batch::new(loaded);
         for item in items.iter_mut().filter(|item| !item.is_refused()) {
             item.outcome = Some(batch.apply(item.event, &item.hash));
@@ -164,7 +165,7 @@ impl Lane {
         let last = batch.loaded.head.position;
         if last >= first {
             self.ensure_months(&batch).await?;
-            store::save(&tx, &batch, now).await?;
+            save::save(&tx, &batch, now).await?;
             self.observer.batch_recorded(&tx, &RecordedBatch { first, last, now, is_backfill }).await?;
         }
         tx.commit().await?;

@@ -4,20 +4,24 @@
 //! [`BATCH_EVENTS_MAX`]) into one transaction: alone, an event waits for nobody; under load, commits are shared.
 //! The transaction locks the tenant's head ([`store::lock_head`]), so commit order is position order.
 
-pub mod batch;
+mod batch;
+pub mod changes;
 pub mod check;
 pub mod entry;
 pub mod event;
 pub mod graphql;
 mod lane;
+mod load;
 pub mod organization;
 pub mod rates;
 pub mod retention;
 pub mod rollup;
+mod save;
 pub mod state;
 pub mod store;
 pub mod verify;
 mod verify_performance;
+mod wanted;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::answers::Freshness;
-use crate::ledger::batch::Head;
+use crate::ledger::changes::Head;
 use crate::ledger::organization::{Organization, list_organizations};
 use crate::ledger::store::read_head;
 use crate::money::Money;

@@ -5,7 +5,7 @@ use async_graphql::{Enum, ID, InputObject};
 use super::read::Dimension;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::ledger::batch::DimensionKind;
+use crate::ledger::changes::DimensionKind;
 use crate::ledger::entry::Segment;
 use crate::ledger::organization::{Organization, find_organization};
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::read::{Dimension, GroupKey};
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
-use crate::ledger::batch::DimensionKind;
+use crate::ledger::changes::DimensionKind;
 use crate::ledger::entry::Segment;
 use crate::ledger::organization::Organization;
 

@@ -9,7 +9,7 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::Batch;
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
-use crate::ledger::batch::DimensionKind;
+use crate::ledger::changes::DimensionKind;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
 use crate::money::Money;
 

@@ -183,7 +183,8 @@ impl Actor<'_> {
     }
 
     pub async fn run(&self, query: &str, variables: Value) -> Response {
-        let request = Request::new(query).variables(Variables::from_json(variables)).data(self.caller.clone());
+        let request =
+            Request::new(query).variables(Variables::from_json(variables)).data(Arc::new(self.caller.clone()));
         self.test.operations.execute(request).await
     }
 

@@ -1,0 +1,128 @@
+//! What a batch is applied to, and what it changes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::entry::Entry;
+use super::event::ActivityLogged;
+use super::organization::Organization;
+use super::state::{CustomerState, OrderState, RefundState};
+use crate::clock::Timestamp;
+use crate::money::Money;
+
+/// Kinds of [`Loaded::dimensions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DimensionKind {
+    Channel = 1,
+    Region = 2,
+    Category = 3,
+}
+
+/// The tenant's row that writers lock: the newest position and the last numbers given out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Head {
+    pub position: i64,
+    pub watermark: Option<i64>,
+    pub policy_epoch: i64,
+    pub last_customer_no: i64,
+    pub last_product_no: i64,
+    pub last_order_no: i64,
+    pub last_refund_no: i64,
+    pub last_dimension_no: i64,
+    /// Months before this were dropped.
+    pub retained_from: Option<i64>,
+}
+
+/// Names and their numbers; numbers are never given to another name, so these may be kept between batches.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    pub dimensions: HashMap<(DimensionKind, String), i32>,
+    pub products: HashMap<String, i64>,
+}
+
+/// A deal as stored.
+#[derive(Clone, Debug)]
+pub struct DealState {
+    pub version: i64,
+    pub owner_id: Uuid,
+    pub org_no: i32,
+    pub is_won: bool,
+    pub closed_at: Timestamp,
+    pub currency: String,
+    pub amount_paid: Money,
+    pub amount: Money,
+}
+
+/// What was loaded for a batch, and what becomes of it.
+#[derive(Default)]
+pub struct Loaded {
+    pub head: Head,
+    pub organizations: Vec<Organization>,
+    pub names: Names,
+    /// Position and payload hash of events recorded before.
+    pub recorded: HashMap<String, (i64, Vec<u8>)>,
+    pub orders: HashMap<String, OrderState>,
+    pub refunds_by_order: HashMap<String, Vec<RefundState>>,
+    pub refund_ids: HashSet<String>,
+    pub customers: HashMap<String, CustomerState>,
+    pub customer_ids: HashMap<i64, String>,
+    pub deals: HashMap<String, DealState>,
+    pub users: HashMap<String, Uuid>,
+    /// Rates by `(from, to)` and the day from which they hold.
+    pub rates: HashMap<(String, String), BTreeMap<i64, i64>>,
+}
+
+/// One event that got a position.
+pub struct Recorded {
+    pub event_id: String,
+    pub payload_hash: Vec<u8>,
+    pub position: i64,
+    pub kind: i32,
+    pub is_superseded: bool,
+    pub occurred_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Default)]
+pub struct ProductChange {
+    pub units: i64,
+    pub revenue: i64,
+    pub refunded: i64,
+    pub cost: i64,
+    pub revenue_with_cost: i64,
+    pub views: i64,
+}
+
+/// What describes a product in the newest line that names it.
+#[derive(Clone, Default)]
+pub struct ProductNames {
+    pub sku: String,
+    pub title: Option<String>,
+    pub category_no: i32,
+}
+
+#[derive(Clone, Copy, Default)]
+pub struct PerformanceChange {
+    pub deals_won: i64,
+    pub deals_lost: i64,
+    pub revenue: i64,
+    pub activities: i64,
+}
+
+/// What a batch changes, besides what [`Loaded`] holds.
+#[derive(Default)]
+pub struct Changes {
+    pub recorded: Vec<Recorded>,
+    /// Entries with the position that caused them.
+    pub entries: Vec<(i64, Entry)>,
+    pub orders: BTreeSet<String>,
+    /// Orders whose stored lines are replaced, with whether there are stored ones.
+    pub lines: BTreeMap<String, bool>,
+    pub refunds: Vec<RefundState>,
+    pub customers: BTreeSet<String>,
+    pub dimensions: Vec<(DimensionKind, i32, String)>,
+    pub products: BTreeMap<i64, (ProductNames, ProductChange)>,
+    pub deals: BTreeSet<String>,
+    pub activities: Vec<(i64, Uuid, ActivityLogged, Timestamp)>,
+    pub performance: BTreeMap<(Uuid, i32, i32), PerformanceChange>,
+}

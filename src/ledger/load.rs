@@ -1,0 +1,283 @@
+//! Loads what a batch of events needs of a tenant, as a few statements over many keys.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use sea_orm::QueryResult;
+use uuid::Uuid;
+
+use super::changes::{DealState, DimensionKind, Head, Loaded, Names};
+use super::entry::{EntryLine, Segment, lines_from_json};
+use super::event::Event;
+use super::organization::Organization;
+use super::state::{CustomerState, OrderState, RefundState};
+use super::wanted::Wanted;
+use crate::clock::Timestamp;
+use crate::db::{Column, Table, TenantTx, get};
+use crate::error::Result;
+use crate::money::Money;
+
+/// Loads all that `events` refer to.
+pub async fn load(
+    tx: &TenantTx,
+    head: Head,
+    organizations: Vec<Organization>,
+    names: Names,
+    events: &[&Event],
+) -> Result<Loaded> {
+    let mut loaded = Loaded { head, organizations, names, ..Loaded::default() };
+    let wanted = Wanted::of(events, &loaded);
+    load_recorded(tx, &mut loaded, events).await?;
+    load_names(tx, &mut loaded.names, &wanted).await?;
+    load_orders(tx, &mut loaded, "external_id", texts(&wanted.orders)).await?;
+    load_customers(tx, &mut loaded, "external_id", texts(&wanted.customers)).await?;
+    let changed: BTreeSet<String> =
+        wanted.placed.iter().filter(|id| loaded.orders.contains_key(*id)).cloned().collect();
+    let former: BTreeSet<i64> =
+        changed.iter().filter_map(|id| loaded.orders.get(id)).map(|o| o.customer_no).filter(|no| *no != 0).collect();
+    let unknown = former.iter().filter(|no| !loaded.customer_ids.contains_key(no)).copied().collect();
+    load_customers(tx, &mut loaded, "customer_no", Column::Int(unknown)).await?;
+    load_histories(tx, &mut loaded, &wanted, &changed, former).await?;
+    load_refunds(tx, &mut loaded, &wanted).await?;
+    load_deals(tx, &mut loaded, &wanted).await?;
+    load_rates(tx, &mut loaded, &wanted).await?;
+    Ok(loaded)
+}
+
+fn texts(of: &BTreeSet<String>) -> Column {
+    Column::Text(of.iter().cloned().collect())
+}
+
+fn keys(name: &'static str, column: Column) -> Table {
+    Table::new().with(name, column)
+}
+
+async fn load_recorded(tx: &TenantTx, loaded: &mut Loaded, events: &[&Event]) -> Result<()> {
+    let ids: BTreeSet<&str> = events.iter().map(|e| e.event_id.as_str()).collect();
+    let ids = Column::Text(ids.into_iter().map(str::to_owned).collect());
+    let sql = "SELECT e.event_id, e.position, e.payload_hash FROM {keys} {each ledger_events e: e.event_id = k.id}";
+    for row in tx.query_by_keys(sql, &keys("id", ids)).await? {
+        loaded.recorded.insert(get(&row, 0)?, (get(&row, 1)?, get(&row, 2)?));
+    }
+    Ok(())
+}
+
+async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &Wanted) -> Result<()> {
+    let dimensions = Table::new()
+        .with("kind", Column::Int(wanted.dimensions.iter().map(|(kind, _)| *kind as i64).collect()))
+        .with("value", Column::Text(wanted.dimensions.iter().map(|(_, value)| value.clone()).collect()));
+    let sql =
+        "SELECT d.kind, d.value, d.no FROM {keys} {each dimension_values d: d.kind = k.kind AND d.value = k.value}";
+    for row in tx.query_by_keys(sql, &dimensions).await? {
+        let kind = match get::<i32>(&row, 0)? {
+            1 => DimensionKind::Channel,
+            2 => DimensionKind::Region,
+            _ => DimensionKind::Category,
+        };
+        names.dimensions.insert((kind, get(&row, 1)?), get(&row, 2)?);
+    }
+    let sql = "SELECT p.sku, p.product_no FROM {keys} {each products p: p.sku = k.sku}";
+    for row in tx.query_by_keys(sql, &keys("sku", texts(&wanted.products))).await? {
+        names.products.insert(get(&row, 0)?, get(&row, 1)?);
+    }
+    Ok(())
+}
+
+const ORDER_COLUMNS: &str = "o.order_no, o.external_id, o.version, o.is_cancelled, o.org_no, o.placed_at, o.customer_no, \
+    o.channel_no, o.region_no, o.segment, o.currency, o.rate, o.amount_paid, o.discount_paid, o.units";
+
+/// Loads orders by a column, without their lines; those that are loaded stay as they are.
+async fn load_orders(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Column) -> Result<()> {
+    let sql = format!("SELECT {ORDER_COLUMNS} FROM {{keys}} {{each orders o: o.{by} = k.key}}");
+    for row in tx.query_by_keys(&sql, &keys("key", values)).await? {
+        let order = order_from(&row)?;
+        loaded.orders.entry(order.external_id.clone()).or_insert(order);
+    }
+    Ok(())
+}
+
+fn order_from(row: &QueryResult) -> Result<OrderState> {
+    Ok(OrderState {
+        order_no: get(row, 0)?,
+        external_id: get(row, 1)?,
+        version: get(row, 2)?,
+        is_cancelled: get(row, 3)?,
+        org_no: get(row, 4)?,
+        placed_at: Timestamp(get(row, 5)?),
+        customer_no: get(row, 6)?,
+        channel_no: get(row, 7)?,
+        region_no: get(row, 8)?,
+        segment: Segment::from_i32(get(row, 9)?),
+        currency: get(row, 10)?,
+        rate: get(row, 11)?,
+        amount_paid: Money(get(row, 12)?),
+        discount_paid: Money(get(row, 13)?),
+        units: get(row, 14)?,
+        lines: Vec::new(),
+    })
+}
+
+async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Column) -> Result<()> {
+    let sql = format!(
+        "SELECT c.customer_no, c.external_id, c.name, c.email, c.first_at, c.first_order_id, c.last_at, c.orders_count, c.revenue \
+         FROM {{keys}} {{each customers c: c.{by} = k.key}}"
+    );
+    for row in tx.query_by_keys(&sql, &keys("key", values)).await? {
+        let first_at: Option<i64> = get(&row, 4)?;
+        let first_id: Option<String> = get(&row, 5)?;
+        let customer = CustomerState {
+            customer_no: get(&row, 0)?,
+            external_id: get(&row, 1)?,
+            name: get(&row, 2)?,
+            email: get(&row, 3)?,
+            first: first_at.map(Timestamp).zip(first_id),
+            last_at: get::<Option<i64>>(&row, 6)?.map(Timestamp),
+            orders_count: get(&row, 7)?,
+            revenue: get(&row, 8)?,
+            history: None,
+        };
+        loaded.customer_ids.insert(customer.customer_no, customer.external_id.clone());
+        loaded.customers.insert(customer.external_id.clone(), customer);
+    }
+    Ok(())
+}
+
+/// Loads whole orders where one of them may leave or come to be its customer's first: for customers of orders that
+/// change, and of orders that are no later than the first one known.
+async fn load_histories(
+    tx: &TenantTx,
+    loaded: &mut Loaded,
+    wanted: &Wanted,
+    changed: &BTreeSet<String>,
+    former: BTreeSet<i64>,
+) -> Result<()> {
+    let mut customers = former;
+    for event in &wanted.placed_customers {
+        let Some(customer) = loaded.customers.get(&event.customer_id) else { continue };
+        let moves_first = customer.first.as_ref().is_none_or(|(first_at, _)| event.at <= *first_at);
+        if moves_first || changed.contains(&event.order_id) || wanted.placed_again.contains(&event.order_id) {
+            customers.insert(customer.customer_no);
+        }
+    }
+    load_orders(tx, loaded, "customer_no", Column::Int(customers.iter().copied().collect())).await?;
+    for customer in loaded.customers.values_mut().filter(|c| customers.contains(&c.customer_no)) {
+        customer.history = Some(BTreeSet::new());
+    }
+    let counting: Vec<_> = loaded
+        .orders
+        .values()
+        .filter(|o| !o.is_cancelled && customers.contains(&o.customer_no))
+        .map(|o| (o.customer_no, o.placed()))
+        .collect();
+    for (customer_no, placed) in counting {
+        let customer = loaded.customer_ids.get(&customer_no).and_then(|id| loaded.customers.get_mut(id));
+        if let Some(history) = customer.and_then(|c| c.history.as_mut()) {
+            history.insert(placed);
+        }
+    }
+    let whole: BTreeSet<i64> = loaded
+        .orders
+        .values()
+        .filter(|o| changed.contains(&o.external_id) || customers.contains(&o.customer_no))
+        .map(|o| o.order_no)
+        .collect();
+    load_lines(tx, loaded, whole).await
+}
+
+async fn load_lines(tx: &TenantTx, loaded: &mut Loaded, order_nos: BTreeSet<i64>) -> Result<()> {
+    let sql = "SELECT l.order_no, l.product_no, l.category_no, l.quantity, l.amount_paid, l.discount_paid, l.cost_paid \
+               FROM {keys} {each order_lines l: l.order_no = k.order_no} ORDER BY l.order_no, l.line_no";
+    let mut lines: BTreeMap<i64, Vec<EntryLine>> = BTreeMap::new();
+    for row in tx.query_by_keys(sql, &keys("order_no", Column::Int(order_nos.into_iter().collect()))).await? {
+        lines.entry(get(&row, 0)?).or_default().push(EntryLine {
+            product_no: get(&row, 1)?,
+            category_no: get(&row, 2)?,
+            units: get(&row, 3)?,
+            amount: Money(get(&row, 4)?),
+            discount: Money(get(&row, 5)?),
+            cost: get::<Option<i64>>(&row, 6)?.map(Money),
+        });
+    }
+    for order in loaded.orders.values_mut() {
+        if let Some(lines) = lines.remove(&order.order_no) {
+            order.lines = lines;
+        }
+    }
+    Ok(())
+}
+
+async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Result<()> {
+    let sql = "SELECT r.external_id FROM {keys} {each refunds r: r.external_id = k.id}";
+    for row in tx.query_by_keys(sql, &keys("id", texts(&wanted.refunds))).await? {
+        loaded.refund_ids.insert(get(&row, 0)?);
+    }
+    if loaded.head.last_refund_no == 0 {
+        return Ok(());
+    }
+    let orders: BTreeSet<String> = wanted.orders.iter().chain(loaded.orders.keys()).cloned().collect();
+    let sql = "SELECT r.refund_no, r.external_id, r.order_id, r.org_no, r.issued_at, r.channel_no, r.region_no, \
+               r.currency, r.rate, r.amount_paid, r.lines \
+               FROM {keys} {each refunds r: r.order_id = k.id} ORDER BY r.refund_no";
+    for row in tx.query_by_keys(sql, &keys("id", texts(&orders))).await? {
+        let order_id: String = get(&row, 2)?;
+        let refund = RefundState {
+            refund_no: get(&row, 0)?,
+            external_id: get(&row, 1)?,
+            order_id: Some(order_id.clone()),
+            org_no: get(&row, 3)?,
+            issued_at: Timestamp(get(&row, 4)?),
+            channel_no: get(&row, 5)?,
+            region_no: get(&row, 6)?,
+            currency: get(&row, 7)?,
+            rate: get(&row, 8)?,
+            amount_paid: Money(get(&row, 9)?),
+            lines: lines_from_json(&get::<String>(&row, 10)?)?,
+        };
+        loaded.refunds_by_order.entry(order_id).or_default().push(refund);
+    }
+    Ok(())
+}
+
+async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Result<()> {
+    let sql = "SELECT d.external_id, d.version, d.owner_id, d.org_no, d.is_won, d.closed_at, d.currency, d.amount_paid, d.amount \
+               FROM {keys} {each deals d: d.external_id = k.id}";
+    for row in tx.query_by_keys(sql, &keys("id", texts(&wanted.deals))).await? {
+        let deal = DealState {
+            version: get(&row, 1)?,
+            owner_id: get(&row, 2)?,
+            org_no: get(&row, 3)?,
+            is_won: get(&row, 4)?,
+            closed_at: Timestamp(get(&row, 5)?),
+            currency: get(&row, 6)?,
+            amount_paid: Money(get(&row, 7)?),
+            amount: Money(get(&row, 8)?),
+        };
+        loaded.deals.insert(get(&row, 0)?, deal);
+    }
+    let sql = "SELECT u.id, u.email FROM {keys} {each users u: u.email = k.email}";
+    for row in tx.query_by_keys(sql, &keys("email", texts(&wanted.users))).await? {
+        loaded.users.insert(get(&row, 1)?, get(&row, 0)?);
+    }
+    let ids = Column::Uuid(wanted.users.iter().filter_map(|name| Uuid::parse_str(name).ok()).collect());
+    let sql = "SELECT u.id FROM {keys} {each users u: u.id = k.id}";
+    let found: Vec<Uuid> =
+        tx.query_by_keys(sql, &keys("id", ids)).await?.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+    let found: HashSet<Uuid> = found.into_iter().collect();
+    for name in &wanted.users {
+        if let Some(id) = Uuid::parse_str(name).ok().filter(|id| found.contains(id)) {
+            loaded.users.insert(name.clone(), id);
+        }
+    }
+    Ok(())
+}
+
+async fn load_rates(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Result<()> {
+    if !wanted.has_foreign_currency {
+        return Ok(());
+    }
+    let sql = "SELECT from_currency, to_currency, valid_from, rate FROM exchange_rates WHERE tenant_id = $1";
+    for row in tx.query(sql, []).await? {
+        let pair = (get(&row, 0)?, get(&row, 1)?);
+        loaded.rates.entry(pair).or_default().insert(get(&row, 2)?, get(&row, 3)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! Saves what becomes of a batch, one statement for each table.
+
+use std::collections::BTreeSet;
+
+use super::batch::Batch;
+use super::changes::{Changes, DealState, Head, Loaded};
+use super::entry::{Entry, EntryLine, lines_to_json};
+use super::rollup;
+use super::state::{CustomerState, OrderState};
+use crate::clock::Timestamp;
+use crate::db::{Column, OnConflict, Table, TenantTx};
+use crate::error::{Error, Result};
+
+/// Saves a batch: facts, entries, rollups and the head. Nothing is published before the transaction commits.
+pub async fn save(tx: &TenantTx, batch: &Batch, received_at: Timestamp) -> Result<()> {
+    let Batch { loaded, changes } = batch;
+    save_events(tx, changes, received_at).await?;
+    save_entries(tx, changes).await?;
+    save_names(tx, changes).await?;
+    save_orders(tx, loaded, changes).await?;
+    save_refunds(tx, changes).await?;
+    save_customers(tx, loaded, changes).await?;
+    save_performance(tx, loaded, changes).await?;
+    save_rollups(tx, loaded, changes).await?;
+    save_head(tx, &loaded.head).await
+}
+
+async fn save_events(tx: &TenantTx, changes: &Changes, received_at: Timestamp) -> Result<()> {
+    let events = &changes.recorded;
+    let table = Table::new()
+        .with("event_id", Column::Text(events.iter().map(|e| e.event_id.clone()).collect()))
+        .with("position", Column::Int(events.iter().map(|e| e.position).collect()))
+        .with("payload_hash", Column::Bytes(events.iter().map(|e| e.payload_hash.clone()).collect()))
+        .with("kind", Column::Int(events.iter().map(|e| e.kind.into()).collect()))
+        .with("is_superseded", Column::Bool(events.iter().map(|e| e.is_superseded).collect()))
+        .with("occurred_at", Column::Int(events.iter().map(|e| e.occurred_at.0).collect()))
+        .with("received_at", Column::Int(events.iter().map(|_| received_at.0).collect()));
+    tx.insert("ledger_events", &table, OnConflict::Fail).await?;
+    Ok(())
+}
+
+async fn save_entries(tx: &TenantTx, changes: &Changes) -> Result<()> {
+    let entries = &changes.entries;
+    let mut numbers = Vec::with_capacity(entries.len());
+    let mut last = (0, 0);
+    for (position, _) in entries {
+        last = if last.0 == *position { (*position, last.1 + 1) } else { (*position, 0) };
+        numbers.push(last.1);
+    }
+    let int = |of: fn(&Entry) -> i64| Column::Int(entries.iter().map(|(_, entry)| of(entry)).collect());
+    let lines = entries.iter().map(|(_, entry)| lines_to_json(&entry.lines)).collect::<Result<_, _>>()?;
+    let table = Table::new()
+        .with("position", Column::Int(entries.iter().map(|(position, _)| *position).collect()))
+        .with("entry_no", Column::Int(numbers))
+        .with("at", int(|e| e.at.0))
+        .with("kind", int(|e| e.kind as i64))
+        .with("sign", int(|e| e.sign.into()))
+        .with("org_no", int(|e| e.org_no.into()))
+        .with("channel_no", int(|e| e.channel_no.into()))
+        .with("region_no", int(|e| e.region_no.into()))
+        .with("segment", int(|e| e.segment as i64))
+        .with("customer_no", int(|e| e.customer_no))
+        .with("order_no", int(|e| e.order_no))
+        .with("currency", Column::Text(entries.iter().map(|(_, e)| e.currency.clone()).collect()))
+        .with("amount_paid", int(|e| e.amount_paid.0))
+        .with("amount", int(|e| e.amount.0))
+        .with("discount", int(|e| e.discount.0))
+        .with("units", int(|e| e.units))
+        .with("lines", Column::Text(lines));
+    tx.insert("ledger_entries", &table, OnConflict::Fail).await?;
+    Ok(())
+}
+
+async fn save_names(tx: &TenantTx, changes: &Changes) -> Result<()> {
+    let dimensions = Table::new()
+        .with("kind", Column::Int(changes.dimensions.iter().map(|(kind, _, _)| *kind as i64).collect()))
+        .with("no", Column::Int(changes.dimensions.iter().map(|(_, no, _)| i64::from(*no)).collect()))
+        .with("value", Column::Text(changes.dimensions.iter().map(|(_, _, value)| value.clone()).collect()));
+    tx.insert("dimension_values", &dimensions, OnConflict::Fail).await?;
+    // A product that only takes something back was named by an earlier batch; its row is there.
+    let (named, unnamed): (Vec<_>, Vec<_>) = changes.products.iter().partition(|(_, (names, _))| !names.sku.is_empty());
+    let product_columns = |products: &[(&i64, &(super::changes::ProductNames, super::changes::ProductChange))]| {
+        let int = |of: fn(&super::changes::ProductChange) -> i64| {
+            Column::Int(products.iter().map(|(_, (_, c))| of(c)).collect())
+        };
+        Table::new()
+            .with("product_no", Column::Int(products.iter().map(|(no, _)| **no).collect()))
+            .with("units", int(|c| c.units))
+            .with("revenue", int(|c| c.revenue))
+            .with("refunded", int(|c| c.refunded))
+            .with("cost", int(|c| c.cost))
+            .with("revenue_with_cost", int(|c| c.revenue_with_cost))
+            .with("views", int(|c| c.views))
+    };
+    let table = product_columns(&named)
+        .with("sku", Column::Text(named.iter().map(|(_, (names, _))| names.sku.clone()).collect()))
+        .with("title", Column::OptText(named.iter().map(|(_, (names, _))| names.title.clone()).collect()))
+        .with("category_no", Column::Int(named.iter().map(|(_, (names, _))| names.category_no.into()).collect()));
+    let conflict = OnConflict::Update(
+        "product_no",
+        "units = products.units + excluded.units, revenue = products.revenue + excluded.revenue, \
+         refunded = products.refunded + excluded.refunded, cost = products.cost + excluded.cost, \
+         revenue_with_cost = products.revenue_with_cost + excluded.revenue_with_cost, views = products.views + excluded.views, \
+         title = COALESCE(excluded.title, products.title), \
+         category_no = CASE WHEN excluded.category_no = 0 THEN products.category_no ELSE excluded.category_no END",
+    );
+    tx.insert("products", &table, conflict).await?;
+    let sql = "UPDATE products SET units = products.units + k.units, revenue = products.revenue + k.revenue, \
+               refunded = products.refunded + k.refunded, cost = products.cost + k.cost, \
+               revenue_with_cost = products.revenue_with_cost + k.revenue_with_cost, views = products.views + k.views \
+               FROM {keys} WHERE products.tenant_id = $1 AND products.product_no = k.product_no";
+    tx.execute_by_keys(sql, &product_columns(&unnamed)).await?;
+    Ok(())
+}
+
+async fn save_orders(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
+    let orders: Vec<&OrderState> = changes.orders.iter().filter_map(|id| loaded.orders.get(id)).collect();
+    let int = |of: fn(&OrderState) -> i64| Column::Int(orders.iter().map(|o| of(o)).collect());
+    let table = Table::new()
+        .with("order_no", int(|o| o.order_no))
+        .with("external_id", Column::Text(orders.iter().map(|o| o.external_id.clone()).collect()))
+        .with("version", int(|o| o.version))
+        .with("is_cancelled", Column::Bool(orders.iter().map(|o| o.is_cancelled).collect()))
+        .with("org_no", int(|o| o.org_no.into()))
+        .with("placed_at", int(|o| o.placed_at.0))
+        .with("customer_no", int(|o| o.customer_no))
+        .with("channel_no", int(|o| o.channel_no.into()))
+        .with("region_no", int(|o| o.region_no.into()))
+        .with("segment", int(|o| o.segment as i64))
+        .with("currency", Column::Text(orders.iter().map(|o| o.currency.clone()).collect()))
+        .with("rate", int(|o| o.rate))
+        .with("amount_paid", int(|o| o.amount_paid.0))
+        .with("discount_paid", int(|o| o.discount_paid.0))
+        .with("units", int(|o| o.units));
+    tx.insert("orders", &table, OnConflict::Replace("order_no")).await?;
+
+    let stored: Vec<i64> = changes
+        .lines
+        .iter()
+        .filter(|(_, is_stored)| **is_stored)
+        .filter_map(|(id, _)| loaded.orders.get(id).map(|o| o.order_no))
+        .collect();
+    let sql = "DELETE FROM order_lines WHERE tenant_id = $1 AND order_no IN (SELECT k.order_no FROM {keys})";
+    tx.execute_by_keys(sql, &Table::new().with("order_no", Column::Int(stored))).await?;
+    let lines: Vec<(i64, i64, &EntryLine)> = changes
+        .lines
+        .keys()
+        .filter_map(|id| loaded.orders.get(id))
+        .flat_map(|order| (1..).zip(&order.lines).map(|(line_no, line)| (order.order_no, line_no, line)))
+        .collect();
+    let table = Table::new()
+        .with("order_no", Column::Int(lines.iter().map(|(order_no, _, _)| *order_no).collect()))
+        .with("line_no", Column::Int(lines.iter().map(|(_, line_no, _)| *line_no).collect()))
+        .with("product_no", Column::Int(lines.iter().map(|(_, _, l)| l.product_no).collect()))
+        .with("category_no", Column::Int(lines.iter().map(|(_, _, l)| l.category_no.into()).collect()))
+        .with("quantity", Column::Int(lines.iter().map(|(_, _, l)| l.units).collect()))
+        .with("amount_paid", Column::Int(lines.iter().map(|(_, _, l)| l.amount.0).collect()))
+        .with("discount_paid", Column::Int(lines.iter().map(|(_, _, l)| l.discount.0).collect()))
+        .with("cost_paid", Column::OptInt(lines.iter().map(|(_, _, l)| l.cost.map(|c| c.0)).collect()));
+    tx.insert("order_lines", &table, OnConflict::Fail).await?;
+    Ok(())
+}
+
+async fn save_refunds(tx: &TenantTx, changes: &Changes) -> Result<()> {
+    let refunds = &changes.refunds;
+    let table = Table::new()
+        .with("refund_no", Column::Int(refunds.iter().map(|r| r.refund_no).collect()))
+        .with("external_id", Column::Text(refunds.iter().map(|r| r.external_id.clone()).collect()))
+        .with("order_id", Column::OptText(refunds.iter().map(|r| r.order_id.clone()).collect()))
+        .with("org_no", Column::Int(refunds.iter().map(|r| r.org_no.into()).collect()))
+        .with("issued_at", Column::Int(refunds.iter().map(|r| r.issued_at.0).collect()))
+        .with("channel_no", Column::OptInt(refunds.iter().map(|r| r.channel_no.map(i64::from)).collect()))
+        .with("region_no", Column::OptInt(refunds.iter().map(|r| r.region_no.map(i64::from)).collect()))
+        .with("currency", Column::Text(refunds.iter().map(|r| r.currency.clone()).collect()))
+        .with("rate", Column::Int(refunds.iter().map(|r| r.rate).collect()))
+        .with("amount_paid", Column::Int(refunds.iter().map(|r| r.amount_paid.0).collect()))
+        .with("lines", Column::Text(refunds.iter().map(|r| lines_to_json(&r.lines)).collect::<Result<_, _>>()?));
+    tx.insert("refunds", &table, OnConflict::Fail).await?;
+    Ok(())
+}
+
+async fn save_customers(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
+    let customers: Vec<&CustomerState> = changes.customers.iter().filter_map(|id| loaded.customers.get(id)).collect();
+    let table = Table::new()
+        .with("customer_no", Column::Int(customers.iter().map(|c| c.customer_no).collect()))
+        .with("external_id", Column::Text(customers.iter().map(|c| c.external_id.clone()).collect()))
+        .with("name", Column::OptText(customers.iter().map(|c| c.name.clone()).collect()))
+        .with("email", Column::OptText(customers.iter().map(|c| c.email.clone()).collect()))
+        .with("first_at", Column::OptInt(customers.iter().map(|c| c.first.as_ref().map(|f| f.0.0)).collect()))
+        .with(
+            "first_order_id",
+            Column::OptText(customers.iter().map(|c| c.first.as_ref().map(|f| f.1.clone())).collect()),
+        )
+        .with("last_at", Column::OptInt(customers.iter().map(|c| c.last_at.map(|at| at.0)).collect()))
+        .with("orders_count", Column::Int(customers.iter().map(|c| c.orders_count).collect()))
+        .with("revenue", Column::Int(customers.iter().map(|c| c.revenue).collect()));
+    tx.insert("customers", &table, OnConflict::Replace("customer_no")).await?;
+    Ok(())
+}
+
+async fn save_performance(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
+    let deals: Vec<(&String, &DealState)> =
+        changes.deals.iter().filter_map(|id| loaded.deals.get_key_value(id)).collect();
+    let table = Table::new()
+        .with("external_id", Column::Text(deals.iter().map(|(id, _)| (*id).clone()).collect()))
+        .with("version", Column::Int(deals.iter().map(|(_, d)| d.version).collect()))
+        .with("owner_id", Column::Uuid(deals.iter().map(|(_, d)| d.owner_id).collect()))
+        .with("org_no", Column::Int(deals.iter().map(|(_, d)| d.org_no.into()).collect()))
+        .with("is_won", Column::Bool(deals.iter().map(|(_, d)| d.is_won).collect()))
+        .with("closed_at", Column::Int(deals.iter().map(|(_, d)| d.closed_at.0).collect()))
+        .with("currency", Column::Text(deals.iter().map(|(_, d)| d.currency.clone()).collect()))
+        .with("amount_paid", Column::Int(deals.iter().map(|(_, d)| d.amount_paid.0).collect()))
+        .with("amount", Column::Int(deals.iter().map(|(_, d)| d.amount.0).collect()));
+    tx.insert("deals", &table, OnConflict::Replace("external_id")).await?;
+
+    let activities = &changes.activities;
+    let table = Table::new()
+        .with("position", Column::Int(activities.iter().map(|(position, ..)| *position).collect()))
+        .with("owner_id", Column::Uuid(activities.iter().map(|(_, owner, ..)| *owner).collect()))
+        .with("activity", Column::Text(activities.iter().map(|(_, _, a, _)| a.activity.clone()).collect()))
+        .with("happened_at", Column::Int(activities.iter().map(|(.., at)| at.0).collect()))
+        .with("count", Column::Int(activities.iter().map(|(_, _, a, _)| a.count).collect()));
+    tx.insert("activities", &table, OnConflict::Fail).await?;
+
+    let changed = &changes.performance;
+    let table = Table::new()
+        .with("owner_id", Column::Uuid(changed.keys().map(|(owner, ..)| *owner).collect()))
+        .with("org_no", Column::Int(changed.keys().map(|(_, org_no, _)| (*org_no).into()).collect()))
+        .with("slot", Column::Int(changed.keys().map(|(.., slot)| (*slot).into()).collect()))
+        .with("deals_won", Column::Int(changed.values().map(|c| c.deals_won).collect()))
+        .with("deals_lost", Column::Int(changed.values().map(|c| c.deals_lost).collect()))
+        .with("revenue", Column::Int(changed.values().map(|c| c.revenue).collect()))
+        .with("activities", Column::Int(changed.values().map(|c| c.activities).collect()));
+    let conflict = OnConflict::Update(
+        "owner_id, org_no, slot",
+        "deals_won = sales_performance.deals_won + excluded.deals_won, \
+         deals_lost = sales_performance.deals_lost + excluded.deals_lost, \
+         revenue = sales_performance.revenue + excluded.revenue, \
+         activities = sales_performance.activities + excluded.activities",
+    );
+    tx.insert("sales_performance", &table, conflict).await?;
+    Ok(())
+}
+
+async fn save_rollups(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
+    let zone = |org_no| loaded.organizations.iter().find(|o| o.org_no == org_no).map_or(chrono_tz::UTC, |o| o.timezone);
+    let keys: BTreeSet<rollup::Key> =
+        changes.entries.iter().flat_map(|(_, entry)| rollup::keys(entry, zone(entry.org_no))).collect();
+    let keys: Vec<rollup::Key> = keys.into_iter().collect();
+    let mut rows = rollup::load(tx, &keys).await?;
+    for (_, entry) in &changes.entries {
+        rollup::fold(entry, zone(entry.org_no), &mut rows)?;
+    }
+    rollup::save(tx, &rows).await
+}
+
+async fn save_head(tx: &TenantTx, head: &Head) -> Result<()> {
+    let values = [
+        head.position.into(),
+        head.watermark.into(),
+        head.last_customer_no.into(),
+        head.last_product_no.into(),
+        head.last_order_no.into(),
+        head.last_refund_no.into(),
+        head.last_dimension_no.into(),
+    ];
+    let sql = "UPDATE ledger_heads SET position = $2, watermark = $3, last_customer_no = $4, last_product_no = $5, \
+               last_order_no = $6, last_refund_no = $7, last_dimension_no = $8 WHERE tenant_id = $1";
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+impl From<rollup::FoldError> for Error {
+    fn from(error: rollup::FoldError) -> Self {
+        match error {
+            rollup::FoldError::OutOfRange => {
+                Error::new(crate::error::Code::AmountOutOfRange, "a sum is beyond the largest amount")
+            }
+            rollup::FoldError::Inconsistent => Error::internal(error),
+        }
+    }
+}
