@@ -46,7 +46,7 @@ impl AlertQuery {
     ) -> async_graphql::Result<AlertConnection> {
         let page = Page::new(first, after, last, before)?;
         let rule_id = rule_id.map(|id| parse_id(&id, "alert")).transpose()?;
-        let rows = store::history(&read(ctx).await?, &page, rule_id).await?;
+        let rows = store::history(read(ctx).await?.as_ref(), &page, rule_id).await?;
         Ok(AlertConnection::new(&page, rows.into_iter().map(|(cursor, t)| (cursor, t.into())).collect()))
     }
 }

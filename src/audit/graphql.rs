@@ -30,7 +30,7 @@ impl AuditQuery {
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<AuditEntryConnection> {
         let page = Page::new(first, after, last, before)?;
-        let rows = store::list(&read(ctx).await?, &page).await?;
+        let rows = store::list(read(ctx).await?.as_ref(), &page).await?;
         Ok(AuditEntryConnection::new(&page, rows.into_iter().map(|(cursor, row)| (cursor, row.into())).collect()))
     }
 }

@@ -28,7 +28,7 @@ impl CustomerQuery {
         // Nothing is predicted while no model is fitted.
         let _ = include_forecasts;
         let customer_no = parse_number(&customer_id, "customer")?;
-        let mut found = CustomersByNumber::load(&read(ctx).await?, &[customer_no]).await?;
+        let mut found = CustomersByNumber::load(read(ctx).await?.as_ref(), &[customer_no]).await?;
         let customer = found.remove(&customer_no).ok_or_else(|| Error::not_found("customer"))?;
         Ok(CustomerAnalytics::new(customer, app(ctx)?.clock.now()))
     }
@@ -47,7 +47,7 @@ impl CustomerQuery {
         order_by: Option<CustomerOrder>,
     ) -> async_graphql::Result<CustomerConnection> {
         let page = Page::new(first, after, last, before)?;
-        let rows = store::list(&read(ctx).await?, &page, order_by.unwrap_or(CustomerOrder::Id)).await?;
+        let rows = store::list(read(ctx).await?.as_ref(), &page, order_by.unwrap_or(CustomerOrder::Id)).await?;
         Ok(CustomerConnection::new(&page, rows))
     }
 }

@@ -28,7 +28,7 @@ impl DashboardQuery {
         #[graphql(desc = "The dashboard's id.")] id: ID,
     ) -> async_graphql::Result<Option<Dashboard>> {
         let Ok(id) = Uuid::parse_str(&id) else { return Ok(None) };
-        let found = store::find_visible(&read(ctx).await?, id, caller(ctx)?.user_id).await?;
+        let found = store::find_visible(read(ctx).await?.as_ref(), id, caller(ctx)?.user_id).await?;
         Ok(found.map(Dashboard::try_from).transpose()?)
     }
 
@@ -44,7 +44,7 @@ impl DashboardQuery {
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<DashboardConnection> {
         let page = Page::new(first, after, last, before)?;
-        let rows = store::list_visible(&read(ctx).await?, &page, caller(ctx)?.user_id).await?;
+        let rows = store::list_visible(read(ctx).await?.as_ref(), &page, caller(ctx)?.user_id).await?;
         let nodes = rows.into_iter().map(|(cursor, row)| Ok((cursor, row.try_into()?))).collect::<Result<_>>()?;
         Ok(DashboardConnection::new(&page, nodes))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Guard};
 
 use super::operation::Operation;
+use super::reads::Reads;
 use crate::app::App;
 use crate::auth::{Caller, Permission};
 use crate::db::{Db, TenantId, TenantTx};
@@ -21,9 +22,9 @@ pub fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
     caller.map_err(|_| Error::new(Code::Unauthenticated, "a bearer token is needed"))
 }
 
-/// A reading transaction of the caller's tenant.
-pub async fn read(ctx: &Context<'_>) -> Result<TenantTx> {
-    app(ctx)?.db.read(caller(ctx)?.tenant).await
+/// A reading transaction of the caller's tenant; within one query always the same.
+pub async fn read(ctx: &Context<'_>) -> Result<Arc<TenantTx>> {
+    operation(ctx)?.reads().get(&app(ctx)?.db, caller(ctx)?.tenant).await
 }
 
 /// A writing transaction of the caller's tenant.
@@ -52,11 +53,11 @@ pub fn operation<'a>(ctx: &Context<'a>) -> Result<&'a Operation> {
 /// The running operation's loader of type `L`.
 pub fn loader<L: std::any::Any + Send + Sync>(
     ctx: &Context<'_>,
-    make: impl FnOnce(Db, TenantId) -> L,
+    make: impl FnOnce(Arc<Reads>, Db, TenantId) -> L,
 ) -> Result<Arc<L>> {
     let operation = operation(ctx)?;
     let (db, tenant) = (app(ctx)?.db.clone(), caller(ctx)?.tenant);
-    Ok(operation.loader(|| make(db, tenant)))
+    Ok(operation.loader(|| make(Arc::clone(operation.reads()), db, tenant)))
 }
 
 /// An argument that is a UUID; what is none names nothing. Error: NOT_FOUND.

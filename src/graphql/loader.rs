@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
 use super::context::loader;
+use super::reads::Reads;
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Error, Result};
 
@@ -46,11 +47,9 @@ impl<B: Batch> Clone for Reading<B> {
 }
 
 /// The value of `key`, read together with the others that this operation asks for now.
-///
-/// It may be of a later snapshot than what led to it.
 pub async fn load<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::Value>> {
-    let loader = loader::<Loader<B>>(ctx, |db, tenant| {
-        CachedLoader::new(Fetch::<B> { db, tenant, batch: PhantomData }).with_max_batch_size(KEYS_MAX)
+    let loader = loader::<Loader<B>>(ctx, |reads, db, tenant| {
+        CachedLoader::new(Fetch::<B> { reads, db, tenant, batch: PhantomData }).with_max_batch_size(KEYS_MAX)
     })?;
     let reading = loader.try_load(key.clone()).await.map_err(Error::internal)?;
     match reading.0.await {
@@ -69,6 +68,7 @@ pub async fn load_known<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<B::V
 }
 
 struct Fetch<B> {
+    reads: Arc<Reads>,
     db: Db,
     tenant: TenantId,
     batch: PhantomData<B>,
@@ -76,9 +76,9 @@ struct Fetch<B> {
 
 impl<B: Batch> BatchFn<B::Key, Reading<B>> for Fetch<B> {
     async fn load(&mut self, keys: &[B::Key]) -> HashMap<B::Key, Reading<B>> {
-        let (db, tenant, all) = (self.db.clone(), self.tenant, keys.to_vec());
+        let (reads, db, tenant, all) = (Arc::clone(&self.reads), self.db.clone(), self.tenant, keys.to_vec());
         let read = async move {
-            let tx = db.read(tenant).await?;
+            let tx = reads.get(&db, tenant).await?;
             B::load(&tx, &all).await
         };
         let reading = Reading(read.map(|values| values.map(Arc::new).map_err(Arc::new)).boxed().shared());

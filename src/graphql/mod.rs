@@ -8,5 +8,6 @@ pub mod http;
 pub mod loader;
 pub mod operation;
 pub mod page;
+pub mod reads;
 pub mod scalars;
 pub mod text;

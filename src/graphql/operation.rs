@@ -5,25 +5,41 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_graphql::{Data, Executor, Request, Response};
+use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::{Data, Executor, Name, Request, Response};
 use futures_util::stream::{BoxStream, StreamExt};
 
 use super::answers::Freshness;
 use super::errors;
+use super::reads::Reads;
 use crate::schema::Schema;
 
 /// Runs operations of the schema.
 #[derive(Clone)]
 pub struct Operations(pub Schema);
 
-/// What lives as long as one operation: its data loaders, and what its answer depends on.
+/// What lives as long as one operation: what it reads from, its data loaders, and what its answer depends on.
 #[derive(Default)]
 pub struct Operation {
+    reads: Arc<Reads>,
     loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     dated: Mutex<Vec<Freshness>>,
 }
 
 impl Operation {
+    /// The selected operation of a document.
+    fn of(document: &ExecutableDocument, name: Option<&str>) -> Self {
+        let mut selected =
+            document.operations.iter().filter(|(other, _)| name.is_none() || other.map(Name::as_str) == name);
+        let is_query = selected.all(|(_, operation)| operation.node.ty == OperationType::Query);
+        let reads = Arc::new(if is_query { Reads::of_one_snapshot() } else { Reads::default() });
+        Operation { reads, ..Operation::default() }
+    }
+
+    pub fn reads(&self) -> &Arc<Reads> {
+        &self.reads
+    }
+
     /// The operation's loader of type `L`, made when it is first asked for.
     pub fn loader<L: Any + Send + Sync>(&self, make: impl FnOnce() -> L) -> Arc<L> {
         let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,9 +69,8 @@ impl Operation {
 impl Operations {
     /// Runs a query or mutation; also tells what its answer depends on, if that is known.
     pub async fn run(&self, request: Request) -> (Response, Option<Freshness>) {
-        let operation = Arc::new(Operation::default());
-        match Self::prepare(request, &operation) {
-            Ok(request) => {
+        match Self::prepare(request) {
+            Ok((request, operation)) => {
                 let response = with_codes(self.0.execute(request).await);
                 let freshness = operation.freshness(&response);
                 (response, freshness)
@@ -64,11 +79,12 @@ impl Operations {
         }
     }
 
-    fn prepare(mut request: Request, operation: &Arc<Operation>) -> Result<Request, Box<Response>> {
+    fn prepare(mut request: Request) -> Result<(Request, Arc<Operation>), Box<Response>> {
         match async_graphql::parser::parse_query(&request.query) {
             Ok(document) => {
+                let operation = Arc::new(Operation::of(&document, request.operation_name.as_deref()));
                 request.set_parsed_query(document);
-                Ok(request.data(Arc::clone(operation)))
+                Ok((request.data(Arc::clone(&operation)), operation))
             }
             Err(error) => {
                 let message = match error.positions().next() {
@@ -88,8 +104,8 @@ impl Executor for Operations {
     }
 
     fn execute_stream(&self, request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
-        match Self::prepare(request, &Arc::default()) {
-            Ok(request) => Executor::execute_stream(&self.0, request, session_data).map(with_codes).boxed(),
+        match Self::prepare(request) {
+            Ok((request, _)) => Executor::execute_stream(&self.0, request, session_data).map(with_codes).boxed(),
             Err(response) => futures_util::stream::iter([*response]).boxed(),
         }
     }

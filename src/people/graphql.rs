@@ -47,7 +47,7 @@ impl PeopleQuery {
     /// The tenant's teams, by name; at most 100.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn teams(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Team>> {
-        let teams = teams::list(&read(ctx).await?).await?;
+        let teams = teams::list(read(ctx).await?.as_ref()).await?;
         Ok(teams.into_iter().map(Team::from).collect())
     }
 }

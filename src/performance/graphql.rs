@@ -29,7 +29,7 @@ impl PerformanceQuery {
         let team_id = team_id.map(|id| parse_id(&id, "team")).transpose()?;
         let holder = Holder::new(user_id, team_id)?;
         let now = app(ctx)?.clock.now();
-        let performance = performance(&read(ctx).await?, holder, &period, now).await?;
+        let performance = performance(read(ctx).await?.as_ref(), holder, &period, now).await?;
         Ok(SalesPerformance { performance, now })
     }
 }

@@ -29,7 +29,7 @@ impl ProductQuery {
         order_by: Option<ProductOrder>,
     ) -> async_graphql::Result<ProductConnection> {
         let page = Page::new(first, after, last, before)?;
-        let rows = store::list(&read(ctx).await?, &page, order_by.unwrap_or(ProductOrder::Id)).await?;
+        let rows = store::list(read(ctx).await?.as_ref(), &page, order_by.unwrap_or(ProductOrder::Id)).await?;
         Ok(ProductConnection::new(&page, rows))
     }
 }

@@ -22,7 +22,7 @@ impl DataSourceQuery {
     async fn data_sources(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<DataSource>> {
         let tx = read(ctx).await?;
         let query = tx.find::<Entity>().order_by_asc(Column::Name).limit(SOURCES_MAX);
-        Ok(query.all(&tx).await.map_err(Error::from)?.into_iter().map(DataSource::from).collect())
+        Ok(query.all(tx.as_ref()).await.map_err(Error::from)?.into_iter().map(DataSource::from).collect())
     }
 }
 

@@ -14,7 +14,7 @@ impl UserQuery {
     /// The user whose token this is.
     async fn me(&self, ctx: &Context<'_>) -> async_graphql::Result<User> {
         let caller = caller(ctx)?;
-        let user = get_user(&read(ctx).await?, caller.user_id).await?;
+        let user = get_user(read(ctx).await?.as_ref(), caller.user_id).await?;
         // What the token allows may be less than what the role does.
         Ok(User { role: caller.role, permissions: caller.permissions.clone(), ..user })
     }

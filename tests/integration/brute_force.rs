@@ -524,8 +524,13 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
 
 /// A bucket begins where the zone's clock and calendar begin one; no zone here changes its clock at midnight.
 fn check_start(asked: &Asked, start: Timestamp) {
-    use chrono::{Datelike, Timelike};
+    use chrono::{Datelike, Offset, Timelike};
     let local = start.to_utc().expect("a time").with_timezone(&asked.zone);
+    let before = Timestamp(start.0 - 1).to_utc().expect("a time").with_timezone(&asked.zone);
+    if before.offset().fix() != local.offset().fix() {
+        // A change of the clock begins a bucket, too; Lord Howe's is of half an hour.
+        return;
+    }
     let minutes = if asked.grain == Grain::QuarterHour { 15 } else { 60 };
     assert!(local.minute().is_multiple_of(minutes) && local.second() == 0, "{local}");
     let begins = match asked.grain {

@@ -22,6 +22,7 @@ mod people;
 mod performance;
 mod products;
 mod real_data;
+mod record_events;
 mod retention;
 mod sales;
 mod socket;
