@@ -12,6 +12,7 @@ pub mod event;
 pub mod graphql;
 mod lane;
 mod load;
+mod numbers;
 pub mod organization;
 pub mod rates;
 pub mod retention;
