@@ -4,7 +4,7 @@
 FROM node:22-bookworm-slim AS web
 WORKDIR /build/web
 COPY web/package.json web/package-lock.json ./
-RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
+RUN --mount=type=cache,target=/tmp/npm npm ci --cache /tmp/npm --no-audit --no-fund
 # The whole tree, as the web app may be checked against schema.graphql.
 COPY . /build
 RUN npm run build

@@ -16,7 +16,7 @@ pub struct ProductMutation;
 
 #[Object]
 impl ProductMutation {
-    /// Sets the cost, stock or title of products; absent fields stay. Needs SALES_EDIT.
+    /// Sets the title, category or stock of a product; absent fields stay. Needs SALES_EDIT.
     #[graphql(guard = "Needs(Permission::SalesEdit)")]
     async fn update_product(
         &self,
