@@ -6,6 +6,7 @@ use crate::auth::token::Tokens;
 use crate::clock::SharedClock;
 use crate::db::Db;
 use crate::ledger::Ledger;
+use crate::ledger::tail::Tails;
 use crate::stream::EventStream;
 
 #[derive(Clone)]
@@ -13,6 +14,7 @@ pub struct App {
     pub db: Db,
     pub clock: SharedClock,
     pub ledger: Ledger,
+    pub tails: Tails,
     pub stream: Arc<dyn EventStream>,
     pub tokens: Tokens,
 }
@@ -20,8 +22,9 @@ pub struct App {
 impl App {
     /// Wires the parts around a database, a clock and a stream.
     pub fn new(db: Db, clock: SharedClock, stream: Arc<dyn EventStream>, tokens: Tokens) -> App {
-        let observer = Arc::new(crate::alerts::AlertObserver);
-        let ledger = Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer);
-        App { db, clock, ledger, stream, tokens }
+        let tails = Tails::default();
+        let observer = Arc::new(crate::alerts::AlertObserver { tails: tails.clone() });
+        let ledger = Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, tails.clone());
+        App { db, clock, ledger, tails, stream, tokens }
     }
 }

@@ -91,6 +91,12 @@ impl From<sea_orm::DbErr> for Error {
     }
 }
 
+impl From<crate::ledger::rollup::BadBytes> for Error {
+    fn from(error: crate::ledger::rollup::BadBytes) -> Self {
+        Error::internal(error)
+    }
+}
+
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Error::internal(error)

@@ -28,7 +28,7 @@ impl MigrationTrait for Migration {
 }
 
 /// Every table, in the order of creation.
-const TABLES: [&str; 26] = [
+const TABLES: [&str; 27] = [
     "tenants",
     "organizations",
     "users",
@@ -47,6 +47,7 @@ const TABLES: [&str; 26] = [
     "deals",
     "activities",
     "sales_metrics",
+    "sales_metrics_base",
     "sales_performance",
     "quotas",
     "integrations",
@@ -85,11 +86,13 @@ CREATE TABLE team_members (
 CREATE INDEX team_members_by_user ON team_members (tenant_id, user_id)
 "#;
 
-/// `ledger_heads` has the row that each writing transaction locks: the newest position and the last numbers given out.
+/// `ledger_heads` has the row that each writing transaction locks: the newest position, the one up to which rollups are
+/// the sums of entries, and the last numbers given out.
 const LEDGER: &str = r#"
 CREATE TABLE ledger_heads (
     tenant_id UUID NOT NULL PRIMARY KEY REFERENCES tenants (id),
     position INT NOT NULL, watermark INT, policy_epoch INT NOT NULL,
+    folded INT NOT NULL, largest_sum INT NOT NULL, tail_volume INT NOT NULL,
     last_customer_no INT NOT NULL, last_product_no INT NOT NULL, last_order_no INT NOT NULL, last_refund_no INT NOT NULL,
     last_dimension_no INT NOT NULL, retained_from INT
 ) TABLE_END;
@@ -181,8 +184,9 @@ CREATE TABLE activities (
 CREATE INDEX activities_by_owner ON activities (tenant_id, owner_id, happened_at)
 "#;
 
-/// Sums of entries. `level` says which dimensions a row is split by and how long its slot is; the other
-/// dimensions are 0. The sets are what sums cannot give: distinct customers, distinct orders, order values.
+/// Sums of entries. `sales_metrics` has those of days: `level` says which dimensions a row is split by; the others are 0.
+/// The sets are what sums cannot give: distinct customers, distinct orders, order values. `sales_metrics_base` has the
+/// slots of 15 minutes that days are made of, each with all its cells packed into one row.
 const ROLLUPS: &str = r#"
 CREATE TABLE sales_metrics (
     tenant_id UUID NOT NULL, level SMALL NOT NULL, org_no SMALL NOT NULL, slot SMALL NOT NULL,
@@ -191,6 +195,11 @@ CREATE TABLE sales_metrics (
     refunds INT NOT NULL, refunds_by_order INT NOT NULL, visits INT NOT NULL,
     customer_set BYTES, order_set BYTES, order_values BYTES,
     PRIMARY KEY (tenant_id, level, org_no, slot, channel_no, region_no, segment, category_no, product_no)
+) TABLE_END;
+CREATE TABLE sales_metrics_base (
+    tenant_id UUID NOT NULL, org_no SMALL NOT NULL, slot SMALL NOT NULL,
+    orders BYTES NOT NULL, order_sets BYTES NOT NULL, lines BYTES NOT NULL, line_sets BYTES NOT NULL,
+    PRIMARY KEY (tenant_id, org_no, slot)
 ) TABLE_END;
 CREATE TABLE sales_performance (
     tenant_id UUID NOT NULL, owner_id UUID NOT NULL, org_no SMALL NOT NULL, slot SMALL NOT NULL,
@@ -204,7 +213,12 @@ const ROLLUPS_POSTGRES: &str = r#"
 ALTER TABLE sales_metrics SET (toast_tuple_target = 256, fillfactor = 80);
 ALTER TABLE sales_metrics ALTER COLUMN customer_set SET STORAGE EXTERNAL;
 ALTER TABLE sales_metrics ALTER COLUMN order_set SET STORAGE EXTERNAL;
-ALTER TABLE sales_metrics ALTER COLUMN order_values SET STORAGE EXTERNAL
+ALTER TABLE sales_metrics ALTER COLUMN order_values SET STORAGE EXTERNAL;
+ALTER TABLE sales_metrics_base SET (toast_tuple_target = 256, fillfactor = 80);
+ALTER TABLE sales_metrics_base ALTER COLUMN orders SET STORAGE EXTERNAL;
+ALTER TABLE sales_metrics_base ALTER COLUMN order_sets SET STORAGE EXTERNAL;
+ALTER TABLE sales_metrics_base ALTER COLUMN lines SET STORAGE EXTERNAL;
+ALTER TABLE sales_metrics_base ALTER COLUMN line_sets SET STORAGE EXTERNAL
 "#;
 
 const WORK: &str = r#"

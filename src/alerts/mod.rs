@@ -10,12 +10,15 @@ pub use rule::{AlertCondition, AlertState, Rule};
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
 use crate::error::{Code, Result};
+use crate::ledger::tail::Tails;
 use crate::ledger::{BatchObserver, RecordedBatch};
 use crate::metrics::answer::answer;
 use crate::money::Money;
 
 /// Evaluates the tenant's rules after each batch.
-pub struct AlertObserver;
+pub struct AlertObserver {
+    pub tails: Tails,
+}
 
 #[async_trait::async_trait]
 impl BatchObserver for AlertObserver {
@@ -24,7 +27,7 @@ impl BatchObserver for AlertObserver {
             return Ok(());
         }
         for rule in store::list_enabled(tx).await? {
-            let value = value_of(tx, &rule, batch.now).await?;
+            let value = self.value_of(tx, &rule, batch.now).await?;
             let state = rule.state_at(value);
             if state != rule.state {
                 store::record_transition(tx, &rule, state, value, batch.last, batch.now).await?;
@@ -34,12 +37,14 @@ impl BatchObserver for AlertObserver {
     }
 }
 
-/// The value of the rule's metric now. A rule that can no longer be answered (its organization is gone, currencies
-/// are mixed) has none; it must not keep sales from being recorded.
-async fn value_of(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<Option<Money>> {
-    match answer(tx, &rule.plan(now), now).await {
-        Ok(answer) => Ok(rule.metric.value(&answer.totals)),
-        Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => Err(error),
-        Err(_) => Ok(None),
+impl AlertObserver {
+    /// The value of the rule's metric now. A rule that can no longer be answered (its organization is gone, currencies
+    /// are mixed) has none; it must not keep sales from being recorded.
+    async fn value_of(&self, tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<Option<Money>> {
+        match answer(tx, &self.tails, &rule.plan(now), now).await {
+            Ok(answer) => Ok(rule.metric.value(&answer.totals)),
+            Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 }

@@ -73,18 +73,18 @@ impl Db {
     /// A transaction that sees one snapshot of the tenant's rows and cannot write.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = self.read.begin().await?;
-        Ok(self.tenant_tx(tx, tenant))
+        Ok(self.tenant_tx(tx, tenant, false))
     }
 
     /// A transaction that may write the tenant's rows; nothing is kept unless [`TenantTx::commit`] is called.
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = self.write.begin_with_options(dialect::write_options(self.backend)).await?;
-        Ok(self.tenant_tx(tx, tenant))
+        Ok(self.tenant_tx(tx, tenant, true))
     }
 
-    fn tenant_tx(&self, tx: DatabaseTransaction, tenant: TenantId) -> TenantTx {
+    fn tenant_tx(&self, tx: DatabaseTransaction, tenant: TenantId, may_write: bool) -> TenantTx {
         self.counter.transaction();
-        TenantTx { tx, tenant, backend: self.backend, counter: Arc::clone(&self.counter) }
+        TenantTx { tx, tenant, may_write, backend: self.backend, counter: Arc::clone(&self.counter) }
     }
 
     /// What was asked of the database for tenants since it was connected.
@@ -126,11 +126,17 @@ pub trait TenantEntity: EntityTrait {
 pub struct TenantTx {
     tx: DatabaseTransaction,
     tenant: TenantId,
+    may_write: bool,
     backend: DbBackend,
     counter: Arc<Counter>,
 }
 
 impl TenantTx {
+    /// Whether it may see rows that are not committed: its own.
+    pub fn may_write(&self) -> bool {
+        self.may_write
+    }
+
     pub fn tenant(&self) -> TenantId {
         self.tenant
     }

@@ -112,6 +112,10 @@ impl Import {
             end = End::Failed(error.to_string());
             Vec::new()
         });
+        if let Err(error) = app.ledger.fold(tenant).await {
+            // Readers add the tail meanwhile, and the next batch's lane folds it.
+            tracing::warn!(tenant = %tenant.0, source = ?error.source, "tail not folded");
+        }
         Report { feeds: settled.feeds, rejected_files, end }
     }
 }

@@ -23,6 +23,12 @@ pub enum DimensionKind {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
     pub position: i64,
+    /// Rollups are the sums of the entries up to here; later ones are the tail.
+    pub folded: i64,
+    /// No sum of the rollups is larger.
+    pub largest_sum: i64,
+    /// The tail adds no more than this to any sum.
+    pub tail_volume: i64,
     pub watermark: Option<i64>,
     pub policy_epoch: i64,
     pub last_customer_no: i64,

@@ -8,18 +8,22 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::Batch;
-use super::changes::Names;
+use super::changes::{Head, Names};
 use super::check::check;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
+use super::fold::{TAIL_MAX, fold, fold_tail, volume_of};
 use super::organization::{Organization, list_organizations};
+use super::tail::{Chunk, Tails, takes_back};
 use super::{Answer, BATCH_EVENTS_MAX, BatchObserver, RecordedBatch, load, save, store};
 use crate::clock::{SharedClock, Timestamp};
-use crate::db::{Db, TenantId};
+use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
 use crate::stream::{EventStream, Notice};
 
 /// A lane without work ends after this time and gives its memory back.
 const IDLE: Duration = Duration::from_secs(60);
+/// A lane that had no work for this time folds its tail.
+const FOLD_AFTER: Duration = Duration::from_millis(500);
 /// Names kept in memory per lane; beyond it they are read again.
 const NAMES_MAX: usize = 200_000;
 
@@ -36,6 +40,10 @@ pub(super) struct Lane {
     clock: SharedClock,
     stream: Arc<dyn EventStream>,
     observer: Arc<dyn BatchObserver>,
+    tails: Tails,
+    /// Where the ledger stood after the last commit of this lane, and up to where rollups were.
+    position: i64,
+    folded: i64,
     names: Names,
     /// As of a policy epoch.
     organizations: Option<(i64, Vec<Organization>)>,
@@ -56,6 +64,7 @@ impl Lane {
         clock: SharedClock,
         stream: Arc<dyn EventStream>,
         observer: Arc<dyn BatchObserver>,
+        tails: Tails,
     ) -> Self {
         Lane {
             tenant,
@@ -63,6 +72,9 @@ impl Lane {
             clock,
             stream,
             observer,
+            tails,
+            position: 0,
+            folded: 0,
             names: Names::default(),
             organizations: None,
             months: BTreeSet::new(),
@@ -74,9 +86,13 @@ impl Lane {
         loop {
             let first = match waiting.take() {
                 Some(job) => job,
-                None => match tokio::time::timeout(IDLE, jobs.recv()).await {
+                None => match tokio::time::timeout(self.patience(), jobs.recv()).await {
                     Ok(Some(job)) => job,
-                    Ok(None) => return,
+                    Ok(None) => return self.fold_tail().await,
+                    Err(_) if self.has_tail() => {
+                        self.fold_tail().await;
+                        continue;
+                    }
                     Err(_) => {
                         // What was sent before the lane closed is still served.
                         jobs.close();
@@ -98,6 +114,30 @@ impl Lane {
                 batch.push(job);
             }
             self.serve(batch).await;
+            if self.position - self.folded >= TAIL_MAX {
+                self.fold_tail().await;
+            }
+        }
+    }
+
+    fn has_tail(&self) -> bool {
+        self.folded < self.position
+    }
+
+    /// How long to wait for work before something else is done.
+    fn patience(&self) -> Duration {
+        if self.has_tail() { FOLD_AFTER } else { IDLE }
+    }
+
+    /// Folds the tail. Where that fails, it is tried again after the next batch; nothing is lost or answered wrongly.
+    async fn fold_tail(&mut self) {
+        if !self.has_tail() {
+            return;
+        }
+        // Whatever comes of it, it is not to be tried again before the next batch.
+        self.folded = self.position;
+        if let Err(error) = fold_tail(&self.db, &self.tails, self.tenant).await {
+            tracing::error!(tenant = %self.tenant.0, code = error.code.as_str(), source = ?error.source, "tail not folded");
         }
     }
 
@@ -151,6 +191,7 @@ impl Lane {
         let tx = self.db.write(self.tenant).await?;
         let head = store::lock_head(&tx).await?;
         let first = head.position + 1;
+        let head_before = head.clone();
         let organizations = match self.organizations.take() {
             Some((epoch, organizations)) if epoch == head.policy_epoch => organizations,
             _ => list_organizations(&tx).await?,
@@ -166,10 +207,17 @@ impl Lane {
         if last >= first {
             self.ensure_months(&batch).await?;
             save::save(&tx, &batch, now).await?;
+            self.fold_if_needed(&tx, head_before, &mut batch).await?;
+            save::save_head(&tx, &batch.loaded.head).await?;
             self.observer.batch_recorded(&tx, &RecordedBatch { first, last, now, is_backfill }).await?;
         }
         tx.commit().await?;
-        let loaded = batch.loaded;
+        let Batch { loaded, changes } = batch;
+        self.position = loaded.head.position;
+        self.folded = loaded.head.folded;
+        if self.has_tail() && last >= first {
+            self.tails.remember(self.tenant, self.folded, Chunk { first, last, entries: changes.entries });
+        }
         self.organizations = Some((loaded.head.policy_epoch, loaded.organizations));
         if loaded.names.products.len() + loaded.names.dimensions.len() <= NAMES_MAX {
             self.names = loaded.names;
@@ -180,6 +228,21 @@ impl Lane {
             tracing::warn!(tenant = %self.tenant.0, %error, "notice not published");
         }
         Ok(last)
+    }
+
+    /// Folds the tail with the batch where it must not be left to later: an order is taken back, or a sum might leave its
+    /// range, which must refuse the event that does it.
+    async fn fold_if_needed(&self, tx: &TenantTx, before: Head, batch: &mut Batch) -> Result<()> {
+        let Batch { loaded, changes } = batch;
+        let entries = || changes.entries.iter().map(|(_, entry)| entry);
+        let volume = entries().map(volume_of).sum::<i128>() + i128::from(before.tail_volume);
+        let is_in_range = volume + i128::from(before.largest_sum) <= i128::from(i64::MAX);
+        if is_in_range && !entries().any(takes_back) {
+            loaded.head.tail_volume = i64::try_from(volume).unwrap_or(i64::MAX);
+            return Ok(());
+        }
+        let tail = self.tails.get(tx, &before).await?;
+        fold(tx, &mut loaded.head, &loaded.organizations, &tail.entries().chain(entries()).collect::<Vec<_>>()).await
     }
 
     async fn ensure_months(&mut self, batch: &Batch) -> Result<()> {

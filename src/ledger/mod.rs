@@ -1,4 +1,4 @@
-//! Events in: validation, group commit, positions, orders and refunds, rollups in the same transaction.
+//! Events in: validation, group commit, positions, orders and refunds; rollups and the tail that they do not hold yet.
 //!
 //! [`Ledger::record`] hands events to the tenant's lane. A lane takes all that has come while it was committing (up to
 //! [`BATCH_EVENTS_MAX`]) into one transaction: alone, an event waits for nobody; under load, commits are shared.
@@ -9,6 +9,7 @@ pub mod changes;
 pub mod check;
 pub mod entry;
 pub mod event;
+pub mod fold;
 pub mod graphql;
 mod lane;
 mod load;
@@ -20,6 +21,7 @@ pub mod rollup;
 mod save;
 pub mod state;
 pub mod store;
+pub mod tail;
 pub mod verify;
 mod verify_performance;
 mod wanted;
@@ -31,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::event::{Event, Outcome};
 use self::lane::{Job, Lane};
+use self::tail::Tails;
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
@@ -41,7 +44,7 @@ pub const BATCH_EVENTS_MAX: usize = 1000;
 /// Requests that wait for one lane; more are refused with SERVICE_UNAVAILABLE.
 const LANE_JOBS_MAX: usize = 4096;
 
-/// What else happens in the transaction of a batch, after the rollups are updated: alerts.
+/// What else happens in the transaction of a batch, after all of it is written: alerts.
 #[async_trait::async_trait]
 pub trait BatchObserver: Send + Sync + 'static {
     async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<()>;
@@ -76,12 +79,24 @@ struct Shared {
     clock: SharedClock,
     stream: Arc<dyn EventStream>,
     observer: Arc<dyn BatchObserver>,
+    tails: Tails,
     lanes: Mutex<HashMap<TenantId, mpsc::Sender<Job>>>,
 }
 
 impl Ledger {
-    pub fn new(db: Db, clock: SharedClock, stream: Arc<dyn EventStream>, observer: Arc<dyn BatchObserver>) -> Self {
-        Ledger { shared: Arc::new(Shared { db, clock, stream, observer, lanes: Mutex::default() }) }
+    pub fn new(
+        db: Db,
+        clock: SharedClock,
+        stream: Arc<dyn EventStream>,
+        observer: Arc<dyn BatchObserver>,
+        tails: Tails,
+    ) -> Self {
+        Ledger { shared: Arc::new(Shared { db, clock, stream, observer, tails, lanes: Mutex::default() }) }
+    }
+
+    /// Adds to the rollups what they do not hold yet. Lanes do it by themselves; a process that ends does it at last.
+    pub async fn fold(&self, tenant: TenantId) -> Result<()> {
+        fold::fold_tail(&self.shared.db, &self.shared.tails, tenant).await.map(drop)
     }
 
     /// Stores `events` and gives one outcome for each. When this returns `Ok`, they are committed; after an error none
@@ -125,6 +140,7 @@ impl Ledger {
             Arc::clone(&shared.clock),
             Arc::clone(&shared.stream),
             Arc::clone(&shared.observer),
+            shared.tails.clone(),
         );
         tokio::spawn(lane.run(jobs));
         sender

@@ -1,17 +1,14 @@
 //! Saves what becomes of a batch, one statement for each table.
 
-use std::collections::BTreeSet;
-
 use super::batch::Batch;
 use super::changes::{Changes, DealState, Head, Loaded};
 use super::entry::{Entry, EntryLine, lines_to_json};
-use super::rollup;
 use super::state::{CustomerState, OrderState};
 use crate::clock::Timestamp;
 use crate::db::{Column, OnConflict, Table, TenantTx};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// Saves a batch: facts, entries, rollups and the head. Nothing is published before the transaction commits.
+/// Saves a batch: its events, entries and facts. Rollups and the head are left to the caller.
 pub async fn save(tx: &TenantTx, batch: &Batch, received_at: Timestamp) -> Result<()> {
     let Batch { loaded, changes } = batch;
     save_events(tx, changes, received_at).await?;
@@ -20,9 +17,7 @@ pub async fn save(tx: &TenantTx, batch: &Batch, received_at: Timestamp) -> Resul
     save_orders(tx, loaded, changes).await?;
     save_refunds(tx, changes).await?;
     save_customers(tx, loaded, changes).await?;
-    save_performance(tx, loaded, changes).await?;
-    save_rollups(tx, loaded, changes).await?;
-    save_head(tx, &loaded.head).await
+    save_performance(tx, loaded, changes).await
 }
 
 async fn save_events(tx: &TenantTx, changes: &Changes, received_at: Timestamp) -> Result<()> {
@@ -242,19 +237,8 @@ async fn save_performance(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> 
     Ok(())
 }
 
-async fn save_rollups(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
-    let zone = |org_no| loaded.organizations.iter().find(|o| o.org_no == org_no).map_or(chrono_tz::UTC, |o| o.timezone);
-    let keys: BTreeSet<rollup::Key> =
-        changes.entries.iter().flat_map(|(_, entry)| rollup::keys(entry, zone(entry.org_no))).collect();
-    let keys: Vec<rollup::Key> = keys.into_iter().collect();
-    let mut rows = rollup::load(tx, &keys).await?;
-    for (_, entry) in &changes.entries {
-        rollup::fold(entry, zone(entry.org_no), &mut rows)?;
-    }
-    rollup::save(tx, &rows).await
-}
-
-async fn save_head(tx: &TenantTx, head: &Head) -> Result<()> {
+/// Saves where the ledger stands after a batch.
+pub async fn save_head(tx: &TenantTx, head: &Head) -> Result<()> {
     let values = [
         head.position.into(),
         head.watermark.into(),
@@ -263,20 +247,13 @@ async fn save_head(tx: &TenantTx, head: &Head) -> Result<()> {
         head.last_order_no.into(),
         head.last_refund_no.into(),
         head.last_dimension_no.into(),
+        head.folded.into(),
+        head.largest_sum.into(),
+        head.tail_volume.into(),
     ];
     let sql = "UPDATE ledger_heads SET position = $2, watermark = $3, last_customer_no = $4, last_product_no = $5, \
-               last_order_no = $6, last_refund_no = $7, last_dimension_no = $8 WHERE tenant_id = $1";
+               last_order_no = $6, last_refund_no = $7, last_dimension_no = $8, \
+               folded = $9, largest_sum = $10, tail_volume = $11 WHERE tenant_id = $1";
     tx.execute(sql, values).await?;
     Ok(())
-}
-
-impl From<rollup::FoldError> for Error {
-    fn from(error: rollup::FoldError) -> Self {
-        match error {
-            rollup::FoldError::OutOfRange => {
-                Error::new(crate::error::Code::AmountOutOfRange, "a sum is beyond the largest amount")
-            }
-            rollup::FoldError::Inconsistent => Error::internal(error),
-        }
-    }
 }

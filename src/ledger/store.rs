@@ -45,7 +45,7 @@ pub async fn read_head(tx: &TenantTx) -> Result<Head> {
 async fn head(tx: &TenantTx, lock: &str) -> Result<Head> {
     let sql = format!(
         "SELECT position, watermark, policy_epoch, last_customer_no, last_product_no, last_order_no, last_refund_no, \
-         last_dimension_no, retained_from FROM ledger_heads WHERE tenant_id = $1 {lock}"
+         last_dimension_no, retained_from, folded, largest_sum, tail_volume FROM ledger_heads WHERE tenant_id = $1 {lock}"
     );
     let row = tx.query_one(&sql, []).await?.ok_or_else(|| Error::not_found("tenant"))?;
     Ok(Head {
@@ -58,7 +58,17 @@ async fn head(tx: &TenantTx, lock: &str) -> Result<Head> {
         last_refund_no: get(&row, 6)?,
         last_dimension_no: get(&row, 7)?,
         retained_from: get(&row, 8)?,
+        folded: get(&row, 9)?,
+        largest_sum: get(&row, 10)?,
+        tail_volume: get(&row, 11)?,
     })
+}
+
+/// Stores how far rollups are.
+pub async fn save_folded(tx: &TenantTx, head: &Head) -> Result<()> {
+    let sql = "UPDATE ledger_heads SET folded = $2, largest_sum = $3, tail_volume = $4 WHERE tenant_id = $1";
+    tx.execute(sql, [head.folded.into(), head.largest_sum.into(), head.tail_volume.into()]).await?;
+    Ok(())
 }
 
 /// What [`entry_from`] reads, of a table named `e`.

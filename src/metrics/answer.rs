@@ -10,7 +10,7 @@ use super::input::{ComparisonPeriod, SortDirection};
 use super::labels::{Labels, Name};
 use super::period::{self, Span};
 use super::plan::{BUCKETS_MAX, BreakdownArgs, BreakdownPlan, ComparisonArgs, Plan, SeriesArgs, SeriesPlan};
-use super::read::{Cells, Dimension, GroupKey, Question};
+use super::read::{Cells, Dimension, Facts, GroupKey, Question};
 use crate::calendar;
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
@@ -19,6 +19,7 @@ use crate::graphql::answers::Freshness;
 use crate::ledger::changes::Head;
 use crate::ledger::organization::{Organization, list_organizations};
 use crate::ledger::store::read_head;
+use crate::ledger::tail::Tails;
 use crate::money::Money;
 
 /// The numbers of one plan, all of the same position.
@@ -102,7 +103,7 @@ impl Comparison {
 
 /// Answers `plan` in the snapshot of `tx`, at the time `now`. Errors: BAD_USER_INPUT, NOT_FOUND (organization),
 /// MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE, AMOUNT_OUT_OF_RANGE.
-pub async fn answer(tx: &TenantTx, plan: &Plan, now: Timestamp) -> Result<Answer> {
+pub async fn answer(tx: &TenantTx, tails: &Tails, plan: &Plan, now: Timestamp) -> Result<Answer> {
     let head = read_head(tx).await?;
     let organizations = list_organizations(tx).await?;
     let filter = Filter::find(tx, &organizations, &plan.filters).await?;
@@ -110,14 +111,12 @@ pub async fn answer(tx: &TenantTx, plan: &Plan, now: Timestamp) -> Result<Answer
     let span = plan.period.resolve("period", now, zone)?;
     let as_of = as_of(tx, plan, &head, span).await?;
     let currency = filter.organizations.first().map(|o| o.currency.clone()).unwrap_or_default();
-    let reader = Reader {
-        tx,
-        filter,
-        organizations,
-        as_of: (as_of.position != head.position).then_some(as_of.position),
-        zone,
-        now,
+    let facts = if as_of.position == head.position {
+        Facts::Newest(tails.get(tx, &head).await?)
+    } else {
+        Facts::AsOf(as_of.position)
     };
+    let reader = Reader { tx, filter, organizations, facts, zone, now };
     let totals = match plan.totals {
         Some(needs) => reader.totals(span, needs).await?,
         None => Values::default(),
@@ -176,7 +175,7 @@ struct Reader<'a> {
     tx: &'a TenantTx,
     filter: Filter,
     organizations: Vec<Organization>,
-    as_of: Option<i64>,
+    facts: Facts,
     zone: Tz,
     now: Timestamp,
 }
@@ -184,7 +183,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     async fn cells(&self, boundaries: &[Timestamp], group: &[Dimension], needs: Needs) -> Result<Cells> {
         let organizations = &self.organizations;
-        Question { boundaries, filter: &self.filter, organizations, group, needs, as_of: self.as_of }
+        Question { boundaries, filter: &self.filter, organizations, group, needs, facts: &self.facts }
             .cells(self.tx)
             .await
     }

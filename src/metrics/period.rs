@@ -20,6 +20,10 @@ impl Span {
         if start < end { Ok(Span { start, end }) } else { Err(Error::bad_input("period", "start must be before end")) }
     }
 
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.start <= at && at < self.end
+    }
+
     /// Whether it ends after `now`.
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.end > now

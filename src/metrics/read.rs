@@ -1,7 +1,6 @@
 //! Adds up rollup rows and entries into cells.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 
 use async_graphql::Enum;
 use roaring::RoaringBitmap;
@@ -11,7 +10,7 @@ use super::catalog::Needs;
 use super::cell::{Cell, View};
 use super::filter::Filter;
 use super::period::Span;
-use super::ranges::{Ranges, ranges, slot_start};
+use super::ranges::{Ranges, SlotRange, ranges, slot_start};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
@@ -19,8 +18,9 @@ use crate::ledger::entry::{Entry, Segment};
 use crate::ledger::organization::Organization;
 use crate::ledger::rollup::set::CountedSet;
 use crate::ledger::rollup::sketch::Sketch;
-use crate::ledger::rollup::{self, Key, Level, Rows, Slots};
+use crate::ledger::rollup::{self, Key, Level, Rows, Slots, packed};
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
+use crate::ledger::tail::Tail;
 
 /// What metrics can be split by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum)]
@@ -75,8 +75,15 @@ pub struct Question<'a> {
     pub organizations: &'a [Organization],
     pub group: &'a [Dimension],
     pub needs: Needs,
-    /// Only entries up to this position; `None` means all, from the rollups.
-    pub as_of: Option<i64>,
+    pub facts: &'a Facts,
+}
+
+/// Which state of the ledger is asked for.
+pub enum Facts {
+    /// The newest: the rollups and the tail that they do not hold yet.
+    Newest(Tail),
+    /// The entries up to this position.
+    AsOf(i64),
 }
 
 /// Cells by bucket and group; a bucket without facts has none.
@@ -155,42 +162,53 @@ impl Question<'_> {
     }
 
     async fn add_up(&self, tx: &TenantTx, cells: &mut HashMap<(usize, GroupKey), Cell>) -> Result<()> {
-        if let Some(position) = self.as_of {
-            let (Some(start), Some(end)) = (self.boundaries.first(), self.boundaries.last()) else { return Ok(()) };
-            return self.add_entries(tx, Span { start: *start, end: *end }, Some(position), cells).await;
-        }
+        let tail = match self.facts {
+            Facts::Newest(tail) => tail,
+            Facts::AsOf(position) => {
+                let (Some(start), Some(end)) = (self.boundaries.first(), self.boundaries.last()) else { return Ok(()) };
+                return self.add_cut(tx, Span { start: *start, end: *end }, *position, cells).await;
+            }
+        };
         let day_level = self.day_level();
         let ranges = ranges(self.boundaries, &self.filter.organizations, day_level.is_some());
-        self.add_rows(tx, &ranges, day_level, cells).await?;
-        for span in &ranges.cut {
-            self.add_entries(tx, *span, None, cells).await?;
+        if let Some(level) = day_level {
+            self.add_days(tx, &ranges, level, cells).await?;
         }
-        Ok(())
+        self.add_base(tx, &ranges, cells).await?;
+        for span in &ranges.cut {
+            self.add_cut(tx, *span, i64::MAX, cells).await?;
+        }
+        let is_whole = |entry: &&Entry| self.holds(entry.at) && !ranges.cut.iter().any(|span| span.holds(entry.at));
+        self.add_entries(tail.entries().filter(is_whole), cells)
+    }
+
+    fn holds(&self, at: Timestamp) -> bool {
+        self.boundaries.first().is_some_and(|start| *start <= at) && self.boundaries.last().is_some_and(|end| at < *end)
     }
 
     fn quarter_level(&self) -> Level {
         if self.view().by_line { Level::QuarterLine } else { Level::Quarter }
     }
 
-    async fn add_rows(
+    /// Adds rollups of days.
+    async fn add_days(
         &self,
         tx: &TenantTx,
         ranges: &Ranges,
-        day_level: Option<Level>,
+        level: Level,
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) -> Result<()> {
-        if ranges.slots.is_empty() {
+        if !ranges.slots.iter().any(|range| range.by_day) {
             return Ok(());
         }
-        let statement = Statement::new(self, ranges, day_level.unwrap_or(Level::Day), self.quarter_level());
+        let statement = DayStatement::new(self, ranges, level);
         for row in tx.query(&statement.sql, statement.values.iter().cloned()).await? {
-            let (by_day, org_no, slot) = if statement.has_slot {
-                (Level::from_i32(get(&row, 0)?).is_some_and(Level::by_day), get::<i32>(&row, 1)?, get::<i32>(&row, 2)?)
+            let (bucket, mut index) = if statement.has_slot {
+                let slot = slot_start(self.organization(get(&row, 0)?)?, true, get(&row, 1)?);
+                (self.bucket_of(slot), 2)
             } else {
-                (false, 0, 0)
+                (0, 0)
             };
-            let bucket = if statement.has_slot { self.bucket(self.organization(org_no)?, by_day, slot) } else { 0 };
-            let mut index = if statement.has_slot { 3 } else { 0 };
             let mut key = GroupKey::with_capacity(self.group.len());
             for dimension in self.group {
                 key.push(match dimension {
@@ -205,14 +223,42 @@ impl Question<'_> {
         Ok(())
     }
 
+    /// Adds slots of the base.
+    async fn add_base(
+        &self,
+        tx: &TenantTx,
+        ranges: &Ranges,
+        cells: &mut HashMap<(usize, GroupKey), Cell>,
+    ) -> Result<()> {
+        if ranges.slots.iter().all(|range| range.by_day) {
+            return Ok(());
+        }
+        let level = self.quarter_level();
+        let has_sets = self.needs.sets(level.by_line());
+        let (sums, sets) = if level.by_line() { ("b.lines", "b.line_sets") } else { ("b.orders", "b.order_sets") };
+        let mut bound = Bound::default();
+        let slots = bound.ranges("b", ranges.slots.iter().filter(|range| !range.by_day));
+        let sql = format!(
+            "SELECT b.org_no, b.slot, {sums}, {} FROM sales_metrics_base b WHERE b.tenant_id = $1 AND ({slots})",
+            if has_sets { sets } else { "NULL" }
+        );
+        for row in tx.query(&sql, bound.values).await? {
+            let (org_no, slot): (i32, i32) = (get(&row, 0)?, get(&row, 1)?);
+            let bucket = self.bucket_of(slot_start(self.organization(org_no)?, false, slot));
+            let (sums, sets): (Vec<u8>, Option<Vec<u8>>) = (get(&row, 2)?, get(&row, 3)?);
+            for cell in packed::Cells::new(level, org_no, slot, &sums, sets.as_deref()) {
+                let (key, row) = cell?;
+                if self.fits(&key) {
+                    self.add_folded(bucket, &key, &row, cells);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn organization(&self, org_no: i32) -> Result<&Organization> {
         let found = self.filter.organizations.iter().find(|o| o.org_no == org_no);
         found.ok_or_else(|| Error::internal("a row of an organization that was not asked for"))
-    }
-
-    /// The bucket that a slot lies in.
-    fn bucket(&self, organization: &Organization, by_day: bool, slot: i32) -> usize {
-        self.bucket_of(slot_start(organization, by_day, slot))
     }
 
     fn bucket_of(&self, at: Timestamp) -> usize {
@@ -220,44 +266,53 @@ impl Question<'_> {
         self.boundaries.partition_point(|boundary| *boundary <= at).saturating_sub(1).min(last)
     }
 
-    /// Adds the entries of `span` that fit the filter.
-    async fn add_entries(
+    /// Adds the entries of `span` up to a position.
+    async fn add_cut(
         &self,
         tx: &TenantTx,
         span: Span,
-        as_of: Option<i64>,
+        position_max: i64,
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) -> Result<()> {
         let sql = format!(
             "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 AND e.position <= $4 \
              ORDER BY e.position, e.entry_no"
         );
-        let values: [Value; 3] = [span.start.0.into(), span.end.0.into(), as_of.unwrap_or(i64::MAX).into()];
+        let values: [Value; 3] = [span.start.0.into(), span.end.0.into(), position_max.into()];
+        let entries: Vec<Entry> =
+            tx.query(&sql, values).await?.iter().map(|row| Ok(entry_from(row)?.1)).collect::<Result<_>>()?;
+        self.add_entries(entries.iter(), cells)
+    }
+
+    /// Adds the entries that fit the filter. What they take back must be among them.
+    fn add_entries<'a>(
+        &self,
+        entries: impl Iterator<Item = &'a Entry>,
+        cells: &mut HashMap<(usize, GroupKey), Cell>,
+    ) -> Result<()> {
         let level = self.quarter_level();
         let mut rows: HashMap<usize, Rows> = HashMap::new();
-        for row in tx.query(&sql, values).await? {
-            let (_, entry) = entry_from(&row)?;
-            self.fold_entry(&entry, level, &mut rows)?;
+        for entry in entries {
+            let Some(organization) = self.filter.organizations.iter().find(|o| o.org_no == entry.org_no) else {
+                continue;
+            };
+            for (key, part) in rollup::parts(entry, level, Slots::of(entry, organization.timezone)) {
+                if self.fits(&key) {
+                    rows.entry(self.bucket_of(entry.at)).or_default().entry(key).or_default().add(entry, part, level)?;
+                }
+            }
         }
         for (bucket, rows) in rows {
             for (key, row) in rows {
-                let group = self.group.iter().map(|dimension| dimension.of_key(&key)).collect();
-                add_folded(cells.entry((bucket, group)).or_default(), &key, &row);
+                self.add_folded(bucket, &key, &row, cells);
             }
         }
         Ok(())
     }
 
-    fn fold_entry(&self, entry: &Entry, level: Level, rows: &mut HashMap<usize, Rows>) -> Result<()> {
-        let Some(organization) = self.filter.organizations.iter().find(|o| o.org_no == entry.org_no) else {
-            return Ok(());
-        };
-        for (key, part) in rollup::parts(entry, level, Slots::of(entry, organization.timezone)) {
-            if self.fits(&key) {
-                rows.entry(self.bucket_of(entry.at)).or_default().entry(key).or_default().add(entry, part, level)?;
-            }
-        }
-        Ok(())
+    fn add_folded(&self, bucket: usize, key: &Key, row: &rollup::Row, cells: &mut HashMap<(usize, GroupKey), Cell>) {
+        let group = self.group.iter().map(|dimension| dimension.of_key(key)).collect();
+        add_folded(cells.entry((bucket, group)).or_default(), key, row);
     }
 
     fn fits(&self, key: &Key) -> bool {
@@ -266,11 +321,36 @@ impl Question<'_> {
     }
 }
 
-/// The one statement that reads rollups for a question.
-struct Statement {
+/// Values bound to a statement after the tenant's id.
+#[derive(Default)]
+struct Bound {
+    values: Vec<Value>,
+}
+
+impl Bound {
+    fn push(&mut self, value: i64) -> String {
+        self.values.push(value.into());
+        format!("${}", self.values.len() + 1)
+    }
+
+    /// The condition that a row of `table` lies in one of `ranges`.
+    fn ranges<'a>(&mut self, table: &str, ranges: impl Iterator<Item = &'a SlotRange>) -> String {
+        let parts: Vec<String> = ranges
+            .map(|range| {
+                let (org_no, from, to) =
+                    (self.push(range.org_no.into()), self.push(range.from.into()), self.push(range.to.into()));
+                format!("{table}.org_no = {org_no} AND {table}.slot >= {from} AND {table}.slot < {to}")
+            })
+            .collect();
+        parts.join(" OR ")
+    }
+}
+
+/// The one statement that reads rollups of days for a question.
+struct DayStatement {
     sql: String,
     values: Vec<Value>,
-    /// Rows begin with level, organization and slot, because there are several buckets.
+    /// Rows begin with organization and slot, because there are several buckets.
     has_slot: bool,
     /// Rows are stored ones with their sets; else they are sums made by the database.
     has_sets: bool,
@@ -280,12 +360,12 @@ struct Statement {
 
 const SUMS: [&str; 7] = ["orders", "gross", "discount", "units", "refunds", "refunds_by_order", "visits"];
 
-impl Statement {
-    fn new(question: &Question<'_>, ranges: &Ranges, day_level: Level, quarter_level: Level) -> Self {
-        let by_line = question.view().by_line;
+impl DayStatement {
+    fn new(question: &Question<'_>, ranges: &Ranges, level: Level) -> Self {
+        let by_line = level.by_line();
         let has_sets = question.needs.sets(by_line);
         let has_slot = question.boundaries.len() > 2;
-        let mut keys: Vec<&str> = if has_slot { vec!["m.level", "m.org_no", "m.slot"] } else { Vec::new() };
+        let mut keys: Vec<&str> = if has_slot { vec!["m.org_no", "m.slot"] } else { Vec::new() };
         keys.extend(question.group.iter().map(|dimension| dimension.column()));
         let mut columns: Vec<String> = keys.iter().map(|column| (*column).to_owned()).collect();
         if has_sets {
@@ -301,29 +381,16 @@ impl Statement {
             columns.extend(SUMS.iter().map(|sum| format!("CAST(SUM(m.{sum}) AS bigint)")));
             columns.push("CAST(SUM(CASE WHEN m.segment = 1 THEN m.orders ELSE 0 END) AS bigint)".into());
         }
-        let mut sql = format!("SELECT {} FROM sales_metrics m WHERE m.tenant_id = $1 AND (", columns.join(", "));
-        let mut values: Vec<Value> = Vec::new();
-        let mut bind = |value: i64| {
-            values.push(value.into());
-            format!("${}", values.len() + 1)
-        };
-        for (i, range) in ranges.slots.iter().enumerate() {
-            let level = if range.by_day { day_level } else { quarter_level };
-            let written = write!(
-                sql,
-                "{}m.level = {} AND m.org_no = {} AND m.slot >= {} AND m.slot < {}",
-                if i == 0 { "" } else { " OR " },
-                level as i32,
-                bind(range.org_no.into()),
-                bind(range.from.into()),
-                bind(range.to.into()),
-            );
-            debug_assert!(written.is_ok());
-        }
-        sql.push(')');
+        let mut bound = Bound::default();
+        let slots = bound.ranges("m", ranges.slots.iter().filter(|range| range.by_day));
+        let mut sql = format!(
+            "SELECT {} FROM sales_metrics m WHERE m.tenant_id = $1 AND m.level = {} AND ({slots})",
+            columns.join(", "),
+            level as i32
+        );
         for (dimension, list) in question.filter.lists() {
-            let bound: Vec<String> = list.iter().map(|number| bind(*number)).collect();
-            sql.push_str(&format!(" AND {} IN ({})", dimension.column(), bound.join(", ")));
+            let numbers: Vec<String> = list.iter().map(|number| bound.push(*number)).collect();
+            sql.push_str(&format!(" AND {} IN ({})", dimension.column(), numbers.join(", ")));
         }
         if let Some(segment) = question.filter.segment {
             sql.push_str(&format!(" AND m.segment = {}", segment as i32));
@@ -331,12 +398,12 @@ impl Statement {
         if !has_sets && !keys.is_empty() {
             sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
         }
-        Statement { sql, values, has_slot, has_sets, needs: question.needs, by_line }
+        DayStatement { sql, values: bound.values, has_slot, has_sets, needs: question.needs, by_line }
     }
 }
 
-/// Adds a row of [`Statement`], whose sums begin at `index`.
-fn add_row(cell: &mut Cell, row: &QueryResult, index: usize, statement: &Statement) -> Result<()> {
+/// Adds a row of [`DayStatement`], whose sums begin at `index`.
+fn add_row(cell: &mut Cell, row: &QueryResult, index: usize, statement: &DayStatement) -> Result<()> {
     let sum = |offset: usize| get::<Option<i64>>(row, index + offset).map(|sum| i128::from(sum.unwrap_or(0)));
     let orders = sum(0)?;
     cell.orders += orders;
@@ -356,12 +423,12 @@ fn add_row(cell: &mut Cell, row: &QueryResult, index: usize, statement: &Stateme
     }
     let bytes = |offset: usize| get::<Option<Vec<u8>>>(row, index + offset).map(Option::unwrap_or_default);
     if statement.needs.customers {
-        cell.customers |= CountedSet::members_of(&bytes(8)?).map_err(Error::internal)?;
+        cell.customers |= CountedSet::members_of(&bytes(8)?)?;
     }
     if statement.by_line {
         add_orders(cell, &CountedSet::members_of(&bytes(9)?).map_err(Error::internal)?, is_first);
     } else if statement.needs.order_values {
-        cell.order_values.merge(&Sketch::from_bytes(&bytes(10)?).map_err(Error::internal)?);
+        cell.order_values.merge(&Sketch::from_bytes(&bytes(10)?)?);
     }
     Ok(())
 }

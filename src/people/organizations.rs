@@ -121,7 +121,9 @@ fn check_slug(rows: &[(Uuid, String, i32)], slug: &str, own: Option<Uuid>) -> Re
 /// Whether anything that was recorded depends on the organization's zone or currency. A cancelled order's refund is in
 /// no rollup, but would come back with the order.
 async fn has_events(tx: &TenantTx, org_no: i32) -> Result<bool> {
-    let sql = "SELECT CASE WHEN EXISTS (SELECT 1 FROM sales_metrics WHERE tenant_id = $1 AND level = 1 AND org_no = $2) \
+    let sql = "SELECT CASE WHEN EXISTS (SELECT 1 FROM sales_metrics_base WHERE tenant_id = $1 AND org_no = $2) \
+               OR EXISTS (SELECT 1 FROM ledger_entries e JOIN ledger_heads h ON h.tenant_id = e.tenant_id \
+                          WHERE e.tenant_id = $1 AND e.position > h.folded AND e.org_no = $2) \
                OR EXISTS (SELECT 1 FROM sales_performance WHERE tenant_id = $1 AND org_no = $2) \
                OR EXISTS (SELECT 1 FROM refunds WHERE tenant_id = $1 AND org_no = $2) THEN 1 ELSE 0 END";
     let row = tx.query_one(sql, [org_no.into()]).await?;

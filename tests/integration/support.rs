@@ -168,8 +168,19 @@ impl<'a> TestTenant<'a> {
         answer
     }
 
-    /// Every rollup is the sum of its entries.
+    /// Every rollup is the sum of its entries, as they are and when the tail is folded too.
     pub async fn verified(&self) {
+        self.verified_as_is().await;
+        self.fold().await;
+        self.verified_as_is().await;
+    }
+
+    /// Adds the tail to the rollups now.
+    pub async fn fold(&self) {
+        self.test.app.ledger.fold(self.id()).await.expect("folded");
+    }
+
+    pub async fn verified_as_is(&self) {
         let report = verify(&self.test.app.db, self.id()).await.expect("verify runs");
         assert!(report.differences.is_empty(), "{:#?}", report.differences);
     }

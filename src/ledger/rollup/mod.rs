@@ -4,10 +4,15 @@
 //! reading (all zones in use are offset by multiples of 15 minutes). Coarser levels exist to read less; they equal
 //! the base, which [`crate::ledger::verify`] checks. Levels differ in the length of their slot and in the
 //! dimensions they keep.
+//!
+//! Rollups are the sums of the entries up to the position `folded` of the tenant's head; entries after it are added when
+//! reading ([`super::tail`]), so answers never lag behind the ledger.
 
+pub mod packed;
 pub mod set;
 pub mod sketch;
 mod store;
+mod varint;
 
 use std::collections::HashMap;
 
@@ -18,7 +23,8 @@ use self::sketch::Sketch;
 use super::entry::{Entry, EntryKind};
 use crate::calendar;
 use crate::clock::Timestamp;
-pub use store::{COLUMNS, load, row_from, save};
+pub use store::{for_each, load, save};
+pub use varint::BadBytes;
 
 /// Microseconds of a slot of the base.
 pub const QUARTER_HOUR: i64 = 15 * crate::clock::MINUTE;
@@ -219,6 +225,12 @@ impl Row {
             EntryKind::Visits => add(&mut self.visits, sign, part.units)?,
         }
         Ok(())
+    }
+
+    /// The largest of the sums, whatever its sign.
+    pub fn largest_sum(&self) -> i64 {
+        let sums = [self.orders, self.gross, self.discount, self.units, self.refunds, self.refunds_by_order, self.visits];
+        sums.into_iter().map(i64::saturating_abs).max().unwrap_or(0)
     }
 
     /// Adds all of `other`; of sets only those that `other` has.

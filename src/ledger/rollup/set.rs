@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
+use super::varint::{BadBytes, read_unsigned, write_unsigned};
+
 /// A multiset of numbers. Most members occur once, so it is a bitmap of the members and a list of those that occur
 /// more often. A member that is taken out as often as it was put in is gone.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,11 +14,6 @@ pub struct CountedSet {
     /// How often beyond once, of those that occur more than once.
     further: BTreeMap<u32, u32>,
 }
-
-/// The stored bytes are not a set.
-#[derive(Debug, thiserror::Error)]
-#[error("stored set cannot be read")]
-pub struct BadSet;
 
 impl CountedSet {
     pub fn is_empty(&self) -> bool {
@@ -59,10 +56,10 @@ impl CountedSet {
             return Vec::new();
         }
         let mut bytes = Vec::with_capacity(4 + self.further.len() * 4 + self.members.serialized_size());
-        write_varint(self.further.len() as u64, &mut bytes);
+        write_unsigned(self.further.len() as u64, &mut bytes);
         for (member, more) in &self.further {
-            write_varint(u64::from(*member), &mut bytes);
-            write_varint(u64::from(*more), &mut bytes);
+            write_unsigned(u64::from(*member), &mut bytes);
+            write_unsigned(u64::from(*more), &mut bytes);
         }
         // Writing to a vector cannot fail.
         let written = self.members.serialize_into(&mut bytes);
@@ -70,29 +67,29 @@ impl CountedSet {
         bytes
     }
 
-    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, BadSet> {
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, BadBytes> {
         if bytes.is_empty() {
             return Ok(CountedSet::default());
         }
         let mut further = BTreeMap::new();
-        for _ in 0..read_varint(&mut bytes)? {
-            let member = u32::try_from(read_varint(&mut bytes)?).map_err(|_| BadSet)?;
-            let more = u32::try_from(read_varint(&mut bytes)?).map_err(|_| BadSet)?;
+        for _ in 0..read_unsigned(&mut bytes)? {
+            let member = u32::try_from(read_unsigned(&mut bytes)?).map_err(|_| BadBytes)?;
+            let more = u32::try_from(read_unsigned(&mut bytes)?).map_err(|_| BadBytes)?;
             further.insert(member, more);
         }
-        let members = RoaringBitmap::deserialize_from(bytes).map_err(|_| BadSet)?;
+        let members = RoaringBitmap::deserialize_from(bytes).map_err(|_| BadBytes)?;
         Ok(CountedSet { members, further })
     }
 
     /// The members of stored bytes, without how often they occur.
-    pub fn members_of(mut bytes: &[u8]) -> Result<RoaringBitmap, BadSet> {
+    pub fn members_of(mut bytes: &[u8]) -> Result<RoaringBitmap, BadBytes> {
         if bytes.is_empty() {
             return Ok(RoaringBitmap::new());
         }
-        for _ in 0..read_varint(&mut bytes)? * 2 {
-            read_varint(&mut bytes)?;
+        for _ in 0..read_unsigned(&mut bytes)? * 2 {
+            read_unsigned(&mut bytes)?;
         }
-        RoaringBitmap::deserialize_from(bytes).map_err(|_| BadSet)
+        RoaringBitmap::deserialize_from(bytes).map_err(|_| BadBytes)
     }
 
     /// Adds every member of `other` as often as it occurs there.
@@ -108,27 +105,6 @@ impl CountedSet {
         }
         self.members |= &other.members;
     }
-}
-
-pub(super) fn write_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-pub(super) fn read_varint(bytes: &mut &[u8]) -> Result<u64, BadSet> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (first, rest) = bytes.split_first().ok_or(BadSet)?;
-        *bytes = rest;
-        value |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(BadSet)
 }
 
 #[cfg(test)]

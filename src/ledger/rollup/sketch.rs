@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::set::{BadSet, read_varint, write_varint};
+use super::varint::{BadBytes, read_signed, read_unsigned, write_signed, write_unsigned};
 use crate::money::Money;
 
 /// Counts by bin. Mergeable by adding, reversible by subtracting.
@@ -78,18 +78,17 @@ impl Sketch {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.bins.len() * 3);
         for (bin, count) in &self.bins {
-            write_varint(u64::from(*bin), &mut bytes);
-            write_varint(((count << 1) ^ (count >> 63)) as u64, &mut bytes);
+            write_unsigned(u64::from(*bin), &mut bytes);
+            write_signed(*count, &mut bytes);
         }
         bytes
     }
 
-    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, BadSet> {
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, BadBytes> {
         let mut bins = BTreeMap::new();
         while !bytes.is_empty() {
-            let bin = u16::try_from(read_varint(&mut bytes)?).map_err(|_| BadSet)?;
-            let zigzag = read_varint(&mut bytes)?;
-            bins.insert(bin, (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
+            let bin = u16::try_from(read_unsigned(&mut bytes)?).map_err(|_| BadBytes)?;
+            bins.insert(bin, read_signed(&mut bytes)?);
         }
         Ok(Sketch { bins })
     }

@@ -1,37 +1,74 @@
-//! Rows of rollups in the database.
+//! Rows of rollups in the database: those of days one by one, those of the base packed by slot.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::QueryResult;
 
+use super::packed::{Cells, Packed};
 use super::set::CountedSet;
 use super::sketch::Sketch;
 use super::{Key, Level, Row, Rows};
 use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Error, Result};
 
-/// What [`row_from`] reads, of a table named `m`.
-pub const COLUMNS: &str = "m.level, m.org_no, m.slot, m.channel_no, m.region_no, m.segment, m.category_no, m.product_no, \
+const DAY_COLUMNS: &str = "m.level, m.org_no, m.slot, m.channel_no, m.region_no, m.segment, m.category_no, m.product_no, \
     m.orders, m.gross, m.discount, m.units, m.refunds, m.refunds_by_order, m.visits, \
     m.customer_set, m.order_set, m.order_values";
 
-const KEY: &str = "level, org_no, slot, channel_no, region_no, segment, category_no, product_no";
+const BASE_COLUMNS: &str = "b.org_no, b.slot, b.orders, b.order_sets, b.lines, b.line_sets";
 
-/// The stored rows of `keys`; those that are not stored yet are left out.
-pub async fn load(tx: &TenantTx, keys: &[Key]) -> Result<Rows> {
+const DAY_KEY: &str = "level, org_no, slot, channel_no, region_no, segment, category_no, product_no";
+
+/// The stored rows of `keys`, and all others of their slots of the base. Those that are not stored yet are left out.
+pub async fn load(tx: &TenantTx, keys: &BTreeSet<Key>) -> Result<Rows> {
+    let mut rows = Rows::new();
+    let days: Vec<&Key> = keys.iter().filter(|key| key.level.by_day()).collect();
     let sql = format!(
-        "SELECT {COLUMNS} FROM {{keys}} {{each sales_metrics m: m.level = k.level AND m.org_no = k.org_no \
+        "SELECT {DAY_COLUMNS} FROM {{keys}} {{each sales_metrics m: m.level = k.level AND m.org_no = k.org_no \
          AND m.slot = k.slot AND m.channel_no = k.channel_no AND m.region_no = k.region_no AND m.segment = k.segment \
          AND m.category_no = k.category_no AND m.product_no = k.product_no}}"
     );
-    tx.query_by_keys(&sql, &key_table(keys.iter())).await?.iter().map(row_from).collect()
+    for row in tx.query_by_keys(&sql, &day_table(&days)).await? {
+        let (key, row) = day_row(&row)?;
+        rows.insert(key, row);
+    }
+    let slots: BTreeSet<(i32, i32)> = base_keys(keys.iter()).map(|key| (key.org_no, key.slot)).collect();
+    let sql = format!(
+        "SELECT {BASE_COLUMNS} FROM {{keys}} {{each sales_metrics_base b: b.org_no = k.org_no AND b.slot = k.slot}}"
+    );
+    for row in tx.query_by_keys(&sql, &slot_table(slots.iter())).await? {
+        base_rows(&row, |key, row| drop(rows.insert(key, row)))?;
+    }
+    Ok(rows)
 }
 
-/// Stores `rows` as they are, in the order of their keys.
+/// Stores `rows` as they are, in the order of their keys. Of the base they hold whole slots, as [`load`] gave them.
 pub async fn save(tx: &TenantTx, rows: &Rows) -> Result<()> {
-    let mut sorted: Vec<(&Key, &Row)> = rows.iter().collect();
-    sorted.sort_unstable_by_key(|(key, _)| **key);
-    let int = |of: fn(&Row) -> i64| Column::Int(sorted.iter().map(|(_, row)| of(row)).collect());
-    let bytes = |of: fn(&Row) -> Vec<u8>| Column::OptBytes(sorted.iter().map(|(_, row)| of(row)).collect());
-    let table = key_table(sorted.iter().map(|(key, _)| *key))
+    let sorted: BTreeMap<&Key, &Row> = rows.iter().collect();
+    save_days(tx, sorted.iter().filter(|(key, _)| key.level.by_day()).map(|(key, row)| (*key, *row)).collect()).await?;
+    let mut slots: BTreeMap<(i32, i32), [Packed; 2]> = BTreeMap::new();
+    for key in base_keys(sorted.keys().copied()) {
+        let row = sorted[key];
+        let slot = slots.entry((key.org_no, key.slot)).or_default();
+        if *row != Row::default() {
+            slot[usize::from(key.level.by_line())].push(key, row);
+        }
+    }
+    let bytes = |of: fn(&[Packed; 2]) -> &Vec<u8>| Column::Bytes(slots.values().map(|slot| of(slot).clone()).collect());
+    let table = slot_table(slots.keys())
+        .with("orders", bytes(|[orders, _]| &orders.sums))
+        .with("order_sets", bytes(|[orders, _]| &orders.sets))
+        .with("lines", bytes(|[_, lines]| &lines.sums))
+        .with("line_sets", bytes(|[_, lines]| &lines.sets));
+    tx.insert("sales_metrics_base", &table, OnConflict::Replace("org_no, slot")).await?;
+    Ok(())
+}
+
+async fn save_days(tx: &TenantTx, rows: Vec<(&Key, &Row)>) -> Result<()> {
+    let int = |of: fn(&Row) -> i64| Column::Int(rows.iter().map(|(_, row)| of(row)).collect());
+    let bytes = |of: fn(&Row) -> Vec<u8>| Column::OptBytes(rows.iter().map(|(_, row)| of(row)).collect());
+    let keys: Vec<&Key> = rows.iter().map(|(key, _)| *key).collect();
+    let table = day_table(&keys)
         .with("orders", int(|r| r.orders))
         .with("gross", int(|r| r.gross))
         .with("discount", int(|r| r.discount))
@@ -42,12 +79,32 @@ pub async fn save(tx: &TenantTx, rows: &Rows) -> Result<()> {
         .with("customer_set", bytes(|r| r.customers.to_bytes()))
         .with("order_set", bytes(|r| r.order_set.to_bytes()))
         .with("order_values", bytes(|r| r.order_values.to_bytes()));
-    tx.insert("sales_metrics", &table, OnConflict::Replace(KEY)).await?;
+    tx.insert("sales_metrics", &table, OnConflict::Replace(DAY_KEY)).await?;
     Ok(())
 }
 
-fn key_table<'a>(keys: impl Iterator<Item = &'a Key> + Clone) -> Table {
-    let int = |of: fn(&Key) -> i64| Column::Int(keys.clone().map(of).collect());
+/// Calls `found` with every stored row of the tenant.
+pub async fn for_each(tx: &TenantTx, mut found: impl FnMut(Key, Row)) -> Result<()> {
+    for level in Level::ALL.into_iter().filter(|level| level.by_day()) {
+        let sql = format!("SELECT {DAY_COLUMNS} FROM sales_metrics m WHERE m.tenant_id = $1 AND m.level = $2");
+        for row in tx.query(&sql, [(level as i32).into()]).await? {
+            let (key, row) = day_row(&row)?;
+            found(key, row);
+        }
+    }
+    let sql = format!("SELECT {BASE_COLUMNS} FROM sales_metrics_base b WHERE b.tenant_id = $1");
+    for row in tx.query(&sql, []).await? {
+        base_rows(&row, &mut found)?;
+    }
+    Ok(())
+}
+
+fn base_keys<'a>(keys: impl Iterator<Item = &'a Key>) -> impl Iterator<Item = &'a Key> {
+    keys.filter(|key| !key.level.by_day())
+}
+
+fn day_table(keys: &[&Key]) -> Table {
+    let int = |of: fn(&Key) -> i64| Column::Int(keys.iter().map(|key| of(key)).collect());
     Table::new()
         .with("level", int(|k| k.level as i64))
         .with("org_no", int(|k| k.org_no.into()))
@@ -59,8 +116,14 @@ fn key_table<'a>(keys: impl Iterator<Item = &'a Key> + Clone) -> Table {
         .with("product_no", int(|k| k.product_no))
 }
 
-/// A key and its row from [`COLUMNS`].
-pub fn row_from(row: &QueryResult) -> Result<(Key, Row)> {
+fn slot_table<'a>(slots: impl Iterator<Item = &'a (i32, i32)> + Clone) -> Table {
+    Table::new()
+        .with("org_no", Column::Int(slots.clone().map(|(org_no, _)| i64::from(*org_no)).collect()))
+        .with("slot", Column::Int(slots.map(|(_, slot)| i64::from(*slot)).collect()))
+}
+
+/// A key and its row from [`DAY_COLUMNS`].
+fn day_row(row: &QueryResult) -> Result<(Key, Row)> {
     let level = Level::from_i32(get(row, 0)?).ok_or_else(|| Error::internal("a rollup row of an unknown level"))?;
     let key = Key {
         level,
@@ -81,9 +144,22 @@ pub fn row_from(row: &QueryResult) -> Result<(Key, Row)> {
         refunds: get(row, 12)?,
         refunds_by_order: get(row, 13)?,
         visits: get(row, 14)?,
-        customers: CountedSet::from_bytes(&bytes(15)?).map_err(Error::internal)?,
-        order_set: CountedSet::from_bytes(&bytes(16)?).map_err(Error::internal)?,
-        order_values: Sketch::from_bytes(&bytes(17)?).map_err(Error::internal)?,
+        customers: CountedSet::from_bytes(&bytes(15)?)?,
+        order_set: CountedSet::from_bytes(&bytes(16)?)?,
+        order_values: Sketch::from_bytes(&bytes(17)?)?,
     };
     Ok((key, sums))
+}
+
+/// The cells of both levels of a slot, from [`BASE_COLUMNS`].
+fn base_rows(row: &QueryResult, mut found: impl FnMut(Key, Row)) -> Result<()> {
+    let (org_no, slot) = (get(row, 0)?, get(row, 1)?);
+    for (level, index) in [(Level::Quarter, 2), (Level::QuarterLine, 4)] {
+        let (sums, sets): (Vec<u8>, Vec<u8>) = (get(row, index)?, get(row, index + 1)?);
+        for cell in Cells::new(level, org_no, slot, &sums, Some(&sets)) {
+            let (key, row) = cell?;
+            found(key, row);
+        }
+    }
+    Ok(())
 }

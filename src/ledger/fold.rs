@@ -1,0 +1,66 @@
+//! Adds the ledger's tail to the rollups.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono_tz::Tz;
+
+use super::changes::Head;
+use super::entry::Entry;
+use super::organization::{Organization, list_organizations};
+use super::rollup::{self, FoldError, Row};
+use super::store::{lock_head, save_folded};
+use super::tail::Tails;
+use crate::db::{Db, TenantId, TenantTx};
+use crate::error::{Code, Error, Result};
+
+/// Positions after which a tail is folded even while more events come: so many entries are quickly added when reading.
+pub const TAIL_MAX: i64 = 4096;
+
+/// Adds `entries`, which are all those after `head.folded`, to the stored rollups and moves `head` on; the caller
+/// stores it. Error: AMOUNT_OUT_OF_RANGE, when a sum would be beyond 64 bits.
+pub async fn fold(tx: &TenantTx, head: &mut Head, organizations: &[Organization], entries: &[&Entry]) -> Result<()> {
+    let zones: HashMap<i32, Tz> = organizations.iter().map(|o| (o.org_no, o.timezone)).collect();
+    let zone = |org_no| zones.get(&org_no).copied().unwrap_or(chrono_tz::UTC);
+    let keys: BTreeSet<rollup::Key> =
+        entries.iter().flat_map(|entry| rollup::keys(entry, zone(entry.org_no))).collect();
+    let mut rows = rollup::load(tx, &keys).await?;
+    for entry in entries {
+        rollup::fold(entry, zone(entry.org_no), &mut rows)?;
+    }
+    rollup::save(tx, &rows).await?;
+    head.folded = head.position;
+    head.largest_sum = rows.values().map(Row::largest_sum).max().unwrap_or(0).max(head.largest_sum);
+    head.tail_volume = 0;
+    Ok(())
+}
+
+/// Folds the tenant's tail in a transaction of its own. Gives the position up to which rollups then are.
+pub async fn fold_tail(db: &Db, tails: &Tails, tenant: TenantId) -> Result<i64> {
+    let tx = db.write(tenant).await?;
+    let mut head = lock_head(&tx).await?;
+    if head.folded < head.position {
+        let tail = tails.get(&tx, &head).await?;
+        let organizations = list_organizations(&tx).await?;
+        fold(&tx, &mut head, &organizations, &tail.entries().collect::<Vec<_>>()).await?;
+        save_folded(&tx, &head).await?;
+        tx.commit().await?;
+    }
+    tails.forget(tenant);
+    Ok(head.folded)
+}
+
+/// What one entry can add to a sum, at most.
+pub fn volume_of(entry: &Entry) -> i128 {
+    let lines = entry.lines.iter().map(|l| i128::from(l.amount.0.abs()) + i128::from(l.discount.0.abs()));
+    let units = i128::from(entry.units.abs()) + entry.lines.iter().map(|l| i128::from(l.units.abs())).sum::<i128>();
+    i128::from(entry.amount.0.abs()) + i128::from(entry.discount.0.abs()) + lines.sum::<i128>() + units + 1
+}
+
+impl From<FoldError> for Error {
+    fn from(error: FoldError) -> Self {
+        match error {
+            FoldError::OutOfRange => Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount"),
+            FoldError::Inconsistent => Error::internal(error),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The ledger's tail: the entries that rollups do not hold yet.
+//!
+//! A batch only appends entries; they are added to the rollups many batches at a time ([`super::fold`]), because events
+//! that come together mostly add to the same rows. Readers add the tail to what the rollups say, so they see every
+//! committed entry. Entries never change, so what a process remembers of them is right in every snapshot.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use super::changes::Head;
+use super::entry::{Entry, EntryKind};
+use super::store::{ENTRY_COLUMNS, entry_from};
+use crate::db::{TenantId, TenantTx};
+use crate::error::Result;
+
+/// Entries remembered by one process, of all tenants.
+const REMEMBERED_MAX: u64 = 500_000;
+
+/// The entries of the positions `first..=last`, in order, each with its position.
+pub struct Chunk {
+    pub first: i64,
+    pub last: i64,
+    pub entries: Vec<(i64, Entry)>,
+}
+
+/// The entries after one position up to another.
+#[derive(Default)]
+pub struct Tail {
+    after: i64,
+    to: i64,
+    chunks: Vec<Arc<Chunk>>,
+}
+
+impl Tail {
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let entries = self.chunks.iter().flat_map(|chunk| &chunk.entries);
+        entries.filter(|(position, _)| *position > self.after && *position <= self.to).map(|(_, entry)| entry)
+    }
+}
+
+/// Whether an entry takes an order back. Sets cannot tell what that means without the rollups' counts, so such an entry
+/// is never left in the tail: its batch is folded at once.
+pub fn takes_back(entry: &Entry) -> bool {
+    entry.kind == EntryKind::Order && entry.sign < 0
+}
+
+/// The tails that this process remembers. Cheap to clone.
+#[derive(Clone)]
+pub struct Tails {
+    /// Chunks that follow on each other without a gap.
+    remembered: Cache<TenantId, Arc<Vec<Arc<Chunk>>>>,
+}
+
+impl Default for Tails {
+    fn default() -> Self {
+        let weigh = |_: &TenantId, chunks: &Arc<Vec<Arc<Chunk>>>| {
+            let entries: usize = chunks.iter().map(|chunk| 1 + chunk.entries.len()).sum();
+            u32::try_from(entries).unwrap_or(u32::MAX)
+        };
+        Tails { remembered: Cache::builder().max_capacity(REMEMBERED_MAX).weigher(weigh).build() }
+    }
+}
+
+impl Tails {
+    /// The entries after `head.folded` up to `head.position`, where `head` is what `tx` sees.
+    pub async fn get(&self, tx: &TenantTx, head: &Head) -> Result<Tail> {
+        let (after, to) = (head.folded, head.position);
+        if after >= to {
+            return Ok(Tail::default());
+        }
+        let remembered = self.remembered.get(&tx.tenant()).unwrap_or_default();
+        let mut chunks: Vec<Arc<Chunk>> = match remembered.first() {
+            Some(first) if first.first <= after + 1 => remembered.iter().filter(|c| c.last > after).cloned().collect(),
+            _ => Vec::new(),
+        };
+        let known = chunks.last().map_or(after, |chunk| chunk.last);
+        if known < to {
+            let chunk = Arc::new(Chunk { first: known + 1, last: to, entries: read(tx, known, to).await? });
+            chunks.push(Arc::clone(&chunk));
+            // What a writer sees may yet be rolled back.
+            if !tx.may_write() {
+                self.remembered.insert(tx.tenant(), Arc::new(chunks.clone()));
+            }
+        }
+        Ok(Tail { after, to, chunks })
+    }
+
+    /// Remembers a batch that was committed when rollups stood at `folded`.
+    pub fn remember(&self, tenant: TenantId, folded: i64, chunk: Chunk) {
+        let chunk = Arc::new(chunk);
+        let mut chunks: Vec<Arc<Chunk>> = match self.remembered.get(&tenant) {
+            Some(before) if before.last().is_some_and(|last| last.last + 1 == chunk.first) => {
+                before.iter().filter(|c| c.last > folded).cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        chunks.push(chunk);
+        self.remembered.insert(tenant, Arc::new(chunks));
+    }
+
+    /// Forgets a tenant's entries, all of which are in the rollups.
+    pub fn forget(&self, tenant: TenantId) {
+        self.remembered.invalidate(&tenant);
+    }
+}
+
+async fn read(tx: &TenantTx, after: i64, to: i64) -> Result<Vec<(i64, Entry)>> {
+    let sql = format!(
+        "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.position > $2 AND e.position <= $3 \
+         ORDER BY e.position, e.entry_no"
+    );
+    tx.query(&sql, [after.into(), to.into()]).await?.iter().map(entry_from).collect()
+}
