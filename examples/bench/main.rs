@@ -1,7 +1,7 @@
 //! `make bench`: what SalesPulse does per second, each number beside a limit measured in the same run.
 //!
 //! Arguments: `--events N` (default 1000000), `--secs N` for each load of queries (default 5), `--sqlite` or
-//! `--postgres` for one database alone. PostgreSQL is the one of `TEST_DATABASE_URL`.
+//! `--postgres` for one database alone, `--times` to see how long which statements took. PostgreSQL is the one of `TEST_DATABASE_URL`.
 
 mod events;
 mod http;
@@ -21,7 +21,7 @@ use salespulse::clock::SystemClock;
 use salespulse::db::Db;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 
-use self::ingest::{Recording, copy, ingest, replay};
+use self::ingest::{Recording, Times, copy, ingest, replay};
 use self::report::{Report, ratio};
 
 const SECRET: &str = "a secret of the benchmark, long enough";
@@ -31,6 +31,7 @@ struct Arguments {
     secs: u64,
     sqlite: bool,
     postgres: bool,
+    times: bool,
 }
 
 fn arguments() -> Arguments {
@@ -46,6 +47,7 @@ fn arguments() -> Arguments {
         secs: number("--secs", 5),
         sqlite: sqlite || !postgres,
         postgres: postgres || !sqlite,
+        times: has("--times"),
     }
 }
 
@@ -70,13 +72,14 @@ async fn main() {
 async fn bench(url: &str, name: &str, arguments: &Arguments) {
     let mut db = Db::connect(url, 16).await.expect("connected");
     Migrator::up(db.system(), None).await.expect("migrated");
-    let recording = Recording::of(&mut db);
+    let times = arguments.times.then(Times::default);
+    let recording = Recording::of(&mut db, times.clone());
     let stream = salespulse::stream::connect(None).await.expect("a stream");
     let app = App::new(db, Arc::new(SystemClock), stream, Tokens::new(SECRET, "salespulse"));
 
     let mut report = Report::begin(
         &format!("{name}: recording events"),
-        &["what", "events/s", "the same statements bare", "ratio", "COPY of the entries", "ratio"],
+        &["what", "events/s", "the same statements bare", "ratio", "COPY of the ledger's rows", "ratio"],
     );
     let mut bulk = None;
     // The statements of some ten thousand events fit into memory; the bulk load is compared with COPY alone.
@@ -94,6 +97,10 @@ async fn bench(url: &str, name: &str, arguments: &Arguments) {
         }
         let took = ingest(&app, tenant.id, total, batch, callers, app.clock.now()).await;
         let per_sec = total as f64 / took.as_secs_f64();
+        if let Some(times) = &times {
+            println!("{what}: {:.0} ms", took.as_secs_f64() * 1e3);
+            times.print();
+        }
         let statements = recording.stop();
         let bare = if is_bulk {
             None
@@ -124,7 +131,9 @@ async fn bench(url: &str, name: &str, arguments: &Arguments) {
         &["what", "new each time", "pgbench, same SQL", "ratio", "transactions", "repeated", "plain handler", "ratio"],
     );
     let length = Duration::from_secs(arguments.secs);
-    queries::Bench { app: &app, tenant: &tenant, url, recording: &recording, length }.run(&mut report).await;
+    queries::Bench { app: &app, tenant: &tenant, url, recording: &recording, times: times.as_ref(), length }
+        .run(&mut report)
+        .await;
     memory::report(url, name);
 }
 

@@ -13,7 +13,7 @@ use sea_orm::Statement;
 use serde_json::json;
 
 use crate::http::{Load, load};
-use crate::ingest::Recording;
+use crate::ingest::{Recording, Times};
 use crate::pgbench::pgbench;
 use crate::report::{Report, ratio};
 
@@ -28,6 +28,7 @@ pub struct Bench<'a> {
     pub tenant: &'a CreatedTenant,
     pub url: &'a str,
     pub recording: &'a Recording,
+    pub times: Option<&'a Times>,
     pub length: Duration,
 }
 
@@ -44,6 +45,10 @@ impl Bench<'_> {
                 let before = self.app.db.statements();
                 let fresh = self.load(address, &token, clients, query, true).await;
                 let after = self.app.db.statements();
+                if let Some(times) = self.times {
+                    println!("{name}, {clients} clients");
+                    times.print();
+                }
                 let requests = fresh.per_sec * self.length.as_secs_f64();
                 let transactions = (after.transactions - before.transactions) as f64 / requests;
                 let kept = self.load(address, &token, clients, query, false).await;

@@ -10,14 +10,14 @@ pub use rule::{AlertCondition, AlertState, Rule};
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
 use crate::error::{Code, Result};
-use crate::ledger::tail::Tails;
+use crate::ledger::memory::Memory;
 use crate::ledger::{BatchObserver, RecordedBatch};
 use crate::metrics::answer::answer;
 use crate::money::Money;
 
 /// Evaluates the tenant's rules after each batch.
 pub struct AlertObserver {
-    pub tails: Tails,
+    pub memory: Memory,
 }
 
 #[async_trait::async_trait]
@@ -41,7 +41,7 @@ impl AlertObserver {
     /// The value of the rule's metric now. A rule that can no longer be answered (its organization is gone, currencies
     /// are mixed) has none; it must not keep sales from being recorded.
     async fn value_of(&self, tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<Option<Money>> {
-        match answer(tx, &self.tails, &rule.plan(now), now).await {
+        match answer(tx, &self.memory, &rule.plan(now), now).await {
             Ok(answer) => Ok(rule.metric.value(&answer.totals)),
             Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => Err(error),
             Err(_) => Ok(None),

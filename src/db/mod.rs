@@ -10,6 +10,7 @@ pub mod migrations;
 mod table;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult,
@@ -59,11 +60,11 @@ impl Db {
         &self.write
     }
 
-    /// Calls `callback` with each statement that was sent: for measurements.
-    pub fn on_statement(&mut self, callback: impl Fn(&Statement) + Clone + Send + Sync + 'static) {
+    /// Calls `callback` with each statement that was sent and the time it took: for measurements.
+    pub fn on_statement(&mut self, callback: impl Fn(&Statement, Duration) + Clone + Send + Sync + 'static) {
         let other = callback.clone();
-        self.read.set_metric_callback(move |info| callback(info.statement));
-        self.write.set_metric_callback(move |info| other(info.statement));
+        self.read.set_metric_callback(move |info| callback(info.statement, info.elapsed));
+        self.write.set_metric_callback(move |info| other(info.statement, info.elapsed));
     }
 
     pub fn is_postgres(&self) -> bool {

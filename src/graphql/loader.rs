@@ -24,6 +24,10 @@ use crate::error::{Error, Result};
 /// Keys of one statement: more than one operation may ask for, so that a list never takes several.
 const KEYS_MAX: usize = 1_000_000;
 
+/// Rounds of the executor that a batch waits for more keys. All resolvers of a level are polled in one round; each further
+/// round polls them all again, which for a thousand of them costs more than the database does.
+const YIELDS: usize = 2;
+
 /// What is read together: one kind of thing by its key.
 pub trait Batch: Send + Sync + 'static {
     type Key: Clone + Debug + Eq + Hash + Send + Sync + 'static;
@@ -49,7 +53,9 @@ impl<B: Batch> Clone for Reading<B> {
 /// The value of `key`, read together with the others that this operation asks for now.
 pub async fn load<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::Value>> {
     let loader = loader::<Loader<B>>(ctx, |reads, db, tenant| {
-        CachedLoader::new(Fetch::<B> { reads, db, tenant, batch: PhantomData }).with_max_batch_size(KEYS_MAX)
+        CachedLoader::new(Fetch::<B> { reads, db, tenant, batch: PhantomData })
+            .with_max_batch_size(KEYS_MAX)
+            .with_yield_count(YIELDS)
     })?;
     let reading = loader.try_load(key.clone()).await.map_err(Error::internal)?;
     match reading.0.await {

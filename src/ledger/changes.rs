@@ -1,6 +1,7 @@
 //! What a batch is applied to, and what it changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -64,7 +65,7 @@ pub struct DealState {
 #[derive(Default)]
 pub struct Loaded {
     pub head: Head,
-    pub organizations: Vec<Organization>,
+    pub organizations: Arc<Vec<Organization>>,
     pub names: Names,
     /// Position and payload hash of events recorded before.
     pub recorded: HashMap<String, (i64, Vec<u8>)>,

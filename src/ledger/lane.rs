@@ -12,8 +12,8 @@ use super::changes::{Head, Names};
 use super::check::check;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
 use super::fold::{TAIL_MAX, fold, fold_tail, volume_of};
-use super::organization::{Organization, list_organizations};
-use super::tail::{Chunk, Tails, takes_back};
+use super::memory::Memory;
+use super::tail::{Chunk, takes_back};
 use super::{Answer, BATCH_EVENTS_MAX, BatchObserver, RecordedBatch, load, save, store};
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
@@ -29,7 +29,7 @@ const NAMES_MAX: usize = 200_000;
 
 /// One caller's events.
 pub(super) struct Job {
-    pub events: Vec<Event>,
+    pub items: Vec<Item>,
     pub is_backfill: bool,
     pub reply: oneshot::Sender<Result<Answer>>,
 }
@@ -40,19 +40,17 @@ pub(super) struct Lane {
     clock: SharedClock,
     stream: Arc<dyn EventStream>,
     observer: Arc<dyn BatchObserver>,
-    tails: Tails,
+    memory: Memory,
     /// Where the ledger stood after the last commit of this lane, and up to where rollups were.
     position: i64,
     folded: i64,
     names: Names,
-    /// As of a policy epoch.
-    organizations: Option<(i64, Vec<Organization>)>,
     months: BTreeSet<i64>,
 }
 
 /// An event with the hash of its content and, once known, its outcome.
-struct Item<'a> {
-    event: &'a Event,
+pub(super) struct Item {
+    event: Event,
     hash: Vec<u8>,
     outcome: Option<Outcome>,
 }
@@ -64,7 +62,7 @@ impl Lane {
         clock: SharedClock,
         stream: Arc<dyn EventStream>,
         observer: Arc<dyn BatchObserver>,
-        tails: Tails,
+        memory: Memory,
     ) -> Self {
         Lane {
             tenant,
@@ -72,11 +70,10 @@ impl Lane {
             clock,
             stream,
             observer,
-            tails,
+            memory,
             position: 0,
             folded: 0,
             names: Names::default(),
-            organizations: None,
             months: BTreeSet::new(),
         }
     }
@@ -103,14 +100,14 @@ impl Lane {
                     }
                 },
             };
-            let mut events = first.events.len();
+            let mut events = first.items.len();
             let mut batch = vec![first];
             while let Ok(job) = jobs.try_recv() {
-                if events + job.events.len() > BATCH_EVENTS_MAX || job.is_backfill != batch[0].is_backfill {
+                if events + job.items.len() > BATCH_EVENTS_MAX || job.is_backfill != batch[0].is_backfill {
                     waiting = Some(job);
                     break;
                 }
-                events += job.events.len();
+                events += job.items.len();
                 batch.push(job);
             }
             self.serve(batch).await;
@@ -136,22 +133,23 @@ impl Lane {
         }
         // Whatever comes of it, it is not to be tried again before the next batch.
         self.folded = self.position;
-        if let Err(error) = fold_tail(&self.db, &self.tails, self.tenant).await {
+        if let Err(error) = fold_tail(&self.db, &self.memory.tails, self.tenant).await {
             tracing::error!(tenant = %self.tenant.0, code = error.code.as_str(), source = ?error.source, "tail not folded");
         }
     }
 
-    async fn serve(&mut self, jobs: Vec<Job>) {
+    async fn serve(&mut self, mut jobs: Vec<Job>) {
         let is_backfill = jobs[0].is_backfill;
         let now = self.clock.now();
-        let mut items: Vec<Item<'_>> =
-            jobs.iter().flat_map(|job| &job.events).map(|event| Item::new(event, now)).collect();
+        let lengths: Vec<usize> = jobs.iter().map(|job| job.items.len()).collect();
+        let mut items: Vec<Item> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
         let result = self.commit_or_split(&mut items, now, is_backfill).await;
         let mut outcomes = items.into_iter().map(|item| item.outcome).collect::<Vec<_>>().into_iter();
         let replies: Vec<_> = jobs
             .into_iter()
-            .map(|job| {
-                let outcomes: Option<Vec<Outcome>> = outcomes.by_ref().take(job.events.len()).collect();
+            .zip(lengths)
+            .map(|(job, length)| {
+                let outcomes: Option<Vec<Outcome>> = outcomes.by_ref().take(length).collect();
                 (job.reply, outcomes)
             })
             .collect();
@@ -170,7 +168,7 @@ impl Lane {
     }
 
     /// Commits all items; where their sums do not fit, finds the ones that are to blame by halving.
-    async fn commit_or_split(&mut self, items: &mut [Item<'_>], now: Timestamp, is_backfill: bool) -> Result<i64> {
+    async fn commit_or_split(&mut self, items: &mut [Item], now: Timestamp, is_backfill: bool) -> Result<i64> {
         let error = match self.commit(items, now, is_backfill).await {
             Err(error) if error.code == Code::AmountOutOfRange => error,
             result => return result,
@@ -187,27 +185,24 @@ impl Lane {
     }
 
     /// One transaction. Gives the position after it.
-    async fn commit(&mut self, items: &mut [Item<'_>], now: Timestamp, is_backfill: bool) -> Result<i64> {
+    async fn commit(&mut self, items: &mut [Item], now: Timestamp, is_backfill: bool) -> Result<i64> {
         let tx = self.db.write(self.tenant).await?;
         let head = store::lock_head(&tx).await?;
         let first = head.position + 1;
-        let head_before = head.clone();
-        let organizations = match self.organizations.take() {
-            Some((epoch, organizations)) if epoch == head.policy_epoch => organizations,
-            _ => list_organizations(&tx).await?,
-        };
-        let events: Vec<&Event> = items.iter().filter(|i| !i.is_refused()).map(|i| i.event).collect();
+        let before = head.clone();
+        let organizations = self.memory.organizations.get(&tx, &head).await?;
+        let events: Vec<&Event> = items.iter().filter(|i| !i.is_refused()).map(|i| &i.event).collect();
         let names = std::mem::take(&mut self.names);
         let loaded = load::load(&tx, head, organizations, names, &events).await?;
         let mut batch = Batch::new(loaded);
         for item in items.iter_mut().filter(|item| !item.is_refused()) {
-            item.outcome = Some(batch.apply(item.event, &item.hash));
+            item.outcome = Some(batch.apply(&item.event, &item.hash));
         }
         let last = batch.loaded.head.position;
         if last >= first {
             self.ensure_months(&batch).await?;
-            save::save(&tx, &batch, now).await?;
-            self.fold_if_needed(&tx, head_before, &mut batch).await?;
+            save::save(&tx, &before, &batch, now).await?;
+            self.fold_if_needed(&tx, &before, &mut batch).await?;
             save::save_head(&tx, &batch.loaded.head).await?;
             self.observer.batch_recorded(&tx, &RecordedBatch { first, last, now, is_backfill }).await?;
         }
@@ -216,9 +211,9 @@ impl Lane {
         self.position = loaded.head.position;
         self.folded = loaded.head.folded;
         if self.has_tail() && last >= first {
-            self.tails.remember(self.tenant, self.folded, Chunk { first, last, entries: changes.entries });
+            self.memory.tails.remember(self.tenant, self.folded, Chunk { first, last, entries: changes.entries });
         }
-        self.organizations = Some((loaded.head.policy_epoch, loaded.organizations));
+        self.memory.organizations.remember(self.tenant, loaded.head.policy_epoch, loaded.organizations);
         if loaded.names.products.len() + loaded.names.dimensions.len() <= NAMES_MAX {
             self.names = loaded.names;
         }
@@ -232,7 +227,7 @@ impl Lane {
 
     /// Folds the tail with the batch where it must not be left to later: an order is taken back, or a sum might leave its
     /// range, which must refuse the event that does it.
-    async fn fold_if_needed(&self, tx: &TenantTx, before: Head, batch: &mut Batch) -> Result<()> {
+    async fn fold_if_needed(&self, tx: &TenantTx, before: &Head, batch: &mut Batch) -> Result<()> {
         let Batch { loaded, changes } = batch;
         let entries = || changes.entries.iter().map(|(_, entry)| entry);
         let volume = entries().map(volume_of).sum::<i128>() + i128::from(before.tail_volume);
@@ -241,7 +236,7 @@ impl Lane {
             loaded.head.tail_volume = i64::try_from(volume).unwrap_or(i64::MAX);
             return Ok(());
         }
-        let tail = self.tails.get(tx, &before).await?;
+        let tail = self.memory.tails.get(tx, before).await?;
         fold(tx, &mut loaded.head, &loaded.organizations, &tail.entries().chain(entries()).collect::<Vec<_>>()).await
     }
 
@@ -262,10 +257,10 @@ fn month_key(at: i64) -> i64 {
     Timestamp(at).to_utc().map_or(0, |utc| i64::from(utc.year()) * 12 + i64::from(utc.month0()))
 }
 
-impl<'a> Item<'a> {
-    fn new(event: &'a Event, now: Timestamp) -> Self {
-        let outcome = check(event, now).err().map(Outcome::Refused);
-        let hash = serde_json::to_vec(event).map(|json| Sha256::digest(json).to_vec()).unwrap_or_default();
+impl Item {
+    pub(super) fn new(event: Event, now: Timestamp) -> Self {
+        let outcome = check(&event, now).err().map(Outcome::Refused);
+        let hash = serde_json::to_vec(&event).map(|json| Sha256::digest(json).to_vec()).unwrap_or_default();
         Item { event, hash, outcome }
     }
 

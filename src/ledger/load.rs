@@ -1,6 +1,7 @@
 //! Loads what a batch of events needs of a tenant, as a few statements over many keys.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use sea_orm::QueryResult;
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use crate::money::Money;
 pub async fn load(
     tx: &TenantTx,
     head: Head,
-    organizations: Vec<Organization>,
+    organizations: Arc<Vec<Organization>>,
     names: Names,
     events: &[&Event],
 ) -> Result<Loaded> {

@@ -7,12 +7,14 @@
 mod batch;
 pub mod changes;
 pub mod check;
+pub mod dimensions;
 pub mod entry;
 pub mod event;
 pub mod fold;
 pub mod graphql;
 mod lane;
 mod load;
+pub mod memory;
 mod numbers;
 pub mod organization;
 pub mod rates;
@@ -32,8 +34,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use self::event::{Event, Outcome};
-use self::lane::{Job, Lane};
-use self::tail::Tails;
+use self::lane::{Item, Job, Lane};
+use self::memory::Memory;
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
@@ -79,7 +81,7 @@ struct Shared {
     clock: SharedClock,
     stream: Arc<dyn EventStream>,
     observer: Arc<dyn BatchObserver>,
-    tails: Tails,
+    memory: Memory,
     lanes: Mutex<HashMap<TenantId, mpsc::Sender<Job>>>,
 }
 
@@ -89,14 +91,14 @@ impl Ledger {
         clock: SharedClock,
         stream: Arc<dyn EventStream>,
         observer: Arc<dyn BatchObserver>,
-        tails: Tails,
+        memory: Memory,
     ) -> Self {
-        Ledger { shared: Arc::new(Shared { db, clock, stream, observer, tails, lanes: Mutex::default() }) }
+        Ledger { shared: Arc::new(Shared { db, clock, stream, observer, memory, lanes: Mutex::default() }) }
     }
 
     /// Adds to the rollups what they do not hold yet. Lanes do it by themselves; a process that ends does it at last.
     pub async fn fold(&self, tenant: TenantId) -> Result<()> {
-        fold::fold_tail(&self.shared.db, &self.shared.tails, tenant).await.map(drop)
+        fold::fold_tail(&self.shared.db, &self.shared.memory.tails, tenant).await.map(drop)
     }
 
     /// Stores `events` and gives one outcome for each. When this returns `Ok`, they are committed; after an error none
@@ -109,7 +111,10 @@ impl Ledger {
             return Err(Error::bad_input("events", format!("more than {BATCH_EVENTS_MAX} events")));
         }
         let (reply, answer) = oneshot::channel();
-        let job = Job { events, is_backfill, reply };
+        // What can be done without the ledger is done here, beside the lane.
+        let now = self.shared.clock.now();
+        let items = events.into_iter().map(|event| Item::new(event, now)).collect();
+        let job = Job { items, is_backfill, reply };
         self.enqueue(tenant, job)?;
         answer.await.map_err(|_| Error::internal("a lane ended without an answer"))?
     }
@@ -140,7 +145,7 @@ impl Ledger {
             Arc::clone(&shared.clock),
             Arc::clone(&shared.stream),
             Arc::clone(&shared.observer),
-            shared.tails.clone(),
+            shared.memory.clone(),
         );
         tokio::spawn(lane.run(jobs));
         sender

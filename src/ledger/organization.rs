@@ -1,9 +1,13 @@
 //! A tenant's organizations as the ledger and the metrics need them.
 
+use std::sync::Arc;
+
 use chrono_tz::Tz;
+use moka::sync::Cache;
 use uuid::Uuid;
 
-use crate::db::{TenantTx, get};
+use super::changes::Head;
+use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Error, Result};
 
 /// A shop, brand or country with its own currency and time zone.
@@ -17,6 +21,41 @@ pub struct Organization {
     pub timezone: Tz,
     pub currency: String,
     pub is_default: bool,
+}
+
+/// Tenants whose organizations one process remembers.
+const REMEMBERED_MAX: u64 = 10_000;
+
+/// Organizations by tenant, each as of a policy epoch. Cheap to clone.
+#[derive(Clone)]
+pub struct Organizations(Cache<TenantId, (i64, Arc<Vec<Organization>>)>);
+
+impl Default for Organizations {
+    fn default() -> Self {
+        Organizations(Cache::new(REMEMBERED_MAX))
+    }
+}
+
+impl Organizations {
+    /// All organizations of the tenant, the default one first, where `head` is what `tx` sees.
+    pub async fn get(&self, tx: &TenantTx, head: &Head) -> Result<Arc<Vec<Organization>>> {
+        if let Some((epoch, organizations)) = self.0.get(&tx.tenant())
+            && epoch == head.policy_epoch
+        {
+            return Ok(organizations);
+        }
+        let organizations = Arc::new(list_organizations(tx).await?);
+        // What a writer sees may yet be rolled back.
+        if !tx.may_write() {
+            self.0.insert(tx.tenant(), (head.policy_epoch, Arc::clone(&organizations)));
+        }
+        Ok(organizations)
+    }
+
+    /// Remembers what a transaction saw that has committed.
+    pub fn remember(&self, tenant: TenantId, policy_epoch: i64, organizations: Arc<Vec<Organization>>) {
+        self.0.insert(tenant, (policy_epoch, organizations));
+    }
 }
 
 /// All organizations of the tenant, the default one first.

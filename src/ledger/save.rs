@@ -8,15 +8,16 @@ use crate::clock::Timestamp;
 use crate::db::{Column, OnConflict, Table, TenantTx};
 use crate::error::Result;
 
-/// Saves a batch: its events, entries and facts. Rollups and the head are left to the caller.
-pub async fn save(tx: &TenantTx, batch: &Batch, received_at: Timestamp) -> Result<()> {
+/// Saves a batch: its events, entries and facts. Rollups and the head are left to the caller. `before` is the head before
+/// the batch, whose running numbers tell what is new.
+pub async fn save(tx: &TenantTx, before: &Head, batch: &Batch, received_at: Timestamp) -> Result<()> {
     let Batch { loaded, changes } = batch;
     save_events(tx, changes, received_at).await?;
     save_entries(tx, changes).await?;
     save_names(tx, changes).await?;
-    save_orders(tx, loaded, changes).await?;
+    save_orders(tx, before, loaded, changes).await?;
     save_refunds(tx, changes).await?;
-    save_customers(tx, loaded, changes).await?;
+    save_customers(tx, before, loaded, changes).await?;
     save_performance(tx, loaded, changes).await
 }
 
@@ -108,10 +109,18 @@ async fn save_names(tx: &TenantTx, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-async fn save_orders(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
-    let orders: Vec<&OrderState> = changes.orders.iter().filter_map(|id| loaded.orders.get(id)).collect();
+async fn save_orders(tx: &TenantTx, before: &Head, loaded: &Loaded, changes: &Changes) -> Result<()> {
+    let orders = changes.orders.iter().filter_map(|id| loaded.orders.get(id));
+    let (new, stored): (Vec<&OrderState>, Vec<&OrderState>) =
+        orders.partition(|order| order.order_no > before.last_order_no);
+    tx.insert("orders", &order_table(&new), OnConflict::Fail).await?;
+    tx.insert("orders", &order_table(&stored), OnConflict::Replace("order_no")).await?;
+    save_lines(tx, loaded, changes).await
+}
+
+fn order_table(orders: &[&OrderState]) -> Table {
     let int = |of: fn(&OrderState) -> i64| Column::Int(orders.iter().map(|o| of(o)).collect());
-    let table = Table::new()
+    Table::new()
         .with("order_no", int(|o| o.order_no))
         .with("external_id", Column::Text(orders.iter().map(|o| o.external_id.clone()).collect()))
         .with("version", int(|o| o.version))
@@ -126,9 +135,10 @@ async fn save_orders(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Resul
         .with("rate", int(|o| o.rate))
         .with("amount_paid", int(|o| o.amount_paid.0))
         .with("discount_paid", int(|o| o.discount_paid.0))
-        .with("units", int(|o| o.units));
-    tx.insert("orders", &table, OnConflict::Replace("order_no")).await?;
+        .with("units", int(|o| o.units))
+}
 
+async fn save_lines(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
     let stored: Vec<i64> = changes
         .lines
         .iter()
@@ -174,23 +184,27 @@ async fn save_refunds(tx: &TenantTx, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-async fn save_customers(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
-    let customers: Vec<&CustomerState> = changes.customers.iter().filter_map(|id| loaded.customers.get(id)).collect();
-    let table = Table::new()
+async fn save_customers(tx: &TenantTx, before: &Head, loaded: &Loaded, changes: &Changes) -> Result<()> {
+    let customers = changes.customers.iter().filter_map(|id| loaded.customers.get(id));
+    let (new, stored): (Vec<&CustomerState>, Vec<&CustomerState>) =
+        customers.partition(|customer| customer.customer_no > before.last_customer_no);
+    tx.insert("customers", &customer_table(&new), OnConflict::Fail).await?;
+    tx.insert("customers", &customer_table(&stored), OnConflict::Replace("customer_no")).await?;
+    Ok(())
+}
+
+fn customer_table(customers: &[&CustomerState]) -> Table {
+    let first = |c: &CustomerState| c.first.clone().unzip();
+    Table::new()
         .with("customer_no", Column::Int(customers.iter().map(|c| c.customer_no).collect()))
         .with("external_id", Column::Text(customers.iter().map(|c| c.external_id.clone()).collect()))
         .with("name", Column::OptText(customers.iter().map(|c| c.name.clone()).collect()))
         .with("email", Column::OptText(customers.iter().map(|c| c.email.clone()).collect()))
-        .with("first_at", Column::OptInt(customers.iter().map(|c| c.first.as_ref().map(|f| f.0.0)).collect()))
-        .with(
-            "first_order_id",
-            Column::OptText(customers.iter().map(|c| c.first.as_ref().map(|f| f.1.clone())).collect()),
-        )
+        .with("first_at", Column::OptInt(customers.iter().map(|c| first(c).0.map(|at: Timestamp| at.0)).collect()))
+        .with("first_order_id", Column::OptText(customers.iter().map(|c| first(c).1).collect()))
         .with("last_at", Column::OptInt(customers.iter().map(|c| c.last_at.map(|at| at.0)).collect()))
         .with("orders_count", Column::Int(customers.iter().map(|c| c.orders_count).collect()))
-        .with("revenue", Column::Int(customers.iter().map(|c| c.revenue).collect()));
-    tx.insert("customers", &table, OnConflict::Replace("customer_no")).await?;
-    Ok(())
+        .with("revenue", Column::Int(customers.iter().map(|c| c.revenue).collect()))
 }
 
 async fn save_performance(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {

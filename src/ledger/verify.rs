@@ -32,7 +32,7 @@ pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
     let mut report = Report { position: head.position, ..Report::default() };
     let zones: std::collections::HashMap<i32, chrono_tz::Tz> =
         list_organizations(&tx).await?.into_iter().map(|o| (o.org_no, o.timezone)).collect();
-    let mut expected = Rows::new();
+    let mut expected = Rows::default();
     let mut after = (0i64, -1i32);
     loop {
         let page = read_page(&tx, after).await?;

@@ -115,7 +115,7 @@ impl Watch {
             }
         }
         let tx = self.app.db.read(self.caller.tenant).await?;
-        let answer = Arc::new(answer(&tx, &self.app.tails, &self.plan, self.app.clock.now()).await?);
+        let answer = Arc::new(answer(&tx, &self.app.memory, &self.plan, self.app.clock.now()).await?);
         self.follower.has_seen(answer.as_of.position);
         self.last = Some(Arc::clone(&answer));
         Ok(answer)

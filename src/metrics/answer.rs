@@ -1,5 +1,7 @@
 //! Answers a [`Plan`] from one snapshot of the ledger.
 
+use std::sync::Arc;
+
 use chrono_tz::Tz;
 use sea_orm::Value;
 
@@ -17,9 +19,9 @@ use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::answers::Freshness;
 use crate::ledger::changes::Head;
-use crate::ledger::organization::{Organization, list_organizations};
+use crate::ledger::memory::Memory;
+use crate::ledger::organization::Organization;
 use crate::ledger::store::read_head;
-use crate::ledger::tail::Tails;
 use crate::money::Money;
 
 /// The numbers of one plan, all of the same position.
@@ -103,28 +105,35 @@ impl Comparison {
 
 /// Answers `plan` in the snapshot of `tx`, at the time `now`. Errors: BAD_USER_INPUT, NOT_FOUND (organization),
 /// MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE, AMOUNT_OUT_OF_RANGE.
-pub async fn answer(tx: &TenantTx, tails: &Tails, plan: &Plan, now: Timestamp) -> Result<Answer> {
+pub async fn answer(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp) -> Result<Answer> {
     let head = read_head(tx).await?;
-    let organizations = list_organizations(tx).await?;
+    let organizations = memory.organizations.get(tx, &head).await?;
     let filter = Filter::find(tx, &organizations, &plan.filters).await?;
     let zone = default_zone(&filter, &organizations);
     let span = plan.period.resolve("period", now, zone)?;
     let as_of = as_of(tx, plan, &head, span).await?;
     let currency = filter.organizations.first().map(|o| o.currency.clone()).unwrap_or_default();
     let facts = if as_of.position == head.position {
-        Facts::Newest(tails.get(tx, &head).await?)
+        Facts::Newest(memory.tails.get(tx, &head).await?)
     } else {
         Facts::AsOf(as_of.position)
     };
-    let reader = Reader { tx, filter, organizations, facts, zone, now };
-    let totals = match plan.totals {
-        Some(needs) => reader.totals(span, needs).await?,
-        None => Values::default(),
-    };
+    let reader = Reader { tx, memory, filter, organizations, facts, zone, now };
+    let mut totals = None;
     let mut series = Vec::with_capacity(plan.series.len());
     for asked in &plan.series {
-        series.push((asked.args, reader.series(span, asked).await?));
+        // What the buckets are made of makes up the whole too, and is then read once.
+        let adds_up = asked.args.by.is_none_or(Dimension::adds_up);
+        let needs = if totals.is_none() && adds_up { plan.totals } else { None };
+        let (buckets, whole) = reader.series(span, asked, needs).await?;
+        totals = totals.or(whole);
+        series.push((asked.args, buckets));
     }
+    let totals = match (totals, plan.totals) {
+        (Some(totals), _) => totals,
+        (None, Some(needs)) => reader.totals(span, needs).await?,
+        (None, None) => Values::default(),
+    };
     let mut breakdowns = Vec::with_capacity(plan.breakdowns.len());
     for asked in &plan.breakdowns {
         breakdowns.push((asked.args.clone(), reader.breakdown(span, asked).await?));
@@ -174,7 +183,8 @@ async fn as_of(tx: &TenantTx, plan: &Plan, head: &Head, span: Span) -> Result<As
 struct Reader<'a> {
     tx: &'a TenantTx,
     filter: Filter,
-    organizations: Vec<Organization>,
+    organizations: Arc<Vec<Organization>>,
+    memory: &'a Memory,
     facts: Facts,
     zone: Tz,
     now: Timestamp,
@@ -189,29 +199,43 @@ impl Reader<'_> {
     }
 
     async fn totals(&self, span: Span, needs: Needs) -> Result<Values> {
-        let cells = self.cells(&[span.start, span.end], &[], needs).await?;
-        cells.values(0, &cells.total(0))
+        self.cells(&[span.start, span.end], &[], needs).await?.total_values()
     }
 
-    async fn series(&self, span: Span, asked: &SeriesPlan) -> Result<Vec<Bucket>> {
+    /// The buckets, and the values of the whole period where `totals` says what they need.
+    async fn series(
+        &self,
+        span: Span,
+        asked: &SeriesPlan,
+        totals: Option<Needs>,
+    ) -> Result<(Vec<Bucket>, Option<Values>)> {
         let SeriesPlan { args, needs } = asked;
+        let needs = totals.map_or(*needs, |totals| needs.and(totals));
         let zone = args.timezone.unwrap_or(self.zone);
         let boundaries =
             calendar::boundaries(span.start, span.end, args.step(), zone, BUCKETS_MAX).ok_or_else(too_many_buckets)?;
         let group: Vec<Dimension> = args.by.into_iter().collect();
-        let cells = self.cells(&boundaries, &group, *needs).await?;
+        let cells = self.cells(&boundaries, &group, needs).await?;
+        let whole = totals.map(|_| cells.total_values()).transpose()?;
         let bucket = |index: usize, key: Option<Name>, cell: &Cell| -> Result<Bucket> {
             let span = Span { start: boundaries[index], end: boundaries[index + 1] };
             Ok(Bucket { span, is_open: span.is_open(self.now), key, values: cells.values(index, cell)? })
         };
         let Some(dimension) = args.by else {
             let empty = Cell::default();
-            return (0..boundaries.len() - 1)
+            let buckets = (0..boundaries.len() - 1)
                 .map(|index| bucket(index, None, cells.cells.get(&(index, GroupKey::new())).unwrap_or(&empty)))
-                .collect();
+                .collect::<Result<_>>()?;
+            return Ok((buckets, whole));
         };
-        let labels =
-            Labels::load(self.tx, &[dimension], cells.cells.keys().map(|(_, key)| key), &self.organizations).await?;
+        let labels = Labels::load(
+            self.tx,
+            &self.memory.names,
+            &[dimension],
+            cells.cells.keys().map(|(_, key)| key),
+            &self.organizations,
+        )
+        .await?;
         let mut found = Vec::with_capacity(cells.cells.len());
         for ((index, key), cell) in &cells.cells {
             found.push(bucket(*index, Some(labels.name(dimension, key[0])), cell)?);
@@ -220,7 +244,7 @@ impl Reader<'_> {
         if found.len() > BUCKETS_MAX {
             return Err(too_many_buckets());
         }
-        Ok(found)
+        Ok((found, whole))
     }
 
     async fn breakdown(&self, span: Span, asked: &BreakdownPlan) -> Result<Breakdown> {
@@ -239,9 +263,14 @@ impl Reader<'_> {
             Some((last, ..)) => ranked.partition_point(|(rank, ..)| rank <= last),
             None => 0,
         };
-        let labels =
-            Labels::load(self.tx, &args.by, ranked[..named].iter().map(|(_, key, _)| *key), &self.organizations)
-                .await?;
+        let labels = Labels::load(
+            self.tx,
+            &self.memory.names,
+            &args.by,
+            ranked[..named].iter().map(|(_, key, _)| *key),
+            &self.organizations,
+        )
+        .await?;
         let mut rows: Vec<_> =
             ranked.drain(..named).map(|(rank, key, values)| (rank, labels.names(&args.by, key), key, values)).collect();
         rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
@@ -292,6 +321,11 @@ impl Rank {
 }
 
 impl Cells {
+    /// The values of all cells together.
+    fn total_values(&self) -> Result<Values> {
+        self.total().values(self.view, &self.all_first_customers())
+    }
+
     /// The values of a cell of a bucket.
     fn values(&self, bucket: usize, cell: &Cell) -> Result<Values> {
         cell.values(self.view, &self.first_customers(bucket))

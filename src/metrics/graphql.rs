@@ -44,7 +44,7 @@ impl MetricsQuery {
             as_of: as_of.map(|position| position.0),
             ..plan_of(ctx.field())?
         };
-        let answer = answer(read(ctx).await?.as_ref(), &app(ctx)?.tails, &plan, app(ctx)?.clock.now()).await?;
+        let answer = answer(read(ctx).await?.as_ref(), &app(ctx)?.memory, &plan, app(ctx)?.clock.now()).await?;
         if let Some(freshness) = answer.freshness() {
             operation(ctx)?.is_dated(freshness);
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::read::{Dimension, GroupKey};
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
-use crate::ledger::changes::DimensionKind;
+use crate::ledger::dimensions::DimensionNames;
 use crate::ledger::entry::Segment;
 use crate::ledger::organization::Organization;
 
@@ -25,6 +25,7 @@ impl Labels {
     /// The names of all values in `keys`, whose parts are of the dimensions `by`.
     pub async fn load<'a>(
         tx: &TenantTx,
+        known: &DimensionNames,
         by: &[Dimension],
         keys: impl Iterator<Item = &'a GroupKey> + Clone,
         organizations: &[Organization],
@@ -35,9 +36,10 @@ impl Labels {
             let names = match dimension {
                 Dimension::Organization => organization_names(organizations),
                 Dimension::CustomerSegment => segment_names(),
-                Dimension::Channel => dimension_names(tx, DimensionKind::Channel, &numbers).await?,
-                Dimension::Region => dimension_names(tx, DimensionKind::Region, &numbers).await?,
-                Dimension::ProductCategory => dimension_names(tx, DimensionKind::Category, &numbers).await?,
+                Dimension::Channel | Dimension::Region | Dimension::ProductCategory => {
+                    let names = known.get(tx, numbers.iter().copied()).await?;
+                    numbers.iter().filter_map(|no| Some((*no, (names.get(no)?.clone(), None)))).collect()
+                }
                 Dimension::Product => product_names(tx, &numbers).await?,
             };
             labels.0.extend(names.into_iter().map(|(number, name)| ((*dimension, number), name)));
@@ -69,15 +71,6 @@ fn organization_names(organizations: &[Organization]) -> Names {
 
 fn segment_names() -> Names {
     vec![(Segment::New as i64, ("NEW".to_owned(), None)), (Segment::Returning as i64, ("RETURNING".to_owned(), None))]
-}
-
-async fn dimension_names(tx: &TenantTx, kind: DimensionKind, numbers: &BTreeSet<i64>) -> Result<Names> {
-    let sql = format!(
-        "SELECT d.no, d.value FROM {{keys}} {{each dimension_values d: d.kind = {} AND d.no = k.no}}",
-        kind as i32
-    );
-    let rows = tx.query_by_keys(&sql, &numbers_table(numbers)).await?;
-    rows.iter().map(|row| Ok((get::<i32>(row, 0)?.into(), (get(row, 1)?, None)))).collect()
 }
 
 async fn product_names(tx: &TenantTx, numbers: &BTreeSet<i64>) -> Result<Names> {

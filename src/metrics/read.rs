@@ -40,6 +40,11 @@ pub enum Dimension {
 }
 
 impl Dimension {
+    /// Whether its values' cells add up to the whole: an order may be in several categories, and visits have no segment.
+    pub fn adds_up(self) -> bool {
+        matches!(self, Dimension::Organization | Dimension::Channel | Dimension::Region)
+    }
+
     fn column(self) -> &'static str {
         match self {
             Dimension::Organization => "m.org_no",
@@ -100,11 +105,16 @@ impl Cells {
         self.first_customers.get(bucket).cloned().unwrap_or_default()
     }
 
-    /// All groups of a bucket taken together.
-    pub fn total(&self, bucket: usize) -> Cell {
+    /// All buckets and groups taken together.
+    pub fn total(&self) -> Cell {
         let mut total = Cell::default();
-        self.cells.iter().filter(|((b, _), _)| *b == bucket).for_each(|(_, cell)| total.merge(cell));
+        self.cells.values().for_each(|cell| total.merge(cell));
         total
+    }
+
+    /// The customers whose first order ever lies in any of the buckets.
+    pub fn all_first_customers(&self) -> RoaringBitmap {
+        self.first_customers.iter().fold(RoaringBitmap::new(), |all, some| all | some)
     }
 }
 
@@ -298,7 +308,11 @@ impl Question<'_> {
             };
             for (key, part) in rollup::parts(entry, level, Slots::of(entry, organization.timezone)) {
                 if self.fits(&key) {
-                    rows.entry(self.bucket_of(entry.at)).or_default().entry(key).or_default().add(entry, part, level)?;
+                    rows.entry(self.bucket_of(entry.at))
+                        .or_default()
+                        .entry(key)
+                        .or_default()
+                        .add(entry, part, level)?;
                 }
             }
         }

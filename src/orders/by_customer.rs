@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_graphql::{ComplexObject, Context};
 
 use super::graphql::Order;
-use super::store::{COLUMNS, TABLES, order_from};
+use super::store::{COLUMNS, order_from};
 use crate::customers::Customer;
 use crate::db::{Column, FirstRows, Table, TenantTx, get};
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ impl Batch for OrdersByCustomer {
         let columns = format!("{COLUMNS}, k.rows_max AS wanted");
         let rows = FirstRows {
             columns: &columns,
-            table: TABLES,
+            table: "orders o",
             matching: "o.tenant_id = $1 AND o.customer_no = k.customer_no",
             key: "k.customer_no",
             order: "o.placed_at DESC, o.order_no DESC",

@@ -14,6 +14,7 @@ use crate::graphql::context::{Needs, app, find_number, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
+use crate::ledger::dimensions::dimension_name;
 use crate::ledger::organization::{find_organization, list_organizations};
 use crate::metrics::input::DateRange;
 use crate::money::Money;
@@ -75,8 +76,8 @@ pub struct Order {
     pub amount: Money,
     pub discount: Money,
     pub currency: String,
-    pub channel: Option<String>,
-    pub region: Option<String>,
+    pub channel_no: i32,
+    pub region_no: i32,
     /// 0 for guests.
     pub customer_no: i64,
 }
@@ -134,13 +135,13 @@ impl Order {
     }
 
     /// The sales channel.
-    async fn channel(&self) -> Option<&str> {
-        self.channel.as_deref()
+    async fn channel(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(dimension_name(ctx, self.channel_no).await?)
     }
 
     /// The region.
-    async fn region(&self) -> Option<&str> {
-        self.region.as_deref()
+    async fn region(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(dimension_name(ctx, self.region_no).await?)
     }
 
     /// Who bought; null for guests.

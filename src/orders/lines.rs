@@ -8,6 +8,7 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
 use crate::graphql::loader::{Batch, load_known};
 use crate::graphql::scalars::{Count, Decimal};
+use crate::ledger::dimensions::dimension_name;
 use crate::money::Money;
 use crate::products::{Product, ProductsByNumber};
 
@@ -15,7 +16,7 @@ use crate::products::{Product, ProductsByNumber};
 #[derive(Clone, Debug)]
 pub struct OrderLine {
     product_no: i64,
-    category: Option<String>,
+    category_no: i32,
     quantity: i64,
     amount: Money,
     discount: Money,
@@ -30,8 +31,8 @@ impl OrderLine {
     }
 
     /// The category the product was sold in.
-    async fn category(&self) -> Option<&str> {
-        self.category.as_deref()
+    async fn category(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(dimension_name(ctx, self.category_no).await?)
     }
 
     /// Pieces.
@@ -58,16 +59,14 @@ impl Batch for LinesByOrder {
     type Value = Vec<OrderLine>;
 
     async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Vec<OrderLine>>> {
-        let sql = "SELECT l.order_no, l.product_no, d.value, l.quantity, l.amount_paid, l.discount_paid \
-                   FROM {keys} {each order_lines l: l.order_no = k.order_no} \
-                   LEFT JOIN dimension_values d ON d.tenant_id = l.tenant_id AND d.kind = 3 AND d.no = l.category_no \
-                   ORDER BY l.order_no, l.line_no";
+        let sql = "SELECT l.order_no, l.product_no, l.category_no, l.quantity, l.amount_paid, l.discount_paid \
+                   FROM {keys} {each order_lines l: l.order_no = k.order_no} ORDER BY l.order_no, l.line_no";
         let keys = Table::new().with("order_no", Column::Int(keys.to_vec()));
         let mut lines: HashMap<i64, Vec<OrderLine>> = HashMap::new();
         for row in tx.query_by_keys(sql, &keys).await? {
             lines.entry(get(&row, 0)?).or_default().push(OrderLine {
                 product_no: get(&row, 1)?,
-                category: get(&row, 2)?,
+                category_no: get(&row, 2)?,
                 quantity: get(&row, 3)?,
                 amount: Money(get(&row, 4)?),
                 discount: Money(get(&row, 5)?),

@@ -8,6 +8,7 @@ use crate::connection;
 use crate::graphql::context::{Needs, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, Decimal};
+use crate::ledger::dimensions::dimension_name;
 use crate::money::Money;
 
 #[derive(Default)]
@@ -51,7 +52,7 @@ pub struct Product {
     pub product_no: i64,
     pub sku: String,
     pub title: Option<String>,
-    pub category: Option<String>,
+    pub category_no: i32,
     pub units: i64,
     pub revenue: Money,
     pub refunded: Money,
@@ -81,8 +82,8 @@ impl Product {
     }
 
     /// Its category, as last sold.
-    async fn category(&self) -> Option<&str> {
-        self.category.as_deref()
+    async fn category(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(dimension_name(ctx, self.category_no).await?)
     }
 
     /// Pieces sold in counting orders.

@@ -13,11 +13,8 @@ use crate::ledger::changes::DimensionKind;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
 use crate::money::Money;
 
-const COLUMNS: &str = "p.product_no, p.sku, p.title, d.value, p.units, p.revenue, p.refunded, p.cost, \
+const COLUMNS: &str = "p.product_no, p.sku, p.title, p.category_no, p.units, p.revenue, p.refunded, p.cost, \
     p.revenue_with_cost, p.views, p.inventory";
-/// Category names beside products `p`.
-const CATEGORY: &str =
-    "LEFT JOIN dimension_values d ON d.tenant_id = p.tenant_id AND d.kind = 3 AND d.no = p.category_no";
 
 /// A page of products.
 pub async fn list(tx: &TenantTx, page: &Page, order: ProductOrder) -> Result<Vec<(Cursor, Product)>> {
@@ -28,10 +25,7 @@ pub async fn list(tx: &TenantTx, page: &Page, order: ProductOrder) -> Result<Vec
         ProductOrder::Units => vec![SortKey::descending("p.units", KeyKind::Int), BY_NUMBER],
     };
     let clauses = page.clauses(&keys, 2)?;
-    let sql = format!(
-        "SELECT {COLUMNS} FROM products p {CATEGORY} WHERE p.tenant_id = $1{}{}",
-        clauses.filter, clauses.order
-    );
+    let sql = format!("SELECT {COLUMNS} FROM products p WHERE p.tenant_id = $1{}{}", clauses.filter, clauses.order);
     let rows = tx.query(&sql, clauses.values).await?;
     rows.iter()
         .map(|row| {
@@ -52,7 +46,7 @@ fn product_from(row: &QueryResult) -> Result<Product> {
         product_no: get(row, 0)?,
         sku: get(row, 1)?,
         title: get(row, 2)?,
-        category: get(row, 3)?,
+        category_no: get(row, 3)?,
         units: get(row, 4)?,
         revenue: Money(get(row, 5)?),
         refunded: Money(get(row, 6)?),
@@ -71,7 +65,7 @@ impl Batch for ProductsByNumber {
     type Value = Product;
 
     async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Product>> {
-        let sql = format!("SELECT {COLUMNS} FROM {{keys}} {{each products p: p.product_no = k.product_no}} {CATEGORY}");
+        let sql = format!("SELECT {COLUMNS} FROM {{keys}} {{each products p: p.product_no = k.product_no}}");
         let keys = Table::new().with("product_no", Column::Int(keys.to_vec()));
         let rows = tx.query_by_keys(&sql, &keys).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, product_from(row)?))).collect()

@@ -481,7 +481,7 @@ fn plan(asked: &Asked) -> Plan {
 
 async fn ask(test: &TestApp, tenant: TenantId, plan: &Plan) -> Answer {
     let tx = test.app.db.read(tenant).await.expect("a snapshot");
-    answer(&tx, &test.app.tails, plan, crate::support::NOW).await.expect("an answer")
+    answer(&tx, &test.app.memory, plan, crate::support::NOW).await.expect("an answer")
 }
 
 fn check(asked: &Asked, found: &Answer, truth: &Truth) {

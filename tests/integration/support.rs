@@ -8,10 +8,11 @@ use salespulse::app::App;
 use salespulse::auth::token::Tokens;
 use salespulse::auth::{Caller, Role};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
-use salespulse::db::{Db, TenantId};
+use salespulse::db::{Db, TenantId, TenantTx};
 use salespulse::graphql::operation::Operations;
 use salespulse::ledger::Answer;
 use salespulse::ledger::event::{Event, Outcome};
+use salespulse::ledger::store::begin_policy_epoch;
 use salespulse::ledger::verify::verify;
 use salespulse::server::Options;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
@@ -138,7 +139,7 @@ impl<'a> TestTenant<'a> {
 
     /// A second organization.
     pub async fn organization(&self, slug: &str, timezone: chrono_tz::Tz, currency: &str) {
-        let tx = self.test.app.db.write(self.id()).await.expect("transaction");
+        let tx = self.settings().await;
         let sql = "INSERT INTO organizations (tenant_id, id, org_no, slug, name, timezone, currency, is_default, created_at) \
                    VALUES ($1, $2, 2, $3, $3, $4, $5, false, 0)";
         let values = [Uuid::now_v7().into(), slug.into(), timezone.name().into(), currency.into()];
@@ -146,9 +147,16 @@ impl<'a> TestTenant<'a> {
         tx.commit().await.expect("commit");
     }
 
+    /// A transaction that changes settings.
+    async fn settings(&self) -> TenantTx {
+        let tx = self.test.app.db.write(self.id()).await.expect("transaction");
+        begin_policy_epoch(&tx).await.expect("an epoch");
+        tx
+    }
+
     /// Gives the default organization another slug and name.
     pub async fn rename_default(&self, slug: &str) {
-        let tx = self.test.app.db.write(self.id()).await.expect("transaction");
+        let tx = self.settings().await;
         let sql = "UPDATE organizations SET slug = $2, name = $2 WHERE tenant_id = $1 AND is_default";
         tx.execute(sql, [slug.into()]).await.expect("renamed");
         tx.commit().await.expect("commit");

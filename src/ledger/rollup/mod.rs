@@ -137,7 +137,7 @@ impl Slots {
 }
 
 /// Rows by key: what a batch changes, or what a period adds up to.
-pub type Rows = HashMap<Key, Row>;
+pub type Rows = HashMap<Key, Row, foldhash::fast::RandomState>;
 
 /// Adds `entry` to the rows of every level; `zone` is its organization's. What the entry takes back must be in `rows`.
 pub fn fold(entry: &Entry, zone: Tz, rows: &mut Rows) -> Result<(), FoldError> {
@@ -229,7 +229,8 @@ impl Row {
 
     /// The largest of the sums, whatever its sign.
     pub fn largest_sum(&self) -> i64 {
-        let sums = [self.orders, self.gross, self.discount, self.units, self.refunds, self.refunds_by_order, self.visits];
+        let sums =
+            [self.orders, self.gross, self.discount, self.units, self.refunds, self.refunds_by_order, self.visits];
         sums.into_iter().map(i64::saturating_abs).max().unwrap_or(0)
     }
 

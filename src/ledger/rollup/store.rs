@@ -21,7 +21,7 @@ const DAY_KEY: &str = "level, org_no, slot, channel_no, region_no, segment, cate
 
 /// The stored rows of `keys`, and all others of their slots of the base. Those that are not stored yet are left out.
 pub async fn load(tx: &TenantTx, keys: &BTreeSet<Key>) -> Result<Rows> {
-    let mut rows = Rows::new();
+    let mut rows = Rows::default();
     let days: Vec<&Key> = keys.iter().filter(|key| key.level.by_day()).collect();
     let sql = format!(
         "SELECT {DAY_COLUMNS} FROM {{keys}} {{each sales_metrics m: m.level = k.level AND m.org_no = k.org_no \

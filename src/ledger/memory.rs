@@ -1,0 +1,13 @@
+//! What a process remembers of ledgers, so as not to read it again: only what is right in every snapshot it is used in.
+
+use super::dimensions::DimensionNames;
+use super::organization::Organizations;
+use super::tail::Tails;
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Memory {
+    pub tails: Tails,
+    pub organizations: Organizations,
+    pub names: DimensionNames,
+}
