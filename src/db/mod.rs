@@ -21,7 +21,7 @@ use uuid::Uuid;
 use self::count::Counter;
 pub use count::Statements;
 pub use dialect::{ConnectError, is_out_of_range, is_unavailable};
-pub use table::{Column, OnConflict, Table};
+pub use table::{Column, Inserts, OnConflict, Table};
 
 use crate::error::{Error, Result};
 
@@ -193,8 +193,16 @@ impl TenantTx {
         if rows.is_empty() {
             return Ok(0);
         }
-        let (sql, values) = rows.insert(self.backend, table, conflict);
+        let (sql, values) = rows.insert(self.backend, table, conflict, 2);
         self.execute(&sql, values).await
+    }
+
+    /// Writes rows of several tables at once.
+    pub async fn insert_all(&self, inserts: Inserts) -> Result<()> {
+        for (sql, values) in inserts.statements(self.backend) {
+            self.execute(&sql, values).await?;
+        }
+        Ok(())
     }
 
     /// What to add to a SELECT of the row that serializes writers of a tenant.

@@ -42,6 +42,37 @@ pub struct Table {
     len: usize,
 }
 
+/// Rows for several tables, none of which depends on another's.
+#[derive(Default)]
+pub struct Inserts(Vec<(&'static str, Table, OnConflict<'static>)>);
+
+impl Inserts {
+    pub fn add(&mut self, table: &'static str, rows: Table, conflict: OnConflict<'static>) {
+        if !rows.is_empty() {
+            self.0.push((table, rows, conflict));
+        }
+    }
+
+    /// The statements to run: PostgreSQL takes all as one, which saves a round trip for each table.
+    pub(super) fn statements(self, backend: DbBackend) -> Vec<(String, Vec<Value>)> {
+        let inserts = self.0.into_iter();
+        if backend != DbBackend::Postgres {
+            return inserts.map(|(table, rows, conflict)| rows.insert(backend, table, conflict, 2)).collect();
+        }
+        let mut values = Vec::new();
+        let mut parts: Vec<String> = Vec::new();
+        for (table, rows, conflict) in inserts {
+            let (sql, mut more) = rows.insert(backend, table, conflict, values.len() + 2);
+            values.append(&mut more);
+            parts.push(sql);
+        }
+        let Some(last) = parts.pop() else { return Vec::new() };
+        let before: Vec<String> = parts.iter().enumerate().map(|(i, sql)| format!("w{i} AS ({sql})")).collect();
+        let with = if before.is_empty() { String::new() } else { format!("WITH {} ", before.join(", ")) };
+        vec![(format!("{with}{last}"), values)]
+    }
+}
+
 impl Table {
     pub fn new() -> Self {
         Table::default()
@@ -66,8 +97,15 @@ impl Table {
         if backend == DbBackend::Postgres { self.unnest(first) } else { self.json_each(first) }
     }
 
-    pub(super) fn insert(&self, backend: DbBackend, table: &str, conflict: OnConflict<'_>) -> (String, Vec<Value>) {
-        let (expression, values) = self.expression(backend, 2);
+    /// An INSERT of all rows and its parameters, numbered from `first`.
+    pub(super) fn insert(
+        &self,
+        backend: DbBackend,
+        table: &str,
+        conflict: OnConflict<'_>,
+        first: usize,
+    ) -> (String, Vec<Value>) {
+        let (expression, values) = self.expression(backend, first);
         let names = self.names();
         let selected: Vec<String> =
             self.columns.iter().map(|(name, column)| column.restore_null(&format!("k.{name}"), backend)).collect();

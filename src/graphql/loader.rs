@@ -57,7 +57,8 @@ pub async fn load<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::
             .with_max_batch_size(KEYS_MAX)
             .with_yield_count(YIELDS)
     })?;
-    let reading = loader.try_load(key.clone()).await.map_err(Error::internal)?;
+    // Unconstrained, because its locks would else use up the task's budget, and so end the round, after some hundred keys.
+    let reading = tokio::task::unconstrained(loader.try_load(key.clone())).await.map_err(Error::internal)?;
     match reading.0.await {
         Ok(values) => Ok(values.get(&key).cloned()),
         Err(error) => {

@@ -1,27 +1,32 @@
-//! Saves what becomes of a batch, one statement for each table.
+//! Saves what becomes of a batch: the rows of all tables at once.
 
 use super::batch::Batch;
-use super::changes::{Changes, DealState, Head, Loaded};
+use super::changes::{Changes, DealState, Head, Loaded, ProductChange, ProductNames};
 use super::entry::{Entry, EntryLine, lines_to_json};
 use super::state::{CustomerState, OrderState};
 use crate::clock::Timestamp;
-use crate::db::{Column, OnConflict, Table, TenantTx};
+use crate::db::{Column, Inserts, OnConflict, Table, TenantTx};
 use crate::error::Result;
 
 /// Saves a batch: its events, entries and facts. Rollups and the head are left to the caller. `before` is the head before
 /// the batch, whose running numbers tell what is new.
 pub async fn save(tx: &TenantTx, before: &Head, batch: &Batch, received_at: Timestamp) -> Result<()> {
     let Batch { loaded, changes } = batch;
-    save_events(tx, changes, received_at).await?;
-    save_entries(tx, changes).await?;
-    save_names(tx, changes).await?;
-    save_orders(tx, before, loaded, changes).await?;
-    save_refunds(tx, changes).await?;
-    save_customers(tx, before, loaded, changes).await?;
-    save_performance(tx, loaded, changes).await
+    take_from_products(tx, changes).await?;
+    delete_lines(tx, loaded, changes).await?;
+    let mut inserts = Inserts::default();
+    add_events(&mut inserts, changes, received_at);
+    add_entries(&mut inserts, changes)?;
+    add_names(&mut inserts, changes);
+    add_orders(&mut inserts, before, loaded, changes);
+    add_lines(&mut inserts, loaded, changes);
+    add_refunds(&mut inserts, changes)?;
+    add_customers(&mut inserts, before, loaded, changes);
+    add_performance(&mut inserts, loaded, changes);
+    tx.insert_all(inserts).await
 }
 
-async fn save_events(tx: &TenantTx, changes: &Changes, received_at: Timestamp) -> Result<()> {
+fn add_events(inserts: &mut Inserts, changes: &Changes, received_at: Timestamp) {
     let events = &changes.recorded;
     let table = Table::new()
         .with("event_id", Column::Text(events.iter().map(|e| e.event_id.clone()).collect()))
@@ -31,11 +36,10 @@ async fn save_events(tx: &TenantTx, changes: &Changes, received_at: Timestamp) -
         .with("is_superseded", Column::Bool(events.iter().map(|e| e.is_superseded).collect()))
         .with("occurred_at", Column::Int(events.iter().map(|e| e.occurred_at.0).collect()))
         .with("received_at", Column::Int(events.iter().map(|_| received_at.0).collect()));
-    tx.insert("ledger_events", &table, OnConflict::Fail).await?;
-    Ok(())
+    inserts.add("ledger_events", table, OnConflict::Fail);
 }
 
-async fn save_entries(tx: &TenantTx, changes: &Changes) -> Result<()> {
+fn add_entries(inserts: &mut Inserts, changes: &Changes) -> Result<()> {
     let entries = &changes.entries;
     let mut numbers = Vec::with_capacity(entries.len());
     let mut last = (0, 0);
@@ -63,31 +67,17 @@ async fn save_entries(tx: &TenantTx, changes: &Changes) -> Result<()> {
         .with("discount", int(|e| e.discount.0))
         .with("units", int(|e| e.units))
         .with("lines", Column::Text(lines));
-    tx.insert("ledger_entries", &table, OnConflict::Fail).await?;
+    inserts.add("ledger_entries", table, OnConflict::Fail);
     Ok(())
 }
 
-async fn save_names(tx: &TenantTx, changes: &Changes) -> Result<()> {
+fn add_names(inserts: &mut Inserts, changes: &Changes) {
     let dimensions = Table::new()
         .with("kind", Column::Int(changes.dimensions.iter().map(|(kind, _, _)| *kind as i64).collect()))
         .with("no", Column::Int(changes.dimensions.iter().map(|(_, no, _)| i64::from(*no)).collect()))
         .with("value", Column::Text(changes.dimensions.iter().map(|(_, _, value)| value.clone()).collect()));
-    tx.insert("dimension_values", &dimensions, OnConflict::Fail).await?;
-    // A product that only takes something back was named by an earlier batch; its row is there.
-    let (named, unnamed): (Vec<_>, Vec<_>) = changes.products.iter().partition(|(_, (names, _))| !names.sku.is_empty());
-    let product_columns = |products: &[(&i64, &(super::changes::ProductNames, super::changes::ProductChange))]| {
-        let int = |of: fn(&super::changes::ProductChange) -> i64| {
-            Column::Int(products.iter().map(|(_, (_, c))| of(c)).collect())
-        };
-        Table::new()
-            .with("product_no", Column::Int(products.iter().map(|(no, _)| **no).collect()))
-            .with("units", int(|c| c.units))
-            .with("revenue", int(|c| c.revenue))
-            .with("refunded", int(|c| c.refunded))
-            .with("cost", int(|c| c.cost))
-            .with("revenue_with_cost", int(|c| c.revenue_with_cost))
-            .with("views", int(|c| c.views))
-    };
+    inserts.add("dimension_values", dimensions, OnConflict::Fail);
+    let named: Vec<_> = changes.products.iter().filter(|(_, (names, _))| !names.sku.is_empty()).collect();
     let table = product_columns(&named)
         .with("sku", Column::Text(named.iter().map(|(_, (names, _))| names.sku.clone()).collect()))
         .with("title", Column::OptText(named.iter().map(|(_, (names, _))| names.title.clone()).collect()))
@@ -100,7 +90,25 @@ async fn save_names(tx: &TenantTx, changes: &Changes) -> Result<()> {
          title = COALESCE(excluded.title, products.title), \
          category_no = CASE WHEN excluded.category_no = 0 THEN products.category_no ELSE excluded.category_no END",
     );
-    tx.insert("products", &table, conflict).await?;
+    inserts.add("products", table, conflict);
+}
+
+/// What is added to products.
+fn product_columns(products: &[(&i64, &(ProductNames, ProductChange))]) -> Table {
+    let int = |of: fn(&ProductChange) -> i64| Column::Int(products.iter().map(|(_, (_, c))| of(c)).collect());
+    Table::new()
+        .with("product_no", Column::Int(products.iter().map(|(no, _)| **no).collect()))
+        .with("units", int(|c| c.units))
+        .with("revenue", int(|c| c.revenue))
+        .with("refunded", int(|c| c.refunded))
+        .with("cost", int(|c| c.cost))
+        .with("revenue_with_cost", int(|c| c.revenue_with_cost))
+        .with("views", int(|c| c.views))
+}
+
+/// Products that only take something back were named by an earlier batch; their rows are there.
+async fn take_from_products(tx: &TenantTx, changes: &Changes) -> Result<()> {
+    let unnamed: Vec<_> = changes.products.iter().filter(|(_, (names, _))| names.sku.is_empty()).collect();
     let sql = "UPDATE products SET units = products.units + k.units, revenue = products.revenue + k.revenue, \
                refunded = products.refunded + k.refunded, cost = products.cost + k.cost, \
                revenue_with_cost = products.revenue_with_cost + k.revenue_with_cost, views = products.views + k.views \
@@ -109,13 +117,12 @@ async fn save_names(tx: &TenantTx, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-async fn save_orders(tx: &TenantTx, before: &Head, loaded: &Loaded, changes: &Changes) -> Result<()> {
+fn add_orders(inserts: &mut Inserts, before: &Head, loaded: &Loaded, changes: &Changes) {
     let orders = changes.orders.iter().filter_map(|id| loaded.orders.get(id));
     let (new, stored): (Vec<&OrderState>, Vec<&OrderState>) =
         orders.partition(|order| order.order_no > before.last_order_no);
-    tx.insert("orders", &order_table(&new), OnConflict::Fail).await?;
-    tx.insert("orders", &order_table(&stored), OnConflict::Replace("order_no")).await?;
-    save_lines(tx, loaded, changes).await
+    inserts.add("orders", order_table(&new), OnConflict::Fail);
+    inserts.add("orders", order_table(&stored), OnConflict::Replace("order_no"));
 }
 
 fn order_table(orders: &[&OrderState]) -> Table {
@@ -138,7 +145,8 @@ fn order_table(orders: &[&OrderState]) -> Table {
         .with("units", int(|o| o.units))
 }
 
-async fn save_lines(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
+/// Deletes the stored lines of orders that get others.
+async fn delete_lines(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
     let stored: Vec<i64> = changes
         .lines
         .iter()
@@ -147,6 +155,10 @@ async fn save_lines(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result
         .collect();
     let sql = "DELETE FROM order_lines WHERE tenant_id = $1 AND order_no IN (SELECT k.order_no FROM {keys})";
     tx.execute_by_keys(sql, &Table::new().with("order_no", Column::Int(stored))).await?;
+    Ok(())
+}
+
+fn add_lines(inserts: &mut Inserts, loaded: &Loaded, changes: &Changes) {
     let lines: Vec<(i64, i64, &EntryLine)> = changes
         .lines
         .keys()
@@ -162,11 +174,10 @@ async fn save_lines(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result
         .with("amount_paid", Column::Int(lines.iter().map(|(_, _, l)| l.amount.0).collect()))
         .with("discount_paid", Column::Int(lines.iter().map(|(_, _, l)| l.discount.0).collect()))
         .with("cost_paid", Column::OptInt(lines.iter().map(|(_, _, l)| l.cost.map(|c| c.0)).collect()));
-    tx.insert("order_lines", &table, OnConflict::Fail).await?;
-    Ok(())
+    inserts.add("order_lines", table, OnConflict::Fail);
 }
 
-async fn save_refunds(tx: &TenantTx, changes: &Changes) -> Result<()> {
+fn add_refunds(inserts: &mut Inserts, changes: &Changes) -> Result<()> {
     let refunds = &changes.refunds;
     let table = Table::new()
         .with("refund_no", Column::Int(refunds.iter().map(|r| r.refund_no).collect()))
@@ -180,17 +191,16 @@ async fn save_refunds(tx: &TenantTx, changes: &Changes) -> Result<()> {
         .with("rate", Column::Int(refunds.iter().map(|r| r.rate).collect()))
         .with("amount_paid", Column::Int(refunds.iter().map(|r| r.amount_paid.0).collect()))
         .with("lines", Column::Text(refunds.iter().map(|r| lines_to_json(&r.lines)).collect::<Result<_, _>>()?));
-    tx.insert("refunds", &table, OnConflict::Fail).await?;
+    inserts.add("refunds", table, OnConflict::Fail);
     Ok(())
 }
 
-async fn save_customers(tx: &TenantTx, before: &Head, loaded: &Loaded, changes: &Changes) -> Result<()> {
+fn add_customers(inserts: &mut Inserts, before: &Head, loaded: &Loaded, changes: &Changes) {
     let customers = changes.customers.iter().filter_map(|id| loaded.customers.get(id));
     let (new, stored): (Vec<&CustomerState>, Vec<&CustomerState>) =
         customers.partition(|customer| customer.customer_no > before.last_customer_no);
-    tx.insert("customers", &customer_table(&new), OnConflict::Fail).await?;
-    tx.insert("customers", &customer_table(&stored), OnConflict::Replace("customer_no")).await?;
-    Ok(())
+    inserts.add("customers", customer_table(&new), OnConflict::Fail);
+    inserts.add("customers", customer_table(&stored), OnConflict::Replace("customer_no"));
 }
 
 fn customer_table(customers: &[&CustomerState]) -> Table {
@@ -207,7 +217,7 @@ fn customer_table(customers: &[&CustomerState]) -> Table {
         .with("revenue", Column::Int(customers.iter().map(|c| c.revenue).collect()))
 }
 
-async fn save_performance(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
+fn add_performance(inserts: &mut Inserts, loaded: &Loaded, changes: &Changes) {
     let deals: Vec<(&String, &DealState)> =
         changes.deals.iter().filter_map(|id| loaded.deals.get_key_value(id)).collect();
     let table = Table::new()
@@ -220,7 +230,7 @@ async fn save_performance(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> 
         .with("currency", Column::Text(deals.iter().map(|(_, d)| d.currency.clone()).collect()))
         .with("amount_paid", Column::Int(deals.iter().map(|(_, d)| d.amount_paid.0).collect()))
         .with("amount", Column::Int(deals.iter().map(|(_, d)| d.amount.0).collect()));
-    tx.insert("deals", &table, OnConflict::Replace("external_id")).await?;
+    inserts.add("deals", table, OnConflict::Replace("external_id"));
 
     let activities = &changes.activities;
     let table = Table::new()
@@ -229,7 +239,7 @@ async fn save_performance(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> 
         .with("activity", Column::Text(activities.iter().map(|(_, _, a, _)| a.activity.clone()).collect()))
         .with("happened_at", Column::Int(activities.iter().map(|(.., at)| at.0).collect()))
         .with("count", Column::Int(activities.iter().map(|(_, _, a, _)| a.count).collect()));
-    tx.insert("activities", &table, OnConflict::Fail).await?;
+    inserts.add("activities", table, OnConflict::Fail);
 
     let changed = &changes.performance;
     let table = Table::new()
@@ -247,8 +257,7 @@ async fn save_performance(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> 
          revenue = sales_performance.revenue + excluded.revenue, \
          activities = sales_performance.activities + excluded.activities",
     );
-    tx.insert("sales_performance", &table, conflict).await?;
-    Ok(())
+    inserts.add("sales_performance", table, conflict);
 }
 
 /// Saves where the ledger stands after a batch.
