@@ -14,6 +14,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod contract;
+pub mod currencies;
 pub mod customers;
 pub mod dashboards;
 pub mod db;

@@ -28,7 +28,7 @@ impl MigrationTrait for Migration {
 }
 
 /// Every table, in the order of creation.
-const TABLES: [&str; 27] = [
+const TABLES: [&str; 28] = [
     "tenants",
     "organizations",
     "users",
@@ -41,6 +41,7 @@ const TABLES: [&str; 27] = [
     "dimension_values",
     "customers",
     "products",
+    "other_revenue",
     "orders",
     "order_lines",
     "refunds",
@@ -131,7 +132,8 @@ CREATE TABLE ledger_entries (
 CREATE INDEX ledger_entries_by_time ON ledger_entries (tenant_id, at)
 "#;
 
-/// The newest state of what entries speak of. `_no` are the tenant's own running numbers; 0 stands for none.
+/// The newest state of what entries speak of. `_no` are the tenant's own running numbers; 0 stands for none. Totals of
+/// customers and products are in the default organization's currency; `other_revenue` has what is in others.
 const FACTS: &str = r#"
 CREATE TABLE dimension_values (
     tenant_id UUID NOT NULL, kind SMALL NOT NULL, no SMALL NOT NULL, value STRING NOT NULL,
@@ -148,6 +150,10 @@ CREATE TABLE products (
     units INT NOT NULL, revenue INT NOT NULL, refunded INT NOT NULL, cost INT NOT NULL, revenue_with_cost INT NOT NULL,
     views INT NOT NULL, inventory INT,
     PRIMARY KEY (tenant_id, product_no), UNIQUE (tenant_id, sku)
+) TABLE_END;
+CREATE TABLE other_revenue (
+    tenant_id UUID NOT NULL, holder SMALL NOT NULL, holder_no INT NOT NULL, currency STRING NOT NULL, amount INT NOT NULL,
+    PRIMARY KEY (tenant_id, holder, holder_no, currency)
 ) TABLE_END;
 CREATE TABLE orders (
     tenant_id UUID NOT NULL, order_no INT NOT NULL, external_id STRING NOT NULL, version INT NOT NULL,

@@ -6,11 +6,13 @@ use super::store::{self, CustomersByNumber};
 use crate::auth::Permission;
 use crate::clock::{DAY, Timestamp};
 use crate::connection;
+use crate::currencies::other_revenue;
 use crate::error::Error;
 use crate::graphql::context::{Needs, app, parse_number, read};
 use crate::graphql::loader::Batch;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, DateTime, Decimal};
+use crate::ledger::changes::Holder;
 
 #[derive(Default)]
 pub struct CustomerQuery;
@@ -30,7 +32,8 @@ impl CustomerQuery {
         let customer_no = parse_number(&customer_id, "customer")?;
         let mut found = CustomersByNumber::load(read(ctx).await?.as_ref(), &[customer_no]).await?;
         let customer = found.remove(&customer_no).ok_or_else(|| Error::not_found("customer"))?;
-        Ok(CustomerAnalytics::new(customer, app(ctx)?.clock.now()))
+        let is_of_one_currency = other_revenue(ctx, Holder::Customer, customer_no).await?.is_empty();
+        Ok(CustomerAnalytics::new(customer, is_of_one_currency, app(ctx)?.clock.now()))
     }
 
     /// Customers, ordered by id unless said otherwise.
@@ -84,7 +87,7 @@ pub struct Customer {
     pub last_purchase_at: Option<DateTime>,
     /// Counting orders.
     pub orders_count: Count,
-    /// Sum of the amounts of counting orders, less their refunds.
+    /// Sum of the amounts of counting orders, less their refunds, in `currency`.
     pub revenue: Decimal,
 }
 
@@ -97,22 +100,22 @@ struct CustomerAnalytics {
     recency_days: Option<i32>,
     /// Counting orders.
     frequency: Count,
-    /// Revenue per counting order; null without one.
+    /// Revenue per counting order; null without one, or where orders are in other currencies than `revenue`.
     monetary_value: Option<Decimal>,
-    /// Revenue so far.
+    /// Revenue so far, in the customer's `currency`.
     revenue: Decimal,
     /// Predicted figures; null unless asked for, or while no model is fitted.
     forecasts: Option<CustomerForecasts>,
 }
 
 impl CustomerAnalytics {
-    fn new(customer: Customer, now: Timestamp) -> Self {
+    fn new(customer: Customer, is_of_one_currency: bool, now: Timestamp) -> Self {
         // A purchase may be a little ahead of the clock.
         let days_since = |at: DateTime| i32::try_from((now.0 - at.0.0).max(0) / DAY).unwrap_or(i32::MAX);
         CustomerAnalytics {
             recency_days: customer.last_purchase_at.map(days_since),
             frequency: customer.orders_count,
-            monetary_value: customer.revenue.0.per(customer.orders_count.0).map(Decimal),
+            monetary_value: customer.revenue.0.per(customer.orders_count.0).filter(|_| is_of_one_currency).map(Decimal),
             revenue: customer.revenue,
             forecasts: None,
             customer,

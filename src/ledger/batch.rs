@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::changes::{Changes, DealState, DimensionKind, Loaded, Recorded};
+use super::changes::{Changes, DealState, DimensionKind, Holder, Loaded, Recorded};
 use super::entry::{Entry, EntryKind, EntryLine, Segment, difference};
 use super::event::{
     ActivityLogged, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed, RefundIssued,
@@ -386,28 +386,55 @@ impl Batch {
             EntryKind::Refund => (0, -sign * entry.amount.0),
             EntryKind::RefundByOrder | EntryKind::Visits => return,
         };
+        let other = self.other_currency(entry.org_no);
         if let Some(customer) = self.customer_mut(entry.customer_no) {
             customer.orders_count += orders;
-            customer.revenue = customer.revenue.saturating_add(revenue);
+            if other.is_none() {
+                customer.revenue = customer.revenue.saturating_add(revenue);
+            }
+        }
+        if entry.customer_no != 0 {
+            self.add_other_revenue(Holder::Customer, entry.customer_no, other, revenue);
         }
     }
 
     fn add_to_products(&mut self, entry: &Entry) {
         let sign = i64::from(entry.sign);
+        let other = self.other_currency(entry.org_no);
         for line in &entry.lines {
             let change = &mut self.changes.products.entry(line.product_no).or_default().1;
+            if entry.kind == EntryKind::Order {
+                change.units += sign * line.units;
+            }
             match entry.kind {
+                EntryKind::Order if other.is_some() => {
+                    self.add_other_revenue(Holder::Product, line.product_no, other.clone(), sign * line.amount.0);
+                }
                 EntryKind::Order => {
-                    change.units += sign * line.units;
                     change.revenue += sign * line.amount.0;
                     if let Some(cost) = line.cost {
                         change.cost += sign * cost.0;
                         change.revenue_with_cost += sign * line.amount.0;
                     }
                 }
-                EntryKind::Refund => change.refunded += sign * line.amount.0,
-                EntryKind::RefundByOrder | EntryKind::Visits => {}
+                EntryKind::Refund if other.is_none() => change.refunded += sign * line.amount.0,
+                EntryKind::Refund | EntryKind::RefundByOrder | EntryKind::Visits => {}
             }
+        }
+    }
+
+    /// The organization's currency, if it is not the default one's.
+    fn other_currency(&self, org_no: i32) -> Option<String> {
+        let organizations = &self.loaded.organizations;
+        let currency = &organizations.iter().find(|o| o.org_no == org_no)?.currency;
+        let home = &find_organization(organizations, None)?.currency;
+        (currency != home).then(|| currency.clone())
+    }
+
+    fn add_other_revenue(&mut self, holder: Holder, no: i64, currency: Option<String>, amount: i64) {
+        if let Some(currency) = currency {
+            let sum = self.changes.other_revenue.entry((holder, no, currency)).or_default();
+            *sum = sum.saturating_add(amount);
         }
     }
 

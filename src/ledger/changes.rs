@@ -48,6 +48,13 @@ pub struct Names {
     pub products: HashMap<String, i64>,
 }
 
+/// Whose revenue in a currency other than the default organization's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Holder {
+    Customer = 1,
+    Product = 2,
+}
+
 /// A deal as stored.
 #[derive(Clone, Debug)]
 pub struct DealState {
@@ -129,6 +136,8 @@ pub struct Changes {
     pub customers: BTreeSet<String>,
     pub dimensions: Vec<(DimensionKind, i32, String)>,
     pub products: BTreeMap<i64, (ProductNames, ProductChange)>,
+    /// What is added to revenue in other currencies, by holder, its number and the currency.
+    pub other_revenue: BTreeMap<(Holder, i64, String), i64>,
     pub deals: BTreeSet<String>,
     pub activities: Vec<(i64, Uuid, ActivityLogged, Timestamp)>,
     pub performance: BTreeMap<(Uuid, i32, i32), PerformanceChange>,

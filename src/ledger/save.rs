@@ -18,6 +18,7 @@ pub async fn save(tx: &TenantTx, before: &Head, batch: &Batch, received_at: Time
     add_events(&mut inserts, changes, received_at);
     add_entries(&mut inserts, changes)?;
     add_names(&mut inserts, changes);
+    add_other_revenue(&mut inserts, changes);
     add_orders(&mut inserts, before, loaded, changes);
     add_lines(&mut inserts, loaded, changes);
     add_refunds(&mut inserts, changes)?;
@@ -91,6 +92,17 @@ fn add_names(inserts: &mut Inserts, changes: &Changes) {
          category_no = CASE WHEN excluded.category_no = 0 THEN products.category_no ELSE excluded.category_no END",
     );
     inserts.add("products", table, conflict);
+}
+
+fn add_other_revenue(inserts: &mut Inserts, changes: &Changes) {
+    let added = &changes.other_revenue;
+    let table = Table::new()
+        .with("holder", Column::Int(added.keys().map(|(holder, ..)| *holder as i64).collect()))
+        .with("holder_no", Column::Int(added.keys().map(|(_, no, _)| *no).collect()))
+        .with("currency", Column::Text(added.keys().map(|(.., currency)| currency.clone()).collect()))
+        .with("amount", Column::Int(added.values().copied().collect()));
+    let conflict = OnConflict::Update("holder, holder_no, currency", "amount = other_revenue.amount + excluded.amount");
+    inserts.add("other_revenue", table, conflict);
 }
 
 /// What is added to products.

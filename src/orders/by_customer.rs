@@ -6,15 +6,28 @@ use async_graphql::{ComplexObject, Context};
 
 use super::graphql::Order;
 use super::store::{COLUMNS, order_from};
+use crate::currencies::{CurrencyAmount, home_currency, other_revenue};
 use crate::customers::Customer;
 use crate::db::{Column, FirstRows, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::{Batch, load};
+use crate::graphql::scalars::Currency;
+use crate::ledger::changes::Holder;
 
 const ORDERS_MAX: i64 = 100;
 
 #[ComplexObject]
 impl Customer {
+    /// The currency of `revenue`: the default organization's.
+    async fn currency(&self, ctx: &Context<'_>) -> async_graphql::Result<Currency> {
+        Ok(home_currency(ctx).await?)
+    }
+
+    /// Revenue in organizations of other currencies; it is not part of `revenue`.
+    async fn other_revenue(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CurrencyAmount>> {
+        Ok(other_revenue(ctx, Holder::Customer, self.customer_no).await?)
+    }
+
     /// The customer's newest orders.
     async fn orders(
         &self,

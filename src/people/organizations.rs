@@ -8,7 +8,7 @@ use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::text;
 use crate::ledger::organization::Organization;
-use crate::ledger::store::begin_policy_epoch;
+use crate::ledger::store::{begin_policy_epoch, read_head};
 
 const ORGANIZATIONS_MAX: usize = 100;
 const SLUG_CHARS_MAX: usize = 60;
@@ -79,7 +79,10 @@ pub async fn update(tx: &TenantTx, id: Uuid, new: NewOrganization) -> Result<Org
     let old = old.ok_or_else(|| Error::not_found("organization"))?;
     check_slug(&rows(tx).await?, &new.slug, Some(id))?;
     let is_same = old.timezone == new.timezone.name() && old.currency == new.currency;
-    if !is_same && has_events(tx, old.org_no).await? {
+    // Totals of customers and products are in the default organization's currency, whoever sold.
+    let is_of_all = old.is_default && old.currency != new.currency;
+    let is_in_use = has_events(tx, old.org_no).await? || (is_of_all && read_head(tx).await?.position > 0);
+    if !is_same && is_in_use {
         let message = "the time zone and the currency are fixed, since events were recorded";
         return Err(Error::new(Code::Conflict, message));
     }

@@ -5,9 +5,11 @@ use async_graphql::{Context, Enum, ID, Object};
 use super::store;
 use crate::auth::Permission;
 use crate::connection;
+use crate::currencies::{CurrencyAmount, home_currency, other_revenue};
 use crate::graphql::context::{Needs, read};
 use crate::graphql::page::Page;
-use crate::graphql::scalars::{Count, Decimal};
+use crate::graphql::scalars::{Count, Currency, Decimal};
+use crate::ledger::changes::Holder;
 use crate::ledger::dimensions::dimension_name;
 use crate::money::Money;
 
@@ -91,9 +93,19 @@ impl Product {
         Count(self.units)
     }
 
-    /// Sum of the line amounts of counting orders.
+    /// Sum of the line amounts of counting orders, in `currency`.
     async fn revenue(&self) -> Decimal {
         Decimal(self.revenue)
+    }
+
+    /// The currency of `revenue`: the default organization's.
+    async fn currency(&self, ctx: &Context<'_>) -> async_graphql::Result<Currency> {
+        Ok(home_currency(ctx).await?)
+    }
+
+    /// Revenue in organizations of other currencies; it is not part of `revenue`, `margin` and `returnRate`.
+    async fn other_revenue(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CurrencyAmount>> {
+        Ok(other_revenue(ctx, Holder::Product, self.product_no).await?)
     }
 
     /// Views counted.

@@ -8,6 +8,7 @@ mod audit;
 mod brute_force;
 mod command_line;
 mod contract;
+mod currencies;
 mod customers;
 mod dashboards;
 mod http;
