@@ -36,6 +36,12 @@ pub trait Clock: Send + Sync + 'static {
 
 pub type SharedClock = Arc<dyn Clock>;
 
+/// Waits until `clock` is at `at`, as far as it moves like the machine's.
+pub async fn until(clock: &dyn Clock, at: Timestamp) {
+    let micros = u64::try_from(at.0 - clock.now().0).unwrap_or(0);
+    tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
+}
+
 /// The machine's clock.
 pub struct SystemClock;
 

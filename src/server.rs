@@ -26,7 +26,7 @@ pub struct Options {
 pub fn router(app: App, options: Options) -> Router {
     let endpoint = Endpoint::new(app.clone(), schema::build(app));
     let api = Router::new()
-        .route("/graphql", post(http::post).get(http::websocket))
+        .route("/graphql", post(http::post).get(http::get))
         .route("/health", get(|| async { "ok" }))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(endpoint);

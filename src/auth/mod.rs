@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 pub use role::{Permission, Role};
 
+use crate::clock::{SECOND, Timestamp};
 use crate::db::TenantId;
 
 /// Who a verified token speaks for.
@@ -22,6 +23,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// When the token ends.
+    pub fn expires_at(&self) -> Timestamp {
+        Timestamp(self.expires_at_secs.saturating_mul(SECOND))
+    }
+
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions.contains(&permission)
     }

@@ -21,6 +21,29 @@ impl From<Error> for async_graphql::Error {
     }
 }
 
+/// A request that is not run, and why.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: &'static str,
+    pub message: String,
+    /// The variable that was wrong.
+    pub argument: Option<String>,
+}
+
+impl Refusal {
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Refusal { code, message: message.into(), argument: None }
+    }
+
+    pub fn to_error(&self) -> ServerError {
+        let mut error = plain(self.code, &self.message);
+        if let (Some(argument), Some(extensions)) = (&self.argument, &mut error.extensions) {
+            extensions.set("argument", argument.as_str());
+        }
+        error
+    }
+}
+
 /// Gives a code to an error that the library made: validation has no path, bad input is found while executing.
 pub fn add_code(error: &mut ServerError) {
     let extensions = error.extensions.get_or_insert_default();

@@ -1,36 +1,54 @@
-//! GraphQL over HTTP, and the upgrade to WebSocket.
+//! GraphQL over HTTP: POST and GET, one operation or a batch, answered as JSON or as a stream.
 
 use std::sync::Arc;
 
-use async_graphql::{Data, Request, Response};
-use async_graphql_axum::{GraphQLProtocol, GraphQLWebSocket};
-use axum::body::Bytes;
-use axum::extract::{FromRequestParts, State, WebSocketUpgrade};
+use async_graphql::Response;
+use async_graphql::parser::types::OperationType;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
+use serde_json::{Value, json};
 
+use super::accept::{Accepted, Format};
 use super::answers::{Answers, Key};
-use super::errors;
+use super::errors::{self, Refusal};
 use super::heads::Heads;
-use super::operation::Operations;
+use super::operation::{Operations, Prepared, is_request_error};
+use super::params::{Params, parse_json};
+use super::{socket, streams};
 use crate::app::App;
 use crate::auth::{Caller, token};
 use crate::schema::Schema;
 
-const RESPONSE_JSON: &str = "application/graphql-response+json";
+/// Operations of one batch.
+const BATCH_MAX: usize = 10;
 
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Endpoint {
-    app: App,
-    schema: Schema,
+    pub app: App,
+    pub operations: Operations,
     answers: Answers,
     heads: Heads,
 }
 
 impl Endpoint {
     pub fn new(app: App, schema: Schema) -> Self {
-        Endpoint { heads: Heads::new(app.db.clone()), answers: Answers::default(), app, schema }
+        let heads = Heads::new(app.db.clone());
+        Endpoint { heads, answers: Answers::default(), operations: Operations::new(schema), app }
+    }
+
+    /// The caller of an `Authorization` value.
+    pub fn verify(&self, authorization: &str) -> Option<Arc<Caller>> {
+        self.app.tokens.verify(token::from_header(authorization)?, self.app.clock.now()).ok()
+    }
+
+    fn authenticate(&self, headers: &HeaderMap) -> Option<Arc<Caller>> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let (value, None) = (values.next()?, values.next()) else { return None };
+        self.verify(value.to_str().ok()?)
     }
 
     /// The finished answer to the same request, if it is still the answer.
@@ -41,129 +59,216 @@ impl Endpoint {
     }
 }
 
-/// POST: one operation as JSON.
-pub async fn post(State(endpoint): State<Endpoint>, headers: HeaderMap, body: Bytes) -> HttpResponse {
-    let accepts_response_json =
-        headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|v| v.contains(RESPONSE_JSON)));
-    let reply = Reply { accepts_response_json };
-    let is_json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-        value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
-    });
-    if !is_json {
+/// POST: an operation, or a batch of them, as JSON.
+pub async fn post(
+    State(endpoint): State<Endpoint>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> HttpResponse {
+    let reply = match Reply::to(&headers) {
+        Ok(reply) => reply,
+        Err(refused) => return *refused,
+    };
+    if !is_json(&headers) {
         return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send application/json");
     }
-    let Some(caller) = authenticate(&endpoint.app, &headers) else {
-        let mut response = reply.refuse(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "a bearer token is needed");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return response;
-    };
-    let key = Key::new(&caller, &body);
-    if let Some(body) = endpoint.kept(&caller, &key).await {
-        return reply.json(StatusCode::OK, body);
-    }
-    let Ok(request) = serde_json::from_slice::<Request>(&body) else {
-        return reply.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body is not a GraphQL request in JSON");
-    };
-    let (response, freshness) = Operations(endpoint.schema).run(request.data(caller)).await;
-    let Some(freshness) = freshness else { return reply.send(response) };
-    match serde_json::to_vec(&response) {
-        Ok(body) => {
-            let body = Bytes::from(body);
-            endpoint.answers.put(key, freshness, body.clone());
-            reply.json(StatusCode::OK, body)
+    let body = match body {
+        Ok(body) => body,
+        Err(rejected) if rejected.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return reply.refuse(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too long");
         }
-        Err(_) => reply.send(response),
+        Err(rejected) => return reply.refuse(rejected.status(), "BAD_REQUEST", "the body cannot be read"),
+    };
+    let Some(caller) = endpoint.authenticate(&headers) else { return reply.unauthenticated() };
+    let key = Key::new(&caller, &body);
+    if let Some(kept) = endpoint.kept(&caller, &key).await
+        && !reply.is_stream()
+    {
+        return reply.json(StatusCode::OK, kept);
+    }
+    match parse_json(&body) {
+        Ok(Value::Array(requests)) => batch(&endpoint, &reply, caller, requests).await,
+        Ok(request) => {
+            let prepared = Params::from_json(request).and_then(|params| endpoint.operations.prepare(params));
+            run(&endpoint, &reply, caller, key, prepared).await
+        }
+        Err(refusal) => reply.refusal(&refusal),
     }
 }
 
-/// The caller of an `Authorization` header.
-fn authenticate(app: &App, headers: &HeaderMap) -> Option<Arc<Caller>> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (value, None) = (values.next()?, values.next()) else { return None };
-    verify(app, value.to_str().ok()?)
+/// GET: a query in the URL, or the upgrade to WebSocket.
+pub async fn get(State(endpoint): State<Endpoint>, request: Request) -> HttpResponse {
+    if request.headers().contains_key(header::UPGRADE) {
+        return socket::upgrade(endpoint, request).await;
+    }
+    query(endpoint, request.uri().query().unwrap_or_default(), request.headers()).await
 }
 
-fn verify(app: &App, authorization: &str) -> Option<Arc<Caller>> {
-    let token = token::from_header(authorization)?;
-    app.tokens.verify(token, app.clock.now()).ok()
+async fn query(endpoint: Endpoint, query: &str, headers: &HeaderMap) -> HttpResponse {
+    let reply = match Reply::to(headers) {
+        Ok(reply) => reply,
+        Err(refused) => return *refused,
+    };
+    let Some(caller) = endpoint.authenticate(headers) else { return reply.unauthenticated() };
+    let prepared = Params::from_query_string(query).and_then(|params| endpoint.operations.prepare(params));
+    if prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Mutation) {
+        let mut refused =
+            reply.refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "mutations are sent by POST");
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return refused;
+    }
+    let key = Key::new(&caller, query.as_bytes());
+    run(&endpoint, &reply, caller, key, prepared).await
 }
 
-/// How a response is put into HTTP.
+async fn run(
+    endpoint: &Endpoint,
+    reply: &Reply,
+    caller: Arc<Caller>,
+    key: Key,
+    prepared: Result<Prepared, Refusal>,
+) -> HttpResponse {
+    let is_subscription = prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Subscription);
+    let stream_format = if is_subscription { reply.accepted.for_stream() } else { reply.stream_format() };
+    if let Some(format) = stream_format {
+        return match prepared {
+            Ok(prepared) => streams::respond(format, endpoint.operations.stream(prepared, caller)),
+            Err(refusal) => streams::respond(format, streams::refused(&refusal)),
+        };
+    }
+    match prepared {
+        Ok(_) if is_subscription => reply.refuse(
+            StatusCode::BAD_REQUEST,
+            "BAD_REQUEST",
+            "a subscription needs a WebSocket, or Accept: text/event-stream or multipart/mixed",
+        ),
+        Err(refusal) => reply.refusal(&refusal),
+        Ok(prepared) => {
+            let (response, freshness) = endpoint.operations.run(prepared, caller).await;
+            let Some(freshness) = freshness else { return reply.send(&response) };
+            match serde_json::to_vec(&response) {
+                Ok(body) => {
+                    let body = Bytes::from(body);
+                    endpoint.answers.put(key, freshness, body.clone());
+                    reply.json(StatusCode::OK, body)
+                }
+                Err(_) => reply.send(&response),
+            }
+        }
+    }
+}
+
+/// Runs requests one after the other; each has its own answer, in their order.
+async fn batch(endpoint: &Endpoint, reply: &Reply, caller: Arc<Caller>, requests: Vec<Value>) -> HttpResponse {
+    if requests.is_empty() || requests.len() > BATCH_MAX || !requests.iter().all(Value::is_object) {
+        let message = format!("a batch has 1 to {BATCH_MAX} requests");
+        return reply.refuse(StatusCode::BAD_REQUEST, "BATCH_NOT_ALLOWED", &message);
+    }
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        let prepared = Params::from_json(request).and_then(|params| endpoint.operations.prepare(params));
+        answers.push(match prepared {
+            Ok(prepared) if prepared.kind() == OperationType::Subscription => {
+                errors_only(&[errors::plain("BAD_REQUEST", "a subscription is no part of a batch")])
+            }
+            Ok(prepared) => to_json(&endpoint.operations.run(prepared, Arc::clone(&caller)).await.0),
+            Err(refusal) => errors_only(&[refusal.to_error()]),
+        });
+    }
+    reply.json(StatusCode::OK, Value::Array(answers).to_string())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (types.next(), types.next()) else { return false };
+    let mime = value.to_str().ok().and_then(|value| value.split(';').next());
+    mime.is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+/// A response as JSON, without `data` when nothing was run.
+pub(super) fn to_json(response: &Response) -> Value {
+    if is_request_error(response) {
+        return errors_only(&response.errors);
+    }
+    serde_json::to_value(response).unwrap_or_else(|error| {
+        let source = crate::error::Error::internal(error);
+        errors_only(&[async_graphql::Error::from(source).into_server_error(async_graphql::Pos::default())])
+    })
+}
+
+fn errors_only(errors: &[async_graphql::ServerError]) -> Value {
+    json!({ "errors": errors })
+}
+
+/// How an answer is put into HTTP.
 struct Reply {
-    accepts_response_json: bool,
+    accepted: Accepted,
+    format: Format,
 }
 
 impl Reply {
-    fn send(&self, response: Response) -> HttpResponse {
-        let is_request_error = response.data == async_graphql::Value::Null
-            && !response.errors.is_empty()
-            && response.errors.iter().all(|error| error.path.is_empty());
-        let status =
-            if is_request_error && self.accepts_response_json { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-        if is_request_error {
-            return self.json(status, serde_json::json!({ "errors": response.errors }).to_string());
-        }
-        match serde_json::to_string(&response) {
-            Ok(body) => self.json(status, body),
-            Err(_) => self.refuse(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "INTERNAL_SERVER_ERROR",
-                "something went wrong on the server",
-            ),
+    /// As the client wants it; the refusal, where it takes nothing that there is.
+    fn to(headers: &HeaderMap) -> Result<Reply, Box<HttpResponse>> {
+        let accepted = Accepted::of(headers);
+        match accepted.for_answer() {
+            Some(format) => Ok(Reply { accepted, format }),
+            None => {
+                let reply = Reply { accepted, format: Format::Json };
+                let message = "answers are application/graphql-response+json or application/json";
+                Err(Box::new(reply.refuse(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message)))
+            }
         }
     }
 
-    fn refuse(&self, status: StatusCode, code: &str, message: &str) -> HttpResponse {
-        let errors = [errors::plain(code, message)];
-        self.json(status, serde_json::json!({ "errors": errors }).to_string())
+    /// The format of all answers, where the client takes streams only.
+    fn stream_format(&self) -> Option<Format> {
+        matches!(self.format, Format::Events | Format::Multipart).then_some(self.format)
     }
 
-    fn json(&self, status: StatusCode, body: impl Into<Bytes>) -> HttpResponse {
-        let mime = if self.accepts_response_json {
-            "application/graphql-response+json; charset=utf-8"
-        } else {
-            "application/json; charset=utf-8"
+    fn is_stream(&self) -> bool {
+        self.stream_format().is_some()
+    }
+
+    fn send(&self, response: &Response) -> HttpResponse {
+        let status = if is_request_error(response) { self.request_error() } else { StatusCode::OK };
+        self.json(status, to_json(response).to_string())
+    }
+
+    /// The status of requests that are well-formed but cannot be run: whoever reads plain JSON expects 200.
+    fn request_error(&self) -> StatusCode {
+        if self.format == Format::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST }
+    }
+
+    fn refusal(&self, refusal: &Refusal) -> HttpResponse {
+        let status = match refusal.code {
+            "BAD_REQUEST" => StatusCode::BAD_REQUEST,
+            "PERSISTED_QUERY_NOT_FOUND" if self.format != Format::Json => StatusCode::NOT_FOUND,
+            _ => self.request_error(),
         };
-        (status, [(header::CONTENT_TYPE, mime), (header::CACHE_CONTROL, "no-store")], body.into()).into_response()
+        self.json(status, errors_only(&[refusal.to_error()]).to_string())
     }
-}
 
-/// The upgrade to graphql-transport-ws. The token comes in `connection_init`, as `Authorization`.
-pub async fn websocket(State(endpoint): State<Endpoint>, request: axum::extract::Request) -> HttpResponse {
-    const PROTOCOL: &str = "graphql-transport-ws";
-    let (mut parts, _) = request.into_parts();
-    let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let offers = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.split(',').any(|p| p.trim() == PROTOCOL));
-    if !offered.iter().any(offers) {
-        return (StatusCode::BAD_REQUEST, "the subprotocol is graphql-transport-ws").into_response();
+    fn unauthenticated(&self) -> HttpResponse {
+        let mut response = self.refuse(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "a bearer token is needed");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response
     }
-    // The library takes the first protocol offered, which may be the legacy one.
-    parts.headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
-    let protocol = match GraphQLProtocol::from_request_parts(&mut parts, &()).await {
-        Ok(protocol) => protocol,
-        Err(refused) => return refused.into_response(),
-    };
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Ok(upgrade) => upgrade,
-        Err(refused) => return refused.into_response(),
-    };
-    let app = endpoint.app.clone();
-    upgrade
-        .protocols([PROTOCOL])
-        .on_upgrade(move |socket| {
-            GraphQLWebSocket::new(socket, Operations(endpoint.schema), protocol)
-                .on_connection_init(move |payload| async move { init(&app, &payload) })
-                .serve()
-        })
-        .into_response()
-}
 
-fn init(app: &App, payload: &serde_json::Value) -> async_graphql::Result<Data> {
-    let authorization = ["Authorization", "authorization"].iter().find_map(|name| payload.get(name)?.as_str());
-    let caller = authorization
-        .and_then(|value| verify(app, value))
-        .ok_or_else(|| crate::error::Error::new(crate::error::Code::Unauthenticated, "a bearer token is needed"))?;
-    let mut data = Data::default();
-    data.insert(caller);
-    Ok(data)
+    fn refuse(&self, status: StatusCode, code: &'static str, message: &str) -> HttpResponse {
+        self.json(status, errors_only(&[errors::plain(code, message)]).to_string())
+    }
+
+    fn json(&self, status: StatusCode, body: impl Into<Body>) -> HttpResponse {
+        let mime = match self.format {
+            Format::ResponseJson => "application/graphql-response+json; charset=utf-8",
+            _ => "application/json; charset=utf-8",
+        };
+        let headers = [
+            (header::CONTENT_TYPE, mime),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        (status, headers, body.into()).into_response()
+    }
 }

@@ -1,13 +1,21 @@
 //! The transport kernel: requests in, answers out. It knows no domain.
 
+pub mod accept;
 pub mod answers;
 pub mod context;
+pub mod documents;
 pub mod errors;
 pub mod heads;
 pub mod http;
 pub mod loader;
 pub mod operation;
 pub mod page;
+pub mod params;
 pub mod reads;
 pub mod scalars;
+mod scan;
+mod shape;
+pub mod socket;
+mod streams;
 pub mod text;
+mod variables;

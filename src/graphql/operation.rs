@@ -1,22 +1,41 @@
-//! How an operation runs, the same for every transport: parsed once, with loaders of its own, and every error with a
-//! code.
+//! How an operation runs, the same for every transport: its document is looked at before it is parsed, parsed once,
+//! measured, and run with loaders of its own; every error has a code.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Data, Executor, Name, Request, Response};
+use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
+use async_graphql::{Request, Response};
 use futures_util::stream::{BoxStream, StreamExt};
 
 use super::answers::Freshness;
-use super::errors;
+use super::documents::Documents;
+use super::errors::{self, Refusal};
+use super::params::Params;
 use super::reads::Reads;
+use super::{scan, shape, variables};
+use crate::auth::Caller;
 use crate::schema::Schema;
 
-/// Runs operations of the schema.
+/// Runs operations of the schema. Cheap to clone.
 #[derive(Clone)]
-pub struct Operations(pub Schema);
+pub struct Operations {
+    schema: Schema,
+    documents: Documents,
+}
+
+/// An operation that may run: of good form and bounded size.
+pub struct Prepared {
+    request: Request,
+    kind: OperationType,
+}
+
+impl Prepared {
+    pub fn kind(&self) -> OperationType {
+        self.kind
+    }
+}
 
 /// What lives as long as one operation: what it reads from, its data loaders, and what its answer depends on.
 #[derive(Default)]
@@ -27,13 +46,9 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The selected operation of a document.
-    fn of(document: &ExecutableDocument, name: Option<&str>) -> Self {
-        let mut selected =
-            document.operations.iter().filter(|(other, _)| name.is_none() || other.map(Name::as_str) == name);
-        let is_query = selected.all(|(_, operation)| operation.node.ty == OperationType::Query);
-        let reads = Arc::new(if is_query { Reads::of_one_snapshot() } else { Reads::default() });
-        Operation { reads, ..Operation::default() }
+    fn of(kind: OperationType) -> Self {
+        let reads = if kind == OperationType::Query { Reads::of_one_snapshot() } else { Reads::default() };
+        Operation { reads: Arc::new(reads), ..Operation::default() }
     }
 
     pub fn reads(&self) -> &Arc<Reads> {
@@ -67,48 +82,79 @@ impl Operation {
 }
 
 impl Operations {
-    /// Runs a query or mutation; also tells what its answer depends on, if that is known.
-    pub async fn run(&self, request: Request) -> (Response, Option<Freshness>) {
-        match Self::prepare(request) {
-            Ok((request, operation)) => {
-                let response = with_codes(self.0.execute(request).await);
-                let freshness = operation.freshness(&response);
-                (response, freshness)
-            }
-            Err(response) => (*response, None),
-        }
+    pub fn new(schema: Schema) -> Self {
+        Operations { schema, documents: Documents::default() }
     }
 
-    fn prepare(mut request: Request) -> Result<(Request, Arc<Operation>), Box<Response>> {
-        match async_graphql::parser::parse_query(&request.query) {
-            Ok(document) => {
-                let operation = Arc::new(Operation::of(&document, request.operation_name.as_deref()));
-                request.set_parsed_query(document);
-                Ok((request.data(Arc::clone(&operation)), operation))
-            }
-            Err(error) => {
-                let message = match error.positions().next() {
-                    Some(at) => format!("syntax error at line {}, column {}", at.line, at.column),
-                    None => "syntax error".to_owned(),
-                };
-                Err(Box::new(Response::from_errors(vec![errors::plain("GRAPHQL_PARSE_FAILED", &message)])))
-            }
+    /// Checks all that can be checked without running: the document, which operation is meant, its variables.
+    pub fn prepare(&self, params: Params) -> Result<Prepared, Refusal> {
+        let (text, hash) = self.documents.text_of(params.query, &params.extensions)?;
+        scan::scan(&text)?;
+        let document = async_graphql::parser::parse_query(text.as_ref()).map_err(|error| parse_error(&error))?;
+        shape::check(&document)?;
+        let operation = select(&document, params.operation_name.as_deref())?;
+        variables::check(&operation.variable_definitions, &params.variables)?;
+        let kind = operation.ty;
+        if let Some(hash) = hash {
+            self.documents.keep(hash, &text);
+        }
+        let mut request = Request::new(text.as_ref()).variables(params.variables);
+        request.operation_name = params.operation_name;
+        request.set_parsed_query(document);
+        Ok(Prepared { request, kind })
+    }
+
+    /// Runs a query or mutation; also tells what its answer depends on, if that is known.
+    pub async fn run(&self, prepared: Prepared, caller: Arc<Caller>) -> (Response, Option<Freshness>) {
+        let operation = Arc::new(Operation::of(prepared.kind));
+        let request = prepared.request.data(caller).data(Arc::clone(&operation));
+        let response = with_codes(self.schema.execute(request).await);
+        let freshness = operation.freshness(&response);
+        (response, freshness)
+    }
+
+    /// Runs an operation of any kind as a stream of answers; a query or mutation gives one.
+    pub fn stream(&self, prepared: Prepared, caller: Arc<Caller>) -> BoxStream<'static, Response> {
+        if prepared.kind != OperationType::Subscription {
+            let operations = self.clone();
+            return futures_util::stream::once(async move { operations.run(prepared, caller).await.0 }).boxed();
+        }
+        let request = prepared.request.data(caller).data(Arc::new(Operation::of(prepared.kind)));
+        self.schema.execute_stream(request).map(with_codes).boxed()
+    }
+}
+
+/// Whether a response says that nothing was run.
+pub fn is_request_error(response: &Response) -> bool {
+    response.data == async_graphql::Value::Null
+        && !response.errors.is_empty()
+        && response.errors.iter().all(|error| error.path.is_empty())
+}
+
+/// The operation that is meant.
+fn select<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Refusal> {
+    let mut fitting = document.operations.iter().filter(|(other, _)| match name {
+        Some(name) => other.is_some_and(|other| other.as_str() == name),
+        None => true,
+    });
+    match (fitting.next(), fitting.next()) {
+        (Some((_, operation)), None) => Ok(&operation.node),
+        (None, _) if name.is_some() => {
+            Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", "the document has no operation of this operationName"))
+        }
+        (None, _) => Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", "the document has no operation")),
+        (Some(_), Some(_)) => {
+            Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", "the document has several operations; name one"))
         }
     }
 }
 
-#[async_trait::async_trait]
-impl Executor for Operations {
-    async fn execute(&self, request: Request) -> Response {
-        self.run(request).await.0
-    }
-
-    fn execute_stream(&self, request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
-        match Self::prepare(request) {
-            Ok((request, _)) => Executor::execute_stream(&self.0, request, session_data).map(with_codes).boxed(),
-            Err(response) => futures_util::stream::iter([*response]).boxed(),
-        }
-    }
+fn parse_error(error: &async_graphql::parser::Error) -> Refusal {
+    let message = match error.positions().next() {
+        Some(at) => format!("syntax error at line {}, column {}", at.line, at.column),
+        None => "syntax error".to_owned(),
+    };
+    Refusal::new("GRAPHQL_PARSE_FAILED", message)
 }
 
 fn with_codes(mut response: Response) -> Response {

@@ -10,7 +10,6 @@ use crate::alerts::graphql::Alert;
 use crate::alerts::store;
 use crate::app::App;
 use crate::auth::{Caller, Permission};
-use crate::clock::{SECOND, Timestamp};
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller};
 use crate::metrics::answer::{Answer, answer};
@@ -83,11 +82,6 @@ fn check_tenant<'a>(ctx: &Context<'a>, tenant_id: &ID) -> Result<&'a Caller> {
     }
 }
 
-/// When the caller's token ends.
-fn token_end(caller: &Caller) -> Option<Timestamp> {
-    Some(Timestamp(caller.expires_at_secs.saturating_mul(SECOND)))
-}
-
 fn token_ended() -> Error {
     Error::new(Code::Unauthenticated, "the token has ended")
 }
@@ -111,7 +105,7 @@ impl Watch {
                     return Err(Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again"));
                 },
                 () = until(&self.app, last.next_end()) => {}
-                () = until(&self.app, token_end(&self.caller)) => return Err(token_ended()),
+                () = until(&self.app, Some(self.caller.expires_at())) => return Err(token_ended()),
             }
         }
         let tx = self.app.db.read(self.caller.tenant).await?;
@@ -143,7 +137,7 @@ impl AlertFeed {
                 moved = self.follower.moved() => if !moved {
                     return Err(Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again"));
                 },
-                () = until(&self.app, token_end(&self.caller)) => return Err(token_ended()),
+                () = until(&self.app, Some(self.caller.expires_at())) => return Err(token_ended()),
             }
             let tx = self.app.db.read(self.caller.tenant).await?;
             let head = crate::ledger::store::read_head(&tx).await?;

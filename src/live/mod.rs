@@ -66,9 +66,6 @@ impl Follower {
 async fn until(app: &App, at: Option<Timestamp>) {
     match at {
         None => std::future::pending().await,
-        Some(at) => {
-            let micros = u64::try_from(at.0 - app.clock.now().0).unwrap_or(0);
-            tokio::time::sleep(Duration::from_micros(micros)).await;
-        }
+        Some(at) => crate::clock::until(app.clock.as_ref(), at).await,
     }
 }

@@ -1,11 +1,13 @@
 //! GraphQL over HTTP: refusals, and answers that are kept.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use futures_util::StreamExt;
 use salespulse::clock::MINUTE;
 use salespulse::ledger::event::Fact;
 use salespulse::server::{Options, router};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
 use crate::ledger::{event, order};
@@ -84,6 +86,203 @@ async fn what_is_no_request_of_a_caller_is_refused() {
         let reply = client.post(&admin, "application/json", body).await;
         assert_eq!((reply.status, code(&reply)), (StatusCode::OK, expected));
     }
+}
+
+/// A GET of `parameters`, which are encoded.
+fn get(actor: &Actor<'_>, accept: &str, parameters: &[(&str, &str)]) -> Request<Body> {
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    let request = Request::get(format!("/graphql?{query}"))
+        .header(header::ACCEPT, accept)
+        .header(header::AUTHORIZATION, format!("Bearer {}", actor.token()));
+    request.body(Body::empty()).expect("a request")
+}
+
+#[tokio::test]
+async fn a_query_may_come_by_get_and_a_mutation_may_not() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, admin) = (Client::of(&test), acme.admin());
+    let two = "query a { me { role } } mutation b { deleteAlert(id: 1) }";
+    let run = async |parameters: &[(&str, &str)]| client.send(get(&admin, RESPONSE_JSON, parameters)).await;
+    let reply = run(&[("query", two), ("operationName", "a"), ("variables", ""), ("extensions", "")]).await;
+    assert_eq!((reply.status, &reply.body), (StatusCode::OK, &json!({ "data": { "me": { "role": "ADMIN" } } })));
+    let reply = run(&[("query", two), ("operationName", "b")]).await;
+    assert_eq!((reply.status, code(&reply)), (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"));
+    assert_eq!(reply.headers[header::ALLOW], "POST");
+    for (parameters, expected) in [
+        (vec![("query", two)], "OPERATION_RESOLUTION_FAILURE"),
+        (vec![("query", two), ("operationName", "c")], "OPERATION_RESOLUTION_FAILURE"),
+        (vec![("query", "{ me { role } }"), ("variables", "{")], "BAD_REQUEST"),
+        (vec![], "BAD_REQUEST"),
+    ] {
+        let reply = run(&parameters).await;
+        assert_eq!((reply.status, code(&reply)), (StatusCode::BAD_REQUEST, expected), "{parameters:?}");
+    }
+    let put = Request::put("/graphql").body(Body::empty()).expect("a request");
+    let reply = client.send(put).await;
+    assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(reply.headers.contains_key(header::ALLOW));
+}
+
+#[tokio::test]
+async fn answers_come_as_the_client_wants_them() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, viewer) = (Client::of(&test), acme.viewer());
+    let good = json!({ "query": "{ me { role } }", "variables": null, "unknown": 1 }).to_string();
+    let bad = json!({ "query": "query ($a: Int!) { me { role } }", "variables": { "a": "x" } }).to_string();
+    let json = "application/json; charset=utf-8";
+    let response_json = "application/graphql-response+json; charset=utf-8";
+    for (accept, mime, status) in [
+        ("*/*", json, StatusCode::OK),
+        ("application/json", json, StatusCode::OK),
+        ("application/json;q=0.5, application/graphql-response+json", response_json, StatusCode::BAD_REQUEST),
+    ] {
+        let reply = client.post(&viewer, accept, good.clone()).await;
+        assert_eq!(
+            (reply.status, &reply.headers[header::CONTENT_TYPE]),
+            (StatusCode::OK, &HeaderValue::from_static(mime)),
+            "{accept}"
+        );
+        let reply = client.post(&viewer, accept, bad.clone()).await;
+        assert_eq!((reply.status, code(&reply)), (status, "BAD_USER_INPUT"), "{accept}");
+        assert_eq!(reply.body["errors"][0]["extensions"]["argument"], "a");
+    }
+    let reply = client.post(&viewer, "image/png", good.clone()).await;
+    assert_eq!((reply.status, code(&reply)), (StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE"));
+    for wrong in [json!({ "query": 1 }), json!({ "query": "{ a }", "variables": 1 }), json!("x"), json!({})] {
+        let reply = client.post(&viewer, "application/json", wrong.to_string()).await;
+        assert_eq!((reply.status, code(&reply)), (StatusCode::BAD_REQUEST, "BAD_REQUEST"), "{wrong}");
+    }
+    let subscription = json!({ "query": "subscription { alertTriggered(tenantId: 1) { name } }" }).to_string();
+    let reply = client.post(&viewer, "application/json", subscription).await;
+    assert_eq!((reply.status, code(&reply)), (StatusCode::BAD_REQUEST, "BAD_REQUEST"));
+}
+
+#[tokio::test]
+async fn a_document_may_be_named_by_its_hash_once_it_was_sent() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, viewer) = (Client::of(&test), acme.viewer());
+    let query = "{ me { role } }";
+    let hash: String = Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect();
+    let extensions = |version: i32, hash: &str| json!({ "persistedQuery": { "version": version, "sha256Hash": hash } });
+    let named = json!({ "extensions": extensions(1, &hash) });
+    let send = async |body: Value| client.post(&viewer, RESPONSE_JSON, body.to_string()).await;
+    let reply = send(named.clone()).await;
+    assert_eq!((reply.status, code(&reply)), (StatusCode::NOT_FOUND, "PERSISTED_QUERY_NOT_FOUND"));
+    assert_eq!(reply.body["errors"][0]["message"], "PersistedQueryNotFound");
+    for wrong in [
+        json!({ "query": query, "extensions": extensions(1, &"0".repeat(64)) }),
+        json!({ "query": query, "extensions": extensions(2, &hash) }),
+    ] {
+        assert_eq!(code(&send(wrong).await), "BAD_REQUEST");
+    }
+    assert_eq!(code(&send(named.clone()).await), "PERSISTED_QUERY_NOT_FOUND", "what was refused is not kept");
+    let data = json!({ "data": { "me": { "role": "VIEWER" } } });
+    assert_eq!(send(json!({ "query": query, "extensions": extensions(1, &hash) })).await.body, data);
+    assert_eq!(send(named).await.body, data);
+    let extensions = extensions(1, &hash).to_string();
+    assert_eq!(client.send(get(&viewer, RESPONSE_JSON, &[("extensions", &extensions)])).await.body, data);
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_in_its_order() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, viewer) = (Client::of(&test), acme.viewer());
+    let one = |query: &str| json!({ "query": query });
+    let batch = json!([one("{ me { role } }"), one("{"), one("subscription { x }"), one("{ tenant { name } }")]);
+    let reply = client.post(&viewer, RESPONSE_JSON, batch.to_string()).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(reply.body[0], json!({ "data": { "me": { "role": "VIEWER" } } }));
+    assert_eq!(reply.body[1]["errors"][0]["extensions"]["code"], "GRAPHQL_PARSE_FAILED");
+    assert_eq!(reply.body[2]["errors"][0]["extensions"]["code"], "BAD_REQUEST");
+    assert_eq!(reply.body[3], json!({ "data": { "tenant": { "name": "acme" } } }));
+    for wrong in [json!([]), json!([1]), json!([[]]), Value::Array(vec![one("{ me { role } }"); 11])] {
+        let reply = client.post(&viewer, RESPONSE_JSON, wrong.to_string()).await;
+        assert_eq!((reply.status, code(&reply)), (StatusCode::BAD_REQUEST, "BATCH_NOT_ALLOWED"));
+    }
+}
+
+#[tokio::test]
+async fn documents_that_would_cost_too_much_never_run() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, viewer) = (Client::of(&test), acme.viewer());
+    let bomb: String = (0..30)
+        .map(|n| format!("fragment f{n} on Query {{ ...f{} ...f{} }} ", n + 1, n + 1))
+        .chain(["fragment f30 on Query { me { id } } { ...f0 }".to_owned()])
+        .collect();
+    let aliases: String = (0..200).map(|n| format!("a{n}: me {{ id }} ")).collect();
+    for (query, expected) in [
+        (format!("{{ me(a: {}) {{ id }} }}", "[".repeat(4000)), "QUERY_TOO_DEEP"),
+        (bomb, "QUERY_TOO_COMPLEX"),
+        (format!("{{ {aliases} }}"), "TOO_MANY_ALIASES"),
+        (format!("{{ me {{ id }} {} }}", "# x\n".repeat(50_000)), "QUERY_TOO_LARGE"),
+    ] {
+        let reply = client.post(&viewer, RESPONSE_JSON, json!({ "query": query }).to_string()).await;
+        assert_eq!((reply.status, code(&reply)), (StatusCode::BAD_REQUEST, expected));
+    }
+    let deep = format!("{{\"query\": \"{{ me {{ id }} }}\", \"variables\": {}", "{\"a\":".repeat(5000));
+    let reply = client.post(&viewer, RESPONSE_JSON, deep).await;
+    assert_eq!((reply.status, code(&reply)), (StatusCode::BAD_REQUEST, "BAD_REQUEST"));
+}
+
+/// The body of a stream until `end` was read.
+async fn read_until(body: Body, end: &str) -> String {
+    let mut stream = body.into_data_stream();
+    let mut text = String::new();
+    while !text.contains(end) {
+        let chunk = tokio::time::timeout(std::time::Duration::from_secs(20), stream.next()).await.expect("within 20 s");
+        text.push_str(std::str::from_utf8(&chunk.expect("more").expect("read")).expect("UTF-8"));
+    }
+    text
+}
+
+#[tokio::test]
+async fn subscriptions_come_as_events_and_as_parts() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, viewer) = (Client::of(&test), acme.viewer());
+    let tenant = acme.id().0;
+    let query = format!("subscription {{ metricsUpdated(tenantId: \"{tenant}\") {{ ordersCount }} }}");
+    let open = async |accept: &str, query: &str| {
+        let request = Request::post("/graphql")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, accept)
+            .header(header::AUTHORIZATION, format!("Bearer {}", viewer.token()))
+            .body(Body::from(json!({ "query": query }).to_string()));
+        client.0.clone().oneshot(request.expect("a request")).await.expect("a response")
+    };
+    let events = open("text/event-stream", &query).await;
+    assert_eq!(events.headers()[header::CONTENT_TYPE], "text/event-stream");
+    assert_eq!(events.headers()[header::CACHE_CONTROL], "no-cache");
+    let parts = open("multipart/mixed;subscriptionSpec=1.0, application/json", &query).await;
+    assert!(parts.headers()[header::CONTENT_TYPE].to_str().expect("text").starts_with("multipart/mixed; boundary="));
+    // Both have listened by the time that their first answer is there.
+    let (mut events, mut parts) = (events.into_body().into_data_stream(), parts.into_body().into_data_stream());
+    let first = |orders: u32| format!("{{\"data\":{{\"metricsUpdated\":{{\"ordersCount\":{orders}}}}}}}");
+    let event = events.next().await.expect("an event").expect("read");
+    assert_eq!(event, format!("event: next\ndata: {}\n\n", first(0)));
+    let part = parts.next().await.expect("a part").expect("read");
+    assert_eq!(part, format!("\r\n--graphql\r\nContent-Type: application/json\r\n\r\n{{\"payload\":{}}}", first(0)));
+    acme.apply(vec![event_of_a_sale()]).await;
+    let event = events.next().await.expect("an event").expect("read");
+    assert_eq!(event, format!("event: next\ndata: {}\n\n", first(1)));
+    let part = parts.next().await.expect("a part").expect("read");
+    assert!(std::str::from_utf8(&part).expect("UTF-8").ends_with(&format!("{{\"payload\":{}}}", first(1))));
+
+    let text = read_until(open("text/event-stream", "{ me { role } }").await.into_body(), "event: complete").await;
+    assert_eq!(text, "event: next\ndata: {\"data\":{\"me\":{\"role\":\"VIEWER\"}}}\n\nevent: complete\ndata: \n\n");
+    let refused = open("text/event-stream", "{").await;
+    assert_eq!(refused.status(), StatusCode::OK);
+    let text = read_until(refused.into_body(), "event: complete\ndata").await;
+    assert!(text.contains("GRAPHQL_PARSE_FAILED"), "{text}");
+}
+
+fn event_of_a_sale() -> salespulse::ledger::event::Event {
+    event("e1", "2026-06-15T11:00:00Z", Fact::OrderPlaced(order("o1", 1, "c", "1.00")))
 }
 
 const TODAY: &str = "{ salesMetrics(period: { preset: TODAY }) { ordersCount period { state } asOf { position } } }";

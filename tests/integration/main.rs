@@ -27,5 +27,6 @@ mod record_events;
 mod retention;
 mod sales;
 mod socket;
+mod socket_protocol;
 mod streams;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Executor, Request, Response, Variables};
+use async_graphql::{Response, Variables};
 use migration::{Migrator, MigratorTrait};
 use salespulse::app::App;
 use salespulse::auth::token::Tokens;
@@ -10,6 +10,7 @@ use salespulse::auth::{Caller, Role};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
 use salespulse::db::{Db, TenantId, TenantTx};
 use salespulse::graphql::operation::Operations;
+use salespulse::graphql::params::Params;
 use salespulse::ledger::Answer;
 use salespulse::ledger::event::{Event, Outcome};
 use salespulse::ledger::store::begin_policy_epoch;
@@ -101,7 +102,7 @@ impl TestApp {
         let clock = ManualClock::at(NOW);
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"));
-        let operations = Operations(salespulse::schema::build(app.clone()));
+        let operations = Operations::new(salespulse::schema::build(app.clone()));
         TestApp { app, clock, operations, _files: files }
     }
 
@@ -202,9 +203,12 @@ impl Actor<'_> {
     }
 
     pub async fn run(&self, query: &str, variables: Value) -> Response {
-        let request =
-            Request::new(query).variables(Variables::from_json(variables)).data(Arc::new(self.caller.clone()));
-        self.test.operations.execute(request).await
+        let params =
+            Params { query: Some(query.to_owned()), variables: Variables::from_json(variables), ..Params::default() };
+        match self.test.operations.prepare(params) {
+            Ok(prepared) => self.test.operations.run(prepared, Arc::new(self.caller.clone())).await.0,
+            Err(refusal) => Response::from_errors(vec![refusal.to_error()]),
+        }
     }
 
     /// The data of a query without errors.

@@ -1,0 +1,118 @@
+//! What is looked at before a document may reach the parser, which recurses with the nesting of its text.
+
+use super::errors::Refusal;
+
+/// Bytes of a document.
+pub const TEXT_BYTES_MAX: usize = 100 * 1024;
+/// Names, numbers, strings and punctuators of a document.
+pub const TOKENS_MAX: usize = 15_000;
+/// Open braces, brackets and parentheses at any place.
+pub const NESTING_MAX: usize = 64;
+
+/// Counts tokens and nesting in one pass over the bytes. What is no GraphQL is left to the parser. Errors: QUERY_TOO_LARGE,
+/// QUERY_TOO_DEEP.
+pub fn scan(text: &str) -> Result<(), Refusal> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Refusal::new("QUERY_TOO_LARGE", format!("the document is longer than {TEXT_BYTES_MAX} bytes")));
+    }
+    let bytes = text.as_bytes();
+    let (mut at, mut tokens, mut nesting) = (0, 0usize, 0usize);
+    while let Some(byte) = bytes.get(at) {
+        at = match byte {
+            b' ' | b'\t' | b'\r' | b'\n' | b',' => at + 1,
+            b'#' => end_of_line(bytes, at),
+            _ => {
+                tokens += 1;
+                match byte {
+                    b'{' | b'[' | b'(' => nesting += 1,
+                    b'}' | b']' | b')' => nesting = nesting.saturating_sub(1),
+                    _ => {}
+                }
+                end_of_token(bytes, at)
+            }
+        };
+        if nesting > NESTING_MAX {
+            return Err(Refusal::new("QUERY_TOO_DEEP", format!("more than {NESTING_MAX} brackets are open at once")));
+        }
+        if tokens > TOKENS_MAX {
+            return Err(Refusal::new("QUERY_TOO_LARGE", format!("the document has more than {TOKENS_MAX} tokens")));
+        }
+    }
+    Ok(())
+}
+
+fn end_of_line(bytes: &[u8], from: usize) -> usize {
+    bytes[from..].iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(bytes.len(), |length| from + length)
+}
+
+/// Where the token at `from` ends; strings that are not closed go to the end.
+fn end_of_token(bytes: &[u8], from: usize) -> usize {
+    let rest = &bytes[from..];
+    if rest.starts_with(b"\"\"\"") {
+        return end_of_string(bytes, from + 3, b"\"\"\"", b"\\\"\"\"");
+    }
+    match rest[0] {
+        b'"' => end_of_string(bytes, from + 1, b"\"", b"\\\""),
+        byte if is_word(byte) => from + rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len()),
+        _ => from + 1,
+    }
+}
+
+fn end_of_string(bytes: &[u8], mut at: usize, end: &[u8], escaped: &[u8]) -> usize {
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        if rest.starts_with(escaped) {
+            at += escaped.len();
+        } else if end.len() == 1 && rest.starts_with(b"\\") {
+            at += 2;
+        } else if rest.starts_with(end) {
+            return at + end.len();
+        } else {
+            at += 1;
+        }
+    }
+    bytes.len()
+}
+
+/// Part of a name or number.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'.') || byte >= 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn code(text: &str) -> Option<&'static str> {
+        scan(text).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn brackets_in_strings_and_comments_are_no_nesting() {
+        let inside = "[".repeat(1000);
+        assert_eq!(
+            code(&format!(
+                "{{ a(b: \"{inside}\\\"{inside}\", c: \"\"\"{inside}\\\"\"\"{inside}\"\"\") # {inside}\n }}"
+            )),
+            None
+        );
+        assert_eq!(code(&format!("{{ a(b: \"\\\\\") {inside}")), Some("QUERY_TOO_DEEP"));
+        assert_eq!(code(&"{".repeat(NESTING_MAX)), None);
+        assert_eq!(code(&"{".repeat(NESTING_MAX + 1)), Some("QUERY_TOO_DEEP"));
+    }
+
+    #[test]
+    fn tokens_and_bytes_are_counted() {
+        assert_eq!(code(&"a ".repeat(TOKENS_MAX)), None);
+        assert_eq!(code(&"a ".repeat(TOKENS_MAX + 1)), Some("QUERY_TOO_LARGE"));
+        assert_eq!(code(&" ".repeat(TEXT_BYTES_MAX + 1)), Some("QUERY_TOO_LARGE"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_scanned(text in "[\\[{(\"\\\\#\n a\u{e9}]{0,200}") {
+            let _ = scan(&text);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The size of an operation once its fragments are spread, known without spreading them: each fragment is measured once.
+//! The library's own validation visits a fragment wherever it is spread, which doubles with each level of a chain of
+//! fragments that spread the next one twice.
+
+use std::collections::HashMap;
+
+use async_graphql::Name;
+use async_graphql::parser::types::{ExecutableDocument, Field, Selection, SelectionSet};
+
+use super::errors::Refusal;
+
+/// Fields below each other.
+const DEPTH_MAX: usize = 12;
+/// The same below `__schema` and `__type`, which describe types of types.
+const INTROSPECTION_DEPTH_MAX: usize = 20;
+/// Fields, each as often as it is selected.
+const FIELDS_MAX: usize = 5_000;
+/// Aliases in a document, fragments counted once.
+const ALIASES_MAX: usize = 100;
+/// Directives in a document, fragments counted once.
+const DIRECTIVES_MAX: usize = 50;
+
+/// Fragments that spread one another in a row.
+const CHAIN_MAX: usize = 50;
+
+/// What a selection comes to.
+#[derive(Clone, Copy, Default)]
+struct Shape {
+    depth: usize,
+    introspection_depth: usize,
+    fields: usize,
+}
+
+impl Shape {
+    /// Beside each other.
+    fn and(self, other: Shape) -> Shape {
+        Shape {
+            depth: self.depth.max(other.depth),
+            introspection_depth: self.introspection_depth.max(other.introspection_depth),
+            fields: self.fields.saturating_add(other.fields),
+        }
+    }
+}
+
+struct Measure<'a> {
+    document: &'a ExecutableDocument,
+    /// Fragments by name; `None` while one is being measured.
+    fragments: HashMap<&'a Name, Option<Shape>>,
+    /// How many are being measured.
+    open: usize,
+    aliases: usize,
+    directives: usize,
+}
+
+/// Refuses documents whose operations are too large. Errors: QUERY_TOO_DEEP, QUERY_TOO_COMPLEX, TOO_MANY_ALIASES,
+/// TOO_MANY_DIRECTIVES, GRAPHQL_VALIDATION_FAILED (a fragment that spreads itself).
+pub fn check(document: &ExecutableDocument) -> Result<(), Refusal> {
+    let mut measure = Measure { document, fragments: HashMap::new(), open: 0, aliases: 0, directives: 0 };
+    let mut largest = Shape::default();
+    for (_, operation) in document.operations.iter() {
+        measure.directives += operation.node.directives.len();
+        let shape = measure.selections(&operation.node.selection_set.node)?;
+        largest = Shape { fields: largest.fields.max(shape.fields), ..largest.and(shape) };
+    }
+    // Fragments that nothing spreads are visited by the library as well.
+    for name in document.fragments.keys() {
+        measure.fragment(name)?;
+    }
+    if largest.depth > DEPTH_MAX || largest.introspection_depth > INTROSPECTION_DEPTH_MAX {
+        return Err(Refusal::new("QUERY_TOO_DEEP", format!("fields are nested more than {DEPTH_MAX} deep")));
+    }
+    if largest.fields > FIELDS_MAX {
+        return Err(Refusal::new("QUERY_TOO_COMPLEX", format!("more than {FIELDS_MAX} fields are selected")));
+    }
+    if measure.aliases > ALIASES_MAX {
+        return Err(Refusal::new("TOO_MANY_ALIASES", format!("more than {ALIASES_MAX} aliases")));
+    }
+    if measure.directives > DIRECTIVES_MAX {
+        return Err(Refusal::new("TOO_MANY_DIRECTIVES", format!("more than {DIRECTIVES_MAX} directives")));
+    }
+    Ok(())
+}
+
+impl<'a> Measure<'a> {
+    /// The text's nesting is bounded ([`super::scan`]), so this may recurse.
+    fn selections(&mut self, set: &'a SelectionSet) -> Result<Shape, Refusal> {
+        let mut all = Shape::default();
+        for selection in &set.items {
+            self.directives += selection.node.directives().len();
+            let shape = match &selection.node {
+                Selection::Field(field) => self.field(&field.node)?,
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node)?,
+                Selection::InlineFragment(fragment) => self.selections(&fragment.node.selection_set.node)?,
+            };
+            all = all.and(shape);
+        }
+        Ok(all)
+    }
+
+    fn field(&mut self, field: &'a Field) -> Result<Shape, Refusal> {
+        self.aliases += usize::from(field.alias.is_some());
+        let inner = self.selections(&field.selection_set.node)?;
+        let (depth, introspection_depth) = match field.name.node.as_str() {
+            "__schema" | "__type" => (0, inner.depth + 1),
+            _ => (inner.depth + 1, inner.introspection_depth),
+        };
+        Ok(Shape { depth, introspection_depth, fields: inner.fields.saturating_add(1) })
+    }
+
+    fn fragment(&mut self, name: &'a Name) -> Result<Shape, Refusal> {
+        match self.fragments.get(name) {
+            Some(Some(shape)) => return Ok(*shape),
+            Some(None) => {
+                let message = format!("the fragment {name} spreads itself");
+                return Err(Refusal::new("GRAPHQL_VALIDATION_FAILED", message));
+            }
+            None => {}
+        }
+        // What is not defined is told by validation.
+        let Some(fragment) = self.document.fragments.get(name) else { return Ok(Shape::default()) };
+        if self.open > CHAIN_MAX {
+            return Err(Refusal::new("QUERY_TOO_DEEP", format!("more than {CHAIN_MAX} fragments spread each other")));
+        }
+        self.open += 1;
+        self.fragments.insert(name, None);
+        self.directives += fragment.node.directives.len();
+        let shape = self.selections(&fragment.node.selection_set.node)?;
+        self.open -= 1;
+        self.fragments.insert(name, Some(shape));
+        Ok(shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+
+    use super::*;
+
+    fn code(text: &str) -> Option<&'static str> {
+        check(&parse_query(text).expect("a document")).err().map(|refusal| refusal.code)
+    }
+
+    /// `levels` fragments, each of which spreads the next one twice.
+    fn bomb(levels: usize) -> String {
+        let mut text = "{ ...f0 }".to_owned();
+        for n in 0..levels {
+            text.push_str(&format!(" fragment f{n} on Query {{ ...f{} a{n}: me {{ id }} ...f{} }}", n + 1, n + 1));
+        }
+        text.push_str(&format!(" fragment f{levels} on Query {{ me {{ id }} }}"));
+        text
+    }
+
+    #[test]
+    fn fragments_are_measured_once_and_counted_as_often_as_they_are_spread() {
+        assert_eq!(code(&bomb(8)), None);
+        assert_eq!(code(&bomb(30)), Some("QUERY_TOO_COMPLEX"));
+        assert_eq!(code(&bomb(60)), Some("QUERY_TOO_DEEP"));
+        assert_eq!(
+            code("{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }"),
+            Some("GRAPHQL_VALIDATION_FAILED")
+        );
+        assert_eq!(code("{ ...unknown }"), None);
+    }
+
+    #[test]
+    fn depth_aliases_and_directives_are_limited() {
+        let nested = |depth: usize| format!("{}a{}", "a {".repeat(depth - 1), "}".repeat(depth - 1));
+        assert_eq!(code(&format!("{{ {} }}", nested(DEPTH_MAX))), None);
+        assert_eq!(code(&format!("{{ {} }}", nested(DEPTH_MAX + 1))), Some("QUERY_TOO_DEEP"));
+        assert_eq!(code(&format!("{{ __schema {{ {} }} }}", nested(INTROSPECTION_DEPTH_MAX - 1))), None);
+        let aliases: String = (0..=ALIASES_MAX).map(|n| format!("a{n}: a ")).collect();
+        assert_eq!(code(&format!("{{ {aliases} }}")), Some("TOO_MANY_ALIASES"));
+        assert_eq!(code(&format!("{{ a {} }}", "@x ".repeat(DIRECTIVES_MAX + 1))), Some("TOO_MANY_DIRECTIVES"));
+    }
+}

@@ -1,0 +1,67 @@
+//! Answers one after the other over HTTP: server-sent events (graphql-sse, distinct connections) and Apollo's multipart
+//! subscriptions.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use async_graphql::Response;
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use futures_util::stream::{BoxStream, StreamExt};
+use serde_json::{Value, json};
+
+use super::accept::Format;
+use super::errors::Refusal;
+use super::http::to_json;
+
+/// A sign of life is sent after this time without an answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// The stream of a request that cannot be run: its errors.
+pub fn refused(refusal: &Refusal) -> BoxStream<'static, Response> {
+    let response = Response::from_errors(vec![refusal.to_error()]);
+    futures_util::stream::once(std::future::ready(response)).boxed()
+}
+
+/// How answers are told apart in one body.
+struct Framing {
+    content_type: &'static str,
+    next: fn(Value) -> String,
+    alive: &'static str,
+    end: &'static str,
+}
+
+/// JSON has no line breaks, so it is one line of data. A browser drops an event that has none.
+const EVENTS: Framing = Framing {
+    content_type: "text/event-stream",
+    next: |answer| format!("event: next\ndata: {answer}\n\n"),
+    alive: ":\n\n",
+    end: "event: complete\ndata: \n\n",
+};
+
+const PARTS: Framing = Framing {
+    content_type: "multipart/mixed; boundary=\"graphql\"; subscriptionSpec=1.0",
+    next: |answer| {
+        let payload = json!({ "payload": answer });
+        format!("\r\n--graphql\r\nContent-Type: application/json\r\n\r\n{payload}")
+    },
+    alive: "\r\n--graphql\r\nContent-Type: application/json\r\n\r\n{}",
+    end: "\r\n--graphql--\r\n",
+};
+
+/// Sends `answers` as they come; multipart unless events are asked for.
+pub fn respond(format: Format, answers: BoxStream<'static, Response>) -> HttpResponse {
+    let framing = if format == Format::Events { &EVENTS } else { &PARTS };
+    let chunks = futures_util::stream::unfold(Some(answers), move |state| async move {
+        let mut answers = state?;
+        match tokio::time::timeout(KEEP_ALIVE, answers.next()).await {
+            Ok(Some(answer)) => Some(((framing.next)(to_json(&answer)), Some(answers))),
+            Ok(None) => Some((framing.end.to_owned(), None)),
+            Err(_) => Some((framing.alive.to_owned(), Some(answers))),
+        }
+    });
+    let headers =
+        [(CONTENT_TYPE, framing.content_type), (CACHE_CONTROL, "no-cache"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (headers, Body::from_stream(chunks.map(Ok::<_, Infallible>))).into_response()
+}

@@ -1,0 +1,235 @@
+//! graphql-transport-ws to the letter: each close code, and whose turn it is to speak.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use salespulse::clock::{SECOND, Timestamp};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::ledger::{event, order};
+use crate::support::{NOW, Server, TestApp, TestTenant};
+
+/// A connection without manners of its own.
+struct Raw(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Raw {
+    async fn connect(server: &Server) -> Raw {
+        let (stream, _) =
+            try_connect(server, &[("Sec-WebSocket-Protocol", "graphql-transport-ws")]).await.expect("open");
+        Raw(stream)
+    }
+
+    async fn acknowledged(server: &Server, tenant: &TestTenant<'_>) -> Raw {
+        let mut raw = Raw::connect(server).await;
+        raw.say(init(&tenant.viewer().token())).await;
+        assert_eq!(raw.hear().await, json!({ "type": "connection_ack" }));
+        raw
+    }
+
+    async fn say(&mut self, message: Value) {
+        self.send(Message::text(message.to_string())).await;
+    }
+
+    async fn send(&mut self, message: Message) {
+        self.0.send(message).await.expect("sent");
+    }
+
+    async fn receive(&mut self) -> Message {
+        let message = tokio::time::timeout(Duration::from_secs(20), self.0.next()).await.expect("within 20 s");
+        message.expect("open").expect("a message")
+    }
+
+    async fn hear(&mut self) -> Value {
+        loop {
+            match self.receive().await {
+                Message::Text(text) => return serde_json::from_str(&text).expect("json"),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("{other:?} instead of a text"),
+            }
+        }
+    }
+
+    /// The code and reason with which the server closes.
+    async fn closed(&mut self) -> (u16, String) {
+        loop {
+            if let Message::Close(frame) = self.receive().await {
+                let frame = frame.expect("a reason");
+                return (frame.code.into(), frame.reason.to_string());
+            }
+        }
+    }
+}
+
+async fn try_connect(
+    server: &Server,
+    headers: &[(&'static str, &str)],
+) -> Result<(WebSocketStream<MaybeTlsStream<TcpStream>>, u16), u16> {
+    let mut request = format!("ws://{}/graphql", server.address).into_client_request().expect("a request");
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().expect("a header"));
+    }
+    match connect_async(request).await {
+        Ok((stream, response)) => Ok((stream, response.status().as_u16())),
+        Err(Error::Http(response)) => Err(response.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn init(token: &str) -> Value {
+    json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {token}") } })
+}
+
+fn subscribe(id: &str, query: &str) -> Value {
+    json!({ "type": "subscribe", "id": id, "payload": { "query": query } })
+}
+
+fn watch(tenant: &TestTenant<'_>) -> String {
+    format!("subscription {{ metricsUpdated(tenantId: \"{}\") {{ ordersCount }} }}", tenant.id().0)
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_is_closed_with_its_code() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let long = "x".repeat(129);
+    for (message, code) in [
+        ("{", 4400),
+        ("[]", 4400),
+        ("{}", 4400),
+        (r#"{"type": "unknown"}"#, 4400),
+        (r#"{"type": 1}"#, 4400),
+        (r#"{"type": "subscribe", "payload": {"query": "{ me { role } }"}}"#, 4400),
+        (r#"{"type": "subscribe", "id": "", "payload": {"query": "{ me { role } }"}}"#, 4400),
+        (r#"{"type": "subscribe", "id": 1, "payload": {"query": "{ me { role } }"}}"#, 4400),
+        (&subscribe(&long, "{ me { role } }").to_string(), 4400),
+        (r#"{"type": "subscribe", "id": "1"}"#, 4400),
+        (r#"{"type": "subscribe", "id": "1", "payload": {}}"#, 4400),
+        (r#"{"type": "subscribe", "id": "1", "payload": {"query": 1}}"#, 4400),
+        (r#"{"type": "subscribe", "id": "1", "payload": {"query": "{a}", "variables": []}}"#, 4400),
+        (r#"{"type": "complete"}"#, 4400),
+        (r#"{"type": "connection_init"}"#, 4429),
+        (&format!("\"{}\"", "x".repeat(300 * 1024)), 1009),
+    ] {
+        let mut raw = Raw::acknowledged(&server, &acme).await;
+        raw.send(Message::text(message)).await;
+        let (found, reason) = raw.closed().await;
+        assert_eq!(found, code, "{} {reason}", &message[..message.len().min(80)]);
+        assert!(!reason.is_empty() && reason.len() <= 123);
+    }
+    let mut raw = Raw::acknowledged(&server, &acme).await;
+    raw.send(Message::binary(vec![1])).await;
+    assert_eq!(raw.closed().await.0, 1003);
+
+    let mut raw = Raw::connect(&server).await;
+    raw.say(subscribe("1", "{ me { role } }")).await;
+    assert_eq!(raw.closed().await, (4401, "Unauthorized".to_owned()));
+    for payload in
+        [Value::Null, json!({}), json!({ "Authorization": "Basic x" }), json!({ "Authorization": "Bearer x" })]
+    {
+        let mut raw = Raw::connect(&server).await;
+        raw.say(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(raw.closed().await, (4403, "Forbidden".to_owned()), "{payload}");
+    }
+    let mut raw = Raw::acknowledged(&server, &acme).await;
+    for n in 0..300 {
+        raw.say(json!({ "type": "ping", "payload": { "n": n } })).await;
+    }
+    assert_eq!(raw.closed().await, (4429, "Too many messages".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_id_is_one_operation_at_a_time_and_free_again_at_its_end() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut raw = Raw::acknowledged(&server, &acme).await;
+    // Before the acknowledgement and after it, a ping is answered.
+    raw.say(json!({ "type": "ping" })).await;
+    assert_eq!(raw.hear().await, json!({ "type": "pong" }));
+    raw.say(json!({ "type": "complete", "id": "unknown" })).await;
+    for _ in 0..3 {
+        raw.say(subscribe("1", "{ me { role } }")).await;
+        let next = json!({ "type": "next", "id": "1", "payload": { "data": { "me": { "role": "VIEWER" } } } });
+        assert_eq!((raw.hear().await, raw.hear().await), (next, json!({ "type": "complete", "id": "1" })));
+    }
+    for (query, code) in [("{", "GRAPHQL_PARSE_FAILED"), ("{ nothing }", "GRAPHQL_VALIDATION_FAILED")] {
+        raw.say(subscribe("1", query)).await;
+        let error = raw.hear().await;
+        assert_eq!((&error["type"], &error["id"]), (&json!("error"), &json!("1")));
+        assert_eq!(error["payload"][0]["extensions"]["code"], code);
+    }
+    // Ended by the client, nothing more is heard of it, and its id may be taken at once.
+    raw.say(subscribe("1", &watch(&acme))).await;
+    assert_eq!(raw.hear().await["payload"]["data"]["metricsUpdated"]["ordersCount"], 0);
+    raw.say(json!({ "type": "complete", "id": "1" })).await;
+    raw.say(subscribe("1", "{ tenant { name } }")).await;
+    let sale = order("o1", 1, "c", "1.00");
+    acme.apply(vec![event("e1", "2026-06-15T11:00:00Z", salespulse::ledger::event::Fact::OrderPlaced(sale))]).await;
+    assert_eq!(raw.hear().await["payload"]["data"]["tenant"]["name"], "acme");
+    assert_eq!(raw.hear().await, json!({ "type": "complete", "id": "1" }));
+
+    raw.say(subscribe("2", &watch(&acme))).await;
+    raw.say(subscribe("2", "{ me { role } }")).await;
+    assert_eq!(raw.closed().await, (4409, "Subscriber already exists".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_has_at_most_a_hundred_operations() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut raw = Raw::acknowledged(&server, &acme).await;
+    for n in 0..=100 {
+        raw.say(subscribe(&n.to_string(), &watch(&acme))).await;
+    }
+    let mut errors = Vec::new();
+    for _ in 0..=100 {
+        let message = raw.hear().await;
+        if message["type"] == "error" {
+            errors.push(message["payload"][0]["extensions"]["code"].clone());
+        }
+    }
+    assert_eq!(errors, [json!("TOO_MANY_SUBSCRIPTIONS")]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_ends_with_its_token() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let token = acme.viewer().token();
+    // One second before the token of a day ends.
+    test.clock.set(Timestamp(NOW.0 + (24 * 3600 - 1) * SECOND));
+    let mut raw = Raw::connect(&server).await;
+    raw.say(init(&token)).await;
+    assert_eq!(raw.hear().await, json!({ "type": "connection_ack" }));
+    assert_eq!(raw.closed().await, (4403, "the token has ended".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn only_its_own_pages_and_programs_may_upgrade() {
+    let test = TestApp::start().await;
+    let server = Server::start(&test).await;
+    let own = format!("http://{}", server.address);
+    let protocol = ("Sec-WebSocket-Protocol", "graphql-transport-ws");
+    for (headers, status) in [
+        (vec![protocol, ("Origin", own.as_str())], Ok(101)),
+        (vec![("Sec-WebSocket-Protocol", "graphql-ws, graphql-transport-ws")], Ok(101)),
+        (vec![protocol, ("Origin", "http://evil.example")], Err(403)),
+        (vec![protocol, ("Origin", "null")], Err(403)),
+        (vec![("Sec-WebSocket-Protocol", "graphql-ws")], Err(400)),
+        (vec![], Err(400)),
+    ] {
+        assert_eq!(try_connect(&server, &headers).await.map(|(_, status)| status), status, "{headers:?}");
+    }
+    server.stop().await;
+}
