@@ -1,11 +1,10 @@
 //! The HTTP server: routes and the end.
 
-use std::future::Future;
-
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
@@ -24,7 +23,10 @@ pub struct Options {
 
 /// All routes over the server's parts.
 pub fn router(app: App, options: Options) -> Router {
-    let endpoint = Endpoint::new(app.clone(), schema::build(app));
+    routes(Endpoint::new(app.clone(), schema::build(app), CancellationToken::new()), options)
+}
+
+fn routes(endpoint: Endpoint, options: Options) -> Router {
     let api = Router::new()
         .route("/graphql", post(http::post).get(http::get))
         .route("/health", get(|| async { "ok" }))
@@ -33,15 +35,14 @@ pub fn router(app: App, options: Options) -> Router {
     if options.graphiql { api.merge(web::routes()) } else { api }
 }
 
-/// Serves on `listener` until `shutdown`; requests that are running are finished.
-pub async fn run(
-    app: App,
-    options: Options,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+/// Serves on `listener` until `stop`; then requests that are running are finished, and streams and sockets are closed.
+pub async fn run(app: App, options: Options, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
     let heads = tokio::spawn(watch_heads(app.clone()));
-    let served = axum::serve(listener, router(app, options)).with_graceful_shutdown(shutdown).await;
+    let endpoint = Endpoint::new(app.clone(), schema::build(app), stop.clone());
+    let sockets = endpoint.sockets.clone();
+    let served = axum::serve(listener, routes(endpoint, options)).with_graceful_shutdown(stop.cancelled_owned()).await;
+    sockets.close();
+    sockets.wait().await;
     heads.abort();
     served
 }

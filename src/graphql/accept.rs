@@ -50,9 +50,10 @@ impl Accepted {
         self.best(&[Format::Json, Format::ResponseJson]).or_else(|| self.for_stream())
     }
 
-    /// The format for a subscription, which must be named: who says that anything will do cannot read a stream.
+    /// The format for a subscription, which must be named: who says that anything will do cannot read a stream. Events
+    /// where both are taken.
     pub fn for_stream(&self) -> Option<Format> {
-        self.best(&[Format::Events, Format::Multipart])
+        self.best(&[Format::Multipart, Format::Events])
     }
 
     fn best(&self, formats: &[Format]) -> Option<Format> {
@@ -170,6 +171,7 @@ mod tests {
                 Some(Format::Multipart),
             ),
             ("multipart/mixed;q=0.5, text/event-stream", Some(Format::Events)),
+            ("text/event-stream, multipart/mixed", Some(Format::Events)),
         ] {
             assert_eq!(of(accept).for_stream(), expected, "{accept}");
         }

@@ -9,7 +9,10 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::accept::{Accepted, Format};
 use super::answers::{Answers, Key};
@@ -30,14 +33,24 @@ const BATCH_MAX: usize = 10;
 pub struct Endpoint {
     pub app: App,
     pub operations: Operations,
+    /// Cancelled when the server is to end; then streams complete and sockets close.
+    pub stop: CancellationToken,
+    /// The sockets that are open.
+    pub sockets: TaskTracker,
     answers: Answers,
     heads: Heads,
 }
 
 impl Endpoint {
-    pub fn new(app: App, schema: Schema) -> Self {
-        let heads = Heads::new(app.db.clone());
-        Endpoint { heads, answers: Answers::default(), operations: Operations::new(schema), app }
+    pub fn new(app: App, schema: Schema, stop: CancellationToken) -> Self {
+        Endpoint {
+            heads: Heads::new(app.db.clone()),
+            answers: Answers::default(),
+            operations: Operations::new(schema),
+            sockets: TaskTracker::new(),
+            stop,
+            app,
+        }
     }
 
     /// The caller of an `Authorization` value.
@@ -132,7 +145,11 @@ async fn run(
     let stream_format = if is_subscription { reply.accepted.for_stream() } else { reply.stream_format() };
     if let Some(format) = stream_format {
         return match prepared {
-            Ok(prepared) => streams::respond(format, endpoint.operations.stream(prepared, caller)),
+            Ok(prepared) => {
+                let answers = endpoint.operations.stream(prepared, caller);
+                let stop = endpoint.stop.clone().cancelled_owned();
+                streams::respond(format, if is_subscription { answers.take_until(stop).boxed() } else { answers })
+            }
             Err(refusal) => streams::respond(format, streams::refused(&refusal)),
         };
     }

@@ -55,6 +55,9 @@ const WRITE_WAIT: Duration = Duration::from_secs(10);
 /// For the client to answer a close. What it still sends is read, since a connection that is dropped with bytes unread
 /// takes the close with it.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long the sockets of a server that ends take to close: this for each, and no longer than that in all.
+const CLOSE_EACH_MICROS: u32 = 500;
+const CLOSE_SPREAD_MAX: Duration = Duration::from_secs(5);
 
 /// Why the server closes, as the protocol numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,7 @@ const BINARY: Close = Close(1003, "text messages only");
 const NOT_UTF8: Close = Close(1007, "not UTF-8");
 const TOO_BIG: Close = Close(1009, "the message is too long");
 const TOO_SLOW: Close = Close(1013, "answers are not read");
+const RESTART: Close = Close(1012, "the server restarts");
 const BAD_MESSAGE: Close = Close(4400, "Invalid message");
 const UNAUTHORIZED: Close = Close(4401, "Unauthorized");
 const FORBIDDEN: Close = Close(4403, "Forbidden");
@@ -90,7 +94,10 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
             .max_message_size(MESSAGE_BYTES_MAX)
             .max_frame_size(MESSAGE_BYTES_MAX)
             .read_buffer_size(READ_BUFFER_BYTES)
-            .on_upgrade(move |socket| serve(socket, endpoint))
+            .on_upgrade(move |socket| {
+                let sockets = endpoint.sockets.clone();
+                sockets.track_future(serve(socket, endpoint))
+            })
             .into_response(),
         Err(refused) => refused.into_response(),
     }
@@ -111,12 +118,20 @@ async fn serve(socket: WebSocket, endpoint: Endpoint) {
     let live = Live::default();
     let writer = Writer { sink, live: live.clone(), answers: waiting_answers, orders: waiting_orders };
     let mut writing = tokio::spawn(writer.run());
+    let stop = endpoint.clone();
     let reader = Reader { endpoint, live: live.clone(), answers, orders: orders.clone(), caller: None, opened: 0 };
     let close = tokio::select! {
         close = reader.run(&mut stream) => close,
         _ = &mut writing => None,
+        () = turn_to_end(&stop) => Some(RESTART),
     };
-    live.end_all();
+    let ended = live.end_all();
+    if close == Some(RESTART) {
+        for id in ended {
+            let complete = Message::text(json!({ "type": "complete", "id": id }).to_string());
+            let _ = tokio::time::timeout(WRITE_WAIT, orders.send(Order::Send(complete))).await;
+        }
+    }
     if let Some(close) = close {
         // The writer may be gone already, or busy for long.
         let _ = tokio::time::timeout(WRITE_WAIT, orders.send(Order::Close(close))).await;
@@ -130,6 +145,14 @@ async fn serve(socket: WebSocket, endpoint: Endpoint) {
         let rest = async { while let Some(Ok(_)) = stream.next().await {} };
         let _ = tokio::time::timeout(CLOSE_WAIT, rest).await;
     }
+}
+
+/// When the server ends, sockets close one after the other, so that not all their clients come back at once.
+async fn turn_to_end(endpoint: &Endpoint) {
+    endpoint.stop.cancelled().await;
+    let spread = u32::try_from(endpoint.sockets.len()).unwrap_or(u32::MAX).saturating_mul(CLOSE_EACH_MICROS);
+    let spread = CLOSE_SPREAD_MAX.min(Duration::from_micros(spread.into()));
+    tokio::time::sleep(spread.mul_f64(rand::random::<f64>())).await;
 }
 
 /// The operations under way on a socket, by id; the number tells one from an earlier one of the same id.
@@ -151,8 +174,14 @@ impl Live {
         }
     }
 
-    fn end_all(&self) {
-        self.lock().drain().for_each(|(_, (_, task))| task.abort());
+    /// Ends all and gives their ids.
+    fn end_all(&self) -> Vec<String> {
+        let mut live = self.lock();
+        let ended = live.drain().map(|(id, (_, task))| {
+            task.abort();
+            id
+        });
+        ended.collect()
     }
 }
 
@@ -197,7 +226,11 @@ impl Writer {
                         self.send(Message::Close(Some(frame))).await;
                         return;
                     }
-                    None => return,
+                    None => {
+                        // The reply to a client's close waits in the sink.
+                        let _ = tokio::time::timeout(WRITE_WAIT, self.sink.close()).await;
+                        return;
+                    }
                 },
                 _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
                 answer = self.answers.recv() => match answer.and_then(|answer| self.message(answer)) {

@@ -27,6 +27,7 @@ pub fn refused(refusal: &Refusal) -> BoxStream<'static, Response> {
 /// How answers are told apart in one body.
 struct Framing {
     content_type: &'static str,
+    start: &'static str,
     next: fn(Value) -> String,
     alive: &'static str,
     end: &'static str,
@@ -35,24 +36,28 @@ struct Framing {
 /// JSON has no line breaks, so it is one line of data. A browser drops an event that has none.
 const EVENTS: Framing = Framing {
     content_type: "text/event-stream",
+    start: ":\n\n",
     next: |answer| format!("event: next\ndata: {answer}\n\n"),
     alive: ":\n\n",
     end: "event: complete\ndata: \n\n",
 };
 
+/// Each part is sent with the boundary behind it, since clients take a part when they see its end.
 const PARTS: Framing = Framing {
     content_type: "multipart/mixed; boundary=\"graphql\"; subscriptionSpec=1.0",
+    start: "\r\n--graphql",
     next: |answer| {
         let payload = json!({ "payload": answer });
-        format!("\r\n--graphql\r\nContent-Type: application/json\r\n\r\n{payload}")
+        format!("\r\nContent-Type: application/json\r\n\r\n{payload}\r\n--graphql")
     },
-    alive: "\r\n--graphql\r\nContent-Type: application/json\r\n\r\n{}",
-    end: "\r\n--graphql--\r\n",
+    alive: "\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql",
+    end: "--\r\n",
 };
 
 /// Sends `answers` as they come; multipart unless events are asked for.
 pub fn respond(format: Format, answers: BoxStream<'static, Response>) -> HttpResponse {
     let framing = if format == Format::Events { &EVENTS } else { &PARTS };
+    let start = futures_util::stream::once(std::future::ready(framing.start.to_owned()));
     let chunks = futures_util::stream::unfold(Some(answers), move |state| async move {
         let mut answers = state?;
         match tokio::time::timeout(KEEP_ALIVE, answers.next()).await {
@@ -63,5 +68,5 @@ pub fn respond(format: Format, answers: BoxStream<'static, Response>) -> HttpRes
     });
     let headers =
         [(CONTENT_TYPE, framing.content_type), (CACHE_CONTROL, "no-cache"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (headers, Body::from_stream(chunks.map(Ok::<_, Infallible>))).into_response()
+    (headers, Body::from_stream(start.chain(chunks).map(Ok::<_, Infallible>))).into_response()
 }

@@ -229,15 +229,27 @@ async fn documents_that_would_cost_too_much_never_run() {
     assert_eq!((reply.status, code(&reply)), (StatusCode::BAD_REQUEST, "BAD_REQUEST"));
 }
 
-/// The body of a stream until `end` was read.
-async fn read_until(body: Body, end: &str) -> String {
-    let mut stream = body.into_data_stream();
-    let mut text = String::new();
-    while !text.contains(end) {
-        let chunk = tokio::time::timeout(std::time::Duration::from_secs(20), stream.next()).await.expect("within 20 s");
-        text.push_str(std::str::from_utf8(&chunk.expect("more").expect("read")).expect("UTF-8"));
+/// What a server sends bit by bit.
+struct Chunks(axum::body::BodyDataStream);
+
+impl Chunks {
+    fn of(body: Body) -> Self {
+        Chunks(body.into_data_stream())
     }
-    text
+
+    async fn next(&mut self) -> String {
+        let chunk = tokio::time::timeout(std::time::Duration::from_secs(20), self.0.next()).await.expect("within 20 s");
+        String::from_utf8(chunk.expect("more").expect("read").to_vec()).expect("UTF-8")
+    }
+
+    /// All until `end` was read.
+    async fn until(mut self, end: &str) -> String {
+        let mut text = String::new();
+        while !text.contains(end) {
+            text.push_str(&self.next().await);
+        }
+        text
+    }
 }
 
 #[tokio::test]
@@ -260,24 +272,29 @@ async fn subscriptions_come_as_events_and_as_parts() {
     assert_eq!(events.headers()[header::CACHE_CONTROL], "no-cache");
     let parts = open("multipart/mixed;subscriptionSpec=1.0, application/json", &query).await;
     assert!(parts.headers()[header::CONTENT_TYPE].to_str().expect("text").starts_with("multipart/mixed; boundary="));
-    // Both have listened by the time that their first answer is there.
-    let (mut events, mut parts) = (events.into_body().into_data_stream(), parts.into_body().into_data_stream());
-    let first = |orders: u32| format!("{{\"data\":{{\"metricsUpdated\":{{\"ordersCount\":{orders}}}}}}}");
-    let event = events.next().await.expect("an event").expect("read");
-    assert_eq!(event, format!("event: next\ndata: {}\n\n", first(0)));
-    let part = parts.next().await.expect("a part").expect("read");
-    assert_eq!(part, format!("\r\n--graphql\r\nContent-Type: application/json\r\n\r\n{{\"payload\":{}}}", first(0)));
-    acme.apply(vec![event_of_a_sale()]).await;
-    let event = events.next().await.expect("an event").expect("read");
-    assert_eq!(event, format!("event: next\ndata: {}\n\n", first(1)));
-    let part = parts.next().await.expect("a part").expect("read");
-    assert!(std::str::from_utf8(&part).expect("UTF-8").ends_with(&format!("{{\"payload\":{}}}", first(1))));
+    let (mut events, mut parts) = (Chunks::of(events.into_body()), Chunks::of(parts.into_body()));
+    assert_eq!((events.next().await, parts.next().await), (":\n\n".to_owned(), "\r\n--graphql".to_owned()));
+    // Each has listened by the time that its first answer is there.
+    for (n, orders) in [0, 1].into_iter().enumerate() {
+        if n == 1 {
+            acme.apply(vec![event_of_a_sale()]).await;
+        }
+        let answer = format!("{{\"data\":{{\"metricsUpdated\":{{\"ordersCount\":{orders}}}}}}}");
+        assert_eq!(events.next().await, format!("event: next\ndata: {answer}\n\n"));
+        // A part is there with its end.
+        let part = format!("\r\nContent-Type: application/json\r\n\r\n{{\"payload\":{answer}}}\r\n--graphql");
+        assert_eq!(parts.next().await, part);
+    }
 
-    let text = read_until(open("text/event-stream", "{ me { role } }").await.into_body(), "event: complete").await;
-    assert_eq!(text, "event: next\ndata: {\"data\":{\"me\":{\"role\":\"VIEWER\"}}}\n\nevent: complete\ndata: \n\n");
+    let text =
+        Chunks::of(open("text/event-stream", "{ me { role } }").await.into_body()).until("event: complete").await;
+    assert_eq!(
+        text,
+        ":\n\nevent: next\ndata: {\"data\":{\"me\":{\"role\":\"VIEWER\"}}}\n\nevent: complete\ndata: \n\n"
+    );
     let refused = open("text/event-stream", "{").await;
     assert_eq!(refused.status(), StatusCode::OK);
-    let text = read_until(refused.into_body(), "event: complete\ndata").await;
+    let text = Chunks::of(refused.into_body()).until("event: complete\ndata").await;
     assert!(text.contains("GRAPHQL_PARSE_FAILED"), "{text}");
 }
 

@@ -7,6 +7,8 @@ use salespulse::clock::{SECOND, Timestamp};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -174,6 +176,11 @@ async fn an_id_is_one_operation_at_a_time_and_free_again_at_its_end() {
     assert_eq!(raw.hear().await["payload"]["data"]["tenant"]["name"], "acme");
     assert_eq!(raw.hear().await, json!({ "type": "complete", "id": "1" }));
 
+    // A client's close is answered in kind.
+    let mut leaving = Raw::acknowledged(&server, &acme).await;
+    leaving.send(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "bye".into() }))).await;
+    assert_eq!(leaving.closed().await, (1000, "bye".to_owned()));
+
     raw.say(subscribe("2", &watch(&acme))).await;
     raw.say(subscribe("2", "{ me { role } }")).await;
     assert_eq!(raw.closed().await, (4409, "Subscriber already exists".to_owned()));
@@ -213,6 +220,18 @@ async fn a_socket_ends_with_its_token() {
     assert_eq!(raw.hear().await, json!({ "type": "connection_ack" }));
     assert_eq!(raw.closed().await, (4403, "the token has ended".to_owned()));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_ends_completes_what_runs_and_closes() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut raw = Raw::acknowledged(&server, &acme).await;
+    raw.say(subscribe("1", &watch(&acme))).await;
+    assert_eq!(raw.hear().await["type"], "next");
+    let (heard, ()) = tokio::join!(async { (raw.hear().await, raw.closed().await) }, server.stop());
+    assert_eq!(heard, (json!({ "type": "complete", "id": "1" }), (1012, "the server restarts".to_owned())));
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use salespulse::ledger::verify::verify;
 use salespulse::server::Options;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub const SECRET: &str = "a secret of the tests, long enough";
@@ -60,7 +61,7 @@ pub fn test_redis_url() -> Option<String> {
 /// The same parts behind HTTP, on a free port.
 pub struct Server {
     pub address: std::net::SocketAddr,
-    shutdown: tokio::sync::oneshot::Sender<()>,
+    stop: CancellationToken,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
@@ -68,19 +69,15 @@ impl Server {
     pub async fn start(test: &TestApp) -> Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (shutdown, stopped) = tokio::sync::oneshot::channel();
-        let stopped = async {
-            // Dropped means stopped, too.
-            let _ = stopped.await;
-        };
+        let stop = CancellationToken::new();
         let task =
-            tokio::spawn(salespulse::server::run(test.app.clone(), Options { graphiql: true }, listener, stopped));
-        Server { address, shutdown, task }
+            tokio::spawn(salespulse::server::run(test.app.clone(), Options { graphiql: true }, listener, stop.clone()));
+        Server { address, stop, task }
     }
 
     /// Ends the server; open sockets do not hold it up.
     pub async fn stop(self) {
-        self.shutdown.send(()).expect("the server runs");
+        self.stop.cancel();
         let ended = tokio::time::timeout(std::time::Duration::from_secs(20), self.task).await;
         ended.expect("within 20 s").expect("no panic").expect("no error");
     }
