@@ -34,11 +34,16 @@ demo: web ## Start SalesPulse with demo data, on SQLite, no servers needed
 	$(CARGO) run --release -- demo $(DEMO_FLAGS)
 
 .PHONY: test
-test: test-web test-sqlite test-servers ## Run all tests, on SQLite and on PostgreSQL + Redis
+test: test-web test-sqlite test-servers test-clients ## Run all tests, on SQLite and on PostgreSQL + Redis
 
 .PHONY: test-web
 test-web: web ## Check GraphiQL's example operations against the schema (needs Node.js)
 	@if command -v $(NPM) >/dev/null; then cd web && $(NPM) test; else echo "web: not tested, as npm is missing"; fi
+
+.PHONY: test-clients
+test-clients: ## Try real clients from npm and PyPI against the server (needs Node.js; Python for one of them)
+	$(CARGO) build --bin salespulse
+	@if command -v $(NPM) >/dev/null; then tests/clients/run.sh; else echo "clients: not tested, as npm is missing"; fi
 
 .PHONY: test-browser
 test-browser: ## Try GraphiQL in a browser against a running server: BASE_URL=... TOKEN=... (needs Chromium)

@@ -1,8 +1,14 @@
 //! The HTTP server: routes and the end.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +19,10 @@ use crate::{schema, web};
 
 /// A request's body is at most this long.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// From the first byte of a request's headers to the last.
+const HEADER_WAIT: Duration = Duration::from_secs(10);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is served beside the API.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +46,46 @@ fn routes(endpoint: Endpoint, options: Options) -> Router {
 }
 
 /// Serves on `listener` until `stop`; then requests that are running are finished, and streams and sockets are closed.
-pub async fn run(app: App, options: Options, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn run(app: App, options: Options, listener: TcpListener, stop: CancellationToken) {
     let heads = tokio::spawn(watch_heads(app.clone()));
     let endpoint = Endpoint::new(app.clone(), schema::build(app), stop.clone());
     let sockets = endpoint.sockets.clone();
-    let served = axum::serve(listener, routes(endpoint, options)).with_graceful_shutdown(stop.cancelled_owned()).await;
+    accept(&listener, &routes(endpoint, options), &stop).await;
     sockets.close();
     sockets.wait().await;
     heads.abort();
-    served
+}
+
+/// Serves each connection in a task of its own.
+async fn accept(listener: &TcpListener, routes: &Router, stop: &CancellationToken) {
+    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
+    let graceful = GracefulShutdown::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    // Without file descriptors left, the next try would fail at once.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => break,
+        };
+        // A live update is a small packet that is not to wait for the next.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "packets may be held back");
+        }
+        let service = TowerToHyperService::new(routes.clone());
+        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "connection ended");
+            }
+        });
+    }
+    graceful.shutdown().await;
 }

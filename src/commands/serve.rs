@@ -49,7 +49,7 @@ pub async fn serve(app: App, options: Options, listener: TcpListener, stop: Canc
         }
     };
     tokio::select! {
-        served = server::run(app, options, listener, stop.clone()) => served.map_err(Failure::failed)?,
+        () = server::run(app, options, listener, stop.clone()) => {}
         () = overdue => tracing::warn!("requests were cut off"),
     }
     // The end is near either way.
