@@ -44,6 +44,8 @@ pub(super) struct Lane {
     /// Where the ledger stood after the last commit of this lane, and up to where rollups were.
     position: i64,
     folded: i64,
+    /// The last attempt to fold has failed.
+    is_behind: bool,
     names: Names,
     months: BTreeSet<i64>,
 }
@@ -73,6 +75,7 @@ impl Lane {
             memory,
             position: 0,
             folded: 0,
+            is_behind: false,
             names: Names::default(),
             months: BTreeSet::new(),
         }
@@ -85,8 +88,9 @@ impl Lane {
                 Some(job) => job,
                 None => match tokio::time::timeout(self.patience(), jobs.recv()).await {
                     Ok(Some(job)) => job,
-                    Ok(None) => return self.fold_tail().await,
-                    Err(_) if self.has_tail() => {
+                    Ok(None) if self.has_tail() => return self.fold_tail().await,
+                    Ok(None) => return,
+                    Err(_) if self.has_tail() || self.is_behind => {
                         self.fold_tail().await;
                         continue;
                     }
@@ -126,15 +130,20 @@ impl Lane {
         if self.has_tail() { FOLD_AFTER } else { IDLE }
     }
 
-    /// Folds the tail. Where that fails, it is tried again after the next batch; nothing is lost or answered wrongly.
+    /// Folds the tail. Where that fails, it is tried again after the next batch, or when the lane has had no work for
+    /// long; meanwhile readers add the tail.
     async fn fold_tail(&mut self) {
-        if !self.has_tail() {
-            return;
-        }
-        // Whatever comes of it, it is not to be tried again before the next batch.
         self.folded = self.position;
-        if let Err(error) = fold_tail(&self.db, &self.memory.tails, self.tenant).await {
-            tracing::error!(tenant = %self.tenant.0, code = error.code.as_str(), source = ?error.source, "tail not folded");
+        let folded = fold_tail(&self.db, &self.memory.tails, self.tenant).await;
+        self.is_behind = folded.is_err();
+        match folded {
+            Ok(_) => {}
+            Err(error) if error.code == Code::ServiceUnavailable => {
+                tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "tail not folded yet");
+            }
+            Err(error) => {
+                tracing::error!(tenant = %self.tenant.0, source = ?error.source, "tail not folded");
+            }
         }
     }
 
