@@ -42,7 +42,7 @@ test-web: web ## Check GraphiQL's example operations against the schema (needs N
 
 .PHONY: test-clients
 test-clients: ## Try real clients from npm and PyPI against the server (needs Node.js; Python for one of them)
-	$(CARGO) build --bin salespulse
+	$(CARGO) build --workspace --bins
 	@if command -v $(NPM) >/dev/null; then tests/clients/run.sh; else echo "clients: not tested, as npm is missing"; fi
 
 .PHONY: test-browser
