@@ -40,7 +40,7 @@ pub async fn listen(config: &Config) -> Result<TcpListener, Failure> {
 pub async fn serve(app: App, options: Options, listener: TcpListener, stop: CancellationToken) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(Failure::failed)?;
     tracing::info!(%address, "serving");
-    let db = app.db.clone();
+    let (db, ledger) = (app.db.clone(), app.ledger.clone());
     let overdue = {
         let stop = stop.clone();
         async move {
@@ -52,8 +52,12 @@ pub async fn serve(app: App, options: Options, listener: TcpListener, stop: Canc
         () = server::run(app, options, listener, stop.clone()) => {}
         () = overdue => tracing::warn!("requests were cut off"),
     }
-    // The end is near either way.
-    let _ = tokio::time::timeout(GRACE, db.close()).await;
+    // The end is near either way; what is not folded is so by the next process.
+    let _ = tokio::time::timeout(GRACE, async {
+        ledger.close().await;
+        db.close().await
+    })
+    .await;
     tracing::info!("ended");
     Ok(())
 }

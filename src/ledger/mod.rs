@@ -32,6 +32,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 use self::event::{Event, Outcome};
 use self::lane::{Item, Job, Lane};
@@ -83,6 +84,8 @@ struct Shared {
     observer: Arc<dyn BatchObserver>,
     memory: Memory,
     lanes: Mutex<HashMap<TenantId, mpsc::Sender<Job>>>,
+    /// The tasks of all lanes.
+    tasks: TaskTracker,
 }
 
 impl Ledger {
@@ -93,7 +96,17 @@ impl Ledger {
         observer: Arc<dyn BatchObserver>,
         memory: Memory,
     ) -> Self {
-        Ledger { shared: Arc::new(Shared { db, clock, stream, observer, memory, lanes: Mutex::default() }) }
+        Ledger {
+            shared: Arc::new(Shared {
+                db,
+                clock,
+                stream,
+                observer,
+                memory,
+                lanes: Mutex::default(),
+                tasks: TaskTracker::new(),
+            }),
+        }
     }
 
     /// Adds to the rollups what they do not hold yet. Lanes do it by themselves; a process that ends does it at last.
@@ -117,6 +130,14 @@ impl Ledger {
         let job = Job { items, is_backfill, reply };
         self.enqueue(tenant, job)?;
         answer.await.map_err(|_| Error::internal("a lane ended without an answer"))?
+    }
+
+    /// Ends all lanes: what they were given is recorded and folded. Events that come later begin new ones.
+    pub async fn close(&self) {
+        self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        self.shared.tasks.reopen();
     }
 
     fn enqueue(&self, tenant: TenantId, job: Job) -> Result<()> {
@@ -147,7 +168,7 @@ impl Ledger {
             Arc::clone(&shared.observer),
             shared.memory.clone(),
         );
-        tokio::spawn(lane.run(jobs));
+        shared.tasks.spawn(lane.run(jobs));
         sender
     }
 }
