@@ -43,8 +43,10 @@ pub struct Key {
 }
 
 impl Key {
-    pub fn new(caller: &Caller, body: &[u8]) -> Self {
-        Key { tenant: caller.tenant, permissions: caller.permissions.clone(), request: Sha256::digest(body).into() }
+    /// `method` is that of HTTP, `request` the body or the query string.
+    pub fn new(caller: &Caller, method: &str, request: &[u8]) -> Self {
+        let request = Sha256::new().chain_update(method).chain_update([0]).chain_update(request).finalize().into();
+        Key { tenant: caller.tenant, permissions: caller.permissions.clone(), request }
     }
 }
 

@@ -53,6 +53,11 @@ pub fn add_code(error: &mut ServerError) {
     }
 }
 
+/// The body of an answer that is errors alone.
+pub fn only(errors: &[ServerError]) -> String {
+    serde_json::json!({ "errors": errors }).to_string()
+}
+
 /// An error without a place in a document.
 pub fn plain(code: &str, message: &str) -> ServerError {
     let mut extensions = ErrorExtensionValues::default();

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +18,7 @@ use super::accept::{Accepted, Format};
 use super::answers::{Answers, Key};
 use super::errors::{self, Refusal};
 use super::heads::Heads;
-use super::operation::{Operations, Prepared, is_request_error};
+use super::operation::{Operations, Prepared, is_request_error, to_json};
 use super::params::{Params, parse_json};
 use super::{socket, streams};
 use crate::app::App;
@@ -64,11 +64,14 @@ impl Endpoint {
         self.verify(value.to_str().ok()?)
     }
 
-    /// The finished answer to the same request, if it is still the answer.
-    async fn kept(&self, caller: &Caller, key: &Key) -> Option<Bytes> {
+    /// The finished answer to the same request, if it is still the answer and the client takes it in one piece.
+    async fn kept(&self, reply: &Reply, caller: &Caller, key: &Key) -> Option<HttpResponse> {
+        if reply.stream_format().is_some() {
+            return None;
+        }
         let kept = self.answers.get(key)?;
         let head = self.heads.get(caller.tenant).await?;
-        kept.0.holds(head, self.app.clock.now()).then(|| kept.1.clone())
+        kept.0.holds(head, self.app.clock.now()).then(|| reply.json(StatusCode::OK, kept.1.clone()))
     }
 }
 
@@ -93,11 +96,9 @@ pub async fn post(
         Err(rejected) => return reply.refuse(rejected.status(), "BAD_REQUEST", "the body cannot be read"),
     };
     let Some(caller) = endpoint.authenticate(&headers) else { return reply.unauthenticated() };
-    let key = Key::new(&caller, &body);
-    if let Some(kept) = endpoint.kept(&caller, &key).await
-        && !reply.is_stream()
-    {
-        return reply.json(StatusCode::OK, kept);
+    let key = Key::new(&caller, "POST", &body);
+    if let Some(kept) = endpoint.kept(&reply, &caller, &key).await {
+        return kept;
     }
     match parse_json(&body) {
         Ok(Value::Array(requests)) => batch(&endpoint, &reply, caller, requests).await,
@@ -123,6 +124,10 @@ async fn query(endpoint: Endpoint, query: &str, headers: &HeaderMap) -> HttpResp
         Err(refused) => return *refused,
     };
     let Some(caller) = endpoint.authenticate(headers) else { return reply.unauthenticated() };
+    let key = Key::new(&caller, "GET", query.as_bytes());
+    if let Some(kept) = endpoint.kept(&reply, &caller, &key).await {
+        return kept;
+    }
     let prepared = Params::from_query_string(query).and_then(|params| endpoint.operations.prepare(params));
     if prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Mutation) {
         let mut refused =
@@ -130,7 +135,6 @@ async fn query(endpoint: Endpoint, query: &str, headers: &HeaderMap) -> HttpResp
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return refused;
     }
-    let key = Key::new(&caller, query.as_bytes());
     run(&endpoint, &reply, caller, key, prepared).await
 }
 
@@ -186,13 +190,13 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, caller: Arc<Caller>, requests
         let prepared = Params::from_json(request).and_then(|params| endpoint.operations.prepare(params));
         answers.push(match prepared {
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
-                errors_only(&[errors::plain("BAD_REQUEST", "a subscription is no part of a batch")])
+                errors::only(&[errors::plain("BAD_REQUEST", "a subscription is no part of a batch")])
             }
             Ok(prepared) => to_json(&endpoint.operations.run(prepared, Arc::clone(&caller)).await.0),
-            Err(refusal) => errors_only(&[refusal.to_error()]),
+            Err(refusal) => errors::only(&[refusal.to_error()]),
         });
     }
-    reply.json(StatusCode::OK, Value::Array(answers).to_string())
+    reply.json(StatusCode::OK, format!("[{}]", answers.join(",")))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -201,21 +205,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let mime = value.to_str().ok().and_then(|value| value.split(';').next());
     mime.is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
         && !headers.contains_key(header::CONTENT_ENCODING)
-}
-
-/// A response as JSON, without `data` when nothing was run.
-pub(super) fn to_json(response: &Response) -> Value {
-    if is_request_error(response) {
-        return errors_only(&response.errors);
-    }
-    serde_json::to_value(response).unwrap_or_else(|error| {
-        let source = crate::error::Error::internal(error);
-        errors_only(&[async_graphql::Error::from(source).into_server_error(async_graphql::Pos::default())])
-    })
-}
-
-fn errors_only(errors: &[async_graphql::ServerError]) -> Value {
-    json!({ "errors": errors })
 }
 
 /// How an answer is put into HTTP.
@@ -243,13 +232,9 @@ impl Reply {
         matches!(self.format, Format::Events | Format::Multipart).then_some(self.format)
     }
 
-    fn is_stream(&self) -> bool {
-        self.stream_format().is_some()
-    }
-
     fn send(&self, response: &Response) -> HttpResponse {
         let status = if is_request_error(response) { self.request_error() } else { StatusCode::OK };
-        self.json(status, to_json(response).to_string())
+        self.json(status, to_json(response))
     }
 
     /// The status of requests that are well-formed but cannot be run: whoever reads plain JSON expects 200.
@@ -263,7 +248,7 @@ impl Reply {
             "PERSISTED_QUERY_NOT_FOUND" if self.format != Format::Json => StatusCode::NOT_FOUND,
             _ => self.request_error(),
         };
-        self.json(status, errors_only(&[refusal.to_error()]).to_string())
+        self.json(status, errors::only(&[refusal.to_error()]))
     }
 
     fn unauthenticated(&self) -> HttpResponse {
@@ -273,7 +258,7 @@ impl Reply {
     }
 
     fn refuse(&self, status: StatusCode, code: &'static str, message: &str) -> HttpResponse {
-        self.json(status, errors_only(&[errors::plain(code, message)]).to_string())
+        self.json(status, errors::only(&[errors::plain(code, message)]))
     }
 
     fn json(&self, status: StatusCode, body: impl Into<Body>) -> HttpResponse {

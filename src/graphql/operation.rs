@@ -131,6 +131,17 @@ pub fn is_request_error(response: &Response) -> bool {
         && response.errors.iter().all(|error| error.path.is_empty())
 }
 
+/// A response as JSON, its fields in the order of the selection, and without `data` when nothing was run.
+pub fn to_json(response: &Response) -> String {
+    if is_request_error(response) {
+        return errors::only(&response.errors);
+    }
+    serde_json::to_string(response).unwrap_or_else(|error| {
+        let error = async_graphql::Error::from(crate::error::Error::internal(error));
+        errors::only(&[error.into_server_error(async_graphql::Pos::default())])
+    })
+}
+
 /// The operation that is meant.
 fn select<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Refusal> {
     let mut fitting = document.operations.iter().filter(|(other, _)| match name {

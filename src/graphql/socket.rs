@@ -23,8 +23,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::errors::Refusal;
-use super::http::{Endpoint, to_json};
-use super::operation::is_request_error;
+use super::http::Endpoint;
+use super::operation::{is_request_error, to_json};
 use super::params::{Params, parse_json};
 use crate::auth::Caller;
 use crate::clock::until;
@@ -187,7 +187,8 @@ impl Live {
 
 /// What an operation has to say.
 enum Answer {
-    Next(Value),
+    /// A response as JSON.
+    Next(String),
     Error(Value),
     Complete,
 }
@@ -233,7 +234,7 @@ impl Writer {
                     }
                 },
                 _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
-                answer = self.answers.recv() => match answer.and_then(|answer| self.message(answer)) {
+                Some(answer) = self.answers.recv() => match self.message(answer) {
                     Some(message) => message,
                     None => continue,
                 },
@@ -255,13 +256,14 @@ impl Writer {
             return None;
         }
         let message = match answer {
-            Answer::Next(payload) => json!({ "type": "next", "id": id, "payload": payload }),
+            Answer::Next(payload) => {
+                let message = format!(r#"{{"type":"next","id":{},"payload":{payload}}}"#, Value::from(id));
+                return Some(Message::text(message));
+            }
             Answer::Error(payload) => json!({ "type": "error", "id": id, "payload": payload }),
             Answer::Complete => json!({ "type": "complete", "id": id }),
         };
-        if message["type"] != "next" {
-            self.live.lock().remove(&id);
-        }
+        self.live.lock().remove(&id);
         Some(Message::text(message.to_string()))
     }
 }

@@ -9,11 +9,10 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::stream::{BoxStream, StreamExt};
-use serde_json::{Value, json};
 
 use super::accept::Format;
 use super::errors::Refusal;
-use super::http::to_json;
+use super::operation::to_json;
 
 /// A sign of life is sent after this time without an answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
@@ -28,7 +27,7 @@ pub fn refused(refusal: &Refusal) -> BoxStream<'static, Response> {
 struct Framing {
     content_type: &'static str,
     start: &'static str,
-    next: fn(Value) -> String,
+    next: fn(String) -> String,
     alive: &'static str,
     end: &'static str,
 }
@@ -46,10 +45,7 @@ const EVENTS: Framing = Framing {
 const PARTS: Framing = Framing {
     content_type: "multipart/mixed; boundary=\"graphql\"; subscriptionSpec=1.0",
     start: "\r\n--graphql",
-    next: |answer| {
-        let payload = json!({ "payload": answer });
-        format!("\r\nContent-Type: application/json\r\n\r\n{payload}\r\n--graphql")
-    },
+    next: |answer| format!("\r\nContent-Type: application/json\r\n\r\n{{\"payload\":{answer}}}\r\n--graphql"),
     alive: "\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql",
     end: "--\r\n",
 };

@@ -18,7 +18,12 @@ pub const TAIL_MAX: i64 = 4096;
 
 /// Adds `entries`, which are all those after `head.folded`, to the stored rollups and moves `head` on; the caller
 /// stores it. Error: AMOUNT_OUT_OF_RANGE, when a sum would be beyond 64 bits.
-pub async fn fold(tx: &TenantTx, head: &mut Head, organizations: &[Organization], entries: &[&Entry]) -> Result<()> {
+pub(super) async fn fold(
+    tx: &TenantTx,
+    head: &mut Head,
+    organizations: &[Organization],
+    entries: &[&Entry],
+) -> Result<()> {
     let zones: HashMap<i32, Tz> = organizations.iter().map(|o| (o.org_no, o.timezone)).collect();
     let zone = |org_no| zones.get(&org_no).copied().unwrap_or(chrono_tz::UTC);
     let keys: BTreeSet<rollup::Key> =
@@ -34,19 +39,25 @@ pub async fn fold(tx: &TenantTx, head: &mut Head, organizations: &[Organization]
     Ok(())
 }
 
-/// Folds the tenant's tail in a transaction of its own. Gives the position up to which rollups then are.
-pub async fn fold_tail(db: &Db, tails: &Tails, tenant: TenantId) -> Result<i64> {
+/// Folds the tenant's tail in a transaction of its own.
+pub async fn fold_tail(db: &Db, tails: &Tails, tenant: TenantId) -> Result<()> {
     let tx = db.write(tenant).await?;
-    let mut head = lock_head(&tx).await?;
-    if head.folded < head.position {
-        let tail = tails.get(&tx, &head).await?;
-        let organizations = list_organizations(&tx).await?;
-        fold(&tx, &mut head, &organizations, &tail.entries().collect::<Vec<_>>()).await?;
-        save_folded(&tx, &head).await?;
-        tx.commit().await?;
-    }
+    fold_locked(&tx, tails).await?;
+    tx.commit().await?;
     tails.forget(tenant);
-    Ok(head.folded)
+    Ok(())
+}
+
+/// Locks the head and folds the tail; nobody appends to the ledger until the transaction ends.
+pub async fn fold_locked(tx: &TenantTx, tails: &Tails) -> Result<()> {
+    let mut head = lock_head(tx).await?;
+    if head.folded == head.position {
+        return Ok(());
+    }
+    let tail = tails.get(tx, &head).await?;
+    let organizations = list_organizations(tx).await?;
+    fold(tx, &mut head, &organizations, &tail.entries().collect::<Vec<_>>()).await?;
+    save_folded(tx, &head).await
 }
 
 /// What one entry can add to a sum, at most.

@@ -137,7 +137,7 @@ impl Lane {
         let folded = fold_tail(&self.db, &self.memory.tails, self.tenant).await;
         self.is_behind = folded.is_err();
         match folded {
-            Ok(_) => {}
+            Ok(()) => {}
             Err(error) if error.code == Code::ServiceUnavailable => {
                 tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "tail not folded yet");
             }

@@ -111,7 +111,7 @@ impl Ledger {
 
     /// Adds to the rollups what they do not hold yet. Lanes do it by themselves; a process that ends does it at last.
     pub async fn fold(&self, tenant: TenantId) -> Result<()> {
-        fold::fold_tail(&self.shared.db, &self.shared.memory.tails, tenant).await.map(drop)
+        fold::fold_tail(&self.shared.db, &self.shared.memory.tails, tenant).await
     }
 
     /// Stores `events` and gives one outcome for each. When this returns `Ok`, they are committed; after an error none

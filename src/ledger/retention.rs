@@ -3,9 +3,7 @@
 
 use chrono::{Datelike, Months, NaiveDate, NaiveTime};
 
-use super::fold::fold;
-use super::organization::list_organizations;
-use super::store::{lock_head, save_folded};
+use super::fold::fold_locked;
 use super::tail::Tails;
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId};
@@ -45,10 +43,7 @@ pub async fn count_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<D
 /// Closes the months before `cut` to new events. What they hold is then in the rollups.
 pub async fn close_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<()> {
     let tx = db.write(tenant).await?;
-    let mut head = lock_head(&tx).await?;
-    let tail = Tails::default().get(&tx, &head).await?;
-    fold(&tx, &mut head, &list_organizations(&tx).await?, &tail.entries().collect::<Vec<_>>()).await?;
-    save_folded(&tx, &head).await?;
+    fold_locked(&tx, &Tails::default()).await?;
     let sql = "UPDATE ledger_heads SET retained_from = $2 \
                WHERE tenant_id = $1 AND (retained_from IS NULL OR retained_from < $2)";
     tx.execute(sql, [micros(cut).into()]).await?;

@@ -298,6 +298,36 @@ async fn subscriptions_come_as_events_and_as_parts() {
     assert!(text.contains("GRAPHQL_PARSE_FAILED"), "{text}");
 }
 
+#[tokio::test]
+async fn fields_come_in_the_order_of_the_selection() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let client = Client::of(&test);
+    let query = "{ tenant { name asOf { watermark position } } me { role } }";
+    let request = get(&acme.viewer(), "application/json", &[("query", query)]);
+    let response = client.0.clone().oneshot(request).await.expect("a response");
+    let text = Chunks::of(response.into_body()).until("VIEWER").await;
+    let tenant = r#"{"name":"acme","asOf":{"watermark":null,"position":"0"}}"#;
+    assert_eq!(text, format!(r#"{{"data":{{"tenant":{tenant},"me":{{"role":"VIEWER"}}}}}}"#));
+}
+
+#[tokio::test]
+async fn a_query_by_get_is_kept_too_and_is_no_post() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, viewer) = (Client::of(&test), acme.viewer());
+    let run = async || {
+        let before = test.app.db.statements();
+        let reply = client.send(get(&viewer, RESPONSE_JSON, &[("query", TODAY)])).await;
+        (reply.body, (test.app.db.statements() - before).transactions)
+    };
+    let (first, second) = (run().await, run().await);
+    assert_eq!((first.1, second.1), (1, 0));
+    assert_eq!(first.0, second.0);
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", TODAY).finish();
+    assert_eq!(code(&client.post(&viewer, RESPONSE_JSON, query).await), "BAD_REQUEST");
+}
+
 fn event_of_a_sale() -> salespulse::ledger::event::Event {
     event("e1", "2026-06-15T11:00:00Z", Fact::OrderPlaced(order("o1", 1, "c", "1.00")))
 }

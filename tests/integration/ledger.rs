@@ -34,6 +34,37 @@ pub fn order(id: &str, version: i64, customer: &str, amount: &str) -> OrderPlace
 }
 
 #[tokio::test]
+async fn sums_that_would_leave_64_bits_refuse_the_events_that_do_it() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    // Sums are in ten thousandths: 2^63 of them are 922.3 times the largest amount.
+    let placed = |n: u32| OrderPlaced {
+        order_id: format!("o{n}"),
+        version: 1,
+        amount: Some(money("1000000000000.00")),
+        ..OrderPlaced::default()
+    };
+    let sale = |n: u32| event(&format!("e{n}"), "2026-06-01T10:00:00Z", Fact::OrderPlaced(placed(n)));
+    let answer = acme.record((0..930).map(sale).collect()).await;
+    let refused: Vec<bool> = answer
+        .outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Applied { .. } => false,
+            Outcome::Refused(refusal) => refusal.code == RefusalCode::AmountOutOfRange,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(refused.iter().filter(|is_refused| **is_refused).count(), 8);
+    assert!(refused[922..].iter().all(|is_refused| *is_refused), "those that came first are in");
+    acme.verified().await;
+    // Others still go in.
+    let small = OrderPlaced { amount: Some(money("1.00")), ..placed(1000) };
+    acme.apply(vec![event("small", "2026-06-02T10:00:00Z", Fact::OrderPlaced(small))]).await;
+    acme.verified().await;
+}
+
+#[tokio::test]
 async fn a_repeat_changes_nothing_and_other_content_is_a_conflict() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
