@@ -7,6 +7,7 @@ use crate::clock::SharedClock;
 use crate::db::Db;
 use crate::ledger::Ledger;
 use crate::ledger::memory::Memory;
+use crate::live::feed::Feeds;
 use crate::stream::EventStream;
 
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub struct App {
     pub ledger: Ledger,
     pub memory: Memory,
     pub stream: Arc<dyn EventStream>,
+    /// Who follows a ledger follows it here.
+    pub feeds: Feeds,
     pub tokens: Tokens,
 }
 
@@ -25,6 +28,7 @@ impl App {
         let memory = Memory::default();
         let observer = Arc::new(crate::alerts::AlertObserver { memory: memory.clone() });
         let ledger = Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, memory.clone());
-        App { db, clock, ledger, memory, stream, tokens }
+        let feeds = Feeds::new(db.clone(), Arc::clone(&stream));
+        App { db, clock, ledger, memory, stream, feeds, tokens }
     }
 }

@@ -16,6 +16,7 @@ pub enum Code {
     MixedCurrencies,
     AsOfNotAvailable,
     AmountOutOfRange,
+    ResumeGap,
     ServiceUnavailable,
     Internal,
 }
@@ -31,6 +32,7 @@ impl Code {
             Code::MixedCurrencies => "MIXED_CURRENCIES",
             Code::AsOfNotAvailable => "AS_OF_NOT_AVAILABLE",
             Code::AmountOutOfRange => "AMOUNT_OUT_OF_RANGE",
+            Code::ResumeGap => "RESUME_GAP",
             Code::ServiceUnavailable => "SERVICE_UNAVAILABLE",
             Code::Internal => "INTERNAL_SERVER_ERROR",
         }

@@ -45,6 +45,9 @@ pub struct Mutation(LedgerMutation, AlertMutation, DashboardMutation, PeopleMuta
 #[derive(MergedSubscription, Default)]
 pub struct Subscription(LiveSubscription);
 
+/// Subscriptions whose answers are states: equal ones share them, and only the newest matters.
+pub const STATES: [&str; 1] = ["metricsUpdated"];
+
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
 /// The schema over the server's parts. How large operations may be says `graphql::shape`, whose limits know introspection.

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
-use crate::live::watch_heads;
 use crate::{schema, web};
 
 /// A request's body is at most this long.
@@ -47,13 +46,11 @@ fn routes(endpoint: Endpoint, options: Options) -> Router {
 
 /// Serves on `listener` until `stop`; then requests that are running are finished, and streams and sockets are closed.
 pub async fn run(app: App, options: Options, listener: TcpListener, stop: CancellationToken) {
-    let heads = tokio::spawn(watch_heads(app.clone()));
     let endpoint = Endpoint::new(app.clone(), schema::build(app), stop.clone());
     let sockets = endpoint.sockets.clone();
     accept(&listener, &routes(endpoint, options), &stop).await;
     sockets.close();
     sockets.wait().await;
-    heads.abort();
 }
 
 /// Serves each connection in a task of its own.

@@ -53,7 +53,8 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
     .await?;
     tx.execute(
         "INSERT INTO ledger_heads (tenant_id, position, policy_epoch, folded, largest_sum, tail_volume, last_customer_no, \
-         last_product_no, last_order_no, last_refund_no, last_dimension_no) VALUES ($1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+         last_product_no, last_order_no, last_refund_no, last_dimension_no, last_alert_no) \
+         VALUES ($1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
         [],
     )
     .await?;

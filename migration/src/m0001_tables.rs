@@ -95,7 +95,7 @@ CREATE TABLE ledger_heads (
     position INT NOT NULL, watermark INT, policy_epoch INT NOT NULL,
     folded INT NOT NULL, largest_sum INT NOT NULL, tail_volume INT NOT NULL,
     last_customer_no INT NOT NULL, last_product_no INT NOT NULL, last_order_no INT NOT NULL, last_refund_no INT NOT NULL,
-    last_dimension_no INT NOT NULL, retained_from INT
+    last_dimension_no INT NOT NULL, last_alert_no INT NOT NULL, retained_from INT
 ) TABLE_END;
 CREATE TABLE ledger_events (
     tenant_id UUID NOT NULL, event_id STRING NOT NULL, position INT NOT NULL, payload_hash BYTES NOT NULL,
@@ -263,11 +263,11 @@ CREATE TABLE alerts (
     PRIMARY KEY (tenant_id, id)
 ) TABLE_END;
 CREATE TABLE alert_events (
-    tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, alert_id UUID NOT NULL, name STRING NOT NULL, metric STRING NOT NULL,
+    tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, alert_no INT NOT NULL, alert_id UUID NOT NULL, name STRING NOT NULL, metric STRING NOT NULL,
     is_firing BOOL NOT NULL, value INT, threshold INT NOT NULL, position INT NOT NULL, triggered_at INT NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) TABLE_END;
-CREATE INDEX alert_events_by_position ON alert_events (tenant_id, position);
+CREATE UNIQUE INDEX alert_events_by_no ON alert_events (tenant_id, alert_no);
 CREATE INDEX alert_events_by_rule ON alert_events (tenant_id, alert_id, id);
 CREATE TABLE audit_logs (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, actor_id UUID, at INT NOT NULL, action STRING NOT NULL, subject STRING NOT NULL,

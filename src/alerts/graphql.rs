@@ -1,6 +1,6 @@
 //! Alert rules, their history, and their mutations.
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{ComplexObject, Context, ID, InputObject, Object, SimpleObject};
 use uuid::Uuid;
 
 use super::rule::{AlertCondition, AlertState, Rule};
@@ -9,9 +9,10 @@ use crate::audit;
 use crate::auth::Permission;
 use crate::connection;
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, parse_id, read, write};
+use crate::graphql::context::{Needs, app, caller, parse_id, read, write};
+use crate::graphql::cursor::Mark;
 use crate::graphql::page::Page;
-use crate::graphql::scalars::{DateTime, Decimal, Json, Position};
+use crate::graphql::scalars::{Cursor, DateTime, Decimal, Json, Position};
 use crate::metrics::catalog::Metric;
 use crate::metrics::filter::MetricsFilters;
 
@@ -204,7 +205,10 @@ impl AlertRuleInput {
 
 /// A rule's change of state.
 #[derive(Clone, SimpleObject)]
+#[graphql(complex)]
 pub struct Alert {
+    #[graphql(skip)]
+    alert_no: i64,
     /// The alert's id.
     id: ID,
     /// The rule's id; the rule may be deleted since.
@@ -225,9 +229,19 @@ pub struct Alert {
     triggered_at: DateTime,
 }
 
+#[ComplexObject]
+impl Alert {
+    /// For `alertTriggered(after:)`: from this alert on.
+    async fn cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<Cursor> {
+        let mark = Mark { position: self.alert_no, part: 0, until: None };
+        Ok(Cursor(app(ctx)?.tokens.cursors().write(caller(ctx)?.tenant, b"alertTriggered", mark)))
+    }
+}
+
 impl From<Transition> for Alert {
     fn from(transition: Transition) -> Self {
         Alert {
+            alert_no: transition.alert_no,
             id: transition.id.into(),
             rule_id: transition.rule_id.into(),
             name: transition.name,

@@ -22,18 +22,20 @@ pub struct AlertObserver {
 
 #[async_trait::async_trait]
 impl BatchObserver for AlertObserver {
-    async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<()> {
+    async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<i64> {
+        let mut logged = 0;
         if batch.is_backfill {
-            return Ok(());
+            return Ok(logged);
         }
         for rule in store::list_enabled(tx).await? {
             let value = self.value_of(tx, &rule, batch.now).await?;
             let state = rule.state_at(value);
             if state != rule.state {
                 store::record_transition(tx, &rule, state, value, batch.last, batch.now).await?;
+                logged += 1;
             }
         }
-        Ok(())
+        Ok(logged)
     }
 }
 

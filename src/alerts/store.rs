@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::ledger::store::new_alert_no;
 use crate::metrics::catalog::Metric;
 use crate::money::Money;
 
@@ -18,6 +19,8 @@ pub const RULES_MAX: usize = 100;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
     pub id: Uuid,
+    /// Its place in the tenant's log of alerts.
+    pub alert_no: i64,
     pub rule_id: Uuid,
     pub name: String,
     pub metric: Metric,
@@ -115,7 +118,7 @@ pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
     if deleted == 0 { Err(Error::not_found("alert")) } else { Ok(()) }
 }
 
-/// Logs that a rule went to `state`, and keeps the state with the rule.
+/// Logs that a rule went to `state`, and keeps the state with the rule; of a transaction that has locked the head.
 pub async fn record_transition(
     tx: &TenantTx,
     rule: &Rule,
@@ -127,8 +130,9 @@ pub async fn record_transition(
     let is_firing = state == AlertState::Firing;
     let sql = "UPDATE alerts SET is_firing = $3 WHERE tenant_id = $1 AND id = $2";
     tx.execute(sql, [rule.id.into(), is_firing.into()]).await?;
-    let values: [Value; 9] = [
+    let values: [Value; 10] = [
         Uuid::now_v7().into(),
+        new_alert_no(tx).await?.into(),
         rule.id.into(),
         rule.name.clone().into(),
         metric_text(rule.metric)?,
@@ -138,20 +142,21 @@ pub async fn record_transition(
         position.into(),
         now.0.into(),
     ];
-    let sql = "INSERT INTO alert_events (tenant_id, id, alert_id, name, metric, is_firing, value, threshold, position, \
-               triggered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let sql = "INSERT INTO alert_events (tenant_id, id, alert_no, alert_id, name, metric, is_firing, value, threshold, \
+               position, triggered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     tx.execute(sql, values).await?;
     Ok(())
 }
 
-const TRANSITION_COLUMNS: &str = "id, alert_id, name, metric, is_firing, value, threshold, position, triggered_at";
+const TRANSITION_COLUMNS: &str =
+    "id, alert_id, name, metric, is_firing, value, threshold, position, triggered_at, alert_no";
 
-/// What was reported after a position, in order.
-pub async fn list_after(tx: &TenantTx, position: i64) -> Result<Vec<Transition>> {
+/// The next of the log after a number, in order, at most `rows_max`.
+pub async fn list_after(tx: &TenantTx, alert_no: i64, rows_max: i64) -> Result<Vec<Transition>> {
     let sql = format!(
-        "SELECT {TRANSITION_COLUMNS} FROM alert_events WHERE tenant_id = $1 AND position > $2 ORDER BY position, id"
+        "SELECT {TRANSITION_COLUMNS} FROM alert_events WHERE tenant_id = $1 AND alert_no > $2 ORDER BY alert_no LIMIT $3"
     );
-    tx.query(&sql, [position.into()]).await?.iter().map(transition_from).collect()
+    tx.query(&sql, [alert_no.into(), rows_max.into()]).await?.iter().map(transition_from).collect()
 }
 
 /// A page of what was reported, newest first, of one rule or of all.
@@ -179,5 +184,6 @@ fn transition_from(row: &QueryResult) -> Result<Transition> {
         threshold: Money(get(row, 6)?),
         position: get(row, 7)?,
         triggered_at: Timestamp(get(row, 8)?),
+        alert_no: get(row, 9)?,
     })
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{Caller, Permission, Role};
 use crate::clock::{SECOND, Timestamp};
 use crate::db::TenantId;
+use crate::graphql::cursor::{Cursors, derive_key};
 
 /// A token is at most this long.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -25,6 +26,7 @@ pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
     issuer: String,
+    cursors: Cursors,
     /// Whom tokens with good signatures speak for, and when they were issued, in seconds. Their times are checked each
     /// time they are used.
     remembered: Cache<String, (Arc<Caller>, i64)>,
@@ -54,8 +56,14 @@ impl Tokens {
             encoding: EncodingKey::from_secret(secret.as_bytes()),
             decoding: DecodingKey::from_secret(secret.as_bytes()),
             issuer: issuer.to_owned(),
+            cursors: Cursors::new(&derive_key(secret, "cursors")),
             remembered: Cache::new(REMEMBERED_MAX),
         }
+    }
+
+    /// What signs the cursors of live answers, with a key made from the tokens'.
+    pub fn cursors(&self) -> Cursors {
+        self.cursors.clone()
     }
 
     /// A token for `user_id` that ends `lifetime_secs` after `now`.

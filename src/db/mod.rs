@@ -16,6 +16,7 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult,
     Select, Statement, TransactionTrait, Value,
 };
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use self::count::Counter;
@@ -26,15 +27,17 @@ pub use table::{Column, Inserts, OnConflict, Table};
 use crate::error::{Error, Result};
 
 /// Whose rows. Made from a verified token, or by a command that names the tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct TenantId(pub Uuid);
 
-/// Where a tenant's data stands: the ledger's position, and the count of changes to what is not in the ledger
-/// (organizations, products).
+/// Where a tenant's data stands: the ledger's position, the count of changes to what is not in the ledger
+/// (organizations, products), and the number of alerts logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub position: i64,
     pub policy_epoch: i64,
+    pub last_alert_no: i64,
 }
 
 /// The connections to the database.
@@ -95,10 +98,11 @@ impl Db {
 
     /// Where the tenant's data stands now; one statement without a transaction around it. `None` for no such tenant.
     pub async fn head(&self, tenant: TenantId) -> Result<Option<Head>> {
-        let sql = "SELECT position, policy_epoch FROM ledger_heads WHERE tenant_id = $1";
+        let sql = "SELECT position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = $1";
         let statement = Statement::from_sql_and_values(self.backend, sql, [tenant.0.into()]);
         let row = self.read.query_one_raw(statement).await?;
-        row.map(|row| Ok(Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)? })).transpose()
+        row.map(|row| Ok(Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)?, last_alert_no: get(&row, 2)? }))
+            .transpose()
     }
 
     /// Makes sure that the ledger can take entries of the months that hold `times` (microseconds).
@@ -225,6 +229,26 @@ impl TenantTx {
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
         let values = std::iter::once(Value::from(self.tenant.0)).chain(values);
         Statement::from_sql_and_values(self.backend, sql, values)
+    }
+}
+
+/// A reading transaction that may not be needed.
+pub enum LazyTx<'a> {
+    Begun(&'a TenantTx),
+    /// Begun when it is first asked for.
+    Later(&'a Db, TenantId, OnceCell<TenantTx>),
+}
+
+impl<'a> LazyTx<'a> {
+    pub fn later(db: &'a Db, tenant: TenantId) -> Self {
+        LazyTx::Later(db, tenant, OnceCell::new())
+    }
+
+    pub async fn get(&self) -> Result<&TenantTx> {
+        match self {
+            LazyTx::Begun(tx) => Ok(tx),
+            LazyTx::Later(db, tenant, begun) => begun.get_or_try_init(|| db.read(*tenant)).await,
+        }
     }
 }
 

@@ -46,8 +46,8 @@ impl Guard for Needs {
 }
 
 /// The running operation.
-pub fn operation<'a>(ctx: &Context<'a>) -> Result<&'a Operation> {
-    ctx.data::<Arc<Operation>>().map(Arc::as_ref).map_err(|_| Error::internal("no operation in the context"))
+pub fn operation<'a>(ctx: &Context<'a>) -> Result<&'a Arc<Operation>> {
+    ctx.data::<Arc<Operation>>().map_err(|_| Error::internal("no operation in the context"))
 }
 
 /// The running operation's loader of type `L`.

@@ -9,7 +9,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
-use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +20,7 @@ use super::errors::{self, Refusal};
 use super::heads::Heads;
 use super::operation::{Operations, Prepared, is_request_error, to_json};
 use super::params::{Params, parse_json};
+use super::payload::Payload;
 use super::{socket, streams};
 use crate::app::App;
 use crate::auth::{Caller, token};
@@ -46,7 +47,7 @@ impl Endpoint {
         Endpoint {
             heads: Heads::new(app.db.clone()),
             answers: Answers::default(),
-            operations: Operations::new(schema),
+            operations: Operations::new(schema, app.tokens.cursors()),
             sockets: TaskTracker::new(),
             stop,
             app,
@@ -103,7 +104,8 @@ pub async fn post(
     match parse_json(&body) {
         Ok(Value::Array(requests)) => batch(&endpoint, &reply, caller, requests).await,
         Ok(request) => {
-            let prepared = Params::from_json(request).and_then(|params| endpoint.operations.prepare(params));
+            let params = Params::from_json(request).map(|params| with_event_id(params, &headers));
+            let prepared = params.and_then(|params| endpoint.operations.prepare(params));
             run(&endpoint, &reply, caller, key, prepared).await
         }
         Err(refusal) => reply.refusal(&refusal),
@@ -128,7 +130,8 @@ async fn query(endpoint: Endpoint, query: &str, headers: &HeaderMap) -> HttpResp
     if let Some(kept) = endpoint.kept(&reply, &caller, &key).await {
         return kept;
     }
-    let prepared = Params::from_query_string(query).and_then(|params| endpoint.operations.prepare(params));
+    let params = Params::from_query_string(query).map(|params| with_event_id(params, headers));
+    let prepared = params.and_then(|params| endpoint.operations.prepare(params));
     if prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Mutation) {
         let mut refused =
             reply.refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "mutations are sent by POST");
@@ -150,11 +153,14 @@ async fn run(
     if let Some(format) = stream_format {
         return match prepared {
             Ok(prepared) => {
+                let ends = ends(endpoint, &caller);
                 let answers = endpoint.operations.stream(prepared, caller);
-                let stop = endpoint.stop.clone().cancelled_owned();
-                streams::respond(format, if is_subscription { answers.take_until(stop).boxed() } else { answers })
+                streams::respond(format, if is_subscription { until(answers, ends) } else { answers })
             }
-            Err(refusal) => streams::respond(format, streams::refused(&refusal)),
+            Err(refusal) => {
+                let refused = Payload::refused(refusal.to_error());
+                streams::respond(format, futures_util::stream::once(std::future::ready(refused)).boxed())
+            }
         };
     }
     match prepared {
@@ -179,6 +185,35 @@ async fn run(
     }
 }
 
+/// When a stream is to end: with the server, or with the token, which it then says.
+fn ends(endpoint: &Endpoint, caller: &Caller) -> impl Future<Output = Option<Payload>> + Send + use<> {
+    let (stop, clock, token_end) = (endpoint.stop.clone(), Arc::clone(&endpoint.app.clock), caller.expires_at());
+    async move {
+        tokio::select! {
+            () = stop.cancelled() => None,
+            () = crate::clock::until(clock.as_ref(), token_end) => {
+                Some(Payload::refused(errors::plain("UNAUTHENTICATED", "the token has ended")))
+            }
+        }
+    }
+}
+
+/// The answers until `end`, and what that gives.
+fn until(
+    answers: BoxStream<'static, Payload>,
+    end: impl Future<Output = Option<Payload>> + Send + 'static,
+) -> BoxStream<'static, Payload> {
+    let state = Some((answers, Box::pin(end)));
+    let stream = futures_util::stream::unfold(state, async |state| {
+        let (mut answers, mut end) = state?;
+        tokio::select! {
+            answer = answers.next() => Some((answer?, Some((answers, end)))),
+            last = &mut end => Some((last?, None)),
+        }
+    });
+    stream.boxed()
+}
+
 /// Runs requests one after the other; each has its own answer, in their order.
 async fn batch(endpoint: &Endpoint, reply: &Reply, caller: Arc<Caller>, requests: Vec<Value>) -> HttpResponse {
     if requests.is_empty() || requests.len() > BATCH_MAX || !requests.iter().all(Value::is_object) {
@@ -197,6 +232,12 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, caller: Arc<Caller>, requests
         });
     }
     reply.json(StatusCode::OK, format!("[{}]", answers.join(",")))
+}
+
+/// A client of server-sent events that comes back says with which event it was left.
+fn with_event_id(params: Params, headers: &HeaderMap) -> Params {
+    let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    Params { last_event_id, ..params }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

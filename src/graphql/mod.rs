@@ -2,7 +2,9 @@
 
 pub mod accept;
 pub mod answers;
+pub mod cohorts;
 pub mod context;
+pub mod cursor;
 pub mod documents;
 pub mod errors;
 pub mod heads;
@@ -11,6 +13,7 @@ pub mod loader;
 pub mod operation;
 pub mod page;
 pub mod params;
+pub mod payload;
 pub mod reads;
 pub mod scalars;
 mod scan;

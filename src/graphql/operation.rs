@@ -7,28 +7,46 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Request, Response};
+use async_graphql_value::{ConstValue, Value};
 use futures_util::stream::{BoxStream, StreamExt};
+use sha2::{Digest, Sha256};
 
 use super::answers::Freshness;
+use super::cohorts::{After, Cohorts, Key};
+use super::cursor::{Cursors, Mark};
 use super::documents::Documents;
 use super::errors::{self, Refusal};
 use super::params::Params;
+use super::payload::Payload;
 use super::reads::Reads;
 use super::{scan, shape, variables};
 use crate::auth::Caller;
-use crate::schema::Schema;
+use crate::schema::{STATES, Schema};
 
 /// Runs operations of the schema. Cheap to clone.
 #[derive(Clone)]
 pub struct Operations {
     schema: Schema,
     documents: Documents,
+    cursors: Cursors,
+    cohorts: Cohorts,
 }
 
 /// An operation that may run: of good form and bounded size.
 pub struct Prepared {
     request: Request,
     kind: OperationType,
+    subscribed: Option<Subscribed>,
+}
+
+/// What makes a subscription.
+struct Subscribed {
+    /// The field at its root.
+    field: String,
+    /// A hash of the operation with its variables, but for the cursor.
+    hash: [u8; 32],
+    /// The client's cursor.
+    after: Option<String>,
 }
 
 impl Prepared {
@@ -43,6 +61,10 @@ pub struct Operation {
     reads: Arc<Reads>,
     loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     dated: Mutex<Vec<Freshness>>,
+    /// What the client of a subscription has seen before.
+    after: Option<Mark>,
+    /// Where the answer stands that a subscription gives next.
+    mark: Mutex<Option<Mark>>,
 }
 
 impl Operation {
@@ -70,6 +92,20 @@ impl Operation {
         self.dated.lock().unwrap_or_else(PoisonError::into_inner).push(freshness);
     }
 
+    /// What the client has seen before, of a log that is gone on with.
+    pub fn after(&self) -> Option<Mark> {
+        self.after
+    }
+
+    /// Notes where the answer stands that a subscription gives next.
+    pub fn stands_at(&self, mark: Mark) {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
+    }
+
+    fn take_mark(&self) -> Option<Mark> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// What the whole answer depends on; `None` unless every field of the root is dated, all by one head.
     fn freshness(&self, response: &Response) -> Option<Freshness> {
         let dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,26 +118,37 @@ impl Operation {
 }
 
 impl Operations {
-    pub fn new(schema: Schema) -> Self {
-        Operations { schema, documents: Documents::default() }
+    pub fn new(schema: Schema, cursors: Cursors) -> Self {
+        Operations { schema, documents: Documents::default(), cursors, cohorts: Cohorts::default() }
+    }
+
+    /// Subscriptions that differ from each other.
+    pub fn cohorts(&self) -> &Cohorts {
+        &self.cohorts
     }
 
     /// Checks all that can be checked without running: the document, which operation is meant, its variables.
-    pub fn prepare(&self, params: Params) -> Result<Prepared, Refusal> {
-        let (text, hash) = self.documents.text_of(params.query, &params.extensions)?;
+    pub fn prepare(&self, mut params: Params) -> Result<Prepared, Refusal> {
+        let (text, hash) = self.documents.text_of(params.query.take(), &params.extensions)?;
         scan::scan(&text)?;
         let document = async_graphql::parser::parse_query(text.as_ref()).map_err(|error| parse_error(&error))?;
         shape::check(&document)?;
         let operation = select(&document, params.operation_name.as_deref())?;
         variables::check(&operation.variable_definitions, &params.variables)?;
         let kind = operation.ty;
+        let subscribed = match kind {
+            OperationType::Subscription => Some(subscribed(&text, &document, operation, &mut params)?),
+            _ => None,
+        };
         if let Some(hash) = hash {
             self.documents.keep(hash, &text);
         }
+        let document =
+            if kind == OperationType::Subscription { shape::without_root_fragments(document) } else { document };
         let mut request = Request::new(text.as_ref()).variables(params.variables);
         request.operation_name = params.operation_name;
         request.set_parsed_query(document);
-        Ok(Prepared { request, kind })
+        Ok(Prepared { request, kind, subscribed })
     }
 
     /// Runs a query or mutation; also tells what its answer depends on, if that is known.
@@ -114,13 +161,53 @@ impl Operations {
     }
 
     /// Runs an operation of any kind as a stream of answers; a query or mutation gives one.
-    pub fn stream(&self, prepared: Prepared, caller: Arc<Caller>) -> BoxStream<'static, Response> {
-        if prepared.kind != OperationType::Subscription {
+    pub fn stream(&self, mut prepared: Prepared, caller: Arc<Caller>) -> BoxStream<'static, Payload> {
+        let Some(Subscribed { field, hash, after }) = prepared.subscribed.take() else {
             let operations = self.clone();
-            return futures_util::stream::once(async move { operations.run(prepared, caller).await.0 }).boxed();
+            let run = async move { Payload::plain(operations.run(prepared, caller).await.0) };
+            return futures_util::stream::once(run).boxed();
+        };
+        let tenant = caller.tenant;
+        if STATES.contains(&field.as_str()) {
+            let after = match after {
+                Some(cursor) => self.cursors.read(tenant, &hash, &cursor).map_or(After::Unknown, After::Mark),
+                None => After::Nothing,
+            };
+            let key = Key { tenant, permissions: caller.permissions.clone(), operation: hash };
+            let member = self.cohorts.join(key, after, || self.live(prepared, caller, hash.to_vec(), None));
+            return futures_util::stream::unfold(member, async |mut member| Some((member.next().await?, member)))
+                .boxed();
         }
-        let request = prepared.request.data(caller).data(Arc::new(Operation::of(prepared.kind)));
-        self.schema.execute_stream(request).map(with_codes).boxed()
+        let scope = field.into_bytes();
+        match after.map(|cursor| self.cursors.read(tenant, &scope, &cursor)) {
+            Some(None) => {
+                let refusal = Refusal::new("RESUME_GAP", "the cursor is none of this subscription; begin without one");
+                futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
+            }
+            after => self.live(prepared, caller, scope, after.flatten()),
+        }
+    }
+
+    /// The answers of a subscription, each with its cursor.
+    fn live(
+        &self,
+        prepared: Prepared,
+        caller: Arc<Caller>,
+        scope: Vec<u8>,
+        after: Option<Mark>,
+    ) -> BoxStream<'static, Payload> {
+        let tenant = caller.tenant;
+        let operation = Arc::new(Operation { after, ..Operation::of(prepared.kind) });
+        let cursors = self.cursors.clone();
+        let request = prepared.request.data(caller).data(Arc::clone(&operation));
+        let answers = self.schema.execute_stream(request).map(move |response| {
+            let response = with_codes(response);
+            match operation.take_mark() {
+                Some(mark) => Payload::live(response, mark, &cursors.write(tenant, &scope, mark)),
+                None => Payload::plain(response),
+            }
+        });
+        answers.boxed()
     }
 }
 
@@ -158,6 +245,39 @@ fn select<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'
             Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", "the document has several operations; name one"))
         }
     }
+}
+
+/// What a subscription asks for. Its cursor, where it is a variable, is taken out of the variables: whoever asks the same
+/// from another place asks the same.
+fn subscribed(
+    text: &str,
+    document: &ExecutableDocument,
+    operation: &OperationDefinition,
+    params: &mut Params,
+) -> Result<Subscribed, Refusal> {
+    let (field, _) = shape::only_field(document, &operation.selection_set.node)?;
+    let field = &field.node;
+    let argument = field.arguments.iter().find(|(name, _)| name.node == "after").map(|(_, value)| &value.node);
+    let mut variables = params.variables.clone();
+    let after = match argument {
+        Some(Value::Variable(name)) => {
+            // It stays among the variables of the request, which may need one, but says nothing there.
+            let given = params.variables.get_mut(name);
+            variables.remove(name);
+            given.map(|value| std::mem::replace(value, ConstValue::String(String::new())))
+        }
+        Some(Value::String(cursor)) => Some(ConstValue::String(cursor.clone())),
+        _ => None,
+    };
+    let after = match after {
+        Some(ConstValue::String(cursor)) => Some(cursor),
+        _ => params.last_event_id.take(),
+    };
+    let variables = serde_json::to_string(&variables).unwrap_or_default();
+    let name = params.operation_name.as_deref().unwrap_or_default();
+    let hash = Sha256::new().chain_update(text).chain_update([0]).chain_update(name).chain_update([0]);
+    let hash = hash.chain_update(variables).finalize().into();
+    Ok(Subscribed { field: field.name.node.to_string(), hash, after })
 }
 
 fn parse_error(error: &async_graphql::parser::Error) -> Refusal {

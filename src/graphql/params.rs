@@ -15,6 +15,8 @@ pub struct Params {
     pub operation_name: Option<String>,
     pub variables: Variables,
     pub extensions: Map<String, Value>,
+    /// The cursor that a client of server-sent events comes back with.
+    pub last_event_id: Option<String>,
 }
 
 fn bad(message: impl Into<String>) -> Refusal {
@@ -61,6 +63,7 @@ impl Params {
             operation_name: text("operationName", take("operationName"))?.filter(|name| !name.is_empty()),
             variables: Variables::from_json(Value::Object(object("variables", take("variables"))?)),
             extensions: object("extensions", take("extensions"))?,
+            last_event_id: None,
         })
     }
 

@@ -127,6 +127,23 @@ impl ScalarType for Position {
     }
 }
 
+/// Where a subscription stands: opaque, signed, of one tenant and one subscription. It comes with each live answer, in `extensions.cursor`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cursor(pub String);
+
+/// Where a subscription stands: opaque, signed, of one tenant and one subscription. It comes with each live answer, in `extensions.cursor`.
+#[Scalar]
+impl ScalarType for Cursor {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = value else { return Err(InputValueError::expected_type(value)) };
+        Ok(Cursor(text))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+}
+
 /// A time zone by its IANA name, as Europe/London.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeZone(pub chrono_tz::Tz);

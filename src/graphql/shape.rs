@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
-use async_graphql::Name;
-use async_graphql::parser::types::{ExecutableDocument, Field, Selection, SelectionSet};
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, Field, Selection, SelectionSet};
+use async_graphql::{Name, Positioned};
 
 use super::errors::Refusal;
 
@@ -40,6 +40,43 @@ impl Shape {
             fields: self.fields.saturating_add(other.fields),
         }
     }
+}
+
+/// The one field of a subscription's root, and the fragments that it stands in. Error: GRAPHQL_VALIDATION_FAILED, when
+/// there is not just one.
+pub fn only_field<'a>(
+    document: &'a ExecutableDocument,
+    root: &'a SelectionSet,
+) -> Result<(&'a Positioned<Field>, Vec<&'a Name>), Refusal> {
+    let refusal = || Refusal::new("GRAPHQL_VALIDATION_FAILED", "a subscription has one field at its root");
+    let (mut selections, mut fragments) = (root, Vec::new());
+    loop {
+        let [only] = selections.items.as_slice() else { return Err(refusal()) };
+        selections = match &only.node {
+            Selection::Field(field) => return Ok((field, fragments)),
+            Selection::InlineFragment(fragment) => &fragment.node.selection_set.node,
+            Selection::FragmentSpread(spread) => {
+                let name = &spread.node.fragment_name.node;
+                fragments.push(name);
+                &document.fragments.get(name).ok_or_else(refusal)?.node.selection_set.node
+            }
+        };
+    }
+}
+
+/// Puts the one field of a subscription's root where the library looks for it: it passes over fragments there.
+pub fn without_root_fragments(mut document: ExecutableDocument) -> ExecutableDocument {
+    let DocumentOperations::Single(operation) = &document.operations else { return document };
+    let Ok((field, fragments)) = only_field(&document, &operation.node.selection_set.node) else { return document };
+    let root = Positioned::new(Selection::Field(field.clone()), field.pos);
+    let fragments: Vec<Name> = fragments.into_iter().cloned().collect();
+    for name in &fragments {
+        document.fragments.remove(name);
+    }
+    if let DocumentOperations::Single(operation) = &mut document.operations {
+        operation.node.selection_set.node.items = vec![root];
+    }
+    document
 }
 
 struct Measure<'a> {

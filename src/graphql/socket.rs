@@ -24,7 +24,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::errors::Refusal;
 use super::http::Endpoint;
-use super::operation::{is_request_error, to_json};
 use super::params::{Params, parse_json};
 use crate::auth::Caller;
 use crate::clock::until;
@@ -188,7 +187,7 @@ impl Live {
 /// What an operation has to say.
 enum Answer {
     /// A response as JSON.
-    Next(String),
+    Next(Arc<str>),
     Error(Value),
     Complete,
 }
@@ -417,12 +416,12 @@ impl Running {
             Err(refusal) => return self.refuse(&refusal).await,
         };
         let is_subscription = prepared.kind() == OperationType::Subscription;
-        let mut responses = endpoint.operations.stream(prepared, caller);
-        while let Some(response) = responses.next().await {
-            if is_request_error(&response) {
-                return self.say(Answer::Error(json!(response.errors))).await;
+        let mut payloads = endpoint.operations.stream(prepared, caller);
+        while let Some(payload) = payloads.next().await {
+            if let Some(errors) = payload.refused {
+                return self.say(Answer::Error(json!(*errors))).await;
             }
-            self.say(Answer::Next(to_json(&response))).await;
+            self.say(Answer::Next(payload.json)).await;
             if !is_subscription {
                 break;
             }

@@ -4,39 +4,35 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use async_graphql::Response;
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::stream::{BoxStream, StreamExt};
 
 use super::accept::Format;
-use super::errors::Refusal;
-use super::operation::to_json;
+use super::payload::Payload;
 
 /// A sign of life is sent after this time without an answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
-
-/// The stream of a request that cannot be run: its errors.
-pub fn refused(refusal: &Refusal) -> BoxStream<'static, Response> {
-    let response = Response::from_errors(vec![refusal.to_error()]);
-    futures_util::stream::once(std::future::ready(response)).boxed()
-}
 
 /// How answers are told apart in one body.
 struct Framing {
     content_type: &'static str,
     start: &'static str,
-    next: fn(String) -> String,
+    next: fn(&Payload) -> String,
     alive: &'static str,
     end: &'static str,
 }
 
-/// JSON has no line breaks, so it is one line of data. A browser drops an event that has none.
+/// JSON has no line breaks, so it is one line of data. A browser drops an event that has none. An event's id is what the
+/// client comes back with as `Last-Event-ID`.
 const EVENTS: Framing = Framing {
     content_type: "text/event-stream",
     start: ":\n\n",
-    next: |answer| format!("event: next\ndata: {answer}\n\n"),
+    next: |answer| match &answer.cursor {
+        Some(cursor) => format!("event: next\nid: {cursor}\ndata: {}\n\n", answer.json),
+        None => format!("event: next\ndata: {}\n\n", answer.json),
+    },
     alive: ":\n\n",
     end: "event: complete\ndata: \n\n",
 };
@@ -45,19 +41,19 @@ const EVENTS: Framing = Framing {
 const PARTS: Framing = Framing {
     content_type: "multipart/mixed; boundary=\"graphql\"; subscriptionSpec=1.0",
     start: "\r\n--graphql",
-    next: |answer| format!("\r\nContent-Type: application/json\r\n\r\n{{\"payload\":{answer}}}\r\n--graphql"),
+    next: |answer| format!("\r\nContent-Type: application/json\r\n\r\n{{\"payload\":{}}}\r\n--graphql", answer.json),
     alive: "\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql",
     end: "--\r\n",
 };
 
 /// Sends `answers` as they come; multipart unless events are asked for.
-pub fn respond(format: Format, answers: BoxStream<'static, Response>) -> HttpResponse {
+pub fn respond(format: Format, answers: BoxStream<'static, Payload>) -> HttpResponse {
     let framing = if format == Format::Events { &EVENTS } else { &PARTS };
     let start = futures_util::stream::once(std::future::ready(framing.start.to_owned()));
     let chunks = futures_util::stream::unfold(Some(answers), move |state| async move {
         let mut answers = state?;
         match tokio::time::timeout(KEEP_ALIVE, answers.next()).await {
-            Ok(Some(answer)) => Some(((framing.next)(to_json(&answer)), Some(answers))),
+            Ok(Some(answer)) => Some(((framing.next)(&answer), Some(answers))),
             Ok(None) => Some((framing.end.to_owned(), None)),
             Err(_) => Some((framing.alive.to_owned(), Some(answers))),
         }

@@ -37,8 +37,16 @@ pub struct Head {
     pub last_order_no: i64,
     pub last_refund_no: i64,
     pub last_dimension_no: i64,
+    pub last_alert_no: i64,
     /// Months before this were dropped.
     pub retained_from: Option<i64>,
+}
+
+impl Head {
+    /// What answers depend on.
+    pub fn to_db(&self) -> crate::db::Head {
+        crate::db::Head { position: self.position, policy_epoch: self.policy_epoch, last_alert_no: self.last_alert_no }
+    }
 }
 
 /// Names and their numbers; numbers are never given to another name, so these may be kept between batches.

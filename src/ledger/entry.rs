@@ -80,8 +80,8 @@ pub struct EntryLine {
     pub cost: Option<Money>,
 }
 
-/// An entry's lines as they are stored: a JSON array of `[category, product, units, amount, discount, cost]`.
-type StoredLine = (i32, i64, i64, i64, i64, Option<i64>);
+/// A line as it is stored: category, product, units, amount, discount, cost.
+pub type StoredLine = (i32, i64, i64, i64, i64, Option<i64>);
 
 impl Entry {
     #[must_use]
@@ -91,18 +91,15 @@ impl Entry {
     }
 }
 
-/// Lines as they are stored.
-pub fn lines_to_json(lines: &[EntryLine]) -> Result<String, serde_json::Error> {
-    let lines: Vec<StoredLine> = lines
+pub fn stored_lines(lines: &[EntryLine]) -> Vec<StoredLine> {
+    lines
         .iter()
         .map(|l| (l.category_no, l.product_no, l.units, l.amount.0, l.discount.0, l.cost.map(|c| c.0)))
-        .collect();
-    serde_json::to_string(&lines)
+        .collect()
 }
 
-pub fn lines_from_json(text: &str) -> Result<Vec<EntryLine>, serde_json::Error> {
-    let lines: Vec<StoredLine> = serde_json::from_str(text)?;
-    Ok(lines
+pub fn lines_from(stored: Vec<StoredLine>) -> Vec<EntryLine> {
+    stored
         .into_iter()
         .map(|(category_no, product_no, units, amount, discount, cost)| EntryLine {
             category_no,
@@ -112,7 +109,16 @@ pub fn lines_from_json(text: &str) -> Result<Vec<EntryLine>, serde_json::Error> 
             discount: Money(discount),
             cost: cost.map(Money),
         })
-        .collect())
+        .collect()
+}
+
+/// Lines as they are stored: a JSON array.
+pub fn lines_to_json(lines: &[EntryLine]) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&stored_lines(lines))
+}
+
+pub fn lines_from_json(text: &str) -> Result<Vec<EntryLine>, serde_json::Error> {
+    Ok(lines_from(serde_json::from_str(text)?))
 }
 
 /// What must be appended so that the ledger says `after` where it said `before`: reversals first.

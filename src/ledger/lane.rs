@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::batch::Batch;
 use super::changes::{Head, Names};
 use super::check::check;
+use super::entry::Entry;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
 use super::fold::{TAIL_MAX, fold, fold_tail, volume_of};
 use super::memory::Memory;
@@ -18,7 +19,7 @@ use super::{Answer, BATCH_EVENTS_MAX, BatchObserver, RecordedBatch, load, save, 
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
-use crate::stream::{EventStream, Notice};
+use crate::stream::{self, EventStream};
 
 /// A lane without work ends after this time and gives its memory back.
 const IDLE: Duration = Duration::from_secs(60);
@@ -213,25 +214,40 @@ impl Lane {
             save::save(&tx, &before, &batch, now).await?;
             self.fold_if_needed(&tx, &before, &mut batch).await?;
             save::save_head(&tx, &batch.loaded.head).await?;
-            self.observer.batch_recorded(&tx, &RecordedBatch { first, last, now, is_backfill }).await?;
+            let recorded = RecordedBatch { first, last, now, is_backfill };
+            batch.loaded.head.last_alert_no += self.observer.batch_recorded(&tx, &recorded).await?;
         }
         tx.commit().await?;
         let Batch { loaded, changes } = batch;
         self.position = loaded.head.position;
         self.folded = loaded.head.folded;
+        let entries = Arc::new(changes.entries);
         if self.has_tail() && last >= first {
-            self.memory.tails.remember(self.tenant, self.folded, Chunk { first, last, entries: changes.entries });
+            let chunk = Chunk { first, last, entries: Arc::clone(&entries) };
+            self.memory.tails.remember(self.tenant, self.folded, chunk);
+        }
+        if last >= first {
+            self.publish(first, &loaded.head, entries).await;
         }
         self.memory.organizations.remember(self.tenant, loaded.head.policy_epoch, loaded.organizations);
         if loaded.names.products.len() + loaded.names.dimensions.len() <= NAMES_MAX {
             self.names = loaded.names;
         }
-        if last >= first
-            && let Err(error) = self.stream.publish(self.tenant, Notice { first, last }).await
-        {
-            tracing::warn!(tenant = %self.tenant.0, %error, "notice not published");
-        }
         Ok(last)
+    }
+
+    async fn publish(&self, first: i64, head: &Head, entries: Arc<Vec<(i64, Entry)>>) {
+        let batch = stream::Batch {
+            first,
+            last: head.position,
+            watermark: head.watermark,
+            policy_epoch: head.policy_epoch,
+            last_alert_no: head.last_alert_no,
+            entries: Some(entries),
+        };
+        if let Err(error) = self.stream.publish(self.tenant, Arc::new(batch)).await {
+            tracing::warn!(tenant = %self.tenant.0, %error, "batch not published");
+        }
     }
 
     /// Folds the tail with the batch where it must not be left to later: an order is taken back, or a sum might leave its

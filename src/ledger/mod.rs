@@ -50,7 +50,8 @@ const LANE_JOBS_MAX: usize = 4096;
 /// What else happens in the transaction of a batch, after all of it is written: alerts.
 #[async_trait::async_trait]
 pub trait BatchObserver: Send + Sync + 'static {
-    async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<()>;
+    /// Gives the number of alerts that were logged.
+    async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<i64>;
 }
 
 /// A batch as an observer sees it.

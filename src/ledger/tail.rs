@@ -21,7 +21,7 @@ const REMEMBERED_MAX: u64 = 500_000;
 pub struct Chunk {
     pub first: i64,
     pub last: i64,
-    pub entries: Vec<(i64, Entry)>,
+    pub entries: Arc<Vec<(i64, Entry)>>,
 }
 
 /// The entries after one position up to another.
@@ -34,7 +34,7 @@ pub struct Tail {
 
 impl Tail {
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        let entries = self.chunks.iter().flat_map(|chunk| &chunk.entries);
+        let entries = self.chunks.iter().flat_map(|chunk| chunk.entries.iter());
         entries.filter(|(position, _)| *position > self.after && *position <= self.to).map(|(_, entry)| entry)
     }
 }
@@ -76,7 +76,8 @@ impl Tails {
         };
         let known = chunks.last().map_or(after, |chunk| chunk.last);
         if known < to {
-            let chunk = Arc::new(Chunk { first: known + 1, last: to, entries: read(tx, known, to).await? });
+            let chunk =
+                Arc::new(Chunk { first: known + 1, last: to, entries: Arc::new(read_entries(tx, known, to).await?) });
             chunks.push(Arc::clone(&chunk));
             // What a writer sees may yet be rolled back.
             if !tx.may_write() {
@@ -105,7 +106,8 @@ impl Tails {
     }
 }
 
-async fn read(tx: &TenantTx, after: i64, to: i64) -> Result<Vec<(i64, Entry)>> {
+/// The entries of the positions after `after` up to `to`, in order.
+pub async fn read_entries(tx: &TenantTx, after: i64, to: i64) -> Result<Vec<(i64, Entry)>> {
     let sql = format!(
         "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.position > $2 AND e.position <= $3 \
          ORDER BY e.position, e.entry_no"

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, Subscription};
 use futures_util::Stream;
 
-use super::{Follower, until};
+use super::alerts::AlertLog;
+use super::watch::Watch;
 use crate::alerts::graphql::Alert;
-use crate::alerts::store;
-use crate::app::App;
 use crate::auth::{Caller, Permission};
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, caller};
-use crate::metrics::answer::{Answer, answer};
+use crate::graphql::context::{Needs, app, caller, operation};
+use crate::graphql::cursor::Mark;
+use crate::graphql::scalars::Cursor;
 use crate::metrics::filter::MetricsFilters;
 use crate::metrics::graphql::{SalesMetrics, plan_of};
 use crate::metrics::input::{DateRange, PeriodPreset};
@@ -23,7 +23,7 @@ pub struct LiveSubscription;
 
 #[Subscription]
 impl LiveSubscription {
-    /// The metrics of a period: first as they stand, then after each change. Errors: FORBIDDEN (another tenant).
+    /// The metrics of a period: first as they stand, then after each change, the newest state at most ten times a second. `extensions` has the `cursor` of each answer; `skipped`, when states before it were not sent because the client was slow; `reset`, when it does not go on from `after`. Errors: FORBIDDEN (another tenant).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn metrics_updated(
         &self,
@@ -32,40 +32,54 @@ impl LiveSubscription {
         #[graphql(desc = "The period watched; absent means today in the default organization's time zone.")]
         period: Option<DateRange>,
         #[graphql(desc = "Narrows the facts that count; absent means all.")] filters: Option<MetricsFilters>,
+        #[graphql(
+            desc = "The cursor of the last answer that was seen: what has not changed since is not sent again. Where one is not good any more, the first answer says `extensions.reset`."
+        )]
+        after: Option<Cursor>,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<SalesMetrics>> + use<>> {
-        let caller = check_tenant(ctx, &tenant_id)?.clone();
+        // Equal subscriptions are one, whatever each of their clients has seen.
+        drop(after);
+        let caller = check_tenant(ctx, &tenant_id)?;
         let today = DateRange { preset: Some(PeriodPreset::Today), ..DateRange::default() };
         let plan =
             Plan { period: period.unwrap_or(today), filters: filters.unwrap_or_default(), ..plan_of(ctx.field())? };
-        let app = app(ctx)?.clone();
-        let follower = Follower::start(&app, caller.tenant).await?;
-        let watch = Watch { app, caller, follower, plan, last: None };
-        Ok(futures_util::stream::unfold(Some(watch), async |watch| {
-            let mut watch = watch?;
+        let operation = Arc::clone(operation(ctx)?);
+        let watch = Watch::start(app(ctx)?, caller.tenant, plan).await?;
+        Ok(futures_util::stream::unfold(Some((watch, operation)), async |state| {
+            let (mut watch, operation) = state?;
             match watch.next().await {
-                Ok(answer) => Some((Ok(SalesMetrics(answer)), Some(watch))),
+                Ok(answer) => {
+                    operation.stands_at(answer.mark());
+                    Some((Ok(SalesMetrics(answer)), Some((watch, operation))))
+                }
                 Err(error) => Some((Err(error.into()), None)),
             }
         }))
     }
 
-    /// Each alert as it is reported. Errors: FORBIDDEN (another tenant).
+    /// Each alert as it is reported, none left out. Errors: FORBIDDEN (another tenant), RESUME_GAP (the cursor is none of this subscription).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn alert_triggered(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Must be the token's tenant.")] tenant_id: ID,
+        #[graphql(
+            desc = "The cursor of the last alert that was seen: those after it come first. Absent means from now on."
+        )]
+        after: Option<Cursor>,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<Alert>> + use<>> {
-        let caller = check_tenant(ctx, &tenant_id)?.clone();
-        let app = app(ctx)?.clone();
-        let mut follower = Follower::start(&app, caller.tenant).await?;
-        let head = crate::ledger::store::read_head(&app.db.read(caller.tenant).await?).await?;
-        follower.has_seen(head.position);
-        let feed = AlertFeed { app, caller, follower, position: head.position, ready: Vec::new() };
-        Ok(futures_util::stream::unfold(Some(feed), async |feed| {
-            let mut feed = feed?;
-            match feed.next().await {
-                Ok(alert) => Some((Ok(alert), Some(feed))),
+        // The cursor was read and checked before the operation began.
+        drop(after);
+        let caller = check_tenant(ctx, &tenant_id)?;
+        let operation = Arc::clone(operation(ctx)?);
+        let log = AlertLog::start(app(ctx)?, caller.tenant, operation.after()).await?;
+        Ok(futures_util::stream::unfold(Some((log, operation)), async |state| {
+            let (mut log, operation) = state?;
+            match log.next().await {
+                Ok(alert) => {
+                    operation.stands_at(Mark { position: alert.alert_no, part: 0, until: None });
+                    Some((Ok(Alert::from(alert)), Some((log, operation))))
+                }
                 Err(error) => Some((Err(error.into()), None)),
             }
         }))
@@ -79,71 +93,5 @@ fn check_tenant<'a>(ctx: &Context<'a>, tenant_id: &ID) -> Result<&'a Caller> {
         Ok(caller)
     } else {
         Err(Error::new(Code::Forbidden, "tenantId is not the tenant of the token"))
-    }
-}
-
-fn token_ended() -> Error {
-    Error::new(Code::Unauthenticated, "the token has ended")
-}
-
-/// One `metricsUpdated`.
-struct Watch {
-    app: App,
-    caller: Caller,
-    follower: Follower,
-    plan: Plan,
-    last: Option<Arc<Answer>>,
-}
-
-impl Watch {
-    /// The metrics as they stand, at first at once, then when they may have changed: the ledger has moved, or a bucket
-    /// or a sliding period has ended.
-    async fn next(&mut self) -> Result<Arc<Answer>> {
-        if let Some(last) = &self.last {
-            tokio::select! {
-                moved = self.follower.moved() => if !moved {
-                    return Err(Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again"));
-                },
-                () = until(&self.app, last.next_end()) => {}
-                () = until(&self.app, Some(self.caller.expires_at())) => return Err(token_ended()),
-            }
-        }
-        let tx = self.app.db.read(self.caller.tenant).await?;
-        let answer = Arc::new(answer(&tx, &self.app.memory, &self.plan, self.app.clock.now()).await?);
-        self.follower.has_seen(answer.as_of.position);
-        self.last = Some(Arc::clone(&answer));
-        Ok(answer)
-    }
-}
-
-/// One `alertTriggered`.
-struct AlertFeed {
-    app: App,
-    caller: Caller,
-    follower: Follower,
-    /// All alerts up to here were given or are ready.
-    position: i64,
-    /// To be given, the next one last.
-    ready: Vec<Alert>,
-}
-
-impl AlertFeed {
-    async fn next(&mut self) -> Result<Alert> {
-        loop {
-            if let Some(alert) = self.ready.pop() {
-                return Ok(alert);
-            }
-            tokio::select! {
-                moved = self.follower.moved() => if !moved {
-                    return Err(Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again"));
-                },
-                () = until(&self.app, Some(self.caller.expires_at())) => return Err(token_ended()),
-            }
-            let tx = self.app.db.read(self.caller.tenant).await?;
-            let head = crate::ledger::store::read_head(&tx).await?;
-            self.ready = store::list_after(&tx, self.position).await?.into_iter().rev().map(Alert::from).collect();
-            self.position = head.position;
-            self.follower.has_seen(head.position);
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! Which facts count, in the ledger's numbers.
 
+use std::collections::BTreeSet;
+
 use async_graphql::{Enum, ID, InputObject};
 
 use super::read::Dimension;
@@ -67,6 +69,8 @@ pub struct Filter {
     pub categories: Option<Vec<i64>>,
     pub products: Option<Vec<i64>>,
     pub segment: Option<Segment>,
+    /// Every name asked for was found.
+    pub is_complete: bool,
 }
 
 impl Filter {
@@ -85,7 +89,7 @@ impl Filter {
             let message = "the organizations have several currencies; filter by one organization";
             return Err(Error::new(Code::MixedCurrencies, message));
         }
-        Ok(Filter {
+        let mut filter = Filter {
             organizations,
             channels: dimension_numbers(tx, DimensionKind::Channel, names.channels.as_ref()).await?,
             regions: dimension_numbers(tx, DimensionKind::Region, names.regions.as_ref()).await?,
@@ -95,7 +99,12 @@ impl Filter {
                 CustomerSegment::New => Segment::New,
                 CustomerSegment::Returning => Segment::Returning,
             }),
-        })
+            is_complete: true,
+        };
+        let asked = [&names.channels, &names.regions, &names.product_categories, &names.products];
+        let asked: usize = asked.into_iter().flatten().map(|list| BTreeSet::from_iter(list).len()).sum();
+        filter.is_complete = asked == filter.lists().map(|(_, list)| list.len()).sum::<usize>();
+        Ok(filter)
     }
 
     /// The lists of allowed numbers by dimension.

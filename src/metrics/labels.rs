@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::read::{Dimension, GroupKey};
-use crate::db::{Column, Table, TenantTx, get};
+use crate::db::{Column, LazyTx, Table, TenantTx, get};
 use crate::error::Result;
 use crate::ledger::dimensions::DimensionNames;
 use crate::ledger::entry::Segment;
@@ -22,29 +22,38 @@ pub struct Name {
 pub struct Labels(HashMap<(Dimension, i64), (String, Option<String>)>);
 
 impl Labels {
-    /// The names of all values in `keys`, whose parts are of the dimensions `by`.
-    pub async fn load<'a>(
-        tx: &TenantTx,
+    /// Looks up the names that are missing of all values in `keys`, whose parts are of the dimensions `by`.
+    pub async fn complete<'a>(
+        &mut self,
+        reads: &LazyTx<'_>,
         known: &DimensionNames,
         by: &[Dimension],
         keys: impl Iterator<Item = &'a GroupKey> + Clone,
         organizations: &[Organization],
-    ) -> Result<Labels> {
-        let mut labels = Labels::default();
+    ) -> Result<()> {
         for (index, dimension) in by.iter().enumerate() {
-            let numbers: BTreeSet<i64> = keys.clone().map(|key| key[index]).filter(|number| *number != 0).collect();
+            let is_missing = |number: &i64| *number != 0 && !self.0.contains_key(&(*dimension, *number));
+            let numbers: BTreeSet<i64> = keys.clone().map(|key| key[index]).filter(is_missing).collect();
+            if numbers.is_empty() {
+                continue;
+            }
             let names = match dimension {
                 Dimension::Organization => organization_names(organizations),
                 Dimension::CustomerSegment => segment_names(),
                 Dimension::Channel | Dimension::Region | Dimension::ProductCategory => {
-                    let names = known.get(tx, numbers.iter().copied()).await?;
+                    let names = known.get(reads.get().await?, numbers.iter().copied()).await?;
                     numbers.iter().filter_map(|no| Some((*no, (names.get(no)?.clone(), None)))).collect()
                 }
-                Dimension::Product => product_names(tx, &numbers).await?,
+                Dimension::Product => product_names(reads.get().await?, &numbers).await?,
             };
-            labels.0.extend(names.into_iter().map(|(number, name)| ((*dimension, number), name)));
+            self.0.extend(names.into_iter().map(|(number, name)| ((*dimension, number), name)));
         }
-        Ok(labels)
+        Ok(())
+    }
+
+    /// Forgets a product's name, which a newer sale may have changed.
+    pub fn forget_product(&mut self, product_no: i64) {
+        self.0.remove(&(Dimension::Product, product_no));
     }
 
     /// The name of a number; facts for which the source gave none are "(none)".

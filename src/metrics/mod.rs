@@ -2,7 +2,8 @@
 //!
 //! [`catalog`] defines each metric once. [`read`] adds up rollup rows (and, where a boundary cuts a slot of 15
 //! minutes or an earlier position is asked for, the ledger's entries) into one [`cell::Cell`] per bucket and
-//! combination of dimension values; [`answer`] makes a whole `SalesMetrics` from one snapshot.
+//! combination of dimension values; [`state`] holds all cells of a plan and carries them on with new batches, and [`answer`]
+//! is the whole `SalesMetrics` that is made of them.
 
 pub mod answer;
 pub mod catalog;
@@ -16,4 +17,5 @@ pub mod period;
 pub mod plan;
 pub mod ranges;
 pub mod read;
+pub mod state;
 pub mod values;

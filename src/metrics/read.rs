@@ -1,6 +1,7 @@
 //! Adds up rollup rows and entries into cells.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use async_graphql::Enum;
 use roaring::RoaringBitmap;
@@ -14,13 +15,13 @@ use super::ranges::{Ranges, SlotRange, ranges, slot_start};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
-use crate::ledger::entry::{Entry, Segment};
+use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::organization::Organization;
 use crate::ledger::rollup::set::CountedSet;
 use crate::ledger::rollup::sketch::Sketch;
-use crate::ledger::rollup::{self, Key, Level, Rows, Slots, packed};
+use crate::ledger::rollup::{self, Key, Level, Part, Rows, Slots, packed};
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
-use crate::ledger::tail::Tail;
+use crate::ledger::tail::{Tail, takes_back};
 
 /// What metrics can be split by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum)]
@@ -72,6 +73,7 @@ impl Dimension {
 pub type GroupKey = Vec<i64>;
 
 /// What is to be added up.
+#[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// Buckets lie between these, in order.
     pub boundaries: &'a [Timestamp],
@@ -80,7 +82,6 @@ pub struct Question<'a> {
     pub organizations: &'a [Organization],
     pub group: &'a [Dimension],
     pub needs: Needs,
-    pub facts: &'a Facts,
 }
 
 /// Which state of the ledger is asked for.
@@ -101,20 +102,20 @@ pub struct Cells {
 
 impl Cells {
     /// Who bought first in a bucket.
-    pub fn first_customers(&self, bucket: usize) -> RoaringBitmap {
-        self.first_customers.get(bucket).cloned().unwrap_or_default()
+    pub fn first_customers(&self, bucket: usize) -> &RoaringBitmap {
+        static NOBODY: LazyLock<RoaringBitmap> = LazyLock::new(RoaringBitmap::new);
+        self.first_customers.get(bucket).unwrap_or(&NOBODY)
     }
 
-    /// All buckets and groups taken together.
-    pub fn total(&self) -> Cell {
-        let mut total = Cell::default();
-        self.cells.values().for_each(|cell| total.merge(cell));
-        total
-    }
-
-    /// The customers whose first order ever lies in any of the buckets.
-    pub fn all_first_customers(&self) -> RoaringBitmap {
-        self.first_customers.iter().fold(RoaringBitmap::new(), |all, some| all | some)
+    /// The same of one bucket and no group: all taken together.
+    pub fn whole(&self) -> Cells {
+        let mut whole = Cell::default();
+        self.cells.values().for_each(|cell| whole.merge(cell));
+        let first_customers = match self.first_customers.as_slice() {
+            [] => Vec::new(),
+            some => vec![some.iter().fold(RoaringBitmap::new(), |all, some| all | some)],
+        };
+        Cells { view: self.view, cells: HashMap::from([((0, GroupKey::new()), whole)]), first_customers }
     }
 }
 
@@ -144,35 +145,57 @@ impl Question<'_> {
     }
 
     /// Adds up, in the snapshot of `tx`.
-    pub async fn cells(&self, tx: &TenantTx) -> Result<Cells> {
+    pub async fn cells(&self, tx: &TenantTx, facts: &Facts) -> Result<Cells> {
         let mut cells = Cells { view: self.view(), cells: HashMap::new(), first_customers: Vec::new() };
         let is_nothing = self.filter.lists().any(|(_, list)| list.is_empty());
         if !is_nothing {
-            self.add_up(tx, &mut cells.cells).await?;
+            self.add_up(tx, facts, &mut cells.cells).await?;
             cells.cells.retain(|_, cell| !cell.is_void());
         }
         if self.needs.first_customers {
-            cells.first_customers = self.first_customers(tx).await?;
+            cells.first_customers = self.first_customers(tx, facts).await?;
         }
         Ok(cells)
     }
 
+    /// Adds entries that are newer than `cells`. `false` when they do not tell what becomes of them, so that the cells are
+    /// to be added up anew: an order is taken back from sets, which do not know how often their members occur.
+    pub fn fold<'e>(&self, entries: impl Iterator<Item = &'e Entry> + Clone, cells: &mut Cells) -> Result<bool> {
+        let entries = entries.filter(|entry| self.holds(entry.at));
+        let has_sets = self.needs.customers
+            || self.needs.first_customers
+            || (cells.view.by_line && (self.needs.orders || self.needs.first_orders));
+        if has_sets && entries.clone().any(takes_back) {
+            return Ok(false);
+        }
+        for entry in entries.clone().filter(|entry| entry.kind == EntryKind::Order && entry.segment == Segment::New) {
+            if let Some(first_customers) = cells.first_customers.get_mut(self.bucket_of(entry.at)) {
+                first_customers.insert(member(entry.customer_no)?);
+            }
+        }
+        self.add_new(entries.clone(), &mut cells.cells)?;
+        if entries.into_iter().any(|entry| entry.sign < 0) {
+            cells.cells.retain(|_, cell| !cell.is_void());
+        }
+        Ok(true)
+    }
+
     /// First orders are told without the filter: a customer who bought before in another channel is not new.
-    async fn first_customers(&self, tx: &TenantTx) -> Result<Vec<RoaringBitmap>> {
+    async fn first_customers(&self, tx: &TenantTx, facts: &Facts) -> Result<Vec<RoaringBitmap>> {
         let filter =
             Filter { organizations: self.organizations.to_vec(), segment: Some(Segment::New), ..Filter::default() };
         let needs = Needs { customers: true, ..Needs::default() };
         let question = Question { filter: &filter, group: &[], needs, ..*self };
         let mut found = HashMap::new();
-        Box::pin(question.add_up(tx, &mut found)).await?;
+        Box::pin(question.add_up(tx, facts, &mut found)).await?;
         let buckets = self.boundaries.len().saturating_sub(1);
         Ok((0..buckets)
             .map(|b| found.remove(&(b, Vec::new())).map(|cell: Cell| cell.customers).unwrap_or_default())
             .collect())
     }
 
-    async fn add_up(&self, tx: &TenantTx, cells: &mut HashMap<(usize, GroupKey), Cell>) -> Result<()> {
-        let tail = match self.facts {
+    async fn add_up(&self, tx: &TenantTx, facts: &Facts, cells: &mut HashMap<(usize, GroupKey), Cell>) -> Result<()> {
+        let tail = match facts {
             Facts::Newest(tail) => tail,
             Facts::AsOf(position) => {
                 let (Some(start), Some(end)) = (self.boundaries.first(), self.boundaries.last()) else { return Ok(()) };
@@ -189,7 +212,7 @@ impl Question<'_> {
             self.add_cut(tx, *span, i64::MAX, cells).await?;
         }
         let is_whole = |entry: &&Entry| self.holds(entry.at) && !ranges.cut.iter().any(|span| span.holds(entry.at));
-        self.add_entries(tail.entries().filter(is_whole), cells)
+        self.add_new(tail.entries().filter(is_whole), cells)
     }
 
     fn holds(&self, at: Timestamp) -> bool {
@@ -295,25 +318,17 @@ impl Question<'_> {
     }
 
     /// Adds the entries that fit the filter. What they take back must be among them.
-    fn add_entries<'a>(
+    fn add_entries<'e>(
         &self,
-        entries: impl Iterator<Item = &'a Entry>,
+        entries: impl Iterator<Item = &'e Entry>,
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) -> Result<()> {
         let level = self.quarter_level();
         let mut rows: HashMap<usize, Rows> = HashMap::new();
         for entry in entries {
-            let Some(organization) = self.filter.organizations.iter().find(|o| o.org_no == entry.org_no) else {
-                continue;
-            };
-            for (key, part) in rollup::parts(entry, level, Slots::of(entry, organization.timezone)) {
-                if self.fits(&key) {
-                    rows.entry(self.bucket_of(entry.at))
-                        .or_default()
-                        .entry(key)
-                        .or_default()
-                        .add(entry, part, level)?;
-                }
+            for (key, part) in self.fitting_parts(entry, level) {
+                let row = rows.entry(self.bucket_of(entry.at)).or_default().entry(key).or_default();
+                row.add(entry, part, level)?;
             }
         }
         for (bucket, rows) in rows {
@@ -322,6 +337,29 @@ impl Question<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Adds entries that fit the filter and take nothing back that sets are made of.
+    fn add_new<'e>(
+        &self,
+        entries: impl Iterator<Item = &'e Entry>,
+        cells: &mut HashMap<(usize, GroupKey), Cell>,
+    ) -> Result<()> {
+        let level = self.quarter_level();
+        for entry in entries {
+            for (key, part) in self.fitting_parts(entry, level) {
+                let group = self.group.iter().map(|dimension| dimension.of_key(&key)).collect();
+                let cell = cells.entry((self.bucket_of(entry.at), group)).or_default();
+                add_part(cell, entry, part, level.by_line(), self.needs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fitting_parts(&self, entry: &Entry, level: Level) -> impl Iterator<Item = (Key, Part)> {
+        let is_asked = self.filter.organizations.iter().any(|o| o.org_no == entry.org_no);
+        let parts = is_asked.then(|| rollup::parts(entry, level, Slots::of_quarter(entry)));
+        parts.into_iter().flatten().filter(|(key, _)| self.fits(key))
     }
 
     fn add_folded(&self, bucket: usize, key: &Key, row: &rollup::Row, cells: &mut HashMap<(usize, GroupKey), Cell>) {
@@ -452,6 +490,47 @@ fn add_orders(cell: &mut Cell, orders: &RoaringBitmap, is_first: bool) {
     if is_first {
         cell.first_order_set |= orders;
     }
+}
+
+/// Adds a part of an entry; of sets only those that are needed.
+fn add_part(cell: &mut Cell, entry: &Entry, part: Part, by_line: bool, needs: Needs) -> Result<()> {
+    let sign = i128::from(entry.sign);
+    let amount = sign * i128::from(part.amount);
+    match entry.kind {
+        EntryKind::Order => {
+            let is_first = entry.segment == Segment::New;
+            cell.orders += sign;
+            cell.gross += amount;
+            cell.discount += sign * i128::from(part.discount);
+            cell.units += sign * i128::from(part.units);
+            if is_first {
+                cell.first_orders += sign;
+            }
+            if needs.customers && entry.customer_no != 0 {
+                cell.customers.insert(member(entry.customer_no)?);
+            }
+            if by_line && (needs.orders || needs.first_orders) {
+                let order = member(entry.order_no)?;
+                cell.order_set.insert(order);
+                if is_first {
+                    cell.first_order_set.insert(order);
+                }
+            }
+            if !by_line && needs.order_values {
+                cell.order_values.add(entry.amount, entry.sign.into());
+            }
+        }
+        EntryKind::Refund => cell.refunds += amount,
+        EntryKind::RefundByOrder => cell.refunds_by_order += amount,
+        EntryKind::Visits if by_line => {}
+        EntryKind::Visits => cell.visits += sign * i128::from(part.units),
+    }
+    Ok(())
+}
+
+/// A running number as a member of a set.
+fn member(number: i64) -> Result<u32> {
+    u32::try_from(number).map_err(Error::internal)
 }
 
 /// Adds a row folded from entries.

@@ -1,41 +1,48 @@
-//! Notices within one process.
+//! Batches within one process.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
-use super::{EventStream, Listener, NOTICES_KEPT, Notice, StreamError};
+use super::{BATCHES_KEPT, Batch, EventStream, Listener, StreamError};
 use crate::db::TenantId;
 
 /// A channel per tenant that has listeners.
 #[derive(Default)]
 pub struct MemoryStream {
-    channels: Mutex<HashMap<TenantId, broadcast::Sender<Notice>>>,
+    channels: Mutex<HashMap<TenantId, broadcast::Sender<Arc<Batch>>>>,
 }
 
 #[async_trait::async_trait]
 impl EventStream for MemoryStream {
-    async fn publish(&self, tenant: TenantId, notice: Notice) -> Result<(), StreamError> {
-        self.announce(tenant, notice);
+    async fn publish(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<(), StreamError> {
+        self.hand_on(tenant, batch);
         Ok(())
     }
 
     async fn listen(&self, tenant: TenantId) -> Result<Listener, StreamError> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Listener(channels.entry(tenant).or_insert_with(|| broadcast::channel(NOTICES_KEPT).0).subscribe()))
+        let mut channels = self.lock();
+        Ok(Listener(channels.entry(tenant).or_insert_with(|| broadcast::channel(BATCHES_KEPT).0).subscribe()))
     }
 
     fn listening(&self) -> Vec<TenantId> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = self.lock();
         channels.retain(|_, channel| channel.receiver_count() > 0);
         channels.keys().copied().collect()
     }
+}
 
-    fn announce(&self, tenant: TenantId, notice: Notice) {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+impl MemoryStream {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, broadcast::Sender<Arc<Batch>>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a batch to the listeners in this process.
+    pub fn hand_on(&self, tenant: TenantId, batch: Arc<Batch>) {
+        let mut channels = self.lock();
         if let Some(channel) = channels.get(&tenant)
-            && channel.send(notice).is_err()
+            && channel.send(batch).is_err()
         {
             channels.remove(&tenant);
         }

@@ -1,6 +1,7 @@
-//! Tells, after each commit, that a tenant's ledger has moved: within the process ([`memory`]) or between processes
-//! ([`redis`]). It is transport and never truth: who misses a notice finds the same in the ledger.
+//! Carries committed batches to those who follow a tenant's ledger: within the process ([`memory`]) or between processes
+//! ([`redis`]). It is transport and never truth: who misses a batch finds the same in the ledger.
 
+mod batch;
 pub mod memory;
 pub mod redis;
 
@@ -8,36 +9,33 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+pub use batch::Batch;
+
 use crate::db::TenantId;
 
-/// Notices kept for a slow listener; it is told when it missed some.
-pub const NOTICES_KEPT: usize = 1024;
+/// Batches kept for a slow listener; it is told when it missed some.
+pub const BATCHES_KEPT: usize = 256;
 
-/// A committed batch: the positions from `first` to `last`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Notice {
-    pub first: i64,
-    pub last: i64,
-}
-
-/// The bus is away. The notice is not sent again: listeners compare positions.
+/// The bus is away. The batch is not sent again: listeners compare positions.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream is not available: {0}")]
 pub struct StreamError(pub String);
 
 #[async_trait::async_trait]
 pub trait EventStream: Send + Sync + 'static {
-    /// Sends a notice to all listeners of the tenant. Sending one twice, or an older one later, is harmless.
-    async fn publish(&self, tenant: TenantId, notice: Notice) -> Result<(), StreamError>;
+    /// Sends a batch to all listeners of the tenant. Sending one twice, or an older one later, is harmless.
+    async fn publish(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<(), StreamError>;
 
-    /// Notices of the tenant from now on.
+    /// Batches of the tenant from now on.
     async fn listen(&self, tenant: TenantId) -> Result<Listener, StreamError>;
 
     /// The tenants that have listeners in this process.
     fn listening(&self) -> Vec<TenantId>;
 
-    /// Hands a notice to the listeners in this process only.
-    fn announce(&self, tenant: TenantId, notice: Notice);
+    /// Whether batches of other processes do not come now.
+    fn is_degraded(&self) -> bool {
+        false
+    }
 }
 
 /// The stream of this process: on Redis where a URL is given, else within the process.
@@ -49,23 +47,32 @@ pub async fn connect(redis_url: Option<&str>) -> Result<Arc<dyn EventStream>, St
 }
 
 /// One listener's end.
-pub struct Listener(pub(crate) broadcast::Receiver<Notice>);
+pub struct Listener(pub(crate) broadcast::Receiver<Arc<Batch>>);
 
 /// What a listener hears.
 #[derive(Debug, PartialEq)]
 pub enum Heard {
-    Notice(Notice),
-    /// Some notices were dropped because this listener was slow.
+    Batch(Arc<Batch>),
+    /// Some batches were dropped because this listener was slow.
     Missed,
 }
 
 impl Listener {
-    /// The next notice; `None` when the stream has ended.
+    /// The next batch; `None` when the stream has ended.
     pub async fn next(&mut self) -> Option<Heard> {
         match self.0.recv().await {
-            Ok(notice) => Some(Heard::Notice(notice)),
+            Ok(batch) => Some(Heard::Batch(batch)),
             Err(broadcast::error::RecvError::Lagged(_)) => Some(Heard::Missed),
             Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+
+    /// What is there already.
+    pub fn try_next(&mut self) -> Option<Heard> {
+        match self.0.try_recv() {
+            Ok(batch) => Some(Heard::Batch(batch)),
+            Err(broadcast::error::TryRecvError::Lagged(_)) => Some(Heard::Missed),
+            Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
         }
     }
 }

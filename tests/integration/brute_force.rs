@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use salespulse::clock::Timestamp;
-use salespulse::db::TenantId;
+use salespulse::db::{LazyTx, TenantId};
 use salespulse::graphql::scalars::DateTime;
 use salespulse::ledger::event::{
     Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, VisitsCounted,
@@ -17,9 +17,11 @@ use salespulse::metrics::filter::{CustomerSegment, MetricsFilters};
 use salespulse::metrics::input::{BreakdownOrder, DateRange, Grain, SortDirection, Weekday};
 use salespulse::metrics::plan::{BreakdownArgs, BreakdownPlan, Plan, SeriesArgs, SeriesPlan};
 use salespulse::metrics::read::Dimension;
+use salespulse::metrics::state::State;
 use salespulse::money::Money;
+use salespulse::stream::Heard;
 
-use crate::support::{TestApp, TestTenant, at};
+use crate::support::{NOW, TestApp, TestTenant, at};
 
 const CHANNELS: [&str; 3] = ["", "shop", "web"];
 const REGIONS: [&str; 3] = ["", "North", "South"];
@@ -644,6 +646,71 @@ async fn run(seeds: &[Seed], sizes: &[usize], folded: usize, shuffled: &[Seed], 
     one.verified().await;
 }
 
+/// Clears all values but sums.
+fn keep_sums(answer: &mut Answer) {
+    let buckets = answer.series.iter_mut().flat_map(|(_, buckets)| buckets);
+    for values in buckets.map(|bucket| &mut bucket.values).chain([&mut answer.totals]) {
+        (values.unique_customers, values.returning_customers) = (0, 0);
+        (values.order_value_p50, values.order_value_p95) = (None, None);
+    }
+}
+
+/// Follows each question from batch to batch, as subscriptions do.
+async fn follow(seeds: &[Seed], sizes: &[usize], asked: &[Asked]) {
+    let test = TestApp::start().await;
+    let tenant = test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await;
+    tenant.organization("other", chrono_tz::America::St_Johns, "GBP").await;
+    let (db, memory) = (&test.app.db, &test.app.memory);
+    let read = async |plan: &Plan| {
+        let tx = db.read(tenant.id()).await.expect("a snapshot");
+        State::read(&tx, memory, plan, NOW).await.expect("a state")
+    };
+    let mut batches = test.app.feeds.follow(tenant.id()).await.expect("followed");
+    let mut followed = Vec::new();
+    for asked in asked {
+        let all = plan(asked);
+        // Sums alone can be carried on whatever is taken back.
+        let needs = Needs::of([Metric::OrdersCount, Metric::NewCustomers]);
+        let sums = Plan {
+            totals: Some(needs),
+            series: all.series.iter().map(|s| SeriesPlan { needs, ..*s }).collect(),
+            breakdowns: Vec::new(),
+            ..all.clone()
+        };
+        for plan in [all, sums] {
+            let state = read(&plan).await;
+            followed.push((plan, state));
+        }
+    }
+    let events: Vec<Event> = seeds.iter().copied().map(event).collect();
+    let mut rest = events.as_slice();
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (now, later) = rest.split_at((*size).min(rest.len()));
+        rest = later;
+        let position = tenant.record(now.to_vec()).await.position;
+        while followed[0].1.head().position < position {
+            let Some(Heard::Batch(batch)) = batches.next().await else { panic!("a batch was missed") };
+            for (plan, state) in &mut followed {
+                if !state.fold(&batch, NOW).expect("sums fit") {
+                    *state = read(plan).await;
+                }
+            }
+        }
+        for (plan, state) in &mut followed {
+            let mut found = state.answer(&LazyTx::later(db, tenant.id()), memory, NOW).await.expect("an answer");
+            let mut exact = ask(&test, tenant.id(), plan).await;
+            if plan.breakdowns.is_empty() {
+                // What was not needed is not filled, or is.
+                [&mut found, &mut exact].into_iter().for_each(keep_sums);
+            }
+            assert_eq!(found, exact, "{plan:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 40, ..ProptestConfig::default() })]
 
@@ -656,5 +723,15 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         runtime.block_on(run(&seeds, &sizes, folded, &shuffled, &asked));
+    }
+
+    #[test]
+    fn metrics_carried_on_with_batches_equal_those_read_anew(
+        seeds in prop::collection::vec(seed(), 8..40),
+        sizes in prop::collection::vec(1usize..5, 1..5),
+        asked in prop::collection::vec(asked(), 4),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        runtime.block_on(follow(&seeds, &sizes, &asked));
     }
 }

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use futures_util::StreamExt;
 use salespulse::clock::MINUTE;
-use salespulse::ledger::event::Fact;
+use salespulse::ledger::event::{Event, Fact, OrderPlaced};
 use salespulse::server::{Options, router};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -275,16 +275,34 @@ async fn subscriptions_come_as_events_and_as_parts() {
     let (mut events, mut parts) = (Chunks::of(events.into_body()), Chunks::of(parts.into_body()));
     assert_eq!((events.next().await, parts.next().await), (":\n\n".to_owned(), "\r\n--graphql".to_owned()));
     // Each has listened by the time that its first answer is there.
+    let mut last_cursor = String::new();
     for (n, orders) in [0, 1].into_iter().enumerate() {
         if n == 1 {
             acme.apply(vec![event_of_a_sale()]).await;
         }
-        let answer = format!("{{\"data\":{{\"metricsUpdated\":{{\"ordersCount\":{orders}}}}}}}");
-        assert_eq!(events.next().await, format!("event: next\ndata: {answer}\n\n"));
+        let event = events.next().await;
+        let cursor = event.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
+        let data = format!("{{\"metricsUpdated\":{{\"ordersCount\":{orders}}}}}");
+        let answer = format!("{{\"data\":{data},\"extensions\":{{\"cursor\":\"{cursor}\"}}}}");
+        assert_eq!(event, format!("event: next\nid: {cursor}\ndata: {answer}\n\n"));
         // A part is there with its end.
         let part = format!("\r\nContent-Type: application/json\r\n\r\n{{\"payload\":{answer}}}\r\n--graphql");
         assert_eq!(parts.next().await, part);
+        last_cursor = cursor;
     }
+    // Who comes back to nothing new is told nothing until there is something.
+    let request = Request::post("/graphql")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "text/event-stream")
+        .header(header::AUTHORIZATION, format!("Bearer {}", acme.viewer().token()))
+        .header("Last-Event-ID", last_cursor)
+        .body(Body::from(json!({ "query": query }).to_string()));
+    let back = client.0.clone().oneshot(request.expect("a request")).await.expect("a response");
+    let mut back = Chunks::of(back.into_body());
+    assert_eq!(back.next().await, ":\n\n");
+    acme.apply(vec![another_sale()]).await;
+    let event = back.next().await;
+    assert!(event.contains("\"ordersCount\":2}},\"extensions\":{\"cursor\":\""), "{event}");
 
     let text =
         Chunks::of(open("text/event-stream", "{ me { role } }").await.into_body()).until("event: complete").await;
@@ -333,6 +351,13 @@ fn event_of_a_sale() -> salespulse::ledger::event::Event {
 }
 
 const TODAY: &str = "{ salesMetrics(period: { preset: TODAY }) { ordersCount period { state } asOf { position } } }";
+
+fn another_sale() -> salespulse::ledger::event::Event {
+    let sale = event_of_a_sale();
+    let Fact::OrderPlaced(order) = sale.fact else { unreachable!("it is a sale") };
+    let fact = Fact::OrderPlaced(OrderPlaced { order_id: "another".into(), ..order });
+    Event { event_id: "another".into(), fact, ..sale }
+}
 
 #[tokio::test]
 async fn a_kept_answer_is_the_current_one_or_is_not_used() {

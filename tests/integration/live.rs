@@ -1,11 +1,12 @@
 //! Subscriptions over a real WebSocket, end to end.
 
+use salespulse::clock::Timestamp;
 use salespulse::ledger::event::{Event, Fact};
 use serde_json::{Value, json};
 
 use crate::ledger::{event, order};
 use crate::socket::Socket;
-use crate::support::{Server, TestApp};
+use crate::support::{Server, TestApp, at};
 
 fn sale(n: u32) -> Event {
     event(&format!("e{n}"), "2026-06-15T11:00:00Z", Fact::OrderPlaced(order(&format!("o{n}"), 1, "c", "10.00")))
@@ -62,7 +63,7 @@ async fn an_alert_reaches_its_subscriber_with_the_position_that_caused_it() {
     let server = Server::start(&test).await;
     let mut socket = Socket::open(&server, &acme.viewer().token()).await;
     socket.subscribe("1", ALERTS, json!({ "tenant": acme.id().0 })).await;
-    while !test.app.stream.listening().contains(&acme.id()) {
+    while !test.app.feeds.followed().contains(&acme.id()) {
         socket.ready().await;
     }
     acme.apply(vec![sale(1), sale(2)]).await;
@@ -129,4 +130,174 @@ async fn alert_rules_are_checked_and_guarded() {
     assert_eq!(updated, json!({ "updateAlert": { "name": "Q", "filters": { "channels": ["web"] } } }));
     acme.admin().query(&format!(r#"mutation {{ deleteAlert(id: "{id}") }}"#)).await;
     assert_eq!(acme.admin().query("{ alerts { id } }").await, json!({ "alerts": [] }));
+}
+
+const RESUMABLE: &str = "subscription ($tenant: ID!, $after: Cursor) {
+    metricsUpdated(tenantId: $tenant, after: $after) { ordersCount asOf { position } } }";
+
+#[tokio::test]
+async fn equal_subscriptions_share_one_computation_that_reads_nothing_for_an_update() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    // The lane folds its tail when it ends, so that all statements of a batch are counted.
+    let record = async |n: u32| {
+        let before = test.app.db.statements();
+        acme.apply(vec![sale(n)]).await;
+        test.app.ledger.close().await;
+        (test.app.db.statements() - before).statements
+    };
+    record(1).await;
+    let alone = record(2).await;
+
+    let server = Server::start(&test).await;
+    let series = "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant) {
+        uniqueCustomers newCustomers returningCustomers orderValueP95 conversionRate
+        series(grain: HOUR, by: CHANNEL) { key { label } totalRevenue }
+        breakdown(by: [REGION]) { rows { key ordersCount } } } }";
+    let mut sockets = Vec::new();
+    for n in 0..8 {
+        let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+        let query = if n % 2 == 0 { WATCH } else { series };
+        socket.subscribe("1", query, json!({ "tenant": acme.id().0 })).await;
+        socket.next("1").await;
+        sockets.push(socket);
+    }
+    // A look at the head that falls between commit and notice costs a reading, so there is more than one try.
+    let mut watched = 0;
+    for n in 3..6 {
+        watched = record(n).await;
+        let mut answers = Vec::new();
+        for socket in &mut sockets {
+            answers.push(socket.next("1").await);
+        }
+        for n in 2..8 {
+            assert_eq!(answers[n], answers[n - 2], "the same cursor and the same numbers");
+        }
+        assert_eq!(answers[0]["data"]["metricsUpdated"]["ordersCount"], n);
+        if watched == alone {
+            break;
+        }
+    }
+    assert_eq!(watched, alone, "statements of a batch");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_comes_back_with_a_cursor_gets_what_was_missed_and_no_more() {
+    let test = TestApp::start().await;
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let mut subscribe = async |id: &'static str, after: &Value| {
+        socket.subscribe(id, RESUMABLE, json!({ "tenant": acme.id().0, "after": after })).await;
+    };
+    let cursor = |answer: &Value| answer["extensions"]["cursor"].clone();
+    let orders = |answer: &Value| answer["data"]["metricsUpdated"]["ordersCount"].clone();
+    subscribe("first", &Value::Null).await;
+    let mut watcher = Socket::open(&server, &acme.viewer().token()).await;
+    watcher.subscribe("1", RESUMABLE, json!({ "tenant": acme.id().0 })).await;
+    let none = watcher.next("1").await;
+    assert_eq!(orders(&none), 0);
+
+    // Nothing is new: the first answer is that of the next sale.
+    subscribe("current", &cursor(&none)).await;
+    socket.ready().await;
+    acme.apply(vec![sale(1)]).await;
+    let one = socket.next("current").await;
+    assert_eq!((orders(&one), &one["extensions"]["skipped"]), (json!(1), &Value::Null));
+
+    // Something is new: it comes at once.
+    let mut subscribe = async |id: &'static str, after: &Value| {
+        socket.subscribe(id, RESUMABLE, json!({ "tenant": acme.id().0, "after": after })).await;
+        socket.next(id).await
+    };
+    let missed = subscribe("missed", &cursor(&none)).await;
+    assert_eq!((orders(&missed), &missed["extensions"]["reset"]), (json!(1), &Value::Null));
+    assert_eq!(cursor(&missed), cursor(&one), "equal subscriptions are told the same");
+
+    // What is no cursor of this subscription does not go on from anything.
+    let mut foreign = Socket::open(&server, &other.viewer().token()).await;
+    foreign.subscribe("1", RESUMABLE, json!({ "tenant": other.id().0 })).await;
+    let foreign = cursor(&foreign.next("1").await);
+    for (id, after) in [("foreign", foreign), ("none", json!("nonsense")), ("empty", json!(""))] {
+        let fresh = subscribe(id, &after).await;
+        assert_eq!((orders(&fresh), &fresh["extensions"]["reset"]), (json!(1), &json!(true)), "{id}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn alerts_are_gone_on_with_from_their_cursor() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    for (name, condition, threshold) in [("Busy", "ABOVE", 1), ("Very busy", "ABOVE", 2)] {
+        let create = format!(
+            r#"mutation {{ createAlert(input: {{ name: "{name}", metric: ORDERS_COUNT, condition: {condition},
+            threshold: "{threshold}", windowMinutes: 120 }}) {{ id }} }}"#
+        );
+        acme.admin().query(&create).await;
+    }
+    for n in 1..4 {
+        acme.apply(vec![sale(n)]).await;
+    }
+    let history = "{ alertHistory { nodes { name cursor } } }";
+    let history = acme.viewer().query(history).await["alertHistory"]["nodes"].clone();
+    assert_eq!((&history[0]["name"], &history[1]["name"]), (&json!("Very busy"), &json!("Busy")));
+
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let query = "subscription ($tenant: ID!, $after: Cursor) { alertTriggered(tenantId: $tenant, after: $after) { name cursor } }";
+    socket.subscribe("1", query, json!({ "tenant": acme.id().0, "after": history[1]["cursor"] })).await;
+    let next = socket.next("1").await;
+    assert_eq!(next["data"]["alertTriggered"], history[0], "the first one that was not seen");
+    assert_eq!(next["extensions"]["cursor"], history[0]["cursor"]);
+    for after in ["nonsense", ""] {
+        socket.subscribe("2", query, json!({ "tenant": acme.id().0, "after": after })).await;
+        assert_eq!(socket.next("2").await["errors"][0]["extensions"]["code"], "RESUME_GAP");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn time_alone_closes_a_bucket_and_moves_a_period() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let watch = "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant, period: { preset: TODAY }) {
+        period { start } series(grain: HOUR) { start state } } }";
+    let end = at("2026-06-15T13:00:00Z");
+    test.clock.set(Timestamp(end.0 - 50_000));
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    socket.subscribe("1", watch, json!({ "tenant": acme.id().0 })).await;
+    let state = |answer: &Value| answer["data"]["metricsUpdated"]["series"][12]["state"].clone();
+    assert_eq!(state(&socket.next("1").await), "OPEN");
+    test.clock.set(end);
+    assert_eq!(state(&socket.next("1").await), "CLOSED");
+
+    test.clock.set(Timestamp(at("2026-06-16T00:00:00Z").0 - 50_000));
+    acme.apply(vec![sale(1)]).await;
+    socket.next("1").await;
+    test.clock.set(at("2026-06-16T00:00:00Z"));
+    loop {
+        let answer = socket.next("1").await;
+        if answer["data"]["metricsUpdated"]["period"]["start"] == "2026-06-16T00:00:00Z" {
+            break;
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_has_one_field() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let two = "subscription ($tenant: ID!) { a: metricsUpdated(tenantId: $tenant) { visits } alertTriggered(tenantId: $tenant) { id } }";
+    socket.subscribe("1", two, json!({ "tenant": acme.id().0 })).await;
+    assert_eq!(socket.next("1").await["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED");
+    let spread = "subscription ($tenant: ID!) { ...W } fragment W on Subscription { metricsUpdated(tenantId: $tenant) { ordersCount } }";
+    socket.subscribe("2", spread, json!({ "tenant": acme.id().0 })).await;
+    assert_eq!(socket.next("2").await["data"]["metricsUpdated"]["ordersCount"], 0);
+    server.stop().await;
 }

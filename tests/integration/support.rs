@@ -99,7 +99,7 @@ impl TestApp {
         let clock = ManualClock::at(NOW);
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"));
-        let operations = Operations::new(salespulse::schema::build(app.clone()));
+        let operations = Operations::new(salespulse::schema::build(app.clone()), app.tokens.cursors());
         TestApp { app, clock, operations, _files: files }
     }
 

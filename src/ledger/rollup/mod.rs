@@ -134,6 +134,11 @@ impl Slots {
     pub fn of(entry: &Entry, zone: Tz) -> Self {
         Slots { quarter: quarter_slot(entry.at), day: calendar::day_of(entry.at, zone) }
     }
+
+    /// For levels of 15 minutes only, which no zone is needed for.
+    pub fn of_quarter(entry: &Entry) -> Self {
+        Slots { quarter: quarter_slot(entry.at), day: 0 }
+    }
 }
 
 /// Rows by key: what a batch changes, or what a period adds up to.
@@ -159,9 +164,9 @@ pub fn keys(entry: &Entry, zone: Tz) -> impl Iterator<Item = Key> {
 /// What an entry adds to one row.
 #[derive(Clone, Copy)]
 pub struct Part {
-    amount: i64,
-    discount: i64,
-    units: i64,
+    pub amount: i64,
+    pub discount: i64,
+    pub units: i64,
 }
 
 /// The rows of one level that `entry` adds to, with what it adds: one of a whole order, or one for each of its

@@ -1,0 +1,218 @@
+//! Cohorts: equal subscriptions share one computation, and each of its answers is serialized once.
+//!
+//! A cohort's answers are states, of which the newest is all that matters: a subscriber that is slow takes the newest when
+//! it can, and is told how many it has skipped.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{BoxStream, StreamExt};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::cursor::Mark;
+use super::payload::Payload;
+use crate::auth::Permission;
+use crate::db::TenantId;
+
+/// How long a subscriber that has seen more than its cohort waits for it to catch up.
+const AHEAD_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5000 });
+
+/// Which subscriptions are equal: those of the same tenant and permissions with the same operation and variables.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub tenant: TenantId,
+    pub permissions: Vec<Permission>,
+    /// A hash of operation and variables.
+    pub operation: [u8; 32],
+}
+
+/// What a subscriber has seen before.
+pub enum After {
+    Nothing,
+    Mark(Mark),
+    /// What it gives as its cursor is none, or none of this subscription.
+    Unknown,
+}
+
+/// The cohorts of this process. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Cohorts(Arc<Mutex<HashMap<Key, Latest>>>);
+
+/// The newest answer; none before the first.
+type Latest = watch::Sender<Option<Arc<Update>>>;
+
+struct Update {
+    /// Counted from 1.
+    number: u64,
+    payload: Payload,
+}
+
+impl Cohorts {
+    /// Joins the cohort of `key`, which begins with `start` when there is none yet.
+    pub fn join(&self, key: Key, after: After, start: impl FnOnce() -> BoxStream<'static, Payload>) -> Member {
+        let mut cohorts = self.lock();
+        let latest = match cohorts.get(&key) {
+            Some(latest) => latest.subscribe(),
+            None => {
+                let (sender, receiver) = watch::channel(None);
+                cohorts.insert(key.clone(), sender.clone());
+                tokio::spawn(self.clone().drive(key, sender, start()));
+                receiver
+            }
+        };
+        Member { latest, after, seen: None, ahead_until: None }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Latest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until the answers end, or all members have gone.
+    async fn drive(self, key: Key, latest: Latest, mut answers: BoxStream<'static, Payload>) {
+        let mut number = 0;
+        loop {
+            tokio::select! {
+                answer = answers.next() => match answer {
+                    Some(payload) => {
+                        number += 1;
+                        latest.send_replace(Some(Arc::new(Update { number, payload })));
+                    }
+                    None => break,
+                },
+                () = latest.closed() => {
+                    let mut cohorts = self.lock();
+                    if latest.receiver_count() == 0 {
+                        cohorts.remove(&key);
+                        return;
+                    }
+                }
+            }
+        }
+        self.lock().remove(&key);
+    }
+}
+
+/// A subscription's place in its cohort.
+pub struct Member {
+    latest: watch::Receiver<Option<Arc<Update>>>,
+    after: After,
+    /// The number of the last answer that it was given, or had before.
+    seen: Option<u64>,
+    ahead_until: Option<Instant>,
+}
+
+impl Member {
+    /// The newest answer, as soon as it is another one than the last.
+    pub async fn next(&mut self) -> Option<Payload> {
+        loop {
+            let update = self.latest.borrow_and_update().clone();
+            let is_late = self.ahead_until.is_some_and(|until| until <= Instant::now());
+            if let Some(payload) = update.and_then(|update| self.take(&update, is_late)) {
+                return Some(payload);
+            }
+            let is_there = match self.ahead_until {
+                Some(until) => tokio::time::timeout_at(until, self.latest.changed()).await.unwrap_or(Ok(())),
+                None => self.latest.changed().await,
+            };
+            is_there.ok()?;
+        }
+    }
+
+    fn take(&mut self, update: &Update, is_late: bool) -> Option<Payload> {
+        if let Some(seen) = self.seen {
+            let skipped = update.number.checked_sub(seen + 1)?;
+            self.seen = Some(update.number);
+            return Some(update.payload.with_skipped(skipped));
+        }
+        let is_reset = match (&self.after, update.payload.mark) {
+            (After::Mark(mark), Some(newest)) if *mark == newest => {
+                self.seen = Some(update.number);
+                return None;
+            }
+            (After::Mark(mark), Some(newest)) if mark.position > newest.position && !is_late => {
+                self.ahead_until.get_or_insert_with(|| Instant::now() + AHEAD_WAIT);
+                return None;
+            }
+            (After::Mark(mark), Some(newest)) => mark.position > newest.position,
+            (After::Unknown, _) => true,
+            _ => false,
+        };
+        self.seen = Some(update.number);
+        self.ahead_until = None;
+        Some(if is_reset { update.payload.with_reset() } else { update.payload.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graphql::cursor::Mark;
+    use async_graphql::Response;
+    use tokio::sync::mpsc;
+    use uuid::Uuid;
+
+    fn key() -> Key {
+        Key { tenant: TenantId(Uuid::from_u128(1)), permissions: Vec::new(), operation: [0; 32] }
+    }
+
+    fn payload(position: i64) -> Payload {
+        let mark = Mark { position, part: 0, until: None };
+        Payload::live(Response::new(position), mark, &format!("at-{position}"))
+    }
+
+    fn answers(receiver: mpsc::Receiver<Payload>) -> BoxStream<'static, Payload> {
+        futures_util::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver))).boxed()
+    }
+
+    fn text(position: i64, more: &str) -> String {
+        format!(r#"{{"data":{position},"extensions":{{"cursor":"at-{position}"{more}}}}}"#)
+    }
+
+    #[tokio::test]
+    async fn a_slow_member_is_given_the_newest_and_told_what_it_skipped() {
+        let (cohorts, (sender, receiver)) = (Cohorts::default(), mpsc::channel(1));
+        let mut slow = cohorts.join(key(), After::Nothing, || answers(receiver));
+        let mut quick = cohorts.join(key(), After::Nothing, || unreachable!("there is one"));
+        for position in 1..=4 {
+            sender.send(payload(position)).await.expect("sent");
+            assert_eq!(&*quick.next().await.expect("an answer").json, text(position, ""));
+            if position == 1 {
+                assert_eq!(&*slow.next().await.expect("an answer").json, text(1, ""));
+            }
+        }
+        assert_eq!(&*slow.next().await.expect("an answer").json, text(4, r#","skipped":2"#));
+        drop(sender);
+        assert!(slow.next().await.is_none() && quick.next().await.is_none());
+        assert_eq!(cohorts.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_member_goes_on_from_what_it_has_seen() {
+        let (cohorts, (sender, receiver)) = (Cohorts::default(), mpsc::channel(1));
+        let mut first = cohorts.join(key(), After::Nothing, || answers(receiver));
+        sender.send(payload(5)).await.expect("sent");
+        first.next().await.expect("an answer");
+        let seen = |position| After::Mark(Mark { position, part: 0, until: None });
+        let join = |after| cohorts.join(key(), after, || unreachable!("there is one"));
+        let (mut behind, mut level, mut ahead) = (join(seen(4)), join(seen(5)), join(seen(6)));
+        let (mut lost, mut unknown) = (join(seen(9)), join(After::Unknown));
+        assert_eq!(&*behind.next().await.expect("an answer").json, text(5, ""));
+        assert_eq!(&*unknown.next().await.expect("an answer").json, text(5, r#","reset":true"#));
+        // The cohort is behind what this one has seen, and stays so.
+        assert_eq!(&*lost.next().await.expect("an answer").json, text(5, r#","reset":true"#));
+        sender.send(payload(6)).await.expect("sent");
+        assert_eq!(&*level.next().await.expect("an answer").json, text(6, ""));
+        sender.send(payload(7)).await.expect("sent");
+        assert_eq!(&*ahead.next().await.expect("an answer").json, text(7, ""));
+        drop((first, behind, level, ahead, lost, unknown));
+        sender.closed().await;
+        assert_eq!(cohorts.count(), 0);
+    }
+}

@@ -1,0 +1,100 @@
+//! Cursors of live answers: opaque to clients, signed, and good for one tenant and one question only.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use crate::clock::Timestamp;
+use crate::db::TenantId;
+
+/// Bytes of a signature.
+const TAG_BYTES: usize = 16;
+const MARK_BYTES: usize = 24;
+
+/// Where a live answer stands: a position of the ledger or of the log of alerts, what else it depends on, and until when
+/// time alone does not change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub position: i64,
+    pub part: i64,
+    pub until: Option<Timestamp>,
+}
+
+/// Writes and reads cursors. Cheap to clone.
+#[derive(Clone)]
+pub struct Cursors(Hmac<Sha256>);
+
+impl Cursors {
+    /// `key` is secret, and the same in all processes.
+    pub fn new(key: &[u8; 32]) -> Self {
+        Cursors(keyed(key))
+    }
+
+    /// The cursor of `mark` for the tenant's question `scope`.
+    pub fn write(&self, tenant: TenantId, scope: &[u8], mark: Mark) -> String {
+        let mut bytes = Vec::with_capacity(MARK_BYTES + TAG_BYTES);
+        for number in [mark.position, mark.part, mark.until.map_or(i64::MAX, |until| until.0)] {
+            bytes.extend(number.to_be_bytes());
+        }
+        let tag = self.tag(tenant, scope, &bytes).finalize().into_bytes();
+        bytes.extend(&tag[..TAG_BYTES]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The mark of a cursor that was written for the same tenant and question.
+    pub fn read(&self, tenant: TenantId, scope: &[u8], cursor: &str) -> Option<Mark> {
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let (mark, tag) = bytes.split_at_checked(MARK_BYTES)?;
+        if tag.len() != TAG_BYTES {
+            return None;
+        }
+        self.tag(tenant, scope, mark).verify_truncated_left(tag).ok()?;
+        let number = |at: usize| mark[at..at + 8].try_into().map(i64::from_be_bytes).ok();
+        let until = number(16)?;
+        Some(Mark { position: number(0)?, part: number(8)?, until: (until != i64::MAX).then_some(Timestamp(until)) })
+    }
+
+    fn tag(&self, tenant: TenantId, scope: &[u8], mark: &[u8]) -> Hmac<Sha256> {
+        // Tenant and mark have fixed lengths, so nothing can move from one part into another.
+        self.0.clone().chain_update(tenant.0.as_bytes()).chain_update(mark).chain_update(scope)
+    }
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    match Hmac::new_from_slice(key) {
+        Ok(keyed) => keyed,
+        Err(_) => unreachable!("a key may have any length"),
+    }
+}
+
+/// A key made from a secret for one purpose, which tells nothing of the secret.
+pub fn derive_key(secret: &str, purpose: &str) -> [u8; 32] {
+    let start: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(Sha256::default(), secret)).into();
+    keyed(&start).chain_update(purpose).finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_cursor_is_read_where_it_was_written_for_and_nowhere_else() {
+        let (one, other) = (TenantId(Uuid::from_u128(1)), TenantId(Uuid::from_u128(2)));
+        let cursors = Cursors::new(&derive_key("a secret", "cursors"));
+        for until in [None, Some(Timestamp(5))] {
+            let mark = Mark { position: 7, part: 1, until };
+            let cursor = cursors.write(one, b"question", mark);
+            assert_eq!(cursors.read(one, b"question", &cursor), Some(mark));
+            assert_eq!(cursors.read(other, b"question", &cursor), None);
+            assert_eq!(cursors.read(one, b"another", &cursor), None);
+            assert_eq!(Cursors::new(&derive_key("another", "cursors")).read(one, b"question", &cursor), None);
+            let forged = cursors.write(one, b"question", Mark { position: 8, ..mark });
+            assert_eq!(cursors.read(one, b"question", &format!("{}{}", &forged[..20], &cursor[20..])), None);
+        }
+        for text in ["", "x", "ä", &"A".repeat(54), &"A".repeat(5000)] {
+            assert_eq!(cursors.read(one, b"question", text), None);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! One answer of an operation as it goes to clients: JSON that is made once, however many it goes to.
+
+use std::sync::Arc;
+
+use async_graphql::{Response, ServerError};
+
+use super::cursor::Mark;
+use super::errors;
+use super::operation::{is_request_error, to_json};
+
+/// An answer. Cheap to clone.
+#[derive(Clone)]
+pub struct Payload {
+    /// The response.
+    pub json: Arc<str>,
+    /// Why nothing was run, where it was not.
+    pub refused: Option<Arc<[ServerError]>>,
+    /// Where a live answer stands.
+    pub mark: Option<Mark>,
+    /// The same for clients.
+    pub cursor: Option<Arc<str>>,
+}
+
+impl Payload {
+    /// An answer that is not live.
+    pub fn plain(response: Response) -> Self {
+        let json = to_json(&response).into();
+        let refused = is_request_error(&response).then(|| response.errors.into());
+        Payload { json, refused, mark: None, cursor: None }
+    }
+
+    pub fn refused(error: ServerError) -> Self {
+        let errors = [error];
+        Payload { json: errors::only(&errors).into(), refused: Some(errors.into()), mark: None, cursor: None }
+    }
+
+    /// A live answer, whose cursor goes into `extensions`.
+    pub fn live(response: Response, mark: Mark, cursor: &str) -> Self {
+        let plain = Payload::plain(response);
+        let json = with_extensions(&plain.json, &format!(r#""cursor":"{cursor}""#));
+        Payload { json, mark: Some(mark), cursor: Some(cursor.into()), ..plain }
+    }
+
+    /// The same, saying how many answers before it the client was not given.
+    #[must_use]
+    pub fn with_skipped(&self, skipped: u64) -> Self {
+        if skipped == 0 { self.clone() } else { self.with(&format!(r#""skipped":{skipped}"#)) }
+    }
+
+    /// The same, saying that it does not go on from what the client had.
+    #[must_use]
+    pub fn with_reset(&self) -> Self {
+        self.with(r#""reset":true"#)
+    }
+
+    fn with(&self, extension: &str) -> Self {
+        let Some(cursor) = &self.cursor else { return self.clone() };
+        let start = format!(r#""cursor":"{cursor}""#);
+        let json = match self.json.strip_suffix(&format!("{start}}}}}")) {
+            Some(before) => format!("{before}{start},{extension}}}}}").into(),
+            None => Arc::clone(&self.json),
+        };
+        Payload { json, ..self.clone() }
+    }
+}
+
+/// A response without extensions, with these at its end.
+fn with_extensions(json: &str, extensions: &str) -> Arc<str> {
+    match json.strip_suffix('}') {
+        Some(open) => format!(r#"{open},"extensions":{{{extensions}}}}}"#).into(),
+        None => json.into(),
+    }
+}

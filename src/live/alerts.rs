@@ -1,0 +1,78 @@
+//! The tenant's log of alerts, followed from a place in it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::alerts::store::{Transition, list_after};
+use crate::app::App;
+use crate::db::TenantId;
+use crate::error::{Code, Error, Result};
+use crate::graphql::cursor::Mark;
+use crate::stream::{Heard, Listener};
+
+/// Alerts read from the log at once.
+const ALERTS_AT_ONCE: i64 = 100;
+/// Pause before the database is asked again.
+const RETRY_WAIT: Duration = Duration::from_millis(500);
+
+pub struct AlertLog {
+    app: App,
+    tenant: TenantId,
+    batches: Listener,
+    /// All alerts up to here were given or are ready.
+    read_to: i64,
+    /// There are alerts up to here.
+    newest: i64,
+    ready: VecDeque<Transition>,
+}
+
+impl AlertLog {
+    /// From `after` on, or from now on. Error: RESUME_GAP, when the log has not come so far.
+    pub async fn start(app: &App, tenant: TenantId, after: Option<Mark>) -> Result<AlertLog> {
+        let batches = app.feeds.follow(tenant).await?;
+        let head = app.db.head(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
+        let newest = head.last_alert_no;
+        let read_to = after.map_or(newest, |mark| mark.position);
+        if read_to > newest {
+            return Err(Error::new(Code::ResumeGap, "the log of alerts ends before the cursor"));
+        }
+        Ok(AlertLog { app: app.clone(), tenant, batches, read_to, newest, ready: VecDeque::new() })
+    }
+
+    /// The next alert.
+    pub async fn next(&mut self) -> Result<Transition> {
+        loop {
+            if let Some(alert) = self.ready.pop_front() {
+                return Ok(alert);
+            }
+            if self.read_to < self.newest {
+                match self.read().await {
+                    Err(error) if error.code == Code::ServiceUnavailable => {
+                        tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "alerts not read");
+                        tokio::time::sleep(RETRY_WAIT).await;
+                    }
+                    read => read?,
+                }
+                continue;
+            }
+            match self.batches.next().await {
+                Some(Heard::Batch(batch)) => self.newest = batch.last_alert_no.max(self.newest),
+                Some(Heard::Missed) => self.newest = self.newest.max(self.read_to + 1),
+                None => return Err(Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again")),
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        let tx = self.app.db.read(self.tenant).await?;
+        let found = list_after(&tx, self.read_to, ALERTS_AT_ONCE).await?;
+        self.read_to = found.last().map_or(self.newest, |last| last.alert_no);
+        self.newest = self.newest.max(self.read_to);
+        // After a full page there may be more, whatever was heard of.
+        if found.len() == usize::try_from(ALERTS_AT_ONCE).unwrap_or(usize::MAX) {
+            self.newest = self.newest.max(self.read_to + 1);
+        }
+        self.ready.extend(found);
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! A tenant's batches in this process: in order, without gap, whatever the stream does.
+//!
+//! One task per tenant that is followed listens to the stream. What does not come (its publisher died, the bus is away) it
+//! reads from the ledger: when a later batch shows the gap, or when the head, which it compares about once a second,
+//! has moved without it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+
+use crate::db::{Db, TenantId};
+use crate::error::{Code, Error, Result};
+use crate::ledger::store::read_head;
+use crate::ledger::tail::read_entries;
+use crate::stream::{BATCHES_KEPT, Batch, EventStream, Heard, Listener};
+
+/// The head is compared when nothing was heard for this time.
+const COMPARE_AFTER: Duration = Duration::from_secs(1);
+/// The same while batches of other processes do not come.
+const COMPARE_AFTER_DEGRADED: Duration = Duration::from_millis(500);
+/// How long a batch that came too early waits for the one before it.
+const GAP_WAIT: Duration = Duration::from_millis(50);
+/// Positions that are read from the ledger to fill a gap; those who follow over a longer one read their answers anew.
+const GAP_MAX: i64 = 20_000;
+
+/// The feeds of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Feeds(Arc<Shared>);
+
+struct Shared {
+    db: Db,
+    stream: Arc<dyn EventStream>,
+    feeds: Mutex<HashMap<TenantId, Feed>>,
+}
+
+#[derive(Clone)]
+struct Feed {
+    batches: broadcast::Sender<Arc<Batch>>,
+    /// `true` once it listens.
+    is_ready: watch::Receiver<bool>,
+}
+
+impl Feeds {
+    pub fn new(db: Db, stream: Arc<dyn EventStream>) -> Self {
+        Feeds(Arc::new(Shared { db, stream, feeds: Mutex::default() }))
+    }
+
+    /// The tenant's batches from now on: whoever reads the ledger after this finds in it all those before. Error:
+    /// SERVICE_UNAVAILABLE.
+    pub async fn follow(&self, tenant: TenantId) -> Result<Listener> {
+        let (listener, mut is_ready) = {
+            let mut feeds = self.0.lock();
+            let feed = feeds.entry(tenant).or_insert_with(|| self.start(tenant));
+            (Listener(feed.batches.subscribe()), feed.is_ready.clone())
+        };
+        match is_ready.wait_for(|is_ready| *is_ready).await {
+            Ok(_) => Ok(listener),
+            Err(_) => Err(Error::new(Code::ServiceUnavailable, "live updates are not available; try again")),
+        }
+    }
+
+    /// The tenants that are followed.
+    pub fn followed(&self) -> Vec<TenantId> {
+        self.0.lock().iter().filter(|(_, feed)| *feed.is_ready.borrow()).map(|(tenant, _)| *tenant).collect()
+    }
+
+    fn start(&self, tenant: TenantId) -> Feed {
+        let (batches, _) = broadcast::channel(BATCHES_KEPT);
+        let (ready, is_ready) = watch::channel(false);
+        let (shared, out) = (Arc::clone(&self.0), batches.clone());
+        tokio::spawn(async move {
+            match Follower::start(&shared, tenant, out).await {
+                Ok(follower) => {
+                    ready.send_replace(true);
+                    follower.run().await;
+                }
+                Err(error) => {
+                    tracing::warn!(tenant = %tenant.0, source = ?error.source, "ledger not followed");
+                    shared.lock().remove(&tenant);
+                }
+            }
+        });
+        Feed { batches, is_ready }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Feed>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One tenant's task.
+struct Follower<'a> {
+    shared: &'a Shared,
+    tenant: TenantId,
+    listener: Listener,
+    out: broadcast::Sender<Arc<Batch>>,
+    /// All batches up to here were handed on.
+    head: crate::db::Head,
+    /// Batches that came before the one that goes before them, by their first position; and since when.
+    early: BTreeMap<i64, Arc<Batch>>,
+    early_since: Option<Instant>,
+}
+
+impl<'a> Follower<'a> {
+    async fn start(shared: &'a Shared, tenant: TenantId, out: broadcast::Sender<Arc<Batch>>) -> Result<Self> {
+        let listener = shared.stream.listen(tenant).await.map_err(|error| Error {
+            source: Some(error.into()),
+            ..Error::new(Code::ServiceUnavailable, "live updates are not available; try again")
+        })?;
+        let head = shared.db.head(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
+        Ok(Follower { shared, tenant, listener, out, head, early: BTreeMap::new(), early_since: None })
+    }
+
+    /// Until nobody follows, or the stream has ended.
+    async fn run(mut self) {
+        let mut heard_at = Instant::now();
+        loop {
+            let out = self.out.clone();
+            let patience = if self.shared.stream.is_degraded() { COMPARE_AFTER_DEGRADED } else { COMPARE_AFTER };
+            let look_at = self.early_since.map_or(heard_at + patience, |since| since + GAP_WAIT);
+            let caught_up = tokio::select! {
+                heard = self.listener.next() => match heard {
+                    Some(Heard::Batch(batch)) => {
+                        if self.take(batch) {
+                            heard_at = Instant::now();
+                        }
+                        continue;
+                    }
+                    Some(Heard::Missed) => self.catch_up().await,
+                    None => break,
+                },
+                () = tokio::time::sleep_until(look_at) => self.catch_up().await,
+                () = out.closed() => {
+                    let mut feeds = self.shared.lock();
+                    if out.receiver_count() == 0 {
+                        feeds.remove(&self.tenant);
+                        return;
+                    }
+                    continue;
+                }
+            };
+            heard_at = Instant::now();
+            self.early_since = None;
+            self.early.clear();
+            if let Err(error) = caught_up {
+                tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "head not read");
+            }
+        }
+        self.shared.lock().remove(&self.tenant);
+    }
+
+    /// Hands a batch on if it is the next one, with those that have waited for it. `false` when it has to wait.
+    fn take(&mut self, batch: Arc<Batch>) -> bool {
+        if batch.first > self.head.position + 1 {
+            self.early.insert(batch.first, batch);
+            self.early_since.get_or_insert_with(Instant::now);
+            return false;
+        }
+        self.hand_on(batch);
+        while let Some(entry) = self.early.first_entry()
+            && *entry.key() <= self.head.position + 1
+        {
+            let batch = entry.remove();
+            self.hand_on(batch);
+        }
+        if self.early.is_empty() {
+            self.early_since = None;
+        }
+        true
+    }
+
+    fn hand_on(&mut self, batch: Arc<Batch>) {
+        let head = crate::db::Head {
+            position: batch.last.max(self.head.position),
+            policy_epoch: batch.policy_epoch.max(self.head.policy_epoch),
+            last_alert_no: batch.last_alert_no.max(self.head.last_alert_no),
+        };
+        if head != self.head {
+            self.head = head;
+            // Without followers it is nobody's loss.
+            let _ = self.out.send(batch);
+        }
+    }
+
+    /// Reads from the ledger what has not come, and hands it on.
+    async fn catch_up(&mut self) -> Result<()> {
+        match self.shared.db.head(self.tenant).await? {
+            Some(head) if head == self.head => return Ok(()),
+            None => return Err(Error::not_found("tenant")),
+            Some(_) => {}
+        }
+        let tx = self.shared.db.read(self.tenant).await?;
+        let head = read_head(&tx).await?;
+        let after = self.head.position;
+        // A ledger that has gone back was restored: all of it is news.
+        let is_short = (0..=GAP_MAX).contains(&(head.position - after));
+        let entries = match is_short {
+            true => Some(Arc::new(read_entries(&tx, after, head.position).await?)),
+            false => None,
+        };
+        let batch = Batch {
+            first: head.position.min(after) + 1,
+            last: head.position,
+            watermark: head.watermark,
+            policy_epoch: head.policy_epoch,
+            last_alert_no: head.last_alert_no,
+            entries,
+        };
+        self.head = head.to_db();
+        let _ = self.out.send(Arc::new(batch));
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Connections to Redis: to one server, or to a cluster, which is found out by asking.
+
+use std::time::Duration;
+
+use deadpool_redis::{Pool, Runtime, cluster};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, Value};
+
+use super::{ANSWER_TIMEOUT, failed};
+use crate::stream::StreamError;
+
+pub(super) enum Link {
+    Server { client: Client, pool: Pool },
+    Cluster { client: ClusterClient, pool: cluster::Pool },
+}
+
+/// A connection from the pool, for commands that do not block.
+pub(super) enum Pooled {
+    Server(deadpool_redis::Connection),
+    Cluster(cluster::Connection),
+}
+
+/// The connection of the reading task.
+pub(super) enum Reading {
+    /// It may block; the number is what Redis calls it.
+    Server(MultiplexedConnection, i64),
+    /// No command reaches streams of several tenants, and one that blocks would hold up the others.
+    Cluster(ClusterConnection),
+}
+
+impl Link {
+    /// By URLs, separated by commas: of one server, or of some nodes of a cluster. Error: none answers now.
+    pub async fn connect(urls: &str) -> Result<Link, StreamError> {
+        let urls: Vec<String> =
+            urls.split(',').map(|url| url.trim().to_owned()).filter(|url| !url.is_empty()).collect();
+        let mut last_error = StreamError("no URL".to_owned());
+        for url in &urls {
+            match Link::connect_by(url, &urls).await {
+                Ok(link) => return Ok(link),
+                Err(error) => last_error = error,
+            }
+        }
+        Err(last_error)
+    }
+
+    async fn connect_by(url: &str, all: &[String]) -> Result<Link, StreamError> {
+        let config = deadpool_redis::Config::from_url(url);
+        let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(failed)?;
+        let mut connection = tokio::time::timeout(ANSWER_TIMEOUT, pool.get()).await.map_err(failed)?.map_err(failed)?;
+        let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut connection).await.map_err(failed)?;
+        if info.contains("cluster_enabled:1") {
+            let client = ClusterClient::builder(all.iter().map(String::as_str)).build().map_err(failed)?;
+            let config = cluster::Config::from_urls(all.to_vec());
+            let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(failed)?;
+            return Ok(Link::Cluster { client, pool });
+        }
+        Ok(Link::Server { client: Client::open(url).map_err(failed)?, pool })
+    }
+
+    pub async fn pooled(&self) -> Result<Pooled, StreamError> {
+        let connection = async {
+            match self {
+                Link::Server { pool, .. } => pool.get().await.map(Pooled::Server),
+                Link::Cluster { pool, .. } => pool.get().await.map(Pooled::Cluster),
+            }
+        };
+        tokio::time::timeout(ANSWER_TIMEOUT, connection).await.map_err(failed)?.map_err(failed)
+    }
+
+    /// A connection whose answers may take up to `answer_wait`.
+    pub async fn reading(&self, answer_wait: Duration) -> Result<Reading, RedisError> {
+        match self {
+            Link::Server { client, .. } => {
+                let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer_wait));
+                let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+                let client_id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
+                Ok(Reading::Server(connection, client_id))
+            }
+            Link::Cluster { client, .. } => Ok(Reading::Cluster(client.get_async_connection().await?)),
+        }
+    }
+}
+
+impl ConnectionLike for Pooled {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Pooled::Server(connection) => connection.req_packed_command(command),
+            Pooled::Cluster(connection) => connection.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Pooled::Server(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Pooled::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}

@@ -1,0 +1,237 @@
+//! Batches between processes, on Redis Streams: of one server or of a cluster.
+//!
+//! | key | entry id | fields | kept |
+//! |---|---|---|---|
+//! | `salespulse:{<tenant id>}:batches` | `<last position>-<settings changed + alerts logged>` | `from`: the process; `batch`: [`Batch`] as JSON | about [`ENTRIES_KEPT`] entries, [`IDLE_EXPIRY`] after the newest |
+//!
+//! The braces put a tenant's keys on one node of a cluster. Redis refuses an id that is not above the newest, so a
+//! batch that comes late or twice changes nothing. One task publishes, from a bounded queue, so that no writer waits
+//! for Redis; one task reads, over a connection of its own, the streams of the tenants that have listeners here.
+//!
+//! When Redis does not answer, nothing is sent to it until it does: this process's listeners have its own batches anyway,
+//! and those of others are found by comparing heads ([`crate::live::feed`]).
+
+mod link;
+mod reader;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::AsyncCommands;
+use redis::streams::{StreamMaxlen, StreamRangeReply};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+use self::link::Link;
+use self::reader::Reader;
+use super::memory::MemoryStream;
+use super::{Batch, EventStream, Listener, StreamError};
+use crate::db::TenantId;
+
+/// Entries of one stream.
+pub const ENTRIES_KEPT: usize = 10_000;
+/// A stream without news is removed after this time.
+pub const IDLE_EXPIRY: Duration = Duration::from_secs(3600);
+/// A longer batch goes without its entries, which listeners then read from the ledger.
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Batches that wait to be published; beyond it they are dropped.
+const QUEUE_MAX: usize = 4096;
+/// Redis is taken to be away when it has not answered for this long.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Pause before Redis is tried again, and between signs of life without batches.
+const RETRY_WAIT: Duration = Duration::from_millis(500);
+/// Tenants of a cluster that are written to at once.
+const TENANTS_AT_ONCE: usize = 16;
+
+pub struct RedisStream {
+    local: Arc<MemoryStream>,
+    queue: mpsc::Sender<(TenantId, Arc<Batch>)>,
+    shared: Arc<Shared>,
+    tasks: [AbortHandle; 2],
+}
+
+/// What the tasks and the callers share.
+struct Shared {
+    link: Link,
+    /// This process, so that it does not read what it has written.
+    process: String,
+    /// Redis did not answer when it was last asked.
+    is_away: AtomicBool,
+    /// The last entry read of each tenant that has listeners.
+    places: Mutex<HashMap<TenantId, EntryId>>,
+    /// Told when a tenant was added to `places`.
+    added: Notify,
+}
+
+/// The two numbers of an entry's id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct EntryId(i64, i64);
+
+impl EntryId {
+    fn of(batch: &Batch) -> Self {
+        EntryId(batch.last, batch.policy_epoch + batch.last_alert_no)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (position, part) = text.split_once('-')?;
+        Some(EntryId(position.parse().ok()?, part.parse().ok()?))
+    }
+}
+
+impl std::fmt::Display for EntryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+impl RedisStream {
+    /// Connects by URL, or by several, separated by commas, of a cluster's nodes. Error: Redis cannot be reached now.
+    pub async fn connect(urls: &str) -> Result<RedisStream, StreamError> {
+        let shared = Arc::new(Shared {
+            link: Link::connect(urls).await?,
+            process: Uuid::now_v7().to_string(),
+            is_away: AtomicBool::new(false),
+            places: Mutex::default(),
+            added: Notify::new(),
+        });
+        let local = Arc::new(MemoryStream::default());
+        let (queue, batches) = mpsc::channel(QUEUE_MAX);
+        let publisher = tokio::spawn(publish_all(Arc::clone(&shared), batches)).abort_handle();
+        let reader = Reader { shared: Arc::clone(&shared), local: Arc::clone(&local) };
+        let reader = tokio::spawn(reader.run()).abort_handle();
+        Ok(RedisStream { local, queue, shared, tasks: [publisher, reader] })
+    }
+}
+
+impl Drop for RedisStream {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+#[async_trait::async_trait]
+impl EventStream for RedisStream {
+    async fn publish(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<(), StreamError> {
+        self.local.hand_on(tenant, Arc::clone(&batch));
+        if self.is_degraded() {
+            return Ok(());
+        }
+        self.queue.try_send((tenant, batch)).map_err(|_| StreamError("the queue to Redis is full".to_owned()))
+    }
+
+    async fn listen(&self, tenant: TenantId) -> Result<Listener, StreamError> {
+        let listener = self.local.listen(tenant).await?;
+        let is_read = self.shared.places().contains_key(&tenant);
+        if !is_read {
+            // From the newest entry on. While Redis is away, from the first one it will have.
+            let newest = self.shared.newest_entry(tenant).await.unwrap_or_default();
+            self.shared.places().entry(tenant).or_insert(newest);
+            self.shared.added.notify_one();
+        }
+        Ok(listener)
+    }
+
+    fn listening(&self) -> Vec<TenantId> {
+        self.local.listening()
+    }
+
+    fn is_degraded(&self) -> bool {
+        self.shared.is_away.load(Ordering::Relaxed)
+    }
+}
+
+fn key(tenant: TenantId) -> String {
+    format!("salespulse:{{{}}}:batches", tenant.0)
+}
+
+fn failed(error: impl std::fmt::Display) -> StreamError {
+    StreamError(error.to_string())
+}
+
+impl Shared {
+    fn places(&self) -> MutexGuard<'_, HashMap<TenantId, EntryId>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn newest_entry(&self, tenant: TenantId) -> Result<EntryId, StreamError> {
+        let mut connection = self.link.pooled().await?;
+        let newest = connection.xrevrange_count(key(tenant), "+", "-", 1);
+        let entries: StreamRangeReply =
+            tokio::time::timeout(ANSWER_TIMEOUT, newest).await.map_err(failed)?.map_err(failed)?;
+        Ok(entries.ids.first().and_then(|entry| EntryId::parse(&entry.id)).unwrap_or_default())
+    }
+
+    async fn ping(&self) -> Result<(), StreamError> {
+        let mut connection = self.link.pooled().await?;
+        redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(failed)
+    }
+
+    /// Publishes batches of one or more tenants; of a cluster, of one.
+    async fn publish(&self, batches: &[(TenantId, Arc<Batch>)]) -> Result<(), StreamError> {
+        let mut pipeline = redis::pipe();
+        for (tenant, batch) in batches {
+            let json = batch.to_json(*tenant, BATCH_BYTES_MAX).map_err(failed)?;
+            let fields = [("from", self.process.as_str()), ("batch", json.as_str())];
+            let (length, id) = (StreamMaxlen::Approx(ENTRIES_KEPT), EntryId::of(batch).to_string());
+            pipeline.xadd_maxlen(key(*tenant), length, id, &fields).ignore();
+            pipeline.expire(key(*tenant), i64::try_from(IDLE_EXPIRY.as_secs()).unwrap_or(i64::MAX)).ignore();
+        }
+        let mut connection = self.link.pooled().await?;
+        match pipeline.query_async::<()>(&mut connection).await {
+            // An id that is not above the newest one: the batch is old news.
+            Err(error) if error.to_string().contains("equal or smaller") => Ok(()),
+            result => result.map_err(failed),
+        }
+    }
+
+    async fn publish_by_tenant(&self, batches: &[(TenantId, Arc<Batch>)]) -> Result<(), StreamError> {
+        let mut tenants: HashMap<TenantId, Vec<(TenantId, Arc<Batch>)>> = HashMap::new();
+        for (tenant, batch) in batches {
+            tenants.entry(*tenant).or_default().push((*tenant, Arc::clone(batch)));
+        }
+        let sent = futures_util::stream::iter(tenants.into_values())
+            .map(|batches| async move { self.publish(&batches).await })
+            .buffer_unordered(TENANTS_AT_ONCE);
+        sent.fold(Ok(()), async |all, one| all.and(one)).await
+    }
+
+    /// Notes whether Redis has answered, and says so when that changes.
+    fn has_answered(&self, result: Result<(), StreamError>) {
+        let was_away = self.is_away.swap(result.is_err(), Ordering::Relaxed);
+        match result {
+            Ok(()) if was_away => tracing::info!("redis is back"),
+            Err(error) if !was_away => tracing::warn!(%error, "redis is away; other processes follow the heads"),
+            _ => {}
+        }
+    }
+}
+
+/// Publishes what comes through the queue, as many batches together as are waiting; without work, or while Redis is away,
+/// sees from time to time whether it answers.
+async fn publish_all(shared: Arc<Shared>, mut queue: mpsc::Receiver<(TenantId, Arc<Batch>)>) {
+    let mut waiting = Vec::new();
+    loop {
+        let is_away = shared.is_away.load(Ordering::Relaxed);
+        if is_away {
+            tokio::time::sleep(RETRY_WAIT).await;
+            // What came while Redis was away is not news any more.
+            while queue.try_recv().is_ok() {}
+        } else if let Ok(0) = tokio::time::timeout(RETRY_WAIT, queue.recv_many(&mut waiting, QUEUE_MAX)).await {
+            return;
+        }
+        let work = async {
+            match &shared.link {
+                _ if waiting.is_empty() => shared.ping().await,
+                Link::Server { .. } => shared.publish(&waiting).await,
+                Link::Cluster { .. } => shared.publish_by_tenant(&waiting).await,
+            }
+        };
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
+        shared.has_answered(answered.unwrap_or_else(|elapsed| Err(failed(elapsed))));
+        waiting.clear();
+    }
+}

@@ -1,0 +1,143 @@
+//! The task that reads the streams of all tenants that have listeners in this process.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::aio::MultiplexedConnection;
+use redis::cluster_async::ClusterConnection;
+use redis::streams::{StreamId, StreamReadOptions, StreamReadReply};
+use redis::{AsyncCommands, RedisError};
+
+use super::link::Reading;
+use super::{EntryId, RETRY_WAIT, Shared, key};
+use crate::db::TenantId;
+use crate::stream::memory::MemoryStream;
+use crate::stream::{Batch, EventStream};
+
+/// How long one read waits for news.
+const READ_WAIT: Duration = Duration::from_secs(1);
+/// The pause between reads of a cluster that had no news.
+const CLUSTER_PAUSE: Duration = Duration::from_millis(10);
+/// Entries of each stream in one answer.
+const ENTRIES_AT_ONCE: usize = 1000;
+
+pub(super) struct Reader {
+    pub shared: Arc<Shared>,
+    pub local: Arc<MemoryStream>,
+}
+
+/// Where to go on in a tenant's stream.
+type Place = (TenantId, EntryId);
+
+impl Reader {
+    pub async fn run(self) {
+        let mut connection: Option<Reading> = None;
+        loop {
+            let result = match &mut connection {
+                Some(Reading::Server(connection, client_id)) => self.read_server(connection, *client_id).await,
+                Some(Reading::Cluster(connection)) => self.read_cluster(connection).await,
+                None => self.shared.link.reading(2 * READ_WAIT).await.map(|made| connection = Some(made)),
+            };
+            if let Err(error) = result {
+                tracing::debug!(%error, "stream not read");
+                connection = None;
+                tokio::time::sleep(RETRY_WAIT).await;
+            }
+        }
+    }
+
+    /// The tenants that still have listeners; waits while there is none.
+    async fn places(&self) -> Vec<Place> {
+        loop {
+            let added = self.shared.added.notified();
+            let listening: HashSet<TenantId> = self.local.listening().into_iter().collect();
+            let places: Vec<Place> = {
+                let mut places = self.shared.places();
+                places.retain(|tenant, _| listening.contains(tenant));
+                places.iter().map(|(tenant, id)| (*tenant, *id)).collect()
+            };
+            if !places.is_empty() {
+                return places;
+            }
+            added.await;
+        }
+    }
+
+    /// Waits for news of any tenant; not longer, once another tenant was added.
+    async fn read_server(&self, connection: &mut MultiplexedConnection, client_id: i64) -> Result<(), RedisError> {
+        let places = self.places().await;
+        let keys: Vec<String> = places.iter().map(|(tenant, _)| key(*tenant)).collect();
+        let ids: Vec<String> = places.iter().map(|(_, id)| id.to_string()).collect();
+        let wait = usize::try_from(READ_WAIT.as_millis()).unwrap_or(0);
+        let options = StreamReadOptions::default().block(wait).count(ENTRIES_AT_ONCE);
+        let mut read = pin!(connection.xread_options(&keys, &ids, &options));
+        let reply: Option<StreamReadReply> = tokio::select! {
+            reply = &mut read => reply?,
+            () = self.shared.added.notified() => {
+                self.unblock(client_id).await;
+                read.await?
+            }
+        };
+        for stream in reply.into_iter().flat_map(|reply| reply.keys) {
+            if let Some(index) = keys.iter().position(|key| *key == stream.key) {
+                self.hand_on(places[index].0, &stream.ids);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the wait of the reading connection. Where that fails, it ends by itself.
+    async fn unblock(&self, client_id: i64) {
+        let Ok(mut connection) = self.shared.link.pooled().await else { return };
+        let unblocked = redis::cmd("CLIENT").arg("UNBLOCK").arg(client_id).exec_async(&mut connection).await;
+        if let Err(error) = unblocked {
+            tracing::debug!(%error, "reading connection not unblocked");
+        }
+    }
+
+    /// Looks for news of each tenant, all at once.
+    async fn read_cluster(&self, connection: &ClusterConnection) -> Result<(), RedisError> {
+        let options = StreamReadOptions::default().count(ENTRIES_AT_ONCE);
+        let reads = self.places().await.into_iter().map(|(tenant, id)| {
+            let (mut connection, options) = (connection.clone(), &options);
+            async move {
+                let reply: Option<StreamReadReply> =
+                    connection.xread_options(&[key(tenant)], &[id.to_string()], options).await?;
+                Ok::<_, RedisError>((tenant, reply))
+            }
+        });
+        let mut has_news = false;
+        for read in join_all(reads).await {
+            let (tenant, reply) = read?;
+            for stream in reply.into_iter().flat_map(|reply| reply.keys) {
+                has_news = true;
+                self.hand_on(tenant, &stream.ids);
+            }
+        }
+        if !has_news {
+            tokio::time::sleep(CLUSTER_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Gives batches that other processes wrote to the listeners. What cannot be read is skipped: listeners find the gap.
+    fn hand_on(&self, tenant: TenantId, entries: &[StreamId]) {
+        let mut last = EntryId::default();
+        for entry in entries {
+            last = EntryId::parse(&entry.id).unwrap_or_default().max(last);
+            if entry.get::<String>("from").is_some_and(|from| from == self.shared.process) {
+                continue;
+            }
+            match entry.get::<String>("batch").map(|json| Batch::from_json(tenant, &json)) {
+                Some(Ok(batch)) => self.local.hand_on(tenant, Arc::new(batch)),
+                _ => tracing::warn!(tenant = %tenant.0, entry = %entry.id, "an entry that is no batch of its tenant"),
+            }
+        }
+        if let Some(place) = self.shared.places().get_mut(&tenant) {
+            *place = last.max(*place);
+        }
+    }
+}
