@@ -21,6 +21,7 @@ pub mod db;
 pub mod demo;
 pub mod error;
 pub mod graphql;
+pub mod health;
 pub mod import;
 pub mod ledger;
 pub mod live;

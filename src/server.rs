@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::post;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
-use crate::{schema, web};
+use crate::{health, schema, web};
 
 /// A request's body is at most this long.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -36,11 +36,12 @@ pub fn router(app: App, options: Options) -> Router {
 }
 
 fn routes(endpoint: Endpoint, options: Options) -> Router {
+    let health = health::routes(endpoint.app.clone(), endpoint.stop.clone());
     let api = Router::new()
         .route("/graphql", post(http::post).get(http::get))
-        .route("/health", get(|| async { "ok" }))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(endpoint);
+        .with_state(endpoint)
+        .merge(health);
     if options.graphiql { api.merge(web::routes()) } else { api }
 }
 

@@ -27,6 +27,10 @@ pub enum ConnectError {
     Unreachable(DbErr),
 }
 
+/// Plans are made for any tenant. One made for a tenant that the statistics do not know yet, beside a large one, takes
+/// an index for as good as another and reads all rows of the tenant for each key.
+const GENERIC_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
+
 /// A pool of read-only snapshot connections and a pool of writing ones.
 pub(super) async fn connect(
     url: &str,
@@ -40,11 +44,12 @@ pub(super) async fn connect(
                     ("default_transaction_isolation", "repeatable read"),
                     ("default_transaction_read_only", "on"),
                     ("jit", "off"),
+                    GENERIC_PLANS,
                 ])
             });
         });
         let write = options(url, connections_max, |o| {
-            o.map_sqlx_postgres_opts(|pg| pg.options([("jit", "off")]));
+            o.map_sqlx_postgres_opts(|pg| pg.options([("jit", "off"), GENERIC_PLANS]));
         });
         Ok((open(read).await?, open(write).await?))
     } else if url.starts_with("sqlite:") {

@@ -105,6 +105,12 @@ impl Db {
             .transpose()
     }
 
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.read.execute_unprepared("SELECT 1").await?;
+        Ok(())
+    }
+
     /// Makes sure that the ledger can take entries of the months that hold `times` (microseconds).
     pub async fn ensure_months(&self, times: impl Iterator<Item = i64>) -> Result<()> {
         Ok(dialect::ensure_months(&self.write, times).await?)

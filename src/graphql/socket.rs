@@ -1,12 +1,14 @@
 //! GraphQL over WebSocket: the protocol graphql-transport-ws, with all its close codes.
 //!
-//! A socket has a task that reads and one that writes, so a client that reads slowly holds up neither pings nor the end of
-//! its token. Each operation is a task of its own that hands its answers to the writer one by one: while the writer waits,
-//! so does the operation, and what it gives next is the newest state. The writer takes waiting answers in the order in which
-//! they came, so no operation of a socket starves another.
+//! A socket reads and writes at the same time, so a client that reads slowly holds up neither pings nor the end of its
+//! token. The writer asks the operations of the socket in turn, as they have answers, so none starves another; while a
+//! message does not leave, none is asked, and what a subscription gives next is the newest state. Queries and mutations run
+//! in tasks of their own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
@@ -15,16 +17,17 @@ use axum::extract::{FromRequestParts, Request, WebSocketUpgrade};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::stream::{AbortHandle, Abortable, BoxStream, SelectAll, SplitSink, SplitStream};
+use futures_util::{SinkExt, Stream, StreamExt};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::Refusal;
 use super::http::Endpoint;
 use super::params::{Params, parse_json};
+use super::payload::Payload;
 use crate::auth::Caller;
 use crate::clock::until;
 
@@ -39,8 +42,6 @@ const ID_CHARS_MAX: usize = 128;
 const OPERATIONS_MAX: usize = 100;
 /// Messages of a client in one second.
 const MESSAGES_MAX: u32 = 200;
-/// Answers that wait for the writer, of all operations of a socket.
-const WAITING_MAX: usize = 16;
 /// Acknowledgements and pongs that wait for the writer: what a client may ask for in a second, and more.
 const ORDERS_MAX: usize = 256;
 
@@ -112,34 +113,18 @@ fn is_foreign(parts: &Parts) -> bool {
 
 async fn serve(socket: WebSocket, endpoint: Endpoint) {
     let (sink, mut stream) = socket.split();
-    let (answers, waiting_answers) = mpsc::channel(WAITING_MAX);
-    let (orders, waiting_orders) = mpsc::channel(ORDERS_MAX);
-    let live = Live::default();
-    let writer = Writer { sink, live: live.clone(), answers: waiting_answers, orders: waiting_orders };
-    let mut writing = tokio::spawn(writer.run());
-    let stop = endpoint.clone();
-    let reader = Reader { endpoint, live: live.clone(), answers, orders: orders.clone(), caller: None, opened: 0 };
+    let shared = Arc::new(Shared::default());
+    let mut writer = Writer { sink, shared: Arc::clone(&shared), running: SelectAll::new() };
+    let reader = Reader { endpoint: endpoint.clone(), shared: Arc::clone(&shared), caller: None, opened: 0 };
     let close = tokio::select! {
         close = reader.run(&mut stream) => close,
-        _ = &mut writing => None,
-        () = turn_to_end(&stop) => Some(RESTART),
+        () = writer.run() => None,
+        () = turn_to_end(&endpoint) => Some(RESTART),
     };
-    let ended = live.end_all();
-    if close == Some(RESTART) {
-        for id in ended {
-            let complete = Message::text(json!({ "type": "complete", "id": id }).to_string());
-            let _ = tokio::time::timeout(WRITE_WAIT, orders.send(Order::Send(complete))).await;
-        }
-    }
-    if let Some(close) = close {
-        // The writer may be gone already, or busy for long.
-        let _ = tokio::time::timeout(WRITE_WAIT, orders.send(Order::Close(close))).await;
-    }
-    drop(orders);
+    let ended = shared.end_all();
+    let completes = if close == Some(RESTART) { ended } else { Vec::new() };
     // What a slow client does not take in time is not waited for.
-    if !writing.is_finished() && tokio::time::timeout(WRITE_WAIT, &mut writing).await.is_err() {
-        writing.abort();
-    }
+    let _ = tokio::time::timeout(WRITE_WAIT, writer.close(completes, close)).await;
     if close.is_some() {
         let rest = async { while let Some(Ok(_)) = stream.next().await {} };
         let _ = tokio::time::timeout(CLOSE_WAIT, rest).await;
@@ -154,124 +139,177 @@ async fn turn_to_end(endpoint: &Endpoint) {
     tokio::time::sleep(spread.mul_f64(rand::random::<f64>())).await;
 }
 
-/// The operations under way on a socket, by id; the number tells one from an earlier one of the same id.
-#[derive(Clone, Default)]
-struct Live(Arc<Mutex<HashMap<String, (u64, AbortHandle)>>>);
-
-impl Live {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (u64, AbortHandle)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn has(&self, id: &str, number: u64) -> bool {
-        self.lock().get(id).is_some_and(|(other, _)| *other == number)
-    }
-
-    fn end(&self, id: &str) {
-        if let Some((_, task)) = self.lock().remove(id) {
-            task.abort();
-        }
-    }
-
-    /// Ends all and gives their ids.
-    fn end_all(&self) -> Vec<String> {
-        let mut live = self.lock();
-        let ended = live.drain().map(|(id, (_, task))| {
-            task.abort();
-            id
-        });
-        ended.collect()
-    }
-}
-
-/// What an operation has to say.
-enum Answer {
-    /// A response as JSON.
-    Next(Arc<str>),
-    Error(Value),
-    Complete,
-}
-
-/// An answer and whose it is.
-struct Addressed {
-    id: String,
-    number: u64,
-    answer: Answer,
+/// What reader and writer share.
+#[derive(Default)]
+struct Shared {
+    /// The operations under way, by id; the number tells one from an earlier one of the same id.
+    live: Mutex<HashMap<String, (u64, AbortHandle)>>,
+    /// What the reader has for the writer.
+    orders: Mutex<VecDeque<Order>>,
+    has_orders: Notify,
 }
 
 /// What goes before all answers.
 enum Order {
     Send(Message),
-    Close(Close),
+    Run(Abortable<Running>),
+}
+
+impl Shared {
+    fn live(&self) -> MutexGuard<'_, HashMap<String, (u64, AbortHandle)>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, id: &str) {
+        if let Some((_, operation)) = self.live().remove(id) {
+            operation.abort();
+        }
+    }
+
+    /// Ends all and gives their ids.
+    fn end_all(&self) -> Vec<String> {
+        let mut live = self.live();
+        let ended = live.drain().map(|(id, (_, operation))| {
+            operation.abort();
+            id
+        });
+        ended.collect()
+    }
+
+    /// Error: too many wait.
+    fn order(&self, order: Order) -> Result<(), Close> {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if orders.len() >= ORDERS_MAX {
+            return Err(TOO_SLOW);
+        }
+        orders.push_back(order);
+        self.has_orders.notify_one();
+        Ok(())
+    }
+
+    fn next_order(&self) -> Option<Order> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// What an operation has to say.
+enum Answer {
+    Next(Payload),
+    Complete,
+}
+
+/// One operation of a socket: its answers, then its end.
+struct Running {
+    id: String,
+    number: u64,
+    payloads: BoxStream<'static, Payload>,
+    is_done: bool,
+}
+
+impl Stream for Running {
+    type Item = (String, u64, Answer);
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_done {
+            return Poll::Ready(None);
+        }
+        let answer = match ready!(self.payloads.poll_next_unpin(context)) {
+            Some(payload) => {
+                self.is_done = payload.refused.is_some();
+                Answer::Next(payload)
+            }
+            None => {
+                self.is_done = true;
+                Answer::Complete
+            }
+        };
+        Poll::Ready(Some((self.id.clone(), self.number, answer)))
+    }
 }
 
 struct Writer {
     sink: SplitSink<WebSocket, Message>,
-    live: Live,
-    answers: mpsc::Receiver<Addressed>,
-    orders: mpsc::Receiver<Order>,
+    shared: Arc<Shared>,
+    running: SelectAll<Abortable<Running>>,
 }
 
 impl Writer {
-    /// Until a close was sent, the reader has gone, or a message does not leave in time.
-    async fn run(mut self) {
+    /// Until a message does not leave in time.
+    async fn run(&mut self) {
         let mut pings = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         loop {
-            let message = tokio::select! {
-                biased;
-                order = self.orders.recv() => match order {
-                    Some(Order::Send(message)) => message,
-                    Some(Order::Close(Close(code, reason))) => {
-                        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-                        self.send(Message::Close(Some(frame))).await;
-                        return;
-                    }
-                    None => {
-                        // The reply to a client's close waits in the sink.
-                        let _ = tokio::time::timeout(WRITE_WAIT, self.sink.close()).await;
-                        return;
-                    }
-                },
-                _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
-                Some(answer) = self.answers.recv() => match self.message(answer) {
-                    Some(message) => message,
-                    None => continue,
+            let message = match self.shared.next_order() {
+                Some(Order::Send(message)) => message,
+                Some(Order::Run(operation)) => {
+                    self.running.push(operation);
+                    continue;
+                }
+                None => tokio::select! {
+                    biased;
+                    () = self.shared.has_orders.notified() => continue,
+                    _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
+                    Some((id, number, answer)) = self.running.next() => match self.message(id, number, answer) {
+                        Some(message) => message,
+                        None => continue,
+                    },
                 },
             };
-            if !self.send(message).await {
+            let sent = tokio::time::timeout(WRITE_WAIT, self.sink.send(message)).await;
+            if !matches!(sent, Ok(Ok(()))) {
                 return;
             }
         }
     }
 
-    async fn send(&mut self, message: Message) -> bool {
-        matches!(tokio::time::timeout(WRITE_WAIT, self.sink.send(message)).await, Ok(Ok(())))
+    /// Sends what was ordered, completes operations, and closes.
+    async fn close(mut self, completes: Vec<String>, close: Option<Close>) -> Result<(), axum::Error> {
+        while let Some(order) = self.shared.next_order() {
+            if let Order::Send(message) = order {
+                self.sink.feed(message).await?;
+            }
+        }
+        for id in completes {
+            self.sink.feed(complete(&id)).await?;
+        }
+        match close {
+            Some(Close(code, reason)) => {
+                let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+                self.sink.send(Message::Close(Some(frame))).await
+            }
+            // The reply to a client's close waits in the sink.
+            None => self.sink.close().await,
+        }
     }
 
     /// The message of an answer; none when the client has ended the operation meanwhile. With its last answer an operation
     /// ends, and its id is free before the client can know.
-    fn message(&self, Addressed { id, number, answer }: Addressed) -> Option<Message> {
-        if !self.live.has(&id, number) {
+    fn message(&self, id: String, number: u64, answer: Answer) -> Option<Message> {
+        let mut live = self.shared.live();
+        if live.get(&id).is_none_or(|(other, _)| *other != number) {
             return None;
         }
         let message = match answer {
-            Answer::Next(payload) => {
-                let message = format!(r#"{{"type":"next","id":{},"payload":{payload}}}"#, Value::from(id));
-                return Some(Message::text(message));
+            Answer::Next(Payload { json, refused: None, .. }) => {
+                return Some(Message::text(format!(r#"{{"type":"next","id":{},"payload":{json}}}"#, Value::from(id))));
             }
-            Answer::Error(payload) => json!({ "type": "error", "id": id, "payload": payload }),
-            Answer::Complete => json!({ "type": "complete", "id": id }),
+            Answer::Next(Payload { refused: Some(errors), .. }) => {
+                let error = json!({ "type": "error", "id": id, "payload": *errors });
+                Message::text(error.to_string())
+            }
+            Answer::Complete => complete(&id),
         };
-        self.live.lock().remove(&id);
-        Some(Message::text(message.to_string()))
+        live.remove(&id);
+        Some(message)
     }
+}
+
+fn complete(id: &str) -> Message {
+    Message::text(json!({ "type": "complete", "id": id }).to_string())
 }
 
 struct Reader {
     endpoint: Endpoint,
-    live: Live,
-    answers: mpsc::Sender<Addressed>,
-    orders: mpsc::Sender<Order>,
+    shared: Arc<Shared>,
     /// Known after `connection_init`.
     caller: Option<Arc<Caller>>,
     /// Operations opened so far.
@@ -334,7 +372,7 @@ impl Reader {
             "pong" => Ok(()),
             "subscribe" => self.subscribe(id_of(&message)?, payload),
             "complete" => {
-                self.live.end(id_of(&message)?);
+                self.shared.end(id_of(&message)?);
                 Ok(())
             }
             _ => Err(BAD_MESSAGE),
@@ -342,7 +380,7 @@ impl Reader {
     }
 
     fn order(&self, message: Value) -> Result<(), Close> {
-        self.orders.try_send(Order::Send(Message::text(message.to_string()))).map_err(|_| TOO_SLOW)
+        self.shared.order(Order::Send(Message::text(message.to_string())))
     }
 
     fn init(&mut self, payload: Option<&Value>) -> Result<(), Close> {
@@ -364,25 +402,49 @@ impl Reader {
         if params.query.is_none() && !params.extensions.contains_key("persistedQuery") {
             return Err(BAD_MESSAGE);
         }
-        let mut live = self.live.lock();
+        let mut live = self.shared.live();
         if live.contains_key(id) {
             return Err(Close(4409, "Subscriber already exists"));
         }
         self.opened += 1;
-        let operation = Running { id: id.to_owned(), number: self.opened, answers: self.answers.clone() };
-        let is_refused = live.len() >= OPERATIONS_MAX;
-        let endpoint = self.endpoint.clone();
-        let task = tokio::spawn(async move {
-            if is_refused {
-                let message = format!("more than {OPERATIONS_MAX} operations on one socket");
-                operation.refuse(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message)).await;
-            } else {
-                operation.run(&endpoint, params, caller).await;
-            }
-        });
-        live.insert(id.to_owned(), (self.opened, task.abort_handle()));
-        Ok(())
+        let payloads = if live.len() >= OPERATIONS_MAX {
+            let message = format!("more than {OPERATIONS_MAX} operations on one socket");
+            refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message))
+        } else {
+            self.start(params, caller)
+        };
+        let running = Running { id: id.to_owned(), number: self.opened, payloads, is_done: false };
+        let (handle, registration) = AbortHandle::new_pair();
+        live.insert(id.to_owned(), (self.opened, handle));
+        drop(live);
+        self.shared.order(Order::Run(Abortable::new(running, registration)))
     }
+
+    /// The answers of an operation, which is under way.
+    fn start(&self, params: Params, caller: Arc<Caller>) -> BoxStream<'static, Payload> {
+        let operations = &self.endpoint.operations;
+        let prepared = match operations.prepare(params) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return refused(&refusal),
+        };
+        if prepared.kind() == OperationType::Subscription {
+            return operations.stream(prepared, caller);
+        }
+        let operations = operations.clone();
+        let task = tokio::spawn(async move { Payload::plain(operations.run(prepared, caller).await.0) });
+        let task = AbortOnDropHandle::new(task);
+        let answer = async move {
+            task.await.unwrap_or_else(|error| {
+                let error = async_graphql::Error::from(crate::error::Error::internal(error));
+                Payload::refused(error.into_server_error(async_graphql::Pos::default()))
+            })
+        };
+        futures_util::stream::once(answer).boxed()
+    }
+}
+
+fn refused(refusal: &Refusal) -> BoxStream<'static, Payload> {
+    futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
 }
 
 fn id_of(message: &serde_json::Map<String, Value>) -> Result<&str, Close> {
@@ -399,43 +461,5 @@ fn close_of(error: &axum::Error) -> Option<Close> {
         Some(Error::Utf8(_)) => Some(NOT_UTF8),
         Some(Error::Protocol(_)) => Some(Close(1002, "protocol error")),
         _ => None,
-    }
-}
-
-/// One operation of a socket.
-struct Running {
-    id: String,
-    number: u64,
-    answers: mpsc::Sender<Addressed>,
-}
-
-impl Running {
-    async fn run(self, endpoint: &Endpoint, params: Params, caller: Arc<Caller>) {
-        let prepared = match endpoint.operations.prepare(params) {
-            Ok(prepared) => prepared,
-            Err(refusal) => return self.refuse(&refusal).await,
-        };
-        let is_subscription = prepared.kind() == OperationType::Subscription;
-        let mut payloads = endpoint.operations.stream(prepared, caller);
-        while let Some(payload) = payloads.next().await {
-            if let Some(errors) = payload.refused {
-                return self.say(Answer::Error(json!(*errors))).await;
-            }
-            self.say(Answer::Next(payload.json)).await;
-            if !is_subscription {
-                break;
-            }
-        }
-        self.say(Answer::Complete).await;
-    }
-
-    async fn refuse(&self, refusal: &Refusal) {
-        self.say(Answer::Error(json!([refusal.to_error()]))).await;
-    }
-
-    /// Waits until the writer has room. When the writer has gone, so will this task be.
-    async fn say(&self, answer: Answer) {
-        let addressed = Addressed { id: self.id.clone(), number: self.number, answer };
-        let _ = self.answers.send(addressed).await;
     }
 }

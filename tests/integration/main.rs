@@ -24,6 +24,7 @@ mod performance;
 mod products;
 mod real_data;
 mod record_events;
+mod redis_servers;
 mod retention;
 mod sales;
 mod socket;

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use salespulse::app::App;
 use salespulse::db::TenantId;
+use salespulse::ledger::event::{Fact, VisitsCounted};
 use salespulse::stream::memory::MemoryStream;
 use salespulse::stream::redis::RedisStream;
 use salespulse::stream::{Batch, EventStream, Heard, Listener};
 use uuid::Uuid;
 
-use crate::support::test_redis_url;
+use crate::ledger::event;
+use crate::redis_servers::{Redis, cluster};
+use crate::support::{TestApp, test_redis_url};
 
 fn batch(position: i64) -> Arc<Batch> {
     let entries = Some(Arc::default());
@@ -82,6 +86,91 @@ async fn redis_streams_keep_the_contract_within_and_between_processes() {
     let other = RedisStream::connect(&url).await.expect("redis");
     keeps_the_contract(one.as_ref(), one.as_ref()).await;
     keeps_the_contract(one.as_ref(), &other).await;
+}
+
+#[tokio::test]
+async fn a_cluster_of_redis_keeps_the_contract_for_tenants_of_all_nodes() {
+    if test_redis_url().is_none() {
+        return;
+    }
+    let nodes = cluster();
+    let urls = nodes.iter().map(Redis::url).collect::<Vec<_>>().join(",");
+    // What the nodes know of each other spreads after the cluster was made.
+    let connect = async || loop {
+        match RedisStream::connect(&urls).await {
+            Ok(stream) => return stream,
+            Err(error) => tracing::debug!(%error, "not yet"),
+        }
+    };
+    let (one, other) = (connect().await, connect().await);
+    // Tenants fall on nodes by chance.
+    for _ in 0..6 {
+        keeps_the_contract(&one, &other).await;
+    }
+}
+
+#[tokio::test]
+async fn while_redis_is_away_others_batches_come_from_the_ledger() {
+    if test_redis_url().is_none() {
+        return;
+    }
+    let mut redis = Redis::start(false);
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    // Two more processes on the same database.
+    let connect = async || Arc::new(RedisStream::connect(&redis.url()).await.expect("redis")) as Arc<dyn EventStream>;
+    let (here, there) = (connect().await, connect().await);
+    let parts = |stream: &Arc<dyn EventStream>| {
+        let clock = Arc::<salespulse::clock::ManualClock>::clone(&test.clock);
+        App::new(test.app.db.clone(), clock, Arc::clone(stream), test.app.tokens.clone())
+    };
+    let (writer, watcher) = (parts(&here), parts(&there));
+    let mut batches = watcher.feeds.follow(acme.id()).await.expect("followed");
+    let mut position = 0;
+    let mut record = async || {
+        position += 1;
+        let fact = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
+        let visit = event(&format!("e{position}"), "2026-06-15T11:00:00Z", fact);
+        let answer = writer.ledger.record(acme.id(), vec![visit], false).await.expect("recorded");
+        assert_eq!(answer.position, position);
+        assert_eq!(next(&mut batches).await, position);
+    };
+    record().await;
+    redis.kill();
+    record().await;
+    for stream in [&here, &there] {
+        while !stream.is_degraded() {
+            tokio::task::yield_now().await;
+        }
+    }
+    record().await;
+    redis.restart();
+    for stream in [&here, &there] {
+        while stream.is_degraded() {
+            tokio::task::yield_now().await;
+        }
+    }
+    record().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_is_no_batch_of_the_tenant_is_passed_over() {
+    let Some(url) = test_redis_url() else { return };
+    let stream = RedisStream::connect(&url).await.expect("redis");
+    let (one, other) = (TenantId(Uuid::now_v7()), TenantId(Uuid::now_v7()));
+    let mut listener = stream.listen(one).await.expect("listening");
+    let client = redis::Client::open(url.as_str()).expect("a URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("redis");
+    let key = format!("salespulse:{{{}}}:batches", one.0);
+    let foreign = batch(2).to_json(other, 1000).expect("JSON");
+    for (id, json) in [("1-0", "nonsense"), ("2-0", &foreign)] {
+        let added = redis::cmd("XADD").arg(&key).arg(id).arg("batch").arg(json).exec_async(&mut connection).await;
+        added.expect("added");
+    }
+    let own = batch(3).to_json(one, 1000).expect("JSON");
+    let added = redis::cmd("XADD").arg(&key).arg("3-0").arg("batch").arg(own).exec_async(&mut connection).await;
+    added.expect("added");
+    assert_eq!(next(&mut listener).await, 3);
 }
 
 #[tokio::test]
