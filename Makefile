@@ -11,10 +11,11 @@ CARGO ?= cargo
 NPM ?= npm
 # The program that schema-check and schema ask; a built one may be given instead.
 SALESPULSE ?= $(CARGO) run -q --
-# More arguments for the test runner, for the demo, for the benchmark.
+# More arguments for the test runner, for the demo, for the benchmarks, for the chaos.
 TEST_FLAGS ?=
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
+CHAOS_FLAGS ?=
 
 # The real data sets, for the tests that use them: where they are not, those tests say so.
 ifneq ($(wildcard ../shared/data),)
@@ -93,6 +94,16 @@ deny: ## Check the dependencies' licences and known faults (needs cargo-deny)
 bench: ## Measure on a durable, private PostgreSQL + Redis
 	$(CARGO) build --release --bin salespulse --example bench
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench -- $(BENCH_FLAGS)
+
+.PHONY: bench-live
+bench-live: ## Measure live updates at 1, 1,000 and 10,000 sockets
+	$(CARGO) build --release --bin salespulse --example bench_live
+	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench_live -- $(BENCH_FLAGS)
+
+.PHONY: chaos
+chaos: ## Kill and pause servers, PostgreSQL and Redis under load, then check everything: CHAOS_FLAGS="--seed 1 --secs 600"
+	$(CARGO) build --profile profiling --bin salespulse --example chaos
+	tests/servers.sh $(CARGO) run --profile profiling --example chaos -- $(CHAOS_FLAGS)
 
 .PHONY: web
 web: ## Build the web app into web/dist, if its sources changed

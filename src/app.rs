@@ -26,7 +26,7 @@ impl App {
     /// Wires the parts around a database, a clock and a stream.
     pub fn new(db: Db, clock: SharedClock, stream: Arc<dyn EventStream>, tokens: Tokens) -> App {
         let memory = Memory::default();
-        let observer = Arc::new(crate::alerts::AlertObserver { memory: memory.clone() });
+        let observer = Arc::new(crate::alerts::evaluate::AlertObserver { memory: memory.clone() });
         let ledger = Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, memory.clone());
         let feeds = Feeds::new(db.clone(), Arc::clone(&stream));
         App { db, clock, ledger, memory, stream, feeds, tokens }

@@ -11,7 +11,9 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::alerts::sweep;
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
 use crate::{health, schema, web};
@@ -47,11 +49,13 @@ fn routes(endpoint: Endpoint, options: Options) -> Router {
 
 /// Serves on `listener` until `stop`; then requests that are running are finished, and streams and sockets are closed.
 pub async fn run(app: App, options: Options, listener: TcpListener, stop: CancellationToken) {
+    let alerts = AbortOnDropHandle::new(tokio::spawn(sweep(app.clone())));
     let endpoint = Endpoint::new(app.clone(), schema::build(app), stop.clone());
     let sockets = endpoint.sockets.clone();
     accept(&listener, &routes(endpoint, options), &stop).await;
     sockets.close();
     sockets.wait().await;
+    drop(alerts);
 }
 
 /// Serves each connection in a task of its own.

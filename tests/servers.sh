@@ -9,6 +9,9 @@
 #
 #   TEST_DATABASE_URL   postgres://salespulse@127.0.0.1:PORT/salespulse
 #   TEST_REDIS_URL      redis://127.0.0.1:PORT
+#   TEST_POSTGRES_PID_FILE, TEST_POSTGRES_RESTART
+#                       the file with PostgreSQL's process id, and the shell
+#                       command that starts it again after it was killed
 #
 # The role `salespulse` owns the database and may create others; it is not a
 # superuser. When the command ends, or on INT, TERM or HUP, what was started is
@@ -39,6 +42,7 @@ for name in "${!PG@}"; do unset "$name"; done
 
 folder='' postgres_pid='' redis_pid='' command_pid=''
 redis_log='' postgres_log='' postgres_bin=''
+postgres=()
 undo_install=()
 
 # ------------------------------------------------------------------ stopping
@@ -111,6 +115,10 @@ finish() {
     fi
     [ -z "$redis_pid" ] || stop_server "$redis_pid" TERM
     [ -z "$postgres_pid" ] || stop_server "$postgres_pid" INT
+    # The command may have started another one.
+    if [ -s "$folder/postgres/postmaster.pid" ]; then
+        stop_server "$(head -n 1 "$folder/postgres/postmaster.pid")" INT
+    fi
     if [ -n "$folder" ]; then
         if [ -n "${SERVERS_KEEP_LOGS:-}" ]; then
             mkdir -p "$SERVERS_KEEP_LOGS" && cp "$folder"/*.log "$SERVERS_KEEP_LOGS"/ 2>/dev/null
@@ -297,10 +305,11 @@ start_postgres() {
     for _ in {1..10}; do
         port=$(free_port)
         : >"$postgres_log"
-        (cd "$folder" && exec setsid "${server[@]}" "$postgres_bin/postgres" -D "$data" \
-            -c listen_addresses=127.0.0.1 -c "port=$port" -c "unix_socket_directories=$folder" \
-            -c shared_buffers=256MB -c max_connections=200 -c timezone=UTC -c log_timezone=UTC \
-            "${durable[@]}") </dev/null >>"$postgres_log" 2>&1 &
+        postgres=("$postgres_bin/postgres" -D "$data"
+            -c listen_addresses=127.0.0.1 -c "port=$port" -c "unix_socket_directories=$folder"
+            -c shared_buffers=256MB -c max_connections=200 -c timezone=UTC -c log_timezone=UTC
+            "${durable[@]}")
+        (cd "$folder" && exec setsid "${server[@]}" "${postgres[@]}") </dev/null >>"$postgres_log" 2>&1 &
         postgres_pid=$!
         deadline=$((SECONDS + START_WAIT))
         while alive "$postgres_pid" && [ "$SECONDS" -lt "$deadline" ]; do
@@ -359,6 +368,10 @@ start_postgres || exit 4
 
 export TEST_DATABASE_URL="postgres://salespulse@127.0.0.1:$postgres_port/salespulse"
 export TEST_REDIS_URL="redis://127.0.0.1:$redis_port"
+
+export TEST_POSTGRES_PID_FILE=$folder/postgres/postmaster.pid
+TEST_POSTGRES_RESTART=$(printf '%q ' setsid "${run_as[@]}" "${postgres[@]}")
+export TEST_POSTGRES_RESTART="cd $(printf '%q' "$folder") && $TEST_POSTGRES_RESTART </dev/null >>$(printf '%q' "$postgres_log") 2>&1 &"
 
 # A session of its own, so that all of it can be found and stopped; the shell has
 # background commands ignore INT and QUIT, which is undone.

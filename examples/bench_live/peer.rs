@@ -14,13 +14,13 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use crate::clients::{Run, Setting, collect, connect, evaluate, watch};
 use crate::process::{Process, free_port};
 
-/// Serves sockets on the port of the second argument, and on the port after it takes orders: a line with a number and a
-/// size is answered, and sent to all sockets as a frame of that size.
+/// Serves sockets on the port of the second argument, and on that of the third takes orders: a line with a number and a size
+/// is answered, and sent to all sockets as a frame of that size.
 pub async fn serve() {
-    let port: u16 = std::env::args().nth(2).and_then(|port| port.parse().ok()).expect("a port");
+    let port = |n: usize| std::env::args().nth(n).and_then(|port| port.parse::<u16>().ok()).expect("a port");
     let (frames, _) = broadcast::channel::<Utf8Bytes>(64);
-    let orders = TcpListener::bind(("127.0.0.1", port + 1)).await.expect("a free port");
-    let sockets = TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
+    let orders = TcpListener::bind(("127.0.0.1", port(3))).await.expect("a free port");
+    let sockets = TcpListener::bind(("127.0.0.1", port(2))).await.expect("a free port");
     let sender = frames.clone();
     tokio::spawn(async move {
         loop {
@@ -63,9 +63,9 @@ pub async fn serve() {
 
 /// The same run as the server's.
 pub async fn run(setting: &Setting, events: usize, pause: Duration, frame_bytes: usize) -> Run {
-    let port = free_port();
+    let (port, orders_port) = (free_port(), free_port());
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["peer", &port.to_string()]);
+    command.args(["peer", &port.to_string(), &orders_port.to_string()]);
     let peer = Process::start(command, port);
     let mut run = Run::default();
     let mut clients = Vec::with_capacity(setting.sockets);
@@ -73,7 +73,7 @@ pub async fn run(setting: &Setting, events: usize, pause: Duration, frame_bytes:
         clients.push(connect(port, None).await);
     }
     let watchers: Vec<_> = clients.into_iter().map(|client| tokio::spawn(watch(client, 0, events))).collect();
-    let orders = TcpStream::connect(("127.0.0.1", port + 1)).await.expect("connected");
+    let orders = TcpStream::connect(("127.0.0.1", orders_port)).await.expect("connected");
     orders.set_nodelay(true).expect("no delay");
     let (read, mut write) = orders.into_split();
     let mut answers = BufReader::new(read).lines();

@@ -28,13 +28,14 @@ impl MigrationTrait for Migration {
 }
 
 /// Every table, in the order of creation.
-const TABLES: [&str; 28] = [
+const TABLES: [&str; 29] = [
     "tenants",
     "organizations",
     "users",
     "teams",
     "team_members",
     "ledger_heads",
+    "ledger_batches",
     "ledger_events",
     "ledger_entries",
     "exchange_rates",
@@ -95,13 +96,19 @@ CREATE TABLE ledger_heads (
     position INT NOT NULL, watermark INT, policy_epoch INT NOT NULL,
     folded INT NOT NULL, largest_sum INT NOT NULL, tail_volume INT NOT NULL,
     last_customer_no INT NOT NULL, last_product_no INT NOT NULL, last_order_no INT NOT NULL, last_refund_no INT NOT NULL,
-    last_dimension_no INT NOT NULL, last_alert_no INT NOT NULL, retained_from INT
+    last_dimension_no INT NOT NULL, last_alert_no INT NOT NULL, alerts_due_at INT, retained_from INT
 ) TABLE_END;
 CREATE TABLE ledger_events (
     tenant_id UUID NOT NULL, event_id STRING NOT NULL, position INT NOT NULL, payload_hash BYTES NOT NULL,
     kind SMALL NOT NULL, is_superseded BOOL NOT NULL, occurred_at INT NOT NULL, received_at INT NOT NULL,
     PRIMARY KEY (tenant_id, event_id)
 ) TABLE_END;
+CREATE TABLE ledger_batches (
+    tenant_id UUID NOT NULL REFERENCES tenants (id), last_position INT NOT NULL, recorded_at INT NOT NULL, is_backfill BOOL NOT NULL,
+    PRIMARY KEY (tenant_id, last_position)
+) TABLE_END;
+CREATE INDEX ledger_batches_by_time ON ledger_batches (tenant_id, recorded_at);
+CREATE INDEX ledger_heads_by_due ON ledger_heads (alerts_due_at);
 CREATE TABLE exchange_rates (
     tenant_id UUID NOT NULL REFERENCES tenants (id), from_currency STRING NOT NULL, to_currency STRING NOT NULL,
     valid_from INT NOT NULL, rate INT NOT NULL,
@@ -257,14 +264,16 @@ CREATE TABLE dashboards (
 ) TABLE_END;
 CREATE INDEX dashboards_by_owner ON dashboards (tenant_id, owner_id);
 CREATE TABLE alerts (
-    tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, name STRING NOT NULL, metric STRING NOT NULL, is_above BOOL NOT NULL,
-    threshold INT NOT NULL, window_minutes SMALL NOT NULL, filters DOCUMENT, is_enabled BOOL NOT NULL, is_firing BOOL NOT NULL,
+    tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, name STRING NOT NULL, metric STRING NOT NULL, condition STRING NOT NULL,
+    threshold INT NOT NULL, clear_threshold INT, window_minutes SMALL NOT NULL, for_minutes SMALL NOT NULL, counts_open BOOL NOT NULL,
+    every_minutes SMALL, filters DOCUMENT, is_enabled BOOL NOT NULL,
+    state STRING NOT NULL, evaluated_to INT NOT NULL, holds_since INT, cause_start INT, cause_end INT, fired_at INT,
     created_at INT NOT NULL, updated_at INT NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) TABLE_END;
 CREATE TABLE alert_events (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, alert_no INT NOT NULL, alert_id UUID NOT NULL, name STRING NOT NULL, metric STRING NOT NULL,
-    is_firing BOOL NOT NULL, value INT, threshold INT NOT NULL, position INT NOT NULL, triggered_at INT NOT NULL,
+    state STRING NOT NULL, value INT, threshold INT NOT NULL, position INT NOT NULL, triggered_at INT NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) TABLE_END;
 CREATE UNIQUE INDEX alert_events_by_no ON alert_events (tenant_id, alert_no);

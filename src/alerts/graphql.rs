@@ -1,10 +1,12 @@
 //! Alert rules, their history, and their mutations.
 
-use async_graphql::{ComplexObject, Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, SimpleObject};
 use uuid::Uuid;
 
-use super::rule::{AlertCondition, AlertState, Rule};
-use super::store::{self, Transition};
+use super::progress::Progress;
+use super::rule::{AlertCondition, AlertState, Frequency, Rule};
+use super::simulate::simulate;
+use super::store::{self, Transition, Watched};
 use crate::audit;
 use crate::auth::Permission;
 use crate::connection;
@@ -13,13 +15,18 @@ use crate::graphql::context::{Needs, app, caller, parse_id, read, write};
 use crate::graphql::cursor::Mark;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Cursor, DateTime, Decimal, Json, Position};
+use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
 use crate::metrics::filter::MetricsFilters;
+use crate::metrics::period::Span;
+use crate::money::Money;
 
 const NAME_CHARS_MAX: usize = 200;
 const WINDOW_STEP_MINUTES: i32 = 15;
 /// 31 days.
-const WINDOW_MINUTES_MAX: i32 = 44_640;
+const MONTH_MINUTES: i32 = 44_640;
+/// A week.
+const FOR_MINUTES_MAX: i32 = 10_080;
 
 #[derive(Default)]
 pub struct AlertQuery;
@@ -31,6 +38,31 @@ impl AlertQuery {
     async fn alerts(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<AlertRule>> {
         let tx = read(ctx).await?;
         Ok(store::list(&tx).await?.into_iter().map(AlertRule::try_from).collect::<Result<_>>()?)
+    }
+
+    /// What a rule would have reported of history, had it been created at `from`: the same changes at the same times. Backfills count, but are not news. Errors: BAD_USER_INPUT (more than 31 days, or too much in them), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (the months were dropped).
+    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    async fn simulate_alert(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The rule.")] input: AlertRuleInput,
+        #[graphql(desc = "The first moment.")] from: DateTime,
+        #[graphql(desc = "The last moment, at most 31 days later.")] to: DateTime,
+    ) -> async_graphql::Result<Vec<SimulatedAlert>> {
+        let rule = input.into_rule(Uuid::nil())?;
+        let now = app(ctx)?.clock.now();
+        if from.0 >= to.0 || to.0 > now {
+            return Err(Error::bad_input("to", "must be after from and not in the future").into());
+        }
+        let period = Span { start: from.0, end: to.0 };
+        let changes = simulate(read(ctx).await?.as_ref(), &app(ctx)?.memory, &rule, period).await?;
+        let simulated = changes.into_iter().map(|(change, position)| SimulatedAlert {
+            state: change.state,
+            value: change.value.map(Decimal),
+            position: Position(position),
+            triggered_at: DateTime(change.at),
+        });
+        Ok(simulated.collect())
     }
 
     /// What alerts have reported, newest first.
@@ -66,6 +98,7 @@ impl AlertMutation {
     ) -> async_graphql::Result<AlertRule> {
         let rule = input.into_rule(Uuid::now_v7())?;
         let tx = write(ctx).await?;
+        lock_head(&tx).await?;
         if store::count(&tx).await? >= store::RULES_MAX {
             return Err(
                 Error::new(Code::Conflict, format!("there are {} alert rules already", store::RULES_MAX)).into()
@@ -74,7 +107,7 @@ impl AlertMutation {
         store::save(&tx, &rule, app(ctx)?.clock.now()).await?;
         audit::record(ctx, &tx, "alert.create", rule.id).await?;
         tx.commit().await?;
-        Ok(rule.try_into()?)
+        Ok((rule, Progress::default()).try_into()?)
     }
 
     /// Replaces an alert rule; its state starts anew. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
@@ -87,11 +120,12 @@ impl AlertMutation {
     ) -> async_graphql::Result<AlertRule> {
         let rule = input.into_rule(parse_id(&id, "alert")?)?;
         let tx = write(ctx).await?;
+        lock_head(&tx).await?;
         store::get_rule(&tx, rule.id).await?;
         store::save(&tx, &rule, app(ctx)?.clock.now()).await?;
         audit::record(ctx, &tx, "alert.update", rule.id).await?;
         tx.commit().await?;
-        Ok(rule.try_into()?)
+        Ok((rule, Progress::default()).try_into()?)
     }
 
     /// Deletes an alert rule; its history stays. Gives its id. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
@@ -103,6 +137,7 @@ impl AlertMutation {
     ) -> async_graphql::Result<ID> {
         let rule_id = parse_id(&id, "alert")?;
         let tx = write(ctx).await?;
+        lock_head(&tx).await?;
         store::delete(&tx, rule_id).await?;
         audit::record(ctx, &tx, "alert.delete", rule_id).await?;
         tx.commit().await?;
@@ -119,34 +154,65 @@ pub struct AlertRule {
     name: String,
     /// The metric watched.
     metric: Metric,
-    /// Above or below.
+    /// How it is compared.
     condition: AlertCondition,
     /// The value it is compared with.
     threshold: Decimal,
-    /// The length of the period watched, up to now.
+    /// Beyond this a firing rule is at rest again; null means beyond the threshold.
+    clear_threshold: Option<Decimal>,
+    /// The length of the window watched.
     window_minutes: i32,
+    /// How long the condition must hold before the rule fires.
+    for_minutes: i32,
+    /// Whether the running 15 minutes belong to the window; else it ends with the last ones that are over.
+    include_open: bool,
+    /// How often it may fire.
+    frequency: AlertFrequency,
+    /// For AT_MOST_EVERY: the minutes from one firing to the next.
+    every_minutes: Option<i32>,
     /// What counts.
     filters: Option<Json>,
     /// Whether it is evaluated.
     enabled: bool,
-    /// Whether it holds now.
+    /// Where it stands.
     state: AlertState,
 }
 
-impl TryFrom<Rule> for AlertRule {
+/// How often a rule may fire.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+enum AlertFrequency {
+    /// Whenever the condition begins to hold.
+    EveryTime,
+    /// Once, until the rule is changed.
+    Once,
+    /// Not sooner than `everyMinutes` after it has fired.
+    AtMostEvery,
+}
+
+impl TryFrom<Watched> for AlertRule {
     type Error = Error;
 
-    fn try_from(rule: Rule) -> Result<Self> {
+    fn try_from((rule, progress): Watched) -> Result<Self> {
+        let (frequency, every_minutes) = match rule.frequency {
+            Frequency::EveryTime => (AlertFrequency::EveryTime, None),
+            Frequency::Once => (AlertFrequency::Once, None),
+            Frequency::AtMostEvery(minutes) => (AlertFrequency::AtMostEvery, Some(minutes)),
+        };
         Ok(AlertRule {
             id: rule.id.into(),
             name: rule.name,
             metric: rule.metric,
             condition: rule.condition,
             threshold: Decimal(rule.threshold),
+            clear_threshold: rule.clear_threshold.map(Decimal),
             window_minutes: rule.window_minutes,
+            for_minutes: rule.for_minutes,
+            include_open: rule.counts_open,
+            frequency,
+            every_minutes,
             filters: rule.filters.map(serde_json::to_value).transpose()?.map(Json),
             enabled: rule.is_enabled,
-            state: rule.state,
+            state: progress.state,
         })
     }
 }
@@ -158,13 +224,27 @@ struct AlertRuleInput {
     name: String,
     /// The metric watched.
     metric: Metric,
-    /// Above or below.
+    /// How it is compared.
     condition: AlertCondition,
-    /// The value it is compared with.
-    threshold: Decimal,
-    /// The length of the period watched, up to now: 15 to 44640, in steps of 15.
+    /// The value it is compared with; a share of one for changes. For NO_DATA it says nothing.
+    #[graphql(default_with = "Some(Decimal(Money::ZERO))")]
+    threshold: Option<Decimal>,
+    /// Beyond this a firing rule is at rest again, so that values about the threshold do not make it fire over and over; absent means beyond the threshold. Not above it for ABOVE and CHANGE_ABOVE, not below it for BELOW and CHANGE_BELOW.
+    clear_threshold: Option<Decimal>,
+    /// The length of the window watched: 15 to 44640, in steps of 15.
     #[graphql(default_with = "Some(60)")]
     window_minutes: Option<i32>,
+    /// How long the condition must hold before the rule fires, 0 to 10080.
+    #[graphql(default_with = "Some(0)")]
+    for_minutes: Option<i32>,
+    /// Whether the running 15 minutes belong to the window. What is BELOW, or has NO_DATA, would then fire while they fill.
+    #[graphql(default_with = "Some(false)")]
+    include_open: Option<bool>,
+    /// How often it may fire.
+    #[graphql(default_with = "Some(AlertFrequency::EveryTime)")]
+    frequency: Option<AlertFrequency>,
+    /// For AT_MOST_EVERY, and only then: the minutes from one firing to the next, 1 to 44640.
+    every_minutes: Option<i32>,
     /// What counts.
     filters: Option<MetricsFilters>,
     /// Whether it is evaluated.
@@ -179,12 +259,36 @@ impl AlertRuleInput {
             return Err(Error::bad_input("name", format!("must have 1 to {NAME_CHARS_MAX} characters")));
         }
         let window_minutes = self.window_minutes.unwrap_or(60);
-        if !(WINDOW_STEP_MINUTES..=WINDOW_MINUTES_MAX).contains(&window_minutes)
-            || window_minutes % WINDOW_STEP_MINUTES != 0
+        if !(WINDOW_STEP_MINUTES..=MONTH_MINUTES).contains(&window_minutes) || window_minutes % WINDOW_STEP_MINUTES != 0
         {
             let message =
-                format!("must be from {WINDOW_STEP_MINUTES} to {WINDOW_MINUTES_MAX} in steps of {WINDOW_STEP_MINUTES}");
+                format!("must be from {WINDOW_STEP_MINUTES} to {MONTH_MINUTES} in steps of {WINDOW_STEP_MINUTES}");
             return Err(Error::bad_input("windowMinutes", message));
+        }
+        let for_minutes = self.for_minutes.unwrap_or(0);
+        if !(0..=FOR_MINUTES_MAX).contains(&for_minutes) {
+            return Err(Error::bad_input("forMinutes", format!("must be from 0 to {FOR_MINUTES_MAX}")));
+        }
+        let frequency = match (self.frequency.unwrap_or(AlertFrequency::EveryTime), self.every_minutes) {
+            (AlertFrequency::EveryTime, None) => Frequency::EveryTime,
+            (AlertFrequency::Once, None) => Frequency::Once,
+            (AlertFrequency::AtMostEvery, Some(minutes)) if (1..=MONTH_MINUTES).contains(&minutes) => {
+                Frequency::AtMostEvery(minutes)
+            }
+            _ => {
+                let message = format!("goes with AT_MOST_EVERY, from 1 to {MONTH_MINUTES}, and only with it");
+                return Err(Error::bad_input("everyMinutes", message));
+            }
+        };
+        let threshold = self.threshold.map_or(Money::ZERO, |threshold| threshold.0);
+        let clear_threshold = self.clear_threshold.map(|threshold| threshold.0);
+        let is_good = clear_threshold.is_none_or(|clear| match self.condition {
+            AlertCondition::Above | AlertCondition::ChangeAbove => clear <= threshold,
+            AlertCondition::Below | AlertCondition::ChangeBelow => clear >= threshold,
+            AlertCondition::NoData => false,
+        });
+        if !is_good {
+            return Err(Error::bad_input("clearThreshold", "is on the wrong side of the threshold"));
         }
         if let Some(filters) = &self.filters {
             filters.check()?;
@@ -194,13 +298,29 @@ impl AlertRuleInput {
             name: name.to_owned(),
             metric: self.metric,
             condition: self.condition,
-            threshold: self.threshold.0,
+            threshold,
+            clear_threshold,
             window_minutes,
+            for_minutes,
+            counts_open: self.include_open.unwrap_or(false),
+            frequency,
             filters: self.filters,
             is_enabled: self.enabled.unwrap_or(true),
-            state: AlertState::Ok,
         })
     }
+}
+
+/// What a rule would have reported.
+#[derive(SimpleObject)]
+struct SimulatedAlert {
+    /// The state it would have gone to.
+    state: AlertState,
+    /// The metric's value then, or its relative change; null where it had none.
+    value: Option<Decimal>,
+    /// The position of the ledger that would have caused it.
+    position: Position,
+    /// When.
+    triggered_at: DateTime,
 }
 
 /// A rule's change of state.
@@ -219,7 +339,7 @@ pub struct Alert {
     metric: Metric,
     /// The state it went to.
     state: AlertState,
-    /// The metric's value then; null where it had none.
+    /// The metric's value then, or its relative change; null where it had none.
     value: Option<Decimal>,
     /// The threshold then.
     threshold: Decimal,

@@ -6,11 +6,13 @@ use uuid::Uuid;
 use crate::clock::{MINUTE, Timestamp};
 use crate::graphql::scalars::DateTime;
 use crate::ledger::rollup::QUARTER_HOUR;
-use crate::metrics::catalog::Metric;
+use crate::metrics::catalog::{Metric, Needs};
+use crate::metrics::cell::Values;
 use crate::metrics::filter::MetricsFilters;
 use crate::metrics::input::DateRange;
+use crate::metrics::period::Span;
 use crate::metrics::plan::Plan;
-use crate::money::Money;
+use crate::money::{Money, SCALE};
 
 /// When to report what.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,51 +22,125 @@ pub struct Rule {
     pub metric: Metric,
     pub condition: AlertCondition,
     pub threshold: Money,
+    /// Beyond this a firing rule is at rest again; `None` means beyond the threshold.
+    pub clear_threshold: Option<Money>,
     pub window_minutes: i32,
+    /// How long the condition must hold before the rule fires.
+    pub for_minutes: i32,
+    /// The running 15 minutes belong to the window.
+    pub counts_open: bool,
+    pub frequency: Frequency,
     pub filters: Option<MetricsFilters>,
     pub is_enabled: bool,
-    pub state: AlertState,
 }
 
 /// How a metric is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AlertCondition {
     /// Greater than the threshold.
     Above,
     /// Less than the threshold.
     Below,
+    /// The relative change from the window just before is greater than the threshold, 0.1 being 10 % more.
+    ChangeAbove,
+    /// The relative change from the window just before is less than the threshold, -0.1 being 10 % less.
+    ChangeBelow,
+    /// No order, refund or visit lies in the window. The threshold says nothing then.
+    NoData,
 }
 
-/// The state of an alert rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+/// The state of an alert rule, or what an alert reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AlertState {
-    /// The condition does not hold.
+    /// It has not fired yet.
+    #[default]
     Ok,
     /// The condition holds.
     Firing,
+    /// It has fired, and the condition does not hold any more.
+    Resolved,
+    /// It has fired, and facts that came later (a late event, a cancellation, a refund) undid the cause.
+    Retracted,
+}
+
+/// How often a rule may fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frequency {
+    EveryTime,
+    /// Once until it is changed.
+    Once,
+    /// Not sooner after it has fired than this many minutes.
+    AtMostEvery(i32),
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// The metric, or its relative change; `None` where it has none.
+    pub value: Option<Money>,
+    /// The condition holds.
+    pub fires: bool,
+    /// A rule that fires goes on firing.
+    pub stays: bool,
 }
 
 impl Rule {
-    /// The question whose answer is watched: the window up to the end of the running 15 minutes, so that whole rollup
-    /// slots are read.
-    pub fn plan(&self, now: Timestamp) -> Plan {
-        let end = (now.0.div_euclid(QUARTER_HOUR) + 1) * QUARTER_HOUR;
-        let start = end - i64::from(self.window_minutes) * MINUTE;
-        let at = |micros| Some(DateTime(Timestamp(micros)));
+    pub fn needs(&self) -> Needs {
+        Needs { orders: true, ..self.metric.needs() }
+    }
+
+    /// The period watched at `now`: whole rollup slots, up to the end of the running one or the last one that has ended.
+    pub fn window(&self, now: Timestamp) -> Span {
+        let running = i64::from(self.counts_open);
+        let end = (now.0.div_euclid(QUARTER_HOUR) + running) * QUARTER_HOUR;
+        Span { start: Timestamp(end - i64::from(self.window_minutes) * MINUTE), end: Timestamp(end) }
+    }
+
+    /// The window just before, where the condition compares with it.
+    pub fn window_before(&self, window: Span) -> Option<Span> {
+        let is_change = matches!(self.condition, AlertCondition::ChangeAbove | AlertCondition::ChangeBelow);
+        let start = Timestamp(window.start.0 - i64::from(self.window_minutes) * MINUTE);
+        is_change.then_some(Span { start, end: window.start })
+    }
+
+    /// The question whose answer is watched.
+    pub fn plan(&self, span: Span) -> Plan {
         Plan {
-            period: DateRange { start: at(start), end: at(end), ..DateRange::default() },
+            period: DateRange {
+                start: Some(DateTime(span.start)),
+                end: Some(DateTime(span.end)),
+                ..DateRange::default()
+            },
             filters: self.filters.clone().unwrap_or_default(),
-            totals: Some(self.metric.needs()),
+            totals: Some(self.needs()),
             ..Plan::default()
         }
     }
 
-    /// A metric without a value is neither above nor below.
-    pub fn state_at(&self, value: Option<Money>) -> AlertState {
-        let holds = value.is_some_and(|value| match self.condition {
-            AlertCondition::Above => value > self.threshold,
-            AlertCondition::Below => value < self.threshold,
-        });
-        if holds { AlertState::Firing } else { AlertState::Ok }
+    /// Compares. A metric without a value is neither above nor below, and does not change.
+    pub fn read(&self, values: &Values, before: Option<&Values>) -> Reading {
+        let clear = self.clear_threshold.unwrap_or(self.threshold);
+        let metric = self.metric.value(values);
+        let change = || {
+            let before = self.metric.value(before?)?;
+            let change = i128::from(metric?.0) - i128::from(before.0);
+            Money::from_sum(change * i128::from(SCALE))?.per(before.0)
+        };
+        let compared = |value: Option<Money>, is_above: bool| {
+            let beyond = |limit: Money| value.is_some_and(|v| if is_above { v > limit } else { v < limit });
+            Reading { value, fires: beyond(self.threshold), stays: beyond(self.threshold) || beyond(clear) }
+        };
+        match self.condition {
+            AlertCondition::Above => compared(metric, true),
+            AlertCondition::Below => compared(metric, false),
+            AlertCondition::ChangeAbove => compared(change(), true),
+            AlertCondition::ChangeBelow => compared(change(), false),
+            AlertCondition::NoData => {
+                let is_silent = values.orders == 0 && values.refunds == Money::ZERO && values.visits.unwrap_or(0) == 0;
+                Reading { value: metric, fires: is_silent, stays: is_silent }
+            }
+        }
     }
 }

@@ -1,15 +1,18 @@
 //! Rules and what they have reported, in the database.
 
 use sea_orm::{QueryResult, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::rule::{AlertCondition, AlertState, Rule};
+use super::progress::{Change, Progress};
+use super::rule::{AlertState, Frequency, Rule};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
-use crate::ledger::store::new_alert_no;
 use crate::metrics::catalog::Metric;
+use crate::metrics::period::Span;
 use crate::money::Money;
 
 /// Rules of one tenant.
@@ -31,77 +34,140 @@ pub struct Transition {
     pub triggered_at: Timestamp,
 }
 
-const RULE_COLUMNS: &str = "id, name, metric, is_above, threshold, window_minutes, filters, is_enabled, is_firing";
+const RULE_COLUMNS: &str = "id, name, metric, condition, threshold, clear_threshold, window_minutes, for_minutes, \
+    counts_open, every_minutes, filters, is_enabled, state, evaluated_to, holds_since, cause_start, cause_end, fired_at";
 
-pub async fn list(tx: &TenantTx) -> Result<Vec<Rule>> {
+/// A rule and where it stands.
+pub type Watched = (Rule, Progress);
+
+pub async fn list(tx: &TenantTx) -> Result<Vec<Watched>> {
     let sql = format!("SELECT {RULE_COLUMNS} FROM alerts WHERE tenant_id = $1 ORDER BY name, id LIMIT {RULES_MAX}");
-    tx.query(&sql, []).await?.iter().map(rule_from).collect()
+    tx.query(&sql, []).await?.iter().map(watched_from).collect()
 }
 
-pub async fn list_enabled(tx: &TenantTx) -> Result<Vec<Rule>> {
+pub async fn list_enabled(tx: &TenantTx) -> Result<Vec<Watched>> {
     let sql = format!("SELECT {RULE_COLUMNS} FROM alerts WHERE tenant_id = $1 AND is_enabled ORDER BY id");
-    tx.query(&sql, []).await?.iter().map(rule_from).collect()
+    tx.query(&sql, []).await?.iter().map(watched_from).collect()
 }
 
 /// Error: NOT_FOUND.
-pub async fn get_rule(tx: &TenantTx, id: Uuid) -> Result<Rule> {
+pub async fn get_rule(tx: &TenantTx, id: Uuid) -> Result<Watched> {
     let sql = format!("SELECT {RULE_COLUMNS} FROM alerts WHERE tenant_id = $1 AND id = $2");
     let row = tx.query_one(&sql, [id.into()]).await?.ok_or_else(|| Error::not_found("alert"))?;
-    rule_from(&row)
+    watched_from(&row)
 }
 
-fn rule_from(row: &QueryResult) -> Result<Rule> {
-    let filters: Option<serde_json::Value> = get(row, 6)?;
-    Ok(Rule {
+fn watched_from(row: &QueryResult) -> Result<Watched> {
+    let filters: Option<serde_json::Value> = get(row, 10)?;
+    let frequency = match get::<Option<i32>>(row, 9)? {
+        None => Frequency::EveryTime,
+        Some(0) => Frequency::Once,
+        Some(minutes) => Frequency::AtMostEvery(minutes),
+    };
+    let rule = Rule {
         id: get(row, 0)?,
         name: get(row, 1)?,
-        metric: metric_from(row, 2)?,
-        condition: if get(row, 3)? { AlertCondition::Above } else { AlertCondition::Below },
+        metric: word_from(row, 2)?,
+        condition: word_from(row, 3)?,
         threshold: Money(get(row, 4)?),
-        window_minutes: get(row, 5)?,
+        clear_threshold: get::<Option<i64>>(row, 5)?.map(Money),
+        window_minutes: get(row, 6)?,
+        for_minutes: get(row, 7)?,
+        counts_open: get(row, 8)?,
+        frequency,
         filters: filters.map(serde_json::from_value).transpose()?,
-        is_enabled: get(row, 7)?,
-        state: state_from(row, 8)?,
-    })
+        is_enabled: get(row, 11)?,
+    };
+    let time = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Timestamp));
+    let progress = Progress {
+        state: word_from(row, 12)?,
+        evaluated_to: Timestamp(get(row, 13)?),
+        holds_since: time(14)?,
+        cause: time(15)?.zip(time(16)?).map(|(start, end)| Span { start, end }),
+        fired_at: time(17)?,
+    };
+    Ok((rule, progress))
 }
 
-fn metric_from(row: &QueryResult, index: usize) -> Result<Metric> {
+/// A value that is stored as the word it has in the API.
+fn word_from<T: DeserializeOwned>(row: &QueryResult, index: usize) -> Result<T> {
     Ok(serde_json::from_value(serde_json::Value::String(get(row, index)?))?)
 }
 
-fn metric_text(metric: Metric) -> Result<Value> {
-    match serde_json::to_value(metric)? {
-        serde_json::Value::String(name) => Ok(name.into()),
-        _ => Err(Error::internal("a metric that is not a word")),
+fn word(value: impl Serialize) -> Result<Value> {
+    match serde_json::to_value(value)? {
+        serde_json::Value::String(word) => Ok(word.into()),
+        _ => Err(Error::internal("a value that is not a word")),
     }
 }
 
-fn state_from(row: &QueryResult, index: usize) -> Result<AlertState> {
-    Ok(if get(row, index)? { AlertState::Firing } else { AlertState::Ok })
-}
-
-/// Stores a new rule, or all but the id of one that is there.
+/// Stores a new rule, or one in the place of that of the same id; it begins at `now`. The transaction has locked the head.
 pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
     let filters = rule.filters.as_ref().map(serde_json::to_value).transpose()?;
-    let values: [Value; 10] = [
+    let every_minutes = match rule.frequency {
+        Frequency::EveryTime => None,
+        Frequency::Once => Some(0),
+        Frequency::AtMostEvery(minutes) => Some(minutes),
+    };
+    let values: [Value; 13] = [
         rule.id.into(),
         rule.name.clone().into(),
-        metric_text(rule.metric)?,
-        (rule.condition == AlertCondition::Above).into(),
+        word(rule.metric)?,
+        word(rule.condition)?,
         rule.threshold.0.into(),
+        rule.clear_threshold.map(|threshold| threshold.0).into(),
         rule.window_minutes.into(),
+        rule.for_minutes.into(),
+        rule.counts_open.into(),
+        every_minutes.into(),
         filters.into(),
         rule.is_enabled.into(),
-        (rule.state == AlertState::Firing).into(),
         now.0.into(),
     ];
-    let sql = "INSERT INTO alerts (tenant_id, id, name, metric, is_above, threshold, window_minutes, filters, \
-               is_enabled, is_firing, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) \
+    let sql = "INSERT INTO alerts (tenant_id, id, name, metric, condition, threshold, clear_threshold, window_minutes, \
+               for_minutes, counts_open, every_minutes, filters, is_enabled, state, evaluated_to, created_at, updated_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'OK', $14, $14, $14) \
                ON CONFLICT (tenant_id, id) DO UPDATE SET name = excluded.name, metric = excluded.metric, \
-               is_above = excluded.is_above, threshold = excluded.threshold, window_minutes = excluded.window_minutes, \
-               filters = excluded.filters, is_enabled = excluded.is_enabled, is_firing = excluded.is_firing, \
-               updated_at = excluded.updated_at";
+               condition = excluded.condition, threshold = excluded.threshold, clear_threshold = excluded.clear_threshold, \
+               window_minutes = excluded.window_minutes, for_minutes = excluded.for_minutes, \
+               counts_open = excluded.counts_open, every_minutes = excluded.every_minutes, filters = excluded.filters, \
+               is_enabled = excluded.is_enabled, updated_at = excluded.updated_at";
     tx.execute(sql, values).await?;
+    save_progress(tx, rule.id, &Progress::begin(now)).await?;
+    refresh_due(tx).await
+}
+
+/// Stores where a rule stands.
+pub async fn save_progress(tx: &TenantTx, id: Uuid, progress: &Progress) -> Result<()> {
+    let sql = "UPDATE alerts SET state = $3, evaluated_to = $4, holds_since = $5, cause_start = $6, cause_end = $7, \
+               fired_at = $8 WHERE tenant_id = $1 AND id = $2";
+    let time = |at: Option<Timestamp>| Value::from(at.map(|at| at.0));
+    let values: [Value; 7] = [
+        id.into(),
+        word(progress.state)?,
+        progress.evaluated_to.0.into(),
+        time(progress.holds_since),
+        time(progress.cause.map(|cause| cause.start)),
+        time(progress.cause.map(|cause| cause.end)),
+        time(progress.fired_at),
+    ];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+/// Stores when a rule is due next, after rules were changed; of a transaction that has locked the head.
+async fn refresh_due(tx: &TenantTx) -> Result<()> {
+    let rules = list_enabled(tx).await?;
+    let due_at = rules.iter().map(|(rule, progress)| progress.due_at(rule).0).min();
+    let sql = "UPDATE ledger_heads SET alerts_due_at = $2 WHERE tenant_id = $1";
+    tx.execute(sql, [due_at.into()]).await?;
+    Ok(())
+}
+
+/// Stores what the head says of alerts.
+pub async fn save_head(tx: &TenantTx, last_alert_no: i64, due_at: Option<i64>) -> Result<()> {
+    let sql = "UPDATE ledger_heads SET last_alert_no = $2, alerts_due_at = $3 WHERE tenant_id = $1";
+    tx.execute(sql, [last_alert_no.into(), due_at.into()]).await?;
     Ok(())
 }
 
@@ -115,41 +181,34 @@ pub async fn count(tx: &TenantTx) -> Result<usize> {
 /// Error: NOT_FOUND.
 pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
     let deleted = tx.execute("DELETE FROM alerts WHERE tenant_id = $1 AND id = $2", [id.into()]).await?;
-    if deleted == 0 { Err(Error::not_found("alert")) } else { Ok(()) }
+    if deleted == 0 {
+        return Err(Error::not_found("alert"));
+    }
+    refresh_due(tx).await
 }
 
-/// Logs that a rule went to `state`, and keeps the state with the rule; of a transaction that has locked the head.
-pub async fn record_transition(
-    tx: &TenantTx,
-    rule: &Rule,
-    state: AlertState,
-    value: Option<Money>,
-    position: i64,
-    now: Timestamp,
-) -> Result<()> {
-    let is_firing = state == AlertState::Firing;
-    let sql = "UPDATE alerts SET is_firing = $3 WHERE tenant_id = $1 AND id = $2";
-    tx.execute(sql, [rule.id.into(), is_firing.into()]).await?;
+/// Logs a change of a rule under the next number.
+pub async fn log(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position: i64) -> Result<()> {
     let values: [Value; 10] = [
         Uuid::now_v7().into(),
-        new_alert_no(tx).await?.into(),
+        alert_no.into(),
         rule.id.into(),
         rule.name.clone().into(),
-        metric_text(rule.metric)?,
-        is_firing.into(),
-        value.map(|value| value.0).into(),
+        word(rule.metric)?,
+        word(change.state)?,
+        change.value.map(|value| value.0).into(),
         rule.threshold.0.into(),
         position.into(),
-        now.0.into(),
+        change.at.0.into(),
     ];
-    let sql = "INSERT INTO alert_events (tenant_id, id, alert_no, alert_id, name, metric, is_firing, value, threshold, \
+    let sql = "INSERT INTO alert_events (tenant_id, id, alert_no, alert_id, name, metric, state, value, threshold, \
                position, triggered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     tx.execute(sql, values).await?;
     Ok(())
 }
 
 const TRANSITION_COLUMNS: &str =
-    "id, alert_id, name, metric, is_firing, value, threshold, position, triggered_at, alert_no";
+    "id, alert_id, name, metric, state, value, threshold, position, triggered_at, alert_no";
 
 /// The next of the log after a number, in order, at most `rows_max`.
 pub async fn list_after(tx: &TenantTx, alert_no: i64, rows_max: i64) -> Result<Vec<Transition>> {
@@ -161,7 +220,7 @@ pub async fn list_after(tx: &TenantTx, alert_no: i64, rows_max: i64) -> Result<V
 
 /// A page of what was reported, newest first, of one rule or of all.
 pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Result<Vec<(Cursor, Transition)>> {
-    const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
+    const KEYS: [SortKey; 1] = [SortKey::descending("alert_no", KeyKind::Int)];
     let mut values: Vec<Value> = rule_id.into_iter().map(Value::from).collect();
     let of_rule = if rule_id.is_some() { " AND alert_id = $2" } else { "" };
     let clauses = page.clauses(&KEYS, 2 + values.len())?;
@@ -170,7 +229,7 @@ pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Resul
     let sql = format!("SELECT {TRANSITION_COLUMNS} FROM alert_events WHERE tenant_id = $1{of_rule}{filter}{order}");
     let rows = tx.query(&sql, values).await?;
     let transitions = rows.iter().map(transition_from).collect::<Result<Vec<_>>>()?;
-    Ok(transitions.into_iter().map(|t| (Cursor(vec![t.id.to_string()]), t)).collect())
+    Ok(transitions.into_iter().map(|t| (Cursor(vec![t.alert_no.to_string()]), t)).collect())
 }
 
 fn transition_from(row: &QueryResult) -> Result<Transition> {
@@ -178,8 +237,8 @@ fn transition_from(row: &QueryResult) -> Result<Transition> {
         id: get(row, 0)?,
         rule_id: get(row, 1)?,
         name: get(row, 2)?,
-        metric: metric_from(row, 3)?,
-        state: state_from(row, 4)?,
+        metric: word_from(row, 3)?,
+        state: word_from(row, 4)?,
         value: get::<Option<i64>>(row, 5)?.map(Money),
         threshold: Money(get(row, 6)?),
         position: get(row, 7)?,

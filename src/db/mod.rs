@@ -105,6 +105,13 @@ impl Db {
             .transpose()
     }
 
+    /// Tenants whose alert rules are due at `now` (microseconds).
+    pub async fn list_due(&self, now: i64) -> Result<Vec<TenantId>> {
+        let sql = "SELECT tenant_id FROM ledger_heads WHERE alerts_due_at <= $1";
+        let statement = Statement::from_sql_and_values(self.backend, sql, [now.into()]);
+        self.read.query_all_raw(statement).await?.iter().map(|row| Ok(TenantId(get(row, 0)?))).collect()
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
         self.read.execute_unprepared("SELECT 1").await?;

@@ -3,10 +3,11 @@
 use chrono_tz::Europe;
 use uuid::Uuid;
 
-use crate::alerts::{AlertCondition, AlertState, Rule, store};
+use crate::alerts::{AlertCondition, Frequency, Rule, store};
 use crate::app::App;
 use crate::db::TenantId;
 use crate::error::Result;
+use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
 use crate::money::{Money, SCALE};
 use crate::tenancy::{NewTenant, create_tenant, find_tenant};
@@ -53,11 +54,15 @@ async fn ensure_rule(app: &App, tenant: TenantId) -> Result<()> {
         metric: Metric::OrdersCount,
         condition: AlertCondition::Above,
         threshold: Money(RULE_ORDERS * SCALE),
+        clear_threshold: None,
         window_minutes: RULE_WINDOW_MINUTES,
+        for_minutes: 0,
+        counts_open: true,
+        frequency: Frequency::EveryTime,
         filters: None,
         is_enabled: true,
-        state: AlertState::Ok,
     };
+    lock_head(&tx).await?;
     store::save(&tx, &rule, app.clock.now()).await?;
     tx.commit().await
 }

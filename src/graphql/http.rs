@@ -1,5 +1,6 @@
 //! GraphQL over HTTP: POST and GET, one operation or a batch, answered as JSON or as a stream.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use async_graphql::Response;
@@ -29,9 +30,11 @@ use crate::schema::Schema;
 /// Operations of one batch.
 const BATCH_MAX: usize = 10;
 
-/// What the handlers share.
+/// What the handlers share. Cheap to clone, and small: each socket has one.
 #[derive(Clone)]
-pub struct Endpoint {
+pub struct Endpoint(Arc<Parts>);
+
+pub struct Parts {
     pub app: App,
     pub operations: Operations,
     /// Cancelled when the server is to end; then streams complete and sockets close.
@@ -42,16 +45,24 @@ pub struct Endpoint {
     heads: Heads,
 }
 
+impl Deref for Endpoint {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl Endpoint {
     pub fn new(app: App, schema: Schema, stop: CancellationToken) -> Self {
-        Endpoint {
+        Endpoint(Arc::new(Parts {
             heads: Heads::new(app.db.clone()),
             answers: Answers::default(),
             operations: Operations::new(schema, app.tokens.cursors()),
             sockets: TaskTracker::new(),
             stop,
             app,
-        }
+        }))
     }
 
     /// The caller of an `Authorization` value.

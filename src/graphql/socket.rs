@@ -1,7 +1,7 @@
 //! GraphQL over WebSocket: the protocol graphql-transport-ws, with all its close codes.
 //!
-//! A socket reads and writes at the same time, so a client that reads slowly holds up neither pings nor the end of its
-//! token. The writer asks the operations of the socket in turn, as they have answers, so none starves another; while a
+//! A socket has a task that reads and one that writes, so a client that reads slowly holds up neither pings nor the end of
+//! its token. The writer asks the operations of the socket in turn, as they have answers, so none starves another; while a
 //! message does not leave, none is asked, and what a subscription gives next is the newest state. Queries and mutations run
 //! in tasks of their own.
 
@@ -29,7 +29,7 @@ use super::http::Endpoint;
 use super::params::{Params, parse_json};
 use super::payload::Payload;
 use crate::auth::Caller;
-use crate::clock::until;
+use crate::clock::{Timestamp, until};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 
@@ -96,7 +96,8 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
             .read_buffer_size(READ_BUFFER_BYTES)
             .on_upgrade(move |socket| {
                 let sockets = endpoint.sockets.clone();
-                sockets.track_future(serve(socket, endpoint))
+                // There are many, and they mostly wait: what holds this future is not to be as large too.
+                Box::pin(sockets.track_future(serve(socket, endpoint)))
             })
             .into_response(),
         Err(refused) => refused.into_response(),
@@ -112,22 +113,31 @@ fn is_foreign(parts: &Parts) -> bool {
 }
 
 async fn serve(socket: WebSocket, endpoint: Endpoint) {
-    let (sink, mut stream) = socket.split();
+    let (sink, stream) = socket.split();
     let shared = Arc::new(Shared::default());
     let mut writer = Writer { sink, shared: Arc::clone(&shared), running: SelectAll::new() };
-    let reader = Reader { endpoint: endpoint.clone(), shared: Arc::clone(&shared), caller: None, opened: 0 };
-    let close = tokio::select! {
-        close = reader.run(&mut stream) => close,
-        () = writer.run() => None,
-        () = turn_to_end(&endpoint) => Some(RESTART),
+    let reader = Reader { endpoint: endpoint.clone(), shared: Arc::clone(&shared), stream, caller: None, opened: 0 };
+    let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run()));
+    let (close, stream) = tokio::select! {
+        read = &mut reading => read.map_or((None, None), |(close, stream)| (close, Some(stream))),
+        () = writer.run() => (None, None),
+        () = turn_to_end(&endpoint) => (Some(RESTART), None),
     };
     let ended = shared.end_all();
     let completes = if close == Some(RESTART) { ended } else { Vec::new() };
     // What a slow client does not take in time is not waited for.
     let _ = tokio::time::timeout(WRITE_WAIT, writer.close(completes, close)).await;
-    if close.is_some() {
-        let rest = async { while let Some(Ok(_)) = stream.next().await {} };
-        let _ = tokio::time::timeout(CLOSE_WAIT, rest).await;
+    // The client's answer is waited for.
+    match stream {
+        Some(mut stream) if close.is_some() => {
+            let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+            let _ = tokio::time::timeout(CLOSE_WAIT, rest).await;
+        }
+        Some(_) => {}
+        None if close.is_some() => {
+            let _ = tokio::time::timeout(CLOSE_WAIT, reading).await;
+        }
+        None => {}
     }
 }
 
@@ -166,6 +176,17 @@ impl Shared {
         }
     }
 
+    /// Takes an operation out that has said its last, so that its id is free before the client can know; `false` when the
+    /// client has ended it meanwhile.
+    fn has_ended(&self, id: &str, number: u64) -> bool {
+        let mut live = self.live();
+        let is_live = live.get(id).is_some_and(|(other, _)| *other == number);
+        if is_live {
+            live.remove(id);
+        }
+        is_live
+    }
+
     /// Ends all and gives their ids.
     fn end_all(&self) -> Vec<String> {
         let mut live = self.live();
@@ -192,13 +213,7 @@ impl Shared {
     }
 }
 
-/// What an operation has to say.
-enum Answer {
-    Next(Payload),
-    Complete,
-}
-
-/// One operation of a socket: its answers, then its end.
+/// One operation of a socket: its answers as messages, then its end.
 struct Running {
     id: String,
     number: u64,
@@ -206,24 +221,45 @@ struct Running {
     is_done: bool,
 }
 
-impl Stream for Running {
-    type Item = (String, u64, Answer);
+/// What an operation has to say.
+enum Said {
+    Next(Message),
+    /// The last message, and whose it is.
+    Last(Message, String, u64),
+}
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+impl Running {
+    /// A response under the operation's id.
+    fn next_message(&self, json: &str) -> Message {
+        const START: &str = r#"{"type":"next","payload":"#;
+        let id = Value::from(self.id.as_str()).to_string();
+        let mut text = String::with_capacity(START.len() + json.len() + id.len() + 8);
+        for part in [START, json, r#","id":"#, &id, "}"] {
+            text.push_str(part);
+        }
+        Message::text(text)
+    }
+}
+
+impl Stream for Running {
+    type Item = Said;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Said>> {
         if self.is_done {
             return Poll::Ready(None);
         }
-        let answer = match ready!(self.payloads.poll_next_unpin(context)) {
-            Some(payload) => {
-                self.is_done = payload.refused.is_some();
-                Answer::Next(payload)
+        let last = match ready!(self.payloads.poll_next_unpin(context)) {
+            Some(Payload { json, refused: None, .. }) => {
+                return Poll::Ready(Some(Said::Next(self.next_message(&json))));
             }
-            None => {
-                self.is_done = true;
-                Answer::Complete
+            Some(Payload { refused: Some(errors), .. }) => {
+                let error = json!({ "type": "error", "id": self.id, "payload": *errors });
+                Message::text(error.to_string())
             }
+            None => complete(&self.id),
         };
-        Poll::Ready(Some((self.id.clone(), self.number, answer)))
+        self.is_done = true;
+        Poll::Ready(Some(Said::Last(last, self.id.clone(), self.number)))
     }
 }
 
@@ -248,9 +284,10 @@ impl Writer {
                     biased;
                     () = self.shared.has_orders.notified() => continue,
                     _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
-                    Some((id, number, answer)) = self.running.next() => match self.message(id, number, answer) {
-                        Some(message) => message,
-                        None => continue,
+                    Some(said) = self.running.next() => match said {
+                        Said::Next(message) => message,
+                        Said::Last(message, id, number) if self.shared.has_ended(&id, number) => message,
+                        Said::Last(..) => continue,
                     },
                 },
             };
@@ -280,27 +317,6 @@ impl Writer {
             None => self.sink.close().await,
         }
     }
-
-    /// The message of an answer; none when the client has ended the operation meanwhile. With its last answer an operation
-    /// ends, and its id is free before the client can know.
-    fn message(&self, id: String, number: u64, answer: Answer) -> Option<Message> {
-        let mut live = self.shared.live();
-        if live.get(&id).is_none_or(|(other, _)| *other != number) {
-            return None;
-        }
-        let message = match answer {
-            Answer::Next(Payload { json, refused: None, .. }) => {
-                return Some(Message::text(format!(r#"{{"type":"next","id":{},"payload":{json}}}"#, Value::from(id))));
-            }
-            Answer::Next(Payload { refused: Some(errors), .. }) => {
-                let error = json!({ "type": "error", "id": id, "payload": *errors });
-                Message::text(error.to_string())
-            }
-            Answer::Complete => complete(&id),
-        };
-        live.remove(&id);
-        Some(message)
-    }
 }
 
 fn complete(id: &str) -> Message {
@@ -310,6 +326,7 @@ fn complete(id: &str) -> Message {
 struct Reader {
     endpoint: Endpoint,
     shared: Arc<Shared>,
+    stream: SplitStream<WebSocket>,
     /// Known after `connection_init`.
     caller: Option<Arc<Caller>>,
     /// Operations opened so far.
@@ -317,19 +334,25 @@ struct Reader {
 }
 
 impl Reader {
-    /// Until the client has gone (`None`), or the server has a reason to close.
-    async fn run(mut self, stream: &mut SplitStream<WebSocket>) -> Option<Close> {
+    /// Until the client has gone (`None`), or the server has a reason to close. What comes after is left in the stream.
+    async fn run(mut self) -> (Option<Close>, SplitStream<WebSocket>) {
+        let close = self.read().await;
+        (close, self.stream)
+    }
+
+    async fn read(&mut self) -> Option<Close> {
         let opened = Instant::now();
         let mut last_sign = opened;
         let mut second = (opened, 0u32);
         loop {
             let init_end = if self.caller.is_none() { opened + INIT_WAIT } else { last_sign + SILENCE_MAX };
+            let token_end = self.caller.as_ref().map(|caller| caller.expires_at());
             let message = tokio::select! {
-                message = stream.next() => message?,
+                message = self.stream.next() => message?,
                 () = sleep_until(init_end) => {
                     return Some(if self.caller.is_none() { INIT_TIMEOUT } else { GOING_AWAY });
                 }
-                () = self.token_end() => return Some(TOKEN_ENDED),
+                () = time_comes(&self.endpoint, token_end) => return Some(TOKEN_ENDED),
             };
             last_sign = Instant::now();
             if last_sign - second.0 >= Duration::from_secs(1) {
@@ -349,15 +372,6 @@ impl Reader {
             if let Err(close) = taken {
                 return Some(close);
             }
-        }
-    }
-
-    async fn token_end(&self) {
-        match &self.caller {
-            Some(caller) => {
-                until(self.endpoint.app.clock.as_ref(), caller.expires_at()).await;
-            }
-            None => std::future::pending().await,
         }
     }
 
@@ -445,6 +459,14 @@ impl Reader {
 
 fn refused(refusal: &Refusal) -> BoxStream<'static, Payload> {
     futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
+}
+
+/// Waits until then; for ever for `None`.
+async fn time_comes(endpoint: &Endpoint, at: Option<Timestamp>) {
+    match at {
+        Some(at) => until(endpoint.app.clock.as_ref(), at).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn id_of(message: &serde_json::Map<String, Value>) -> Result<&str, Close> {

@@ -38,6 +38,8 @@ pub struct Head {
     pub last_refund_no: i64,
     pub last_dimension_no: i64,
     pub last_alert_no: i64,
+    /// When time alone may next change an alert rule; `None` without rules.
+    pub alerts_due_at: Option<i64>,
     /// Months before this were dropped.
     pub retained_from: Option<i64>,
 }

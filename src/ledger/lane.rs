@@ -197,7 +197,10 @@ impl Lane {
     /// One transaction. Gives the position after it.
     async fn commit(&mut self, items: &mut [Item], now: Timestamp, is_backfill: bool) -> Result<i64> {
         let tx = self.db.write(self.tenant).await?;
-        let head = store::lock_head(&tx).await?;
+        let mut head = store::lock_head(&tx).await?;
+        // Times follow each other as positions do.
+        let now = self.clock.now().max(now);
+        self.observer.batch_begins(&tx, &mut head, now).await?;
         let first = head.position + 1;
         let before = head.clone();
         let organizations = self.memory.organizations.get(&tx, &head).await?;
@@ -211,11 +214,13 @@ impl Lane {
         let last = batch.loaded.head.position;
         if last >= first {
             self.ensure_months(&batch).await?;
-            save::save(&tx, &before, &batch, now).await?;
+            save::save(&tx, &before, &batch, now, is_backfill).await?;
             self.fold_if_needed(&tx, &before, &mut batch).await?;
             save::save_head(&tx, &batch.loaded.head).await?;
-            let recorded = RecordedBatch { first, last, now, is_backfill };
-            batch.loaded.head.last_alert_no += self.observer.batch_recorded(&tx, &recorded).await?;
+            if !is_backfill {
+                let recorded = RecordedBatch { now, entries: &batch.changes.entries };
+                self.observer.batch_recorded(&tx, &mut batch.loaded.head, &recorded).await?;
+            }
         }
         tx.commit().await?;
         let Batch { loaded, changes } = batch;

@@ -34,6 +34,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use self::changes::Head;
+use self::entry::Entry;
 use self::event::{Event, Outcome};
 use self::lane::{Item, Job, Lane};
 use self::memory::Memory;
@@ -47,20 +49,20 @@ pub const BATCH_EVENTS_MAX: usize = 1000;
 /// Requests that wait for one lane; more are refused with SERVICE_UNAVAILABLE.
 const LANE_JOBS_MAX: usize = 4096;
 
-/// What else happens in the transaction of a batch, after all of it is written: alerts.
+/// What else happens in the transaction of a batch: alerts.
 #[async_trait::async_trait]
 pub trait BatchObserver: Send + Sync + 'static {
-    /// Gives the number of alerts that were logged.
-    async fn batch_recorded(&self, tx: &TenantTx, batch: &RecordedBatch) -> Result<i64>;
+    /// The head is locked, and nothing of the batch is written yet. What the observer changes of the head, it stores.
+    async fn batch_begins(&self, tx: &TenantTx, head: &mut Head, now: Timestamp) -> Result<()>;
+
+    /// All of the batch is written. Not called for backfills, which are no news.
+    async fn batch_recorded(&self, tx: &TenantTx, head: &mut Head, batch: &RecordedBatch<'_>) -> Result<()>;
 }
 
 /// A batch as an observer sees it.
-pub struct RecordedBatch {
-    pub first: i64,
-    pub last: i64,
+pub struct RecordedBatch<'a> {
     pub now: Timestamp,
-    /// History that is not news.
-    pub is_backfill: bool,
+    pub entries: &'a [(i64, Entry)],
 }
 
 /// The answers to one call.

@@ -56,6 +56,9 @@ pub async fn drop_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<Dr
                    (SELECT e.position FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at < $2 ORDER BY e.at LIMIT $3)";
     let events = "DELETE FROM ledger_events WHERE tenant_id = $1 AND event_id IN \
                   (SELECT e.event_id FROM ledger_events e WHERE e.tenant_id = $1 AND e.occurred_at < $2 LIMIT $3)";
+    let batches = "DELETE FROM ledger_batches WHERE tenant_id = $1 AND last_position IN \
+                   (SELECT b.last_position FROM ledger_batches b WHERE b.tenant_id = $1 AND b.recorded_at < $2 LIMIT $3)";
+    delete_in_parts(db, tenant, batches, cut).await?;
     Ok(Dropped {
         entries: delete_in_parts(db, tenant, entries, cut).await?,
         events: delete_in_parts(db, tenant, events, cut).await?,

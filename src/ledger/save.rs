@@ -10,11 +10,22 @@ use crate::error::Result;
 
 /// Saves a batch: its events, entries and facts. Rollups and the head are left to the caller. `before` is the head before
 /// the batch, whose running numbers tell what is new.
-pub async fn save(tx: &TenantTx, before: &Head, batch: &Batch, received_at: Timestamp) -> Result<()> {
+pub async fn save(
+    tx: &TenantTx,
+    before: &Head,
+    batch: &Batch,
+    received_at: Timestamp,
+    is_backfill: bool,
+) -> Result<()> {
     let Batch { loaded, changes } = batch;
     take_from_products(tx, changes).await?;
     delete_lines(tx, loaded, changes).await?;
     let mut inserts = Inserts::default();
+    let table = Table::new()
+        .with("last_position", Column::Int(vec![loaded.head.position]))
+        .with("recorded_at", Column::Int(vec![received_at.0]))
+        .with("is_backfill", Column::Bool(vec![is_backfill]));
+    inserts.add("ledger_batches", table, OnConflict::Fail);
     add_events(&mut inserts, changes, received_at);
     add_entries(&mut inserts, changes)?;
     add_names(&mut inserts, changes);

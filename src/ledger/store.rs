@@ -31,11 +31,6 @@ pub async fn new_dimension_no(tx: &TenantTx) -> Result<i32> {
     i32::try_from(new_number(tx, "last_dimension_no").await?).map_err(Error::internal)
 }
 
-/// The next number of an alert in the log, of a transaction that has locked the head.
-pub async fn new_alert_no(tx: &TenantTx) -> Result<i64> {
-    new_number(tx, "last_alert_no").await
-}
-
 async fn new_number(tx: &TenantTx, column: &str) -> Result<i64> {
     let sql = format!("UPDATE ledger_heads SET {column} = {column} + 1 WHERE tenant_id = $1 RETURNING {column}");
     let row = tx.query_one(&sql, []).await?.ok_or_else(|| Error::not_found("tenant"))?;
@@ -50,7 +45,7 @@ pub async fn read_head(tx: &TenantTx) -> Result<Head> {
 async fn head(tx: &TenantTx, lock: &str) -> Result<Head> {
     let sql = format!(
         "SELECT position, watermark, policy_epoch, last_customer_no, last_product_no, last_order_no, last_refund_no, \
-         last_dimension_no, retained_from, folded, largest_sum, tail_volume, last_alert_no FROM ledger_heads WHERE tenant_id = $1 {lock}"
+         last_dimension_no, retained_from, folded, largest_sum, tail_volume, last_alert_no, alerts_due_at FROM ledger_heads WHERE tenant_id = $1 {lock}"
     );
     let row = tx.query_one(&sql, []).await?.ok_or_else(|| Error::not_found("tenant"))?;
     Ok(Head {
@@ -67,6 +62,7 @@ async fn head(tx: &TenantTx, lock: &str) -> Result<Head> {
         largest_sum: get(&row, 10)?,
         tail_volume: get(&row, 11)?,
         last_alert_no: get(&row, 12)?,
+        alerts_due_at: get(&row, 13)?,
     })
 }
 

@@ -158,6 +158,21 @@ impl Question<'_> {
         Ok(cells)
     }
 
+    /// Adds up entries alone. What they take back must be among them.
+    pub fn cells_of<'e>(&self, entries: impl Iterator<Item = &'e Entry> + Clone) -> Result<Cells> {
+        let mut cells = Cells { view: self.view(), cells: HashMap::new(), first_customers: Vec::new() };
+        let entries = entries.filter(|entry| self.holds(entry.at));
+        self.add_entries(entries.clone(), &mut cells.cells)?;
+        cells.cells.retain(|_, cell| !cell.is_void());
+        if self.needs.first_customers {
+            let filter = self.first_customers_filter();
+            let mut found = HashMap::new();
+            self.of_first_customers(&filter).add_entries(entries, &mut found)?;
+            cells.first_customers = self.customers_by_bucket(found);
+        }
+        Ok(cells)
+    }
+
     /// Adds entries that are newer than `cells`. `false` when they do not tell what becomes of them, so that the cells are
     /// to be added up anew: an order is taken back from sets, which do not know how often their members occur.
     pub fn fold<'e>(&self, entries: impl Iterator<Item = &'e Entry> + Clone, cells: &mut Cells) -> Result<bool> {
@@ -182,16 +197,24 @@ impl Question<'_> {
 
     /// First orders are told without the filter: a customer who bought before in another channel is not new.
     async fn first_customers(&self, tx: &TenantTx, facts: &Facts) -> Result<Vec<RoaringBitmap>> {
-        let filter =
-            Filter { organizations: self.organizations.to_vec(), segment: Some(Segment::New), ..Filter::default() };
-        let needs = Needs { customers: true, ..Needs::default() };
-        let question = Question { filter: &filter, group: &[], needs, ..*self };
+        let filter = self.first_customers_filter();
         let mut found = HashMap::new();
-        Box::pin(question.add_up(tx, facts, &mut found)).await?;
-        let buckets = self.boundaries.len().saturating_sub(1);
-        Ok((0..buckets)
-            .map(|b| found.remove(&(b, Vec::new())).map(|cell: Cell| cell.customers).unwrap_or_default())
-            .collect())
+        Box::pin(self.of_first_customers(&filter).add_up(tx, facts, &mut found)).await?;
+        Ok(self.customers_by_bucket(found))
+    }
+
+    fn first_customers_filter(&self) -> Filter {
+        Filter { organizations: self.organizations.to_vec(), segment: Some(Segment::New), ..Filter::default() }
+    }
+
+    fn of_first_customers<'a>(&'a self, filter: &'a Filter) -> Question<'a> {
+        Question { filter, group: &[], needs: Needs { customers: true, ..Needs::default() }, ..*self }
+    }
+
+    fn customers_by_bucket(&self, mut found: HashMap<(usize, GroupKey), Cell>) -> Vec<RoaringBitmap> {
+        let buckets = 0..self.boundaries.len().saturating_sub(1);
+        let customers = |bucket| found.remove(&(bucket, Vec::new())).map(|cell: Cell| cell.customers);
+        buckets.map(customers).map(Option::unwrap_or_default).collect()
     }
 
     async fn add_up(&self, tx: &TenantTx, facts: &Facts, cells: &mut HashMap<(usize, GroupKey), Cell>) -> Result<()> {

@@ -322,10 +322,7 @@ impl Part {
 
     /// The values of a part that has one bucket and no group.
     fn values(&self) -> Result<Values> {
-        match self.cells.cells.get(&(0, GroupKey::new())) {
-            Some(cell) => self.cells.values(0, cell),
-            None => self.cells.values(0, &Cell::default()),
-        }
+        self.cells.whole_values()
     }
 
     fn series(&self, args: SeriesArgs, labels: &Labels, now: Timestamp) -> Result<Vec<Bucket>> {
@@ -356,6 +353,14 @@ impl Scope {
 }
 
 impl Cells {
+    /// The values of cells of one bucket and no group.
+    pub fn whole_values(&self) -> Result<Values> {
+        match self.cells.get(&(0, GroupKey::new())) {
+            Some(cell) => self.values(0, cell),
+            None => self.values(0, &Cell::default()),
+        }
+    }
+
     /// The values of a cell of a bucket.
     fn values(&self, bucket: usize, cell: &Cell) -> Result<Values> {
         cell.values(self.view, self.first_customers(bucket))

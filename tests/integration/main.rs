@@ -4,6 +4,7 @@
 #![expect(clippy::panic, reason = "a test ends by it")]
 #![expect(clippy::disallowed_methods, reason = "the suite's own settings are in the environment")]
 
+mod alerts;
 mod audit;
 mod brute_force;
 mod command_line;

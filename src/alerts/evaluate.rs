@@ -1,0 +1,124 @@
+//! Evaluates the tenant's rules in a transaction that has locked the head, so that each change of state is logged with the
+//! position that caused it.
+
+use super::progress::{Measure, Progress};
+use super::rule::Rule;
+use super::store;
+use crate::clock::{DAY, Timestamp};
+use crate::db::TenantTx;
+use crate::error::{Code, Result};
+use crate::ledger::changes::Head;
+use crate::ledger::entry::Entry;
+use crate::ledger::memory::Memory;
+use crate::ledger::{BatchObserver, RecordedBatch};
+use crate::metrics::answer::answer;
+use crate::metrics::cell::Values;
+use crate::metrics::period::Span;
+
+/// After a longer time without any process, what was due before is not made up for.
+const MADE_UP_FOR: i64 = DAY;
+
+/// Evaluates rules with each batch.
+pub struct AlertObserver {
+    pub memory: Memory,
+}
+
+#[async_trait::async_trait]
+impl BatchObserver for AlertObserver {
+    async fn batch_begins(&self, tx: &TenantTx, head: &mut Head, now: Timestamp) -> Result<()> {
+        evaluate_due(tx, &self.memory, head, now).await
+    }
+
+    async fn batch_recorded(&self, tx: &TenantTx, head: &mut Head, batch: &RecordedBatch<'_>) -> Result<()> {
+        if head.alerts_due_at.is_none() {
+            return Ok(());
+        }
+        let mut evaluation = Evaluation { tx, memory: &self.memory, head, rules: store::list_enabled(tx).await? };
+        for index in 0..evaluation.rules.len() {
+            evaluation.step(index, batch.now, batch.entries).await?;
+        }
+        evaluation.end().await
+    }
+}
+
+/// Evaluates what was due up to `now`, in order of time.
+pub async fn evaluate_due(tx: &TenantTx, memory: &Memory, head: &mut Head, now: Timestamp) -> Result<()> {
+    if head.alerts_due_at.is_none_or(|due| due > now.0) {
+        return Ok(());
+    }
+    let mut rules = store::list_enabled(tx).await?;
+    for (_, progress) in &mut rules {
+        progress.evaluated_to = progress.evaluated_to.max(Timestamp(now.0 - MADE_UP_FOR));
+    }
+    let mut evaluation = Evaluation { tx, memory, head, rules };
+    while let Some((index, due)) = evaluation.next_due().filter(|(_, due)| *due <= now) {
+        evaluation.step(index, due, &[]).await?;
+        evaluation.rules[index].1.evaluated_to = due;
+        evaluation.save(index).await?;
+    }
+    evaluation.end().await
+}
+
+struct Evaluation<'a> {
+    tx: &'a TenantTx,
+    memory: &'a Memory,
+    head: &'a mut Head,
+    rules: Vec<(Rule, Progress)>,
+}
+
+impl Evaluation<'_> {
+    /// The rule that is due first, and when.
+    fn next_due(&self) -> Option<(usize, Timestamp)> {
+        let due = self.rules.iter().enumerate().map(|(index, (rule, progress))| (progress.due_at(rule), index));
+        due.min().map(|(due, index)| (index, due))
+    }
+
+    /// Evaluates one rule, and logs it if it changes.
+    async fn step(&mut self, index: usize, now: Timestamp, entries: &[(i64, Entry)]) -> Result<()> {
+        let (rule, progress) = &mut self.rules[index];
+        let before = *progress;
+        let mut measure = Live { tx: self.tx, memory: self.memory, now };
+        let change = progress.step(rule, now, entries.iter().map(|(_, entry)| entry), &mut measure).await?;
+        if let Some(change) = change {
+            self.head.last_alert_no += 1;
+            store::log(self.tx, rule, &change, self.head.last_alert_no, self.head.position).await?;
+        }
+        if *progress != before {
+            self.save(index).await?;
+        }
+        Ok(())
+    }
+
+    async fn save(&self, index: usize) -> Result<()> {
+        let (rule, progress) = &self.rules[index];
+        store::save_progress(self.tx, rule.id, progress).await
+    }
+
+    /// Stores with the head what it says of alerts.
+    async fn end(self) -> Result<()> {
+        let due_at = self.next_due().map(|(_, due)| due.0);
+        self.head.alerts_due_at = due_at;
+        store::save_head(self.tx, self.head.last_alert_no, due_at).await
+    }
+}
+
+/// Measures in the transaction, which sees what it has written.
+struct Live<'a> {
+    tx: &'a TenantTx,
+    memory: &'a Memory,
+    now: Timestamp,
+}
+
+impl Measure for Live<'_> {
+    /// A rule that can no longer be answered must not keep sales from being recorded.
+    async fn values(&mut self, rule: &Rule, span: Span) -> Result<Option<Values>> {
+        if span.start >= span.end {
+            return Ok(None);
+        }
+        match answer(self.tx, self.memory, &rule.plan(span), self.now).await {
+            Ok(answer) => Ok(Some(answer.totals)),
+            Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+}

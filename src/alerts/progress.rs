@@ -1,0 +1,151 @@
+//! What becomes of a rule from one evaluation to the next. Nothing here knows a database or a clock: rules that are
+//! evaluated as events come and rules that are tried on history go through the same steps.
+//!
+//! A rule is evaluated when a batch was committed, and when time alone may change it: at the end of each 15 minutes, and when
+//! its condition has held for long enough. What is due before a batch is evaluated before it.
+
+use super::rule::{AlertCondition, AlertState, Frequency, Reading, Rule};
+use crate::clock::{MINUTE, Timestamp};
+use crate::error::Result;
+use crate::ledger::entry::Entry;
+use crate::ledger::rollup::QUARTER_HOUR;
+use crate::metrics::catalog::Metric;
+use crate::metrics::cell::Values;
+use crate::metrics::period::Span;
+use crate::money::Money;
+
+/// Where a rule stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    pub state: AlertState,
+    /// All that was due up to here was evaluated.
+    pub evaluated_to: Timestamp,
+    /// The condition holds since.
+    pub holds_since: Option<Timestamp>,
+    /// The part of the window in which the condition last held, up to when it was found to hold.
+    pub cause: Option<Span>,
+    pub fired_at: Option<Timestamp>,
+}
+
+/// A change of state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    pub state: AlertState,
+    pub value: Option<Money>,
+    pub at: Timestamp,
+}
+
+/// Gives the metrics of a period, in the state of the ledger that is looked at.
+pub trait Measure {
+    /// `None` where they cannot be told any more: the organization is gone, or currencies are mixed.
+    fn values(&mut self, rule: &Rule, span: Span) -> impl Future<Output = Result<Option<Values>>> + Send;
+}
+
+impl Progress {
+    /// A rule that is new or was changed at `now`.
+    pub fn begin(now: Timestamp) -> Self {
+        Progress { evaluated_to: now, ..Progress::default() }
+    }
+
+    /// When time alone may next change something.
+    pub fn due_at(&self, rule: &Rule) -> Timestamp {
+        let quarter_end = Timestamp((self.evaluated_to.0.div_euclid(QUARTER_HOUR) + 1) * QUARTER_HOUR);
+        let later = |at: Option<Timestamp>, minutes: i32| at.map(|at| Timestamp(at.0 + i64::from(minutes) * MINUTE));
+        let is_waiting = self.state != AlertState::Firing && self.holds_since.is_some();
+        let held_long_enough = later(self.holds_since, rule.for_minutes).filter(|_| is_waiting);
+        let may_fire_again = match rule.frequency {
+            Frequency::AtMostEvery(minutes) => later(self.fired_at, minutes).filter(|_| is_waiting),
+            Frequency::EveryTime | Frequency::Once => None,
+        };
+        let due = [held_long_enough, may_fire_again].into_iter().flatten().filter(|at| *at > self.evaluated_to);
+        due.chain([quarter_end]).min().unwrap_or(quarter_end)
+    }
+
+    /// Evaluates the rule at `now`. `news` are the entries that have come since the last time.
+    pub async fn step<'e>(
+        &mut self,
+        rule: &Rule,
+        now: Timestamp,
+        news: impl Iterator<Item = &'e Entry>,
+        measure: &mut impl Measure,
+    ) -> Result<Option<Change>> {
+        let window = rule.window(now);
+        let reading = read(rule, window, measure).await?;
+        let change = |state| Some(Change { state, value: reading.value, at: now });
+        if reading.fires {
+            self.holds_since.get_or_insert(now);
+        } else {
+            self.holds_since = None;
+        }
+        // Until now: what comes later into an open window is no part of what was seen.
+        let seen = Span { start: window.start, end: window.end.min(now) };
+        if self.state == AlertState::Firing {
+            if reading.stays {
+                if reading.fires {
+                    self.cause = Some(seen);
+                }
+                return Ok(None);
+            }
+            self.state =
+                if self.is_undone(rule, measure).await? { AlertState::Retracted } else { AlertState::Resolved };
+            return Ok(change(self.state));
+        }
+        if reading.fires && self.may_fire(rule, now) {
+            self.state = AlertState::Firing;
+            self.cause = Some(seen);
+            self.fired_at = Some(now);
+            return Ok(change(self.state));
+        }
+        let touches = |cause: Span| news.into_iter().any(|entry| cause.holds(entry.at));
+        if self.state == AlertState::Resolved
+            && self.cause.is_some_and(touches)
+            && self.is_undone(rule, measure).await?
+        {
+            self.state = AlertState::Retracted;
+            return Ok(change(self.state));
+        }
+        Ok(None)
+    }
+
+    fn may_fire(&self, rule: &Rule, now: Timestamp) -> bool {
+        let has_passed = |since: Option<Timestamp>, minutes: i32| {
+            since.is_none_or(|since| now.0 - since.0 >= i64::from(minutes) * MINUTE)
+        };
+        has_passed(self.holds_since, rule.for_minutes)
+            && match rule.frequency {
+                Frequency::EveryTime => true,
+                Frequency::Once => self.fired_at.is_none(),
+                Frequency::AtMostEvery(minutes) => has_passed(self.fired_at, minutes),
+            }
+    }
+
+    /// Whether the ledger does not say any more what made the rule fire.
+    async fn is_undone(&self, rule: &Rule, measure: &mut impl Measure) -> Result<bool> {
+        let Some(cause) = self.cause else { return Ok(false) };
+        let Some(mut values) = measure.values(rule, cause).await? else { return Ok(false) };
+        let is_above = matches!(rule.condition, AlertCondition::Above | AlertCondition::ChangeAbove);
+        if rule.metric == Metric::TotalRevenue && is_above {
+            // A refund undoes its order, whenever it was issued.
+            values.total_revenue = Money(values.gross.0 - values.refunds.max(values.refunds_by_order).0);
+        }
+        let before = before(rule, cause, measure).await?;
+        Ok(!rule.read(&values, before.as_ref()).fires)
+    }
+}
+
+async fn read(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<Reading> {
+    match measure.values(rule, window).await? {
+        Some(values) => {
+            let before = before(rule, window, measure).await?;
+            Ok(rule.read(&values, before.as_ref()))
+        }
+        None => Ok(Reading { value: None, fires: false, stays: false }),
+    }
+}
+
+async fn before(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<Option<Values>> {
+    match rule.window_before(window) {
+        Some(before) => measure.values(rule, before).await,
+        None => Ok(None),
+    }
+}

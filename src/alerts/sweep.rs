@@ -1,0 +1,59 @@
+//! Evaluates rules when time alone may change them, though no event comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::evaluate::evaluate_due;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::db::TenantId;
+use crate::error::Result;
+use crate::ledger::store::lock_head;
+use crate::stream::Batch;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs until it is dropped.
+pub async fn sweep(app: App) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = sweep_once(&app).await {
+            tracing::warn!(source = ?error.source, "alerts that are due were not looked for");
+        }
+    }
+}
+
+/// Evaluates all that is due now. Several processes may do it at once: each tenant's head is locked.
+pub async fn sweep_once(app: &App) -> Result<()> {
+    let now = app.clock.now();
+    for tenant in app.db.list_due(now.0).await? {
+        if let Err(error) = evaluate(app, tenant, now).await {
+            tracing::warn!(tenant = %tenant.0, source = ?error.source, "alerts not evaluated");
+        }
+    }
+    Ok(())
+}
+
+async fn evaluate(app: &App, tenant: TenantId, now: Timestamp) -> Result<()> {
+    let tx = app.db.write(tenant).await?;
+    let mut head = lock_head(&tx).await?;
+    let before = head.last_alert_no;
+    evaluate_due(&tx, &app.memory, &mut head, now).await?;
+    tx.commit().await?;
+    if head.last_alert_no > before {
+        let batch = Batch {
+            first: head.position + 1,
+            last: head.position,
+            watermark: head.watermark,
+            policy_epoch: head.policy_epoch,
+            last_alert_no: head.last_alert_no,
+            entries: Some(Arc::default()),
+        };
+        if let Err(error) = app.stream.publish(tenant, Arc::new(batch)).await {
+            tracing::warn!(tenant = %tenant.0, %error, "alerts not published");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! Alert rules over time: what they report, and that a rule tried on history reports the same.
+
+use proptest::prelude::*;
+use salespulse::alerts::sweep_once;
+use salespulse::clock::{MINUTE, Timestamp};
+use salespulse::ledger::event::{Event, Fact, OrderCancelled, OrderPlaced, RefundIssued};
+use salespulse::money::Money;
+use serde_json::{Value, json};
+
+use crate::ledger::{event, order};
+use crate::support::{NOW, TestApp, TestTenant};
+
+/// Minutes after 12:00.
+fn minute(minutes: i64) -> Timestamp {
+    Timestamp(NOW.0 + minutes * MINUTE)
+}
+
+fn at(minutes: i64) -> String {
+    minute(minutes).to_utc().expect("a time").to_rfc3339()
+}
+
+fn sale(id: &str, minutes: i64) -> Event {
+    event(&format!("sale-{id}"), &at(minutes), Fact::OrderPlaced(order(id, 1, "c", "10.00")))
+}
+
+fn cancelled(id: &str, minutes: i64) -> Event {
+    let fact = Fact::OrderCancelled(OrderCancelled { order_id: id.into(), version: 2 });
+    event(&format!("cancel-{id}"), &at(minutes), fact)
+}
+
+fn refunded(id: &str, minutes: i64) -> Event {
+    let fact = Fact::RefundIssued(RefundIssued {
+        order_id: Some(id.into()),
+        amount: Some(Money(100_000)),
+        ..RefundIssued::default()
+    });
+    event(&format!("refund-{id}"), &at(minutes), fact)
+}
+
+/// Moves the clock there, and lets time do what it does.
+async fn time_is(test: &TestApp, minutes: i64) {
+    test.clock.set(minute(minutes));
+    sweep_once(&test.app).await.expect("swept");
+}
+
+async fn create(tenant: &TestTenant<'_>, input: &str) {
+    let create = format!("mutation {{ createAlert(input: {{ {input} }}) {{ state }} }}");
+    assert_eq!(tenant.admin().query(&create).await, json!({ "createAlert": { "state": "OK" } }));
+}
+
+/// What was reported, oldest first: state, value, and minutes after 12:00.
+async fn reported(tenant: &TestTenant<'_>) -> Vec<(String, Option<String>, i64)> {
+    let query = "{ alertHistory(last: 100) { nodes { state value triggeredAt } } }";
+    let history = tenant.admin().query(query).await;
+    let mut rows = rows(&history["alertHistory"]["nodes"]);
+    rows.reverse();
+    rows
+}
+
+fn rows(nodes: &Value) -> Vec<(String, Option<String>, i64)> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let row = |node: &Value| {
+        let at = crate::support::at(node["triggeredAt"].as_str().expect("a time"));
+        (text(&node["state"]).expect("a state"), text(&node["value"]), (at.0 - NOW.0).div_euclid(MINUTE))
+    };
+    nodes.as_array().expect("a list").iter().map(row).collect()
+}
+
+async fn simulated(tenant: &TestTenant<'_>, input: &str, from: i64, to: i64) -> Vec<(String, Option<String>, i64)> {
+    let query = format!(
+        r#"{{ simulateAlert(input: {{ {input} }}, from: "{}", to: "{}") {{ state value triggeredAt position }} }}"#,
+        at(from),
+        at(to)
+    );
+    rows(&tenant.admin().query(&query).await["simulateAlert"])
+}
+
+fn report(state: &str, value: &str, minutes: i64) -> (String, Option<String>, i64) {
+    (state.to_owned(), Some(value.to_owned()), minutes)
+}
+
+const BUSY: &str = r#"name: "Busy", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "15", windowMinutes: 30"#;
+
+#[tokio::test]
+async fn a_rule_fires_on_what_is_complete_and_resolves_when_time_has_passed() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    create(&acme, BUSY).await;
+    time_is(&test, 5).await;
+    acme.apply(vec![sale("1", 3), sale("2", 4)]).await;
+    assert_eq!(reported(&acme).await, [], "the running quarter of an hour is not complete");
+    time_is(&test, 16).await;
+    assert_eq!(reported(&acme).await, [report("FIRING", "20.00", 15)], "as of the end of the quarter, not of the look");
+    time_is(&test, 50).await;
+    let expected = [report("FIRING", "20.00", 15), report("RESOLVED", "0.00", 45)];
+    assert_eq!(reported(&acme).await, expected);
+    assert_eq!(simulated(&acme, BUSY, 0, 50).await, expected);
+}
+
+#[tokio::test]
+async fn a_cancellation_or_a_refund_retracts_what_it_undoes() {
+    for undo in [cancelled("2", 17), refunded("2", 17)] {
+        let test = TestApp::start().await;
+        let acme = test.tenant("acme").await;
+        let input = format!("{BUSY}, includeOpen: true");
+        create(&acme, &input).await;
+        test.clock.set(minute(4));
+        acme.apply(vec![sale("1", 3)]).await;
+        test.clock.set(minute(5));
+        acme.apply(vec![sale("2", 4)]).await;
+        test.clock.set(minute(17));
+        acme.apply(vec![undo]).await;
+        let expected = [report("FIRING", "20.00", 5), report("RETRACTED", "10.00", 17)];
+        assert_eq!(reported(&acme).await, expected);
+        assert_eq!(simulated(&acme, &input, 0, 17).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_undoes_the_cause_of_a_resolved_alert_retracts_it_too() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    create(&acme, BUSY).await;
+    test.clock.set(minute(5));
+    acme.apply(vec![sale("1", 3), sale("2", 4)]).await;
+    time_is(&test, 60).await;
+    acme.apply(vec![sale("3", 59)]).await;
+    assert_eq!(reported(&acme).await.len(), 2, "fired and resolved");
+    acme.apply(vec![cancelled("1", 60)]).await;
+    let expected = [report("FIRING", "20.00", 15), report("RESOLVED", "0.00", 45), report("RETRACTED", "10.00", 60)];
+    assert_eq!(reported(&acme).await, expected);
+    assert_eq!(simulated(&acme, BUSY, 0, 60).await, expected);
+}
+
+#[tokio::test]
+async fn silence_change_patience_and_frequency() {
+    let silence = r#"name: "Quiet", metric: ORDERS_COUNT, condition: NO_DATA, windowMinutes: 30"#;
+    let change = r#"name: "Less", metric: ORDERS_COUNT, condition: CHANGE_BELOW, threshold: "-0.4", windowMinutes: 15"#;
+    let patient =
+        r#"name: "Long", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0", windowMinutes: 15, forMinutes: 20"#;
+    let once =
+        r#"name: "Once", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0", windowMinutes: 15, frequency: ONCE"#;
+    let seldom = r#"name: "Seldom", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0", windowMinutes: 15,
+        frequency: AT_MOST_EVERY, everyMinutes: 50"#;
+    for (input, expected) in [
+        (
+            silence,
+            vec![
+                report("FIRING", "0.00", 5),
+                report("RESOLVED", "2.00", 15),
+                report("FIRING", "0.00", 60),
+                report("RESOLVED", "1.00", 75),
+            ],
+        ),
+        (
+            change,
+            vec![report("FIRING", "-0.50", 30), ("RESOLVED".to_owned(), None, 60), report("FIRING", "-1.00", 105)],
+        ),
+        (
+            patient,
+            vec![
+                report("FIRING", "1.00", 35),
+                report("RESOLVED", "0.00", 45),
+                report("FIRING", "1.00", 95),
+                report("RESOLVED", "0.00", 105),
+            ],
+        ),
+        (once, vec![report("FIRING", "2.00", 15), report("RESOLVED", "0.00", 45)]),
+        (
+            seldom,
+            vec![
+                report("FIRING", "2.00", 15),
+                report("RESOLVED", "0.00", 45),
+                report("FIRING", "1.00", 75),
+                report("RESOLVED", "0.00", 105),
+            ],
+        ),
+    ] {
+        let test = TestApp::start().await;
+        let acme = test.tenant("acme").await;
+        create(&acme, input).await;
+        for (minutes, id) in [(5, "a"), (6, "b"), (20, "c"), (65, "d"), (80, "e")] {
+            time_is(&test, minutes).await;
+            acme.apply(vec![sale(id, minutes - 1)]).await;
+        }
+        time_is(&test, 110).await;
+        let found = reported(&acme).await;
+        assert_eq!(simulated(&acme, input, 0, 110).await, found, "{input}");
+        assert_eq!(found, expected, "{input}");
+    }
+}
+
+#[tokio::test]
+async fn hysteresis_keeps_a_rule_from_firing_over_and_over() {
+    let input = r#"name: "Busy", metric: ORDERS_COUNT, condition: ABOVE, threshold: "2", clearThreshold: "1",
+        windowMinutes: 15"#;
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    create(&acme, input).await;
+    // 3, 2, 3, 1 sales in the quarters of the hour.
+    for (quarter, sales) in [3, 2, 3, 1].into_iter().enumerate() {
+        let start = i64::try_from(quarter).expect("small") * 15;
+        time_is(&test, start + 10).await;
+        acme.apply((0..sales).map(|n| sale(&format!("{quarter}-{n}"), start + 5)).collect()).await;
+    }
+    time_is(&test, 60).await;
+    let expected = [report("FIRING", "3.00", 15), report("RESOLVED", "1.00", 60)];
+    assert_eq!(reported(&acme).await, expected);
+    assert_eq!(simulated(&acme, input, 0, 60).await, expected);
+}
+
+#[tokio::test]
+async fn rules_that_make_no_sense_are_refused() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let refused = async |input: &str, argument: &str| {
+        let create = format!(r#"mutation {{ createAlert(input: {{ name: "x", metric: VISITS, {input} }}) {{ id }} }}"#);
+        acme.admin().refused(&create, argument).await;
+    };
+    refused(r#"condition: ABOVE, threshold: "5", clearThreshold: "6""#, "clearThreshold").await;
+    refused(r#"condition: BELOW, threshold: "5", clearThreshold: "4""#, "clearThreshold").await;
+    refused("condition: NO_DATA, forMinutes: -1", "forMinutes").await;
+    refused("condition: NO_DATA, frequency: AT_MOST_EVERY", "everyMinutes").await;
+    refused("condition: NO_DATA, everyMinutes: 5", "everyMinutes").await;
+    let simulate = |from: &str, to: &str| {
+        format!(r#"{{ simulateAlert(input: {{ {BUSY} }}, from: "{from}", to: "{to}") {{ state }} }}"#)
+    };
+    for (from, to) in [(at(0), at(0)), (at(-10), at(10)), (at(-32 * 24 * 60), at(0))] {
+        acme.admin().refused(&simulate(&from, &to), "to").await;
+    }
+    assert_eq!(acme.viewer().error_code(&simulate(&at(-10), &at(0))).await, "FORBIDDEN");
+}
+
+/// What happens at some minute.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Sale { id: u8, late: i64 },
+    Cancel { id: u8 },
+    Refund { id: u8 },
+    Backfill { id: u8 },
+    Nothing,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u8..30, 0i64..40).prop_map(|(id, late)| Step::Sale { id, late }),
+        1 => (0u8..30).prop_map(|id| Step::Cancel { id }),
+        2 => (0u8..30).prop_map(|id| Step::Refund { id }),
+        1 => (30u8..40).prop_map(|id| Step::Backfill { id }),
+        2 => Just(Step::Nothing),
+    ]
+}
+
+fn rule() -> impl Strategy<Value = String> {
+    (
+        prop::sample::select(vec!["TOTAL_REVENUE", "ORDERS_COUNT", "UNIQUE_CUSTOMERS", "REFUND_RATE", "NEW_CUSTOMERS"]),
+        prop::sample::select(vec![
+            r#"ABOVE, threshold: "1", clearThreshold: "0.5""#,
+            r#"ABOVE, threshold: "15""#,
+            r#"BELOW, threshold: "2""#,
+            r#"CHANGE_ABOVE, threshold: "0.1""#,
+            r#"CHANGE_BELOW, threshold: "-0.1""#,
+            "NO_DATA",
+        ]),
+        prop::sample::select(vec![15, 30, 60]),
+        prop::sample::select(vec![0, 7, 20]),
+        any::<bool>(),
+        prop::sample::select(vec!["EVERY_TIME", "ONCE", "AT_MOST_EVERY, everyMinutes: 25"]),
+    )
+        .prop_map(|(metric, condition, window, patience, open, frequency)| {
+            format!(
+                r#"name: "r", metric: {metric}, condition: {condition}, windowMinutes: {window}, forMinutes: {patience},
+                includeOpen: {open}, frequency: {frequency}"#
+            )
+        })
+}
+
+async fn live_and_simulated(steps: &[(i64, Step)], rule: &str) {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    create(&acme, rule).await;
+    let mut now = 0;
+    for (n, (wait, step)) in steps.iter().enumerate() {
+        now += wait;
+        test.clock.set(minute(now));
+        // Now and then nobody looks for what is due, so that a batch finds it.
+        if n % 3 != 0 {
+            sweep_once(&test.app).await.expect("swept");
+        }
+        let customer = |event: Event, id: u8| match event.fact {
+            Fact::OrderPlaced(order) => {
+                let customer =
+                    order.customer.map(|c| salespulse::ledger::event::Customer { id: format!("c{}", id % 4), ..c });
+                Event { fact: Fact::OrderPlaced(OrderPlaced { customer, ..order }), ..event }
+            }
+            _ => event,
+        };
+        match *step {
+            Step::Sale { id, late } => {
+                acme.record(vec![customer(sale(&id.to_string(), now - late), id)]).await;
+            }
+            Step::Cancel { id } => {
+                acme.record(vec![cancelled(&id.to_string(), now)]).await;
+            }
+            Step::Refund { id } => {
+                acme.record(vec![refunded(&id.to_string(), now)]).await;
+            }
+            Step::Backfill { id } => {
+                let event = sale(&id.to_string(), now - 5);
+                test.app.ledger.record(acme.id(), vec![event], true).await.expect("recorded");
+            }
+            Step::Nothing => {}
+        }
+    }
+    time_is(&test, now + 1).await;
+    assert_eq!(simulated(&acme, rule, 0, now + 1).await, reported(&acme).await, "{rule}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_rule_tried_on_history_reports_what_it_would_have_reported(
+        steps in prop::collection::vec((1i64..9, step()), 5..40),
+        rule in rule(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        runtime.block_on(live_and_simulated(&steps, &rule));
+    }
+}
