@@ -35,7 +35,13 @@ demo: web ## Start SalesPulse with demo data, on SQLite, no servers needed
 	$(CARGO) run --release -- demo $(DEMO_FLAGS)
 
 .PHONY: test
-test: test-web test-sqlite test-servers test-clients ## Run all tests, on SQLite and on PostgreSQL + Redis
+test: test-web test-sqlite test-servers test-clients test-browser ## Run all tests, on SQLite and on PostgreSQL + Redis
+
+.PHONY: test-chaos
+test-chaos: ## A short form of `make chaos`
+	$(CARGO) build --workspace --bins --example chaos
+	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --workspace --example chaos -- \
+	    --seed 4 --secs 25 --pause 3 --writers 8 --subscribers 60
 
 .PHONY: test-web
 test-web: web ## Check GraphiQL's example operations against the schema (needs Node.js)
@@ -47,8 +53,9 @@ test-clients: ## Try real clients from npm and PyPI against the server (needs No
 	@if command -v $(NPM) >/dev/null; then tests/clients/run.sh; else echo "clients: not tested, as npm is missing"; fi
 
 .PHONY: test-browser
-test-browser: ## Try GraphiQL in a browser against a running server: BASE_URL=... TOKEN=... (needs Chromium)
-	cd web && node e2e/graphiql.mjs $(SCREENSHOT)
+test-browser: web ## Try GraphiQL in a headless Chromium (needs Node.js; SCREENSHOT=page.png)
+	$(CARGO) build --workspace --bins
+	@if command -v $(NPM) >/dev/null; then web/e2e/run.sh; else echo "browser: not tested, as npm is missing"; fi
 
 .PHONY: test-sqlite
 test-sqlite: ## Run the whole suite on SQLite with in-process streams
@@ -103,7 +110,7 @@ bench-live: ## Measure live updates at 1, 1,000 and 10,000 sockets
 .PHONY: chaos
 chaos: ## Kill and pause servers, PostgreSQL and Redis under load, then check everything: CHAOS_FLAGS="--seed 1 --secs 600"
 	$(CARGO) build --profile profiling --bin salespulse --example chaos
-	tests/servers.sh $(CARGO) run --profile profiling --example chaos -- $(CHAOS_FLAGS)
+	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --profile profiling --example chaos -- $(CHAOS_FLAGS)
 
 .PHONY: web
 web: ## Build the web app into web/dist, if its sources changed

@@ -213,6 +213,6 @@ async fn record(process: &Process, token: &str, n: usize) -> usize {
     let address = ([127, 0, 0, 1], process.port).into();
     let answer = http::answer(address, "/graphql", token, &body).await;
     let answer: Value = serde_json::from_slice(&answer).expect("JSON");
-    let position = answer["data"]["recordEvents"]["position"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    let position = answer["data"]["recordEvents"]["position"].as_str().expect("recorded");
     position.parse().expect("a number")
 }

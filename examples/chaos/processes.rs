@@ -42,7 +42,7 @@ pub struct Server {
 
 #[expect(clippy::disallowed_methods, reason = "what servers.sh says")]
 pub fn setting(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("no {name}: run it by `make chaos`"))
+    std::env::var(name).expect("it is run by `make chaos`")
 }
 
 fn free_port() -> u16 {

@@ -46,7 +46,7 @@ pub async fn write(world: &World, writer: usize, mut random: StdRng, end: &Cance
                 continue;
             };
             for (event, result) in events.iter().zip(answer["recordEvents"]["results"].as_array().expect("a list")) {
-                let position = result["position"].as_str().unwrap_or_else(|| panic!("refused: {result} of {event}"));
+                let position = result["position"].as_str().expect("it is a good event");
                 acknowledged.push(Acknowledged {
                     tenant,
                     event_id: event["eventId"].as_str().expect("an id").to_owned(),

@@ -200,11 +200,19 @@ impl Operations {
         let operation = Arc::new(Operation { after, ..Operation::of(prepared.kind) });
         let cursors = self.cursors.clone();
         let request = prepared.request.data(caller).data(Arc::clone(&operation));
+        let mut has_begun = false;
         let answers = self.schema.execute_stream(request).map(move |response| {
-            let response = with_codes(response);
+            let mut response = with_codes(response);
+            let is_first = !std::mem::replace(&mut has_begun, true);
             match operation.take_mark() {
                 Some(mark) => Payload::live(response, mark, &cursors.write(tenant, &scope, mark)),
-                None => Payload::plain(response),
+                None => {
+                    // What keeps a subscription from beginning is an error of the request.
+                    if is_first && response.data == async_graphql::Value::Null {
+                        response.errors.iter_mut().for_each(|error| error.path.clear());
+                    }
+                    Payload::plain(response)
+                }
             }
         });
         answers.boxed()

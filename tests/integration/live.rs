@@ -49,6 +49,8 @@ async fn another_tenant_is_neither_watched_nor_named() {
         socket.subscribe(id, query, json!({ "tenant": other.id().0 })).await;
         let answer = socket.next(id).await;
         assert_eq!(answer["errors"][0]["extensions"]["code"], "FORBIDDEN", "{answer}");
+        // It has not begun: there is no data, not even null.
+        assert_eq!(answer.get("data"), None, "{answer}");
     }
     server.stop().await;
 }

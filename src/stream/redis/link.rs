@@ -13,7 +13,7 @@ use crate::stream::StreamError;
 
 pub(super) enum Link {
     Server { client: Client, pool: Pool },
-    Cluster { client: ClusterClient, pool: cluster::Pool },
+    Cluster { client: Box<ClusterClient>, pool: cluster::Pool },
 }
 
 /// A connection from the pool, for commands that do not block.
@@ -54,7 +54,7 @@ impl Link {
             let client = ClusterClient::builder(all.iter().map(String::as_str)).build().map_err(failed)?;
             let config = cluster::Config::from_urls(all.to_vec());
             let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(failed)?;
-            return Ok(Link::Cluster { client, pool });
+            return Ok(Link::Cluster { client: Box::new(client), pool });
         }
         Ok(Link::Server { client: Client::open(url).map_err(failed)?, pool })
     }
