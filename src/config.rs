@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use crate::outbox;
+
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 9] = [
+const KNOWN: [(&str, &str); 12] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("REDIS_URL", ""),
     ("SALESPULSE_LISTEN", "127.0.0.1:4000"),
@@ -16,6 +18,9 @@ const KNOWN: [(&str, &str); 9] = [
     ("SALESPULSE_LOG_LEVEL", "info"),
     ("SALESPULSE_DATABASE_CONNECTIONS", "16"),
     ("SALESPULSE_JWT_ISSUER", "salespulse"),
+    ("SALESPULSE_SMTP_URL", ""),
+    ("SALESPULSE_MAIL_FROM", ""),
+    ("SALESPULSE_PRIVATE_WEBHOOKS", "off"),
 ];
 /// For docker compose, which reads the same file.
 const COMPOSE: [&str; 2] = ["POSTGRES_PASSWORD", "SALESPULSE_PUBLISH"];
@@ -37,6 +42,8 @@ pub struct Config {
     pub log_json: bool,
     pub log_level: String,
     pub database_connections: u32,
+    /// How alerts reach their recipients.
+    pub outbox: outbox::Settings,
 }
 
 /// A setting that cannot be used. The value is not shown where it may be a secret.
@@ -99,6 +106,19 @@ impl Config {
             let why = format!("must have at least {JWT_SECRET_BYTES_MIN} bytes");
             return Err(ConfigError::Bad { name: "SALESPULSE_JWT_SECRET", why });
         }
+        let some = |name| Some(text(name)).filter(|value| !value.is_empty());
+        let outbox = outbox::Settings {
+            smtp_url: some("SALESPULSE_SMTP_URL"),
+            mail_from: some("SALESPULSE_MAIL_FROM"),
+            allows_private: one_of("SALESPULSE_PRIVATE_WEBHOOKS", "on", "off")?,
+        };
+        if outbox.smtp_url.is_some() != outbox.mail_from.is_some() {
+            let why = "goes with SALESPULSE_MAIL_FROM, and only with it".to_owned();
+            return Err(ConfigError::Bad { name: "SALESPULSE_SMTP_URL", why });
+        }
+        if let Err(error) = outbox::Senders::new(&outbox) {
+            return Err(ConfigError::Bad { name: "SALESPULSE_SMTP_URL", why: error.to_string() });
+        }
         let parse_error = |name, why: &str| ConfigError::Bad { name, why: why.to_owned() };
         Ok(Config {
             database_url,
@@ -116,6 +136,7 @@ impl Config {
                 .ok()
                 .filter(|n| (1..=1000).contains(n))
                 .ok_or_else(|| parse_error("SALESPULSE_DATABASE_CONNECTIONS", "must be a number from 1 to 1000"))?,
+            outbox,
         })
     }
 }

@@ -28,6 +28,7 @@ pub mod live;
 pub mod metrics;
 pub mod money;
 pub mod orders;
+pub mod outbox;
 pub mod people;
 pub mod performance;
 pub mod products;

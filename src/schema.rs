@@ -13,6 +13,7 @@ use crate::ledger::rates::RateMutation;
 use crate::live::graphql::LiveSubscription;
 use crate::metrics::graphql::MetricsQuery;
 use crate::orders::graphql::OrderQuery;
+use crate::outbox::graphql::{OutboxMutation, OutboxQuery};
 use crate::people::graphql::PeopleQuery;
 use crate::people::mutation::PeopleMutation;
 use crate::performance::graphql::PerformanceQuery;
@@ -32,6 +33,7 @@ pub struct Query(
     DashboardQuery,
     DataSourceQuery,
     OrderQuery,
+    OutboxQuery,
     PerformanceQuery,
     ProductQuery,
     UserQuery,
@@ -39,7 +41,15 @@ pub struct Query(
 
 /// Where changes are made. Each is checked against the permissions of the token and written to the audit log.
 #[derive(MergedObject, Default)]
-pub struct Mutation(LedgerMutation, AlertMutation, DashboardMutation, PeopleMutation, ProductMutation, RateMutation);
+pub struct Mutation(
+    LedgerMutation,
+    AlertMutation,
+    OutboxMutation,
+    DashboardMutation,
+    PeopleMutation,
+    ProductMutation,
+    RateMutation,
+);
 
 /// What is pushed as it happens. Over WebSocket, subprotocol graphql-transport-ws.
 #[derive(MergedSubscription, Default)]

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::alerts::sweep;
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
+use crate::outbox::{self, Senders, relay};
 use crate::{health, schema, web};
 
 /// A request's body is at most this long.
@@ -26,18 +27,20 @@ const HEADER_WAIT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is served beside the API.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The page for trying queries in a browser, at `/graphiql`.
     pub graphiql: bool,
+    /// How alerts reach their recipients.
+    pub outbox: outbox::Settings,
 }
 
 /// All routes over the server's parts.
-pub fn router(app: App, options: Options) -> Router {
+pub fn router(app: App, options: &Options) -> Router {
     routes(Endpoint::new(app.clone(), schema::build(app), CancellationToken::new()), options)
 }
 
-fn routes(endpoint: Endpoint, options: Options) -> Router {
+fn routes(endpoint: Endpoint, options: &Options) -> Router {
     let health = health::routes(endpoint.app.clone(), endpoint.stop.clone());
     let api = Router::new()
         .route("/graphql", post(http::post).get(http::get))
@@ -50,12 +53,19 @@ fn routes(endpoint: Endpoint, options: Options) -> Router {
 /// Serves on `listener` until `stop`; then requests that are running are finished, and streams and sockets are closed.
 pub async fn run(app: App, options: Options, listener: TcpListener, stop: CancellationToken) {
     let alerts = AbortOnDropHandle::new(tokio::spawn(sweep(app.clone())));
+    let deliveries = match Senders::new(&options.outbox) {
+        Ok(senders) => Some(AbortOnDropHandle::new(tokio::spawn(relay(app.clone(), senders)))),
+        Err(error) => {
+            tracing::error!(%error, "nothing is delivered");
+            None
+        }
+    };
     let endpoint = Endpoint::new(app.clone(), schema::build(app), stop.clone());
     let sockets = endpoint.sockets.clone();
-    accept(&listener, &routes(endpoint, options), &stop).await;
+    accept(&listener, &routes(endpoint, &options), &stop).await;
     sockets.close();
     sockets.wait().await;
-    drop(alerts);
+    drop((alerts, deliveries));
 }
 
 /// Serves each connection in a task of its own.

@@ -35,7 +35,7 @@ pub struct Bench<'a> {
 impl Bench<'_> {
     pub async fn run(&self, report: &mut Report) {
         let token = self.token();
-        let address = serve(router(self.app.clone(), Options { graphiql: false })).await;
+        let address = serve(router(self.app.clone(), &Options::default())).await;
         for (name, query) in [("90 days by channel", DAYS), ("90 days", TOTALS), ("50 customers", CUSTOMERS)] {
             let bytes = self.answer(address, &token, query).await;
             let statements = self.statements(address, &token, query).await;

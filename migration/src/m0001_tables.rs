@@ -28,7 +28,7 @@ impl MigrationTrait for Migration {
 }
 
 /// Every table, in the order of creation.
-const TABLES: [&str; 29] = [
+const TABLES: [&str; 30] = [
     "tenants",
     "organizations",
     "users",
@@ -57,6 +57,7 @@ const TABLES: [&str; 29] = [
     "dashboards",
     "alerts",
     "alert_events",
+    "deliveries",
     "audit_logs",
 ];
 
@@ -266,7 +267,7 @@ CREATE INDEX dashboards_by_owner ON dashboards (tenant_id, owner_id);
 CREATE TABLE alerts (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, name STRING NOT NULL, metric STRING NOT NULL, condition STRING NOT NULL,
     threshold INT NOT NULL, clear_threshold INT, window_minutes SMALL NOT NULL, for_minutes SMALL NOT NULL, counts_open BOOL NOT NULL,
-    every_minutes SMALL, filters DOCUMENT, is_enabled BOOL NOT NULL,
+    every_minutes SMALL, filters DOCUMENT, recipients DOCUMENT, is_enabled BOOL NOT NULL,
     state STRING NOT NULL, evaluated_to INT NOT NULL, holds_since INT, cause_start INT, cause_end INT, fired_at INT,
     created_at INT NOT NULL, updated_at INT NOT NULL,
     PRIMARY KEY (tenant_id, id)
@@ -278,6 +279,13 @@ CREATE TABLE alert_events (
 ) TABLE_END;
 CREATE UNIQUE INDEX alert_events_by_no ON alert_events (tenant_id, alert_no);
 CREATE INDEX alert_events_by_rule ON alert_events (tenant_id, alert_id, id);
+CREATE TABLE deliveries (
+    tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, alert_no INT NOT NULL, channel STRING NOT NULL, target STRING NOT NULL,
+    secret STRING, subject STRING NOT NULL, text STRING NOT NULL, body STRING NOT NULL, state STRING NOT NULL, attempts SMALL NOT NULL,
+    next_at INT, last_error STRING, created_at INT NOT NULL, delivered_at INT,
+    PRIMARY KEY (tenant_id, id)
+) TABLE_END;
+CREATE INDEX deliveries_by_due ON deliveries (next_at);
 CREATE TABLE audit_logs (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, actor_id UUID, at INT NOT NULL, action STRING NOT NULL, subject STRING NOT NULL,
     before DOCUMENT, after DOCUMENT,

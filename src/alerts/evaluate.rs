@@ -1,12 +1,16 @@
 //! Evaluates the tenant's rules in a transaction that has locked the head, so that each change of state is logged with the
 //! position that caused it.
 
-use super::progress::{Measure, Progress};
+use async_graphql::ScalarType;
+use serde_json::json;
+
+use super::progress::{Change, Measure, Progress};
 use super::rule::Rule;
 use super::store;
 use crate::clock::{DAY, Timestamp};
 use crate::db::TenantTx;
 use crate::error::{Code, Result};
+use crate::graphql::scalars::{DateTime, Decimal};
 use crate::ledger::changes::Head;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
@@ -14,6 +18,8 @@ use crate::ledger::{BatchObserver, RecordedBatch};
 use crate::metrics::answer::answer;
 use crate::metrics::cell::Values;
 use crate::metrics::period::Span;
+use crate::money::Money;
+use crate::outbox::{self, Message};
 
 /// After a longer time without any process, what was due before is not made up for.
 const MADE_UP_FOR: i64 = DAY;
@@ -81,7 +87,15 @@ impl Evaluation<'_> {
         let change = progress.step(rule, now, entries.iter().map(|(_, entry)| entry), &mut measure).await?;
         if let Some(change) = change {
             self.head.last_alert_no += 1;
-            store::log(self.tx, rule, &change, self.head.last_alert_no, self.head.position).await?;
+            let (alert_no, position) = (self.head.last_alert_no, self.head.position);
+            store::log(self.tx, rule, &change, alert_no, position).await?;
+            outbox::store::add(
+                self.tx,
+                &rule.recipients,
+                &message(self.tx, rule, &change, alert_no, position)?,
+                change.at,
+            )
+            .await?;
         }
         if *progress != before {
             self.save(index).await?;
@@ -100,6 +114,43 @@ impl Evaluation<'_> {
         self.head.alerts_due_at = due_at;
         store::save_head(self.tx, self.head.last_alert_no, due_at).await
     }
+}
+
+/// What recipients are told.
+fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position: i64) -> Result<Message> {
+    let words = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let (state, metric) = (words(serde_json::to_value(change.state)?), words(serde_json::to_value(rule.metric)?));
+    let decimal = |money: Money| words(Decimal(money).to_value().into_json().unwrap_or_default());
+    let value = change.value.map(decimal);
+    let at = words(DateTime(change.at).to_value().into_json().unwrap_or_default());
+    let shown = value.as_deref().unwrap_or("no value");
+    // A line break in a name would begin another header.
+    let name: String = rule.name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let body = json!({
+        "type": format!("alert.{}", state.to_lowercase()),
+        "tenantId": tx.tenant(),
+        "alert": {
+            "number": alert_no.to_string(),
+            "ruleId": rule.id,
+            "name": rule.name,
+            "metric": metric,
+            "state": state,
+            "value": value,
+            "threshold": decimal(rule.threshold),
+            "position": position.to_string(),
+            "triggeredAt": at,
+        },
+    });
+    Ok(Message {
+        alert_no,
+        subject: format!("[{state}] {name}"),
+        text: format!(
+            "{name}: {state}\n\n{metric}: {shown}\nThreshold: {}\nWindow: {} minutes\nAt: {at}\nPosition: {position}\n",
+            decimal(rule.threshold),
+            rule.window_minutes
+        ),
+        body: body.to_string(),
+    })
 }
 
 /// Measures in the transaction, which sees what it has written.

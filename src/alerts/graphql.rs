@@ -20,6 +20,8 @@ use crate::metrics::catalog::Metric;
 use crate::metrics::filter::MetricsFilters;
 use crate::metrics::period::Span;
 use crate::money::Money;
+use crate::outbox::graphql::{AlertRecipient, AlertRecipientInput};
+use crate::outbox::{RECIPIENTS_MAX, Recipient};
 
 const NAME_CHARS_MAX: usize = 200;
 const WINDOW_STEP_MINUTES: i32 = 15;
@@ -172,6 +174,8 @@ pub struct AlertRule {
     every_minutes: Option<i32>,
     /// What counts.
     filters: Option<Json>,
+    /// Who is told of each change.
+    recipients: Vec<AlertRecipient>,
     /// Whether it is evaluated.
     enabled: bool,
     /// Where it stands.
@@ -211,6 +215,7 @@ impl TryFrom<Watched> for AlertRule {
             frequency,
             every_minutes,
             filters: rule.filters.map(serde_json::to_value).transpose()?.map(Json),
+            recipients: rule.recipients.into_iter().map(AlertRecipient::from).collect(),
             enabled: rule.is_enabled,
             state: progress.state,
         })
@@ -247,6 +252,8 @@ struct AlertRuleInput {
     every_minutes: Option<i32>,
     /// What counts.
     filters: Option<MetricsFilters>,
+    /// Who is told of each change, at most 10.
+    recipients: Option<Vec<AlertRecipientInput>>,
     /// Whether it is evaluated.
     #[graphql(default_with = "Some(true)")]
     enabled: Option<bool>,
@@ -293,6 +300,11 @@ impl AlertRuleInput {
         if let Some(filters) = &self.filters {
             filters.check()?;
         }
+        let recipients: Vec<Recipient> = self.recipients.into_iter().flatten().map(Recipient::from).collect();
+        if recipients.len() > RECIPIENTS_MAX {
+            return Err(Error::bad_input("recipients", format!("at most {RECIPIENTS_MAX}")));
+        }
+        recipients.iter().try_for_each(Recipient::check)?;
         Ok(Rule {
             id,
             name: name.to_owned(),
@@ -305,6 +317,7 @@ impl AlertRuleInput {
             counts_open: self.include_open.unwrap_or(false),
             frequency,
             filters: self.filters,
+            recipients,
             is_enabled: self.enabled.unwrap_or(true),
         })
     }

@@ -13,6 +13,7 @@ use crate::metrics::input::DateRange;
 use crate::metrics::period::Span;
 use crate::metrics::plan::Plan;
 use crate::money::{Money, SCALE};
+use crate::outbox::Recipient;
 
 /// When to report what.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,8 @@ pub struct Rule {
     pub counts_open: bool,
     pub frequency: Frequency,
     pub filters: Option<MetricsFilters>,
+    /// Who is told of each change.
+    pub recipients: Vec<Recipient>,
     pub is_enabled: bool,
 }
 

@@ -1,8 +1,6 @@
 //! Rules and what they have reported, in the database.
 
 use sea_orm::{QueryResult, Value};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::progress::{Change, Progress};
@@ -14,6 +12,7 @@ use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::metrics::catalog::Metric;
 use crate::metrics::period::Span;
 use crate::money::Money;
+use crate::outbox::store::{word, word_from};
 
 /// Rules of one tenant.
 pub const RULES_MAX: usize = 100;
@@ -35,7 +34,7 @@ pub struct Transition {
 }
 
 const RULE_COLUMNS: &str = "id, name, metric, condition, threshold, clear_threshold, window_minutes, for_minutes, \
-    counts_open, every_minutes, filters, is_enabled, state, evaluated_to, holds_since, cause_start, cause_end, fired_at";
+    counts_open, every_minutes, filters, is_enabled, state, evaluated_to, holds_since, cause_start, cause_end, fired_at, recipients";
 
 /// A rule and where it stands.
 pub type Watched = (Rule, Progress);
@@ -58,7 +57,7 @@ pub async fn get_rule(tx: &TenantTx, id: Uuid) -> Result<Watched> {
 }
 
 fn watched_from(row: &QueryResult) -> Result<Watched> {
-    let filters: Option<serde_json::Value> = get(row, 10)?;
+    let document = |index| get::<Option<serde_json::Value>>(row, index);
     let frequency = match get::<Option<i32>>(row, 9)? {
         None => Frequency::EveryTime,
         Some(0) => Frequency::Once,
@@ -75,7 +74,8 @@ fn watched_from(row: &QueryResult) -> Result<Watched> {
         for_minutes: get(row, 7)?,
         counts_open: get(row, 8)?,
         frequency,
-        filters: filters.map(serde_json::from_value).transpose()?,
+        filters: document(10)?.map(serde_json::from_value).transpose()?,
+        recipients: document(18)?.map(serde_json::from_value).transpose()?.unwrap_or_default(),
         is_enabled: get(row, 11)?,
     };
     let time = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Timestamp));
@@ -89,18 +89,6 @@ fn watched_from(row: &QueryResult) -> Result<Watched> {
     Ok((rule, progress))
 }
 
-/// A value that is stored as the word it has in the API.
-fn word_from<T: DeserializeOwned>(row: &QueryResult, index: usize) -> Result<T> {
-    Ok(serde_json::from_value(serde_json::Value::String(get(row, index)?))?)
-}
-
-fn word(value: impl Serialize) -> Result<Value> {
-    match serde_json::to_value(value)? {
-        serde_json::Value::String(word) => Ok(word.into()),
-        _ => Err(Error::internal("a value that is not a word")),
-    }
-}
-
 /// Stores a new rule, or one in the place of that of the same id; it begins at `now`. The transaction has locked the head.
 pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
     let filters = rule.filters.as_ref().map(serde_json::to_value).transpose()?;
@@ -109,7 +97,8 @@ pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
         Frequency::Once => Some(0),
         Frequency::AtMostEvery(minutes) => Some(minutes),
     };
-    let values: [Value; 13] = [
+    let recipients = serde_json::to_value(&rule.recipients)?;
+    let values: [Value; 14] = [
         rule.id.into(),
         rule.name.clone().into(),
         word(rule.metric)?,
@@ -123,15 +112,16 @@ pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
         filters.into(),
         rule.is_enabled.into(),
         now.0.into(),
+        recipients.into(),
     ];
     let sql = "INSERT INTO alerts (tenant_id, id, name, metric, condition, threshold, clear_threshold, window_minutes, \
-               for_minutes, counts_open, every_minutes, filters, is_enabled, state, evaluated_to, created_at, updated_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'OK', $14, $14, $14) \
+               for_minutes, counts_open, every_minutes, filters, is_enabled, state, evaluated_to, created_at, updated_at, \
+               recipients) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'OK', $14, $14, $14, $15) \
                ON CONFLICT (tenant_id, id) DO UPDATE SET name = excluded.name, metric = excluded.metric, \
                condition = excluded.condition, threshold = excluded.threshold, clear_threshold = excluded.clear_threshold, \
                window_minutes = excluded.window_minutes, for_minutes = excluded.for_minutes, \
                counts_open = excluded.counts_open, every_minutes = excluded.every_minutes, filters = excluded.filters, \
-               is_enabled = excluded.is_enabled, updated_at = excluded.updated_at";
+               is_enabled = excluded.is_enabled, recipients = excluded.recipients, updated_at = excluded.updated_at";
     tx.execute(sql, values).await?;
     save_progress(tx, rule.id, &Progress::begin(now)).await?;
     refresh_due(tx).await

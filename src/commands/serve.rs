@@ -22,7 +22,7 @@ pub async fn run(config: &Config) -> Result<(), Failure> {
 }
 
 pub fn options(config: &Config) -> Options {
-    Options { graphiql: config.graphiql }
+    Options { graphiql: config.graphiql, outbox: config.outbox.clone() }
 }
 
 /// Binds the address of the settings.

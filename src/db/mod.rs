@@ -108,8 +108,18 @@ impl Db {
     /// Tenants whose alert rules are due at `now` (microseconds).
     pub async fn list_due(&self, now: i64) -> Result<Vec<TenantId>> {
         let sql = "SELECT tenant_id FROM ledger_heads WHERE alerts_due_at <= $1";
-        let statement = Statement::from_sql_and_values(self.backend, sql, [now.into()]);
-        self.read.query_all_raw(statement).await?.iter().map(|row| Ok(TenantId(get(row, 0)?))).collect()
+        let rows = self.query_all_tenants(sql, [now.into()]).await?;
+        rows.iter().map(|row| Ok(TenantId(get(row, 0)?))).collect()
+    }
+
+    /// Looks for work of all tenants: for tasks of the server itself, which then go on tenant by tenant.
+    pub async fn query_all_tenants(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<QueryResult>> {
+        let statement = Statement::from_sql_and_values(self.backend, sql, values);
+        Ok(self.read.query_all_raw(statement).await?)
     }
 
     /// Whether the database answers.

@@ -60,6 +60,7 @@ async fn ensure_rule(app: &App, tenant: TenantId) -> Result<()> {
         counts_open: true,
         frequency: Frequency::EveryTime,
         filters: None,
+        recipients: Vec::new(),
         is_enabled: true,
     };
     lock_head(&tx).await?;

@@ -26,7 +26,7 @@ struct Reply {
 impl Client {
     /// One router for all requests, as its answers are kept.
     fn of(test: &TestApp) -> Client {
-        Client(router(test.app.clone(), Options { graphiql: false }))
+        Client(router(test.app.clone(), &Options::default()))
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {

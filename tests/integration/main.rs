@@ -20,6 +20,7 @@ mod live;
 mod metrics;
 mod operations;
 mod orders;
+mod outbox;
 mod people;
 mod performance;
 mod products;

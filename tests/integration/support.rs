@@ -70,8 +70,12 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
-        let task =
-            tokio::spawn(salespulse::server::run(test.app.clone(), Options { graphiql: true }, listener, stop.clone()));
+        let task = tokio::spawn(salespulse::server::run(
+            test.app.clone(),
+            Options { graphiql: true, ..Options::default() },
+            listener,
+            stop.clone(),
+        ));
         Server { address, stop, task }
     }
 

@@ -9,7 +9,8 @@ import { promisify } from 'node:util';
 const program = process.env.SALESPULSE ?? new URL('../../../target/debug/salespulse', import.meta.url).pathname;
 const run = promisify(execFile);
 
-export async function startServer() {
+/** `settings` are added to the server's environment. */
+export async function startServer(settings = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'salespulse-clients-'));
   const env = {
     PATH: process.env.PATH,
@@ -17,6 +18,7 @@ export async function startServer() {
     SALESPULSE_JWT_SECRET: 'only for the tests of clients, thirty-two bytes',
     SALESPULSE_LISTEN: '127.0.0.1:0',
     SALESPULSE_LOG_FORMAT: 'json',
+    ...settings,
   };
   const command = async (...args) => (await run(program, args, { env, cwd: folder })).stdout.trim();
   await command('migrate');

@@ -1,0 +1,129 @@
+//! Deliveries, and trying again what was given up.
+
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+
+use super::store::{self, DeliveryState};
+use super::{Channel, Recipient};
+use crate::audit;
+use crate::auth::Permission;
+use crate::connection;
+use crate::graphql::context::{Needs, app, parse_id, read, write};
+use crate::graphql::page::Page;
+use crate::graphql::scalars::DateTime;
+
+/// Who is told of an alert.
+#[derive(Clone, InputObject)]
+pub struct AlertRecipientInput {
+    /// How.
+    channel: Channel,
+    /// The e-mail address, or the URL: https to a public address, unless the server allows others.
+    target: String,
+    /// For WEBHOOK, and only then: what requests are signed with, 24 to 200 characters; `whsec_` and base64, or as it is. It is not shown again.
+    secret: Option<String>,
+}
+
+impl From<AlertRecipientInput> for Recipient {
+    fn from(input: AlertRecipientInput) -> Self {
+        Recipient { channel: input.channel, target: input.target, secret: input.secret }
+    }
+}
+
+/// Who is told of an alert.
+#[derive(SimpleObject)]
+pub struct AlertRecipient {
+    /// How.
+    channel: Channel,
+    /// The e-mail address, or the URL.
+    target: String,
+}
+
+impl From<Recipient> for AlertRecipient {
+    fn from(recipient: Recipient) -> Self {
+        AlertRecipient { channel: recipient.channel, target: recipient.target }
+    }
+}
+
+#[derive(Default)]
+pub struct OutboxQuery;
+
+#[Object]
+impl OutboxQuery {
+    /// What is told to recipients of alerts, newest first. Needs ANALYTICS_ADVANCED.
+    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    async fn alert_deliveries(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most this many from the start, 1 to 100; 20 when neither `first` nor `last` is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "At most this many from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only those in this state.")] state: Option<DeliveryState>,
+    ) -> async_graphql::Result<AlertDeliveryConnection> {
+        let page = Page::new(first, after, last, before)?;
+        let rows = store::list(read(ctx).await?.as_ref(), &page, state).await?;
+        Ok(AlertDeliveryConnection::new(&page, rows.into_iter().map(|(cursor, d)| (cursor, d.into())).collect()))
+    }
+}
+
+#[derive(Default)]
+pub struct OutboxMutation;
+
+#[Object]
+impl OutboxMutation {
+    /// Tries a delivery anew that was given up. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    async fn retry_alert_delivery(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The delivery's id.")] id: ID,
+    ) -> async_graphql::Result<AlertDelivery> {
+        let id = parse_id(&id, "delivery that was given up")?;
+        let tx = write(ctx).await?;
+        let delivery = store::retry(&tx, id, app(ctx)?.clock.now()).await?;
+        audit::record(ctx, &tx, "alert.delivery.retry", id).await?;
+        tx.commit().await?;
+        Ok(delivery.into())
+    }
+}
+
+/// What is told to one recipient of one alert. Each attempt has the same id.
+#[derive(Clone, SimpleObject)]
+pub struct AlertDelivery {
+    /// The delivery's id.
+    id: ID,
+    /// How.
+    channel: Channel,
+    /// To whom.
+    target: String,
+    /// What became of it.
+    state: DeliveryState,
+    /// How often it was tried.
+    attempts: i32,
+    /// When it is tried next; null when it is not.
+    next_at: Option<DateTime>,
+    /// Why the last attempt failed.
+    last_error: Option<String>,
+    /// When the alert was reported.
+    created_at: DateTime,
+    /// When it arrived.
+    delivered_at: Option<DateTime>,
+}
+
+impl From<store::Delivery> for AlertDelivery {
+    fn from(delivery: store::Delivery) -> Self {
+        AlertDelivery {
+            id: delivery.id.into(),
+            channel: delivery.channel,
+            target: delivery.target,
+            state: delivery.state,
+            attempts: delivery.attempts,
+            next_at: delivery.next_at.map(DateTime),
+            last_error: delivery.last_error,
+            created_at: DateTime(delivery.created_at),
+            delivered_at: delivery.delivered_at.map(DateTime),
+        }
+    }
+}
+
+connection!(AlertDeliveryConnection, AlertDeliveryEdge, AlertDelivery, "deliveries");

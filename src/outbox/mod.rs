@@ -1,0 +1,114 @@
+//! What is to be told outside, by e-mail and webhook: written with what causes it, in the same transaction, and sent afterwards
+//! until it has arrived or is given up.
+//!
+//! Each delivery is sent at least once. Its id is the same in every attempt, so a receiver can tell a repetition.
+
+pub mod graphql;
+mod mail;
+mod relay;
+pub mod store;
+mod webhook;
+
+pub use relay::{Senders, relay, relay_once};
+
+use async_graphql::Enum;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// Recipients of one rule.
+pub const RECIPIENTS_MAX: usize = 10;
+const TARGET_CHARS_MAX: usize = 2000;
+const SECRET_CHARS: std::ops::RangeInclusive<usize> = 24..=200;
+
+/// How deliveries leave this server.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The mail server, as `smtp://user:password@host:587?tls=required`; without it no mail is sent.
+    pub smtp_url: Option<String>,
+    /// Whom mail is from.
+    pub mail_from: Option<String>,
+    /// Webhooks may go to private addresses and without encryption.
+    pub allows_private: bool,
+}
+
+/// How a recipient is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Channel {
+    /// By e-mail.
+    Email,
+    /// By POST to a URL.
+    Webhook,
+}
+
+/// Who is told.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Recipient {
+    pub channel: Channel,
+    /// The address or URL.
+    pub target: String,
+    /// What webhooks are signed with.
+    pub secret: Option<String>,
+}
+
+impl Recipient {
+    /// Error: BAD_USER_INPUT.
+    pub fn check(&self) -> Result<()> {
+        let bad = |message: &str| Err(Error::bad_input("recipients", message));
+        if self.target.chars().count() > TARGET_CHARS_MAX {
+            return bad("a target is too long");
+        }
+        match self.channel {
+            Channel::Email if self.target.parse::<lettre::Address>().is_err() => bad("not an e-mail address"),
+            Channel::Email if self.secret.is_some() => bad("a secret goes with webhooks only"),
+            Channel::Email => Ok(()),
+            Channel::Webhook => {
+                let url = reqwest::Url::parse(&self.target);
+                let is_good = url.is_ok_and(|url| {
+                    ["http", "https"].contains(&url.scheme()) && url.has_host() && url.username().is_empty()
+                });
+                if !is_good {
+                    return bad("not a URL of http or https, without a user");
+                }
+                match &self.secret {
+                    Some(secret) if SECRET_CHARS.contains(&secret.chars().count()) => Ok(()),
+                    _ => bad("a webhook has a secret of 24 to 200 characters"),
+                }
+            }
+        }
+    }
+}
+
+/// What is told.
+pub struct Message {
+    pub alert_no: i64,
+    /// One line.
+    pub subject: String,
+    /// For people.
+    pub text: String,
+    /// For programs: JSON.
+    pub body: String,
+}
+
+/// One attempt to tell one recipient.
+pub struct Attempt {
+    pub id: Uuid,
+    pub recipient: Recipient,
+    pub subject: String,
+    pub text: String,
+    pub body: String,
+    /// Counted from 1.
+    pub number: i32,
+}
+
+/// Why it has not arrived.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// It may arrive later.
+    #[error("{0}")]
+    Failed(String),
+    /// It never will.
+    #[error("{0}")]
+    Refused(String),
+}

@@ -1,0 +1,92 @@
+//! Sends what is due.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use super::mail::Mailer;
+use super::store::{self, DeliveryState, Due};
+use super::{Attempt, Channel, SendError, Settings, webhook};
+use crate::app::App;
+use crate::clock::{SECOND, Timestamp};
+use crate::error::Result;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Deliveries that are sent at once.
+const AT_ONCE: usize = 8;
+/// Deliveries taken in one look.
+const ROWS_MAX: i64 = 100;
+
+/// Seconds from one attempt to the next; after the last one it is given up.
+const PAUSES_SECS: [i64; 11] = [1, 5, 30, 120, 600, 1800, 3600, 3600, 3600, 3600, 3600];
+
+/// What sends.
+pub struct Senders {
+    mailer: Option<Mailer>,
+    allows_private: bool,
+}
+
+impl Senders {
+    /// Error: the URL or the address of the settings cannot be read.
+    pub fn new(settings: &Settings) -> Result<Senders, SendError> {
+        let mailer = match (&settings.smtp_url, &settings.mail_from) {
+            (Some(url), Some(from)) => Some(Mailer::new(url, from)?),
+            _ => None,
+        };
+        Ok(Senders { mailer, allows_private: settings.allows_private })
+    }
+
+    async fn send(&self, attempt: &Attempt, now: Timestamp) -> Result<(), SendError> {
+        match (attempt.recipient.channel, &self.mailer) {
+            (Channel::Webhook, _) => webhook::send(attempt, self.allows_private, now).await,
+            (Channel::Email, Some(mailer)) => mailer.send(attempt).await,
+            (Channel::Email, None) => Err(SendError::Refused("this server has no mail server".to_owned())),
+        }
+    }
+}
+
+/// Runs until it is dropped.
+pub async fn relay(app: App, senders: Senders) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = relay_once(&app, &senders).await {
+            tracing::warn!(source = ?error.source, "deliveries that are due were not looked for");
+        }
+    }
+}
+
+/// Makes one attempt for each delivery that is due now.
+pub async fn relay_once(app: &App, senders: &Senders) -> Result<()> {
+    let due = store::list_due(&app.db, app.clock.now(), ROWS_MAX).await?;
+    let attempts = futures_util::stream::iter(due).map(|due| async move {
+        if let Err(error) = deliver(app, senders, &due).await {
+            tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, source = ?error.source, "delivery not noted");
+        }
+    });
+    attempts.buffer_unordered(AT_ONCE).collect::<()>().await;
+    Ok(())
+}
+
+async fn deliver(app: &App, senders: &Senders, due: &Due) -> Result<()> {
+    let tx = app.db.write(due.tenant).await?;
+    let Some(attempt) = store::claim(&tx, due, app.clock.now()).await? else { return Ok(()) };
+    tx.commit().await?;
+    let sent = senders.send(&attempt, app.clock.now()).await;
+    let now = app.clock.now();
+    let again = usize::try_from(attempt.number - 1).ok().and_then(|n| PAUSES_SECS.get(n));
+    let (state, error, next_at) = match (sent, again) {
+        (Ok(()), _) => (DeliveryState::Delivered, None, None),
+        (Err(SendError::Failed(why)), Some(pause)) => {
+            (DeliveryState::Pending, Some(why), Some(Timestamp(now.0 + pause * SECOND)))
+        }
+        (Err(error), _) => {
+            tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, %error, "delivery given up");
+            (DeliveryState::Dead, Some(error.to_string()), None)
+        }
+    };
+    let tx = app.db.write(due.tenant).await?;
+    store::finish(&tx, due.id, state, error, next_at, now).await?;
+    tx.commit().await
+}

@@ -1,0 +1,167 @@
+//! Deliveries in the database.
+
+use sea_orm::{QueryResult, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::{Attempt, Channel, Message, Recipient};
+use crate::clock::{MINUTE, Timestamp};
+use crate::db::{Db, TenantId, TenantTx, get};
+use crate::error::{Error, Result};
+use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+
+/// An attempt that has not ended after this time is taken to have died with its process.
+const LEASE: i64 = 2 * MINUTE;
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, async_graphql::Enum, Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DeliveryState {
+    /// It is still tried.
+    Pending,
+    /// It has arrived.
+    Delivered,
+    /// It was given up.
+    Dead,
+}
+
+/// A delivery as it is shown.
+pub struct Delivery {
+    pub id: Uuid,
+    pub alert_no: i64,
+    pub channel: Channel,
+    pub target: String,
+    pub state: DeliveryState,
+    pub attempts: i32,
+    pub next_at: Option<Timestamp>,
+    pub last_error: Option<String>,
+    pub created_at: Timestamp,
+    pub delivered_at: Option<Timestamp>,
+}
+
+/// A delivery that is due.
+#[derive(Clone, Copy, Debug)]
+pub struct Due {
+    pub tenant: TenantId,
+    pub id: Uuid,
+    next_at: i64,
+}
+
+/// Writes a delivery to each recipient, to be sent once the transaction has committed.
+pub async fn add(tx: &TenantTx, recipients: &[Recipient], message: &Message, now: Timestamp) -> Result<()> {
+    for recipient in recipients {
+        let values: [Value; 9] = [
+            Uuid::now_v7().into(),
+            message.alert_no.into(),
+            word(recipient.channel)?,
+            recipient.target.clone().into(),
+            recipient.secret.clone().into(),
+            message.subject.clone().into(),
+            message.text.clone().into(),
+            message.body.clone().into(),
+            now.0.into(),
+        ];
+        let sql = "INSERT INTO deliveries (tenant_id, id, alert_no, channel, target, secret, subject, text, body, state, \
+                   attempts, next_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'PENDING', 0, $10, $10)";
+        tx.execute(sql, values).await?;
+    }
+    Ok(())
+}
+
+/// What is due at `now`, the longest due first, of all tenants.
+pub async fn list_due(db: &Db, now: Timestamp, rows_max: i64) -> Result<Vec<Due>> {
+    let sql = "SELECT tenant_id, id, next_at FROM deliveries WHERE next_at <= $1 ORDER BY next_at LIMIT $2";
+    let rows = db.query_all_tenants(sql, [now.0.into(), rows_max.into()]).await?;
+    rows.iter().map(|row| Ok(Due { tenant: TenantId(get(row, 0)?), id: get(row, 1)?, next_at: get(row, 2)? })).collect()
+}
+
+/// Takes a delivery for one attempt; `None` when another process was quicker.
+pub async fn claim(tx: &TenantTx, due: &Due, now: Timestamp) -> Result<Option<Attempt>> {
+    let sql = "UPDATE deliveries SET next_at = $4, attempts = attempts + 1 WHERE tenant_id = $1 AND id = $2 AND next_at = $3 \
+               RETURNING channel, target, secret, subject, text, body, attempts";
+    let row = tx.query_one(sql, [due.id.into(), due.next_at.into(), (now.0 + LEASE).into()]).await?;
+    row.map(|row| {
+        Ok(Attempt {
+            id: due.id,
+            recipient: Recipient { channel: word_from(&row, 0)?, target: get(&row, 1)?, secret: get(&row, 2)? },
+            subject: get(&row, 3)?,
+            text: get(&row, 4)?,
+            body: get(&row, 5)?,
+            number: get(&row, 6)?,
+        })
+    })
+    .transpose()
+}
+
+/// Notes what came of an attempt: `next_at` when it is tried again.
+pub async fn finish(
+    tx: &TenantTx,
+    id: Uuid,
+    state: DeliveryState,
+    error: Option<String>,
+    next_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<()> {
+    let delivered_at = (state == DeliveryState::Delivered).then_some(now.0);
+    let sql = "UPDATE deliveries SET state = $3, last_error = $4, next_at = $5, delivered_at = $6 \
+               WHERE tenant_id = $1 AND id = $2";
+    let values: [Value; 5] =
+        [id.into(), word(state)?, error.into(), next_at.map(|at| at.0).into(), delivered_at.into()];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+/// Tries a delivery anew that was given up. Error: NOT_FOUND.
+pub async fn retry(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<Delivery> {
+    let sql = format!(
+        "UPDATE deliveries SET state = 'PENDING', attempts = 0, next_at = $3 WHERE tenant_id = $1 AND id = $2 \
+         AND state = 'DEAD' RETURNING {COLUMNS}"
+    );
+    let row = tx.query_one(&sql, [id.into(), now.0.into()]).await?;
+    delivery_from(&row.ok_or_else(|| Error::not_found("delivery that was given up"))?)
+}
+
+const COLUMNS: &str = "id, alert_no, channel, target, state, attempts, next_at, last_error, created_at, delivered_at";
+
+/// A page of deliveries, newest first, in one state or in all.
+pub async fn list(tx: &TenantTx, page: &Page, state: Option<DeliveryState>) -> Result<Vec<(Cursor, Delivery)>> {
+    const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
+    let mut values: Vec<Value> = state.map(word).transpose()?.into_iter().collect();
+    let in_state = if state.is_some() { " AND state = $2" } else { "" };
+    let clauses = page.clauses(&KEYS, 2 + values.len())?;
+    values.extend(clauses.values);
+    let (filter, order) = (clauses.filter, clauses.order);
+    let sql = format!("SELECT {COLUMNS} FROM deliveries WHERE tenant_id = $1{in_state}{filter}{order}");
+    let rows = tx.query(&sql, values).await?;
+    let deliveries = rows.iter().map(delivery_from).collect::<Result<Vec<_>>>()?;
+    Ok(deliveries.into_iter().map(|d| (Cursor(vec![d.id.to_string()]), d)).collect())
+}
+
+fn delivery_from(row: &QueryResult) -> Result<Delivery> {
+    let time = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Timestamp));
+    Ok(Delivery {
+        id: get(row, 0)?,
+        alert_no: get(row, 1)?,
+        channel: word_from(row, 2)?,
+        target: get(row, 3)?,
+        state: word_from(row, 4)?,
+        attempts: get(row, 5)?,
+        next_at: time(6)?,
+        last_error: get(row, 7)?,
+        created_at: Timestamp(get(row, 8)?),
+        delivered_at: time(9)?,
+    })
+}
+
+/// A value that is stored as the word it has in the API.
+pub fn word_from<T: DeserializeOwned>(row: &QueryResult, index: usize) -> Result<T> {
+    Ok(serde_json::from_value(serde_json::Value::String(get(row, index)?))?)
+}
+
+pub fn word(value: impl Serialize) -> Result<Value> {
+    match serde_json::to_value(value)? {
+        serde_json::Value::String(word) => Ok(word.into()),
+        _ => Err(Error::internal("a value that is not a word")),
+    }
+}

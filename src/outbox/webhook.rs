@@ -1,0 +1,168 @@
+//! Webhooks: a POST of JSON, signed as the Standard Webhooks specification has it (standardwebhooks.com), to public addresses
+//! only.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use reqwest::{Client, StatusCode, Url, redirect};
+use sha2::Sha256;
+
+use super::{Attempt, SendError};
+use crate::clock::{SECOND, Timestamp};
+
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// A secret that begins so is base64.
+const BASE64_PREFIX: &str = "whsec_";
+
+/// Sends one attempt. Anything but 2xx is a failure; 410 is for good.
+pub async fn send(attempt: &Attempt, allows_private: bool, now: Timestamp) -> Result<(), SendError> {
+    let refused = |why: &str| SendError::Refused(why.to_owned());
+    let url = Url::parse(&attempt.recipient.target).map_err(|_| refused("not a URL"))?;
+    if url.scheme() != "https" && !allows_private {
+        return Err(refused("webhooks go to https only"));
+    }
+    let host = url.host_str().ok_or_else(|| refused("a URL without a host"))?.to_owned();
+    // Looked up once: what was checked is what is connected to.
+    let addresses = addresses_of(&url, &host).await?;
+    if !allows_private && addresses.iter().any(|address| !is_public(address.ip())) {
+        return Err(refused("webhooks do not go to private addresses"));
+    }
+    let client = Client::builder()
+        .redirect(redirect::Policy::none())
+        .timeout(ANSWER_WAIT)
+        .no_proxy()
+        .resolve_to_addrs(&host, &addresses)
+        .build()
+        .map_err(|error| SendError::Failed(format!("no client: {error}")))?;
+    let seconds = now.0.div_euclid(SECOND);
+    let id = attempt.id.to_string();
+    let secret = attempt.recipient.secret.as_deref().unwrap_or_default();
+    let response = client
+        .post(url)
+        .header("content-type", "application/json")
+        .header("idempotency-key", &id)
+        .header("webhook-id", &id)
+        .header("webhook-timestamp", seconds)
+        .header("webhook-signature", signature(secret, &id, seconds, &attempt.body))
+        .body(attempt.body.clone())
+        .send()
+        .await
+        .map_err(|error| SendError::Failed(reason(&error)))?;
+    match response.status() {
+        status if status.is_success() => Ok(()),
+        StatusCode::GONE => Err(refused("the receiver answered 410")),
+        status => Err(SendError::Failed(format!("the receiver answered {}", status.as_u16()))),
+    }
+}
+
+/// Why there was no answer, without the URL, which may hold a secret.
+fn reason(error: &reqwest::Error) -> String {
+    let why = match error {
+        error if error.is_timeout() => "no answer in time",
+        error if error.is_connect() => "cannot connect",
+        _ => "no answer",
+    };
+    why.to_owned()
+}
+
+async fn addresses_of(url: &Url, host: &str) -> Result<Vec<SocketAddr>, SendError> {
+    let port = url.port_or_known_default().unwrap_or(443);
+    if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let found = tokio::time::timeout(ANSWER_WAIT, tokio::net::lookup_host((host, port))).await;
+    let addresses: Vec<SocketAddr> = found.ok().and_then(Result::ok).map(Iterator::collect).unwrap_or_default();
+    if addresses.is_empty() { Err(SendError::Failed("the host is not known".to_owned())) } else { Ok(addresses) }
+}
+
+/// `v1,` and the base64 of HMAC-SHA256 over id, time and body.
+fn signature(secret: &str, id: &str, seconds: i64, body: &str) -> String {
+    let key = match secret.strip_prefix(BASE64_PREFIX).map(|text| STANDARD.decode(text)) {
+        Some(Ok(key)) => key,
+        _ => secret.as_bytes().to_vec(),
+    };
+    let Ok(keyed) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
+    let tag = keyed.chain_update(format!("{id}.{seconds}.{body}")).finalize().into_bytes();
+    format!("v1,{}", STANDARD.encode(tag))
+}
+
+/// Whether an address is of the public internet.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => is_public_v4(ip),
+            None => is_public_v6(ip),
+        },
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    let is_shared = a == 100 && (64..128).contains(&b);
+    let is_of_protocols = a == 192 && b == 0 && c == 0;
+    let is_for_tests = a == 198 && (b == 18 || b == 19);
+    !(ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_documentation()
+        || is_shared
+        || is_of_protocols
+        || is_for_tests
+        || a == 0
+        || a >= 224)
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    // Of the global unicast block, but for what carries IPv4 addresses (Teredo, 6to4) and documentation.
+    let [first, second, ..] = ip.segments();
+    (0x2000..0x4000).contains(&first) && first != 0x2002 && !(first == 0x2001 && (second == 0 || second == 0xdb8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_those_of_the_specification() {
+        // The example of the specification's libraries.
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let (id, seconds, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
+        assert_eq!(signature(secret, id, seconds, body), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn private_addresses_are_told_from_public_ones() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "192.0.0.8",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+            "2001:db8::1",
+            "2001::1",
+        ] {
+            assert!(!is_public(private.parse().expect("an address")), "{private}");
+        }
+        for public in ["1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1.1.1"] {
+            assert!(is_public(public.parse().expect("an address")), "{public}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Alerts reach their recipients, or are given up where that can be seen.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use salespulse::clock::{MINUTE, SECOND, Timestamp};
+use salespulse::ledger::event::Fact;
+use salespulse::outbox::{Senders, Settings, relay_once};
+use serde_json::{Value, json};
+
+use crate::ledger::{event, order};
+use crate::support::{TestApp, TestTenant};
+
+/// What a receiver got, and what it answers next, the last one for ever.
+#[derive(Default)]
+struct Receiver {
+    got: Vec<(HeaderMap, Value)>,
+    answers: Vec<StatusCode>,
+}
+
+type Shared = Arc<Mutex<Receiver>>;
+
+async fn receive(State(receiver): State<Shared>, headers: HeaderMap, body: String) -> StatusCode {
+    let mut receiver = receiver.lock().expect("a lock");
+    receiver.got.push((headers, serde_json::from_str(&body).expect("JSON")));
+    if receiver.answers.len() > 1 { receiver.answers.remove(0) } else { receiver.answers[0] }
+}
+
+async fn receiver(answers: &[StatusCode]) -> (String, Shared) {
+    let shared = Arc::new(Mutex::new(Receiver { got: Vec::new(), answers: answers.to_vec() }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/hook?token=hidden", listener.local_addr().expect("an address"));
+    let routes = Router::new().route("/hook", post(receive)).with_state(Arc::clone(&shared));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (url, shared)
+}
+
+fn senders(allows_private: bool) -> Senders {
+    Senders::new(&Settings { allows_private, ..Settings::default() }).expect("good settings")
+}
+
+/// A rule that fires with the first sale, and that sale.
+async fn fire(acme: &TestTenant<'_>, channel: &str, target: &str) {
+    let secret = if channel == "WEBHOOK" { r#", secret: "a secret of the tests, long""# } else { "" };
+    let create = format!(
+        r#"mutation {{ createAlert(input: {{ name: "First", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0",
+            windowMinutes: 120, recipients: [{{ channel: {channel}, target: "{target}"{secret} }}] }})
+            {{ recipients {{ channel target }} }} }}"#
+    );
+    let created = acme.admin().query(&create).await;
+    assert_eq!(created["createAlert"]["recipients"], json!([{ "channel": channel, "target": target }]));
+    let sale = event("e1", "2026-06-15T11:00:00Z", Fact::OrderPlaced(order("o1", 1, "c", "10.00")));
+    acme.apply(vec![sale]).await;
+}
+
+async fn deliveries(acme: &TestTenant<'_>) -> Value {
+    let query = "{ alertDeliveries { nodes { id state attempts lastError deliveredAt nextAt } } }";
+    acme.admin().query(query).await["alertDeliveries"]["nodes"].clone()
+}
+
+#[tokio::test]
+async fn a_webhook_is_tried_again_under_the_same_id_until_it_is_taken() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (url, got) = receiver(&[StatusCode::INTERNAL_SERVER_ERROR, StatusCode::OK]).await;
+    fire(&acme, "WEBHOOK", &url).await;
+    relay_once(&test.app, &senders(true)).await.expect("relayed");
+    let after_one = deliveries(&acme).await;
+    assert_eq!(
+        (&after_one[0]["state"], &after_one[0]["attempts"], &after_one[0]["lastError"]),
+        (&json!("PENDING"), &json!(1), &json!("the receiver answered 500"))
+    );
+    // It is not due yet.
+    relay_once(&test.app, &senders(true)).await.expect("relayed");
+    assert_eq!(got.lock().expect("a lock").got.len(), 1);
+    let now = salespulse::clock::Clock::now(test.clock.as_ref());
+    test.clock.set(Timestamp(now.0 + SECOND));
+    relay_once(&test.app, &senders(true)).await.expect("relayed");
+    let after_two = deliveries(&acme).await;
+    assert_eq!((&after_two[0]["state"], &after_two[0]["nextAt"]), (&json!("DELIVERED"), &Value::Null));
+
+    let got = got.lock().expect("a lock");
+    let (first, second) = (&got.got[0], &got.got[1]);
+    assert_eq!(first.0["webhook-id"], after_one[0]["id"].as_str().expect("an id"));
+    assert_eq!((&first.0["webhook-id"], &first.1), (&second.0["webhook-id"], &second.1));
+    assert!(first.0["webhook-signature"].to_str().expect("text").starts_with("v1,"));
+    assert_eq!(first.1["type"], "alert.firing");
+    assert_eq!((&first.1["alert"]["value"], &first.1["alert"]["position"]), (&json!("1.00"), &json!("1")));
+    assert_eq!(first.1["tenantId"], json!(acme.id().0));
+}
+
+#[tokio::test]
+async fn what_never_arrives_is_given_up_and_may_be_tried_anew() {
+    let test = TestApp::start().await;
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    let (url, got) = receiver(&[StatusCode::SERVICE_UNAVAILABLE]).await;
+    fire(&acme, "WEBHOOK", &url).await;
+    let mut now = salespulse::clock::Clock::now(test.clock.as_ref());
+    for _ in 0..20 {
+        relay_once(&test.app, &senders(true)).await.expect("relayed");
+        now = Timestamp(now.0 + 60 * MINUTE);
+        test.clock.set(now);
+    }
+    let dead = deliveries(&acme).await;
+    assert_eq!((&dead[0]["state"], &dead[0]["attempts"]), (&json!("DEAD"), &json!(12)));
+    assert!(!dead.to_string().contains("hidden"), "errors do not show the URL");
+
+    let retry = format!(
+        r#"mutation {{ retryAlertDelivery(id: "{}") {{ state attempts }} }}"#,
+        dead[0]["id"].as_str().expect("an id")
+    );
+    assert_eq!(other.admin().error_code(&retry).await, "NOT_FOUND");
+    assert_eq!(acme.viewer().error_code(&retry).await, "FORBIDDEN");
+    got.lock().expect("a lock").answers = vec![StatusCode::NO_CONTENT];
+    let retried = acme.admin().query(&retry).await;
+    assert_eq!(retried, json!({ "retryAlertDelivery": { "state": "PENDING", "attempts": 0 } }));
+    relay_once(&test.app, &senders(true)).await.expect("relayed");
+    assert_eq!(deliveries(&acme).await[0]["state"], "DELIVERED");
+    assert_eq!(acme.admin().error_code(&retry).await, "NOT_FOUND", "it is not dead any more");
+}
+
+#[tokio::test]
+async fn private_addresses_and_missing_mail_servers_are_refused_at_once() {
+    let (url, got) = receiver(&[StatusCode::OK]).await;
+    let named = url.replace("http://127.0.0.1", "https://localhost");
+    for (channel, target, why) in [
+        ("WEBHOOK", url.as_str(), "https only"),
+        ("WEBHOOK", &named, "private addresses"),
+        ("WEBHOOK", "https://169.254.169.254/latest", "private addresses"),
+        ("WEBHOOK", "https://[::1]/", "private addresses"),
+        ("EMAIL", "someone@example.com", "no mail server"),
+    ] {
+        let test = TestApp::start().await;
+        let acme = test.tenant("acme").await;
+        fire(&acme, channel, target).await;
+        relay_once(&test.app, &senders(false)).await.expect("relayed");
+        let dead = deliveries(&acme).await;
+        assert_eq!(dead[0]["state"], "DEAD", "{target}");
+        assert!(dead[0]["lastError"].as_str().expect("text").contains(why), "{dead}");
+    }
+    assert!(got.lock().expect("a lock").got.is_empty());
+}
+
+#[tokio::test]
+async fn recipients_that_make_no_sense_are_refused() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let long = format!("https://example.com/{}", "x".repeat(2000));
+    let secret = r#"secret: "a secret of the tests, long""#;
+    for recipient in [
+        r#"channel: EMAIL, target: "nobody""#.to_owned(),
+        format!(r#"channel: EMAIL, target: "a@example.com", {secret}"#),
+        r#"channel: WEBHOOK, target: "https://example.com""#.to_owned(),
+        r#"channel: WEBHOOK, target: "https://example.com", secret: "short""#.to_owned(),
+        format!(r#"channel: WEBHOOK, target: "ftp://example.com", {secret}"#),
+        format!(r#"channel: WEBHOOK, target: "https://user@example.com", {secret}"#),
+        format!(r#"channel: WEBHOOK, target: "{long}", {secret}"#),
+    ] {
+        let create = format!(
+            r#"mutation {{ createAlert(input: {{ name: "x", metric: VISITS, condition: NO_DATA,
+                recipients: [{{ {recipient} }}] }}) {{ id }} }}"#
+        );
+        acme.admin().refused(&create, "recipients").await;
+    }
+}
