@@ -2,6 +2,7 @@
 //! position that caused it.
 
 use async_graphql::ScalarType;
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::progress::{Change, Measure, Progress};
@@ -23,6 +24,9 @@ use crate::outbox::{self, Message};
 
 /// After a longer time without any process, what was due before is not made up for.
 const MADE_UP_FOR: i64 = DAY;
+
+/// Some million rows no larger than this fit together into 64 bits.
+const LARGE_SUM: i64 = i64::MAX / 4_000_000;
 
 /// Evaluates rules with each batch.
 pub struct AlertObserver {
@@ -83,7 +87,7 @@ impl Evaluation<'_> {
     async fn step(&mut self, index: usize, now: Timestamp, entries: &[(i64, Entry)]) -> Result<()> {
         let (rule, progress) = &mut self.rules[index];
         let before = *progress;
-        let mut measure = Live { tx: self.tx, memory: self.memory, now };
+        let mut measure = Live { tx: self.tx, memory: self.memory, largest_sum: self.head.largest_sum, now };
         let change = progress.step(rule, now, entries.iter().map(|(_, entry)| entry), &mut measure).await?;
         if let Some(change) = change {
             self.head.last_alert_no += 1;
@@ -157,6 +161,7 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
 struct Live<'a> {
     tx: &'a TenantTx,
     memory: &'a Memory,
+    largest_sum: i64,
     now: Timestamp,
 }
 
@@ -166,10 +171,20 @@ impl Measure for Live<'_> {
         if span.start >= span.end {
             return Ok(None);
         }
-        match answer(self.tx, self.memory, &rule.plan(span), self.now).await {
-            Ok(answer) => Ok(Some(answer.totals)),
-            Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => Err(error),
-            Err(_) => Ok(None),
+        // A sum that leaves its range ends PostgreSQL's transaction, unless it can go back.
+        let may_fail = self.largest_sum > LARGE_SUM;
+        if may_fail {
+            self.tx.execute_unprepared("SAVEPOINT measured").await?;
         }
+        let measured = match answer(self.tx, self.memory, &rule.plan(span), self.now).await {
+            Ok(answer) => Some(answer.totals),
+            Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => return Err(error),
+            Err(_) => None,
+        };
+        if may_fail {
+            let end = if measured.is_some() { "RELEASE SAVEPOINT measured" } else { "ROLLBACK TO SAVEPOINT measured" };
+            self.tx.execute_unprepared(end).await?;
+        }
+        Ok(measured)
     }
 }

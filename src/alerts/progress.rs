@@ -22,7 +22,7 @@ pub struct Progress {
     pub evaluated_to: Timestamp,
     /// The condition holds since.
     pub holds_since: Option<Timestamp>,
-    /// The part of the window in which the condition last held, up to when it was found to hold.
+    /// The part of the window in which the condition last held, mostly up to when it was found to hold.
     pub cause: Option<Span>,
     pub fired_at: Option<Timestamp>,
 }
@@ -77,12 +77,10 @@ impl Progress {
         } else {
             self.holds_since = None;
         }
-        // Until now: what comes later into an open window is no part of what was seen.
-        let seen = Span { start: window.start, end: window.end.min(now) };
         if self.state == AlertState::Firing {
             if reading.stays {
                 if reading.fires {
-                    self.cause = Some(seen);
+                    self.cause = Some(cause(rule, window, now, measure).await?);
                 }
                 return Ok(None);
             }
@@ -92,7 +90,7 @@ impl Progress {
         }
         if reading.fires && self.may_fire(rule, now) {
             self.state = AlertState::Firing;
-            self.cause = Some(seen);
+            self.cause = Some(cause(rule, window, now, measure).await?);
             self.fired_at = Some(now);
             return Ok(change(self.state));
         }
@@ -131,6 +129,13 @@ impl Progress {
         let before = before(rule, cause, measure).await?;
         Ok(!rule.read(&values, before.as_ref()).fires)
     }
+}
+
+/// What made the condition hold: the window until now, since what comes later into an open one is no part of what was seen;
+/// but all of it where that alone would not do, because some facts are dated a little ahead.
+async fn cause(rule: &Rule, window: Span, now: Timestamp, measure: &mut impl Measure) -> Result<Span> {
+    let seen = Span { start: window.start, end: window.end.min(now) };
+    if seen == window || read(rule, seen, measure).await?.fires { Ok(seen) } else { Ok(window) }
 }
 
 async fn read(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<Reading> {

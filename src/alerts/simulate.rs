@@ -1,5 +1,8 @@
 //! Tries a rule on history: the same steps at the same moments as if it had been there.
 
+use sea_orm::Value;
+use tokio::sync::Semaphore;
+
 use super::progress::{Change, Measure, Progress};
 use super::rule::Rule;
 use crate::clock::{DAY, MINUTE, Timestamp};
@@ -16,8 +19,14 @@ use crate::metrics::read::Question;
 
 /// The longest period that is tried.
 const PERIOD_MAX: i64 = 31 * DAY;
+/// Entries and batches of the period.
+const ROWS_MAX: usize = 200_000;
 /// Entries looked at in all: each evaluation looks at those of its window.
-const LOOKS_MAX: usize = 200_000_000;
+const LOOKS_MAX: usize = 50_000_000;
+/// Looks after which others have their turn.
+const LOOKS_AT_ONCE: usize = 200_000;
+/// Trials at the same time; others wait.
+static TRIALS: Semaphore = Semaphore::const_new(1);
 
 /// What the rule would have reported from `from` to `to`, each with the position that causes it. Errors: BAD_USER_INPUT (the
 /// period), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (its months were dropped).
@@ -25,6 +34,7 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     if period.end.0 - period.start.0 > PERIOD_MAX {
         return Err(Error::bad_input("to", "at most 31 days after from"));
     }
+    let _turn = TRIALS.acquire().await.map_err(Error::internal)?;
     let head = read_head(tx).await?;
     let organizations = memory.organizations.get(tx, &head).await?;
     let filter = Filter::find(tx, &organizations, &rule.filters.clone().unwrap_or_default()).await?;
@@ -38,8 +48,11 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     arrivals.sort_by_key(|(position, _)| *position);
     let arrived = |position: i64| arrivals.partition_point(|(other, _)| *other <= position);
     let sql = "SELECT last_position, recorded_at, is_backfill FROM ledger_batches WHERE tenant_id = $1 \
-               AND recorded_at >= $2 AND recorded_at <= $3 ORDER BY last_position";
-    let batches = tx.query(sql, [period.start.0.into(), period.end.0.into()]).await?;
+               AND recorded_at >= $2 AND recorded_at <= $3 ORDER BY last_position LIMIT $4";
+    let batches = tx.query(sql, [period.start.0.into(), period.end.0.into(), limit()]).await?;
+    if batches.len() > ROWS_MAX {
+        return Err(too_much());
+    }
     let mut history =
         History { entries: &entries, filter: &filter, organizations: &organizations, position: i64::MAX, looks: 0 };
     history.position = position_before(tx, period.start).await?;
@@ -63,9 +76,19 @@ async fn read_entries(tx: &TenantTx, first: Timestamp, end: Timestamp) -> Result
     // Windows may reach into the running 15 minutes; nothing lies more than a day ahead.
     let sql = format!(
         "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 \
-         ORDER BY e.at, e.position, e.entry_no"
+         ORDER BY e.at, e.position, e.entry_no LIMIT $4"
     );
-    tx.query(&sql, [first.0.into(), (end.0 + DAY).into()]).await?.iter().map(entry_from).collect()
+    let rows = tx.query(&sql, [first.0.into(), (end.0 + DAY).into(), limit()]).await?;
+    if rows.len() > ROWS_MAX { Err(too_much()) } else { rows.iter().map(entry_from).collect() }
+}
+
+/// One row more than is taken.
+fn limit() -> Value {
+    i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX).into()
+}
+
+fn too_much() -> Error {
+    Error::bad_input("to", "there is too much in this period; take a shorter one")
 }
 
 async fn position_before(tx: &TenantTx, at: Timestamp) -> Result<i64> {
@@ -119,9 +142,13 @@ impl Measure for History<'_> {
         }
         let place = |at: Timestamp| self.entries.partition_point(|(_, entry)| entry.at < at);
         let within = &self.entries[place(span.start)..place(span.end)];
+        let before = self.looks;
         self.looks += within.len() + 1;
         if self.looks > LOOKS_MAX {
-            return Err(Error::bad_input("to", "there is too much in this period; take a shorter one"));
+            return Err(too_much());
+        }
+        if before / LOOKS_AT_ONCE < self.looks / LOOKS_AT_ONCE {
+            tokio::task::yield_now().await;
         }
         let then = within.iter().filter(|(position, _)| *position <= self.position).map(|(_, entry)| entry);
         let (boundaries, needs) = ([span.start, span.end], rule.needs());

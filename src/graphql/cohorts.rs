@@ -58,7 +58,14 @@ impl Cohorts {
             None => {
                 let (sender, receiver) = watch::channel(None);
                 cohorts.insert(key.clone(), sender.clone());
-                tokio::spawn(self.clone().drive(key, sender, start()));
+                let (all, answers) = (self.clone(), start());
+                tokio::spawn(async move {
+                    let driven = tokio::spawn(all.clone().drive(key.clone(), sender, answers));
+                    // After a panic the next member begins anew, and those there are told that it has ended.
+                    if driven.await.is_err() {
+                        all.lock().remove(&key);
+                    }
+                });
                 receiver
             }
         };
@@ -134,6 +141,7 @@ impl Member {
         let is_reset = match (&self.after, update.payload.mark) {
             (After::Mark(mark), Some(newest)) if *mark == newest => {
                 self.seen = Some(update.number);
+                self.ahead_until = None;
                 return None;
             }
             (After::Mark(mark), Some(newest)) if mark.position > newest.position && !is_late => {
@@ -155,6 +163,7 @@ mod tests {
     use super::*;
     use crate::graphql::cursor::Mark;
     use async_graphql::Response;
+    use futures_util::FutureExt;
     use tokio::sync::mpsc;
     use uuid::Uuid;
 
@@ -207,8 +216,12 @@ mod tests {
         assert_eq!(&*unknown.next().await.expect("an answer").json, text(5, r#","reset":true"#));
         // The cohort is behind what this one has seen, and stays so.
         assert_eq!(&*lost.next().await.expect("an answer").json, text(5, r#","reset":true"#));
+        // One that waits for its cohort comes to rest when that has caught up.
+        assert!(ahead.next().now_or_never().is_none());
         sender.send(payload(6)).await.expect("sent");
         assert_eq!(&*level.next().await.expect("an answer").json, text(6, ""));
+        let waited = tokio::time::timeout(3 * AHEAD_WAIT, ahead.next()).await;
+        assert!(waited.is_err(), "there is nothing new for it");
         sender.send(payload(7)).await.expect("sent");
         assert_eq!(&*ahead.next().await.expect("an answer").json, text(7, ""));
         drop((first, behind, level, ahead, lost, unknown));

@@ -200,6 +200,7 @@ impl Lane {
         let mut head = store::lock_head(&tx).await?;
         // Times follow each other as positions do.
         let now = self.clock.now().max(now);
+        let alerts_before = head.last_alert_no;
         self.observer.batch_begins(&tx, &mut head, now).await?;
         let first = head.position + 1;
         let before = head.clone();
@@ -231,7 +232,7 @@ impl Lane {
             let chunk = Chunk { first, last, entries: Arc::clone(&entries) };
             self.memory.tails.remember(self.tenant, self.folded, chunk);
         }
-        if last >= first {
+        if last >= first || loaded.head.last_alert_no > alerts_before {
             self.publish(first, &loaded.head, entries).await;
         }
         self.memory.organizations.remember(self.tenant, loaded.head.policy_epoch, loaded.organizations);

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::graphql::cursor::Mark;
+use crate::ledger::store::read_head;
 use crate::stream::{Heard, Listener};
 
 /// Alerts read from the log at once.
@@ -21,8 +22,10 @@ pub struct AlertLog {
     batches: Listener,
     /// All alerts up to here were given or are ready.
     read_to: i64,
-    /// There are alerts up to here.
+    /// There were alerts up to here when the log was last heard of.
     newest: i64,
+    /// Something was missed, so the log is to be looked at.
+    must_look: bool,
     ready: VecDeque<Transition>,
 }
 
@@ -34,18 +37,19 @@ impl AlertLog {
         let newest = head.last_alert_no;
         let read_to = after.map_or(newest, |mark| mark.position);
         if read_to > newest {
-            return Err(Error::new(Code::ResumeGap, "the log of alerts ends before the cursor"));
+            return Err(gap());
         }
-        Ok(AlertLog { app: app.clone(), tenant, batches, read_to, newest, ready: VecDeque::new() })
+        let ready = VecDeque::new();
+        Ok(AlertLog { app: app.clone(), tenant, batches, read_to, newest, must_look: false, ready })
     }
 
-    /// The next alert.
+    /// The next alert. Error: RESUME_GAP, when the log has gone back.
     pub async fn next(&mut self) -> Result<Transition> {
         loop {
             if let Some(alert) = self.ready.pop_front() {
                 return Ok(alert);
             }
-            if self.read_to < self.newest {
+            if self.must_look || self.read_to < self.newest {
                 match self.read().await {
                     Err(error) if error.code == Code::ServiceUnavailable => {
                         tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "alerts not read");
@@ -57,22 +61,28 @@ impl AlertLog {
             }
             match self.batches.next().await {
                 Some(Heard::Batch(batch)) => self.newest = batch.last_alert_no.max(self.newest),
-                Some(Heard::Missed) => self.newest = self.newest.max(self.read_to + 1),
+                Some(Heard::Missed) => self.must_look = true,
                 None => return Err(Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again")),
             }
         }
     }
 
+    /// Reads the next part of the log. How far it goes is read in the same snapshot.
     async fn read(&mut self) -> Result<()> {
         let tx = self.app.db.read(self.tenant).await?;
-        let found = list_after(&tx, self.read_to, ALERTS_AT_ONCE).await?;
-        self.read_to = found.last().map_or(self.newest, |last| last.alert_no);
-        self.newest = self.newest.max(self.read_to);
-        // After a full page there may be more, whatever was heard of.
-        if found.len() == usize::try_from(ALERTS_AT_ONCE).unwrap_or(usize::MAX) {
-            self.newest = self.newest.max(self.read_to + 1);
+        let newest = read_head(&tx).await?.last_alert_no;
+        if newest < self.read_to {
+            return Err(gap());
         }
+        let found = list_after(&tx, self.read_to, ALERTS_AT_ONCE).await?;
+        self.newest = newest;
+        self.must_look = false;
+        self.read_to = found.last().map_or(newest, |last| last.alert_no);
         self.ready.extend(found);
         Ok(())
     }
+}
+
+fn gap() -> Error {
+    Error::new(Code::ResumeGap, "the log of alerts ends before the cursor")
 }

@@ -72,16 +72,21 @@ impl Feeds {
         let (ready, is_ready) = watch::channel(false);
         let (shared, out) = (Arc::clone(&self.0), batches.clone());
         tokio::spawn(async move {
-            match Follower::start(&shared, tenant, out).await {
-                Ok(follower) => {
+            let follow = {
+                let shared = Arc::clone(&shared);
+                async move {
+                    let follower = Follower::start(&shared, tenant, out).await?;
                     ready.send_replace(true);
                     follower.run().await;
+                    Ok::<_, Error>(())
                 }
-                Err(error) => {
-                    tracing::warn!(tenant = %tenant.0, source = ?error.source, "ledger not followed");
-                    shared.lock().remove(&tenant);
-                }
+            };
+            match tokio::spawn(follow).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => tracing::warn!(tenant = %tenant.0, source = ?error.source, "ledger not followed"),
+                Err(panic) => tracing::error!(tenant = %tenant.0, %panic, "a feed has broken"),
             }
+            shared.lock().remove(&tenant);
         });
         Feed { batches, is_ready }
     }
@@ -101,8 +106,8 @@ struct Follower<'a> {
     out: broadcast::Sender<Arc<Batch>>,
     /// All batches up to here were handed on.
     head: crate::db::Head,
-    /// Batches that came before the one that goes before them, by their first position; and since when.
-    early: BTreeMap<i64, Arc<Batch>>,
+    /// Batches that came before the one that goes before them, by their positions; and since when.
+    early: BTreeMap<(i64, i64), Arc<Batch>>,
     early_since: Option<Instant>,
 }
 
@@ -154,16 +159,16 @@ impl<'a> Follower<'a> {
         self.shared.lock().remove(&self.tenant);
     }
 
-    /// Hands a batch on if it is the next one, with those that have waited for it. `false` when it has to wait.
+    /// Hands a batch on if it is the next one, with those that have waited for it. `false` when that moved nothing.
     fn take(&mut self, batch: Arc<Batch>) -> bool {
         if batch.first > self.head.position + 1 {
-            self.early.insert(batch.first, batch);
+            self.early.insert((batch.first, batch.last), batch);
             self.early_since.get_or_insert_with(Instant::now);
             return false;
         }
-        self.hand_on(batch);
+        let has_moved = self.hand_on(batch);
         while let Some(entry) = self.early.first_entry()
-            && *entry.key() <= self.head.position + 1
+            && entry.key().0 <= self.head.position + 1
         {
             let batch = entry.remove();
             self.hand_on(batch);
@@ -171,20 +176,23 @@ impl<'a> Follower<'a> {
         if self.early.is_empty() {
             self.early_since = None;
         }
-        true
+        has_moved
     }
 
-    fn hand_on(&mut self, batch: Arc<Batch>) {
+    /// `false` for what is old news.
+    fn hand_on(&mut self, batch: Arc<Batch>) -> bool {
         let head = crate::db::Head {
             position: batch.last.max(self.head.position),
             policy_epoch: batch.policy_epoch.max(self.head.policy_epoch),
             last_alert_no: batch.last_alert_no.max(self.head.last_alert_no),
         };
-        if head != self.head {
+        let has_moved = head != self.head;
+        if has_moved {
             self.head = head;
             // Without followers it is nobody's loss.
             let _ = self.out.send(batch);
         }
+        has_moved
     }
 
     /// Reads from the ledger what has not come, and hands it on.

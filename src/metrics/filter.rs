@@ -55,6 +55,11 @@ impl MetricsFilters {
         if lists.into_iter().flatten().any(|list| list.len() > NAMES_MAX) {
             return Err(Error::bad_input("filters", format!("more than {NAMES_MAX} values in one list")));
         }
+        let organization = self.organization_id.iter().map(|id| id.as_str());
+        let mut names = lists.into_iter().flatten().flatten().map(String::as_str).chain(organization);
+        if names.any(|name| name.contains('\0')) {
+            return Err(Error::bad_input("filters", "a NUL in a name"));
+        }
         Ok(())
     }
 }

@@ -59,6 +59,9 @@ impl Recipient {
         if self.target.chars().count() > TARGET_CHARS_MAX {
             return bad("a target is too long");
         }
+        if self.target.contains('\0') || self.secret.as_ref().is_some_and(|secret| secret.contains('\0')) {
+            return bad("a NUL in it");
+        }
         match self.channel {
             Channel::Email if self.target.parse::<lettre::Address>().is_err() => bad("not an e-mail address"),
             Channel::Email if self.secret.is_some() => bad("a secret goes with webhooks only"),

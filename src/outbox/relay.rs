@@ -1,8 +1,10 @@
 //! Sends what is due.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::task::JoinSet;
 
 use super::mail::Mailer;
 use super::store::{self, DeliveryState, Due};
@@ -12,10 +14,12 @@ use crate::clock::{SECOND, Timestamp};
 use crate::error::Result;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Deliveries that are sent at once.
-const AT_ONCE: usize = 8;
-/// Deliveries taken in one look.
-const ROWS_MAX: i64 = 100;
+/// Deliveries of one look that are sent at once.
+const AT_ONCE: usize = 64;
+/// Deliveries of one tenant taken in one look, so that none keeps others waiting.
+const ROWS_MAX: i64 = 8;
+/// Looks that may go on while their receivers are slow.
+const LOOKS_MAX: usize = 16;
 
 /// Seconds from one attempt to the next; after the last one it is given up.
 const PAUSES_SECS: [i64; 11] = [1, 5, 30, 120, 600, 1800, 3600, 3600, 3600, 3600, 3600];
@@ -49,10 +53,17 @@ impl Senders {
 pub async fn relay(app: App, senders: Senders) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (senders, mut looks) = (Arc::new(senders), JoinSet::new());
     loop {
         ticks.tick().await;
-        if let Err(error) = relay_once(&app, &senders).await {
-            tracing::warn!(source = ?error.source, "deliveries that are due were not looked for");
+        while looks.try_join_next().is_some() {}
+        if looks.len() < LOOKS_MAX {
+            let (app, senders) = (app.clone(), Arc::clone(&senders));
+            looks.spawn(async move {
+                if let Err(error) = relay_once(&app, &senders).await {
+                    tracing::warn!(source = ?error.source, "deliveries that are due were not looked for");
+                }
+            });
         }
     }
 }
@@ -87,6 +98,6 @@ async fn deliver(app: &App, senders: &Senders, due: &Due) -> Result<()> {
         }
     };
     let tx = app.db.write(due.tenant).await?;
-    store::finish(&tx, due.id, state, error, next_at, now).await?;
+    store::finish(&tx, &attempt, state, error, next_at, now).await?;
     tx.commit().await
 }

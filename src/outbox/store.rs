@@ -69,9 +69,11 @@ pub async fn add(tx: &TenantTx, recipients: &[Recipient], message: &Message, now
     Ok(())
 }
 
-/// What is due at `now`, the longest due first, of all tenants.
+/// What is due at `now`, the longest due first: at most `rows_max` of each tenant.
 pub async fn list_due(db: &Db, now: Timestamp, rows_max: i64) -> Result<Vec<Due>> {
-    let sql = "SELECT tenant_id, id, next_at FROM deliveries WHERE next_at <= $1 ORDER BY next_at LIMIT $2";
+    let sql = "SELECT d.tenant_id, d.id, d.next_at FROM (SELECT tenant_id, id, next_at, \
+               ROW_NUMBER() OVER (PARTITION BY tenant_id ORDER BY next_at) AS place FROM deliveries WHERE next_at <= $1) d \
+               WHERE d.place <= $2 ORDER BY d.next_at";
     let rows = db.query_all_tenants(sql, [now.0.into(), rows_max.into()]).await?;
     rows.iter().map(|row| Ok(Due { tenant: TenantId(get(row, 0)?), id: get(row, 1)?, next_at: get(row, 2)? })).collect()
 }
@@ -94,10 +96,10 @@ pub async fn claim(tx: &TenantTx, due: &Due, now: Timestamp) -> Result<Option<At
     .transpose()
 }
 
-/// Notes what came of an attempt: `next_at` when it is tried again.
+/// Notes what came of an attempt: `next_at` when it is tried again. A later attempt knows better, but for an arrival.
 pub async fn finish(
     tx: &TenantTx,
-    id: Uuid,
+    attempt: &Attempt,
     state: DeliveryState,
     error: Option<String>,
     next_at: Option<Timestamp>,
@@ -105,9 +107,16 @@ pub async fn finish(
 ) -> Result<()> {
     let delivered_at = (state == DeliveryState::Delivered).then_some(now.0);
     let sql = "UPDATE deliveries SET state = $3, last_error = $4, next_at = $5, delivered_at = $6 \
-               WHERE tenant_id = $1 AND id = $2";
-    let values: [Value; 5] =
-        [id.into(), word(state)?, error.into(), next_at.map(|at| at.0).into(), delivered_at.into()];
+               WHERE tenant_id = $1 AND id = $2 AND state <> 'DELIVERED' AND (attempts = $7 OR $8)";
+    let values: [Value; 7] = [
+        attempt.id.into(),
+        word(state)?,
+        error.into(),
+        next_at.map(|at| at.0).into(),
+        delivered_at.into(),
+        attempt.number.into(),
+        (state == DeliveryState::Delivered).into(),
+    ];
     tx.execute(sql, values).await?;
     Ok(())
 }

@@ -53,9 +53,10 @@ impl Reader {
     async fn places(&self) -> Vec<Place> {
         loop {
             let added = self.shared.added.notified();
-            let listening: HashSet<TenantId> = self.local.listening().into_iter().collect();
             let places: Vec<Place> = {
+                // Whoever listens from now on finds the place taken away, and makes it again.
                 let mut places = self.shared.places();
+                let listening: HashSet<TenantId> = self.local.listening().into_iter().collect();
                 places.retain(|tenant, _| listening.contains(tenant));
                 places.iter().map(|(tenant, id)| (*tenant, *id)).collect()
             };
