@@ -174,7 +174,8 @@ pub struct AlertRule {
     every_minutes: Option<i32>,
     /// What counts.
     filters: Option<Json>,
-    /// Who is told of each change.
+    /// Who is told of each change. Needs ANALYTICS_ADVANCED, since a URL may be a secret.
+    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     recipients: Vec<AlertRecipient>,
     /// Whether it is evaluated.
     enabled: bool,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use salespulse::alerts::sweep_once;
 use salespulse::clock::{MINUTE, Timestamp};
 use salespulse::ledger::event::{Event, Fact, OrderCancelled, OrderPlaced, RefundIssued};
-use salespulse::money::Money;
+use salespulse::money::{EVENT_AMOUNT_MAX, Money};
 use serde_json::{Value, json};
 
 use crate::ledger::{event, order};
@@ -207,6 +207,27 @@ async fn hysteresis_keeps_a_rule_from_firing_over_and_over() {
     let expected = [report("FIRING", "3.00", 15), report("RESOLVED", "1.00", 60)];
     assert_eq!(reported(&acme).await, expected);
     assert_eq!(simulated(&acme, input, 0, 60).await, expected);
+}
+
+#[tokio::test]
+async fn a_sum_beyond_all_bounds_keeps_no_sale_from_being_recorded() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    create(&acme, r#"name: "Much", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "1", windowMinutes: 44640"#)
+        .await;
+    // Five hundred of the largest amounts fit into 64 bits, a thousand do not.
+    for day in [10, 20] {
+        let sales = (0..500).map(|n| {
+            let id = format!("{day}-{n}");
+            let fact = Fact::OrderPlaced(OrderPlaced { amount: Some(EVENT_AMOUNT_MAX), ..order(&id, 1, "c", "1.00") });
+            event(&format!("sale-{id}"), &at(-day * 24 * 60), fact)
+        });
+        acme.apply(sales.collect()).await;
+    }
+    let row = "{ salesMetrics(period: { preset: LAST_30_DAYS }) { grossRevenue } }";
+    assert_eq!(acme.admin().error_code(row).await, "AMOUNT_OUT_OF_RANGE");
+    acme.apply(vec![sale("last", -1)]).await;
+    acme.verified().await;
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Subscriptions over a real WebSocket, end to end.
 
 use salespulse::clock::Timestamp;
-use salespulse::ledger::event::{Event, Fact};
+use salespulse::graphql::cursor::Mark;
+use salespulse::ledger::event::{Event, Fact, OrderCancelled};
 use serde_json::{Value, json};
 
 use crate::ledger::{event, order};
@@ -256,6 +257,36 @@ async fn alerts_are_gone_on_with_from_their_cursor() {
     for after in ["nonsense", ""] {
         socket.subscribe("2", query, json!({ "tenant": acme.id().0, "after": after })).await;
         assert_eq!(socket.next("2").await["errors"][0]["extensions"]["code"], "RESUME_GAP");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_read_to_its_end_in_full_pages_goes_on() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    for n in 0..100 {
+        let create = format!(
+            r#"mutation {{ createAlert(input: {{ name: "{n}", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0",
+            windowMinutes: 120 }}) {{ id }} }}"#
+        );
+        acme.admin().query(&create).await;
+    }
+    acme.apply(vec![sale(1)]).await;
+    let start = Mark { position: 0, part: 0, until: None };
+    let cursor = test.app.tokens.cursors().write(acme.id(), b"alertTriggered", start);
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let query =
+        "subscription ($tenant: ID!, $after: Cursor) { alertTriggered(tenantId: $tenant, after: $after) { state } }";
+    socket.subscribe("1", query, json!({ "tenant": acme.id().0, "after": cursor })).await;
+    for _ in 0..100 {
+        assert_eq!(socket.next("1").await["data"]["alertTriggered"]["state"], "FIRING");
+    }
+    let undo = Fact::OrderCancelled(OrderCancelled { order_id: "o1".into(), version: 2 });
+    acme.apply(vec![event("undo", "2026-06-15T11:00:00Z", undo)]).await;
+    for _ in 0..100 {
+        assert_eq!(socket.next("1").await["data"]["alertTriggered"]["state"], "RETRACTED");
     }
     server.stop().await;
 }

@@ -145,6 +145,18 @@ async fn private_addresses_and_missing_mail_servers_are_refused_at_once() {
 }
 
 #[tokio::test]
+async fn recipients_are_shown_to_those_who_may_set_them() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    fire(&acme, "EMAIL", "someone@example.com").await;
+    let query = "{ alerts { recipients { target } } }";
+    assert_eq!(acme.viewer().error_code(query).await, "FORBIDDEN");
+    let shown = acme.admin().query(query).await;
+    assert_eq!(shown, json!({ "alerts": [{ "recipients": [{ "target": "someone@example.com" }] }] }));
+    assert_eq!(acme.viewer().error_code("{ alertDeliveries { nodes { id } } }").await, "FORBIDDEN");
+}
+
+#[tokio::test]
 async fn recipients_that_make_no_sense_are_refused() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
