@@ -40,7 +40,7 @@ test: test-web test-sqlite test-servers test-clients test-browser ## Run all tes
 .PHONY: test-chaos
 test-chaos: ## A short form of `make chaos`
 	$(CARGO) build --workspace --bins --example chaos
-	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --workspace --example chaos -- \
+	SERVERS_DURABLE=1 tests/servers.sh $(or $(CARGO_TARGET_DIR),target)/debug/examples/chaos \
 	    --seed 4 --secs 25 --pause 3 --writers 8 --subscribers 60
 
 .PHONY: test-web

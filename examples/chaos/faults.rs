@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 
 use crate::processes::{World, kill_postgres, signal, start_postgres};
 
@@ -19,9 +20,15 @@ pub async fn run(world: &World, random: &mut StdRng, length: Duration, pause: Du
         "a server asked to end",
     ];
     let (started, mut counts) = (Instant::now(), [0; KINDS.len()]);
+    // Each kind once before any comes again, so that short runs have them all.
+    let mut deck: Vec<usize> = Vec::new();
     while started.elapsed() < length {
         tokio::time::sleep(Duration::from_millis(random.random_range(500..3000))).await;
-        let kind = random.random_range(0..KINDS.len());
+        if deck.is_empty() {
+            deck.extend(0..KINDS.len());
+            deck.shuffle(random);
+        }
+        let Some(kind) = deck.pop() else { break };
         let server = &world.servers[random.random_range(0..2)];
         counts[kind] += 1;
         println!("{:5.1} s: {}", started.elapsed().as_secs_f64(), KINDS[kind]);
