@@ -45,7 +45,7 @@ impl BatchObserver for AlertObserver {
         }
         let mut evaluation = Evaluation { tx, memory: &self.memory, head, rules: store::list_enabled(tx).await? };
         for index in 0..evaluation.rules.len() {
-            evaluation.step(index, batch.now, batch.entries).await?;
+            evaluation.step(index, batch.now, Occasion::Batch(batch.entries)).await?;
         }
         evaluation.end().await
     }
@@ -62,11 +62,16 @@ pub async fn evaluate_due(tx: &TenantTx, memory: &Memory, head: &mut Head, now: 
     }
     let mut evaluation = Evaluation { tx, memory, head, rules };
     while let Some((index, due)) = evaluation.next_due().filter(|(_, due)| *due <= now) {
-        evaluation.step(index, due, &[]).await?;
-        evaluation.rules[index].1.evaluated_to = due;
-        evaluation.save(index).await?;
+        evaluation.step(index, due, Occasion::Due).await?;
     }
     evaluation.end().await
+}
+
+/// Why a rule is evaluated.
+enum Occasion<'a> {
+    /// Time alone may have changed it.
+    Due,
+    Batch(&'a [(i64, Entry)]),
 }
 
 struct Evaluation<'a> {
@@ -84,9 +89,16 @@ impl Evaluation<'_> {
     }
 
     /// Evaluates one rule, and logs it if it changes.
-    async fn step(&mut self, index: usize, now: Timestamp, entries: &[(i64, Entry)]) -> Result<()> {
+    async fn step(&mut self, index: usize, now: Timestamp, occasion: Occasion<'_>) -> Result<()> {
         let (rule, progress) = &mut self.rules[index];
         let before = *progress;
+        let entries = match occasion {
+            Occasion::Due => {
+                progress.evaluated_to = now;
+                &[]
+            }
+            Occasion::Batch(entries) => entries,
+        };
         let mut measure = Live { tx: self.tx, memory: self.memory, largest_sum: self.head.largest_sum, now };
         let change = progress.step(rule, now, entries.iter().map(|(_, entry)| entry), &mut measure).await?;
         if let Some(change) = change {
@@ -102,14 +114,9 @@ impl Evaluation<'_> {
             .await?;
         }
         if *progress != before {
-            self.save(index).await?;
+            store::save_progress(self.tx, rule.id, progress).await?;
         }
         Ok(())
-    }
-
-    async fn save(&self, index: usize) -> Result<()> {
-        let (rule, progress) = &self.rules[index];
-        store::save_progress(self.tx, rule.id, progress).await
     }
 
     /// Stores with the head what it says of alerts.

@@ -6,13 +6,12 @@ use uuid::Uuid;
 use super::progress::{Change, Progress};
 use super::rule::{AlertState, Frequency, Rule};
 use crate::clock::Timestamp;
-use crate::db::{TenantTx, get};
+use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::metrics::catalog::Metric;
 use crate::metrics::period::Span;
 use crate::money::Money;
-use crate::outbox::store::{word, word_from};
 
 /// Rules of one tenant.
 pub const RULES_MAX: usize = 100;
@@ -66,8 +65,8 @@ fn watched_from(row: &QueryResult) -> Result<Watched> {
     let rule = Rule {
         id: get(row, 0)?,
         name: get(row, 1)?,
-        metric: word_from(row, 2)?,
-        condition: word_from(row, 3)?,
+        metric: get_word(row, 2)?,
+        condition: get_word(row, 3)?,
         threshold: Money(get(row, 4)?),
         clear_threshold: get::<Option<i64>>(row, 5)?.map(Money),
         window_minutes: get(row, 6)?,
@@ -80,7 +79,7 @@ fn watched_from(row: &QueryResult) -> Result<Watched> {
     };
     let time = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Timestamp));
     let progress = Progress {
-        state: word_from(row, 12)?,
+        state: get_word(row, 12)?,
         evaluated_to: Timestamp(get(row, 13)?),
         holds_since: time(14)?,
         cause: time(15)?.zip(time(16)?).map(|(start, end)| Span { start, end }),
@@ -227,8 +226,8 @@ fn transition_from(row: &QueryResult) -> Result<Transition> {
         id: get(row, 0)?,
         rule_id: get(row, 1)?,
         name: get(row, 2)?,
-        metric: word_from(row, 3)?,
-        state: word_from(row, 4)?,
+        metric: get_word(row, 3)?,
+        state: get_word(row, 4)?,
         value: get::<Option<i64>>(row, 5)?.map(Money),
         threshold: Money(get(row, 6)?),
         position: get(row, 7)?,

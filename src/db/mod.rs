@@ -16,6 +16,8 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult,
     Select, Statement, TransactionTrait, Value,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -318,4 +320,17 @@ pub struct FirstRows<'a> {
 /// The value of column `index`, as an internal error when it is not of type `T`.
 pub fn get<T: sea_orm::TryGetable>(row: &QueryResult, index: usize) -> Result<T> {
     row.try_get_by_index(index).map_err(Error::internal)
+}
+
+/// A value of column `index` that is stored as the word it has in the API.
+pub fn get_word<T: DeserializeOwned>(row: &QueryResult, index: usize) -> Result<T> {
+    Ok(serde_json::from_value(serde_json::Value::String(get(row, index)?))?)
+}
+
+/// A value as it is stored for [`get_word`].
+pub fn word(value: impl Serialize) -> Result<Value> {
+    match serde_json::to_value(value)? {
+        serde_json::Value::String(word) => Ok(word.into()),
+        _ => Err(Error::internal("a value that is not a word")),
+    }
 }

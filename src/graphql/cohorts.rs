@@ -72,8 +72,8 @@ impl Cohorts {
         Member { latest, after, seen: None, ahead_until: None }
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
+    #[cfg(test)]
+    fn count(&self) -> usize {
         self.lock().len()
     }
 

@@ -122,11 +122,6 @@ impl Operations {
         Operations { schema, documents: Documents::default(), cursors, cohorts: Cohorts::default() }
     }
 
-    /// Subscriptions that differ from each other.
-    pub fn cohorts(&self) -> &Cohorts {
-        &self.cohorts
-    }
-
     /// Checks all that can be checked without running: the document, which operation is meant, its variables.
     pub fn prepare(&self, mut params: Params) -> Result<Prepared, Refusal> {
         let (text, hash) = self.documents.text_of(params.query.take(), &params.extensions)?;

@@ -2,8 +2,11 @@
 
 use roaring::RoaringBitmap;
 
+use super::catalog::Needs;
 use crate::error::{Code, Error, Result};
+use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::rollup::sketch::Sketch;
+use crate::ledger::rollup::{Part, Row};
 use crate::money::Money;
 
 /// Sums and sets of one bucket and one combination of dimension values. Sums are exact in 128 bits.
@@ -37,6 +40,67 @@ impl Cell {
     /// Whether nothing is left: all that was counted here was taken back.
     pub fn is_void(&self) -> bool {
         self.orders == 0 && self.refunds == 0 && self.refunds_by_order == 0 && self.visits == 0
+    }
+
+    /// Adds a part of an entry; of sets only those that are needed.
+    pub fn add_part(&mut self, entry: &Entry, part: Part, by_line: bool, needs: Needs) -> Result<()> {
+        let sign = i128::from(entry.sign);
+        let amount = sign * i128::from(part.amount);
+        match entry.kind {
+            EntryKind::Order => {
+                let is_first = entry.segment == Segment::New;
+                self.orders += sign;
+                self.gross += amount;
+                self.discount += sign * i128::from(part.discount);
+                self.units += sign * i128::from(part.units);
+                if is_first {
+                    self.first_orders += sign;
+                }
+                if needs.customers && entry.customer_no != 0 {
+                    self.customers.insert(member(entry.customer_no)?);
+                }
+                if by_line && (needs.orders || needs.first_orders) {
+                    let order = member(entry.order_no)?;
+                    self.order_set.insert(order);
+                    if is_first {
+                        self.first_order_set.insert(order);
+                    }
+                }
+                if !by_line && needs.order_values {
+                    self.order_values.add(entry.amount, entry.sign.into());
+                }
+            }
+            EntryKind::Refund => self.refunds += amount,
+            EntryKind::RefundByOrder => self.refunds_by_order += amount,
+            EntryKind::Visits if by_line => {}
+            EntryKind::Visits => self.visits += sign * i128::from(part.units),
+        }
+        Ok(())
+    }
+
+    /// Adds a row folded from entries; of first orders of their customers, or not.
+    pub fn add_row(&mut self, row: &Row, is_first: bool) {
+        self.orders += i128::from(row.orders);
+        self.gross += i128::from(row.gross);
+        self.discount += i128::from(row.discount);
+        self.units += i128::from(row.units);
+        self.refunds += i128::from(row.refunds);
+        self.refunds_by_order += i128::from(row.refunds_by_order);
+        self.visits += i128::from(row.visits);
+        if is_first {
+            self.first_orders += i128::from(row.orders);
+        }
+        self.customers |= row.customers.members();
+        self.add_orders(row.order_set.members(), is_first);
+        self.order_values.merge(&row.order_values);
+    }
+
+    /// Adds orders, each once.
+    pub fn add_orders(&mut self, orders: &RoaringBitmap, is_first: bool) {
+        self.order_set |= orders;
+        if is_first {
+            self.first_order_set |= orders;
+        }
     }
 
     /// Adds all of `other`, each order and customer once.
@@ -80,6 +144,11 @@ impl Cell {
             order_value_p95: self.order_values.quantile(95).filter(|_| !view.by_line),
         })
     }
+}
+
+/// A running number as a member of a set.
+pub fn member(number: i64) -> Result<u32> {
+    u32::try_from(number).map_err(Error::internal)
 }
 
 fn fit(sum: i128) -> Result<i64> {

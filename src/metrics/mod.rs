@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod catalog;
 pub mod cell;
+mod days;
 pub mod filter;
 mod flat;
 pub mod graphql;

@@ -5,20 +5,19 @@ use std::sync::LazyLock;
 
 use async_graphql::Enum;
 use roaring::RoaringBitmap;
-use sea_orm::{QueryResult, Value};
+use sea_orm::Value;
 
 use super::catalog::Needs;
-use super::cell::{Cell, View};
+use super::cell::{Cell, View, member};
+use super::days::{self, Bound, DayStatement};
 use super::filter::Filter;
 use super::period::Span;
-use super::ranges::{Ranges, SlotRange, ranges, slot_start};
+use super::ranges::{Ranges, ranges, slot_start};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::organization::Organization;
-use crate::ledger::rollup::set::CountedSet;
-use crate::ledger::rollup::sketch::Sketch;
 use crate::ledger::rollup::{self, Key, Level, Part, Rows, Slots, packed};
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
 use crate::ledger::tail::{Tail, takes_back};
@@ -46,7 +45,7 @@ impl Dimension {
         matches!(self, Dimension::Organization | Dimension::Channel | Dimension::Region)
     }
 
-    fn column(self) -> &'static str {
+    pub fn column(self) -> &'static str {
         match self {
             Dimension::Organization => "m.org_no",
             Dimension::Channel => "m.channel_no",
@@ -274,7 +273,7 @@ impl Question<'_> {
                 index += 1;
             }
             let cell = cells.entry((bucket, key)).or_default();
-            add_row(cell, &row, index, &statement)?;
+            days::add_row(cell, &row, index, &statement)?;
         }
         Ok(())
     }
@@ -373,7 +372,7 @@ impl Question<'_> {
             for (key, part) in self.fitting_parts(entry, level) {
                 let group = self.group.iter().map(|dimension| dimension.of_key(&key)).collect();
                 let cell = cells.entry((self.bucket_of(entry.at), group)).or_default();
-                add_part(cell, entry, part, level.by_line(), self.needs)?;
+                cell.add_part(entry, part, level.by_line(), self.needs)?;
             }
         }
         Ok(())
@@ -387,189 +386,11 @@ impl Question<'_> {
 
     fn add_folded(&self, bucket: usize, key: &Key, row: &rollup::Row, cells: &mut HashMap<(usize, GroupKey), Cell>) {
         let group = self.group.iter().map(|dimension| dimension.of_key(key)).collect();
-        add_folded(cells.entry((bucket, group)).or_default(), key, row);
+        cells.entry((bucket, group)).or_default().add_row(row, key.segment == Segment::New as i32);
     }
 
     fn fits(&self, key: &Key) -> bool {
         self.filter.segment.is_none_or(|segment| key.segment == segment as i32)
             && self.filter.lists().all(|(dimension, list)| list.contains(&dimension.of_key(key)))
     }
-}
-
-/// Values bound to a statement after the tenant's id.
-#[derive(Default)]
-struct Bound {
-    values: Vec<Value>,
-}
-
-impl Bound {
-    fn push(&mut self, value: i64) -> String {
-        self.values.push(value.into());
-        format!("${}", self.values.len() + 1)
-    }
-
-    /// The condition that a row of `table` lies in one of `ranges`.
-    fn ranges<'a>(&mut self, table: &str, ranges: impl Iterator<Item = &'a SlotRange>) -> String {
-        let parts: Vec<String> = ranges
-            .map(|range| {
-                let (org_no, from, to) =
-                    (self.push(range.org_no.into()), self.push(range.from.into()), self.push(range.to.into()));
-                format!("{table}.org_no = {org_no} AND {table}.slot >= {from} AND {table}.slot < {to}")
-            })
-            .collect();
-        parts.join(" OR ")
-    }
-}
-
-/// The one statement that reads rollups of days for a question.
-struct DayStatement {
-    sql: String,
-    values: Vec<Value>,
-    /// Rows begin with organization and slot, because there are several buckets.
-    has_slot: bool,
-    /// Rows are stored ones with their sets; else they are sums made by the database.
-    has_sets: bool,
-    needs: Needs,
-    by_line: bool,
-}
-
-const SUMS: [&str; 7] = ["orders", "gross", "discount", "units", "refunds", "refunds_by_order", "visits"];
-
-impl DayStatement {
-    fn new(question: &Question<'_>, ranges: &Ranges, level: Level) -> Self {
-        let by_line = level.by_line();
-        let has_sets = question.needs.sets(by_line);
-        let has_slot = question.boundaries.len() > 2;
-        let mut keys: Vec<&str> = if has_slot { vec!["m.org_no", "m.slot"] } else { Vec::new() };
-        keys.extend(question.group.iter().map(|dimension| dimension.column()));
-        let mut columns: Vec<String> = keys.iter().map(|column| (*column).to_owned()).collect();
-        if has_sets {
-            columns.extend(SUMS.iter().map(|sum| format!("m.{sum}")));
-            columns.push("m.segment".into());
-            columns.push(if question.needs.customers { "m.customer_set" } else { "NULL" }.into());
-            columns.push(
-                if by_line && (question.needs.orders || question.needs.first_orders) { "m.order_set" } else { "NULL" }
-                    .into(),
-            );
-            columns.push(if question.needs.order_values && !by_line { "m.order_values" } else { "NULL" }.into());
-        } else {
-            columns.extend(SUMS.iter().map(|sum| format!("CAST(SUM(m.{sum}) AS bigint)")));
-            columns.push("CAST(SUM(CASE WHEN m.segment = 1 THEN m.orders ELSE 0 END) AS bigint)".into());
-        }
-        let mut bound = Bound::default();
-        let slots = bound.ranges("m", ranges.slots.iter().filter(|range| range.by_day));
-        let mut sql = format!(
-            "SELECT {} FROM sales_metrics m WHERE m.tenant_id = $1 AND m.level = {} AND ({slots})",
-            columns.join(", "),
-            level as i32
-        );
-        for (dimension, list) in question.filter.lists() {
-            let numbers: Vec<String> = list.iter().map(|number| bound.push(*number)).collect();
-            sql.push_str(&format!(" AND {} IN ({})", dimension.column(), numbers.join(", ")));
-        }
-        if let Some(segment) = question.filter.segment {
-            sql.push_str(&format!(" AND m.segment = {}", segment as i32));
-        }
-        if !has_sets && !keys.is_empty() {
-            sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
-        }
-        DayStatement { sql, values: bound.values, has_slot, has_sets, needs: question.needs, by_line }
-    }
-}
-
-/// Adds a row of [`DayStatement`], whose sums begin at `index`.
-fn add_row(cell: &mut Cell, row: &QueryResult, index: usize, statement: &DayStatement) -> Result<()> {
-    let sum = |offset: usize| get::<Option<i64>>(row, index + offset).map(|sum| i128::from(sum.unwrap_or(0)));
-    let orders = sum(0)?;
-    cell.orders += orders;
-    cell.gross += sum(1)?;
-    cell.discount += sum(2)?;
-    cell.units += sum(3)?;
-    cell.refunds += sum(4)?;
-    cell.refunds_by_order += sum(5)?;
-    cell.visits += sum(6)?;
-    if !statement.has_sets {
-        cell.first_orders += sum(7)?;
-        return Ok(());
-    }
-    let is_first = get::<i32>(row, index + 7)? == Segment::New as i32;
-    if is_first {
-        cell.first_orders += orders;
-    }
-    let bytes = |offset: usize| get::<Option<Vec<u8>>>(row, index + offset).map(Option::unwrap_or_default);
-    if statement.needs.customers {
-        cell.customers |= CountedSet::members_of(&bytes(8)?)?;
-    }
-    if statement.by_line {
-        add_orders(cell, &CountedSet::members_of(&bytes(9)?).map_err(Error::internal)?, is_first);
-    } else if statement.needs.order_values {
-        cell.order_values.merge(&Sketch::from_bytes(&bytes(10)?)?);
-    }
-    Ok(())
-}
-
-fn add_orders(cell: &mut Cell, orders: &RoaringBitmap, is_first: bool) {
-    cell.order_set |= orders;
-    if is_first {
-        cell.first_order_set |= orders;
-    }
-}
-
-/// Adds a part of an entry; of sets only those that are needed.
-fn add_part(cell: &mut Cell, entry: &Entry, part: Part, by_line: bool, needs: Needs) -> Result<()> {
-    let sign = i128::from(entry.sign);
-    let amount = sign * i128::from(part.amount);
-    match entry.kind {
-        EntryKind::Order => {
-            let is_first = entry.segment == Segment::New;
-            cell.orders += sign;
-            cell.gross += amount;
-            cell.discount += sign * i128::from(part.discount);
-            cell.units += sign * i128::from(part.units);
-            if is_first {
-                cell.first_orders += sign;
-            }
-            if needs.customers && entry.customer_no != 0 {
-                cell.customers.insert(member(entry.customer_no)?);
-            }
-            if by_line && (needs.orders || needs.first_orders) {
-                let order = member(entry.order_no)?;
-                cell.order_set.insert(order);
-                if is_first {
-                    cell.first_order_set.insert(order);
-                }
-            }
-            if !by_line && needs.order_values {
-                cell.order_values.add(entry.amount, entry.sign.into());
-            }
-        }
-        EntryKind::Refund => cell.refunds += amount,
-        EntryKind::RefundByOrder => cell.refunds_by_order += amount,
-        EntryKind::Visits if by_line => {}
-        EntryKind::Visits => cell.visits += sign * i128::from(part.units),
-    }
-    Ok(())
-}
-
-/// A running number as a member of a set.
-fn member(number: i64) -> Result<u32> {
-    u32::try_from(number).map_err(Error::internal)
-}
-
-/// Adds a row folded from entries.
-fn add_folded(cell: &mut Cell, key: &Key, row: &rollup::Row) {
-    cell.orders += i128::from(row.orders);
-    cell.gross += i128::from(row.gross);
-    cell.discount += i128::from(row.discount);
-    cell.units += i128::from(row.units);
-    cell.refunds += i128::from(row.refunds);
-    cell.refunds_by_order += i128::from(row.refunds_by_order);
-    cell.visits += i128::from(row.visits);
-    let is_first = key.segment == Segment::New as i32;
-    if is_first {
-        cell.first_orders += i128::from(row.orders);
-    }
-    cell.customers |= row.customers.members();
-    add_orders(cell, row.order_set.members(), is_first);
-    cell.order_values.merge(&row.order_values);
 }

@@ -2,12 +2,11 @@
 
 use sea_orm::{QueryResult, Value};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::{Attempt, Channel, Message, Recipient};
 use crate::clock::{MINUTE, Timestamp};
-use crate::db::{Db, TenantId, TenantTx, get};
+use crate::db::{Db, TenantId, TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 
@@ -86,7 +85,7 @@ pub async fn claim(tx: &TenantTx, due: &Due, now: Timestamp) -> Result<Option<At
     row.map(|row| {
         Ok(Attempt {
             id: due.id,
-            recipient: Recipient { channel: word_from(&row, 0)?, target: get(&row, 1)?, secret: get(&row, 2)? },
+            recipient: Recipient { channel: get_word(&row, 0)?, target: get(&row, 1)?, secret: get(&row, 2)? },
             subject: get(&row, 3)?,
             text: get(&row, 4)?,
             body: get(&row, 5)?,
@@ -152,25 +151,13 @@ fn delivery_from(row: &QueryResult) -> Result<Delivery> {
     Ok(Delivery {
         id: get(row, 0)?,
         alert_no: get(row, 1)?,
-        channel: word_from(row, 2)?,
+        channel: get_word(row, 2)?,
         target: get(row, 3)?,
-        state: word_from(row, 4)?,
+        state: get_word(row, 4)?,
         attempts: get(row, 5)?,
         next_at: time(6)?,
         last_error: get(row, 7)?,
         created_at: Timestamp(get(row, 8)?),
         delivered_at: time(9)?,
     })
-}
-
-/// A value that is stored as the word it has in the API.
-pub fn word_from<T: DeserializeOwned>(row: &QueryResult, index: usize) -> Result<T> {
-    Ok(serde_json::from_value(serde_json::Value::String(get(row, index)?))?)
-}
-
-pub fn word(value: impl Serialize) -> Result<Value> {
-    match serde_json::to_value(value)? {
-        serde_json::Value::String(word) => Ok(word.into()),
-        _ => Err(Error::internal("a value that is not a word")),
-    }
 }

@@ -1,0 +1,126 @@
+//! The statement that reads rollups of days.
+
+use sea_orm::{QueryResult, Value};
+
+use super::catalog::Needs;
+use super::cell::Cell;
+use super::ranges::{Ranges, SlotRange};
+use super::read::Question;
+use crate::db::get;
+use crate::error::{Error, Result};
+use crate::ledger::entry::Segment;
+use crate::ledger::rollup::Level;
+use crate::ledger::rollup::set::CountedSet;
+use crate::ledger::rollup::sketch::Sketch;
+
+/// Values bound to a statement after the tenant's id.
+#[derive(Default)]
+pub struct Bound {
+    pub values: Vec<Value>,
+}
+
+impl Bound {
+    fn push(&mut self, value: i64) -> String {
+        self.values.push(value.into());
+        format!("${}", self.values.len() + 1)
+    }
+
+    /// The condition that a row of `table` lies in one of `ranges`.
+    pub fn ranges<'a>(&mut self, table: &str, ranges: impl Iterator<Item = &'a SlotRange>) -> String {
+        let parts: Vec<String> = ranges
+            .map(|range| {
+                let (org_no, from, to) =
+                    (self.push(range.org_no.into()), self.push(range.from.into()), self.push(range.to.into()));
+                format!("{table}.org_no = {org_no} AND {table}.slot >= {from} AND {table}.slot < {to}")
+            })
+            .collect();
+        parts.join(" OR ")
+    }
+}
+
+/// The one statement that reads rollups of days for a question.
+pub struct DayStatement {
+    pub sql: String,
+    pub values: Vec<Value>,
+    /// Rows begin with organization and slot, because there are several buckets.
+    pub has_slot: bool,
+    /// Rows are stored ones with their sets; else they are sums made by the database.
+    has_sets: bool,
+    needs: Needs,
+    by_line: bool,
+}
+
+const SUMS: [&str; 7] = ["orders", "gross", "discount", "units", "refunds", "refunds_by_order", "visits"];
+
+impl DayStatement {
+    pub fn new(question: &Question<'_>, ranges: &Ranges, level: Level) -> Self {
+        let by_line = level.by_line();
+        let has_sets = question.needs.sets(by_line);
+        let has_slot = question.boundaries.len() > 2;
+        let mut keys: Vec<&str> = if has_slot { vec!["m.org_no", "m.slot"] } else { Vec::new() };
+        keys.extend(question.group.iter().map(|dimension| dimension.column()));
+        let mut columns: Vec<String> = keys.iter().map(|column| (*column).to_owned()).collect();
+        if has_sets {
+            columns.extend(SUMS.iter().map(|sum| format!("m.{sum}")));
+            columns.push("m.segment".into());
+            columns.push(if question.needs.customers { "m.customer_set" } else { "NULL" }.into());
+            columns.push(
+                if by_line && (question.needs.orders || question.needs.first_orders) { "m.order_set" } else { "NULL" }
+                    .into(),
+            );
+            columns.push(if question.needs.order_values && !by_line { "m.order_values" } else { "NULL" }.into());
+        } else {
+            columns.extend(SUMS.iter().map(|sum| format!("CAST(SUM(m.{sum}) AS bigint)")));
+            columns.push("CAST(SUM(CASE WHEN m.segment = 1 THEN m.orders ELSE 0 END) AS bigint)".into());
+        }
+        let mut bound = Bound::default();
+        let slots = bound.ranges("m", ranges.slots.iter().filter(|range| range.by_day));
+        let mut sql = format!(
+            "SELECT {} FROM sales_metrics m WHERE m.tenant_id = $1 AND m.level = {} AND ({slots})",
+            columns.join(", "),
+            level as i32
+        );
+        for (dimension, list) in question.filter.lists() {
+            let numbers: Vec<String> = list.iter().map(|number| bound.push(*number)).collect();
+            sql.push_str(&format!(" AND {} IN ({})", dimension.column(), numbers.join(", ")));
+        }
+        if let Some(segment) = question.filter.segment {
+            sql.push_str(&format!(" AND m.segment = {}", segment as i32));
+        }
+        if !has_sets && !keys.is_empty() {
+            sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
+        }
+        DayStatement { sql, values: bound.values, has_slot, has_sets, needs: question.needs, by_line }
+    }
+}
+
+/// Adds a row of [`DayStatement`], whose sums begin at `index`.
+pub fn add_row(cell: &mut Cell, row: &QueryResult, index: usize, statement: &DayStatement) -> Result<()> {
+    let sum = |offset: usize| get::<Option<i64>>(row, index + offset).map(|sum| i128::from(sum.unwrap_or(0)));
+    let orders = sum(0)?;
+    cell.orders += orders;
+    cell.gross += sum(1)?;
+    cell.discount += sum(2)?;
+    cell.units += sum(3)?;
+    cell.refunds += sum(4)?;
+    cell.refunds_by_order += sum(5)?;
+    cell.visits += sum(6)?;
+    if !statement.has_sets {
+        cell.first_orders += sum(7)?;
+        return Ok(());
+    }
+    let is_first = get::<i32>(row, index + 7)? == Segment::New as i32;
+    if is_first {
+        cell.first_orders += orders;
+    }
+    let bytes = |offset: usize| get::<Option<Vec<u8>>>(row, index + offset).map(Option::unwrap_or_default);
+    if statement.needs.customers {
+        cell.customers |= CountedSet::members_of(&bytes(8)?)?;
+    }
+    if statement.by_line {
+        cell.add_orders(&CountedSet::members_of(&bytes(9)?).map_err(Error::internal)?, is_first);
+    } else if statement.needs.order_values {
+        cell.order_values.merge(&Sketch::from_bytes(&bytes(10)?)?);
+    }
+    Ok(())
+}
