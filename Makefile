@@ -59,7 +59,7 @@ test-browser: web ## Try GraphiQL in a headless Chromium (needs Node.js; SCREENS
 
 .PHONY: test-sqlite
 test-sqlite: ## Run the whole suite on SQLite with in-process streams
-	env -u TEST_DATABASE_URL -u TEST_REDIS_URL $(RUN_TESTS) --workspace $(TEST_FLAGS)
+	env -u TEST_DATABASE_URL -u TEST_OWNER_URL -u TEST_REDIS_URL $(RUN_TESTS) --workspace $(TEST_FLAGS)
 
 # --workspace keeps the features, and so the build, the same as above.
 .PHONY: test-servers

@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use crate::outbox;
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 12] = [
+const KNOWN: [(&str, &str); 13] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
+    ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
     ("SALESPULSE_LISTEN", "127.0.0.1:4000"),
     ("SALESPULSE_JWT_SECRET", ""),
@@ -23,7 +24,8 @@ const KNOWN: [(&str, &str); 12] = [
     ("SALESPULSE_PRIVATE_WEBHOOKS", "off"),
 ];
 /// For docker compose, which reads the same file.
-const COMPOSE: [&str; 2] = ["POSTGRES_PASSWORD", "SALESPULSE_PUBLISH"];
+const COMPOSE: [&str; 4] =
+    ["POSTGRES_PASSWORD", "SALESPULSE_OWNER_PASSWORD", "SALESPULSE_PASSWORD", "SALESPULSE_PUBLISH"];
 const PREFIX: &str = "SALESPULSE_";
 /// For test runs, not for the server.
 const TEST_PREFIX: &str = "SALESPULSE_TEST_";
@@ -33,6 +35,8 @@ const JWT_SECRET_BYTES_MIN: usize = 32;
 #[derive(Clone)]
 pub struct Config {
     pub database_url: String,
+    /// The database as the owner of its tables; `None` where that is nobody else.
+    pub owner_url: Option<String>,
     pub redis_url: Option<String>,
     pub listen: SocketAddr,
     /// Signs and checks access tokens; `None` when it is not set.
@@ -122,6 +126,7 @@ impl Config {
         let parse_error = |name, why: &str| ConfigError::Bad { name, why: why.to_owned() };
         Ok(Config {
             database_url,
+            owner_url: some("SALESPULSE_OWNER_URL"),
             redis_url,
             listen: text("SALESPULSE_LISTEN")
                 .parse()

@@ -1,6 +1,6 @@
 //! Tenants, their first user and organization: what has to exist before anything else can.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, Value};
+use sea_orm::Value;
 use uuid::Uuid;
 
 use crate::auth::Role;
@@ -75,18 +75,13 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
 /// The tenant of a slug or id.
 pub async fn find_tenant(db: &Db, name: &str) -> Result<Option<TenantId>> {
     let id = Uuid::parse_str(name).unwrap_or_default();
-    let sql = "SELECT id FROM tenants WHERE slug = $1 OR id = $2";
-    let row = db.system().query_one_raw(statement(db.system(), sql, [name.into(), id.into()])).await?;
-    row.map(|row| crate::db::get(&row, 0).map(TenantId)).transpose()
+    let rows =
+        db.query_all_tenants("SELECT id FROM tenants WHERE slug = $1 OR id = $2", [name.into(), id.into()]).await?;
+    rows.first().map(|row| crate::db::get(row, 0).map(TenantId)).transpose()
 }
 
 /// All tenants: slug and id.
 pub async fn list_tenants(db: &Db) -> Result<Vec<(String, TenantId)>> {
-    let rows =
-        db.system().query_all_raw(statement(db.system(), "SELECT slug, id FROM tenants ORDER BY slug", [])).await?;
+    let rows = db.query_all_tenants("SELECT slug, id FROM tenants ORDER BY slug", []).await?;
     rows.iter().map(|row| Ok((crate::db::get(row, 0)?, TenantId(crate::db::get(row, 1)?)))).collect()
-}
-
-fn statement<const N: usize>(db: &DatabaseConnection, sql: &str, values: [Value; N]) -> Statement {
-    Statement::from_sql_and_values(db.get_database_backend(), sql, values)
 }

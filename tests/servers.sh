@@ -7,7 +7,8 @@
 # Both servers listen on free ports of 127.0.0.1 and keep everything in a fresh
 # temporary folder. The command finds them in
 #
-#   TEST_DATABASE_URL   postgres://salespulse@127.0.0.1:PORT/salespulse
+#   TEST_DATABASE_URL   postgres://salespulse@127.0.0.1:PORT/salespulse, as a server logs in
+#   TEST_OWNER_URL      the same as the owner of the tables
 #   TEST_REDIS_URL      redis://127.0.0.1:PORT
 #   TEST_POSTGRES_PID_FILE, TEST_POSTGRES_RESTART
 #                       the file with PostgreSQL's process id, and the shell
@@ -287,6 +288,8 @@ free_port() {
     return 1
 }
 
+roles=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/scripts/roles.sql
+
 start_postgres() {
     local data=$folder/postgres durable=() deadline port
     local psql=("${run_as[@]}" "$postgres_bin/psql" -X -q -v ON_ERROR_STOP=1 -h "$folder" -U postgres)
@@ -299,8 +302,8 @@ start_postgres() {
         cat "$postgres_log" >&2
         return 1
     fi
-    # Without a password come in: the folder's own user by socket, salespulse by loopback.
-    printf '%s\n' 'local all all trust' 'host all salespulse 127.0.0.1/32 trust' >"$data/pg_hba.conf"
+    # Without a password come in: the folder's own user by socket, the two of roles.sql by loopback.
+    printf '%s\n' 'local all all trust' 'host all salespulse,salespulse_owner 127.0.0.1/32 trust' >"$data/pg_hba.conf"
 
     for _ in {1..10}; do
         port=$(free_port)
@@ -314,9 +317,9 @@ start_postgres() {
         deadline=$((SECONDS + START_WAIT))
         while alive "$postgres_pid" && [ "$SECONDS" -lt "$deadline" ]; do
             if [ "$(sed -n 8p "$data/postmaster.pid" 2>/dev/null | tr -d ' ')" = ready ]; then
-                if (cd "$folder" && printf '%s\n' \
-                    'CREATE ROLE salespulse LOGIN NOSUPERUSER CREATEDB;' \
-                    'CREATE DATABASE salespulse OWNER salespulse;' |
+                if (cd "$folder" && { cat "$roles" && printf '%s\n' \
+                    'ALTER ROLE salespulse_owner CREATEDB;' \
+                    'CREATE DATABASE salespulse OWNER salespulse_owner;'; } |
                     "${psql[@]}" -p "$port" -d postgres) >>"$postgres_log" 2>&1; then
                     postgres_port=$port
                     return 0
@@ -367,6 +370,7 @@ start_postgres || exit 4
 # ------------------------------------------------------------------- running
 
 export TEST_DATABASE_URL="postgres://salespulse@127.0.0.1:$postgres_port/salespulse"
+export TEST_OWNER_URL="postgres://salespulse_owner@127.0.0.1:$postgres_port/salespulse"
 export TEST_REDIS_URL="redis://127.0.0.1:$redis_port"
 
 export TEST_POSTGRES_PID_FILE=$folder/postgres/postmaster.pid

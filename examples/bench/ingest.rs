@@ -1,6 +1,7 @@
 //! The write path beside its limits: COPY of the rows it wrote, and its own statements sent bare.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,9 +10,11 @@ use salespulse::app::App;
 use salespulse::clock::Timestamp;
 use salespulse::db::{Db, TenantId};
 use salespulse::ledger::event::Outcome;
-use sea_orm::sqlx::Connection;
-use sea_orm::{ConnectionTrait, Statement, TransactionTrait, Value};
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::{ConnectOptions, Connection, PgConnection};
+use sea_orm::{ConnectionTrait, Statement, Value};
 
+use crate::Urls;
 use crate::events::event;
 
 /// The statements that a database was sent, in order.
@@ -105,16 +108,16 @@ pub async fn replay(db: &Db, statements: Vec<Statement>, tenant: TenantId) -> Du
         if is_first(&statement) {
             transactions.push(Vec::new());
         }
-        let values = statement.values.as_mut().expect("values");
+        // What begins a transaction has none, and is done anew.
+        let Some(values) = statement.values.as_mut() else { continue };
         values.0[0] = Value::from(tenant.0);
         if let Some(last) = transactions.last_mut() {
             last.push(statement);
         }
     }
-    let connection = db.system();
     let started = Instant::now();
     for statements in transactions {
-        let tx = connection.begin().await.expect("begun");
+        let tx = db.write(tenant).await.expect("begun");
         for statement in statements {
             if statement.sql.starts_with("SELECT") {
                 tx.query_all_raw(statement).await.expect("read");
@@ -129,39 +132,38 @@ pub async fn replay(db: &Db, statements: Vec<Statement>, tenant: TenantId) -> Du
 
 /// Events a second whose rows COPY puts into tables like the ledger's (the events and their entries), each in one
 /// transaction; PostgreSQL only.
-pub async fn copy(url: &str, tenant: TenantId) -> f64 {
-    let mut connection = sea_orm::sqlx::PgConnection::connect(url).await.expect("connected");
-    let (events, events_took) = copy_table(&mut connection, "ledger_events", tenant).await;
-    let (_, entries_took) = copy_table(&mut connection, "ledger_entries", tenant).await;
+pub async fn copy(urls: &Urls, tenant: TenantId) -> f64 {
+    let options = PgConnectOptions::from_str(&urls.server).expect("a URL");
+    let options = options.options([("role", "salespulse_app"), ("app.tenant_id", tenant.0.to_string().as_str())]);
+    let mut from = options.connect().await.expect("connected");
+    let mut to = PgConnection::connect(&urls.owner).await.expect("connected");
+    let (events, events_took) = copy_table(&mut from, &mut to, "ledger_events").await;
+    let (_, entries_took) = copy_table(&mut from, &mut to, "ledger_entries").await;
     events as f64 / (events_took + entries_took).as_secs_f64()
 }
 
 /// The number of the tenant's rows, and how long COPY needs for them.
-async fn copy_table(
-    connection: &mut sea_orm::sqlx::PgConnection,
-    table: &'static str,
-    tenant: TenantId,
-) -> (u64, Duration) {
+async fn copy_table(from: &mut PgConnection, to: &mut PgConnection, table: &'static str) -> (u64, Duration) {
     use futures_util::StreamExt;
-    let run = async |connection: &mut sea_orm::sqlx::PgConnection, sql: String| {
+    let run = async |connection: &mut PgConnection, sql: String| {
         sea_orm::sqlx::raw_sql(sea_orm::sqlx::AssertSqlSafe(sql)).execute(connection).await.expect("run");
     };
-    run(connection, format!("DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE {table} INCLUDING ALL)")).await;
-    let out = format!("COPY (SELECT * FROM {table} WHERE tenant_id = '{}') TO STDOUT (FORMAT binary)", tenant.0);
+    run(to, format!("DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE {table} INCLUDING ALL)")).await;
+    let out = format!("COPY (SELECT * FROM {table}) TO STDOUT (FORMAT binary)");
     let mut rows = Vec::new();
     {
-        let mut stream = connection.copy_out_raw(&out).await.expect("copied out");
+        let mut stream = from.copy_out_raw(&out).await.expect("copied out");
         while let Some(chunk) = stream.next().await {
             rows.push(chunk.expect("copied out"));
         }
     }
     let started = Instant::now();
-    let mut sink = connection.copy_in_raw("COPY copied FROM STDIN (FORMAT binary)").await.expect("copying");
+    let mut sink = to.copy_in_raw("COPY copied FROM STDIN (FORMAT binary)").await.expect("copying");
     for chunk in rows {
         sink.send(chunk).await.expect("sent");
     }
     let count = sink.finish().await.expect("copied");
     let took = started.elapsed();
-    run(connection, "DROP TABLE copied".to_owned()).await;
+    run(to, "DROP TABLE copied".to_owned()).await;
     (count, took)
 }

@@ -1,7 +1,8 @@
 //! `make bench`: what SalesPulse does per second, each number beside a limit measured in the same run.
 //!
 //! Arguments: `--events N` (default 1000000), `--secs N` for each load of queries (default 5), `--sqlite` or
-//! `--postgres` for one database alone, `--times` to see how long which statements took. PostgreSQL is the one of `TEST_DATABASE_URL`.
+//! `--postgres` for one database alone, `--times` to see how long which statements took, `--without-wall` to see what
+//! row-level security costs. PostgreSQL is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`.
 
 mod events;
 mod http;
@@ -18,7 +19,7 @@ use migration::{Migrator, MigratorTrait};
 use salespulse::app::App;
 use salespulse::auth::token::Tokens;
 use salespulse::clock::SystemClock;
-use salespulse::db::Db;
+use salespulse::db::{Db, Owner};
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 
 use self::ingest::{Recording, Times, copy, ingest, replay};
@@ -32,6 +33,7 @@ struct Arguments {
     sqlite: bool,
     postgres: bool,
     times: bool,
+    without_wall: bool,
 }
 
 fn arguments() -> Arguments {
@@ -48,6 +50,7 @@ fn arguments() -> Arguments {
         sqlite: sqlite || !postgres,
         postgres: postgres || !sqlite,
         times: has("--times"),
+        without_wall: has("--without-wall"),
     }
 }
 
@@ -56,22 +59,43 @@ async fn main() {
     let arguments = arguments();
     if arguments.postgres {
         #[expect(clippy::disallowed_methods, reason = "the one setting of the benchmark")]
-        match std::env::var("TEST_DATABASE_URL") {
-            Ok(url) => bench(&url, "PostgreSQL", &arguments).await,
-            Err(_) => eprintln!("no TEST_DATABASE_URL: run it by `make bench`"),
+        match (std::env::var("TEST_DATABASE_URL"), std::env::var("TEST_OWNER_URL")) {
+            (Ok(server), Ok(owner)) => bench(&Urls { server, owner }, "PostgreSQL", &arguments).await,
+            _ => eprintln!("no TEST_DATABASE_URL: run it by `make bench`"),
         }
     }
     if arguments.sqlite {
         let folder = std::env::temp_dir().join(format!("salespulse-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        bench(&format!("sqlite://{}", folder.join("bench.db").display()), "SQLite", &arguments).await;
+        let url = format!("sqlite://{}", folder.join("bench.db").display());
+        bench(&Urls { server: url.clone(), owner: url }, "SQLite", &arguments).await;
         std::fs::remove_dir_all(&folder).expect("removed");
     }
 }
 
-async fn bench(url: &str, name: &str, arguments: &Arguments) {
-    let mut db = Db::connect(url, 16).await.expect("connected");
-    Migrator::up(db.system(), None).await.expect("migrated");
+/// The database as a server reaches it, and as its owner.
+pub struct Urls {
+    pub server: String,
+    pub owner: String,
+}
+
+/// Lets every tenant's statements see all rows, as if there were no row-level security.
+async fn take_wall_down(owner: &Owner) {
+    let sql = "DO $$ DECLARE name text; BEGIN
+                 FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relrowsecurity LOOP
+                   EXECUTE format('ALTER TABLE %I DISABLE ROW LEVEL SECURITY', name);
+                 END LOOP;
+               END $$";
+    sea_orm::ConnectionTrait::execute_unprepared(owner.connection(), sql).await.expect("disabled");
+}
+
+async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
+    let owner = Owner::connect(&urls.owner).await.expect("connected");
+    Migrator::up(owner.connection(), None).await.expect("migrated");
+    if arguments.without_wall {
+        take_wall_down(&owner).await;
+    }
+    let mut db = Db::connect(&urls.server, 16).await.expect("connected");
     let times = arguments.times.then(Times::default);
     let recording = Recording::of(&mut db, times.clone());
     let stream = salespulse::stream::connect(None).await.expect("a stream");
@@ -108,7 +132,7 @@ async fn bench(url: &str, name: &str, arguments: &Arguments) {
             let empty = new_tenant(&app, &format!("bare-{batch}-{callers}")).await;
             Some(total as f64 / replay(&app.db, statements, empty.id).await.as_secs_f64())
         };
-        let copied = if is_bulk && name == "PostgreSQL" { Some(copy(url, tenant.id).await) } else { None };
+        let copied = if is_bulk && name == "PostgreSQL" { Some(copy(urls, tenant.id).await) } else { None };
         report.row(&[
             format!("{what}, {total} events"),
             format!("{per_sec:.0}"),
@@ -125,16 +149,23 @@ async fn bench(url: &str, name: &str, arguments: &Arguments) {
     let Some(tenant) = bulk else { return };
     // What autovacuum does within a minute of such a load.
     let analyze = if name == "PostgreSQL" { "VACUUM ANALYZE" } else { "ANALYZE" };
-    sea_orm::ConnectionTrait::execute_unprepared(app.db.system(), analyze).await.expect("analyzed");
+    sea_orm::ConnectionTrait::execute_unprepared(owner.connection(), analyze).await.expect("analyzed");
     let mut report = Report::begin(
         &format!("{name}: queries over HTTP, {} events", arguments.events),
         &["what", "new each time", "pgbench, same SQL", "ratio", "transactions", "repeated", "plain handler", "ratio"],
     );
     let length = Duration::from_secs(arguments.secs);
-    queries::Bench { app: &app, tenant: &tenant, url, recording: &recording, times: times.as_ref(), length }
-        .run(&mut report)
-        .await;
-    memory::report(url, name);
+    queries::Bench {
+        app: &app,
+        tenant: &tenant,
+        url: &urls.server,
+        recording: &recording,
+        times: times.as_ref(),
+        length,
+    }
+    .run(&mut report)
+    .await;
+    memory::report(&urls.server, name);
 }
 
 async fn new_tenant(app: &App, slug: &str) -> CreatedTenant {

@@ -2,10 +2,17 @@
 
 use std::process::Command;
 
+use salespulse::db::TenantId;
 use sea_orm::Statement;
 
 /// Transactions a second of `statements`, each sent prepared, by `clients` for `secs`; `None` without pgbench.
-pub fn pgbench(url: &str, statements: &[Statement], clients: u64, secs: u64) -> Option<f64> {
+pub fn pgbench(
+    url: &str,
+    TenantId(tenant): TenantId,
+    statements: &[Statement],
+    clients: u64,
+    secs: u64,
+) -> Option<f64> {
     let file = std::env::temp_dir().join(format!("salespulse-bench-{}.sql", std::process::id()));
     let script: String = statements.iter().map(|s| s.to_string() + ";\n").collect();
     std::fs::write(&file, script).expect("written");
@@ -15,6 +22,7 @@ pub fn pgbench(url: &str, statements: &[Statement], clients: u64, secs: u64) -> 
         .arg("-f")
         .arg(&file)
         .arg(url)
+        .env("PGOPTIONS", format!("-c role=salespulse_app -c app.tenant_id={tenant}"))
         .output()
         .ok()?;
     std::fs::remove_file(&file).expect("removed");

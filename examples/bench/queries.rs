@@ -54,8 +54,11 @@ impl Bench<'_> {
                 let kept = self.load(address, &token, clients, query, false).await;
                 let handler = self.load(plain, &token, clients, query, false).await;
                 let secs = self.length.as_secs();
-                let limit =
-                    self.url.starts_with("postgres").then(|| pgbench(self.url, &statements, clients, secs)).flatten();
+                let limit = self
+                    .url
+                    .starts_with("postgres")
+                    .then(|| pgbench(self.url, self.tenant.id, &statements, clients, secs))
+                    .flatten();
                 report.row(&[
                     format!("{name}, {clients} clients"),
                     describe(&fresh),

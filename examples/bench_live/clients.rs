@@ -21,7 +21,7 @@ const CONNECTING_MAX: usize = 128;
 /// How long the last updates are waited for.
 const LAST_WAIT: Duration = Duration::from_secs(20);
 
-const DOCUMENTS: [&str; 3] = [
+pub const DOCUMENTS: [&str; 3] = [
     "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant) { asOf { position } totalRevenue ordersCount uniqueCustomers avgOrderValue } }",
     "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant) { asOf { position } totalRevenue series(grain: HOUR) { start totalRevenue } } }",
     "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant, period: { preset: LAST_7_DAYS }) { asOf { position } breakdown(by: [CHANNEL]) { rows { key totalRevenue } } } }",
@@ -81,13 +81,19 @@ pub async fn connect(port: u16, protocol: Option<&str>) -> Client {
     tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await.expect("upgraded").0
 }
 
-/// A client that is subscribed and has its snapshot.
-async fn subscribed(port: u16, token: &str, tenant: &str, document: &str) -> Client {
+/// A client whose token was taken.
+pub async fn initialized(port: u16, token: &str) -> Client {
     let mut client = connect(port, Some("graphql-transport-ws")).await;
     let init = json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {token}") } });
     client.send(Message::text(init.to_string())).await.expect("sent");
     let ack = client.next().await.expect("open").expect("a message");
     assert!(ack.to_text().expect("text").contains("connection_ack"), "{ack}");
+    client
+}
+
+/// A client that is subscribed and has its snapshot.
+pub async fn subscribed(port: u16, token: &str, tenant: &str, document: &str) -> Client {
+    let mut client = initialized(port, token).await;
     let payload = json!({ "query": document, "variables": { "tenant": tenant } });
     let subscribe = json!({ "type": "subscribe", "id": "1", "payload": payload });
     client.send(Message::text(subscribe.to_string())).await.expect("sent");

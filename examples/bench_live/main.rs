@@ -2,11 +2,13 @@
 //! frames of the same size by the same WebSocket library in the same run.
 //!
 //! Arguments: `--sockets N[,N…]` (default 1,1000,10000), `--events N` (default 20), `--pause MS` between events (default
-//! 500). Two processes over Redis are measured where `TEST_DATABASE_URL` and `TEST_REDIS_URL` are set.
+//! 500); `--abuse` measures instead what 1,000 sockets see while one client abuses the server. Two processes over Redis are
+//! measured where `TEST_DATABASE_URL`, `TEST_OWNER_URL` and `TEST_REDIS_URL` are set.
 //!
 //! The server, the broadcasting peer and the clients are processes of one machine and share its cores. `peer` as the only
 //! argument is the peer itself.
 
+mod abuse;
 mod clients;
 #[path = "../bench/http.rs"]
 #[allow(dead_code, reason = "shared with the other benchmark")]
@@ -26,6 +28,7 @@ struct Arguments {
     sockets: Vec<usize>,
     events: usize,
     pause: Duration,
+    abuse: bool,
 }
 
 fn arguments() -> Arguments {
@@ -37,6 +40,7 @@ fn arguments() -> Arguments {
         sockets: sockets.split(',').filter_map(|n| n.parse().ok()).collect(),
         events: usize::try_from(number("--events", 20)).expect("small"),
         pause: Duration::from_millis(number("--pause", 500)),
+        abuse: all.iter().any(|argument| argument == "--abuse"),
     }
 }
 
@@ -49,6 +53,10 @@ async fn main() {
     let arguments = arguments();
     let mut databases = vec![Database::sqlite()];
     databases.extend(Database::from_environment());
+    if arguments.abuse {
+        abuse::run(&databases[0], arguments.events, arguments.pause).await;
+        return;
+    }
     for database in &databases {
         let mut report = Report::begin(
             &format!("Live updates: {}", database.what),

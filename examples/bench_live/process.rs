@@ -8,7 +8,7 @@ use migration::{Migrator, MigratorTrait};
 use salespulse::auth::Role;
 use salespulse::auth::token::Tokens;
 use salespulse::clock::{Clock, SystemClock};
-use salespulse::db::Db;
+use salespulse::db::{Db, Owner};
 use salespulse::tenancy::{NewTenant, create_tenant};
 
 const SECRET: &str = "a secret of the benchmark, long enough";
@@ -17,6 +17,7 @@ const SECRET: &str = "a secret of the benchmark, long enough";
 pub struct Database {
     pub what: &'static str,
     url: String,
+    owner_url: String,
     redis: Option<String>,
     processes: usize,
     _folder: Option<tempfile::TempDir>,
@@ -27,14 +28,16 @@ impl Database {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite://{}", folder.path().join("live.db").display());
         let what = "one process, SQLite, in-process stream";
-        Database { what, url, redis: None, processes: 1, _folder: Some(folder) }
+        Database { what, owner_url: url.clone(), url, redis: None, processes: 1, _folder: Some(folder) }
     }
 
     #[expect(clippy::disallowed_methods, reason = "the settings of the benchmark")]
     pub fn from_environment() -> Option<Database> {
-        let (url, redis) = (std::env::var("TEST_DATABASE_URL").ok()?, std::env::var("TEST_REDIS_URL").ok()?);
+        let setting = |name| std::env::var(name).ok();
+        let (url, owner_url) = (setting("TEST_DATABASE_URL")?, setting("TEST_OWNER_URL")?);
+        let redis = setting("TEST_REDIS_URL")?;
         let what = "two processes, PostgreSQL, Redis; sockets spread over both";
-        Some(Database { what, url, redis: Some(redis), processes: 2, _folder: None })
+        Some(Database { what, url, owner_url, redis: Some(redis), processes: 2, _folder: None })
     }
 }
 
@@ -51,8 +54,10 @@ pub struct Servers {
 impl Servers {
     /// Starts them with new tenants.
     pub async fn start(database: &Database, tenants: usize) -> Servers {
+        let owner = Owner::connect(&database.owner_url).await.expect("connected");
+        Migrator::up(owner.connection(), None).await.expect("migrated");
+        owner.close().await.expect("closed");
         let db = Db::connect(&database.url, 2).await.expect("connected");
-        Migrator::up(db.system(), None).await.expect("migrated");
         let tokens = Tokens::new(SECRET, "salespulse");
         let now = SystemClock.now();
         let mut made = Vec::new();

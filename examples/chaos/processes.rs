@@ -9,7 +9,7 @@ use migration::{Migrator, MigratorTrait};
 use salespulse::auth::Role;
 use salespulse::auth::token::Tokens;
 use salespulse::clock::{Clock, SystemClock};
-use salespulse::db::{Db, TenantId};
+use salespulse::db::{Db, Owner, TenantId};
 use salespulse::tenancy::{NewTenant, create_tenant};
 
 use crate::TENANTS;
@@ -110,8 +110,9 @@ fn redis(port: u16) -> Child {
 impl World {
     pub async fn start() -> World {
         let db_url = setting("TEST_DATABASE_URL");
+        let owner = Owner::connect(&setting("TEST_OWNER_URL")).await.expect("connected");
+        Migrator::up(owner.connection(), None).await.expect("migrated");
         let db = Db::connect(&db_url, 2).await.expect("connected");
-        Migrator::up(db.system(), None).await.expect("migrated");
         let tokens = Tokens::new(SECRET, "salespulse");
         let now = SystemClock.now();
         let mut tenants = Vec::new();

@@ -9,6 +9,8 @@ use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 pub use sea_orm_migration::MigratorTrait;
 
 mod m0001_tables;
+pub mod roles;
+pub mod row_security;
 pub mod sql;
 
 pub struct Migrator;

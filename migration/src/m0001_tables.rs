@@ -2,7 +2,8 @@
 
 use sea_orm_migration::prelude::*;
 
-use crate::sql;
+use crate::row_security::{self, Rights};
+use crate::{roles, sql};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -18,13 +19,39 @@ impl MigrationTrait for Migration {
         if sql::is_postgres(manager) {
             sql::run(manager, ROLLUPS_POSTGRES).await?;
         }
-        sql::run(manager, WORK).await
+        sql::run(manager, WORK).await?;
+        if sql::is_postgres(manager) {
+            wall_in(manager).await?;
+        }
+        Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let drops: String = TABLES.iter().rev().map(|table| format!("DROP TABLE IF EXISTS {table};")).collect();
-        sql::run(manager, &drops).await
+        sql::run(manager, &drops).await?;
+        if sql::is_postgres(manager) {
+            sql::run(manager, "DROP FUNCTION ledger_month(date)").await?;
+        }
+        Ok(())
     }
+}
+
+async fn wall_in(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    row_security::require_roles(manager).await?;
+    for table in TABLES {
+        let column = if table == "tenants" { "id" } else { "tenant_id" };
+        let rights = if table == "audit_logs" { Rights::Append } else { Rights::Change };
+        row_security::protect(manager, table, column, rights).await?;
+    }
+    for (table, columns) in [
+        ("tenants", "id, slug"),
+        ("ledger_heads", "tenant_id, position, policy_epoch, last_alert_no, alerts_due_at"),
+        ("deliveries", "tenant_id, id, next_at"),
+    ] {
+        row_security::let_relay_see(manager, table, columns).await?;
+    }
+    row_security::create_ledger_month(manager).await?;
+    sql::run(manager, &format!("GRANT SELECT ON seaql_migrations TO {}", roles::APP)).await
 }
 
 /// Every table, in the order of creation.

@@ -33,8 +33,10 @@ pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
             remove_database()?;
         }
     }
+    let owner = super::connect_owner(&config).await?;
+    migrations::up(&owner).await?;
+    owner.close().await.map_err(Failure::failed)?;
     let db = super::connect(&config).await?;
-    migrations::up(&db).await?;
     let secret = config.jwt_secret.clone().unwrap_or_else(random_secret);
     let app = super::wire(&config, db, &secret).await?;
     let tenants = Tenants::ensure(&app).await?;

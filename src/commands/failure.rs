@@ -61,6 +61,9 @@ impl From<ConnectError> for Failure {
             ConnectError::UnknownScheme | ConnectError::BadUrl(_) => {
                 (Exit::BadConfig, "see DATABASE_URL in .env.example")
             }
+            ConnectError::NoRole(_) => {
+                (Exit::NotMigrated, "run scripts/roles.sql, then `salespulse migrate`; see docs/operations.md")
+            }
             ConnectError::Unreachable(_) => (Exit::DatabaseAway, "is it running, and is DATABASE_URL right?"),
         };
         Failure::new(exit, format!("{error} ({advice})"))

@@ -43,7 +43,7 @@ pub struct Args {
 
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let import = import_of(args)?;
-    let db = super::connect_migrated(config).await?;
+    let db = super::connect(config).await?;
     let tenant = tenant_of(&db, args).await?;
     // The stream tells servers at work of what is recorded; tokens are not made here.
     let app = super::wire(config, db, "").await?;

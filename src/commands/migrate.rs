@@ -17,18 +17,18 @@ pub struct Args {
 }
 
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
-    let db = super::connect(config).await?;
+    let owner = super::connect_owner(config).await?;
     if args.status {
-        for (name, is_applied) in migrations::list(&db).await? {
+        for (name, is_applied) in migrations::list(&owner).await? {
             println!("{} {name}", if is_applied { "applied" } else { "pending" });
         }
         return Ok(());
     }
     match args.down {
-        Some(steps) => migrations::down(&db, steps).await?,
-        None => migrations::up(&db).await?,
+        Some(steps) => migrations::down(&owner, steps).await?,
+        None => migrations::up(&owner).await?,
     }
-    let applied = migrations::list(&db).await?.into_iter().filter(|(_, is_applied)| *is_applied).count();
+    let applied = migrations::list(&owner).await?.into_iter().filter(|(_, is_applied)| *is_applied).count();
     tracing::info!(applied, "migrated");
     Ok(())
 }

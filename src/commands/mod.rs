@@ -20,25 +20,36 @@ use crate::app::App;
 use crate::auth::token::Tokens;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::db::{Db, TenantId, migrations};
+use crate::db::{Db, Owner, TenantId, migrations, wall};
 use crate::stream;
 use crate::tenancy;
 
-/// Connects to the database, whatever its state.
+/// Connects to the database as its owner, whatever its state.
+pub async fn connect_owner(config: &Config) -> Result<Owner, Failure> {
+    make_folder(config)?;
+    Ok(Owner::connect(config.owner_url.as_ref().unwrap_or(&config.database_url)).await?)
+}
+
+/// Connects to a database that this version can work with, and in which tenants are kept apart.
 pub async fn connect(config: &Config) -> Result<Db, Failure> {
+    make_folder(config)?;
+    let db = Db::connect(&config.database_url, config.database_connections).await?;
+    migrations::check(&db).await?;
+    let holes = wall::list_holes(&db).await?;
+    if holes.is_empty() {
+        return Ok(db);
+    }
+    let message = format!("tenants are not kept apart: {} (see docs/operations.md)", holes.join("; "));
+    Err(Failure::new(Exit::BadConfig, message))
+}
+
+fn make_folder(config: &Config) -> Result<(), Failure> {
     if let Some(folder) = sqlite_folder(&config.database_url) {
         std::fs::create_dir_all(folder).map_err(|error| {
             Failure::new(Exit::DatabaseAway, format!("the folder {folder} of the database cannot be made: {error}"))
         })?;
     }
-    Ok(Db::connect(&config.database_url, config.database_connections).await?)
-}
-
-/// Connects to a database that this version can work with.
-pub async fn connect_migrated(config: &Config) -> Result<Db, Failure> {
-    let db = connect(config).await?;
-    migrations::check(&db).await?;
-    Ok(db)
+    Ok(())
 }
 
 /// The folder of a SQLite file that is to be made if it is missing.

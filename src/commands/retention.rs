@@ -25,7 +25,7 @@ pub struct Args {
 }
 
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
-    let db = super::connect_migrated(config).await?;
+    let db = super::connect(config).await?;
     let cut = cut(SystemClock.now(), args.keep_months)?;
     let tenants = match &args.tenant {
         Some(name) => vec![(name.clone(), super::get_tenant(&db, name).await?)],
@@ -43,7 +43,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         close_before(&db, *tenant, cut).await?;
     }
     if args.all {
-        for month in db.drop_months(cut).await? {
+        for month in super::connect_owner(config).await?.drop_months(cut).await? {
             println!("{month} dropped");
         }
     }

@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 pub async fn run(config: &Config) -> Result<(), Failure> {
     let secret = super::jwt_secret(config)?;
-    let db = super::connect_migrated(config).await?;
+    let db = super::connect(config).await?;
     let app = super::wire(config, db, secret).await?;
     let listener = listen(config).await?;
     serve(app, options(config), listener, super::signals::stop_token()?).await

@@ -40,7 +40,7 @@ pub struct OrganizationArgs {
 }
 
 pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
-    let db = super::connect_migrated(config).await?;
+    let db = super::connect(config).await?;
     match command {
         Command::List => {
             for (slug, TenantId(id)) in tenancy::list_tenants(&db).await? {

@@ -33,7 +33,7 @@ pub struct Args {
 /// Prints the token alone, so that `$(salespulse token …)` is one.
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let tokens = Tokens::new(super::jwt_secret(config)?, &config.jwt_issuer);
-    let db = super::connect_migrated(config).await?;
+    let db = super::connect(config).await?;
     let tenant = super::get_tenant(&db, &args.tenant).await?;
     let Some((user_id, own_role)) = find_user(&db, tenant, args.user.as_deref(), args.role).await? else {
         let message = match &args.user {

@@ -16,7 +16,7 @@ pub struct Args {
 
 /// Prints each tenant's result, and each rollup row that is not the sum of its entries.
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
-    let db = super::connect_migrated(config).await?;
+    let db = super::connect(config).await?;
     let tenants = match &args.tenant {
         Some(name) => vec![(name.clone(), super::get_tenant(&db, name).await?)],
         None => tenancy::list_tenants(&db).await?,

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, NaiveDate};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode,
-    Statement, TransactionOptions,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
+    SqliteTransactionMode, Statement, TransactionOptions,
 };
 
-use super::FirstRows;
+use migration::roles;
+
+use super::{FirstRows, TenantId};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const SQLITE_BUSY_TIMEOUT: &str = "5000";
@@ -23,35 +25,46 @@ pub enum ConnectError {
     UnknownScheme,
     #[error("DATABASE_URL cannot be read: {0}")]
     BadUrl(sea_orm::sqlx::Error),
+    #[error("this login may not be {0}")]
+    NoRole(&'static str),
     #[error("cannot connect to the database: {0}")]
     Unreachable(DbErr),
 }
+
+/// One statement after another sees the same.
+const SNAPSHOTS: [(&str, &str); 2] =
+    [("default_transaction_isolation", "repeatable read"), ("default_transaction_read_only", "on")];
 
 /// Plans are made for any tenant. One made for a tenant that the statistics do not know yet, beside a large one, takes
 /// an index for as good as another and reads all rows of the tenant for each key.
 const GENERIC_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 
-/// A pool of read-only snapshot connections and a pool of writing ones.
-pub(super) async fn connect(
-    url: &str,
-    connections_max: u32,
-) -> Result<(DatabaseConnection, DatabaseConnection), ConnectError> {
+/// The pools of a server.
+pub(super) struct Pools {
+    /// Snapshot transactions of one tenant that cannot write.
+    pub read: DatabaseConnection,
+    /// Transactions of one tenant.
+    pub write: DatabaseConnection,
+    /// Single statements over all tenants.
+    pub across: DatabaseConnection,
+}
+
+pub(super) async fn connect(url: &str, connections_max: u32) -> Result<Pools, ConnectError> {
     check_url(url)?;
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        let read = options(url, connections_max, |o| {
-            o.map_sqlx_postgres_opts(|pg| {
-                pg.options([
-                    ("default_transaction_isolation", "repeatable read"),
-                    ("default_transaction_read_only", "on"),
-                    ("jit", "off"),
-                    GENERIC_PLANS,
-                ])
+    if is_postgres_url(url) {
+        let pool = async |connections_max, role, more: &'static [(&str, &str)]| {
+            let pool = options(url, connections_max, |o| {
+                o.map_sqlx_postgres_opts(move |pg| {
+                    pg.options([("role", role), ("jit", "off"), GENERIC_PLANS]).options(more.iter().copied())
+                });
             });
-        });
-        let write = options(url, connections_max, |o| {
-            o.map_sqlx_postgres_opts(|pg| pg.options([("jit", "off"), GENERIC_PLANS]));
-        });
-        Ok((open(read).await?, open(write).await?))
+            open(pool).await.map_err(|error| no_role(error, role))
+        };
+        Ok(Pools {
+            read: pool(connections_max, roles::APP, &SNAPSHOTS).await?,
+            write: pool(connections_max, roles::APP, &[]).await?,
+            across: pool((connections_max / 4).max(2), roles::RELAY, &SNAPSHOTS).await?,
+        })
     } else if url.starts_with("sqlite:") {
         let read = options(url, connections_max, |o| {
             o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).pragma("query_only", "1"));
@@ -61,10 +74,38 @@ pub(super) async fn connect(
             o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).create_if_missing(true));
         });
         let write = open(write).await?;
-        Ok((open(read).await?, write))
+        let read = open(read).await?;
+        Ok(Pools { across: read.clone(), read, write })
     } else {
         Err(ConnectError::UnknownScheme)
     }
+}
+
+/// The one connection of an owner.
+pub(super) async fn connect_owner(url: &str) -> Result<DatabaseConnection, ConnectError> {
+    if is_postgres_url(url) {
+        check_url(url)?;
+        open(options(url, 1, |_| {})).await
+    } else {
+        Ok(connect(url, 1).await?.write)
+    }
+}
+
+fn is_postgres_url(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// Begins the transaction's work: what the second wall lets it see are the rows of `tenant`. SQLite has no such wall.
+pub(super) async fn enter(
+    tx: &DatabaseTransaction,
+    backend: DbBackend,
+    TenantId(tenant): TenantId,
+) -> Result<(), DbErr> {
+    if backend == DbBackend::Postgres {
+        // SET takes no parameters; a UUID is written in hexadecimal digits and hyphens.
+        tx.execute_unprepared(&format!("SET LOCAL app.tenant_id = '{tenant}'")).await?;
+    }
+    Ok(())
 }
 
 /// Reads the URL as the driver will: sea-orm's own message would show it whole, with the password.
@@ -89,6 +130,18 @@ fn options(url: &str, connections_max: u32, set: impl FnOnce(&mut ConnectOptions
 
 async fn open(options: ConnectOptions) -> Result<DatabaseConnection, ConnectError> {
     Database::connect(options).await.map_err(ConnectError::Unreachable)
+}
+
+/// PostgreSQL tells of a role that is missing or not granted as of a setting that cannot be used.
+fn no_role(error: ConnectError, role: &'static str) -> ConnectError {
+    match error {
+        ConnectError::Unreachable(inner)
+            if driver_code(&inner).is_some_and(|code| ["22023", "42501"].contains(&code.as_str())) =>
+        {
+            ConnectError::NoRole(role)
+        }
+        error => error,
+    }
 }
 
 type SqliteOptions = sea_orm::sqlx::sqlite::SqliteConnectOptions;
@@ -198,29 +251,14 @@ fn is_unavailable_code(code: &str) -> bool {
         || matches!(code, "5" | "517" | "13" | "773")
 }
 
-/// PostgreSQL: makes the monthly partitions that are missing, beside the table and then attached, so that readers
-/// are not locked out. SQLite has one table.
+/// PostgreSQL: makes the monthly partitions that are missing; only the function `ledger_month` may. SQLite has one table.
 pub(super) async fn ensure_months(db: &DatabaseConnection, times: impl Iterator<Item = i64>) -> Result<(), DbErr> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(());
     }
     let months: BTreeSet<NaiveDate> = times.filter_map(month_of).collect();
     for month in months {
-        let next = month.checked_add_months(chrono::Months::new(1)).unwrap_or(month);
-        let name = partition_name(month);
-        // Another process may be at it too: the lock makes one of them find it done.
-        let sql = format!(
-            "DO $$ BEGIN
-               PERFORM pg_advisory_xact_lock(hashtext('salespulse.ledger_months'));
-               IF to_regclass('{name}') IS NULL THEN
-                 CREATE TABLE {name} (LIKE ledger_entries INCLUDING ALL);
-                 ALTER TABLE ledger_entries ATTACH PARTITION {name} FOR VALUES FROM ({}) TO ({});
-               END IF;
-             END $$",
-            micros(month),
-            micros(next)
-        );
-        db.execute_unprepared(&sql).await?;
+        db.execute_unprepared(&format!("SELECT ledger_month('{month}')")).await?;
     }
     Ok(())
 }
@@ -258,8 +296,4 @@ pub(super) fn partition_name(month: NaiveDate) -> String {
 
 fn month_of(micros: i64) -> Option<NaiveDate> {
     DateTime::from_timestamp_micros(micros)?.date_naive().with_day(1)
-}
-
-fn micros(day: NaiveDate) -> i64 {
-    day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros()
 }

@@ -1,9 +1,9 @@
 //! Whether the database's tables are those of this version, and bringing them there.
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
-use super::Db;
+use super::{Db, Owner};
 
 /// Why the database cannot be worked with.
 #[derive(Debug)]
@@ -23,7 +23,10 @@ impl From<DbErr> for StateError {
 
 /// Makes sure that exactly the migrations of this version are applied. Writes nothing.
 pub async fn check(db: &Db) -> Result<(), StateError> {
-    let applied = applied(db).await?;
+    compare(&applied(&db.read).await?)
+}
+
+fn compare(applied: &[String]) -> Result<(), StateError> {
     let known = names();
     if let Some(name) = applied.iter().find(|name| !known.contains(name)) {
         return Err(StateError::Ahead(name.clone()));
@@ -32,23 +35,23 @@ pub async fn check(db: &Db) -> Result<(), StateError> {
 }
 
 /// The migrations of this version, and whether each is applied.
-pub async fn list(db: &Db) -> Result<Vec<(String, bool)>, StateError> {
-    let applied = applied(db).await?;
+pub async fn list(owner: &Owner) -> Result<Vec<(String, bool)>, StateError> {
+    let applied = applied(&owner.0).await?;
     Ok(names().into_iter().map(|name| (name.clone(), applied.contains(&name))).collect())
 }
 
-pub async fn up(db: &Db) -> Result<(), StateError> {
-    refuse_ahead(db).await?;
-    Ok(Migrator::up(db.system(), None).await?)
+pub async fn up(owner: &Owner) -> Result<(), StateError> {
+    refuse_ahead(owner).await?;
+    Ok(Migrator::up(&owner.0, None).await?)
 }
 
-pub async fn down(db: &Db, steps: u32) -> Result<(), StateError> {
-    refuse_ahead(db).await?;
-    Ok(Migrator::down(db.system(), Some(steps)).await?)
+pub async fn down(owner: &Owner, steps: u32) -> Result<(), StateError> {
+    refuse_ahead(owner).await?;
+    Ok(Migrator::down(&owner.0, Some(steps)).await?)
 }
 
-async fn refuse_ahead(db: &Db) -> Result<(), StateError> {
-    match check(db).await {
+async fn refuse_ahead(owner: &Owner) -> Result<(), StateError> {
+    match compare(&applied(&owner.0).await?) {
         Err(StateError::Behind) | Ok(()) => Ok(()),
         Err(error) => Err(error),
     }
@@ -58,10 +61,9 @@ fn names() -> Vec<String> {
     Migrator::migrations().iter().map(|m| m.name().to_owned()).collect()
 }
 
-async fn applied(db: &Db) -> Result<Vec<String>, DbErr> {
-    let connection = db.system();
+async fn applied(connection: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     let statement = |sql: &str| Statement::from_string(connection.get_database_backend(), sql);
-    let exists = if db.is_postgres() {
+    let exists = if connection.get_database_backend() == DbBackend::Postgres {
         "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL"
     } else {
         "SELECT 1 FROM sqlite_master WHERE name = 'seaql_migrations'"

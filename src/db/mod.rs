@@ -1,6 +1,8 @@
 //! The only door to rows. Everything a tenant owns is reached through [`TenantTx`], whose statements all begin
 //! with the tenant's id as `$1`.
 //!
+//! On PostgreSQL row-level security stands behind that door; [`wall`] makes sure of it.
+//!
 //! What differs between PostgreSQL and SQLite stands in [`dialect`].
 
 mod count;
@@ -8,6 +10,7 @@ mod dialect;
 mod entities;
 pub mod migrations;
 mod table;
+pub mod wall;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +51,8 @@ pub struct Db {
     /// Snapshot transactions that cannot write.
     read: DatabaseConnection,
     write: DatabaseConnection,
+    /// Single statements over all tenants.
+    across: DatabaseConnection,
     backend: DbBackend,
     counter: Arc<Counter>,
 }
@@ -55,14 +60,9 @@ pub struct Db {
 impl Db {
     /// Connects by URL: `postgres://…` or `sqlite://…`. Errors name the place without the password.
     pub async fn connect(url: &str, connections_max: u32) -> Result<Db, ConnectError> {
-        let (read, write) = dialect::connect(url, connections_max).await?;
+        let dialect::Pools { read, write, across } = dialect::connect(url, connections_max).await?;
         let backend = write.get_database_backend();
-        Ok(Db { read, write, backend, counter: Arc::default() })
-    }
-
-    /// The connection for migrations and for the few tables without a tenant.
-    pub fn system(&self) -> &DatabaseConnection {
-        &self.write
+        Ok(Db { read, write, across, backend, counter: Arc::default() })
     }
 
     /// Calls `callback` with each statement that was sent and the time it took: for measurements.
@@ -79,18 +79,19 @@ impl Db {
     /// A transaction that sees one snapshot of the tenant's rows and cannot write.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = self.read.begin().await?;
-        Ok(self.tenant_tx(tx, tenant, false))
+        self.tenant_tx(tx, tenant, false).await
     }
 
     /// A transaction that may write the tenant's rows; nothing is kept unless [`TenantTx::commit`] is called.
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = self.write.begin_with_options(dialect::write_options(self.backend)).await?;
-        Ok(self.tenant_tx(tx, tenant, true))
+        self.tenant_tx(tx, tenant, true).await
     }
 
-    fn tenant_tx(&self, tx: DatabaseTransaction, tenant: TenantId, may_write: bool) -> TenantTx {
+    async fn tenant_tx(&self, tx: DatabaseTransaction, tenant: TenantId, may_write: bool) -> Result<TenantTx> {
+        dialect::enter(&tx, self.backend, tenant).await?;
         self.counter.transaction();
-        TenantTx { tx, tenant, may_write, backend: self.backend, counter: Arc::clone(&self.counter) }
+        Ok(TenantTx { tx, tenant, may_write, backend: self.backend, counter: Arc::clone(&self.counter) })
     }
 
     /// What was asked of the database for tenants since it was connected.
@@ -102,7 +103,7 @@ impl Db {
     pub async fn head(&self, tenant: TenantId) -> Result<Option<Head>> {
         let sql = "SELECT position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = $1";
         let statement = Statement::from_sql_and_values(self.backend, sql, [tenant.0.into()]);
-        let row = self.read.query_one_raw(statement).await?;
+        let row = self.across.query_one_raw(statement).await?;
         row.map(|row| Ok(Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)?, last_alert_no: get(&row, 2)? }))
             .transpose()
     }
@@ -121,7 +122,7 @@ impl Db {
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<QueryResult>> {
         let statement = Statement::from_sql_and_values(self.backend, sql, values);
-        Ok(self.read.query_all_raw(statement).await?)
+        Ok(self.across.query_all_raw(statement).await?)
     }
 
     /// Whether the database answers.
@@ -135,15 +136,33 @@ impl Db {
         Ok(dialect::ensure_months(&self.write, times).await?)
     }
 
+    pub async fn close(self) -> Result<(), DbErr> {
+        self.across.close().await?;
+        self.read.close().await?;
+        self.write.close().await
+    }
+}
+
+/// The connection of whoever owns the tables: for migrations and for what drops whole tables. Servers have none.
+pub struct Owner(DatabaseConnection);
+
+impl Owner {
+    pub async fn connect(url: &str) -> Result<Owner, ConnectError> {
+        Ok(Owner(dialect::connect_owner(url).await?))
+    }
+
+    pub fn connection(&self) -> &DatabaseConnection {
+        &self.0
+    }
+
     /// Drops the ledger's months before `before` of all tenants where each month is a table of its own; gives their
     /// names. Elsewhere nothing is done and the rows are to be deleted.
     pub async fn drop_months(&self, before: chrono::NaiveDate) -> Result<Vec<String>> {
-        Ok(dialect::drop_months(&self.write, before).await?)
+        Ok(dialect::drop_months(&self.0, before).await?)
     }
 
     pub async fn close(self) -> Result<(), DbErr> {
-        self.read.close().await?;
-        self.write.close().await
+        self.0.close().await
     }
 }
 

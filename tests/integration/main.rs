@@ -33,3 +33,4 @@ mod socket;
 mod socket_protocol;
 mod streams;
 mod support;
+mod wall;

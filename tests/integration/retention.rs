@@ -45,7 +45,7 @@ async fn whole_months_of_all_tenants_are_dropped_at_once_where_they_are_tables()
     acme.apply(orders.map(placed).into()).await;
     let cut = cut(NOW, 2).expect("a day");
     close_before(&test.app.db, acme.id(), cut).await.expect("closed");
-    let dropped = test.app.db.drop_months(cut).await.expect("dropped");
+    let dropped = test.owner().await.drop_months(cut).await.expect("dropped");
     let expected: &[&str] =
         if test.app.db.is_postgres() { &["ledger_entries_2026_01", "ledger_entries_2026_03"] } else { &[] };
     assert_eq!(dropped, expected);

@@ -8,7 +8,7 @@ use salespulse::app::App;
 use salespulse::auth::token::Tokens;
 use salespulse::auth::{Caller, Role};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
-use salespulse::db::{Db, TenantId, TenantTx};
+use salespulse::db::{Db, Owner, TenantId, TenantTx};
 use salespulse::graphql::operation::Operations;
 use salespulse::graphql::params::Params;
 use salespulse::ledger::Answer;
@@ -28,6 +28,7 @@ pub struct TestApp {
     pub app: App,
     pub clock: Arc<ManualClock>,
     operations: Operations,
+    owner_url: String,
     _files: Option<tempfile::TempDir>,
 }
 
@@ -49,8 +50,16 @@ pub fn at(text: &str) -> Timestamp {
     chrono::DateTime::parse_from_rfc3339(text).expect("a time").to_utc().into()
 }
 
-fn test_database_url() -> Option<String> {
-    std::env::var("TEST_DATABASE_URL").ok().filter(|url| !url.is_empty())
+/// A database as its owner and as a server reaches it.
+struct Urls {
+    owner: String,
+    server: String,
+}
+
+/// The PostgreSQL that the suite runs on, if it does.
+fn postgres() -> Option<Urls> {
+    let url = |name| std::env::var(name).ok().filter(|url| !url.is_empty());
+    Some(Urls { owner: url("TEST_OWNER_URL")?, server: url("TEST_DATABASE_URL")? })
 }
 
 /// Where the suite runs on Redis.
@@ -89,22 +98,32 @@ impl Server {
 
 impl TestApp {
     pub async fn start() -> TestApp {
-        let (url, files) = match test_database_url() {
+        let (urls, files) = match postgres() {
             Some(server) => (postgres_database(&server).await, None),
             None => {
                 let files = tempfile::tempdir().expect("a temporary folder");
-                (format!("sqlite://{}", files.path().join("test.db").display()), Some(files))
+                let url = format!("sqlite://{}", files.path().join("test.db").display());
+                let owner = Owner::connect(&url).await.expect("connect");
+                Migrator::up(owner.connection(), None).await.expect("migrate");
+                owner.close().await.expect("close");
+                (Urls { owner: url.clone(), server: url }, Some(files))
             }
         };
-        let db = Db::connect(&url, 4).await.expect("connect");
-        if files.is_some() {
-            Migrator::up(db.system(), None).await.expect("migrate");
-        }
+        let db = Db::connect(&urls.server, 4).await.expect("connect");
         let clock = ManualClock::at(NOW);
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"));
         let operations = Operations::new(salespulse::schema::build(app.clone()), app.tokens.cursors());
-        TestApp { app, clock, operations, _files: files }
+        TestApp { app, clock, operations, owner_url: urls.owner, _files: files }
+    }
+
+    /// A connection of whoever owns the tables.
+    pub async fn owner(&self) -> Owner {
+        Owner::connect(&self.owner_url).await.expect("connect")
+    }
+
+    pub fn owner_url(&self) -> &str {
+        &self.owner_url
     }
 
     /// A tenant in UTC and GBP.
@@ -253,16 +272,15 @@ impl Actor<'_> {
 }
 
 /// A database of its own, copied from a template that is migrated once per set of migrations.
-async fn postgres_database(server: &str) -> String {
-    use salespulse::db::Db;
+async fn postgres_database(server: &Urls) -> Urls {
     use sea_orm::{ConnectionTrait, Statement};
     let names: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
     let version = env!("CARGO_PKG_VERSION").replace('.', "_");
     let stamp = std::fs::metadata(std::env::current_exe().expect("exe")).and_then(|m| m.modified()).expect("modified");
     let stamp = stamp.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
     let template = format!("template_{version}_{}_{stamp}", names.len());
-    let admin = Db::connect(server, 1).await.expect("connect to the server");
-    let connection = admin.system();
+    let admin = Owner::connect(&server.owner).await.expect("connect to the server");
+    let connection = admin.connection();
     let run = async |sql: String| connection.execute_unprepared(&sql).await.expect("admin statement");
     run("SELECT pg_advisory_lock(815)".into()).await;
     let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{template}'");
@@ -271,16 +289,16 @@ async fn postgres_database(server: &str) -> String {
         let making = format!("{template}_making");
         run(format!("DROP DATABASE IF EXISTS {making}")).await;
         run(format!("CREATE DATABASE {making}")).await;
-        let db = Db::connect(&with_database(server, &making), 1).await.expect("connect to the template");
-        Migrator::up(db.system(), None).await.expect("migrate");
-        db.close().await.expect("close");
+        let owner = Owner::connect(&with_database(&server.owner, &making)).await.expect("connect to the template");
+        Migrator::up(owner.connection(), None).await.expect("migrate");
+        owner.close().await.expect("close");
         run(format!("ALTER DATABASE {making} RENAME TO {template}")).await;
     }
     let name = format!("test_{}", Uuid::now_v7().simple());
     run(format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
     run("SELECT pg_advisory_unlock(815)".into()).await;
     admin.close().await.expect("close");
-    with_database(server, &name)
+    Urls { owner: with_database(&server.owner, &name), server: with_database(&server.server, &name) }
 }
 
 fn with_database(url: &str, name: &str) -> String {

@@ -1,0 +1,96 @@
+//! The second wall between tenants, on PostgreSQL: whatever a statement forgets, a transaction sees and writes the rows
+//! of the tenant that it was begun for, and no others. SQLite has nothing of the kind; there nothing is done.
+
+use sea_orm_migration::prelude::*;
+
+use crate::{roles, sql};
+
+/// The tenant that a transaction was begun for. After a transaction that set it, the setting is empty and not null, and
+/// an empty text is no uuid.
+pub const TENANT: &str = "(NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid";
+
+/// What may be done to the rows of a table.
+#[derive(Clone, Copy)]
+pub enum Rights {
+    Change,
+    /// Rows are added, and stay.
+    Append,
+}
+
+/// Makes sure that the roles are there, which takes a right that the owner may not have.
+pub async fn require_roles(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let [app, relay] = [roles::APP, roles::RELAY];
+    let create = |role| format!("IF to_regrole('{role}') IS NULL THEN CREATE ROLE {role} NOLOGIN; END IF;");
+    let sql = format!(
+        "DO $$ BEGIN {} {} EXCEPTION WHEN insufficient_privilege THEN
+           RAISE EXCEPTION 'the roles {app} and {relay} are missing: run scripts/roles.sql as a superuser first';
+         END $$",
+        create(app),
+        create(relay)
+    );
+    run(manager, &sql).await
+}
+
+/// Walls a table in. Its column `column` says whose a row is.
+pub async fn protect(manager: &SchemaManager<'_>, table: &str, column: &str, rights: Rights) -> Result<(), DbErr> {
+    let app = roles::APP;
+    let rights = match rights {
+        Rights::Change => "SELECT, INSERT, UPDATE, DELETE",
+        Rights::Append => "SELECT, INSERT",
+    };
+    run(manager, &wall(table, column)).await?;
+    run(manager, &format!("GRANT {rights} ON {table} TO {app}")).await
+}
+
+fn wall(table: &str, column: &str) -> String {
+    let app = roles::APP;
+    format!(
+        "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+         CREATE POLICY tenant ON {table} AS PERMISSIVE FOR ALL TO {app}
+           USING ({column} = {TENANT}) WITH CHECK ({column} = {TENANT});"
+    )
+}
+
+/// Lets the server look for work in all tenants: it sees these columns, and nothing else.
+pub async fn let_relay_see(manager: &SchemaManager<'_>, table: &str, columns: &str) -> Result<(), DbErr> {
+    let relay = roles::RELAY;
+    run(manager, &format!("GRANT SELECT ({columns}) ON {table} TO {relay}")).await?;
+    run(manager, &format!("CREATE POLICY relay ON {table} AS PERMISSIVE FOR SELECT TO {relay} USING (true)")).await
+}
+
+/// `ledger_month(first_day)` makes the ledger's partition of a month, which only the owner of the ledger can. It reads no
+/// rows. The partition is filled through its parent: nobody has rights of its own to it.
+pub async fn create_ledger_month(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let app = roles::APP;
+    let wall = wall("public.%1$I", "tenant_id").replace('\'', "''");
+    let sql = format!(
+        "CREATE FUNCTION public.ledger_month(first_day date) RETURNS void
+         LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+         DECLARE
+           name text := 'ledger_entries_' || to_char(first_day, 'YYYY_MM');
+           next_day date := first_day + interval '1 month';
+         BEGIN
+           IF first_day IS NULL OR first_day <> date_trunc('month', first_day) OR first_day NOT BETWEEN '1969-12-01' AND '2101-01-01' THEN
+             RAISE EXCEPTION 'not the first day of a month that the ledger takes';
+           END IF;
+           PERFORM pg_advisory_xact_lock(hashtext('salespulse.ledger_months'));
+           IF to_regclass('public.' || name) IS NULL THEN
+             EXECUTE format('CREATE TABLE public.%I (LIKE public.ledger_entries INCLUDING ALL)', name);
+             EXECUTE format('{wall}', name);
+             EXECUTE format('ALTER TABLE public.ledger_entries ATTACH PARTITION public.%I FOR VALUES FROM (%s) TO (%s)',
+               name, extract(epoch FROM first_day)::bigint * 1000000, extract(epoch FROM next_day)::bigint * 1000000);
+           END IF;
+         END $$;
+         REVOKE ALL ON FUNCTION public.ledger_month(date) FROM PUBLIC;
+         GRANT EXECUTE ON FUNCTION public.ledger_month(date) TO {app}"
+    );
+    run(manager, &sql).await
+}
+
+async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
+    if sql::is_postgres(manager) {
+        manager.get_connection().execute_unprepared(sql).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The check that row-level security stands, made before a server of PostgreSQL serves. What it is made of says the
+//! migration `row_security`.
+
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+use super::{Db, get};
+use crate::error::Result;
+
+/// Why the wall between tenants does not stand; nothing on SQLite, which has none.
+pub async fn list_holes(db: &Db) -> Result<Vec<String>> {
+    if !db.is_postgres() {
+        return Ok(Vec::new());
+    }
+    let mut holes = Vec::new();
+    for (sql, hole) in [(LOGIN, "the login"), (TABLES, "the table")] {
+        for row in db.read.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await? {
+            holes.push(format!("{hole} {} {}", get::<String>(&row, 0)?, get::<String>(&row, 1)?));
+        }
+    }
+    if holes.is_empty() {
+        holes = list_visible(db).await?;
+    }
+    Ok(holes)
+}
+
+/// Who logs in, and what it is while it serves: neither may be above the policies, or become so.
+const LOGIN: &str = "SELECT r.rolname::text, CASE WHEN r.rolsuper THEN 'is a superuser' WHEN r.rolbypassrls THEN 'has BYPASSRLS' \
+     ELSE 'owns the tables, or is a member of their owner' END \
+     FROM pg_roles r, pg_class c WHERE r.rolname IN (session_user, current_user) AND c.oid = 'tenants'::regclass \
+     AND (r.rolsuper OR r.rolbypassrls OR pg_has_role(r.oid, c.relowner, 'MEMBER'))";
+
+/// Tables with a tenant in them and no wall around.
+const TABLES: &str = "SELECT c.relname::text, 'has no forced row-level security' FROM pg_class c \
+     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT (c.relrowsecurity AND c.relforcerowsecurity) \
+     AND (c.relname = 'tenants' OR EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')) \
+     ORDER BY 1";
+
+/// Tables of which a row is seen without a tenant.
+async fn list_visible(db: &Db) -> Result<Vec<String>> {
+    let sql = "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relrowsecurity \
+               AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1";
+    let mut visible = Vec::new();
+    for row in db.read.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await? {
+        let table: String = get(&row, 0)?;
+        let sql = format!("SELECT 1 FROM {table} LIMIT 1");
+        if db.read.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?.is_some() {
+            visible.push(format!("the table {table} shows rows to nobody in particular"));
+        }
+    }
+    Ok(visible)
+}

@@ -1,0 +1,136 @@
+//! The second wall between tenants: row-level security, on PostgreSQL alone.
+
+use migration::row_security::TENANT;
+use salespulse::auth::Role;
+use salespulse::db::{Db, get, wall::list_holes};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+use crate::support::TestApp;
+
+/// A test over an empty database of PostgreSQL; nothing elsewhere.
+async fn walled() -> Option<TestApp> {
+    let test = TestApp::start().await;
+    test.app.db.is_postgres().then_some(test)
+}
+
+async fn texts(test: &TestApp, sql: &str) -> Vec<String> {
+    let owner = test.owner().await;
+    let rows = owner.connection().query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await.expect("read");
+    rows.iter().map(|row| get(row, 0).expect("text")).collect()
+}
+
+#[tokio::test]
+async fn every_table_of_tenants_has_the_wall_and_keys_that_begin_with_the_tenant() {
+    let Some(test) = walled().await else { return };
+    test.app.db.ensure_months([1_781_524_800_000_000].into_iter()).await.expect("a partition");
+    let tables = "SELECT c.oid, c.relname, c.relispartition FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace \
+                  AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('seaql_migrations', 'tenants')";
+    // Nothing but the list of migrations and the tenants themselves is without a tenant.
+    let sql = format!(
+        "SELECT relname::text FROM ({tables}) t WHERE NOT EXISTS \
+         (SELECT 1 FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'tenant_id' AND a.attnotnull)"
+    );
+    assert_eq!(texts(&test, &sql).await, [""; 0]);
+    let sql = format!(
+        "SELECT relname::text FROM ({tables}) t WHERE (SELECT count(*) FROM pg_policy p WHERE p.polrelid = t.oid AND p.polpermissive \
+         AND p.polname = 'tenant' AND p.polcmd = '*' AND p.polroles = ARRAY['salespulse_app'::regrole::oid] \
+         AND pg_get_expr(p.polqual, p.polrelid) = '(tenant_id = ' || $${TENANT}$$ || ')' \
+         AND pg_get_expr(p.polwithcheck, p.polrelid) = '(tenant_id = ' || $${TENANT}$$ || ')') <> 1"
+    );
+    assert_eq!(texts(&test, &sql).await, [""; 0]);
+    // Other policies let the relay look, and nobody else do anything.
+    let sql = "SELECT polrelid::regclass::text FROM pg_policy WHERE polname <> 'tenant' \
+               AND NOT (polcmd = 'r' AND polroles = ARRAY['salespulse_relay'::regrole::oid])";
+    assert_eq!(texts(&test, sql).await, [""; 0]);
+    // Keys, foreign keys and indexes begin with the tenant, but for those by which due work is found.
+    let sql = format!(
+        "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN ({tables}) t ON t.oid = i.indrelid \
+         JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0] WHERE a.attname <> 'tenant_id' ORDER BY 1"
+    );
+    assert_eq!(texts(&test, &sql).await, ["deliveries_by_due", "ledger_heads_by_due"]);
+    let sql = format!(
+        "SELECT k.conname::text FROM pg_constraint k JOIN ({tables}) t ON t.oid = k.conrelid \
+         JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.conkey[1] WHERE k.contype = 'f' AND a.attname <> 'tenant_id'"
+    );
+    assert_eq!(texts(&test, &sql).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_server_has_no_rights_around_the_wall() {
+    let Some(test) = walled().await else { return };
+    test.app.db.ensure_months([1_781_524_800_000_000].into_iter()).await.expect("a partition");
+    let privileges = "SELECT g.table_name::text || ' ' || g.privilege_type FROM information_schema.role_table_grants g \
+                      WHERE g.grantee IN ('salespulse_app', 'salespulse_relay', 'salespulse', 'PUBLIC') AND g.table_schema = 'public'";
+    let more = format!("{privileges} AND g.privilege_type NOT IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')");
+    assert_eq!(texts(&test, &more).await, [""; 0]);
+    let partitions = format!("{privileges} AND g.table_name LIKE 'ledger_entries_%'");
+    assert_eq!(texts(&test, &partitions).await, [""; 0]);
+    // What was done stays told.
+    let audit = format!("{privileges} AND g.table_name = 'audit_logs' ORDER BY 1");
+    assert_eq!(texts(&test, &audit).await, ["audit_logs INSERT", "audit_logs SELECT"]);
+    // Functions and views that see more than their caller: one, which makes partitions and reads nothing.
+    let definers = "SELECT proname::text FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace";
+    assert_eq!(texts(&test, definers).await, ["ledger_month"]);
+    let views =
+        "SELECT relname::text FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace";
+    assert_eq!(texts(&test, views).await, [""; 0]);
+    // The relay sees where there is work, and not what.
+    let relay = "SELECT table_name || '.' || column_name FROM information_schema.column_privileges \
+                 WHERE grantee = 'salespulse_relay' AND table_schema = 'public' ORDER BY 1";
+    let seen = texts(&test, relay).await;
+    assert!(seen.iter().all(|column| ["tenants", "ledger_heads", "deliveries"].iter().any(|t| column.starts_with(t))));
+    assert!(!seen.iter().any(|column| column.contains("target") || column.contains("secret")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_statement_that_forgets_the_tenant_reaches_its_own_rows_only() {
+    let Some(test) = walled().await else { return };
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    let tx = test.app.db.write(acme.id()).await.expect("begun");
+    let forgetful = |sql: &str| format!("{sql} AND $1::uuid IS NOT NULL");
+    let users = tx.query(&forgetful("SELECT id FROM users WHERE true"), []).await.expect("read");
+    assert_eq!(users.len(), Role::ALL.len());
+    let renamed = tx.execute(&forgetful("UPDATE users SET name = 'x' WHERE true"), []).await.expect("written");
+    assert_eq!(renamed, Role::ALL.len() as u64);
+    let moved = tx.execute(&forgetful("DELETE FROM users WHERE tenant_id = $2"), [other.id().0.into()]).await;
+    assert_eq!(moved.expect("written"), 0);
+    let planted = "INSERT INTO teams (tenant_id, id, name, created_at) SELECT $2, $1, 'x', 0";
+    let error = tx.execute(planted, [other.id().0.into()]).await.expect_err("refused");
+    assert!(error.source.expect("a source").to_string().contains("row-level security"));
+}
+
+#[tokio::test]
+async fn a_hole_in_the_wall_is_found_before_anything_is_served() {
+    let Some(test) = walled().await else { return };
+    test.tenant("acme").await;
+    assert_eq!(list_holes(&test.app.db).await.expect("checked"), [""; 0]);
+    for (make, mend, hole) in [
+        (
+            "ALTER TABLE orders DISABLE ROW LEVEL SECURITY",
+            "ALTER TABLE orders ENABLE ROW LEVEL SECURITY",
+            "the table orders has no forced row-level security",
+        ),
+        (
+            "ALTER TABLE orders NO FORCE ROW LEVEL SECURITY",
+            "ALTER TABLE orders FORCE ROW LEVEL SECURITY",
+            "the table orders has no forced row-level security",
+        ),
+        (
+            "CREATE POLICY wide ON users TO salespulse_app USING (true)",
+            "DROP POLICY wide ON users",
+            "the table users shows rows to nobody in particular",
+        ),
+        (
+            "CREATE TABLE forgotten (tenant_id uuid)",
+            "DROP TABLE forgotten",
+            "the table forgotten has no forced row-level security",
+        ),
+    ] {
+        let owner = test.owner().await;
+        owner.connection().execute_unprepared(make).await.expect("made");
+        assert_eq!(list_holes(&test.app.db).await.expect("checked"), [hole]);
+        owner.connection().execute_unprepared(mend).await.expect("mended");
+    }
+    // Whoever owns the tables may not even take the part of a server.
+    assert!(Db::connect(test.owner_url(), 1).await.is_err());
+}
