@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::accounts::limits::Tries;
+use crate::auth::password::Passwords;
+use crate::auth::standing::Standings;
 use crate::auth::token::Tokens;
 use crate::clock::SharedClock;
 use crate::db::Db;
@@ -20,6 +23,11 @@ pub struct App {
     /// Who follows a ledger follows it here.
     pub feeds: Feeds,
     pub tokens: Tokens,
+    pub standings: Standings,
+    pub passwords: Passwords,
+    pub tries: Tries,
+    /// Where people reach this server, for links.
+    pub public_url: Arc<str>,
 }
 
 impl App {
@@ -29,6 +37,18 @@ impl App {
         let observer = Arc::new(crate::alerts::evaluate::AlertObserver { memory: memory.clone() });
         let ledger = Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, memory.clone());
         let feeds = Feeds::new(db.clone(), Arc::clone(&stream));
-        App { db, clock, ledger, memory, stream, feeds, tokens }
+        App {
+            standings: Standings::new(db.clone(), Arc::clone(&clock)),
+            passwords: Passwords::default(),
+            tries: Tries::default(),
+            public_url: "http://localhost:4000".into(),
+            db,
+            clock,
+            ledger,
+            memory,
+            stream,
+            feeds,
+            tokens,
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::failure::Failure;
-use crate::commands::{demo, import, log, migrate, retention, serve, tenant, token, verify};
+use crate::commands::{demo, import, keys, log, migrate, retention, serve, tenant, token, user, verify};
 use crate::config::Config;
 use crate::contract;
 
@@ -36,6 +36,12 @@ enum Command {
     Serve,
     /// Bring the database's tables up to date.
     Migrate(migrate::Args),
+    /// Make or list the keys that sign access tokens.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Create users, or set their passwords.
+    #[command(subcommand)]
+    User(user::Command),
     /// Print an access token.
     Token(token::Args),
     /// Create or list tenants.
@@ -80,6 +86,8 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Schema => Ok(()),
             Command::Serve => serve::run(&config).await,
             Command::Migrate(args) => migrate::run(&config, &args).await,
+            Command::Keys(command) => keys::run(&config, &command),
+            Command::User(command) => user::run(&config, &command).await,
             Command::Token(args) => token::run(&config, &args).await,
             Command::Tenant(command) => tenant::run(&config, &command).await,
             Command::Import(args) => import::run(&config, &args).await,

@@ -3,16 +3,20 @@
 //! `SALESPULSE_` in the environment, which holds much else.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use crate::outbox;
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 13] = [
+const KNOWN: [(&str, &str); 16] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
     ("SALESPULSE_LISTEN", "127.0.0.1:4000"),
+    ("SALESPULSE_PUBLIC_URL", ""),
+    ("SALESPULSE_TRUSTED_PROXIES", ""),
+    ("SALESPULSE_SIGNING_KEYS", "data/signing-keys.pem"),
     ("SALESPULSE_JWT_SECRET", ""),
     ("SALESPULSE_GRAPHIQL", "on"),
     ("SALESPULSE_LOG_FORMAT", "text"),
@@ -39,7 +43,13 @@ pub struct Config {
     pub owner_url: Option<String>,
     pub redis_url: Option<String>,
     pub listen: SocketAddr,
-    /// Signs and checks access tokens; `None` when it is not set.
+    /// Where people reach the server, for links; `None` for the address it listens on.
+    pub public_url: Option<String>,
+    /// Proxies in front of the server.
+    pub proxies: Vec<IpAddr>,
+    /// The file of the keys that sign access tokens.
+    pub signing_keys: PathBuf,
+    /// Checks access tokens too, and signs them where there is no such file; `None` when it is not set.
     pub jwt_secret: Option<String>,
     pub jwt_issuer: String,
     pub graphiql: bool,
@@ -110,6 +120,10 @@ impl Config {
             let why = format!("must have at least {JWT_SECRET_BYTES_MIN} bytes");
             return Err(ConfigError::Bad { name: "SALESPULSE_JWT_SECRET", why });
         }
+        if jwt_secret.as_ref().is_some_and(|secret| is_weak(secret)) {
+            let why = "can be guessed; take random bytes, as of `openssl rand -hex 32`".to_owned();
+            return Err(ConfigError::Bad { name: "SALESPULSE_JWT_SECRET", why });
+        }
         let some = |name| Some(text(name)).filter(|value| !value.is_empty());
         let outbox = outbox::Settings {
             smtp_url: some("SALESPULSE_SMTP_URL"),
@@ -131,6 +145,14 @@ impl Config {
             listen: text("SALESPULSE_LISTEN")
                 .parse()
                 .map_err(|_| parse_error("SALESPULSE_LISTEN", "must be an address and port, as 127.0.0.1:4000"))?,
+            public_url: some("SALESPULSE_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
+            proxies: text("SALESPULSE_TRUSTED_PROXIES")
+                .split(',')
+                .filter(|part| !part.trim().is_empty())
+                .map(|part| part.trim().parse())
+                .collect::<Result<_, _>>()
+                .map_err(|_| parse_error("SALESPULSE_TRUSTED_PROXIES", "must be IP addresses with commas between"))?,
+            signing_keys: text("SALESPULSE_SIGNING_KEYS").into(),
             jwt_secret,
             jwt_issuer: text("SALESPULSE_JWT_ISSUER"),
             graphiql: one_of("SALESPULSE_GRAPHIQL", "on", "off")?,
@@ -148,6 +170,14 @@ impl Config {
 
 fn is_known(name: &str) -> bool {
     KNOWN.iter().any(|(known, _)| *known == name) || COMPOSE.contains(&name) || name.starts_with(TEST_PREFIX)
+}
+
+/// Whether a secret is of a tutorial, or of few different characters.
+fn is_weak(secret: &str) -> bool {
+    const WORDS: [&str; 5] = ["your-256-bit-secret", "changeme", "change-me", "change_me", "password"];
+    let lower = secret.to_lowercase();
+    let distinct: std::collections::BTreeSet<char> = secret.chars().collect();
+    distinct.len() < 8 || WORDS.iter().any(|word| lower.contains(word))
 }
 
 fn read_env_file() -> Result<BTreeMap<String, String>, ConfigError> {

@@ -17,6 +17,8 @@ pub enum Code {
     AsOfNotAvailable,
     AmountOutOfRange,
     ResumeGap,
+    InvalidGrant,
+    RateLimited,
     ServiceUnavailable,
     Internal,
 }
@@ -33,6 +35,8 @@ impl Code {
             Code::AsOfNotAvailable => "AS_OF_NOT_AVAILABLE",
             Code::AmountOutOfRange => "AMOUNT_OUT_OF_RANGE",
             Code::ResumeGap => "RESUME_GAP",
+            Code::InvalidGrant => "INVALID_GRANT",
+            Code::RateLimited => "RATE_LIMITED",
             Code::ServiceUnavailable => "SERVICE_UNAVAILABLE",
             Code::Internal => "INTERNAL_SERVER_ERROR",
         }

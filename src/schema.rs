@@ -2,6 +2,8 @@
 
 use async_graphql::{MergedObject, MergedSubscription};
 
+use crate::accounts::graphql::AccountQuery;
+use crate::accounts::mutation::AccountMutation;
 use crate::alerts::graphql::{AlertMutation, AlertQuery};
 use crate::app::App;
 use crate::audit::graphql::AuditQuery;
@@ -25,6 +27,7 @@ use crate::users::graphql::UserQuery;
 /// Where questions start. Every field needs a bearer token and sees the rows of its tenant only.
 #[derive(MergedObject, Default)]
 pub struct Query(
+    AccountQuery,
     PeopleQuery,
     MetricsQuery,
     AlertQuery,
@@ -39,9 +42,10 @@ pub struct Query(
     UserQuery,
 );
 
-/// Where changes are made. Each is checked against the permissions of the token and written to the audit log.
+/// Where changes are made. Each is checked against the permissions of the token and written to the audit log; signing in needs no token.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
+    AccountMutation,
     LedgerMutation,
     AlertMutation,
     OutboxMutation,
@@ -57,6 +61,9 @@ pub struct Subscription(LiveSubscription);
 
 /// Subscriptions whose answers are states: equal ones share them, and only the newest matters.
 pub const STATES: [&str; 1] = ["metricsUpdated"];
+
+/// Mutations that need no token, since they are how one is come by.
+pub const PUBLIC: [&str; 4] = ["login", "refresh", "requestPasswordReset", "setPassword"];
 
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 

@@ -1,5 +1,6 @@
 //! The HTTP server: routes and the end.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,12 +13,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tower::ServiceExt;
 
 use crate::alerts::sweep;
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
+use crate::graphql::origin::Peer;
 use crate::outbox::{self, Senders, relay};
-use crate::{health, schema, web};
+use crate::{accounts, health, schema, web};
 
 /// A request's body is at most this long.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -33,11 +36,17 @@ pub struct Options {
     pub graphiql: bool,
     /// How alerts reach their recipients.
     pub outbox: outbox::Settings,
+    /// Proxies in front of this server, which say for whom they speak.
+    pub proxies: Vec<IpAddr>,
 }
 
 /// All routes over the server's parts.
 pub fn router(app: App, options: &Options) -> Router {
-    routes(Endpoint::new(app.clone(), schema::build(app), CancellationToken::new()), options)
+    routes(endpoint(app, options, CancellationToken::new()), options)
+}
+
+fn endpoint(app: App, options: &Options, stop: CancellationToken) -> Endpoint {
+    Endpoint::new(app.clone(), schema::build(app), options.proxies.clone(), stop)
 }
 
 fn routes(endpoint: Endpoint, options: &Options) -> Router {
@@ -45,7 +54,8 @@ fn routes(endpoint: Endpoint, options: &Options) -> Router {
     let api = Router::new()
         .route("/graphql", post(http::post).get(http::get))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(endpoint)
+        .with_state(endpoint.clone())
+        .merge(accounts::http::routes(endpoint))
         .merge(health);
     if options.graphiql { api.merge(web::routes()) } else { api }
 }
@@ -60,12 +70,13 @@ pub async fn run(app: App, options: Options, listener: TcpListener, stop: Cancel
             None
         }
     };
-    let endpoint = Endpoint::new(app.clone(), schema::build(app), stop.clone());
+    let standings = AbortOnDropHandle::new(tokio::spawn(app.standings.clone().watch()));
+    let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
     accept(&listener, &routes(endpoint, &options), &stop).await;
     sockets.close();
     sockets.wait().await;
-    drop((alerts, deliveries));
+    drop((alerts, deliveries, standings));
 }
 
 /// Serves each connection in a task of its own.
@@ -74,9 +85,9 @@ async fn accept(listener: &TcpListener, routes: &Router, stop: &CancellationToke
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
     let graceful = GracefulShutdown::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "connection not accepted");
                     // Without file descriptors left, the next try would fail at once.
@@ -90,7 +101,11 @@ async fn accept(listener: &TcpListener, routes: &Router, stop: &CancellationToke
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "packets may be held back");
         }
-        let service = TowerToHyperService::new(routes.clone());
+        let service = routes.clone().map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            request
+        });
+        let service = TowerToHyperService::new(service);
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

@@ -13,6 +13,13 @@ pub struct Model {
     pub at: i64,
     pub action: String,
     pub subject: String,
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub before: Option<Json>,
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub after: Option<Json>,
+    pub through: Option<String>,
+    pub through_id: Option<Uuid>,
+    pub address: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::routing::post;
 use salespulse::app::App;
 use salespulse::auth::Role;
+use salespulse::auth::token::Subject;
 use salespulse::server::{Options, router};
 use salespulse::tenancy::CreatedTenant;
 use sea_orm::Statement;
@@ -76,7 +77,8 @@ impl Bench<'_> {
     fn token(&self) -> String {
         let (role, user_id) = self.tenant.users.iter().find(|(role, _)| *role == Role::Viewer).expect("a viewer");
         let now = self.app.clock.now();
-        self.app.tokens.mint(self.tenant.id, *user_id, *role, now, 3600).expect("a token")
+        let subject = Subject { tenant: self.tenant.id, user_id: *user_id, role: *role, session: None };
+        self.app.tokens.mint(&subject, now, 3600).expect("a token")
     }
 
     async fn load(&self, address: SocketAddr, token: &str, clients: u64, query: &'static str, is_fresh: bool) -> Load {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use migration::{Migrator, MigratorTrait};
 use salespulse::auth::Role;
-use salespulse::auth::token::Tokens;
+use salespulse::auth::token::{Subject, Tokens};
 use salespulse::clock::{Clock, SystemClock};
 use salespulse::db::{Db, Owner};
 use salespulse::tenancy::{NewTenant, create_tenant};
@@ -66,7 +66,9 @@ impl Servers {
             let new = NewTenant { slug: &slug, name: &slug, timezone: chrono_tz::UTC, currency: "EUR" };
             let tenant = create_tenant(&db, &new, now).await.expect("a tenant");
             let (role, user) = tenant.users.iter().find(|(role, _)| *role == Role::Admin).expect("an admin");
-            let token = tokens.mint(tenant.id, *user, *role, now, 24 * 3600).expect("a token");
+            let token = tokens
+                .mint(&Subject { tenant: tenant.id, user_id: *user, role: *role, session: None }, now, 24 * 3600)
+                .expect("a token");
             made.push(Tenant { id: tenant.id.0.to_string(), token });
         }
         db.close().await.expect("closed");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use migration::{Migrator, MigratorTrait};
 use salespulse::auth::Role;
-use salespulse::auth::token::Tokens;
+use salespulse::auth::token::{Subject, Tokens};
 use salespulse::clock::{Clock, SystemClock};
 use salespulse::db::{Db, Owner, TenantId};
 use salespulse::tenancy::{NewTenant, create_tenant};
@@ -121,7 +121,9 @@ impl World {
             let new = NewTenant { slug: &slug, name: &slug, timezone: chrono_tz::UTC, currency: "EUR" };
             let tenant = create_tenant(&db, &new, now).await.expect("a tenant");
             let (role, user) = tenant.users.iter().find(|(role, _)| *role == Role::Admin).expect("an admin");
-            let token = tokens.mint(tenant.id, *user, *role, now, 24 * 3600).expect("a token");
+            let token = tokens
+                .mint(&Subject { tenant: tenant.id, user_id: *user, role: *role, session: None }, now, 24 * 3600)
+                .expect("a token");
             tenants.push(Tenant { id: tenant.id, token });
         }
         db.close().await.expect("closed");

@@ -44,7 +44,7 @@ async fn wall_in(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         row_security::protect(manager, table, column, rights).await?;
     }
     for (table, columns) in [
-        ("tenants", "id, slug"),
+        ("tenants", "id, slug, standing_epoch, standing_changed_at"),
         ("ledger_heads", "tenant_id, position, policy_epoch, last_alert_no, alerts_due_at"),
         ("deliveries", "tenant_id, id, next_at"),
     ] {
@@ -90,8 +90,10 @@ const TABLES: [&str; 30] = [
 
 const IDENTITY: &str = r#"
 CREATE TABLE tenants (
-    id UUID NOT NULL PRIMARY KEY, slug STRING NOT NULL UNIQUE, name STRING NOT NULL, created_at INT NOT NULL
+    id UUID NOT NULL PRIMARY KEY, slug STRING NOT NULL UNIQUE, name STRING NOT NULL, created_at INT NOT NULL,
+    standing_epoch INT NOT NULL DEFAULT 0, standing_changed_at INT NOT NULL DEFAULT 0
 ) TABLE_END;
+CREATE INDEX tenants_by_standing ON tenants (standing_changed_at);
 CREATE TABLE organizations (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL,
     org_no SMALL NOT NULL, slug STRING NOT NULL, name STRING NOT NULL, timezone STRING NOT NULL,
@@ -101,6 +103,7 @@ CREATE TABLE organizations (
 CREATE TABLE users (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL,
     email STRING NOT NULL, name STRING NOT NULL, role STRING NOT NULL, is_active BOOL NOT NULL, created_at INT NOT NULL,
+    password_hash STRING, tokens_from INT NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, email)
 ) TABLE_END;
 CREATE TABLE teams (
@@ -307,7 +310,7 @@ CREATE TABLE alert_events (
 CREATE UNIQUE INDEX alert_events_by_no ON alert_events (tenant_id, alert_no);
 CREATE INDEX alert_events_by_rule ON alert_events (tenant_id, alert_id, id);
 CREATE TABLE deliveries (
-    tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, alert_no INT NOT NULL, channel STRING NOT NULL, target STRING NOT NULL,
+    tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, alert_no INT, channel STRING NOT NULL, target STRING NOT NULL,
     secret STRING, subject STRING NOT NULL, text STRING NOT NULL, body STRING NOT NULL, state STRING NOT NULL, attempts SMALL NOT NULL,
     next_at INT, last_error STRING, created_at INT NOT NULL, delivered_at INT,
     PRIMARY KEY (tenant_id, id)
@@ -315,7 +318,10 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_by_due ON deliveries (next_at);
 CREATE TABLE audit_logs (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, actor_id UUID, at INT NOT NULL, action STRING NOT NULL, subject STRING NOT NULL,
-    before DOCUMENT, after DOCUMENT,
+    before DOCUMENT, after DOCUMENT, through STRING, through_id UUID, address STRING,
     PRIMARY KEY (tenant_id, id)
-) TABLE_END
+) TABLE_END;
+CREATE INDEX audit_logs_by_actor ON audit_logs (tenant_id, actor_id, id);
+CREATE INDEX audit_logs_by_action ON audit_logs (tenant_id, action, id);
+CREATE INDEX audit_logs_by_subject ON audit_logs (tenant_id, subject, id)
 "#;

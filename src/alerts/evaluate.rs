@@ -153,7 +153,7 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
         },
     });
     Ok(Message {
-        alert_no,
+        alert_no: Some(alert_no),
         subject: format!("[{state}] {name}"),
         text: format!(
             "{name}: {state}\n\n{metric}: {shown}\nThreshold: {}\nWindow: {} minutes\nAt: {at}\nPosition: {position}\n",

@@ -1,13 +1,15 @@
 //! `auditLog`.
 
-use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
+use async_graphql::{ComplexObject, Context, ID, InputObject, Json, Object, SimpleObject};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::store;
 use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::connection;
-use crate::graphql::context::{Needs, read};
+use crate::error::Result;
+use crate::graphql::context::{Needs, parse_id, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
@@ -18,11 +20,12 @@ pub struct AuditQuery;
 
 #[Object]
 impl AuditQuery {
-    /// Who changed what, newest first. Needs USERS_MANAGE.
+    /// Who changed what and who signed in, newest first. Needs USERS_MANAGE.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn audit_log(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only these.")] filter: Option<AuditFilter>,
         #[graphql(desc = "At most this many from the start, 1 to 100; 20 when neither `first` nor `last` is given.")]
         first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
@@ -30,8 +33,36 @@ impl AuditQuery {
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<AuditEntryConnection> {
         let page = Page::new(first, after, last, before)?;
-        let rows = store::list(read(ctx).await?.as_ref(), &page).await?;
+        let filter = filter.unwrap_or_default().check()?;
+        let rows = store::list(read(ctx).await?.as_ref(), &page, &filter).await?;
         Ok(AuditEntryConnection::new(&page, rows.into_iter().map(|(cursor, row)| (cursor, row.into())).collect()))
+    }
+}
+
+/// Which entries of the log. What is absent does not count.
+#[derive(Default, InputObject)]
+struct AuditFilter {
+    /// By this user.
+    actor_id: Option<ID>,
+    /// Of this kind, as dashboard.create; with a dot at its end, as session., of all such kinds.
+    action: Option<String>,
+    /// Done to this.
+    subject: Option<String>,
+    /// From this time on.
+    since: Option<DateTime>,
+    /// Before this time.
+    until: Option<DateTime>,
+}
+
+impl AuditFilter {
+    fn check(self) -> Result<store::Filter> {
+        Ok(store::Filter {
+            actor_id: self.actor_id.map(|id| parse_id(&id, "user")).transpose()?,
+            action: self.action,
+            subject: self.subject,
+            since: self.since.map(|at| at.0),
+            until: self.until.map(|at| at.0),
+        })
     }
 }
 
@@ -49,6 +80,16 @@ pub struct AuditEntry {
     action: String,
     /// What it was done to.
     subject: String,
+    /// What it was before, without personal data.
+    before: Option<Json<Value>>,
+    /// What it was then, without personal data.
+    after: Option<Json<Value>>,
+    /// By what it was done: a session, a token of an operator, an api-key; null where nobody was signed in.
+    through: Option<String>,
+    /// Which session or API key.
+    through_id: Option<ID>,
+    /// From which network address.
+    address: Option<String>,
 }
 
 #[ComplexObject]
@@ -70,6 +111,11 @@ impl From<entity::audit_logs::Model> for AuditEntry {
             actor_id: row.actor_id,
             action: row.action,
             subject: row.subject,
+            before: row.before.map(Json),
+            after: row.after.map(Json),
+            through: row.through,
+            through_id: row.through_id.map(ID::from),
+            address: row.address,
         }
     }
 }

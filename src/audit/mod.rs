@@ -1,26 +1,90 @@
-//! Who changed what: written in the transaction of the change.
+//! Who changed what, from where: written in the transaction of the change, and never changed itself.
 
 pub mod graphql;
 mod store;
 
 use async_graphql::Context;
 use sea_orm::Value;
+use serde_json::Value as Json;
 use uuid::Uuid;
 
+use crate::auth::sessions::Client;
+use crate::auth::{Caller, Through};
+use crate::clock::Timestamp;
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::graphql::context::{app, caller};
+use crate::graphql::context::{app, caller, client};
 
-/// Logs that the caller did `action` (as `dashboard.create`) to `subject`.
-pub async fn record(ctx: &Context<'_>, tx: &TenantTx, action: &str, subject: impl ToString) -> Result<()> {
-    let values: [Value; 5] = [
+/// What was done.
+pub struct Entry {
+    action: &'static str,
+    subject: String,
+    before: Option<Json>,
+    after: Option<Json>,
+}
+
+impl Entry {
+    /// `action` (as `dashboard.create`) was done to `subject`.
+    pub fn of(action: &'static str, subject: impl ToString) -> Self {
+        Entry { action, subject: subject.to_string(), before: None, after: None }
+    }
+
+    /// What it was before, without personal data.
+    pub fn before(self, before: Json) -> Self {
+        Entry { before: Some(before), ..self }
+    }
+
+    /// What it is now, without personal data.
+    pub fn after(self, after: Json) -> Self {
+        Entry { after: Some(after), ..self }
+    }
+}
+
+/// Who did it, and from where.
+pub struct By<'a> {
+    /// Nobody known where signing in was refused.
+    pub user_id: Option<Uuid>,
+    pub through: Option<Through>,
+    pub client: &'a Client,
+}
+
+impl<'a> By<'a> {
+    pub fn caller(caller: &Caller, client: &'a Client) -> Self {
+        By { user_id: Some(caller.user_id), through: Some(caller.through), client }
+    }
+}
+
+/// Logs that the caller did `action` to `subject`.
+pub async fn record(ctx: &Context<'_>, tx: &TenantTx, action: &'static str, subject: impl ToString) -> Result<()> {
+    record_entry(ctx, tx, Entry::of(action, subject)).await
+}
+
+/// Logs what the caller did.
+pub async fn record_entry(ctx: &Context<'_>, tx: &TenantTx, entry: Entry) -> Result<()> {
+    record_by(tx, &By::caller(caller(ctx)?, client(ctx)?), app(ctx)?.clock.now(), entry).await
+}
+
+pub async fn record_by(tx: &TenantTx, by: &By<'_>, now: Timestamp, entry: Entry) -> Result<()> {
+    let (through, through_id) = match by.through {
+        Some(Through::Session(id)) => (Some("session"), Some(id)),
+        Some(Through::ApiKey(id)) => (Some("api-key"), Some(id)),
+        Some(Through::Token { .. }) => (Some("token"), None),
+        None => (None, None),
+    };
+    let values: [Value; 10] = [
         Uuid::now_v7().into(),
-        caller(ctx)?.user_id.into(),
-        app(ctx)?.clock.now().0.into(),
-        action.into(),
-        subject.to_string().into(),
+        by.user_id.into(),
+        now.0.into(),
+        entry.action.into(),
+        entry.subject.into(),
+        entry.before.into(),
+        entry.after.into(),
+        through.into(),
+        through_id.into(),
+        by.client.address.map(|address| address.to_string()).into(),
     ];
-    let sql = "INSERT INTO audit_logs (tenant_id, id, actor_id, at, action, subject) VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql = "INSERT INTO audit_logs (tenant_id, id, actor_id, at, action, subject, before, after, through, through_id, address) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     tx.execute(sql, values).await?;
     Ok(())
 }

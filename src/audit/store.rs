@@ -1,21 +1,71 @@
 //! The audit log in the database.
 
-use sea_orm::FromQueryResult;
+use sea_orm::{FromQueryResult, Value};
+use uuid::Uuid;
 
+use crate::clock::Timestamp;
 use crate::db::TenantTx;
 use crate::error::Result;
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use entity::audit_logs::Model;
 
+/// Which entries.
+#[derive(Default)]
+pub struct Filter {
+    pub actor_id: Option<Uuid>,
+    /// A kind, or with a dot at its end the start of several.
+    pub action: Option<String>,
+    pub subject: Option<String>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+impl Filter {
+    /// Conditions on values from `$2` on.
+    fn clauses(&self) -> (String, Vec<Value>) {
+        let (mut sql, mut values) = (String::new(), Vec::new());
+        let mut add = |condition: &str, value: Value| {
+            values.push(value);
+            sql.push_str(&format!(" AND {condition} ${}", values.len() + 1));
+        };
+        if let Some(id) = self.actor_id {
+            add("actor_id =", id.into());
+        }
+        if let Some(action) = &self.action {
+            match action.strip_suffix('.') {
+                // The next character after the dot ends what begins so.
+                Some(start) => {
+                    add("action >=", action.as_str().into());
+                    add("action <", format!("{start}/").into());
+                }
+                None => add("action =", action.as_str().into()),
+            }
+        }
+        if let Some(subject) = &self.subject {
+            add("subject =", subject.as_str().into());
+        }
+        if let Some(since) = self.since {
+            add("at >=", since.0.into());
+        }
+        if let Some(until) = self.until {
+            add("at <", until.0.into());
+        }
+        (sql, values)
+    }
+}
+
 /// A page of the log, newest first: ids are made in the order of time.
-pub async fn list(tx: &TenantTx, page: &Page) -> Result<Vec<(Cursor, Model)>> {
+pub async fn list(tx: &TenantTx, page: &Page, filter: &Filter) -> Result<Vec<(Cursor, Model)>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
-    let clauses = page.clauses(&KEYS, 2)?;
+    let (condition, mut values) = filter.clauses();
+    let clauses = page.clauses(&KEYS, 2 + values.len())?;
+    values.extend(clauses.values);
     let sql = format!(
-        "SELECT tenant_id, id, actor_id, at, action, subject FROM audit_logs WHERE tenant_id = $1{}{}",
+        "SELECT tenant_id, id, actor_id, at, action, subject, before, after, through, through_id, address \
+         FROM audit_logs WHERE tenant_id = $1{condition}{}{}",
         clauses.filter, clauses.order
     );
-    let rows = tx.query(&sql, clauses.values).await?;
+    let rows = tx.query(&sql, values).await?;
     rows.iter()
         .map(|row| {
             let entry = Model::from_query_result(row, "")?;

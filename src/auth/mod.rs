@@ -1,6 +1,12 @@
-//! Who calls: tokens, roles and permissions. The token is the authority; tenant, role and permissions come from it.
+//! Who calls: tokens, keys, sessions, roles and permissions. The token is the authority: tenant, role and permissions come
+//! from it, as far as they still hold.
 
+pub mod keys;
+pub mod opaque;
+pub mod password;
 pub mod role;
+pub mod sessions;
+pub mod standing;
 pub mod token;
 
 use uuid::Uuid;
@@ -20,6 +26,19 @@ pub struct Caller {
     pub permissions: Vec<Permission>,
     /// When the token ends, in seconds since 1970.
     pub expires_at_secs: i64,
+    pub through: Through,
+}
+
+/// By what a caller speaks: what has to be good still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// A session that somebody signed in for.
+    Session(Uuid),
+    /// A token that an operator made.
+    Token {
+        issued_at_secs: i64,
+    },
+    ApiKey(Uuid),
 }
 
 impl Caller {

@@ -1,13 +1,18 @@
-//! Access tokens: JWT, HS256.
+//! Access tokens: JWT by EdDSA with a key of a file, or by HS256 with a secret (RFC 7519, 8725, 9068).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::pkcs8::EncodePrivateKey;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Caller, Permission, Role};
+use super::keys::NamedKey;
+use super::{Caller, Permission, Role, Through};
 use crate::clock::{SECOND, Timestamp};
 use crate::db::TenantId;
 use crate::graphql::cursor::{Cursors, derive_key};
@@ -20,11 +25,14 @@ const LEEWAY_SECS: i64 = 10;
 /// Tokens whose signatures are remembered as good.
 const REMEMBERED_MAX: u64 = 10_000;
 
-/// Signs and verifies tokens with one key.
+/// Signs and verifies tokens.
 #[derive(Clone)]
 pub struct Tokens {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    signer: Signer,
+    /// By the name of the key; tokens of the secret name none.
+    verifiers: Arc<HashMap<Option<String>, (Algorithm, DecodingKey)>>,
+    /// The public keys, as a JSON Web Key Set.
+    key_set: Arc<str>,
     issuer: String,
     cursors: Cursors,
     /// Whom tokens with good signatures speak for, and when they were issued, in seconds. Their times are checked each
@@ -32,10 +40,27 @@ pub struct Tokens {
     remembered: Cache<String, (Arc<Caller>, i64)>,
 }
 
+#[derive(Clone)]
+struct Signer {
+    algorithm: Algorithm,
+    key_id: Option<String>,
+    key: EncodingKey,
+}
+
 /// The token is not good; why is nobody's business but the log's.
 #[derive(Debug, thiserror::Error)]
 #[error("token refused: {0}")]
 pub struct BadToken(&'static str);
+
+/// What a header may say. Keys that come with the token, links to them and extensions are refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StrictHeader {
+    #[serde(rename = "alg")]
+    _alg: Algorithm,
+    typ: Option<String>,
+    kid: Option<String>,
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -48,15 +73,59 @@ struct Claims {
     iat: i64,
     iss: String,
     aud: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<Uuid>,
+    /// The session; a token that an operator made has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<Uuid>,
+}
+
+/// Whom a token is for.
+#[derive(Clone, Copy)]
+pub struct Subject {
+    pub tenant: TenantId,
+    pub user_id: Uuid,
+    pub role: Role,
+    pub session: Option<Uuid>,
 }
 
 impl Tokens {
+    /// By HS256 with a secret.
     pub fn new(secret: &str, issuer: &str) -> Self {
+        Tokens::with_keys(&[], Some(secret), issuer)
+    }
+
+    /// By the first of `keys`, else by the secret; what any of them signed is good.
+    pub fn with_keys(keys: &[NamedKey], secret: Option<&str>, issuer: &str) -> Self {
+        let mut verifiers = HashMap::new();
+        for NamedKey { id, key } in keys {
+            let verifier = DecodingKey::from_ed_der(key.verifying_key().as_bytes());
+            verifiers.insert(Some(id.clone()), (Algorithm::EdDSA, verifier));
+        }
+        if let Some(secret) = secret {
+            verifiers.insert(None, (Algorithm::HS256, DecodingKey::from_secret(secret.as_bytes())));
+        }
+        let signer = match keys.first().and_then(|key| Some((key, key.key.to_pkcs8_der().ok()?))) {
+            Some((NamedKey { id, .. }, der)) => Signer {
+                algorithm: Algorithm::EdDSA,
+                key_id: Some(id.clone()),
+                key: EncodingKey::from_ed_der(der.as_bytes()),
+            },
+            None => {
+                let key = EncodingKey::from_secret(secret.unwrap_or_default().as_bytes());
+                Signer { algorithm: Algorithm::HS256, key_id: None, key }
+            }
+        };
+        // Made from the oldest key, so that a new one in front changes nothing.
+        let root = keys.last().map(|key| key.key.to_bytes());
+        let root = root.as_ref().map_or(secret.unwrap_or_default().as_bytes(), |bytes| bytes.as_slice());
+        let key_set = serde_json::json!({ "keys": keys.iter().map(NamedKey::to_jwk).collect::<Vec<_>>() });
         Tokens {
-            encoding: EncodingKey::from_secret(secret.as_bytes()),
-            decoding: DecodingKey::from_secret(secret.as_bytes()),
+            signer,
+            verifiers: Arc::new(verifiers),
+            key_set: key_set.to_string().into(),
             issuer: issuer.to_owned(),
-            cursors: Cursors::new(&derive_key(secret, "cursors")),
+            cursors: Cursors::new(&derive_key(root, "cursors")),
             remembered: Cache::new(REMEMBERED_MAX),
         }
     }
@@ -66,28 +135,29 @@ impl Tokens {
         self.cursors.clone()
     }
 
-    /// A token for `user_id` that ends `lifetime_secs` after `now`.
-    pub fn mint(
-        &self,
-        tenant: TenantId,
-        user_id: Uuid,
-        role: Role,
-        now: Timestamp,
-        lifetime_secs: i64,
-    ) -> Result<String, BadToken> {
+    /// The public keys by which others can verify tokens (RFC 7517).
+    pub fn key_set(&self) -> &str {
+        &self.key_set
+    }
+
+    /// A token that ends `lifetime_secs` after `now`.
+    pub fn mint(&self, subject: &Subject, now: Timestamp, lifetime_secs: i64) -> Result<String, BadToken> {
         let iat = now.0.div_euclid(SECOND);
         let claims = Claims {
-            user_id,
-            tenant_id: tenant.0,
-            role,
-            permissions: role.permissions().to_vec(),
+            user_id: subject.user_id,
+            tenant_id: subject.tenant.0,
+            role: subject.role,
+            permissions: subject.role.permissions().to_vec(),
             exp: iat + lifetime_secs,
             iat,
             iss: self.issuer.clone(),
             aud: self.issuer.clone(),
+            jti: Some(Uuid::new_v4()),
+            sid: subject.session,
         };
-        let header = Header { typ: Some("at+jwt".into()), ..Header::new(Algorithm::HS256) };
-        jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(|_| BadToken("cannot be signed"))
+        let Signer { algorithm, key_id, key } = &self.signer;
+        let header = Header { typ: Some("at+jwt".into()), kid: key_id.clone(), ..Header::new(*algorithm) };
+        jsonwebtoken::encode(&header, &claims, key).map_err(|_| BadToken("cannot be signed"))
     }
 
     /// Who the token speaks for, if its signature, issuer, audience and times are good.
@@ -114,12 +184,21 @@ impl Tokens {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(BadToken("too long"));
         }
-        let mut validation = Validation::new(Algorithm::HS256);
+        let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+        let header: StrictHeader = header
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .ok_or(BadToken("a header that is not understood"))?;
+        if header.typ.is_some_and(|typ| !["at+jwt", "jwt"].contains(&typ.to_ascii_lowercase().as_str())) {
+            return Err(BadToken("no access token"));
+        }
+        // The key says by which algorithm; the token has no say in it.
+        let (algorithm, key) = self.verifiers.get(&header.kid).ok_or(BadToken("no key of ours"))?;
+        let mut validation = Validation::new(*algorithm);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.issuer]);
         // Times are checked by our own clock.
         validation.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation)
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation)
             .map_err(|_| BadToken("not a token of ours"))?
             .claims;
         let permissions =
@@ -130,6 +209,10 @@ impl Tokens {
             role: claims.role,
             permissions,
             expires_at_secs: claims.exp,
+            through: match claims.sid {
+                Some(session) => Through::Session(session),
+                None => Through::Token { issued_at_secs: claims.iat },
+            },
         };
         Ok((Arc::new(caller), claims.iat))
     }
@@ -146,22 +229,88 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_800_000_000 * SECOND);
-
-    fn tokens(secret: &str) -> Tokens {
-        Tokens::new(secret, "salespulse")
-    }
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const SUBJECT: Subject = Subject {
+        tenant: TenantId(Uuid::from_u128(1)),
+        user_id: Uuid::from_u128(2),
+        role: Role::Analyst,
+        session: None,
+    };
 
     #[test]
     fn a_token_speaks_for_its_user() {
-        let tenant = TenantId(Uuid::from_u128(1));
-        let ours = tokens("0123456789abcdef0123456789abcdef");
-        let token = ours.mint(tenant, Uuid::from_u128(2), Role::Analyst, NOW, 900).expect("signed");
-        let caller = ours.verify(&token, NOW).expect("good");
-        assert_eq!((caller.tenant, caller.user_id, caller.role), (tenant, Uuid::from_u128(2), Role::Analyst));
-        assert!(caller.may(Permission::SalesView) && !caller.may(Permission::SalesEdit));
-        assert!(tokens("another secret of thirty-two bytes").verify(&token, NOW).is_err());
-        assert!(ours.verify(&token, Timestamp(NOW.0 + 911 * SECOND)).is_err());
-        assert!(ours.verify(&token, Timestamp(NOW.0 - 60 * SECOND)).is_err());
-        assert!(ours.verify(&format!("{token}x"), NOW).is_err());
+        let key = NamedKey::random();
+        let by_key = Tokens::with_keys(std::slice::from_ref(&key), None, "salespulse");
+        let by_secret = Tokens::new(SECRET, "salespulse");
+        for ours in [by_key, by_secret] {
+            let token = ours.mint(&SUBJECT, NOW, 900).expect("signed");
+            let caller = ours.verify(&token, NOW).expect("good");
+            assert_eq!((caller.tenant, caller.user_id, caller.role), (SUBJECT.tenant, SUBJECT.user_id, Role::Analyst));
+            assert!(caller.may(Permission::SalesView) && !caller.may(Permission::SalesEdit));
+            assert!(Tokens::new("another secret of thirty-two bytes", "salespulse").verify(&token, NOW).is_err());
+            assert!(Tokens::with_keys(&[NamedKey::random()], Some(SECRET), "other").verify(&token, NOW).is_err());
+            assert!(ours.verify(&token, Timestamp(NOW.0 + 911 * SECOND)).is_err());
+            assert!(ours.verify(&token, Timestamp(NOW.0 - 60 * SECOND)).is_err());
+            assert!(ours.verify(&format!("{token}x"), NOW).is_err());
+        }
+    }
+
+    #[test]
+    fn a_new_key_in_front_leaves_older_tokens_and_cursors_good() {
+        let (old, new) = (NamedKey::random(), NamedKey::random());
+        let before = Tokens::with_keys(std::slice::from_ref(&old), None, "salespulse");
+        let after = Tokens::with_keys(&[new, old], None, "salespulse");
+        let token = before.mint(&SUBJECT, NOW, 900).expect("signed");
+        assert!(after.verify(&token, NOW).is_ok());
+        assert!(before.verify(&after.mint(&SUBJECT, NOW, 900).expect("signed"), NOW).is_err());
+    }
+
+    /// A token with this header and these claims, signed by the secret.
+    fn forged(header: &str, claims: &str) -> String {
+        use hmac::{Hmac, Mac};
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key").chain_update(&text);
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    }
+
+    #[test]
+    fn a_header_or_claim_that_is_not_ours_is_refused() {
+        let ours = Tokens::new(SECRET, "salespulse");
+        let id = Uuid::from_u128(1);
+        let claims = |more: &str| {
+            format!(
+                r#"{{"userId":"{id}","tenantId":"{id}","role":"viewer","permissions":["sales.view"],"exp":1800000900,"iat":1800000000,
+                "iss":"salespulse","aud":"salespulse"{more}}}"#
+            )
+        };
+        assert!(ours.verify(&forged(r#"{"alg":"HS256","typ":"JWT"}"#, &claims("")), NOW).is_ok());
+        for header in [
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"HS384"}"#,
+            r#"{"alg":"EdDSA"}"#,
+            r#"{"alg":"HS256","kid":"another"}"#,
+            r#"{"alg":"HS256","typ":"id+jwt"}"#,
+            r#"{"alg":"HS256","jku":"https://evil.example/keys"}"#,
+            r#"{"alg":"HS256","x5u":"https://evil.example/cert"}"#,
+            r#"{"alg":"HS256","crit":["exp"]}"#,
+            r#"{"alg":"HS256","b64":false}"#,
+            r#"{"alg":"HS256","zip":"DEF"}"#,
+            r#"{"alg":"HS256","alg":"HS256"}"#,
+            r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AA"}}"#,
+        ] {
+            assert!(ours.verify(&forged(header, &claims("")), NOW).is_err(), "{header}");
+        }
+        for more in [r#","role":"admin""#, r#","admin":true"#, r#","sid":"7""#] {
+            assert!(ours.verify(&forged(r#"{"alg":"HS256"}"#, &claims(more)), NOW).is_err(), "{more}");
+        }
+        let unsigned = forged(r#"{"alg":"HS256"}"#, &claims(""));
+        let (unsigned, _) = unsigned.rsplit_once('.').expect("three parts");
+        assert!(ours.verify(&format!("{unsigned}."), NOW).is_err());
+        assert!(ours.verify(unsigned, NOW).is_err());
+        // A key that is known is no secret of HS256.
+        let key = NamedKey::random();
+        let keys = Tokens::with_keys(std::slice::from_ref(&key), None, "salespulse");
+        let header = format!(r#"{{"alg":"HS256","kid":"{}"}}"#, key.id);
+        assert!(keys.verify(&forged(&header, &claims("")), NOW).is_err());
     }
 }

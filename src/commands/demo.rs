@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
-use rand::Rng;
 
 use super::failure::{Exit, Failure};
 use super::{serve, signals, token};
 use crate::app::App;
 use crate::auth::Role;
+use crate::auth::keys::NamedKey;
+use crate::auth::token::{Subject, Tokens};
 use crate::clock::SECOND;
 use crate::config::Config;
 use crate::db::migrations;
@@ -37,8 +38,12 @@ pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     migrations::up(&owner).await?;
     owner.close().await.map_err(Failure::failed)?;
     let db = super::connect(&config).await?;
-    let secret = config.jwt_secret.clone().unwrap_or_else(random_secret);
-    let app = super::wire(&config, db, &secret).await?;
+    // For one run, unless there is a secret; tokens of earlier runs are no longer good.
+    let tokens = match &config.jwt_secret {
+        Some(secret) => Tokens::new(secret, &config.jwt_issuer),
+        None => Tokens::with_keys(&[NamedKey::random()], None, &config.jwt_issuer),
+    };
+    let app = super::wire(&config, db, tokens).await?;
     let tenants = Tenants::ensure(&app).await?;
     print(&app, tenants, listener.local_addr().map_err(Failure::failed)?).await?;
     let stop = signals::stop_token()?;
@@ -60,11 +65,6 @@ fn remove_database() -> Result<(), Failure> {
     Ok(())
 }
 
-/// For one run; tokens of earlier runs are no longer good.
-fn random_secret() -> String {
-    rand::rng().random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 async fn print(app: &App, tenants: Tenants, address: SocketAddr) -> Result<(), Failure> {
     let mut admin = String::new();
     for (slug, tenant) in [(GIFTS, tenants.gifts), (ABROAD, tenants.abroad)] {
@@ -72,8 +72,8 @@ async fn print(app: &App, tenants: Tenants, address: SocketAddr) -> Result<(), F
         for role in Role::ALL {
             let Some((user_id, _)) = token::find_user(&app.db, tenant, None, Some(role)).await? else { continue };
             let lifetime_secs = TOKEN_DAYS * crate::clock::DAY / SECOND;
-            let token =
-                app.tokens.mint(tenant, user_id, role, app.clock.now(), lifetime_secs).map_err(Failure::failed)?;
+            let subject = Subject { tenant, user_id, role, session: None };
+            let token = app.tokens.mint(&subject, app.clock.now(), lifetime_secs).map_err(Failure::failed)?;
             if role == Role::Admin {
                 println!("  GraphiQL as admin: http://{address}/graphiql#token={token}");
                 if slug == GIFTS {

@@ -30,5 +30,5 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     }
     let applied = migrations::list(&owner).await?.into_iter().filter(|(_, is_applied)| *is_applied).count();
     tracing::info!(applied, "migrated");
-    Ok(())
+    owner.close().await.map_err(Failure::failed)
 }

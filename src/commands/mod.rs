@@ -4,6 +4,7 @@
 pub mod demo;
 pub mod failure;
 pub mod import;
+pub mod keys;
 pub mod log;
 pub mod migrate;
 pub mod retention;
@@ -11,12 +12,14 @@ pub mod serve;
 pub mod signals;
 pub mod tenant;
 pub mod token;
+pub mod user;
 pub mod verify;
 
 use std::sync::Arc;
 
 use self::failure::{Exit, Failure};
 use crate::app::App;
+use crate::auth::keys as signing_keys;
 use crate::auth::token::Tokens;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -60,21 +63,34 @@ fn sqlite_folder(url: &str) -> Option<&str> {
 }
 
 /// The parts of a server or of a command that records.
-pub async fn wire(config: &Config, db: Db, jwt_secret: &str) -> Result<App, Failure> {
+pub async fn wire(config: &Config, db: Db, tokens: Tokens) -> Result<App, Failure> {
     let stream = stream::connect(config.redis_url.as_deref()).await.map_err(|error| {
         Failure::new(Exit::DatabaseAway, format!("{error} (is Redis running, and is REDIS_URL right?)"))
     })?;
-    Ok(App::new(db, Arc::new(SystemClock), stream, Tokens::new(jwt_secret, &config.jwt_issuer)))
+    let app = App::new(db, Arc::new(SystemClock), stream, tokens);
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    Ok(App { public_url: public_url.into(), ..app })
 }
 
-/// The secret that signs tokens.
-pub fn jwt_secret(config: &Config) -> Result<&str, Failure> {
-    config.jwt_secret.as_deref().ok_or_else(|| {
-        Failure::new(
-            Exit::BadConfig,
-            "SALESPULSE_JWT_SECRET is not set (set it to at least 32 random bytes, as of `openssl rand -hex 32`)",
-        )
-    })
+/// What signs and checks tokens: the keys of the file, which is made for a server alone, and the secret.
+pub fn tokens(config: &Config) -> Result<Tokens, Failure> {
+    let path = &config.signing_keys;
+    let failed = |error| Failure::new(Exit::BadConfig, format!("{}: {error}", path.display()));
+    let secret = config.jwt_secret.as_deref();
+    if !path.exists() && secret.is_none() {
+        if !config.database_url.starts_with("sqlite:") {
+            let message = format!(
+                "there is no key to sign tokens with: {} is missing (make it by `salespulse keys new` and give it to every \
+                 server, or set SALESPULSE_JWT_SECRET)",
+                path.display()
+            );
+            return Err(Failure::new(Exit::BadConfig, message));
+        }
+        signing_keys::rotate(path, 0).map_err(failed)?;
+        tracing::info!(path = %path.display(), "made a key that signs access tokens");
+    }
+    let keys = if path.exists() { signing_keys::read(path).map_err(failed)? } else { Vec::new() };
+    Ok(Tokens::with_keys(&keys, secret, &config.jwt_issuer))
 }
 
 /// The tenant of a slug or id.

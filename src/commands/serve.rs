@@ -14,15 +14,15 @@ use crate::server::{self, Options};
 const GRACE: Duration = Duration::from_secs(10);
 
 pub async fn run(config: &Config) -> Result<(), Failure> {
-    let secret = super::jwt_secret(config)?;
+    let tokens = super::tokens(config)?;
     let db = super::connect(config).await?;
-    let app = super::wire(config, db, secret).await?;
+    let app = super::wire(config, db, tokens).await?;
     let listener = listen(config).await?;
     serve(app, options(config), listener, super::signals::stop_token()?).await
 }
 
 pub fn options(config: &Config) -> Options {
-    Options { graphiql: config.graphiql, outbox: config.outbox.clone() }
+    Options { graphiql: config.graphiql, outbox: config.outbox.clone(), proxies: config.proxies.clone() }
 }
 
 /// Binds the address of the settings.

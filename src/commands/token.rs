@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::failure::{Exit, Failure};
 use crate::auth::Role;
-use crate::auth::token::Tokens;
+use crate::auth::token::Subject;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::{Db, TenantId, get};
@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long)]
     tenant: String,
     /// What the token may do.
-    #[arg(long, value_enum, required_unless_present = "user")]
+    #[arg(long, value_enum, required_unless_present = "user", conflicts_with = "user")]
     role: Option<Role>,
     /// The user's e-mail address; absent means the first active user with the role.
     #[arg(long, value_name = "EMAIL")]
@@ -32,7 +32,7 @@ pub struct Args {
 
 /// Prints the token alone, so that `$(salespulse token …)` is one.
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
-    let tokens = Tokens::new(super::jwt_secret(config)?, &config.jwt_issuer);
+    let tokens = super::tokens(config)?;
     let db = super::connect(config).await?;
     let tenant = super::get_tenant(&db, &args.tenant).await?;
     let Some((user_id, own_role)) = find_user(&db, tenant, args.user.as_deref(), args.role).await? else {
@@ -42,9 +42,8 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         };
         return Err(Failure::new(Exit::BadConfig, message));
     };
-    let token = tokens
-        .mint(tenant, user_id, args.role.unwrap_or(own_role), SystemClock.now(), args.hours * HOUR_SECS)
-        .map_err(Failure::failed)?;
+    let subject = Subject { tenant, user_id, role: own_role, session: None };
+    let token = tokens.mint(&subject, SystemClock.now(), args.hours * HOUR_SECS).map_err(Failure::failed)?;
     println!("{token}");
     Ok(())
 }

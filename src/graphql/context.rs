@@ -7,6 +7,7 @@ use async_graphql::{Context, Guard};
 use super::operation::Operation;
 use super::reads::Reads;
 use crate::app::App;
+use crate::auth::sessions::Client;
 use crate::auth::{Caller, Permission};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
@@ -20,6 +21,11 @@ pub fn app<'a>(ctx: &Context<'a>) -> Result<&'a App> {
 pub fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
     let caller = ctx.data::<Arc<Caller>>().map(Arc::as_ref);
     caller.map_err(|_| Error::new(Code::Unauthenticated, "a bearer token is needed"))
+}
+
+/// From where.
+pub fn client<'a>(ctx: &Context<'a>) -> Result<&'a Client> {
+    ctx.data::<Arc<Client>>().map(Arc::as_ref).map_err(|_| Error::internal("no client in the context"))
 }
 
 /// A reading transaction of the caller's tenant; within one query always the same.

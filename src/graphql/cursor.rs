@@ -69,7 +69,7 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
 }
 
 /// A key made from a secret for one purpose, which tells nothing of the secret.
-pub fn derive_key(secret: &str, purpose: &str) -> [u8; 32] {
+pub fn derive_key(secret: impl AsRef<[u8]>, purpose: &str) -> [u8; 32] {
     let start: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(Sha256::default(), secret)).into();
     keyed(&start).chain_update(purpose).finalize().into_bytes().into()
 }

@@ -1,6 +1,7 @@
 //! Errors as a client sees them: a message, `extensions.code`, and for internal ones an `errorId` that is in the log.
 
-use async_graphql::{ErrorExtensionValues, ServerError, Value};
+use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
+use axum::http::StatusCode;
 use uuid::Uuid;
 
 use crate::error::{Code, Error};
@@ -50,6 +51,23 @@ pub fn add_code(error: &mut ServerError) {
     if extensions.get("code").is_none() {
         let code = if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
         extensions.set("code", Value::from(code));
+    }
+}
+
+/// The status of an answer without data whose errors are all of one kind that HTTP has a status for.
+pub fn status_of(response: &Response) -> Option<StatusCode> {
+    let code_of = |error: &ServerError| match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
+        Some(Value::String(code)) => Some(code.clone()),
+        _ => None,
+    };
+    let first = response.errors.first().and_then(code_of)?;
+    let is_alone = response.data == Value::Null && response.errors.iter().all(|e| code_of(e).as_ref() == Some(&first));
+    match first.as_str() {
+        _ if !is_alone => None,
+        "RATE_LIMITED" => Some(StatusCode::TOO_MANY_REQUESTS),
+        "SERVICE_UNAVAILABLE" => Some(StatusCode::SERVICE_UNAVAILABLE),
+        "INTERNAL_SERVER_ERROR" => Some(StatusCode::INTERNAL_SERVER_ERROR),
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! GraphQL over HTTP: POST and GET, one operation or a batch, answered as JSON or as a stream.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use async_graphql::parser::types::OperationType;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Request, State};
+use axum::http::request::Parts as RequestParts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::stream::{BoxStream, StreamExt};
@@ -20,13 +22,19 @@ use super::answers::{Answers, Key};
 use super::errors::{self, Refusal};
 use super::heads::Heads;
 use super::operation::{Operations, Prepared, is_request_error, to_json};
+use super::origin::client_of;
 use super::params::{Params, parse_json};
 use super::payload::Payload;
 use super::{socket, streams};
 use crate::app::App;
+use crate::auth::opaque::{Kind, Opaque};
+use crate::auth::sessions::Client;
 use crate::auth::{Caller, token};
+use crate::error::{Code, Error};
 use crate::schema::Schema;
 
+/// When to come back.
+const RETRY_SECS: &str = "2";
 /// Operations of one batch.
 const BATCH_MAX: usize = 10;
 
@@ -41,6 +49,8 @@ pub struct Parts {
     pub stop: CancellationToken,
     /// The sockets that are open.
     pub sockets: TaskTracker,
+    /// Proxies in front of this server, which say for whom they speak.
+    pub proxies: Vec<IpAddr>,
     answers: Answers,
     heads: Heads,
 }
@@ -54,50 +64,83 @@ impl Deref for Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(app: App, schema: Schema, stop: CancellationToken) -> Self {
+    pub fn new(app: App, schema: Schema, proxies: Vec<IpAddr>, stop: CancellationToken) -> Self {
         Endpoint(Arc::new(Parts {
             heads: Heads::new(app.db.clone()),
             answers: Answers::default(),
             operations: Operations::new(schema, app.tokens.cursors()),
             sockets: TaskTracker::new(),
+            proxies,
             stop,
             app,
         }))
     }
 
-    /// The caller of an `Authorization` value.
-    pub fn verify(&self, authorization: &str) -> Option<Arc<Caller>> {
-        self.app.tokens.verify(token::from_header(authorization)?, self.app.clock.now()).ok()
+    /// The caller of an `Authorization` value: an access token, or an API key. Error: UNAUTHENTICATED.
+    pub async fn verify(&self, authorization: &str) -> crate::error::Result<Arc<Caller>> {
+        let unauthenticated = || Error::new(Code::Unauthenticated, "a bearer token is needed");
+        let token = token::from_header(authorization).ok_or_else(unauthenticated)?;
+        if let Some(key) = Opaque::parse(Kind::ApiKey, token) {
+            return self.app.standings.caller_of(&key).await;
+        }
+        let caller = self.app.tokens.verify(token, self.app.clock.now()).map_err(|_| unauthenticated())?;
+        self.app.standings.check(&caller).await?;
+        Ok(caller)
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Option<Arc<Caller>> {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let (value, None) = (values.next()?, values.next()) else { return None };
-        self.verify(value.to_str().ok()?)
+    /// Who asks. Error: UNAUTHENTICATED, where a token is not good; what needs one is refused later.
+    async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Asker> {
+        let client = Arc::new(client_of(parts, &self.proxies));
+        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+        let caller = match (values.next(), values.next()) {
+            (None, _) => None,
+            (Some(value), None) => Some(self.verify(value.to_str().unwrap_or_default()).await?),
+            _ => return Err(Error::new(Code::Unauthenticated, "one token is enough")),
+        };
+        Ok(Asker { caller, client })
+    }
+
+    /// Waits until the caller may no longer come in: the token has ended, or who it is for has lost what it says. Nobody may
+    /// stay for ever.
+    pub async fn ended(&self, caller: Option<&Caller>) {
+        let Some(caller) = caller else { return std::future::pending().await };
+        tokio::select! {
+            () = crate::clock::until(self.app.clock.as_ref(), caller.expires_at()) => {}
+            () = self.app.standings.ended(caller) => {}
+        }
     }
 
     /// The finished answer to the same request, if it is still the answer and the client takes it in one piece.
-    async fn kept(&self, reply: &Reply, caller: &Caller, key: &Key) -> Option<HttpResponse> {
+    async fn kept(&self, reply: &Reply, asker: &Asker, key: Option<&Key>) -> Option<HttpResponse> {
         if reply.stream_format().is_some() {
             return None;
         }
-        let kept = self.answers.get(key)?;
-        let head = self.heads.get(caller.tenant).await?;
+        let kept = self.answers.get(key?)?;
+        let head = self.heads.get(asker.caller.as_ref()?.tenant).await?;
         kept.0.holds(head, self.app.clock.now()).then(|| reply.json(StatusCode::OK, kept.1.clone()))
     }
+}
+
+/// Who asks, and from where.
+#[derive(Clone)]
+pub struct Asker {
+    /// Nobody known, where there is no token.
+    pub caller: Option<Arc<Caller>>,
+    pub client: Arc<Client>,
 }
 
 /// POST: an operation, or a batch of them, as JSON.
 pub async fn post(
     State(endpoint): State<Endpoint>,
-    headers: HeaderMap,
+    parts: RequestParts,
     body: Result<Bytes, BytesRejection>,
 ) -> HttpResponse {
-    let reply = match Reply::to(&headers) {
+    let headers = &parts.headers;
+    let reply = match Reply::to(headers) {
         Ok(reply) => reply,
         Err(refused) => return *refused,
     };
-    if !is_json(&headers) {
+    if !is_json(headers) {
         return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send application/json");
     }
     let body = match body {
@@ -107,18 +150,23 @@ pub async fn post(
         }
         Err(rejected) => return reply.refuse(rejected.status(), "BAD_REQUEST", "the body cannot be read"),
     };
-    let Some(caller) = endpoint.authenticate(&headers) else { return reply.unauthenticated() };
-    let key = Key::new(&caller, "POST", &body);
-    if let Some(kept) = endpoint.kept(&reply, &caller, &key).await {
+    let asker = match endpoint.authenticate(&parts).await {
+        Ok(asker) => asker,
+        Err(error) => return reply.error(error),
+    };
+    let key = asker.caller.as_ref().map(|caller| Key::new(caller, "POST", &body));
+    if let Some(kept) = endpoint.kept(&reply, &asker, key.as_ref()).await {
         return kept;
     }
     match parse_json(&body) {
-        Ok(Value::Array(requests)) => batch(&endpoint, &reply, caller, requests).await,
+        Ok(Value::Array(_)) if asker.caller.is_none() => reply.unauthenticated(),
+        Ok(Value::Array(requests)) => batch(&endpoint, &reply, asker, requests).await,
         Ok(request) => {
-            let params = Params::from_json(request).map(|params| with_event_id(params, &headers));
+            let params = Params::from_json(request).map(|params| with_event_id(params, headers));
             let prepared = params.and_then(|params| endpoint.operations.prepare(params));
-            run(&endpoint, &reply, caller, key, prepared).await
+            run(&endpoint, &reply, asker, key, prepared).await
         }
+        Err(_) if asker.caller.is_none() => reply.unauthenticated(),
         Err(refusal) => reply.refusal(&refusal),
     }
 }
@@ -128,20 +176,27 @@ pub async fn get(State(endpoint): State<Endpoint>, request: Request) -> HttpResp
     if request.headers().contains_key(header::UPGRADE) {
         return socket::upgrade(endpoint, request).await;
     }
-    query(endpoint, request.uri().query().unwrap_or_default(), request.headers()).await
+    query(endpoint, &request.into_parts().0).await
 }
 
-async fn query(endpoint: Endpoint, query: &str, headers: &HeaderMap) -> HttpResponse {
-    let reply = match Reply::to(headers) {
+async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
+    let query = parts.uri.query().unwrap_or_default();
+    let reply = match Reply::to(&parts.headers) {
         Ok(reply) => reply,
         Err(refused) => return *refused,
     };
-    let Some(caller) = endpoint.authenticate(headers) else { return reply.unauthenticated() };
-    let key = Key::new(&caller, "GET", query.as_bytes());
-    if let Some(kept) = endpoint.kept(&reply, &caller, &key).await {
+    let asker = match endpoint.authenticate(parts).await {
+        Ok(asker) => asker,
+        Err(error) => return reply.error(error),
+    };
+    if asker.caller.is_none() {
+        return reply.unauthenticated();
+    }
+    let key = asker.caller.as_ref().map(|caller| Key::new(caller, "GET", query.as_bytes()));
+    if let Some(kept) = endpoint.kept(&reply, &asker, key.as_ref()).await {
         return kept;
     }
-    let params = Params::from_query_string(query).map(|params| with_event_id(params, headers));
+    let params = Params::from_query_string(query).map(|params| with_event_id(params, &parts.headers));
     let prepared = params.and_then(|params| endpoint.operations.prepare(params));
     if prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Mutation) {
         let mut refused =
@@ -149,23 +204,26 @@ async fn query(endpoint: Endpoint, query: &str, headers: &HeaderMap) -> HttpResp
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return refused;
     }
-    run(&endpoint, &reply, caller, key, prepared).await
+    run(&endpoint, &reply, asker, key, prepared).await
 }
 
 async fn run(
     endpoint: &Endpoint,
     reply: &Reply,
-    caller: Arc<Caller>,
-    key: Key,
+    asker: Asker,
+    key: Option<Key>,
     prepared: Result<Prepared, Refusal>,
 ) -> HttpResponse {
+    if asker.caller.is_none() && !prepared.as_ref().is_ok_and(Prepared::is_public) {
+        return reply.unauthenticated();
+    }
     let is_subscription = prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Subscription);
     let stream_format = if is_subscription { reply.accepted.for_stream() } else { reply.stream_format() };
     if let Some(format) = stream_format {
         return match prepared {
             Ok(prepared) => {
-                let ends = ends(endpoint, &caller);
-                let answers = endpoint.operations.stream(prepared, caller);
+                let ends = ends(endpoint, asker.caller.clone());
+                let answers = endpoint.operations.stream(prepared, asker);
                 streams::respond(format, if is_subscription { until(answers, ends) } else { answers })
             }
             Err(refusal) => {
@@ -182,8 +240,8 @@ async fn run(
         ),
         Err(refusal) => reply.refusal(&refusal),
         Ok(prepared) => {
-            let (response, freshness) = endpoint.operations.run(prepared, caller).await;
-            let Some(freshness) = freshness else { return reply.send(&response) };
+            let (response, freshness) = endpoint.operations.run(prepared, asker).await;
+            let (Some(key), Some(freshness)) = (key, freshness) else { return reply.send(&response) };
             match serde_json::to_vec(&response) {
                 Ok(body) => {
                     let body = Bytes::from(body);
@@ -196,13 +254,13 @@ async fn run(
     }
 }
 
-/// When a stream is to end: with the server, or with the token, which it then says.
-fn ends(endpoint: &Endpoint, caller: &Caller) -> impl Future<Output = Option<Payload>> + Send + use<> {
-    let (stop, clock, token_end) = (endpoint.stop.clone(), Arc::clone(&endpoint.app.clock), caller.expires_at());
+/// When a stream is to end: with the server, or when its caller may no longer come in, which it then says.
+fn ends(endpoint: &Endpoint, caller: Option<Arc<Caller>>) -> impl Future<Output = Option<Payload>> + Send + use<> {
+    let endpoint = endpoint.clone();
     async move {
         tokio::select! {
-            () = stop.cancelled() => None,
-            () = crate::clock::until(clock.as_ref(), token_end) => {
+            () = endpoint.stop.cancelled() => None,
+            () = endpoint.ended(caller.as_deref()) => {
                 Some(Payload::refused(errors::plain("UNAUTHENTICATED", "the token has ended")))
             }
         }
@@ -226,7 +284,7 @@ fn until(
 }
 
 /// Runs requests one after the other; each has its own answer, in their order.
-async fn batch(endpoint: &Endpoint, reply: &Reply, caller: Arc<Caller>, requests: Vec<Value>) -> HttpResponse {
+async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Asker, requests: Vec<Value>) -> HttpResponse {
     if requests.is_empty() || requests.len() > BATCH_MAX || !requests.iter().all(Value::is_object) {
         let message = format!("a batch has 1 to {BATCH_MAX} requests");
         return reply.refuse(StatusCode::BAD_REQUEST, "BATCH_NOT_ALLOWED", &message);
@@ -238,7 +296,7 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, caller: Arc<Caller>, requests
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
                 errors::only(&[errors::plain("BAD_REQUEST", "a subscription is no part of a batch")])
             }
-            Ok(prepared) => to_json(&endpoint.operations.run(prepared, Arc::clone(&caller)).await.0),
+            Ok(prepared) => to_json(&endpoint.operations.run(prepared, asker.clone()).await.0),
             Err(refusal) => errors::only(&[refusal.to_error()]),
         });
     }
@@ -285,8 +343,21 @@ impl Reply {
     }
 
     fn send(&self, response: &Response) -> HttpResponse {
-        let status = if is_request_error(response) { self.request_error() } else { StatusCode::OK };
+        let status = match errors::status_of(response) {
+            Some(status) => status,
+            None if is_request_error(response) => self.request_error(),
+            None => StatusCode::OK,
+        };
         self.json(status, to_json(response))
+    }
+
+    /// What keeps a request from being run.
+    fn error(&self, error: Error) -> HttpResponse {
+        if error.code == Code::Unauthenticated {
+            return self.unauthenticated();
+        }
+        let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
+        self.send(&Response::from_errors(vec![error]))
     }
 
     /// The status of requests that are well-formed but cannot be run: whoever reads plain JSON expects 200.
@@ -323,6 +394,10 @@ impl Reply {
             (header::CACHE_CONTROL, "no-store"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        (status, headers, body.into()).into_response()
+        let mut response = (status, headers, body.into()).into_response();
+        if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SECS));
+        }
+        response
     }
 }

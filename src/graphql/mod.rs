@@ -11,6 +11,7 @@ pub mod heads;
 pub mod http;
 pub mod loader;
 pub mod operation;
+pub mod origin;
 pub mod page;
 pub mod params;
 pub mod payload;

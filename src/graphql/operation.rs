@@ -5,7 +5,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
+use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
 use async_graphql::{Request, Response};
 use async_graphql_value::{ConstValue, Value};
 use futures_util::stream::{BoxStream, StreamExt};
@@ -16,12 +16,13 @@ use super::cohorts::{After, Cohorts, Key};
 use super::cursor::{Cursors, Mark};
 use super::documents::Documents;
 use super::errors::{self, Refusal};
+use super::http::Asker;
 use super::params::Params;
 use super::payload::Payload;
 use super::reads::Reads;
 use super::{scan, shape, variables};
 use crate::auth::Caller;
-use crate::schema::{STATES, Schema};
+use crate::schema::{PUBLIC, STATES, Schema};
 
 /// Runs operations of the schema. Cheap to clone.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub struct Operations {
 pub struct Prepared {
     request: Request,
     kind: OperationType,
+    /// Whether it needs no token.
+    is_public: bool,
     subscribed: Option<Subscribed>,
 }
 
@@ -52,6 +55,10 @@ struct Subscribed {
 impl Prepared {
     pub fn kind(&self) -> OperationType {
         self.kind
+    }
+
+    pub fn is_public(&self) -> bool {
+        self.is_public
     }
 }
 
@@ -131,6 +138,7 @@ impl Operations {
         let operation = select(&document, params.operation_name.as_deref())?;
         variables::check(&operation.variable_definitions, &params.variables)?;
         let kind = operation.ty;
+        let is_public = kind == OperationType::Mutation && is_public(operation);
         let subscribed = match kind {
             OperationType::Subscription => Some(subscribed(&text, &document, operation, &mut params)?),
             _ => None,
@@ -143,25 +151,27 @@ impl Operations {
         let mut request = Request::new(text.as_ref()).variables(params.variables);
         request.operation_name = params.operation_name;
         request.set_parsed_query(document);
-        Ok(Prepared { request, kind, subscribed })
+        Ok(Prepared { request, kind, is_public, subscribed })
     }
 
     /// Runs a query or mutation; also tells what its answer depends on, if that is known.
-    pub async fn run(&self, prepared: Prepared, caller: Arc<Caller>) -> (Response, Option<Freshness>) {
+    pub async fn run(&self, prepared: Prepared, asker: Asker) -> (Response, Option<Freshness>) {
         let operation = Arc::new(Operation::of(prepared.kind));
-        let request = prepared.request.data(caller).data(Arc::clone(&operation));
+        let request = with_asker(prepared.request, asker).data(Arc::clone(&operation));
         let response = with_codes(self.schema.execute(request).await);
         let freshness = operation.freshness(&response);
         (response, freshness)
     }
 
     /// Runs an operation of any kind as a stream of answers; a query or mutation gives one.
-    pub fn stream(&self, mut prepared: Prepared, caller: Arc<Caller>) -> BoxStream<'static, Payload> {
-        let Some(Subscribed { field, hash, after }) = prepared.subscribed.take() else {
+    pub fn stream(&self, mut prepared: Prepared, asker: Asker) -> BoxStream<'static, Payload> {
+        let (Some(Subscribed { field, hash, after }), Some(caller)) = (prepared.subscribed.take(), &asker.caller)
+        else {
             let operations = self.clone();
-            let run = async move { Payload::plain(operations.run(prepared, caller).await.0) };
+            let run = async move { Payload::plain(operations.run(prepared, asker).await.0) };
             return futures_util::stream::once(run).boxed();
         };
+        let caller = Arc::clone(caller);
         let tenant = caller.tenant;
         if STATES.contains(&field.as_str()) {
             let after = match after {
@@ -281,6 +291,22 @@ fn subscribed(
     let hash = Sha256::new().chain_update(text).chain_update([0]).chain_update(name).chain_update([0]);
     let hash = hash.chain_update(variables).finalize().into();
     Ok(Subscribed { field: field.name.node.to_string(), hash, after })
+}
+
+/// Whether an operation is made of fields that need no token.
+fn is_public(operation: &OperationDefinition) -> bool {
+    operation.selection_set.node.items.iter().all(|selection| match &selection.node {
+        Selection::Field(field) => PUBLIC.contains(&field.node.name.node.as_str()),
+        Selection::InlineFragment(_) | Selection::FragmentSpread(_) => false,
+    })
+}
+
+fn with_asker(request: Request, Asker { caller, client }: Asker) -> Request {
+    let request = request.data(client);
+    match caller {
+        Some(caller) => request.data(caller),
+        None => request,
+    }
 }
 
 fn parse_error(error: &async_graphql::parser::Error) -> Refusal {

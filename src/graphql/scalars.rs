@@ -14,6 +14,13 @@ const COUNT_MAX: i64 = 1 << 53;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DateTime(pub Timestamp);
 
+impl DateTime {
+    /// RFC 3339 in UTC, with up to six decimals.
+    pub fn to_text(self) -> Option<String> {
+        Some(self.0.to_utc()?.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+}
+
 /// A point in time, RFC 3339 with an offset or Z, years 1970 to 2100; given in UTC with up to six decimals.
 #[Scalar]
 impl ScalarType for DateTime {
@@ -29,10 +36,7 @@ impl ScalarType for DateTime {
     }
 
     fn to_value(&self) -> Value {
-        match self.0.to_utc() {
-            Some(at) => Value::String(at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
-            None => Value::Null,
-        }
+        self.to_text().map_or(Value::Null, Value::String)
     }
 }
 

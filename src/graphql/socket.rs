@@ -14,7 +14,6 @@ use std::time::Duration;
 use async_graphql::parser::types::OperationType;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use axum::extract::{FromRequestParts, Request, WebSocketUpgrade};
-use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::stream::{AbortHandle, Abortable, BoxStream, SelectAll, SplitSink, SplitStream};
@@ -25,11 +24,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::Refusal;
-use super::http::Endpoint;
+use super::http::{Asker, Endpoint};
+use super::origin::{client_of, is_foreign};
 use super::params::{Params, parse_json};
 use super::payload::Payload;
 use crate::auth::Caller;
-use crate::clock::{Timestamp, until};
+use crate::auth::sessions::Client;
+use crate::error::Code;
 
 const PROTOCOL: &str = "graphql-transport-ws";
 
@@ -68,6 +69,7 @@ const BINARY: Close = Close(1003, "text messages only");
 const NOT_UTF8: Close = Close(1007, "not UTF-8");
 const TOO_BIG: Close = Close(1009, "the message is too long");
 const TOO_SLOW: Close = Close(1013, "answers are not read");
+const UNAVAILABLE: Close = Close(1013, "try again later");
 const RESTART: Close = Close(1012, "the server restarts");
 const BAD_MESSAGE: Close = Close(4400, "Invalid message");
 const UNAUTHORIZED: Close = Close(4401, "Unauthorized");
@@ -80,6 +82,7 @@ const TOO_MANY_MESSAGES: Close = Close(4429, "Too many messages");
 /// The upgrade. The token comes in `connection_init`, as `Authorization`.
 pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
     let (mut parts, _) = request.into_parts();
+    let client = Arc::new(client_of(&parts, &endpoint.proxies));
     if is_foreign(&parts) {
         return (StatusCode::FORBIDDEN, "pages of other origins may not connect").into_response();
     }
@@ -97,26 +100,19 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
             .on_upgrade(move |socket| {
                 let sockets = endpoint.sockets.clone();
                 // There are many, and they mostly wait: what holds this future is not to be as large too.
-                Box::pin(sockets.track_future(serve(socket, endpoint)))
+                Box::pin(sockets.track_future(serve(socket, endpoint, client)))
             })
             .into_response(),
         Err(refused) => refused.into_response(),
     }
 }
 
-/// Whether a browser says that the page is of another origin than the server. Other clients send no `Origin`.
-fn is_foreign(parts: &Parts) -> bool {
-    let text = |name| parts.headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
-    let Some(origin) = text(header::ORIGIN) else { return false };
-    let host = text(header::HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
-    origin.split_once("://").map(|(_, host)| host) != host
-}
-
-async fn serve(socket: WebSocket, endpoint: Endpoint) {
+async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>) {
     let (sink, stream) = socket.split();
     let shared = Arc::new(Shared::default());
     let mut writer = Writer { sink, shared: Arc::clone(&shared), running: SelectAll::new() };
-    let reader = Reader { endpoint: endpoint.clone(), shared: Arc::clone(&shared), stream, caller: None, opened: 0 };
+    let reader =
+        Reader { endpoint: endpoint.clone(), shared: Arc::clone(&shared), stream, client, caller: None, opened: 0 };
     let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run()));
     let (close, stream) = tokio::select! {
         read = &mut reading => read.map_or((None, None), |(close, stream)| (close, Some(stream))),
@@ -327,7 +323,8 @@ struct Reader {
     endpoint: Endpoint,
     shared: Arc<Shared>,
     stream: SplitStream<WebSocket>,
-    /// Known after `connection_init`.
+    client: Arc<Client>,
+    /// Known after `connection_init`; a ping may bring a newer token of the same.
     caller: Option<Arc<Caller>>,
     /// Operations opened so far.
     opened: u64,
@@ -346,13 +343,12 @@ impl Reader {
         let mut second = (opened, 0u32);
         loop {
             let init_end = if self.caller.is_none() { opened + INIT_WAIT } else { last_sign + SILENCE_MAX };
-            let token_end = self.caller.as_ref().map(|caller| caller.expires_at());
             let message = tokio::select! {
                 message = self.stream.next() => message?,
                 () = sleep_until(init_end) => {
                     return Some(if self.caller.is_none() { INIT_TIMEOUT } else { GOING_AWAY });
                 }
-                () = time_comes(&self.endpoint, token_end) => return Some(TOKEN_ENDED),
+                () = self.endpoint.ended(self.caller.as_deref()) => return Some(TOKEN_ENDED),
             };
             last_sign = Instant::now();
             if last_sign - second.0 >= Duration::from_secs(1) {
@@ -363,7 +359,7 @@ impl Reader {
                 return Some(TOO_MANY_MESSAGES);
             }
             let taken = match message {
-                Ok(Message::Text(text)) => self.take(&text),
+                Ok(Message::Text(text)) => self.take(&text).await,
                 Ok(Message::Binary(_)) => Err(BINARY),
                 Ok(Message::Ping(_) | Message::Pong(_)) => Ok(()),
                 Ok(Message::Close(_)) => return None,
@@ -375,14 +371,14 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, text: &str) -> Result<(), Close> {
+    async fn take(&mut self, text: &str) -> Result<(), Close> {
         let message = parse_json(text.as_bytes()).map_err(|_| BAD_MESSAGE)?;
         let Value::Object(mut message) = message else { return Err(BAD_MESSAGE) };
         let payload = message.remove("payload").filter(|payload| !payload.is_null());
         let kind = message.get("type").and_then(Value::as_str).ok_or(BAD_MESSAGE)?;
         match kind {
-            "connection_init" => self.init(payload.as_ref()),
-            "ping" => self.order(json!({ "type": "pong" })),
+            "connection_init" => self.init(payload.as_ref()).await,
+            "ping" => self.ping(payload.as_ref()).await,
             "pong" => Ok(()),
             "subscribe" => self.subscribe(id_of(&message)?, payload),
             "complete" => {
@@ -397,17 +393,40 @@ impl Reader {
         self.shared.order(Order::Send(Message::text(message.to_string())))
     }
 
-    fn init(&mut self, payload: Option<&Value>) -> Result<(), Close> {
+    async fn init(&mut self, payload: Option<&Value>) -> Result<(), Close> {
         if self.caller.is_some() {
             return Err(TOO_MANY_INITS);
         }
         if payload.is_some_and(|payload| !payload.is_object()) {
             return Err(BAD_MESSAGE);
         }
-        let authorization =
-            ["Authorization", "authorization"].iter().find_map(|name| payload?.get(name).and_then(Value::as_str));
-        self.caller = Some(authorization.and_then(|value| self.endpoint.verify(value)).ok_or(FORBIDDEN)?);
+        let authorization = authorization(payload).ok_or(FORBIDDEN)?;
+        self.caller = Some(self.verify(authorization).await?);
         self.order(json!({ "type": "connection_ack" }))
+    }
+
+    /// A ping may bring a fresh token, which the socket goes on with, as long as it is for the same user and no other rights.
+    async fn ping(&mut self, payload: Option<&Value>) -> Result<(), Close> {
+        if let (Some(authorization), Some(caller)) = (authorization(payload), &self.caller) {
+            let caller = Arc::clone(caller);
+            let fresh = self.verify(authorization).await?;
+            let is_same = |fresh: &Caller| {
+                (fresh.tenant, fresh.user_id, &fresh.permissions)
+                    == (caller.tenant, caller.user_id, &caller.permissions)
+            };
+            if !is_same(&fresh) {
+                return Err(FORBIDDEN);
+            }
+            self.caller = Some(fresh);
+        }
+        self.order(json!({ "type": "pong" }))
+    }
+
+    async fn verify(&self, authorization: &str) -> Result<Arc<Caller>, Close> {
+        self.endpoint.verify(authorization).await.map_err(|error| match error.code {
+            Code::Unauthenticated => FORBIDDEN,
+            _ => UNAVAILABLE,
+        })
     }
 
     fn subscribe(&mut self, id: &str, payload: Option<Value>) -> Result<(), Close> {
@@ -425,7 +444,7 @@ impl Reader {
             let message = format!("more than {OPERATIONS_MAX} operations on one socket");
             refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message))
         } else {
-            self.start(params, caller)
+            self.start(params, Asker { caller: Some(caller), client: Arc::clone(&self.client) })
         };
         let running = Running { id: id.to_owned(), number: self.opened, payloads, is_done: false };
         let (handle, registration) = AbortHandle::new_pair();
@@ -435,17 +454,17 @@ impl Reader {
     }
 
     /// The answers of an operation, which is under way.
-    fn start(&self, params: Params, caller: Arc<Caller>) -> BoxStream<'static, Payload> {
+    fn start(&self, params: Params, asker: Asker) -> BoxStream<'static, Payload> {
         let operations = &self.endpoint.operations;
         let prepared = match operations.prepare(params) {
             Ok(prepared) => prepared,
             Err(refusal) => return refused(&refusal),
         };
         if prepared.kind() == OperationType::Subscription {
-            return operations.stream(prepared, caller);
+            return operations.stream(prepared, asker);
         }
         let operations = operations.clone();
-        let task = tokio::spawn(async move { Payload::plain(operations.run(prepared, caller).await.0) });
+        let task = tokio::spawn(async move { Payload::plain(operations.run(prepared, asker).await.0) });
         let task = AbortOnDropHandle::new(task);
         let answer = async move {
             task.await.unwrap_or_else(|error| {
@@ -461,12 +480,9 @@ fn refused(refusal: &Refusal) -> BoxStream<'static, Payload> {
     futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
 }
 
-/// Waits until then; for ever for `None`.
-async fn time_comes(endpoint: &Endpoint, at: Option<Timestamp>) {
-    match at {
-        Some(at) => until(endpoint.app.clock.as_ref(), at).await,
-        None => std::future::pending().await,
-    }
+/// The token that a payload brings.
+fn authorization(payload: Option<&Value>) -> Option<&str> {
+    ["Authorization", "authorization"].iter().find_map(|name| payload?.get(name)?.as_str())
 }
 
 fn id_of(message: &serde_json::Map<String, Value>) -> Result<&str, Close> {

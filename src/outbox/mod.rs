@@ -85,7 +85,8 @@ impl Recipient {
 
 /// What is told.
 pub struct Message {
-    pub alert_no: i64,
+    /// The alert that it tells of, if it does.
+    pub alert_no: Option<i64>,
     /// One line.
     pub subject: String,
     /// For people.

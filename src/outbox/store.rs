@@ -105,7 +105,9 @@ pub async fn finish(
     now: Timestamp,
 ) -> Result<()> {
     let delivered_at = (state == DeliveryState::Delivered).then_some(now.0);
-    let sql = "UPDATE deliveries SET state = $3, last_error = $4, next_at = $5, delivered_at = $6 \
+    // What is of no alert may hold the key to an account, and is not kept longer than it is of use.
+    let sql = "UPDATE deliveries SET state = $3, last_error = $4, next_at = $5, delivered_at = $6, \
+               text = CASE WHEN alert_no IS NULL AND $5 IS NULL THEN '' ELSE text END \
                WHERE tenant_id = $1 AND id = $2 AND state <> 'DELIVERED' AND (attempts = $7 OR $8)";
     let values: [Value; 7] = [
         attempt.id.into(),
@@ -124,7 +126,7 @@ pub async fn finish(
 pub async fn retry(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<Delivery> {
     let sql = format!(
         "UPDATE deliveries SET state = 'PENDING', attempts = 0, next_at = $3 WHERE tenant_id = $1 AND id = $2 \
-         AND state = 'DEAD' RETURNING {COLUMNS}"
+         AND state = 'DEAD' AND alert_no IS NOT NULL RETURNING {COLUMNS}"
     );
     let row = tx.query_one(&sql, [id.into(), now.0.into()]).await?;
     delivery_from(&row.ok_or_else(|| Error::not_found("delivery that was given up"))?)
@@ -140,7 +142,9 @@ pub async fn list(tx: &TenantTx, page: &Page, state: Option<DeliveryState>) -> R
     let clauses = page.clauses(&KEYS, 2 + values.len())?;
     values.extend(clauses.values);
     let (filter, order) = (clauses.filter, clauses.order);
-    let sql = format!("SELECT {COLUMNS} FROM deliveries WHERE tenant_id = $1{in_state}{filter}{order}");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM deliveries WHERE tenant_id = $1 AND alert_no IS NOT NULL{in_state}{filter}{order}"
+    );
     let rows = tx.query(&sql, values).await?;
     let deliveries = rows.iter().map(delivery_from).collect::<Result<Vec<_>>>()?;
     Ok(deliveries.into_iter().map(|d| (Cursor(vec![d.id.to_string()]), d)).collect())

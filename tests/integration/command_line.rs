@@ -74,7 +74,9 @@ fn bad_settings_end_with_2() {
     assert!(fail("DATABASE_URL", "mysql://x").contains("DATABASE_URL"));
     assert!(fail("DATABASE_URL", "postgres://u:hidden@host:port/x").contains("DATABASE_URL cannot be read"));
     assert!(!fail("DATABASE_URL", "postgres://u:hidden@host:port/x").contains("hidden"));
-    assert!(fail("SALESPULSE_JWT_SECRET", "").contains("SALESPULSE_JWT_SECRET is not set"));
+    assert!(fail("SALESPULSE_JWT_SECRET", "please change me: changeme changeme").contains("can be guessed"));
+    let keyless = [("SALESPULSE_JWT_SECRET", ""), ("DATABASE_URL", "postgres://u@127.0.0.1:1/x")];
+    assert!(program.fail(2, &["serve"], &keyless).contains("no key to sign tokens"));
     assert!(fail("SALESPULSE_LOG_LEVEL", "info,=x=").contains("SALESPULSE_LOG_LEVEL"));
     program.write(".env", "DATABSE_URL=sqlite://a.db\n");
     assert!(program.fail(2, &["serve"], &[]).contains("DATABSE_URL: no such setting"));

@@ -29,6 +29,7 @@ mod record_events;
 mod redis_servers;
 mod retention;
 mod sales;
+mod sign_in;
 mod socket;
 mod socket_protocol;
 mod streams;

@@ -56,6 +56,22 @@ impl Socket {
         self.next("ready").await;
     }
 
+    /// Presents another token; the answer is not waited for.
+    pub async fn renew(&mut self, token: &str) {
+        self.send(json!({ "type": "ping", "payload": { "Authorization": format!("Bearer {token}") } })).await;
+    }
+
+    /// The code with which the server closes.
+    pub async fn closed(&mut self) -> u16 {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
+                Some(Ok(_)) => {}
+                other => panic!("not closed: {other:?}"),
+            }
+        }
+    }
+
     async fn send(&mut self, message: Value) {
         self.0.send(Message::text(message.to_string())).await.expect("sent");
     }

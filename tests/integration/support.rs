@@ -5,10 +5,11 @@ use std::sync::Arc;
 use async_graphql::{Response, Variables};
 use migration::{Migrator, MigratorTrait};
 use salespulse::app::App;
-use salespulse::auth::token::Tokens;
-use salespulse::auth::{Caller, Role};
+use salespulse::auth::token::{Subject, Tokens};
+use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
 use salespulse::db::{Db, Owner, TenantId, TenantTx};
+use salespulse::graphql::http::Asker;
 use salespulse::graphql::operation::Operations;
 use salespulse::graphql::params::Params;
 use salespulse::ledger::Answer;
@@ -29,6 +30,7 @@ pub struct TestApp {
     pub clock: Arc<ManualClock>,
     operations: Operations,
     owner_url: String,
+    server_url: String,
     _files: Option<tempfile::TempDir>,
 }
 
@@ -76,11 +78,16 @@ pub struct Server {
 
 impl Server {
     pub async fn start(test: &TestApp) -> Server {
+        Server::of(test.app.clone()).await
+    }
+
+    /// Another process with parts of its own over the same database, or the same one.
+    pub async fn of(app: App) -> Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
         let task = tokio::spawn(salespulse::server::run(
-            test.app.clone(),
+            app,
             Options { graphiql: true, ..Options::default() },
             listener,
             stop.clone(),
@@ -114,7 +121,14 @@ impl TestApp {
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"));
         let operations = Operations::new(salespulse::schema::build(app.clone()), app.tokens.cursors());
-        TestApp { app, clock, operations, owner_url: urls.owner, _files: files }
+        TestApp { app, clock, operations, owner_url: urls.owner, server_url: urls.server, _files: files }
+    }
+
+    /// The parts of another process over the same database.
+    pub async fn another(&self) -> App {
+        let db = Db::connect(&self.server_url, 4).await.expect("connect");
+        let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
+        App::new(db, Arc::<ManualClock>::clone(&self.clock), stream, Tokens::new(SECRET, "salespulse"))
     }
 
     /// A connection of whoever owns the tables.
@@ -147,7 +161,9 @@ impl<'a> TestTenant<'a> {
         let user_id = self.created.users.iter().find(|(r, _)| *r == role).map(|(_, id)| *id).expect("a user");
         let permissions = role.permissions().to_vec();
         let expires_at_secs = NOW.0 / SECOND + 3600;
-        Actor { test: self.test, caller: Caller { tenant: self.id(), user_id, role, permissions, expires_at_secs } }
+        let through = Through::Token { issued_at_secs: NOW.0 / SECOND };
+        let caller = Caller { tenant: self.id(), user_id, role, permissions, expires_at_secs, through };
+        Actor { test: self.test, caller }
     }
 
     pub fn admin(&self) -> Actor<'a> {
@@ -219,14 +235,18 @@ impl Actor<'_> {
     /// A token of a day.
     pub fn token(&self) -> String {
         let Caller { tenant, user_id, role, .. } = self.caller;
-        self.test.app.tokens.mint(tenant, user_id, role, NOW, 24 * 3600).expect("a token")
+        let subject = Subject { tenant, user_id, role, session: None };
+        self.test.app.tokens.mint(&subject, NOW, 24 * 3600).expect("a token")
     }
 
     pub async fn run(&self, query: &str, variables: Value) -> Response {
         let params =
             Params { query: Some(query.to_owned()), variables: Variables::from_json(variables), ..Params::default() };
         match self.test.operations.prepare(params) {
-            Ok(prepared) => self.test.operations.run(prepared, Arc::new(self.caller.clone())).await.0,
+            Ok(prepared) => {
+                let asker = Asker { caller: Some(Arc::new(self.caller.clone())), client: Arc::default() };
+                self.test.operations.run(prepared, asker).await.0
+            }
             Err(refusal) => Response::from_errors(vec![refusal.to_error()]),
         }
     }

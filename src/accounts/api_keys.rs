@@ -1,0 +1,111 @@
+//! API keys: what programs come in with. A key acts for the user who made it, with some of their permissions, until it ends
+//! or its user may no longer come in.
+
+use sea_orm::{QueryResult, Value};
+use uuid::Uuid;
+
+use super::members::name_of;
+use crate::auth::opaque::{Kind, Opaque};
+use crate::auth::{Caller, Permission, standing};
+use crate::clock::Timestamp;
+use crate::db::{TenantTx, get};
+use crate::error::{Code, Error, Result};
+
+/// Keys of a tenant that are good.
+const KEYS_MAX: i64 = 100;
+/// The end of a key, by which it is known again.
+const HINT_CHARS: usize = 6;
+
+/// A key as it is shown: without the secret.
+#[derive(Clone)]
+pub struct ApiKey {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub name: String,
+    pub hint: String,
+    pub permissions: Vec<Permission>,
+    pub created_at: Timestamp,
+    pub ends_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+const COLUMNS: &str = "id, user_id, name, hint, permissions, created_at, ends_at, revoked_at";
+
+/// Makes a key for the caller; gives the secret, which nobody can show again. Errors: FORBIDDEN, for permissions that the
+/// caller lacks; BAD_USER_INPUT; CONFLICT.
+pub async fn create(
+    tx: &TenantTx,
+    caller: &Caller,
+    name: &str,
+    permissions: &[Permission],
+    ends_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(ApiKey, Opaque)> {
+    let name = name_of(name)?;
+    if permissions.is_empty() {
+        return Err(Error::bad_input("permissions", "a key is for something"));
+    }
+    if !permissions.iter().all(|permission| caller.may(*permission)) {
+        return Err(Error::new(Code::Forbidden, "a key may do no more than you"));
+    }
+    if ends_at.is_some_and(|at| at <= now) {
+        return Err(Error::bad_input("expiresAt", "that is over already"));
+    }
+    tx.lock_settings().await?;
+    let sql = "SELECT count(*) FROM api_keys WHERE tenant_id = $1 AND revoked_at IS NULL";
+    let count: i64 = tx.query_one(sql, []).await?.map_or(Ok(0), |row| get(&row, 0))?;
+    if count >= KEYS_MAX {
+        return Err(Error::new(Code::Conflict, format!("there are {KEYS_MAX} keys already")));
+    }
+    let secret = Opaque::random(Kind::ApiKey, tx.tenant());
+    let text = secret.to_text();
+    let values: [Value; 8] = [
+        Uuid::now_v7().into(),
+        caller.user_id.into(),
+        name.into(),
+        secret.hash().to_vec().into(),
+        text[text.len() - HINT_CHARS..].into(),
+        serde_json::to_value(permissions)?.into(),
+        now.0.into(),
+        ends_at.map(|at| at.0).into(),
+    ];
+    let sql = format!(
+        "INSERT INTO api_keys (tenant_id, id, user_id, name, hash, hint, permissions, created_at, ends_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {COLUMNS}"
+    );
+    let row = tx.query_one(&sql, values).await?.ok_or_else(|| Error::internal("no row of what was inserted"))?;
+    standing::begin_epoch(tx, now).await?;
+    Ok((key_from(&row)?, secret))
+}
+
+/// Ends a key. Error: NOT_FOUND.
+pub async fn revoke(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<ApiKey> {
+    let sql = format!(
+        "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3) WHERE tenant_id = $1 AND id = $2 RETURNING {COLUMNS}"
+    );
+    let row = tx.query_one(&sql, [id.into(), now.0.into()]).await?.ok_or_else(|| Error::not_found("API key"))?;
+    standing::begin_epoch(tx, now).await?;
+    key_from(&row)
+}
+
+/// Those that are good and those that were ended, newest first; at most 200.
+pub async fn list(tx: &TenantTx) -> Result<Vec<ApiKey>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM api_keys WHERE tenant_id = $1 ORDER BY revoked_at IS NOT NULL, id DESC LIMIT 200"
+    );
+    tx.query(&sql, []).await?.iter().map(key_from).collect()
+}
+
+fn key_from(row: &QueryResult) -> Result<ApiKey> {
+    let time = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Timestamp));
+    Ok(ApiKey {
+        id: get(row, 0)?,
+        user_id: get(row, 1)?,
+        name: get(row, 2)?,
+        hint: get(row, 3)?,
+        permissions: serde_json::from_value(get(row, 4)?)?,
+        created_at: Timestamp(get(row, 5)?),
+        ends_at: time(6)?,
+        revoked_at: time(7)?,
+    })
+}

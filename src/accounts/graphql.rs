@@ -1,0 +1,179 @@
+//! `users`, `sessions`, `apiKeys` and their types.
+
+use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
+use uuid::Uuid;
+
+use super::api_keys;
+use super::members::{self, Member, UserState};
+use super::sign_in::SignedIn;
+use crate::auth::{Permission, Through};
+use crate::clock::Timestamp;
+use crate::connection;
+use crate::db::get;
+use crate::graphql::context::{Needs, app, caller, read};
+use crate::graphql::loader::load;
+use crate::graphql::page::Page;
+use crate::graphql::scalars::DateTime;
+use crate::users::{User, UsersById, get_user};
+
+#[derive(Default)]
+pub struct AccountQuery;
+
+#[Object]
+impl AccountQuery {
+    /// The people of the tenant, by e-mail address. Needs USERS_MANAGE.
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most this many from the start, 1 to 100; 20 when neither `first` nor `last` is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "At most this many from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+    ) -> async_graphql::Result<MemberConnection> {
+        let page = Page::new(first, after, last, before)?;
+        Ok(MemberConnection::new(&page, members::list(read(ctx).await?.as_ref(), &page).await?))
+    }
+
+    /// The caller's own sessions that go on, the newest first; at most 100.
+    async fn sessions(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Session>> {
+        let (caller, now) = (caller(ctx)?, app(ctx)?.clock.now());
+        let sql = "SELECT id, created_at, last_used_at, address, agent FROM sessions WHERE tenant_id = $1 AND user_id = $2 \
+                   AND revoked_at IS NULL AND ends_at > $3 ORDER BY created_at DESC, id DESC LIMIT 100";
+        let rows = read(ctx).await?.query(sql, [caller.user_id.into(), now.0.into()]).await?;
+        let sessions = rows.iter().map(|row| {
+            let id: Uuid = get(row, 0)?;
+            Ok(Session {
+                id: id.into(),
+                created_at: DateTime(Timestamp(get(row, 1)?)),
+                last_used_at: DateTime(Timestamp(get(row, 2)?)),
+                address: get(row, 3)?,
+                agent: get(row, 4)?,
+                is_current: caller.through == Through::Session(id),
+            })
+        });
+        Ok(sessions.collect::<crate::error::Result<_>>()?)
+    }
+
+    /// The tenant's API keys, those that are good first; at most 200. Needs INTEGRATIONS_MANAGE.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn api_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<ApiKey>> {
+        let keys = api_keys::list(read(ctx).await?.as_ref()).await?;
+        Ok(keys.into_iter().map(ApiKey::from).collect())
+    }
+}
+
+/// A user, and whether they may sign in.
+#[Object]
+impl Member {
+    /// The user.
+    async fn user(&self) -> User {
+        self.user.clone()
+    }
+
+    /// Whether they may sign in.
+    async fn state(&self) -> UserState {
+        self.state
+    }
+}
+
+connection!(MemberConnection, MemberEdge, Member, "users");
+
+/// A sign-in that goes on.
+#[derive(SimpleObject)]
+struct Session {
+    /// The session's id.
+    id: ID,
+    /// When somebody signed in.
+    created_at: DateTime,
+    /// When it was refreshed last.
+    last_used_at: DateTime,
+    /// From which network address.
+    address: Option<String>,
+    /// With which program, as that says itself.
+    agent: Option<String>,
+    /// Whether the request is of this session.
+    is_current: bool,
+}
+
+/// What whoever signed in goes on with.
+#[derive(SimpleObject)]
+#[graphql(complex)]
+pub struct SignIn {
+    /// For `Authorization: Bearer …`, and for `connection_init` of sockets.
+    access_token: String,
+    /// When the access token ends: after 15 minutes.
+    expires_at: DateTime,
+    /// For `refresh`, once; it ends after 14 days without use.
+    refresh_token: String,
+    #[graphql(skip)]
+    tenant: crate::db::TenantId,
+    #[graphql(skip)]
+    user_id: Uuid,
+}
+
+#[ComplexObject]
+impl SignIn {
+    /// Who signed in.
+    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<User> {
+        Ok(get_user(&app(ctx)?.db.read(self.tenant).await?, self.user_id).await?)
+    }
+}
+
+impl From<SignedIn> for SignIn {
+    fn from(signed_in: SignedIn) -> Self {
+        SignIn {
+            access_token: signed_in.access_token,
+            expires_at: DateTime(signed_in.ends_at),
+            refresh_token: signed_in.refresh_token,
+            tenant: signed_in.tenant,
+            user_id: signed_in.user_id,
+        }
+    }
+}
+
+/// What a program comes in with. It acts for the user who made it, with some of their permissions.
+#[derive(Clone, SimpleObject)]
+#[graphql(complex)]
+pub struct ApiKey {
+    /// The key's id.
+    id: ID,
+    /// What it is for.
+    name: String,
+    /// The last characters of the secret, by which it is known again.
+    hint: String,
+    /// What it may do, while its user may.
+    permissions: Vec<Permission>,
+    /// When it was made.
+    created_at: DateTime,
+    /// When it ends; null for never.
+    expires_at: Option<DateTime>,
+    /// When it was ended.
+    revoked_at: Option<DateTime>,
+    #[graphql(skip)]
+    user_id: Uuid,
+}
+
+#[ComplexObject]
+impl ApiKey {
+    /// For whom it acts.
+    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
+        Ok(load::<UsersById>(ctx, self.user_id).await?)
+    }
+}
+
+impl From<api_keys::ApiKey> for ApiKey {
+    fn from(key: api_keys::ApiKey) -> Self {
+        ApiKey {
+            id: key.id.into(),
+            name: key.name,
+            hint: key.hint,
+            permissions: key.permissions,
+            created_at: DateTime(key.created_at),
+            expires_at: key.ends_at.map(DateTime),
+            revoked_at: key.revoked_at.map(DateTime),
+            user_id: key.user_id,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Signing in for pages: the refresh token is in a cookie that scripts cannot read, and whoever uses it shows that they can
+//! read the other cookie (double submit). Also the public keys of tokens, and the page behind mailed links.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::mailed;
+use super::sign_in::{self, SignedIn};
+use crate::auth::sessions::Client;
+use crate::error::{Code, Error, Result};
+use crate::graphql::errors::only;
+use crate::graphql::http::Endpoint;
+use crate::graphql::origin::{client_of, is_foreign};
+use crate::graphql::scalars::DateTime;
+
+/// The prefix makes browsers take them over an encrypted connection and from this host alone.
+const REFRESH_COOKIE: &str = "__Host-salespulse-refresh";
+const CSRF_COOKIE: &str = "__Host-salespulse-csrf";
+const CSRF_HEADER: &str = "x-csrf-token";
+const COOKIE_SECS: i64 = 30 * 24 * 3600;
+const RETRY_SECS: &str = "90";
+
+const PAGE: &str = include_str!("password.html");
+/// Nothing but what the page itself has.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'sha256-{script}'; style-src 'unsafe-inline'; connect-src 'self'; \
+     form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
+
+pub fn routes(endpoint: Endpoint) -> Router {
+    Router::new()
+        .route("/auth/login", post(login))
+        .route("/auth/refresh", post(refresh))
+        .route("/auth/logout", post(logout))
+        .route("/auth/password", get(page).post(set_password))
+        .route("/.well-known/jwks.json", get(key_set))
+        .with_state(endpoint)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    tenant: String,
+    email: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewPassword {
+    token: String,
+    password: String,
+}
+
+/// A request of a page of this server, or of no page.
+struct Own(Client);
+
+impl FromRequestParts<Endpoint> for Own {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, endpoint: &Endpoint) -> Result<Self, Response> {
+        if is_foreign(parts) {
+            return Err(refuse(&Error::new(Code::Forbidden, "pages of other origins may not sign in here")));
+        }
+        Ok(Own(client_of(parts, &endpoint.proxies)))
+    }
+}
+
+async fn login(
+    State(endpoint): State<Endpoint>,
+    Own(client): Own,
+    body: Result<Json<Login>, JsonRejection>,
+) -> Response {
+    let Ok(Json(Login { tenant, email, password })) = body else { return malformed("tenant, email and password") };
+    answer(sign_in::by_password(&endpoint.app, &client, &tenant, &email, password).await)
+}
+
+async fn set_password(
+    State(endpoint): State<Endpoint>,
+    Own(client): Own,
+    body: Result<Json<NewPassword>, JsonRejection>,
+) -> Response {
+    let Ok(Json(NewPassword { token, password })) = body else { return malformed("token and password") };
+    answer(mailed::redeem(&endpoint.app, &client, &token, password).await)
+}
+
+async fn refresh(State(endpoint): State<Endpoint>, Own(client): Own, headers: HeaderMap) -> Response {
+    match token_of(&headers) {
+        Ok(token) => answer(sign_in::refresh(&endpoint.app, &client, token).await),
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn logout(State(endpoint): State<Endpoint>, Own(client): Own, headers: HeaderMap) -> Response {
+    let ended = match token_of(&headers) {
+        Ok(token) => sign_in::end_of(&endpoint.app, &client, token).await,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => (StatusCode::NO_CONTENT, cookies("", "", 0)).into_response(),
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn key_set(State(endpoint): State<Endpoint>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "public, max-age=300")];
+    (headers, endpoint.app.tokens.key_set().to_owned()).into_response()
+}
+
+async fn page() -> Response {
+    let policy = PAGE_POLICY.replace("{script}", &script_hash());
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, PAGE).into_response()
+}
+
+/// The hash by which the page's policy knows its one script.
+fn script_hash() -> String {
+    use base64::Engine;
+    use sha2::Digest;
+    let script = PAGE.split_once("<script>").and_then(|(_, rest)| rest.split_once("</script>"));
+    let script = script.map_or("", |(script, _)| script);
+    base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(script))
+}
+
+/// The refresh token of a request that shows that it can read the other cookie.
+fn token_of(headers: &HeaderMap) -> Result<&str> {
+    let shown = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+    match (cookie(headers, CSRF_COOKIE), shown) {
+        (Some(known), Some(shown)) if !known.is_empty() && known == shown => {}
+        _ => return Err(Error::new(Code::Forbidden, format!("send the value of {CSRF_COOKIE} as {CSRF_HEADER}"))),
+    }
+    let token = cookie(headers, REFRESH_COOKIE).filter(|token| !token.is_empty());
+    token.ok_or_else(|| Error::new(Code::InvalidGrant, "there is no session; sign in"))
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    pairs
+        .find_map(|value| value.split(';').filter_map(|pair| pair.trim().split_once('=')).find(|(n, _)| *n == name))
+        .map(|(_, value)| value)
+}
+
+fn cookies(refresh: &str, csrf: &str, secs: i64) -> [(HeaderName, HeaderValue); 2] {
+    let cookie = |name, value, more| {
+        let text = format!("{name}={value}; Path=/; Secure; SameSite=Strict; Max-Age={secs}{more}");
+        // Tokens are made of characters that headers take.
+        (header::SET_COOKIE, HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("")))
+    };
+    [cookie(REFRESH_COOKIE, refresh, "; HttpOnly"), cookie(CSRF_COOKIE, csrf, "")]
+}
+
+fn answer(signed_in: Result<SignedIn>) -> Response {
+    let signed_in = match signed_in {
+        Ok(signed_in) => signed_in,
+        Err(error) => return refuse(&error),
+    };
+    let csrf = uuid::Uuid::new_v4().simple().to_string();
+    let body = json!({ "accessToken": signed_in.access_token, "expiresAt": DateTime(signed_in.ends_at).to_text() });
+    let mut response = (StatusCode::OK, Json(body)).into_response();
+    for (name, value) in cookies(&signed_in.refresh_token, &csrf, COOKIE_SECS) {
+        response.headers_mut().append(name, value);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn malformed(what: &str) -> Response {
+    refuse(&Error::new(Code::BadUserInput, format!("send {what} as JSON")))
+}
+
+fn refuse(error: &Error) -> Response {
+    let status = match error.code {
+        Code::Unauthenticated | Code::InvalidGrant => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::BadUserInput => StatusCode::BAD_REQUEST,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Code::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let error = async_graphql::Error::from(Error { source: None, ..Error::new(error.code, error.message.clone()) });
+    let body = only(&[error.into_server_error(async_graphql::Pos::default())]);
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SECS));
+    }
+    response
+}

@@ -1,0 +1,155 @@
+//! Invitations and forgotten passwords: a link that comes by mail, is good once, and lets its user set a password.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::sign_in::{self, SignedIn, find_user};
+use super::{email_of, members};
+use crate::app::App;
+use crate::audit::{self, By, Entry};
+use crate::auth::opaque::{Kind, Opaque};
+use crate::auth::sessions::{self, Client};
+use crate::auth::{Role, password};
+use crate::clock::{DAY, MINUTE};
+use crate::db::{TenantTx, get, get_word, word};
+use crate::error::{Code, Error, Result};
+use crate::outbox::{self, Channel, Message, Recipient};
+use crate::tenancy::find_tenant;
+
+/// What a mailed link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Purpose {
+    /// To come in for the first time.
+    Invitation,
+    /// To set another password.
+    Reset,
+}
+
+impl Purpose {
+    fn lifetime(self) -> i64 {
+        match self {
+            Purpose::Invitation => 7 * DAY,
+            Purpose::Reset => 60 * MINUTE,
+        }
+    }
+}
+
+/// Mails a link to a user; earlier ones for the same are no longer good.
+pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose: Purpose) -> Result<()> {
+    let now = app.clock.now();
+    let sql = "UPDATE mailed_tokens SET used_at = $4 WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND used_at IS NULL";
+    tx.execute(sql, [user_id.into(), word(purpose)?, now.0.into()]).await?;
+    let token = Opaque::random(Kind::Once, tx.tenant());
+    let ends_at = now.0 + purpose.lifetime();
+    let sql = "INSERT INTO mailed_tokens (tenant_id, hash, user_id, purpose, ends_at) VALUES ($1, $2, $3, $4, $5)";
+    tx.execute(sql, [token.hash().to_vec().into(), user_id.into(), word(purpose)?, ends_at.into()]).await?;
+    let link = format!("{}/auth/password#{}", app.public_url, token.to_text());
+    let (subject, text) = match purpose {
+        Purpose::Invitation => (
+            "You are invited to SalesPulse",
+            format!("Set a password to come in:\n\n{link}\n\nThe link is good once, and for 7 days.\n"),
+        ),
+        Purpose::Reset => (
+            "Your SalesPulse password",
+            format!(
+                "Set another password:\n\n{link}\n\nThe link is good once, and for an hour. If you did not ask for it, \
+                 leave it; your password stays as it is.\n"
+            ),
+        ),
+    };
+    let recipient = Recipient { channel: Channel::Email, target: email.to_owned(), secret: None };
+    let message = Message { alert_no: None, subject: subject.to_owned(), text, body: String::new() };
+    outbox::store::add(tx, &[recipient], &message, now).await
+}
+
+/// Mails a user a link to set another password. Who asks does not learn whether there is such a user. Error: RATE_LIMITED.
+pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str) -> Result<()> {
+    let email = email_of(email)?;
+    app.tries.take(&format!("{tenant}/{email}/reset"), client.address)?;
+    let Some(tenant) = find_tenant(&app.db, tenant).await? else { return Ok(()) };
+    let tx = app.db.write(tenant).await?;
+    let Some(user) = find_user(&tx, &email).await? else { return Ok(()) };
+    send(app, &tx, user.id, &email, Purpose::Reset).await?;
+    let by = By { user_id: None, through: None, client };
+    audit::record_by(&tx, &by, app.clock.now(), Entry::of("password.forget", user.id)).await?;
+    tx.commit().await
+}
+
+/// Uses a mailed link: sets the password, ends what the user had open, and signs in. Errors: INVALID_GRANT, BAD_USER_INPUT.
+pub async fn redeem(app: &App, client: &Client, token: &str, new_password: String) -> Result<SignedIn> {
+    let token = Opaque::parse(Kind::Once, token).ok_or_else(invalid)?;
+    let hash = token.hash().to_vec();
+    // The password is looked at first, so that a bad one does not use the link up.
+    let (user_id, purpose, email) = find(&app.db.read(token.tenant).await?, &hash, app.clock.now().0).await?;
+    password::check_new(&new_password, &email)?;
+    let password_hash = app.passwords.hash(new_password).await?;
+    let now = app.clock.now();
+    let tx = app.db.write(token.tenant).await?;
+    let sql =
+        "UPDATE mailed_tokens SET used_at = $3 WHERE tenant_id = $1 AND hash = $2 AND used_at IS NULL AND ends_at > $3";
+    if tx.execute(sql, [hash.into(), now.0.into()]).await? == 0 {
+        return Err(invalid());
+    }
+    let may_come = if purpose == Purpose::Invitation { "" } else { " AND is_active" };
+    let sql = format!(
+        "UPDATE users SET password_hash = $3, is_active = true WHERE tenant_id = $1 AND id = $2{may_come} RETURNING role"
+    );
+    let row = tx.query_one(&sql, [user_id.into(), password_hash.into()]).await?.ok_or_else(invalid)?;
+    let role = Role::parse(&get::<String>(&row, 0)?).ok_or_else(|| Error::internal("a user with an unknown role"))?;
+    sessions::end_all(&tx, user_id, now).await?;
+    let by = By { user_id: Some(user_id), through: None, client };
+    let entry = Entry::of("password.set", user_id).after(json!({ "by": word_of(purpose) }));
+    audit::record_by(&tx, &by, now, entry).await?;
+    let tenant = tx.tenant();
+    let signed_in = sign_in::open(app, tx, client, user_id, role, "mail").await?;
+    app.standings.changed(tenant);
+    Ok(signed_in)
+}
+
+async fn find(tx: &TenantTx, hash: &[u8], now: i64) -> Result<(Uuid, Purpose, String)> {
+    let sql = "SELECT m.user_id, m.purpose, u.email FROM mailed_tokens m JOIN users u ON u.tenant_id = m.tenant_id AND u.id = m.user_id \
+               WHERE m.tenant_id = $1 AND m.hash = $2 AND m.used_at IS NULL AND m.ends_at > $3";
+    let row = tx.query_one(sql, [hash.to_vec().into(), now.into()]).await?.ok_or_else(invalid)?;
+    Ok((get(&row, 0)?, get_word(&row, 1)?, get(&row, 2)?))
+}
+
+fn word_of(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Invitation => "invitation",
+        Purpose::Reset => "reset",
+    }
+}
+
+/// Invites somebody, or once more who has not come yet. Errors: CONFLICT, BAD_USER_INPUT.
+pub async fn invite(app: &App, tx: &TenantTx, email: &str, name: &str, role: Role) -> Result<Uuid> {
+    let email = email_of(email)?;
+    let name = members::name_of(name)?;
+    tx.lock_settings().await?;
+    let sql = "SELECT id, is_active OR password_hash IS NOT NULL FROM users WHERE tenant_id = $1 AND email = $2";
+    let user_id = match tx.query_one(sql, [email.clone().into()]).await? {
+        Some(row) if get::<bool>(&row, 1)? => {
+            return Err(Error::new(Code::Conflict, "there is a user of that address already"));
+        }
+        Some(row) => {
+            let id: Uuid = get(&row, 0)?;
+            let sql = "UPDATE users SET name = $3, role = $4 WHERE tenant_id = $1 AND id = $2";
+            tx.execute(sql, [id.into(), name.into(), role.as_str().into()]).await?;
+            id
+        }
+        None => {
+            let id = Uuid::now_v7();
+            let sql = "INSERT INTO users (tenant_id, id, email, name, role, is_active, created_at) VALUES ($1, $2, $3, $4, $5, false, $6)";
+            let values: [sea_orm::Value; 5] =
+                [id.into(), email.clone().into(), name.into(), role.as_str().into(), app.clock.now().0.into()];
+            tx.execute(sql, values).await?;
+            id
+        }
+    };
+    send(app, tx, user_id, &email, Purpose::Invitation).await?;
+    Ok(user_id)
+}
+
+fn invalid() -> Error {
+    Error::new(Code::InvalidGrant, "the link is not good any more; ask for another")
+}

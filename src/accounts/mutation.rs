@@ -1,0 +1,214 @@
+//! Signing in and out, and managing who may come in.
+
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use serde_json::json;
+
+use super::graphql::{ApiKey, SignIn};
+use super::members::{self, Changes, Member};
+use super::{api_keys, mailed, sign_in};
+use crate::audit::{self, Entry};
+use crate::auth::{Permission, Role, password, sessions};
+use crate::graphql::context::{Needs, app, caller, client, parse_id, write};
+use crate::graphql::scalars::DateTime;
+
+#[derive(Default)]
+pub struct AccountMutation;
+
+#[Object]
+impl AccountMutation {
+    /// Signs in by password; needs no token. Errors: UNAUTHENTICATED, the same for whatever is wrong; RATE_LIMITED after 10 tries in 15 minutes.
+    async fn login(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The tenant's short name.")] tenant: String,
+        #[graphql(desc = "The user's e-mail address.")] email: String,
+        #[graphql(desc = "The user's password.")] password: String,
+    ) -> async_graphql::Result<SignIn> {
+        Ok(sign_in::by_password(app(ctx)?, client(ctx)?, &tenant, &email, password).await?.into())
+    }
+
+    /// Gets the next access token, and the refresh token after that; needs no token. An answer that was lost can be asked for again
+    /// within 10 seconds; a refresh token that comes later a second time ends its session. Error: INVALID_GRANT.
+    async fn refresh(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The newest refresh token of the session.")] refresh_token: String,
+    ) -> async_graphql::Result<SignIn> {
+        Ok(sign_in::refresh(app(ctx)?, client(ctx)?, &refresh_token).await?.into())
+    }
+
+    /// Ends the caller's session at once, on open sockets too. Error: BAD_USER_INPUT, for a token that is of no session.
+    async fn logout(&self, ctx: &Context<'_>) -> async_graphql::Result<bool> {
+        sign_in::end(app(ctx)?, client(ctx)?, caller(ctx)?).await?;
+        Ok(true)
+    }
+
+    /// Ends all sessions of the caller, this one too; gives their number.
+    async fn logout_everywhere(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
+        let (app, caller) = (app(ctx)?, caller(ctx)?);
+        let tx = write(ctx).await?;
+        let ended = sessions::end_all(&tx, caller.user_id, app.clock.now()).await?;
+        audit::record(ctx, &tx, "session.end-all", caller.user_id).await?;
+        tx.commit().await?;
+        app.standings.changed(caller.tenant);
+        Ok(i32::try_from(ended).unwrap_or(i32::MAX))
+    }
+
+    /// Sets another password, ends all sessions of the caller and begins a new one. Errors: UNAUTHENTICATED, BAD_USER_INPUT, RATE_LIMITED.
+    async fn change_password(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The password so far.")] current: String,
+        #[graphql(desc = "The new one, 12 to 128 characters.")] new: String,
+    ) -> async_graphql::Result<SignIn> {
+        let (app, caller, client) = (app(ctx)?, caller(ctx)?, client(ctx)?);
+        app.tries.take(&format!("{}/{}/change", caller.tenant.0, caller.user_id), None)?;
+        let user = sign_in::get_user(&app.db.read(caller.tenant).await?, caller.user_id).await?;
+        if !app.passwords.is(current, user.password_hash).await? {
+            return Err(sign_in::refused().into());
+        }
+        password::check_new(&new, &user.email)?;
+        let hash = app.passwords.hash(new).await?;
+        let tx = write(ctx).await?;
+        let sql = "UPDATE users SET password_hash = $3 WHERE tenant_id = $1 AND id = $2";
+        tx.execute(sql, [user.id.into(), hash.into()]).await?;
+        sessions::end_all(&tx, user.id, app.clock.now()).await?;
+        audit::record_entry(ctx, &tx, Entry::of("password.set", user.id).after(json!({ "by": "change" }))).await?;
+        let signed_in = sign_in::open(app, tx, client, user.id, user.role, "password").await?;
+        app.standings.changed(caller.tenant);
+        Ok(signed_in.into())
+    }
+
+    /// Mails a link by which to set another password; needs no token. The answer is the same whether there is such a user or not. Error: RATE_LIMITED.
+    async fn request_password_reset(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The tenant's short name.")] tenant: String,
+        #[graphql(desc = "The user's e-mail address.")] email: String,
+    ) -> async_graphql::Result<bool> {
+        mailed::request_reset(app(ctx)?, client(ctx)?, &tenant, &email).await?;
+        Ok(true)
+    }
+
+    /// Sets the password by the token of a mailed link, ends what the user had open, and signs in; needs no other token. Errors: INVALID_GRANT, BAD_USER_INPUT.
+    async fn set_password(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What follows the # of the link.")] token: String,
+        #[graphql(desc = "The password, 12 to 128 characters.")] password: String,
+    ) -> async_graphql::Result<SignIn> {
+        Ok(mailed::redeem(app(ctx)?, client(ctx)?, &token, password).await?.into())
+    }
+
+    /// Invites somebody by mail, or once more who has not come yet. Needs USERS_MANAGE. Error: CONFLICT.
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn invite_user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Whom.")] input: InvitationInput,
+    ) -> async_graphql::Result<Member> {
+        let tx = write(ctx).await?;
+        let id = mailed::invite(app(ctx)?, &tx, &input.email, &input.name, input.role).await?;
+        let entry = Entry::of("user.invite", id).after(json!({ "role": input.role.as_str() }));
+        audit::record_entry(ctx, &tx, entry).await?;
+        let member = members::get_member(&tx, id).await?;
+        tx.commit().await?;
+        Ok(member)
+    }
+
+    /// Changes a user; a change of role or state is felt at once, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; CONFLICT, when nobody would be left who manages users.
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn update_user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The user's id.")] id: ID,
+        #[graphql(desc = "What to change.")] input: UserInput,
+    ) -> async_graphql::Result<Member> {
+        let id = parse_id(&id, "user")?;
+        let changes = Changes { name: input.name, role: input.role, is_active: input.is_active };
+        let tx = write(ctx).await?;
+        let (before, after) = members::update(&tx, id, &changes, app(ctx)?.clock.now()).await?;
+        audit::record_entry(ctx, &tx, Entry::of("user.update", id).before(before).after(after)).await?;
+        let member = members::get_member(&tx, id).await?;
+        tx.commit().await?;
+        app(ctx)?.standings.changed(caller(ctx)?.tenant);
+        Ok(member)
+    }
+
+    /// Makes an API key; the answer alone has its secret. Needs INTEGRATIONS_MANAGE. Errors: FORBIDDEN, for a permission that the caller lacks; CONFLICT beyond 100 keys.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn create_api_key(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The key.")] input: ApiKeyInput,
+    ) -> async_graphql::Result<CreatedApiKey> {
+        let (app, caller) = (app(ctx)?, caller(ctx)?);
+        let ends_at = input.expires_at.map(|at| at.0);
+        let tx = write(ctx).await?;
+        let (key, secret) =
+            api_keys::create(&tx, caller, &input.name, &input.permissions, ends_at, app.clock.now()).await?;
+        let entry = Entry::of("api-key.create", key.id).after(json!({ "permissions": key.permissions }));
+        audit::record_entry(ctx, &tx, entry).await?;
+        tx.commit().await?;
+        app.standings.changed(caller.tenant);
+        Ok(CreatedApiKey { key: key.into(), secret: secret.to_text() })
+    }
+
+    /// Ends an API key at once. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn revoke_api_key(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The key's id.")] id: ID,
+    ) -> async_graphql::Result<ApiKey> {
+        let id = parse_id(&id, "API key")?;
+        let tx = write(ctx).await?;
+        let key = api_keys::revoke(&tx, id, app(ctx)?.clock.now()).await?;
+        audit::record(ctx, &tx, "api-key.revoke", id).await?;
+        tx.commit().await?;
+        app(ctx)?.standings.changed(caller(ctx)?.tenant);
+        Ok(key.into())
+    }
+}
+
+/// Who is invited.
+#[derive(InputObject)]
+struct InvitationInput {
+    /// Where the invitation goes; what the user signs in with.
+    email: String,
+    /// The user's name, 1 to 200 characters.
+    name: String,
+    /// What the user will be.
+    role: Role,
+}
+
+/// What to change of a user; what is absent stays.
+#[derive(InputObject)]
+struct UserInput {
+    /// The user's name, 1 to 200 characters.
+    name: Option<String>,
+    /// What the user is to be.
+    role: Option<Role>,
+    /// Whether the user may sign in.
+    is_active: Option<bool>,
+}
+
+/// What an API key is to be.
+#[derive(InputObject)]
+struct ApiKeyInput {
+    /// What it is for, 1 to 200 characters.
+    name: String,
+    /// What it may do: some of the caller's permissions.
+    permissions: Vec<Permission>,
+    /// When it ends; absent for never.
+    expires_at: Option<DateTime>,
+}
+
+/// A new API key and its secret.
+#[derive(SimpleObject)]
+struct CreatedApiKey {
+    /// The key.
+    key: ApiKey,
+    /// For `Authorization: Bearer …`. It cannot be shown again.
+    secret: String,
+}

@@ -1,0 +1,150 @@
+//! The keys that sign access tokens: Ed25519 keys in a file, the first of which signs while all verify, so that a new key
+//! can be put in front of the old one; or one secret for HS256.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const PEM_END: &str = "-----END PRIVATE KEY-----";
+
+/// Why a file of keys cannot be used. None shows a key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    #[error("cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    #[error("cannot be written: {0}")]
+    Unwritable(std::io::Error),
+    #[error("key {0} is no Ed25519 key in PKCS#8 PEM")]
+    NoKey(usize),
+    #[error("has no keys")]
+    Empty,
+    #[error("can be read by others than its owner; chmod 600 it")]
+    Open,
+}
+
+/// A key and its name.
+#[derive(Clone)]
+pub struct NamedKey {
+    /// The thumbprint of the public key (RFC 7638).
+    pub id: String,
+    pub key: SigningKey,
+}
+
+impl NamedKey {
+    pub fn new(key: SigningKey) -> Self {
+        let canonical = json!({ "crv": "Ed25519", "kty": "OKP", "x": public(&key) }).to_string();
+        NamedKey { id: URL_SAFE_NO_PAD.encode(Sha256::digest(canonical)), key }
+    }
+
+    pub fn random() -> Self {
+        NamedKey::new(SigningKey::from_bytes(&rand::random()))
+    }
+
+    /// As the set of keys shows it (RFC 8037).
+    pub fn to_jwk(&self) -> Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": public(&self.key), "kid": self.id, "alg": "EdDSA", "use": "sig" })
+    }
+
+    fn to_pem(&self) -> Option<String> {
+        self.key.to_pkcs8_pem(LineEnding::LF).ok().map(|pem| pem.to_string())
+    }
+}
+
+fn public(key: &SigningKey) -> String {
+    URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes())
+}
+
+/// The keys of a file, the one that signs first.
+pub fn read(path: &Path) -> Result<Vec<NamedKey>, KeysError> {
+    if is_open(path).map_err(KeysError::Unreadable)? {
+        return Err(KeysError::Open);
+    }
+    let text = std::fs::read_to_string(path).map_err(KeysError::Unreadable)?;
+    let parts: Vec<&str> = text.split_inclusive(PEM_END).filter(|part| !part.trim().is_empty()).collect();
+    let keys = parts
+        .iter()
+        .enumerate()
+        .map(|(n, pem)| SigningKey::from_pkcs8_pem(pem.trim()).map(NamedKey::new).map_err(|_| KeysError::NoKey(n + 1)));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() { Err(KeysError::Empty) } else { Ok(keys) }
+}
+
+/// Puts a new key in front of those of a file, which need not exist, and gives its name. Of older ones `keep` stay.
+pub fn rotate(path: &Path, keep: usize) -> Result<String, KeysError> {
+    let old = if path.exists() { read(path)? } else { Vec::new() };
+    let new = NamedKey::random();
+    let id = new.id.clone();
+    let pems = std::iter::once(new).chain(old.into_iter().take(keep)).filter_map(|key| key.to_pem());
+    write_whole(path, &pems.collect::<String>()).map_err(KeysError::Unwritable)?;
+    Ok(id)
+}
+
+/// Writes a file that only its owner can read, at once or not at all.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let new = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(new, path)
+}
+
+#[cfg(unix)]
+fn is_open(path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(std::fs::metadata(path)?.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open(path: &Path) -> std::io::Result<bool> {
+    std::fs::metadata(path).map(|_| false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_key_signs_and_older_ones_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("deep/keys.pem");
+        let first = rotate(&path, 2).expect("made");
+        let second = rotate(&path, 2).expect("made");
+        let ids = |keys: Vec<NamedKey>| keys.into_iter().map(|key| key.id).collect::<Vec<_>>();
+        assert_eq!(ids(read(&path).expect("read")), [second.clone(), first]);
+        let third = rotate(&path, 1).expect("made");
+        assert_eq!(ids(read(&path).expect("read")), [third, second]);
+    }
+
+    #[test]
+    fn what_is_no_key_is_told_without_showing_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys.pem");
+        write_whole(&path, "hush").expect("written");
+        assert_eq!(read(&path).err().expect("refused").to_string(), "key 1 is no Ed25519 key in PKCS#8 PEM");
+        write_whole(&path, "").expect("written");
+        assert!(matches!(read(&path), Err(KeysError::Empty)));
+    }
+
+    /// The key of RFC 8037, appendix A, and its thumbprint.
+    #[test]
+    fn a_key_is_named_by_its_thumbprint() {
+        let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").expect("base64");
+        let key = NamedKey::new(SigningKey::from_bytes(&seed.try_into().expect("32 bytes")));
+        assert_eq!(key.to_jwk()["x"], "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        assert_eq!(key.id, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+}

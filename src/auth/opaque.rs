@@ -1,0 +1,90 @@
+//! Secrets that say nothing but whose they are: refresh tokens, API keys, the tokens of mailed links. They name the tenant,
+//! so that they are looked up behind its wall; the database has their hashes only.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::db::TenantId;
+
+/// What a secret is for; the start of its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Gets new access tokens.
+    Refresh,
+    /// Speaks for a program.
+    ApiKey,
+    /// Comes by mail, and is good once.
+    Once,
+}
+
+impl Kind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Kind::Refresh => "spr_",
+            Kind::ApiKey => "spk_",
+            Kind::Once => "spo_",
+        }
+    }
+}
+
+/// A secret of 256 bits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Opaque {
+    kind: Kind,
+    pub tenant: TenantId,
+    secret: [u8; 32],
+}
+
+impl Opaque {
+    pub fn random(kind: Kind, tenant: TenantId) -> Self {
+        Opaque { kind, tenant, secret: rand::random() }
+    }
+
+    /// The secret of a text of this kind.
+    pub fn parse(kind: Kind, text: &str) -> Option<Self> {
+        let (tenant, secret) = text.strip_prefix(kind.prefix())?.split_once('_')?;
+        let tenant = Uuid::try_parse(tenant).ok().filter(|id| id.simple().to_string() == tenant)?;
+        let secret = URL_SAFE_NO_PAD.decode(secret).ok()?.try_into().ok()?;
+        Some(Opaque { kind, tenant: TenantId(tenant), secret })
+    }
+
+    pub fn to_text(&self) -> String {
+        let Opaque { kind, tenant: TenantId(tenant), secret } = self;
+        format!("{}{}_{}", kind.prefix(), tenant.simple(), URL_SAFE_NO_PAD.encode(secret))
+    }
+
+    /// What is stored of it. It has too many bits to be guessed from that, so no slow hash is needed.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.to_text()).into()
+    }
+
+    /// The secret that follows on this one. It takes both this one and the salt, which is stored, to know it.
+    pub fn successor(&self, salt: &[u8]) -> Self {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("a key of 32 bytes").chain_update(salt);
+        Opaque { secret: mac.finalize().into_bytes().into(), ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_gives_its_secret_and_no_other_kind() {
+        let tenant = TenantId(Uuid::from_u128(7));
+        let key = Opaque::random(Kind::ApiKey, tenant);
+        let text = key.to_text();
+        assert!(Opaque::parse(Kind::ApiKey, &text) == Some(key.clone()));
+        assert!(Opaque::parse(Kind::Refresh, &text).is_none());
+        for bad in
+            ["", "spk_", "spk_7_x", &text[1..], &text[..text.len() - 1], &format!("{text}A"), &text.to_uppercase()]
+        {
+            assert!(Opaque::parse(Kind::ApiKey, bad).is_none(), "{bad}");
+        }
+        assert!(key.successor(b"a") == key.successor(b"a") && key.successor(b"a") != key.successor(b"b"));
+    }
+}

@@ -1,0 +1,95 @@
+//! Passwords: argon2id with the parameters OWASP recommends (19 MiB, 2 passes, 1 lane), hashed by few threads at a time.
+
+use std::sync::{Arc, OnceLock};
+
+use argon2::Argon2;
+use argon2::password_hash::rand_core::OsRng;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use tokio::sync::Semaphore;
+
+use crate::error::{Error, Result};
+
+const CHARS: std::ops::RangeInclusive<usize> = 12..=128;
+/// Each hash takes 19 MiB and a core for some milliseconds.
+const AT_ONCE: usize = 2;
+
+/// Hashes and compares. Cheap to clone.
+#[derive(Clone)]
+pub struct Passwords {
+    turns: Arc<Semaphore>,
+    /// What is compared with where there is no user, so that the answer takes as long.
+    nobody: Arc<OnceLock<String>>,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Passwords { turns: Arc::new(Semaphore::new(AT_ONCE)), nobody: Arc::default() }
+    }
+}
+
+impl Passwords {
+    pub async fn hash(&self, password: String) -> Result<String> {
+        self.run(move || hash(&password)).await?
+    }
+
+    /// Whether the password is that of `hash`; `None`, that of nobody, takes as long.
+    pub async fn is(&self, password: String, hash: Option<String>) -> Result<bool> {
+        let nobody = Arc::clone(&self.nobody);
+        self.run(move || {
+            let is_somebody = hash.is_some();
+            let hash = hash.unwrap_or_else(|| nobody.get_or_init(|| self::hash("nobody").unwrap_or_default()).clone());
+            let is_right = PasswordHash::new(&hash)
+                .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
+            is_right && is_somebody
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let _turn = self.turns.acquire().await.map_err(Error::internal)?;
+        tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+    }
+}
+
+fn hash(password: &str) -> Result<String> {
+    let salt = SaltString::generate(&mut OsRng);
+    let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
+    Ok(hash.map_err(|error| Error::internal(error.to_string()))?.to_string())
+}
+
+/// A new password is long enough and not the name of its user. Error: BAD_USER_INPUT.
+pub fn check_new(password: &str, email: &str) -> Result<()> {
+    let chars = password.chars().count();
+    if !CHARS.contains(&chars) {
+        let message = format!("a password has {} to {} characters", CHARS.start(), CHARS.end());
+        return Err(Error::bad_input("password", message));
+    }
+    let first = password.chars().next();
+    if password.eq_ignore_ascii_case(email) || password.chars().all(|c| Some(c) == first) {
+        return Err(Error::bad_input("password", "that password is too easily guessed"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_is_known_by_its_hash_alone() {
+        let passwords = Passwords::default();
+        let hash = passwords.hash("correct horse battery".into()).await.expect("hashed");
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(passwords.is("correct horse battery".into(), Some(hash.clone())).await.expect("compared"));
+        assert!(!passwords.is("correct horse".into(), Some(hash)).await.expect("compared"));
+        assert!(!passwords.is("nobody".into(), None).await.expect("compared"));
+    }
+
+    #[test]
+    fn passwords_that_are_guessed_are_none() {
+        for bad in ["short", "aaaaaaaaaaaaaaaa", "ann@acme.example"] {
+            assert!(check_new(bad, "Ann@acme.example").is_err(), "{bad}");
+        }
+        assert!(check_new("correct horse battery", "ann@acme.example").is_ok());
+    }
+}

@@ -1,0 +1,128 @@
+//! Sessions: one for each sign-in. A session's refresh tokens are good once each; the one that comes back a second time was
+//! stolen, or its thief was first, and ends the session (RFC 9700, 4.14.2).
+
+use sea_orm::Value;
+use uuid::Uuid;
+
+use super::Role;
+use super::opaque::{Kind, Opaque};
+use crate::clock::{DAY, SECOND, Timestamp};
+use crate::db::{TenantTx, get};
+use crate::error::{Code, Error, Result};
+
+/// A session ends this long after its sign-in, and when it is not used for so long.
+const LIFETIME: i64 = 30 * DAY;
+const IDLE_MAX: i64 = 14 * DAY;
+/// An answer that was lost can be asked for again for this long.
+const GRACE: i64 = 10 * SECOND;
+
+/// A session and the token that refreshes it next.
+pub struct Opened {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub role: Role,
+    pub refresh: Opaque,
+}
+
+/// What came of a refresh token.
+pub enum Refreshed {
+    Opened(Opened),
+    /// It was used before; the session is ended, and the transaction is to be committed.
+    Reused {
+        session: Uuid,
+        user_id: Uuid,
+    },
+}
+
+/// From where a session is used.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    pub address: Option<std::net::IpAddr>,
+    /// What the program says that it is.
+    pub agent: Option<String>,
+}
+
+/// Opens a session for a user.
+pub async fn open(tx: &TenantTx, user_id: Uuid, role: Role, client: &Client, now: Timestamp) -> Result<Opened> {
+    let id = Uuid::now_v7();
+    let values: [Value; 6] = [
+        id.into(),
+        user_id.into(),
+        now.0.into(),
+        (now.0 + LIFETIME).into(),
+        client.address.map(|address| address.to_string()).into(),
+        client.agent.clone().into(),
+    ];
+    let sql = "INSERT INTO sessions (tenant_id, id, user_id, created_at, last_used_at, ends_at, address, agent) \
+               VALUES ($1, $2, $3, $4, $4, $5, $6, $7)";
+    tx.execute(sql, values).await?;
+    let refresh = Opaque::random(Kind::Refresh, tx.tenant());
+    add_token(tx, id, &refresh, now).await?;
+    Ok(Opened { id, user_id, role, refresh })
+}
+
+async fn add_token(tx: &TenantTx, session: Uuid, token: &Opaque, now: Timestamp) -> Result<()> {
+    let values: [Value; 4] =
+        [token.hash().to_vec().into(), session.into(), now.0.into(), rand::random::<[u8; 32]>().to_vec().into()];
+    let sql = "INSERT INTO refresh_tokens (tenant_id, hash, session_id, issued_at, salt) VALUES ($1, $2, $3, $4, $5)";
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+/// Uses a refresh token. Error: INVALID_GRANT, where it is none, has ended, or its session has.
+pub async fn refresh(tx: &TenantTx, token: &Opaque, now: Timestamp) -> Result<Refreshed> {
+    let hash = token.hash().to_vec();
+    let used =
+        "UPDATE refresh_tokens SET used_at = $3 WHERE tenant_id = $1 AND hash = $2 AND used_at IS NULL RETURNING 1";
+    let is_first = tx.query_one(used, [hash.clone().into(), now.0.into()]).await?.is_some();
+    let sql = "SELECT r.session_id, r.issued_at, r.used_at, r.salt, s.user_id, s.ends_at, s.revoked_at, u.role, u.is_active \
+               FROM refresh_tokens r JOIN sessions s ON s.tenant_id = r.tenant_id AND s.id = r.session_id \
+               JOIN users u ON u.tenant_id = s.tenant_id AND u.id = s.user_id WHERE r.tenant_id = $1 AND r.hash = $2";
+    let row = tx.query_one(sql, [hash.into()]).await?.ok_or_else(invalid_grant)?;
+    let (session, user_id): (Uuid, Uuid) = (get(&row, 0)?, get(&row, 4)?);
+    let role: String = get(&row, 7)?;
+    let role = Role::parse(&role).ok_or_else(|| Error::internal("a user with an unknown role"))?;
+    let is_ended = get::<Option<i64>>(&row, 6)?.is_some()
+        || get::<i64>(&row, 5)? <= now.0
+        || get::<i64>(&row, 1)? + IDLE_MAX <= now.0
+        || !get::<bool>(&row, 8)?;
+    if is_ended {
+        return Err(invalid_grant());
+    }
+    let next = token.successor(&get::<Vec<u8>>(&row, 3)?);
+    if is_first {
+        add_token(tx, session, &next, now).await?;
+        let sql = "UPDATE sessions SET last_used_at = $3 WHERE tenant_id = $1 AND id = $2";
+        tx.execute(sql, [session.into(), now.0.into()]).await?;
+    } else if get::<Option<i64>>(&row, 2)?.unwrap_or_default() + GRACE < now.0 || !is_unused(tx, &next).await? {
+        end(tx, session, now).await?;
+        return Ok(Refreshed::Reused { session, user_id });
+    }
+    Ok(Refreshed::Opened(Opened { id: session, user_id, role, refresh: next }))
+}
+
+async fn is_unused(tx: &TenantTx, token: &Opaque) -> Result<bool> {
+    let sql = "SELECT 1 FROM refresh_tokens WHERE tenant_id = $1 AND hash = $2 AND used_at IS NULL";
+    Ok(tx.query_one(sql, [token.hash().to_vec().into()]).await?.is_some())
+}
+
+/// Ends a session; its access tokens end with it.
+pub async fn end(tx: &TenantTx, session: Uuid, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL";
+    tx.execute(sql, [session.into(), now.0.into()]).await?;
+    super::standing::begin_epoch(tx, now).await
+}
+
+/// Ends all sessions of a user and all tokens that operators made for them; gives the number of sessions.
+pub async fn end_all(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<u64> {
+    let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";
+    let ended = tx.execute(sql, [user_id.into(), now.0.into()]).await?;
+    let sql = "UPDATE users SET tokens_from = $3 WHERE tenant_id = $1 AND id = $2";
+    tx.execute(sql, [user_id.into(), (now.0.div_euclid(SECOND) + 1).into()]).await?;
+    super::standing::begin_epoch(tx, now).await?;
+    Ok(ended)
+}
+
+fn invalid_grant() -> Error {
+    Error::new(Code::InvalidGrant, "the refresh token is not good; sign in again")
+}

@@ -1,0 +1,189 @@
+//! Whether a caller whose token is good may still come in: the user is active and has the role of the token, the session or
+//! key was not ended. A tenant's standing is read once and held until it changes, which other processes see within half
+//! a second; open sockets and streams are told.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tokio::sync::{OnceCell, broadcast};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::opaque::Opaque;
+use super::{Caller, Permission, Role, Through};
+use crate::clock::{MINUTE, SECOND, SharedClock, Timestamp};
+use crate::db::{Db, TenantId, TenantTx, get};
+use crate::error::{Code, Error, Result};
+
+/// How long access tokens of sessions are good. Sessions that ended longer ago have none that are.
+pub const ACCESS_SECS: i64 = 15 * 60;
+/// How often other processes' changes are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Clocks of servers differ less than this, and outages of the database are shorter or made up for.
+const LOOK_BACK: i64 = 10 * MINUTE;
+const TENANTS_MAX: u64 = 10_000;
+/// Whoever is not known is looked for again, but not for each request.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const CHANGES_MAX: usize = 1024;
+
+/// What is known of tenants. Cheap to clone.
+#[derive(Clone)]
+pub struct Standings {
+    db: Db,
+    clock: SharedClock,
+    known: Cache<TenantId, Arc<OnceCell<Standing>>>,
+    changes: broadcast::Sender<TenantId>,
+}
+
+/// Who may come in.
+struct Standing {
+    read_at: Instant,
+    /// Active users: their roles, and from which second on operators' tokens for them are good.
+    users: HashMap<Uuid, (Role, i64)>,
+    /// Of the last minutes.
+    ended_sessions: HashSet<Uuid>,
+    keys: HashMap<[u8; 32], Arc<Caller>>,
+}
+
+impl Standing {
+    fn allows(&self, caller: &Caller) -> bool {
+        let Some((role, tokens_from)) = self.users.get(&caller.user_id) else { return false };
+        *role == caller.role
+            && match caller.through {
+                Through::Session(session) => !self.ended_sessions.contains(&session),
+                Through::Token { issued_at_secs } => issued_at_secs >= *tokens_from,
+                Through::ApiKey(id) => self.keys.values().any(|key| key.through == Through::ApiKey(id)),
+            }
+    }
+}
+
+impl Standings {
+    pub fn new(db: Db, clock: SharedClock) -> Self {
+        Standings { db, clock, known: Cache::new(TENANTS_MAX), changes: broadcast::channel(CHANGES_MAX).0 }
+    }
+
+    /// Error: UNAUTHENTICATED.
+    pub async fn check(&self, caller: &Caller) -> Result<()> {
+        let allowed = self.find(caller.tenant, |standing| standing.allows(caller).then_some(())).await?;
+        allowed.ok_or_else(unauthenticated)
+    }
+
+    /// Who speaks by an API key. Error: UNAUTHENTICATED.
+    pub async fn caller_of(&self, key: &Opaque) -> Result<Arc<Caller>> {
+        let hash = key.hash();
+        let find =
+            |standing: &Standing| standing.keys.get(&hash).filter(|caller| standing.allows(caller)).map(Arc::clone);
+        let caller = self.find(key.tenant, find).await?.ok_or_else(unauthenticated)?;
+        if caller.expires_at() <= self.clock.now() { Err(unauthenticated()) } else { Ok(caller) }
+    }
+
+    /// What `find` finds in the tenant's standing; it is read anew where nothing is found and it is not fresh.
+    async fn find<T>(&self, tenant: TenantId, find: impl Fn(&Standing) -> Option<T>) -> Result<Option<T>> {
+        for _ in 0..2 {
+            let cell = self.known.get_with(tenant, Arc::default);
+            let standing = cell.get_or_try_init(|| Box::pin(self.read(tenant))).await?;
+            let found = find(standing);
+            if found.is_some() || standing.read_at.elapsed() < LOOK_AGAIN {
+                return Ok(found);
+            }
+            self.known.invalidate(&tenant);
+        }
+        Ok(None)
+    }
+
+    async fn read(&self, tenant: TenantId) -> Result<Standing> {
+        let read_at = Instant::now();
+        let tx = self.db.read(tenant).await?;
+        let sql = "SELECT id, role, tokens_from FROM users WHERE tenant_id = $1 AND is_active";
+        let mut users = HashMap::new();
+        for row in tx.query(sql, []).await? {
+            if let Some(role) = Role::parse(&get::<String>(&row, 1)?) {
+                users.insert(get(&row, 0)?, (role, get(&row, 2)?));
+            }
+        }
+        let ended_after = self.clock.now().0 - (ACCESS_SECS * SECOND + MINUTE);
+        let sql = "SELECT id FROM sessions WHERE tenant_id = $1 AND revoked_at > $2";
+        let rows = tx.query(sql, [ended_after.into()]).await?;
+        let ended_sessions = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+        let sql =
+            "SELECT id, hash, user_id, permissions, ends_at FROM api_keys WHERE tenant_id = $1 AND revoked_at IS NULL";
+        let mut keys = HashMap::new();
+        for row in tx.query(sql, []).await? {
+            let user_id = get(&row, 2)?;
+            let (Some((role, _)), Ok(hash)) = (users.get(&user_id), get::<Vec<u8>>(&row, 1)?.try_into()) else {
+                continue;
+            };
+            let permissions: Vec<Permission> = serde_json::from_value(get(&row, 3)?)?;
+            let caller = Caller {
+                tenant,
+                user_id,
+                role: *role,
+                permissions: permissions.into_iter().filter(|p| role.permissions().contains(p)).collect(),
+                expires_at_secs: get::<Option<i64>>(&row, 4)?.map_or(i64::MAX, |at| at.div_euclid(SECOND)),
+                through: Through::ApiKey(get(&row, 0)?),
+            };
+            keys.insert(hash, Arc::new(caller));
+        }
+        Ok(Standing { read_at, users, ended_sessions, keys })
+    }
+
+    /// Says that a tenant's standing has changed: at once here, while others see it when they look.
+    pub fn changed(&self, tenant: TenantId) {
+        self.known.invalidate(&tenant);
+        // Nobody may be listening.
+        let _ = self.changes.send(tenant);
+    }
+
+    /// Waits until the caller may no longer come in.
+    pub async fn ended(&self, caller: &Caller) {
+        let mut changes = self.changes.subscribe();
+        // Where the database is away, nobody is sent off.
+        while !matches!(self.check(caller).await, Err(Error { code: Code::Unauthenticated, .. })) {
+            while let Ok(tenant) = changes.recv().await
+                && tenant != caller.tenant
+            {}
+        }
+    }
+
+    /// Looks for what other processes change, until it is dropped.
+    pub async fn watch(self) {
+        let mut epochs: HashMap<Uuid, i64> = HashMap::new();
+        let mut looked_at = self.clock.now();
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let now = self.clock.now();
+            match self.look(Timestamp(looked_at.0 - LOOK_BACK)).await {
+                Ok(seen) => {
+                    looked_at = now;
+                    for (tenant, epoch) in &seen {
+                        if epochs.get(tenant) != Some(epoch) {
+                            self.changed(TenantId(*tenant));
+                        }
+                    }
+                    epochs = seen;
+                }
+                Err(error) => tracing::warn!(source = ?error.source, "changes of users were not looked for"),
+            }
+        }
+    }
+
+    async fn look(&self, since: Timestamp) -> Result<HashMap<Uuid, i64>> {
+        let sql = "SELECT id, standing_epoch FROM tenants WHERE standing_changed_at >= $1";
+        let rows = self.db.query_all_tenants(sql, [since.0.into()]).await?;
+        rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
+    }
+}
+
+/// Part of a change after which somebody may no longer come in, or may now; [`Standings::changed`] is called after it has
+/// committed.
+pub async fn begin_epoch(tx: &TenantTx, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE tenants SET standing_epoch = standing_epoch + 1, standing_changed_at = $2 WHERE id = $1";
+    tx.execute(sql, [now.0.into()]).await?;
+    Ok(())
+}
+
+fn unauthenticated() -> Error {
+    Error::new(Code::Unauthenticated, "the token is no longer good")
+}

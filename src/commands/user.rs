@@ -1,0 +1,98 @@
+//! `salespulse user`: the first people of a tenant, who invite the others.
+
+use std::io::BufRead;
+
+use clap::{Parser, Subcommand};
+use sea_orm::Value;
+use uuid::Uuid;
+
+use super::failure::{Exit, Failure};
+use crate::accounts::{email_of, members};
+use crate::audit::{self, By, Entry};
+use crate::auth::password::{self, Passwords};
+use crate::auth::sessions::{self, Client};
+use crate::auth::{Role, standing};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::db::get;
+use crate::error::Error;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Create a user who signs in with the password that is read from the first line of the input.
+    Create(CreateArgs),
+    /// Set a user's password, read from the first line of the input, and end the user's sessions.
+    Password(PasswordArgs),
+}
+
+#[derive(Parser)]
+pub struct CreateArgs {
+    /// The tenant's slug or id.
+    #[arg(long)]
+    tenant: String,
+    #[arg(long)]
+    email: String,
+    #[arg(long)]
+    name: String,
+    #[arg(long, value_enum)]
+    role: Role,
+}
+
+#[derive(Parser)]
+pub struct PasswordArgs {
+    /// The tenant's slug or id.
+    #[arg(long)]
+    tenant: String,
+    #[arg(long)]
+    email: String,
+}
+
+pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
+    let (tenant, email) = match command {
+        Command::Create(args) => (&args.tenant, &args.email),
+        Command::Password(args) => (&args.tenant, &args.email),
+    };
+    let email = email_of(email).map_err(bad_input)?;
+    let mut password = String::new();
+    std::io::stdin().lock().read_line(&mut password).map_err(Failure::failed)?;
+    let password = password.trim_end_matches(['\r', '\n']).to_owned();
+    password::check_new(&password, &email).map_err(bad_input)?;
+    let hash = Passwords::default().hash(password).await?;
+    let db = super::connect(config).await?;
+    let tenant = super::get_tenant(&db, tenant).await?;
+    let now = SystemClock.now();
+    let tx = db.write(tenant).await?;
+    tx.lock_settings().await?;
+    let (id, action) = match command {
+        Command::Create(args) => {
+            let id = Uuid::now_v7();
+            let sql = "INSERT INTO users (tenant_id, id, email, name, role, is_active, created_at, password_hash) \
+                       VALUES ($1, $2, $3, $4, $5, true, $6, $7) ON CONFLICT (tenant_id, email) DO NOTHING";
+            let name = members::name_of(&args.name).map_err(bad_input)?;
+            let values: [Value; 6] =
+                [id.into(), email.into(), name.into(), args.role.as_str().into(), now.0.into(), hash.into()];
+            if tx.execute(sql, values).await? == 0 {
+                return Err(Failure::new(Exit::BadConfig, "there is a user of that address already"));
+            }
+            standing::begin_epoch(&tx, now).await?;
+            (id, "user.create")
+        }
+        Command::Password(_) => {
+            let sql = "UPDATE users SET password_hash = $3, is_active = true WHERE tenant_id = $1 AND email = $2 RETURNING id";
+            let row = tx.query_one(sql, [email.into(), hash.into()]).await?;
+            let row = row.ok_or_else(|| Failure::new(Exit::BadConfig, "there is no user of that address"))?;
+            let id = get(&row, 0)?;
+            sessions::end_all(&tx, id, now).await?;
+            (id, "password.set")
+        }
+    };
+    let by = By { user_id: None, through: None, client: &Client::default() };
+    audit::record_by(&tx, &by, now, Entry::of(action, id).after(serde_json::json!({ "by": "operator" }))).await?;
+    tx.commit().await?;
+    println!("{id}");
+    Ok(())
+}
+
+fn bad_input(error: Error) -> Failure {
+    Failure::new(Exit::BadConfig, error.message)
+}

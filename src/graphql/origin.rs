@@ -1,0 +1,61 @@
+//! Where a request comes from: the network address, and the page in a browser.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+
+use crate::auth::sessions::Client;
+
+const AGENT_CHARS_MAX: usize = 200;
+
+/// The other end of the connection.
+#[derive(Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Whether a browser says that the page is of another origin than the server. Other clients send no `Origin`.
+pub fn is_foreign(parts: &Parts) -> bool {
+    let text = |name| parts.headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
+    let Some(origin) = text(header::ORIGIN) else { return false };
+    let host = text(header::HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+    origin.split_once("://").map(|(_, host)| host) != host
+}
+
+/// Who sends: the nearest address that is no proxy of ours, since what was forwarded before that anybody can write.
+pub fn client_of(parts: &Parts, proxies: &[IpAddr]) -> Client {
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
+    let mut address = peer;
+    if peer.is_some_and(|peer| proxies.contains(&peer)) {
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let forwarded: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+        let addresses = forwarded.iter().rev().map(|text| text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical()));
+        address = addresses.take_while(Option::is_some).flatten().find(|ip| !proxies.contains(ip)).or(peer);
+    }
+    let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    Client { address, agent: agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(peer: &str, forwarded: &[&str]) -> String {
+        let mut request = axum::http::Request::builder();
+        for value in forwarded {
+            request = request.header("x-forwarded-for", *value);
+        }
+        let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+        parts.extensions.insert(Peer(format!("{peer}:1").parse().expect("an address")));
+        let proxies = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().expect("an address"));
+        client_of(&parts, &proxies).address.expect("an address").to_string()
+    }
+
+    #[test]
+    fn only_our_own_proxies_say_for_whom_they_speak() {
+        assert_eq!(address("1.2.3.4", &["9.9.9.9"]), "1.2.3.4");
+        assert_eq!(address("10.0.0.1", &["9.9.9.9, 1.2.3.4"]), "1.2.3.4");
+        assert_eq!(address("10.0.0.1", &["9.9.9.9", "1.2.3.4, 10.0.0.2"]), "1.2.3.4");
+        assert_eq!(address("10.0.0.1", &["1.2.3.4, nonsense"]), "10.0.0.1");
+        assert_eq!(address("10.0.0.1", &[]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,428 @@
+//! Signing in, sessions, invitations, API keys: who comes in, and who no longer.
+
+use futures_util::future::join_all;
+use reqwest::{Method, StatusCode};
+use salespulse::auth::Role;
+use salespulse::auth::password::Passwords;
+use salespulse::auth::token::Subject;
+use salespulse::clock::{DAY, SECOND, Timestamp};
+use salespulse::db::get;
+use serde_json::{Value, json};
+
+use crate::socket::Socket;
+use crate::support::{NOW, Server, TestApp, TestTenant};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A client without a token, or with one.
+struct Web<'a> {
+    server: &'a Server,
+    token: Option<String>,
+}
+
+impl Web<'_> {
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Value) -> reqwest::Response {
+        let url = format!("http://{}{path}", self.server.address);
+        let mut request = reqwest::Client::new().request(method, url).header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(body.to_string()).send().await.expect("an answer")
+    }
+
+    async fn ask(&self, query: &str, variables: Value) -> (StatusCode, Value) {
+        let answer = self.send(Method::POST, "/graphql", &[], json!({ "query": query, "variables": variables })).await;
+        let status = answer.status();
+        (status, serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON"))
+    }
+
+    async fn data(&self, query: &str, variables: Value) -> Value {
+        let (_, body) = self.ask(query, variables).await;
+        assert!(body["errors"].is_null(), "{body}");
+        body["data"].clone()
+    }
+
+    async fn code(&self, query: &str, variables: Value) -> String {
+        let (_, body) = self.ask(query, variables).await;
+        body["errors"][0]["extensions"]["code"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
+    }
+}
+
+fn anonymous(server: &Server) -> Web<'_> {
+    Web { server, token: None }
+}
+
+fn with<'a>(server: &'a Server, token: &Value) -> Web<'a> {
+    Web { server, token: Some(token.as_str().expect("a token").to_owned()) }
+}
+
+const LOGIN: &str = "mutation ($tenant: String!, $email: String!, $password: String!) {
+    login(tenant: $tenant, email: $email, password: $password) { accessToken refreshToken expiresAt user { email role } } }";
+const REFRESH: &str =
+    "mutation ($token: String!) { refresh(refreshToken: $token) { accessToken refreshToken user { role } } }";
+const SET: &str = "mutation ($token: String!, $password: String!) {
+    setPassword(token: $token, password: $password) { accessToken user { email role } } }";
+const ME: &str = "{ me { id email role permissions } }";
+
+/// Lets the user of a role sign in by password; gives the address.
+async fn let_in(tenant: &TestTenant<'_>, role: Role) -> String {
+    let hash = Passwords::default().hash(PASSWORD.to_owned()).await.expect("hashed");
+    let tx = tenant.test.app.db.write(tenant.id()).await.expect("begun");
+    let sql = "UPDATE users SET password_hash = $2 WHERE tenant_id = $1 AND role = $3 RETURNING email";
+    let row = tx.query_one(sql, [hash.into(), role.as_str().into()]).await.expect("written").expect("a user");
+    let email = get(&row, 0).expect("an address");
+    tx.commit().await.expect("committed");
+    email
+}
+
+async fn login(server: &Server, tenant: &str, email: &str) -> Value {
+    let variables = json!({ "tenant": tenant, "email": email, "password": PASSWORD });
+    anonymous(server).data(LOGIN, variables).await["login"].clone()
+}
+
+#[tokio::test]
+async fn who_signs_in_is_who_they_are_and_who_does_not_learns_nothing() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Analyst).await;
+    let server = Server::start(&test).await;
+    let signed_in = login(&server, "acme", " Analyst@ACME.example ").await;
+    assert_eq!(signed_in["user"], json!({ "email": email, "role": "ANALYST" }));
+    assert_eq!(signed_in["expiresAt"], "2026-06-15T12:15:00Z");
+    let me = with(&server, &signed_in["accessToken"]).data(ME, Value::Null).await;
+    assert_eq!(me["me"]["email"], "analyst@acme.example");
+
+    let mut refusals = Vec::new();
+    for (tenant, email, password) in [
+        ("acme", email.as_str(), "wrong"),
+        ("acme", "nobody@acme.example", PASSWORD),
+        ("none", email.as_str(), PASSWORD),
+    ] {
+        let variables = json!({ "tenant": tenant, "email": email, "password": password });
+        refusals.push(anonymous(&server).ask(LOGIN, variables).await);
+    }
+    assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{refusals:?}");
+    assert_eq!(refusals[0].1["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
+    // Without a token there is nothing but signing in, also beside it.
+    assert_eq!(anonymous(&server).ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+    let beside = r#"mutation { refresh(refreshToken: "x") { accessToken } createTeam(input: {name: "T"}) { id } }"#;
+    assert_eq!(anonymous(&server).ask(beside, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+
+    let log = acme.admin().query("{ auditLog { nodes { action actor { name } } } }").await;
+    let nodes = log["auditLog"]["nodes"].as_array().expect("entries");
+    let actions: Vec<_> = nodes.iter().map(|entry| entry["action"].as_str().expect("an action")).collect();
+    assert_eq!(actions, ["session.refuse", "session.refuse", "session.open"]);
+    assert_eq!(nodes[2]["actor"]["name"], "analyst");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down_for_the_account_and_the_address() {
+    let test = TestApp::start().await;
+    test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let guess = json!({ "tenant": "acme", "email": "admin@acme.example", "password": "guess" });
+    let answers = join_all((0..12).map(|_| {
+        let body = json!({ "query": LOGIN, "variables": guess.clone() });
+        let server = &server;
+        async move { anonymous(server).send(Method::POST, "/graphql", &[], body).await }
+    }))
+    .await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS).collect();
+    assert_eq!(refused.len(), 2);
+    assert!(refused.iter().all(|answer| answer.headers().contains_key("retry-after")));
+    let other = json!({ "tenant": "acme", "email": "viewer@acme.example", "password": "guess" });
+    assert_eq!(anonymous(&server).code(LOGIN, other).await, "RATE_LIMITED");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_good_once_and_a_lost_answer_can_be_had_again() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Viewer).await;
+    let server = Server::start(&test).await;
+    let first = login(&server, "acme", &email).await;
+    let refresh = async |token: &Value| anonymous(&server).ask(REFRESH, json!({ "token": token })).await.1;
+    // Ten at once get the same next one.
+    let answers = join_all((0..10).map(|_| refresh(&first["refreshToken"]))).await;
+    let second = answers[0]["data"]["refresh"].clone();
+    assert!(second["refreshToken"].is_string(), "{}", answers[0]);
+    assert!(answers.iter().all(|a| a["data"]["refresh"]["refreshToken"] == second["refreshToken"]), "{answers:?}");
+    assert_eq!(with(&server, &second["accessToken"]).data(ME, Value::Null).await["me"]["email"], email);
+    // Once the next one is used, the first is stolen goods, and the session ends.
+    let third = refresh(&second["refreshToken"]).await["data"]["refresh"].clone();
+    let again = refresh(&first["refreshToken"]).await;
+    assert_eq!(again["errors"][0]["extensions"]["code"], "INVALID_GRANT");
+    for token in [&second["refreshToken"], &third["refreshToken"]] {
+        assert_eq!(refresh(token).await["errors"][0]["extensions"]["code"], "INVALID_GRANT");
+    }
+    let (status, _) = with(&server, &third["accessToken"]).ask(ME, Value::Null).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let log = acme.admin().query("{ auditLog(first: 1) { nodes { action } } }").await;
+    assert_eq!(log["auditLog"]["nodes"][0]["action"], "session.reuse");
+
+    // So it is when it comes back too late.
+    let other = login(&server, "acme", &email).await;
+    refresh(&other["refreshToken"]).await;
+    test.clock.set(Timestamp(NOW.0 + 11 * SECOND));
+    assert_eq!(refresh(&other["refreshToken"]).await["errors"][0]["extensions"]["code"], "INVALID_GRANT");
+    // A session that nobody uses ends.
+    let idle = login(&server, "acme", &email).await;
+    test.clock.set(Timestamp(NOW.0 + 15 * DAY));
+    assert_eq!(refresh(&idle["refreshToken"]).await["errors"][0]["extensions"]["code"], "INVALID_GRANT");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_is_sent_off_is_so_on_open_sockets_of_other_processes_too() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Analyst).await;
+    let (here, there) = (Server::start(&test).await, Server::of(test.another().await).await);
+    let user_id = acme.actor(Role::Analyst).caller.user_id;
+    let admin = Web { server: &here, token: Some(acme.admin().token()) };
+    let changes = [json!({ "role": "VIEWER" }), json!({ "role": "ANALYST" }), json!({ "isActive": false })];
+    for input in changes {
+        let signed_in = login(&here, "acme", &email).await;
+        let token = signed_in["accessToken"].as_str().expect("a token");
+        let (mut near, mut far) = (Socket::open(&here, token).await, Socket::open(&there, token).await);
+        near.ready().await;
+        far.ready().await;
+        let update =
+            "mutation ($id: ID!, $input: UserInput!) { updateUser(id: $id, input: $input) { state user { role } } }";
+        let updated = admin.data(update, json!({ "id": user_id, "input": input })).await;
+        assert_eq!(near.closed().await, 4403);
+        assert_eq!(far.closed().await, 4403);
+        for server in [&here, &there] {
+            let (status, _) = with(server, &signed_in["accessToken"]).ask(ME, Value::Null).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+        }
+        // Another role is had by refreshing.
+        let variables = json!({ "token": signed_in["refreshToken"] });
+        if input["isActive"].is_null() {
+            let refreshed = anonymous(&here).data(REFRESH, variables).await;
+            assert_eq!(refreshed["refresh"]["user"]["role"], updated["updateUser"]["user"]["role"]);
+        } else {
+            assert_eq!(anonymous(&here).code(REFRESH, variables).await, "INVALID_GRANT");
+        }
+    }
+    let log = acme.admin().query(r#"{ auditLog(first: 1) { nodes { action before after } } }"#).await;
+    let entry = &log["auditLog"]["nodes"][0];
+    assert_eq!(entry["before"], json!({ "role": "analyst", "isActive": true }));
+    assert_eq!(entry["after"], json!({ "role": "analyst", "isActive": false }));
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test]
+async fn signing_out_ends_one_session_and_everywhere_ends_all() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Viewer).await;
+    let server = Server::start(&test).await;
+    let (one, two) = (login(&server, "acme", &email).await, login(&server, "acme", &email).await);
+    let sessions = with(&server, &two["accessToken"]).data("{ sessions { isCurrent address } }", Value::Null).await;
+    let expected =
+        json!([{ "isCurrent": true, "address": "127.0.0.1" }, { "isCurrent": false, "address": "127.0.0.1" }]);
+    assert_eq!(sessions["sessions"], expected);
+    with(&server, &one["accessToken"]).data("mutation { logout }", Value::Null).await;
+    assert_eq!(with(&server, &one["accessToken"]).ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+    let mut socket = Socket::open(&server, two["accessToken"].as_str().expect("a token")).await;
+    let ended = with(&server, &two["accessToken"]).data("mutation { logoutEverywhere }", Value::Null).await;
+    assert_eq!(ended["logoutEverywhere"], 1);
+    assert_eq!(socket.closed().await, 4403);
+    // An operator's token is of no session, and of everywhere.
+    let operators = Web { server: &server, token: Some(acme.viewer().token()) };
+    assert_eq!(operators.ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+    let admin = Web { server: &server, token: Some(acme.admin().token()) };
+    assert_eq!(admin.code("mutation { logout }", Value::Null).await, "BAD_USER_INPUT");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_goes_on_with_a_fresh_token() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let viewer = acme.viewer();
+    let token = |lifetime_secs| {
+        let subject = Subject { tenant: acme.id(), user_id: viewer.caller.user_id, role: Role::Viewer, session: None };
+        test.app.tokens.mint(&subject, NOW, lifetime_secs).expect("a token")
+    };
+    let (mut renewed, mut left) = (Socket::open(&server, &token(2)).await, Socket::open(&server, &token(2)).await);
+    renewed.renew(&token(3600)).await;
+    assert_eq!(left.closed().await, 4403);
+    renewed.ready().await;
+    // Nobody else goes on in its place.
+    renewed.renew(&acme.admin().token()).await;
+    assert_eq!(renewed.closed().await, 4403);
+    server.stop().await;
+}
+
+/// The token of the newest mail.
+async fn mailed_token(tenant: &TestTenant<'_>) -> String {
+    let tx = tenant.test.app.db.read(tenant.id()).await.expect("begun");
+    let sql = "SELECT text FROM deliveries WHERE tenant_id = $1 AND alert_no IS NULL ORDER BY id DESC LIMIT 1";
+    let row = tx.query_one(sql, []).await.expect("read").expect("a mail");
+    let text: String = get(&row, 0).expect("text");
+    let (_, rest) = text.split_once("/auth/password#").expect("a link");
+    rest.split_whitespace().next().expect("a token").to_owned()
+}
+
+#[tokio::test]
+async fn who_is_invited_sets_a_password_and_may_set_another_one() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let invite = r#"mutation { inviteUser(input: {email: "Ann@Acme.example", name: "Ann", role: MANAGER}) { state user { email } } }"#;
+    let invited = acme.admin().query(invite).await;
+    assert_eq!(invited["inviteUser"], json!({ "state": "INVITED", "user": { "email": "ann@acme.example" } }));
+    let first = mailed_token(&acme).await;
+    acme.admin().query(invite).await;
+    let token = mailed_token(&acme).await;
+    let set = |token: &str, password: &str| json!({ "token": token, "password": password });
+    // Only the newest link is good, for a good password, and once.
+    assert_eq!(anonymous(&server).code(SET, set(&first, PASSWORD)).await, "INVALID_GRANT");
+    assert_eq!(anonymous(&server).code(SET, set(&token, "short")).await, "BAD_USER_INPUT");
+    let signed_in = anonymous(&server).data(SET, set(&token, PASSWORD)).await;
+    assert_eq!(signed_in["setPassword"]["user"], json!({ "email": "ann@acme.example", "role": "MANAGER" }));
+    assert_eq!(anonymous(&server).code(SET, set(&token, PASSWORD)).await, "INVALID_GRANT");
+    assert_eq!(acme.admin().error_code(invite).await, "CONFLICT");
+
+    let session = login(&server, "acme", "ann@acme.example").await;
+    let ask = "mutation ($email: String!) { requestPasswordReset(tenant: \"acme\", email: $email) }";
+    for email in ["ann@acme.example", "nobody@acme.example"] {
+        assert_eq!(anonymous(&server).data(ask, json!({ "email": email })).await["requestPasswordReset"], true);
+    }
+    let token = mailed_token(&acme).await;
+    anonymous(&server).data(SET, set(&token, "another horse battery")).await;
+    // What was open is not any more.
+    assert_eq!(with(&server, &session["accessToken"]).ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+    let users = acme.admin().query("{ users { nodes { state user { email } } } }").await;
+    assert_eq!(users["users"]["nodes"][2], json!({ "state": "ACTIVE", "user": { "email": "ann@acme.example" } }));
+    // A link does not last.
+    anonymous(&server).data(ask, json!({ "email": "ann@acme.example" })).await;
+    let late = mailed_token(&acme).await;
+    test.clock.set(Timestamp(NOW.0 + 3601 * SECOND));
+    assert_eq!(anonymous(&server).code(SET, set(&late, PASSWORD)).await, "INVALID_GRANT");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn somebody_is_left_who_manages_users() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let update = |input: &str| {
+        format!(r#"mutation {{ updateUser(id: "{}", input: {input}) {{ state }} }}"#, admin.caller.user_id)
+    };
+    for input in ["{role: VIEWER}", "{isActive: false}"] {
+        assert_eq!(admin.error_code(&update(input)).await, "CONFLICT");
+    }
+    assert_eq!(acme.viewer().error_code(&update("{name: \"X\"}")).await, "FORBIDDEN");
+    assert_eq!(test.tenant("other").await.admin().error_code(&update("{name: \"X\"}")).await, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn an_api_key_does_what_it_is_for_until_it_or_its_user_ends() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let admin = Web { server: &server, token: Some(acme.admin().token()) };
+    let create = "mutation ($permissions: [Permission!]!, $expiresAt: DateTime) {
+        createApiKey(input: {name: \"shop\", permissions: $permissions, expiresAt: $expiresAt}) { secret key { id hint permissions } } }";
+    let created = admin.data(create, json!({ "permissions": ["SALES_VIEW"] })).await["createApiKey"].clone();
+    let secret = created["secret"].as_str().expect("a secret");
+    assert!(secret.ends_with(created["key"]["hint"].as_str().expect("a hint")));
+    let program = Web { server: &server, token: Some(secret.to_owned()) };
+    let me = program.data(ME, Value::Null).await;
+    assert_eq!(me["me"]["permissions"], json!(["SALES_VIEW"]));
+    assert_eq!(program.code(r#"mutation { createTeam(input: {name: "T"}) { id } }"#, Value::Null).await, "FORBIDDEN");
+    Socket::open(&server, secret).await.ready().await;
+    // It cannot make keys that may more, and nobody can who may less.
+    let mut narrow = acme.admin();
+    narrow.caller.permissions.retain(|p| *p != salespulse::auth::Permission::SalesEdit);
+    let wide = r#"mutation { createApiKey(input: {name: "x", permissions: [SALES_EDIT]}) { secret } }"#;
+    assert_eq!(narrow.error_code(wide).await, "FORBIDDEN");
+    assert_eq!(acme.viewer().error_code(wide).await, "FORBIDDEN");
+
+    let mut socket = Socket::open(&server, secret).await;
+    let revoke = format!(r#"mutation {{ revokeApiKey(id: {}) {{ revokedAt }} }}"#, created["key"]["id"]);
+    admin.data(&revoke, Value::Null).await;
+    assert_eq!(socket.closed().await, 4403);
+    assert_eq!(program.ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+    let shown = admin.data("{ apiKeys { name revokedAt user { name } } }", Value::Null).await;
+    assert_eq!(
+        shown["apiKeys"],
+        json!([{ "name": "shop", "revokedAt": "2026-06-15T12:00:00Z", "user": { "name": "admin" } }])
+    );
+    // One that ends by itself.
+    let brief = json!({ "permissions": ["SALES_VIEW"], "expiresAt": "2026-06-15T12:01:00Z" });
+    let brief = admin.data(create, brief).await["createApiKey"]["secret"].clone();
+    with(&server, &brief).data(ME, Value::Null).await;
+    test.clock.set(Timestamp(NOW.0 + 60 * SECOND));
+    assert_eq!(with(&server, &brief).ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+    // The database has no secrets.
+    let tx = test.app.db.read(acme.id()).await.expect("begun");
+    let rows = tx.query("SELECT hash FROM api_keys WHERE tenant_id = $1", []).await.expect("read");
+    let hash: Vec<u8> = get(&rows[0], 0).expect("a hash");
+    assert!(hash.len() == 32 && !secret.as_bytes().windows(8).any(|part| hash.starts_with(part)));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pages_keep_the_refresh_token_in_a_cookie_and_show_that_they_are_pages_of_ours() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Viewer).await;
+    let server = Server::start(&test).await;
+    let web = anonymous(&server);
+    let own = format!("http://{}", server.address);
+    let credentials = json!({ "tenant": "acme", "email": email, "password": PASSWORD });
+    let foreign =
+        web.send(Method::POST, "/auth/login", &[("origin", "https://evil.example")], credentials.clone()).await;
+    assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
+    let answer = web.send(Method::POST, "/auth/login", &[("origin", &own)], credentials).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let cookies: Vec<String> =
+        answer.headers().get_all("set-cookie").iter().map(|c| c.to_str().expect("text").to_owned()).collect();
+    assert_eq!(cookies.len(), 2);
+    for cookie in &cookies {
+        assert!(cookie.starts_with("__Host-") && cookie.contains("; Path=/; Secure; SameSite=Strict"), "{cookie}");
+    }
+    assert!(cookies[0].contains("HttpOnly") && !cookies[1].contains("HttpOnly"));
+    let body: Value = serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON");
+    assert!(body.get("refreshToken").is_none());
+    with(&server, &body["accessToken"]).data(ME, Value::Null).await;
+
+    let jar: Vec<&str> = cookies.iter().map(|cookie| cookie.split(';').next().expect("a pair")).collect();
+    let csrf = jar[1].split_once('=').expect("a value").1;
+    let jar = jar.join("; ");
+    for headers in [
+        vec![("cookie", jar.as_str())],
+        vec![("cookie", jar.as_str()), ("x-csrf-token", "guess")],
+        vec![("x-csrf-token", csrf)],
+        vec![("cookie", jar.as_str()), ("x-csrf-token", csrf), ("origin", "null")],
+    ] {
+        let refused = web.send(Method::POST, "/auth/refresh", &headers, Value::Null).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{headers:?}");
+    }
+    let headers = [("cookie", jar.as_str()), ("x-csrf-token", csrf)];
+    let refreshed = web.send(Method::POST, "/auth/refresh", &headers, Value::Null).await;
+    assert_eq!(refreshed.status(), StatusCode::OK);
+    let ended = web.send(Method::POST, "/auth/logout", &headers, Value::Null).await;
+    assert_eq!(ended.status(), StatusCode::NO_CONTENT);
+    assert!(ended.headers()["set-cookie"].to_str().expect("text").contains("Max-Age=0"));
+    assert_eq!(with(&server, &body["accessToken"]).ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+
+    let page = web.send(Method::GET, "/auth/password", &[], Value::Null).await;
+    let policy = page.headers()["content-security-policy"].to_str().expect("text").to_owned();
+    assert!(policy.contains("default-src 'none'; script-src 'sha256-"), "{policy}");
+    let keys = web.send(Method::GET, "/.well-known/jwks.json", &[], Value::Null).await;
+    assert_eq!(keys.text().await.expect("a body"), r#"{"keys":[]}"#);
+    server.stop().await;
+}
