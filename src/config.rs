@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use crate::graphql::limits::Limits;
 use crate::outbox;
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 16] = [
+const KNOWN: [(&str, &str); 22] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
@@ -18,6 +20,12 @@ const KNOWN: [(&str, &str); 16] = [
     ("SALESPULSE_TRUSTED_PROXIES", ""),
     ("SALESPULSE_SIGNING_KEYS", "data/signing-keys.pem"),
     ("SALESPULSE_JWT_SECRET", ""),
+    ("SALESPULSE_TRUSTED_DOCUMENTS", ""),
+    ("SALESPULSE_USER_FIELDS_PER_MINUTE", "100000"),
+    ("SALESPULSE_TENANT_FIELDS_PER_MINUTE", "1000000"),
+    ("SALESPULSE_USER_SOCKETS", "20"),
+    ("SALESPULSE_TENANT_SOCKETS", "5000"),
+    ("SALESPULSE_SOCKETS", "20000"),
     ("SALESPULSE_GRAPHIQL", "on"),
     ("SALESPULSE_LOG_FORMAT", "text"),
     ("SALESPULSE_LOG_LEVEL", "info"),
@@ -52,6 +60,9 @@ pub struct Config {
     /// Checks access tokens too, and signs them where there is no such file; `None` when it is not set.
     pub jwt_secret: Option<String>,
     pub jwt_issuer: String,
+    pub limits: Limits,
+    /// The manifest of the only documents that are run; `None` for all.
+    pub trusted_documents: Option<PathBuf>,
     pub graphiql: bool,
     pub log_json: bool,
     pub log_level: String,
@@ -104,6 +115,10 @@ impl Config {
             value if value == no => Ok(false),
             _ => Err(ConfigError::Bad { name, why: format!("must be {yes} or {no}") }),
         };
+        let limit = |name: &'static str| match text(name).parse() {
+            Ok(number) => Ok(NonZeroU32::new(number)),
+            Err(_) => Err(ConfigError::Bad { name, why: "must be a number; 0 is no limit".into() }),
+        };
         let database_url = text("DATABASE_URL");
         if !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| database_url.starts_with(scheme)) {
             return Err(ConfigError::Bad {
@@ -155,6 +170,14 @@ impl Config {
             signing_keys: text("SALESPULSE_SIGNING_KEYS").into(),
             jwt_secret,
             jwt_issuer: text("SALESPULSE_JWT_ISSUER"),
+            limits: Limits {
+                user_fields: limit("SALESPULSE_USER_FIELDS_PER_MINUTE")?,
+                tenant_fields: limit("SALESPULSE_TENANT_FIELDS_PER_MINUTE")?,
+                user_sockets: limit("SALESPULSE_USER_SOCKETS")?,
+                tenant_sockets: limit("SALESPULSE_TENANT_SOCKETS")?,
+                sockets: limit("SALESPULSE_SOCKETS")?,
+            },
+            trusted_documents: some("SALESPULSE_TRUSTED_DOCUMENTS").map(PathBuf::from),
             graphiql: one_of("SALESPULSE_GRAPHIQL", "on", "off")?,
             log_json: one_of("SALESPULSE_LOG_FORMAT", "json", "text")?,
             log_level: text("SALESPULSE_LOG_LEVEL"),

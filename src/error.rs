@@ -19,6 +19,7 @@ pub enum Code {
     ResumeGap,
     InvalidGrant,
     RateLimited,
+    QueryTimeout,
     ServiceUnavailable,
     Internal,
 }
@@ -37,6 +38,7 @@ impl Code {
             Code::ResumeGap => "RESUME_GAP",
             Code::InvalidGrant => "INVALID_GRANT",
             Code::RateLimited => "RATE_LIMITED",
+            Code::QueryTimeout => "QUERY_TIMEOUT",
             Code::ServiceUnavailable => "SERVICE_UNAVAILABLE",
             Code::Internal => "INTERNAL_SERVER_ERROR",
         }
@@ -86,6 +88,9 @@ impl From<sea_orm::DbErr> for Error {
                 source: Some(error.into()),
                 ..Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
             };
+        }
+        if crate::db::is_timeout(&error) {
+            return Error { source: Some(error.into()), ..Error::new(Code::QueryTimeout, "the query takes too long") };
         }
         if crate::db::is_unavailable(&error) {
             return Error {

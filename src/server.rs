@@ -17,20 +17,19 @@ use tower::ServiceExt;
 
 use crate::alerts::sweep;
 use crate::app::App;
+use crate::graphql::documents::Documents;
 use crate::graphql::http::{self, Endpoint};
+use crate::graphql::limits::Limits;
 use crate::graphql::origin::Peer;
 use crate::outbox::{self, Senders, relay};
 use crate::{accounts, health, schema, web};
-
-/// A request's body is at most this long.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// From the first byte of a request's headers to the last.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is served beside the API.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// The page for trying queries in a browser, at `/graphiql`.
     pub graphiql: bool,
@@ -38,6 +37,9 @@ pub struct Options {
     pub outbox: outbox::Settings,
     /// Proxies in front of this server, which say for whom they speak.
     pub proxies: Vec<IpAddr>,
+    pub limits: Limits,
+    /// Which documents are run.
+    pub documents: Documents,
 }
 
 /// All routes over the server's parts.
@@ -46,14 +48,14 @@ pub fn router(app: App, options: &Options) -> Router {
 }
 
 fn endpoint(app: App, options: &Options, stop: CancellationToken) -> Endpoint {
-    Endpoint::new(app.clone(), schema::build(app), options.proxies.clone(), stop)
+    Endpoint::new(app.clone(), schema::build(app), options, stop)
 }
 
 fn routes(endpoint: Endpoint, options: &Options) -> Router {
     let health = health::routes(endpoint.app.clone(), endpoint.stop.clone());
     let api = Router::new()
         .route("/graphql", post(http::post).get(http::get))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(http::BODY_BYTES_MAX))
         .with_state(endpoint.clone())
         .merge(accounts::http::routes(endpoint))
         .merge(health);

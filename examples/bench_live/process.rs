@@ -87,7 +87,11 @@ fn serve(database: &Database) -> Process {
         .env("DATABASE_URL", &database.url)
         .env("SALESPULSE_LISTEN", format!("127.0.0.1:{port}"))
         .env("SALESPULSE_LOG_LEVEL", "warn")
-        .env("SALESPULSE_JWT_SECRET", SECRET);
+        .env("SALESPULSE_JWT_SECRET", SECRET)
+        .envs(
+            ["USER_FIELDS_PER_MINUTE", "TENANT_FIELDS_PER_MINUTE", "USER_SOCKETS", "TENANT_SOCKETS"]
+                .map(|name| (format!("SALESPULSE_{name}"), "0")),
+        );
     if let Some(redis) = &database.redis {
         command.env("REDIS_URL", redis);
     }

@@ -93,6 +93,10 @@ fn serve(address: SocketAddr, db_url: &str, redis_url: &str) -> Child {
         .env("SALESPULSE_LISTEN", address.to_string())
         .env("SALESPULSE_LOG_LEVEL", "off")
         .env("SALESPULSE_JWT_SECRET", SECRET)
+        .envs(
+            ["USER_FIELDS_PER_MINUTE", "TENANT_FIELDS_PER_MINUTE", "USER_SOCKETS", "TENANT_SOCKETS"]
+                .map(|name| (format!("SALESPULSE_{name}"), "0")),
+        )
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -48,7 +48,7 @@ pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     print(&app, tenants, listener.local_addr().map_err(Failure::failed)?).await?;
     let stop = signals::stop_token()?;
     let sales = tokio::spawn(demo::run(app.clone(), tenants, stop.clone()));
-    serve::serve(app, serve::options(&config), listener, stop).await?;
+    serve::serve(app, serve::options(&config)?, listener, stop).await?;
     sales.await.map_err(Failure::failed)
 }
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::{Exit, Failure};
 use crate::app::App;
 use crate::config::Config;
+use crate::graphql::documents::Documents;
 use crate::server::{self, Options};
 
 /// Requests that still run this long after the signal are cut off.
@@ -18,11 +19,26 @@ pub async fn run(config: &Config) -> Result<(), Failure> {
     let db = super::connect(config).await?;
     let app = super::wire(config, db, tokens).await?;
     let listener = listen(config).await?;
-    serve(app, options(config), listener, super::signals::stop_token()?).await
+    serve(app, options(config)?, listener, super::signals::stop_token()?).await
 }
 
-pub fn options(config: &Config) -> Options {
-    Options { graphiql: config.graphiql, outbox: config.outbox.clone(), proxies: config.proxies.clone() }
+pub fn options(config: &Config) -> Result<Options, Failure> {
+    let documents = match &config.trusted_documents {
+        None => Documents::default(),
+        Some(path) => {
+            let bad = |why: String| Failure::new(Exit::BadConfig, format!("SALESPULSE_TRUSTED_DOCUMENTS: {why}"));
+            let manifest =
+                std::fs::read_to_string(path).map_err(|error| bad(format!("{}: {error}", path.display())))?;
+            Documents::trusted(&manifest).map_err(bad)?
+        }
+    };
+    Ok(Options {
+        graphiql: config.graphiql,
+        outbox: config.outbox.clone(),
+        proxies: config.proxies.clone(),
+        limits: config.limits,
+        documents,
+    })
 }
 
 /// Binds the address of the settings.

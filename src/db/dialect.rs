@@ -31,9 +31,12 @@ pub enum ConnectError {
     Unreachable(DbErr),
 }
 
-/// One statement after another sees the same.
-const SNAPSHOTS: [(&str, &str); 2] =
-    [("default_transaction_isolation", "repeatable read"), ("default_transaction_read_only", "on")];
+/// One statement after another sees the same, and none goes on for a query that was given up.
+const SNAPSHOTS: [(&str, &str); 3] = [
+    ("default_transaction_isolation", "repeatable read"),
+    ("default_transaction_read_only", "on"),
+    ("statement_timeout", "9s"),
+];
 
 /// Plans are made for any tenant. One made for a tenant that the statistics do not know yet, beside a large one, takes
 /// an index for as good as another and reads all rows of the tenant for each key.
@@ -229,6 +232,11 @@ pub fn is_out_of_range(error: &DbErr) -> bool {
         Some("1") => error.to_string().contains("integer overflow"),
         _ => false,
     }
+}
+
+/// Whether PostgreSQL gave a statement up because it took too long.
+pub fn is_timeout(error: &DbErr) -> bool {
+    driver_code(error).as_deref() == Some("57014")
 }
 
 /// Whether the database is away, starting, full, or out of connections: the same request may work later.

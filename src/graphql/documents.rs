@@ -1,6 +1,7 @@
 //! Automatic persisted queries: a client sends the hash of a document instead of the document, and the document once,
 //! when the server does not know it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use moka::sync::Cache;
@@ -12,20 +13,36 @@ use super::errors::Refusal;
 /// Memory for documents.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Documents by their SHA-256, the least used ones forgotten first. Cheap to clone.
+/// Documents by their SHA-256. Cheap to clone.
 #[derive(Clone)]
-pub struct Documents(Cache<String, Arc<str>>);
+pub struct Documents {
+    /// The least used ones are forgotten first.
+    kept: Cache<String, Arc<str>>,
+    /// Where there are some, nothing else is run.
+    trusted: Option<Arc<HashMap<String, Arc<str>>>>,
+}
 
 impl Default for Documents {
     fn default() -> Self {
         let weigh = |hash: &String, text: &Arc<str>| u32::try_from(hash.len() + text.len() + 64).unwrap_or(u32::MAX);
-        Documents(Cache::builder().max_capacity(BYTES_MAX).weigher(weigh).build())
+        Documents { kept: Cache::builder().max_capacity(BYTES_MAX).weigher(weigh).build(), trusted: None }
     }
 }
 
 impl Documents {
+    /// Only these documents are run. `manifest` is JSON: an object of documents by their SHA-256 in hexadecimal digits, as
+    /// Relay's compiler and others write it. Error: what is wrong with it.
+    pub fn trusted(manifest: &str) -> Result<Self, String> {
+        let documents: HashMap<String, Arc<str>> =
+            serde_json::from_str(manifest).map_err(|error| format!("no object of documents: {error}"))?;
+        if let Some(name) = documents.iter().find_map(|(name, text)| (*name != hash_of(text)).then_some(name)) {
+            return Err(format!("{name} is not the SHA-256 of its document"));
+        }
+        Ok(Documents { trusted: Some(Arc::new(documents)), ..Documents::default() })
+    }
+
     /// The document of a request, and the hash by which it is to be kept once it has been found good. Errors: BAD_REQUEST,
-    /// PERSISTED_QUERY_NOT_FOUND.
+    /// PERSISTED_QUERY_NOT_FOUND, OPERATION_NOT_TRUSTED.
     pub fn text_of(
         &self,
         query: Option<String>,
@@ -34,17 +51,25 @@ impl Documents {
         let bad = |message: &str| Refusal::new("BAD_REQUEST", message);
         let Some(persisted) = extensions.get("persistedQuery").filter(|value| !value.is_null()) else {
             let query = query.filter(|query| !query.trim().is_empty()).ok_or_else(|| bad("query is missing"))?;
-            return Ok((query.into(), None));
+            return match &self.trusted {
+                None => Ok((query.into(), None)),
+                Some(trusted) => {
+                    trusted.get(&hash_of(&query)).map(|text| (Arc::clone(text), None)).ok_or_else(untrusted)
+                }
+            };
         };
         if persisted.get("version").and_then(Value::as_i64) != Some(1) {
             return Err(bad("persistedQuery.version must be 1"));
         }
         let hash = persisted.get("sha256Hash").and_then(Value::as_str).map(str::to_ascii_lowercase);
         let hash = hash.ok_or_else(|| bad("persistedQuery.sha256Hash is missing"))?;
+        if let Some(trusted) = &self.trusted {
+            return trusted.get(&hash).map(|text| (Arc::clone(text), None)).ok_or_else(untrusted);
+        }
         match query {
-            Some(query) if hex(&Sha256::digest(query.as_bytes())) == hash => Ok((query.into(), Some(hash))),
+            Some(query) if hash_of(&query) == hash => Ok((query.into(), Some(hash))),
             Some(_) => Err(bad("persistedQuery.sha256Hash is not the hash of the query")),
-            None => match self.0.get(&hash) {
+            None => match self.kept.get(&hash) {
                 Some(text) => Ok((text, None)),
                 // The words that clients wait for.
                 None => Err(Refusal::new("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")),
@@ -53,10 +78,14 @@ impl Documents {
     }
 
     pub fn keep(&self, hash: String, text: &Arc<str>) {
-        self.0.insert(hash, Arc::clone(text));
+        self.kept.insert(hash, Arc::clone(text));
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn untrusted() -> Refusal {
+    Refusal::new("OPERATION_NOT_TRUSTED", "this server runs registered operations only")
+}
+
+fn hash_of(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::Response;
 use async_graphql::parser::types::OperationType;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Request, State};
 use axum::http::request::Parts as RequestParts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -21,6 +21,7 @@ use super::accept::{Accepted, Format};
 use super::answers::{Answers, Key};
 use super::errors::{self, Refusal};
 use super::heads::Heads;
+use super::limits::Usage;
 use super::operation::{Operations, Prepared, is_request_error, to_json};
 use super::origin::client_of;
 use super::params::{Params, parse_json};
@@ -32,9 +33,13 @@ use crate::auth::sessions::Client;
 use crate::auth::{Caller, token};
 use crate::error::{Code, Error};
 use crate::schema::Schema;
+use crate::server::Options;
 
 /// When to come back.
 const RETRY_SECS: &str = "2";
+/// A request's body is at most this long, and comes within this time.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+const BODY_WAIT: Duration = Duration::from_secs(15);
 /// Operations of one batch.
 const BATCH_MAX: usize = 10;
 
@@ -51,6 +56,8 @@ pub struct Parts {
     pub sockets: TaskTracker,
     /// Proxies in front of this server, which say for whom they speak.
     pub proxies: Vec<IpAddr>,
+    /// What callers have asked for.
+    pub usage: Arc<Usage>,
     answers: Answers,
     heads: Heads,
 }
@@ -64,13 +71,14 @@ impl Deref for Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(app: App, schema: Schema, proxies: Vec<IpAddr>, stop: CancellationToken) -> Self {
+    pub fn new(app: App, schema: Schema, options: &Options, stop: CancellationToken) -> Self {
         Endpoint(Arc::new(Parts {
             heads: Heads::new(app.db.clone()),
             answers: Answers::default(),
-            operations: Operations::new(schema, app.tokens.cursors()),
+            operations: Operations::new(schema, app.tokens.cursors(), options.documents.clone()),
             sockets: TaskTracker::new(),
-            proxies,
+            proxies: options.proxies.clone(),
+            usage: Usage::new(options.limits),
             stop,
             app,
         }))
@@ -100,6 +108,14 @@ impl Endpoint {
         Ok(Asker { caller, client })
     }
 
+    /// An operation that its caller may ask for now. Error: RATE_LIMITED.
+    pub fn spend(&self, asker: &Asker, prepared: Prepared) -> Result<Prepared, Refusal> {
+        if let Some(caller) = &asker.caller {
+            self.usage.spend(caller, prepared.fields())?;
+        }
+        Ok(prepared)
+    }
+
     /// Waits until the caller may no longer come in: the token has ended, or who it is for has lost what it says. Nobody may
     /// stay for ever.
     pub async fn ended(&self, caller: Option<&Caller>) {
@@ -115,8 +131,11 @@ impl Endpoint {
         if reply.stream_format().is_some() {
             return None;
         }
+        let caller = asker.caller.as_ref()?;
         let kept = self.answers.get(key?)?;
-        let head = self.heads.get(asker.caller.as_ref()?.tenant).await?;
+        let head = self.heads.get(caller.tenant).await?;
+        // It costs little, but not nothing.
+        self.usage.spend(caller, 1).ok()?;
         kept.0.holds(head, self.app.clock.now()).then(|| reply.json(StatusCode::OK, kept.1.clone()))
     }
 }
@@ -130,11 +149,8 @@ pub struct Asker {
 }
 
 /// POST: an operation, or a batch of them, as JSON.
-pub async fn post(
-    State(endpoint): State<Endpoint>,
-    parts: RequestParts,
-    body: Result<Bytes, BytesRejection>,
-) -> HttpResponse {
+pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpResponse {
+    let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     let reply = match Reply::to(headers) {
         Ok(reply) => reply,
@@ -143,12 +159,13 @@ pub async fn post(
     if !is_json(headers) {
         return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send application/json");
     }
-    let body = match body {
-        Ok(body) => body,
-        Err(rejected) if rejected.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+    let body = match tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) if is_too_long(&error) => {
             return reply.refuse(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too long");
         }
-        Err(rejected) => return reply.refuse(rejected.status(), "BAD_REQUEST", "the body cannot be read"),
+        Ok(Err(_)) => return reply.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body cannot be read"),
+        Err(_) => return reply.refuse(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body comes too slowly"),
     };
     let asker = match endpoint.authenticate(&parts).await {
         Ok(asker) => asker,
@@ -217,6 +234,7 @@ async fn run(
     if asker.caller.is_none() && !prepared.as_ref().is_ok_and(Prepared::is_public) {
         return reply.unauthenticated();
     }
+    let prepared = prepared.and_then(|prepared| endpoint.spend(&asker, prepared));
     let is_subscription = prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Subscription);
     let stream_format = if is_subscription { reply.accepted.for_stream() } else { reply.stream_format() };
     if let Some(format) = stream_format {
@@ -291,7 +309,9 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Asker, requests: Vec<V
     }
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        let prepared = Params::from_json(request).and_then(|params| endpoint.operations.prepare(params));
+        let prepared = Params::from_json(request)
+            .and_then(|params| endpoint.operations.prepare(params))
+            .and_then(|prepared| endpoint.spend(&asker, prepared));
         answers.push(match prepared {
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
                 errors::only(&[errors::plain("BAD_REQUEST", "a subscription is no part of a batch")])
@@ -301,6 +321,10 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Asker, requests: Vec<V
         });
     }
     reply.json(StatusCode::OK, format!("[{}]", answers.join(",")))
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
 /// A client of server-sent events that comes back says with which event it was left.
@@ -368,6 +392,7 @@ impl Reply {
     fn refusal(&self, refusal: &Refusal) -> HttpResponse {
         let status = match refusal.code {
             "BAD_REQUEST" => StatusCode::BAD_REQUEST,
+            "RATE_LIMITED" => StatusCode::TOO_MANY_REQUESTS,
             "PERSISTED_QUERY_NOT_FOUND" if self.format != Format::Json => StatusCode::NOT_FOUND,
             _ => self.request_error(),
         };

@@ -9,6 +9,7 @@ pub mod documents;
 pub mod errors;
 pub mod heads;
 pub mod http;
+pub mod limits;
 pub mod loader;
 pub mod operation;
 pub mod origin;

@@ -3,11 +3,14 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
-use async_graphql::{Request, Response};
+use async_graphql::{Pos, Request, Response, ServerError};
 use async_graphql_value::{ConstValue, Value};
+use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
 
@@ -22,7 +25,11 @@ use super::payload::Payload;
 use super::reads::Reads;
 use super::{scan, shape, variables};
 use crate::auth::Caller;
+use crate::error::{Code, Error};
 use crate::schema::{PUBLIC, STATES, Schema};
+
+/// How long a query may take; the database gives up a little sooner.
+const QUERY_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs operations of the schema. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +44,8 @@ pub struct Operations {
 pub struct Prepared {
     request: Request,
     kind: OperationType,
+    /// Fields, each as often as it is selected.
+    fields: usize,
     /// Whether it needs no token.
     is_public: bool,
     subscribed: Option<Subscribed>,
@@ -55,6 +64,10 @@ struct Subscribed {
 impl Prepared {
     pub fn kind(&self) -> OperationType {
         self.kind
+    }
+
+    pub fn fields(&self) -> usize {
+        self.fields
     }
 
     pub fn is_public(&self) -> bool {
@@ -125,8 +138,8 @@ impl Operation {
 }
 
 impl Operations {
-    pub fn new(schema: Schema, cursors: Cursors) -> Self {
-        Operations { schema, documents: Documents::default(), cursors, cohorts: Cohorts::default() }
+    pub fn new(schema: Schema, cursors: Cursors, documents: Documents) -> Self {
+        Operations { schema, documents, cursors, cohorts: Cohorts::default() }
     }
 
     /// Checks all that can be checked without running: the document, which operation is meant, its variables.
@@ -134,7 +147,7 @@ impl Operations {
         let (text, hash) = self.documents.text_of(params.query.take(), &params.extensions)?;
         scan::scan(&text)?;
         let document = async_graphql::parser::parse_query(text.as_ref()).map_err(|error| parse_error(&error))?;
-        shape::check(&document)?;
+        let fields = shape::check(&document)?;
         let operation = select(&document, params.operation_name.as_deref())?;
         variables::check(&operation.variable_definitions, &params.variables)?;
         let kind = operation.ty;
@@ -151,14 +164,21 @@ impl Operations {
         let mut request = Request::new(text.as_ref()).variables(params.variables);
         request.operation_name = params.operation_name;
         request.set_parsed_query(document);
-        Ok(Prepared { request, kind, is_public, subscribed })
+        Ok(Prepared { request, kind, fields, is_public, subscribed })
     }
 
     /// Runs a query or mutation; also tells what its answer depends on, if that is known.
     pub async fn run(&self, prepared: Prepared, asker: Asker) -> (Response, Option<Freshness>) {
         let operation = Arc::new(Operation::of(prepared.kind));
         let request = with_asker(prepared.request, asker).data(Arc::clone(&operation));
-        let response = with_codes(self.schema.execute(request).await);
+        let executed = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
+        // What is being written is not left half-way.
+        let wait = if prepared.kind == OperationType::Query { QUERY_WAIT } else { Duration::MAX };
+        let response = match tokio::time::timeout(wait, executed).await {
+            Ok(Ok(response)) => with_codes(response),
+            Ok(Err(_)) => Response::from_errors(vec![failed(Error::internal("a resolver panicked"))]),
+            Err(_) => Response::from_errors(vec![failed(Error::new(Code::QueryTimeout, "the query takes too long"))]),
+        };
         let freshness = operation.freshness(&response);
         (response, freshness)
     }
@@ -315,6 +335,10 @@ fn parse_error(error: &async_graphql::parser::Error) -> Refusal {
         None => "syntax error".to_owned(),
     };
     Refusal::new("GRAPHQL_PARSE_FAILED", message)
+}
+
+fn failed(error: Error) -> ServerError {
+    async_graphql::Error::from(error).into_server_error(Pos::default())
 }
 
 fn with_codes(mut response: Response) -> Response {

@@ -90,8 +90,8 @@ struct Measure<'a> {
 }
 
 /// Refuses documents whose operations are too large. Errors: QUERY_TOO_DEEP, QUERY_TOO_COMPLEX, TOO_MANY_ALIASES,
-/// TOO_MANY_DIRECTIVES, GRAPHQL_VALIDATION_FAILED (a fragment that spreads itself).
-pub fn check(document: &ExecutableDocument) -> Result<(), Refusal> {
+/// TOO_MANY_DIRECTIVES, GRAPHQL_VALIDATION_FAILED (a fragment that spreads itself). Gives the fields of the largest operation.
+pub fn check(document: &ExecutableDocument) -> Result<usize, Refusal> {
     let mut measure = Measure { document, fragments: HashMap::new(), open: 0, aliases: 0, directives: 0 };
     let mut largest = Shape::default();
     for (_, operation) in document.operations.iter() {
@@ -115,7 +115,7 @@ pub fn check(document: &ExecutableDocument) -> Result<(), Refusal> {
     if measure.directives > DIRECTIVES_MAX {
         return Err(Refusal::new("TOO_MANY_DIRECTIVES", format!("more than {DIRECTIVES_MAX} directives")));
     }
-    Ok(())
+    Ok(largest.fields)
 }
 
 impl<'a> Measure<'a> {

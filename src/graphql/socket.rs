@@ -25,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::Refusal;
 use super::http::{Asker, Endpoint};
+use super::limits::Seat;
 use super::origin::{client_of, is_foreign};
 use super::params::{Params, parse_json};
 use super::payload::Payload;
@@ -69,6 +70,7 @@ const BINARY: Close = Close(1003, "text messages only");
 const NOT_UTF8: Close = Close(1007, "not UTF-8");
 const TOO_BIG: Close = Close(1009, "the message is too long");
 const TOO_SLOW: Close = Close(1013, "answers are not read");
+const TOO_MANY_SOCKETS: Close = Close(1013, "too many sockets");
 const UNAVAILABLE: Close = Close(1013, "try again later");
 const RESTART: Close = Close(1012, "the server restarts");
 const BAD_MESSAGE: Close = Close(4400, "Invalid message");
@@ -91,6 +93,9 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
     if !offered.iter().any(offers) {
         return (StatusCode::BAD_REQUEST, "the subprotocol is graphql-transport-ws").into_response();
     }
+    if !endpoint.usage.takes_socket(endpoint.sockets.len()) {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "too many sockets").into_response();
+    }
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade
             .protocols([PROTOCOL])
@@ -111,8 +116,15 @@ async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>) {
     let (sink, stream) = socket.split();
     let shared = Arc::new(Shared::default());
     let mut writer = Writer { sink, shared: Arc::clone(&shared), running: SelectAll::new() };
-    let reader =
-        Reader { endpoint: endpoint.clone(), shared: Arc::clone(&shared), stream, client, caller: None, opened: 0 };
+    let reader = Reader {
+        endpoint: endpoint.clone(),
+        shared: Arc::clone(&shared),
+        stream,
+        client,
+        caller: None,
+        seat: None,
+        opened: 0,
+    };
     let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run()));
     let (close, stream) = tokio::select! {
         read = &mut reading => read.map_or((None, None), |(close, stream)| (close, Some(stream))),
@@ -326,6 +338,8 @@ struct Reader {
     client: Arc<Client>,
     /// Known after `connection_init`; a ping may bring a newer token of the same.
     caller: Option<Arc<Caller>>,
+    /// Counts it among the sockets of its caller.
+    seat: Option<Seat>,
     /// Operations opened so far.
     opened: u64,
 }
@@ -401,7 +415,9 @@ impl Reader {
             return Err(BAD_MESSAGE);
         }
         let authorization = authorization(payload).ok_or(FORBIDDEN)?;
-        self.caller = Some(self.verify(authorization).await?);
+        let caller = self.verify(authorization).await?;
+        self.seat = Some(self.endpoint.usage.seat(&caller).ok_or(TOO_MANY_SOCKETS)?);
+        self.caller = Some(caller);
         self.order(json!({ "type": "connection_ack" }))
     }
 
@@ -456,7 +472,8 @@ impl Reader {
     /// The answers of an operation, which is under way.
     fn start(&self, params: Params, asker: Asker) -> BoxStream<'static, Payload> {
         let operations = &self.endpoint.operations;
-        let prepared = match operations.prepare(params) {
+        let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&asker, prepared));
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => return refused(&refusal),
         };

@@ -15,6 +15,7 @@ mod dashboards;
 mod http;
 mod import;
 mod ledger;
+mod limits;
 mod lists;
 mod live;
 mod metrics;

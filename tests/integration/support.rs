@@ -9,6 +9,7 @@ use salespulse::auth::token::{Subject, Tokens};
 use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
 use salespulse::db::{Db, Owner, TenantId, TenantTx};
+use salespulse::graphql::documents::Documents;
 use salespulse::graphql::http::Asker;
 use salespulse::graphql::operation::Operations;
 use salespulse::graphql::params::Params;
@@ -83,15 +84,14 @@ impl Server {
 
     /// Another process with parts of its own over the same database, or the same one.
     pub async fn of(app: App) -> Server {
+        Server::with(app, Options { graphiql: true, ..Options::default() }).await
+    }
+
+    pub async fn with(app: App, options: Options) -> Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
-        let task = tokio::spawn(salespulse::server::run(
-            app,
-            Options { graphiql: true, ..Options::default() },
-            listener,
-            stop.clone(),
-        ));
+        let task = tokio::spawn(salespulse::server::run(app, options, listener, stop.clone()));
         Server { address, stop, task }
     }
 
@@ -120,7 +120,8 @@ impl TestApp {
         let clock = ManualClock::at(NOW);
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"));
-        let operations = Operations::new(salespulse::schema::build(app.clone()), app.tokens.cursors());
+        let operations =
+            Operations::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
         TestApp { app, clock, operations, owner_url: urls.owner, server_url: urls.server, _files: files }
     }
 

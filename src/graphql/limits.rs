@@ -1,0 +1,165 @@
+//! How much callers may ask for: fields a minute for each user and tenant, over HTTP and sockets together, and open sockets.
+//! They are counted in this process alone.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use governor::{DefaultKeyedRateLimiter, Quota};
+use uuid::Uuid;
+
+use super::errors::Refusal;
+use crate::auth::Caller;
+use crate::db::TenantId;
+
+/// Callers that are remembered before those at rest are forgotten.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// `None` is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Fields, each as often as it is selected, that a user may ask for in a minute.
+    pub user_fields: Option<NonZeroU32>,
+    pub tenant_fields: Option<NonZeroU32>,
+    pub user_sockets: Option<NonZeroU32>,
+    pub tenant_sockets: Option<NonZeroU32>,
+    pub sockets: Option<NonZeroU32>,
+}
+
+/// Counts what is asked for.
+pub struct Usage {
+    limits: Limits,
+    users: Option<Budget<(TenantId, Uuid)>>,
+    tenants: Option<Budget<TenantId>>,
+    sockets: Mutex<Sockets>,
+}
+
+#[derive(Default)]
+struct Sockets {
+    users: HashMap<(TenantId, Uuid), u32>,
+    tenants: HashMap<TenantId, u32>,
+}
+
+/// A socket that is counted while this lives.
+pub struct Seat {
+    usage: Arc<Usage>,
+    tenant: TenantId,
+    user_id: Uuid,
+}
+
+impl Usage {
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Usage {
+            limits,
+            users: limits.user_fields.map(Budget::new),
+            tenants: limits.tenant_fields.map(Budget::new),
+            sockets: Mutex::default(),
+        })
+    }
+
+    /// Takes what an operation comes to from the budgets of its user and tenant. Error: RATE_LIMITED.
+    pub fn spend(&self, caller: &Caller, fields: usize) -> Result<(), Refusal> {
+        let fields = u32::try_from(fields).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let has = self.users.as_ref().is_none_or(|users| users.has(&(caller.tenant, caller.user_id), fields))
+            && self.tenants.as_ref().is_none_or(|tenants| tenants.has(&caller.tenant, fields));
+        if has { Ok(()) } else { Err(Refusal::new("RATE_LIMITED", "that is too much in a minute; slow down")) }
+    }
+
+    /// Whether this server takes one more socket beside `open` others.
+    pub fn takes_socket(&self, open: usize) -> bool {
+        self.limits.sockets.is_none_or(|most| open < most.get() as usize)
+    }
+
+    /// Counts a socket of a caller; `None` when there are as many as may be.
+    pub fn seat(self: &Arc<Self>, caller: &Caller) -> Option<Seat> {
+        let Caller { tenant, user_id, .. } = *caller;
+        let mut sockets = self.sockets();
+        let is_free = |most: Option<NonZeroU32>, open: Option<&u32>| {
+            most.is_none_or(|most| open.copied().unwrap_or_default() < most.get())
+        };
+        if !is_free(self.limits.user_sockets, sockets.users.get(&(tenant, user_id)))
+            || !is_free(self.limits.tenant_sockets, sockets.tenants.get(&tenant))
+        {
+            return None;
+        }
+        *sockets.users.entry((tenant, user_id)).or_default() += 1;
+        *sockets.tenants.entry(tenant).or_default() += 1;
+        Some(Seat { usage: Arc::clone(self), tenant, user_id })
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut sockets = self.usage.sockets();
+        leave(&mut sockets.users, &(self.tenant, self.user_id));
+        leave(&mut sockets.tenants, &self.tenant);
+    }
+}
+
+fn leave<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+/// A minute's worth each, which fills up again evenly.
+struct Budget<K: Clone + Eq + Hash>(DefaultKeyedRateLimiter<K>);
+
+impl<K: Clone + Eq + Hash> Budget<K> {
+    fn new(a_minute: NonZeroU32) -> Self {
+        Budget(DefaultKeyedRateLimiter::keyed(Quota::per_minute(a_minute)))
+    }
+
+    fn has(&self, key: &K, cost: NonZeroU32) -> bool {
+        if self.0.len() > REMEMBERED_MAX {
+            self.0.retain_recent();
+        }
+        matches!(self.0.check_key_n(key, cost), Ok(Ok(())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Role, Through};
+
+    fn caller(user: u128) -> Caller {
+        let through = Through::Token { issued_at_secs: 0 };
+        let (tenant, user_id) = (TenantId(Uuid::nil()), Uuid::from_u128(user));
+        Caller { tenant, user_id, role: Role::Viewer, permissions: Vec::new(), expires_at_secs: 0, through }
+    }
+
+    #[test]
+    fn a_user_and_a_tenant_have_a_minutes_worth() {
+        let limits =
+            Limits { user_fields: NonZeroU32::new(100), tenant_fields: NonZeroU32::new(150), ..Limits::default() };
+        let usage = Usage::new(limits);
+        assert!(usage.spend(&caller(1), 60).is_ok());
+        assert!(usage.spend(&caller(1), 60).is_err());
+        assert!(usage.spend(&caller(2), 60).is_ok());
+        assert!(usage.spend(&caller(3), 60).is_err());
+        assert!(Usage::new(Limits::default()).spend(&caller(1), usize::MAX).is_ok());
+    }
+
+    #[test]
+    fn a_seat_is_free_again_when_its_socket_ends() {
+        let limits =
+            Limits { user_sockets: NonZeroU32::new(2), tenant_sockets: NonZeroU32::new(3), ..Limits::default() };
+        let usage = Usage::new(limits);
+        let one = usage.seat(&caller(1));
+        let _two = usage.seat(&caller(1));
+        assert!(usage.seat(&caller(1)).is_none());
+        let _three = usage.seat(&caller(2));
+        assert!(usage.seat(&caller(3)).is_none());
+        drop(one);
+        assert!(usage.seat(&caller(3)).is_some() && usage.seat(&caller(1)).is_some());
+    }
+}

@@ -1,0 +1,107 @@
+//! What one caller may ask for, and which documents are run.
+
+use std::num::NonZeroU32;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use salespulse::graphql::documents::Documents;
+use salespulse::graphql::limits::Limits;
+use salespulse::server::{Options, router};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tower::ServiceExt;
+
+use crate::socket::Socket;
+use crate::support::{Actor, Server, TestApp};
+
+async fn ask(app: &axum::Router, actor: &Actor<'_>, body: Value) -> (StatusCode, bool, Value) {
+    let request = Request::post("/graphql")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::AUTHORIZATION, format!("Bearer {}", actor.token()))
+        .body(Body::from(body.to_string()));
+    let response = app.clone().oneshot(request.expect("a request")).await.expect("an answer");
+    let (status, has_retry) = (response.status(), response.headers().contains_key(header::RETRY_AFTER));
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+    (status, has_retry, serde_json::from_slice(&bytes).expect("JSON"))
+}
+
+fn code(body: &Value) -> &Value {
+    &body["errors"][0]["extensions"]["code"]
+}
+
+#[tokio::test]
+async fn who_asks_for_too_much_is_told_to_come_back_and_others_are_not() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let limits = Limits { user_fields: NonZeroU32::new(10), ..Limits::default() };
+    let app = router(test.app.clone(), &Options { limits, ..Options::default() });
+    let viewer = acme.viewer();
+    // Each as often as it is selected: a and b are three fields each.
+    let twice = json!({ "query": "{ a: me { id name } b: me { id name } }" });
+    assert_eq!(ask(&app, &viewer, twice.clone()).await.0, StatusCode::OK);
+    let (status, has_retry, body) = ask(&app, &viewer, twice.clone()).await;
+    assert_eq!((status, has_retry, code(&body)), (StatusCode::TOO_MANY_REQUESTS, true, &json!("RATE_LIMITED")));
+    assert!(body.get("data").is_none());
+    let batch = json!([{ "query": "{ me { id } }" }, twice]);
+    let (status, _, body) = ask(&app, &viewer, batch).await;
+    assert_eq!((status, code(&body[1])), (StatusCode::OK, &json!("RATE_LIMITED")));
+    assert!(body[0]["data"]["me"].is_object());
+    assert_eq!(ask(&app, &acme.admin(), json!({ "query": "{ me { id } }" })).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_budget_is_one_for_http_and_sockets_and_sockets_are_counted() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let limits = Limits { user_fields: NonZeroU32::new(10), user_sockets: NonZeroU32::new(1), ..Limits::default() };
+    let server = Server::with(test.app.clone(), Options { limits, ..Options::default() }).await;
+    let token = acme.viewer().token();
+    let mut socket = Socket::open(&server, &token).await;
+    socket.subscribe("1", "{ me { id name email role } }", Value::Null).await;
+    assert!(socket.next("1").await["data"]["me"].is_object());
+    socket.subscribe("2", "{ me { id name email role permissions } }", Value::Null).await;
+    assert_eq!(*code(&socket.next("2").await), "RATE_LIMITED");
+    let payload = json!({ "Authorization": format!("Bearer {token}") });
+    assert!(Socket::try_open(&server, payload.clone()).await.is_none());
+    // The place is free again once the server has seen it go.
+    drop(socket);
+    while Socket::try_open(&server, payload.clone()).await.is_none() {}
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_of_trusted_documents_runs_no_others_by_any_way() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let hash = |text: &str| Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let (good, other) = ("{ me { role } }", "{ me { id } }");
+    let documents = Documents::trusted(&json!({ hash(good): good }).to_string()).expect("a manifest");
+    let server = Server::with(test.app.clone(), Options { documents, ..Options::default() }).await;
+    let viewer = acme.viewer();
+    let post = async |body: Value| {
+        let request =
+            reqwest::Client::new().post(format!("http://{}/graphql", server.address)).bearer_auth(viewer.token());
+        let answer = request.header("content-type", "application/json").body(body.to_string()).send().await;
+        let text = answer.expect("an answer").text().await.expect("a body");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    let by_hash =
+        |text: &str| json!({ "extensions": { "persistedQuery": { "version": 1, "sha256Hash": hash(text) } } });
+    for body in [json!({ "query": good }), by_hash(good)] {
+        assert_eq!(post(body).await["data"]["me"]["role"], "VIEWER");
+    }
+    let mut registered = by_hash(other);
+    registered["query"] = json!(other);
+    for body in
+        [json!({ "query": other }), by_hash(other), registered, json!({ "query": "{ __schema { types { name } } }" })]
+    {
+        assert_eq!(*code(&post(body).await), "OPERATION_NOT_TRUSTED");
+    }
+    let mut socket = Socket::open(&server, &viewer.token()).await;
+    for (id, query, expected) in [("1", good, Value::Null), ("2", other, json!("OPERATION_NOT_TRUSTED"))] {
+        socket.subscribe(id, query, Value::Null).await;
+        assert_eq!(*code(&socket.next(id).await), expected);
+    }
+    assert!(Documents::trusted(&json!({ hash(good): other }).to_string()).is_err());
+    server.stop().await;
+}
