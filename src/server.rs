@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::post;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -55,11 +58,24 @@ fn routes(endpoint: Endpoint, options: &Options) -> Router {
     let health = health::routes(endpoint.app.clone(), endpoint.stop.clone());
     let api = Router::new()
         .route("/graphql", post(http::post).get(http::get))
-        .layer(DefaultBodyLimit::max(http::BODY_BYTES_MAX))
         .with_state(endpoint.clone())
         .merge(accounts::http::routes(endpoint))
         .merge(health);
-    if options.graphiql { api.merge(web::routes()) } else { api }
+    let all = if options.graphiql { api.merge(web::routes()) } else { api };
+    all.layer(DefaultBodyLimit::max(http::BODY_BYTES_MAX)).layer(map_response(with_safe_headers))
+}
+
+/// What no answer is to be without, whatever it is.
+async fn with_safe_headers(mut response: Response) -> Response {
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// Serves on `listener` until `stop`; then requests that are running are finished, and streams and sockets are closed.

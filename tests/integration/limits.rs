@@ -105,3 +105,19 @@ async fn a_server_of_trusted_documents_runs_no_others_by_any_way() {
     assert!(Documents::trusted(&json!({ hash(good): other }).to_string()).is_err());
     server.stop().await;
 }
+
+#[tokio::test]
+async fn every_answer_says_that_it_is_what_it_says_and_is_not_to_be_framed() {
+    let test = TestApp::start().await;
+    let app = router(test.app.clone(), &Options { graphiql: true, ..Options::default() });
+    for path in ["/graphql", "/health", "/ready", "/graphiql", "/auth/password", "/.well-known/jwks.json", "/nothing"] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let headers = app.clone().oneshot(request).await.expect("an answer").headers().clone();
+        assert_eq!(
+            (&headers["x-content-type-options"], &headers["x-frame-options"]),
+            (&"nosniff".parse().expect("text"), &"DENY".parse().expect("text")),
+            "{path}"
+        );
+        assert!(headers.contains_key("cache-control") && !headers.contains_key("server"), "{path}");
+    }
+}
