@@ -34,6 +34,7 @@ pub mod people;
 pub mod performance;
 pub mod products;
 pub mod schema;
+pub mod sealing;
 pub mod server;
 pub mod sources;
 pub mod stream;

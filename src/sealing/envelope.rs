@@ -1,0 +1,172 @@
+//! The stored form of a value: `0x01`, the key's version (u32, big-endian), a nonce of 12 bytes, the ciphertext, a tag of
+//! 16 bytes; AES-256-GCM (NIST SP 800-38D).
+//!
+//! The associated data are "v1", the place of the value and the key's version, each with its length before it (u64,
+//! big-endian), so that nothing can move from one part into another. Bytes that are moved to another row, column, table or
+//! tenant do not open there.
+
+use aes_gcm::AeadInPlace;
+use uuid::Uuid;
+
+use super::key::{DataKey, DataKeys, NoRandomness, generate_nonce};
+
+/// The first byte of a stored value.
+const ENVELOPE_VERSION: u8 = 1;
+const VERSION_BYTES: usize = 4;
+const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+const HEADER_BYTES: usize = 1 + VERSION_BYTES + NONCE_BYTES;
+
+/// Where a value is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    pub tenant: Uuid,
+    pub table: &'a str,
+    pub column: &'a str,
+    /// The row's id within the tenant: the bytes of a UUID, or of a number in big-endian.
+    pub row: &'a [u8],
+}
+
+/// Why a text cannot be sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+    #[error("longer than 64 GiB, the limit of GCM")]
+    TooLong,
+}
+
+/// Why a stored value cannot be opened. Says nothing of what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error("the sealed value is cut short")]
+    Truncated,
+    #[error("a sealed value of form {0}, which is not known here")]
+    UnknownEnvelope(u8),
+    #[error("sealed with version {0} of the data key, which the tenant does not have")]
+    UnknownKeyVersion(u32),
+    #[error("the sealed value was changed, or belongs to another place or key")]
+    BadTag,
+    #[error("the sealed value is not UTF-8")]
+    NotText,
+}
+
+/// Seals `text` for its place. The same text gives other bytes each time.
+pub fn seal(key: &DataKey, place: &Place<'_>, text: &str) -> Result<Vec<u8>, SealError> {
+    let nonce = generate_nonce()?;
+    // All that is needed at once: growing would leave copies of the text behind.
+    let mut sealed = Vec::with_capacity(HEADER_BYTES + text.len() + TAG_BYTES);
+    sealed.push(ENVELOPE_VERSION);
+    sealed.extend(key.version().to_be_bytes());
+    sealed.extend(nonce);
+    sealed.extend(text.as_bytes());
+    let (_, body) = sealed.split_at_mut(HEADER_BYTES);
+    let tag = key
+        .cipher()
+        .encrypt_in_place_detached(&nonce.into(), &associated_data(place, key.version()), body)
+        .map_err(|_| SealError::TooLong)?;
+    sealed.extend(tag);
+    Ok(sealed)
+}
+
+/// The text of a value that was sealed for this place with one of `keys`.
+pub fn open(keys: &DataKeys, place: &Place<'_>, sealed: &[u8]) -> Result<String, OpenError> {
+    let envelope = Envelope::read(sealed)?;
+    let key = keys.find(envelope.key_version).ok_or(OpenError::UnknownKeyVersion(envelope.key_version))?;
+    let mut text = envelope.ciphertext.to_vec();
+    // Checks the tag before it decrypts: there is never a part of the text without it.
+    key.cipher()
+        .decrypt_in_place_detached(
+            envelope.nonce.into(),
+            &associated_data(place, envelope.key_version),
+            &mut text,
+            envelope.tag.into(),
+        )
+        .map_err(|_| OpenError::BadTag)?;
+    String::from_utf8(text).map_err(|_| OpenError::NotText)
+}
+
+/// The version of the data key that a value says it is sealed with: tells what a rotation has still to seal anew.
+pub fn key_version(sealed: &[u8]) -> Result<u32, OpenError> {
+    Envelope::read(sealed).map(|envelope| envelope.key_version)
+}
+
+struct Envelope<'a> {
+    key_version: u32,
+    nonce: &'a [u8; NONCE_BYTES],
+    ciphertext: &'a [u8],
+    tag: &'a [u8; TAG_BYTES],
+}
+
+impl<'a> Envelope<'a> {
+    fn read(sealed: &'a [u8]) -> Result<Self, OpenError> {
+        let (form, rest) = sealed.split_first().ok_or(OpenError::Truncated)?;
+        if *form != ENVELOPE_VERSION {
+            return Err(OpenError::UnknownEnvelope(*form));
+        }
+        let (version, rest) = rest.split_first_chunk::<VERSION_BYTES>().ok_or(OpenError::Truncated)?;
+        let (nonce, rest) = rest.split_first_chunk().ok_or(OpenError::Truncated)?;
+        let (ciphertext, tag) = rest.split_last_chunk().ok_or(OpenError::Truncated)?;
+        Ok(Envelope { key_version: u32::from_be_bytes(*version), nonce, ciphertext, tag })
+    }
+}
+
+fn associated_data(place: &Place<'_>, key_version: u32) -> Vec<u8> {
+    let version = key_version.to_be_bytes();
+    let parts: [&[u8]; 6] =
+        [b"v1", place.tenant.as_bytes(), place.table.as_bytes(), place.column.as_bytes(), place.row, &version];
+    let mut data = Vec::with_capacity(128);
+    for part in parts {
+        data.extend((part.len() as u64).to_be_bytes());
+        data.extend(part);
+    }
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::KeyBytes;
+    use super::*;
+
+    fn keys() -> DataKeys {
+        DataKeys::new(DataKey::new(7, &KeyBytes::new([0x42; 32])), Vec::new())
+    }
+
+    const PLACE: Place<'_> = Place { tenant: Uuid::from_u128(1), table: "customers", column: "email", row: &[0, 9] };
+
+    #[test]
+    fn the_parts_of_a_place_cannot_flow_into_each_other() {
+        let data = associated_data(&Place { table: "ab", column: "c", ..PLACE }, 7);
+        assert_ne!(data, associated_data(&Place { table: "a", column: "bc", ..PLACE }, 7));
+    }
+
+    #[test]
+    fn a_sealed_value_is_its_text_and_33_bytes() {
+        let sealed = seal(keys().active(), &PLACE, "zoë").expect("sealed");
+        assert_eq!((sealed.len(), &sealed[..5]), (4 + 33, [1, 0, 0, 0, 7].as_slice()));
+        assert_eq!(key_version(&sealed), Ok(7));
+        assert_eq!(open(&keys(), &PLACE, &sealed).as_deref(), Ok("zoë"));
+        assert_ne!(sealed, seal(keys().active(), &PLACE, "zoë").expect("sealed"));
+    }
+
+    #[test]
+    fn what_is_no_sealed_value_is_told_apart() {
+        let sealed = seal(keys().active(), &PLACE, "").expect("sealed");
+        assert_eq!(open(&keys(), &PLACE, &sealed).as_deref(), Ok(""));
+        assert_eq!(open(&keys(), &PLACE, &[]), Err(OpenError::Truncated));
+        assert_eq!(open(&keys(), &PLACE, &sealed[..32]), Err(OpenError::Truncated));
+        assert_eq!(open(&keys(), &PLACE, b"clear text"), Err(OpenError::UnknownEnvelope(b'c')));
+        let other = DataKeys::new(DataKey::new(8, &KeyBytes::new([0x42; 32])), Vec::new());
+        assert_eq!(open(&other, &PLACE, &sealed), Err(OpenError::UnknownKeyVersion(7)));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        let mut body = [0xff];
+        let (nonce, keys) = ([0; 12], keys());
+        let data = associated_data(&PLACE, 7);
+        let tag = keys.active().cipher().encrypt_in_place_detached(&nonce.into(), &data, &mut body).expect("sealed");
+        let sealed = [&[1, 0, 0, 0, 7], nonce.as_slice(), &body, &tag].concat();
+        assert_eq!(open(&keys, &PLACE, &sealed), Err(OpenError::NotText));
+    }
+}

@@ -1,0 +1,5 @@
+mod envelope;
+mod golden;
+mod keyring;
+mod stand_in;
+mod vault;
