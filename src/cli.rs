@@ -79,8 +79,8 @@ fn run(command: Command) -> Result<(), Failure> {
         return Ok(());
     }
     let config = Config::load()?;
-    log::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+    let _log = log::start(&config, runtime.handle())?;
     runtime.block_on(async {
         match command {
             Command::Schema => Ok(()),

@@ -11,7 +11,7 @@ use crate::graphql::limits::Limits;
 use crate::outbox;
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 22] = [
+const KNOWN: [(&str, &str); 24] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
@@ -19,6 +19,8 @@ const KNOWN: [(&str, &str); 22] = [
     ("SALESPULSE_PUBLIC_URL", ""),
     ("SALESPULSE_TRUSTED_PROXIES", ""),
     ("SALESPULSE_SIGNING_KEYS", "data/signing-keys.pem"),
+    ("SALESPULSE_METRICS_LISTEN", ""),
+    ("SALESPULSE_OTLP_ENDPOINT", ""),
     ("SALESPULSE_JWT_SECRET", ""),
     ("SALESPULSE_TRUSTED_DOCUMENTS", ""),
     ("SALESPULSE_USER_FIELDS_PER_MINUTE", "100000"),
@@ -51,6 +53,10 @@ pub struct Config {
     pub owner_url: Option<String>,
     pub redis_url: Option<String>,
     pub listen: SocketAddr,
+    /// Where metrics are, and the server's health; `None` for nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The collector that traces are sent to.
+    pub otlp_endpoint: Option<String>,
     /// Where people reach the server, for links; `None` for the address it listens on.
     pub public_url: Option<String>,
     /// Proxies in front of the server.
@@ -153,13 +159,21 @@ impl Config {
             return Err(ConfigError::Bad { name: "SALESPULSE_SMTP_URL", why: error.to_string() });
         }
         let parse_error = |name, why: &str| ConfigError::Bad { name, why: why.to_owned() };
+        let address =
+            |name| text(name).parse().map_err(|_| parse_error(name, "must be an address and port, as 127.0.0.1:4000"));
+        let otlp_endpoint = some("SALESPULSE_OTLP_ENDPOINT");
+        if otlp_endpoint.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+            return Err(parse_error("SALESPULSE_OTLP_ENDPOINT", "must begin with http:// or https://"));
+        }
         Ok(Config {
             database_url,
             owner_url: some("SALESPULSE_OWNER_URL"),
             redis_url,
-            listen: text("SALESPULSE_LISTEN")
-                .parse()
-                .map_err(|_| parse_error("SALESPULSE_LISTEN", "must be an address and port, as 127.0.0.1:4000"))?,
+            listen: address("SALESPULSE_LISTEN")?,
+            metrics_listen: some("SALESPULSE_METRICS_LISTEN")
+                .map(|_| address("SALESPULSE_METRICS_LISTEN"))
+                .transpose()?,
+            otlp_endpoint,
             public_url: some("SALESPULSE_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
             proxies: text("SALESPULSE_TRUSTED_PROXIES")
                 .split(',')
@@ -241,6 +255,8 @@ mod tests {
             ("DATABASE_URL", "mysql://x"),
             ("REDIS_URL", "http://x"),
             ("SALESPULSE_LISTEN", "localhost"),
+            ("SALESPULSE_METRICS_LISTEN", "9464"),
+            ("SALESPULSE_OTLP_ENDPOINT", "collector:4318"),
             ("SALESPULSE_JWT_SECRET", "short"),
             ("SALESPULSE_GRAPHIQL", "perhaps"),
             ("SALESPULSE_DATABASE_CONNECTIONS", "0"),

@@ -83,9 +83,11 @@ impl Error {
 
 impl From<sea_orm::DbErr> for Error {
     fn from(error: sea_orm::DbErr) -> Self {
+        // Its message alone: the details of PostgreSQL's errors have the values of rows in them.
+        let source = error.to_string();
         if crate::db::is_out_of_range(&error) {
             return Error {
-                source: Some(error.into()),
+                source: Some(source.into()),
                 ..Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
             };
         }
@@ -94,11 +96,11 @@ impl From<sea_orm::DbErr> for Error {
         }
         if crate::db::is_unavailable(&error) {
             return Error {
-                source: Some(error.into()),
+                source: Some(source.into()),
                 ..Error::new(Code::ServiceUnavailable, "the database cannot be reached; try again")
             };
         }
-        Error::internal(error)
+        Error::internal(source)
     }
 }
 
@@ -109,7 +111,8 @@ impl From<crate::ledger::rollup::BadBytes> for Error {
 }
 
 impl From<serde_json::Error> for Error {
+    /// Where it is wrong: the message would have the value in it.
     fn from(error: serde_json::Error) -> Self {
-        Error::internal(error)
+        Error::internal(format!("{:?} error of JSON, column {}", error.classify(), error.column()))
     }
 }

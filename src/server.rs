@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::post;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,7 +25,8 @@ use crate::graphql::http::{self, Endpoint};
 use crate::graphql::limits::Limits;
 use crate::graphql::origin::Peer;
 use crate::outbox::{self, Senders, relay};
-use crate::{accounts, health, schema, web};
+use crate::telemetry::requests::observe;
+use crate::{accounts, health, monitor, schema, web};
 
 /// From the first byte of a request's headers to the last.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
@@ -45,6 +46,19 @@ pub struct Options {
     pub documents: Documents,
 }
 
+/// Where the server is reached.
+pub struct Listeners {
+    pub api: TcpListener,
+    /// For those who run it: `monitor`.
+    pub monitor: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(api: TcpListener) -> Self {
+        Listeners { api, monitor: None }
+    }
+}
+
 /// All routes over the server's parts.
 pub fn router(app: App, options: &Options) -> Router {
     routes(endpoint(app, options, CancellationToken::new()), options)
@@ -62,7 +76,8 @@ fn routes(endpoint: Endpoint, options: &Options) -> Router {
         .merge(accounts::http::routes(endpoint))
         .merge(health);
     let all = if options.graphiql { api.merge(web::routes()) } else { api };
-    all.layer(DefaultBodyLimit::max(http::BODY_BYTES_MAX)).layer(map_response(with_safe_headers))
+    let all = all.layer(DefaultBodyLimit::max(http::BODY_BYTES_MAX)).layer(map_response(with_safe_headers));
+    all.layer(from_fn(observe))
 }
 
 /// What no answer is to be without, whatever it is.
@@ -78,8 +93,9 @@ async fn with_safe_headers(mut response: Response) -> Response {
     response
 }
 
-/// Serves on `listener` until `stop`; then requests that are running are finished, and streams and sockets are closed.
-pub async fn run(app: App, options: Options, listener: TcpListener, stop: CancellationToken) {
+/// Serves until `stop`; then requests that are running are finished, and streams and sockets are closed.
+pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, stop: CancellationToken) {
+    let Listeners { api, monitor } = listeners.into();
     let alerts = AbortOnDropHandle::new(tokio::spawn(sweep(app.clone())));
     let deliveries = match Senders::new(&options.outbox) {
         Ok(senders) => Some(AbortOnDropHandle::new(tokio::spawn(relay(app.clone(), senders)))),
@@ -91,9 +107,21 @@ pub async fn run(app: App, options: Options, listener: TcpListener, stop: Cancel
     let standings = AbortOnDropHandle::new(tokio::spawn(app.standings.clone().watch()));
     let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
-    accept(&listener, &routes(endpoint, &options), &stop).await;
-    sockets.close();
-    sockets.wait().await;
+    // It can be seen how the server ends.
+    let ended = CancellationToken::new();
+    let monitored = async {
+        if let Some(listener) = monitor {
+            let routes = monitor::routes(endpoint.clone()).layer(map_response(with_safe_headers));
+            accept(&listener, &routes, &ended).await;
+        }
+    };
+    let served = async {
+        accept(&api, &routes(endpoint.clone(), &options), &stop).await;
+        sockets.close();
+        sockets.wait().await;
+        ended.cancel();
+    };
+    tokio::join!(monitored, served);
     drop((alerts, deliveries, standings));
 }
 

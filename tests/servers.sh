@@ -302,8 +302,8 @@ start_postgres() {
         cat "$postgres_log" >&2
         return 1
     fi
-    # Without a password come in: the folder's own user by socket, the two of roles.sql by loopback.
-    printf '%s\n' 'local all all trust' 'host all salespulse,salespulse_owner 127.0.0.1/32 trust' >"$data/pg_hba.conf"
+    # Without a password come in: the folder's own user by socket, those of roles.sql by loopback.
+    printf '%s\n' 'local all all trust' 'host all salespulse,salespulse_owner,salespulse_backup 127.0.0.1/32 trust' >"$data/pg_hba.conf"
 
     for _ in {1..10}; do
         port=$(free_port)

@@ -10,6 +10,7 @@ use crate::db::TenantId;
 use crate::error::Result;
 use crate::ledger::store::lock_head;
 use crate::stream::Batch;
+use crate::telemetry::metrics::METRICS;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -28,7 +29,9 @@ pub async fn sweep(app: App) {
 /// Evaluates all that is due now. Several processes may do it at once: each tenant's head is locked.
 pub async fn sweep_once(app: &App) -> Result<()> {
     let now = app.clock.now();
-    for tenant in app.db.list_due(now.0).await? {
+    let due = app.db.list_due(now.0).await?;
+    METRICS.due.with_label_values(&["alerts"]).set(i64::try_from(due.len()).unwrap_or(i64::MAX));
+    for tenant in due {
         if let Err(error) = evaluate(app, tenant, now).await {
             tracing::warn!(tenant = %tenant.0, source = ?error.source, "alerts not evaluated");
         }

@@ -27,7 +27,7 @@ pub struct Args {
 
 pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     // Bound before the file is touched, so that a demo that runs already keeps its own.
-    let listener = serve::listen(&config).await?;
+    let listeners = serve::listen(&config).await?;
     if config.is_default_database() {
         config.database_url = format!("sqlite://{DATABASE_FILE}");
         if !args.keep {
@@ -45,10 +45,10 @@ pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     };
     let app = super::wire(&config, db, tokens).await?;
     let tenants = Tenants::ensure(&app).await?;
-    print(&app, tenants, listener.local_addr().map_err(Failure::failed)?).await?;
+    print(&app, tenants, listeners.api.local_addr().map_err(Failure::failed)?).await?;
     let stop = signals::stop_token()?;
     let sales = tokio::spawn(demo::run(app.clone(), tenants, stop.clone()));
-    serve::serve(app, serve::options(&config)?, listener, stop).await?;
+    serve::serve(app, serve::options(&config)?, listeners, stop).await?;
     sales.await.map_err(Failure::failed)
 }
 

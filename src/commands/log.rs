@@ -1,24 +1,67 @@
-//! The log: to stderr, as text or JSON.
+//! The log, to stderr, as text or JSON; and traces, where there is a collector for them.
 
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 
-use tracing_subscriber::EnvFilter;
+use tokio::runtime::Handle;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use super::failure::{Exit, Failure};
 use crate::config::Config;
+use crate::telemetry::json::JsonLines;
 
-pub fn start(config: &Config) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
+/// What would show, at lower levels, whatever goes over the wire, URLs, and the values of statements.
+const QUIET: [&str; 6] =
+    ["hyper=info", "opentelemetry=info", "reqwest=info", "sea_orm=warn", "tokio_tungstenite=info", "tungstenite=info"];
+
+#[cfg(feature = "otlp")]
+type Export = crate::telemetry::otlp::Export;
+#[cfg(not(feature = "otlp"))]
+type Export = ();
+
+/// Logs from now on; what it gives sends traces until it is dropped.
+pub fn start(config: &Config, runtime: &Handle) -> Result<Option<Export>, Failure> {
+    let mut filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
         Failure::new(
             Exit::BadConfig,
             format!("SALESPULSE_LOG_LEVEL: {error} (for example info, or info,salespulse=debug)"),
         )
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = if config.log_json {
-        log.json().flatten_event(true).try_init()
+    for directive in QUIET {
+        filter = filter.add_directive(directive.parse().map_err(Failure::failed)?);
+    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if config.log_json {
+        lines.fmt_fields(JsonFields::new()).event_format(JsonLines).with_filter(filter).boxed()
     } else {
-        log.with_ansi(std::io::stderr().is_terminal()).try_init()
+        lines.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed()
     };
-    started.map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+    let export = config.otlp_endpoint.as_ref().map(|endpoint| export(endpoint, runtime)).transpose()?;
+    let log = tracing_subscriber::registry().with(lines);
+    #[cfg(feature = "otlp")]
+    let log = log.with(export.as_ref().map(Export::layer));
+    log.try_init().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(export)
+}
+
+#[cfg(feature = "otlp")]
+fn export(endpoint: &str, runtime: &Handle) -> Result<Export, Failure> {
+    Export::start(endpoint, runtime)
+        .map_err(|error| Failure::new(Exit::BadConfig, format!("SALESPULSE_OTLP_ENDPOINT: {error}")))
+}
+
+#[cfg(not(feature = "otlp"))]
+fn export(_: &str, _: &Handle) -> Result<Export, Failure> {
+    Err(Failure::new(Exit::BadConfig, "SALESPULSE_OTLP_ENDPOINT: this program was built without the feature otlp"))
+}
+
+/// A message that was put together may have anything in it, so it is not shown; its place is.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload().downcast_ref::<&str>().copied();
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(message, location, "panic");
 }

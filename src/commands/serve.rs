@@ -1,5 +1,6 @@
 //! `salespulse serve`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -9,7 +10,7 @@ use super::failure::{Exit, Failure};
 use crate::app::App;
 use crate::config::Config;
 use crate::graphql::documents::Documents;
-use crate::server::{self, Options};
+use crate::server::{self, Listeners, Options};
 
 /// Requests that still run this long after the signal are cut off.
 const GRACE: Duration = Duration::from_secs(10);
@@ -18,8 +19,8 @@ pub async fn run(config: &Config) -> Result<(), Failure> {
     let tokens = super::tokens(config)?;
     let db = super::connect(config).await?;
     let app = super::wire(config, db, tokens).await?;
-    let listener = listen(config).await?;
-    serve(app, options(config)?, listener, super::signals::stop_token()?).await
+    let listeners = listen(config).await?;
+    serve(app, options(config)?, listeners, super::signals::stop_token()?).await
 }
 
 pub fn options(config: &Config) -> Result<Options, Failure> {
@@ -41,20 +42,32 @@ pub fn options(config: &Config) -> Result<Options, Failure> {
     })
 }
 
-/// Binds the address of the settings.
-pub async fn listen(config: &Config) -> Result<TcpListener, Failure> {
-    TcpListener::bind(config.listen).await.map_err(|error| match error.kind() {
+/// Binds the addresses of the settings.
+pub async fn listen(config: &Config) -> Result<Listeners, Failure> {
+    let api = bind("SALESPULSE_LISTEN", config.listen).await?;
+    let monitor = match config.metrics_listen {
+        Some(address) => Some(bind("SALESPULSE_METRICS_LISTEN", address).await?),
+        None => None,
+    };
+    Ok(Listeners { api, monitor })
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => Failure::new(
             Exit::PortInUse,
-            format!("the address {} is taken (end what listens there, or set SALESPULSE_LISTEN)", config.listen),
+            format!("the address {address} is taken (end what listens there, or set {setting})"),
         ),
-        _ => Failure::new(Exit::BadConfig, format!("SALESPULSE_LISTEN: cannot listen on {}: {error}", config.listen)),
+        _ => Failure::new(Exit::BadConfig, format!("{setting}: cannot listen on {address}: {error}")),
     })
 }
 
 /// Serves until `stop`, and finishes what is running then.
-pub async fn serve(app: App, options: Options, listener: TcpListener, stop: CancellationToken) -> Result<(), Failure> {
-    let address = listener.local_addr().map_err(Failure::failed)?;
+pub async fn serve(app: App, options: Options, listeners: Listeners, stop: CancellationToken) -> Result<(), Failure> {
+    let address = listeners.api.local_addr().map_err(Failure::failed)?;
+    if let Some(monitor) = &listeners.monitor {
+        tracing::info!(address = %monitor.local_addr().map_err(Failure::failed)?, "serving metrics");
+    }
     tracing::info!(%address, "serving");
     let (db, ledger) = (app.db.clone(), app.ledger.clone());
     let overdue = {
@@ -65,7 +78,7 @@ pub async fn serve(app: App, options: Options, listener: TcpListener, stop: Canc
         }
     };
     tokio::select! {
-        () = server::run(app, options, listener, stop.clone()) => {}
+        () = server::run(app, options, listeners, stop.clone()) => {}
         () = overdue => tracing::warn!("requests were cut off"),
     }
     // The end is near either way; what is not folded is so by the next process.

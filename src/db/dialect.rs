@@ -135,6 +135,21 @@ async fn open(options: ConnectOptions) -> Result<DatabaseConnection, ConnectErro
     Database::connect(options).await.map_err(ConnectError::Unreachable)
 }
 
+/// The connections of a pool that are open, and how many of them are idle.
+pub(super) fn count_connections(pool: &DatabaseConnection) -> (usize, usize) {
+    let (open, idle) = match pool.get_database_backend() {
+        DbBackend::Postgres => {
+            let pool = pool.get_postgres_connection_pool();
+            (pool.size(), pool.num_idle())
+        }
+        _ => {
+            let pool = pool.get_sqlite_connection_pool();
+            (pool.size(), pool.num_idle())
+        }
+    };
+    (usize::try_from(open).unwrap_or(usize::MAX), idle)
+}
+
 /// PostgreSQL tells of a role that is missing or not granted as of a setting that cannot be used.
 fn no_role(error: ConnectError, role: &'static str) -> ConnectError {
     match error {

@@ -125,6 +125,16 @@ impl Db {
         Ok(self.across.query_all_raw(statement).await?)
     }
 
+    /// The pools: what each is for, and how many of its connections are open, and idle.
+    pub fn list_pools(&self) -> Vec<(&'static str, usize, usize)> {
+        let mut pools = vec![("read", &self.read), ("write", &self.write)];
+        if self.is_postgres() {
+            pools.push(("across", &self.across));
+        }
+        let counts = pools.into_iter().map(|(name, pool)| (name, dialect::count_connections(pool)));
+        counts.map(|(name, (open, idle))| (name, open, idle)).collect()
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
         self.read.execute_unprepared("SELECT 1").await?;

@@ -15,6 +15,7 @@ use super::cursor::Mark;
 use super::payload::Payload;
 use crate::auth::Permission;
 use crate::db::TenantId;
+use crate::telemetry::metrics::METRICS;
 
 /// How long a subscriber that has seen more than its cohort waits for it to catch up.
 const AHEAD_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5000 });
@@ -72,9 +73,10 @@ impl Cohorts {
         Member { latest, after, seen: None, ahead_until: None }
     }
 
-    #[cfg(test)]
-    fn count(&self) -> usize {
-        self.lock().len()
+    /// How many cohorts there are, and how many members they have in all.
+    pub fn count(&self) -> (usize, usize) {
+        let cohorts = self.lock();
+        (cohorts.len(), cohorts.values().map(watch::Sender::receiver_count).sum())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Latest>> {
@@ -89,6 +91,7 @@ impl Cohorts {
                 answer = answers.next() => match answer {
                     Some(payload) => {
                         number += 1;
+                        METRICS.live_updates.inc();
                         latest.send_replace(Some(Arc::new(Update { number, payload })));
                     }
                     None => break,
@@ -199,7 +202,7 @@ mod tests {
         assert_eq!(&*slow.next().await.expect("an answer").json, text(4, r#","skipped":2"#));
         drop(sender);
         assert!(slow.next().await.is_none() && quick.next().await.is_none());
-        assert_eq!(cohorts.count(), 0);
+        assert_eq!(cohorts.count(), (0, 0));
     }
 
     #[tokio::test]
@@ -226,6 +229,6 @@ mod tests {
         assert_eq!(&*ahead.next().await.expect("an answer").json, text(7, ""));
         drop((first, behind, level, ahead, lost, unknown));
         sender.closed().await;
-        assert_eq!(cohorts.count(), 0);
+        assert_eq!(cohorts.count(), (0, 0));
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::errors::Refusal;
+use crate::telemetry::metrics::METRICS;
 
 /// Memory for documents.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -69,11 +70,13 @@ impl Documents {
         match query {
             Some(query) if hash_of(&query) == hash => Ok((query.into(), Some(hash))),
             Some(_) => Err(bad("persistedQuery.sha256Hash is not the hash of the query")),
-            None => match self.kept.get(&hash) {
-                Some(text) => Ok((text, None)),
+            None => {
+                let known = self.kept.get(&hash);
+                METRICS.cache_was_asked("documents", known.is_some());
                 // The words that clients wait for.
-                None => Err(Refusal::new("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")),
-            },
+                let unknown = || Refusal::new("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound");
+                Ok((known.ok_or_else(unknown)?, None))
+            }
         }
     }
 

@@ -5,11 +5,12 @@ use axum::http::StatusCode;
 use uuid::Uuid;
 
 use crate::error::{Code, Error};
+use crate::telemetry::metrics::METRICS;
 
 impl From<Error> for async_graphql::Error {
     fn from(error: Error) -> Self {
         let mut extensions = ErrorExtensionValues::default();
-        extensions.set("code", error.code.as_str());
+        set_code(&mut extensions, error.code.as_str());
         if let Some(argument) = error.argument {
             extensions.set("argument", argument);
         }
@@ -50,7 +51,7 @@ pub fn add_code(error: &mut ServerError) {
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
         let code = if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
-        extensions.set("code", Value::from(code));
+        set_code(extensions, code);
     }
 }
 
@@ -77,10 +78,16 @@ pub fn only(errors: &[ServerError]) -> String {
 }
 
 /// An error without a place in a document.
-pub fn plain(code: &str, message: &str) -> ServerError {
+pub fn plain(code: &'static str, message: &str) -> ServerError {
     let mut extensions = ErrorExtensionValues::default();
-    extensions.set("code", code);
+    set_code(&mut extensions, code);
     let mut error = ServerError::new(message, None);
     error.extensions = Some(extensions);
     error
+}
+
+/// Every error that a client sees is given its code here, once.
+fn set_code(extensions: &mut ErrorExtensionValues, code: &'static str) {
+    METRICS.errors.with_label_values(&[code]).inc();
+    extensions.set("code", code);
 }

@@ -34,6 +34,7 @@ use crate::auth::{Caller, token};
 use crate::error::{Code, Error};
 use crate::schema::Schema;
 use crate::server::Options;
+use crate::telemetry::metrics::METRICS;
 
 /// When to come back.
 const RETRY_SECS: &str = "2";
@@ -131,12 +132,17 @@ impl Endpoint {
         if reply.stream_format().is_some() {
             return None;
         }
-        let caller = asker.caller.as_ref()?;
-        let kept = self.answers.get(key?)?;
-        let head = self.heads.get(caller.tenant).await?;
-        // It costs little, but not nothing.
-        self.usage.spend(caller, 1).ok()?;
-        kept.0.holds(head, self.app.clock.now()).then(|| reply.json(StatusCode::OK, kept.1.clone()))
+        let (caller, key) = (asker.caller.as_ref()?, key?);
+        let kept = async {
+            let kept = self.answers.get(key)?;
+            let head = self.heads.get(caller.tenant).await?;
+            // It costs little, but not nothing.
+            self.usage.spend(caller, 1).ok()?;
+            kept.0.holds(head, self.app.clock.now()).then(|| reply.json(StatusCode::OK, kept.1.clone()))
+        };
+        let kept = kept.await;
+        METRICS.cache_was_asked("answers", kept.is_some());
+        kept
     }
 }
 

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
-use async_graphql::{Pos, Request, Response, ServerError};
+use async_graphql::{Name, Pos, Request, Response, ServerError};
 use async_graphql_value::{ConstValue, Value};
 use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use super::answers::Freshness;
 use super::cohorts::{After, Cohorts, Key};
@@ -27,6 +28,8 @@ use super::{scan, shape, variables};
 use crate::auth::Caller;
 use crate::error::{Code, Error};
 use crate::schema::{PUBLIC, STATES, Schema};
+use crate::telemetry::metrics::METRICS;
+use crate::telemetry::requests::operation_span;
 
 /// How long a query may take; the database gives up a little sooner.
 const QUERY_WAIT: Duration = Duration::from_secs(10);
@@ -44,6 +47,7 @@ pub struct Operations {
 pub struct Prepared {
     request: Request,
     kind: OperationType,
+    name: Option<String>,
     /// Fields, each as often as it is selected.
     fields: usize,
     /// Whether it needs no token.
@@ -142,15 +146,20 @@ impl Operations {
         Operations { schema, documents, cursors, cohorts: Cohorts::default() }
     }
 
+    /// The cohorts of subscriptions, for those who count them.
+    pub fn cohorts(&self) -> &Cohorts {
+        &self.cohorts
+    }
+
     /// Checks all that can be checked without running: the document, which operation is meant, its variables.
     pub fn prepare(&self, mut params: Params) -> Result<Prepared, Refusal> {
         let (text, hash) = self.documents.text_of(params.query.take(), &params.extensions)?;
         scan::scan(&text)?;
         let document = async_graphql::parser::parse_query(text.as_ref()).map_err(|error| parse_error(&error))?;
         let fields = shape::check(&document)?;
-        let operation = select(&document, params.operation_name.as_deref())?;
+        let (name, operation) = select(&document, params.operation_name.as_deref())?;
         variables::check(&operation.variable_definitions, &params.variables)?;
-        let kind = operation.ty;
+        let (kind, name) = (operation.ty, name.map(ToString::to_string));
         let is_public = kind == OperationType::Mutation && is_public(operation);
         let subscribed = match kind {
             OperationType::Subscription => Some(subscribed(&text, &document, operation, &mut params)?),
@@ -164,21 +173,26 @@ impl Operations {
         let mut request = Request::new(text.as_ref()).variables(params.variables);
         request.operation_name = params.operation_name;
         request.set_parsed_query(document);
-        Ok(Prepared { request, kind, fields, is_public, subscribed })
+        Ok(Prepared { request, kind, name, fields, is_public, subscribed })
     }
 
     /// Runs a query or mutation; also tells what its answer depends on, if that is known.
     pub async fn run(&self, prepared: Prepared, asker: Asker) -> (Response, Option<Freshness>) {
+        let kind = prepared.kind.to_string();
+        let tenant = asker.caller.as_ref().map(|caller| caller.tenant.0);
+        let span = operation_span(&kind, prepared.name.as_deref(), tenant);
+        let _timer = METRICS.operation_duration.with_label_values(&[&kind]).start_timer();
         let operation = Arc::new(Operation::of(prepared.kind));
         let request = with_asker(prepared.request, asker).data(Arc::clone(&operation));
         let executed = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
         // What is being written is not left half-way.
         let wait = if prepared.kind == OperationType::Query { QUERY_WAIT } else { Duration::MAX };
-        let response = match tokio::time::timeout(wait, executed).await {
+        let executed = tokio::time::timeout(wait, executed).instrument(span.clone()).await;
+        let response = span.in_scope(|| match executed {
             Ok(Ok(response)) => with_codes(response),
             Ok(Err(_)) => Response::from_errors(vec![failed(Error::internal("a resolver panicked"))]),
             Err(_) => Response::from_errors(vec![failed(Error::new(Code::QueryTimeout, "the query takes too long"))]),
-        };
+        });
         let freshness = operation.freshness(&response);
         (response, freshness)
     }
@@ -189,8 +203,9 @@ impl Operations {
         else {
             let operations = self.clone();
             let run = async move { Payload::plain(operations.run(prepared, asker).await.0) };
-            return futures_util::stream::once(run).boxed();
+            return futures_util::stream::once(run.in_current_span()).boxed();
         };
+        METRICS.subscriptions.inc();
         let caller = Arc::clone(caller);
         let tenant = caller.tenant;
         if STATES.contains(&field.as_str()) {
@@ -262,14 +277,17 @@ pub fn to_json(response: &Response) -> String {
     })
 }
 
-/// The operation that is meant.
-fn select<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Refusal> {
+/// The operation that is meant, and its name.
+fn select<'a>(
+    document: &'a ExecutableDocument,
+    name: Option<&str>,
+) -> Result<(Option<&'a Name>, &'a OperationDefinition), Refusal> {
     let mut fitting = document.operations.iter().filter(|(other, _)| match name {
         Some(name) => other.is_some_and(|other| other.as_str() == name),
         None => true,
     });
     match (fitting.next(), fitting.next()) {
-        (Some((_, operation)), None) => Ok(&operation.node),
+        (Some((name, operation)), None) => Ok((name, &operation.node)),
         (None, _) if name.is_some() => {
             Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", "the document has no operation of this operationName"))
         }

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::errors::Refusal;
 use super::http::{Asker, Endpoint};
@@ -32,6 +33,8 @@ use super::payload::Payload;
 use crate::auth::Caller;
 use crate::auth::sessions::Client;
 use crate::error::Code;
+use crate::telemetry::metrics::METRICS;
+use crate::telemetry::requests::socket_span;
 
 const PROTOCOL: &str = "graphql-transport-ws";
 
@@ -96,6 +99,7 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
     if !endpoint.usage.takes_socket(endpoint.sockets.len()) {
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "too many sockets").into_response();
     }
+    let span = socket_span(&parts.extensions);
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade
             .protocols([PROTOCOL])
@@ -105,7 +109,7 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
             .on_upgrade(move |socket| {
                 let sockets = endpoint.sockets.clone();
                 // There are many, and they mostly wait: what holds this future is not to be as large too.
-                Box::pin(sockets.track_future(serve(socket, endpoint, client)))
+                Box::pin(sockets.track_future(serve(socket, endpoint, client).instrument(span)))
             })
             .into_response(),
         Err(refused) => refused.into_response(),
@@ -125,12 +129,13 @@ async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>) {
         seat: None,
         opened: 0,
     };
-    let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run()));
+    let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run().in_current_span()));
     let (close, stream) = tokio::select! {
         read = &mut reading => read.map_or((None, None), |(close, stream)| (close, Some(stream))),
         () = writer.run() => (None, None),
         () = turn_to_end(&endpoint) => (Some(RESTART), None),
     };
+    METRICS.socket_closes.with_label_values(&[&close.map_or("none".into(), |Close(code, _)| code.to_string())]).inc();
     let ended = shared.end_all();
     let completes = if close == Some(RESTART) { ended } else { Vec::new() };
     // What a slow client does not take in time is not waited for.
@@ -481,7 +486,8 @@ impl Reader {
             return operations.stream(prepared, asker);
         }
         let operations = operations.clone();
-        let task = tokio::spawn(async move { Payload::plain(operations.run(prepared, asker).await.0) });
+        let run = async move { Payload::plain(operations.run(prepared, asker).await.0) };
+        let task = tokio::spawn(run.in_current_span());
         let task = AbortOnDropHandle::new(task);
         let answer = async move {
             task.await.unwrap_or_else(|error| {

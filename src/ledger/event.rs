@@ -146,6 +146,18 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
+impl Outcome {
+    /// In one word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Outcome::Applied { .. } => "applied",
+            Outcome::Superseded { .. } => "superseded",
+            Outcome::Repeated { .. } => "repeated",
+            Outcome::Refused(_) => "refused",
+        }
+    }
+}
+
 /// Why one event was not stored. `code` is stable, `reason` is for people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::batch::Batch;
 use super::changes::{Head, Names};
@@ -20,6 +20,7 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
 use crate::stream::{self, EventStream};
+use crate::telemetry::metrics::METRICS;
 
 /// A lane without work ends after this time and gives its memory back.
 const IDLE: Duration = Duration::from_secs(60);
@@ -33,6 +34,13 @@ pub(super) struct Job {
     pub items: Vec<Item>,
     pub is_backfill: bool,
     pub reply: oneshot::Sender<Result<Answer>>,
+}
+
+/// Where the ledger stood after the last commit of a lane, and up to where rollups were; zero before the first.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
+    pub position: i64,
+    pub folded: i64,
 }
 
 pub(super) struct Lane {
@@ -82,9 +90,11 @@ impl Lane {
         }
     }
 
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    /// Tells `place` where it stands when it has done something.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, place: watch::Sender<Place>) {
         let mut waiting: Option<Job> = None;
         loop {
+            place.send_replace(Place { position: self.position, folded: self.folded });
             let first = match waiting.take() {
                 Some(job) => job,
                 None => match tokio::time::timeout(self.patience(), jobs.recv()).await {
@@ -153,7 +163,12 @@ impl Lane {
         let now = self.clock.now();
         let lengths: Vec<usize> = jobs.iter().map(|job| job.items.len()).collect();
         let mut items: Vec<Item> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
+        let begun = Instant::now();
         let result = self.commit_or_split(&mut items, now, is_backfill).await;
+        METRICS.batch_has_ended(begun.elapsed(), result.is_ok());
+        if result.is_ok() {
+            count(&items);
+        }
         let mut outcomes = items.into_iter().map(|item| item.outcome).collect::<Vec<_>>().into_iter();
         let replies: Vec<_> = jobs
             .into_iter()
@@ -279,6 +294,12 @@ impl Lane {
             self.months.extend(unknown.into_iter().map(month_key));
         }
         Ok(())
+    }
+}
+
+fn count(items: &[Item]) {
+    for outcome in items.iter().filter_map(|item| item.outcome.as_ref()) {
+        METRICS.ledger_events.with_label_values(&[outcome.as_str()]).inc();
     }
 }
 

@@ -31,13 +31,13 @@ mod wanted;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use self::changes::Head;
 use self::entry::Entry;
 use self::event::{Event, Outcome};
-use self::lane::{Item, Job, Lane};
+use self::lane::{Item, Job, Lane, Place};
 use self::memory::Memory;
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
@@ -86,9 +86,26 @@ struct Shared {
     stream: Arc<dyn EventStream>,
     observer: Arc<dyn BatchObserver>,
     memory: Memory,
-    lanes: Mutex<HashMap<TenantId, mpsc::Sender<Job>>>,
+    lanes: Mutex<HashMap<TenantId, OpenLane>>,
     /// The tasks of all lanes.
     tasks: TaskTracker,
+}
+
+/// A lane as callers have it.
+struct OpenLane {
+    jobs: mpsc::Sender<Job>,
+    place: watch::Receiver<Place>,
+}
+
+/// Where a lane stands.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneState {
+    pub tenant: TenantId,
+    pub position: i64,
+    /// Up to here the rollups are.
+    pub folded: i64,
+    /// Requests that wait.
+    pub waiting: usize,
 }
 
 impl Ledger {
@@ -143,25 +160,37 @@ impl Ledger {
         self.shared.tasks.reopen();
     }
 
+    /// The lanes that have work, or had some a short time ago.
+    pub fn list_lanes(&self) -> Vec<LaneState> {
+        let lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = lanes.iter().filter(|(_, lane)| !lane.jobs.is_closed());
+        open.map(|(tenant, lane)| {
+            let Place { position, folded } = *lane.place.borrow();
+            LaneState { tenant: *tenant, position, folded, waiting: LANE_JOBS_MAX - lane.jobs.capacity() }
+        })
+        .collect()
+    }
+
     fn enqueue(&self, tenant: TenantId, job: Job) -> Result<()> {
         let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.entry(tenant).or_insert_with(|| self.start_lane(tenant));
-        match lane.try_send(job) {
+        match lane.jobs.try_send(job) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Err(Error::new(Code::ServiceUnavailable, "too many events are waiting; try again"))
             }
             Err(mpsc::error::TrySendError::Closed(job)) => {
                 let lane = self.start_lane(tenant);
-                let sent = lane.try_send(job);
+                let sent = lane.jobs.try_send(job);
                 lanes.insert(tenant, lane);
                 sent.map_err(|_| Error::internal("a new lane does not take events"))
             }
         }
     }
 
-    fn start_lane(&self, tenant: TenantId) -> mpsc::Sender<Job> {
+    fn start_lane(&self, tenant: TenantId) -> OpenLane {
         let (sender, jobs) = mpsc::channel(LANE_JOBS_MAX);
+        let (told, place) = watch::channel(Place::default());
         let shared = &self.shared;
         let lane = Lane::new(
             tenant,
@@ -171,7 +200,7 @@ impl Ledger {
             Arc::clone(&shared.observer),
             shared.memory.clone(),
         );
-        shared.tasks.spawn(lane.run(jobs));
-        sender
+        shared.tasks.spawn(lane.run(jobs, told));
+        OpenLane { jobs: sender, place }
     }
 }

@@ -13,6 +13,7 @@ use super::entry::{Entry, EntryKind};
 use super::store::{ENTRY_COLUMNS, entry_from};
 use crate::db::{TenantId, TenantTx};
 use crate::error::Result;
+use crate::telemetry::metrics::METRICS;
 
 /// Entries remembered by one process, of all tenants.
 const REMEMBERED_MAX: u64 = 500_000;
@@ -75,6 +76,7 @@ impl Tails {
             _ => Vec::new(),
         };
         let known = chunks.last().map_or(after, |chunk| chunk.last);
+        METRICS.cache_was_asked("tails", known >= to);
         if known < to {
             let chunk =
                 Arc::new(Chunk { first: known + 1, last: to, entries: Arc::new(read_entries(tx, known, to).await?) });

@@ -16,6 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::ledger::store::read_head;
 use crate::ledger::tail::read_entries;
 use crate::stream::{BATCHES_KEPT, Batch, EventStream, Heard, Listener};
+use crate::telemetry::metrics::METRICS;
 
 /// The head is compared when nothing was heard for this time.
 const COMPARE_AFTER: Duration = Duration::from_secs(1);
@@ -39,8 +40,8 @@ struct Shared {
 #[derive(Clone)]
 struct Feed {
     batches: broadcast::Sender<Arc<Batch>>,
-    /// `true` once it listens.
-    is_ready: watch::Receiver<bool>,
+    /// All batches up to here were handed on; `None` before it listens.
+    place: watch::Receiver<Option<i64>>,
 }
 
 impl Feeds {
@@ -51,33 +52,31 @@ impl Feeds {
     /// The tenant's batches from now on: whoever reads the ledger after this finds in it all those before. Error:
     /// SERVICE_UNAVAILABLE.
     pub async fn follow(&self, tenant: TenantId) -> Result<Listener> {
-        let (listener, mut is_ready) = {
+        let (listener, mut place) = {
             let mut feeds = self.0.lock();
             let feed = feeds.entry(tenant).or_insert_with(|| self.start(tenant));
-            (Listener(feed.batches.subscribe()), feed.is_ready.clone())
+            (Listener(feed.batches.subscribe()), feed.place.clone())
         };
-        match is_ready.wait_for(|is_ready| *is_ready).await {
+        match place.wait_for(Option::is_some).await {
             Ok(_) => Ok(listener),
             Err(_) => Err(Error::new(Code::ServiceUnavailable, "live updates are not available; try again")),
         }
     }
 
-    /// The tenants that are followed.
-    pub fn followed(&self) -> Vec<TenantId> {
-        self.0.lock().iter().filter(|(_, feed)| *feed.is_ready.borrow()).map(|(tenant, _)| *tenant).collect()
+    /// The tenants that are followed, and up to which position.
+    pub fn list_places(&self) -> Vec<(TenantId, i64)> {
+        self.0.lock().iter().filter_map(|(tenant, feed)| Some((*tenant, (*feed.place.borrow())?))).collect()
     }
 
     fn start(&self, tenant: TenantId) -> Feed {
         let (batches, _) = broadcast::channel(BATCHES_KEPT);
-        let (ready, is_ready) = watch::channel(false);
+        let (told, place) = watch::channel(None);
         let (shared, out) = (Arc::clone(&self.0), batches.clone());
         tokio::spawn(async move {
             let follow = {
                 let shared = Arc::clone(&shared);
                 async move {
-                    let follower = Follower::start(&shared, tenant, out).await?;
-                    ready.send_replace(true);
-                    follower.run().await;
+                    Follower::start(&shared, tenant, out, told).await?.run().await;
                     Ok::<_, Error>(())
                 }
             };
@@ -88,7 +87,7 @@ impl Feeds {
             }
             shared.lock().remove(&tenant);
         });
-        Feed { batches, is_ready }
+        Feed { batches, place }
     }
 }
 
@@ -106,19 +105,26 @@ struct Follower<'a> {
     out: broadcast::Sender<Arc<Batch>>,
     /// All batches up to here were handed on.
     head: crate::db::Head,
+    place: watch::Sender<Option<i64>>,
     /// Batches that came before the one that goes before them, by their positions; and since when.
     early: BTreeMap<(i64, i64), Arc<Batch>>,
     early_since: Option<Instant>,
 }
 
 impl<'a> Follower<'a> {
-    async fn start(shared: &'a Shared, tenant: TenantId, out: broadcast::Sender<Arc<Batch>>) -> Result<Self> {
+    async fn start(
+        shared: &'a Shared,
+        tenant: TenantId,
+        out: broadcast::Sender<Arc<Batch>>,
+        place: watch::Sender<Option<i64>>,
+    ) -> Result<Self> {
         let listener = shared.stream.listen(tenant).await.map_err(|error| Error {
             source: Some(error.into()),
             ..Error::new(Code::ServiceUnavailable, "live updates are not available; try again")
         })?;
         let head = shared.db.head(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
-        Ok(Follower { shared, tenant, listener, out, head, early: BTreeMap::new(), early_since: None })
+        place.send_replace(Some(head.position));
+        Ok(Follower { shared, tenant, listener, out, head, place, early: BTreeMap::new(), early_since: None })
     }
 
     /// Until nobody follows, or the stream has ended.
@@ -189,6 +195,7 @@ impl<'a> Follower<'a> {
         let has_moved = head != self.head;
         if has_moved {
             self.head = head;
+            self.place.send_replace(Some(head.position));
             // Without followers it is nobody's loss.
             let _ = self.out.send(batch);
         }
@@ -219,7 +226,9 @@ impl<'a> Follower<'a> {
             last_alert_no: head.last_alert_no,
             entries,
         };
+        METRICS.live_catch_ups.inc();
         self.head = head.to_db();
+        self.place.send_replace(Some(head.position));
         let _ = self.out.send(Arc::new(batch));
         Ok(())
     }

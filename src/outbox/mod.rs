@@ -42,6 +42,16 @@ pub enum Channel {
     Webhook,
 }
 
+impl Channel {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Channel::Email => "email",
+            Channel::Webhook => "webhook",
+        }
+    }
+}
+
 /// Who is told.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Recipient {

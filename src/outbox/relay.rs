@@ -12,6 +12,7 @@ use super::{Attempt, Channel, SendError, Settings, webhook};
 use crate::app::App;
 use crate::clock::{SECOND, Timestamp};
 use crate::error::Result;
+use crate::telemetry::metrics::METRICS;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Deliveries of one look that are sent at once.
@@ -71,6 +72,7 @@ pub async fn relay(app: App, senders: Senders) {
 /// Makes one attempt for each delivery that is due now.
 pub async fn relay_once(app: &App, senders: &Senders) -> Result<()> {
     let due = store::list_due(&app.db, app.clock.now(), ROWS_MAX).await?;
+    METRICS.due.with_label_values(&["deliveries"]).set(i64::try_from(due.len()).unwrap_or(i64::MAX));
     let attempts = futures_util::stream::iter(due).map(|due| async move {
         if let Err(error) = deliver(app, senders, &due).await {
             tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, source = ?error.source, "delivery not noted");
@@ -93,10 +95,12 @@ async fn deliver(app: &App, senders: &Senders, due: &Due) -> Result<()> {
             (DeliveryState::Pending, Some(why), Some(Timestamp(now.0 + pause * SECOND)))
         }
         (Err(error), _) => {
-            tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, %error, "delivery given up");
+            // Why is told to the tenant. It may be a mail server's words, with addresses in them.
+            tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, "delivery given up");
             (DeliveryState::Dead, Some(error.to_string()), None)
         }
     };
+    METRICS.deliveries.with_label_values(&[attempt.recipient.channel.as_str(), state.as_result()]).inc();
     let tx = app.db.write(due.tenant).await?;
     store::finish(&tx, &attempt, state, error, next_at, now).await?;
     tx.commit().await

@@ -25,6 +25,17 @@ pub enum DeliveryState {
     Dead,
 }
 
+impl DeliveryState {
+    /// What an attempt has led to, in one word.
+    pub fn as_result(self) -> &'static str {
+        match self {
+            DeliveryState::Pending => "failed",
+            DeliveryState::Delivered => "delivered",
+            DeliveryState::Dead => "dead",
+        }
+    }
+}
+
 /// A delivery as it is shown.
 pub struct Delivery {
     pub id: Uuid,

@@ -32,6 +32,11 @@ pub trait EventStream: Send + Sync + 'static {
     /// The tenants that have listeners in this process.
     fn listening(&self) -> Vec<TenantId>;
 
+    /// Batches that wait to be sent to other processes.
+    fn waiting(&self) -> usize {
+        0
+    }
+
     /// Whether batches of other processes do not come now.
     fn is_degraded(&self) -> bool {
         false

@@ -20,20 +20,20 @@ amount = "{amount}"
 "#;
 
 /// The program in a folder of its own, with its own SQLite file there.
-struct Program {
+pub struct Program {
     folder: tempfile::TempDir,
 }
 
 impl Program {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Program { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+    pub fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_salespulse"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         // None of the settings of whoever runs the tests; the path is for what the system needs.
@@ -46,14 +46,14 @@ impl Program {
         self.command(arguments, settings).output().expect("the program runs")
     }
 
-    fn succeed(&self, arguments: &[&str]) -> String {
+    pub fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments, &[]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stdout).expect("text")
     }
 
     /// The one line of a failure.
-    fn fail(&self, code: i32, arguments: &[&str], settings: &[(&str, &str)]) -> String {
+    pub fn fail(&self, code: i32, arguments: &[&str], settings: &[(&str, &str)]) -> String {
         let output = self.run(arguments, settings);
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         let message = String::from_utf8(output.stderr).expect("text");
@@ -180,7 +180,7 @@ fn wait_until(holds: impl Fn() -> bool) {
     }
 }
 
-fn signal(name: &str, process: u32) {
+pub fn signal(name: &str, process: u32) {
     let status = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().expect("kill runs");
     assert!(status.success());
 }

@@ -66,7 +66,7 @@ async fn an_alert_reaches_its_subscriber_with_the_position_that_caused_it() {
     let server = Server::start(&test).await;
     let mut socket = Socket::open(&server, &acme.viewer().token()).await;
     socket.subscribe("1", ALERTS, json!({ "tenant": acme.id().0 })).await;
-    while !test.app.feeds.followed().contains(&acme.id()) {
+    while !test.app.feeds.list_places().iter().any(|(tenant, _)| *tenant == acme.id()) {
         socket.ready().await;
     }
     acme.apply(vec![sale(1), sale(2)]).await;

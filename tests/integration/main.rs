@@ -6,6 +6,7 @@
 
 mod alerts;
 mod audit;
+mod backup;
 mod brute_force;
 mod command_line;
 mod contract;
@@ -19,6 +20,7 @@ mod limits;
 mod lists;
 mod live;
 mod metrics;
+mod monitor;
 mod operations;
 mod orders;
 mod outbox;
@@ -35,4 +37,5 @@ mod socket;
 mod socket_protocol;
 mod streams;
 mod support;
+mod telemetry;
 mod wall;

@@ -1,5 +1,6 @@
 //! A client of graphql-transport-ws that knows just what the tests need.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -22,7 +23,11 @@ impl Socket {
 
     /// `None` when the server closes instead of acknowledging.
     pub async fn try_open(server: &Server, payload: Value) -> Option<Socket> {
-        let mut request = format!("ws://{}/graphql", server.address).into_client_request().expect("a request");
+        Socket::try_open_at(server.address, payload).await
+    }
+
+    pub async fn try_open_at(address: SocketAddr, payload: Value) -> Option<Socket> {
+        let mut request = format!("ws://{address}/graphql").into_client_request().expect("a request");
         request.headers_mut().insert("Sec-WebSocket-Protocol", "graphql-transport-ws".parse().expect("a header"));
         let (stream, response) = tokio_tungstenite::connect_async(request).await.expect("upgraded");
         assert_eq!(response.headers()["Sec-WebSocket-Protocol"], "graphql-transport-ws");

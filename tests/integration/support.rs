@@ -17,7 +17,7 @@ use salespulse::ledger::Answer;
 use salespulse::ledger::event::{Event, Outcome};
 use salespulse::ledger::store::begin_policy_epoch;
 use salespulse::ledger::verify::verify;
-use salespulse::server::Options;
+use salespulse::server::{Listeners, Options};
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -54,9 +54,9 @@ pub fn at(text: &str) -> Timestamp {
 }
 
 /// A database as its owner and as a server reaches it.
-struct Urls {
-    owner: String,
-    server: String,
+pub struct Urls {
+    pub owner: String,
+    pub server: String,
 }
 
 /// The PostgreSQL that the suite runs on, if it does.
@@ -73,6 +73,8 @@ pub fn test_redis_url() -> Option<String> {
 /// The same parts behind HTTP, on a free port.
 pub struct Server {
     pub address: std::net::SocketAddr,
+    /// Of the second listener.
+    pub monitor: std::net::SocketAddr,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -88,16 +90,24 @@ impl Server {
     }
 
     pub async fn with(app: App, options: Options) -> Server {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
+        let bind = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let (api, monitor) = (bind().await, bind().await);
+        let at = |listener: &tokio::net::TcpListener| listener.local_addr().expect("an address");
+        let (address, monitor_address) = (at(&api), at(&monitor));
         let stop = CancellationToken::new();
-        let task = tokio::spawn(salespulse::server::run(app, options, listener, stop.clone()));
-        Server { address, stop, task }
+        let listeners = Listeners { api, monitor: Some(monitor) };
+        let task = tokio::spawn(salespulse::server::run(app, options, listeners, stop.clone()));
+        Server { address, monitor: monitor_address, stop, task }
+    }
+
+    /// Asks the server to end.
+    pub fn begin_to_stop(&self) {
+        self.stop.cancel();
     }
 
     /// Ends the server; open sockets do not hold it up.
     pub async fn stop(self) {
-        self.stop.cancel();
+        self.begin_to_stop();
         let ended = tokio::time::timeout(std::time::Duration::from_secs(20), self.task).await;
         ended.expect("within 20 s").expect("no panic");
     }
@@ -116,6 +126,11 @@ impl TestApp {
                 (Urls { owner: url.clone(), server: url }, Some(files))
             }
         };
+        TestApp::over(urls, files).await
+    }
+
+    /// A server's parts over a database that is there.
+    pub async fn over(urls: Urls, files: Option<tempfile::TempDir>) -> TestApp {
         let db = Db::connect(&urls.server, 4).await.expect("connect");
         let clock = ManualClock::at(NOW);
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
@@ -139,6 +154,10 @@ impl TestApp {
 
     pub fn owner_url(&self) -> &str {
         &self.owner_url
+    }
+
+    pub fn server_url(&self) -> &str {
+        &self.server_url
     }
 
     /// A tenant in UTC and GBP.
@@ -322,7 +341,7 @@ async fn postgres_database(server: &Urls) -> Urls {
     Urls { owner: with_database(&server.owner, &name), server: with_database(&server.server, &name) }
 }
 
-fn with_database(url: &str, name: &str) -> String {
+pub fn with_database(url: &str, name: &str) -> String {
     let (base, _) = url.rsplit_once('/').expect("a database in the URL");
     format!("{base}/{name}")
 }

@@ -139,6 +139,10 @@ impl EventStream for RedisStream {
         self.local.listening()
     }
 
+    fn waiting(&self) -> usize {
+        QUEUE_MAX - self.queue.capacity()
+    }
+
     fn is_degraded(&self) -> bool {
         self.shared.is_away.load(Ordering::Relaxed)
     }

@@ -1,0 +1,130 @@
+//! What is said of each request: its id, which its answer carries too, its span, and that it was answered.
+//!
+//! Whatever is logged while a request is answered stands in its span, and so has its id and that of its trace. Answers
+//! themselves are logged at level debug: how many there are and how long they take is what metrics are for.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+use uuid::Uuid;
+
+use super::metrics::METRICS;
+use super::traceparent::TraceParent;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_CHARS_MAX: usize = 64;
+/// Of the name of an operation, which may be as long as its document.
+const OPERATION_NAME_CHARS_MAX: usize = 64;
+
+/// What a request is called: by its client, or by us.
+#[derive(Clone, Debug)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_well_formed(id));
+        RequestId(given.map_or_else(|| Uuid::now_v7().to_string().into(), Arc::from))
+    }
+}
+
+/// Nothing that could be taken for anything but an id, wherever it is shown.
+fn is_well_formed(id: &str) -> bool {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(is_fine)
+}
+
+/// A layer around all routes.
+pub async fn observe(mut request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = RequestId::of(request.headers());
+    let method = name_of(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    // Spans are of the highest level, so that what is logged has them at any.
+    let span = tracing::error_span!(
+        "request",
+        otel.kind = "server",
+        request_id = &*id.0,
+        trace_id = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+    );
+    join(&span, request.headers());
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    let took = begun.elapsed();
+    span.record("http.response.status_code", status.as_u16());
+    span.in_scope(|| tracing::debug!(took_ms = took.as_secs_f64() * 1e3, "answered"));
+    METRICS.http_requests.with_label_values(&[method, route, status.as_str()]).inc();
+    METRICS.http_request_duration.with_label_values(&[route]).observe(took.as_secs_f64());
+    if let Ok(id) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// Makes the span a part of the request's trace, and notes which that is.
+fn join(span: &Span, headers: &HeaderMap) {
+    let parent = headers.get("traceparent").and_then(|value| TraceParent::parse(value.to_str().ok()?));
+    #[cfg(feature = "otlp")]
+    let trace_id = super::otlp::join(span, parent);
+    #[cfg(not(feature = "otlp"))]
+    let trace_id = parent.map(|parent| parent.trace_id);
+    if let Some(trace_id) = trace_id {
+        span.record("trace_id", format_args!("{trace_id:032x}"));
+    }
+}
+
+/// The span of a socket, which outlives the request that opened it. It is no part of a trace: its operations are.
+pub fn socket_span(request: &Extensions) -> Span {
+    let id = request.get::<RequestId>().map(|id| &*id.0);
+    tracing::error_span!(target: "socket", parent: None, "socket", request_id = id)
+}
+
+/// The span of an operation that runs, for nobody in particular where it needs no token.
+pub fn operation_span(kind: &str, name: Option<&str>, tenant: Option<Uuid>) -> Span {
+    let name = name.map(|name| name.get(..OPERATION_NAME_CHARS_MAX).unwrap_or(name));
+    let tenant = tenant.map(tracing::field::display);
+    tracing::error_span!("operation", graphql.operation.r#type = kind, graphql.operation.name = name, tenant)
+}
+
+/// Methods that nobody knows are all the same.
+fn name_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_clients_are_taken_when_they_are_nothing_but_ids() {
+        let id = |given: &str| {
+            let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_str(given).expect("a header"))]);
+            RequestId::of(&headers).0.to_string()
+        };
+        for good in ["a", "0196a5f4-9d1c-7c1e", "A_b.9", &"x".repeat(64)] {
+            assert_eq!(id(good), good);
+        }
+        for bad in ["", "a b", "a\"b", "{}", "someone@example.com", "é", &"x".repeat(65)] {
+            assert!(Uuid::parse_str(&id(bad)).is_ok(), "{bad}");
+        }
+    }
+}
