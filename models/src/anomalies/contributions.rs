@@ -1,0 +1,95 @@
+//! Which members of a dimension made a bucket deviate: the channel, region or category behind an anomaly.
+
+use super::error::{Result, check_values};
+use super::robust::median;
+use super::trailing::MEDIAN_OF_MIN;
+
+/// Earlier buckets of the same phase whose median is what is expected of a member.
+const PHASE_BUCKETS: usize = 8;
+
+/// A member's part in a deviation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Contribution {
+    /// The place of the member in what was given.
+    pub member: usize,
+    pub expected: f64,
+    pub actual: f64,
+    /// The part of the total deviation that is this member's: shares add up to 1, and a member that went against the total
+    /// has a negative one. `None` where the deviations of all members cancel out.
+    pub share: Option<f64>,
+}
+
+impl Contribution {
+    /// How far the member is from what was expected of it; in the metric's unit.
+    pub fn deviation(&self) -> f64 {
+        self.actual - self.expected
+    }
+}
+
+/// The contributions of members, given as expected and actual value, those that deviate most first.
+///
+/// Only for metrics that are the sum of their members': revenue, orders, units, visits, refunds. Fails on what is no number.
+pub fn contributions(members: &[(f64, f64)]) -> Result<Vec<Contribution>> {
+    check_values(members.iter().flat_map(|(expected, actual)| [*expected, *actual]))?;
+    let total: f64 = members.iter().map(|(expected, actual)| actual - expected).sum();
+    let moved: f64 = members.iter().map(|(expected, actual)| (actual - expected).abs()).sum();
+    // What is left of a sum whose parts cancel out is rounding.
+    let cancels = total.abs() <= moved * f64::EPSILON * members.len() as f64;
+    let mut contributions: Vec<Contribution> = members
+        .iter()
+        .enumerate()
+        .map(|(member, (expected, actual))| {
+            let share = (!cancels).then(|| (actual - expected) / total);
+            Contribution { member, expected: *expected, actual: *actual, share }
+        })
+        .collect();
+    contributions.sort_by(|a, b| b.deviation().abs().total_cmp(&a.deviation().abs()));
+    Ok(contributions)
+}
+
+/// What is expected of a member in the bucket after `history`: the median of its last eight buckets of the same phase, or of
+/// its last values where there are fewer than three; 0 of a member that is new, so that all it brings is a deviation.
+pub fn member_expected(history: &[Option<f64>], season_buckets: usize) -> Result<f64> {
+    check_values(history.iter().map(|value| value.unwrap_or_default()))?;
+    let last = |step: usize| -> Vec<f64> {
+        history.iter().rev().skip(step - 1).step_by(step).copied().flatten().take(PHASE_BUCKETS).collect()
+    };
+    let same_phase = last(season_buckets.max(1));
+    let values = if same_phase.len() < MEDIAN_OF_MIN { last(1) } else { same_phase };
+    Ok(median(values).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_signed_and_add_up() {
+        // Deviations -60, +10, -30: total -80.
+        let found = contributions(&[(100.0, 40.0), (50.0, 60.0), (30.0, 0.0)]).expect("numbers");
+        let shares: Vec<(usize, Option<f64>)> = found.iter().map(|c| (c.member, c.share)).collect();
+        assert_eq!(shares, [(0, Some(0.75)), (2, Some(0.375)), (1, Some(-0.125))]);
+    }
+
+    #[test]
+    fn deviations_that_cancel_out_have_no_shares() {
+        // In binary, .3 - .1 - .2 is not zero.
+        let found = contributions(&[(0.0, 0.3), (0.1, 0.0), (0.2, 0.0)]).expect("numbers");
+        assert!(found.iter().all(|c| c.share.is_none()));
+        assert!(contributions(&[(5.0, 5.0)]).expect("numbers")[0].share.is_none());
+    }
+
+    #[test]
+    fn a_member_is_expected_to_do_as_on_the_same_days_before() {
+        let week = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+        let history: Vec<Option<f64>> = (0..30).map(|day| Some(week[day % 7])).collect();
+        // Day 30 is the third of its week: 30 % 7 = 2.
+        assert_eq!(member_expected(&history, 7), Ok(3.0));
+    }
+
+    #[test]
+    fn a_new_member_is_not_expected() {
+        assert_eq!(member_expected(&[], 7), Ok(0.0));
+        assert_eq!(member_expected(&[None, Some(4.0), Some(8.0)], 7), Ok(6.0));
+    }
+}

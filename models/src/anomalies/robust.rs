@@ -1,0 +1,141 @@
+//! Medians and scales that a few outliers do not move.
+
+use std::collections::VecDeque;
+
+/// What makes the median absolute deviation, or the mean one, the standard deviation of a normal distribution.
+const MEDIAN_TO_SD: f64 = 1.482_602_218_505_602;
+const MEAN_TO_SD: f64 = 1.253_314_137_315_500_3;
+
+/// No metric is taken to be steadier than a hundredth of its usual size: without this bound a metric that was always the
+/// same would make any change infinitely unusual.
+const STEADINESS: f64 = 0.01;
+
+/// The median; `None` of nothing.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    median_of_sorted(&values)
+}
+
+fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    if sorted.len().is_multiple_of(2) { Some(sorted.get(middle - 1)?.midpoint(upper)) } else { Some(upper) }
+}
+
+/// The standard deviation that usual deviations suggest: 1.4826 times their median size, or, where more than half are zero,
+/// 1.2533 times their mean size (Iglewicz & Hoaglin 1993, "How to Detect and Handle Outliers").
+/// `None` where nothing deviates from a `level` of zero: then there is no measure of what is unusual.
+pub fn scale(deviation_sizes: &[f64], level: f64) -> Option<f64> {
+    let mut sorted = deviation_sizes.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    scale_of_sorted(&sorted, level)
+}
+
+fn scale_of_sorted(sorted: &[f64], level: f64) -> Option<f64> {
+    let mut scale = MEDIAN_TO_SD * median_of_sorted(sorted)?;
+    if scale == 0.0 {
+        let nonzero = sorted.get(sorted.partition_point(|size| *size == 0.0)..).unwrap_or_default();
+        scale = MEAN_TO_SD * nonzero.iter().sum::<f64>() / sorted.len() as f64;
+    }
+    let bounded = scale.max(STEADINESS * level.abs());
+    (bounded >= f64::MIN_POSITIVE).then_some(bounded)
+}
+
+/// The last buckets of a stream, their values also in order of size.
+pub struct Window {
+    capacity: usize,
+    arrived: VecDeque<Option<f64>>,
+    sorted: Vec<f64>,
+}
+
+impl Window {
+    /// The last `capacity` buckets.
+    pub fn new(capacity: usize) -> Self {
+        Window { capacity, arrived: VecDeque::new(), sorted: Vec::new() }
+    }
+
+    /// Adds a bucket, which may have no value; the oldest leaves a full window.
+    pub fn push(&mut self, value: Option<f64>) {
+        if self.arrived.len() == self.capacity
+            && let Some(oldest) = self.arrived.pop_front().flatten()
+        {
+            self.sorted.remove(self.place_of(oldest));
+        }
+        self.arrived.push_back(value);
+        if let Some(value) = value {
+            self.sorted.insert(self.place_of(value), value);
+        }
+    }
+
+    fn place_of(&self, value: f64) -> usize {
+        self.sorted.partition_point(|other| other.total_cmp(&value).is_lt())
+    }
+
+    /// How many buckets have a value.
+    pub fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    pub fn median(&self) -> Option<f64> {
+        median_of_sorted(&self.sorted)
+    }
+
+    /// [`scale`] of the values as sizes of deviations.
+    pub fn scale(&self, level: f64) -> Option<f64> {
+        scale_of_sorted(&self.sorted, level)
+    }
+
+    /// The value at `rank` from the greatest, which has rank 1.
+    pub fn greatest(&self, rank: usize) -> Option<f64> {
+        self.sorted.len().checked_sub(rank).and_then(|index| self.sorted.get(index)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_median_is_the_middle_one_or_between_two() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(vec![]), None);
+    }
+
+    #[test]
+    fn the_scale_is_of_the_median_deviation() {
+        // Median of 1, 1, 2, 4, 9 is 2.
+        assert_eq!(scale(&[9.0, 1.0, 2.0, 1.0, 4.0], 0.0), Some(2.0 * MEDIAN_TO_SD));
+    }
+
+    #[test]
+    fn where_most_do_not_deviate_the_mean_stands_in() {
+        // (0 + 0 + 0 + 8) / 4 = 2.
+        assert_eq!(scale(&[0.0, 8.0, 0.0, 0.0], 0.0), Some(2.0 * MEAN_TO_SD));
+    }
+
+    #[test]
+    fn nothing_is_steadier_than_a_hundredth_of_its_size() {
+        assert_eq!(scale(&[0.0, 0.0], -500.0), Some(5.0));
+        assert_eq!(scale(&[0.0, 0.0], 0.0), None);
+        assert_eq!(scale(&[], 500.0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_knows_the_order_of_its_last_values(buckets in prop::collection::vec(prop::option::weighted(0.8, -9i32..9), 1..60), capacity in 1usize..20) {
+            let mut window = Window::new(capacity);
+            for (index, value) in buckets.iter().enumerate() {
+                window.push(value.map(f64::from));
+                let mut last: Vec<f64> = buckets[(index + 1).saturating_sub(capacity)..=index].iter().flatten().map(|v| f64::from(*v)).collect();
+                prop_assert_eq!(window.len(), last.len());
+                prop_assert_eq!(window.median(), median(last.clone()));
+                last.sort_by(f64::total_cmp);
+                prop_assert_eq!(window.greatest(1), last.last().copied());
+                prop_assert_eq!(window.greatest(last.len()), last.first().copied());
+                prop_assert_eq!(window.greatest(last.len() + 1), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What each bucket of a whole series was to be expected to be, from those around it.
+//!
+//! The trend and season of an STL decomposition (Cleveland, Cleveland, McRae & Terpenning 1990) with its robust weights, so
+//! that an anomaly does not bend what is expected of it; medians where the history is too short for that.
+
+use stlrs::StlParams;
+
+use super::robust::{Window, median, scale};
+
+/// Full seasons from which STL is used: with fewer, each phase has so few buckets that an anomaly becomes part of the season.
+const STL_SEASONS: usize = 4;
+
+/// Full seasons from which a phase has a median that one outlier does not move.
+const PHASE_SEASONS: usize = 3;
+
+/// Seasons over which the seasonal pattern may change: the least that the authors of STL advise.
+const SEASONAL_SMOOTHER: usize = 7;
+
+/// Standard deviations beyond which STL gives a bucket no weight: its six median deviations.
+const NO_WEIGHT_SDS: f64 = 4.0;
+
+/// The rounding errors of STL, as a part of its largest value, with room to spare: they are no deviations.
+const ROUNDING: f64 = 1e-9;
+
+/// Buckets to each side whose median is the level of a bucket: a season, or this where there is none or a shorter one.
+const LEVEL_REACH_MIN: usize = 7;
+
+/// The fewest values that are called a history.
+pub const VALUES_MIN: usize = 10;
+
+/// How the expected values of a metric were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Baseline {
+    /// Trend and season of an STL decomposition.
+    Stl,
+    /// The median of the buckets around, and of how far those of the same phase are from it.
+    PhaseMedian,
+    /// The median of the buckets around.
+    Median,
+}
+
+/// The expected value of each bucket, those without a value included; `None` without a history.
+pub fn expected(values: &[Option<f64>], season_buckets: usize) -> Option<(Baseline, Vec<f64>)> {
+    if values.iter().flatten().count() < VALUES_MIN {
+        return None;
+    }
+    let seasons = if season_buckets < 2 { 0 } else { values.len() / season_buckets };
+    let levels = levels(values, season_buckets.min(values.len()).max(LEVEL_REACH_MIN));
+    if seasons < PHASE_SEASONS {
+        return Some((Baseline::Median, levels));
+    }
+    let medians = with_phases(values, &levels, season_buckets);
+    if seasons >= STL_SEASONS
+        && let Some(fitted) = decompose(&bounded(values, &medians), season_buckets)
+    {
+        return Some((Baseline::Stl, fitted));
+    }
+    Some((Baseline::PhaseMedian, medians))
+}
+
+/// For each bucket the median of the values up to `reach` buckets away; across a longer gap the one before it, or after it.
+fn levels(values: &[Option<f64>], reach: usize) -> Vec<f64> {
+    let mut window = Window::new(2 * reach + 1);
+    let mut ahead = values.iter().copied().chain(std::iter::repeat_n(None, reach));
+    ahead.by_ref().take(reach).for_each(|value| window.push(value));
+    let mut level = values.iter().copied().flatten().next().unwrap_or_default();
+    ahead
+        .map(|value| {
+            window.push(value);
+            level = window.median().unwrap_or(level);
+            level
+        })
+        .collect()
+}
+
+/// The levels, and for each phase the median of how far its values are from them.
+fn with_phases(values: &[Option<f64>], levels: &[f64], season_buckets: usize) -> Vec<f64> {
+    let offsets: Vec<Option<f64>> = values.iter().zip(levels).map(|(value, level)| value.map(|v| v - level)).collect();
+    let of_phase = |phase: usize| offsets.iter().skip(phase).step_by(season_buckets).copied().flatten().collect();
+    let phases: Vec<f64> = (0..season_buckets).map(|phase| median(of_phase(phase)).unwrap_or_default()).collect();
+    levels.iter().zip(phases.iter().cycle()).map(|(level, offset)| level + offset).collect()
+}
+
+/// The series with the medians in its gaps, and outliers drawn in to where STL would give them no weight.
+///
+/// STL itself fails on large ones: they first bend their neighbours of the same phase so far that all of these lose their
+/// weight, and a bucket whose neighbours have none is taken as it is, as no outlier at all.
+fn bounded(values: &[Option<f64>], medians: &[f64]) -> Vec<f64> {
+    let sizes: Vec<f64> = values.iter().zip(medians).filter_map(|(value, m)| value.map(|v| (v - m).abs())).collect();
+    let reach = NO_WEIGHT_SDS * scale(&sizes, 0.0).unwrap_or_default();
+    let bound = |value: &Option<f64>, median: f64| value.map_or(median, |v| median + (v - median).clamp(-reach, reach));
+    values.iter().zip(medians).map(|(value, median)| bound(value, *median)).collect()
+}
+
+/// Trend plus season; the value itself where they differ from it by rounding alone.
+fn decompose(series: &[f64], season_buckets: usize) -> Option<Vec<f64>> {
+    let fit = StlParams::new().seasonal_length(SEASONAL_SMOOTHER).robust(true).fit(series, season_buckets).ok()?;
+    let rounding = ROUNDING * series.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    let exact = |(fitted, value): (f64, &f64)| if (fitted - value).abs() <= rounding { *value } else { fitted };
+    let fitted = fit.trend().iter().zip(fit.seasonal()).map(|(trend, season)| trend + season);
+    let expected: Vec<f64> = fitted.zip(series).map(exact).collect();
+    expected.iter().all(|value| value.is_finite()).then_some(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::SplitMix64;
+    use super::*;
+
+    const WEEK: [f64; 7] = [10.0, 10.0, 10.0, 10.0, 10.0, 30.0, 20.0];
+
+    /// Weeks that grow by one a week, with noise of standard deviation one: the sum of twelve uniform numbers.
+    fn weeks(weeks: usize) -> Vec<Option<f64>> {
+        let mut random = SplitMix64::new(1);
+        let mut noise = || (0..12).map(|_| random.unit()).sum::<f64>() - 6.0;
+        (0..7 * weeks).map(|day| Some(WEEK[day % 7] + day as f64 / 7.0 + noise())).collect()
+    }
+
+    #[test]
+    fn the_method_follows_the_length() {
+        let of = |count, season| expected(&weeks(count), season).map(|(baseline, _)| baseline);
+        assert_eq!(of(4, 7), Some(Baseline::Stl));
+        assert_eq!(of(3, 7), Some(Baseline::PhaseMedian));
+        assert_eq!(of(2, 7), Some(Baseline::Median));
+        assert_eq!(of(10, 1), Some(Baseline::Median));
+        assert_eq!(of(1, 7), None);
+    }
+
+    #[test]
+    fn an_outlier_of_any_size_stays_one() {
+        for (count, at) in [(4, 14), (20, 70), (52, 182), (52, 363)] {
+            for size in [20.0, 1e3, 1e6, -1e9] {
+                let mut values = weeks(count);
+                values[at] = values[at].map(|value| value + size);
+                let (_, expected) = expected(&values, 7).expect("a history");
+                let residual = |day: usize| values[day].expect("a value") - expected[day];
+                assert!((residual(at) - size).abs() < 5.0, "{count} weeks, {size}: {}", residual(at));
+                let others = (0..values.len()).filter(|day| *day != at).map(|day| residual(day).abs());
+                assert!(others.fold(0.0, f64::max) < 7.0, "{count} weeks, {size}: its neighbours are not blamed");
+            }
+        }
+    }
+
+    #[test]
+    fn gaps_are_expected_to_be_as_usual() {
+        let whole = weeks(20);
+        let mut values = whole.clone();
+        values[60..75].fill(None);
+        let (_, expected) = expected(&values, 7).expect("a history");
+        let off = (60..75).map(|day| (expected[day] - whole[day].expect("a value")).abs()).fold(0.0, f64::max);
+        assert!(off < 5.0, "{off}");
+    }
+
+    #[test]
+    fn levels_are_carried_across_what_is_missing() {
+        let mut values = vec![None; 40];
+        values[15] = Some(4.0);
+        values[16] = Some(8.0);
+        let levels = levels(&values, 2);
+        assert_eq!([levels[0], levels[13], levels[14], levels[18], levels[39]], [4.0, 4.0, 6.0, 8.0, 8.0]);
+    }
+}

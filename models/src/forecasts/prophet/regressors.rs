@@ -1,0 +1,30 @@
+//! Events as columns of numbers: the share of each bucket that an event covers.
+
+use std::collections::HashMap;
+
+use super::super::event::Event;
+
+/// A column for each event that has left a trace in the past.
+pub struct Regressors {
+    pub past: HashMap<String, Vec<f64>>,
+    pub future: HashMap<String, Vec<f64>>,
+}
+
+impl Regressors {
+    /// The columns over two choices of buckets, given the starts of all; `None` if one has no end.
+    pub fn of(starts: &[i64], events: &[Event], past: &[usize], future: &[usize]) -> Option<Regressors> {
+        let mut columns = Regressors { past: HashMap::new(), future: HashMap::new() };
+        for (number, event) in events.iter().enumerate() {
+            // Names need not differ.
+            let key = format!("event {number} {}", event.name);
+            let share = |bucket: &usize| Some(event.share(*starts.get(*bucket)?..*starts.get(bucket + 1)?));
+            let shares = |buckets: &[usize]| buckets.iter().map(share).collect::<Option<Vec<f64>>>();
+            let seen = shares(past)?;
+            if seen.iter().any(|share| *share > 0.0) {
+                columns.past.insert(key.clone(), seen);
+                columns.future.insert(key, shares(future)?);
+            }
+        }
+        Some(columns)
+    }
+}

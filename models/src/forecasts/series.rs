@@ -1,0 +1,186 @@
+//! What is forecast: a series of buckets, and the part of it that models learn from.
+
+use super::decompose::{Seasonality, decompose};
+use super::refusal::Refusal;
+use super::request::Training;
+use super::{SEASON_MAX, TRAINING_MIN, VALUE_MAX, WINDOW_MAX};
+
+/// A metric by bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// The start of each bucket in seconds since 1970, those of the horizon and the end of the last one included: at least
+    /// `values.len() + horizon + 1`. Buckets are of about the same length (days, months).
+    pub starts: Vec<i64>,
+    /// The value of each bucket of the past; `None` where it is not known.
+    pub values: Vec<Option<f64>>,
+    /// Buckets in a season: 7 for days, 12 for months; 1 for a series without.
+    pub season: usize,
+}
+
+/// 1900-01-01 and 2200-01-01.
+const STARTS: std::ops::Range<i64> = -2_208_988_800..7_258_118_400;
+
+/// The part of a series that is learned from: at most [`WINDOW_MAX`] buckets, the first and the last of which are known.
+#[derive(Debug)]
+pub struct Window<'a> {
+    /// Starts of the window's buckets and all later ones.
+    pub starts: &'a [i64],
+    /// Values divided by `scale`, so that they lie in -1..=1.
+    pub values: Vec<Option<f64>>,
+    pub season: usize,
+    pub scale: f64,
+}
+
+/// What is known at one moment: the buckets before it.
+#[derive(Debug)]
+pub struct History<'a> {
+    /// Starts of its buckets and all later ones.
+    pub starts: &'a [i64],
+    pub known: &'a [Option<f64>],
+    /// The values with gaps filled.
+    pub values: Vec<f64>,
+    pub season: usize,
+    /// `None` for a series without a season.
+    pub seasonality: Option<Seasonality>,
+}
+
+/// Known values that a model needs to learn a season of this length: two seasons, and no fewer than [`TRAINING_MIN`].
+pub fn training_min(season: usize) -> usize {
+    if season > 1 { TRAINING_MIN.max(2 * season) } else { TRAINING_MIN }
+}
+
+impl Series {
+    fn check(&self, horizon: usize) -> Result<(), Refusal> {
+        if !(1..=SEASON_MAX).contains(&self.season) {
+            return Err(Refusal::SeasonOutOfRange { season: self.season });
+        }
+        if self.values.is_empty() {
+            return Err(Refusal::Empty);
+        }
+        if let Some(value) = self.values.iter().flatten().find(|value| !(-VALUE_MAX..=VALUE_MAX).contains(*value)) {
+            return Err(Refusal::ValueOutOfRange { value: *value });
+        }
+        let rise = self.starts.windows(2).all(|pair| pair[0] < pair[1]);
+        let lie_within = self.starts.iter().all(|start| STARTS.contains(start));
+        if !rise || !lie_within || self.starts.len() <= self.values.len() + horizon {
+            return Err(Refusal::InvalidStarts);
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Window<'a> {
+    /// The most recent part of a series. Buckets without a value at the end are left out: the forecast begins after the last
+    /// one that is known.
+    pub fn of(series: &'a Series, horizon: usize) -> Result<Window<'a>, Refusal> {
+        series.check(horizon)?;
+        let end = series.values.iter().rposition(Option::is_some).ok_or(Refusal::AllGaps)? + 1;
+        let recent = end.saturating_sub(WINDOW_MAX);
+        let first = recent + series.values[recent..end].iter().take_while(|value| value.is_none()).count();
+        let values = &series.values[first..end];
+        let (known, needed) = (values.iter().flatten().count(), training_min(series.season) + horizon);
+        if known < needed {
+            return Err(Refusal::TooShort { known, needed });
+        }
+        let largest = values.iter().flatten().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        let scale = if largest > 0.0 { largest } else { 1.0 };
+        let values = values.iter().map(|value| value.map(|value| value / scale)).collect();
+        Ok(Window { starts: &series.starts[first..], values, season: series.season, scale })
+    }
+
+    /// What was known of the window before its bucket `end`, which must be after its first.
+    pub fn before(&self, end: usize) -> History<'_> {
+        let known = &self.values[..end];
+        let values = fill(known, self.season);
+        let seasonality = decompose(&values, self.season);
+        History { starts: self.starts, known, values, season: self.season, seasonality }
+    }
+
+    /// An error in units of the mean distance of values one season apart (MASE; Hyndman and Koehler 2006); `None` if each
+    /// season repeats the last.
+    pub fn relative(&self, error: f64) -> Option<f64> {
+        let pairs = self.values.iter().zip(self.values.iter().skip(self.season));
+        let distances: Vec<f64> = pairs.filter_map(|(a, b)| Some((a.as_ref()? - b.as_ref()?).abs())).collect();
+        Some(error / mean(&distances)).filter(|relative| relative.is_finite())
+    }
+
+    pub fn training(&self) -> Training {
+        let buckets = self.values.len();
+        let start = |bucket: usize| self.starts.get(bucket).copied().unwrap_or_default();
+        Training { start: start(0), end: start(buckets), buckets, known: self.values.iter().flatten().count() }
+    }
+}
+
+impl History<'_> {
+    /// The starts of some buckets; `None` if one has none.
+    pub fn times(&self, buckets: &[usize]) -> Option<Vec<i64>> {
+        buckets.iter().map(|bucket| self.starts.get(*bucket).copied()).collect()
+    }
+
+    /// The value that all buckets have, if they have the same.
+    pub fn constant(&self) -> Option<f64> {
+        let first = *self.values.first()?;
+        self.values.iter().all(|value| *value == first).then_some(first)
+    }
+}
+
+/// Fills each gap with the mean of the nearest known values at the same place of an earlier and a later season; where there
+/// is none at that place, with the value before it. The first value must be known.
+fn fill(known: &[Option<f64>], season: usize) -> Vec<f64> {
+    let mut filled: Vec<f64> = Vec::with_capacity(known.len());
+    for (at, value) in known.iter().enumerate() {
+        let value = value.unwrap_or_else(|| {
+            // Earlier gaps are filled already.
+            let before = at.checked_sub(season).map(|earlier| filled[earlier]);
+            let after = known[at..].iter().step_by(season).flatten().next().copied();
+            match (before, after) {
+                (Some(before), Some(after)) => (before + after) / 2.0,
+                (one, other) => one.or(other).or(filled.last().copied()).unwrap_or_default(),
+            }
+        });
+        filled.push(value);
+    }
+    filled
+}
+
+/// The mean; zero of nothing.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(values: Vec<Option<f64>>, season: usize) -> Series {
+        Series { starts: (0..values.len() as i64 + 3).map(|day| day * 86_400).collect(), values, season }
+    }
+
+    #[test]
+    fn gaps_are_filled_from_the_same_place_of_the_season() {
+        let filled = fill(&[Some(1.0), Some(10.0), None, Some(12.0), Some(3.0), None], 2);
+        // (1 + 3) / 2 between two seasons; 12 again after the last.
+        assert_eq!(filled, [1.0, 10.0, 2.0, 12.0, 3.0, 12.0]);
+        assert_eq!(fill(&[Some(5.0), None, None], 7), [5.0; 3]);
+    }
+
+    #[test]
+    fn a_window_begins_and_ends_with_a_known_value() {
+        let mut values = vec![None, None];
+        values.extend((0..12).map(|n| Some(f64::from(n) - 8.0)));
+        values.push(None);
+        let series = series(values, 1);
+        let window = Window::of(&series, 2).expect("twelve values");
+        assert_eq!((window.values.len(), window.starts[0], window.scale), (12, 2 * 86_400, 8.0));
+        assert_eq!((window.values[0], window.values[11]), (Some(-1.0), Some(3.0 / 8.0)));
+        // Steps of 1/8.
+        assert_eq!(window.relative(0.25), Some(2.0));
+    }
+
+    #[test]
+    fn a_long_series_gives_its_most_recent_part() {
+        let series = series((0..5_000).map(|n| Some(f64::from(n))).collect(), 7);
+        let window = Window::of(&series, 2).expect("long enough");
+        assert_eq!((window.values.len(), window.starts[0]), (WINDOW_MAX, (5_000 - WINDOW_MAX as i64) * 86_400));
+    }
+}

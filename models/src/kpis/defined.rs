@@ -1,0 +1,92 @@
+//! The KPIs of a tenant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::catalog::Catalog;
+use super::compile::compile;
+use super::error::FormulaError;
+use super::formula::Formula;
+use super::order::{Cycle, dependencies_first};
+use super::parser::{KEYWORDS, function_names};
+use super::plan::Plan;
+
+/// Characters of a KPI's name.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// KPIs by name. They may name each other, but not in a circle.
+#[derive(Clone, Debug)]
+pub struct Kpis {
+    catalog: Catalog,
+    formulas: BTreeMap<String, Formula>,
+}
+
+/// Why a KPI cannot be saved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SaveError {
+    #[error(
+        "a name has 1 to {NAME_CHARS_MAX} letters, digits and underscores (a-z, A-Z, 0-9, _), the first one no digit"
+    )]
+    MalformedName,
+    #[error("`{0}` is a word of the language")]
+    ReservedName(String),
+    #[error("`{0}` is a metric")]
+    MetricName(String),
+    /// Of the formula saved, or of another one that names it and would not be right any more.
+    #[error("{kpi}: {error}")]
+    Formula { kpi: String, error: FormulaError },
+}
+
+impl Kpis {
+    /// KPIs as they were saved.
+    pub fn new(catalog: Catalog, formulas: BTreeMap<String, Formula>) -> Kpis {
+        Kpis { catalog, formulas }
+    }
+
+    pub fn find(&self, name: &str) -> Option<&Formula> {
+        self.formulas.get(name)
+    }
+
+    /// The plan of a formula that may name these KPIs.
+    pub fn plan(&self, formula: &Formula) -> Result<Plan, FormulaError> {
+        compile(formula.root(), self.catalog, &self.formulas).map_err(|fault| formula.locate(fault))
+    }
+
+    /// These KPIs with one more, or with another formula for one. It is checked, and so is each KPI that builds on it.
+    pub fn with(&self, name: &str, formula: Formula) -> Result<Kpis, SaveError> {
+        self.check_name(name)?;
+        let mut kpis = self.clone();
+        kpis.formulas.insert(name.to_owned(), formula);
+        let order = dependencies_first(&kpis.formulas, name)
+            .map_err(|Cycle { kpi, error }| SaveError::Formula { kpi, error })?;
+        let mut affected = BTreeSet::from([name]);
+        for kpi in order {
+            let Some(formula) = kpis.formulas.get(kpi) else { continue };
+            if kpi == name || formula.names().iter().any(|named| affected.contains(named.value)) {
+                affected.insert(kpi);
+                kpis.plan(formula).map_err(|error| SaveError::Formula { kpi: kpi.to_owned(), error })?;
+            }
+        }
+        Ok(kpis)
+    }
+
+    /// The KPIs whose formulas name this one.
+    pub fn users(&self, name: &str) -> impl Iterator<Item = &str> {
+        let uses = move |formula: &Formula| formula.names().iter().any(|named| named.value == name);
+        self.formulas.iter().filter(move |(_, formula)| uses(formula)).map(|(kpi, _)| kpi.as_str())
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), SaveError> {
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let begins_well = name.starts_with(|c| is_letter(c) && !c.is_ascii_digit());
+        if !begins_well || !name.chars().all(is_letter) || name.len() > NAME_CHARS_MAX {
+            return Err(SaveError::MalformedName);
+        }
+        if KEYWORDS.into_iter().chain(function_names()).any(|word| word == name) {
+            return Err(SaveError::ReservedName(name.to_owned()));
+        }
+        match self.catalog.find(name) {
+            Some(_) => Err(SaveError::MetricName(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+}

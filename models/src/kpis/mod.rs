@@ -1,0 +1,43 @@
+//! KPIs: metrics that tenants define by formulas.
+//!
+//! `lexer` and `parser` read a text into a tree ([`ast`]), which `print` writes in canonical form. `compile` looks its names
+//! up in a [`Catalog`] and among other [`Kpis`], checks units, and gives a [`Plan`]: the [`Question`]s to be
+//! asked of the metrics, and what becomes of their answers in each bucket. The language is described in
+//! `docs/kpis-language.md`.
+//!
+//! Texts come from outside. They are limited ([`TEXT_BYTES_MAX`], [`DEPTH_MAX`], [`OPERATIONS_MAX`]) before they could cost
+//! much, and every mistake is a [`FormulaError`] with its place.
+
+pub mod ast;
+mod catalog;
+mod compile;
+mod decimal;
+mod defined;
+mod error;
+mod filter;
+mod formula;
+mod fraction;
+mod lexer;
+mod number;
+mod order;
+mod parser;
+mod plan;
+mod print;
+mod sales;
+mod shift;
+mod suggest;
+mod unit;
+
+pub use catalog::{Aggregate, Catalog, MetricDef};
+pub use compile::OPERATIONS_MAX;
+pub use decimal::{DIGITS_MAX, Decimal};
+pub use defined::{Kpis, NAME_CHARS_MAX, SaveError};
+pub use error::{ErrorCode, FormulaError, Span};
+pub use filter::{Dimension, Filter, SEGMENTS, Values};
+pub use formula::Formula;
+pub use number::{Absent, Number};
+pub use parser::{DEPTH_MAX, TEXT_BYTES_MAX};
+pub use plan::{Plan, Question};
+pub use sales::SALES;
+pub use shift::{CalendarUnit, DAYS_BACK_MAX, Length, MONTHS_BACK_MAX, PERIODS_BACK_MAX, Shift};
+pub use unit::Unit;

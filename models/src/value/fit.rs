@@ -1,0 +1,200 @@
+//! Fitting the models to all customers of a tenant, or taking the prior where they are too few.
+
+use super::error::ValueError;
+use super::holdout::{Calibration, NotJudged};
+use super::lifetime::{Prediction, Terms, predict};
+use super::likelihood::Likelihood;
+use super::model::{HORIZON_DAYS_MAX, Kind, PurchaseModel};
+use super::prior::{purchase_prior, spend_prior};
+use super::purchases::{PurchaseDays, Purchases};
+use super::spend::{SpendLikelihood, SpendModel, correlation_with_frequency};
+
+/// With fewer customers four parameters are a matter of chance, and the prior is taken.
+pub const CUSTOMERS_MIN: usize = 200;
+/// The same for those of them who came again, who alone tell how often one does and what one spends.
+pub const REPEATERS_MIN: usize = 50;
+
+/// Where parameters come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// This tenant's customers.
+    Fitted,
+    /// Published parameters of another shop.
+    Prior(WhyPrior),
+}
+
+/// Why the prior was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WhyPrior {
+    #[error("fewer than {CUSTOMERS_MIN} customers")]
+    TooFewCustomers,
+    #[error("fewer than {REPEATERS_MIN} customers who came again")]
+    TooFewRepeaters,
+    #[error("no parameters fit best")]
+    NoMaximum,
+}
+
+/// A model and what its parameters rest on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate<Model> {
+    pub model: Model,
+    pub basis: Basis,
+    /// Customers the model was fitted to, or would have been.
+    pub customers: usize,
+    /// The log-likelihood of the parameters given these customers, times in days and amounts in the smallest unit.
+    pub log_likelihood: f64,
+}
+
+/// What is known of a tenant's customers as of a day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// The last day that was seen.
+    pub as_of_day: i32,
+    pub purchases: Estimate<PurchaseModel>,
+    /// `None` where, on the whole, nothing was paid yet.
+    pub spend: Option<Estimate<SpendModel>>,
+    /// Customers who bought on more than one day.
+    pub repeaters: usize,
+    /// Pearson's correlation of mean spend with repeats. The spend model supposes none; far from 0, lifetime values of
+    /// frequent customers are too low (positive) or too high (negative).
+    pub spend_frequency_correlation: Option<f64>,
+    /// How good the same procedure was one horizon ago; or why that cannot be told.
+    pub calibration: Result<Calibration, NotJudged>,
+}
+
+impl Basis {
+    pub fn is_prior(self) -> bool {
+        matches!(self, Basis::Prior(_))
+    }
+}
+
+impl Fit {
+    /// Models, in the version in which they are computed.
+    pub fn version(&self) -> &'static str {
+        match self.purchases.model.kind() {
+            Kind::MbgNbd => "MBG/NBD + Gamma-Gamma 1",
+            Kind::BgNbd => "BG/NBD + Gamma-Gamma 1",
+        }
+    }
+
+    /// Predicts of one customer as of the day of the fit.
+    pub fn predict(&self, customer: &Purchases, terms: &Terms) -> Prediction {
+        predict(&self.purchases.model, self.spend.as_ref().map(|spend| &spend.model), customer, terms)
+    }
+}
+
+/// Fits the models to what was bought up to the end of `as_of_day`; customers who came later are not seen.
+///
+/// `horizon_days`, 1 to [`HORIZON_DAYS_MAX`], is how far ahead predictions are judged in the calibration. Errors: no
+/// customers, a horizon out of range.
+pub fn fit(customers: &[PurchaseDays], as_of_day: i32, kind: Kind, horizon_days: u32) -> Result<Fit, ValueError> {
+    if !(1..=HORIZON_DAYS_MAX).contains(&horizon_days) {
+        return Err(ValueError::HorizonOutOfRange);
+    }
+    let known = known_on(customers, as_of_day);
+    if known.is_empty() {
+        return Err(ValueError::NoCustomers);
+    }
+    Ok(Fit {
+        as_of_day,
+        purchases: estimate_purchases(kind, &known),
+        spend: estimate_spend(&known),
+        repeaters: repeaters(&known),
+        spend_frequency_correlation: correlation_with_frequency(&known),
+        calibration: Calibration::of(customers, as_of_day, kind, horizon_days),
+    })
+}
+
+/// The customers known at the end of a day.
+pub fn known_on(customers: &[PurchaseDays], day: i32) -> Vec<Purchases> {
+    customers.iter().filter_map(|days| days.until(day)).collect()
+}
+
+/// The purchase model of some customers.
+pub fn estimate_purchases(kind: Kind, customers: &[Purchases]) -> Estimate<PurchaseModel> {
+    let likelihood = Likelihood::new(kind, customers);
+    let fitted = if customers.len() < CUSTOMERS_MIN {
+        Err(WhyPrior::TooFewCustomers)
+    } else if repeaters(customers) < REPEATERS_MIN {
+        Err(WhyPrior::TooFewRepeaters)
+    } else {
+        likelihood.maximize().ok_or(WhyPrior::NoMaximum)
+    };
+    let (model, basis) = match fitted {
+        Ok(model) => (model, Basis::Fitted),
+        Err(why) => (purchase_prior(kind), Basis::Prior(why)),
+    };
+    Estimate { model, basis, customers: customers.len(), log_likelihood: likelihood.of(&model) }
+}
+
+/// The spend model of some customers; `None` where, on the whole, nothing was paid yet.
+pub fn estimate_spend(customers: &[Purchases]) -> Option<Estimate<SpendModel>> {
+    let likelihood = SpendLikelihood::new(customers);
+    let fitted = if likelihood.customers() < REPEATERS_MIN {
+        Err(WhyPrior::TooFewRepeaters)
+    } else {
+        likelihood.maximize().ok_or(WhyPrior::NoMaximum)
+    };
+    let (model, basis) = match fitted {
+        Ok(model) => (model, Basis::Fitted),
+        Err(why) => (spend_prior(mean_spend_minor(customers))?, Basis::Prior(why)),
+    };
+    Some(Estimate { model, basis, customers: likelihood.customers(), log_likelihood: likelihood.of(&model) })
+}
+
+/// Mean spend of a purchase over all customers, first purchases too.
+fn mean_spend_minor(customers: &[Purchases]) -> f64 {
+    let total: i128 = customers.iter().map(|customer| i128::from(customer.total_minor())).sum();
+    let purchases: u64 = customers.iter().map(|customer| u64::from(customer.purchase_days())).sum();
+    total as f64 / purchases as f64
+}
+
+fn repeaters(customers: &[Purchases]) -> usize {
+    customers.iter().filter(|customer| customer.repeats() > 0).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `repeaters` of `customers` come again after a time of their own.
+    fn customers(customers: i32, repeaters: i32) -> Vec<PurchaseDays> {
+        let days = |i: i32| {
+            let again = (i < repeaters).then_some((1 + i % 40, 500 + i64::from(i)));
+            PurchaseDays::from_orders([(0, 700)].into_iter().chain(again)).expect("days")
+        };
+        (0..customers).map(days).collect()
+    }
+
+    fn basis(customers: &[PurchaseDays]) -> Basis {
+        fit(customers, 90, Kind::MbgNbd, 30).expect("a fit").purchases.basis
+    }
+
+    #[test]
+    fn small_tenants_get_the_prior() {
+        assert_eq!(basis(&customers(199, 100)), Basis::Prior(WhyPrior::TooFewCustomers));
+        assert_eq!(basis(&customers(200, 49)), Basis::Prior(WhyPrior::TooFewRepeaters));
+        assert_eq!(basis(&customers(200, 50)), Basis::Fitted);
+        let small = fit(&customers(3, 1), 90, Kind::MbgNbd, 30).expect("a fit");
+        assert_eq!(small.purchases.model, purchase_prior(Kind::MbgNbd));
+        assert_eq!((small.purchases.customers, small.repeaters), (3, 1));
+        // (3 · 700 + 500) / 4 purchases.
+        let spend = small.spend.expect("a spend model");
+        assert!(spend.basis.is_prior() && (spend.model.mean_spend() - 650.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn prior_is_less_likely_than_the_fit() {
+        let fitted = fit(&customers(400, 120), 90, Kind::MbgNbd, 30).expect("a fit").purchases;
+        let known = known_on(&customers(400, 120), 90);
+        let of_prior = Likelihood::new(Kind::MbgNbd, &known).of(&purchase_prior(Kind::MbgNbd));
+        assert!(fitted.basis == Basis::Fitted && fitted.log_likelihood > of_prior);
+    }
+
+    #[test]
+    fn nobody_is_refused() {
+        assert_eq!(fit(&[], 90, Kind::MbgNbd, 30).err(), Some(ValueError::NoCustomers));
+        assert_eq!(fit(&customers(9, 0), -1, Kind::MbgNbd, 30).err(), Some(ValueError::NoCustomers));
+        assert_eq!(fit(&customers(9, 0), 90, Kind::MbgNbd, 0).err(), Some(ValueError::HorizonOutOfRange));
+    }
+}

@@ -1,0 +1,34 @@
+//! What customers are worth: who will come again, when, how often and for how much; segments and retention.
+//!
+//! Data flows one way. [`PurchaseDays`] of each customer are summed up as [`Purchases`]; [`fit`] finds the parameters of the
+//! [`PurchaseModel`] and the [`SpendModel`] for all customers of a tenant, or takes a prior, and says how good the
+//! predictions of a while ago were; [`Fit::predict`] answers for one customer. [`score`] and [`Retention`] count what was and
+//! predict nothing.
+//!
+//! No database and no clock: days and months are numbers, counted from any fixed one. Amounts come in as exact integers in
+//! the smallest unit of one currency. The same input gives the same answer, and no answer is infinite or not a number.
+
+mod error;
+mod fit;
+mod holdout;
+mod lifetime;
+mod likelihood;
+mod minimize;
+mod model;
+mod prior;
+mod purchases;
+mod retention;
+mod rfm;
+mod spend;
+
+pub use error::ValueError;
+pub use fit::{Basis, CUSTOMERS_MIN, Estimate, Fit, REPEATERS_MIN, WhyPrior, fit};
+pub use holdout::{Calibration, JUDGED_MIN, NotJudged};
+pub use lifetime::{DISCOUNT_MAX, Discount, MONTHS_MAX, Prediction, Terms};
+pub use likelihood::Likelihood;
+pub use model::{HORIZON_DAYS_MAX, Kind, PurchaseModel};
+pub use prior::{purchase_prior, spend_prior};
+pub use purchases::{AGE_DAYS_MAX, PurchaseDays, Purchases};
+pub use retention::{ActiveMonths, Cell, Cohort, CurvePoint, Month, Retention};
+pub use rfm::{Rfm, Segment, score};
+pub use spend::{SpendLikelihood, SpendModel, correlation_with_frequency};

@@ -1,0 +1,3 @@
+mod hostile;
+mod metrics_together;
+mod nab;

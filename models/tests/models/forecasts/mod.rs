@@ -1,0 +1,5 @@
+mod accuracy;
+mod answers;
+mod common;
+mod hostile;
+mod python;

@@ -1,0 +1,7 @@
+mod defined;
+mod docs;
+mod errors;
+mod evaluation;
+mod hostile;
+mod naive;
+mod roundtrip;
