@@ -5,27 +5,26 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::Response;
 use async_graphql::parser::types::OperationType;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::request::Parts as RequestParts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response as HttpResponse};
+use axum::response::Response as HttpResponse;
 use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept::{Accepted, Format};
 use super::answers::{Answers, Key};
 use super::errors::{self, Refusal};
 use super::heads::Heads;
 use super::limits::Usage;
-use super::operation::{Operations, Prepared, is_request_error, to_json};
+use super::operation::{Operations, Prepared, to_json};
 use super::origin::client_of;
 use super::params::{Params, parse_json};
 use super::payload::Payload;
+use super::reply::Reply;
 use super::{socket, streams};
 use crate::app::App;
 use crate::auth::opaque::{Kind, Opaque};
@@ -36,8 +35,6 @@ use crate::schema::Schema;
 use crate::server::Options;
 use crate::telemetry::metrics::METRICS;
 
-/// When to come back.
-const RETRY_SECS: &str = "2";
 /// A request's body is at most this long, and comes within this time.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(15);
@@ -136,9 +133,12 @@ impl Endpoint {
         let kept = async {
             let kept = self.answers.get(key)?;
             let head = self.heads.get(caller.tenant).await?;
+            if !kept.0.holds(head, self.app.clock.now()) {
+                return None;
+            }
             // It costs little, but not nothing.
             self.usage.spend(caller, 1).ok()?;
-            kept.0.holds(head, self.app.clock.now()).then(|| reply.json(StatusCode::OK, kept.1.clone()))
+            Some(reply.json(StatusCode::OK, kept.1.clone()))
         };
         let kept = kept.await;
         METRICS.cache_was_asked("answers", kept.is_some());
@@ -345,90 +345,4 @@ fn is_json(headers: &HeaderMap) -> bool {
     let mime = value.to_str().ok().and_then(|value| value.split(';').next());
     mime.is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
         && !headers.contains_key(header::CONTENT_ENCODING)
-}
-
-/// How an answer is put into HTTP.
-struct Reply {
-    accepted: Accepted,
-    format: Format,
-}
-
-impl Reply {
-    /// As the client wants it; the refusal, where it takes nothing that there is.
-    fn to(headers: &HeaderMap) -> Result<Reply, Box<HttpResponse>> {
-        let accepted = Accepted::of(headers);
-        match accepted.for_answer() {
-            Some(format) => Ok(Reply { accepted, format }),
-            None => {
-                let reply = Reply { accepted, format: Format::Json };
-                let message = "answers are application/graphql-response+json or application/json";
-                Err(Box::new(reply.refuse(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message)))
-            }
-        }
-    }
-
-    /// The format of all answers, where the client takes streams only.
-    fn stream_format(&self) -> Option<Format> {
-        matches!(self.format, Format::Events | Format::Multipart).then_some(self.format)
-    }
-
-    fn send(&self, response: &Response) -> HttpResponse {
-        let status = match errors::status_of(response) {
-            Some(status) => status,
-            None if is_request_error(response) => self.request_error(),
-            None => StatusCode::OK,
-        };
-        self.json(status, to_json(response))
-    }
-
-    /// What keeps a request from being run.
-    fn error(&self, error: Error) -> HttpResponse {
-        if error.code == Code::Unauthenticated {
-            return self.unauthenticated();
-        }
-        let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
-        self.send(&Response::from_errors(vec![error]))
-    }
-
-    /// The status of requests that are well-formed but cannot be run: whoever reads plain JSON expects 200.
-    fn request_error(&self) -> StatusCode {
-        if self.format == Format::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST }
-    }
-
-    fn refusal(&self, refusal: &Refusal) -> HttpResponse {
-        let status = match refusal.code {
-            "BAD_REQUEST" => StatusCode::BAD_REQUEST,
-            "RATE_LIMITED" => StatusCode::TOO_MANY_REQUESTS,
-            "PERSISTED_QUERY_NOT_FOUND" if self.format != Format::Json => StatusCode::NOT_FOUND,
-            _ => self.request_error(),
-        };
-        self.json(status, errors::only(&[refusal.to_error()]))
-    }
-
-    fn unauthenticated(&self) -> HttpResponse {
-        let mut response = self.refuse(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "a bearer token is needed");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        response
-    }
-
-    fn refuse(&self, status: StatusCode, code: &'static str, message: &str) -> HttpResponse {
-        self.json(status, errors::only(&[errors::plain(code, message)]))
-    }
-
-    fn json(&self, status: StatusCode, body: impl Into<Body>) -> HttpResponse {
-        let mime = match self.format {
-            Format::ResponseJson => "application/graphql-response+json; charset=utf-8",
-            _ => "application/json; charset=utf-8",
-        };
-        let headers = [
-            (header::CONTENT_TYPE, mime),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ];
-        let mut response = (status, headers, body.into()).into_response();
-        if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SECS));
-        }
-        response
-    }
 }

@@ -17,6 +17,7 @@ pub mod page;
 pub mod params;
 pub mod payload;
 pub mod reads;
+mod reply;
 pub mod scalars;
 mod scan;
 mod shape;

@@ -1,0 +1,100 @@
+//! How an answer is put into HTTP: as the client wants it, with the status that says what became of it.
+
+use async_graphql::{Pos, Response};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response as HttpResponse};
+
+use super::accept::{Accepted, Format};
+use super::errors::{self, Refusal};
+use super::operation::{is_request_error, to_json};
+use crate::error::{Code, Error};
+
+/// When to come back.
+const RETRY_SECS: &str = "2";
+
+/// The form of a request's answer.
+pub struct Reply {
+    pub accepted: Accepted,
+    format: Format,
+}
+
+impl Reply {
+    /// As the client wants it; the refusal, where it takes nothing that there is.
+    pub fn to(headers: &HeaderMap) -> Result<Reply, Box<HttpResponse>> {
+        let accepted = Accepted::of(headers);
+        match accepted.for_answer() {
+            Some(format) => Ok(Reply { accepted, format }),
+            None => {
+                let reply = Reply { accepted, format: Format::Json };
+                let message = "answers are application/graphql-response+json or application/json";
+                Err(Box::new(reply.refuse(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message)))
+            }
+        }
+    }
+
+    /// The format of all answers, where the client takes streams only.
+    pub fn stream_format(&self) -> Option<Format> {
+        matches!(self.format, Format::Events | Format::Multipart).then_some(self.format)
+    }
+
+    pub fn send(&self, response: &Response) -> HttpResponse {
+        let status = match errors::status_of(response) {
+            Some(status) => status,
+            None if is_request_error(response) => self.request_error(),
+            None => StatusCode::OK,
+        };
+        self.json(status, to_json(response))
+    }
+
+    /// What keeps a request from being run.
+    pub fn error(&self, error: Error) -> HttpResponse {
+        if error.code == Code::Unauthenticated {
+            return self.unauthenticated();
+        }
+        let error = async_graphql::Error::from(error).into_server_error(Pos::default());
+        self.send(&Response::from_errors(vec![error]))
+    }
+
+    /// The status of requests that are well-formed but cannot be run: whoever reads plain JSON expects 200.
+    fn request_error(&self) -> StatusCode {
+        if self.format == Format::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST }
+    }
+
+    pub fn refusal(&self, refusal: &Refusal) -> HttpResponse {
+        let status = match refusal.code {
+            "BAD_REQUEST" => StatusCode::BAD_REQUEST,
+            "RATE_LIMITED" => StatusCode::TOO_MANY_REQUESTS,
+            "PERSISTED_QUERY_NOT_FOUND" if self.format != Format::Json => StatusCode::NOT_FOUND,
+            _ => self.request_error(),
+        };
+        self.json(status, errors::only(&[refusal.to_error()]))
+    }
+
+    pub fn unauthenticated(&self) -> HttpResponse {
+        let mut response = self.refuse(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "a bearer token is needed");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response
+    }
+
+    pub fn refuse(&self, status: StatusCode, code: &'static str, message: &str) -> HttpResponse {
+        self.json(status, errors::only(&[errors::plain(code, message)]))
+    }
+
+    pub fn json(&self, status: StatusCode, body: impl Into<Body>) -> HttpResponse {
+        let mime = match self.format {
+            Format::ResponseJson => "application/graphql-response+json; charset=utf-8",
+            _ => "application/json; charset=utf-8",
+        };
+        let headers = [
+            (header::CONTENT_TYPE, mime),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        let mut response = (status, headers, body.into()).into_response();
+        if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SECS));
+        }
+        response
+    }
+}

@@ -1,0 +1,115 @@
+//! GraphQL over WebSocket: the protocol graphql-transport-ws, with all its close codes.
+//!
+//! A socket has a task that reads and one that writes, so a client that reads slowly holds up neither pings nor the end of
+//! its token. The writer asks the operations of the socket in turn, as they have answers, so none starves another; while a
+//! message does not leave, none is asked, and what a subscription gives next is the newest state. Queries and mutations run
+//! in tasks of their own.
+
+mod close;
+mod reader;
+mod running;
+mod shared;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::WebSocket;
+use axum::extract::{FromRequestParts, Request, WebSocketUpgrade};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use futures_util::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use self::close::{Close, RESTART};
+use self::reader::Reader;
+use self::shared::Shared;
+use self::writer::{WRITE_WAIT, Writer};
+use super::http::Endpoint;
+use super::origin::{client_of, is_foreign};
+use crate::auth::sessions::Client;
+use crate::telemetry::metrics::METRICS;
+use crate::telemetry::requests::socket_span;
+
+const PROTOCOL: &str = "graphql-transport-ws";
+/// Bytes of one message.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// The library's own is 128 KiB for each socket.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// For the client to answer a close. What it still sends is read, since a connection that is dropped with bytes unread
+/// takes the close with it.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long the sockets of a server that ends take to close: this for each, and no longer than that in all.
+const CLOSE_EACH_MICROS: u32 = 500;
+const CLOSE_SPREAD_MAX: Duration = Duration::from_secs(5);
+
+/// The upgrade. The token comes in `connection_init`, as `Authorization`.
+pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
+    let (mut parts, _) = request.into_parts();
+    let client = Arc::new(client_of(&parts, &endpoint.proxies));
+    if is_foreign(&parts) {
+        return (StatusCode::FORBIDDEN, "pages of other origins may not connect").into_response();
+    }
+    let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let offers = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.split(',').any(|p| p.trim() == PROTOCOL));
+    if !offered.iter().any(offers) {
+        return (StatusCode::BAD_REQUEST, "the subprotocol is graphql-transport-ws").into_response();
+    }
+    if !endpoint.usage.takes_socket(endpoint.sockets.len()) {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "too many sockets").into_response();
+    }
+    let span = socket_span(&parts.extensions);
+    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => upgrade
+            .protocols([PROTOCOL])
+            .max_message_size(MESSAGE_BYTES_MAX)
+            .max_frame_size(MESSAGE_BYTES_MAX)
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .on_upgrade(move |socket| {
+                let sockets = endpoint.sockets.clone();
+                // There are many, and they mostly wait: what holds this future is not to be as large too.
+                Box::pin(sockets.track_future(serve(socket, endpoint, client).instrument(span)))
+            })
+            .into_response(),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>) {
+    let (sink, stream) = socket.split();
+    let shared = Arc::new(Shared::default());
+    let mut writer = Writer::new(sink, Arc::clone(&shared));
+    let reader = Reader::new(endpoint.clone(), Arc::clone(&shared), stream, client);
+    let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run().in_current_span()));
+    let (close, stream) = tokio::select! {
+        read = &mut reading => read.map_or((None, None), |(close, stream)| (close, Some(stream))),
+        () = writer.run() => (None, None),
+        () = turn_to_end(&endpoint) => (Some(RESTART), None),
+    };
+    METRICS.socket_closes.with_label_values(&[&close.map_or("none".into(), |Close(code, _)| code.to_string())]).inc();
+    let ended = shared.end_all();
+    let completes = if close == Some(RESTART) { ended } else { Vec::new() };
+    // What a slow client does not take in time is not waited for.
+    let _ = tokio::time::timeout(WRITE_WAIT, writer.close(completes, close)).await;
+    // The client's answer is waited for.
+    match stream {
+        Some(mut stream) if close.is_some() => {
+            let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+            let _ = tokio::time::timeout(CLOSE_WAIT, rest).await;
+        }
+        Some(_) => {}
+        None if close.is_some() => {
+            let _ = tokio::time::timeout(CLOSE_WAIT, reading).await;
+        }
+        None => {}
+    }
+}
+
+/// When the server ends, sockets close one after the other, so that not all their clients come back at once.
+async fn turn_to_end(endpoint: &Endpoint) {
+    endpoint.stop.cancelled().await;
+    let spread = u32::try_from(endpoint.sockets.len()).unwrap_or(u32::MAX).saturating_mul(CLOSE_EACH_MICROS);
+    let spread = CLOSE_SPREAD_MAX.min(Duration::from_micros(spread.into()));
+    tokio::time::sleep(spread.mul_f64(rand::random::<f64>())).await;
+}

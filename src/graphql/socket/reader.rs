@@ -1,0 +1,219 @@
+//! What reads from a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::parser::types::OperationType;
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::StreamExt;
+use futures_util::stream::{AbortHandle, Abortable, BoxStream, SplitStream};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use super::close::{
+    BAD_MESSAGE, BINARY, Close, EXISTS, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT, TOKEN_ENDED, TOO_MANY_INITS,
+    TOO_MANY_MESSAGES, TOO_MANY_SOCKETS, UNAUTHORIZED, UNAVAILABLE, close_of,
+};
+use super::running::Running;
+use super::shared::{Order, Shared};
+use crate::auth::Caller;
+use crate::auth::sessions::Client;
+use crate::error::Code;
+use crate::graphql::errors::Refusal;
+use crate::graphql::http::{Asker, Endpoint};
+use crate::graphql::limits::Seat;
+use crate::graphql::params::{Params, parse_json};
+use crate::graphql::payload::Payload;
+
+const ID_CHARS_MAX: usize = 128;
+/// Operations under way on one socket.
+const OPERATIONS_MAX: usize = 100;
+/// Messages of a client in one second.
+const MESSAGES_MAX: u32 = 200;
+/// From the upgrade to `connection_init`.
+const INIT_WAIT: Duration = Duration::from_secs(10);
+/// From a sign of life of the client to the end, when no other comes.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+
+pub struct Reader {
+    endpoint: Endpoint,
+    shared: Arc<Shared>,
+    stream: SplitStream<WebSocket>,
+    client: Arc<Client>,
+    /// Known after `connection_init`; a ping may bring a newer token of the same.
+    caller: Option<Arc<Caller>>,
+    /// Counts it among the sockets of its caller.
+    seat: Option<Seat>,
+    /// Operations opened so far.
+    opened: u64,
+}
+
+impl Reader {
+    pub fn new(endpoint: Endpoint, shared: Arc<Shared>, stream: SplitStream<WebSocket>, client: Arc<Client>) -> Self {
+        Reader { endpoint, shared, stream, client, caller: None, seat: None, opened: 0 }
+    }
+
+    /// Until the client has gone (`None`), or the server has a reason to close. What comes after is left in the stream.
+    pub async fn run(mut self) -> (Option<Close>, SplitStream<WebSocket>) {
+        let close = self.read().await;
+        (close, self.stream)
+    }
+
+    async fn read(&mut self) -> Option<Close> {
+        let opened = Instant::now();
+        let mut last_sign = opened;
+        let mut second = (opened, 0u32);
+        loop {
+            let init_end = if self.caller.is_none() { opened + INIT_WAIT } else { last_sign + SILENCE_MAX };
+            let message = tokio::select! {
+                message = self.stream.next() => message?,
+                () = sleep_until(init_end) => {
+                    return Some(if self.caller.is_none() { INIT_TIMEOUT } else { GOING_AWAY });
+                }
+                () = self.endpoint.ended(self.caller.as_deref()) => return Some(TOKEN_ENDED),
+            };
+            last_sign = Instant::now();
+            if last_sign - second.0 >= Duration::from_secs(1) {
+                second = (last_sign, 0);
+            }
+            second.1 += 1;
+            if second.1 > MESSAGES_MAX {
+                return Some(TOO_MANY_MESSAGES);
+            }
+            let taken = match message {
+                Ok(Message::Text(text)) => self.take(&text).await,
+                Ok(Message::Binary(_)) => Err(BINARY),
+                Ok(Message::Ping(_) | Message::Pong(_)) => Ok(()),
+                Ok(Message::Close(_)) => return None,
+                Err(error) => return close_of(&error),
+            };
+            if let Err(close) = taken {
+                return Some(close);
+            }
+        }
+    }
+
+    async fn take(&mut self, text: &str) -> Result<(), Close> {
+        let message = parse_json(text.as_bytes()).map_err(|_| BAD_MESSAGE)?;
+        let Value::Object(mut message) = message else { return Err(BAD_MESSAGE) };
+        let payload = message.remove("payload").filter(|payload| !payload.is_null());
+        let kind = message.get("type").and_then(Value::as_str).ok_or(BAD_MESSAGE)?;
+        match kind {
+            "connection_init" => self.init(payload.as_ref()).await,
+            "ping" => self.ping(payload.as_ref()).await,
+            "pong" => Ok(()),
+            "subscribe" => self.subscribe(id_of(&message)?, payload),
+            "complete" => {
+                self.shared.end(id_of(&message)?);
+                Ok(())
+            }
+            _ => Err(BAD_MESSAGE),
+        }
+    }
+
+    fn order(&self, message: Value) -> Result<(), Close> {
+        self.shared.order(Order::Send(Message::text(message.to_string())))
+    }
+
+    async fn init(&mut self, payload: Option<&Value>) -> Result<(), Close> {
+        if self.caller.is_some() {
+            return Err(TOO_MANY_INITS);
+        }
+        if payload.is_some_and(|payload| !payload.is_object()) {
+            return Err(BAD_MESSAGE);
+        }
+        let authorization = authorization(payload).ok_or(FORBIDDEN)?;
+        let caller = self.verify(authorization).await?;
+        self.seat = Some(self.endpoint.usage.seat(&caller).ok_or(TOO_MANY_SOCKETS)?);
+        self.caller = Some(caller);
+        self.order(json!({ "type": "connection_ack" }))
+    }
+
+    /// A ping may bring a fresh token, which the socket goes on with, as long as it is for the same user and no other rights.
+    async fn ping(&mut self, payload: Option<&Value>) -> Result<(), Close> {
+        if let (Some(authorization), Some(caller)) = (authorization(payload), &self.caller) {
+            let caller = Arc::clone(caller);
+            let fresh = self.verify(authorization).await?;
+            let is_same = |fresh: &Caller| {
+                (fresh.tenant, fresh.user_id, &fresh.permissions)
+                    == (caller.tenant, caller.user_id, &caller.permissions)
+            };
+            if !is_same(&fresh) {
+                return Err(FORBIDDEN);
+            }
+            self.caller = Some(fresh);
+        }
+        self.order(json!({ "type": "pong" }))
+    }
+
+    async fn verify(&self, authorization: &str) -> Result<Arc<Caller>, Close> {
+        self.endpoint.verify(authorization).await.map_err(|error| match error.code {
+            Code::Unauthenticated => FORBIDDEN,
+            _ => UNAVAILABLE,
+        })
+    }
+
+    fn subscribe(&mut self, id: &str, payload: Option<Value>) -> Result<(), Close> {
+        let caller = Arc::clone(self.caller.as_ref().ok_or(UNAUTHORIZED)?);
+        let params = payload.and_then(|payload| Params::from_json(payload).ok()).ok_or(BAD_MESSAGE)?;
+        if params.query.is_none() && !params.extensions.contains_key("persistedQuery") {
+            return Err(BAD_MESSAGE);
+        }
+        let mut live = self.shared.live();
+        if live.contains_key(id) {
+            return Err(EXISTS);
+        }
+        self.opened += 1;
+        let payloads = if live.len() >= OPERATIONS_MAX {
+            let message = format!("more than {OPERATIONS_MAX} operations on one socket");
+            refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message))
+        } else {
+            self.start(params, Asker { caller: Some(caller), client: Arc::clone(&self.client) })
+        };
+        let running = Running::new(id, self.opened, payloads);
+        let (handle, registration) = AbortHandle::new_pair();
+        live.insert(id.to_owned(), (self.opened, handle));
+        drop(live);
+        self.shared.order(Order::Run(Abortable::new(running, registration)))
+    }
+
+    /// The answers of an operation, which is under way.
+    fn start(&self, params: Params, asker: Asker) -> BoxStream<'static, Payload> {
+        let operations = &self.endpoint.operations;
+        let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&asker, prepared));
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(refusal) => return refused(&refusal),
+        };
+        if prepared.kind() == OperationType::Subscription {
+            return operations.stream(prepared, asker);
+        }
+        let operations = operations.clone();
+        let run = async move { Payload::plain(operations.run(prepared, asker).await.0) };
+        let task = tokio::spawn(run.in_current_span());
+        let task = AbortOnDropHandle::new(task);
+        let answer = async move {
+            task.await.unwrap_or_else(|error| {
+                let error = async_graphql::Error::from(crate::error::Error::internal(error));
+                Payload::refused(error.into_server_error(async_graphql::Pos::default()))
+            })
+        };
+        futures_util::stream::once(answer).boxed()
+    }
+}
+
+fn refused(refusal: &Refusal) -> BoxStream<'static, Payload> {
+    futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
+}
+
+/// The token that a payload brings.
+fn authorization(payload: Option<&Value>) -> Option<&str> {
+    ["Authorization", "authorization"].iter().find_map(|name| payload?.get(name)?.as_str())
+}
+
+fn id_of(message: &serde_json::Map<String, Value>) -> Result<&str, Close> {
+    let id = message.get("id").and_then(Value::as_str).ok_or(BAD_MESSAGE)?;
+    if id.is_empty() || id.chars().count() > ID_CHARS_MAX { Err(BAD_MESSAGE) } else { Ok(id) }
+}

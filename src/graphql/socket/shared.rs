@@ -1,0 +1,78 @@
+//! What the reader and the writer of a socket share: the operations under way, and what the reader has for the writer.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::extract::ws::Message;
+use futures_util::stream::{AbortHandle, Abortable};
+use tokio::sync::Notify;
+
+use super::close::{Close, TOO_SLOW};
+use super::running::Running;
+
+/// Acknowledgements and pongs that wait for the writer: what a client may ask for in a second, and more.
+const ORDERS_MAX: usize = 256;
+
+/// What reader and writer share.
+#[derive(Default)]
+pub struct Shared {
+    /// The operations under way, by id; the number tells one from an earlier one of the same id.
+    live: Mutex<HashMap<String, (u64, AbortHandle)>>,
+    /// What the reader has for the writer.
+    orders: Mutex<VecDeque<Order>>,
+    pub has_orders: Notify,
+}
+
+/// What goes before all answers.
+pub enum Order {
+    Send(Message),
+    Run(Abortable<Running>),
+}
+
+impl Shared {
+    pub fn live(&self) -> MutexGuard<'_, HashMap<String, (u64, AbortHandle)>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn end(&self, id: &str) {
+        if let Some((_, operation)) = self.live().remove(id) {
+            operation.abort();
+        }
+    }
+
+    /// Takes an operation out that has said its last, so that its id is free before the client can know; `false` when the
+    /// client has ended it meanwhile.
+    pub fn has_ended(&self, id: &str, number: u64) -> bool {
+        let mut live = self.live();
+        let is_live = live.get(id).is_some_and(|(other, _)| *other == number);
+        if is_live {
+            live.remove(id);
+        }
+        is_live
+    }
+
+    /// Ends all and gives their ids.
+    pub fn end_all(&self) -> Vec<String> {
+        let mut live = self.live();
+        let ended = live.drain().map(|(id, (_, operation))| {
+            operation.abort();
+            id
+        });
+        ended.collect()
+    }
+
+    /// Error: too many wait.
+    pub fn order(&self, order: Order) -> Result<(), Close> {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if orders.len() >= ORDERS_MAX {
+            return Err(TOO_SLOW);
+        }
+        orders.push_back(order);
+        self.has_orders.notify_one();
+        Ok(())
+    }
+
+    pub fn next_order(&self) -> Option<Order> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}

@@ -1,0 +1,77 @@
+//! What writes to a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures_util::stream::{Abortable, SelectAll, SplitSink};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::Instant;
+
+use super::close::Close;
+use super::running::{Running, Said, complete};
+use super::shared::{Order, Shared};
+
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// For one message to leave.
+pub const WRITE_WAIT: Duration = Duration::from_secs(10);
+
+pub struct Writer {
+    sink: SplitSink<WebSocket, Message>,
+    shared: Arc<Shared>,
+    running: SelectAll<Abortable<Running>>,
+}
+
+impl Writer {
+    pub fn new(sink: SplitSink<WebSocket, Message>, shared: Arc<Shared>) -> Self {
+        Writer { sink, shared, running: SelectAll::new() }
+    }
+
+    /// Until a message does not leave in time.
+    pub async fn run(&mut self) {
+        let mut pings = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+        loop {
+            let message = match self.shared.next_order() {
+                Some(Order::Send(message)) => message,
+                Some(Order::Run(operation)) => {
+                    self.running.push(operation);
+                    continue;
+                }
+                None => tokio::select! {
+                    biased;
+                    () = self.shared.has_orders.notified() => continue,
+                    _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
+                    Some(said) = self.running.next() => match said {
+                        Said::Next(message) => message,
+                        Said::Last(message, id, number) if self.shared.has_ended(&id, number) => message,
+                        Said::Last(..) => continue,
+                    },
+                },
+            };
+            let sent = tokio::time::timeout(WRITE_WAIT, self.sink.send(message)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    /// Sends what was ordered, completes operations, and closes.
+    pub async fn close(mut self, completes: Vec<String>, close: Option<Close>) -> Result<(), axum::Error> {
+        while let Some(order) = self.shared.next_order() {
+            if let Order::Send(message) = order {
+                self.sink.feed(message).await?;
+            }
+        }
+        for id in completes {
+            self.sink.feed(complete(&id)).await?;
+        }
+        match close {
+            Some(Close(code, reason)) => {
+                let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+                self.sink.send(Message::Close(Some(frame))).await
+            }
+            // The reply to a client's close waits in the sink.
+            None => self.sink.close().await,
+        }
+    }
+}
