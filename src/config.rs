@@ -155,6 +155,10 @@ impl Config {
             let why = "goes with SALESPULSE_MAIL_FROM, and only with it".to_owned();
             return Err(ConfigError::Bad { name: "SALESPULSE_SMTP_URL", why });
         }
+        if outbox.smtp_url.is_some() && some("SALESPULSE_PUBLIC_URL").is_none() {
+            let why = "goes with SALESPULSE_SMTP_URL: links in mail lead there".to_owned();
+            return Err(ConfigError::Bad { name: "SALESPULSE_PUBLIC_URL", why });
+        }
         if let Err(error) = outbox::Senders::new(&outbox) {
             return Err(ConfigError::Bad { name: "SALESPULSE_SMTP_URL", why: error.to_string() });
         }

@@ -92,7 +92,7 @@ impl From<sea_orm::DbErr> for Error {
             };
         }
         if crate::db::is_timeout(&error) {
-            return Error { source: Some(error.into()), ..Error::new(Code::QueryTimeout, "the query takes too long") };
+            return Error { source: Some(source.into()), ..Error::new(Code::QueryTimeout, "the query takes too long") };
         }
         if crate::db::is_unavailable(&error) {
             return Error {

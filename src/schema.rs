@@ -42,7 +42,7 @@ pub struct Query(
     UserQuery,
 );
 
-/// Where changes are made. Each is checked against the permissions of the token and written to the audit log; signing in needs no token.
+/// Where changes are made. Each is checked against the permissions of the token; what changes is written to the audit log. Signing in needs no token.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     AccountMutation,

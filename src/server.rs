@@ -1,10 +1,8 @@
 //! The HTTP server: routes and the end.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
@@ -20,9 +18,7 @@ use tower::ServiceExt;
 
 use crate::alerts::sweep;
 use crate::app::App;
-use crate::graphql::documents::Documents;
 use crate::graphql::http::{self, Endpoint};
-use crate::graphql::limits::Limits;
 use crate::graphql::origin::Peer;
 use crate::outbox::{self, Senders, relay};
 use crate::telemetry::requests::observe;
@@ -32,18 +28,14 @@ use crate::{accounts, health, monitor, schema, web};
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is served beside the API.
+/// What is served, and how.
 #[derive(Clone, Default)]
 pub struct Options {
     /// The page for trying queries in a browser, at `/graphiql`.
     pub graphiql: bool,
     /// How alerts reach their recipients.
     pub outbox: outbox::Settings,
-    /// Proxies in front of this server, which say for whom they speak.
-    pub proxies: Vec<IpAddr>,
-    pub limits: Limits,
-    /// Which documents are run.
-    pub documents: Documents,
+    pub api: http::Settings,
 }
 
 /// Where the server is reached.
@@ -65,7 +57,7 @@ pub fn router(app: App, options: &Options) -> Router {
 }
 
 fn endpoint(app: App, options: &Options, stop: CancellationToken) -> Endpoint {
-    Endpoint::new(app.clone(), schema::build(app), options, stop)
+    Endpoint::new(app.clone(), schema::build(app), &options.api, stop)
 }
 
 fn routes(endpoint: Endpoint, options: &Options) -> Router {
@@ -76,8 +68,7 @@ fn routes(endpoint: Endpoint, options: &Options) -> Router {
         .merge(accounts::http::routes(endpoint))
         .merge(health);
     let all = if options.graphiql { api.merge(web::routes()) } else { api };
-    let all = all.layer(DefaultBodyLimit::max(http::BODY_BYTES_MAX)).layer(map_response(with_safe_headers));
-    all.layer(from_fn(observe))
+    all.layer(map_response(with_safe_headers)).layer(from_fn(observe))
 }
 
 /// What no answer is to be without, whatever it is.

@@ -1,12 +1,12 @@
 //! Tenants, their first user and organization: what has to exist before anything else can.
 
-use sea_orm::Value;
 use uuid::Uuid;
 
 use crate::auth::Role;
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId};
 use crate::error::{Code, Error, Result};
+use crate::users::{NewUser, insert_user};
 
 /// What a tenant begins with.
 pub struct NewTenant<'a> {
@@ -60,20 +60,22 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
     .await?;
     let mut users = Vec::new();
     for role in Role::ALL {
-        let user_id = Uuid::now_v7();
         let email = format!("{}@{}.example", role.as_str(), new.slug);
-        let values: [Value; 5] =
-            [user_id.into(), email.into(), role.as_str().into(), role.as_str().into(), now.0.into()];
-        let sql = "INSERT INTO users (tenant_id, id, email, name, role, is_active, created_at) VALUES ($1, $2, $3, $4, $5, true, $6)";
-        tx.execute(sql, values).await?;
-        users.push((role, user_id));
+        let user = NewUser { email: &email, name: role.as_str(), role, password_hash: None, is_invited: false };
+        users.push((role, insert_user(&tx, user, now).await?));
     }
     tx.commit().await?;
     Ok(CreatedTenant { id: TenantId(id), users })
 }
 
+/// Longer than any slug, and than any way to write an id.
+const NAME_BYTES_MAX: usize = 64;
+
 /// The tenant of a slug or id.
 pub async fn find_tenant(db: &Db, name: &str) -> Result<Option<TenantId>> {
+    if name.len() > NAME_BYTES_MAX || name.contains('\0') {
+        return Ok(None);
+    }
     let id = Uuid::parse_str(name).unwrap_or_default();
     let rows =
         db.query_all_tenants("SELECT id FROM tenants WHERE slug = $1 OR id = $2", [name.into(), id.into()]).await?;

@@ -103,7 +103,7 @@ CREATE TABLE organizations (
 CREATE TABLE users (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL,
     email STRING NOT NULL, name STRING NOT NULL, role STRING NOT NULL, is_active BOOL NOT NULL, created_at INT NOT NULL,
-    password_hash STRING, tokens_from INT NOT NULL DEFAULT 0,
+    password_hash STRING, tokens_from INT NOT NULL DEFAULT 0, invited_at INT,
     PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, email)
 ) TABLE_END;
 CREATE TABLE teams (

@@ -26,7 +26,7 @@ impl MigrationTrait for Migration {
 
 const TABLES: [&str; 5] = ["sessions", "refresh_tokens", "mailed_tokens", "api_keys", "user_identities"];
 
-/// Of secrets there are hashes only. `salt` makes, with a refresh token, the one that follows on it. `refresh_tokens` has no
+/// Of secrets there are hashes only (a mail that is to be sent still has its link in `deliveries`). `salt` makes, with a refresh token, the one that follows on it. `refresh_tokens` has no
 /// foreign key to users: its sessions have.
 const SIGN_IN: &str = r#"
 CREATE TABLE sessions (
@@ -48,7 +48,7 @@ CREATE TABLE mailed_tokens (
 CREATE INDEX mailed_tokens_by_user ON mailed_tokens (tenant_id, user_id);
 CREATE TABLE api_keys (
     tenant_id UUID NOT NULL, id UUID NOT NULL, user_id UUID NOT NULL, name STRING NOT NULL, hash BYTES NOT NULL, hint STRING NOT NULL,
-    permissions DOCUMENT NOT NULL, created_at INT NOT NULL, ends_at INT, revoked_at INT, last_used_at INT,
+    permissions DOCUMENT NOT NULL, created_at INT NOT NULL, ends_at INT, revoked_at INT,
     PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, hash), FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id)
 ) TABLE_END;
 CREATE TABLE user_identities (

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::members::name_of;
 use crate::auth::opaque::{Kind, Opaque};
-use crate::auth::{Caller, Permission, standing};
+use crate::auth::{Caller, Permission, Through, standing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
@@ -48,12 +48,15 @@ pub async fn create(
     if !permissions.iter().all(|permission| caller.may(*permission)) {
         return Err(Error::new(Code::Forbidden, "a key may do no more than you"));
     }
+    if matches!(caller.through, Through::ApiKey(_)) && ends_at.is_none_or(|at| at > caller.expires_at()) {
+        return Err(Error::new(Code::Forbidden, "a key ends no later than the one that makes it"));
+    }
     if ends_at.is_some_and(|at| at <= now) {
         return Err(Error::bad_input("expiresAt", "that is over already"));
     }
     tx.lock_settings().await?;
-    let sql = "SELECT count(*) FROM api_keys WHERE tenant_id = $1 AND revoked_at IS NULL";
-    let count: i64 = tx.query_one(sql, []).await?.map_or(Ok(0), |row| get(&row, 0))?;
+    let sql = "SELECT count(*) FROM api_keys WHERE tenant_id = $1 AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $2)";
+    let count: i64 = tx.query_one(sql, [now.0.into()]).await?.map_or(Ok(0), |row| get(&row, 0))?;
     if count >= KEYS_MAX {
         return Err(Error::new(Code::Conflict, format!("there are {KEYS_MAX} keys already")));
     }
@@ -80,6 +83,7 @@ pub async fn create(
 
 /// Ends a key. Error: NOT_FOUND.
 pub async fn revoke(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<ApiKey> {
+    tx.lock_settings().await?;
     let sql = format!(
         "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3) WHERE tenant_id = $1 AND id = $2 RETURNING {COLUMNS}"
     );

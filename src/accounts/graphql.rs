@@ -6,10 +6,8 @@ use uuid::Uuid;
 use super::api_keys;
 use super::members::{self, Member, UserState};
 use super::sign_in::SignedIn;
-use crate::auth::{Permission, Through};
-use crate::clock::Timestamp;
+use crate::auth::{Permission, Through, sessions};
 use crate::connection;
-use crate::db::get;
 use crate::graphql::context::{Needs, app, caller, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
@@ -39,21 +37,16 @@ impl AccountQuery {
     /// The caller's own sessions that go on, the newest first; at most 100.
     async fn sessions(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Session>> {
         let (caller, now) = (caller(ctx)?, app(ctx)?.clock.now());
-        let sql = "SELECT id, created_at, last_used_at, address, agent FROM sessions WHERE tenant_id = $1 AND user_id = $2 \
-                   AND revoked_at IS NULL AND ends_at > $3 ORDER BY created_at DESC, id DESC LIMIT 100";
-        let rows = read(ctx).await?.query(sql, [caller.user_id.into(), now.0.into()]).await?;
-        let sessions = rows.iter().map(|row| {
-            let id: Uuid = get(row, 0)?;
-            Ok(Session {
-                id: id.into(),
-                created_at: DateTime(Timestamp(get(row, 1)?)),
-                last_used_at: DateTime(Timestamp(get(row, 2)?)),
-                address: get(row, 3)?,
-                agent: get(row, 4)?,
-                is_current: caller.through == Through::Session(id),
-            })
+        let listed = sessions::list(read(ctx).await?.as_ref(), caller.user_id, now).await?;
+        let sessions = listed.into_iter().map(|session| Session {
+            is_current: caller.through == Through::Session(session.id),
+            id: session.id.into(),
+            created_at: DateTime(session.created_at),
+            last_used_at: DateTime(session.last_used_at),
+            address: session.address,
+            agent: session.agent,
         });
-        Ok(sessions.collect::<crate::error::Result<_>>()?)
+        Ok(sessions.collect())
     }
 
     /// The tenant's API keys, those that are good first; at most 200. Needs INTEGRATIONS_MANAGE.

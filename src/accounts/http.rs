@@ -1,23 +1,24 @@
 //! Signing in for pages: the refresh token is in a cookie that scripts cannot read, and whoever uses it shows that they can
 //! read the other cookie (double submit). Also the public keys of tokens, and the page behind mailed links.
 
+use async_graphql::ServerError;
 use axum::Json;
 use axum::Router;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::mailed;
 use super::sign_in::{self, SignedIn};
 use crate::auth::sessions::Client;
 use crate::error::{Code, Error, Result};
-use crate::graphql::errors::only;
-use crate::graphql::http::Endpoint;
+use crate::graphql::errors::{only, plain, status_of_code};
+use crate::graphql::http::{Endpoint, is_json, read_body};
 use crate::graphql::origin::{client_of, is_foreign};
 use crate::graphql::scalars::DateTime;
 
@@ -66,34 +67,32 @@ impl FromRequestParts<Endpoint> for Own {
 
     async fn from_request_parts(parts: &mut Parts, endpoint: &Endpoint) -> Result<Self, Response> {
         if is_foreign(parts) {
-            return Err(refuse(&Error::new(Code::Forbidden, "pages of other origins may not sign in here")));
+            return Err(refuse(Error::new(Code::Forbidden, "pages of other origins may not sign in here")));
         }
         Ok(Own(client_of(parts, &endpoint.proxies)))
     }
 }
 
-async fn login(
-    State(endpoint): State<Endpoint>,
-    Own(client): Own,
-    body: Result<Json<Login>, JsonRejection>,
-) -> Response {
-    let Ok(Json(Login { tenant, email, password })) = body else { return malformed("tenant, email and password") };
+async fn login(State(endpoint): State<Endpoint>, Own(client): Own, request: Request) -> Response {
+    let Login { tenant, email, password } = match read_json(request, "tenant, email and password").await {
+        Ok(login) => login,
+        Err(refused) => return *refused,
+    };
     answer(sign_in::by_password(&endpoint.app, &client, &tenant, &email, password).await)
 }
 
-async fn set_password(
-    State(endpoint): State<Endpoint>,
-    Own(client): Own,
-    body: Result<Json<NewPassword>, JsonRejection>,
-) -> Response {
-    let Ok(Json(NewPassword { token, password })) = body else { return malformed("token and password") };
+async fn set_password(State(endpoint): State<Endpoint>, Own(client): Own, request: Request) -> Response {
+    let NewPassword { token, password } = match read_json(request, "token and password").await {
+        Ok(new) => new,
+        Err(refused) => return *refused,
+    };
     answer(mailed::redeem(&endpoint.app, &client, &token, password).await)
 }
 
 async fn refresh(State(endpoint): State<Endpoint>, Own(client): Own, headers: HeaderMap) -> Response {
     match token_of(&headers) {
         Ok(token) => answer(sign_in::refresh(&endpoint.app, &client, token).await),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(error),
     }
 }
 
@@ -104,7 +103,7 @@ async fn logout(State(endpoint): State<Endpoint>, Own(client): Own, headers: Hea
     };
     match ended {
         Ok(()) => (StatusCode::NO_CONTENT, cookies("", "", 0)).into_response(),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(error),
     }
 }
 
@@ -164,7 +163,7 @@ fn cookies(refresh: &str, csrf: &str, secs: i64) -> [(HeaderName, HeaderValue); 
 fn answer(signed_in: Result<SignedIn>) -> Response {
     let signed_in = match signed_in {
         Ok(signed_in) => signed_in,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(error),
     };
     let csrf = uuid::Uuid::new_v4().simple().to_string();
     let body = json!({ "accessToken": signed_in.access_token, "expiresAt": DateTime(signed_in.ends_at).to_text() });
@@ -176,23 +175,31 @@ fn answer(signed_in: Result<SignedIn>) -> Response {
     response
 }
 
-fn malformed(what: &str) -> Response {
-    refuse(&Error::new(Code::BadUserInput, format!("send {what} as JSON")))
+/// What a body says, which no form of a page can send.
+async fn read_json<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Box<Response>> {
+    let malformed = || Box::new(refuse(Error::new(Code::BadUserInput, format!("send {what} as application/json"))));
+    if !is_json(request.headers()) {
+        return Err(malformed());
+    }
+    match read_body(request.into_body()).await {
+        Ok(body) => serde_json::from_slice(&body).map_err(|_| malformed()),
+        Err((status, code, message)) => Err(Box::new(respond(status, &[plain(code, message)]))),
+    }
 }
 
-fn refuse(error: &Error) -> Response {
+fn refuse(error: Error) -> Response {
     let status = match error.code {
         Code::Unauthenticated | Code::InvalidGrant => StatusCode::UNAUTHORIZED,
         Code::Forbidden => StatusCode::FORBIDDEN,
-        Code::BadUserInput => StatusCode::BAD_REQUEST,
-        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Code::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
+        code => status_of_code(code.as_str()).unwrap_or(StatusCode::BAD_REQUEST),
     };
-    let error = async_graphql::Error::from(Error { source: None, ..Error::new(error.code, error.message.clone()) });
-    let body = only(&[error.into_server_error(async_graphql::Pos::default())]);
-    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-    if status == StatusCode::TOO_MANY_REQUESTS {
+    let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
+    respond(status, &[error])
+}
+
+fn respond(status: StatusCode, errors: &[ServerError]) -> Response {
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], only(errors)).into_response();
+    if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SECS));
     }
     response

@@ -15,6 +15,7 @@ use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Code, Error, Result};
 use crate::outbox::{self, Channel, Message, Recipient};
 use crate::tenancy::find_tenant;
+use crate::users::{NewUser, insert_user};
 
 /// What a mailed link is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -65,14 +66,23 @@ pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose:
 
 /// Mails a user a link to set another password. Who asks does not learn whether there is such a user. Error: RATE_LIMITED.
 pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str) -> Result<()> {
+    app.tries.take_address(client.address)?;
     let email = email_of(email)?;
-    app.tries.take(&format!("{tenant}/{email}/reset"), client.address)?;
-    let Some(tenant) = find_tenant(&app.db, tenant).await? else { return Ok(()) };
+    let tenant = find_tenant(&app.db, tenant).await?;
+    app.tries.take_mail(tenant, &email)?;
+    let Some(tenant) = tenant else { return Ok(()) };
     let tx = app.db.write(tenant).await?;
-    let Some(user) = find_user(&tx, &email).await? else { return Ok(()) };
-    send(app, &tx, user.id, &email, Purpose::Reset).await?;
+    tx.lock_settings().await?;
+    // It is logged either way, so that the time of the answer tells little.
+    let subject = match find_user(&tx, &email).await? {
+        Some(user) => {
+            send(app, &tx, user.id, &email, Purpose::Reset).await?;
+            user.id.to_string()
+        }
+        None => String::new(),
+    };
     let by = By { user_id: None, through: None, client };
-    audit::record_by(&tx, &by, app.clock.now(), Entry::of("password.forget", user.id)).await?;
+    audit::record_by(&tx, &by, app.clock.now(), Entry::of("password.forget", subject)).await?;
     tx.commit().await
 }
 
@@ -86,20 +96,22 @@ pub async fn redeem(app: &App, client: &Client, token: &str, new_password: Strin
     let password_hash = app.passwords.hash(new_password).await?;
     let now = app.clock.now();
     let tx = app.db.write(token.tenant).await?;
+    tx.lock_settings().await?;
     let sql =
         "UPDATE mailed_tokens SET used_at = $3 WHERE tenant_id = $1 AND hash = $2 AND used_at IS NULL AND ends_at > $3";
     if tx.execute(sql, [hash.into(), now.0.into()]).await? == 0 {
         return Err(invalid());
     }
-    let may_come = if purpose == Purpose::Invitation { "" } else { " AND is_active" };
+    let may_come = if purpose == Purpose::Invitation { "invited_at IS NOT NULL" } else { "is_active" };
     let sql = format!(
-        "UPDATE users SET password_hash = $3, is_active = true WHERE tenant_id = $1 AND id = $2{may_come} RETURNING role"
+        "UPDATE users SET password_hash = $3, is_active = true, invited_at = NULL \
+         WHERE tenant_id = $1 AND id = $2 AND {may_come} RETURNING role"
     );
     let row = tx.query_one(&sql, [user_id.into(), password_hash.into()]).await?.ok_or_else(invalid)?;
-    let role = Role::parse(&get::<String>(&row, 0)?).ok_or_else(|| Error::internal("a user with an unknown role"))?;
+    let role = Role::get(&row, 0)?;
     sessions::end_all(&tx, user_id, now).await?;
     let by = By { user_id: Some(user_id), through: None, client };
-    let entry = Entry::of("password.set", user_id).after(json!({ "by": word_of(purpose) }));
+    let entry = Entry::of("password.set", user_id).after(json!({ "by": purpose }));
     audit::record_by(&tx, &by, now, entry).await?;
     let tenant = tx.tenant();
     let signed_in = sign_in::open(app, tx, client, user_id, role, "mail").await?;
@@ -114,19 +126,12 @@ async fn find(tx: &TenantTx, hash: &[u8], now: i64) -> Result<(Uuid, Purpose, St
     Ok((get(&row, 0)?, get_word(&row, 1)?, get(&row, 2)?))
 }
 
-fn word_of(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Invitation => "invitation",
-        Purpose::Reset => "reset",
-    }
-}
-
 /// Invites somebody, or once more who has not come yet. Errors: CONFLICT, BAD_USER_INPUT.
 pub async fn invite(app: &App, tx: &TenantTx, email: &str, name: &str, role: Role) -> Result<Uuid> {
     let email = email_of(email)?;
     let name = members::name_of(name)?;
     tx.lock_settings().await?;
-    let sql = "SELECT id, is_active OR password_hash IS NOT NULL FROM users WHERE tenant_id = $1 AND email = $2";
+    let sql = "SELECT id, invited_at IS NULL FROM users WHERE tenant_id = $1 AND email = $2";
     let user_id = match tx.query_one(sql, [email.clone().into()]).await? {
         Some(row) if get::<bool>(&row, 1)? => {
             return Err(Error::new(Code::Conflict, "there is a user of that address already"));
@@ -138,12 +143,8 @@ pub async fn invite(app: &App, tx: &TenantTx, email: &str, name: &str, role: Rol
             id
         }
         None => {
-            let id = Uuid::now_v7();
-            let sql = "INSERT INTO users (tenant_id, id, email, name, role, is_active, created_at) VALUES ($1, $2, $3, $4, $5, false, $6)";
-            let values: [sea_orm::Value; 5] =
-                [id.into(), email.clone().into(), name.into(), role.as_str().into(), app.clock.now().0.into()];
-            tx.execute(sql, values).await?;
-            id
+            let user = NewUser { email: &email, name: &name, role, password_hash: None, is_invited: true };
+            insert_user(tx, user, app.clock.now()).await?
         }
     };
     send(app, tx, user_id, &email, Purpose::Invitation).await?;

@@ -4,20 +4,19 @@ use sea_orm::{QueryResult, Value};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::auth::{Role, sessions, standing};
+use crate::auth::{Caller, Role, sessions, standing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
-use crate::users::{USER_COLUMNS, User, user_from};
+use crate::graphql::text;
+use crate::users::{User, user_from};
 
 const NAME_CHARS_MAX: usize = 200;
 
 /// A user's name. Error: BAD_USER_INPUT.
-pub fn name_of(text: &str) -> Result<String> {
-    let name = text.trim();
-    let is_good = !name.is_empty() && name.chars().count() <= NAME_CHARS_MAX && !name.contains('\0');
-    if is_good { Ok(name.to_owned()) } else { Err(Error::bad_input("name", "a name has 1 to 200 characters")) }
+pub fn name_of(name: &str) -> Result<String> {
+    text::name("name", name, NAME_CHARS_MAX)
 }
 
 /// Whether somebody may sign in.
@@ -50,30 +49,35 @@ pub struct Changes {
 pub async fn list(tx: &TenantTx, page: &Page) -> Result<Vec<(Cursor, Member)>> {
     const KEYS: [SortKey; 1] = [SortKey::ascending("u.email", KeyKind::Text)];
     let clauses = page.clauses(&KEYS, 2)?;
-    let sql = format!(
-        "SELECT {USER_COLUMNS}, u.is_active, u.password_hash IS NOT NULL FROM users u WHERE u.tenant_id = $1{}{}",
-        clauses.filter, clauses.order
-    );
+    let sql = format!("SELECT {MEMBER_COLUMNS} FROM users u WHERE u.tenant_id = $1{}{}", clauses.filter, clauses.order);
     let rows = tx.query(&sql, clauses.values).await?;
     rows.iter().map(|row| Ok((Cursor(vec![get(row, 2)?]), member_from(row)?))).collect()
 }
 
+const MEMBER_COLUMNS: &str = "u.id, u.name, u.email, u.role, u.is_active, u.invited_at IS NOT NULL";
+
 fn member_from(row: &QueryResult) -> Result<Member> {
     let state = match (get(row, 4)?, get(row, 5)?) {
         (true, _) => UserState::Active,
-        (false, true) => UserState::Deactivated,
-        (false, false) => UserState::Invited,
+        (false, true) => UserState::Invited,
+        (false, false) => UserState::Deactivated,
     };
     Ok(Member { user: user_from(row, 0)?, state })
 }
 
 /// Error: NOT_FOUND.
 pub async fn get_member(tx: &TenantTx, id: Uuid) -> Result<Member> {
-    let sql = format!(
-        "SELECT {USER_COLUMNS}, u.is_active, u.password_hash IS NOT NULL FROM users u WHERE u.tenant_id = $1 AND u.id = $2"
-    );
+    let sql = format!("SELECT {MEMBER_COLUMNS} FROM users u WHERE u.tenant_id = $1 AND u.id = $2");
     let row = tx.query_one(&sql, [id.into()]).await?.ok_or_else(|| Error::not_found("user"))?;
     member_from(&row)
+}
+
+/// A role that somebody may give: one that may no more than they may themselves. Error: FORBIDDEN.
+pub fn check_role(caller: &Caller, role: Role) -> Result<()> {
+    if role.permissions().iter().all(|permission| caller.may(*permission)) {
+        return Ok(());
+    }
+    Err(Error::new(Code::Forbidden, "nobody gives a role that may do more than they may"))
 }
 
 /// Changes a user; gives what they were and are, for the log. A change of role or state is felt at once. Errors: NOT_FOUND;
@@ -91,22 +95,37 @@ pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) 
         Some(is_active) => is_active,
         None => was_active,
     };
-    let sql = "UPDATE users SET name = COALESCE($3, name), role = $4, is_active = $5 WHERE tenant_id = $1 AND id = $2";
-    let values: [Value; 4] = [id.into(), name.into(), role.as_str().into(), is_active.into()];
+    let managers_before = count_managers(tx).await?;
+    let sql = "UPDATE users SET name = COALESCE($3, name), role = $4, is_active = $5, \
+               invited_at = CASE WHEN $6 THEN NULL ELSE invited_at END WHERE tenant_id = $1 AND id = $2";
+    let is_sent_off = changes.is_active == Some(false);
+    let values: [Value; 5] = [id.into(), name.into(), role.as_str().into(), is_active.into(), is_sent_off.into()];
     tx.execute(sql, values).await?;
-    let sql = "SELECT 1 FROM users WHERE tenant_id = $1 AND is_active AND role = 'admin' LIMIT 1";
-    if tx.query_one(sql, []).await?.is_none() {
+    let managers = count_managers(tx).await?;
+    if managers < managers_before
+        && (managers.active == 0 || managers.with_password == 0 && managers_before.with_password > 0)
+    {
         return Err(Error::new(Code::Conflict, "somebody has to be left who manages users"));
     }
-    if before.state == UserState::Invited && changes.is_active == Some(false) {
-        let sql = "UPDATE mailed_tokens SET used_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND used_at IS NULL";
-        tx.execute(sql, [id.into(), now.0.into()]).await?;
-    }
-    if was_active && !is_active {
+    if is_sent_off {
         sessions::end_all(tx, id, now).await?;
     } else if (role, is_active) != (before.user.role, was_active) {
         standing::begin_epoch(tx, now).await?;
     }
     let told = |role: Role, is_active: bool| json!({ "role": role.as_str(), "isActive": is_active });
     Ok((told(before.user.role, was_active), told(role, is_active)))
+}
+
+/// Those who manage users.
+#[derive(PartialEq, PartialOrd)]
+struct Managers {
+    active: i64,
+    /// Those of them who can sign in by themselves.
+    with_password: i64,
+}
+
+async fn count_managers(tx: &TenantTx) -> Result<Managers> {
+    let sql = "SELECT count(*), count(password_hash) FROM users WHERE tenant_id = $1 AND is_active AND role = 'admin'";
+    let row = tx.query_one(sql, []).await?.ok_or_else(|| Error::internal("no row of a count"))?;
+    Ok(Managers { active: get(&row, 0)?, with_password: get(&row, 1)? })
 }

@@ -7,7 +7,7 @@ use super::graphql::{ApiKey, SignIn};
 use super::members::{self, Changes, Member};
 use super::{api_keys, mailed, sign_in};
 use crate::audit::{self, Entry};
-use crate::auth::{Permission, Role, password, sessions};
+use crate::auth::{Permission, Role};
 use crate::graphql::context::{Needs, app, caller, client, parse_id, write};
 use crate::graphql::scalars::DateTime;
 
@@ -16,7 +16,7 @@ pub struct AccountMutation;
 
 #[Object]
 impl AccountMutation {
-    /// Signs in by password; needs no token. Errors: UNAUTHENTICATED, the same for whatever is wrong; RATE_LIMITED after 10 tries in 15 minutes.
+    /// Signs in by password; needs no token. Errors: UNAUTHENTICATED, the same for whatever is wrong; RATE_LIMITED after 10 tries at once for an account or from an address, then one is free every 90 seconds.
     async fn login(
         &self,
         ctx: &Context<'_>,
@@ -43,40 +43,20 @@ impl AccountMutation {
         Ok(true)
     }
 
-    /// Ends all sessions of the caller, this one too; gives their number.
+    /// Ends all sessions of the caller, this one too, and tokens that operators made for them; gives the number of sessions. Error: FORBIDDEN for API keys.
     async fn logout_everywhere(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
-        let (app, caller) = (app(ctx)?, caller(ctx)?);
-        let tx = write(ctx).await?;
-        let ended = sessions::end_all(&tx, caller.user_id, app.clock.now()).await?;
-        audit::record(ctx, &tx, "session.end-all", caller.user_id).await?;
-        tx.commit().await?;
-        app.standings.changed(caller.tenant);
+        let ended = sign_in::end_all(app(ctx)?, client(ctx)?, caller(ctx)?).await?;
         Ok(i32::try_from(ended).unwrap_or(i32::MAX))
     }
 
-    /// Sets another password, ends all sessions of the caller and begins a new one. Errors: UNAUTHENTICATED, BAD_USER_INPUT, RATE_LIMITED.
+    /// Sets another password, ends all sessions of the caller and begins a new one. Errors: UNAUTHENTICATED, FORBIDDEN for API keys, BAD_USER_INPUT, RATE_LIMITED.
     async fn change_password(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The password so far.")] current: String,
         #[graphql(desc = "The new one, 12 to 128 characters.")] new: String,
     ) -> async_graphql::Result<SignIn> {
-        let (app, caller, client) = (app(ctx)?, caller(ctx)?, client(ctx)?);
-        app.tries.take(&format!("{}/{}/change", caller.tenant.0, caller.user_id), None)?;
-        let user = sign_in::get_user(&app.db.read(caller.tenant).await?, caller.user_id).await?;
-        if !app.passwords.is(current, user.password_hash).await? {
-            return Err(sign_in::refused().into());
-        }
-        password::check_new(&new, &user.email)?;
-        let hash = app.passwords.hash(new).await?;
-        let tx = write(ctx).await?;
-        let sql = "UPDATE users SET password_hash = $3 WHERE tenant_id = $1 AND id = $2";
-        tx.execute(sql, [user.id.into(), hash.into()]).await?;
-        sessions::end_all(&tx, user.id, app.clock.now()).await?;
-        audit::record_entry(ctx, &tx, Entry::of("password.set", user.id).after(json!({ "by": "change" }))).await?;
-        let signed_in = sign_in::open(app, tx, client, user.id, user.role, "password").await?;
-        app.standings.changed(caller.tenant);
-        Ok(signed_in.into())
+        Ok(sign_in::change_password(app(ctx)?, client(ctx)?, caller(ctx)?, current, new).await?.into())
     }
 
     /// Mails a link by which to set another password; needs no token. The answer is the same whether there is such a user or not. Error: RATE_LIMITED.
@@ -100,13 +80,14 @@ impl AccountMutation {
         Ok(mailed::redeem(app(ctx)?, client(ctx)?, &token, password).await?.into())
     }
 
-    /// Invites somebody by mail, or once more who has not come yet. Needs USERS_MANAGE. Error: CONFLICT.
+    /// Invites somebody by mail, or once more who has not come yet. Needs USERS_MANAGE. Errors: FORBIDDEN, for a role that may do more than the caller; CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn invite_user(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Whom.")] input: InvitationInput,
     ) -> async_graphql::Result<Member> {
+        members::check_role(caller(ctx)?, input.role)?;
         let tx = write(ctx).await?;
         let id = mailed::invite(app(ctx)?, &tx, &input.email, &input.name, input.role).await?;
         let entry = Entry::of("user.invite", id).after(json!({ "role": input.role.as_str() }));
@@ -116,7 +97,7 @@ impl AccountMutation {
         Ok(member)
     }
 
-    /// Changes a user; a change of role or state is felt at once, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; CONFLICT, when nobody would be left who manages users.
+    /// Changes a user; a change of role or state is felt at once, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, for a role that may do more than the caller; CONFLICT, when nobody would be left who manages users.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_user(
         &self,
@@ -125,6 +106,9 @@ impl AccountMutation {
         #[graphql(desc = "What to change.")] input: UserInput,
     ) -> async_graphql::Result<Member> {
         let id = parse_id(&id, "user")?;
+        if let Some(role) = input.role {
+            members::check_role(caller(ctx)?, role)?;
+        }
         let changes = Changes { name: input.name, role: input.role, is_active: input.is_active };
         let tx = write(ctx).await?;
         let (before, after) = members::update(&tx, id, &changes, app(ctx)?.clock.now()).await?;
@@ -135,7 +119,7 @@ impl AccountMutation {
         Ok(member)
     }
 
-    /// Makes an API key; the answer alone has its secret. Needs INTEGRATIONS_MANAGE. Errors: FORBIDDEN, for a permission that the caller lacks; CONFLICT beyond 100 keys.
+    /// Makes an API key; the answer alone has its secret. Needs INTEGRATIONS_MANAGE. Errors: FORBIDDEN, for a permission that the caller lacks or an end after that of the key that makes it; CONFLICT beyond 100 keys.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn create_api_key(
         &self,

@@ -1,16 +1,17 @@
-//! Signing in by password, and what follows: refreshing, signing out.
+//! Signing in by password, and what follows: refreshing, signing out, another password.
 
 use sea_orm::Value;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::email_of;
 use crate::app::App;
 use crate::audit::{self, By, Entry};
 use crate::auth::opaque::{Kind, Opaque};
-use crate::auth::sessions::{self, Client, Opened, Refreshed};
+use crate::auth::sessions::{self, Client, Opened, Refreshed, invalid_grant};
 use crate::auth::standing::ACCESS_SECS;
 use crate::auth::token::Subject;
-use crate::auth::{Caller, Role, Through};
+use crate::auth::{Caller, Role, Through, password};
 use crate::clock::{SECOND, Timestamp};
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
@@ -28,18 +29,22 @@ pub struct SignedIn {
 
 /// Signs in by password. Errors: UNAUTHENTICATED, the same for whatever is wrong; RATE_LIMITED.
 pub async fn by_password(app: &App, client: &Client, tenant: &str, email: &str, password: String) -> Result<SignedIn> {
+    app.tries.take_address(client.address)?;
     let email = email_of(email).map_err(|_| refused())?;
-    app.tries.take(&format!("{tenant}/{email}"), client.address)?;
     let tenant = find_tenant(&app.db, tenant).await?;
+    app.tries.take_account(tenant, &email)?;
     let user = match tenant {
         Some(tenant) => find_user(&app.db.read(tenant).await?, &email).await?,
         None => None,
     };
-    let hash = user.as_ref().and_then(|user| user.password_hash.clone());
-    let is_right = app.passwords.is(password, hash).await?;
+    let hash = user.and_then(|user| user.password_hash);
+    let is_right = app.passwords.is(password, hash.clone()).await?;
     let Some(tenant) = tenant else { return Err(refused()) };
     let tx = app.db.write(tenant).await?;
-    let Some(user) = user.filter(|_| is_right) else {
+    tx.lock_settings().await?;
+    // Meanwhile the password may have been changed, or the user sent off.
+    let user = if is_right { find_user(&tx, &email).await?.filter(|user| user.password_hash == hash) } else { None };
+    let Some(user) = user else {
         let by = By { user_id: None, through: None, client };
         audit::record_by(&tx, &by, app.clock.now(), Entry::of("session.refuse", "")).await?;
         tx.commit().await?;
@@ -48,13 +53,12 @@ pub async fn by_password(app: &App, client: &Client, tenant: &str, email: &str, 
     open(app, tx, client, user.id, user.role, "password").await
 }
 
-/// Opens a session for a user in a transaction, which it commits.
+/// Opens a session for a user in a transaction that has the lock of settings, and commits it.
 pub async fn open(app: &App, tx: TenantTx, client: &Client, user_id: Uuid, role: Role, by: &str) -> Result<SignedIn> {
     let now = app.clock.now();
     let opened = sessions::open(&tx, user_id, role, client, now).await?;
-    let who = By { user_id: Some(user_id), through: Some(Through::Session(opened.id)), client };
-    audit::record_by(&tx, &who, now, Entry::of("session.open", opened.id).after(serde_json::json!({ "by": by })))
-        .await?;
+    let entry = Entry::of("session.open", opened.id).after(json!({ "by": by }));
+    audit::record_by(&tx, &By::session(user_id, opened.id, client), now, entry).await?;
     let signed_in = signed_in(app, tx.tenant(), opened)?;
     tx.commit().await?;
     Ok(signed_in)
@@ -62,7 +66,7 @@ pub async fn open(app: &App, tx: TenantTx, client: &Client, user_id: Uuid, role:
 
 /// Errors: INVALID_GRANT; the session is ended when the token was used before.
 pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn> {
-    let token = Opaque::parse(Kind::Refresh, token).ok_or_else(invalid_grant)?;
+    let token = known(app, token).await?.ok_or_else(invalid_grant)?;
     let now = app.clock.now();
     let tx = app.db.write(token.tenant).await?;
     match sessions::refresh(&tx, &token, now).await? {
@@ -72,7 +76,7 @@ pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn
             Ok(signed_in)
         }
         Refreshed::Reused { session, user_id } => {
-            let by = By { user_id: Some(user_id), through: Some(Through::Session(session)), client };
+            let by = By::session(user_id, session, client);
             audit::record_by(&tx, &by, now, Entry::of("session.reuse", session)).await?;
             tx.commit().await?;
             app.standings.changed(token.tenant);
@@ -81,35 +85,98 @@ pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn
     }
 }
 
-/// Ends the session of a caller, which has none when it came with a key.
+/// A refresh token that was given out once. What was not takes no transaction that writes.
+async fn known(app: &App, token: &str) -> Result<Option<Opaque>> {
+    let Some(token) = Opaque::parse(Kind::Refresh, token) else { return Ok(None) };
+    let tx = app.db.read(token.tenant).await?;
+    Ok(sessions::knows(&tx, &token).await?.then_some(token))
+}
+
+/// Ends the session of a caller, which has none when it came with a key. Error: BAD_USER_INPUT.
 pub async fn end(app: &App, client: &Client, caller: &Caller) -> Result<()> {
-    let Through::Session(session) = caller.through else {
-        return Err(Error::new(Code::BadUserInput, "this token is of no session"));
-    };
-    let now = app.clock.now();
-    let tx = app.db.write(caller.tenant).await?;
-    sessions::end(&tx, session, now).await?;
-    audit::record_by(&tx, &By::caller(caller, client), now, Entry::of("session.end", session)).await?;
-    tx.commit().await?;
-    app.standings.changed(caller.tenant);
-    Ok(())
+    match caller.through {
+        Through::Session(session) => {
+            let tx = app.db.write(caller.tenant).await?;
+            end_session(app, tx, &By::caller(caller, client), session).await
+        }
+        _ => Err(Error::new(Code::BadUserInput, "this token is of no session")),
+    }
 }
 
 /// Ends the session of a refresh token, if it is one.
 pub async fn end_of(app: &App, client: &Client, token: &str) -> Result<()> {
-    let Some(token) = Opaque::parse(Kind::Refresh, token) else { return Ok(()) };
-    let now = app.clock.now();
+    let Some(token) = known(app, token).await? else { return Ok(()) };
     let tx = app.db.write(token.tenant).await?;
     let sql = "SELECT s.id, s.user_id FROM refresh_tokens r JOIN sessions s ON s.tenant_id = r.tenant_id AND s.id = r.session_id \
                WHERE r.tenant_id = $1 AND r.hash = $2";
     let Some(row) = tx.query_one(sql, [token.hash().to_vec().into()]).await? else { return Ok(()) };
-    let (session, user_id): (Uuid, Uuid) = (get(&row, 0)?, get(&row, 1)?);
-    sessions::end(&tx, session, now).await?;
-    let by = By { user_id: Some(user_id), through: Some(Through::Session(session)), client };
-    audit::record_by(&tx, &by, now, Entry::of("session.end", session)).await?;
-    tx.commit().await?;
-    app.standings.changed(token.tenant);
+    let (session, user_id) = (get(&row, 0)?, get(&row, 1)?);
+    end_session(app, tx, &By::session(user_id, session, client), session).await
+}
+
+async fn end_session(app: &App, tx: TenantTx, by: &By<'_>, session: Uuid) -> Result<()> {
+    let (tenant, now) = (tx.tenant(), app.clock.now());
+    if sessions::end(&tx, session, now).await? {
+        audit::record_by(&tx, by, now, Entry::of("session.end", session)).await?;
+        tx.commit().await?;
+        app.standings.changed(tenant);
+    }
     Ok(())
+}
+
+/// Ends all that lets the caller in, this token too; gives the number of sessions. Error: FORBIDDEN for keys.
+pub async fn end_all(app: &App, client: &Client, caller: &Caller) -> Result<u64> {
+    refuse_keys(caller)?;
+    let now = app.clock.now();
+    let tx = app.db.write(caller.tenant).await?;
+    let ended = sessions::end_all(&tx, caller.user_id, now).await?;
+    audit::record_by(&tx, &By::caller(caller, client), now, Entry::of("session.end-all", caller.user_id)).await?;
+    tx.commit().await?;
+    app.standings.changed(caller.tenant);
+    Ok(ended)
+}
+
+/// Sets another password of the caller, ends all sessions and opens one. Errors: UNAUTHENTICATED, FORBIDDEN for keys,
+/// BAD_USER_INPUT, RATE_LIMITED.
+pub async fn change_password(
+    app: &App,
+    client: &Client,
+    caller: &Caller,
+    current: String,
+    new: String,
+) -> Result<SignedIn> {
+    refuse_keys(caller)?;
+    let user = find_active(&app.db.read(caller.tenant).await?, "id", caller.user_id.into()).await?;
+    let user = user.ok_or_else(refused)?;
+    app.tries.take_account(Some(caller.tenant), &user.email)?;
+    if !app.passwords.is(current, user.password_hash.clone()).await? {
+        return Err(refused());
+    }
+    password::check_new(&new, &user.email)?;
+    let hash = app.passwords.hash(new).await?;
+    let now = app.clock.now();
+    let tx = app.db.write(caller.tenant).await?;
+    tx.lock_settings().await?;
+    // Unless somebody else has set one meanwhile.
+    let sql =
+        "UPDATE users SET password_hash = $3 WHERE tenant_id = $1 AND id = $2 AND is_active AND password_hash = $4";
+    if tx.execute(sql, [user.id.into(), hash.into(), user.password_hash.into()]).await? == 0 {
+        return Err(refused());
+    }
+    sessions::end_all(&tx, user.id, now).await?;
+    let entry = Entry::of("password.set", user.id).after(json!({ "by": "change" }));
+    audit::record_by(&tx, &By::caller(caller, client), now, entry).await?;
+    let signed_in = open(app, tx, client, user.id, user.role, "password").await?;
+    app.standings.changed(caller.tenant);
+    Ok(signed_in)
+}
+
+/// A program is not to send its user off.
+fn refuse_keys(caller: &Caller) -> Result<()> {
+    match caller.through {
+        Through::ApiKey(_) => Err(Error::new(Code::Forbidden, "an API key may not do this")),
+        _ => Ok(()),
+    }
 }
 
 fn signed_in(app: &App, tenant: TenantId, opened: Opened) -> Result<SignedIn> {
@@ -134,28 +201,22 @@ pub async fn find_user(tx: &TenantTx, email: &str) -> Result<Option<KnownUser>> 
     find_active(tx, "email", email.into()).await
 }
 
-/// Error: UNAUTHENTICATED.
-pub async fn get_user(tx: &TenantTx, id: Uuid) -> Result<KnownUser> {
-    find_active(tx, "id", id.into()).await?.ok_or_else(refused)
-}
-
 async fn find_active(tx: &TenantTx, column: &str, value: Value) -> Result<Option<KnownUser>> {
     let sql = format!(
         "SELECT id, role, email, password_hash FROM users WHERE tenant_id = $1 AND {column} = $2 AND is_active"
     );
     let row = tx.query_one(&sql, [value]).await?;
-    row.map(|row| {
-        let role =
-            Role::parse(&get::<String>(&row, 1)?).ok_or_else(|| Error::internal("a user with an unknown role"))?;
-        Ok(KnownUser { id: get(&row, 0)?, role, email: get(&row, 2)?, password_hash: get(&row, 3)? })
-    })
-    .transpose()
+    let user = |row| {
+        Ok(KnownUser {
+            id: get(&row, 0)?,
+            role: Role::get(&row, 1)?,
+            email: get(&row, 2)?,
+            password_hash: get(&row, 3)?,
+        })
+    };
+    row.map(user).transpose()
 }
 
-pub fn refused() -> Error {
+fn refused() -> Error {
     Error::new(Code::Unauthenticated, "no user of that address and password")
-}
-
-fn invalid_grant() -> Error {
-    Error::new(Code::InvalidGrant, "the refresh token is not good; sign in again")
 }

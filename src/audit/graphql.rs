@@ -13,7 +13,10 @@ use crate::graphql::context::{Needs, parse_id, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
+use crate::graphql::text::prose;
 use crate::users::{User, UsersById};
+
+const FILTER_CHARS_MAX: usize = 200;
 
 #[derive(Default)]
 pub struct AuditQuery;
@@ -58,8 +61,8 @@ impl AuditFilter {
     fn check(self) -> Result<store::Filter> {
         Ok(store::Filter {
             actor_id: self.actor_id.map(|id| parse_id(&id, "user")).transpose()?,
-            action: self.action,
-            subject: self.subject,
+            action: self.action.map(|action| prose("action", action, FILTER_CHARS_MAX)).transpose()?,
+            subject: self.subject.map(|subject| prose("subject", subject, FILTER_CHARS_MAX)).transpose()?,
             since: self.since.map(|at| at.0),
             until: self.until.map(|at| at.0),
         })

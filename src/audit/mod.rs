@@ -49,6 +49,11 @@ pub struct By<'a> {
 }
 
 impl<'a> By<'a> {
+    /// A user by a session.
+    pub fn session(user_id: Uuid, session: Uuid, client: &'a Client) -> Self {
+        By { user_id: Some(user_id), through: Some(Through::Session(session)), client }
+    }
+
     pub fn caller(caller: &Caller, client: &'a Client) -> Self {
         By { user_id: Some(caller.user_id), through: Some(caller.through), client }
     }

@@ -22,6 +22,8 @@ pub enum KeysError {
     Unwritable(std::io::Error),
     #[error("key {0} is no Ed25519 key in PKCS#8 PEM")]
     NoKey(usize),
+    #[error("has no key of that name")]
+    Unknown,
     #[error("has no keys")]
     Empty,
     #[error("can be read by others than its owner; chmod 600 it")]
@@ -75,14 +77,38 @@ pub fn read(path: &Path) -> Result<Vec<NamedKey>, KeysError> {
     if keys.is_empty() { Err(KeysError::Empty) } else { Ok(keys) }
 }
 
-/// Puts a new key in front of those of a file, which need not exist, and gives its name. Of older ones `keep` stay.
-pub fn rotate(path: &Path, keep: usize) -> Result<String, KeysError> {
-    let old = if path.exists() { read(path)? } else { Vec::new() };
+/// Adds a new key to those of a file, which need not exist, and gives its name. It verifies; the first one signs.
+pub fn add(path: &Path) -> Result<String, KeysError> {
+    let mut keys = if path.exists() { read(path)? } else { Vec::new() };
     let new = NamedKey::random();
     let id = new.id.clone();
-    let pems = std::iter::once(new).chain(old.into_iter().take(keep)).filter_map(|key| key.to_pem());
-    write_whole(path, &pems.collect::<String>()).map_err(KeysError::Unwritable)?;
+    keys.push(new);
+    write(path, &keys)?;
     Ok(id)
+}
+
+/// Lets a key of a file sign: puts it in front.
+pub fn promote(path: &Path, id: &str) -> Result<(), KeysError> {
+    let mut keys = read(path)?;
+    let at = keys.iter().position(|key| key.id == id).ok_or(KeysError::Unknown)?;
+    keys[..=at].rotate_right(1);
+    write(path, &keys)
+}
+
+/// Takes a key out of a file; what it signed is not good any more.
+pub fn remove(path: &Path, id: &str) -> Result<(), KeysError> {
+    let mut keys = read(path)?;
+    let at = keys.iter().position(|key| key.id == id).ok_or(KeysError::Unknown)?;
+    keys.remove(at);
+    if keys.is_empty() {
+        return Err(KeysError::Empty);
+    }
+    write(path, &keys)
+}
+
+fn write(path: &Path, keys: &[NamedKey]) -> Result<(), KeysError> {
+    let pems: String = keys.iter().filter_map(NamedKey::to_pem).collect();
+    write_whole(path, &pems).map_err(KeysError::Unwritable)
 }
 
 /// Writes a file that only its owner can read, at once or not at all.
@@ -118,15 +144,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_key_signs_and_older_ones_stay() {
+    fn a_key_is_added_then_signs_then_goes() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("deep/keys.pem");
-        let first = rotate(&path, 2).expect("made");
-        let second = rotate(&path, 2).expect("made");
-        let ids = |keys: Vec<NamedKey>| keys.into_iter().map(|key| key.id).collect::<Vec<_>>();
-        assert_eq!(ids(read(&path).expect("read")), [second.clone(), first]);
-        let third = rotate(&path, 1).expect("made");
-        assert_eq!(ids(read(&path).expect("read")), [third, second]);
+        let ids = || read(&path).expect("read").into_iter().map(|key| key.id).collect::<Vec<_>>();
+        let [first, second, third] = [(); 3].map(|()| add(&path).expect("made"));
+        assert_eq!(ids(), [first.clone(), second.clone(), third.clone()]);
+        promote(&path, &third).expect("promoted");
+        assert_eq!(ids(), [third.clone(), first.clone(), second.clone()]);
+        remove(&path, &first).expect("removed");
+        assert_eq!(ids(), [third.clone(), second.clone()]);
+        assert!(matches!(promote(&path, &first), Err(KeysError::Unknown)));
+        remove(&path, &second).expect("removed");
+        assert!(matches!(remove(&path, &third), Err(KeysError::Empty)));
+        assert_eq!(ids(), [third]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Secrets that say nothing but whose they are: refresh tokens, API keys, the tokens of mailed links. They name the tenant,
-//! so that they are looked up behind its wall; the database has their hashes only.
+//! so that they are looked up behind its wall; the database has their hashes only, but for links in mail that is still to be sent.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,17 +1,20 @@
 //! Passwords: argon2id with the parameters OWASP recommends (19 MiB, 2 passes, 1 lane), hashed by few threads at a time.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use argon2::Argon2;
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use tokio::sync::Semaphore;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 const CHARS: std::ops::RangeInclusive<usize> = 12..=128;
 /// Each hash takes 19 MiB and a core for some milliseconds.
 const AT_ONCE: usize = 2;
+/// For a turn.
+const TURN_WAIT: Duration = Duration::from_secs(5);
 
 /// Hashes and compares. Cheap to clone.
 #[derive(Clone)]
@@ -46,7 +49,14 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let _turn = self.turns.acquire().await.map_err(Error::internal)?;
+        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| Error::new(Code::ServiceUnavailable, "too many sign in at once; try again"))?;
+        let turn = turn.map_err(Error::internal)?;
+        // The turn lasts as long as the work, also when nobody waits for it any more.
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
         tokio::task::spawn_blocking(work).await.map_err(Error::internal)
     }
 }

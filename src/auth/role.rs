@@ -1,7 +1,11 @@
 //! Roles and what they may do.
 
 use async_graphql::Enum;
+use sea_orm::QueryResult;
 use serde::{Deserialize, Serialize};
+
+use crate::db::get;
+use crate::error::{Error, Result};
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize, Deserialize)]
@@ -54,6 +58,12 @@ impl Role {
 
     pub fn parse(name: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// The role in column `index`.
+    pub fn get(row: &QueryResult, index: usize) -> Result<Role> {
+        let name: String = get(row, index)?;
+        Role::parse(&name).ok_or_else(|| Error::internal("a user with an unknown role"))
     }
 
     pub fn permissions(self) -> &'static [Permission] {

@@ -80,8 +80,7 @@ pub async fn refresh(tx: &TenantTx, token: &Opaque, now: Timestamp) -> Result<Re
                JOIN users u ON u.tenant_id = s.tenant_id AND u.id = s.user_id WHERE r.tenant_id = $1 AND r.hash = $2";
     let row = tx.query_one(sql, [hash.into()]).await?.ok_or_else(invalid_grant)?;
     let (session, user_id): (Uuid, Uuid) = (get(&row, 0)?, get(&row, 4)?);
-    let role: String = get(&row, 7)?;
-    let role = Role::parse(&role).ok_or_else(|| Error::internal("a user with an unknown role"))?;
+    let role = Role::get(&row, 7)?;
     let is_ended = get::<Option<i64>>(&row, 6)?.is_some()
         || get::<i64>(&row, 5)? <= now.0
         || get::<i64>(&row, 1)? + IDLE_MAX <= now.0
@@ -106,23 +105,64 @@ async fn is_unused(tx: &TenantTx, token: &Opaque) -> Result<bool> {
     Ok(tx.query_one(sql, [token.hash().to_vec().into()]).await?.is_some())
 }
 
-/// Ends a session; its access tokens end with it.
-pub async fn end(tx: &TenantTx, session: Uuid, now: Timestamp) -> Result<()> {
-    let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL";
-    tx.execute(sql, [session.into(), now.0.into()]).await?;
-    super::standing::begin_epoch(tx, now).await
+/// Whether a refresh token was ever given out.
+pub async fn knows(tx: &TenantTx, token: &Opaque) -> Result<bool> {
+    let sql = "SELECT 1 FROM refresh_tokens WHERE tenant_id = $1 AND hash = $2";
+    Ok(tx.query_one(sql, [token.hash().to_vec().into()]).await?.is_some())
 }
 
-/// Ends all sessions of a user and all tokens that operators made for them; gives the number of sessions.
+/// Ends a session; its access tokens end with it. `false` when it had ended already.
+pub async fn end(tx: &TenantTx, session: Uuid, now: Timestamp) -> Result<bool> {
+    // Whoever changes who may come in takes this lock first.
+    tx.lock_settings().await?;
+    let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL";
+    let has_ended = tx.execute(sql, [session.into(), now.0.into()]).await? > 0;
+    if has_ended {
+        super::standing::begin_epoch(tx, now).await?;
+    }
+    Ok(has_ended)
+}
+
+/// Ends all that lets a user in without the password: sessions, tokens that operators made, mailed links; gives the number
+/// of sessions.
 pub async fn end_all(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<u64> {
+    tx.lock_settings().await?;
     let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";
     let ended = tx.execute(sql, [user_id.into(), now.0.into()]).await?;
     let sql = "UPDATE users SET tokens_from = $3 WHERE tenant_id = $1 AND id = $2";
     tx.execute(sql, [user_id.into(), (now.0.div_euclid(SECOND) + 1).into()]).await?;
+    let sql = "UPDATE mailed_tokens SET used_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND used_at IS NULL";
+    tx.execute(sql, [user_id.into(), now.0.into()]).await?;
     super::standing::begin_epoch(tx, now).await?;
     Ok(ended)
 }
 
-fn invalid_grant() -> Error {
+/// A session as its user sees it.
+pub struct Listed {
+    pub id: Uuid,
+    pub created_at: Timestamp,
+    pub last_used_at: Timestamp,
+    pub address: Option<String>,
+    pub agent: Option<String>,
+}
+
+/// The sessions of a user that go on, the newest first; at most 100.
+pub async fn list(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<Vec<Listed>> {
+    let sql = "SELECT id, created_at, last_used_at, address, agent FROM sessions WHERE tenant_id = $1 AND user_id = $2 \
+               AND revoked_at IS NULL AND ends_at > $3 AND last_used_at > $4 ORDER BY created_at DESC, id DESC LIMIT 100";
+    let rows = tx.query(sql, [user_id.into(), now.0.into(), (now.0 - IDLE_MAX).into()]).await?;
+    let sessions = rows.iter().map(|row| {
+        Ok(Listed {
+            id: get(row, 0)?,
+            created_at: Timestamp(get(row, 1)?),
+            last_used_at: Timestamp(get(row, 2)?),
+            address: get(row, 3)?,
+            agent: get(row, 4)?,
+        })
+    });
+    sessions.collect()
+}
+
+pub fn invalid_grant() -> Error {
     Error::new(Code::InvalidGrant, "the refresh token is not good; sign in again")
 }

@@ -99,11 +99,9 @@ impl Standings {
         let sql = "SELECT id, role, tokens_from FROM users WHERE tenant_id = $1 AND is_active";
         let mut users = HashMap::new();
         for row in tx.query(sql, []).await? {
-            if let Some(role) = Role::parse(&get::<String>(&row, 1)?) {
-                users.insert(get(&row, 0)?, (role, get(&row, 2)?));
-            }
+            users.insert(get(&row, 0)?, (Role::get(&row, 1)?, get(&row, 2)?));
         }
-        let ended_after = self.clock.now().0 - (ACCESS_SECS * SECOND + MINUTE);
+        let ended_after = self.clock.now().0 - (ACCESS_SECS * SECOND + LOOK_BACK);
         let sql = "SELECT id FROM sessions WHERE tenant_id = $1 AND revoked_at > $2";
         let rows = tx.query(sql, [ended_after.into()]).await?;
         let ended_sessions = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
@@ -139,11 +137,17 @@ impl Standings {
     /// Waits until the caller may no longer come in.
     pub async fn ended(&self, caller: &Caller) {
         let mut changes = self.changes.subscribe();
-        // Where the database is away, nobody is sent off.
-        while !matches!(self.check(caller).await, Err(Error { code: Code::Unauthenticated, .. })) {
-            while let Ok(tenant) = changes.recv().await
-                && tenant != caller.tenant
-            {}
+        loop {
+            match self.check(caller).await {
+                Err(Error { code: Code::Unauthenticated, .. }) => return,
+                // Where the database is away, nobody is sent off; it is asked again.
+                Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                Ok(()) => {
+                    while let Ok(tenant) = changes.recv().await
+                        && tenant != caller.tenant
+                    {}
+                }
+            }
         }
     }
 

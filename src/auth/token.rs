@@ -116,16 +116,17 @@ impl Tokens {
                 Signer { algorithm: Algorithm::HS256, key_id: None, key }
             }
         };
-        // Made from the oldest key, so that a new one in front changes nothing.
-        let root = keys.last().map(|key| key.key.to_bytes());
-        let root = root.as_ref().map_or(secret.unwrap_or_default().as_bytes(), |bytes| bytes.as_slice());
+        // As with tokens, the first signs, and what others signed is good still.
+        let roots = keys.iter().map(|key| key.key.to_bytes().to_vec());
+        let roots = roots.chain(secret.map(|secret| secret.as_bytes().to_vec()));
+        let cursor_keys: Vec<[u8; 32]> = roots.map(|root| derive_key(root, "cursors")).collect();
         let key_set = serde_json::json!({ "keys": keys.iter().map(NamedKey::to_jwk).collect::<Vec<_>>() });
         Tokens {
             signer,
             verifiers: Arc::new(verifiers),
             key_set: key_set.to_string().into(),
             issuer: issuer.to_owned(),
-            cursors: Cursors::new(&derive_key(root, "cursors")),
+            cursors: Cursors::new(&cursor_keys),
             remembered: Cache::new(REMEMBERED_MAX),
         }
     }

@@ -1,6 +1,6 @@
 //! `salespulse keys`.
 
-use clap::{Parser, Subcommand};
+use clap::Subcommand;
 
 use super::failure::{Exit, Failure};
 use crate::auth::keys;
@@ -8,24 +8,29 @@ use crate::config::Config;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Put a new key in front of those that sign access tokens; older ones stay good for what they signed.
-    New(NewArgs),
+    /// Add a key that verifies access tokens; the first one of the file also signs them.
+    New,
+    /// Let a key sign, once all servers know it.
+    Use {
+        /// The key's name.
+        name: String,
+    },
+    /// Remove a key, once all that it signed is over.
+    Remove {
+        /// The key's name.
+        name: String,
+    },
     /// List the names of the keys, the one that signs first.
     List,
-}
-
-#[derive(Parser)]
-pub struct NewArgs {
-    /// How many older keys stay.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    keep: usize,
 }
 
 pub fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     let path = &config.signing_keys;
     let failed = |error| Failure::new(Exit::BadConfig, format!("{}: {error}", path.display()));
     match command {
-        Command::New(args) => println!("{}", keys::rotate(path, args.keep).map_err(failed)?),
+        Command::New => println!("{}", keys::add(path).map_err(failed)?),
+        Command::Use { name } => keys::promote(path, name).map_err(failed)?,
+        Command::Remove { name } => keys::remove(path, name).map_err(failed)?,
         Command::List => {
             for key in keys::read(path).map_err(failed)? {
                 println!("{}", key.id);

@@ -86,7 +86,7 @@ pub fn tokens(config: &Config) -> Result<Tokens, Failure> {
             );
             return Err(Failure::new(Exit::BadConfig, message));
         }
-        signing_keys::rotate(path, 0).map_err(failed)?;
+        signing_keys::add(path).map_err(failed)?;
         tracing::info!(path = %path.display(), "made a key that signs access tokens");
     }
     let keys = if path.exists() { signing_keys::read(path).map_err(failed)? } else { Vec::new() };

@@ -10,6 +10,7 @@ use super::failure::{Exit, Failure};
 use crate::app::App;
 use crate::config::Config;
 use crate::graphql::documents::Documents;
+use crate::graphql::http::Settings;
 use crate::server::{self, Listeners, Options};
 
 /// Requests that still run this long after the signal are cut off.
@@ -36,9 +37,7 @@ pub fn options(config: &Config) -> Result<Options, Failure> {
     Ok(Options {
         graphiql: config.graphiql,
         outbox: config.outbox.clone(),
-        proxies: config.proxies.clone(),
-        limits: config.limits,
-        documents,
+        api: Settings { proxies: config.proxies.clone(), limits: config.limits, documents },
     })
 }
 

@@ -64,6 +64,5 @@ pub async fn find_user(
         "SELECT id, role FROM users WHERE tenant_id = $1 AND is_active AND {column} = $2 ORDER BY created_at, id LIMIT 1"
     );
     let Some(row) = tx.query_one(&sql, [value]).await? else { return Ok(None) };
-    let role: String = get(&row, 1)?;
-    Role::parse(&role).map(|role| get(&row, 0).map(|id| (id, role))).transpose()
+    Ok(Some((get(&row, 0)?, Role::get(&row, 1)?)))
 }

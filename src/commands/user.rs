@@ -2,10 +2,6 @@
 
 use std::io::BufRead;
 
-use clap::{Parser, Subcommand};
-use sea_orm::Value;
-use uuid::Uuid;
-
 use super::failure::{Exit, Failure};
 use crate::accounts::{email_of, members};
 use crate::audit::{self, By, Entry};
@@ -16,12 +12,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::get;
 use crate::error::Error;
+use crate::users::{NewUser, insert_user};
+use clap::{Parser, Subcommand};
 
 #[derive(Subcommand)]
 pub enum Command {
     /// Create a user who signs in with the password that is read from the first line of the input.
     Create(CreateArgs),
-    /// Set a user's password, read from the first line of the input, and end the user's sessions.
+    /// Set an active user's password, read from the first line of the input, and end the user's sessions.
     Password(PasswordArgs),
 }
 
@@ -65,23 +63,23 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     tx.lock_settings().await?;
     let (id, action) = match command {
         Command::Create(args) => {
-            let id = Uuid::now_v7();
-            let sql = "INSERT INTO users (tenant_id, id, email, name, role, is_active, created_at, password_hash) \
-                       VALUES ($1, $2, $3, $4, $5, true, $6, $7) ON CONFLICT (tenant_id, email) DO NOTHING";
             let name = members::name_of(&args.name).map_err(bad_input)?;
-            let values: [Value; 6] =
-                [id.into(), email.into(), name.into(), args.role.as_str().into(), now.0.into(), hash.into()];
-            if tx.execute(sql, values).await? == 0 {
+            let sql = "SELECT 1 FROM users WHERE tenant_id = $1 AND email = $2";
+            if tx.query_one(sql, [email.clone().into()]).await?.is_some() {
                 return Err(Failure::new(Exit::BadConfig, "there is a user of that address already"));
             }
+            let user =
+                NewUser { email: &email, name: &name, role: args.role, password_hash: Some(hash), is_invited: false };
+            let id = insert_user(&tx, user, now).await?;
             standing::begin_epoch(&tx, now).await?;
             (id, "user.create")
         }
         Command::Password(_) => {
-            let sql = "UPDATE users SET password_hash = $3, is_active = true WHERE tenant_id = $1 AND email = $2 RETURNING id";
+            let sql =
+                "UPDATE users SET password_hash = $3 WHERE tenant_id = $1 AND email = $2 AND is_active RETURNING id";
             let row = tx.query_one(sql, [email.into(), hash.into()]).await?;
-            let row = row.ok_or_else(|| Failure::new(Exit::BadConfig, "there is no user of that address"))?;
-            let id = get(&row, 0)?;
+            let row = row.ok_or_else(|| Failure::new(Exit::BadConfig, "there is no active user of that address"))?;
+            let id: uuid::Uuid = get(&row, 0)?;
             sessions::end_all(&tx, id, now).await?;
             (id, "password.set")
         }

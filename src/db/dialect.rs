@@ -268,9 +268,14 @@ pub fn is_unavailable(error: &DbErr) -> bool {
     }
 }
 
-/// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only); SQLite busy and full.
+/// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only), 40001 and 40P01 (in the
+/// way of each other); SQLite busy and full.
 fn is_unavailable_code(code: &str) -> bool {
-    code.len() == 5 && (code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") || code == "25006")
+    code.len() == 5
+        && (code.starts_with("08")
+            || code.starts_with("53")
+            || code.starts_with("57P")
+            || ["25006", "40001", "40P01"].contains(&code))
         || matches!(code, "5" | "517" | "13" | "773")
 }
 

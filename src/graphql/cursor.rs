@@ -1,5 +1,7 @@
 //! Cursors of live answers: opaque to clients, signed, and good for one tenant and one question only.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
@@ -23,12 +25,12 @@ pub struct Mark {
 
 /// Writes and reads cursors. Cheap to clone.
 #[derive(Clone)]
-pub struct Cursors(Hmac<Sha256>);
+pub struct Cursors(Arc<[Hmac<Sha256>]>);
 
 impl Cursors {
-    /// `key` is secret, and the same in all processes.
-    pub fn new(key: &[u8; 32]) -> Self {
-        Cursors(keyed(key))
+    /// The first of `keys` signs, and what any of them signed is good. They are secret, and the same in all processes.
+    pub fn new(keys: &[[u8; 32]]) -> Self {
+        Cursors(keys.iter().map(keyed).collect())
     }
 
     /// The cursor of `mark` for the tenant's question `scope`.
@@ -37,28 +39,33 @@ impl Cursors {
         for number in [mark.position, mark.part, mark.until.map_or(i64::MAX, |until| until.0)] {
             bytes.extend(number.to_be_bytes());
         }
-        let tag = self.tag(tenant, scope, &bytes).finalize().into_bytes();
-        bytes.extend(&tag[..TAG_BYTES]);
+        if let Some(key) = self.0.first() {
+            let tag = tag(key, tenant, scope, &bytes).finalize().into_bytes();
+            bytes.extend(&tag[..TAG_BYTES]);
+        }
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// The mark of a cursor that was written for the same tenant and question.
     pub fn read(&self, tenant: TenantId, scope: &[u8], cursor: &str) -> Option<Mark> {
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        let (mark, tag) = bytes.split_at_checked(MARK_BYTES)?;
-        if tag.len() != TAG_BYTES {
+        let (mark, signature) = bytes.split_at_checked(MARK_BYTES)?;
+        if signature.len() != TAG_BYTES {
             return None;
         }
-        self.tag(tenant, scope, mark).verify_truncated_left(tag).ok()?;
+        let is_ours = |key| tag(key, tenant, scope, mark).verify_truncated_left(signature).is_ok();
+        if !self.0.iter().any(is_ours) {
+            return None;
+        }
         let number = |at: usize| mark[at..at + 8].try_into().map(i64::from_be_bytes).ok();
         let until = number(16)?;
         Some(Mark { position: number(0)?, part: number(8)?, until: (until != i64::MAX).then_some(Timestamp(until)) })
     }
+}
 
-    fn tag(&self, tenant: TenantId, scope: &[u8], mark: &[u8]) -> Hmac<Sha256> {
-        // Tenant and mark have fixed lengths, so nothing can move from one part into another.
-        self.0.clone().chain_update(tenant.0.as_bytes()).chain_update(mark).chain_update(scope)
-    }
+fn tag(key: &Hmac<Sha256>, tenant: TenantId, scope: &[u8], mark: &[u8]) -> Hmac<Sha256> {
+    // Tenant and mark have fixed lengths, so nothing can move from one part into another.
+    key.clone().chain_update(tenant.0.as_bytes()).chain_update(mark).chain_update(scope)
 }
 
 fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
@@ -82,14 +89,17 @@ mod tests {
     #[test]
     fn a_cursor_is_read_where_it_was_written_for_and_nowhere_else() {
         let (one, other) = (TenantId(Uuid::from_u128(1)), TenantId(Uuid::from_u128(2)));
-        let cursors = Cursors::new(&derive_key("a secret", "cursors"));
+        let cursors = Cursors::new(&[derive_key("a secret", "cursors")]);
         for until in [None, Some(Timestamp(5))] {
             let mark = Mark { position: 7, part: 1, until };
             let cursor = cursors.write(one, b"question", mark);
             assert_eq!(cursors.read(one, b"question", &cursor), Some(mark));
             assert_eq!(cursors.read(other, b"question", &cursor), None);
             assert_eq!(cursors.read(one, b"another", &cursor), None);
-            assert_eq!(Cursors::new(&derive_key("another", "cursors")).read(one, b"question", &cursor), None);
+            let another = derive_key("another", "cursors");
+            assert_eq!(Cursors::new(&[another]).read(one, b"question", &cursor), None);
+            let rotated = Cursors::new(&[another, derive_key("a secret", "cursors")]);
+            assert_eq!(rotated.read(one, b"question", &cursor), Some(mark));
             let forged = cursors.write(one, b"question", Mark { position: 8, ..mark });
             assert_eq!(cursors.read(one, b"question", &format!("{}{}", &forged[..20], &cursor[20..])), None);
         }

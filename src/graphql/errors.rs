@@ -63,8 +63,12 @@ pub fn status_of(response: &Response) -> Option<StatusCode> {
     };
     let first = response.errors.first().and_then(code_of)?;
     let is_alone = response.data == Value::Null && response.errors.iter().all(|e| code_of(e).as_ref() == Some(&first));
-    match first.as_str() {
-        _ if !is_alone => None,
+    if is_alone { status_of_code(&first) } else { None }
+}
+
+/// The status that HTTP has for a code, where it is not for the client to mend.
+pub fn status_of_code(code: &str) -> Option<StatusCode> {
+    match code {
         "RATE_LIMITED" => Some(StatusCode::TOO_MANY_REQUESTS),
         "SERVICE_UNAVAILABLE" => Some(StatusCode::SERVICE_UNAVAILABLE),
         "INTERNAL_SERVER_ERROR" => Some(StatusCode::INTERNAL_SERVER_ERROR),

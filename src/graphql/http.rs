@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts as RequestParts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answers::{Answers, Key};
+use super::documents::Documents;
 use super::errors::{self, Refusal};
 use super::heads::Heads;
-use super::limits::Usage;
+use super::limits::{Limits, Seat, Usage};
 use super::operation::{Operations, Prepared, to_json};
 use super::origin::client_of;
 use super::params::{Params, parse_json};
@@ -32,14 +33,23 @@ use crate::auth::sessions::Client;
 use crate::auth::{Caller, token};
 use crate::error::{Code, Error};
 use crate::schema::Schema;
-use crate::server::Options;
 use crate::telemetry::metrics::METRICS;
 
 /// A request's body is at most this long, and comes within this time.
-pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(15);
 /// Operations of one batch.
 const BATCH_MAX: usize = 10;
+
+/// What the API is served with.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Proxies in front of this server, which say for whom they speak.
+    pub proxies: Vec<IpAddr>,
+    pub limits: Limits,
+    /// Which documents are run.
+    pub documents: Documents,
+}
 
 /// What the handlers share. Cheap to clone, and small: each socket has one.
 #[derive(Clone)]
@@ -69,14 +79,14 @@ impl Deref for Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(app: App, schema: Schema, options: &Options, stop: CancellationToken) -> Self {
+    pub fn new(app: App, schema: Schema, settings: &Settings, stop: CancellationToken) -> Self {
         Endpoint(Arc::new(Parts {
             heads: Heads::new(app.db.clone()),
             answers: Answers::default(),
-            operations: Operations::new(schema, app.tokens.cursors(), options.documents.clone()),
+            operations: Operations::new(schema, app.tokens.cursors(), settings.documents.clone()),
             sockets: TaskTracker::new(),
-            proxies: options.proxies.clone(),
-            usage: Usage::new(options.limits),
+            proxies: settings.proxies.clone(),
+            usage: Usage::new(settings.limits),
             stop,
             app,
         }))
@@ -165,13 +175,9 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
     if !is_json(headers) {
         return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send application/json");
     }
-    let body = match tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) if is_too_long(&error) => {
-            return reply.refuse(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too long");
-        }
-        Ok(Err(_)) => return reply.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body cannot be read"),
-        Err(_) => return reply.refuse(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body comes too slowly"),
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err((status, code, message)) => return reply.refuse(status, code, message),
     };
     let asker = match endpoint.authenticate(&parts).await {
         Ok(asker) => asker,
@@ -244,11 +250,15 @@ async fn run(
     let is_subscription = prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Subscription);
     let stream_format = if is_subscription { reply.accepted.for_stream() } else { reply.stream_format() };
     if let Some(format) = stream_format {
-        return match prepared {
-            Ok(prepared) => {
+        let seat = match &asker.caller {
+            Some(caller) if is_subscription => endpoint.usage.seat(caller).map(Some).ok_or_else(too_many_streams),
+            _ => Ok(None),
+        };
+        return match prepared.and_then(|prepared| Ok((prepared, seat?))) {
+            Ok((prepared, seat)) => {
                 let ends = ends(endpoint, asker.caller.clone());
                 let answers = endpoint.operations.stream(prepared, asker);
-                streams::respond(format, if is_subscription { until(answers, ends) } else { answers })
+                streams::respond(format, if is_subscription { until(answers, ends, seat) } else { answers })
             }
             Err(refusal) => {
                 let refused = Payload::refused(refusal.to_error());
@@ -291,16 +301,21 @@ fn ends(endpoint: &Endpoint, caller: Option<Arc<Caller>>) -> impl Future<Output 
     }
 }
 
-/// The answers until `end`, and what that gives.
+fn too_many_streams() -> Refusal {
+    Refusal::new("TOO_MANY_SUBSCRIPTIONS", "too many sockets and streams")
+}
+
+/// The answers until `end`, and what that gives; the seat is taken as long.
 fn until(
     answers: BoxStream<'static, Payload>,
     end: impl Future<Output = Option<Payload>> + Send + 'static,
+    seat: Option<Seat>,
 ) -> BoxStream<'static, Payload> {
-    let state = Some((answers, Box::pin(end)));
+    let state = Some((answers, Box::pin(end), seat));
     let stream = futures_util::stream::unfold(state, async |state| {
-        let (mut answers, mut end) = state?;
+        let (mut answers, mut end, seat) = state?;
         tokio::select! {
-            answer = answers.next() => Some((answer?, Some((answers, end)))),
+            answer = answers.next() => Some((answer?, Some((answers, end, seat)))),
             last = &mut end => Some((last?, None)),
         }
     });
@@ -329,6 +344,18 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Asker, requests: Vec<V
     reply.json(StatusCode::OK, format!("[{}]", answers.join(",")))
 }
 
+/// A request's body, if it is not too long and comes in time; else what to answer.
+pub async fn read_body(body: Body) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
+    match tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if is_too_long(&error) => {
+            Err((StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too long"))
+        }
+        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body cannot be read")),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body comes too slowly")),
+    }
+}
+
 fn is_too_long(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
@@ -339,7 +366,7 @@ fn with_event_id(params: Params, headers: &HeaderMap) -> Params {
     Params { last_event_id, ..params }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (types.next(), types.next()) else { return false };
     let mime = value.to_str().ok().and_then(|value| value.split(';').next());

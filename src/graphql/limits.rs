@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use governor::{DefaultKeyedRateLimiter, Quota};
@@ -13,8 +14,8 @@ use super::errors::Refusal;
 use crate::auth::Caller;
 use crate::db::TenantId;
 
-/// Callers that are remembered before those at rest are forgotten.
-const REMEMBERED_MAX: usize = 100_000;
+/// Those that are remembered before those at rest are looked for, to be forgotten.
+const REMEMBERED: usize = 10_000;
 
 /// `None` is no limit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +23,7 @@ pub struct Limits {
     /// Fields, each as often as it is selected, that a user may ask for in a minute.
     pub user_fields: Option<NonZeroU32>,
     pub tenant_fields: Option<NonZeroU32>,
+    /// WebSockets, and streams of subscriptions over HTTP.
     pub user_sockets: Option<NonZeroU32>,
     pub tenant_sockets: Option<NonZeroU32>,
     pub sockets: Option<NonZeroU32>,
@@ -30,8 +32,8 @@ pub struct Limits {
 /// Counts what is asked for.
 pub struct Usage {
     limits: Limits,
-    users: Option<Budget<(TenantId, Uuid)>>,
-    tenants: Option<Budget<TenantId>>,
+    users: Option<Buckets<(TenantId, Uuid)>>,
+    tenants: Option<Buckets<TenantId>>,
     sockets: Mutex<Sockets>,
 }
 
@@ -52,17 +54,22 @@ impl Usage {
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Usage {
             limits,
-            users: limits.user_fields.map(Budget::new),
-            tenants: limits.tenant_fields.map(Budget::new),
+            users: limits.user_fields.map(|fields| Buckets::new(Quota::per_minute(fields))),
+            tenants: limits.tenant_fields.map(|fields| Buckets::new(Quota::per_minute(fields))),
             sockets: Mutex::default(),
         })
     }
 
-    /// Takes what an operation comes to from the budgets of its user and tenant. Error: RATE_LIMITED.
+    /// Takes what an operation comes to from the budgets of its user and tenant. Errors: RATE_LIMITED; QUERY_TOO_COMPLEX, when
+    /// it is more than a whole minute's.
     pub fn spend(&self, caller: &Caller, fields: usize) -> Result<(), Refusal> {
         let fields = u32::try_from(fields).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        let has = self.users.as_ref().is_none_or(|users| users.has(&(caller.tenant, caller.user_id), fields))
-            && self.tenants.as_ref().is_none_or(|tenants| tenants.has(&caller.tenant, fields));
+        let most = [self.limits.user_fields, self.limits.tenant_fields].into_iter().flatten().min();
+        if most.is_some_and(|most| fields > most) {
+            return Err(Refusal::new("QUERY_TOO_COMPLEX", "more fields are selected than you may ask for in a minute"));
+        }
+        let has = self.users.as_ref().is_none_or(|users| users.take(&(caller.tenant, caller.user_id), fields))
+            && self.tenants.as_ref().is_none_or(|tenants| tenants.take(&caller.tenant, fields));
         if has { Ok(()) } else { Err(Refusal::new("RATE_LIMITED", "that is too much in a minute; slow down")) }
     }
 
@@ -110,19 +117,25 @@ fn leave<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
     }
 }
 
-/// A minute's worth each, which fills up again evenly.
-struct Budget<K: Clone + Eq + Hash>(DefaultKeyedRateLimiter<K>);
+/// A quota for each key, which fills up again evenly.
+pub struct Buckets<K: Clone + Eq + Hash> {
+    limiter: DefaultKeyedRateLimiter<K>,
+    /// When there are as many, those at rest are forgotten: seldom, as all are looked at for it.
+    forgets_at: AtomicUsize,
+}
 
-impl<K: Clone + Eq + Hash> Budget<K> {
-    fn new(a_minute: NonZeroU32) -> Self {
-        Budget(DefaultKeyedRateLimiter::keyed(Quota::per_minute(a_minute)))
+impl<K: Clone + Eq + Hash> Buckets<K> {
+    pub fn new(quota: Quota) -> Self {
+        Buckets { limiter: DefaultKeyedRateLimiter::keyed(quota), forgets_at: REMEMBERED.into() }
     }
 
-    fn has(&self, key: &K, cost: NonZeroU32) -> bool {
-        if self.0.len() > REMEMBERED_MAX {
-            self.0.retain_recent();
+    /// Whether there is as much left, which is taken then.
+    pub fn take(&self, key: &K, cost: NonZeroU32) -> bool {
+        if self.limiter.len() >= self.forgets_at.load(Ordering::Relaxed) {
+            self.limiter.retain_recent();
+            self.forgets_at.store((2 * self.limiter.len()).max(REMEMBERED), Ordering::Relaxed);
         }
-        matches!(self.0.check_key_n(key, cost), Ok(Ok(())))
+        matches!(self.limiter.check_key_n(key, cost), Ok(Ok(())))
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Prepared {
     /// Whether it needs no token.
     is_public: bool,
     subscribed: Option<Subscribed>,
+    /// The document, which is kept under its hash once somebody may run it.
+    to_keep: Option<(String, Arc<str>)>,
 }
 
 /// What makes a subscription.
@@ -160,24 +162,25 @@ impl Operations {
         let (name, operation) = select(&document, params.operation_name.as_deref())?;
         variables::check(&operation.variable_definitions, &params.variables)?;
         let (kind, name) = (operation.ty, name.map(ToString::to_string));
-        let is_public = kind == OperationType::Mutation && is_public(operation);
+        // Nothing beside it is looked at for somebody without a token.
+        let is_alone = document.operations.iter().count() == 1 && document.fragments.is_empty();
+        let is_public = kind == OperationType::Mutation && is_alone && is_public(operation);
         let subscribed = match kind {
             OperationType::Subscription => Some(subscribed(&text, &document, operation, &mut params)?),
             _ => None,
         };
-        if let Some(hash) = hash {
-            self.documents.keep(hash, &text);
-        }
         let document =
             if kind == OperationType::Subscription { shape::without_root_fragments(document) } else { document };
         let mut request = Request::new(text.as_ref()).variables(params.variables);
         request.operation_name = params.operation_name;
         request.set_parsed_query(document);
-        Ok(Prepared { request, kind, name, fields, is_public, subscribed })
+        let to_keep = hash.map(|hash| (hash, text));
+        Ok(Prepared { request, kind, name, fields, is_public, subscribed, to_keep })
     }
 
     /// Runs a query or mutation; also tells what its answer depends on, if that is known.
     pub async fn run(&self, prepared: Prepared, asker: Asker) -> (Response, Option<Freshness>) {
+        self.keep(&prepared);
         let kind = prepared.kind.to_string();
         let tenant = asker.caller.as_ref().map(|caller| caller.tenant.0);
         let span = operation_span(&kind, prepared.name.as_deref(), tenant);
@@ -207,6 +210,7 @@ impl Operations {
         };
         METRICS.subscriptions.inc();
         let caller = Arc::clone(caller);
+        self.keep(&prepared);
         let tenant = caller.tenant;
         if STATES.contains(&field.as_str()) {
             let after = match after {
@@ -225,6 +229,12 @@ impl Operations {
                 futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
             }
             after => self.live(prepared, caller, scope, after.flatten()),
+        }
+    }
+
+    fn keep(&self, prepared: &Prepared) {
+        if let Some((hash, text)) = &prepared.to_keep {
+            self.documents.keep(hash.clone(), text);
         }
     }
 

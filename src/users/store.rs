@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ColumnTrait, QueryFilter, QueryResult, QuerySelect};
+use sea_orm::{ColumnTrait, QueryFilter, QueryResult, QuerySelect, Value};
 use uuid::Uuid;
 
 use super::graphql::User;
 use crate::auth::Role;
+use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::Batch;
@@ -16,21 +17,46 @@ pub const USER_COLUMNS: &str = "u.id, u.name, u.email, u.role";
 
 /// The user in the columns from `index` on.
 pub fn user_from(row: &QueryResult, index: usize) -> Result<User> {
-    let role: String = get(row, index + 3)?;
-    user(get(row, index)?, get(row, index + 1)?, get(row, index + 2)?, &role)
-}
-
-fn user(id: Uuid, name: String, email: String, role: &str) -> Result<User> {
-    let role = Role::parse(role).ok_or_else(|| Error::internal("a user with an unknown role"))?;
+    let role = Role::get(row, index + 3)?;
+    let (id, name, email) = (get::<Uuid>(row, index)?, get(row, index + 1)?, get(row, index + 2)?);
     Ok(User { id: id.into(), name, email, role, permissions: role.permissions().to_vec() })
 }
 
 /// Error: NOT_FOUND.
 pub async fn get_user(tx: &TenantTx, id: Uuid) -> Result<User> {
-    use entity::users::{Column, Entity};
-    let found = tx.find::<Entity>().filter(Column::Id.eq(id)).one(tx).await?;
-    let found = found.ok_or_else(|| Error::not_found("user"))?;
-    user(found.id, found.name, found.email, &found.role)
+    let sql = format!("SELECT {USER_COLUMNS} FROM users u WHERE u.tenant_id = $1 AND u.id = $2");
+    let row = tx.query_one(&sql, [id.into()]).await?.ok_or_else(|| Error::not_found("user"))?;
+    user_from(&row, 0)
+}
+
+/// Somebody new.
+pub struct NewUser<'a> {
+    pub email: &'a str,
+    pub name: &'a str,
+    pub role: Role,
+    /// Absent where somebody was made by an operator, or is only invited.
+    pub password_hash: Option<String>,
+    /// Not active before the invitation is used.
+    pub is_invited: bool,
+}
+
+/// Adds a user whose address is free; gives the id.
+pub async fn insert_user(tx: &TenantTx, new: NewUser<'_>, now: Timestamp) -> Result<Uuid> {
+    let id = Uuid::now_v7();
+    let values: [Value; 8] = [
+        id.into(),
+        new.email.into(),
+        new.name.into(),
+        new.role.as_str().into(),
+        (!new.is_invited).into(),
+        now.0.into(),
+        new.password_hash.into(),
+        new.is_invited.then_some(now.0).into(),
+    ];
+    let sql = "INSERT INTO users (tenant_id, id, email, name, role, is_active, created_at, password_hash, invited_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    tx.execute(sql, values).await?;
+    Ok(id)
 }
 
 /// Each of `ids`, which differ, is a user of the tenant. Error: NOT_FOUND.

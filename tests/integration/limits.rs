@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use salespulse::graphql::documents::Documents;
+use salespulse::graphql::http::Settings;
 use salespulse::graphql::limits::Limits;
 use salespulse::server::{Options, router};
 use serde_json::{Value, json};
@@ -34,7 +35,8 @@ async fn who_asks_for_too_much_is_told_to_come_back_and_others_are_not() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let limits = Limits { user_fields: NonZeroU32::new(10), ..Limits::default() };
-    let app = router(test.app.clone(), &Options { limits, ..Options::default() });
+    let app =
+        router(test.app.clone(), &Options { api: Settings { limits, ..Settings::default() }, ..Options::default() });
     let viewer = acme.viewer();
     // Each as often as it is selected: a and b are three fields each.
     let twice = json!({ "query": "{ a: me { id name } b: me { id name } }" });
@@ -54,7 +56,11 @@ async fn a_budget_is_one_for_http_and_sockets_and_sockets_are_counted() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let limits = Limits { user_fields: NonZeroU32::new(10), user_sockets: NonZeroU32::new(1), ..Limits::default() };
-    let server = Server::with(test.app.clone(), Options { limits, ..Options::default() }).await;
+    let server = Server::with(
+        test.app.clone(),
+        Options { api: Settings { limits, ..Settings::default() }, ..Options::default() },
+    )
+    .await;
     let token = acme.viewer().token();
     let mut socket = Socket::open(&server, &token).await;
     socket.subscribe("1", "{ me { id name email role } }", Value::Null).await;
@@ -63,6 +69,12 @@ async fn a_budget_is_one_for_http_and_sockets_and_sockets_are_counted() {
     assert_eq!(*code(&socket.next("2").await), "RATE_LIMITED");
     let payload = json!({ "Authorization": format!("Bearer {token}") });
     assert!(Socket::try_open(&server, payload.clone()).await.is_none());
+    // A stream takes a place too.
+    let body = json!({ "query": format!("subscription {{ metricsUpdated(tenantId: \"{}\") {{ ordersCount }} }}", acme.id().0) });
+    let stream = reqwest::Client::new().post(format!("http://{}/graphql", server.address)).bearer_auth(&token);
+    let stream = stream.header("content-type", "application/json").header("accept", "text/event-stream");
+    let refused = stream.body(body.to_string()).send().await.expect("an answer").text().await.expect("a body");
+    assert!(refused.contains("TOO_MANY_SUBSCRIPTIONS"), "{refused}");
     // The place is free again once the server has seen it go.
     drop(socket);
     while Socket::try_open(&server, payload.clone()).await.is_none() {}
@@ -76,7 +88,11 @@ async fn a_server_of_trusted_documents_runs_no_others_by_any_way() {
     let hash = |text: &str| Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let (good, other) = ("{ me { role } }", "{ me { id } }");
     let documents = Documents::trusted(&json!({ hash(good): good }).to_string()).expect("a manifest");
-    let server = Server::with(test.app.clone(), Options { documents, ..Options::default() }).await;
+    let server = Server::with(
+        test.app.clone(),
+        Options { api: Settings { documents, ..Settings::default() }, ..Options::default() },
+    )
+    .await;
     let viewer = acme.viewer();
     let post = async |body: Value| {
         let request =

@@ -7,6 +7,8 @@ use salespulse::auth::password::Passwords;
 use salespulse::auth::token::Subject;
 use salespulse::clock::{DAY, SECOND, Timestamp};
 use salespulse::db::get;
+use salespulse::graphql::http::Settings;
+use salespulse::server::Options;
 use serde_json::{Value, json};
 
 use crate::socket::Socket;
@@ -136,6 +138,36 @@ async fn guessing_is_slowed_down_for_the_account_and_the_address() {
     assert!(refused.iter().all(|answer| answer.headers().contains_key("retry-after")));
     let other = json!({ "tenant": "acme", "email": "viewer@acme.example", "password": "guess" });
     assert_eq!(anonymous(&server).code(LOGIN, other).await, "RATE_LIMITED");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_address_does_not_use_up_the_tries_of_others() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Viewer).await;
+    let proxies = vec!["127.0.0.1".parse().expect("an address")];
+    let api = Settings { proxies, ..Settings::default() };
+    let server = Server::with(test.app.clone(), Options { api, ..Options::default() }).await;
+    let try_from = async |address: &str, tenant: &str, email: &str, password: &str| {
+        let body = json!({ "tenant": tenant, "email": email, "password": password });
+        anonymous(&server).send(Method::POST, "/auth/login", &[("x-forwarded-for", address)], body).await.status()
+    };
+    for _ in 0..10 {
+        assert_eq!(try_from("1.1.1.1", "acme", "admin@acme.example", "guess").await, StatusCode::UNAUTHORIZED);
+    }
+    // What it has no tries for any more, it takes from nobody.
+    for _ in 0..10 {
+        assert_eq!(try_from("1.1.1.1", "acme", &email, "guess").await, StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert_eq!(try_from("2.2.2.2", "acme", &email, PASSWORD).await, StatusCode::OK);
+    // The account is the same however the tenant is written.
+    let id = acme.id().0;
+    for tenant in [id.to_string(), id.to_string().to_uppercase(), id.simple().to_string(), id.urn().to_string()] {
+        let again = try_from("3.3.3.3", &tenant, "admin@acme.example", "guess").await;
+        assert_eq!(again, StatusCode::TOO_MANY_REQUESTS, "{tenant}");
+    }
+    assert_eq!(try_from("4.4.4.4", "acme\0", &email, PASSWORD).await, StatusCode::UNAUTHORIZED);
     server.stop().await;
 }
 
@@ -313,6 +345,63 @@ async fn who_is_invited_sets_a_password_and_may_set_another_one() {
 }
 
 #[tokio::test]
+async fn who_was_sent_off_does_not_come_back_by_an_old_link() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let invite =
+        r#"mutation { inviteUser(input: {email: "ann@acme.example", name: "Ann", role: VIEWER}) { user { id } } }"#;
+    let id = acme.admin().query(invite).await["inviteUser"]["user"]["id"].clone();
+    let invitation = mailed_token(&acme).await;
+    let update = |input: &str| format!("mutation {{ updateUser(id: {id}, input: {input}) {{ state }} }}");
+    assert_eq!(acme.admin().error_code(&update("{isActive: true}")).await, "CONFLICT");
+    let state = acme.admin().query(&update("{isActive: false}")).await;
+    assert_eq!(state["updateUser"]["state"], "DEACTIVATED");
+    let set = |token: &str| json!({ "token": token, "password": PASSWORD });
+    assert_eq!(anonymous(&server).code(SET, set(&invitation)).await, "INVALID_GRANT");
+    // Nor does somebody whose password was forgotten before.
+    let email = let_in(&acme, Role::Analyst).await;
+    let ask = "mutation ($email: String!) { requestPasswordReset(tenant: \"acme\", email: $email) }";
+    anonymous(&server).data(ask, json!({ "email": email })).await;
+    let reset = mailed_token(&acme).await;
+    let signed_in = login(&server, "acme", &email).await;
+    let change = "mutation ($current: String!) { changePassword(current: $current, new: \"another horse battery\") { accessToken } }";
+    let changing = with(&server, &signed_in["accessToken"]);
+    assert_eq!(changing.code(change, json!({ "current": "guess" })).await, "UNAUTHENTICATED");
+    let changed = changing.data(change, json!({ "current": PASSWORD })).await;
+    with(&server, &changed["changePassword"]["accessToken"]).data(ME, Value::Null).await;
+    assert_eq!(changing.ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(anonymous(&server).code(SET, set(&reset)).await, "INVALID_GRANT");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_does_not_make_more_of_itself() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let admin = Web { server: &server, token: Some(acme.admin().token()) };
+    let create = "mutation ($permissions: [Permission!]!, $expiresAt: DateTime) {
+        createApiKey(input: {name: \"k\", permissions: $permissions, expiresAt: $expiresAt}) { secret } }";
+    let manages =
+        json!({ "permissions": ["USERS_MANAGE", "INTEGRATIONS_MANAGE"], "expiresAt": "2026-06-16T12:00:00Z" });
+    let key = admin.data(create, manages).await["createApiKey"]["secret"].clone();
+    let key = with(&server, &key);
+    let invite = r#"mutation { inviteUser(input: {email: "x@acme.example", name: "X", role: ADMIN}) { state } }"#;
+    assert_eq!(key.code(invite, Value::Null).await, "FORBIDDEN");
+    let viewer = acme.viewer().caller.user_id;
+    let promote = format!(r#"mutation {{ updateUser(id: "{viewer}", input: {{role: ADMIN}}) {{ state }} }}"#);
+    assert_eq!(key.code(&promote, Value::Null).await, "FORBIDDEN");
+    for expires_at in [Value::Null, json!("2026-06-17T12:00:00Z")] {
+        let longer = json!({ "permissions": ["INTEGRATIONS_MANAGE"], "expiresAt": expires_at });
+        assert_eq!(key.code(create, longer).await, "FORBIDDEN");
+    }
+    key.data(create, json!({ "permissions": ["INTEGRATIONS_MANAGE"], "expiresAt": "2026-06-16T12:00:00Z" })).await;
+    assert_eq!(key.code("mutation { logoutEverywhere }", Value::Null).await, "FORBIDDEN");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn somebody_is_left_who_manages_users() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
@@ -325,6 +414,18 @@ async fn somebody_is_left_who_manages_users() {
     }
     assert_eq!(acme.viewer().error_code(&update("{name: \"X\"}")).await, "FORBIDDEN");
     assert_eq!(test.tenant("other").await.admin().error_code(&update("{name: \"X\"}")).await, "NOT_FOUND");
+    // Somebody who cannot sign in by themselves is not enough, where there was one who can.
+    let second =
+        r#"mutation { inviteUser(input: {email: "ann@acme.example", name: "Ann", role: ADMIN}) { user { id } } }"#;
+    let ann = admin.query(second).await["inviteUser"]["user"]["id"].clone();
+    let tx = test.app.db.write(acme.id()).await.expect("begun");
+    let sql =
+        "UPDATE users SET is_active = true, invited_at = NULL, password_hash = 'x' WHERE tenant_id = $1 AND email = $2";
+    tx.execute(sql, ["ann@acme.example".into()]).await.expect("written");
+    tx.commit().await.expect("committed");
+    let demote = format!("mutation {{ updateUser(id: {ann}, input: {{role: VIEWER}}) {{ state }} }}");
+    assert_eq!(admin.error_code(&demote).await, "CONFLICT");
+    admin.query(&update("{role: VIEWER}")).await;
 }
 
 #[tokio::test]
@@ -386,6 +487,10 @@ async fn pages_keep_the_refresh_token_in_a_cookie_and_show_that_they_are_pages_o
     let foreign =
         web.send(Method::POST, "/auth/login", &[("origin", "https://evil.example")], credentials.clone()).await;
     assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
+    let form = web.server.address;
+    let simple = reqwest::Client::new().post(format!("http://{form}/auth/login")).header("content-type", "text/plain");
+    let refused = simple.body(credentials.to_string()).send().await.expect("an answer");
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
     let answer = web.send(Method::POST, "/auth/login", &[("origin", &own)], credentials).await;
     assert_eq!(answer.status(), StatusCode::OK);
     let cookies: Vec<String> =
