@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::accounts::limits::Tries;
+use crate::accounts::oidc::Providers;
 use crate::auth::password::Passwords;
 use crate::auth::standing::Standings;
 use crate::auth::token::Tokens;
@@ -26,6 +27,8 @@ pub struct App {
     pub standings: Standings,
     pub passwords: Passwords,
     pub tries: Tries,
+    /// Who else may say who somebody is.
+    pub providers: Providers,
     /// Where people reach this server, for links.
     pub public_url: Arc<str>,
 }
@@ -41,6 +44,7 @@ impl App {
             standings: Standings::new(db.clone(), Arc::clone(&clock)),
             passwords: Passwords::default(),
             tries: Tries::default(),
+            providers: Providers::default(),
             public_url: "http://localhost:4000".into(),
             db,
             clock,

@@ -11,7 +11,7 @@ use crate::graphql::limits::Limits;
 use crate::outbox;
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 24] = [
+const KNOWN: [(&str, &str); 25] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
@@ -19,6 +19,7 @@ const KNOWN: [(&str, &str); 24] = [
     ("SALESPULSE_PUBLIC_URL", ""),
     ("SALESPULSE_TRUSTED_PROXIES", ""),
     ("SALESPULSE_SIGNING_KEYS", "data/signing-keys.pem"),
+    ("SALESPULSE_OIDC_PROVIDERS", ""),
     ("SALESPULSE_METRICS_LISTEN", ""),
     ("SALESPULSE_OTLP_ENDPOINT", ""),
     ("SALESPULSE_JWT_SECRET", ""),
@@ -66,6 +67,8 @@ pub struct Config {
     /// Checks access tokens too, and signs them where there is no such file; `None` when it is not set.
     pub jwt_secret: Option<String>,
     pub jwt_issuer: String,
+    /// The file of the OpenID Connect providers that people may sign in by.
+    pub oidc_providers: Option<PathBuf>,
     pub limits: Limits,
     /// The manifest of the only documents that are run; `None` for all.
     pub trusted_documents: Option<PathBuf>,
@@ -159,6 +162,10 @@ impl Config {
             let why = "goes with SALESPULSE_SMTP_URL: links in mail lead there".to_owned();
             return Err(ConfigError::Bad { name: "SALESPULSE_PUBLIC_URL", why });
         }
+        if some("SALESPULSE_OIDC_PROVIDERS").is_some() && some("SALESPULSE_PUBLIC_URL").is_none() {
+            let why = "goes with SALESPULSE_OIDC_PROVIDERS: providers send people back there".to_owned();
+            return Err(ConfigError::Bad { name: "SALESPULSE_PUBLIC_URL", why });
+        }
         if let Err(error) = outbox::Senders::new(&outbox) {
             return Err(ConfigError::Bad { name: "SALESPULSE_SMTP_URL", why: error.to_string() });
         }
@@ -188,6 +195,7 @@ impl Config {
             signing_keys: text("SALESPULSE_SIGNING_KEYS").into(),
             jwt_secret,
             jwt_issuer: text("SALESPULSE_JWT_ISSUER"),
+            oidc_providers: some("SALESPULSE_OIDC_PROVIDERS").map(PathBuf::from),
             limits: Limits {
                 user_fields: limit("SALESPULSE_USER_FIELDS_PER_MINUTE")?,
                 tenant_fields: limit("SALESPULSE_TENANT_FIELDS_PER_MINUTE")?,

@@ -4,6 +4,7 @@ use async_graphql::{MergedObject, MergedSubscription};
 
 use crate::accounts::graphql::AccountQuery;
 use crate::accounts::mutation::AccountMutation;
+use crate::accounts::oidc::graphql::{IdentityMutation, IdentityQuery};
 use crate::alerts::graphql::{AlertMutation, AlertQuery};
 use crate::app::App;
 use crate::audit::graphql::AuditQuery;
@@ -28,6 +29,7 @@ use crate::users::graphql::UserQuery;
 #[derive(MergedObject, Default)]
 pub struct Query(
     AccountQuery,
+    IdentityQuery,
     PeopleQuery,
     MetricsQuery,
     AlertQuery,
@@ -46,6 +48,7 @@ pub struct Query(
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     AccountMutation,
+    IdentityMutation,
     LedgerMutation,
     AlertMutation,
     OutboxMutation,

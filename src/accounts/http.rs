@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::mailed;
 use super::sign_in::{self, SignedIn};
+use super::{mailed, oidc};
 use crate::auth::sessions::Client;
 use crate::error::{Code, Error, Result};
 use crate::graphql::errors::{only, plain, status_of_code};
@@ -41,6 +41,7 @@ pub fn routes(endpoint: Endpoint) -> Router {
         .route("/auth/logout", post(logout))
         .route("/auth/password", get(page).post(set_password))
         .route("/.well-known/jwks.json", get(key_set))
+        .merge(oidc::http::routes())
         .with_state(endpoint)
 }
 
@@ -60,7 +61,7 @@ struct NewPassword {
 }
 
 /// A request of a page of this server, or of no page.
-struct Own(Client);
+pub struct Own(pub Client);
 
 impl FromRequestParts<Endpoint> for Own {
     type Rejection = Response;
@@ -144,7 +145,8 @@ fn token_of(headers: &HeaderMap) -> Result<&str> {
     token.ok_or_else(|| Error::new(Code::InvalidGrant, "there is no session; sign in"))
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// The value of a cookie of a request.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     pairs
         .find_map(|value| value.split(';').filter_map(|pair| pair.trim().split_once('=')).find(|(n, _)| *n == name))
@@ -165,18 +167,23 @@ fn answer(signed_in: Result<SignedIn>) -> Response {
         Ok(signed_in) => signed_in,
         Err(error) => return refuse(error),
     };
-    let csrf = uuid::Uuid::new_v4().simple().to_string();
     let body = json!({ "accessToken": signed_in.access_token, "expiresAt": DateTime(signed_in.ends_at).to_text() });
     let mut response = (StatusCode::OK, Json(body)).into_response();
+    add_session(&mut response, &signed_in);
+    response
+}
+
+/// Has the browser keep a session.
+pub fn add_session(response: &mut Response, signed_in: &SignedIn) {
+    let csrf = uuid::Uuid::new_v4().simple().to_string();
     for (name, value) in cookies(&signed_in.refresh_token, &csrf, COOKIE_SECS) {
         response.headers_mut().append(name, value);
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// What a body says, which no form of a page can send.
-async fn read_json<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Box<Response>> {
+pub async fn read_json<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Box<Response>> {
     let malformed = || Box::new(refuse(Error::new(Code::BadUserInput, format!("send {what} as application/json"))));
     if !is_json(request.headers()) {
         return Err(malformed());
@@ -187,10 +194,13 @@ async fn read_json<T: DeserializeOwned>(request: Request, what: &str) -> Result<
     }
 }
 
-fn refuse(error: Error) -> Response {
+/// An error as the body of an answer.
+pub fn refuse(error: Error) -> Response {
     let status = match error.code {
         Code::Unauthenticated | Code::InvalidGrant => StatusCode::UNAUTHORIZED,
         Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Conflict => StatusCode::CONFLICT,
         code => status_of_code(code.as_str()).unwrap_or(StatusCode::BAD_REQUEST),
     };
     let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());

@@ -103,7 +103,7 @@ pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) 
     tx.execute(sql, values).await?;
     let managers = count_managers(tx).await?;
     if managers < managers_before
-        && (managers.active == 0 || managers.with_password == 0 && managers_before.with_password > 0)
+        && (managers.active == 0 || managers.with_way_in == 0 && managers_before.with_way_in > 0)
     {
         return Err(Error::new(Code::Conflict, "somebody has to be left who manages users"));
     }
@@ -121,11 +121,13 @@ pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) 
 struct Managers {
     active: i64,
     /// Those of them who can sign in by themselves.
-    with_password: i64,
+    with_way_in: i64,
 }
 
 async fn count_managers(tx: &TenantTx) -> Result<Managers> {
-    let sql = "SELECT count(*), count(password_hash) FROM users WHERE tenant_id = $1 AND is_active AND role = 'admin'";
+    let sql = "SELECT count(*), count(*) FILTER (WHERE password_hash IS NOT NULL OR EXISTS (SELECT 1 FROM user_identities i \
+               WHERE i.tenant_id = users.tenant_id AND i.user_id = users.id)) \
+               FROM users WHERE tenant_id = $1 AND is_active AND role = 'admin'";
     let row = tx.query_one(sql, []).await?.ok_or_else(|| Error::internal("no row of a count"))?;
-    Ok(Managers { active: get(&row, 0)?, with_password: get(&row, 1)? })
+    Ok(Managers { active: get(&row, 0)?, with_way_in: get(&row, 1)? })
 }

@@ -1,4 +1,4 @@
-//! People and programs that may come in: signing in, sessions, invitations, passwords, API keys.
+//! People and programs that may come in: signing in, sessions, invitations, passwords, OpenID Connect, API keys.
 
 pub mod api_keys;
 pub mod graphql;
@@ -7,6 +7,7 @@ pub mod limits;
 pub mod mailed;
 pub mod members;
 pub mod mutation;
+pub mod oidc;
 pub mod sign_in;
 
 use crate::error::{Error, Result};

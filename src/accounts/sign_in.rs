@@ -171,8 +171,8 @@ pub async fn change_password(
     Ok(signed_in)
 }
 
-/// A program is not to send its user off.
-fn refuse_keys(caller: &Caller) -> Result<()> {
+/// A program is not to send its user off, or to change how they come in. Error: FORBIDDEN.
+pub fn refuse_keys(caller: &Caller) -> Result<()> {
     match caller.through {
         Through::ApiKey(_) => Err(Error::new(Code::Forbidden, "an API key may not do this")),
         _ => Ok(()),
@@ -201,7 +201,8 @@ pub async fn find_user(tx: &TenantTx, email: &str) -> Result<Option<KnownUser>> 
     find_active(tx, "email", email.into()).await
 }
 
-async fn find_active(tx: &TenantTx, column: &str, value: Value) -> Result<Option<KnownUser>> {
+/// The active user whose `column` is `value`.
+pub async fn find_active(tx: &TenantTx, column: &str, value: Value) -> Result<Option<KnownUser>> {
     let sql = format!(
         "SELECT id, role, email, password_hash FROM users WHERE tenant_id = $1 AND {column} = $2 AND is_active"
     );

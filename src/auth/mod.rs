@@ -5,6 +5,7 @@ pub mod keys;
 pub mod opaque;
 pub mod password;
 pub mod role;
+pub mod sealed;
 pub mod sessions;
 pub mod standing;
 pub mod token;

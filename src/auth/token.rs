@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::keys::NamedKey;
+use super::sealed::Seals;
 use super::{Caller, Permission, Role, Through};
 use crate::clock::{SECOND, Timestamp};
 use crate::db::TenantId;
@@ -35,6 +36,7 @@ pub struct Tokens {
     key_set: Arc<str>,
     issuer: String,
     cursors: Cursors,
+    seals: Seals,
     /// Whom tokens with good signatures speak for, and when they were issued, in seconds. Their times are checked each
     /// time they are used.
     remembered: Cache<String, (Arc<Caller>, i64)>,
@@ -119,14 +121,16 @@ impl Tokens {
         // As with tokens, the first signs, and what others signed is good still.
         let roots = keys.iter().map(|key| key.key.to_bytes().to_vec());
         let roots = roots.chain(secret.map(|secret| secret.as_bytes().to_vec()));
-        let cursor_keys: Vec<[u8; 32]> = roots.map(|root| derive_key(root, "cursors")).collect();
+        let roots: Vec<Vec<u8>> = roots.collect();
+        let keys_for = |purpose| roots.iter().map(|root| derive_key(root, purpose)).collect::<Vec<_>>();
         let key_set = serde_json::json!({ "keys": keys.iter().map(NamedKey::to_jwk).collect::<Vec<_>>() });
         Tokens {
             signer,
             verifiers: Arc::new(verifiers),
             key_set: key_set.to_string().into(),
             issuer: issuer.to_owned(),
-            cursors: Cursors::new(&cursor_keys),
+            cursors: Cursors::new(&keys_for("cursors")),
+            seals: Seals::new(&keys_for("seals")),
             remembered: Cache::new(REMEMBERED_MAX),
         }
     }
@@ -134,6 +138,11 @@ impl Tokens {
     /// What signs the cursors of live answers, with a key made from the tokens'.
     pub fn cursors(&self) -> Cursors {
         self.cursors.clone()
+    }
+
+    /// What seals the cookies that browsers keep for a while, with a key made from the tokens'.
+    pub fn seals(&self) -> Seals {
+        self.seals.clone()
     }
 
     /// The public keys by which others can verify tokens (RFC 7517).

@@ -18,6 +18,7 @@ pub mod verify;
 use std::sync::Arc;
 
 use self::failure::{Exit, Failure};
+use crate::accounts::oidc::{self, Providers};
 use crate::app::App;
 use crate::auth::keys as signing_keys;
 use crate::auth::token::Tokens;
@@ -69,7 +70,17 @@ pub async fn wire(config: &Config, db: Db, tokens: Tokens) -> Result<App, Failur
     })?;
     let app = App::new(db, Arc::new(SystemClock), stream, tokens);
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
-    Ok(App { public_url: public_url.into(), ..app })
+    Ok(App { providers: providers(config, &public_url)?, public_url: public_url.into(), ..app })
+}
+
+/// The OpenID Connect providers of the settings.
+fn providers(config: &Config, public_url: &str) -> Result<Providers, Failure> {
+    let Some(path) = &config.oidc_providers else { return Ok(Providers::default()) };
+    let bad = |why: String| {
+        Failure::new(Exit::BadConfig, format!("SALESPULSE_OIDC_PROVIDERS: {}: {why}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    Providers::new(oidc::settings::parse(&text).map_err(bad)?, public_url).map_err(bad)
 }
 
 /// What signs and checks tokens: the keys of the file, which is made for a server alone, and the secret.

@@ -21,6 +21,12 @@ export async function startServer(settings = {}) {
     ...settings,
   };
   const command = async (...args) => (await run(program, args, { env, cwd: folder })).stdout.trim();
+  /** A command that reads a line of input. */
+  const tell = async (input, ...args) => {
+    const running = run(program, args, { env, cwd: folder });
+    running.child.stdin.end(`${input}\n`);
+    await running;
+  };
   await command('migrate');
   const tenantId = (await command('tenant', 'create', 'acme', '--currency', 'EUR')).split(' ')[1];
   const token = await command('token', '--tenant', 'acme', '--role', 'admin');
@@ -35,19 +41,25 @@ export async function startServer(settings = {}) {
     authorization,
     headers: { authorization },
     tenantId,
+    tell,
+    /** The data of an operation, as the admin or whom `authorization` is for. */
+    async ask(query, variables = {}, as = authorization) {
+      const response = await fetch(url, {
+        method: 'POST',
+        headers: { authorization: as, 'content-type': 'application/json' },
+        body: JSON.stringify({ query, variables }),
+      });
+      const { data, errors } = await response.json();
+      if (errors) throw new Error(JSON.stringify(errors));
+      return data;
+    },
     /** Records one order of 10 EUR; its id must be new. */
     async sell(orderId) {
       const query = `mutation ($events: [SalesEventInput!]!) { recordEvents(events: $events) { position } }`;
       const line = { productId: 'tea', quantity: 1, amount: '10.00' };
       const occurredAt = new Date().toISOString();
       const events = [{ eventId: `placed ${orderId}`, occurredAt, orderPlaced: { orderId, lines: [line] } }];
-      const response = await fetch(url, {
-        method: 'POST',
-        headers: { authorization, 'content-type': 'application/json' },
-        body: JSON.stringify({ query, variables: { events } }),
-      });
-      const { errors } = await response.json();
-      if (errors) throw new Error(JSON.stringify(errors));
+      await this.ask(query, { events });
     },
     async stop() {
       child.kill('SIGTERM');

@@ -1,0 +1,66 @@
+//! `identities` and `unlinkIdentity`.
+
+use async_graphql::{Context, Object, SimpleObject};
+use serde_json::json;
+
+use super::identities;
+use crate::accounts::sign_in::refuse_keys;
+use crate::audit::{self, Entry};
+use crate::graphql::context::{app, caller, read, write};
+use crate::graphql::scalars::DateTime;
+
+#[derive(Default)]
+pub struct IdentityQuery;
+
+#[Object]
+impl IdentityQuery {
+    /// By which OpenID Connect providers the caller may sign in, the oldest first; at most 100. Another is added by `POST /auth/oidc/<provider>/link`.
+    async fn identities(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Identity>> {
+        let providers = &app(ctx)?.providers;
+        let listed = identities::list(read(ctx).await?.as_ref(), caller(ctx)?.user_id).await?;
+        let identities = listed.into_iter().map(|identity| Identity {
+            provider: providers.of_issuer(&identity.issuer).map(|provider| provider.name.clone()),
+            issuer: identity.issuer,
+            subject: identity.subject,
+            created_at: DateTime(identity.created_at),
+        });
+        Ok(identities.collect())
+    }
+}
+
+#[derive(Default)]
+pub struct IdentityMutation;
+
+#[Object]
+impl IdentityMutation {
+    /// Takes from the caller a way to sign in; sessions go on. Errors: NOT_FOUND; FORBIDDEN for API keys; CONFLICT for the only way in of a user without a password.
+    async fn unlink_identity(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The identity's issuer.")] issuer: String,
+        #[graphql(desc = "The identity's subject.")] subject: String,
+    ) -> async_graphql::Result<bool> {
+        let caller = caller(ctx)?;
+        refuse_keys(caller)?;
+        let tx = write(ctx).await?;
+        identities::remove(&tx, &issuer, &subject, caller.user_id).await?;
+        let provider = app(ctx)?.providers.of_issuer(&issuer).map(|provider| &provider.name);
+        let entry = Entry::of("identity.unlink", caller.user_id).before(json!({ "provider": provider, "issuer": issuer }));
+        audit::record_entry(ctx, &tx, entry).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// Who a user is at an OpenID Connect provider.
+#[derive(SimpleObject)]
+struct Identity {
+    /// The provider's name in `/auth/oidc/<provider>`; null when it is no longer used here.
+    provider: Option<String>,
+    /// The provider's issuer, as its tokens have it.
+    issuer: String,
+    /// What the provider calls the user, and nobody else.
+    subject: String,
+    /// Since when the user may sign in by it.
+    created_at: DateTime,
+}

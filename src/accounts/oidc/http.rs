@@ -1,0 +1,225 @@
+//! `/auth/oidc`: to the provider's page and back. In the end a browser has what `/auth/login` gives.
+
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::flow::{COOKIE, Flow, Purpose, is_own_path, no_cookie};
+use super::provider::Provider;
+use super::sign_in;
+use crate::accounts::http::{Own, add_session, cookie, read_json, refuse};
+use crate::auth::Through;
+use crate::auth::sessions::Client;
+use crate::db::TenantId;
+use crate::error::{Code, Error, Result};
+use crate::graphql::http::Endpoint;
+
+const PAGE: &str = include_str!("refused.html");
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
+
+pub fn routes() -> Router<Endpoint> {
+    Router::new()
+        .route("/auth/oidc", get(list))
+        .route("/auth/oidc/{provider}", get(begin))
+        .route("/auth/oidc/{provider}/link", post(begin_link))
+        .route("/auth/oidc/{provider}/callback", get(come_back))
+}
+
+/// What a sign-in begins with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Begin {
+    /// The tenant's short name, where the provider has people of several.
+    tenant: Option<String>,
+    /// The path to go to in the end.
+    #[serde(default = "root")]
+    to: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Link {
+    #[serde(default = "root")]
+    to: String,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// What the provider's page sends a browser back with; it may say more.
+#[derive(Deserialize)]
+struct Back {
+    code: Option<String>,
+    state: Option<String>,
+    iss: Option<String>,
+    error: Option<String>,
+}
+
+/// The providers there are, for a page to offer them.
+async fn list(State(endpoint): State<Endpoint>) -> Response {
+    let providers = endpoint.app.providers.0.values();
+    let shown = providers.map(|provider| {
+        json!({ "name": provider.name, "title": provider.settings.title, "needsTenant": provider.settings.tenant.is_none() })
+    });
+    Json(shown.collect::<Vec<_>>()).into_response()
+}
+
+async fn begin(
+    State(endpoint): State<Endpoint>,
+    Path(name): Path<String>,
+    query: Result<Query<Begin>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let begun = async {
+        let Query(Begin { tenant, to }) = query.map_err(|_| Error::new(Code::BadUserInput, "send tenant and to"))?;
+        let provider = find(&endpoint, &name)?;
+        let tenant = match (&provider.settings.tenant, tenant) {
+            (Some(own), None) => own.clone(),
+            (Some(own), Some(tenant)) if *own == tenant => tenant,
+            (None, Some(tenant)) => tenant,
+            _ => return Err(Error::bad_input("tenant", "the provider is not for that tenant")),
+        };
+        let (url, cookie) = leave(&endpoint, provider, Purpose::SignIn { tenant }, to).await?;
+        go_to(url.as_str(), cookie)
+    };
+    begun.await.unwrap_or_else(|error| explain(error, &headers))
+}
+
+/// Has the page of somebody who is signed in go to the provider. The page sends the token, which no other page has.
+async fn begin_link(
+    State(endpoint): State<Endpoint>,
+    Path(name): Path<String>,
+    Own(_): Own,
+    headers: HeaderMap,
+    request: Request,
+) -> Response {
+    let Link { to } = match read_json(request, "to").await {
+        Ok(link) => link,
+        Err(refused) => return *refused,
+    };
+    let begun = async {
+        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let caller = endpoint.verify(authorization.unwrap_or_default()).await?;
+        let Through::Session(session) = caller.through else {
+            return Err(Error::new(Code::Forbidden, "only who has signed in may link an identity"));
+        };
+        let purpose = Purpose::Link { tenant: caller.tenant.0, user_id: caller.user_id, session };
+        let (url, cookie) = leave(&endpoint, find(&endpoint, &name)?, purpose, to).await?;
+        let mut response = Json(json!({ "url": url })).into_response();
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+        Ok(response)
+    };
+    begun.await.unwrap_or_else(refuse)
+}
+
+async fn come_back(
+    State(endpoint): State<Endpoint>,
+    Path(name): Path<String>,
+    Own(client): Own,
+    query: Result<Query<Back>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let come = async {
+        let Query(back) = query.map_err(|_| stray())?;
+        let provider = find(&endpoint, &name)?;
+        let kept = cookie(&headers, COOKIE).unwrap_or_default();
+        let flow = Flow::from_cookie(kept, &endpoint.app.tokens.seals(), endpoint.app.clock.now());
+        finish(&endpoint, &client, provider, flow.ok_or_else(stray)?, back).await
+    };
+    let mut response = come.await.unwrap_or_else(|error| explain(error, &headers));
+    if let Ok(cookie) = no_cookie() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+async fn finish(
+    endpoint: &Endpoint,
+    client: &Client,
+    provider: &Provider,
+    flow: Flow,
+    back: Back,
+) -> Result<Response> {
+    let app = &endpoint.app;
+    let is_answer = back.state.map(openidconnect::CsrfToken::new).is_some_and(|state| state == flow.state)
+        && flow.provider == provider.name
+        && back.iss.is_none_or(|issuer| issuer == provider.issuer());
+    if !is_answer {
+        return Err(stray());
+    }
+    let (None, Some(code)) = (back.error, back.code) else {
+        return Err(Error::new(Code::Unauthenticated, "the provider did not sign you in"));
+    };
+    let person = provider.redeem(&flow, code, app.clock.now()).await?;
+    let mut response = go_to(&flow.to, None)?;
+    match flow.purpose {
+        Purpose::SignIn { tenant } => {
+            let signed_in = sign_in::sign_in(app, client, provider, &tenant, &person).await?;
+            add_session(&mut response, &signed_in);
+        }
+        Purpose::Link { tenant, user_id, session } => {
+            sign_in::link(app, client, provider, (TenantId(tenant), user_id, session), &person).await?;
+        }
+    }
+    Ok(response)
+}
+
+fn find<'a>(endpoint: &'a Endpoint, name: &str) -> Result<&'a Provider> {
+    endpoint.app.providers.get(name).ok_or_else(|| Error::not_found("provider"))
+}
+
+/// Where to go for a sign-in, and the cookie to come back with.
+async fn leave(
+    endpoint: &Endpoint,
+    provider: &Provider,
+    purpose: Purpose,
+    to: String,
+) -> Result<(openidconnect::url::Url, HeaderValue)> {
+    if !is_own_path(&to) {
+        return Err(Error::bad_input("to", "a path of this server, as /graphiql"));
+    }
+    let flow = Flow::begin(&provider.name, purpose, to, endpoint.app.clock.now());
+    Ok((provider.page(&flow).await?, flow.to_cookie(&endpoint.app.tokens.seals())?))
+}
+
+fn go_to(place: &str, cookie: impl Into<Option<HeaderValue>>) -> Result<Response> {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let place = HeaderValue::from_str(place).map_err(Error::internal)?;
+    response.headers_mut().insert(header::LOCATION, place);
+    if let Some(cookie) = cookie.into() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+fn stray() -> Error {
+    Error::new(Code::Forbidden, "this sign-in was not begun in this browser, or too long ago; begin again")
+}
+
+/// Tells an error to a person where a browser asks, else as JSON.
+fn explain(error: Error, headers: &HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if !accepts.is_some_and(|accepts| accepts.contains("text/html")) {
+        return refuse(error);
+    }
+    let page = PAGE.replace("{code}", error.code.as_str()).replace("{message}", &escaped(&error.message));
+    let mut response = refuse(error);
+    *response.body_mut() = page.into();
+    for (name, value) in
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, PAGE_POLICY)]
+    {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Messages are ours, but for the title of a provider, which its operator wrote.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

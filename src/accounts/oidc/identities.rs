@@ -1,0 +1,54 @@
+//! Who users are at providers: `user_identities`, by issuer and subject, which never change.
+
+use uuid::Uuid;
+
+use crate::accounts::sign_in::find_active;
+use crate::clock::Timestamp;
+use crate::db::{TenantTx, get};
+use crate::error::{Code, Error, Result};
+
+/// A way for a user to sign in.
+pub struct Identity {
+    pub issuer: String,
+    pub subject: String,
+    pub created_at: Timestamp,
+}
+
+/// Whose identity it is.
+pub async fn find_owner(tx: &TenantTx, issuer: &str, subject: &str) -> Result<Option<Uuid>> {
+    let sql = "SELECT user_id FROM user_identities WHERE tenant_id = $1 AND issuer = $2 AND subject = $3";
+    let row = tx.query_one(sql, [issuer.into(), subject.into()]).await?;
+    row.map(|row| get(&row, 0)).transpose()
+}
+
+/// Adds an identity that nobody has, in a transaction that has the lock of settings.
+pub async fn add(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid, now: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO user_identities (tenant_id, issuer, subject, user_id, created_at) VALUES ($1, $2, $3, $4, $5)";
+    tx.execute(sql, [issuer.into(), subject.into(), user_id.into(), now.0.into()]).await?;
+    Ok(())
+}
+
+/// A user's identities, the oldest first.
+pub async fn list(tx: &TenantTx, user_id: Uuid) -> Result<Vec<Identity>> {
+    let sql = "SELECT issuer, subject, created_at FROM user_identities WHERE tenant_id = $1 AND user_id = $2 \
+               ORDER BY created_at, issuer, subject LIMIT 100";
+    let rows = tx.query(sql, [user_id.into()]).await?;
+    let identities = rows.iter().map(|row| {
+        Ok(Identity { issuer: get(row, 0)?, subject: get(row, 1)?, created_at: Timestamp(get(row, 2)?) })
+    });
+    identities.collect()
+}
+
+/// Takes an identity from its user. Errors: NOT_FOUND; CONFLICT, when they could not come in any more.
+pub async fn remove(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid) -> Result<()> {
+    tx.lock_settings().await?;
+    let sql = "DELETE FROM user_identities WHERE tenant_id = $1 AND issuer = $2 AND subject = $3 AND user_id = $4";
+    if tx.execute(sql, [issuer.into(), subject.into(), user_id.into()]).await? == 0 {
+        return Err(Error::not_found("identity"));
+    }
+    let user = find_active(tx, "id", user_id.into()).await?;
+    if user.is_none_or(|user| user.password_hash.is_none()) && list(tx, user_id).await?.is_empty() {
+        return Err(Error::new(Code::Conflict, "this is the only way in; set a password first"));
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Signing in by OpenID Connect: the authorization code flow with PKCE (OpenID Connect Core 1.0, RFC 7636, RFC 9207). The
+//! provider says who somebody is; whether they may come in, and into which tenant, is decided here.
+
+mod flow;
+pub mod graphql;
+pub mod http;
+mod identities;
+mod person;
+mod provider;
+pub mod settings;
+mod sign_in;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use provider::Provider;
+pub use settings::Settings;
+
+/// The providers that the operator has named, by their names in URLs. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Providers(Arc<BTreeMap<String, Provider>>);
+
+impl Providers {
+    /// The page of a provider comes back to `public_url`. Error: the message of a client that cannot be made.
+    pub fn new(all: BTreeMap<String, Settings>, public_url: &str) -> Result<Self, String> {
+        let providers = all.into_iter().map(|(name, settings)| {
+            let provider = Provider::new(&name, settings, public_url)?;
+            Ok((name, provider))
+        });
+        Ok(Providers(Arc::new(providers.collect::<Result<_, String>>()?)))
+    }
+
+    fn get(&self, name: &str) -> Option<&Provider> {
+        self.0.get(name)
+    }
+
+    fn of_issuer(&self, issuer: &str) -> Option<&Provider> {
+        self.0.values().find(|provider| provider.issuer() == issuer)
+    }
+}

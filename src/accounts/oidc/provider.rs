@@ -1,0 +1,247 @@
+//! A provider as this server talks to it: what it says of itself, which is kept for a while, and who came back from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openidconnect::core::{
+    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreErrorResponseType, CoreIdToken, CoreIdTokenClaims,
+    CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreUserInfoClaims,
+};
+use openidconnect::url::Url;
+use openidconnect::{
+    AccessToken, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, EndpointMaybeSet,
+    EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, IssuerUrl, OAuth2TokenResponse, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError, TokenResponse,
+};
+use reqwest::{Client, redirect};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::flow::Flow;
+use super::person::Person;
+use super::settings::{Settings, is_private_way};
+use crate::clock::{SECOND, Timestamp};
+use crate::error::{BoxError, Code, Error, Result};
+
+/// For each answer of a provider.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// How long what a provider says of itself is good, its keys included.
+const KEPT: Duration = Duration::from_secs(3600);
+/// Between two looks for a key that is not known.
+const LOOK_PAUSE: Duration = Duration::from_secs(60);
+/// After one that failed, nobody waits for another for so long.
+const FAILED_PAUSE: Duration = Duration::from_secs(5);
+/// Clocks may differ by this much.
+const LEEWAY_SECS: i64 = 60;
+
+/// Those of public keys: whose secret is not known to both sides.
+const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
+    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
+    CoreJwsSigningAlgorithm::EdDsa,
+];
+
+type ProviderClient =
+    CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointMaybeSet>;
+
+pub struct Provider {
+    pub name: String,
+    pub settings: Settings,
+    issuer: IssuerUrl,
+    redirect: RedirectUrl,
+    http: Client,
+    known: Mutex<Known>,
+}
+
+/// What a provider says of itself.
+#[derive(Default)]
+struct Known {
+    metadata: Option<Arc<CoreProviderMetadata>>,
+    asked_at: Option<Instant>,
+    /// When a key was looked for that is not among those known.
+    looked_at: Option<Instant>,
+}
+
+/// Why there is no answer of a provider.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error("a URL that anybody on the way could read")]
+    OpenWay,
+    #[error("no answer: {0}")]
+    NoAnswer(#[from] reqwest::Error),
+    #[error("an answer that is too long")]
+    TooLong,
+    #[error("an answer that is not understood: {0}")]
+    Malformed(#[from] openidconnect::http::Error),
+}
+
+impl Provider {
+    /// Error: the message of a client that cannot be made.
+    pub fn new(name: &str, settings: Settings, public_url: &str) -> Result<Self, String> {
+        // A redirect would lead where nobody has checked.
+        let http = Client::builder().redirect(redirect::Policy::none()).timeout(ANSWER_WAIT).no_proxy().build();
+        Ok(Provider {
+            issuer: IssuerUrl::new(settings.issuer.clone()).map_err(|error| error.to_string())?,
+            redirect: RedirectUrl::new(format!("{public_url}/auth/oidc/{name}/callback")).map_err(|e| e.to_string())?,
+            http: http.map_err(|error| error.to_string())?,
+            name: name.to_owned(),
+            settings,
+            known: Mutex::default(),
+        })
+    }
+
+    pub fn issuer(&self) -> &str {
+        self.issuer.as_str()
+    }
+
+    /// The provider's page for somebody to sign in at. Error: SERVICE_UNAVAILABLE.
+    pub async fn page(&self, flow: &Flow) -> Result<Url> {
+        let client = self.client(&*self.metadata(false).await?);
+        let (state, nonce) = (flow.state.clone(), flow.nonce.clone());
+        let (url, _, _) = client
+            .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
+            .add_scope(Scope::new("email".into()))
+            .add_scope(Scope::new("profile".into()))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&flow.verifier))
+            .url();
+        Ok(url)
+    }
+
+    /// Who came back with `code`. Errors: INVALID_GRANT, where the provider does not take the code or its answer is not for
+    /// this sign-in; SERVICE_UNAVAILABLE.
+    pub async fn redeem(&self, flow: &Flow, code: String, now: Timestamp) -> Result<Person> {
+        let metadata = self.metadata(false).await?;
+        let client = self.client(&metadata);
+        let send = |request| self.send(request);
+        let request = client.exchange_code(AuthorizationCode::new(code)).map_err(|error| self.away(error))?;
+        let verifier = PkceCodeVerifier::new(flow.verifier.secret().clone());
+        let answer = request.set_pkce_verifier(verifier).request_async(&send).await.map_err(|error| match error {
+            RequestTokenError::ServerResponse(told) if *told.error() == CoreErrorResponseType::InvalidGrant => {
+                self.invalid(&"the provider did not take the code")
+            }
+            RequestTokenError::ServerResponse(told) => self.away(told.error().to_string()),
+            RequestTokenError::Request(error) => self.away(error),
+            // What the provider sent is not for the log.
+            RequestTokenError::Parse(error, _) => self.away(error.path().to_string()),
+            RequestTokenError::Other(_) => self.away("an answer that is not understood"),
+        })?;
+        let token = answer.id_token().ok_or_else(|| self.invalid(&"there is no ID token"))?;
+        let claims = match self.check(&metadata, token, flow, now) {
+            Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
+                // The provider may have new keys.
+                self.check(&*self.metadata(true).await?, token, flow, now)
+            }
+            checked => checked,
+        };
+        let person = Person::of_token(claims.map_err(|error| self.invalid(&error))?);
+        if person.email.is_some() || metadata.userinfo_endpoint().is_none() {
+            return Ok(person);
+        }
+        self.ask(&client, person, answer.access_token().clone()).await
+    }
+
+    /// Completes a person with what the provider tells on asking. Error: SERVICE_UNAVAILABLE.
+    async fn ask(&self, client: &ProviderClient, person: Person, token: AccessToken) -> Result<Person> {
+        let subject = openidconnect::SubjectIdentifier::new(person.subject.clone());
+        let request = client.user_info(token, Some(subject)).map_err(|error| self.away(error))?;
+        let send = |request| self.send(request);
+        let claims: CoreUserInfoClaims = request.request_async(&send).await.map_err(|error| self.away(error))?;
+        Ok(person.or(&claims))
+    }
+
+    /// The claims of a token by this provider, for this client and this sign-in, that is good now.
+    fn check<'a>(
+        &self,
+        metadata: &CoreProviderMetadata,
+        token: &'a CoreIdToken,
+        flow: &Flow,
+        now: Timestamp,
+    ) -> Result<&'a CoreIdTokenClaims, ClaimsVerificationError> {
+        let now_secs = now.0.div_euclid(SECOND);
+        let client = self.client(metadata);
+        let verifier = client
+            .id_token_verifier()
+            .set_allowed_algs(ALGORITHMS)
+            .set_time_fn(|| chrono::DateTime::from_timestamp(now_secs - LEEWAY_SECS, 0).unwrap_or_default())
+            .set_issue_time_verifier_fn(|at| {
+                let is_past = at.timestamp() <= now_secs + LEEWAY_SECS;
+                if is_past { Ok(()) } else { Err("issued in the future".to_owned()) }
+            });
+        let claims = token.claims(&verifier, &flow.nonce)?;
+        // The library leaves this one to its users (OpenID Connect Core, 3.1.3.7).
+        match claims.authorized_party() {
+            Some(party) if party.as_str() != self.settings.client_id => {
+                Err(ClaimsVerificationError::InvalidAudience("another authorized party".to_owned()))
+            }
+            _ => Ok(claims),
+        }
+    }
+
+    fn client(&self, metadata: &CoreProviderMetadata) -> ProviderClient {
+        let Settings { client_id, client_secret, .. } = &self.settings;
+        // Without a word about it, providers take the first (OpenID Connect Discovery, 3).
+        let takes_basic = metadata
+            .token_endpoint_auth_methods_supported()
+            .is_none_or(|methods| methods.contains(&CoreClientAuthMethod::ClientSecretBasic));
+        let (id, secret) = (ClientId::new(client_id.clone()), client_secret.clone().map(ClientSecret::new));
+        CoreClient::from_provider_metadata(metadata.clone(), id, secret)
+            .set_redirect_uri(self.redirect.clone())
+            .set_auth_type(if takes_basic { AuthType::BasicAuth } else { AuthType::RequestBody })
+    }
+
+    /// What the provider says of itself; asked anew where a key is missing, but seldom. Error: SERVICE_UNAVAILABLE.
+    async fn metadata(&self, lacks_key: bool) -> Result<Arc<CoreProviderMetadata>> {
+        let mut known = self.known.lock().await;
+        let is_over = |at: Option<Instant>, pause| at.is_none_or(|at| at.elapsed() >= pause);
+        let pause = if known.metadata.is_some() { KEPT } else { FAILED_PAUSE };
+        let looks = lacks_key && is_over(known.looked_at, LOOK_PAUSE);
+        if looks || is_over(known.asked_at, pause) {
+            let send = |request| self.send(request);
+            let asked = timeout(ANSWER_WAIT, CoreProviderMetadata::discover_async(self.issuer.clone(), &send)).await;
+            let asked = asked.map_err(BoxError::from).and_then(|metadata| metadata.map_err(BoxError::from));
+            let now = Some(Instant::now());
+            known.asked_at = now;
+            known.looked_at = if looks { now } else { known.looked_at };
+            known.metadata = match asked {
+                Ok(metadata) => Some(Arc::new(metadata)),
+                Err(error) => return Err({ known.metadata = None; self.away(error) }),
+            };
+        }
+        known.metadata.clone().ok_or_else(|| self.away("it did not answer a moment ago"))
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SendError> {
+        let request = reqwest::Request::try_from(request)?;
+        if !is_private_way(request.url()) {
+            return Err(SendError::OpenWay);
+        }
+        let mut answer = self.http.execute(request).await?;
+        let mut response = HttpResponse::new(Vec::new());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        while let Some(chunk) = answer.chunk().await? {
+            if response.body().len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(SendError::TooLong);
+            }
+            response.body_mut().extend(&chunk);
+        }
+        Ok(response)
+    }
+
+    fn away(&self, source: impl Into<BoxError>) -> Error {
+        let message = format!("{} cannot be reached; try again", self.settings.title);
+        Error { source: Some(source.into()), ..Error::new(Code::ServiceUnavailable, message) }
+    }
+
+    fn invalid(&self, why: &dyn std::fmt::Display) -> Error {
+        tracing::warn!(provider = self.name, %why, "sign-in refused");
+        Error::new(Code::InvalidGrant, "that sign-in is not good; begin again")
+    }
+}
