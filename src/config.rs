@@ -8,14 +8,16 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use crate::graphql::limits::Limits;
-use crate::outbox;
+use crate::{outbox, tls};
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 25] = [
+const KNOWN: [(&str, &str); 27] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
     ("SALESPULSE_LISTEN", "127.0.0.1:4000"),
+    ("SALESPULSE_TLS_CERT", ""),
+    ("SALESPULSE_TLS_KEY", ""),
     ("SALESPULSE_PUBLIC_URL", ""),
     ("SALESPULSE_TRUSTED_PROXIES", ""),
     ("SALESPULSE_SIGNING_KEYS", "data/signing-keys.pem"),
@@ -58,6 +60,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// The collector that traces are sent to.
     pub otlp_endpoint: Option<String>,
+    /// The certificate and key of the server, where it is not a proxy that encrypts.
+    pub tls: Option<tls::Files>,
     /// Where people reach the server, for links; `None` for the address it listens on.
     pub public_url: Option<String>,
     /// Proxies in front of the server.
@@ -176,6 +180,11 @@ impl Config {
         if otlp_endpoint.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             return Err(parse_error("SALESPULSE_OTLP_ENDPOINT", "must begin with http:// or https://"));
         }
+        let tls = match (some("SALESPULSE_TLS_CERT"), some("SALESPULSE_TLS_KEY")) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some(tls::Files { certificate: certificate.into(), key: key.into() }),
+            _ => return Err(parse_error("SALESPULSE_TLS_CERT", "goes with SALESPULSE_TLS_KEY, and only with it")),
+        };
         Ok(Config {
             database_url,
             owner_url: some("SALESPULSE_OWNER_URL"),
@@ -185,6 +194,7 @@ impl Config {
                 .map(|_| address("SALESPULSE_METRICS_LISTEN"))
                 .transpose()?,
             otlp_endpoint,
+            tls,
             public_url: some("SALESPULSE_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
             proxies: text("SALESPULSE_TRUSTED_PROXIES")
                 .split(',')
@@ -269,6 +279,7 @@ mod tests {
             ("SALESPULSE_LISTEN", "localhost"),
             ("SALESPULSE_METRICS_LISTEN", "9464"),
             ("SALESPULSE_OTLP_ENDPOINT", "collector:4318"),
+            ("SALESPULSE_TLS_CERT", "cert.pem"),
             ("SALESPULSE_JWT_SECRET", "short"),
             ("SALESPULSE_GRAPHIQL", "perhaps"),
             ("SALESPULSE_DATABASE_CONNECTIONS", "0"),

@@ -41,5 +41,6 @@ pub mod sources;
 pub mod stream;
 pub mod telemetry;
 pub mod tenancy;
+pub mod tls;
 pub mod users;
 pub mod web;

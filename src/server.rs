@@ -9,8 +9,9 @@ use axum::response::Response;
 use axum::routing::post;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,6 +23,7 @@ use crate::graphql::http::{self, Endpoint};
 use crate::graphql::origin::Peer;
 use crate::outbox::{self, Senders, relay};
 use crate::telemetry::requests::observe;
+use crate::tls::Tls;
 use crate::{accounts, health, monitor, schema, web};
 
 /// From the first byte of a request's headers to the last.
@@ -31,6 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What is served, and how.
 #[derive(Clone, Default)]
 pub struct Options {
+    /// Encrypts the connections of the API, where no proxy does it.
+    pub tls: Option<Tls>,
     /// The page for trying queries in a browser, at `/graphiql`.
     pub graphiql: bool,
     /// How alerts reach their recipients.
@@ -68,6 +72,7 @@ fn routes(endpoint: Endpoint, options: &Options) -> Router {
         .merge(accounts::http::routes(endpoint))
         .merge(health);
     let all = if options.graphiql { api.merge(web::routes()) } else { api };
+    let all = if options.tls.is_some() { all.layer(map_response(with_strict_transport)) } else { all };
     all.layer(map_response(with_safe_headers)).layer(from_fn(observe))
 }
 
@@ -84,6 +89,13 @@ async fn with_safe_headers(mut response: Response) -> Response {
     response
 }
 
+/// Browsers that were here once come back by TLS alone.
+async fn with_strict_transport(mut response: Response) -> Response {
+    let a_year = HeaderValue::from_static("max-age=31536000");
+    response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, a_year);
+    response
+}
+
 /// Serves until `stop`; then requests that are running are finished, and streams and sockets are closed.
 pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, stop: CancellationToken) {
     let Listeners { api, monitor } = listeners.into();
@@ -96,6 +108,7 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
         }
     };
     let standings = AbortOnDropHandle::new(tokio::spawn(app.standings.clone().watch()));
+    let certificates = options.tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.watch())));
     let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
     // It can be seen how the server ends.
@@ -103,21 +116,21 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
     let monitored = async {
         if let Some(listener) = monitor {
             let routes = monitor::routes(endpoint.clone()).layer(map_response(with_safe_headers));
-            accept(&listener, &routes, &ended).await;
+            accept(&listener, None, &routes, &ended).await;
         }
     };
     let served = async {
-        accept(&api, &routes(endpoint.clone(), &options), &stop).await;
+        accept(&api, options.tls.as_ref(), &routes(endpoint.clone(), &options), &stop).await;
         sockets.close();
         sockets.wait().await;
         ended.cancel();
     };
     tokio::join!(monitored, served);
-    drop((alerts, deliveries, standings));
+    drop((alerts, deliveries, standings, certificates));
 }
 
 /// Serves each connection in a task of its own.
-async fn accept(listener: &TcpListener, routes: &Router, stop: &CancellationToken) {
+async fn accept(listener: &TcpListener, tls: Option<&Tls>, routes: &Router, stop: &CancellationToken) {
     let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
     let graceful = GracefulShutdown::new();
@@ -138,18 +151,39 @@ async fn accept(listener: &TcpListener, routes: &Router, stop: &CancellationToke
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "packets may be held back");
         }
-        let service = routes.clone().map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            request
-        });
-        let service = TowerToHyperService::new(service);
-        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection ended");
+        let peer = Peer { address: peer, is_encrypted: tls.is_some() };
+        let (server, routes, watcher) = (server.clone(), routes.clone(), graceful.watcher());
+        match tls.cloned() {
+            None => tokio::spawn(async move { serve(&server, stream, peer, routes, watcher).await }),
+            Some(tls) => {
+                let stop = stop.clone();
+                tokio::spawn(async move {
+                    // Who has not come so far when the server ends has asked for nothing yet.
+                    if let Some(stream) = stop.run_until_cancelled(tls.accept(stream)).await.flatten() {
+                        serve(&server, stream, peer, routes, watcher).await;
+                    }
+                })
             }
-        });
+        };
     }
     graceful.shutdown().await;
+}
+
+/// Serves a connection to its end.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    server: &auto::Builder<TokioExecutor>,
+    stream: S,
+    peer: Peer,
+    routes: Router,
+    watcher: Watcher,
+) {
+    let service = routes.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
+    let service = TowerToHyperService::new(service);
+    let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(error, "connection ended");
+    }
 }

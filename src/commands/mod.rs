@@ -69,7 +69,8 @@ pub async fn wire(config: &Config, db: Db, tokens: Tokens) -> Result<App, Failur
         Failure::new(Exit::DatabaseAway, format!("{error} (is Redis running, and is REDIS_URL right?)"))
     })?;
     let app = App::new(db, Arc::new(SystemClock), stream, tokens);
-    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.listen));
     Ok(App { providers: providers(config, &public_url)?, public_url: public_url.into(), ..app })
 }
 

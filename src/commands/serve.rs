@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::graphql::documents::Documents;
 use crate::graphql::http::Settings;
 use crate::server::{self, Listeners, Options};
+use crate::tls::Tls;
 
 /// Requests that still run this long after the signal are cut off.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,7 +35,9 @@ pub fn options(config: &Config) -> Result<Options, Failure> {
             Documents::trusted(&manifest).map_err(bad)?
         }
     };
+    let tls = config.tls.clone().map(Tls::new).transpose();
     Ok(Options {
+        tls: tls.map_err(|error| Failure::new(Exit::BadConfig, format!("SALESPULSE_TLS_CERT: {error}")))?,
         graphiql: config.graphiql,
         outbox: config.outbox.clone(),
         api: Settings { proxies: config.proxies.clone(), limits: config.limits, documents },

@@ -11,19 +11,26 @@ const AGENT_CHARS_MAX: usize = 200;
 
 /// The other end of the connection.
 #[derive(Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted by this server.
+    pub is_encrypted: bool,
+}
 
-/// Whether a browser says that the page is of another origin than the server. Other clients send no `Origin`.
+/// Whether a browser says that the page is of another origin than the server. Other clients send no `Origin`. A page that
+/// came unencrypted is another one than a server that encrypts: anybody on the way may have written it.
 pub fn is_foreign(parts: &Parts) -> bool {
     let text = |name| parts.headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
     let Some(origin) = text(header::ORIGIN) else { return false };
     let host = text(header::HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
-    origin.split_once("://").map(|(_, host)| host) != host
+    let Some((scheme, origin_host)) = origin.split_once("://") else { return true };
+    let is_encrypted = parts.extensions.get::<Peer>().is_some_and(|peer| peer.is_encrypted);
+    Some(origin_host) != host || is_encrypted && scheme != "https"
 }
 
 /// Who sends: the nearest address that is no proxy of ours, since what was forwarded before that anybody can write.
 pub fn client_of(parts: &Parts, proxies: &[IpAddr]) -> Client {
-    let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.address.ip().to_canonical());
     let mut address = peer;
     if peer.is_some_and(|peer| proxies.contains(&peer)) {
         let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -45,7 +52,8 @@ mod tests {
             request = request.header("x-forwarded-for", *value);
         }
         let (mut parts, ()) = request.body(()).expect("a request").into_parts();
-        parts.extensions.insert(Peer(format!("{peer}:1").parse().expect("an address")));
+        let address = format!("{peer}:1").parse().expect("an address");
+        parts.extensions.insert(Peer { address, is_encrypted: false });
         let proxies = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().expect("an address"));
         client_of(&parts, &proxies).address.expect("an address").to_string()
     }
@@ -57,5 +65,20 @@ mod tests {
         assert_eq!(address("10.0.0.1", &["9.9.9.9", "1.2.3.4, 10.0.0.2"]), "1.2.3.4");
         assert_eq!(address("10.0.0.1", &["1.2.3.4, nonsense"]), "10.0.0.1");
         assert_eq!(address("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_page_is_foreign_to_another_host_and_to_encryption_that_it_lacks() {
+        let is_foreign = |origin: &str, is_encrypted| {
+            let request = axum::http::Request::get("/").header("host", "sales.example").header("origin", origin);
+            let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+            let address = "1.2.3.4:1".parse().expect("an address");
+            parts.extensions.insert(Peer { address, is_encrypted });
+            is_foreign(&parts)
+        };
+        assert!(!is_foreign("https://sales.example", true) && is_foreign("http://sales.example", true));
+        // Behind a proxy it is not known whether that encrypts.
+        assert!(!is_foreign("https://sales.example", false) && !is_foreign("http://sales.example", false));
+        assert!(is_foreign("https://evil.example", true) && is_foreign("null", false));
     }
 }

@@ -38,4 +38,5 @@ mod socket_protocol;
 mod streams;
 mod support;
 mod telemetry;
+mod tls;
 mod wall;
