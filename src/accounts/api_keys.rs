@@ -5,6 +5,7 @@ use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::members::name_of;
+use crate::audit::{Shown, Thing};
 use crate::auth::opaque::{Kind, Opaque};
 use crate::auth::{Caller, Permission, Through, standing};
 use crate::clock::Timestamp;
@@ -15,6 +16,19 @@ use crate::error::{Code, Error, Result};
 const KEYS_MAX: i64 = 100;
 /// The end of a key, by which it is known again.
 const HINT_CHARS: usize = 6;
+
+/// What the log tells of keys.
+pub const LOGGED: Thing = Thing {
+    table: "api_keys",
+    key: "id",
+    columns: &[
+        ("name", "name", Shown::Text),
+        ("permissions", "permissions", Shown::Document),
+        ("expiresAt", "ends_at", Shown::Time),
+        ("revokedAt", "revoked_at", Shown::Time),
+    ],
+    members: None,
+};
 
 /// A key as it is shown: without the secret.
 #[derive(Clone)]

@@ -6,9 +6,9 @@ use serde_json::json;
 use super::graphql::{ApiKey, SignIn};
 use super::members::{self, Changes, Member};
 use super::{api_keys, mailed, sign_in};
-use crate::audit::{self, Entry};
+use crate::audit::{Entry, change};
 use crate::auth::{Permission, Role};
-use crate::graphql::context::{Needs, app, caller, client, parse_id, write};
+use crate::graphql::context::{Needs, app, caller, client, parse_id};
 use crate::graphql::scalars::DateTime;
 
 #[derive(Default)]
@@ -88,12 +88,10 @@ impl AccountMutation {
         #[graphql(desc = "Whom.")] input: InvitationInput,
     ) -> async_graphql::Result<Member> {
         members::check_role(caller(ctx)?, input.role)?;
-        let tx = write(ctx).await?;
-        let id = mailed::invite(app(ctx)?, &tx, &input.email, &input.name, input.role).await?;
-        let entry = Entry::of("user.invite", id).after(json!({ "role": input.role.as_str() }));
-        audit::record_entry(ctx, &tx, entry).await?;
-        let member = members::get_member(&tx, id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let id = mailed::invite(app(ctx)?, &change, &input.email, &input.name, input.role).await?;
+        let member = members::get_member(&change, id).await?;
+        change.commit(Entry::of("user.invite", id).after(json!({ "role": input.role.as_str() }))).await?;
         Ok(member)
     }
 
@@ -110,11 +108,10 @@ impl AccountMutation {
             members::check_role(caller(ctx)?, role)?;
         }
         let changes = Changes { name: input.name, role: input.role, is_active: input.is_active };
-        let tx = write(ctx).await?;
-        let (before, after) = members::update(&tx, id, &changes, app(ctx)?.clock.now()).await?;
-        audit::record_entry(ctx, &tx, Entry::of("user.update", id).before(before).after(after)).await?;
-        let member = members::get_member(&tx, id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let (before, after) = members::update(&change, id, &changes, app(ctx)?.clock.now()).await?;
+        let member = members::get_member(&change, id).await?;
+        change.commit(Entry::of("user.update", id).before(before).after(after)).await?;
         app(ctx)?.standings.changed(caller(ctx)?.tenant);
         Ok(member)
     }
@@ -128,12 +125,11 @@ impl AccountMutation {
     ) -> async_graphql::Result<CreatedApiKey> {
         let (app, caller) = (app(ctx)?, caller(ctx)?);
         let ends_at = input.expires_at.map(|at| at.0);
-        let tx = write(ctx).await?;
+        let change = change(ctx).await?;
         let (key, secret) =
-            api_keys::create(&tx, caller, &input.name, &input.permissions, ends_at, app.clock.now()).await?;
-        let entry = Entry::of("api-key.create", key.id).after(json!({ "permissions": key.permissions }));
-        audit::record_entry(ctx, &tx, entry).await?;
-        tx.commit().await?;
+            api_keys::create(&change, caller, &input.name, &input.permissions, ends_at, app.clock.now()).await?;
+        let after = change.see(&api_keys::LOGGED, key.id).await?;
+        change.commit(Entry::of("api-key.create", key.id).after(after)).await?;
         app.standings.changed(caller.tenant);
         Ok(CreatedApiKey { key: key.into(), secret: secret.to_text() })
     }
@@ -146,10 +142,11 @@ impl AccountMutation {
         #[graphql(desc = "The key's id.")] id: ID,
     ) -> async_graphql::Result<ApiKey> {
         let id = parse_id(&id, "API key")?;
-        let tx = write(ctx).await?;
-        let key = api_keys::revoke(&tx, id, app(ctx)?.clock.now()).await?;
-        audit::record(ctx, &tx, "api-key.revoke", id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let before = change.before(&api_keys::LOGGED, id).await?;
+        let key = api_keys::revoke(&change, id, app(ctx)?.clock.now()).await?;
+        let after = change.see(&api_keys::LOGGED, id).await?;
+        change.commit(Entry::of("api-key.revoke", id).before(before).after(after)).await?;
         app(ctx)?.standings.changed(caller(ctx)?.tenant);
         Ok(key.into())
     }

@@ -7,11 +7,11 @@ use super::progress::Progress;
 use super::rule::{AlertCondition, AlertState, Frequency, Rule};
 use super::simulate::simulate;
 use super::store::{self, Transition, Watched};
-use crate::audit;
+use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::connection;
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, caller, parse_id, read, write};
+use crate::graphql::context::{Needs, app, caller, parse_id, read};
 use crate::graphql::cursor::Mark;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Cursor, DateTime, Decimal, Json, Position};
@@ -99,16 +99,16 @@ impl AlertMutation {
         #[graphql(desc = "The rule.")] input: AlertRuleInput,
     ) -> async_graphql::Result<AlertRule> {
         let rule = input.into_rule(Uuid::now_v7())?;
-        let tx = write(ctx).await?;
-        lock_head(&tx).await?;
-        if store::count(&tx).await? >= store::RULES_MAX {
+        let change = change(ctx).await?;
+        lock_head(&change).await?;
+        if store::count(&change).await? >= store::RULES_MAX {
             return Err(
                 Error::new(Code::Conflict, format!("there are {} alert rules already", store::RULES_MAX)).into()
             );
         }
-        store::save(&tx, &rule, app(ctx)?.clock.now()).await?;
-        audit::record(ctx, &tx, "alert.create", rule.id).await?;
-        tx.commit().await?;
+        store::save(&change, &rule, app(ctx)?.clock.now()).await?;
+        let after = change.see(&store::LOGGED, rule.id).await?;
+        change.commit(Entry::of("alert.create", rule.id).after(after)).await?;
         Ok((rule, Progress::default()).try_into()?)
     }
 
@@ -121,12 +121,13 @@ impl AlertMutation {
         #[graphql(desc = "The rule.")] input: AlertRuleInput,
     ) -> async_graphql::Result<AlertRule> {
         let rule = input.into_rule(parse_id(&id, "alert")?)?;
-        let tx = write(ctx).await?;
-        lock_head(&tx).await?;
-        store::get_rule(&tx, rule.id).await?;
-        store::save(&tx, &rule, app(ctx)?.clock.now()).await?;
-        audit::record(ctx, &tx, "alert.update", rule.id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        lock_head(&change).await?;
+        store::get_rule(&change, rule.id).await?;
+        let before = change.see(&store::LOGGED, rule.id).await?;
+        store::save(&change, &rule, app(ctx)?.clock.now()).await?;
+        let after = change.see(&store::LOGGED, rule.id).await?;
+        change.commit(Entry::of("alert.update", rule.id).before(before).after(after)).await?;
         Ok((rule, Progress::default()).try_into()?)
     }
 
@@ -138,11 +139,11 @@ impl AlertMutation {
         #[graphql(desc = "The rule's id.")] id: ID,
     ) -> async_graphql::Result<ID> {
         let rule_id = parse_id(&id, "alert")?;
-        let tx = write(ctx).await?;
-        lock_head(&tx).await?;
-        store::delete(&tx, rule_id).await?;
-        audit::record(ctx, &tx, "alert.delete", rule_id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        lock_head(&change).await?;
+        let before = change.see(&store::LOGGED, rule_id).await?;
+        store::delete(&change, rule_id).await?;
+        change.commit(Entry::of("alert.delete", rule_id).before(before)).await?;
         Ok(id)
     }
 }

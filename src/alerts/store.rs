@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::progress::{Change, Progress};
 use super::rule::{AlertState, Frequency, Rule};
+use crate::audit::{Shown, Thing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
@@ -15,6 +16,27 @@ use crate::money::Money;
 
 /// Rules of one tenant.
 pub const RULES_MAX: usize = 100;
+
+/// What the log tells of rules. Whom they tell may be a person, or a URL that is a secret.
+pub const LOGGED: Thing = Thing {
+    table: "alerts",
+    key: "id",
+    columns: &[
+        ("name", "name", Shown::Text),
+        ("metric", "metric", Shown::Text),
+        ("condition", "condition", Shown::Text),
+        ("threshold", "threshold", Shown::Amount),
+        ("clearThreshold", "clear_threshold", Shown::Amount),
+        ("windowMinutes", "CAST(window_minutes AS BIGINT)", Shown::Number),
+        ("forMinutes", "CAST(for_minutes AS BIGINT)", Shown::Number),
+        ("includeOpen", "counts_open", Shown::Flag),
+        ("everyMinutes", "CAST(every_minutes AS BIGINT)", Shown::Number),
+        ("filters", "filters", Shown::Document),
+        ("recipients", "recipients", Shown::Count),
+        ("enabled", "is_enabled", Shown::Flag),
+    ],
+    members: None,
+};
 
 /// A rule's change of state.
 #[derive(Clone, Debug, PartialEq)]

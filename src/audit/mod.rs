@@ -1,9 +1,11 @@
 //! Who changed what, from where: written in the transaction of the change, and never changed itself.
 
+mod change;
 pub mod graphql;
 mod store;
 
-use async_graphql::Context;
+pub use change::{Change, Shown, Thing, change};
+
 use sea_orm::Value;
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -13,7 +15,6 @@ use crate::auth::{Caller, Through};
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::graphql::context::{app, caller, client};
 
 /// What was done.
 pub struct Entry {
@@ -29,14 +30,14 @@ impl Entry {
         Entry { action, subject: subject.to_string(), before: None, after: None }
     }
 
-    /// What it was before, without personal data.
-    pub fn before(self, before: Json) -> Self {
-        Entry { before: Some(before), ..self }
+    /// What it was before, without personal data; `None` where it was not.
+    pub fn before(self, before: impl Into<Option<Json>>) -> Self {
+        Entry { before: before.into(), ..self }
     }
 
-    /// What it is now, without personal data.
-    pub fn after(self, after: Json) -> Self {
-        Entry { after: Some(after), ..self }
+    /// What it is now, without personal data; `None` where it is no more.
+    pub fn after(self, after: impl Into<Option<Json>>) -> Self {
+        Entry { after: after.into(), ..self }
     }
 }
 
@@ -59,16 +60,7 @@ impl<'a> By<'a> {
     }
 }
 
-/// Logs that the caller did `action` to `subject`.
-pub async fn record(ctx: &Context<'_>, tx: &TenantTx, action: &'static str, subject: impl ToString) -> Result<()> {
-    record_entry(ctx, tx, Entry::of(action, subject)).await
-}
-
-/// Logs what the caller did.
-pub async fn record_entry(ctx: &Context<'_>, tx: &TenantTx, entry: Entry) -> Result<()> {
-    record_by(tx, &By::caller(caller(ctx)?, client(ctx)?), app(ctx)?.clock.now(), entry).await
-}
-
+/// Logs what was done other than by [`change`].
 pub async fn record_by(tx: &TenantTx, by: &By<'_>, now: Timestamp, entry: Entry) -> Result<()> {
     let (through, through_id) = match by.through {
         Some(Through::Session(id)) => (Some("session"), Some(id)),

@@ -4,10 +4,10 @@ use async_graphql::{Context, ID, Object};
 
 use super::graphql::Dashboard;
 use super::input::DashboardInput;
-use super::store;
-use crate::audit;
+use super::store::{self, LOGGED};
+use crate::audit::{Entry, change};
 use crate::auth::Permission;
-use crate::graphql::context::{Needs, app, caller, parse_id, write};
+use crate::graphql::context::{Needs, app, caller, parse_id};
 
 #[derive(Default)]
 pub struct DashboardMutation;
@@ -22,10 +22,10 @@ impl DashboardMutation {
         #[graphql(desc = "What it shows.")] input: DashboardInput,
     ) -> async_graphql::Result<Dashboard> {
         let content = input.check()?;
-        let tx = write(ctx).await?;
-        let dashboard = store::create(&tx, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
-        audit::record(ctx, &tx, "dashboard.create", dashboard.id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let dashboard = store::create(&change, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
+        let after = change.see(&LOGGED, dashboard.id).await?;
+        change.commit(Entry::of("dashboard.create", dashboard.id).after(after)).await?;
         Ok(dashboard.try_into()?)
     }
 
@@ -39,10 +39,11 @@ impl DashboardMutation {
     ) -> async_graphql::Result<Dashboard> {
         let id = parse_id(&id, "dashboard")?;
         let content = input.check()?;
-        let tx = write(ctx).await?;
-        let dashboard = store::update(&tx, id, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
-        audit::record(ctx, &tx, "dashboard.update", id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let before = change.before(&LOGGED, id).await?;
+        let dashboard = store::update(&change, id, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
+        let after = change.see(&LOGGED, id).await?;
+        change.commit(Entry::of("dashboard.update", id).before(before).after(after)).await?;
         Ok(dashboard.try_into()?)
     }
 
@@ -54,10 +55,10 @@ impl DashboardMutation {
         #[graphql(desc = "The dashboard's id.")] id: ID,
     ) -> async_graphql::Result<ID> {
         let dashboard_id = parse_id(&id, "dashboard")?;
-        let tx = write(ctx).await?;
-        store::delete(&tx, dashboard_id, caller(ctx)?.user_id).await?;
-        audit::record(ctx, &tx, "dashboard.delete", dashboard_id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let before = change.before(&LOGGED, dashboard_id).await?;
+        store::delete(&change, dashboard_id, caller(ctx)?.user_id).await?;
+        change.commit(Entry::of("dashboard.delete", dashboard_id).before(before)).await?;
         Ok(id)
     }
 }

@@ -5,10 +5,27 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, Entity
 use uuid::Uuid;
 
 use super::{Dashboard, NewDashboard};
+use crate::audit::{Shown, Thing};
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+
+/// What the log tells of dashboards.
+pub const LOGGED: Thing = Thing {
+    table: "dashboards",
+    key: "id",
+    columns: &[
+        ("name", "name", Shown::Text),
+        ("description", "description", Shown::Text),
+        ("isShared", "is_shared", Shown::Flag),
+        ("isDefault", "is_default", Shown::Flag),
+        ("columns", "CAST(columns AS BIGINT)", Shown::Number),
+        ("filters", "filters", Shown::Document),
+        ("widgets", "widgets", Shown::Document),
+    ],
+    members: None,
+};
 
 /// One dashboard that `user_id` may see.
 pub async fn find_visible(tx: &TenantTx, id: Uuid, user_id: Uuid) -> Result<Option<Dashboard>> {

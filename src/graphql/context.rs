@@ -33,11 +33,6 @@ pub async fn read(ctx: &Context<'_>) -> Result<Arc<TenantTx>> {
     operation(ctx)?.reads().get(&app(ctx)?.db, caller(ctx)?.tenant).await
 }
 
-/// A writing transaction of the caller's tenant.
-pub async fn write(ctx: &Context<'_>) -> Result<TenantTx> {
-    app(ctx)?.db.write(caller(ctx)?.tenant).await
-}
-
 /// Refuses callers without a permission, before arguments are looked at.
 pub struct Needs(pub Permission);
 

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use async_graphql::{Context, InputObject, Object};
+use serde_json::{Value as Json, json};
 
 use super::state::RATE_DECIMALS;
-use crate::audit;
+use crate::audit::{Entry, change};
 use crate::auth::Permission;
-use crate::calendar::day_number;
-use crate::db::{Column, OnConflict, Table, TenantTx};
+use crate::calendar::{day_from_number, day_number};
+use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs, write};
+use crate::graphql::context::Needs;
 use crate::graphql::scalars::{Currency, Date};
 use crate::money::{MoneyError, parse_decimal};
 
@@ -32,10 +33,12 @@ impl RateMutation {
         #[graphql(desc = "The rates, at most 1000.")] rates: Vec<ExchangeRateInput>,
     ) -> async_graphql::Result<usize> {
         let rates = check(rates)?;
-        let tx = write(ctx).await?;
-        save(&tx, &rates).await?;
-        audit::record(ctx, &tx, "rates.set", pairs(&rates)).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        change.lock_settings().await?;
+        let before = find(&change, &rates).await?;
+        save(&change, &rates).await?;
+        let before = (!before.is_empty()).then(|| told(&before));
+        change.commit(Entry::of("rates.set", pairs(&rates)).before(before).after(told(&rates))).await?;
         Ok(rates.len())
     }
 }
@@ -81,14 +84,40 @@ fn check(rates: Vec<ExchangeRateInput>) -> Result<Rates> {
     Ok(checked)
 }
 
-async fn save(tx: &TenantTx, rates: &Rates) -> Result<()> {
-    let rows = Table::new()
+/// The rates that there are of the same pairs and days.
+async fn find(tx: &TenantTx, rates: &Rates) -> Result<Rates> {
+    let sql = "SELECT r.from_currency, r.to_currency, r.valid_from, r.rate FROM {keys} {each exchange_rates r: \
+               r.from_currency = k.from_currency AND r.to_currency = k.to_currency AND r.valid_from = k.valid_from}";
+    let rows = tx.query_by_keys(sql, &keys(rates)).await?;
+    let found = rows.iter().map(|row| {
+        let day = i32::try_from(get::<i64>(row, 2)?).map_err(Error::internal)?;
+        Ok(((get(row, 0)?, get(row, 1)?, day), get(row, 3)?))
+    });
+    found.collect()
+}
+
+fn keys(rates: &Rates) -> Table {
+    Table::new()
         .with("from_currency", Column::Text(rates.keys().map(|(from, ..)| from.clone()).collect()))
         .with("to_currency", Column::Text(rates.keys().map(|(_, to, _)| to.clone()).collect()))
         .with("valid_from", Column::Int(rates.keys().map(|(.., day)| (*day).into()).collect()))
-        .with("rate", Column::Int(rates.values().copied().collect()));
+}
+
+async fn save(tx: &TenantTx, rates: &Rates) -> Result<()> {
+    let rows = keys(rates).with("rate", Column::Int(rates.values().copied().collect()));
     tx.insert("exchange_rates", &rows, OnConflict::Replace("from_currency, to_currency, valid_from")).await?;
     Ok(())
+}
+
+/// Rates, for the log.
+fn told(rates: &Rates) -> Json {
+    let scale = RATE_DECIMALS as usize;
+    let rates = rates.iter().map(|((from, to, day), units)| {
+        let whole = 10_i64.pow(RATE_DECIMALS);
+        let rate = format!("{}.{:0scale$}", units / whole, units % whole);
+        json!({ "from": from, "to": to, "validFrom": day_from_number(*day).to_string(), "rate": rate })
+    });
+    rates.collect()
 }
 
 /// The pairs of currencies, as EUR/GBP, for the log.

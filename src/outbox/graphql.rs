@@ -4,10 +4,10 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::store::{self, DeliveryState};
 use super::{Channel, Recipient};
-use crate::audit;
+use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::connection;
-use crate::graphql::context::{Needs, app, parse_id, read, write};
+use crate::graphql::context::{Needs, app, parse_id, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
 
@@ -79,10 +79,11 @@ impl OutboxMutation {
         #[graphql(desc = "The delivery's id.")] id: ID,
     ) -> async_graphql::Result<AlertDelivery> {
         let id = parse_id(&id, "delivery that was given up")?;
-        let tx = write(ctx).await?;
-        let delivery = store::retry(&tx, id, app(ctx)?.clock.now()).await?;
-        audit::record(ctx, &tx, "alert.delivery.retry", id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let before = change.see(&store::LOGGED, id).await?;
+        let delivery = store::retry(&change, id, app(ctx)?.clock.now()).await?;
+        let after = change.see(&store::LOGGED, id).await?;
+        change.commit(Entry::of("alert.delivery.retry", id).before(before).after(after)).await?;
         Ok(delivery.into())
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Attempt, Channel, Message, Recipient};
+use crate::audit::{Shown, Thing};
 use crate::clock::{MINUTE, Timestamp};
 use crate::db::{Db, TenantId, TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
@@ -132,6 +133,18 @@ pub async fn finish(
     tx.execute(sql, values).await?;
     Ok(())
 }
+
+/// What the log tells of deliveries.
+pub const LOGGED: Thing = Thing {
+    table: "deliveries",
+    key: "id",
+    columns: &[
+        ("channel", "channel", Shown::Text),
+        ("state", "state", Shown::Text),
+        ("attempts", "CAST(attempts AS BIGINT)", Shown::Number),
+    ],
+    members: None,
+};
 
 /// Tries a delivery anew that was given up. Error: NOT_FOUND.
 pub async fn retry(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<Delivery> {

@@ -1,16 +1,18 @@
 //! Changes of organizations, teams and quotas.
 
 use async_graphql::{Context, ID, InputObject, Object};
+use serde_json::json;
 
 use super::graphql::{Organization, Quota, Team};
 use super::organizations::{self, NewOrganization};
 use super::quotas::{self, Holder};
 use super::teams::{self, NewTeam};
-use crate::audit;
+use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::error::Result;
-use crate::graphql::context::{Needs, app, parse_id, write};
+use crate::graphql::context::{Needs, app, parse_id};
 use crate::graphql::scalars::{Currency, Date, Decimal, TimeZone};
+use crate::money::Money;
 
 #[derive(Default)]
 pub struct PeopleMutation;
@@ -25,10 +27,10 @@ impl PeopleMutation {
         #[graphql(desc = "The organization.")] input: OrganizationInput,
     ) -> async_graphql::Result<Organization> {
         let new = input.check()?;
-        let tx = write(ctx).await?;
-        let organization = organizations::create(&tx, new, app(ctx)?.clock.now()).await?;
-        audit::record(ctx, &tx, "organization.create", organization.id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let organization = organizations::create(&change, new, app(ctx)?.clock.now()).await?;
+        let after = change.see(&organizations::LOGGED, organization.id).await?;
+        change.commit(Entry::of("organization.create", organization.id).after(after)).await?;
         Ok(organization.into())
     }
 
@@ -42,10 +44,11 @@ impl PeopleMutation {
     ) -> async_graphql::Result<Organization> {
         let id = parse_id(&id, "organization")?;
         let new = input.check()?;
-        let tx = write(ctx).await?;
-        let organization = organizations::update(&tx, id, new).await?;
-        audit::record(ctx, &tx, "organization.update", organization.id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let before = change.before(&organizations::LOGGED, id).await?;
+        let organization = organizations::update(&change, id, new).await?;
+        let after = change.see(&organizations::LOGGED, id).await?;
+        change.commit(Entry::of("organization.update", id).before(before).after(after)).await?;
         Ok(organization.into())
     }
 
@@ -57,10 +60,10 @@ impl PeopleMutation {
         #[graphql(desc = "The team.")] input: TeamInput,
     ) -> async_graphql::Result<Team> {
         let new = input.check()?;
-        let tx = write(ctx).await?;
-        let team = teams::create(&tx, new, app(ctx)?.clock.now()).await?;
-        audit::record(ctx, &tx, "team.create", team.0).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let team = teams::create(&change, new, app(ctx)?.clock.now()).await?;
+        let after = change.see(&teams::LOGGED, team.0).await?;
+        change.commit(Entry::of("team.create", team.0).after(after)).await?;
         Ok(team.into())
     }
 
@@ -74,10 +77,11 @@ impl PeopleMutation {
     ) -> async_graphql::Result<Team> {
         let id = parse_id(&id, "team")?;
         let new = input.check()?;
-        let tx = write(ctx).await?;
-        let team = teams::update(&tx, id, new).await?;
-        audit::record(ctx, &tx, "team.update", id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let before = change.before(&teams::LOGGED, id).await?;
+        let team = teams::update(&change, id, new).await?;
+        let after = change.see(&teams::LOGGED, id).await?;
+        change.commit(Entry::of("team.update", id).before(before).after(after)).await?;
         Ok(team.into())
     }
 
@@ -89,10 +93,10 @@ impl PeopleMutation {
         #[graphql(desc = "The team's id.")] id: ID,
     ) -> async_graphql::Result<ID> {
         let team_id = parse_id(&id, "team")?;
-        let tx = write(ctx).await?;
-        teams::delete(&tx, team_id).await?;
-        audit::record(ctx, &tx, "team.delete", team_id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let before = change.before(&teams::LOGGED, team_id).await?;
+        teams::delete(&change, team_id).await?;
+        change.commit(Entry::of("team.delete", team_id).before(before)).await?;
         Ok(id)
     }
 
@@ -106,10 +110,14 @@ impl PeopleMutation {
         let user_id = input.user_id.map(|id| parse_id(&id, "user")).transpose()?;
         let team_id = input.team_id.map(|id| parse_id(&id, "team")).transpose()?;
         let holder = Holder::new(user_id, team_id)?;
-        let tx = write(ctx).await?;
-        let quota = quotas::set(&tx, holder, input.start.0, input.end.0, input.amount.0).await?;
-        audit::record(ctx, &tx, "quota.set", quota.id).await?;
-        tx.commit().await?;
+        let change = change(ctx).await?;
+        let (before, quota) = quotas::set(&change, holder, input.start.0, input.end.0, input.amount.0).await?;
+        let told = |amount: Money| {
+            let (start, end) = (input.start.0.to_string(), input.end.0.to_string());
+            json!({ "userId": user_id, "teamId": team_id, "start": start, "end": end, "amount": amount.to_string() })
+        };
+        let entry = Entry::of("quota.set", quota.id).before(before.map(told)).after(told(quota.amount));
+        change.commit(entry).await?;
         Ok(quota.into())
     }
 }

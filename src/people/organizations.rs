@@ -3,6 +3,7 @@
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
+use crate::audit::{Shown, Thing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
@@ -13,6 +14,19 @@ use crate::ledger::store::{begin_policy_epoch, read_head};
 const ORGANIZATIONS_MAX: usize = 100;
 const SLUG_CHARS_MAX: usize = 60;
 const NAME_CHARS_MAX: usize = 200;
+
+/// What the log tells of organizations.
+pub const LOGGED: Thing = Thing {
+    table: "organizations",
+    key: "id",
+    columns: &[
+        ("slug", "slug", Shown::Text),
+        ("name", "name", Shown::Text),
+        ("timezone", "timezone", Shown::Text),
+        ("currency", "currency", Shown::Text),
+    ],
+    members: None,
+};
 
 /// What an organization is to be, checked.
 pub struct NewOrganization {

@@ -53,14 +53,15 @@ impl Holder {
     }
 }
 
-/// Stores a quota in the place of the one of the same holder and days. Errors: BAD_USER_INPUT, NOT_FOUND (holder).
+/// Stores a quota in the place of the one of the same holder and days; gives the amount of that too. Errors: BAD_USER_INPUT,
+/// NOT_FOUND (holder).
 pub async fn set(
     tx: &TenantTx,
     holder: Holder,
     start: chrono::NaiveDate,
     end: chrono::NaiveDate,
     amount: Money,
-) -> Result<Quota> {
+) -> Result<(Option<Money>, Quota)> {
     if end <= start {
         return Err(Error::bad_input("end", "must be after start"));
     }
@@ -91,7 +92,7 @@ pub async fn set(
     } else {
         Entity::insert(row).exec_without_returning(tx).await?;
     }
-    Ok(Quota { id, start_day, end_day, amount })
+    Ok((old.map(|old| Money(old.amount)), Quota { id, start_day, end_day, amount }))
 }
 
 /// The holder's quotas that share days with `start_day..end_day`.

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
+use crate::audit::{Shown, Thing};
 use crate::clock::Timestamp;
 use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
@@ -15,6 +16,17 @@ use crate::users::{USER_COLUMNS, User, check_users, user_from};
 pub const TEAMS_MAX: u64 = 100;
 const MEMBERS_MAX: usize = 100;
 const NAME_CHARS_MAX: usize = 200;
+
+/// What the log tells of teams.
+pub const LOGGED: Thing = Thing {
+    table: "teams",
+    key: "id",
+    columns: &[("name", "name", Shown::Text)],
+    members: Some((
+        "memberIds",
+        "SELECT user_id FROM team_members WHERE tenant_id = $1 AND team_id = $2 ORDER BY user_id",
+    )),
+};
 
 /// What a team is to be, checked.
 pub struct NewTeam {

@@ -3,11 +3,11 @@
 use async_graphql::{Context, ID, InputObject, Object};
 
 use super::graphql::Product;
-use super::store::{self, ProductChange};
-use crate::audit;
+use super::store::{self, LOGGED, ProductChange};
+use crate::audit::{self, Entry};
 use crate::auth::Permission;
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs, write};
+use crate::graphql::context::Needs;
 use crate::graphql::text;
 use crate::ledger::check::{ID_CHARS_MAX, TEXT_CHARS_MAX};
 
@@ -23,11 +23,13 @@ impl ProductMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The product and what changes.")] input: ProductInput,
     ) -> async_graphql::Result<Product> {
-        let change = input.check()?;
-        let tx = write(ctx).await?;
-        let product = store::save(&tx, change).await?;
-        audit::record(ctx, &tx, "product.update", product.product_no).await?;
-        tx.commit().await?;
+        let wanted = input.check()?;
+        let sku = wanted.sku.clone();
+        let change = audit::change(ctx).await?;
+        let before = change.before(&LOGGED, sku.clone()).await?;
+        let product = store::save(&change, wanted).await?;
+        let after = change.see(&LOGGED, sku).await?;
+        change.commit(Entry::of("product.update", product.product_no).before(before).after(after)).await?;
         Ok(product)
     }
 }

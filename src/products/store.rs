@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sea_orm::{QueryResult, Value};
 
 use super::graphql::{Product, ProductOrder};
+use crate::audit::{Shown, Thing};
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::Batch;
@@ -71,6 +72,23 @@ impl Batch for ProductsByNumber {
         rows.iter().map(|row| Ok((get(row, 0)?, product_from(row)?))).collect()
     }
 }
+
+/// What the log tells of products.
+pub const LOGGED: Thing = Thing {
+    table: "products",
+    key: "sku",
+    columns: &[
+        ("sku", "sku", Shown::Text),
+        ("title", "title", Shown::Text),
+        (
+            "category",
+            "(SELECT d.value FROM dimension_values d WHERE d.tenant_id = $1 AND d.kind = 3 AND d.no = category_no)",
+            Shown::Text,
+        ),
+        ("inventory", "inventory", Shown::Number),
+    ],
+    members: None,
+};
 
 /// What changes of a product, checked; what is `None` stays.
 pub struct ProductChange {

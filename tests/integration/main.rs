@@ -6,6 +6,7 @@
 
 mod alerts;
 mod audit;
+mod audit_writes;
 mod backup;
 mod brute_force;
 mod command_line;

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::identities;
 use crate::accounts::sign_in::refuse_keys;
-use crate::audit::{self, Entry};
-use crate::graphql::context::{app, caller, read, write};
+use crate::audit::{Entry, change};
+use crate::graphql::context::{app, caller, read};
 use crate::graphql::scalars::DateTime;
 
 #[derive(Default)]
@@ -42,12 +42,11 @@ impl IdentityMutation {
     ) -> async_graphql::Result<bool> {
         let caller = caller(ctx)?;
         refuse_keys(caller)?;
-        let tx = write(ctx).await?;
-        identities::remove(&tx, &issuer, &subject, caller.user_id).await?;
+        let change = change(ctx).await?;
+        identities::remove(&change, &issuer, &subject, caller.user_id).await?;
         let provider = app(ctx)?.providers.of_issuer(&issuer).map(|provider| &provider.name);
         let entry = Entry::of("identity.unlink", caller.user_id).before(json!({ "provider": provider, "issuer": issuer }));
-        audit::record_entry(ctx, &tx, entry).await?;
-        tx.commit().await?;
+        change.commit(entry).await?;
         Ok(true)
     }
 }

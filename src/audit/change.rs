@@ -1,0 +1,112 @@
+//! What a mutation changes, and what the log tells of it: there is no committing one without the other.
+
+use std::ops::Deref;
+
+use async_graphql::Context;
+use sea_orm::{QueryResult, Value};
+use serde_json::{Map, Value as Json};
+use uuid::Uuid;
+
+use super::{By, Entry, record_by};
+use crate::clock::Timestamp;
+use crate::db::{TenantTx, get};
+use crate::error::Result;
+use crate::graphql::context::{app, caller, client};
+use crate::graphql::scalars::DateTime;
+use crate::money::Money;
+
+/// A writing transaction of the caller's tenant that ends with an entry of the log, or with nothing.
+pub struct Change<'a> {
+    tx: TenantTx,
+    by: By<'a>,
+    now: Timestamp,
+}
+
+/// Begins a change by the caller.
+pub async fn change<'a>(ctx: &Context<'a>) -> Result<Change<'a>> {
+    let (app, caller) = (app(ctx)?, caller(ctx)?);
+    let by = By::caller(caller, client(ctx)?);
+    Ok(Change { tx: app.db.write(caller.tenant).await?, by, now: app.clock.now() })
+}
+
+impl Deref for Change<'_> {
+    type Target = TenantTx;
+
+    fn deref(&self) -> &TenantTx {
+        &self.tx
+    }
+}
+
+impl Change<'_> {
+    pub async fn commit(self, entry: Entry) -> Result<()> {
+        record_by(&self.tx, &self.by, self.now, entry).await?;
+        self.tx.commit().await
+    }
+
+    /// What the log tells of a thing before it is changed; other changes of settings wait from here on.
+    pub async fn before(&self, thing: &Thing, key: impl Into<Value>) -> Result<Option<Json>> {
+        self.lock_settings().await?;
+        self.see(thing, key).await
+    }
+
+    /// What the log tells of a thing as it is now; `None` where there is none.
+    pub async fn see(&self, thing: &Thing, key: impl Into<Value>) -> Result<Option<Json>> {
+        let key = key.into();
+        let columns: Vec<&str> = thing.columns.iter().map(|(_, column, _)| *column).collect();
+        let sql = format!(
+            "SELECT {} FROM {} WHERE tenant_id = $1 AND {} = $2",
+            columns.join(", "),
+            thing.table,
+            thing.key
+        );
+        let Some(row) = self.query_one(&sql, [key.clone()]).await? else { return Ok(None) };
+        let mut told = Map::new();
+        for (index, (name, _, shown)) in thing.columns.iter().enumerate() {
+            told.insert((*name).to_owned(), shown.read(&row, index)?);
+        }
+        if let Some((name, sql)) = thing.members {
+            let ids = self.query(sql, [key]).await?;
+            let ids = ids.iter().map(|row| Ok(get::<Uuid>(row, 0)?.to_string().into()));
+            told.insert(name.to_owned(), ids.collect::<Result<Vec<Json>>>()?.into());
+        }
+        Ok(Some(told.into()))
+    }
+}
+
+/// What the log tells of a kind of rows. Personal data and secrets are left out, or only counted.
+pub struct Thing {
+    pub table: &'static str,
+    /// The column beside `tenant_id` by which one is found.
+    pub key: &'static str,
+    /// The name in the log, the column (or an expression), and how it is shown.
+    pub columns: &'static [(&'static str, &'static str, Shown)],
+    /// The name in the log, and a statement that gives the ids of those who belong to the thing `$2`.
+    pub members: Option<(&'static str, &'static str)>,
+}
+
+/// How the value of a column is shown.
+#[derive(Clone, Copy)]
+pub enum Shown {
+    Text,
+    Number,
+    Flag,
+    Amount,
+    Time,
+    Document,
+    /// The length of a list.
+    Count,
+}
+
+impl Shown {
+    fn read(self, row: &QueryResult, index: usize) -> Result<Json> {
+        Ok(match self {
+            Shown::Text => get::<Option<String>>(row, index)?.into(),
+            Shown::Number => get::<Option<i64>>(row, index)?.into(),
+            Shown::Flag => get::<Option<bool>>(row, index)?.into(),
+            Shown::Amount => get::<Option<i64>>(row, index)?.map(|amount| Money(amount).to_string()).into(),
+            Shown::Time => get::<Option<i64>>(row, index)?.and_then(|at| DateTime(Timestamp(at)).to_text()).into(),
+            Shown::Document => get::<Option<Json>>(row, index)?.into(),
+            Shown::Count => get::<Option<Json>>(row, index)?.and_then(|list| Some(list.as_array()?.len())).into(),
+        })
+    }
+}
