@@ -8,10 +8,11 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use crate::graphql::limits::Limits;
+use crate::housekeeping::Keep;
 use crate::{outbox, tls};
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 27] = [
+const KNOWN: [(&str, &str); 29] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
@@ -31,6 +32,8 @@ const KNOWN: [(&str, &str); 27] = [
     ("SALESPULSE_USER_SOCKETS", "20"),
     ("SALESPULSE_TENANT_SOCKETS", "5000"),
     ("SALESPULSE_SOCKETS", "20000"),
+    ("SALESPULSE_KEEP_ALERTS_DAYS", "365"),
+    ("SALESPULSE_KEEP_DELIVERIES_DAYS", "90"),
     ("SALESPULSE_GRAPHIQL", "on"),
     ("SALESPULSE_LOG_FORMAT", "text"),
     ("SALESPULSE_LOG_LEVEL", "info"),
@@ -76,6 +79,8 @@ pub struct Config {
     pub limits: Limits,
     /// The manifest of the only documents that are run; `None` for all.
     pub trusted_documents: Option<PathBuf>,
+    /// How long what is over is kept.
+    pub keep: Keep,
     pub graphiql: bool,
     pub log_json: bool,
     pub log_level: String,
@@ -131,6 +136,10 @@ impl Config {
         let limit = |name: &'static str| match text(name).parse() {
             Ok(number) => Ok(NonZeroU32::new(number)),
             Err(_) => Err(ConfigError::Bad { name, why: "must be a number; 0 is no limit".into() }),
+        };
+        let days = |name: &'static str| {
+            let number = text(name).parse().ok().filter(|days| (1..=36_500).contains(days));
+            number.ok_or_else(|| ConfigError::Bad { name, why: "must be a number of days, 1 or more".into() })
         };
         let database_url = text("DATABASE_URL");
         if !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| database_url.starts_with(scheme)) {
@@ -214,6 +223,10 @@ impl Config {
                 sockets: limit("SALESPULSE_SOCKETS")?,
             },
             trusted_documents: some("SALESPULSE_TRUSTED_DOCUMENTS").map(PathBuf::from),
+            keep: Keep {
+                alert_days: days("SALESPULSE_KEEP_ALERTS_DAYS")?,
+                delivery_days: days("SALESPULSE_KEEP_DELIVERIES_DAYS")?,
+            },
             graphiql: one_of("SALESPULSE_GRAPHIQL", "on", "off")?,
             log_json: one_of("SALESPULSE_LOG_FORMAT", "json", "text")?,
             log_level: text("SALESPULSE_LOG_LEVEL"),
@@ -283,6 +296,7 @@ mod tests {
             ("SALESPULSE_JWT_SECRET", "short"),
             ("SALESPULSE_GRAPHIQL", "perhaps"),
             ("SALESPULSE_DATABASE_CONNECTIONS", "0"),
+            ("SALESPULSE_KEEP_ALERTS_DAYS", "0"),
             ("SALESPULSE_LISTEM", "127.0.0.1:1"),
         ] {
             let message = load(&[(name, value)]).err().expect(name);

@@ -23,6 +23,7 @@ pub mod demo;
 pub mod error;
 pub mod graphql;
 pub mod health;
+pub mod housekeeping;
 pub mod import;
 pub mod ledger;
 pub mod live;

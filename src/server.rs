@@ -21,10 +21,11 @@ use crate::alerts::sweep;
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
 use crate::graphql::origin::Peer;
+use crate::housekeeping::Keep;
 use crate::outbox::{self, Senders, relay};
 use crate::telemetry::requests::observe;
 use crate::tls::Tls;
-use crate::{accounts, health, monitor, schema, web};
+use crate::{accounts, health, housekeeping, monitor, schema, web};
 
 /// From the first byte of a request's headers to the last.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
@@ -40,6 +41,8 @@ pub struct Options {
     /// How alerts reach their recipients.
     pub outbox: outbox::Settings,
     pub api: http::Settings,
+    /// How long what is over is kept.
+    pub keep: Keep,
 }
 
 /// Where the server is reached.
@@ -108,6 +111,7 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
         }
     };
     let standings = AbortOnDropHandle::new(tokio::spawn(app.standings.clone().watch()));
+    let tidying = AbortOnDropHandle::new(tokio::spawn(housekeeping::run(app.clone(), options.keep)));
     let certificates = options.tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.watch())));
     let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
@@ -126,7 +130,7 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
         ended.cancel();
     };
     tokio::join!(monitored, served);
-    drop((alerts, deliveries, standings, certificates));
+    drop((alerts, deliveries, standings, tidying, certificates));
 }
 
 /// Serves each connection in a task of its own.

@@ -229,6 +229,12 @@ pub async fn list_after(tx: &TenantTx, alert_no: i64, rows_max: i64) -> Result<V
     tx.query(&sql, [alert_no.into(), rows_max.into()]).await?.iter().map(transition_from).collect()
 }
 
+/// The number of the oldest alert that is kept.
+pub async fn find_oldest(tx: &TenantTx) -> Result<Option<i64>> {
+    let row = tx.query_one("SELECT min(alert_no) FROM alert_events WHERE tenant_id = $1", []).await?;
+    row.map_or(Ok(None), |row| get(&row, 0))
+}
+
 /// A page of what was reported, newest first, of one rule or of all.
 pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Result<Vec<(Cursor, Transition)>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("alert_no", KeyKind::Int)];

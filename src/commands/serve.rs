@@ -40,6 +40,7 @@ pub fn options(config: &Config) -> Result<Options, Failure> {
         tls: tls.map_err(|error| Failure::new(Exit::BadConfig, format!("SALESPULSE_TLS_CERT: {error}")))?,
         graphiql: config.graphiql,
         outbox: config.outbox.clone(),
+        keep: config.keep,
         api: Settings { proxies: config.proxies.clone(), limits: config.limits, documents },
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::alerts::store::{Transition, list_after};
+use crate::alerts::store::{Transition, find_oldest, list_after};
 use crate::app::App;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
@@ -30,7 +30,7 @@ pub struct AlertLog {
 }
 
 impl AlertLog {
-    /// From `after` on, or from now on. Error: RESUME_GAP, when the log has not come so far.
+    /// From `after` on, or from now on. Error: RESUME_GAP, when the log has not come so far, or is no longer kept from there on.
     pub async fn start(app: &App, tenant: TenantId, after: Option<Mark>) -> Result<AlertLog> {
         let batches = app.feeds.follow(tenant).await?;
         let head = app.db.head(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
@@ -38,6 +38,9 @@ impl AlertLog {
         let read_to = after.map_or(newest, |mark| mark.position);
         if read_to > newest {
             return Err(gap());
+        }
+        if read_to < newest && find_oldest(&app.db.read(tenant).await?).await?.is_none_or(|oldest| oldest > read_to + 1) {
+            return Err(Error::new(Code::ResumeGap, "alerts after the cursor are no longer kept"));
         }
         let ready = VecDeque::new();
         Ok(AlertLog { app: app.clone(), tenant, batches, read_to, newest, must_look: false, ready })

@@ -14,6 +14,7 @@ mod contract;
 mod currencies;
 mod customers;
 mod dashboards;
+mod housekeeping;
 mod http;
 mod import;
 mod ledger;
