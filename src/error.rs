@@ -4,6 +4,7 @@
 //! [`Error`] has no `Display`: async-graphql turns anything that has one into a client-visible message.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 /// The stable codes of `extensions.code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Error {
     pub message: String,
     /// The argument that was wrong.
     pub argument: Option<&'static str>,
+    /// When to try again, where that is known.
+    pub retry_after: Option<Duration>,
     /// For the log only.
     pub source: Option<BoxError>,
 }
@@ -63,7 +66,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Error { code, message: message.into(), argument: None, source: None }
+        Error { code, message: message.into(), argument: None, retry_after: None, source: None }
     }
 
     pub fn bad_input(argument: &'static str, message: impl Into<String>) -> Self {
@@ -77,7 +80,7 @@ impl Error {
 
     pub fn internal(source: impl Into<BoxError>) -> Self {
         let message = "something went wrong on the server".to_owned();
-        Error { code: Code::Internal, message, argument: None, source: Some(source.into()) }
+        Error { source: Some(source.into()), ..Error::new(Code::Internal, message) }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The HTTP server: routes and the end.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{from_fn, map_response};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::post;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -74,9 +76,10 @@ fn routes(endpoint: Endpoint, options: &Options) -> Router {
         .with_state(endpoint.clone())
         .merge(accounts::http::routes(endpoint))
         .merge(health);
+    let proxies: Arc<[IpAddr]> = options.api.proxies.as_slice().into();
     let all = if options.graphiql { api.merge(web::routes()) } else { api };
     let all = if options.tls.is_some() { all.layer(map_response(with_strict_transport)) } else { all };
-    all.layer(map_response(with_safe_headers)).layer(from_fn(observe))
+    all.layer(map_response(with_safe_headers)).layer(from_fn_with_state(proxies, observe))
 }
 
 /// What no answer is to be without, whatever it is.

@@ -1,11 +1,14 @@
-//! How often somebody may try to sign in, or have mail sent: for each address and each account, in this process.
+//! How often somebody may try to sign in, show secrets that are not good, or have mail sent: for each address and each
+//! account, in this process.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use governor::Quota;
+use moka::sync::Cache;
 
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
@@ -14,6 +17,11 @@ use crate::graphql::limits::Buckets;
 /// Tries at once; then one after each pause.
 const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 const PAUSE: Duration = Duration::from_secs(90);
+
+/// Secrets that are not good and are looked up for an address in so long.
+const STRANGE_MAX: u32 = 100;
+const STRANGE_WINDOW: Duration = Duration::from_secs(15 * 60);
+const STRANGERS_MAX: u64 = 100_000;
 
 type Account = (Option<TenantId>, String);
 
@@ -25,6 +33,19 @@ struct Parts {
     addresses: Buckets<IpAddr>,
     accounts: Buckets<Account>,
     mails: Buckets<Account>,
+    strangers: Cache<IpAddr, Arc<Strange>>,
+}
+
+/// Secrets that were not good, from one address.
+struct Strange {
+    since: Instant,
+    secrets: AtomicU32,
+}
+
+impl Default for Strange {
+    fn default() -> Self {
+        Strange { since: Instant::now(), secrets: AtomicU32::new(0) }
+    }
 }
 
 impl Default for Tries {
@@ -35,6 +56,7 @@ impl Default for Tries {
             addresses: Buckets::new(quota),
             accounts: Buckets::new(quota),
             mails: Buckets::new(quota),
+            strangers: Cache::builder().max_capacity(STRANGERS_MAX).time_to_live(STRANGE_WINDOW).build(),
         }))
     }
 }
@@ -43,17 +65,35 @@ impl Tries {
     /// One more try from an address. It comes before what is taken from an account, which one address alone is not to use up.
     /// Error: RATE_LIMITED.
     pub fn take_address(&self, address: Option<IpAddr>) -> Result<()> {
-        allow(address.is_none_or(|address| self.0.addresses.take(&network_of(address), NonZeroU32::MIN)))
+        address.map_or(Ok(()), |address| self.0.addresses.take(&network_of(address), NonZeroU32::MIN)).map_err(limited)
     }
 
     /// One more password for an account, whether there is one or not. Error: RATE_LIMITED.
     pub fn take_account(&self, tenant: Option<TenantId>, email: &str) -> Result<()> {
-        allow(self.0.accounts.take(&(tenant, email.to_owned()), NonZeroU32::MIN))
+        self.0.accounts.take(&(tenant, email.to_owned()), NonZeroU32::MIN).map_err(limited)
     }
 
     /// One more mail to an account, whether there is one or not. Error: RATE_LIMITED.
     pub fn take_mail(&self, tenant: Option<TenantId>, email: &str) -> Result<()> {
-        allow(self.0.mails.take(&(tenant, email.to_owned()), NonZeroU32::MIN))
+        self.0.mails.take(&(tenant, email.to_owned()), NonZeroU32::MIN).map_err(limited)
+    }
+
+    /// Refuses to look up a secret for an address from which too many came that are not good. Error: RATE_LIMITED.
+    pub fn check_stranger(&self, address: Option<IpAddr>) -> Result<()> {
+        let strange = address.and_then(|address| self.0.strangers.get(&network_of(address)));
+        match strange {
+            Some(strange) if strange.secrets.load(Ordering::Relaxed) >= STRANGE_MAX => {
+                Err(limited(STRANGE_WINDOW.saturating_sub(strange.since.elapsed())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One more secret from an address that is not good: an API key, a refresh token, a mailed link.
+    pub fn count_stranger(&self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            self.0.strangers.get_with(network_of(address), Arc::default).secrets.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -65,8 +105,9 @@ fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-fn allow(is_free: bool) -> Result<()> {
-    if is_free { Ok(()) } else { Err(Error::new(Code::RateLimited, "too many tries; try again in some minutes")) }
+fn limited(wait: Duration) -> Error {
+    let error = Error::new(Code::RateLimited, "too many tries; try again in some minutes");
+    Error { retry_after: Some(wait), ..error }
 }
 
 #[cfg(test)]
@@ -88,5 +129,18 @@ mod tests {
         }
         assert!(tries.take_address(address("2001:db8::ffff")).is_err());
         assert!(tries.take_address(address("2001:db8:0:1::")).is_ok() && tries.take_address(None).is_ok());
+    }
+
+    #[test]
+    fn an_address_may_show_a_hundred_secrets_that_are_not_good() {
+        let tries = Tries::default();
+        let address = |text: &str| Some(text.parse().expect("an address"));
+        for _ in 0..100 {
+            assert!(tries.check_stranger(address("1.2.3.4")).is_ok());
+            tries.count_stranger(address("1.2.3.4"));
+        }
+        let refused = tries.check_stranger(address("1.2.3.4")).expect_err("refused");
+        assert!(refused.retry_after.is_some_and(|wait| wait <= STRANGE_WINDOW && !wait.is_zero()));
+        assert!(tries.check_stranger(address("1.2.3.5")).is_ok() && tries.check_stranger(None).is_ok());
     }
 }

@@ -86,12 +86,18 @@ pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str
     tx.commit().await
 }
 
-/// Uses a mailed link: sets the password, ends what the user had open, and signs in. Errors: INVALID_GRANT, BAD_USER_INPUT.
+/// Uses a mailed link: sets the password, ends what the user had open, and signs in. Errors: INVALID_GRANT, BAD_USER_INPUT,
+/// RATE_LIMITED.
 pub async fn redeem(app: &App, client: &Client, token: &str, new_password: String) -> Result<SignedIn> {
     let token = Opaque::parse(Kind::Once, token).ok_or_else(invalid)?;
     let hash = token.hash().to_vec();
     // The password is looked at first, so that a bad one does not use the link up.
-    let (user_id, purpose, email) = find(&app.db.read(token.tenant).await?, &hash, app.clock.now().0).await?;
+    app.tries.check_stranger(client.address)?;
+    let found = find(&app.db.read(token.tenant).await?, &hash, app.clock.now().0).await;
+    if found.as_ref().is_err_and(|error| error.code == Code::InvalidGrant) {
+        app.tries.count_stranger(client.address);
+    }
+    let (user_id, purpose, email) = found?;
     password::check_new(&new_password, &email)?;
     let password_hash = app.passwords.hash(new_password).await?;
     let now = app.clock.now();

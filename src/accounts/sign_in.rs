@@ -66,7 +66,7 @@ pub async fn open(app: &App, tx: TenantTx, client: &Client, user_id: Uuid, role:
 
 /// Errors: INVALID_GRANT; the session is ended when the token was used before.
 pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn> {
-    let token = known(app, token).await?.ok_or_else(invalid_grant)?;
+    let token = known(app, client, token).await?.ok_or_else(invalid_grant)?;
     let now = app.clock.now();
     let tx = app.db.write(token.tenant).await?;
     match sessions::refresh(&tx, &token, now).await? {
@@ -85,11 +85,17 @@ pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn
     }
 }
 
-/// A refresh token that was given out once. What was not takes no transaction that writes.
-async fn known(app: &App, token: &str) -> Result<Option<Opaque>> {
+/// A refresh token that was given out once. What was not takes no transaction that writes, and is looked up so often only for
+/// an address. Error: RATE_LIMITED.
+async fn known(app: &App, client: &Client, token: &str) -> Result<Option<Opaque>> {
     let Some(token) = Opaque::parse(Kind::Refresh, token) else { return Ok(None) };
+    app.tries.check_stranger(client.address)?;
     let tx = app.db.read(token.tenant).await?;
-    Ok(sessions::knows(&tx, &token).await?.then_some(token))
+    if sessions::knows(&tx, &token).await? {
+        return Ok(Some(token));
+    }
+    app.tries.count_stranger(client.address);
+    Ok(None)
 }
 
 /// Ends the session of a caller, which has none when it came with a key. Error: BAD_USER_INPUT.
@@ -105,7 +111,7 @@ pub async fn end(app: &App, client: &Client, caller: &Caller) -> Result<()> {
 
 /// Ends the session of a refresh token, if it is one.
 pub async fn end_of(app: &App, client: &Client, token: &str) -> Result<()> {
-    let Some(token) = known(app, token).await? else { return Ok(()) };
+    let Some(token) = known(app, client, token).await? else { return Ok(()) };
     let tx = app.db.write(token.tenant).await?;
     let sql = "SELECT s.id, s.user_id FROM refresh_tokens r JOIN sessions s ON s.tenant_id = r.tenant_id AND s.id = r.session_id \
                WHERE r.tenant_id = $1 AND r.hash = $2";

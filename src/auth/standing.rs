@@ -66,23 +66,32 @@ impl Standings {
 
     /// Error: UNAUTHENTICATED.
     pub async fn check(&self, caller: &Caller) -> Result<()> {
-        let allowed = self.find(caller.tenant, |standing| standing.allows(caller).then_some(())).await?;
+        let allowed = self.find(caller.tenant, || Ok(()), |standing| standing.allows(caller).then_some(())).await?;
         allowed.ok_or_else(unauthenticated)
     }
 
-    /// Who speaks by an API key. Error: UNAUTHENTICATED.
-    pub async fn caller_of(&self, key: &Opaque) -> Result<Arc<Caller>> {
+    /// Who speaks by an API key. Before the database is asked for one that is not known here, `may_look` says whether it may
+    /// be. Error: UNAUTHENTICATED.
+    pub async fn caller_of(&self, key: &Opaque, may_look: impl Fn() -> Result<()>) -> Result<Arc<Caller>> {
         let hash = key.hash();
         let find =
             |standing: &Standing| standing.keys.get(&hash).filter(|caller| standing.allows(caller)).map(Arc::clone);
-        let caller = self.find(key.tenant, find).await?.ok_or_else(unauthenticated)?;
+        let caller = self.find(key.tenant, may_look, find).await?.ok_or_else(unauthenticated)?;
         if caller.expires_at() <= self.clock.now() { Err(unauthenticated()) } else { Ok(caller) }
     }
 
     /// What `find` finds in the tenant's standing; it is read anew where nothing is found and it is not fresh.
-    async fn find<T>(&self, tenant: TenantId, find: impl Fn(&Standing) -> Option<T>) -> Result<Option<T>> {
+    async fn find<T>(
+        &self,
+        tenant: TenantId,
+        may_look: impl Fn() -> Result<()>,
+        find: impl Fn(&Standing) -> Option<T>,
+    ) -> Result<Option<T>> {
         for _ in 0..2 {
             let cell = self.known.get_with(tenant, Arc::default);
+            if !cell.initialized() {
+                may_look()?;
+            }
             let standing = cell.get_or_try_init(|| Box::pin(self.read(tenant))).await?;
             let found = find(standing);
             if found.is_some() || standing.read_at.elapsed() < LOOK_AGAIN {

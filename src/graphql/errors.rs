@@ -1,7 +1,9 @@
 //! Errors as a client sees them: a message, `extensions.code`, and for internal ones an `errorId` that is in the log.
 
+use std::time::Duration;
+
 use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use uuid::Uuid;
 
 use crate::error::{Code, Error};
@@ -19,6 +21,7 @@ impl From<Error> for async_graphql::Error {
             tracing::error!(error_id, code = error.code.as_str(), source = ?error.source, "request failed");
             extensions.set("errorId", error_id);
         }
+        set_wait(&mut extensions, error.retry_after);
         async_graphql::Error { message: error.message, source: None, extensions: Some(extensions) }
     }
 }
@@ -30,11 +33,13 @@ pub struct Refusal {
     pub message: String,
     /// The variable that was wrong.
     pub argument: Option<String>,
+    /// When it may be asked for again.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Refusal { code, message: message.into(), argument: None }
+        Refusal { code, message: message.into(), argument: None, retry_after: None }
     }
 
     pub fn to_error(&self) -> ServerError {
@@ -42,6 +47,7 @@ impl Refusal {
         if let (Some(argument), Some(extensions)) = (&self.argument, &mut error.extensions) {
             extensions.set("argument", argument.as_str());
         }
+        set_wait(error.extensions.get_or_insert_default(), self.retry_after);
         error
     }
 }
@@ -74,6 +80,24 @@ pub fn status_of_code(code: &str) -> Option<StatusCode> {
         "INTERNAL_SERVER_ERROR" => Some(StatusCode::INTERNAL_SERVER_ERROR),
         _ => None,
     }
+}
+
+const WAIT: &str = "retryAfterSecs";
+
+fn set_wait(extensions: &mut ErrorExtensionValues, wait: Option<Duration>) {
+    if let Some(wait) = wait {
+        // Whoever comes back on the second is not to be too early.
+        extensions.set(WAIT, wait.as_secs().saturating_add(1));
+    }
+}
+
+/// The longest wait that errors name, in seconds, as `Retry-After` has it.
+pub fn wait_of(errors: &[ServerError]) -> Option<HeaderValue> {
+    let wait = |error: &ServerError| match error.extensions.as_ref()?.get(WAIT)? {
+        Value::Number(secs) => secs.as_u64(),
+        _ => None,
+    };
+    errors.iter().filter_map(wait).max().map(HeaderValue::from)
 }
 
 /// The body of an answer that is errors alone.

@@ -92,12 +92,18 @@ impl Endpoint {
         }))
     }
 
-    /// The caller of an `Authorization` value: an access token, or an API key. Error: UNAUTHENTICATED.
-    pub async fn verify(&self, authorization: &str) -> crate::error::Result<Arc<Caller>> {
+    /// The caller of an `Authorization` value: an access token, or an API key. Errors: UNAUTHENTICATED; RATE_LIMITED, for an
+    /// address that shows too many keys that are not good.
+    pub async fn verify(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
         let unauthenticated = || Error::new(Code::Unauthenticated, "a bearer token is needed");
         let token = token::from_header(authorization).ok_or_else(unauthenticated)?;
         if let Some(key) = Opaque::parse(Kind::ApiKey, token) {
-            return self.app.standings.caller_of(&key).await;
+            let tries = &self.app.tries;
+            let caller = self.app.standings.caller_of(&key, || tries.check_stranger(client.address)).await;
+            if caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated) {
+                tries.count_stranger(client.address);
+            }
+            return caller;
         }
         let caller = self.app.tokens.verify(token, self.app.clock.now()).map_err(|_| unauthenticated())?;
         self.app.standings.check(&caller).await?;
@@ -110,7 +116,7 @@ impl Endpoint {
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
         let caller = match (values.next(), values.next()) {
             (None, _) => None,
-            (Some(value), None) => Some(self.verify(value.to_str().unwrap_or_default()).await?),
+            (Some(value), None) => Some(self.verify(value.to_str().unwrap_or_default(), &client).await?),
             _ => return Err(Error::new(Code::Unauthenticated, "one token is enough")),
         };
         Ok(Asker { caller, client })

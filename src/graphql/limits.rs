@@ -6,7 +6,9 @@ use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use governor::clock::Clock;
 use governor::{DefaultKeyedRateLimiter, Quota};
 use uuid::Uuid;
 
@@ -68,9 +70,12 @@ impl Usage {
         if most.is_some_and(|most| fields > most) {
             return Err(Refusal::new("QUERY_TOO_COMPLEX", "more fields are selected than you may ask for in a minute"));
         }
-        let has = self.users.as_ref().is_none_or(|users| users.take(&(caller.tenant, caller.user_id), fields))
-            && self.tenants.as_ref().is_none_or(|tenants| tenants.take(&caller.tenant, fields));
-        if has { Ok(()) } else { Err(Refusal::new("RATE_LIMITED", "that is too much in a minute; slow down")) }
+        let of_user = || self.users.as_ref().map_or(Ok(()), |users| users.take(&(caller.tenant, caller.user_id), fields));
+        let of_tenant = || self.tenants.as_ref().map_or(Ok(()), |tenants| tenants.take(&caller.tenant, fields));
+        of_user().and_then(|()| of_tenant()).map_err(|wait| {
+            let refusal = Refusal::new("RATE_LIMITED", "that is too much in a minute; slow down");
+            Refusal { retry_after: Some(wait), ..refusal }
+        })
     }
 
     /// Whether this server takes one more socket beside `open` others.
@@ -129,13 +134,18 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         Buckets { limiter: DefaultKeyedRateLimiter::keyed(quota), forgets_at: REMEMBERED.into() }
     }
 
-    /// Whether there is as much left, which is taken then.
-    pub fn take(&self, key: &K, cost: NonZeroU32) -> bool {
+    /// Takes as much, if it is left. Error: how long until it is.
+    pub fn take(&self, key: &K, cost: NonZeroU32) -> Result<(), Duration> {
         if self.limiter.len() >= self.forgets_at.load(Ordering::Relaxed) {
             self.limiter.retain_recent();
             self.forgets_at.store((2 * self.limiter.len()).max(REMEMBERED), Ordering::Relaxed);
         }
-        matches!(self.limiter.check_key_n(key, cost), Ok(Ok(())))
+        match self.limiter.check_key_n(key, cost) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(not_yet)) => Err(not_yet.wait_time_from(self.limiter.clock().now())),
+            // More than there ever is.
+            Err(_) => Err(Duration::MAX),
+        }
     }
 }
 
@@ -156,7 +166,9 @@ mod tests {
             Limits { user_fields: NonZeroU32::new(100), tenant_fields: NonZeroU32::new(150), ..Limits::default() };
         let usage = Usage::new(limits);
         assert!(usage.spend(&caller(1), 60).is_ok());
-        assert!(usage.spend(&caller(1), 60).is_err());
+        // 20 are to fill up again, of 100 a minute.
+        let wait = usage.spend(&caller(1), 60).expect_err("refused").retry_after.expect("a wait");
+        assert!((11.0..=12.1).contains(&wait.as_secs_f64()), "{wait:?}");
         assert!(usage.spend(&caller(2), 60).is_ok());
         assert!(usage.spend(&caller(3), 60).is_err());
         assert!(Usage::new(Limits::default()).spend(&caller(1), usize::MAX).is_ok());

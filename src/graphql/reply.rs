@@ -1,6 +1,6 @@
 //! How an answer is put into HTTP: as the client wants it, with the status that says what became of it.
 
-use async_graphql::{Pos, Response};
+use async_graphql::{Pos, Response, ServerError};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
@@ -10,7 +10,7 @@ use super::errors::{self, Refusal};
 use super::operation::{is_request_error, to_json};
 use crate::error::{Code, Error};
 
-/// When to come back.
+/// When to come back, where that is not known.
 const RETRY_SECS: &str = "2";
 
 /// The form of a request's answer.
@@ -44,7 +44,7 @@ impl Reply {
             None if is_request_error(response) => self.request_error(),
             None => StatusCode::OK,
         };
-        self.json(status, to_json(response))
+        waiting(self.json(status, to_json(response)), &response.errors)
     }
 
     /// What keeps a request from being run.
@@ -68,7 +68,8 @@ impl Reply {
             "PERSISTED_QUERY_NOT_FOUND" if self.format != Format::Json => StatusCode::NOT_FOUND,
             _ => self.request_error(),
         };
-        self.json(status, errors::only(&[refusal.to_error()]))
+        let errors = [refusal.to_error()];
+        waiting(self.json(status, errors::only(&errors)), &errors)
     }
 
     pub fn unauthenticated(&self) -> HttpResponse {
@@ -97,4 +98,12 @@ impl Reply {
         }
         response
     }
+}
+
+/// An answer that says when to come back as its errors do.
+fn waiting(mut response: HttpResponse, errors: &[ServerError]) -> HttpResponse {
+    if let (Some(known), Some(wait)) = (response.headers_mut().get_mut(header::RETRY_AFTER), errors::wait_of(errors)) {
+        *known = wait;
+    }
+    response
 }

@@ -3,10 +3,11 @@
 //! Whatever is logged while a request is answered stands in its span, and so has its id and that of its trace. Answers
 //! themselves are logged at level debug: how many there are and how long they take is what metrics are for.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use super::metrics::METRICS;
 use super::traceparent::TraceParent;
+use crate::graphql::origin::Peer;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -39,8 +41,9 @@ fn is_well_formed(id: &str) -> bool {
     (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(is_fine)
 }
 
-/// A layer around all routes.
-pub async fn observe(mut request: Request, next: Next) -> Response {
+/// A layer around all routes. Of which trace a request is a part is believed of `proxies` alone: others could have theirs
+/// recorded, and added to anybody's.
+pub async fn observe(State(proxies): State<Arc<[IpAddr]>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = RequestId::of(request.headers());
     let method = name_of(request.method());
@@ -56,7 +59,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         http.route = route,
         http.response.status_code = Empty,
     );
-    join(&span, request.headers());
+    join(&span, request.headers(), is_of(&request, &proxies));
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
@@ -71,9 +74,16 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Makes the span a part of the request's trace, and notes which that is.
-fn join(span: &Span, headers: &HeaderMap) {
-    let parent = headers.get("traceparent").and_then(|value| TraceParent::parse(value.to_str().ok()?));
+/// Whether a proxy of ours sends.
+fn is_of(request: &Request, proxies: &[IpAddr]) -> bool {
+    let peer = request.extensions().get::<Peer>();
+    peer.is_some_and(|peer| proxies.contains(&peer.address.ip().to_canonical()))
+}
+
+/// Makes the span a part of the request's trace, if it may say so, and notes which that is.
+fn join(span: &Span, headers: &HeaderMap, is_believed: bool) {
+    let given = headers.get("traceparent").filter(|_| is_believed);
+    let parent = given.and_then(|value| TraceParent::parse(value.to_str().ok()?));
     #[cfg(feature = "otlp")]
     let trace_id = super::otlp::join(span, parent);
     #[cfg(not(feature = "otlp"))]
@@ -126,5 +136,20 @@ mod tests {
         for bad in ["", "a b", "a\"b", "{}", "someone@example.com", "é", &"x".repeat(65)] {
             assert!(Uuid::parse_str(&id(bad)).is_ok(), "{bad}");
         }
+    }
+
+    #[test]
+    fn traces_are_believed_of_our_own_proxies() {
+        let proxies = ["10.0.0.1".parse().expect("an address")];
+        let is_believed = |peer: Option<&str>| {
+            let mut request = Request::new(axum::body::Body::empty());
+            if let Some(peer) = peer {
+                let address = peer.parse().expect("an address");
+                request.extensions_mut().insert(Peer { address, is_encrypted: false });
+            }
+            is_of(&request, &proxies)
+        };
+        assert!(is_believed(Some("10.0.0.1:1")) && is_believed(Some("[::ffff:10.0.0.1]:1")));
+        assert!(!is_believed(Some("10.0.0.2:1")) && !is_believed(None));
     }
 }

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
+    ("account", include_str!("../operations/account.graphql")),
     ("alerts", include_str!("../operations/alerts.graphql")),
     ("comparison", include_str!("../operations/comparison.graphql")),
     ("customers", include_str!("../operations/customers.graphql")),

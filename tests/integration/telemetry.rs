@@ -42,6 +42,7 @@ impl Served {
             ("DATABASE_URL", test.server_url()),
             ("REDIS_URL", &redis),
             ("SALESPULSE_LISTEN", "127.0.0.1:0"),
+            ("SALESPULSE_TRUSTED_PROXIES", "127.0.0.1"),
             ("SALESPULSE_LOG_FORMAT", "json"),
             ("SALESPULSE_LOG_LEVEL", "trace"),
         ];

@@ -95,7 +95,7 @@ async fn begin(
 async fn begin_link(
     State(endpoint): State<Endpoint>,
     Path(name): Path<String>,
-    Own(_): Own,
+    Own(client): Own,
     headers: HeaderMap,
     request: Request,
 ) -> Response {
@@ -105,7 +105,7 @@ async fn begin_link(
     };
     let begun = async {
         let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let caller = endpoint.verify(authorization.unwrap_or_default()).await?;
+        let caller = endpoint.verify(authorization.unwrap_or_default(), &client).await?;
         let Through::Session(session) = caller.through else {
             return Err(Error::new(Code::Forbidden, "only who has signed in may link an identity"));
         };
@@ -130,7 +130,13 @@ async fn come_back(
         let provider = find(&endpoint, &name)?;
         let kept = cookie(&headers, COOKIE).unwrap_or_default();
         let flow = Flow::from_cookie(kept, &endpoint.app.tokens.seals(), endpoint.app.clock.now());
-        finish(&endpoint, &client, provider, flow.ok_or_else(stray)?, back).await
+        let tries = &endpoint.app.tries;
+        tries.check_stranger(client.address)?;
+        let finished = finish(&endpoint, &client, provider, flow.ok_or_else(stray)?, back).await;
+        if finished.as_ref().is_err_and(|error| matches!(error.code, Code::Unauthenticated | Code::InvalidGrant)) {
+            tries.count_stranger(client.address);
+        }
+        finished
     };
     let mut response = come.await.unwrap_or_else(|error| explain(error, &headers));
     if let Ok(cookie) = no_cookie() {

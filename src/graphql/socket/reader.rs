@@ -149,7 +149,7 @@ impl Reader {
     }
 
     async fn verify(&self, authorization: &str) -> Result<Arc<Caller>, Close> {
-        self.endpoint.verify(authorization).await.map_err(|error| match error.code {
+        self.endpoint.verify(authorization, &self.client).await.map_err(|error| match error.code {
             Code::Unauthenticated => FORBIDDEN,
             _ => UNAVAILABLE,
         })
