@@ -58,7 +58,9 @@ pub async fn tidy(app: &App, keep: Keep) -> Result<u64> {
     for (_, tenant) in list_tenants(&app.db).await? {
         match tidy_tenant(app, tenant, now, keep).await {
             Ok(rows) => removed += rows,
-            Err(error) => tracing::warn!(tenant = %tenant.0, source = ?error.source, "rows of long ago were not removed"),
+            Err(error) => {
+                tracing::warn!(tenant = %tenant.0, source = ?error.source, "rows of long ago were not removed")
+            }
         }
     }
     Ok(removed)
@@ -67,7 +69,7 @@ pub async fn tidy(app: &App, keep: Keep) -> Result<u64> {
 async fn tidy_tenant(app: &App, tenant: TenantId, now: Timestamp, keep: Keep) -> Result<u64> {
     let before = |days: i64| Timestamp(now.0 - days * DAY);
     // Ids are made in the order of time, and are what the tables are ordered by.
-    let id_before = |days| first_id(before(days)).into();
+    let id_before = |days| -> Value { first_id(before(days)).into() };
     let mut removed = 0;
     for (table, key, which, limit, at_once) in [
         ("sessions", "id", "id < $2", id_before(SESSION_DAYS), SESSIONS_AT_ONCE),

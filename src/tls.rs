@@ -80,7 +80,11 @@ impl Tls {
         self.accept_within(HANDSHAKE_WAIT, stream).await
     }
 
-    async fn accept_within<S: AsyncRead + AsyncWrite + Unpin>(&self, wait: Duration, stream: S) -> Option<TlsStream<S>> {
+    async fn accept_within<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        wait: Duration,
+        stream: S,
+    ) -> Option<TlsStream<S>> {
         match timeout(wait, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => tracing::debug!(%error, "connection not encrypted"),

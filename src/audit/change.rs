@@ -53,12 +53,8 @@ impl Change<'_> {
     pub async fn see(&self, thing: &Thing, key: impl Into<Value>) -> Result<Option<Json>> {
         let key = key.into();
         let columns: Vec<&str> = thing.columns.iter().map(|(_, column, _)| *column).collect();
-        let sql = format!(
-            "SELECT {} FROM {} WHERE tenant_id = $1 AND {} = $2",
-            columns.join(", "),
-            thing.table,
-            thing.key
-        );
+        let sql =
+            format!("SELECT {} FROM {} WHERE tenant_id = $1 AND {} = $2", columns.join(", "), thing.table, thing.key);
         let Some(row) = self.query_one(&sql, [key.clone()]).await? else { return Ok(None) };
         let mut told = Map::new();
         for (index, (name, _, shown)) in thing.columns.iter().enumerate() {

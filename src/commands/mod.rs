@@ -77,9 +77,8 @@ pub async fn wire(config: &Config, db: Db, tokens: Tokens) -> Result<App, Failur
 /// The OpenID Connect providers of the settings.
 fn providers(config: &Config, public_url: &str) -> Result<Providers, Failure> {
     let Some(path) = &config.oidc_providers else { return Ok(Providers::default()) };
-    let bad = |why: String| {
-        Failure::new(Exit::BadConfig, format!("SALESPULSE_OIDC_PROVIDERS: {}: {why}", path.display()))
-    };
+    let bad =
+        |why: String| Failure::new(Exit::BadConfig, format!("SALESPULSE_OIDC_PROVIDERS: {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     Providers::new(oidc::settings::parse(&text).map_err(bad)?, public_url).map_err(bad)
 }

@@ -70,7 +70,8 @@ impl Usage {
         if most.is_some_and(|most| fields > most) {
             return Err(Refusal::new("QUERY_TOO_COMPLEX", "more fields are selected than you may ask for in a minute"));
         }
-        let of_user = || self.users.as_ref().map_or(Ok(()), |users| users.take(&(caller.tenant, caller.user_id), fields));
+        let of_user =
+            || self.users.as_ref().map_or(Ok(()), |users| users.take(&(caller.tenant, caller.user_id), fields));
         let of_tenant = || self.tenants.as_ref().map_or(Ok(()), |tenants| tenants.take(&caller.tenant, fields));
         of_user().and_then(|()| of_tenant()).map_err(|wait| {
             let refusal = Refusal::new("RATE_LIMITED", "that is too much in a minute; slow down");

@@ -39,7 +39,8 @@ impl AlertLog {
         if read_to > newest {
             return Err(gap());
         }
-        if read_to < newest && find_oldest(&app.db.read(tenant).await?).await?.is_none_or(|oldest| oldest > read_to + 1) {
+        if read_to < newest && find_oldest(&app.db.read(tenant).await?).await?.is_none_or(|oldest| oldest > read_to + 1)
+        {
             return Err(Error::new(Code::ResumeGap, "alerts after the cursor are no longer kept"));
         }
         let ready = VecDeque::new();

@@ -24,7 +24,14 @@ enum Told {
 }
 
 /// Runs a mutation, which leaves one entry of a kind at its end; gives its answer.
-async fn run(actor: &Actor<'_>, seen: &mut BTreeSet<String>, field: &str, rest: &str, action: &str, told: Told) -> Value {
+async fn run(
+    actor: &Actor<'_>,
+    seen: &mut BTreeSet<String>,
+    field: &str,
+    rest: &str,
+    action: &str,
+    told: Told,
+) -> Value {
     let log = "{ auditLog(first: 1) { nodes { id action before after } } }";
     let newest = async || actor.query(log).await["auditLog"]["nodes"][0].take();
     let before = newest().await;
@@ -64,14 +71,17 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     let changed = format!(r#"(id: "{team}", input: {{name: "U", memberIds: ["{member}"]}}) {{ id }}"#);
     run!("updateTeam", &changed, "team.update", Both);
     let quota = |amount| {
-        format!(r#"(input: {{teamId: "{team}", start: "2026-01-01", end: "2026-02-01", amount: "{amount}"}}) {{ amount }}"#)
+        format!(
+            r#"(input: {{teamId: "{team}", start: "2026-01-01", end: "2026-02-01", amount: "{amount}"}}) {{ amount }}"#
+        )
     };
     run!("setQuota", &quota(5), "quota.set", After);
     run!("setQuota", &quota(7), "quota.set", Both);
     run!("deleteTeam", &format!(r#"(id: "{team}")"#), "team.delete", Before);
 
     let organization = r#"{slug: "b", name: "B", timezone: "UTC", currency: "GBP"}"#;
-    let id = id_of(run!("createOrganization", &format!("(input: {organization}) {{ id }}"), "organization.create", After));
+    let id =
+        id_of(run!("createOrganization", &format!("(input: {organization}) {{ id }}"), "organization.create", After));
     let other = organization.replace("\"B\"", "\"C\"");
     run!("updateOrganization", &format!(r#"(id: "{id}", input: {other}) {{ id }}"#), "organization.update", Both);
 
@@ -99,12 +109,18 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     run!("setExchangeRates", &rate("0.85"), "rates.set", After);
     run!("setExchangeRates", &rate("0.86"), "rates.set", Both);
 
-    let key = run!("createApiKey", r#"(input: {name: "K", permissions: [SALES_VIEW]}) { key { id } }"#, "api-key.create", After);
+    let key = run!(
+        "createApiKey",
+        r#"(input: {name: "K", permissions: [SALES_VIEW]}) { key { id } }"#,
+        "api-key.create",
+        After
+    );
     let key = id_of(key["key"].clone());
     run!("revokeApiKey", &format!(r#"(id: "{key}") {{ id }}"#), "api-key.revoke", Both);
     let invited = r#"(input: {email: "canary@new.example", name: "Canary", role: VIEWER}) { user { id } }"#;
     run!("inviteUser", invited, "user.invite", After);
-    let demoted = format!(r#"(id: "{}", input: {{role: VIEWER}}) {{ state }}"#, acme.actor(Role::Analyst).caller.user_id);
+    let demoted =
+        format!(r#"(id: "{}", input: {{role: VIEWER}}) {{ state }}"#, acme.actor(Role::Analyst).caller.user_id);
     run!("updateUser", &demoted, "user.update", Both);
 
     // Signing in, and what follows from it.
@@ -122,10 +138,20 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
 
     // Those of the caller's own session are tried by a session.
     for (field, rest, action, told) in [
-        ("changePassword", format!(r#"(current: "{password}", new: "another {password}") {{ accessToken }}"#), "session.open", Told::After),
+        (
+            "changePassword",
+            format!(r#"(current: "{password}", new: "another {password}") {{ accessToken }}"#),
+            "session.open",
+            Told::After,
+        ),
         ("logout", String::new(), "session.end", Told::Neither),
         ("logoutEverywhere", String::new(), "session.end-all", Told::Neither),
-        ("unlinkIdentity", r#"(issuer: "https://id.example", subject: "s")"#.to_owned(), "identity.unlink", Told::Before),
+        (
+            "unlinkIdentity",
+            r#"(issuer: "https://id.example", subject: "s")"#.to_owned(),
+            "identity.unlink",
+            Told::Before,
+        ),
     ] {
         let mut own = acme.admin();
         own.caller.user_id = acme.actor(Role::Manager).caller.user_id;
@@ -156,7 +182,10 @@ async fn mailed_token(test: &TestApp, acme: &crate::support::TestTenant<'_>) -> 
     let manager = acme.actor(Role::Manager).caller.user_id;
     let tx = test.app.db.write(acme.id()).await.expect("begun");
     mailed::send(&test.app, &tx, manager, "manager@acme.example", Purpose::Reset).await.expect("sent");
-    let row = tx.query_one("SELECT text FROM deliveries WHERE tenant_id = $1 AND alert_no IS NULL ORDER BY id DESC LIMIT 1", []);
+    let row = tx.query_one(
+        "SELECT text FROM deliveries WHERE tenant_id = $1 AND alert_no IS NULL ORDER BY id DESC LIMIT 1",
+        [],
+    );
     let text: String = salespulse::db::get(&row.await.expect("read").expect("a mail"), 0).expect("text");
     tx.commit().await.expect("committed");
     let token = text.split_once('#').expect("a link").1;

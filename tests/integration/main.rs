@@ -34,6 +34,7 @@ mod record_events;
 mod redis_servers;
 mod retention;
 mod sales;
+mod sent_off;
 mod sign_in;
 mod socket;
 mod socket_protocol;

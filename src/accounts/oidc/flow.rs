@@ -52,7 +52,8 @@ impl Flow {
 
     /// The cookie that keeps it.
     pub fn to_cookie(&self, seals: &Seals) -> Result<HeaderValue> {
-        let sealed = seals.seal(&serde_json::to_vec(self)?).ok_or_else(|| Error::internal("a sign-in cannot be sealed"))?;
+        let sealed =
+            seals.seal(&serde_json::to_vec(self)?).ok_or_else(|| Error::internal("a sign-in cannot be sealed"))?;
         cookie(&sealed, LIFETIME / SECOND)
     }
 
@@ -106,7 +107,16 @@ mod tests {
         for own in ["/", "/graphiql", "/a/b?c=d&e=/#f"] {
             assert!(is_own_path(own), "{own}");
         }
-        for other in ["", "graphiql", "//evil.example", "/\\evil.example", "/\t/evil.example", "https://evil.example", "/ä", "/a b"] {
+        for other in [
+            "",
+            "graphiql",
+            "//evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "https://evil.example",
+            "/ä",
+            "/a b",
+        ] {
             assert!(!is_own_path(other), "{other}");
         }
         assert!(!is_own_path(&format!("/{}", "x".repeat(1024))));

@@ -45,7 +45,8 @@ impl IdentityMutation {
         let change = change(ctx).await?;
         identities::remove(&change, &issuer, &subject, caller.user_id).await?;
         let provider = app(ctx)?.providers.of_issuer(&issuer).map(|provider| &provider.name);
-        let entry = Entry::of("identity.unlink", caller.user_id).before(json!({ "provider": provider, "issuer": issuer }));
+        let entry =
+            Entry::of("identity.unlink", caller.user_id).before(json!({ "provider": provider, "issuer": issuer }));
         change.commit(entry).await?;
         Ok(true)
     }

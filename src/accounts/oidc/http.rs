@@ -1,10 +1,13 @@
 //! `/auth/oidc`: to the provider's page and back. In the end a browser has what `/auth/login` gives.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use openidconnect::CsrfToken;
+use openidconnect::url::Url;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -73,22 +76,27 @@ async fn list(State(endpoint): State<Endpoint>) -> Response {
 async fn begin(
     State(endpoint): State<Endpoint>,
     Path(name): Path<String>,
-    query: Result<Query<Begin>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<Begin>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let begun = async {
-        let Query(Begin { tenant, to }) = query.map_err(|_| Error::new(Code::BadUserInput, "send tenant and to"))?;
-        let provider = find(&endpoint, &name)?;
-        let tenant = match (&provider.settings.tenant, tenant) {
-            (Some(own), None) => own.clone(),
-            (Some(own), Some(tenant)) if *own == tenant => tenant,
-            (None, Some(tenant)) => tenant,
-            _ => return Err(Error::bad_input("tenant", "the provider is not for that tenant")),
-        };
-        let (url, cookie) = leave(&endpoint, provider, Purpose::SignIn { tenant }, to).await?;
-        go_to(url.as_str(), cookie)
+    go_to_provider(&endpoint, &name, query).await.unwrap_or_else(|error| explain(error, &headers))
+}
+
+async fn go_to_provider(
+    endpoint: &Endpoint,
+    name: &str,
+    query: Result<Query<Begin>, QueryRejection>,
+) -> Result<Response> {
+    let Query(Begin { tenant, to }) = query.map_err(|_| Error::new(Code::BadUserInput, "send tenant and to"))?;
+    let provider = find(endpoint, name)?;
+    let tenant = match (&provider.settings.tenant, tenant) {
+        (Some(own), None) => own.clone(),
+        (Some(own), Some(tenant)) if *own == tenant => tenant,
+        (None, Some(tenant)) => tenant,
+        _ => return Err(Error::bad_input("tenant", "the provider is not for that tenant")),
     };
-    begun.await.unwrap_or_else(|error| explain(error, &headers))
+    let (url, cookie) = leave(endpoint, provider, Purpose::SignIn { tenant }, to).await?;
+    go_to(url.as_str(), Some(cookie))
 }
 
 /// Has the page of somebody who is signed in go to the provider. The page sends the token, which no other page has.
@@ -99,46 +107,51 @@ async fn begin_link(
     headers: HeaderMap,
     request: Request,
 ) -> Response {
-    let Link { to } = match read_json(request, "to").await {
-        Ok(link) => link,
-        Err(refused) => return *refused,
+    match read_json(request, "to").await {
+        Ok(Link { to }) => tell_provider(&endpoint, &name, &client, &headers, to).await.unwrap_or_else(refuse),
+        Err(refused) => *refused,
+    }
+}
+
+async fn tell_provider(
+    endpoint: &Endpoint,
+    name: &str,
+    client: &Client,
+    headers: &HeaderMap,
+    to: String,
+) -> Result<Response> {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let caller = endpoint.verify(authorization.unwrap_or_default(), client).await?;
+    let Through::Session(session) = caller.through else {
+        return Err(Error::new(Code::Forbidden, "only who has signed in may link an identity"));
     };
-    let begun = async {
-        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let caller = endpoint.verify(authorization.unwrap_or_default(), &client).await?;
-        let Through::Session(session) = caller.through else {
-            return Err(Error::new(Code::Forbidden, "only who has signed in may link an identity"));
-        };
-        let purpose = Purpose::Link { tenant: caller.tenant.0, user_id: caller.user_id, session };
-        let (url, cookie) = leave(&endpoint, find(&endpoint, &name)?, purpose, to).await?;
-        let mut response = Json(json!({ "url": url })).into_response();
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-        Ok(response)
-    };
-    begun.await.unwrap_or_else(refuse)
+    let purpose = Purpose::Link { tenant: caller.tenant.0, user_id: caller.user_id, session };
+    let (url, cookie) = leave(endpoint, find(endpoint, name)?, purpose, to).await?;
+    let mut response = Json(json!({ "url": url })).into_response();
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    Ok(response)
 }
 
 async fn come_back(
     State(endpoint): State<Endpoint>,
     Path(name): Path<String>,
     Own(client): Own,
-    query: Result<Query<Back>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<Back>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let come = async {
-        let Query(back) = query.map_err(|_| stray())?;
-        let provider = find(&endpoint, &name)?;
-        let kept = cookie(&headers, COOKIE).unwrap_or_default();
-        let flow = Flow::from_cookie(kept, &endpoint.app.tokens.seals(), endpoint.app.clock.now());
-        let tries = &endpoint.app.tries;
-        tries.check_stranger(client.address)?;
-        let finished = finish(&endpoint, &client, provider, flow.ok_or_else(stray)?, back).await;
-        if finished.as_ref().is_err_and(|error| matches!(error.code, Code::Unauthenticated | Code::InvalidGrant)) {
-            tries.count_stranger(client.address);
+    let tries = &endpoint.app.tries;
+    let come = match tries.check_stranger(client.address) {
+        Ok(()) => {
+            let kept = cookie(&headers, COOKIE).unwrap_or_default();
+            let flow = Flow::from_cookie(kept, &endpoint.app.tokens.seals(), endpoint.app.clock.now());
+            finish(&endpoint, &client, &name, flow, query).await
         }
-        finished
+        refused => refused.map(IntoResponse::into_response),
     };
-    let mut response = come.await.unwrap_or_else(|error| explain(error, &headers));
+    if come.as_ref().is_err_and(|error| matches!(error.code, Code::Unauthenticated | Code::InvalidGrant)) {
+        tries.count_stranger(client.address);
+    }
+    let mut response = come.unwrap_or_else(|error| explain(error, &headers));
     if let Ok(cookie) = no_cookie() {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
@@ -148,12 +161,14 @@ async fn come_back(
 async fn finish(
     endpoint: &Endpoint,
     client: &Client,
-    provider: &Provider,
-    flow: Flow,
-    back: Back,
+    name: &str,
+    flow: Option<Flow>,
+    query: Result<Query<Back>, QueryRejection>,
 ) -> Result<Response> {
     let app = &endpoint.app;
-    let is_answer = back.state.map(openidconnect::CsrfToken::new).is_some_and(|state| state == flow.state)
+    let provider = find(endpoint, name)?;
+    let (Some(flow), Ok(Query(back))) = (flow, query) else { return Err(stray()) };
+    let is_answer = back.state.map(CsrfToken::new).is_some_and(|state| state == flow.state)
         && flow.provider == provider.name
         && back.iss.is_none_or(|issuer| issuer == provider.issuer());
     if !is_answer {
@@ -181,12 +196,7 @@ fn find<'a>(endpoint: &'a Endpoint, name: &str) -> Result<&'a Provider> {
 }
 
 /// Where to go for a sign-in, and the cookie to come back with.
-async fn leave(
-    endpoint: &Endpoint,
-    provider: &Provider,
-    purpose: Purpose,
-    to: String,
-) -> Result<(openidconnect::url::Url, HeaderValue)> {
+async fn leave(endpoint: &Endpoint, provider: &Provider, purpose: Purpose, to: String) -> Result<(Url, HeaderValue)> {
     if !is_own_path(&to) {
         return Err(Error::bad_input("to", "a path of this server, as /graphiql"));
     }
@@ -194,11 +204,11 @@ async fn leave(
     Ok((provider.page(&flow).await?, flow.to_cookie(&endpoint.app.tokens.seals())?))
 }
 
-fn go_to(place: &str, cookie: impl Into<Option<HeaderValue>>) -> Result<Response> {
+fn go_to(place: &str, cookie: Option<HeaderValue>) -> Result<Response> {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let place = HeaderValue::from_str(place).map_err(Error::internal)?;
     response.headers_mut().insert(header::LOCATION, place);
-    if let Some(cookie) = cookie.into() {
+    if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)

@@ -1,6 +1,7 @@
 //! Signing in by OpenID Connect: the authorization code flow with PKCE (OpenID Connect Core 1.0, RFC 7636, RFC 9207). The
 //! provider says who somebody is; whether they may come in, and into which tenant, is decided here.
 
+mod fetch;
 mod flow;
 pub mod graphql;
 pub mod http;

@@ -10,22 +10,19 @@ use openidconnect::core::{
 use openidconnect::url::Url;
 use openidconnect::{
     AccessToken, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, EndpointMaybeSet,
-    EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, IssuerUrl, OAuth2TokenResponse, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError, TokenResponse,
+    EndpointNotSet, EndpointSet, IssuerUrl, OAuth2TokenResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
+    RequestTokenError, Scope, SignatureVerificationError, TokenResponse,
 };
-use reqwest::{Client, redirect};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::fetch::{ANSWER_WAIT, Fetch};
 use super::flow::Flow;
 use super::person::Person;
-use super::settings::{Settings, is_private_way};
+use super::settings::Settings;
 use crate::clock::{SECOND, Timestamp};
 use crate::error::{BoxError, Code, Error, Result};
 
-/// For each answer of a provider.
-const ANSWER_WAIT: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long what a provider says of itself is good, its keys included.
 const KEPT: Duration = Duration::from_secs(3600);
 /// Between two looks for a key that is not known.
@@ -56,7 +53,7 @@ pub struct Provider {
     pub settings: Settings,
     issuer: IssuerUrl,
     redirect: RedirectUrl,
-    http: Client,
+    fetch: Fetch,
     known: Mutex<Known>,
 }
 
@@ -69,28 +66,13 @@ struct Known {
     looked_at: Option<Instant>,
 }
 
-/// Why there is no answer of a provider.
-#[derive(Debug, thiserror::Error)]
-enum SendError {
-    #[error("a URL that anybody on the way could read")]
-    OpenWay,
-    #[error("no answer: {0}")]
-    NoAnswer(#[from] reqwest::Error),
-    #[error("an answer that is too long")]
-    TooLong,
-    #[error("an answer that is not understood: {0}")]
-    Malformed(#[from] openidconnect::http::Error),
-}
-
 impl Provider {
     /// Error: the message of a client that cannot be made.
     pub fn new(name: &str, settings: Settings, public_url: &str) -> Result<Self, String> {
-        // A redirect would lead where nobody has checked.
-        let http = Client::builder().redirect(redirect::Policy::none()).timeout(ANSWER_WAIT).no_proxy().build();
         Ok(Provider {
             issuer: IssuerUrl::new(settings.issuer.clone()).map_err(|error| error.to_string())?,
             redirect: RedirectUrl::new(format!("{public_url}/auth/oidc/{name}/callback")).map_err(|e| e.to_string())?,
-            http: http.map_err(|error| error.to_string())?,
+            fetch: Fetch::new().map_err(|error| error.to_string())?,
             name: name.to_owned(),
             settings,
             known: Mutex::default(),
@@ -119,19 +101,19 @@ impl Provider {
     pub async fn redeem(&self, flow: &Flow, code: String, now: Timestamp) -> Result<Person> {
         let metadata = self.metadata(false).await?;
         let client = self.client(&metadata);
-        let send = |request| self.send(request);
         let request = client.exchange_code(AuthorizationCode::new(code)).map_err(|error| self.away(error))?;
         let verifier = PkceCodeVerifier::new(flow.verifier.secret().clone());
-        let answer = request.set_pkce_verifier(verifier).request_async(&send).await.map_err(|error| match error {
-            RequestTokenError::ServerResponse(told) if *told.error() == CoreErrorResponseType::InvalidGrant => {
-                self.invalid(&"the provider did not take the code")
-            }
-            RequestTokenError::ServerResponse(told) => self.away(told.error().to_string()),
-            RequestTokenError::Request(error) => self.away(error),
-            // What the provider sent is not for the log.
-            RequestTokenError::Parse(error, _) => self.away(error.path().to_string()),
-            RequestTokenError::Other(_) => self.away("an answer that is not understood"),
-        })?;
+        let answer =
+            request.set_pkce_verifier(verifier).request_async(&self.fetch).await.map_err(|error| match error {
+                RequestTokenError::ServerResponse(told) if *told.error() == CoreErrorResponseType::InvalidGrant => {
+                    self.invalid(&"the provider did not take the code")
+                }
+                RequestTokenError::ServerResponse(told) => self.away(told.error().to_string()),
+                RequestTokenError::Request(error) => self.away(error),
+                // What the provider sent is not for the log.
+                RequestTokenError::Parse(error, _) => self.away(error.path().to_string()),
+                RequestTokenError::Other(_) => self.away("an answer that is not understood"),
+            })?;
         let token = answer.id_token().ok_or_else(|| self.invalid(&"there is no ID token"))?;
         let claims = match self.check(&metadata, token, flow, now) {
             Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
@@ -151,8 +133,7 @@ impl Provider {
     async fn ask(&self, client: &ProviderClient, person: Person, token: AccessToken) -> Result<Person> {
         let subject = openidconnect::SubjectIdentifier::new(person.subject.clone());
         let request = client.user_info(token, Some(subject)).map_err(|error| self.away(error))?;
-        let send = |request| self.send(request);
-        let claims: CoreUserInfoClaims = request.request_async(&send).await.map_err(|error| self.away(error))?;
+        let claims: CoreUserInfoClaims = request.request_async(&self.fetch).await.map_err(|error| self.away(error))?;
         Ok(person.or(&claims))
     }
 
@@ -203,36 +184,21 @@ impl Provider {
         let pause = if known.metadata.is_some() { KEPT } else { FAILED_PAUSE };
         let looks = lacks_key && is_over(known.looked_at, LOOK_PAUSE);
         if looks || is_over(known.asked_at, pause) {
-            let send = |request| self.send(request);
-            let asked = timeout(ANSWER_WAIT, CoreProviderMetadata::discover_async(self.issuer.clone(), &send)).await;
+            let asked =
+                timeout(ANSWER_WAIT, CoreProviderMetadata::discover_async(self.issuer.clone(), &self.fetch)).await;
             let asked = asked.map_err(BoxError::from).and_then(|metadata| metadata.map_err(BoxError::from));
             let now = Some(Instant::now());
             known.asked_at = now;
             known.looked_at = if looks { now } else { known.looked_at };
-            known.metadata = match asked {
-                Ok(metadata) => Some(Arc::new(metadata)),
-                Err(error) => return Err({ known.metadata = None; self.away(error) }),
-            };
+            match asked {
+                Ok(metadata) => known.metadata = Some(Arc::new(metadata)),
+                Err(error) => {
+                    known.metadata = None;
+                    return Err(self.away(error));
+                }
+            }
         }
         known.metadata.clone().ok_or_else(|| self.away("it did not answer a moment ago"))
-    }
-
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SendError> {
-        let request = reqwest::Request::try_from(request)?;
-        if !is_private_way(request.url()) {
-            return Err(SendError::OpenWay);
-        }
-        let mut answer = self.http.execute(request).await?;
-        let mut response = HttpResponse::new(Vec::new());
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = std::mem::take(answer.headers_mut());
-        while let Some(chunk) = answer.chunk().await? {
-            if response.body().len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(SendError::TooLong);
-            }
-            response.body_mut().extend(&chunk);
-        }
-        Ok(response)
     }
 
     fn away(&self, source: impl Into<BoxError>) -> Error {

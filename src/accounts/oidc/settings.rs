@@ -38,7 +38,7 @@ pub struct Create {
 /// The providers of a file. Error: what is wrong, and where, without what is written there.
 pub fn parse(text: &str) -> Result<BTreeMap<String, Settings>, String> {
     let all: BTreeMap<String, Settings> = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         format!("line {line}: {}", error.message())
     })?;
     for (name, settings) in &all {
@@ -106,7 +106,10 @@ mod tests {
             (GOOD.replace("https://id", "http://id"), "acme-id: issuer must begin"),
             (GOOD.replace("\"us\"", "\"\""), "acme-id: client_id"),
             (format!("{GOOD}{create}"), "acme-id: create goes with tenant"),
-            (format!("{GOOD}tenant = \"acme\"\n{}", create.replace("[\"acme.example\"]", "[]")), "acme-id: create.domains"),
+            (
+                format!("{GOOD}tenant = \"acme\"\n{}", create.replace("[\"acme.example\"]", "[]")),
+                "acme-id: create.domains",
+            ),
             (GOOD.replace("client_secret = ", "client_secret "), "line 5"),
             (GOOD.replace("client_secret", "clientsecret"), "line 5: unknown field"),
             (format!("{GOOD}{}", GOOD.replace("acme-id", "again")), "two providers have the same issuer"),
