@@ -60,6 +60,11 @@ impl<'a> By<'a> {
     }
 }
 
+/// Logs what an operator did by a command.
+pub async fn record_by_operator(tx: &TenantTx, now: Timestamp, entry: Entry) -> Result<()> {
+    record_by(tx, &By { user_id: None, through: None, client: &Client::default() }, now, entry).await
+}
+
 /// Logs what was done other than by [`change`].
 pub async fn record_by(tx: &TenantTx, by: &By<'_>, now: Timestamp, entry: Entry) -> Result<()> {
     let (through, through_id) = match by.through {

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 
 use super::failure::{Exit, Failure};
 use super::signals;
 use super::tenant::{self, OrganizationArgs};
+use crate::audit::{self, Entry};
 use crate::auth::token::Tokens;
 use crate::config::Config;
 use crate::db::{Db, TenantId};
@@ -52,6 +54,13 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let report = import.run(&app, tenant, &signals::stop_token()?).await;
     progress.end();
     print(&report);
+    let rows = report.totals().rows;
+    if rows.accepted > 0 {
+        let told = json!({ "by": "operator", "rowsRead": rows.read, "rowsAccepted": rows.accepted });
+        let tx = app.db.write(tenant).await?;
+        audit::record_by_operator(&tx, app.clock.now(), Entry::of("import", &import.mapping.name).after(told)).await?;
+        tx.commit().await?;
+    }
     match report.end {
         End::Done if report.totals().rows.refused > 0 => Err(Failure::silent(Exit::LinesRefused)),
         End::Done => Ok(()),

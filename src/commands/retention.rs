@@ -1,8 +1,10 @@
 //! `salespulse retention`.
 
 use clap::Parser;
+use serde_json::json;
 
 use super::failure::Failure;
+use crate::audit::{self, Entry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::ledger::retention::{close_before, count_before, cut, drop_before};
@@ -49,6 +51,10 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     }
     for (slug, tenant) in tenants {
         let dropped = drop_before(&db, tenant, cut).await?;
+        let told = json!({ "by": "operator", "before": cut, "entries": dropped.entries, "events": dropped.events });
+        let tx = db.write(tenant).await?;
+        audit::record_by_operator(&tx, SystemClock.now(), Entry::of("retention", &slug).after(told)).await?;
+        tx.commit().await?;
         println!("{slug}: {} entries and {} event ids before {cut} dropped", dropped.entries, dropped.events);
     }
     Ok(())

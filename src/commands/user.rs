@@ -4,9 +4,9 @@ use std::io::BufRead;
 
 use super::failure::{Exit, Failure};
 use crate::accounts::{email_of, members};
-use crate::audit::{self, By, Entry};
+use crate::audit::{self, Entry};
 use crate::auth::password::{self, Passwords};
-use crate::auth::sessions::{self, Client};
+use crate::auth::sessions;
 use crate::auth::{Role, standing};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -84,8 +84,8 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
             (id, "password.set")
         }
     };
-    let by = By { user_id: None, through: None, client: &Client::default() };
-    audit::record_by(&tx, &by, now, Entry::of(action, id).after(serde_json::json!({ "by": "operator" }))).await?;
+    let entry = Entry::of(action, id).after(serde_json::json!({ "by": "operator" }));
+    audit::record_by_operator(&tx, now, entry).await?;
     tx.commit().await?;
     println!("{id}");
     Ok(())

@@ -33,7 +33,7 @@ async fn run(
     told: Told,
 ) -> Value {
     let log = "{ auditLog(first: 1) { nodes { id action before after } } }";
-    let newest = async || actor.query(log).await["auditLog"]["nodes"][0].take();
+    let newest = async || actor.query(log).await["auditLog"]["nodes"][0].clone();
     let before = newest().await;
     let mut answer = actor.query(&format!("mutation {{ {field}{rest} }}")).await;
     let entry = newest().await;

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use salespulse::db::{Db, get};
+
 use crate::support::SECRET;
 
 const MAPPING: &str = r#"
@@ -164,6 +166,18 @@ fn an_import_that_is_interrupted_goes_on_without_counting_twice() {
     assert_eq!(second, [ROWS, ROWS - first[1], first[1], 0, 0, 0]);
     let verified = program.succeed(&["verify"]);
     assert!(verified.contains(&format!("with {ROWS} entries as of position {ROWS}, 0 differ")), "{verified}");
+    let accepted = accepted_by_log(&format!("sqlite://{}", program.path().join("data/salespulse.db").display()));
+    assert_eq!(accepted, [first[1], ROWS - first[1]]);
+}
+
+/// The rows that each import has recorded, as the audit log has it.
+#[tokio::main(flavor = "current_thread")]
+async fn accepted_by_log(url: &str) -> Vec<usize> {
+    let db = Db::connect(url, 1).await.expect("connected");
+    let sql = "SELECT after FROM audit_logs WHERE action = 'import' ORDER BY id";
+    let rows = db.query_all_tenants(sql, []).await.expect("read");
+    let accepted = rows.iter().map(|row| get::<serde_json::Value>(row, 0).expect("JSON")["rowsAccepted"].as_u64());
+    accepted.map(|rows| usize::try_from(rows.expect("a number")).expect("small")).collect()
 }
 
 /// The counts of rows that an import prints.
