@@ -12,6 +12,7 @@ use crate::db::Db;
 use crate::ledger::Ledger;
 use crate::ledger::memory::Memory;
 use crate::live::feed::Feeds;
+use crate::predictions::Predictions;
 use crate::stream::EventStream;
 
 #[derive(Clone)]
@@ -23,6 +24,7 @@ pub struct App {
     pub stream: Arc<dyn EventStream>,
     /// Who follows a ledger follows it here.
     pub feeds: Feeds,
+    pub predictions: Predictions,
     pub tokens: Tokens,
     pub standings: Standings,
     pub passwords: Passwords,
@@ -45,6 +47,7 @@ impl App {
             passwords: Passwords::default(),
             tries: Tries::default(),
             providers: Providers::default(),
+            predictions: Predictions::default(),
             public_url: "http://localhost:4000".into(),
             db,
             clock,

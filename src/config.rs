@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use crate::graphql::limits::Limits;
@@ -12,7 +12,7 @@ use crate::housekeeping::Keep;
 use crate::{outbox, tls};
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 29] = [
+const KNOWN: [(&str, &str); 30] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
@@ -38,6 +38,7 @@ const KNOWN: [(&str, &str); 29] = [
     ("SALESPULSE_LOG_FORMAT", "text"),
     ("SALESPULSE_LOG_LEVEL", "info"),
     ("SALESPULSE_DATABASE_CONNECTIONS", "16"),
+    ("SALESPULSE_PREDICTION_THREADS", ""),
     ("SALESPULSE_JWT_ISSUER", "salespulse"),
     ("SALESPULSE_SMTP_URL", ""),
     ("SALESPULSE_MAIL_FROM", ""),
@@ -85,6 +86,8 @@ pub struct Config {
     pub log_json: bool,
     pub log_level: String,
     pub database_connections: u32,
+    /// Threads on which models are fitted; `None` for half of the machine's cores.
+    pub prediction_threads: Option<NonZeroUsize>,
     /// How alerts reach their recipients.
     pub outbox: outbox::Settings,
 }
@@ -235,6 +238,12 @@ impl Config {
                 .ok()
                 .filter(|n| (1..=1000).contains(n))
                 .ok_or_else(|| parse_error("SALESPULSE_DATABASE_CONNECTIONS", "must be a number from 1 to 1000"))?,
+            prediction_threads: some("SALESPULSE_PREDICTION_THREADS")
+                .map(|text| text.parse().ok().filter(|n: &NonZeroUsize| n.get() <= 1000))
+                .map(|n| {
+                    n.ok_or_else(|| parse_error("SALESPULSE_PREDICTION_THREADS", "must be a number from 1 to 1000"))
+                })
+                .transpose()?,
             outbox,
         })
     }
@@ -297,6 +306,7 @@ mod tests {
             ("SALESPULSE_GRAPHIQL", "perhaps"),
             ("SALESPULSE_DATABASE_CONNECTIONS", "0"),
             ("SALESPULSE_KEEP_ALERTS_DAYS", "0"),
+            ("SALESPULSE_PREDICTION_THREADS", "0"),
             ("SALESPULSE_LISTEM", "127.0.0.1:1"),
         ] {
             let message = load(&[(name, value)]).err().expect(name);

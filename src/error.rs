@@ -4,6 +4,7 @@
 //! [`Error`] has no `Display`: async-graphql turns anything that has one into a client-visible message.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The stable codes of `extensions.code`.
@@ -20,6 +21,13 @@ pub enum Code {
     ResumeGap,
     InvalidGrant,
     RateLimited,
+    PredictionPending,
+    ForecastHistoryEmpty,
+    ForecastHistoryAllGaps,
+    ForecastHistoryTooShort,
+    ForecastValueOutOfRange,
+    ForecastNoFit,
+    AnomalyHistoryTooShort,
     QueryTimeout,
     ServiceUnavailable,
     Internal,
@@ -39,6 +47,13 @@ impl Code {
             Code::ResumeGap => "RESUME_GAP",
             Code::InvalidGrant => "INVALID_GRANT",
             Code::RateLimited => "RATE_LIMITED",
+            Code::PredictionPending => "PREDICTION_PENDING",
+            Code::ForecastHistoryEmpty => "FORECAST_HISTORY_EMPTY",
+            Code::ForecastHistoryAllGaps => "FORECAST_HISTORY_ALL_GAPS",
+            Code::ForecastHistoryTooShort => "FORECAST_HISTORY_TOO_SHORT",
+            Code::ForecastValueOutOfRange => "FORECAST_VALUE_OUT_OF_RANGE",
+            Code::ForecastNoFit => "FORECAST_NO_FIT",
+            Code::AnomalyHistoryTooShort => "ANOMALY_HISTORY_TOO_SHORT",
             Code::QueryTimeout => "QUERY_TIMEOUT",
             Code::ServiceUnavailable => "SERVICE_UNAVAILABLE",
             Code::Internal => "INTERNAL_SERVER_ERROR",
@@ -78,11 +93,21 @@ impl Error {
         Error::new(Code::NotFound, format!("no such {what}"))
     }
 
+    /// The same error for each of those who waited for one thing.
+    pub fn shared(error: &Arc<Error>) -> Self {
+        let source = Shared(Arc::clone(error));
+        Error { argument: error.argument, source: Some(source.into()), ..Error::new(error.code, error.message.clone()) }
+    }
+
     pub fn internal(source: impl Into<BoxError>) -> Self {
         let message = "something went wrong on the server".to_owned();
         Error { source: Some(source.into()), ..Error::new(Code::Internal, message) }
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("shared: {0:?}")]
+struct Shared(Arc<Error>);
 
 impl From<sea_orm::DbErr> for Error {
     fn from(error: sea_orm::DbErr) -> Self {

@@ -34,6 +34,7 @@ pub mod orders;
 pub mod outbox;
 pub mod people;
 pub mod performance;
+pub mod predictions;
 pub mod products;
 pub mod schema;
 pub mod sealing;

@@ -61,6 +61,7 @@ fn look(endpoint: &Endpoint) -> Vec<MetricFamily> {
 
     let queue = new.gauges("salespulse_queue_length", "What waits in this process.", &["queue"]);
     queue.with_label_values(&["ledger"]).set(size(lanes.iter().map(|lane| lane.waiting).sum()));
+    queue.with_label_values(&["fits"]).set(size(app.predictions.pool.waiting()));
     queue.with_label_values(&["stream"]).set(size(app.stream.waiting()));
     let help = "Whether batches of other processes do not come (1), so that live answers are late.";
     gauge("salespulse_stream_degraded", help, i64::from(app.stream.is_degraded()));

@@ -25,6 +25,8 @@ use crate::auth::token::Tokens;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::db::{Db, Owner, TenantId, migrations, wall};
+use crate::predictions::Predictions;
+use crate::predictions::pool::Pool;
 use crate::stream;
 use crate::tenancy;
 
@@ -71,7 +73,9 @@ pub async fn wire(config: &Config, db: Db, tokens: Tokens) -> Result<App, Failur
     let app = App::new(db, Arc::new(SystemClock), stream, tokens);
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.listen));
-    Ok(App { providers: providers(config, &public_url)?, public_url: public_url.into(), ..app })
+    let providers = providers(config, &public_url)?;
+    let predictions = Predictions::new(config.prediction_threads.map_or_else(Pool::default, Pool::new));
+    Ok(App { providers, predictions, public_url: public_url.into(), ..app })
 }
 
 /// The OpenID Connect providers of the settings.

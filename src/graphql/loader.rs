@@ -61,10 +61,7 @@ pub async fn load<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::
     let reading = tokio::task::unconstrained(loader.try_load(key.clone())).await.map_err(Error::internal)?;
     match reading.0.await {
         Ok(values) => Ok(values.get(&key).cloned()),
-        Err(error) => {
-            let source = Failed(Arc::clone(&error));
-            Err(Error { source: Some(source.into()), ..Error::new(error.code, error.message.clone()) })
-        }
+        Err(error) => Err(Error::shared(&error)),
     }
 }
 
@@ -92,8 +89,3 @@ impl<B: Batch> BatchFn<B::Key, Reading<B>> for Fetch<B> {
         keys.iter().map(|key| (key.clone(), reading.clone())).collect()
     }
 }
-
-/// An error that all keys of a batch share.
-#[derive(Debug, thiserror::Error)]
-#[error("a batch was not read: {0:?}")]
-struct Failed(Arc<Error>);

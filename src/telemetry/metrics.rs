@@ -32,6 +32,7 @@ pub struct Metrics {
     pub socket_closes: IntCounterVec,
     pub deliveries: IntCounterVec,
     pub due: IntGaugeVec,
+    pub fit_duration: HistogramVec,
 }
 
 impl Metrics {
@@ -95,6 +96,11 @@ impl Metrics {
                 "salespulse_deliveries_total",
                 "Attempts to deliver to recipients of alerts: delivered, failed when to be tried again, dead when given up.",
                 &["channel", "result"],
+            ),
+            fit_duration: new.durations(
+                "salespulse_fit_duration_seconds",
+                "Time in which models were fitted, for requests or in the background.",
+                &["origin"],
             ),
             due: new.gauges("salespulse_due", "What the last look found to be due, of all tenants.", &["work"]),
             registry,

@@ -1,0 +1,232 @@
+//! Where models are fitted: on a few threads beside those that answer requests, so that however much there is to fit,
+//! queries go on as before.
+//!
+//! What somebody waits for is refused when too much of it waits already. What nobody waits for (a nightly refit) waits for as
+//! long as it takes, and lets what comes from requests pass by.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::db::TenantId;
+use crate::error::{Code, Error, Result};
+use crate::telemetry::metrics::METRICS;
+
+/// Fits of requests that wait or run, of all tenants and of one.
+const PLACES: usize = 64;
+const TENANT_PLACES: usize = 16;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Pool {
+    /// One for each fit that runs.
+    turns: Arc<Semaphore>,
+    /// One for each fit in the background that runs or is next: as long as there are more threads than one, one of them is
+    /// always left to requests.
+    background: Arc<Semaphore>,
+    places: Arc<Places>,
+}
+
+impl Default for Pool {
+    /// Half of the machine's cores.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Pool::new(NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN))
+    }
+}
+
+impl Pool {
+    pub fn new(threads: NonZeroUsize) -> Self {
+        let threads = threads.get();
+        Pool {
+            turns: Arc::new(Semaphore::new(threads)),
+            background: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))),
+            places: Arc::default(),
+        }
+    }
+
+    /// Runs `work` for a request of a tenant. Errors: PREDICTION_PENDING when too many are waiting; internal where it panics.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        tenant: TenantId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let place = self.place(tenant)?;
+        self.run_in(place, work).await
+    }
+
+    /// A place among the fits of requests that wait or run. Error: PREDICTION_PENDING.
+    pub fn place(&self, tenant: TenantId) -> Result<Place> {
+        Place::take(&self.places, tenant)
+    }
+
+    /// Runs `work` in a place that was taken. Error: internal where it panics.
+    pub async fn run_in<T: Send + 'static>(
+        &self,
+        place: Place,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let fitted = self.fit("request", work).await;
+        drop(place);
+        fitted
+    }
+
+    /// Runs `work` for which nobody waits, after what requests ask for. Error: internal where it panics.
+    pub async fn run_in_background<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let _next = acquire(&self.background).await?;
+        self.fit("background", work).await
+    }
+
+    /// Fits of requests that wait or run.
+    pub fn waiting(&self) -> usize {
+        self.places.lock().values().sum()
+    }
+
+    async fn fit<T: Send + 'static>(&self, origin: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let turn = acquire(&self.turns).await?;
+        let began = Instant::now();
+        // It keeps its turn until it has ended, though nobody may wait for it any more.
+        let ended = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        let ended = ended.await.map_err(Error::internal);
+        METRICS.fit_duration.with_label_values(&[origin]).observe(began.elapsed().as_secs_f64());
+        ended
+    }
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+    Arc::clone(semaphore).acquire_owned().await.map_err(Error::internal)
+}
+
+/// That there is no answer yet.
+pub fn pending() -> Error {
+    Error::new(Code::PredictionPending, "this is being computed; ask again in a moment")
+}
+
+/// How many fits each tenant has that wait or run.
+#[derive(Default)]
+struct Places(Mutex<HashMap<TenantId, usize>>);
+
+impl Places {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A tenant's place among the fits of requests; free again when it is dropped.
+pub struct Place {
+    places: Arc<Places>,
+    tenant: TenantId,
+}
+
+impl Place {
+    /// Error: PREDICTION_PENDING.
+    fn take(places: &Arc<Places>, tenant: TenantId) -> Result<Place> {
+        let mut taken = places.lock();
+        let (all, own) = (taken.values().sum::<usize>(), taken.get(&tenant).copied().unwrap_or_default());
+        if all >= PLACES || own >= TENANT_PLACES {
+            return Err(pending());
+        }
+        taken.insert(tenant, own + 1);
+        Ok(Place { places: Arc::clone(places), tenant })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.lock();
+        if let Some(own) = taken.get_mut(&self.tenant) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.tenant);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn tenant(n: u128) -> TenantId {
+        TenantId(Uuid::from_u128(n))
+    }
+
+    /// A pool whose only thread is busy until the sender is used.
+    async fn busy() -> (Pool, mpsc::Sender<()>, tokio::task::JoinHandle<Result<()>>) {
+        let (pool, (sender, receiver), (began, begins)) =
+            (Pool::new(NonZeroUsize::MIN), mpsc::channel(), tokio::sync::oneshot::channel());
+        let other = pool.clone();
+        let running = tokio::spawn(async move {
+            let work = move || {
+                began.send(()).expect("somebody waits for it");
+                receiver.recv().expect("told to end");
+            };
+            other.run(tenant(0), work).await
+        });
+        begins.await.expect("it runs");
+        (pool, sender, running)
+    }
+
+    #[tokio::test]
+    async fn what_is_waited_for_has_its_bounds() {
+        let (pool, end, running) = busy().await;
+        let mut waiting: Vec<_> = (0..TENANT_PLACES).map(|n| pool.run(tenant(1), move || n).boxed()).collect();
+        assert!(waiting.iter_mut().all(|fit| fit.now_or_never().is_none()));
+        let refused = pool.run(tenant(1), || 0).await.expect_err("a tenant has its share");
+        assert_eq!(refused.code, Code::PredictionPending);
+        let others = (waiting.len()..PLACES - 1).map(|n| pool.run(tenant(n as u128 + 2), move || n).boxed());
+        waiting.extend(others);
+        assert!(waiting.iter_mut().all(|fit| fit.now_or_never().is_none()));
+        assert_eq!(pool.run(tenant(9999), || 0).await.expect_err("full").code, Code::PredictionPending);
+        // Whoever does not wait any more leaves a place.
+        drop(waiting.pop());
+        let last = pool.run(tenant(9999), || 63);
+        end.send(()).expect("it waits");
+        let fitted: Vec<usize> =
+            join_all(waiting.into_iter().chain([last.boxed()])).await.into_iter().map(|n| n.expect("fitted")).collect();
+        assert_eq!(fitted.len(), PLACES - 1);
+        running.await.expect("no panic").expect("fitted");
+        assert_eq!(pool.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn requests_pass_by_what_nobody_waits_for() {
+        let (pool, end, running) = busy().await;
+        let (order, done) = mpsc::channel();
+        let note = |name: &'static str| {
+            let order = order.clone();
+            move || order.send(name).expect("noted")
+        };
+        let mut background: Vec<_> = (0..3).map(|_| pool.run_in_background(note("background")).boxed()).collect();
+        assert!(background.iter_mut().all(|fit| fit.now_or_never().is_none()));
+        let mut request = pool.run(tenant(1), note("request")).boxed();
+        assert!(request.as_mut().now_or_never().is_none());
+        end.send(()).expect("it waits");
+        let (request, background, running) = tokio::join!(request, join_all(background), running);
+        request.expect("fitted");
+        running.expect("no panic").expect("fitted");
+        background.into_iter().for_each(|fit| fit.expect("fitted"));
+        // The one that was next when the request came, and no more.
+        assert_eq!(done.try_iter().collect::<Vec<_>>(), ["background", "request", "background", "background"]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_fits_own() {
+        let pool = Pool::new(NonZeroUsize::MIN);
+        let panics = pool.run(tenant(1), || panic!("of the test")).await;
+        assert_eq!(panics.map(|()| "fitted").expect_err("it panics").code, Code::Internal);
+        assert_eq!(pool.run(tenant(1), || 7).await.expect("fitted"), 7);
+    }
+}
