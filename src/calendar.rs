@@ -116,46 +116,54 @@ pub fn boundaries(
     buckets_max: usize,
 ) -> Option<Vec<Timestamp>> {
     let mut all = vec![start];
-    if let Step::Minutes(minutes) = step {
-        let length = minutes * crate::clock::MINUTE;
-        // Steps of the zone's own clock: offsets of half and quarter hours shift whole hours.
-        let mut next = start;
-        loop {
-            let offset = offset_secs(next, zone) * SECOND;
-            let into = (next.0 + offset).rem_euclid(length);
-            let mut candidate = Timestamp(next.0 + length - into);
-            // A change of the clock within the step ends it.
-            if offset_secs(candidate, zone) * SECOND != offset {
-                candidate = transition(next, candidate, zone);
-            }
-            next = candidate;
-            if next >= end {
-                break;
-            }
-            all.push(next);
-            if all.len() > buckets_max {
-                return None;
-            }
-        }
-    } else {
-        let mut day = first_day(date_of(start, zone), step);
-        loop {
-            day = next_first_day(day, step);
-            let next = start_of_day(day, zone);
-            if next >= end || day == NaiveDate::MAX {
-                break;
-            }
-            // A day that the zone left out has no bucket.
-            if all.last().is_some_and(|last| *last < next) {
-                all.push(next);
-            }
-            if all.len() > buckets_max {
-                return None;
-            }
-        }
+    all.extend(boundaries_after(start, step, zone).take_while(|next| *next < end).take(buckets_max));
+    if all.len() > buckets_max {
+        return None;
     }
     all.push(end);
     Some(all)
+}
+
+/// The boundaries of buckets after `at`, in order.
+pub fn boundaries_after(at: Timestamp, step: Step, zone: Tz) -> impl Iterator<Item = Timestamp> {
+    std::iter::successors(boundary_after(at, step, zone), move |at| boundary_after(*at, step, zone))
+}
+
+/// The next boundary; `None` at the end of the calendar.
+fn boundary_after(at: Timestamp, step: Step, zone: Tz) -> Option<Timestamp> {
+    if let Step::Minutes(minutes) = step {
+        let length = minutes * crate::clock::MINUTE;
+        // Steps of the zone's own clock: offsets of half and quarter hours shift whole hours.
+        let offset = offset_secs(at, zone) * SECOND;
+        let into = (at.0 + offset).rem_euclid(length);
+        let next = Timestamp(at.0 + length - into);
+        // A change of the clock within the step ends it.
+        let is_one_step = offset_secs(next, zone) * SECOND == offset;
+        return Some(if is_one_step { next } else { transition(at, next, zone) });
+    }
+    let mut day = first_day(date_of(at, zone), step);
+    loop {
+        day = next_first_day(day, step);
+        let next = start_of_day(day, zone);
+        // A day that the zone left out has no bucket.
+        if day == NaiveDate::MAX || next > at {
+            return (day != NaiveDate::MAX).then_some(next);
+        }
+    }
+}
+
+/// The start of the bucket that lies `count` buckets, or a little more, before the one that holds `at`; none is before 1970.
+pub fn buckets_before(at: Timestamp, count: u32, step: Step, zone: Tz) -> Timestamp {
+    let day = date_of(at, zone);
+    let first = match step {
+        Step::Minutes(minutes) => {
+            Some(date_of(Timestamp(at.0 - i64::from(count) * minutes * crate::clock::MINUTE), zone))
+        }
+        Step::Day => day.checked_sub_days(Days::new(count.into())),
+        Step::Week(_) => day.checked_sub_days(Days::new(7 * u64::from(count))),
+        Step::Months(months) => day.checked_sub_months(Months::new(months * count)),
+    };
+    start_of_day(first_day(first.unwrap_or(EPOCH).max(EPOCH), step), zone)
 }
 
 fn offset_secs(at: Timestamp, zone: Tz) -> i64 {
@@ -252,6 +260,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn buckets_are_counted_back_by_the_calendar() {
+        let (zone, now) = (chrono_tz::Europe::London, at("2026-04-01T10:20:00Z"));
+        let back = |count, step| buckets_before(now, count, step, zone);
+        // The clock was set forward on 29 March.
+        assert_eq!(back(3, Step::Day), at("2026-03-29T00:00:00Z"));
+        assert_eq!(back(1, Step::Week(Weekday::Mon)), at("2026-03-23T00:00:00Z"));
+        assert_eq!(back(5, Step::Months(3)), at("2025-01-01T00:00:00Z"));
+        assert_eq!(back(12, Step::Minutes(60)), at("2026-03-30T23:00:00Z"));
+        assert_eq!(back(1_000, Step::Months(12)), at("1970-01-01T00:00:00+01:00"));
+        let next: Vec<Timestamp> = boundaries_after(back(5, Step::Day), Step::Day, zone).take(3).collect();
+        assert_eq!(next, ["2026-03-28T00:00:00Z", "2026-03-29T00:00:00Z", "2026-03-29T23:00:00Z"].map(at));
     }
 
     #[test]

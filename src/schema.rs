@@ -20,6 +20,7 @@ use crate::outbox::graphql::{OutboxMutation, OutboxQuery};
 use crate::people::graphql::PeopleQuery;
 use crate::people::mutation::PeopleMutation;
 use crate::performance::graphql::PerformanceQuery;
+use crate::predictions::events::graphql::{CalendarMutation, CalendarQuery};
 use crate::products::graphql::ProductQuery;
 use crate::products::mutation::ProductMutation;
 use crate::sources::graphql::DataSourceQuery;
@@ -34,6 +35,7 @@ pub struct Query(
     MetricsQuery,
     AlertQuery,
     AuditQuery,
+    CalendarQuery,
     CustomerQuery,
     DashboardQuery,
     DataSourceQuery,
@@ -52,6 +54,7 @@ pub struct Mutation(
     LedgerMutation,
     AlertMutation,
     OutboxMutation,
+    CalendarMutation,
     DashboardMutation,
     PeopleMutation,
     ProductMutation,

@@ -2,6 +2,7 @@
 //! position that caused it.
 
 use async_graphql::ScalarType;
+use chrono_tz::Tz;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
@@ -16,9 +17,10 @@ use crate::ledger::changes::Head;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
 use crate::ledger::{BatchObserver, RecordedBatch};
-use crate::metrics::answer::answer;
+use crate::metrics::answer::{Answer, answer};
 use crate::metrics::cell::Values;
 use crate::metrics::period::Span;
+use crate::metrics::plan::Plan;
 use crate::money::Money;
 use crate::outbox::{self, Message};
 
@@ -99,7 +101,7 @@ impl Evaluation<'_> {
             }
             Occasion::Batch(entries) => entries,
         };
-        let mut measure = Live { tx: self.tx, memory: self.memory, largest_sum: self.head.largest_sum, now };
+        let mut measure = Live { tx: self.tx, memory: self.memory, head: self.head, now };
         let change = progress.step(rule, now, entries.iter().map(|(_, entry)| entry), &mut measure).await?;
         if let Some(change) = change {
             self.head.last_alert_no += 1;
@@ -168,23 +170,20 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
 struct Live<'a> {
     tx: &'a TenantTx,
     memory: &'a Memory,
-    largest_sum: i64,
+    head: &'a Head,
     now: Timestamp,
 }
 
-impl Measure for Live<'_> {
+impl Live<'_> {
     /// A rule that can no longer be answered must not keep sales from being recorded.
-    async fn values(&mut self, rule: &Rule, span: Span) -> Result<Option<Values>> {
-        if span.start >= span.end {
-            return Ok(None);
-        }
+    async fn answer(&self, plan: &Plan) -> Result<Option<Answer>> {
         // A sum that leaves its range ends PostgreSQL's transaction, unless it can go back.
-        let may_fail = self.largest_sum > LARGE_SUM;
+        let may_fail = self.head.largest_sum > LARGE_SUM;
         if may_fail {
             self.tx.execute_unprepared("SAVEPOINT measured").await?;
         }
-        let measured = match answer(self.tx, self.memory, &rule.plan(span), self.now).await {
-            Ok(answer) => Some(answer.totals),
+        let measured = match answer(self.tx, self.memory, plan, self.now).await {
+            Ok(answer) => Some(answer),
             Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => return Err(error),
             Err(_) => None,
         };
@@ -193,5 +192,27 @@ impl Measure for Live<'_> {
             self.tx.execute_unprepared(end).await?;
         }
         Ok(measured)
+    }
+}
+
+impl Measure for Live<'_> {
+    async fn values(&mut self, rule: &Rule, span: Span) -> Result<Option<Values>> {
+        if span.start >= span.end {
+            return Ok(None);
+        }
+        Ok(self.answer(&rule.plan(span)).await?.map(|answer| answer.totals))
+    }
+
+    async fn buckets(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Vec<Values>>> {
+        let (Some(start), Some(end)) = (boundaries.first(), boundaries.last()) else { return Ok(None) };
+        let Some(plan) = rule.buckets_plan(Span { start: *start, end: *end }) else { return Ok(None) };
+        let mut answer = self.answer(&plan).await?;
+        let series = answer.as_mut().and_then(|answer| answer.series.pop());
+        Ok(series.map(|(_, buckets)| buckets.into_iter().map(|bucket| bucket.values).collect()))
+    }
+
+    async fn zone(&mut self, rule: &Rule) -> Result<Option<Tz>> {
+        let organizations = self.memory.organizations.get(self.tx, self.head).await?;
+        Ok(rule.zone(&organizations))
     }
 }

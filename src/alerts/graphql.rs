@@ -3,6 +3,7 @@
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, SimpleObject};
 use uuid::Uuid;
 
+use super::anomaly::{DAY_MINUTES, HOUR_MINUTES};
 use super::progress::Progress;
 use super::rule::{AlertCondition, AlertState, Frequency, Rule};
 use super::simulate::simulate;
@@ -22,6 +23,7 @@ use crate::metrics::period::Span;
 use crate::money::Money;
 use crate::outbox::graphql::{AlertRecipient, AlertRecipientInput};
 use crate::outbox::{RECIPIENTS_MAX, Recipient};
+use crate::predictions::anomalies::graphql::AnomalySensitivity;
 
 const NAME_CHARS_MAX: usize = 200;
 const WINDOW_STEP_MINUTES: i32 = 15;
@@ -159,6 +161,8 @@ pub struct AlertRule {
     metric: Metric,
     /// How it is compared.
     condition: AlertCondition,
+    /// For ANOMALY: how many buckets are worth a word.
+    sensitivity: AnomalySensitivity,
     /// The value it is compared with.
     threshold: Decimal,
     /// Beyond this a firing rule is at rest again; null means beyond the threshold.
@@ -209,6 +213,7 @@ impl TryFrom<Watched> for AlertRule {
             name: rule.name,
             metric: rule.metric,
             condition: rule.condition,
+            sensitivity: rule.sensitivity,
             threshold: Decimal(rule.threshold),
             clear_threshold: rule.clear_threshold.map(Decimal),
             window_minutes: rule.window_minutes,
@@ -233,12 +238,15 @@ struct AlertRuleInput {
     metric: Metric,
     /// How it is compared.
     condition: AlertCondition,
-    /// The value it is compared with; a share of one for changes. For NO_DATA it says nothing.
+    /// For ANOMALY: how many buckets are worth a word.
+    #[graphql(default_with = "Some(AnomalySensitivity::Medium)")]
+    sensitivity: Option<AnomalySensitivity>,
+    /// The value it is compared with; a share of one for changes; for ANOMALY the least score, in robust standard deviations. For NO_DATA it says nothing.
     #[graphql(default_with = "Some(Decimal(Money::ZERO))")]
     threshold: Option<Decimal>,
     /// Beyond this a firing rule is at rest again, so that values about the threshold do not make it fire over and over; absent means beyond the threshold. Not above it for ABOVE and CHANGE_ABOVE, not below it for BELOW and CHANGE_BELOW.
     clear_threshold: Option<Decimal>,
-    /// The length of the window watched: 15 to 44640, in steps of 15.
+    /// The length of the window watched: 15 to 44640, in steps of 15; for ANOMALY 60, an hour, or 1440, a day of the organization's zone.
     #[graphql(default_with = "Some(60)")]
     window_minutes: Option<i32>,
     /// How long the condition must hold before the rule fires, 0 to 10080.
@@ -262,6 +270,24 @@ struct AlertRuleInput {
 }
 
 impl AlertRuleInput {
+    /// An ANOMALY is looked for when a bucket is over, and at no other time. Error: BAD_USER_INPUT.
+    fn check_anomaly(&self, window_minutes: i32) -> Result<()> {
+        if ![HOUR_MINUTES, DAY_MINUTES].contains(&window_minutes) {
+            let message = format!("must be {HOUR_MINUTES} or {DAY_MINUTES} for ANOMALY");
+            return Err(Error::bad_input("windowMinutes", message));
+        }
+        if self.for_minutes.is_some_and(|minutes| minutes != 0) {
+            return Err(Error::bad_input("forMinutes", "must be 0 for ANOMALY"));
+        }
+        if self.include_open == Some(true) {
+            return Err(Error::bad_input("includeOpen", "must be false for ANOMALY"));
+        }
+        if self.threshold.is_some_and(|threshold| threshold.0.is_negative()) {
+            return Err(Error::bad_input("threshold", "must not be negative for ANOMALY"));
+        }
+        Ok(())
+    }
+
     fn into_rule(self, id: Uuid) -> Result<Rule> {
         let name = self.name.trim();
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.contains('\0') {
@@ -273,6 +299,9 @@ impl AlertRuleInput {
             let message =
                 format!("must be from {WINDOW_STEP_MINUTES} to {MONTH_MINUTES} in steps of {WINDOW_STEP_MINUTES}");
             return Err(Error::bad_input("windowMinutes", message));
+        }
+        if self.condition == AlertCondition::Anomaly {
+            self.check_anomaly(window_minutes)?;
         }
         let for_minutes = self.for_minutes.unwrap_or(0);
         if !(0..=FOR_MINUTES_MAX).contains(&for_minutes) {
@@ -294,7 +323,7 @@ impl AlertRuleInput {
         let is_good = clear_threshold.is_none_or(|clear| match self.condition {
             AlertCondition::Above | AlertCondition::ChangeAbove => clear <= threshold,
             AlertCondition::Below | AlertCondition::ChangeBelow => clear >= threshold,
-            AlertCondition::NoData => false,
+            AlertCondition::NoData | AlertCondition::Anomaly => false,
         });
         if !is_good {
             return Err(Error::bad_input("clearThreshold", "is on the wrong side of the threshold"));
@@ -312,6 +341,7 @@ impl AlertRuleInput {
             name: name.to_owned(),
             metric: self.metric,
             condition: self.condition,
+            sensitivity: self.sensitivity.unwrap_or(AnomalySensitivity::Medium),
             threshold,
             clear_threshold,
             window_minutes,

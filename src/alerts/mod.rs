@@ -3,6 +3,7 @@
 //! [`progress`] says what becomes of a rule, whatever its numbers come from: from the ledger as it stands ([`evaluate`]), or
 //! from history ([`simulate`]).
 
+mod anomaly;
 pub mod evaluate;
 pub mod graphql;
 mod progress;

@@ -4,6 +4,9 @@
 //! A rule is evaluated when a batch was committed, and when time alone may change it: at the end of each 15 minutes, and when
 //! its condition has held for long enough. What is due before a batch is evaluated before it.
 
+use chrono_tz::Tz;
+
+use super::anomaly;
 use super::rule::{AlertCondition, AlertState, Frequency, Reading, Rule};
 use crate::clock::{MINUTE, Timestamp};
 use crate::error::Result;
@@ -39,6 +42,16 @@ pub struct Change {
 pub trait Measure {
     /// `None` where they cannot be told any more: the organization is gone, or currencies are mixed.
     fn values(&mut self, rule: &Rule, span: Span) -> impl Future<Output = Result<Option<Values>>> + Send;
+
+    /// The same of the buckets between some boundaries.
+    fn buckets(
+        &mut self,
+        rule: &Rule,
+        boundaries: &[Timestamp],
+    ) -> impl Future<Output = Result<Option<Vec<Values>>>> + Send;
+
+    /// The zone in which buckets begin; `None` where the organization is gone.
+    fn zone(&mut self, rule: &Rule) -> impl Future<Output = Result<Option<Tz>>> + Send;
 }
 
 impl Progress {
@@ -69,7 +82,13 @@ impl Progress {
         news: impl Iterator<Item = &'e Entry>,
         measure: &mut impl Measure,
     ) -> Result<Option<Change>> {
-        let window = rule.window(now);
+        let window = match rule.bucket_grain() {
+            None => rule.window(now),
+            Some(grain) => match anomaly::ending(rule, grain, now, measure).await? {
+                Some(bucket) => bucket,
+                None => return Ok(None),
+            },
+        };
         let reading = read(rule, window, measure).await?;
         let change = |state| Some(Change { state, value: reading.value, at: now });
         if reading.fires {
@@ -120,6 +139,9 @@ impl Progress {
     /// Whether the ledger does not say any more what made the rule fire.
     async fn is_undone(&self, rule: &Rule, measure: &mut impl Measure) -> Result<bool> {
         let Some(cause) = self.cause else { return Ok(false) };
+        if rule.bucket_grain().is_some() {
+            return Ok(!read(rule, cause, measure).await?.stays);
+        }
         let Some(mut values) = measure.values(rule, cause).await? else { return Ok(false) };
         let is_above = matches!(rule.condition, AlertCondition::Above | AlertCondition::ChangeAbove);
         if rule.metric == Metric::TotalRevenue && is_above {
@@ -139,6 +161,9 @@ async fn cause(rule: &Rule, window: Span, now: Timestamp, measure: &mut impl Mea
 }
 
 async fn read(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<Reading> {
+    if let Some(grain) = rule.bucket_grain() {
+        return anomaly::read(rule, grain, window.end, measure).await;
+    }
     match measure.values(rule, window).await? {
         Some(values) => {
             let before = before(rule, window, measure).await?;

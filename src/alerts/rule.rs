@@ -14,6 +14,7 @@ use crate::metrics::period::Span;
 use crate::metrics::plan::Plan;
 use crate::money::{Money, SCALE};
 use crate::outbox::Recipient;
+use crate::predictions::anomalies::graphql::AnomalySensitivity;
 
 /// When to report what.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Rule {
     pub name: String,
     pub metric: Metric,
     pub condition: AlertCondition,
+    /// For ANOMALY: how many buckets are worth a word.
+    pub sensitivity: AnomalySensitivity,
     pub threshold: Money,
     /// Beyond this a firing rule is at rest again; `None` means beyond the threshold.
     pub clear_threshold: Option<Money>,
@@ -51,6 +54,8 @@ pub enum AlertCondition {
     ChangeBelow,
     /// No order, refund or visit lies in the window. The threshold says nothing then.
     NoData,
+    /// The last hour or day that is over was not what was to be expected from those before it.
+    Anomaly,
 }
 
 /// The state of an alert rule, or what an alert reports.
@@ -140,6 +145,8 @@ impl Rule {
             AlertCondition::Below => compared(metric, false),
             AlertCondition::ChangeAbove => compared(change(), true),
             AlertCondition::ChangeBelow => compared(change(), false),
+            // It is read of many buckets: `anomaly::read`.
+            AlertCondition::Anomaly => Reading { value: metric, fires: false, stays: false },
             AlertCondition::NoData => {
                 let is_silent = values.orders == 0 && values.refunds == Money::ZERO && values.visits.unwrap_or(0) == 0;
                 Reading { value: metric, fires: is_silent, stays: is_silent }

@@ -1,8 +1,10 @@
 //! Tries a rule on history: the same steps at the same moments as if it had been there.
 
+use chrono_tz::Tz;
 use sea_orm::Value;
 use tokio::sync::Semaphore;
 
+use super::anomaly;
 use super::progress::{Change, Measure, Progress};
 use super::rule::Rule;
 use crate::clock::{DAY, MINUTE, Timestamp};
@@ -15,7 +17,7 @@ use crate::ledger::store::{ENTRY_COLUMNS, entry_from, read_head};
 use crate::metrics::cell::Values;
 use crate::metrics::filter::Filter;
 use crate::metrics::period::Span;
-use crate::metrics::read::Question;
+use crate::metrics::read::{Cells, Question};
 
 /// The longest period that is tried.
 const PERIOD_MAX: i64 = 31 * DAY;
@@ -39,7 +41,10 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     let organizations = memory.organizations.get(tx, &head).await?;
     let filter = Filter::find(tx, &organizations, &rule.filters.clone().unwrap_or_default()).await?;
     // A cause may lie some windows back.
-    let first = Timestamp(period.start.0 - 2 * i64::from(rule.window_minutes) * MINUTE);
+    let first = match (rule.bucket_grain(), rule.zone(&organizations)) {
+        (Some(grain), Some(zone)) => anomaly::looks_back_to(grain, period.start, zone),
+        _ => Timestamp(period.start.0 - 2 * i64::from(rule.window_minutes) * MINUTE),
+    };
     if head.retained_from.is_some_and(|from| first.0 < from) {
         return Err(Error::new(Code::AsOfNotAvailable, "the period reaches into months whose entries were dropped"));
     }
@@ -135,13 +140,15 @@ struct History<'a> {
     looks: usize,
 }
 
-impl Measure for History<'_> {
-    async fn values(&mut self, rule: &Rule, span: Span) -> Result<Option<Values>> {
-        if span.start >= span.end {
+impl History<'_> {
+    /// The cells between boundaries, of what the ledger knew then.
+    async fn cells(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Cells>> {
+        let (Some(start), Some(end)) = (boundaries.first(), boundaries.last()) else { return Ok(None) };
+        if start >= end {
             return Ok(None);
         }
         let place = |at: Timestamp| self.entries.partition_point(|(_, entry)| entry.at < at);
-        let within = &self.entries[place(span.start)..place(span.end)];
+        let within = &self.entries[place(*start)..place(*end)];
         let before = self.looks;
         self.looks += within.len() + 1;
         if self.looks > LOOKS_MAX {
@@ -151,9 +158,23 @@ impl Measure for History<'_> {
             tokio::task::yield_now().await;
         }
         let then = within.iter().filter(|(position, _)| *position <= self.position).map(|(_, entry)| entry);
-        let (boundaries, needs) = ([span.start, span.end], rule.needs());
         let (filter, organizations) = (self.filter, self.organizations);
-        let question = Question { boundaries: &boundaries, filter, organizations, group: &[], needs };
-        Ok(Some(question.cells_of(then)?.whole_values()?))
+        let question = Question { boundaries, filter, organizations, group: &[], needs: rule.needs() };
+        Ok(Some(question.cells_of(then)?))
+    }
+}
+
+impl Measure for History<'_> {
+    async fn values(&mut self, rule: &Rule, span: Span) -> Result<Option<Values>> {
+        self.cells(rule, &[span.start, span.end]).await?.map(|cells| cells.whole_values()).transpose()
+    }
+
+    async fn buckets(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Vec<Values>>> {
+        let cells = self.cells(rule, boundaries).await?;
+        cells.map(|cells| cells.values_by_bucket(0..boundaries.len() - 1)).transpose()
+    }
+
+    async fn zone(&mut self, rule: &Rule) -> Result<Option<Tz>> {
+        Ok(rule.zone(self.organizations))
     }
 }

@@ -25,6 +25,7 @@ pub const LOGGED: Thing = Thing {
         ("name", "name", Shown::Text),
         ("metric", "metric", Shown::Text),
         ("condition", "condition", Shown::Text),
+        ("sensitivity", "sensitivity", Shown::Text),
         ("threshold", "threshold", Shown::Amount),
         ("clearThreshold", "clear_threshold", Shown::Amount),
         ("windowMinutes", "CAST(window_minutes AS BIGINT)", Shown::Number),
@@ -55,7 +56,7 @@ pub struct Transition {
 }
 
 const RULE_COLUMNS: &str = "id, name, metric, condition, threshold, clear_threshold, window_minutes, for_minutes, \
-    counts_open, every_minutes, filters, is_enabled, state, evaluated_to, holds_since, cause_start, cause_end, fired_at, recipients";
+    counts_open, every_minutes, filters, is_enabled, state, evaluated_to, holds_since, cause_start, cause_end, fired_at, recipients, sensitivity";
 
 /// A rule and where it stands.
 pub type Watched = (Rule, Progress);
@@ -89,6 +90,7 @@ fn watched_from(row: &QueryResult) -> Result<Watched> {
         name: get(row, 1)?,
         metric: get_word(row, 2)?,
         condition: get_word(row, 3)?,
+        sensitivity: get_word(row, 19)?,
         threshold: Money(get(row, 4)?),
         clear_threshold: get::<Option<i64>>(row, 5)?.map(Money),
         window_minutes: get(row, 6)?,
@@ -119,7 +121,7 @@ pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
         Frequency::AtMostEvery(minutes) => Some(minutes),
     };
     let recipients = serde_json::to_value(&rule.recipients)?;
-    let values: [Value; 14] = [
+    let values: [Value; 15] = [
         rule.id.into(),
         rule.name.clone().into(),
         word(rule.metric)?,
@@ -134,15 +136,18 @@ pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
         rule.is_enabled.into(),
         now.0.into(),
         recipients.into(),
+        word(rule.sensitivity)?,
     ];
     let sql = "INSERT INTO alerts (tenant_id, id, name, metric, condition, threshold, clear_threshold, window_minutes, \
                for_minutes, counts_open, every_minutes, filters, is_enabled, state, evaluated_to, created_at, updated_at, \
-               recipients) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'OK', $14, $14, $14, $15) \
+               recipients, sensitivity) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'OK', $14, $14, $14, $15, $16) \
                ON CONFLICT (tenant_id, id) DO UPDATE SET name = excluded.name, metric = excluded.metric, \
                condition = excluded.condition, threshold = excluded.threshold, clear_threshold = excluded.clear_threshold, \
                window_minutes = excluded.window_minutes, for_minutes = excluded.for_minutes, \
                counts_open = excluded.counts_open, every_minutes = excluded.every_minutes, filters = excluded.filters, \
-               is_enabled = excluded.is_enabled, recipients = excluded.recipients, updated_at = excluded.updated_at";
+               is_enabled = excluded.is_enabled, recipients = excluded.recipients, \
+               sensitivity = excluded.sensitivity, updated_at = excluded.updated_at";
     tx.execute(sql, values).await?;
     save_progress(tx, rule.id, &Progress::begin(now)).await?;
     refresh_due(tx).await

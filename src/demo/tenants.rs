@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
 use crate::money::{Money, SCALE};
+use crate::predictions::anomalies::graphql::AnomalySensitivity;
 use crate::tenancy::{NewTenant, create_tenant, find_tenant};
 
 pub const GIFTS: &str = "demo";
@@ -53,6 +54,7 @@ async fn ensure_rule(app: &App, tenant: TenantId) -> Result<()> {
         name: format!("More than {RULE_ORDERS} orders in {RULE_WINDOW_MINUTES} minutes"),
         metric: Metric::OrdersCount,
         condition: AlertCondition::Above,
+        sensitivity: AnomalySensitivity::Medium,
         threshold: Money(RULE_ORDERS * SCALE),
         clear_threshold: None,
         window_minutes: RULE_WINDOW_MINUTES,

@@ -1,7 +1,10 @@
 //! The answer to a [`Plan`]: numbers of one position of the ledger.
 
+use std::sync::Arc;
+
 use super::catalog::Metric;
 use super::cell::Values;
+use super::history::{History, HistoryArgs};
 use super::labels::Name;
 use super::period::Span;
 use super::plan::{BreakdownArgs, ComparisonArgs, Plan, SeriesArgs};
@@ -30,6 +33,7 @@ pub struct Answer {
     pub series: Vec<(SeriesArgs, Vec<Bucket>)>,
     pub breakdowns: Vec<(BreakdownArgs, Breakdown)>,
     pub comparisons: Vec<(ComparisonArgs, Comparison)>,
+    pub histories: Vec<(HistoryArgs, Arc<History>)>,
 }
 
 impl Answer {
@@ -45,10 +49,11 @@ impl Answer {
     }
 
     /// When the same question next has another answer though the ledger stands still: an open bucket or the period
-    /// ends, or a preset slides on. A comparison of an open period changes at every moment; it is not waited for.
+    /// ends, one more is over for a history, or a preset slides on. A comparison of an open period changes at every moment; it is not waited for.
     pub fn next_end(&self) -> Option<Timestamp> {
         let buckets = self.series.iter().flat_map(|(_, buckets)| buckets).map(|bucket| bucket.span.end);
-        buckets.chain([self.span.end]).chain(self.slides_at).filter(|end| *end > self.now).min()
+        let histories = self.histories.iter().filter_map(|(_, history)| history.next_end);
+        buckets.chain([self.span.end]).chain(self.slides_at).chain(histories).filter(|end| *end > self.now).min()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs as NeedsPermission, app, operation, read};
 use crate::graphql::scalars::{Currency, DateTime, Decimal, Position, TimeZone};
+use crate::predictions::graphql::{Predicted, history_of};
 
 #[derive(Default)]
 pub struct MetricsQuery;
@@ -99,6 +100,16 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
                     None => plan.comparisons.push(ComparisonPlan { args, needs }),
                 }
             }
+            "forecast" | "anomalies" => {
+                let Some(asked) = history_of(field)? else { continue };
+                match plan.histories.iter_mut().find(|other| other.args == asked.args) {
+                    Some(other) => {
+                        other.needs = other.needs.and(asked.needs);
+                        other.covers_period |= asked.covers_period;
+                    }
+                    None => plan.histories.push(asked),
+                }
+            }
             name => {
                 if let Some(metric) = Metric::of_field(name) {
                     plan.totals = Some(plan.totals.unwrap_or_default().and(metric.needs()));
@@ -126,7 +137,7 @@ impl SeriesArgs {
 }
 
 /// An argument of a field that is looked at ahead of its resolver. Error: BAD_USER_INPUT.
-fn argument<T: InputType>(field: SelectionField<'_>, name: &'static str) -> Result<T> {
+pub fn argument<T: InputType>(field: SelectionField<'_>, name: &'static str) -> Result<T> {
     let arguments = field.arguments().map_err(|_| Error::bad_input(name, "cannot be read"))?;
     let value = arguments.into_iter().find(|(argument, _)| argument == name).map(|(_, value)| value);
     T::parse(value)
@@ -199,10 +210,15 @@ impl SalesMetrics {
         let args = ComparisonArgs::new(to.unwrap_or(ComparisonPeriod::PreviousPeriod), period)?;
         Ok(MetricsComparison { comparison: prepared(&self.0.comparisons, &args)?.clone(), now: self.0.now })
     }
+
+    #[graphql(flatten)]
+    async fn predicted(&self) -> Predicted {
+        Predicted(Arc::clone(&self.0))
+    }
 }
 
 /// The part of an answer that was planned for these arguments.
-fn prepared<'a, A: PartialEq, T>(parts: &'a [(A, T)], args: &A) -> Result<&'a T> {
+pub fn prepared<'a, A: PartialEq, T>(parts: &'a [(A, T)], args: &A) -> Result<&'a T> {
     let found = parts.iter().find(|(other, _)| other == args).map(|(_, part)| part);
     found.ok_or_else(|| Error::internal("a part of the answer was not planned"))
 }

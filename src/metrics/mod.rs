@@ -12,6 +12,7 @@ mod days;
 pub mod filter;
 mod flat;
 pub mod graphql;
+pub mod history;
 pub mod input;
 pub mod labels;
 pub mod period;

@@ -4,6 +4,7 @@ use chrono_tz::Tz;
 
 use super::catalog::{Metric, Needs};
 use super::filter::MetricsFilters;
+use super::history::HistoryPlan;
 use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, Weekday};
 use super::read::Dimension;
 use crate::calendar::Step;
@@ -27,6 +28,7 @@ pub struct Plan {
     pub series: Vec<SeriesPlan>,
     pub breakdowns: Vec<BreakdownPlan>,
     pub comparisons: Vec<ComparisonPlan>,
+    pub histories: Vec<HistoryPlan>,
 }
 
 /// The arguments of `series`, and what its fields need.

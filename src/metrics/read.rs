@@ -16,7 +16,9 @@ use super::ranges::{Ranges, ranges, slot_start};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
+use crate::ledger::changes::Head;
 use crate::ledger::entry::{Entry, EntryKind, Segment};
+use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
 use crate::ledger::rollup::{self, Key, Level, Part, Rows, Slots, packed};
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
@@ -89,6 +91,17 @@ pub enum Facts {
     Newest(Tail),
     /// The entries up to this position.
     AsOf(i64),
+}
+
+impl Facts {
+    /// The state at a position, where `head` is what `tx` sees.
+    pub async fn at(tx: &TenantTx, memory: &Memory, head: &Head, position: i64) -> Result<Facts> {
+        if position == head.position {
+            Ok(Facts::Newest(memory.tails.get(tx, head).await?))
+        } else {
+            Ok(Facts::AsOf(position))
+        }
+    }
 }
 
 /// Cells by bucket and group; a bucket without facts has none.

@@ -1,6 +1,7 @@
 //! What the answer to a [`Plan`] is made of. It is read once, in one snapshot of the ledger; then it can be carried on from
 //! batch to batch by adding their entries, which costs nothing but those entries.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -10,6 +11,7 @@ use super::answer::{Answer, AsOf, Breakdown, Bucket, Comparison};
 use super::catalog::Needs;
 use super::cell::{Cell, Values};
 use super::filter::Filter;
+use super::history::{self, History, HistoryArgs};
 use super::input::{ComparisonPeriod, SortDirection};
 use super::labels::{Labels, Name};
 use super::period::{self, Span};
@@ -34,7 +36,7 @@ const CUT_AGE_MAX_IDLE: i64 = MINUTE;
 /// Sums and sets of everything that a plan asks for, as of one position.
 pub struct State {
     plan: Plan,
-    scope: Scope,
+    scope: Arc<Scope>,
     /// The zone of days, where the plan names none.
     zone: Tz,
     span: Span,
@@ -47,16 +49,19 @@ pub struct State {
     series: Vec<Part>,
     breakdowns: Vec<Part>,
     comparisons: Vec<Compared>,
+    /// As they were read: what comes later is not added to them.
+    histories: Vec<(HistoryArgs, Arc<History>)>,
     labels: Labels,
     /// Newer entries were added since it was read.
     is_carried_on: bool,
 }
 
 /// Whose facts count.
-struct Scope {
+#[derive(Debug)]
+pub(super) struct Scope {
     filter: Filter,
     /// All of the tenant.
-    organizations: Arc<Vec<Organization>>,
+    pub(super) organizations: Arc<Vec<Organization>>,
 }
 
 /// Cells, and what they are cells of.
@@ -83,16 +88,12 @@ impl State {
         let zone = default_zone(&filter, &organizations);
         let span = plan.period.resolve("period", now, zone)?;
         let as_of = as_of(tx, plan, &head, span).await?;
-        let facts = if as_of.position == head.position {
-            Facts::Newest(memory.tails.get(tx, &head).await?)
-        } else {
-            Facts::AsOf(as_of.position)
-        };
+        let facts = Facts::at(tx, memory, &head, as_of.position).await?;
         let custom = plan.comparisons.iter().filter_map(|comparison| comparison.args.period);
         let slides_at = custom.chain([plan.period]).filter_map(|period| period.slides_at(now, zone)).min();
         let mut state = State {
             plan: plan.clone(),
-            scope: Scope { filter, organizations },
+            scope: Arc::new(Scope { filter, organizations }),
             zone,
             span,
             read_at: now,
@@ -103,6 +104,7 @@ impl State {
             series: Vec::with_capacity(plan.series.len()),
             breakdowns: Vec::with_capacity(plan.breakdowns.len()),
             comparisons: Vec::with_capacity(plan.comparisons.len()),
+            histories: Vec::with_capacity(plan.histories.len()),
             labels: Labels::default(),
             is_carried_on: false,
         };
@@ -147,6 +149,28 @@ impl State {
             };
             self.comparisons.push(compared);
         }
+        self.read_histories(tx, facts).await
+    }
+
+    async fn read_histories(&mut self, tx: &TenantTx, facts: &Facts) -> Result<()> {
+        if self.plan.histories.is_empty() {
+            return Ok(());
+        }
+        let is_newest = self.as_of.position == self.head.position;
+        let left_at = if is_newest { None } else { history::left_at(tx, self.as_of.position).await? };
+        let at = history::At {
+            scope: &self.scope,
+            zone: self.zone,
+            as_of: self.as_of,
+            head: self.head(),
+            is_newest,
+            kept_from: self.head.retained_from.filter(|_| !is_newest).map(Timestamp),
+            over_by: left_at.unwrap_or(self.read_at).min(self.read_at),
+        };
+        for asked in &self.plan.histories {
+            let history = History::read(tx, &at, facts, asked, self.span).await?;
+            self.histories.push((asked.args, Arc::new(history)));
+        }
         Ok(())
     }
 
@@ -163,8 +187,8 @@ impl State {
         self.head.to_db()
     }
 
-    /// When it must be read anew though the ledger stands still: a preset slides on, or more of a running period has
-    /// elapsed than is compared.
+    /// When it must be read anew though the ledger stands still: a preset slides on, more of a running period has
+    /// elapsed than is compared, or one more bucket is over for a history.
     pub fn due_at(&self) -> Option<Timestamp> {
         self.due_after(if self.is_carried_on { CUT_AGE_MAX } else { CUT_AGE_MAX_IDLE })
     }
@@ -172,7 +196,8 @@ impl State {
     fn due_after(&self, cut_age_max: i64) -> Option<Timestamp> {
         let is_running = self.comparisons.iter().any(|compared| compared.is_open);
         let cut = is_running.then(|| Timestamp(self.read_at.0 + cut_age_max).min(self.span.end));
-        [self.slides_at, cut].into_iter().flatten().min()
+        let histories = self.histories.iter().filter_map(|(_, history)| history.next_end);
+        [self.slides_at, cut].into_iter().flatten().chain(histories).min()
     }
 
     /// Carries on to the end of `batch`. `false` when it must be read anew instead: the batch does not follow, is not all
@@ -249,6 +274,7 @@ impl State {
             series,
             breakdowns,
             comparisons: comparisons.map(|(c, asked)| Ok((asked.args, comparison(c)?))).collect::<Result<_>>()?,
+            histories: self.histories.clone(),
         })
     }
 }
@@ -347,7 +373,12 @@ impl Part {
 }
 
 impl Scope {
-    fn question<'a>(&'a self, boundaries: &'a [Timestamp], group: &'a [Dimension], needs: Needs) -> Question<'a> {
+    pub(super) fn question<'a>(
+        &'a self,
+        boundaries: &'a [Timestamp],
+        group: &'a [Dimension],
+        needs: Needs,
+    ) -> Question<'a> {
         Question { boundaries, filter: &self.filter, organizations: &self.organizations, group, needs }
     }
 }
@@ -359,6 +390,13 @@ impl Cells {
             Some(cell) => self.values(0, cell),
             None => self.values(0, &Cell::default()),
         }
+    }
+
+    /// The values of some buckets, of cells without a group.
+    pub fn values_by_bucket(&self, buckets: Range<usize>) -> Result<Vec<Values>> {
+        let empty = Cell::default();
+        let cell = |bucket| self.cells.get(&(bucket, GroupKey::new())).unwrap_or(&empty);
+        buckets.map(|bucket| self.values(bucket, cell(bucket))).collect()
     }
 
     /// The values of a cell of a bucket.
@@ -429,6 +467,6 @@ impl Rank {
     }
 }
 
-fn too_many_buckets() -> Error {
+pub(super) fn too_many_buckets() -> Error {
     Error::bad_input("grain", format!("more than {BUCKETS_MAX} buckets; take a coarser grain or a shorter period"))
 }

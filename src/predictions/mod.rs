@@ -1,19 +1,83 @@
-//! Predictions: what the models of the crate `models` make of a tenant's metrics. They are fitted in a [`pool`] of their own,
-//! never where requests are answered.
+//! Predictions: what the models of the crate [`models`] make of a tenant's metrics. They are fitted in a [`pool`] of their
+//! own, never where requests are answered, and [`kept`] by the history that they were made from.
+//!
+//! Models reckon in floats; what they say becomes an amount at the edge, in [`amount`].
 
+pub mod anomalies;
+pub mod events;
+pub mod forecasts;
+pub mod graphql;
+pub mod kept;
 pub mod pool;
 
+use anomalies::Detections;
+use events::Calendars;
+use forecasts::Forecasts;
 use pool::Pool;
 
+use crate::error::{Code, Error, Result};
+use crate::metrics::catalog::Metric;
+use crate::money::{Money, SCALE};
+
 /// What a process has for predictions. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Predictions {
     /// Where models are fitted.
     pub pool: Pool,
+    pub forecasts: Forecasts,
+    pub detections: Detections,
+    pub calendars: Calendars,
 }
 
 impl Predictions {
     pub fn new(pool: Pool) -> Self {
-        Predictions { pool }
+        Predictions {
+            forecasts: Forecasts::new("forecasts", forecasts::KEPT_MAX, pool.clone()),
+            detections: Detections::new("anomalies", anomalies::KEPT_MAX, pool.clone()),
+            calendars: Calendars::default(),
+            pool,
+        }
+    }
+}
+
+impl Default for Predictions {
+    fn default() -> Self {
+        Predictions::new(Pool::default())
+    }
+}
+
+/// What a metric is never below. Revenue may be less than what is refunded.
+fn floor(metric: Metric) -> Option<f64> {
+    (metric != Metric::TotalRevenue).then_some(0.0)
+}
+
+/// What a model says of a metric as an amount: to hundredths, of rates to ten thousandths, which is finer than any model
+/// knows. Error: AMOUNT_OUT_OF_RANGE.
+fn amount(metric: Metric, value: f64) -> Result<Money> {
+    let step = match metric {
+        Metric::ConversionRate | Metric::RefundRate => 1.0,
+        _ => 100.0,
+    };
+    let units = (value * SCALE as f64 / step).round_ties_even() * step;
+    // Half the range: beyond it lies no sum that was read.
+    if units.abs() < i64::MAX as f64 / 2.0 {
+        Ok(Money(units as i64))
+    } else {
+        Err(Error::new(Code::AmountOutOfRange, "what is expected is beyond the largest amount"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_expected_is_rounded_once() {
+        let money = |value| amount(Metric::TotalRevenue, value).map(|m| m.to_string()).map_err(|e| e.code);
+        assert_eq!(money(1234.565), Ok("1234.56".into()));
+        assert_eq!(money(-0.004), Ok("0.00".into()));
+        assert_eq!(money(1e15), Err(Code::AmountOutOfRange));
+        assert_eq!(money(f64::NAN), Err(Code::AmountOutOfRange));
+        assert_eq!(amount(Metric::ConversionRate, 0.021_34).expect("a rate"), Money(213));
     }
 }

@@ -11,11 +11,11 @@ use crate::ledger::{event, order};
 use crate::support::{NOW, TestApp, TestTenant};
 
 /// Minutes after 12:00.
-fn minute(minutes: i64) -> Timestamp {
+pub fn minute(minutes: i64) -> Timestamp {
     Timestamp(NOW.0 + minutes * MINUTE)
 }
 
-fn at(minutes: i64) -> String {
+pub fn at(minutes: i64) -> String {
     minute(minutes).to_utc().expect("a time").to_rfc3339()
 }
 
@@ -38,18 +38,18 @@ fn refunded(id: &str, minutes: i64) -> Event {
 }
 
 /// Moves the clock there, and lets time do what it does.
-async fn time_is(test: &TestApp, minutes: i64) {
+pub async fn time_is(test: &TestApp, minutes: i64) {
     test.clock.set(minute(minutes));
     sweep_once(&test.app).await.expect("swept");
 }
 
-async fn create(tenant: &TestTenant<'_>, input: &str) {
+pub async fn create(tenant: &TestTenant<'_>, input: &str) {
     let create = format!("mutation {{ createAlert(input: {{ {input} }}) {{ state }} }}");
     assert_eq!(tenant.admin().query(&create).await, json!({ "createAlert": { "state": "OK" } }));
 }
 
 /// What was reported, oldest first: state, value, and minutes after 12:00.
-async fn reported(tenant: &TestTenant<'_>) -> Vec<(String, Option<String>, i64)> {
+pub async fn reported(tenant: &TestTenant<'_>) -> Vec<(String, Option<String>, i64)> {
     let query = "{ alertHistory(last: 100) { nodes { state value triggeredAt } } }";
     let history = tenant.admin().query(query).await;
     let mut rows = rows(&history["alertHistory"]["nodes"]);
@@ -66,7 +66,7 @@ fn rows(nodes: &Value) -> Vec<(String, Option<String>, i64)> {
     nodes.as_array().expect("a list").iter().map(row).collect()
 }
 
-async fn simulated(tenant: &TestTenant<'_>, input: &str, from: i64, to: i64) -> Vec<(String, Option<String>, i64)> {
+pub async fn simulated(tenant: &TestTenant<'_>, input: &str, from: i64, to: i64) -> Vec<(String, Option<String>, i64)> {
     let query = format!(
         r#"{{ simulateAlert(input: {{ {input} }}, from: "{}", to: "{}") {{ state value triggeredAt position }} }}"#,
         at(from),
@@ -75,7 +75,7 @@ async fn simulated(tenant: &TestTenant<'_>, input: &str, from: i64, to: i64) -> 
     rows(&tenant.admin().query(&query).await["simulateAlert"])
 }
 
-fn report(state: &str, value: &str, minutes: i64) -> (String, Option<String>, i64) {
+pub fn report(state: &str, value: &str, minutes: i64) -> (String, Option<String>, i64) {
     (state.to_owned(), Some(value.to_owned()), minutes)
 }
 
@@ -243,6 +243,11 @@ async fn rules_that_make_no_sense_are_refused() {
     refused("condition: NO_DATA, forMinutes: -1", "forMinutes").await;
     refused("condition: NO_DATA, frequency: AT_MOST_EVERY", "everyMinutes").await;
     refused("condition: NO_DATA, everyMinutes: 5", "everyMinutes").await;
+    refused("condition: ANOMALY, windowMinutes: 120", "windowMinutes").await;
+    refused("condition: ANOMALY, forMinutes: 15", "forMinutes").await;
+    refused("condition: ANOMALY, includeOpen: true", "includeOpen").await;
+    refused(r#"condition: ANOMALY, threshold: "-1""#, "threshold").await;
+    refused(r#"condition: ANOMALY, clearThreshold: "1""#, "clearThreshold").await;
     let simulate = |from: &str, to: &str| {
         format!(r#"{{ simulateAlert(input: {{ {BUSY} }}, from: "{from}", to: "{to}") {{ state }} }}"#)
     };

@@ -4,6 +4,7 @@
 #![expect(clippy::panic, reason = "a test ends by it")]
 #![expect(clippy::disallowed_methods, reason = "the suite's own settings are in the environment")]
 
+mod alert_anomalies;
 mod alerts;
 mod audit;
 mod audit_writes;
@@ -28,6 +29,7 @@ mod orders;
 mod outbox;
 mod people;
 mod performance;
+mod predictions;
 mod products;
 mod real_data;
 mod record_events;

@@ -259,6 +259,11 @@ impl Actor<'_> {
         self.test.app.tokens.mint(&subject, NOW, 24 * 3600).expect("a token")
     }
 
+    /// The same caller in another process.
+    pub fn within<'b>(&self, test: &'b TestApp) -> Actor<'b> {
+        Actor { test, caller: self.caller.clone() }
+    }
+
     pub async fn run(&self, query: &str, variables: Value) -> Response {
         let params =
             Params { query: Some(query.to_owned()), variables: Variables::from_json(variables), ..Params::default() };

@@ -60,7 +60,7 @@ pub struct Anomaly {
 }
 
 impl Anomaly {
-    /// `threshold` is the score from which on a bucket is an anomaly.
+    /// `threshold` is the score above which a bucket is an anomaly.
     pub fn new(index: usize, expectations: &[Option<Expectation>], score: f64, isolation: f64, threshold: f64) -> Self {
         let read = |expectation: &Expectation| Reading {
             value: expectation.value,

@@ -14,7 +14,7 @@ use super::settings::Settings;
 pub struct Detection {
     /// Per metric, how its expected values were found; `None` where it has too few values to expect any.
     pub baselines: Vec<Option<Baseline>>,
-    /// The score from which on a bucket is an anomaly.
+    /// The score above which a bucket is an anomaly.
     pub threshold: f64,
     /// In the order of their buckets.
     pub anomalies: Vec<Anomaly>,
@@ -56,7 +56,7 @@ pub fn detect(metrics: &[Vec<Option<f64>>], settings: &Settings) -> Result<Detec
     let points: Vec<f64> = scored.iter().flat_map(|bucket| bucket.whitened.values.iter().copied()).collect();
     let company = Company::of(&points, metrics.len())?;
     let mut anomalies = Vec::new();
-    for Scored { index, whitened } in scored.iter().filter(|bucket| bucket.whitened.score >= threshold) {
+    for Scored { index, whitened } in scored.iter().filter(|bucket| bucket.whitened.score > threshold) {
         let expectations = by_bucket.get(*index).map(Vec::as_slice).unwrap_or_default();
         let isolation = company.isolation(&whitened.values)?;
         anomalies.push(Anomaly::new(*index, expectations, whitened.score, isolation, threshold));
@@ -88,14 +88,15 @@ fn score(by_bucket: &[Vec<Option<Expectation>>], metrics: usize) -> Vec<Scored> 
     whitened.enumerate().filter_map(|(index, whitened)| Some(Scored { index, whitened: whitened? })).collect()
 }
 
-/// The score of the last of the buckets of the trailing year that may be anomalies, by the sensitivity.
+/// The score of the most unusual bucket of the trailing year that is no anomaly, by the sensitivity. Were it that of the least
+/// anomaly, the range in which a metric is none would hold that one's value.
 fn threshold(scored: &[Scored], buckets: usize, settings: &Settings) -> f64 {
     let year_start = buckets.saturating_sub(settings.year_buckets);
     let last_year = scored.iter().filter(|bucket| bucket.index >= year_start);
     let mut scores: Vec<f64> = last_year.map(|bucket| bucket.whitened.score).collect();
     scores.sort_unstable_by(|a, b| b.total_cmp(a));
     let rank = settings.sensitivity.count_of(scores.len());
-    scores.get(rank - 1).copied().unwrap_or_default().max(SCORE_MIN)
+    scores.get(rank).copied().unwrap_or_default().max(SCORE_MIN)
 }
 
 #[cfg(test)]
@@ -131,7 +132,7 @@ mod tests {
             scored[at].whitened.score = score;
         }
         scored.extend((0..50).map(|index| bucket(index, 20.0)));
-        assert_eq!(threshold(&scored, 1000, &Settings::DAILY), 5.0);
+        assert_eq!(threshold(&scored, 1000, &Settings::DAILY), 4.0);
         assert_eq!(threshold(&[], 1000, &Settings::DAILY), SCORE_MIN);
     }
 

@@ -23,7 +23,7 @@ mod seasonal;
 mod settings;
 mod trailing;
 
-pub use anomaly::{Anomaly, Direction, Reading};
+pub use anomaly::{Anomaly, Direction, Reading, SCORE_MIN};
 pub use contributions::{Contribution, contributions, member_expected};
 pub use detect::{Detection, detect};
 pub use detector::{Detector, Verdict, replay, score_last};

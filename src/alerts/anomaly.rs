@@ -1,0 +1,107 @@
+//! The condition ANOMALY: an hour or a day beside those before it, as it is over. What was to be expected follows from the past
+//! alone, by medians, which costs no fit; and between the ends of two buckets nothing is looked at.
+
+use chrono_tz::Tz;
+use models::anomalies::{SCORE_MIN, Sensitivity, score_last};
+
+use super::progress::Measure;
+use super::rule::{AlertCondition, Reading, Rule};
+use crate::calendar::{boundaries_after, buckets_before};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::ledger::organization::{Organization, find_organization};
+use crate::metrics::cell::Values;
+use crate::metrics::history::number;
+use crate::metrics::input::{Grain, Weekday};
+use crate::metrics::period::Span;
+use crate::metrics::plan::{Plan, SeriesArgs, SeriesPlan};
+use crate::money::SCALE;
+use crate::predictions::anomalies::settings;
+
+pub const HOUR_MINUTES: i32 = 60;
+pub const DAY_MINUTES: i32 = 1_440;
+
+impl Rule {
+    /// How long the buckets are that an ANOMALY is looked for in; `None` for other conditions.
+    pub fn bucket_grain(&self) -> Option<Grain> {
+        let grain = if self.window_minutes == HOUR_MINUTES { Grain::Hour } else { Grain::Day };
+        (self.condition == AlertCondition::Anomaly).then_some(grain)
+    }
+
+    /// The question whose answer has its buckets.
+    pub fn buckets_plan(&self, span: Span) -> Option<Plan> {
+        let args = SeriesArgs { grain: self.bucket_grain()?, timezone: None, week_start: Weekday::Monday, by: None };
+        let series = vec![SeriesPlan { args, needs: self.needs() }];
+        Some(Plan { totals: None, series, ..self.plan(span) })
+    }
+
+    /// The zone in which its buckets begin: of the organization whose facts count, else of the default one.
+    pub fn zone(&self, organizations: &[Organization]) -> Option<Tz> {
+        let named = self.filters.as_ref().and_then(|filters| filters.organization_id.as_ref());
+        let found = match (named, organizations) {
+            (None, [only]) => Some(only),
+            (name, all) => find_organization(all, name.map(|id| id.as_str())),
+        };
+        found.map(|organization| organization.timezone)
+    }
+}
+
+/// Buckets that are looked back on: a year of days, or eight weeks of hours, and what the first of them are compared with.
+fn lookback(grain: Grain) -> u32 {
+    match grain {
+        Grain::Hour => 24 * 7 * 9,
+        _ => 365 + 7 * 8,
+    }
+}
+
+/// Where the buckets begin that are looked back on from `end`.
+pub fn looks_back_to(grain: Grain, end: Timestamp, zone: Tz) -> Timestamp {
+    buckets_before(end, lookback(grain), grain.step(Weekday::Monday), zone)
+}
+
+/// The buckets up to `end` that are looked back on, the last of which ends there; fewer than two boundaries where none does.
+pub fn buckets(grain: Grain, end: Timestamp, zone: Tz) -> Vec<Timestamp> {
+    let (step, start) = (grain.step(Weekday::Monday), looks_back_to(grain, end, zone));
+    let mut boundaries = vec![start];
+    boundaries.extend(boundaries_after(start, step, zone).take_while(|next| *next <= end));
+    if boundaries.last() == Some(&end) { boundaries } else { Vec::new() }
+}
+
+/// The bucket that ends at `now`; `None` where none does.
+pub async fn ending(rule: &Rule, grain: Grain, now: Timestamp, measure: &mut impl Measure) -> Result<Option<Span>> {
+    let Some(zone) = measure.zone(rule).await? else { return Ok(None) };
+    let step = grain.step(Weekday::Monday);
+    let start = buckets_before(now, 1, step, zone);
+    let mut boundaries = vec![start];
+    boundaries.extend(boundaries_after(start, step, zone).take_while(|next| *next <= now));
+    Ok(match boundaries.as_slice() {
+        [.., start, end] if *end == now => Some(Span { start: *start, end: *end }),
+        _ => None,
+    })
+}
+
+/// Judges the bucket that ends at `end` by those before it.
+pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl Measure) -> Result<Reading> {
+    let nothing = Reading { value: None, fires: false, stays: false };
+    let Some(zone) = measure.zone(rule).await? else { return Ok(nothing) };
+    let boundaries = buckets(grain, end, zone);
+    let Some(values) = measure.buckets(rule, &boundaries).await? else { return Ok(nothing) };
+    let Some(last) = values.last() else { return Ok(nothing) };
+    let value = rule.metric.value(last);
+    let known = values.iter().skip_while(|values| is_nothing(values));
+    let series: Vec<Option<f64>> = known.map(|values| number(rule.metric, values)).collect();
+    if series.is_empty() {
+        return Ok(nothing);
+    }
+    let verdict =
+        score_last(&[series], settings(grain, Sensitivity::from(rule.sensitivity))).map_err(Error::internal)?;
+    let least = rule.threshold.0 as f64 / SCALE as f64;
+    let score = verdict.score.unwrap_or_default();
+    // The second day of an incident is no longer among the most unusual ones, but as little as was to be expected.
+    Ok(Reading { value, fires: verdict.alerts && score >= least, stays: score >= least.max(SCORE_MIN) })
+}
+
+/// Whether nothing happened.
+fn is_nothing(values: &Values) -> bool {
+    values.orders == 0 && values.refunds.0 == 0 && values.visits.unwrap_or(0) == 0
+}

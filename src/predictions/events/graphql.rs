@@ -1,0 +1,106 @@
+//! A tenant's calendar.
+
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+
+use super::{CalendarEvent, Days, logged};
+use crate::audit::{Entry, change};
+use crate::auth::Permission;
+use crate::graphql::context::{Needs, parse_id, read};
+use crate::graphql::scalars::Date;
+
+#[derive(Default)]
+pub struct CalendarQuery;
+
+#[Object]
+impl CalendarQuery {
+    /// The tenant's own calendar of days that are not like others, by name; at most 50. Forecasts learn from it.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn calendar_events(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CalendarEventObject>> {
+        Ok(super::list(read(ctx).await?.as_ref()).await?.into_iter().map(CalendarEventObject::from).collect())
+    }
+}
+
+#[derive(Default)]
+pub struct CalendarMutation;
+
+#[Object]
+impl CalendarMutation {
+    /// Adds an event to the calendar, or replaces the one of the same name. Needs ANALYTICS_ADVANCED. Errors: BAD_USER_INPUT, CONFLICT (50 events, 1000 times of all together).
+    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    async fn set_calendar_event(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The event.")] input: CalendarEventInput,
+    ) -> async_graphql::Result<CalendarEventObject> {
+        let days =
+            input.days.into_iter().map(|days| Days { first: days.first.0, last: days.last.unwrap_or(days.first).0 });
+        let event = CalendarEvent::new(&input.name, days.collect())?;
+        let change = change(ctx).await?;
+        let before = change.before(&logged("name"), event.name.clone()).await?;
+        let event = super::set(&change, event).await?;
+        let after = change.see(&logged("id"), event.id).await?;
+        change.commit(Entry::of("calendar-event.set", event.id).before(before).after(after)).await?;
+        Ok(event.into())
+    }
+
+    /// Deletes an event of the calendar; gives its id. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    async fn delete_calendar_event(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The event's id.")] id: ID,
+    ) -> async_graphql::Result<ID> {
+        let event_id = parse_id(&id, "event")?;
+        let change = change(ctx).await?;
+        let before = change.before(&logged("id"), event_id).await?;
+        super::delete(&change, event_id).await?;
+        change.commit(Entry::of("calendar-event.delete", event_id).before(before)).await?;
+        Ok(id)
+    }
+}
+
+/// A kind of event (a holiday, a sale) and all its times, past and to come.
+#[derive(SimpleObject)]
+#[graphql(name = "CalendarEvent")]
+struct CalendarEventObject {
+    /// The event's id.
+    id: ID,
+    /// Its name.
+    name: String,
+    /// Its times, in order.
+    days: Vec<CalendarDays>,
+}
+
+/// Days of an organization's calendar that follow each other.
+#[derive(SimpleObject)]
+struct CalendarDays {
+    /// The first day.
+    first: Date,
+    /// The last day.
+    last: Date,
+}
+
+impl From<CalendarEvent> for CalendarEventObject {
+    fn from(event: CalendarEvent) -> Self {
+        let days = event.days.into_iter().map(|days| CalendarDays { first: Date(days.first), last: Date(days.last) });
+        CalendarEventObject { id: event.id.into(), name: event.name, days: days.collect() }
+    }
+}
+
+/// What an event of the calendar is to be.
+#[derive(InputObject)]
+struct CalendarEventInput {
+    /// Its name, 1 to 100 characters.
+    name: String,
+    /// Its times, past ones to learn from and those to come; each of at most 92 days, none overlapping another.
+    days: Vec<CalendarDaysInput>,
+}
+
+/// Days that follow each other.
+#[derive(InputObject)]
+struct CalendarDaysInput {
+    /// The first day.
+    first: Date,
+    /// The last day; absent means the first.
+    last: Option<Date>,
+}

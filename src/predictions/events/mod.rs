@@ -1,0 +1,172 @@
+//! A tenant's own calendar: holidays, sales and other days that are not like others, from the past and to come. Forecasts
+//! learn what each did and expect it again.
+
+pub mod graphql;
+
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use models::forecasts::{EVENT_WINDOWS_MAX, EVENTS_MAX, Event};
+use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::audit::{Shown, Thing};
+use crate::calendar::start_of_day;
+use crate::clock::SECOND;
+use crate::db::{TenantId, TenantTx, get};
+use crate::error::{Code, Error, Result};
+use crate::graphql::text;
+use crate::ledger::store::{begin_policy_epoch, read_head};
+
+const NAME_CHARS_MAX: usize = 100;
+/// Days of one time of an event.
+const DAYS_MAX: i64 = 92;
+/// Tenants whose calendars one process remembers.
+const REMEMBERED_MAX: u64 = 10_000;
+
+/// A kind of event and the days of all its times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CalendarEvent {
+    pub id: Uuid,
+    pub name: String,
+    pub days: Vec<Days>,
+}
+
+/// From the first day to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Days {
+    pub first: NaiveDate,
+    pub last: NaiveDate,
+}
+
+impl CalendarEvent {
+    /// Error: BAD_USER_INPUT (name, days).
+    pub fn new(name: &str, mut days: Vec<Days>) -> Result<Self> {
+        let name = text::name("name", name, NAME_CHARS_MAX)?;
+        let is_good = |days: &Days| (0..DAYS_MAX).contains(&days.last.signed_duration_since(days.first).num_days());
+        if days.is_empty() || !days.iter().all(is_good) {
+            return Err(Error::bad_input("days", format!("give at least one time, each of 1 to {DAYS_MAX} days")));
+        }
+        days.sort_unstable();
+        if days.windows(2).any(|pair| pair[1].first <= pair[0].last) {
+            return Err(Error::bad_input("days", "the times overlap"));
+        }
+        Ok(CalendarEvent { id: Uuid::now_v7(), name, days })
+    }
+
+    /// The same for models, where days begin in `zone`.
+    pub fn in_zone(&self, zone: Tz) -> Event {
+        let start = |day| start_of_day(day, zone).0.div_euclid(SECOND);
+        let window = |days: &Days| start(days.first)..start(days.last.succ_opt().unwrap_or(days.last));
+        Event { name: self.name.clone(), windows: self.days.iter().map(window).collect() }
+    }
+}
+
+/// What the log tells of an event that is found by its `id` or `name`.
+pub const fn logged(key: &'static str) -> Thing {
+    let columns = &[("name", "name", Shown::Text), ("days", "days", Shown::Document)];
+    Thing { table: "calendar_events", key, columns, members: None }
+}
+
+/// All events by name.
+pub async fn list(tx: &TenantTx) -> Result<Vec<CalendarEvent>> {
+    let sql = "SELECT id, name, days FROM calendar_events WHERE tenant_id = $1 ORDER BY name";
+    let rows = tx.query(sql, []).await?;
+    let event = |row| {
+        let days: serde_json::Value = get(row, 2)?;
+        Ok(CalendarEvent { id: get(row, 0)?, name: get(row, 1)?, days: serde_json::from_value(days)? })
+    };
+    rows.iter().map(event).collect()
+}
+
+/// Adds an event, or replaces the one of the same name, whose id it then has. Error: CONFLICT (too many).
+pub async fn set(tx: &TenantTx, mut event: CalendarEvent) -> Result<CalendarEvent> {
+    begin_policy_epoch(tx).await?;
+    let (same, others): (Vec<CalendarEvent>, Vec<CalendarEvent>) =
+        list(tx).await?.into_iter().partition(|other| other.name == event.name);
+    if others.len() >= EVENTS_MAX {
+        return Err(Error::new(Code::Conflict, format!("there are {EVENTS_MAX} events already")));
+    }
+    if others.iter().chain([&event]).map(|event| event.days.len()).sum::<usize>() > EVENT_WINDOWS_MAX {
+        return Err(Error::new(
+            Code::Conflict,
+            format!("all events have more than {EVENT_WINDOWS_MAX} times together"),
+        ));
+    }
+    if let Some(same) = same.first() {
+        event.id = same.id;
+    }
+    let days = serde_json::to_value(&event.days)?;
+    let sql = "INSERT INTO calendar_events (tenant_id, id, name, days) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (tenant_id, id) DO UPDATE SET days = excluded.days";
+    tx.execute(sql, [event.id.into(), event.name.clone().into(), days.into()]).await?;
+    Ok(event)
+}
+
+/// Error: NOT_FOUND.
+pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
+    begin_policy_epoch(tx).await?;
+    let deleted = tx.execute("DELETE FROM calendar_events WHERE tenant_id = $1 AND id = $2", [id.into()]).await?;
+    if deleted == 0 { Err(Error::not_found("event")) } else { Ok(()) }
+}
+
+/// Calendars by tenant, each as of a policy epoch. Cheap to clone.
+#[derive(Clone)]
+pub struct Calendars(Cache<TenantId, (i64, Arc<Vec<CalendarEvent>>)>);
+
+impl Default for Calendars {
+    fn default() -> Self {
+        Calendars(Cache::new(REMEMBERED_MAX))
+    }
+}
+
+impl Calendars {
+    /// The tenant's calendar as of an epoch, if it is remembered.
+    pub fn find(&self, tenant: TenantId, policy_epoch: i64) -> Option<Arc<Vec<CalendarEvent>>> {
+        self.0.get(&tenant).filter(|(epoch, _)| *epoch == policy_epoch).map(|(_, calendar)| calendar)
+    }
+
+    /// The calendar in the snapshot of `tx`, which is remembered.
+    pub async fn read(&self, tx: &TenantTx) -> Result<Arc<Vec<CalendarEvent>>> {
+        let (head, calendar) = (read_head(tx).await?, Arc::new(list(tx).await?));
+        self.0.insert(tx.tenant(), (head.policy_epoch, Arc::clone(&calendar)));
+        Ok(calendar)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn days(first: &str, last: &str) -> Days {
+        Days { first: first.parse().expect("a day"), last: last.parse().expect("a day") }
+    }
+
+    #[test]
+    fn days_begin_in_the_zone() {
+        let sale = CalendarEvent::new(" Sale ", vec![days("2026-03-28", "2026-03-29")]).expect("an event");
+        let windows = |zone| sale.in_zone(zone).windows;
+        assert_eq!((sale.name.as_str(), windows(chrono_tz::UTC)), ("Sale", vec![1_774_656_000..1_774_828_800]));
+        // On the 29th the clock was set forward in London.
+        assert_eq!(windows(chrono_tz::Europe::London), [1_774_656_000..1_774_825_200]);
+    }
+
+    #[test]
+    fn times_are_of_some_days_each_and_do_not_overlap() {
+        let refused = |days| CalendarEvent::new("Sale", days).expect_err("refused").argument;
+        for bad in [
+            vec![],
+            vec![days("2026-03-28", "2026-03-27")],
+            vec![days("2026-01-01", "2026-04-03")],
+            vec![days("2026-03-28", "2026-03-30"), days("2026-03-01", "2026-03-28")],
+        ] {
+            assert_eq!(refused(bad), Some("days"));
+        }
+        assert_eq!(
+            CalendarEvent::new("\n", vec![days("2026-03-28", "2026-03-28")]).expect_err("bad").argument,
+            Some("name")
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! Results of fits by what they were made from: what was fitted once is not fitted again, and what is asked for while it is
+//! being fitted is fitted once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use sha2::{Digest, Sha256};
+
+use super::pool::{Pool, pending};
+use crate::db::TenantId;
+use crate::error::{Error, Result};
+use crate::telemetry::metrics::METRICS;
+
+/// How long a request waits for a fit, which goes on without it.
+const WAIT: Duration = Duration::from_secs(3);
+
+/// What a fit is made from. Two with the same input have the same result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    tenant: TenantId,
+    input: [u8; 32],
+}
+
+impl Key {
+    /// Of a tenant's question and the numbers it is about.
+    pub fn new(tenant: TenantId, question: &str, numbers: impl IntoIterator<Item = u64>) -> Key {
+        let mut hash = Sha256::new_with_prefix(question);
+        numbers.into_iter().for_each(|number| hash.update(number.to_le_bytes()));
+        Key { tenant, input: hash.finalize().into() }
+    }
+}
+
+/// A value as a number of a [`Key`]; not a number where there is none.
+pub fn bits(value: Option<f64>) -> u64 {
+    value.unwrap_or(f64::NAN).to_bits()
+}
+
+/// Who waits for a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// A request, which holds a snapshot of the database: for seconds.
+    Request,
+    /// A subscription, which holds nothing: as long as it takes.
+    Subscription,
+}
+
+/// The results of one kind. Cheap to clone.
+pub struct Kept<T> {
+    /// What they are, in metrics.
+    name: &'static str,
+    wait: Duration,
+    results: Cache<Key, Arc<T>>,
+    pool: Pool,
+}
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Kept { name: self.name, wait: self.wait, results: self.results.clone(), pool: self.pool.clone() }
+    }
+}
+
+impl<T: Send + Sync + 'static> Kept<T> {
+    /// Keeps at most so many results.
+    pub fn new(name: &'static str, results_max: u64, pool: Pool) -> Self {
+        Kept { name, wait: WAIT, results: Cache::new(results_max), pool }
+    }
+
+    /// The result of `key`, which `work` makes where it is not there. Errors: PREDICTION_PENDING, when it takes longer than a
+    /// request waits, or too many are waiting.
+    pub async fn get(&self, key: Key, patience: Patience, work: impl FnOnce() -> T + Send + 'static) -> Result<Arc<T>> {
+        let kept = self.results.get(&key).await;
+        METRICS.cache_was_asked(self.name, kept.is_some());
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let (pool, results) = (self.pool.clone(), self.results.clone());
+        let place = match patience {
+            Patience::Request => Some(pool.place(key.tenant)?),
+            Patience::Subscription => None,
+        };
+        // In a task of its own, which goes on though nobody may wait for it any more.
+        let fitted = tokio::spawn(async move {
+            let fit = async {
+                match place {
+                    Some(place) => pool.run_in(place, work).await,
+                    None => pool.run_in_background(work).await,
+                }
+            };
+            results.try_get_with(key, async { fit.await.map(Arc::new) }).await
+        });
+        let wait = if patience == Patience::Request { self.wait } else { Duration::MAX };
+        let fitted = tokio::time::timeout(wait, fitted).await.map_err(|_| pending())?;
+        fitted.map_err(Error::internal)?.map_err(|error| Error::shared(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::error::Code;
+
+    fn key(tenant: u128, numbers: [u64; 2]) -> Key {
+        Key::new(TenantId(Uuid::from_u128(tenant)), "question", numbers)
+    }
+
+    #[tokio::test]
+    async fn equal_questions_are_fitted_once() {
+        let kept = Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN));
+        let fits = Arc::new(AtomicUsize::new(0));
+        let fit = || {
+            let fits = Arc::clone(&fits);
+            move || fits.fetch_add(1, Ordering::SeqCst)
+        };
+        let (request, subscription) = (Patience::Request, Patience::Subscription);
+        let (one, other) =
+            tokio::join!(kept.get(key(1, [1, 2]), request, fit()), kept.get(key(1, [1, 2]), subscription, fit()));
+        assert_eq!((*one.expect("fitted"), *other.expect("fitted")), (0, 0));
+        assert_eq!(*kept.get(key(1, [1, 2]), request, fit()).await.expect("kept"), 0);
+        // Another history, another tenant.
+        assert_eq!(*kept.get(key(1, [2, 1]), request, fit()).await.expect("fitted"), 1);
+        assert_eq!(*kept.get(key(2, [1, 2]), subscription, fit()).await.expect("fitted"), 2);
+    }
+
+    #[tokio::test]
+    async fn a_fit_that_failed_is_tried_again() {
+        let kept = Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN));
+        let failed = kept.get(key(1, [1, 2]), Patience::Request, || panic!("of the test")).await;
+        assert_eq!(failed.expect_err("it panics").code, Code::Internal);
+        assert_eq!(*kept.get(key(1, [1, 2]), Patience::Request, || 7).await.expect("fitted"), 7);
+    }
+
+    #[tokio::test]
+    async fn a_request_does_not_wait_for_ever() {
+        let kept = Kept { wait: Duration::from_millis(10), ..Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN)) };
+        let (end, receiver) = tokio::sync::oneshot::channel::<()>();
+        let work = move || receiver.blocking_recv().is_ok();
+        let late = kept.get(key(1, [1, 2]), Patience::Request, work).await;
+        assert_eq!(late.expect_err("not yet").code, Code::PredictionPending);
+        end.send(()).expect("it runs still");
+        assert!(*kept.get(key(1, [1, 2]), Patience::Subscription, || false).await.expect("the same fit"));
+    }
+}

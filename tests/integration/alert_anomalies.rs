@@ -1,0 +1,158 @@
+//! Rules for anomalies: evaluated when a bucket is over, by those before it, live and on history alike.
+
+use proptest::prelude::*;
+use salespulse::alerts::sweep_once;
+use salespulse::ledger::event::{Event, Fact, OrderCancelled};
+
+use crate::alerts::{at, create, minute, report, reported, simulated, time_is};
+use crate::ledger::{event, order};
+use crate::support::TestApp;
+
+const HOUR: i64 = 60;
+const DAY: i64 = 24 * HOUR;
+
+fn sale(id: &str, minutes: i64, amount: i64) -> Event {
+    event(&format!("sale-{id}"), &at(minutes), Fact::OrderPlaced(order(id, 1, "c", &format!("{amount}.00"))))
+}
+
+fn cancelled(id: &str, minutes: i64) -> Event {
+    let fact = Fact::OrderCancelled(OrderCancelled { order_id: id.into(), version: 2 });
+    event(&format!("cancel-{id}"), &at(minutes), fact)
+}
+
+/// A little more or less each day, twice as much on weekends, at 12:00 of the days before today.
+fn usual_days(days: i64) -> Vec<Event> {
+    let amount = |ago: i64| 100 + ago * 7 % 11 + if (-ago).rem_euclid(7) > 4 { 100 } else { 0 };
+    (1..=days).rev().map(|ago| sale(&format!("d{ago}"), -ago * DAY, amount(ago))).collect()
+}
+
+const DAILY: &str = r#"name: "Odd", metric: TOTAL_REVENUE, condition: ANOMALY, windowMinutes: 1440"#;
+
+/// The minutes from 12:00 to the end of the day that is so many days ahead.
+fn end_of_day(ahead: i64) -> i64 {
+    ahead * DAY + 12 * HOUR
+}
+
+#[tokio::test]
+async fn a_day_is_judged_when_it_is_over() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(usual_days(70)).await;
+    create(&acme, DAILY).await;
+    acme.apply(vec![sale("a", -10, 105), sale("b", -5, 900)]).await;
+    time_is(&test, end_of_day(0) - 1).await;
+    assert_eq!(reported(&acme).await, [], "the day is not over");
+    let before = test.app.db.statements();
+    acme.apply(vec![sale("c", end_of_day(0) - 2, 1)]).await;
+    let commit = (test.app.db.statements() - before).statements;
+    time_is(&test, end_of_day(0) + 20).await;
+    assert_eq!(reported(&acme).await, [report("FIRING", "1006.00", end_of_day(0))]);
+    // What comes later into the day is looked at when the next one is over; no commit waits for it.
+    acme.apply(vec![cancelled("b", end_of_day(0) + 19)]).await;
+    let before = test.app.db.statements();
+    acme.apply(vec![sale("e", -3, 1)]).await;
+    assert!((test.app.db.statements() - before).statements <= commit + 2, "nothing is read of the past");
+    acme.apply(vec![sale("d", end_of_day(0) + 18, 106)]).await;
+    time_is(&test, end_of_day(1) + 1).await;
+    let expected = vec![report("FIRING", "1006.00", end_of_day(0)), report("RETRACTED", "106.00", end_of_day(1))];
+    assert_eq!(reported(&acme).await, expected);
+    assert_eq!(simulated(&acme, DAILY, 0, end_of_day(1) + 1).await, expected);
+    let modest = format!(r#"{DAILY}, threshold: "100000""#);
+    assert_eq!(simulated(&acme, &modest, 0, end_of_day(1) + 1).await, [], "no score is so high");
+}
+
+#[tokio::test]
+async fn one_incident_fires_once() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(usual_days(70)).await;
+    create(&acme, DAILY).await;
+    // Two days without a sale, one as usual, one without.
+    for (ahead, amount) in [(0, None), (1, None), (2, Some(104)), (3, None)] {
+        if let Some(amount) = amount {
+            time_is(&test, end_of_day(ahead) - HOUR).await;
+            acme.apply(vec![sale(&format!("n{ahead}"), end_of_day(ahead) - HOUR, amount)]).await;
+        }
+        time_is(&test, end_of_day(ahead)).await;
+    }
+    let expected = vec![report("FIRING", "0.00", end_of_day(0)), report("RESOLVED", "104.00", end_of_day(2))];
+    assert_eq!(reported(&acme).await, expected, "for a week only what is worse fires again");
+    assert_eq!(simulated(&acme, DAILY, 0, end_of_day(3)).await, expected);
+}
+
+#[tokio::test]
+async fn little_history_says_nothing() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(usual_days(20)).await;
+    create(&acme, DAILY).await;
+    acme.apply(vec![sale("b", -5, 90_000)]).await;
+    time_is(&test, end_of_day(0)).await;
+    assert_eq!(reported(&acme).await, []);
+}
+
+/// What happens in the hours of some days.
+#[derive(Clone, Debug)]
+enum Step {
+    Sale { amount: i64, late: i64 },
+    Cancel { of: usize },
+    Nothing,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (90i64..110, 0i64..5 * HOUR).prop_map(|(amount, late)| Step::Sale { amount, late }),
+        1 => (1_000i64..9_000, 0i64..3 * HOUR).prop_map(|(amount, late)| Step::Sale { amount, late }),
+        1 => (0usize..40).prop_map(|of| Step::Cancel { of }),
+        2 => Just(Step::Nothing),
+    ]
+}
+
+async fn live_and_simulated(steps: &[(i64, Step)], zone: chrono_tz::Tz, window: i64) {
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("acme", zone, "GBP").await;
+    // Six weeks of hours, or of days.
+    let past = (1..6 * 7 * DAY / window).map(|ago| sale(&format!("p{ago}"), -ago * window - 20, 100 + ago * 7 % 13));
+    let past: Vec<Event> = past.collect();
+    for batch in past.chunks(500) {
+        acme.apply(batch.to_vec()).await;
+    }
+    let rule =
+        format!(r#"name: "r", metric: TOTAL_REVENUE, condition: ANOMALY, sensitivity: HIGH, windowMinutes: {window}"#);
+    // What was before belongs to no step of the rule.
+    let mut now = 1;
+    test.clock.set(minute(now));
+    create(&acme, &rule).await;
+    for (n, (wait, step)) in steps.iter().enumerate() {
+        now += wait * window / HOUR;
+        test.clock.set(minute(now));
+        if n % 3 != 0 {
+            sweep_once(&test.app).await.expect("swept");
+        }
+        match step {
+            Step::Sale { amount, late } => {
+                acme.record(vec![sale(&n.to_string(), now - late * window / HOUR, *amount)]).await;
+            }
+            Step::Cancel { of } => {
+                acme.record(vec![cancelled(&of.to_string(), now)]).await;
+            }
+            Step::Nothing => {}
+        }
+    }
+    time_is(&test, now + 1).await;
+    assert_eq!(simulated(&acme, &rule, 1, now + 1).await, reported(&acme).await, "{steps:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_rule_tried_on_history_reports_what_it_would_have_reported(
+        steps in prop::collection::vec((5i64..20, step()), 10..40),
+        is_daily in any::<bool>(),
+        zone in prop::sample::select(vec![chrono_tz::UTC, chrono_tz::America::New_York, chrono_tz::Asia::Kathmandu]),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        runtime.block_on(live_and_simulated(&steps, zone, if is_daily { DAY } else { HOUR }));
+    }
+}

@@ -1,0 +1,465 @@
+//! Forecasts and anomalies of metrics: what they say, when they refuse, and what they cost.
+
+use salespulse::clock::{DAY, Timestamp};
+use salespulse::ledger::event::{Event, Fact, Line, OrderPlaced, RefundIssued};
+use serde_json::{Value, json};
+
+use crate::ledger::{event, money};
+use crate::socket::Socket;
+use crate::support::{Actor, NOW, Server, TestApp, TestTenant, Urls};
+
+/// The orders of one day of June or before, counted back from today (0), in a channel, region and category.
+fn sale(id: &str, days_ago: i64, amount: &str, [channel, region, category]: [&str; 3]) -> Event {
+    let line = Line {
+        product_id: "tea".into(),
+        category: Some(category.into()),
+        quantity: 1,
+        amount: money(amount),
+        ..Line::default()
+    };
+    let placed = OrderPlaced {
+        order_id: id.into(),
+        version: 1,
+        channel: Some(channel.into()),
+        region: Some(region.into()),
+        lines: vec![line],
+        ..OrderPlaced::default()
+    };
+    event(id, &day(days_ago, "10:00:00"), Fact::OrderPlaced(placed))
+}
+
+fn refund(id: &str, days_ago: i64, amount: &str) -> Event {
+    let issued = RefundIssued { amount: Some(money(amount)), ..RefundIssued::default() };
+    event(id, &day(days_ago, "11:00:00"), Fact::RefundIssued(issued))
+}
+
+fn day(days_ago: i64, time: &str) -> String {
+    let date = Timestamp(NOW.0 - days_ago * DAY).to_utc().expect("a time").date_naive();
+    format!("{date}T{time}Z")
+}
+
+const PLACE: [&str; 3] = ["web", "North", "drinks"];
+/// What is sold on each day of the week, from Monday on. Today is a Monday.
+const WEEK: [i64; 7] = [100, 110, 120, 130, 150, 300, 200];
+
+/// Days of the pattern of the week, up to and without today.
+fn weeks(days: i64) -> Vec<Event> {
+    let amount = |ago: i64| WEEK[usize::try_from((-ago).rem_euclid(7)).expect("a weekday")];
+    (1..=days).rev().map(|ago| sale(&format!("d{ago}"), ago, &format!("{}.00", amount(ago)), PLACE)).collect()
+}
+
+async fn shop<'a>(test: &'a TestApp, slug: &str, events: Vec<Event>) -> TestTenant<'a> {
+    let shop = test.tenant(slug).await;
+    for batch in events.chunks(500) {
+        shop.apply(batch.to_vec()).await;
+    }
+    shop
+}
+
+const FORECAST: &str = "metric models season mase coverage origins training { start end buckets known } \
+                        asOf { position } points { start end value lower upper }";
+
+async fn forecast(actor: &Actor<'_>, arguments: &str) -> Value {
+    let query =
+        format!("{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ forecast({arguments}) {{ {FORECAST} }} }} }}");
+    actor.query(&query).await["salesMetrics"]["forecast"].take()
+}
+
+async fn refusal(actor: &Actor<'_>, arguments: &str) -> String {
+    let query = format!(
+        "{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ ordersCount forecast({arguments}) {{ season }} }} }}"
+    );
+    let response = actor.run(&query, Value::Null).await;
+    let data = response.data.into_json().expect("json");
+    assert!(data["salesMetrics"]["ordersCount"].is_number() && data["salesMetrics"]["forecast"].is_null(), "{data}");
+    match response.errors[0].extensions.as_ref().expect("extensions").get("code") {
+        Some(async_graphql::Value::String(code)) => code.clone(),
+        other => panic!("no code: {other:?}"),
+    }
+}
+
+fn numbers(points: &Value, field: &str) -> Vec<f64> {
+    let number = |point: &Value| point[field].as_str().expect("a decimal").parse().expect("a number");
+    points.as_array().expect("points").iter().map(number).collect()
+}
+
+#[tokio::test]
+async fn the_last_season_comes_again_and_today_is_left_out() {
+    let test = TestApp::start().await;
+    let mut events = weeks(60);
+    // Today is not over: half of it would look like a bad day.
+    events.push(sale("today", 0, "7.00", PLACE));
+    let acme = shop(&test, "acme", events).await;
+    let naive = forecast(&acme.viewer(), "horizon: 8, model: NAIVE").await;
+    let expected: Vec<f64> = WEEK.iter().cycle().take(8).map(|amount| *amount as f64).collect();
+    assert_eq!(numbers(&naive["points"], "value"), expected);
+    assert_eq!(naive["points"][0]["start"], "2026-06-15T00:00:00Z");
+    assert_eq!(naive["points"][7]["end"], "2026-06-23T00:00:00Z");
+    assert_eq!(
+        (&naive["models"], &naive["season"], &naive["metric"]),
+        (&json!(["NAIVE"]), &7.into(), &"TOTAL_REVENUE".into())
+    );
+    let training =
+        json!({ "start": "2026-04-16T00:00:00Z", "end": "2026-06-15T00:00:00Z", "buckets": 60, "known": 60 });
+    assert_eq!((&naive["training"], &naive["asOf"]["position"]), (&training, &"61".into()));
+    // Each season repeats the last, so there is nothing to be relative to; nothing lay outside of an interval.
+    assert_eq!((&naive["mase"], &naive["coverage"]), (&Value::Null, &json!(1.0)));
+    for model in ["AUTO", "PROPHET", "MSTL", "ETS", "THETA"] {
+        let points = forecast(&acme.viewer(), &format!("horizon: 7, model: {model}")).await["points"].take();
+        for (found, expected) in numbers(&points, "value").iter().zip(&expected) {
+            assert!((found - expected).abs() < 3.0, "{model}: {points}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_forecast_begins_where_the_period_ends_and_does_not_change_with_its_start() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", weeks(120)).await;
+    let ask = async |start: &str, end: &str| {
+        let query = format!(
+            "{{ salesMetrics(period: {{start: \"{start}\", end: \"{end}\"}}) {{ forecast(horizon: 3, model: ETS) {{ {FORECAST} }} }} }}"
+        );
+        acme.viewer().query(&query).await["salesMetrics"]["forecast"].take()
+    };
+    let then = ask("2026-05-01T00:00:00Z", "2026-06-01T00:00:00Z").await;
+    assert_eq!(then["points"][0]["start"], "2026-06-01T00:00:00Z");
+    assert_eq!(then["training"]["buckets"], 106);
+    // The last day that is whole within it.
+    assert_eq!(ask("2026-05-20T00:00:00Z", "2026-06-01T07:00:00Z").await, then);
+    assert_eq!(ask("2026-05-20T00:00:00Z", "2030-01-01T00:00:00Z").await["points"][0]["start"], "2026-06-15T00:00:00Z");
+    // Of the half of what came before; days of another zone begin at another time.
+    let query = "{ salesMetrics(period: {preset: LAST_30_DAYS}, filters: {channels: [\"shop\"]}) { forecast(horizon: 3) { season } } }";
+    assert_eq!(acme.viewer().error_code(query).await, "FORECAST_HISTORY_EMPTY");
+    let zoned = forecast(&acme.viewer(), r#"horizon: 1, model: NAIVE, timezone: "America/New_York""#).await;
+    assert_eq!(zoned["points"][0]["start"], "2026-06-15T04:00:00Z");
+    let weekly = forecast(&acme.viewer(), "horizon: 2, model: NAIVE, grain: WEEK, weekStart: SUNDAY").await;
+    assert_eq!((&weekly["points"][0]["start"], &weekly["season"]), (&"2026-06-14T00:00:00Z".into(), &1.into()));
+}
+
+#[tokio::test]
+async fn the_same_position_gives_the_same_forecast_in_any_process_at_any_time() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", weeks(60)).await;
+    let as_of = |position: i64, more: &str| {
+        format!(
+            "{{ salesMetrics(asOf: \"{position}\", period: {{start: \"2026-06-01T00:00:00Z\", end: \"2026-06-30T00:00:00Z\"}}) \
+             {{ forecast(horizon: 14) {{ {FORECAST} }} {more} }} }}"
+        )
+    };
+    let anomalies = "anomalies { threshold training { start end buckets known } }";
+    let first = acme.viewer().query(&as_of(60, anomalies)).await;
+    // A late sale, and some days later: the ledger at 60 knew nothing of them.
+    test.clock.set(Timestamp(NOW.0 + 3 * DAY));
+    acme.apply(vec![sale("late", 2, "5000.00", PLACE)]).await;
+    acme.fold().await;
+    test.clock.set(Timestamp(NOW.0 + 5 * DAY));
+    let again = acme.viewer().query(&as_of(60, anomalies)).await;
+    // While 60 was the newest position three days more came to their end, in which nothing was sold.
+    assert_eq!(again["salesMetrics"]["forecast"]["training"]["end"], "2026-06-18T00:00:00Z");
+    test.clock.set(NOW);
+    assert_eq!(acme.viewer().query(&as_of(60, anomalies)).await, first, "by the clock of then");
+    test.clock.set(Timestamp(NOW.0 + 90 * DAY));
+    assert_eq!(acme.viewer().query(&as_of(60, anomalies)).await, again);
+    let urls = Urls { owner: test.owner_url().to_owned(), server: test.server_url().to_owned() };
+    let elsewhere = TestApp::over(urls, None).await;
+    elsewhere.clock.set(Timestamp(NOW.0 + 90 * DAY));
+    assert_eq!(acme.viewer().within(&elsewhere).query(&as_of(60, anomalies)).await, again, "another process fits anew");
+    let newest = acme.viewer().query(&as_of(61, "")).await;
+    assert_ne!(newest["salesMetrics"]["forecast"]["points"], again["salesMetrics"]["forecast"]["points"]);
+}
+
+#[tokio::test]
+async fn too_little_is_refused_with_a_reason_and_leaves_the_rest() {
+    let test = TestApp::start().await;
+    let empty = test.tenant("empty").await;
+    assert_eq!(refusal(&empty.viewer(), "horizon: 7").await, "FORECAST_HISTORY_EMPTY");
+    let one = shop(&test, "one", weeks(1)).await;
+    assert_eq!(refusal(&one.viewer(), "horizon: 7").await, "FORECAST_HISTORY_TOO_SHORT");
+    // Without a season 10 values and the horizon do.
+    let short = shop(&test, "short", weeks(17)).await;
+    assert_eq!(forecast(&short.viewer(), "horizon: 7").await["season"], 1);
+    assert_eq!(refusal(&short.viewer(), "horizon: 8").await, "FORECAST_HISTORY_TOO_SHORT");
+    // Nobody counted visits.
+    assert_eq!(refusal(&short.viewer(), "horizon: 7, metric: CONVERSION_RATE").await, "FORECAST_HISTORY_ALL_GAPS");
+    for bad in ["horizon: 0", "horizon: -1", "horizon: 367", "horizon: 7, level: 1.5"] {
+        assert_eq!(refusal(&short.viewer(), bad).await, "BAD_USER_INPUT", "{bad}");
+    }
+    let anomalies = |arguments: &str| {
+        format!("{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ anomalies{arguments} {{ threshold }} }} }}")
+    };
+    assert_eq!(one.viewer().error_code(&anomalies("")).await, "ANOMALY_HISTORY_TOO_SHORT");
+    for bad in ["(metrics: [])", "(metrics: [VISITS, VISITS])"] {
+        assert_eq!(short.viewer().error(&anomalies(bad)).await, ("BAD_USER_INPUT".into(), Some("metrics".into())));
+    }
+}
+
+/// Every metric by every model, and anomalies of all kinds of metrics: an answer or a refusal that is meant.
+async fn is_answered(tenant: &TestTenant<'_>, grain: &str, period: &str) {
+    const METRICS: [&str; 15] = [
+        "TOTAL_REVENUE",
+        "GROSS_REVENUE",
+        "REFUNDS",
+        "DISCOUNTS",
+        "ORDERS_COUNT",
+        "UNITS_SOLD",
+        "AVG_ORDER_VALUE",
+        "CONVERSION_RATE",
+        "VISITS",
+        "NEW_CUSTOMERS",
+        "RETURNING_CUSTOMERS",
+        "UNIQUE_CUSTOMERS",
+        "REFUND_RATE",
+        "ORDER_VALUE_P50",
+        "ORDER_VALUE_P95",
+    ];
+    for model in ["AUTO", "PROPHET", "MSTL", "ETS", "THETA", "NAIVE"] {
+        for metric in METRICS {
+            let query = format!(
+                "{{ salesMetrics(period: {period}) {{ forecast(horizon: 5, grain: {grain}, model: {model}, metric: {metric}) \
+                 {{ coverage points {{ value lower upper }} }} }} }}"
+            );
+            let response = tenant.viewer().run(&query, Value::Null).await;
+            let forecast = response.data.into_json().expect("json")["salesMetrics"]["forecast"].take();
+            if forecast.is_null() {
+                let error = format!("{:?}", response.errors);
+                assert!(
+                    error.contains("FORECAST_HISTORY_") || error.contains("FORECAST_NO_FIT"),
+                    "{model} {metric}: {error}"
+                );
+                continue;
+            }
+            let [value, lower, upper] = ["value", "lower", "upper"].map(|field| numbers(&forecast["points"], field));
+            assert_eq!(value.len(), 5);
+            for ((value, lower), upper) in value.iter().zip(&lower).zip(&upper) {
+                assert!(lower <= value && value <= upper, "{model} {metric}: {forecast}");
+                assert!(metric == "TOTAL_REVENUE" || *lower >= 0.0, "{model} {metric}: {forecast}");
+            }
+            let coverage = forecast["coverage"].as_f64().expect("a share");
+            assert!((0.0..=1.0).contains(&coverage));
+        }
+    }
+    for metrics in METRICS.chunks(8) {
+        let query = format!(
+            "{{ salesMetrics(period: {period}) {{ anomalies(grain: {grain}, sensitivity: HIGH, metrics: [{}]) {{ threshold \
+             groups {{ score anomalies {{ score isolation readings {{ value expected lower upper }} contributions {{ share }} }} }} }} }} }}",
+            metrics.join(", ")
+        );
+        let response = tenant.viewer().run(&query, Value::Null).await;
+        let error = format!("{:?}", response.errors);
+        assert!(response.errors.is_empty() || error.contains("ANOMALY_HISTORY_TOO_SHORT"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_the_history_there_is_an_answer_or_a_refusal() {
+    let test = TestApp::start().await;
+    let period = "{preset: LAST_90_DAYS}";
+    let constant = (1..60).map(|ago| sale(&format!("c{ago}"), ago, "10.00", PLACE)).collect();
+    let zeros = (1..60).map(|ago| sale(&format!("z{ago}"), ago, "0.00", PLACE)).collect();
+    let gaps = (1..90).filter(|ago| ago % 9 < 3).map(|ago| sale(&format!("g{ago}"), ago, "10.00", PLACE)).collect();
+    let negative = (1..60).flat_map(|ago| {
+        [
+            sale(&format!("n{ago}"), ago, "10.00", PLACE),
+            refund(&format!("r{ago}"), ago, &format!("{}.00", 15 + ago % 4)),
+        ]
+    });
+    let broken = (1..80).map(|ago| sale(&format!("b{ago}"), ago, if ago > 40 { "10.00" } else { "99999.00" }, PLACE));
+    let largest = (1..60).map(|ago| sale(&format!("l{ago}"), ago, "999999999999.00", PLACE));
+    // Several events of one moment are one value of their bucket.
+    let twice = (1..60).flat_map(|ago| ["a", "b"].map(|half| sale(&format!("t{half}{ago}"), ago, "5.00", PLACE)));
+    for (slug, events) in [
+        ("empty", Vec::new()),
+        ("one", weeks(1)),
+        ("constant", constant),
+        ("zeros", zeros),
+        ("gaps", gaps),
+        ("negative", negative.collect()),
+        ("broken", broken.collect()),
+        ("largest", largest.collect()),
+        ("twice", twice.collect()),
+    ] {
+        let tenant = shop(&test, slug, events).await;
+        is_answered(&tenant, "DAY", period).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tenants_calendar_is_its_own_and_learned_from() {
+    let test = TestApp::start().await;
+    // Ten times as much on the day of each sale, every 20 days.
+    let is_sale = |ago: i64| ago.rem_euclid(20) == 5;
+    let amount = |ago: i64| if is_sale(ago) { "1000.00" } else { "100.00" };
+    let events = (1..=200).map(|ago| sale(&format!("d{ago}"), ago, amount(ago), PLACE)).collect();
+    let acme = shop(&test, "acme", events).await;
+    let plain = forecast(&acme.viewer(), "horizon: 20, model: PROPHET").await;
+    let days: Vec<String> =
+        (-15..=200).filter(|ago| is_sale(*ago)).map(|ago| format!("{{first: \"{}\"}}", &day(ago, "")[..10])).collect();
+    let set = |name: &str, days: &str| {
+        format!("mutation {{ setCalendarEvent(input: {{name: \"{name}\", days: [{days}]}}) {{ id name }} }}")
+    };
+    let event =
+        acme.actor(salespulse::auth::Role::Analyst).query(&set("Sale", &days.join(", "))).await["setCalendarEvent"]
+            .take();
+    let known = forecast(&acme.viewer(), "horizon: 20, model: PROPHET").await;
+    // Day 16 from now on is the next sale: 5 - 20 = -15.
+    let (before, after) = (numbers(&plain["points"], "value")[15], numbers(&known["points"], "value")[15]);
+    assert!(before < 400.0 && (after - 1000.0).abs() < 50.0, "{before} {after}");
+
+    let list = "{ calendarEvents { id name days { first last } } }";
+    let events = acme.viewer().query(list).await["calendarEvents"].take();
+    assert_eq!((events.as_array().expect("a list").len(), &events[0]["id"]), (1, &event["id"]));
+    assert_eq!(events[0]["days"][0], json!({ "first": "2025-12-12", "last": "2025-12-12" }));
+    // Set again it is replaced; others neither see nor delete it, and those who only read change nothing.
+    let replaced = acme.admin().query(&set("Sale", r#"{first: "2026-01-01", last: "2026-01-03"}"#)).await;
+    assert_eq!(replaced["setCalendarEvent"]["id"], event["id"]);
+    let other = test.tenant("other").await;
+    assert_eq!(other.viewer().query(list).await, json!({ "calendarEvents": [] }));
+    let delete = format!("mutation {{ deleteCalendarEvent(id: {}) }}", event["id"]);
+    assert_eq!(other.admin().error_code(&delete).await, "NOT_FOUND");
+    assert_eq!(acme.viewer().error_code(&delete).await, "FORBIDDEN");
+    assert_eq!(acme.viewer().error_code(&set("Mine", r#"{first: "2026-01-01"}"#)).await, "FORBIDDEN");
+    for bad in ["", r#"{first: "2026-02-01", last: "2026-01-01"}"#, r#"{first: "2026-01-01", last: "2027-01-01"}"#] {
+        acme.admin().refused(&set("Bad", bad), "days").await;
+    }
+    acme.admin().query(&delete).await;
+    assert_eq!(forecast(&acme.viewer(), "horizon: 20, model: PROPHET").await, plain);
+    for n in 0..50 {
+        acme.admin().query(&set(&format!("E{n}"), r#"{first: "2026-01-01"}"#)).await;
+    }
+    assert_eq!(acme.admin().error_code(&set("One more", r#"{first: "2026-01-01"}"#)).await, "CONFLICT");
+}
+
+/// A hundred days alike but for one, in which one channel, region and category brought ten times as much.
+fn with_a_spike(ago_of_spike: i64) -> Vec<Event> {
+    let usual = (1..=100).flat_map(|ago| {
+        let amount = |base: i64| format!("{}.00", base + ago * 7 % 5);
+        [
+            sale(&format!("a{ago}"), ago, &amount(100), ["web", "North", "drinks"]),
+            sale(&format!("b{ago}"), ago, &amount(50), ["shop", "South", "food"]),
+        ]
+    });
+    usual.chain([sale("spike", ago_of_spike, "900.00", ["shop", "North", "food"])]).collect()
+}
+
+#[tokio::test]
+async fn an_anomaly_says_what_was_expected_and_what_was_behind_it() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", with_a_spike(10)).await;
+    let query =
+        "{ salesMetrics(period: {preset: LAST_30_DAYS}) { anomalies(metrics: [GROSS_REVENUE, UNITS_SOLD]) { threshold
+        training { start end buckets known } asOf { position }
+        groups { start end score anomalies { start end metric direction score isolation
+            readings { metric value expected lower upper score }
+            contributions { metric key { dimension value } value expected share } } } } } }";
+    let report = acme.viewer().query(query).await["salesMetrics"]["anomalies"].take();
+    assert_eq!(report["groups"].as_array().expect("groups").len(), 1, "{report}");
+    let (group, anomaly) = (&report["groups"][0], &report["groups"][0]["anomalies"][0]);
+    assert_eq!((&group["start"], &group["end"]), (&"2026-06-05T00:00:00Z".into(), &"2026-06-06T00:00:00Z".into()));
+    assert_eq!((&anomaly["metric"], &anomaly["direction"]), (&"GROSS_REVENUE".into(), &"UP".into()));
+    assert!(anomaly["score"].as_f64() > report["threshold"].as_f64(), "{report}");
+    assert!(anomaly["isolation"].as_f64().expect("a share") > 0.6, "{report}");
+    let reading = &anomaly["readings"][0];
+    // 100 and 50 and twice 0 to 4, and 900 more: 10 x 7 % 5 = 0.
+    assert_eq!(reading["value"], "1050.00");
+    let [expected, lower, upper] = ["expected", "lower", "upper"].map(|f| numbers(&json!([reading]), f)[0]);
+    assert!(
+        (150.0..=158.0).contains(&expected) && lower <= expected && expected <= upper && upper < 300.0,
+        "{reading}"
+    );
+    let behind: Vec<(&str, &str)> = anomaly["contributions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|part| {
+            let share = part["share"].as_f64()?;
+            (share > 0.9).then_some((part["key"]["dimension"].as_str()?, part["key"]["value"].as_str()?))
+        })
+        .collect();
+    assert_eq!(behind, [("CHANNEL", "shop"), ("REGION", "North"), ("PRODUCT_CATEGORY", "food")]);
+    // Not of a period without it; nor of a calm history.
+    let june =
+        query.replace("{preset: LAST_30_DAYS}", r#"{start: "2026-06-06T00:00:00Z", end: "2026-06-15T00:00:00Z"}"#);
+    assert_eq!(acme.viewer().query(&june).await["salesMetrics"]["anomalies"]["groups"], json!([]));
+    let calm = shop(&test, "calm", weeks(60)).await;
+    assert_eq!(calm.viewer().query(query).await["salesMetrics"]["anomalies"]["groups"], json!([]));
+}
+
+#[tokio::test]
+async fn predictions_cost_few_statements_and_none_when_asked_again() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", with_a_spike(10)).await;
+    acme.fold().await;
+    let cost = async |query: &str| {
+        let before = test.app.db.statements();
+        acme.viewer().query(query).await;
+        (test.app.db.statements() - before).statements
+    };
+    let plain = "{ salesMetrics(period: {preset: LAST_30_DAYS}) { totalRevenue } }";
+    cost(plain).await;
+    let base = cost(plain).await;
+    let with = |more: &str| format!("{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ totalRevenue {more} }} }}");
+    let forecasts = "a: forecast(horizon: 7) { season } b: forecast(horizon: 9, metric: UNITS_SOLD) { season }";
+    // One question for the history of both; each, as it comes first, reads the head and the calendar.
+    let first = cost(&with(forecasts)).await - base;
+    assert!(first <= 5, "{first}");
+    let again = cost(&with(forecasts)).await - base;
+    assert!(again <= 2, "{again}");
+    // Of the anomalies, however many, one question for each of three dimensions.
+    let anomalies = "anomalies(sensitivity: HIGH) { groups { anomalies { contributions { share } } } }";
+    cost(&with(anomalies)).await;
+    let explained = cost(&with(anomalies)).await - base;
+    assert!(explained <= 10, "{explained}");
+}
+
+#[tokio::test]
+async fn a_subscription_forecasts_anew_when_a_bucket_is_over_and_not_with_each_sale() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", with_a_spike(3)).await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let watch =
+        "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant, period: {preset: LAST_7_DAYS}) { ordersCount
+        asOf { position } forecast(horizon: 1, model: NAIVE) { asOf { position } points { start value } }
+        anomalies { asOf { position } groups { anomalies { contributions { share } } } } } }";
+    socket.subscribe("1", watch, json!({ "tenant": acme.id().0 })).await;
+    let first = socket.next("1").await["data"]["metricsUpdated"].take();
+    assert_eq!(first["forecast"]["points"], json!([{ "start": "2026-06-15T00:00:00Z", "value": "158.00" }]));
+    let before = test.app.db.statements();
+    acme.apply(vec![sale("now", 0, "50.00", PLACE)]).await;
+    let recorded = test.app.db.statements() - before;
+    let second = socket.next("1").await["data"]["metricsUpdated"].take();
+    assert_eq!((&second["asOf"]["position"], &second["forecast"]["asOf"]["position"]), (&"202".into(), &"201".into()));
+    assert_eq!(second["forecast"]["points"], first["forecast"]["points"]);
+    assert_eq!((test.app.db.statements() - before).statements, recorded.statements, "no statement for a push");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn real_histories_are_forecast_and_looked_through() {
+    let Some(data) = crate::real_data::data() else { return };
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("superstore", chrono_tz::UTC, "USD").await;
+    crate::real_data::import(&acme, "superstore", &data.join("superstore")).await;
+    let period = r#"{start: "2017-01-01T00:00:00Z", end: "2018-01-01T00:00:00Z"}"#;
+    is_answered(&acme, "WEEK", period).await;
+    let query = |end: &str| {
+        format!(
+            r#"{{ salesMetrics(period: {{start: "2017-01-01T00:00:00Z", end: "{end}"}}) {{
+            forecast(grain: MONTH, horizon: 6, level: 0.8) {{ mase coverage season models points {{ start value lower upper }} }} }} }}"#
+        )
+    };
+    // Half a year that was known, from what was known before.
+    let then = acme.viewer().query(&query("2017-07-01T00:00:00Z")).await["salesMetrics"]["forecast"].take();
+    assert_eq!(then["season"], 12);
+    let came = acme.viewer().query(
+        r#"{ salesMetrics(period: {start: "2017-07-01T00:00:00Z", end: "2018-01-01T00:00:00Z"}) { series(grain: MONTH) { start totalRevenue } } }"#
+    ).await["salesMetrics"]["series"].take();
+    let (value, lower, upper) =
+        (numbers(&then["points"], "value"), numbers(&then["points"], "lower"), numbers(&then["points"], "upper"));
+    let came = numbers(&came, "totalRevenue");
+    let error: f64 = value.iter().zip(&came).map(|(a, b)| (a - b).abs()).sum::<f64>() / came.iter().sum::<f64>();
+    let inside = came.iter().zip(lower.iter().zip(&upper)).filter(|(v, (l, u))| *l <= *v && *v <= *u).count();
+    eprintln!("half a year of Superstore: off by {:.0} % in all, {inside} of 6 months inside, {then}", 100.0 * error);
+    assert!(error < 0.5 && inside >= 3, "{error} {inside}");
+}
