@@ -107,6 +107,15 @@ bench-live: ## Measure live updates at 1, 1,000 and 10,000 sockets
 	$(CARGO) build --release --bin salespulse --example bench_live
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench_live -- $(BENCH_FLAGS)
 
+.PHONY: bench-predictions
+bench-predictions: ## Measure the refits of 1,000 tenants, and what queries notice of them
+	$(CARGO) build --release --example bench_predictions
+	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench_predictions -- $(BENCH_FLAGS)
+
+.PHONY: bench-python
+bench-python: ## Compare the models with Python's: accuracy and time (needs Python 3.11, and the data sets)
+	bench/compare_python.py
+
 .PHONY: chaos
 chaos: ## Kill and pause servers, PostgreSQL and Redis under load, then check everything: CHAOS_FLAGS="--seed 1 --secs 600"
 	$(CARGO) build --profile profiling --bin salespulse --example chaos

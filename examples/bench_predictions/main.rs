@@ -1,0 +1,194 @@
+//! `make bench-predictions`: the nightly refits of many tenants, and what queries notice of them.
+//!
+//! Arguments: `--tenants N` (default 1000), `--days N` of history each (default 730), `--threads N` of the pool (default half
+//! the cores). The database is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`, else a file of SQLite.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use migration::{Migrator, MigratorTrait};
+use models::forecasts::Model;
+use salespulse::app::App;
+use salespulse::auth::token::Tokens;
+use salespulse::auth::{Caller, Role, Through};
+use salespulse::clock::{DAY, SystemClock, Timestamp};
+use salespulse::db::{Db, Owner};
+use salespulse::graphql::documents::Documents;
+use salespulse::graphql::http::Asker;
+use salespulse::graphql::operation::Operations;
+use salespulse::graphql::params::Params;
+use salespulse::graphql::scalars::DateTime;
+use salespulse::ledger::event::{Event, Fact, OrderPlaced};
+use salespulse::metrics::answer::answer;
+use salespulse::metrics::catalog::Metric;
+use salespulse::metrics::history::{HistoryArgs, HistoryPlan};
+use salespulse::metrics::input::{DateRange, Grain, Weekday};
+use salespulse::metrics::plan::Plan;
+use salespulse::money::{Money, SCALE};
+use salespulse::predictions::Predictions;
+use salespulse::predictions::forecasts::{Question, forecast};
+use salespulse::predictions::kept::Patience;
+use salespulse::predictions::pool::Pool;
+use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
+use tokio_util::sync::CancellationToken;
+
+/// Queries that are under way, and the pause from the beginning of one to that of the next.
+const CLIENTS: usize = 4;
+const EVERY: Duration = Duration::from_millis(20);
+const CALM: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() {
+    let all: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str| {
+        let at = all.iter().position(|argument| argument == name);
+        at.and_then(|at| all.get(at + 1)?.parse::<usize>().ok())
+    };
+    let (tenants, days) = (number("--tenants").unwrap_or(1_000), number("--days").unwrap_or(730));
+    let pool = number("--threads").and_then(NonZeroUsize::new).map_or_else(Pool::default, Pool::new);
+    let folder = std::env::temp_dir().join(format!("salespulse-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = format!("sqlite://{}", folder.join("bench.db").display());
+    #[expect(clippy::disallowed_methods, reason = "the one setting of the benchmark")]
+    let url = |name: &str| std::env::var(name).unwrap_or_else(|_| file.clone());
+    let owner = Owner::connect(&url("TEST_OWNER_URL")).await.expect("connected");
+    Migrator::up(owner.connection(), None).await.expect("migrated");
+    let db = Db::connect(&url("TEST_DATABASE_URL"), 16).await.expect("connected");
+    let stream = salespulse::stream::connect(None).await.expect("a stream");
+    let app = App::new(db, Arc::new(SystemClock), stream, Tokens::new("a secret of the benchmark, long", "salespulse"));
+    let app = App { predictions: Predictions::new(pool), ..app };
+    let tenants = Arc::new(load(&app, tenants, days).await);
+
+    let calm = queries_until(&app, &tenants, tokio::time::sleep(CALM)).await;
+    let began = Instant::now();
+    let busy = queries_until(&app, &tenants, refit_all(&app, &tenants)).await;
+    let took = began.elapsed();
+    println!(
+        "{} tenants of {days} days, AUTO, 28 days ahead: {:.1} s in all, {:.1} ms a tenant",
+        tenants.len(),
+        took.as_secs_f64(),
+        took.as_secs_f64() * 1e3 / tenants.len() as f64
+    );
+    println!("| queries | number | p50 ms | p95 ms |\n|---|---|---|---|");
+    for (when, times) in [("alone", calm), ("during refits", busy)] {
+        let at = |share: f64| times[(times.len() as f64 * share) as usize].as_secs_f64() * 1e3;
+        println!("| {when} | {} | {:.2} | {:.2} |", times.len(), at(0.5), at(0.95));
+    }
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+/// Tenants with an order a day, more of it on some days of the week, and folded.
+async fn load(app: &App, tenants: usize, days: usize) -> Vec<CreatedTenant> {
+    let (now, began) = (app.clock.now(), Instant::now());
+    let mut created = Vec::with_capacity(tenants);
+    for n in 0..tenants {
+        let slug = format!("bench-{n}");
+        let new = NewTenant { slug: &slug, name: &slug, timezone: chrono_tz::UTC, currency: "EUR" };
+        let tenant = create_tenant(&app.db, &new, now).await.expect("a tenant");
+        let event = |day: usize| {
+            let noise = i64::try_from((day * 7_919 + n * 104_729) % 97).expect("small");
+            let amount =
+                500 + 40 * i64::try_from(day % 7).expect("small") + noise + i64::try_from(day / 10).expect("small");
+            let placed = OrderPlaced {
+                order_id: day.to_string(),
+                version: 1,
+                amount: Some(Money(amount * SCALE)),
+                ..OrderPlaced::default()
+            };
+            let ago = i64::try_from(days - day).expect("small") * DAY;
+            Event {
+                event_id: day.to_string(),
+                occurred_at: Timestamp(now.0 - ago),
+                organization: None,
+                fact: Fact::OrderPlaced(placed),
+            }
+        };
+        app.ledger.record(tenant.id, (0..days).map(event).collect(), true).await.expect("recorded");
+        app.ledger.fold(tenant.id).await.expect("folded");
+        created.push(tenant);
+    }
+    eprintln!("loaded in {:.0} s", began.elapsed().as_secs_f64());
+    created
+}
+
+/// What each tenant's subscription does when a day is over: reads the history anew, and waits for its forecast.
+async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
+    let refit = async |tenant: &CreatedTenant| {
+        let args = HistoryArgs { grain: Grain::Day, timezone: None, week_start: Weekday::Monday };
+        let needs = Metric::TotalRevenue.needs();
+        let now = app.clock.now();
+        let period = DateRange {
+            start: Some(DateTime(Timestamp(now.0 - DAY))),
+            end: Some(DateTime(now)),
+            ..DateRange::default()
+        };
+        let plan =
+            Plan { period, histories: vec![HistoryPlan { args, needs, covers_period: false }], ..Plan::default() };
+        let tx = app.db.read(tenant.id).await.expect("a snapshot");
+        let read = answer(&tx, &app.memory, &plan, now).await.expect("read");
+        drop(tx);
+        let question = Question {
+            metric: Metric::TotalRevenue,
+            grain: Grain::Day,
+            horizon: 28,
+            model: Model::Auto,
+            level: 0.8,
+            events: Vec::new(),
+        };
+        let history = &read.histories[0].1;
+        let forecasts = &app.predictions.forecasts;
+        forecast(forecasts, tenant.id, history, question, Patience::Subscription).await.expect("fitted");
+    };
+    join_all(tenants.iter().map(refit)).await;
+}
+
+/// How long queries took until something ended, in order.
+async fn queries_until(app: &App, tenants: &Arc<Vec<CreatedTenant>>, end: impl Future<Output = ()>) -> Vec<Duration> {
+    let stop = CancellationToken::new();
+    let operations =
+        Operations::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (operations, tenants, stop) = (operations.clone(), Arc::clone(tenants), stop.clone());
+            tokio::spawn(async move {
+                let (mut times, mut ticks) = (Vec::new(), tokio::time::interval(EVERY));
+                ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                while !stop.is_cancelled() {
+                    ticks.tick().await;
+                    let tenant = &tenants[(times.len() * CLIENTS + client) % tenants.len()];
+                    let began = Instant::now();
+                    query(&operations, tenant).await;
+                    times.push(began.elapsed());
+                }
+                times
+            })
+        })
+        .collect();
+    end.await;
+    stop.cancel();
+    let mut times: Vec<Duration> =
+        join_all(clients).await.into_iter().flat_map(|times| times.expect("no panic")).collect();
+    times.sort_unstable();
+    times
+}
+
+async fn query(operations: &Operations, tenant: &CreatedTenant) {
+    let query =
+        "{ salesMetrics(period: { preset: LAST_90_DAYS }) { totalRevenue series(grain: DAY) { start totalRevenue } } }";
+    let params = Params { query: Some(query.to_owned()), ..Params::default() };
+    let (role, user_id) = tenant.users[0];
+    let caller = Caller {
+        tenant: tenant.id,
+        user_id,
+        role,
+        permissions: Role::Viewer.permissions().to_vec(),
+        expires_at_secs: i64::MAX,
+        through: Through::Token { issued_at_secs: 0 },
+    };
+    let asker = Asker { caller: Some(Arc::new(caller)), client: Arc::default() };
+    let prepared = operations.prepare(params).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    let (response, _) = operations.run(prepared, asker).await;
+    assert!(response.errors.is_empty(), "{:?}", response.errors);
+}
