@@ -22,6 +22,8 @@ pub enum Code {
     RateLimited,
     QueryTimeout,
     ServiceUnavailable,
+    /// A sealed value was changed, or is where it does not belong.
+    DecryptionFailed,
     Internal,
 }
 
@@ -41,6 +43,7 @@ impl Code {
             Code::RateLimited => "RATE_LIMITED",
             Code::QueryTimeout => "QUERY_TIMEOUT",
             Code::ServiceUnavailable => "SERVICE_UNAVAILABLE",
+            Code::DecryptionFailed => "DECRYPTION_FAILED",
             Code::Internal => "INTERNAL_SERVER_ERROR",
         }
     }

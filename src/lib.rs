@@ -34,6 +34,8 @@ pub mod orders;
 pub mod outbox;
 pub mod people;
 pub mod performance;
+pub mod personal;
+pub mod privacy;
 pub mod products;
 pub mod schema;
 pub mod sealing;

@@ -20,6 +20,7 @@ use crate::outbox::graphql::{OutboxMutation, OutboxQuery};
 use crate::people::graphql::PeopleQuery;
 use crate::people::mutation::PeopleMutation;
 use crate::performance::graphql::PerformanceQuery;
+use crate::privacy::graphql::{PrivacyMutation, PrivacyQuery};
 use crate::products::graphql::ProductQuery;
 use crate::products::mutation::ProductMutation;
 use crate::sources::graphql::DataSourceQuery;
@@ -40,6 +41,7 @@ pub struct Query(
     OrderQuery,
     OutboxQuery,
     PerformanceQuery,
+    PrivacyQuery,
     ProductQuery,
     UserQuery,
 );
@@ -54,6 +56,7 @@ pub struct Mutation(
     OutboxMutation,
     DashboardMutation,
     PeopleMutation,
+    PrivacyMutation,
     ProductMutation,
     RateMutation,
 );

@@ -4,10 +4,12 @@
 pub mod demo;
 pub mod failure;
 pub mod import;
+mod kek;
 pub mod keys;
 pub mod log;
 pub mod migrate;
 pub mod retention;
+pub mod sealing;
 pub mod serve;
 pub mod signals;
 pub mod tenant;
@@ -58,9 +60,12 @@ fn make_folder(config: &Config) -> Result<(), Failure> {
 
 /// The folder of a SQLite file that is to be made if it is missing.
 fn sqlite_folder(url: &str) -> Option<&str> {
-    let path = url.strip_prefix("sqlite://")?.split('?').next()?;
-    let (folder, _) = path.rsplit_once('/')?;
+    let (folder, _) = sqlite_file(url)?.rsplit_once('/')?;
     (!folder.is_empty()).then_some(folder)
+}
+
+fn sqlite_file(url: &str) -> Option<&str> {
+    url.strip_prefix("sqlite://")?.split('?').next()
 }
 
 /// The parts of a server or of a command that records.
@@ -68,7 +73,8 @@ pub async fn wire(config: &Config, db: Db, tokens: Tokens) -> Result<App, Failur
     let stream = stream::connect(config.redis_url.as_deref()).await.map_err(|error| {
         Failure::new(Exit::DatabaseAway, format!("{error} (is Redis running, and is REDIS_URL right?)"))
     })?;
-    let app = App::new(db, Arc::new(SystemClock), stream, tokens);
+    let kek = kek::open(config, &db).await?;
+    let app = App::new(db, Arc::new(SystemClock), stream, tokens, kek);
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.listen));
     Ok(App { providers: providers(config, &public_url)?, public_url: public_url.into(), ..app })

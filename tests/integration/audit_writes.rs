@@ -6,6 +6,7 @@ use salespulse::accounts::mailed::{self, Purpose};
 use salespulse::auth::{Role, Through};
 use serde_json::Value;
 
+use crate::sealed;
 use crate::support::{Actor, TestApp};
 
 /// Mutations that leave no entry.
@@ -122,6 +123,11 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     let demoted =
         format!(r#"(id: "{}", input: {{role: VIEWER}}) {{ state }}"#, acme.actor(Role::Analyst).caller.user_id);
     run!("updateUser", &demoted, "user.update", Both);
+
+    acme.apply(vec![sealed::sale("1", sealed::person("1", "Canary"))]).await;
+    run!("exportCustomer", r#"(customerId: "1")"#, "customer.export", Neither);
+    run!("eraseCustomer", r#"(customerId: "1") { id }"#, "customer.erase", Neither);
+    run!("rotateKeys", " { rowsLeft }", "data-key.rotate", Neither);
 
     // Signing in, and what follows from it.
     let token = mailed_token(&test, &acme).await;

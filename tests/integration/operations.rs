@@ -5,13 +5,15 @@ use serde_json::{Value, json};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 9] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
     ("alerts", include_str!("../operations/alerts.graphql")),
     ("comparison", include_str!("../operations/comparison.graphql")),
     ("customers", include_str!("../operations/customers.graphql")),
+    ("erase-customer", include_str!("../operations/erase-customer.graphql")),
+    ("personal-data", include_str!("../operations/personal-data.graphql")),
     ("record-events", include_str!("../operations/record-events.graphql")),
 ];
 const EVENTS: &str = include_str!("../operations/record-events.variables.json");
