@@ -16,6 +16,7 @@ pub mod commands;
 pub mod config;
 pub mod contract;
 pub mod currencies;
+pub mod customer_value;
 pub mod customers;
 pub mod dashboards;
 pub mod db;

@@ -8,6 +8,7 @@ use crate::accounts::oidc::graphql::{IdentityMutation, IdentityQuery};
 use crate::alerts::graphql::{AlertMutation, AlertQuery};
 use crate::app::App;
 use crate::audit::graphql::AuditQuery;
+use crate::customer_value::graphql::CustomerValueQuery;
 use crate::customers::graphql::CustomerQuery;
 use crate::dashboards::graphql::DashboardQuery;
 use crate::dashboards::mutation::DashboardMutation;
@@ -35,6 +36,7 @@ pub struct Query(
     AlertQuery,
     AuditQuery,
     CustomerQuery,
+    CustomerValueQuery,
     DashboardQuery,
     DataSourceQuery,
     OrderQuery,

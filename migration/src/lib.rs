@@ -10,6 +10,7 @@ pub use sea_orm_migration::MigratorTrait;
 
 mod m0001_tables;
 mod m0002_sign_in;
+mod m0007_value;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -19,6 +20,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_tables::Migration), Box::new(m0002_sign_in::Migration)]
+        vec![
+            Box::new(m0001_tables::Migration),
+            Box::new(m0002_sign_in::Migration),
+            Box::new(m0007_value::Migration),
+        ]
     }
 }

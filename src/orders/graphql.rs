@@ -3,7 +3,6 @@
 use async_graphql::{Context, Enum, ID, Object};
 
 use super::lines::{LinesByOrder, OrderLine};
-use super::refunded::RefundedByOrder;
 use super::store::{self, OrderFilter};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
@@ -14,6 +13,7 @@ use crate::graphql::context::{Needs, app, find_number, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
+use crate::ledger::refunded::RefundedByOrder;
 use crate::ledger::dimensions::dimension_name;
 use crate::ledger::organization::{find_organization, list_organizations};
 use crate::metrics::input::DateRange;

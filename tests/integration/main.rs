@@ -12,6 +12,7 @@ mod brute_force;
 mod command_line;
 mod contract;
 mod currencies;
+mod customer_value;
 mod customers;
 mod dashboards;
 mod housekeeping;
