@@ -12,6 +12,8 @@ use crate::customer_value::graphql::CustomerValueQuery;
 use crate::customers::graphql::CustomerQuery;
 use crate::dashboards::graphql::DashboardQuery;
 use crate::dashboards::mutation::DashboardMutation;
+use crate::kpis::graphql::KpiQuery;
+use crate::kpis::mutation::KpiMutation;
 use crate::ledger::graphql::LedgerMutation;
 use crate::ledger::rates::RateMutation;
 use crate::live::graphql::LiveSubscription;
@@ -39,6 +41,7 @@ pub struct Query(
     CustomerValueQuery,
     DashboardQuery,
     DataSourceQuery,
+    KpiQuery,
     OrderQuery,
     OutboxQuery,
     PerformanceQuery,
@@ -55,6 +58,7 @@ pub struct Mutation(
     AlertMutation,
     OutboxMutation,
     DashboardMutation,
+    KpiMutation,
     PeopleMutation,
     ProductMutation,
     RateMutation,

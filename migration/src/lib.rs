@@ -10,6 +10,7 @@ pub use sea_orm_migration::MigratorTrait;
 
 mod m0001_tables;
 mod m0002_sign_in;
+mod m0006_kpis;
 mod m0007_value;
 pub mod roles;
 pub mod row_security;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_tables::Migration),
             Box::new(m0002_sign_in::Migration),
+            Box::new(m0006_kpis::Migration),
             Box::new(m0007_value::Migration),
         ]
     }

@@ -1,6 +1,7 @@
 //! What the answer to a [`Plan`] is made of. It is read once, in one snapshot of the ledger; then it can be carried on from
 //! batch to batch by adding their entries, which costs nothing but those entries.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -11,6 +12,9 @@ use super::catalog::Needs;
 use super::cell::{Cell, Values};
 use super::filter::Filter;
 use super::input::{ComparisonPeriod, SortDirection};
+use super::kpis::Calendar;
+use super::kpis::definitions::{self, Definitions, own_needs};
+use super::kpis::part::{KpiPart, Snapshot, Views};
 use super::labels::{Labels, Name};
 use super::period::{self, Span};
 use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, Plan, SeriesArgs};
@@ -57,6 +61,8 @@ struct Scope {
     filter: Filter,
     /// All of the tenant.
     organizations: Arc<Vec<Organization>>,
+    /// The KPIs asked for.
+    definitions: Definitions,
 }
 
 /// Cells, and what they are cells of.
@@ -65,6 +71,7 @@ struct Part {
     group: Vec<Dimension>,
     needs: Needs,
     cells: Cells,
+    kpis: KpiPart,
 }
 
 /// Two periods, both cut to the part that had elapsed.
@@ -92,7 +99,7 @@ impl State {
         let slides_at = custom.chain([plan.period]).filter_map(|period| period.slides_at(now, zone)).min();
         let mut state = State {
             plan: plan.clone(),
-            scope: Scope { filter, organizations },
+            scope: Scope { filter, organizations, definitions: definitions::find(tx, &plan.all_kpis()).await? },
             zone,
             span,
             read_at: now,
@@ -111,7 +118,10 @@ impl State {
     }
 
     async fn read_parts(&mut self, tx: &TenantTx, facts: &Facts) -> Result<()> {
-        let (scope, span) = (&self.scope, self.span);
+        let span = self.span;
+        let reader = Reader { tx, scope: &self.scope, facts, retained_from: self.head.retained_from.map(Timestamp) };
+        let whole = Some((self.plan.period, span));
+        let calendar = Calendar { zone: self.zone, now: self.read_at, whole, part_of: None };
         for asked in &self.plan.series {
             let zone = asked.args.timezone.unwrap_or(self.zone);
             let boundaries = calendar::boundaries(span.start, span.end, asked.args.step(), zone, BUCKETS_MAX)
@@ -119,30 +129,37 @@ impl State {
             // What the buckets are made of makes up the whole too, and is then read once.
             let adds_up = asked.args.by.is_none_or(Dimension::adds_up);
             let whole_needs = self.plan.totals.filter(|_| self.totals.is_none() && adds_up);
-            let needs = whole_needs.map_or(asked.needs, |whole| asked.needs.and(whole));
-            let part = Part::read(tx, scope, facts, boundaries, asked.args.by.into_iter().collect(), needs).await?;
+            let of_kpis = own_needs(&self.scope.definitions, &self.plan.kpis);
+            let needs = whole_needs.map_or(asked.needs, |whole| asked.needs.and(whole).and(of_kpis));
+            let of_buckets = Calendar { zone, whole: None, ..calendar };
+            let group = asked.args.by.into_iter().collect();
+            let part = reader.part(boundaries, group, needs, &asked.kpis, of_buckets).await?;
             if whole_needs.is_some() {
-                let cells = part.cells.whole();
-                self.totals = Some(Part { boundaries: vec![span.start, span.end], group: Vec::new(), needs, cells });
+                let (boundaries, cells) = (vec![span.start, span.end], part.cells.whole());
+                let kpis = reader.kpis(&boundaries, &[], &self.plan.kpis, calendar).await?;
+                self.totals = Some(Part { boundaries, group: Vec::new(), needs, cells, kpis });
             }
             self.series.push(part);
         }
         if let (None, Some(needs)) = (&self.totals, self.plan.totals) {
-            self.totals = Some(Part::of_span(tx, scope, facts, span, Vec::new(), needs).await?);
+            self.totals = Some(reader.part_of(span, Vec::new(), needs, &self.plan.kpis, calendar).await?);
         }
-        for BreakdownPlan { args, needs, .. } in &self.plan.breakdowns {
-            let needs = needs.and(args.order.metric.needs());
-            self.breakdowns.push(Part::of_span(tx, scope, facts, span, args.by.clone(), needs).await?);
+        for BreakdownPlan { args, needs, kpis, .. } in &self.plan.breakdowns {
+            let needs = needs.and(args.order.measured().needs());
+            self.breakdowns.push(reader.part_of(span, args.by.clone(), needs, kpis, calendar).await?);
         }
         let is_open = span.is_open(self.read_at);
         for asked in &self.plan.comparisons {
             let other = self.compared_with(asked.args)?;
             let (current, previous) =
                 if is_open { period::elapsed_parts(span, other, self.read_at, self.zone) } else { (span, other) };
-            let read = async |span| Part::of_span(tx, scope, facts, span, Vec::new(), asked.needs).await;
+            // What is before a part is as long a part of what is before the whole.
+            let read = async |part, calendar| reader.part_of(part, Vec::new(), asked.needs, &asked.kpis, calendar).await;
+            let current_calendar = Calendar { part_of: Some(span), ..calendar };
+            let previous_calendar = Calendar { now: previous.end, whole: None, part_of: Some(other), ..calendar };
             let compared = Compared {
-                current: (current, read(current).await?),
-                previous: (previous, read(previous).await?),
+                current: (current, read(current, current_calendar).await?),
+                previous: (previous, read(previous, previous_calendar).await?),
                 is_open,
             };
             self.comparisons.push(compared);
@@ -170,9 +187,18 @@ impl State {
     }
 
     fn due_after(&self, cut_age_max: i64) -> Option<Timestamp> {
-        let is_running = self.comparisons.iter().any(|compared| compared.is_open);
-        let cut = is_running.then(|| Timestamp(self.read_at.0 + cut_age_max).min(self.span.end));
+        let cut = self.is_running().then(|| Timestamp(self.read_at.0 + cut_age_max).min(self.span.end));
         [self.slides_at, cut].into_iter().flatten().min()
+    }
+
+    /// Whether parts of open periods are compared with earlier ones as long.
+    fn is_running(&self) -> bool {
+        self.comparisons.iter().any(|compared| compared.is_open) || self.parts().any(|part| part.kpis.is_running)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        let compared = self.comparisons.iter().flat_map(|c| [&c.current.1, &c.previous.1]);
+        self.totals.iter().chain(&self.series).chain(&self.breakdowns).chain(compared)
     }
 
     /// Carries on to the end of `batch`. `false` when it must be read anew instead: the batch does not follow, is not all
@@ -191,7 +217,8 @@ impl State {
         }
         let position = self.head.position;
         let new = entries.iter().filter(|(at, _)| *at > position).map(|(_, entry)| entry);
-        if !self.scope.filter.is_complete && new.clone().any(|entry| has_new_name(&self.head, entry)) {
+        let is_complete = self.scope.filter.is_complete && self.parts().all(|part| part.kpis.is_complete());
+        if !is_complete && new.clone().any(|entry| has_new_name(&self.head, entry)) {
             return Ok(false);
         }
         let compared = self.comparisons.iter_mut().flat_map(|c| [&mut c.current.1, &mut c.previous.1]);
@@ -249,12 +276,13 @@ impl State {
             series,
             breakdowns,
             comparisons: comparisons.map(|(c, asked)| Ok((asked.args, comparison(c)?))).collect::<Result<_>>()?,
+            is_running: self.is_running(),
         })
     }
 }
 
 /// The zone of the one organization asked for, else of the default one.
-fn default_zone(filter: &Filter, organizations: &[Organization]) -> Tz {
+pub fn default_zone(filter: &Filter, organizations: &[Organization]) -> Tz {
     let asked = match filter.organizations.as_slice() {
         [only] => Some(only),
         _ => organizations.iter().find(|o| o.is_default),
@@ -292,51 +320,86 @@ fn has_new_name(head: &Head, entry: &Entry) -> bool {
         || entry.lines.iter().any(|line| is_new(line.category_no) || line.product_no > head.last_product_no)
 }
 
-impl Part {
-    async fn read(
-        tx: &TenantTx,
-        scope: &Scope,
-        facts: &Facts,
+/// Reads parts in one snapshot.
+struct Reader<'a> {
+    tx: &'a TenantTx,
+    scope: &'a Scope,
+    facts: &'a Facts,
+    retained_from: Option<Timestamp>,
+}
+
+impl Reader<'_> {
+    async fn part(
+        &self,
         boundaries: Vec<Timestamp>,
         group: Vec<Dimension>,
         needs: Needs,
+        kpis: &BTreeSet<String>,
+        calendar: Calendar,
     ) -> Result<Part> {
-        let cells = scope.question(&boundaries, &group, needs).cells(tx, facts).await?;
-        Ok(Part { boundaries, group, needs, cells })
+        let needs = needs.and(own_needs(&self.scope.definitions, kpis));
+        let cells = self.scope.question(&boundaries, &group, needs).cells(self.tx, self.facts).await?;
+        let kpis = self.kpis(&boundaries, &group, kpis, calendar).await?;
+        Ok(Part { boundaries, group, needs, cells, kpis })
     }
 
-    async fn of_span(
-        tx: &TenantTx,
-        scope: &Scope,
-        facts: &Facts,
+    async fn part_of(
+        &self,
         span: Span,
         group: Vec<Dimension>,
         needs: Needs,
+        kpis: &BTreeSet<String>,
+        calendar: Calendar,
     ) -> Result<Part> {
-        Part::read(tx, scope, facts, vec![span.start, span.end], group, needs).await
+        self.part(vec![span.start, span.end], group, needs, kpis, calendar).await
     }
 
+    async fn kpis(
+        &self,
+        boundaries: &[Timestamp],
+        group: &[Dimension],
+        kpis: &BTreeSet<String>,
+        calendar: Calendar,
+    ) -> Result<KpiPart> {
+        let Scope { filter, organizations, definitions } = self.scope;
+        let asked = kpis.iter().filter_map(|name| definitions.get(name));
+        let snapshot =
+            Snapshot { tx: self.tx, organizations, facts: self.facts, retained_from: self.retained_from };
+        Views::find(self.tx, filter, asked).await?.read(&snapshot, (boundaries, group), calendar).await
+    }
+}
+
+impl Part {
     fn fold<'e>(&mut self, scope: &Scope, entries: impl Iterator<Item = &'e Entry> + Clone) -> Result<bool> {
-        scope.question(&self.boundaries, &self.group, self.needs).fold(entries, &mut self.cells)
+        let question = scope.question(&self.boundaries, &self.group, self.needs);
+        Ok(question.fold(entries.clone(), &mut self.cells)?
+            && self.kpis.fold(&scope.organizations, &self.group, entries)?)
     }
 
     /// The values of a part that has one bucket and no group.
     fn values(&self) -> Result<Values> {
-        self.cells.whole_values()
+        self.with_kpis(self.cells.whole_values()?, 0, &[&GroupKey::new()])
+    }
+
+    /// The metrics of a bucket and of groups taken together, with the KPIs there.
+    fn with_kpis(&self, values: Values, bucket: usize, keys: &[&GroupKey]) -> Result<Values> {
+        let kpis = self.kpis.values(&values, bucket, keys)?;
+        Ok(Values { kpis, ..values })
     }
 
     fn series(&self, args: SeriesArgs, labels: &Labels, now: Timestamp) -> Result<Vec<Bucket>> {
-        let bucket = |index: usize, key: Option<Name>, cell: &Cell| -> Result<Bucket> {
+        let bucket = |index: usize, key: &GroupKey, name: Option<Name>, cell: &Cell| -> Result<Bucket> {
             let span = Span { start: self.boundaries[index], end: self.boundaries[index + 1] };
-            Ok(Bucket { span, is_open: span.is_open(now), key, values: self.cells.values(index, cell)? })
+            let values = self.with_kpis(self.cells.values(index, cell)?, index, &[key])?;
+            Ok(Bucket { span, is_open: span.is_open(now), key: name, values })
         };
         let Some(dimension) = args.by else {
-            let empty = Cell::default();
+            let (empty, all) = (Cell::default(), GroupKey::new());
             let cell = |index| self.cells.cells.get(&(index, GroupKey::new())).unwrap_or(&empty);
-            return (0..self.boundaries.len() - 1).map(|index| bucket(index, None, cell(index))).collect();
+            return (0..self.boundaries.len() - 1).map(|index| bucket(index, &all, None, cell(index))).collect();
         };
         let cells = self.cells.cells.iter();
-        let buckets = cells.map(|((index, key), cell)| bucket(*index, Some(labels.name(dimension, key[0])), cell));
+        let buckets = cells.map(|((index, key), cell)| bucket(*index, key, Some(labels.name(dimension, key[0])), cell));
         let mut found = buckets.collect::<Result<Vec<_>>>()?;
         if found.len() > BUCKETS_MAX {
             return Err(too_many_buckets());
@@ -376,11 +439,11 @@ struct Ranked<'a> {
 
 impl<'a> Ranked<'a> {
     fn new(part: &'a Part, asked: &BreakdownPlan) -> Result<Self> {
-        let order = asked.args.order;
+        let (measured, direction) = (asked.args.order.measured(), asked.args.order.direction);
         let mut rows = Vec::with_capacity(part.cells.cells.len());
         for ((_, key), cell) in &part.cells.cells {
-            let values = part.cells.values(0, cell)?;
-            rows.push((Rank::new(order.metric.value(&values), order.direction), key, values));
+            let values = part.with_kpis(part.cells.values(0, cell)?, 0, &[key])?;
+            rows.push((Rank::new(measured.value(&values), direction), key, values));
         }
         rows.sort_by_key(|(rank, ..)| *rank);
         let named = match rows.get(asked.args.first.min(rows.len()).saturating_sub(1)) {
@@ -409,7 +472,7 @@ impl<'a> Ranked<'a> {
             let mut other = Cell::default();
             let cells = rest.iter().filter_map(|key| part.cells.cells.get(&(0, (*key).clone())));
             cells.for_each(|cell| other.merge(cell));
-            Some(part.cells.values(0, &other)?)
+            Some(part.with_kpis(part.cells.values(0, &other)?, 0, &rest)?)
         } else {
             None
         };

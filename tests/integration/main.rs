@@ -18,6 +18,7 @@ mod dashboards;
 mod housekeeping;
 mod http;
 mod import;
+mod kpis;
 mod ledger;
 mod limits;
 mod lists;
