@@ -86,7 +86,8 @@ impl CustomerForecasts {
     ) -> async_graphql::Result<Option<Decimal>> {
         let months = months.map_or(terms::LIFETIME_MONTHS, |months| u32::try_from(months).unwrap_or(0));
         let discount = Discount::Annual(discount_rate.unwrap_or(terms::DISCOUNT_RATE));
-        let terms = Terms::new(terms::CHURN_DAYS, months, discount, margin.unwrap_or(terms::MARGIN)).map_err(bad_terms)?;
+        let terms =
+            Terms::new(terms::CHURN_DAYS, months, discount, margin.unwrap_or(terms::MARGIN)).map_err(bad_terms)?;
         let predicted = self.model.content.fit.predict(&self.prediction.purchases, &terms);
         Ok(predicted.lifetime_value_minor.map(terms::to_money).map(Decimal))
     }

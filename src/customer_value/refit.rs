@@ -20,6 +20,7 @@ use crate::ledger::changes::Head;
 use crate::ledger::organization::{find_organization, list_organizations};
 use crate::ledger::store::read_head;
 use crate::money::Money;
+use crate::telemetry::metrics::METRICS;
 
 /// How often it is looked for what is due.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -42,7 +43,9 @@ pub async fn keep_fitted(app: App) {
 
 /// Fits all models that are due now. Several processes may do it at once: each model is fitted by one.
 pub async fn refit_due(app: &App) -> Result<()> {
-    for tenant in store::list_due(&app.db, app.clock.now()).await? {
+    let due = store::list_due(&app.db, app.clock.now()).await?;
+    METRICS.due.with_label_values(&["customer_models"]).set(i64::try_from(due.len()).unwrap_or(i64::MAX));
+    for tenant in due {
         if let Err(error) = refit(app, tenant).await {
             tracing::warn!(tenant = %tenant.0, source = ?error.source, "customers' model not fitted");
         }

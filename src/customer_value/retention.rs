@@ -65,8 +65,7 @@ impl Counting {
             let (month, customers) = (first_day(cohort.month)?, count(cohort.customers)?);
             Some(Cohort { month, customers, cells: cells.collect::<Option<_>>()? })
         });
-        let point =
-            |point: CurvePoint| Some(Point { customers: count(point.customers)?, retention: point.retention });
+        let point = |point: CurvePoint| Some(Point { customers: count(point.customers)?, retention: point.retention });
         let curve = self.retention.curve().into_iter().map(point);
         Some(Table { cohorts: cohorts.collect::<Option<_>>()?, curve: curve.collect::<Option<_>>()? })
     }

@@ -210,11 +210,11 @@ impl Batch for TheModel {
     async fn load(tx: &TenantTx, _: &[()]) -> Result<HashMap<(), Arc<Model>>> {
         let sql = "SELECT position, fitted_at, model FROM customer_models WHERE tenant_id = $1 AND model IS NOT NULL";
         let row = tx.query_one(sql, []).await?;
-        let model = |row| {
-            let content = serde_json::from_value(get(&row, 2)?)?;
-            Ok(Arc::new(Model { position: get(&row, 0)?, fitted_at: Timestamp(get(&row, 1)?), content }))
+        let model = |row: &QueryResult| -> Result<((), Arc<Model>)> {
+            let content = serde_json::from_value(get(row, 2)?)?;
+            Ok(((), Arc::new(Model { position: get(row, 0)?, fitted_at: Timestamp(get(row, 1)?), content })))
         };
-        Ok(row.map(model).transpose()?.map(|model| ((), model)).into_iter().collect())
+        row.iter().map(model).collect()
     }
 }
 

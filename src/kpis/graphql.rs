@@ -27,11 +27,7 @@ impl KpiQuery {
 
     /// A KPI. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::SalesView)")]
-    async fn kpi(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Its name.")] name: String,
-    ) -> async_graphql::Result<Kpi> {
+    async fn kpi(&self, ctx: &Context<'_>, #[graphql(desc = "Its name.")] name: String) -> async_graphql::Result<Kpi> {
         let tx = read(ctx).await?;
         let kpi = store::get_kpi(&tx, &name).await?;
         Ok(Kpi::new(&read_formulas(&tx).await?, kpi)?)

@@ -44,7 +44,8 @@ impl KpiMutation {
     async fn create_kpi(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its name: 1 to 64 letters, digits and underscores, none of a metric. It stays.")] name: String,
+        #[graphql(desc = "Its name: 1 to 64 letters, digits and underscores, none of a metric. It stays.")]
+        name: String,
         #[graphql(desc = "What it is to be.")] input: KpiInput,
     ) -> async_graphql::Result<Kpi> {
         let change = change(ctx).await?;

@@ -37,7 +37,10 @@ pub fn check(kpis: &Kpis, name: &str, text: &str) -> Result<Checked, Mistake> {
 /// Why a formula may not be saved.
 pub enum Mistake {
     Name(String),
-    Formula { kpi: String, error: FormulaError },
+    Formula {
+        kpi: String,
+        error: FormulaError,
+    },
     /// The KPI asks for too many filters and earlier times.
     TooManyViews(String),
 }

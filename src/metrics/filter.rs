@@ -181,11 +181,7 @@ pub fn segment_number(name: &str) -> Option<i64> {
 }
 
 /// The numbers of names that are known; the empty name stands for facts without one.
-pub async fn dimension_numbers(
-    tx: &TenantTx,
-    kind: DimensionKind,
-    names: &[String],
-) -> Result<Vec<i64>> {
+pub async fn dimension_numbers(tx: &TenantTx, kind: DimensionKind, names: &[String]) -> Result<Vec<i64>> {
     let keys = Table::new().with("value", Column::Text(names.to_vec()));
     let sql = format!(
         "SELECT d.no FROM {{keys}} {{each dimension_values d: d.kind = {} AND d.value = k.value}}",

@@ -60,8 +60,7 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
     for field in field.selection_set() {
         match field.name() {
             "series" => {
-                let asked =
-                    SeriesPlan { args: SeriesArgs::of(field)?, needs: needs_of(field), kpis: kpis_of(field)? };
+                let asked = SeriesPlan { args: SeriesArgs::of(field)?, needs: needs_of(field), kpis: kpis_of(field)? };
                 match plan.series.iter_mut().find(|other| other.args == asked.args) {
                     Some(other) => {
                         other.needs = other.needs.and(asked.needs);

@@ -16,6 +16,7 @@ pub mod input;
 pub mod kpis;
 pub mod labels;
 pub mod measured;
+mod part;
 pub mod period;
 pub mod plan;
 pub mod ranges;

@@ -6,8 +6,8 @@ use chrono_tz::Tz;
 
 use super::catalog::{Metric, Needs};
 use super::filter::MetricsFilters;
-use super::measured::Measured;
 use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, Weekday};
+use super::measured::Measured;
 use super::read::Dimension;
 use crate::calendar::Step;
 use crate::error::{Error, Result};

@@ -181,7 +181,7 @@ impl From<answer::Bucket> for MetricsBucket {
 
 impl MetricValues {
     /// The KPIs that a field selects, as the resolvers give them.
-    fn kpis(&self, field: &SelectedField<'_>) -> Value {
+    fn kpi_leaves(&self, field: &SelectedField<'_>) -> Value {
         let mut found = field.kpis.iter().map(|name| match KpiNumber::of(&self.0, name) {
             Ok(number) => object_of(&number, &field.fields),
             // A name that was not planned for; none is.
@@ -240,7 +240,7 @@ impl Flat for MetricsBucket {
 
     fn object(&self, field: &SelectedField<'_>) -> Value {
         match field.name {
-            "kpi" | "kpis" => self.values.kpis(field),
+            "kpi" | "kpis" => self.values.kpi_leaves(field),
             _ => self.key.as_ref().map_or(Value::Null, |key| object_of(key, &field.fields)),
         }
     }

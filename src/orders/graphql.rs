@@ -13,9 +13,9 @@ use crate::graphql::context::{Needs, app, find_number, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
-use crate::ledger::refunded::RefundedByOrder;
 use crate::ledger::dimensions::dimension_name;
 use crate::ledger::organization::{find_organization, list_organizations};
+use crate::ledger::refunded::RefundedByOrder;
 use crate::metrics::input::DateRange;
 use crate::money::Money;
 

@@ -392,7 +392,8 @@ const KPIS: [(&str, &str); 8] = [
 ];
 
 async fn define(tenant: &TestTenant<'_>) {
-    let create = "mutation ($name: String!, $formula: String!) { createKpi(name: $name, input: {formula: $formula}) { unit } }";
+    let create =
+        "mutation ($name: String!, $formula: String!) { createKpi(name: $name, input: {formula: $formula}) { unit } }";
     for (name, formula) in KPIS {
         tenant.admin().query_with(create, serde_json::json!({ "name": name, "formula": formula })).await;
     }
@@ -542,8 +543,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 fn plan(asked: &Asked) -> Plan {
     let needs = Needs::of(Metric::ALL);
     let args = SeriesArgs { grain: asked.grain, timezone: Some(asked.zone), week_start: Weekday::Sunday, by: None };
-    let kpis: BTreeSet<String> =
-        KPIS.iter().filter(|_| asked.has_kpis).map(|(name, _)| (*name).to_owned()).collect();
+    let kpis: BTreeSet<String> = KPIS.iter().filter(|_| asked.has_kpis).map(|(name, _)| (*name).to_owned()).collect();
     let order = BreakdownOrder { metric: asked.order, kpi: None, direction: SortDirection::Desc };
     let first = i32::try_from(asked.first).expect("small");
     let breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");

@@ -104,13 +104,17 @@ impl Views {
     }
 
     /// Reads what they need in the buckets between `boundaries`. Error: AS_OF_NOT_AVAILABLE.
-    pub async fn read(self, snapshot: &Snapshot<'_>, (boundaries, group): Buckets<'_>, calendar: Calendar) -> Result<KpiPart> {
+    pub async fn read(
+        self,
+        snapshot: &Snapshot<'_>,
+        (boundaries, group): Buckets<'_>,
+        calendar: Calendar,
+    ) -> Result<KpiPart> {
         let mut part = KpiPart { kpis: self.kpis, ..KpiPart::default() };
         for (filter, shift, needs) in self.views {
             let mut viewed = Viewed::new(filter, boundaries, &calendar, shift, needs);
             snapshot.check_is_kept(&viewed.boundaries)?;
-            viewed.cells =
-                viewed.question(snapshot.organizations, group).cells(snapshot.tx, snapshot.facts).await?;
+            viewed.cells = viewed.question(snapshot.organizations, group).cells(snapshot.tx, snapshot.facts).await?;
             let is_open = boundaries.last().is_some_and(|end| *end > calendar.now);
             part.is_running |= is_open && shift != Shift::default();
             part.viewed.push(viewed);
@@ -242,7 +246,9 @@ async fn narrowed(tx: &TenantTx, base: &Filter, conditions: &Conditions) -> Resu
                 (Dimension::ProductCategory, dimension_numbers(tx, DimensionKind::Category, &names).await?)
             }
             Named::Product => (Dimension::Product, product_numbers(tx, &names).await?),
-            Named::Segment => (Dimension::CustomerSegment, names.iter().filter_map(|name| segment_number(name)).collect()),
+            Named::Segment => {
+                (Dimension::CustomerSegment, names.iter().filter_map(|name| segment_number(name)).collect())
+            }
         };
         filter.is_complete &= numbers.len() == names.len();
         match values {

@@ -89,10 +89,16 @@ mod tests {
         assert_eq!(back("2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z"), february);
         let last = span("2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z");
         for day in ["2026-03-28T00:00:00Z", "2026-03-29T00:00:00Z", "2026-03-31T00:00:00Z"] {
-            assert_eq!(closed().back(Span { start: at(day), end: Timestamp(at(day).0 + crate::clock::DAY) }, MONTH), last);
+            assert_eq!(
+                closed().back(Span { start: at(day), end: Timestamp(at(day).0 + crate::clock::DAY) }, MONTH),
+                last
+            );
         }
         // The last hour of a day that February does not have.
-        assert_eq!(back("2026-03-30T23:00:00Z", "2026-03-31T00:00:00Z"), span("2026-02-28T23:00:00Z", "2026-03-01T00:00:00Z"));
+        assert_eq!(
+            back("2026-03-30T23:00:00Z", "2026-03-31T00:00:00Z"),
+            span("2026-02-28T23:00:00Z", "2026-03-01T00:00:00Z")
+        );
     }
 
     #[test]
