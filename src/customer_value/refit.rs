@@ -58,8 +58,7 @@ async fn refit(app: &App, tenant: TenantId) -> Result<()> {
     let claim = store::claim(&tx, app.clock.now()).await?;
     tx.commit().await?;
     let Some(claim) = claim else { return Ok(()) };
-    let last_customer_no = Run { app, tenant, claim }.run().await?;
-    match last_customer_no {
+    match (Run { app, tenant, claim }).run().await? {
         Done::Published(last_customer_no) => store::remove_older(&app.db, tenant, claim, last_customer_no).await,
         Done::TakenOver(last_customer_no) => store::remove(&app.db, tenant, claim.fit_no, last_customer_no).await,
     }

@@ -43,6 +43,7 @@ impl CustomerQuery {
     }
 
     /// Customers, ordered by id unless said otherwise.
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the contract")]
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn customers(
         &self,

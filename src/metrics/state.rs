@@ -97,7 +97,8 @@ impl State {
         let span = self.span;
         let reader = Reader { tx, scope: &self.scope, facts, retained_from: self.head.retained_from.map(Timestamp) };
         let whole = Some((self.plan.period, span));
-        let calendar = Calendar { zone: self.zone, now: self.read_at, whole, part_of: None };
+        let zone = self.plan.period.timezone.map_or(self.zone, |zone| zone.0);
+        let calendar = Calendar { zone, now: self.read_at, whole, part_of: None };
         for asked in &self.plan.series {
             let zone = asked.args.timezone.unwrap_or(self.zone);
             let boundaries = calendar::boundaries(span.start, span.end, asked.args.step(), zone, BUCKETS_MAX)

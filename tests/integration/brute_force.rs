@@ -15,9 +15,11 @@ use salespulse::metrics::answer::{Answer, answer};
 use salespulse::metrics::catalog::{Metric, Needs};
 use salespulse::metrics::cell::Values;
 use salespulse::metrics::filter::{CustomerSegment, MetricsFilters};
-use salespulse::metrics::input::{BreakdownOrder, DateRange, Grain, SortDirection, Weekday};
+use salespulse::metrics::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, SortDirection, Weekday};
 use salespulse::metrics::period::{Span, previous, whole_days};
-use salespulse::metrics::plan::{BreakdownArgs, BreakdownPlan, Plan, SeriesArgs, SeriesPlan};
+use salespulse::metrics::plan::{
+    BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan,
+};
 use salespulse::metrics::read::Dimension;
 use salespulse::metrics::state::State;
 use salespulse::money::Money;
@@ -547,6 +549,7 @@ fn plan(asked: &Asked) -> Plan {
     let order = BreakdownOrder { metric: asked.order, kpi: None, direction: SortDirection::Desc };
     let first = i32::try_from(asked.first).expect("small");
     let breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");
+    let compared = ComparisonArgs::new(ComparisonPeriod::PreviousPeriod, None).expect("good");
     let split = asked.by.map(|by| SeriesPlan { args: SeriesArgs { by: Some(by), ..args }, needs, kpis: kpis.clone() });
     Plan {
         period: DateRange {
@@ -558,7 +561,8 @@ fn plan(asked: &Asked) -> Plan {
         totals: Some(needs),
         kpis: kpis.clone(),
         series: [SeriesPlan { args, needs, kpis: kpis.clone() }].into_iter().chain(split).collect(),
-        breakdowns: vec![BreakdownPlan { args: breakdown, needs, kpis, has_other: true }],
+        breakdowns: vec![BreakdownPlan { args: breakdown, needs, kpis: kpis.clone(), has_other: true }],
+        comparisons: vec![ComparisonPlan { args: compared, needs, kpis }],
         ..Plan::default()
     }
 }
@@ -610,6 +614,14 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
         }
     }
     check_breakdown(asked, found, truth);
+    let comparison = &found.comparisons[0].1;
+    for (span, values) in
+        [(comparison.current_span, &comparison.current), (comparison.previous_span, &comparison.previous)]
+    {
+        let compared = cut(span.start, span.end, Vec::new());
+        assert_equal(values, &compared.values(truth), "a comparison");
+        assert_kpis(values, &compared, asked.default_zone(), truth, "a comparison");
+    }
 }
 
 /// A bucket begins where the zone's clock and calendar begin one; no zone here changes its clock at midnight.
@@ -768,6 +780,7 @@ async fn follow(seeds: &[Seed], sizes: &[usize], asked: &[Asked]) {
             kpis: BTreeSet::new(),
             series: all.series.iter().map(|s| SeriesPlan { args: s.args, needs, kpis: BTreeSet::new() }).collect(),
             breakdowns: Vec::new(),
+            comparisons: Vec::new(),
             ..all.clone()
         };
         for plan in [all, sums] {
