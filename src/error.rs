@@ -68,14 +68,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Error {
-            code,
-            message: message.into(),
-            argument: None,
-            retry_after: None,
-            details: Vec::new(),
-            source: None,
-        }
+        Error { code, message: message.into(), argument: None, retry_after: None, details: Vec::new(), source: None }
     }
 
     pub fn bad_input(argument: &'static str, message: impl Into<String>) -> Self {

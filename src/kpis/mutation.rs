@@ -4,6 +4,7 @@
 //! other. A change begins a new policy epoch, so that what is kept or followed live is computed anew.
 
 use async_graphql::{Context, InputObject, Object};
+
 use super::graphql::Kpi;
 use super::save::{check, check_count};
 use super::{KpiFormat, store};
