@@ -51,6 +51,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     // The stream tells servers at work of what is recorded; tokens are not made here.
     let app = super::wire(config, db, Tokens::with_keys(&[], None, &config.jwt_issuer)).await?;
     let progress = Progress::start(&import);
+    let name = import.mapping.name.clone();
     let report = import.run(&app, tenant, &signals::stop_token()?).await;
     progress.end();
     print(&report);
@@ -58,7 +59,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     if rows.accepted > 0 {
         let told = json!({ "by": "operator", "rowsRead": rows.read, "rowsAccepted": rows.accepted });
         let tx = app.db.write(tenant).await?;
-        audit::record_by_operator(&tx, app.clock.now(), Entry::of("import", &import.mapping.name).after(told)).await?;
+        audit::record_by_operator(&tx, app.clock.now(), Entry::of("import", name).after(told)).await?;
         tx.commit().await?;
     }
     match report.end {
