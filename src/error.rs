@@ -61,6 +61,8 @@ pub struct Error {
     pub argument: Option<&'static str>,
     /// When to try again, where that is known.
     pub retry_after: Option<Duration>,
+    /// More of it for programs: further members of `extensions`.
+    pub details: Vec<(&'static str, serde_json::Value)>,
     /// For the log only.
     pub source: Option<BoxError>,
 }
@@ -69,7 +71,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Error { code, message: message.into(), argument: None, retry_after: None, source: None }
+        Error { code, message: message.into(), argument: None, retry_after: None, details: Vec::new(), source: None }
     }
 
     pub fn bad_input(argument: &'static str, message: impl Into<String>) -> Self {
@@ -82,7 +84,7 @@ impl Error {
     }
 
     pub fn internal(source: impl Into<BoxError>) -> Self {
-        let message = "something went wrong on the server".to_owned();
+        let message = "something went wrong on the server";
         Error { source: Some(source.into()), ..Error::new(Code::Internal, message) }
     }
 }

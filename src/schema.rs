@@ -8,9 +8,12 @@ use crate::accounts::oidc::graphql::{IdentityMutation, IdentityQuery};
 use crate::alerts::graphql::{AlertMutation, AlertQuery};
 use crate::app::App;
 use crate::audit::graphql::AuditQuery;
+use crate::customer_value::graphql::CustomerValueQuery;
 use crate::customers::graphql::CustomerQuery;
 use crate::dashboards::graphql::DashboardQuery;
 use crate::dashboards::mutation::DashboardMutation;
+use crate::kpis::graphql::KpiQuery;
+use crate::kpis::mutation::KpiMutation;
 use crate::ledger::graphql::LedgerMutation;
 use crate::ledger::rates::RateMutation;
 use crate::live::graphql::LiveSubscription;
@@ -36,8 +39,10 @@ pub struct Query(
     AlertQuery,
     AuditQuery,
     CustomerQuery,
+    CustomerValueQuery,
     DashboardQuery,
     DataSourceQuery,
+    KpiQuery,
     OrderQuery,
     OutboxQuery,
     PerformanceQuery,
@@ -55,6 +60,7 @@ pub struct Mutation(
     AlertMutation,
     OutboxMutation,
     DashboardMutation,
+    KpiMutation,
     PeopleMutation,
     PrivacyMutation,
     ProductMutation,

@@ -11,6 +11,8 @@ pub use sea_orm_migration::MigratorTrait;
 mod m0001_tables;
 mod m0002_sign_in;
 mod m0003_sealing;
+mod m0006_kpis;
+mod m0007_value;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -20,6 +22,12 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_tables::Migration), Box::new(m0002_sign_in::Migration), Box::new(m0003_sealing::Migration)]
+        vec![
+            Box::new(m0001_tables::Migration),
+            Box::new(m0002_sign_in::Migration),
+            Box::new(m0003_sealing::Migration),
+            Box::new(m0006_kpis::Migration),
+            Box::new(m0007_value::Migration),
+        ]
     }
 }

@@ -18,6 +18,8 @@ use crate::graphql::scalars::{Cursor, DateTime, Decimal, Json, Position};
 use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
 use crate::metrics::filter::MetricsFilters;
+use crate::metrics::kpis::definitions;
+use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::money::Money;
 use crate::outbox::graphql::{AlertRecipient, AlertRecipientInput};
@@ -106,6 +108,7 @@ impl AlertMutation {
                 Error::new(Code::Conflict, format!("there are {} alert rules already", store::RULES_MAX)).into()
             );
         }
+        definitions::find(&change, &rule.measured.kpis()).await?;
         store::save(&change, &rule, app(ctx)?.clock.now()).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
         change.commit(Entry::of("alert.create", rule.id).after(after)).await?;
@@ -125,6 +128,7 @@ impl AlertMutation {
         lock_head(&change).await?;
         store::get_rule(&change, rule.id).await?;
         let before = change.see(&store::LOGGED, rule.id).await?;
+        definitions::find(&change, &rule.measured.kpis()).await?;
         store::save(&change, &rule, app(ctx)?.clock.now()).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
         change.commit(Entry::of("alert.update", rule.id).before(before).after(after)).await?;
@@ -155,8 +159,10 @@ pub struct AlertRule {
     id: ID,
     /// Its name.
     name: String,
-    /// The metric watched.
-    metric: Metric,
+    /// The metric watched; null where a KPI is.
+    metric: Option<Metric>,
+    /// The KPI watched, by its name.
+    kpi: Option<String>,
     /// How it is compared.
     condition: AlertCondition,
     /// The value it is compared with.
@@ -207,7 +213,8 @@ impl TryFrom<Watched> for AlertRule {
         Ok(AlertRule {
             id: rule.id.into(),
             name: rule.name,
-            metric: rule.metric,
+            metric: rule.measured.metric(),
+            kpi: rule.measured.kpi().map(str::to_owned),
             condition: rule.condition,
             threshold: Decimal(rule.threshold),
             clear_threshold: rule.clear_threshold.map(Decimal),
@@ -229,8 +236,10 @@ impl TryFrom<Watched> for AlertRule {
 struct AlertRuleInput {
     /// Its name, 1 to 200 characters.
     name: String,
-    /// The metric watched.
-    metric: Metric,
+    /// The metric watched; either this or `kpi`.
+    metric: Option<Metric>,
+    /// The KPI watched, by its name. Error: NOT_FOUND.
+    kpi: Option<String>,
     /// How it is compared.
     condition: AlertCondition,
     /// The value it is compared with; a share of one for changes. For NO_DATA it says nothing.
@@ -267,6 +276,8 @@ impl AlertRuleInput {
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.contains('\0') {
             return Err(Error::bad_input("name", format!("must have 1 to {NAME_CHARS_MAX} characters")));
         }
+        let measured = Measured::of(self.metric, self.kpi);
+        let measured = measured.ok_or_else(|| Error::bad_input("metric", "give either a metric or a KPI"))?;
         let window_minutes = self.window_minutes.unwrap_or(60);
         if !(WINDOW_STEP_MINUTES..=MONTH_MINUTES).contains(&window_minutes) || window_minutes % WINDOW_STEP_MINUTES != 0
         {
@@ -310,7 +321,7 @@ impl AlertRuleInput {
         Ok(Rule {
             id,
             name: name.to_owned(),
-            metric: self.metric,
+            measured,
             condition: self.condition,
             threshold,
             clear_threshold,
@@ -350,8 +361,10 @@ pub struct Alert {
     rule_id: ID,
     /// The rule's name then.
     name: String,
-    /// The metric watched.
-    metric: Metric,
+    /// The metric watched; null where a KPI was.
+    metric: Option<Metric>,
+    /// The KPI watched, by its name.
+    kpi: Option<String>,
     /// The state it went to.
     state: AlertState,
     /// The metric's value then, or its relative change; null where it had none.
@@ -380,7 +393,8 @@ impl From<Transition> for Alert {
             id: transition.id.into(),
             rule_id: transition.rule_id.into(),
             name: transition.name,
-            metric: transition.metric,
+            metric: transition.measured.metric(),
+            kpi: transition.measured.kpi().map(str::to_owned),
             state: transition.state,
             value: transition.value.map(Decimal),
             threshold: Decimal(transition.threshold),

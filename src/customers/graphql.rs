@@ -8,6 +8,8 @@ use crate::auth::Permission;
 use crate::clock::{DAY, Timestamp};
 use crate::connection;
 use crate::currencies::other_revenue;
+use crate::customer_value::PredictionFilter;
+use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, parse_number, read};
 use crate::graphql::page::Page;
@@ -28,12 +30,16 @@ impl CustomerQuery {
         #[graphql(desc = "The customer's id.")] customer_id: ID,
         #[graphql(desc = "Adds predicted figures.", default_with = "Some(false)")] include_forecasts: Option<bool>,
     ) -> async_graphql::Result<CustomerAnalytics> {
-        // Nothing is predicted while no model is fitted.
-        let _ = include_forecasts;
         let customer_no = parse_number(&customer_id, "customer")?;
         let customer = get_customer(read(ctx).await?.as_ref(), customer_no).await?;
         let is_of_one_currency = other_revenue(ctx, Holder::Customer, customer_no).await?.is_empty();
-        Ok(CustomerAnalytics::new(customer, is_of_one_currency, app(ctx)?.clock.now()))
+        let rfm = CustomerRfm::find(ctx, customer_no).await?;
+        let forecasts = match include_forecasts {
+            Some(true) => CustomerForecasts::find(ctx, customer_no).await?,
+            _ => None,
+        };
+        let analytics = CustomerAnalytics::new(customer, is_of_one_currency, app(ctx)?.clock.now());
+        Ok(CustomerAnalytics { rfm, forecasts, ..analytics })
     }
 
     /// Customers, ordered by id unless said otherwise. Names and addresses are stored sealed: customers are found by a whole e-mail address or phone number, for which one needs PERSONAL_VIEW, and by no part of them, and are not ordered by them. Errors: FORBIDDEN, SERVICE_UNAVAILABLE (such a search while the tenant's keys cannot be reached).
@@ -54,13 +60,16 @@ impl CustomerQuery {
             desc = "Only those with this phone number, however it is grouped. Error: BAD_USER_INPUT without a digit."
         )]
         phone: Option<String>,
+        #[graphql(desc = "Narrows the list to customers of whom this is predicted; absent means all.")] filter: Option<
+            PredictionFilter,
+        >,
     ) -> async_graphql::Result<CustomerConnection> {
         let page = Page::new(first, after, last, before)?;
-        let Some(filter) = find_filter(ctx, email.as_deref(), phone.as_deref()).await? else {
+        let Some(identity) = find_filter(ctx, email.as_deref(), phone.as_deref()).await? else {
             return Ok(CustomerConnection::new(&page, Vec::new()));
         };
         let order = order_by.unwrap_or(CustomerOrder::Id);
-        let rows = store::list(read(ctx).await?.as_ref(), &page, &filter, order).await?;
+        let rows = store::list(read(ctx).await?.as_ref(), &page, &identity, filter.as_ref(), order).await?;
         Ok(CustomerConnection::new(&page, rows))
     }
 }
@@ -105,10 +114,14 @@ pub enum CustomerOrder {
     Revenue,
     /// By the last purchase, newest first.
     LastPurchase,
+    /// By predicted churn of 90 days, highest first. Customers of whom nothing is predicted are left out.
+    Churn,
+    /// By predicted lifetime value of 36 months at 10 % a year, largest first. Customers of whom nothing is predicted are left out.
+    LifetimeValue,
 }
 
 /// A buyer.
-// Its orders are a field that `crate::orders` adds.
+// Its orders and more are fields that `crate::orders` adds.
 #[derive(Clone, SimpleObject)]
 #[graphql(complex)]
 pub struct Customer {
@@ -145,7 +158,9 @@ struct CustomerAnalytics {
     monetary_value: Option<Decimal>,
     /// Revenue so far, in the customer's `currency`.
     revenue: Decimal,
-    /// Predicted figures; null unless asked for, or while no model is fitted.
+    /// Scores and segment; null while no model is fitted that knows the customer.
+    rfm: Option<CustomerRfm>,
+    /// Predicted figures; null unless asked for, or while no model is fitted that knows the customer.
     forecasts: Option<CustomerForecasts>,
 }
 
@@ -158,17 +173,11 @@ impl CustomerAnalytics {
             frequency: customer.orders_count,
             monetary_value: customer.revenue.0.per(customer.orders_count.0).filter(|_| is_of_one_currency).map(Decimal),
             revenue: customer.revenue,
+            rfm: None,
             forecasts: None,
             customer,
         }
     }
-}
-
-/// Predicted figures of one customer.
-#[derive(SimpleObject)]
-struct CustomerForecasts {
-    /// Revenue expected in the next 365 days.
-    expected_revenue: Option<Decimal>,
 }
 
 connection!(CustomerConnection, CustomerEdge, Customer, "customers");

@@ -16,6 +16,11 @@ impl From<Error> for async_graphql::Error {
         if let Some(argument) = error.argument {
             extensions.set("argument", argument);
         }
+        for (name, detail) in error.details {
+            if let Ok(detail) = Value::from_json(detail) {
+                extensions.set(name, detail);
+            }
+        }
         if matches!(error.code, Code::Internal | Code::ServiceUnavailable | Code::DecryptionFailed) {
             let error_id = Uuid::now_v7().to_string();
             tracing::error!(error_id, code = error.code.as_str(), source = ?error.source, "request failed");

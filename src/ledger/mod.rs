@@ -18,6 +18,7 @@ pub mod memory;
 mod numbers;
 pub mod organization;
 pub mod rates;
+pub mod refunded;
 pub mod retention;
 pub mod rollup;
 mod save;

@@ -101,6 +101,10 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     let changed = format!(r#"(id: "{alert}", {}) {{ id }}"#, rule("A", 6));
     run!("updateAlert", &changed, "alert.update", Both);
     run!("deleteAlert", &format!(r#"(id: "{alert}")"#), "alert.delete", Before);
+    let kpi = |formula| format!(r#"(name: "k", input: {{formula: "{formula}"}}) {{ name }}"#);
+    run!("createKpi", &kpi("visits"), "kpi.create", After);
+    run!("updateKpi", &kpi("visits + 1"), "kpi.update", Both);
+    run!("deleteKpi", r#"(name: "k")"#, "kpi.delete", Before);
     let delivery = dead_delivery(&test, &acme).await;
     run!("retryAlertDelivery", &format!(r#"(id: "{delivery}") {{ id }}"#), "alert.delivery.retry", Both);
 

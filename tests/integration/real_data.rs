@@ -16,7 +16,7 @@ use crate::ledger::money;
 use crate::support::{TestApp, TestTenant};
 
 /// The folder of the data sets.
-fn data() -> Option<PathBuf> {
+pub fn data() -> Option<PathBuf> {
     let folder = std::env::var_os("SALESPULSE_TEST_DATA").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     if folder.is_none() {
         eprintln!("skipped: SALESPULSE_TEST_DATA names no folder of data");

@@ -79,7 +79,7 @@ async fn a_server_has_no_rights_around_the_wall() {
                  WHERE grantee = 'salespulse_relay' AND table_schema = 'public' ORDER BY 1";
     let seen = texts(&test, relay).await;
     assert!(
-        seen.iter().all(|column| ["tenants", "tenant_keys", "ledger_heads", "deliveries"]
+        seen.iter().all(|column| ["tenants", "tenant_keys", "ledger_heads", "deliveries", "customer_models"]
             .iter()
             .any(|t| column.starts_with(t)))
     );
