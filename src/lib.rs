@@ -24,6 +24,7 @@ pub mod error;
 pub mod graphql;
 pub mod health;
 pub mod import;
+pub mod isolation;
 pub mod ledger;
 pub mod live;
 pub mod metrics;

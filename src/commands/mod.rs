@@ -15,13 +15,11 @@ pub mod token;
 pub mod user;
 pub mod verify;
 
-use std::sync::Arc;
-
 use self::failure::{Exit, Failure};
 use crate::app::App;
 use crate::auth::keys as signing_keys;
 use crate::auth::token::Tokens;
-use crate::clock::SystemClock;
+use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::db::{Db, Owner, TenantId, migrations, wall};
 use crate::stream;
@@ -63,11 +61,11 @@ fn sqlite_folder(url: &str) -> Option<&str> {
 }
 
 /// The parts of a server or of a command that records.
-pub async fn wire(config: &Config, db: Db, tokens: Tokens) -> Result<App, Failure> {
+pub async fn wire(config: &Config, db: Db, tokens: Tokens, clock: SharedClock) -> Result<App, Failure> {
     let stream = stream::connect(config.redis_url.as_deref()).await.map_err(|error| {
         Failure::new(Exit::DatabaseAway, format!("{error} (is Redis running, and is REDIS_URL right?)"))
     })?;
-    let app = App::new(db, Arc::new(SystemClock), stream, tokens);
+    let app = App::new(db, clock, stream, tokens);
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
     Ok(App { public_url: public_url.into(), ..app })
 }

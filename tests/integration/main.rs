@@ -15,6 +15,7 @@ mod customers;
 mod dashboards;
 mod http;
 mod import;
+mod isolation;
 mod ledger;
 mod limits;
 mod lists;
