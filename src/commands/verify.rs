@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::graphql::documents::Documents;
 use crate::graphql::http::Settings;
 use crate::graphql::limits::Limits;
-use crate::isolation;
+use crate::isolation::{self, client::Transport};
 use crate::ledger::verify::verify;
 use crate::server::Options;
 use crate::tenancy;
@@ -37,7 +37,7 @@ async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     let options = super::serve::options(config)?;
     // The run asks for more than any client may.
     let api = Settings { limits: Limits::default(), documents: Documents::default(), ..options.api };
-    let report = isolation::verify(&app, &Options { api, ..options }).await?;
+    let report = isolation::verify(&app, &Options { api, ..options }, &Transport::ALL).await?;
     println!("{report}");
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Failed, "tenants are not kept apart")) }
 }

@@ -72,7 +72,7 @@ impl Client {
         if transport == Transport::Socket {
             let mut socket = self.socket(token).await?;
             socket.send(json!({ "type": "subscribe", "id": "1", "payload": { "query": document } })).await?;
-            return Ok(Answers::Socket(socket));
+            return Ok(Answers { to: format!("{transport:?}: {document}"), from: From::Socket(socket) });
         }
         let accept = if transport == Transport::Events {
             "text/event-stream"
@@ -81,7 +81,8 @@ impl Client {
         };
         let request = self.post(token, &json!({ "query": document })).header(ACCEPT, accept);
         let response = request.send().await.map_err(Error::internal)?;
-        Ok(Answers::Stream(Stream { response, read: Vec::new() }))
+        let from = From::Stream(Stream { response, read: Vec::new() });
+        Ok(Answers { to: format!("{transport:?}: {document}"), from })
     }
 
     async fn socket(&self, token: &str) -> Result<Socket> {
@@ -119,7 +120,13 @@ impl Client {
 }
 
 /// The answers of one operation.
-pub enum Answers {
+pub struct Answers {
+    /// How the operation came, and what it is.
+    to: String,
+    from: From,
+}
+
+enum From {
     Socket(Socket),
     Stream(Stream),
 }
@@ -128,16 +135,17 @@ impl Answers {
     /// The next answer; null after the last.
     pub async fn next(&mut self) -> Result<Json> {
         let next = async {
-            match self {
-                Answers::Socket(socket) => socket.next().await,
-                Answers::Stream(stream) => stream.next().await,
+            match &mut self.from {
+                From::Socket(socket) => socket.next().await,
+                From::Stream(stream) => stream.next().await,
             }
         };
-        tokio::time::timeout(WAIT, next).await.map_err(|_| Error::internal("no answer came in time"))?
+        let answer = tokio::time::timeout(WAIT, next).await;
+        answer.map_err(|_| Error::internal(format!("no answer came in time to {}", self.to)))?
     }
 }
 
-pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     async fn send(&mut self, message: Json) -> Result<()> {
@@ -168,7 +176,7 @@ impl Socket {
 }
 
 /// Answers in the body of one response: events or parts, of which each has its JSON on a line of its own.
-pub struct Stream {
+struct Stream {
     response: reqwest::Response,
     read: Vec<u8>,
 }

@@ -8,12 +8,13 @@ use uuid::Uuid;
 use super::canary::Canary;
 use super::client::Transport;
 use super::{Answers, Run};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const HEARD_WAIT: Duration = Duration::from_millis(500);
 
-const METRICS: &str = "asOf { position } totalRevenue ordersCount uniqueCustomers series(grain: DAY) { start totalRevenue }
-    breakdown(by: [REGION]) { rows { key { value } metrics { totalRevenue } } }";
+const METRICS: &str =
+    "asOf { position } totalRevenue ordersCount uniqueCustomers series(grain: DAY) { start totalRevenue }
+    breakdown(by: [REGION]) { rows { key totalRevenue } }";
 
 /// On each transport: the other tenant's subscriptions are refused, its cursors are none, and its sales and alerts are not heard of.
 pub async fn run(run: &mut Run<'_>, own: &Canary, other: &Canary) -> Result<()> {
@@ -43,27 +44,37 @@ async fn metrics(
     other: &Canary,
     (token, other_token): &(String, String),
 ) -> Result<()> {
+    let period = run.period.clone();
     let subscription = |of: &Canary, after: &str| {
-        format!("subscription {{ metricsUpdated(tenantId: \"{}\", period: {{ preset: LAST_7_DAYS }}{after}) {{ {METRICS} }} }}", of.tenant.0)
+        format!(
+            "subscription {{ metricsUpdated(tenantId: \"{}\", period: {period}{after}) {{ {METRICS} }} }}",
+            of.tenant.0
+        )
     };
     let mut answers = run.client.open(transport, token, &subscription(own, "")).await?;
     let first = answers.next().await?;
+    if !first["errors"].is_null() {
+        return Err(Error::internal(format!("{transport:?}: a subscription gave {first}")));
+    }
     let others = run.client.open(transport, other_token, &subscription(other, "")).await?.next().await?;
     record(run, transport, other, other_token).await?;
     record(run, transport, own, token).await?;
     let next = answers.next().await?;
-    let position = |answer: &Json| answer["data"]["metricsUpdated"]["asOf"]["position"].as_str().and_then(|p| p.parse::<i64>().ok());
+    let position = |answer: &Json| {
+        answer["data"]["metricsUpdated"]["asOf"]["position"].as_str().and_then(|p| p.parse::<i64>().ok())
+    };
     if position(&next) != position(&first).map(|position| position + 1) {
         run.report.findings.push(format!("{transport:?}: after {first} a subscriber heard of {next}"));
     }
-    let query = format!("{{ salesMetrics(period: {{ preset: LAST_7_DAYS }}) {{ {METRICS} }} }}");
+    let query = format!("{{ salesMetrics(period: {period}) {{ {METRICS} }} }}");
     let asked = run.client.ask(Transport::Post, token, &query).await?;
     if asked["data"]["salesMetrics"] != next["data"]["metricsUpdated"] {
         run.report.findings.push(format!("{transport:?}: a subscriber was told {next}, and a query {asked}"));
     }
     // What the other tenant's cursor stands for is nothing here.
     let cursor = others["extensions"]["cursor"].as_str().unwrap_or_default();
-    let resumed = run.client.open(transport, token, &subscription(own, &format!(", after: \"{cursor}\""))).await?.next().await?;
+    let resumed =
+        run.client.open(transport, token, &subscription(own, &format!(", after: \"{cursor}\""))).await?.next().await?;
     if resumed["extensions"]["reset"] != json!(true) {
         run.report.findings.push(format!("{transport:?}: another tenant's cursor {cursor:?} was taken: {resumed}"));
     }
@@ -75,9 +86,9 @@ async fn metrics(
 async fn record(run: &Run<'_>, transport: Transport, of: &Canary, token: &str) -> Result<()> {
     let template = format!(
         r#"mutation {{ recordEvents(events: [{{ eventId: "{{run}}-{transport:?}", occurredAt: "{{late}}",
-            orderPlaced: {{ orderId: "{{run}}-{transport:?}", amount: [13], customer: {{ id: "ann" }}, region: "live of {{word}}" }} }}]) {{ position }} }}"#
+            orderPlaced: {{ orderId: "{{run}}-{transport:?}", amount: [13], customer: {{ id: "ann" }}, region: "live of {{word}}" }} }}]) {{ results {{ outcome reason }} }} }}"#
     );
-    run.client.ask(Transport::Post, token, &of.written(&template, &run.name, run.app.clock.now())).await?;
+    of.change(&run.client, token, &of.written(&template, &run.name, run.app.clock.now())).await?;
     Ok(())
 }
 
@@ -124,7 +135,7 @@ async fn alert_cursor(run: &Run<'_>, of: &Canary, token: &str) -> Result<String>
 /// An alert that is there only for this.
 async fn fire(run: &Run<'_>, of: &Canary, token: &str) -> Result<()> {
     let now = run.app.clock.now();
-    let ask = async |template: &str| run.client.ask(Transport::Post, token, &of.written(template, &run.name, now)).await;
+    let ask = async |template: &str| of.change(&run.client, token, &of.written(template, &run.name, now)).await;
     let made = ask(
         r#"mutation { createAlert(input: { name: "live alert of {word}", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "1.00",
             includeOpen: true }) { id } }"#,
@@ -133,10 +144,10 @@ async fn fire(run: &Run<'_>, of: &Canary, token: &str) -> Result<()> {
     let event = Uuid::now_v7().simple();
     ask(&format!(
         r#"mutation {{ recordEvents(events: [{{ eventId: "{event}", occurredAt: "{{late}}", orderPlaced: {{ orderId: "{event}", amount: [2] }} }}])
-            {{ position }} }}"#
+            {{ results {{ outcome reason }} }} }}"#
     ))
     .await?;
-    let id = made["data"]["createAlert"]["id"].as_str().unwrap_or_default();
+    let id = made["createAlert"]["id"].as_str().unwrap_or_default();
     ask(&format!("mutation {{ deleteAlert(id: \"{id}\") }}")).await?;
     Ok(())
 }

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use async_graphql::Positioned;
 use async_graphql::parser::types::{
     BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition,
 };
-use async_graphql::Positioned;
 
 /// Stands in a document where an id is to be put.
 pub const ID: &str = "\"{id}\"";
@@ -38,6 +38,8 @@ pub struct Examples<'a> {
     pub end: &'a str,
     /// Values of arguments and of fields of inputs, by their names. The first is taken where one is needed.
     pub named: &'a [(&'a str, &'a str)],
+    /// Arguments that mean nothing without another one: field, argument, and the other with its value.
+    pub together: &'a [(&'a str, &'a str, (&'a str, &'a str))],
     /// Objects of input types of which a field is needed though none is required.
     pub objects: &'a [(&'a str, &'a str)],
 }
@@ -98,6 +100,12 @@ impl<'a> Schema<'a> {
                     for value in self.values(argument)? {
                         let mut arguments = needed.clone();
                         arguments.insert(argument.name.node.as_str(), value);
+                        let together = self.examples.together.iter();
+                        arguments.extend(
+                            together
+                                .filter(|(of, with, _)| *of == name && *with == argument.name.node.as_str())
+                                .map(|(.., (other, value))| (*other, (*value).to_owned())),
+                        );
                         if arguments != needed {
                             ask(&arguments, 2)?;
                         }
@@ -197,6 +205,7 @@ impl<'a> Schema<'a> {
         let time = if is_end { end } else { start };
         let values = match ty {
             "ID" => vec![ID.to_owned()],
+            "String" => vec!["\"canary\"".to_owned()],
             "Boolean" => vec!["true".to_owned(), "false".to_owned()],
             "Int" => vec!["2".to_owned()],
             "DateTime" => vec![format!("\"{time}\"")],
