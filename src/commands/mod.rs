@@ -17,14 +17,12 @@ pub mod token;
 pub mod user;
 pub mod verify;
 
-use std::sync::Arc;
-
 use self::failure::{Exit, Failure};
 use crate::accounts::oidc::{self, Providers};
 use crate::app::App;
 use crate::auth::keys as signing_keys;
 use crate::auth::token::Tokens;
-use crate::clock::SystemClock;
+use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::db::{Db, Owner, TenantId, migrations, wall};
 use crate::stream;
@@ -69,12 +67,12 @@ fn sqlite_file(url: &str) -> Option<&str> {
 }
 
 /// The parts of a server or of a command that records.
-pub async fn wire(config: &Config, db: Db, tokens: Tokens) -> Result<App, Failure> {
+pub async fn wire(config: &Config, db: Db, tokens: Tokens, clock: SharedClock) -> Result<App, Failure> {
     let stream = stream::connect(config.redis_url.as_deref()).await.map_err(|error| {
         Failure::new(Exit::DatabaseAway, format!("{error} (is Redis running, and is REDIS_URL right?)"))
     })?;
     let kek = kek::open(config, &db).await?;
-    let app = App::new(db, Arc::new(SystemClock), stream, tokens, kek);
+    let app = App::new(db, clock, stream, tokens, kek);
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.listen));
     Ok(App { providers: providers(config, &public_url)?, public_url: public_url.into(), ..app })

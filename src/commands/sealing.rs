@@ -1,12 +1,14 @@
 //! `salespulse sealing`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 use super::failure::{Exit, Failure};
 use super::kek;
 use crate::app::App;
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::db::{Db, TenantId};
 use crate::privacy::rotation;
@@ -67,7 +69,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
         }
         Command::Rotate(which) | Command::Resume(which) => {
             let tenants = which.tenants(&db).await?;
-            let app = super::wire(config, db, super::tokens(config)?).await?;
+            let app = super::wire(config, db, super::tokens(config)?, Arc::new(SystemClock)).await?;
             for (slug, tenant) in tenants {
                 if matches!(command, Command::Rotate(_)) && !begin(&app, &slug, tenant).await? {
                     continue;

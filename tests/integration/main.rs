@@ -19,6 +19,7 @@ mod dashboards;
 mod housekeeping;
 mod http;
 mod import;
+mod isolation;
 mod kpis;
 mod ledger;
 mod limits;

@@ -85,7 +85,8 @@ impl Provider {
 
     /// The provider's page for somebody to sign in at. Error: SERVICE_UNAVAILABLE.
     pub async fn page(&self, flow: &Flow) -> Result<Url> {
-        let client = self.client(&self.metadata(false).await?);
+        let metadata = self.metadata(false).await?;
+        let client = self.client(&metadata);
         let (state, nonce) = (flow.state.clone(), flow.nonce.clone());
         let (url, _, _) = client
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
@@ -118,7 +119,8 @@ impl Provider {
         let claims = match self.check(&metadata, token, flow, now) {
             Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
                 // The provider may have new keys.
-                self.check(&self.metadata(true).await?, token, flow, now)
+                let metadata = self.metadata(true).await?;
+                self.check(&metadata, token, flow, now)
             }
             checked => checked,
         };
