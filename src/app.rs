@@ -12,7 +12,9 @@ use crate::db::Db;
 use crate::ledger::Ledger;
 use crate::ledger::memory::Memory;
 use crate::live::feed::Feeds;
+use crate::personal::Keys;
 use crate::predictions::Predictions;
+use crate::sealing::kek::KeyEncryption;
 use crate::stream::EventStream;
 
 #[derive(Clone)]
@@ -21,6 +23,8 @@ pub struct App {
     pub clock: SharedClock,
     pub ledger: Ledger,
     pub memory: Memory,
+    /// What personal data is sealed with.
+    pub keys: Keys,
     pub stream: Arc<dyn EventStream>,
     /// Who follows a ledger follows it here.
     pub feeds: Feeds,
@@ -36,11 +40,19 @@ pub struct App {
 }
 
 impl App {
-    /// Wires the parts around a database, a clock and a stream.
-    pub fn new(db: Db, clock: SharedClock, stream: Arc<dyn EventStream>, tokens: Tokens) -> App {
+    /// Wires the parts around a database, a clock, a stream, and what wraps the tenants' keys.
+    pub fn new(
+        db: Db,
+        clock: SharedClock,
+        stream: Arc<dyn EventStream>,
+        tokens: Tokens,
+        kek: Arc<dyn KeyEncryption>,
+    ) -> App {
+        let keys = Keys::new(db.clone(), Arc::clone(&clock), kek);
         let memory = Memory::default();
         let observer = Arc::new(crate::alerts::evaluate::AlertObserver { memory: memory.clone() });
-        let ledger = Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, memory.clone());
+        let ledger =
+            Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, memory.clone(), keys.clone());
         let feeds = Feeds::new(db.clone(), Arc::clone(&stream));
         App {
             standings: Standings::new(db.clone(), Arc::clone(&clock)),
@@ -53,6 +65,7 @@ impl App {
             clock,
             ledger,
             memory,
+            keys,
             stream,
             feeds,
             tokens,

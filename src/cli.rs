@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::failure::Failure;
-use crate::commands::{demo, import, keys, log, migrate, retention, serve, tenant, token, user, verify};
+use crate::commands::{demo, import, keys, log, migrate, retention, sealing, serve, tenant, token, user, verify};
 use crate::config::Config;
 use crate::contract;
 
@@ -39,12 +39,15 @@ enum Command {
     /// Make or list the keys that sign access tokens.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Rotate the keys of personal data, and what wraps them.
+    #[command(subcommand)]
+    Sealing(sealing::Command),
     /// Create users, or set their passwords.
     #[command(subcommand)]
     User(user::Command),
     /// Print an access token.
     Token(token::Args),
-    /// Create or list tenants.
+    /// Create, list or erase tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
     /// Record the rows of CSV files; it may be stopped and run again.
@@ -87,6 +90,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Serve => serve::run(&config).await,
             Command::Migrate(args) => migrate::run(&config, &args).await,
             Command::Keys(command) => keys::run(&config, &command),
+            Command::Sealing(command) => sealing::run(&config, &command).await,
             Command::User(command) => user::run(&config, &command).await,
             Command::Token(args) => token::run(&config, &args).await,
             Command::Tenant(command) => tenant::run(&config, &command).await,

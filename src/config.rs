@@ -2,17 +2,21 @@
 //! reader of the environment. What is not known is refused: any name in the file, and those that begin with
 //! `SALESPULSE_` in the environment, which holds much else.
 
+mod kek;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+
+pub use kek::KekSource;
 
 use crate::graphql::limits::Limits;
 use crate::housekeeping::Keep;
 use crate::{outbox, tls};
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 30] = [
+const KNOWN: [(&str, &str); 37] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
@@ -23,6 +27,13 @@ const KNOWN: [(&str, &str); 30] = [
     ("SALESPULSE_TRUSTED_PROXIES", ""),
     ("SALESPULSE_SIGNING_KEYS", "data/signing-keys.pem"),
     ("SALESPULSE_OIDC_PROVIDERS", ""),
+    ("SALESPULSE_KEK_FILES", ""),
+    ("SALESPULSE_KEK", ""),
+    ("SALESPULSE_VAULT_URL", ""),
+    ("SALESPULSE_VAULT_MOUNT", "transit"),
+    ("SALESPULSE_VAULT_KEY", "salespulse"),
+    ("SALESPULSE_VAULT_TOKEN", ""),
+    ("SALESPULSE_VAULT_CA", ""),
     ("SALESPULSE_METRICS_LISTEN", ""),
     ("SALESPULSE_OTLP_ENDPOINT", ""),
     ("SALESPULSE_JWT_SECRET", ""),
@@ -77,6 +88,8 @@ pub struct Config {
     pub jwt_issuer: String,
     /// The file of the OpenID Connect providers that people may sign in by.
     pub oidc_providers: Option<PathBuf>,
+    /// What wraps the tenants' keys.
+    pub kek: KekSource,
     pub limits: Limits,
     /// The manifest of the only documents that are run; `None` for all.
     pub trusted_documents: Option<PathBuf>,
@@ -218,6 +231,7 @@ impl Config {
             jwt_secret,
             jwt_issuer: text("SALESPULSE_JWT_ISSUER"),
             oidc_providers: some("SALESPULSE_OIDC_PROVIDERS").map(PathBuf::from),
+            kek: KekSource::from_settings(text)?,
             limits: Limits {
                 user_fields: limit("SALESPULSE_USER_FIELDS_PER_MINUTE")?,
                 tenant_fields: limit("SALESPULSE_TENANT_FIELDS_PER_MINUTE")?,

@@ -30,6 +30,8 @@ pub enum Code {
     AnomalyHistoryTooShort,
     QueryTimeout,
     ServiceUnavailable,
+    /// A sealed value was changed, or is where it does not belong.
+    DecryptionFailed,
     Internal,
 }
 
@@ -56,6 +58,7 @@ impl Code {
             Code::AnomalyHistoryTooShort => "ANOMALY_HISTORY_TOO_SHORT",
             Code::QueryTimeout => "QUERY_TIMEOUT",
             Code::ServiceUnavailable => "SERVICE_UNAVAILABLE",
+            Code::DecryptionFailed => "DECRYPTION_FAILED",
             Code::Internal => "INTERNAL_SERVER_ERROR",
         }
     }
@@ -73,6 +76,8 @@ pub struct Error {
     pub argument: Option<&'static str>,
     /// When to try again, where that is known.
     pub retry_after: Option<Duration>,
+    /// More of it for programs: further members of `extensions`.
+    pub details: Vec<(&'static str, serde_json::Value)>,
     /// For the log only.
     pub source: Option<BoxError>,
 }
@@ -81,7 +86,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Error { code, message: message.into(), argument: None, retry_after: None, source: None }
+        Error { code, message: message.into(), argument: None, retry_after: None, details: Vec::new(), source: None }
     }
 
     pub fn bad_input(argument: &'static str, message: impl Into<String>) -> Self {
@@ -100,7 +105,7 @@ impl Error {
     }
 
     pub fn internal(source: impl Into<BoxError>) -> Self {
-        let message = "something went wrong on the server".to_owned();
+        let message = "something went wrong on the server";
         Error { source: Some(source.into()), ..Error::new(Code::Internal, message) }
     }
 }

@@ -8,9 +8,12 @@ use crate::accounts::oidc::graphql::{IdentityMutation, IdentityQuery};
 use crate::alerts::graphql::{AlertMutation, AlertQuery};
 use crate::app::App;
 use crate::audit::graphql::AuditQuery;
+use crate::customer_value::graphql::CustomerValueQuery;
 use crate::customers::graphql::CustomerQuery;
 use crate::dashboards::graphql::DashboardQuery;
 use crate::dashboards::mutation::DashboardMutation;
+use crate::kpis::graphql::KpiQuery;
+use crate::kpis::mutation::KpiMutation;
 use crate::ledger::graphql::LedgerMutation;
 use crate::ledger::rates::RateMutation;
 use crate::live::graphql::LiveSubscription;
@@ -21,6 +24,7 @@ use crate::people::graphql::PeopleQuery;
 use crate::people::mutation::PeopleMutation;
 use crate::performance::graphql::PerformanceQuery;
 use crate::predictions::events::graphql::{CalendarMutation, CalendarQuery};
+use crate::privacy::graphql::{PrivacyMutation, PrivacyQuery};
 use crate::products::graphql::ProductQuery;
 use crate::products::mutation::ProductMutation;
 use crate::sources::graphql::DataSourceQuery;
@@ -37,11 +41,14 @@ pub struct Query(
     AuditQuery,
     CalendarQuery,
     CustomerQuery,
+    CustomerValueQuery,
     DashboardQuery,
     DataSourceQuery,
+    KpiQuery,
     OrderQuery,
     OutboxQuery,
     PerformanceQuery,
+    PrivacyQuery,
     ProductQuery,
     UserQuery,
 );
@@ -56,7 +63,9 @@ pub struct Mutation(
     OutboxMutation,
     CalendarMutation,
     DashboardMutation,
+    KpiMutation,
     PeopleMutation,
+    PrivacyMutation,
     ProductMutation,
     RateMutation,
 );

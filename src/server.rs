@@ -25,9 +25,10 @@ use crate::graphql::http::{self, Endpoint};
 use crate::graphql::origin::Peer;
 use crate::housekeeping::Keep;
 use crate::outbox::{self, Senders, relay};
+use crate::privacy::rotation;
 use crate::telemetry::requests::observe;
 use crate::tls::Tls;
-use crate::{accounts, health, housekeeping, monitor, schema, web};
+use crate::{accounts, customer_value, health, housekeeping, monitor, schema, web};
 
 /// From the first byte of a request's headers to the last.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
@@ -113,6 +114,8 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
             None
         }
     };
+    let rotations = AbortOnDropHandle::new(tokio::spawn(rotation::sweep(app.clone())));
+    let models = AbortOnDropHandle::new(tokio::spawn(customer_value::keep_fitted(app.clone())));
     let standings = AbortOnDropHandle::new(tokio::spawn(app.standings.clone().watch()));
     let tidying = AbortOnDropHandle::new(tokio::spawn(housekeeping::run(app.clone(), options.keep)));
     let certificates = options.tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.watch())));
@@ -133,7 +136,7 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
         ended.cancel();
     };
     tokio::join!(monitored, served);
-    drop((alerts, deliveries, standings, tidying, certificates));
+    drop((alerts, deliveries, rotations, models, standings, tidying, certificates));
 }
 
 /// Serves each connection in a task of its own.

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use salespulse::app::App;
-use salespulse::clock::Timestamp;
 use salespulse::db::{Db, TenantId};
 use salespulse::ledger::event::Outcome;
 use sea_orm::sqlx::postgres::PgConnectOptions;
@@ -15,7 +14,7 @@ use sea_orm::sqlx::{ConnectOptions, Connection, PgConnection};
 use sea_orm::{ConnectionTrait, Statement, Value};
 
 use crate::Urls;
-use crate::events::event;
+use crate::events::Sales;
 
 /// The statements that a database was sent, in order.
 #[derive(Clone, Default)]
@@ -76,8 +75,8 @@ impl Recording {
     }
 }
 
-/// Records `total` events in calls of `batch` by `callers` at a time.
-pub async fn ingest(app: &App, tenant: TenantId, total: u64, batch: u64, callers: u64, now: Timestamp) -> Duration {
+/// Records all sales in calls of `batch` by `callers` at a time.
+pub async fn ingest(app: &App, tenant: TenantId, sales: Sales, batch: u64, callers: u64) -> Duration {
     let started = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
     let mut tasks = tokio::task::JoinSet::new();
@@ -86,10 +85,10 @@ pub async fn ingest(app: &App, tenant: TenantId, total: u64, batch: u64, callers
         tasks.spawn(async move {
             loop {
                 let first = next.fetch_add(batch, Ordering::Relaxed);
-                if first >= total {
+                if first >= sales.total {
                     return;
                 }
-                let events = (first..(first + batch).min(total)).map(|n| event("o", n, total, now)).collect();
+                let events = (first..(first + batch).min(sales.total)).map(|n| sales.event(n)).collect();
                 let answer = app.ledger.record(tenant, events, true).await.expect("recorded");
                 let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied { .. });
                 assert!(answer.outcomes.iter().all(is_applied), "{answer:?}");

@@ -2,7 +2,7 @@
 //!
 //! Arguments: `--events N` (default 1000000), `--secs N` for each load of queries (default 5), `--sqlite` or
 //! `--postgres` for one database alone, `--times` to see how long which statements took, `--without-wall` to see what
-//! row-level security costs. PostgreSQL is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`.
+//! row-level security costs, `--without-persons` for customers of whom nothing but an id is known. PostgreSQL is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`.
 
 mod events;
 mod http;
@@ -20,12 +20,16 @@ use salespulse::app::App;
 use salespulse::auth::token::Tokens;
 use salespulse::clock::SystemClock;
 use salespulse::db::{Db, Owner};
+use salespulse::sealing::kek::LocalKek;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 
+use self::events::Sales;
 use self::ingest::{Recording, Times, copy, ingest, replay};
 use self::report::{Report, ratio};
 
 const SECRET: &str = "a secret of the benchmark, long enough";
+/// 32 bytes in base64.
+const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
 
 struct Arguments {
     events: u64,
@@ -34,6 +38,7 @@ struct Arguments {
     postgres: bool,
     times: bool,
     without_wall: bool,
+    without_persons: bool,
 }
 
 fn arguments() -> Arguments {
@@ -51,6 +56,7 @@ fn arguments() -> Arguments {
         postgres: postgres || !sqlite,
         times: has("--times"),
         without_wall: has("--without-wall"),
+        without_persons: has("--without-persons"),
     }
 }
 
@@ -99,7 +105,8 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
     let times = arguments.times.then(Times::default);
     let recording = Recording::of(&mut db, times.clone());
     let stream = salespulse::stream::connect(None).await.expect("a stream");
-    let app = App::new(db, Arc::new(SystemClock), stream, Tokens::new(SECRET, "salespulse"));
+    let kek = Arc::new(LocalKek::from_texts([KEK]).expect("a key"));
+    let app = App::new(db, Arc::new(SystemClock), stream, Tokens::new(SECRET, "salespulse"), kek);
 
     let mut report = Report::begin(
         &format!("{name}: recording events"),
@@ -119,7 +126,8 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
         if !is_bulk {
             recording.start();
         }
-        let took = ingest(&app, tenant.id, total, batch, callers, app.clock.now()).await;
+        let sales = Sales { total, has_persons: !arguments.without_persons, end: app.clock.now() };
+        let took = ingest(&app, tenant.id, sales, batch, callers).await;
         let per_sec = total as f64 / took.as_secs_f64();
         if let Some(times) = &times {
             println!("{what}: {:.0} ms", took.as_secs_f64() * 1e3);

@@ -17,6 +17,7 @@ pub fn report(url: &str, name: &str) {
         .env("DATABASE_URL", url)
         .env("SALESPULSE_LISTEN", format!("127.0.0.1:{port}"))
         .env("SALESPULSE_JWT_SECRET", crate::SECRET)
+        .env("SALESPULSE_KEK", crate::KEK)
         .stderr(Stdio::null())
         .spawn()
         .expect("started");

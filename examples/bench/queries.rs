@@ -75,7 +75,7 @@ impl Bench<'_> {
     }
 
     fn token(&self) -> String {
-        let (role, user_id) = self.tenant.users.iter().find(|(role, _)| *role == Role::Viewer).expect("a viewer");
+        let (role, user_id) = self.tenant.users.iter().find(|(role, _)| *role == Role::Manager).expect("a manager");
         let now = self.app.clock.now();
         let subject = Subject { tenant: self.tenant.id, user_id: *user_id, role: *role, session: None };
         self.app.tokens.mint(&subject, now, 3600).expect("a token")

@@ -12,6 +12,8 @@ use salespulse::db::{Db, Owner};
 use salespulse::tenancy::{NewTenant, create_tenant};
 
 const SECRET: &str = "a secret of the benchmark, long enough";
+/// 32 bytes in base64.
+const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
 
 /// Where servers keep their data.
 pub struct Database {
@@ -88,6 +90,7 @@ fn serve(database: &Database) -> Process {
         .env("SALESPULSE_LISTEN", format!("127.0.0.1:{port}"))
         .env("SALESPULSE_LOG_LEVEL", "warn")
         .env("SALESPULSE_JWT_SECRET", SECRET)
+        .env("SALESPULSE_KEK", KEK)
         .envs(
             ["USER_FIELDS_PER_MINUTE", "TENANT_FIELDS_PER_MINUTE", "USER_SOCKETS", "TENANT_SOCKETS"]
                 .map(|name| (format!("SALESPULSE_{name}"), "0")),

@@ -31,10 +31,12 @@ use salespulse::predictions::Predictions;
 use salespulse::predictions::forecasts::{Question, forecast};
 use salespulse::predictions::kept::Patience;
 use salespulse::predictions::pool::Pool;
+use salespulse::sealing::kek::LocalKek;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 use tokio_util::sync::CancellationToken;
 
 /// Queries that are under way, and the pause from the beginning of one to that of the next.
+const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
 const CLIENTS: usize = 4;
 const EVERY: Duration = Duration::from_millis(20);
 const CALM: Duration = Duration::from_secs(10);
@@ -57,7 +59,9 @@ async fn main() {
     Migrator::up(owner.connection(), None).await.expect("migrated");
     let db = Db::connect(&url("TEST_DATABASE_URL"), 16).await.expect("connected");
     let stream = salespulse::stream::connect(None).await.expect("a stream");
-    let app = App::new(db, Arc::new(SystemClock), stream, Tokens::new("a secret of the benchmark, long", "salespulse"));
+    let kek = Arc::new(LocalKek::from_texts([KEK]).expect("a key"));
+    let tokens = Tokens::new("a secret of the benchmark, long", "salespulse");
+    let app = App::new(db, Arc::new(SystemClock), stream, tokens, kek);
     let app = App { predictions: Predictions::new(pool), ..app };
     let tenants = Arc::new(load(&app, tenants, days).await);
 
@@ -188,7 +192,7 @@ async fn query(operations: &Operations, tenant: &CreatedTenant) {
         through: Through::Token { issued_at_secs: 0 },
     };
     let asker = Asker { caller: Some(Arc::new(caller)), client: Arc::default() };
-    let prepared = operations.prepare(params).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    let prepared = operations.prepare(params).expect("a good question");
     let (response, _) = operations.run(prepared, asker).await;
     assert!(response.errors.is_empty(), "{:?}", response.errors);
 }

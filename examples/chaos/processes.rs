@@ -16,6 +16,8 @@ use crate::TENANTS;
 use crate::client;
 
 const SECRET: &str = "a secret of the chaos, long enough";
+/// 32 bytes in base64.
+const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
 /// Alert rules of each tenant.
 pub const RULES: usize = 40;
 
@@ -93,6 +95,7 @@ fn serve(address: SocketAddr, db_url: &str, redis_url: &str) -> Child {
         .env("SALESPULSE_LISTEN", address.to_string())
         .env("SALESPULSE_LOG_LEVEL", "off")
         .env("SALESPULSE_JWT_SECRET", SECRET)
+        .env("SALESPULSE_KEK", KEK)
         .envs(
             ["USER_FIELDS_PER_MINUTE", "TENANT_FIELDS_PER_MINUTE", "USER_SOCKETS", "TENANT_SOCKETS"]
                 .map(|name| (format!("SALESPULSE_{name}"), "0")),

@@ -10,7 +10,10 @@ pub use sea_orm_migration::MigratorTrait;
 
 mod m0001_tables;
 mod m0002_sign_in;
+mod m0003_sealing;
 mod m0005_predictions;
+mod m0006_kpis;
+mod m0007_value;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -23,7 +26,10 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_tables::Migration),
             Box::new(m0002_sign_in::Migration),
+            Box::new(m0003_sealing::Migration),
             Box::new(m0005_predictions::Migration),
+            Box::new(m0006_kpis::Migration),
+            Box::new(m0007_value::Migration),
         ]
     }
 }

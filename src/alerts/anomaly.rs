@@ -31,7 +31,7 @@ impl Rule {
     /// The question whose answer has its buckets.
     pub fn buckets_plan(&self, span: Span) -> Option<Plan> {
         let args = SeriesArgs { grain: self.bucket_grain()?, timezone: None, week_start: Weekday::Monday, by: None };
-        let series = vec![SeriesPlan { args, needs: self.needs() }];
+        let series = vec![SeriesPlan { args, needs: self.needs(), kpis: Default::default() }];
         Some(Plan { totals: None, series, ..self.plan(span) })
     }
 
@@ -83,13 +83,14 @@ pub async fn ending(rule: &Rule, grain: Grain, now: Timestamp, measure: &mut imp
 /// Judges the bucket that ends at `end` by those before it.
 pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl Measure) -> Result<Reading> {
     let nothing = Reading { value: None, fires: false, stays: false };
+    let Some(metric) = rule.measured.metric() else { return Ok(nothing) };
     let Some(zone) = measure.zone(rule).await? else { return Ok(nothing) };
     let boundaries = buckets(grain, end, zone);
     let Some(values) = measure.buckets(rule, &boundaries).await? else { return Ok(nothing) };
     let Some(last) = values.last() else { return Ok(nothing) };
-    let value = rule.metric.value(last);
+    let value = metric.value(last);
     let known = values.iter().skip_while(|values| is_nothing(values));
-    let series: Vec<Option<f64>> = known.map(|values| number(rule.metric, values)).collect();
+    let series: Vec<Option<f64>> = known.map(|values| number(metric, values)).collect();
     if series.is_empty() {
         return Ok(nothing);
     }

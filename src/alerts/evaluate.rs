@@ -132,7 +132,7 @@ impl Evaluation<'_> {
 /// What recipients are told.
 fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position: i64) -> Result<Message> {
     let words = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let (state, metric) = (words(serde_json::to_value(change.state)?), words(serde_json::to_value(rule.metric)?));
+    let (state, metric) = (words(serde_json::to_value(change.state)?), words(serde_json::to_value(&rule.measured)?));
     let decimal = |money: Money| words(Decimal(money).to_value().into_json().unwrap_or_default());
     let value = change.value.map(decimal);
     let at = words(DateTime(change.at).to_value().into_json().unwrap_or_default());

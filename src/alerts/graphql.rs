@@ -19,6 +19,8 @@ use crate::graphql::scalars::{Cursor, DateTime, Decimal, Json, Position};
 use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
 use crate::metrics::filter::MetricsFilters;
+use crate::metrics::kpis::definitions;
+use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::money::Money;
 use crate::outbox::graphql::{AlertRecipient, AlertRecipientInput};
@@ -108,6 +110,7 @@ impl AlertMutation {
                 Error::new(Code::Conflict, format!("there are {} alert rules already", store::RULES_MAX)).into()
             );
         }
+        definitions::find(&change, &rule.measured.kpis()).await?;
         store::save(&change, &rule, app(ctx)?.clock.now()).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
         change.commit(Entry::of("alert.create", rule.id).after(after)).await?;
@@ -127,6 +130,7 @@ impl AlertMutation {
         lock_head(&change).await?;
         store::get_rule(&change, rule.id).await?;
         let before = change.see(&store::LOGGED, rule.id).await?;
+        definitions::find(&change, &rule.measured.kpis()).await?;
         store::save(&change, &rule, app(ctx)?.clock.now()).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
         change.commit(Entry::of("alert.update", rule.id).before(before).after(after)).await?;
@@ -157,8 +161,10 @@ pub struct AlertRule {
     id: ID,
     /// Its name.
     name: String,
-    /// The metric watched.
-    metric: Metric,
+    /// The metric watched; null where a KPI is.
+    metric: Option<Metric>,
+    /// The KPI watched, by its name.
+    kpi: Option<String>,
     /// How it is compared.
     condition: AlertCondition,
     /// For ANOMALY: how many buckets are worth a word.
@@ -211,7 +217,8 @@ impl TryFrom<Watched> for AlertRule {
         Ok(AlertRule {
             id: rule.id.into(),
             name: rule.name,
-            metric: rule.metric,
+            metric: rule.measured.metric(),
+            kpi: rule.measured.kpi().map(str::to_owned),
             condition: rule.condition,
             sensitivity: rule.sensitivity,
             threshold: Decimal(rule.threshold),
@@ -234,8 +241,10 @@ impl TryFrom<Watched> for AlertRule {
 struct AlertRuleInput {
     /// Its name, 1 to 200 characters.
     name: String,
-    /// The metric watched.
-    metric: Metric,
+    /// The metric watched; either this or `kpi`.
+    metric: Option<Metric>,
+    /// The KPI watched, by its name. Error: NOT_FOUND.
+    kpi: Option<String>,
     /// How it is compared.
     condition: AlertCondition,
     /// For ANOMALY: how many buckets are worth a word.
@@ -285,6 +294,9 @@ impl AlertRuleInput {
         if self.threshold.is_some_and(|threshold| threshold.0.is_negative()) {
             return Err(Error::bad_input("threshold", "must not be negative for ANOMALY"));
         }
+        if self.kpi.is_some() {
+            return Err(Error::bad_input("kpi", "ANOMALY is for metrics, not for KPIs"));
+        }
         Ok(())
     }
 
@@ -293,6 +305,8 @@ impl AlertRuleInput {
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.contains('\0') {
             return Err(Error::bad_input("name", format!("must have 1 to {NAME_CHARS_MAX} characters")));
         }
+        let measured = Measured::of(self.metric, self.kpi.clone());
+        let measured = measured.ok_or_else(|| Error::bad_input("metric", "give either a metric or a KPI"))?;
         let window_minutes = self.window_minutes.unwrap_or(60);
         if !(WINDOW_STEP_MINUTES..=MONTH_MINUTES).contains(&window_minutes) || window_minutes % WINDOW_STEP_MINUTES != 0
         {
@@ -339,7 +353,7 @@ impl AlertRuleInput {
         Ok(Rule {
             id,
             name: name.to_owned(),
-            metric: self.metric,
+            measured,
             condition: self.condition,
             sensitivity: self.sensitivity.unwrap_or(AnomalySensitivity::Medium),
             threshold,
@@ -380,8 +394,10 @@ pub struct Alert {
     rule_id: ID,
     /// The rule's name then.
     name: String,
-    /// The metric watched.
-    metric: Metric,
+    /// The metric watched; null where a KPI was.
+    metric: Option<Metric>,
+    /// The KPI watched, by its name.
+    kpi: Option<String>,
     /// The state it went to.
     state: AlertState,
     /// The metric's value then, or its relative change; null where it had none.
@@ -410,7 +426,8 @@ impl From<Transition> for Alert {
             id: transition.id.into(),
             rule_id: transition.rule_id.into(),
             name: transition.name,
-            metric: transition.metric,
+            metric: transition.measured.metric(),
+            kpi: transition.measured.kpi().map(str::to_owned),
             state: transition.state,
             value: transition.value.map(Decimal),
             threshold: Decimal(transition.threshold),

@@ -14,6 +14,7 @@ use crate::ledger::entry::Entry;
 use crate::ledger::rollup::QUARTER_HOUR;
 use crate::metrics::catalog::Metric;
 use crate::metrics::cell::Values;
+use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::money::Money;
 
@@ -144,7 +145,7 @@ impl Progress {
         }
         let Some(mut values) = measure.values(rule, cause).await? else { return Ok(false) };
         let is_above = matches!(rule.condition, AlertCondition::Above | AlertCondition::ChangeAbove);
-        if rule.metric == Metric::TotalRevenue && is_above {
+        if rule.measured == Measured::Metric(Metric::TotalRevenue) && is_above {
             // A refund undoes its order, whenever it was issued.
             values.total_revenue = Money(values.gross.0 - values.refunds.max(values.refunds_by_order).0);
         }

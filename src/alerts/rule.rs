@@ -6,10 +6,11 @@ use uuid::Uuid;
 use crate::clock::{MINUTE, Timestamp};
 use crate::graphql::scalars::DateTime;
 use crate::ledger::rollup::QUARTER_HOUR;
-use crate::metrics::catalog::{Metric, Needs};
+use crate::metrics::catalog::Needs;
 use crate::metrics::cell::Values;
 use crate::metrics::filter::MetricsFilters;
 use crate::metrics::input::DateRange;
+use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::metrics::plan::Plan;
 use crate::money::{Money, SCALE};
@@ -21,7 +22,8 @@ use crate::predictions::anomalies::graphql::AnomalySensitivity;
 pub struct Rule {
     pub id: Uuid,
     pub name: String,
-    pub metric: Metric,
+    /// What is watched.
+    pub measured: Measured,
     pub condition: AlertCondition,
     /// For ANOMALY: how many buckets are worth a word.
     pub sensitivity: AnomalySensitivity,
@@ -96,7 +98,7 @@ pub struct Reading {
 
 impl Rule {
     pub fn needs(&self) -> Needs {
-        Needs { orders: true, ..self.metric.needs() }
+        Needs { orders: true, ..self.measured.needs() }
     }
 
     /// The period watched at `now`: whole rollup slots, up to the end of the running one or the last one that has ended.
@@ -123,6 +125,7 @@ impl Rule {
             },
             filters: self.filters.clone().unwrap_or_default(),
             totals: Some(self.needs()),
+            kpis: self.measured.kpis(),
             ..Plan::default()
         }
     }
@@ -130,9 +133,9 @@ impl Rule {
     /// Compares. A metric without a value is neither above nor below, and does not change.
     pub fn read(&self, values: &Values, before: Option<&Values>) -> Reading {
         let clear = self.clear_threshold.unwrap_or(self.threshold);
-        let metric = self.metric.value(values);
+        let metric = self.measured.value(values);
         let change = || {
-            let before = self.metric.value(before?)?;
+            let before = self.measured.value(before?)?;
             let change = i128::from(metric?.0) - i128::from(before.0);
             Money::from_sum(change * i128::from(SCALE))?.per(before.0)
         };

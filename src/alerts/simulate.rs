@@ -16,8 +16,11 @@ use crate::ledger::organization::Organization;
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from, read_head};
 use crate::metrics::cell::Values;
 use crate::metrics::filter::Filter;
+use crate::metrics::kpis::part::Views;
+use crate::metrics::kpis::{Calendar, definitions};
 use crate::metrics::period::Span;
 use crate::metrics::read::{Cells, Question};
+use crate::metrics::state::default_zone;
 
 /// The longest period that is tried.
 const PERIOD_MAX: i64 = 31 * DAY;
@@ -25,6 +28,8 @@ const PERIOD_MAX: i64 = 31 * DAY;
 const ROWS_MAX: usize = 200_000;
 /// Entries looked at in all: each evaluation looks at those of its window.
 const LOOKS_MAX: usize = 50_000_000;
+/// How much longer a month may be than another, and a day.
+const MARGIN: i64 = 4 * DAY;
 /// Looks after which others have their turn.
 const LOOKS_AT_ONCE: usize = 200_000;
 /// Trials at the same time; others wait.
@@ -40,15 +45,20 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     let head = read_head(tx).await?;
     let organizations = memory.organizations.get(tx, &head).await?;
     let filter = Filter::find(tx, &organizations, &rule.filters.clone().unwrap_or_default()).await?;
-    // A cause may lie some windows back.
+    // A cause may lie some windows back; windows may reach into the running 15 minutes, and nothing lies more than a day ahead.
     let first = match (rule.bucket_grain(), rule.zone(&organizations)) {
         (Some(grain), Some(zone)) => anomaly::looks_back_to(grain, period.start, zone),
         _ => Timestamp(period.start.0 - 2 * i64::from(rule.window_minutes) * MINUTE),
     };
-    if head.retained_from.is_some_and(|from| first.0 < from) {
+    let looked_at = Span { start: first, end: Timestamp(period.end.0 + DAY) };
+    let zone = default_zone(&filter, &organizations);
+    let definitions = definitions::find(tx, &rule.measured.kpis()).await?;
+    let views = Views::find(tx, &filter, definitions.values()).await?;
+    let spans = spans_of(&views, rule, looked_at, zone);
+    if head.retained_from.is_some_and(|from| spans.iter().any(|span| span.start.0 < from)) {
         return Err(Error::new(Code::AsOfNotAvailable, "the period reaches into months whose entries were dropped"));
     }
-    let entries = read_entries(tx, first, period.end).await?;
+    let entries = read_entries(tx, &spans).await?;
     let mut arrivals: Vec<&(i64, Entry)> = entries.iter().collect();
     arrivals.sort_by_key(|(position, _)| *position);
     let arrived = |position: i64| arrivals.partition_point(|(other, _)| *other <= position);
@@ -58,9 +68,16 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     if batches.len() > ROWS_MAX {
         return Err(too_much());
     }
-    let mut history =
-        History { entries: &entries, filter: &filter, organizations: &organizations, position: i64::MAX, looks: 0 };
-    history.position = position_before(tx, period.start).await?;
+    let history = History {
+        entries: &entries,
+        filter: &filter,
+        organizations: &organizations,
+        views,
+        zone,
+        now: period.start,
+        position: position_before(tx, period.start).await?,
+        looks: 0,
+    };
     let mut trial = Trial { rule, progress: Progress::begin(period.start), history, changes: Vec::new() };
     for batch in batches {
         let recorded_at = Timestamp(get(&batch, 1)?);
@@ -77,14 +94,47 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     Ok(trial.changes)
 }
 
-async fn read_entries(tx: &TenantTx, first: Timestamp, end: Timestamp) -> Result<Vec<(i64, Entry)>> {
-    // Windows may reach into the running 15 minutes; nothing lies more than a day ahead.
+/// The spans of which entries are looked at, in order and apart: `looked_at`, and as far back as the views look.
+fn spans_of(views: &Views, rule: &Rule, looked_at: Span, zone: Tz) -> Vec<Span> {
+    let window = i64::from(rule.window_minutes) * MINUTE;
+    // Nothing is cut, as nothing is open at the end of time.
+    let calendar = Calendar { zone, now: Timestamp(i64::MAX), whole: None, part_of: None };
+    let first = Span { start: looked_at.start, end: Timestamp(looked_at.start.0 + window) };
+    let last = Span { start: Timestamp(looked_at.end.0 - window), end: looked_at.end };
+    let back = views.spans(first, &calendar).zip(views.spans(last, &calendar));
+    let earlier = back.map(|((first, shift), (last, _))| {
+        // Windows between may be of whole days or months, whose lengths differ.
+        let margin = MARGIN * (1 + i64::from(shift.periods));
+        Span { start: Timestamp(first.start.0 - margin), end: Timestamp(last.end.0 + margin) }
+    });
+    let mut spans: Vec<Span> = earlier.chain([looked_at]).collect();
+    spans.sort_by_key(|span| span.start);
+    spans.dedup_by(|next, kept| {
+        let overlaps = next.start <= kept.end;
+        if overlaps {
+            kept.end = kept.end.max(next.end);
+        }
+        overlaps
+    });
+    spans
+}
+
+/// The entries of spans that lie apart, in order of time.
+async fn read_entries(tx: &TenantTx, spans: &[Span]) -> Result<Vec<(i64, Entry)>> {
     let sql = format!(
         "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 \
          ORDER BY e.at, e.position, e.entry_no LIMIT $4"
     );
-    let rows = tx.query(&sql, [first.0.into(), (end.0 + DAY).into(), limit()]).await?;
-    if rows.len() > ROWS_MAX { Err(too_much()) } else { rows.iter().map(entry_from).collect() }
+    let mut entries = Vec::new();
+    for span in spans {
+        for row in tx.query(&sql, [span.start.0.into(), span.end.0.into(), limit()]).await? {
+            entries.push(entry_from(&row)?);
+        }
+        if entries.len() > ROWS_MAX {
+            return Err(too_much());
+        }
+    }
+    Ok(entries)
 }
 
 /// One row more than is taken.
@@ -123,6 +173,7 @@ impl Trial<'_> {
     }
 
     async fn step<'e>(&mut self, now: Timestamp, news: impl Iterator<Item = &'e Entry>) -> Result<()> {
+        self.history.now = now;
         if let Some(change) = self.progress.step(self.rule, now, news, &mut self.history).await? {
             self.changes.push((change, self.history.position));
         }
@@ -136,41 +187,67 @@ struct History<'a> {
     entries: &'a [(i64, Entry)],
     filter: &'a Filter,
     organizations: &'a [Organization],
+    /// Of the KPI, if the rule watches one.
+    views: Views,
+    zone: Tz,
+    now: Timestamp,
     position: i64,
     looks: usize,
 }
 
-impl History<'_> {
+impl<'a> History<'a> {
+    /// The entries of a span that were there at the position.
+    fn then(&mut self, span: Span) -> impl Iterator<Item = &'a Entry> + Clone + use<'a> {
+        let place = |at: Timestamp| self.entries.partition_point(|(_, entry)| entry.at < at);
+        let within = &self.entries[place(span.start)..place(span.end)];
+        self.looks += within.len() + 1;
+        let position = self.position;
+        within.iter().filter(move |(then, _)| *then <= position).map(|(_, entry)| entry)
+    }
+
     /// The cells between boundaries, of what the ledger knew then.
-    async fn cells(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Cells>> {
+    fn cells(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Cells>> {
         let (Some(start), Some(end)) = (boundaries.first(), boundaries.last()) else { return Ok(None) };
         if start >= end {
             return Ok(None);
         }
-        let place = |at: Timestamp| self.entries.partition_point(|(_, entry)| entry.at < at);
-        let within = &self.entries[place(*start)..place(*end)];
-        let before = self.looks;
-        self.looks += within.len() + 1;
+        let then = self.then(Span { start: *start, end: *end });
+        let needs = rule.needs().and(self.views.own_needs());
+        let (filter, organizations) = (self.filter, self.organizations);
+        let question = Question { boundaries, filter, organizations, group: &[], needs };
+        Ok(Some(question.cells_of(then)?))
+    }
+
+    /// Ends what looks at too much, and gives others their turn; it had looked at `before` when its turn began.
+    async fn pause(&self, before: usize) -> Result<()> {
         if self.looks > LOOKS_MAX {
             return Err(too_much());
         }
         if before / LOOKS_AT_ONCE < self.looks / LOOKS_AT_ONCE {
             tokio::task::yield_now().await;
         }
-        let then = within.iter().filter(|(position, _)| *position <= self.position).map(|(_, entry)| entry);
-        let (filter, organizations) = (self.filter, self.organizations);
-        let question = Question { boundaries, filter, organizations, group: &[], needs: rule.needs() };
-        Ok(Some(question.cells_of(then)?))
+        Ok(())
     }
 }
 
 impl Measure for History<'_> {
     async fn values(&mut self, rule: &Rule, span: Span) -> Result<Option<Values>> {
-        self.cells(rule, &[span.start, span.end]).await?.map(|cells| cells.whole_values()).transpose()
+        let before = self.looks;
+        let Some(cells) = self.cells(rule, &[span.start, span.end])? else { return Ok(None) };
+        let mut values = cells.whole_values()?;
+        let calendar = Calendar { zone: self.zone, now: self.now, whole: None, part_of: None };
+        let (views, organizations) = (std::mem::take(&mut self.views), self.organizations);
+        let kpis = views.of_entries(&values, (organizations, span), &calendar, |span| self.then(span));
+        self.views = views;
+        values.kpis = kpis?;
+        self.pause(before).await?;
+        Ok(Some(values))
     }
 
     async fn buckets(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Vec<Values>>> {
-        let cells = self.cells(rule, boundaries).await?;
+        let before = self.looks;
+        let cells = self.cells(rule, boundaries)?;
+        self.pause(before).await?;
         cells.map(|cells| cells.values_by_bucket(0..boundaries.len() - 1)).transpose()
     }
 

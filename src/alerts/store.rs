@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
-use crate::metrics::catalog::Metric;
+use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::money::Money;
 
@@ -47,7 +47,7 @@ pub struct Transition {
     pub alert_no: i64,
     pub rule_id: Uuid,
     pub name: String,
-    pub metric: Metric,
+    pub measured: Measured,
     pub state: AlertState,
     pub value: Option<Money>,
     pub threshold: Money,
@@ -71,6 +71,13 @@ pub async fn list_enabled(tx: &TenantTx) -> Result<Vec<Watched>> {
     tx.query(&sql, []).await?.iter().map(watched_from).collect()
 }
 
+/// The name of a rule that watches this, if there is one.
+pub async fn find_watching(tx: &TenantTx, measured: &Measured) -> Result<Option<String>> {
+    let sql = "SELECT name FROM alerts WHERE tenant_id = $1 AND metric = $2 ORDER BY id LIMIT 1";
+    let row = tx.query_one(sql, [word(measured)?]).await?;
+    row.map(|row| get(&row, 0)).transpose()
+}
+
 /// Error: NOT_FOUND.
 pub async fn get_rule(tx: &TenantTx, id: Uuid) -> Result<Watched> {
     let sql = format!("SELECT {RULE_COLUMNS} FROM alerts WHERE tenant_id = $1 AND id = $2");
@@ -88,7 +95,7 @@ fn watched_from(row: &QueryResult) -> Result<Watched> {
     let rule = Rule {
         id: get(row, 0)?,
         name: get(row, 1)?,
-        metric: get_word(row, 2)?,
+        measured: get_word(row, 2)?,
         condition: get_word(row, 3)?,
         sensitivity: get_word(row, 19)?,
         threshold: Money(get(row, 4)?),
@@ -124,7 +131,7 @@ pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
     let values: [Value; 15] = [
         rule.id.into(),
         rule.name.clone().into(),
-        word(rule.metric)?,
+        word(&rule.measured)?,
         word(rule.condition)?,
         rule.threshold.0.into(),
         rule.clear_threshold.map(|threshold| threshold.0).into(),
@@ -210,7 +217,7 @@ pub async fn log(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, pos
         alert_no.into(),
         rule.id.into(),
         rule.name.clone().into(),
-        word(rule.metric)?,
+        word(&rule.measured)?,
         word(change.state)?,
         change.value.map(|value| value.0).into(),
         rule.threshold.0.into(),
@@ -259,7 +266,7 @@ fn transition_from(row: &QueryResult) -> Result<Transition> {
         id: get(row, 0)?,
         rule_id: get(row, 1)?,
         name: get(row, 2)?,
-        metric: get_word(row, 3)?,
+        measured: get_word(row, 3)?,
         state: get_word(row, 4)?,
         value: get::<Option<i64>>(row, 5)?.map(Money),
         threshold: Money(get(row, 6)?),

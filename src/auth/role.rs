@@ -28,6 +28,12 @@ pub enum Permission {
     /// Export data (reports.export).
     #[serde(rename = "reports.export")]
     ReportsExport,
+    /// See what identifies customers, and find them by it (personal.view).
+    #[serde(rename = "personal.view")]
+    PersonalView,
+    /// Export and erase customers, rotate the keys of their data (personal.manage).
+    #[serde(rename = "personal.manage")]
+    PersonalManage,
 }
 
 /// What a user is in a tenant.
@@ -67,10 +73,22 @@ impl Role {
     }
 
     pub fn permissions(self) -> &'static [Permission] {
-        use Permission::{AnalyticsAdvanced, IntegrationsManage, ReportsExport, SalesEdit, SalesView, UsersManage};
+        use Permission::{
+            AnalyticsAdvanced, IntegrationsManage, PersonalManage, PersonalView, ReportsExport, SalesEdit, SalesView,
+            UsersManage,
+        };
         match self {
-            Role::Admin => &[SalesView, SalesEdit, AnalyticsAdvanced, UsersManage, IntegrationsManage, ReportsExport],
-            Role::Manager => &[SalesView, SalesEdit, AnalyticsAdvanced, ReportsExport],
+            Role::Admin => &[
+                SalesView,
+                SalesEdit,
+                AnalyticsAdvanced,
+                UsersManage,
+                IntegrationsManage,
+                ReportsExport,
+                PersonalView,
+                PersonalManage,
+            ],
+            Role::Manager => &[SalesView, SalesEdit, AnalyticsAdvanced, ReportsExport, PersonalView],
             Role::Analyst => &[SalesView, AnalyticsAdvanced, ReportsExport],
             Role::Viewer => &[SalesView],
         }

@@ -1,6 +1,7 @@
 //! `salespulse demo`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clap::Parser;
 
@@ -10,7 +11,7 @@ use crate::app::App;
 use crate::auth::Role;
 use crate::auth::keys::NamedKey;
 use crate::auth::token::{Subject, Tokens};
-use crate::clock::SECOND;
+use crate::clock::{SECOND, SystemClock};
 use crate::config::Config;
 use crate::db::migrations;
 use crate::demo::{self, ABROAD, GIFTS, Tenants};
@@ -43,7 +44,7 @@ pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
         Some(secret) => Tokens::new(secret, &config.jwt_issuer),
         None => Tokens::with_keys(&[NamedKey::random()], None, &config.jwt_issuer),
     };
-    let app = super::wire(&config, db, tokens).await?;
+    let app = super::wire(&config, db, tokens, Arc::new(SystemClock)).await?;
     let tenants = Tenants::ensure(&app).await?;
     print(&app, tenants, listeners.api.local_addr().map_err(Failure::failed)?).await?;
     let stop = signals::stop_token()?;

@@ -15,6 +15,7 @@ use super::signals;
 use super::tenant::{self, OrganizationArgs};
 use crate::audit::{self, Entry};
 use crate::auth::token::Tokens;
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::db::{Db, TenantId};
 use crate::import::{End, Files, Import, Mapping, Report};
@@ -49,9 +50,9 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let db = super::connect(config).await?;
     let tenant = tenant_of(&db, args).await?;
     // The stream tells servers at work of what is recorded; tokens are not made here.
-    let app = super::wire(config, db, Tokens::with_keys(&[], None, &config.jwt_issuer)).await?;
-    let name = import.mapping.name.clone();
+    let app = super::wire(config, db, Tokens::with_keys(&[], None, &config.jwt_issuer), Arc::new(SystemClock)).await?;
     let progress = Progress::start(&import);
+    let name = import.mapping.name.clone();
     let report = import.run(&app, tenant, &signals::stop_token()?).await;
     progress.end();
     print(&report);
@@ -59,7 +60,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     if rows.accepted > 0 {
         let told = json!({ "by": "operator", "rowsRead": rows.read, "rowsAccepted": rows.accepted });
         let tx = app.db.write(tenant).await?;
-        audit::record_by_operator(&tx, app.clock.now(), Entry::of("import", &name).after(told)).await?;
+        audit::record_by_operator(&tx, app.clock.now(), Entry::of("import", name).after(told)).await?;
         tx.commit().await?;
     }
     match report.end {

@@ -4,10 +4,12 @@
 pub mod demo;
 pub mod failure;
 pub mod import;
+mod kek;
 pub mod keys;
 pub mod log;
 pub mod migrate;
 pub mod retention;
+pub mod sealing;
 pub mod serve;
 pub mod signals;
 pub mod tenant;
@@ -15,14 +17,12 @@ pub mod token;
 pub mod user;
 pub mod verify;
 
-use std::sync::Arc;
-
 use self::failure::{Exit, Failure};
 use crate::accounts::oidc::{self, Providers};
 use crate::app::App;
 use crate::auth::keys as signing_keys;
 use crate::auth::token::Tokens;
-use crate::clock::SystemClock;
+use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::db::{Db, Owner, TenantId, migrations, wall};
 use crate::predictions::Predictions;
@@ -60,17 +60,21 @@ fn make_folder(config: &Config) -> Result<(), Failure> {
 
 /// The folder of a SQLite file that is to be made if it is missing.
 fn sqlite_folder(url: &str) -> Option<&str> {
-    let path = url.strip_prefix("sqlite://")?.split('?').next()?;
-    let (folder, _) = path.rsplit_once('/')?;
+    let (folder, _) = sqlite_file(url)?.rsplit_once('/')?;
     (!folder.is_empty()).then_some(folder)
 }
 
+fn sqlite_file(url: &str) -> Option<&str> {
+    url.strip_prefix("sqlite://")?.split('?').next()
+}
+
 /// The parts of a server or of a command that records.
-pub async fn wire(config: &Config, db: Db, tokens: Tokens) -> Result<App, Failure> {
+pub async fn wire(config: &Config, db: Db, tokens: Tokens, clock: SharedClock) -> Result<App, Failure> {
     let stream = stream::connect(config.redis_url.as_deref()).await.map_err(|error| {
         Failure::new(Exit::DatabaseAway, format!("{error} (is Redis running, and is REDIS_URL right?)"))
     })?;
-    let app = App::new(db, Arc::new(SystemClock), stream, tokens);
+    let kek = kek::open(config, &db).await?;
+    let app = App::new(db, clock, stream, tokens, kek);
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.listen));
     let providers = providers(config, &public_url)?;

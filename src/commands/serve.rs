@@ -1,6 +1,7 @@
 //! `salespulse serve`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
 use crate::app::App;
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::graphql::documents::Documents;
 use crate::graphql::http::Settings;
@@ -20,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub async fn run(config: &Config) -> Result<(), Failure> {
     let tokens = super::tokens(config)?;
     let db = super::connect(config).await?;
-    let app = super::wire(config, db, tokens).await?;
+    let app = super::wire(config, db, tokens, Arc::new(SystemClock)).await?;
     let listeners = listen(config).await?;
     serve(app, options(config)?, listeners, super::signals::stop_token()?).await
 }

@@ -7,6 +7,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::{Db, TenantId};
 use crate::money::is_currency;
+use crate::privacy::erasure::erase_tenant;
 use crate::tenancy::{self, NewTenant};
 
 #[derive(Subcommand)]
@@ -15,6 +16,14 @@ pub enum Command {
     Create(CreateArgs),
     /// List the tenants: slug and id.
     List,
+    /// Erase what identifies the customers of a tenant, for good; orders and numbers stay.
+    Erase {
+        /// The tenant's slug or id.
+        tenant: String,
+        /// Do it: there is no way back.
+        #[arg(long, required = true)]
+        yes: bool,
+    },
 }
 
 #[derive(Parser)]
@@ -46,6 +55,11 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
             for (slug, TenantId(id)) in tenancy::list_tenants(&db).await? {
                 println!("{slug} {id}");
             }
+        }
+        Command::Erase { tenant, .. } => {
+            let id = super::get_tenant(&db, tenant).await?;
+            let rows = erase_tenant(&db, id, SystemClock.now()).await?;
+            println!("{tenant}: its keys are destroyed, {rows} customers are cleared");
         }
         Command::Create(args) => {
             let name = args.name.as_deref().unwrap_or(&args.slug);

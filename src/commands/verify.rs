@@ -1,21 +1,52 @@
 //! `salespulse verify`.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use super::failure::{Exit, Failure};
+use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config::Config;
+use crate::graphql::documents::Documents;
+use crate::graphql::http::Settings;
+use crate::graphql::limits::Limits;
+use crate::isolation::{self, client::Transport};
 use crate::ledger::verify::verify;
+use crate::server::Options;
 use crate::tenancy;
 
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// The tenant's slug or id; absent means all.
     #[arg(long)]
     tenant: Option<String>,
 }
 
+#[derive(Subcommand)]
+enum What {
+    /// Try with two tenants made for it (isolation-a, isolation-b, which stay) whether one shows in the other.
+    Isolation,
+}
+
+/// Drives every question, transport and change on the running configuration, and prints what was found.
+async fn verify_isolation(config: &Config) -> Result<(), Failure> {
+    let (tokens, db) = (super::tokens(config)?, super::connect(config).await?);
+    let clock = ManualClock::at(SystemClock.now());
+    let app = super::wire(config, db, tokens, clock).await?;
+    let options = super::serve::options(config)?;
+    // The run asks for more than any client may.
+    let api = Settings { limits: Limits::default(), documents: Documents::default(), ..options.api };
+    let report = isolation::verify(&app, &Options { api, ..options }, &Transport::ALL).await?;
+    println!("{report}");
+    if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Failed, "tenants are not kept apart")) }
+}
+
 /// Prints each tenant's result, and each rollup row that is not the sum of its entries.
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
+    if let Some(What::Isolation) = args.what {
+        return verify_isolation(config).await;
+    }
     let db = super::connect(config).await?;
     let tenants = match &args.tenant {
         Some(name) => vec![(name.clone(), super::get_tenant(&db, name).await?)],

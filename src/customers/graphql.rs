@@ -2,17 +2,20 @@
 
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
-use super::store::{self, CustomersByNumber};
+use super::identity::Identity;
+use super::store::{self, CustomerFilter, get_customer};
 use crate::auth::Permission;
 use crate::clock::{DAY, Timestamp};
 use crate::connection;
 use crate::currencies::other_revenue;
-use crate::error::Error;
-use crate::graphql::context::{Needs, app, parse_number, read};
-use crate::graphql::loader::Batch;
+use crate::customer_value::PredictionFilter;
+use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
+use crate::error::{Code, Error, Result};
+use crate::graphql::context::{Needs, app, caller, parse_number, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::ledger::changes::Holder;
+use crate::personal::{Access, Field, find_index};
 
 #[derive(Default)]
 pub struct CustomerQuery;
@@ -27,17 +30,21 @@ impl CustomerQuery {
         #[graphql(desc = "The customer's id.")] customer_id: ID,
         #[graphql(desc = "Adds predicted figures.", default_with = "Some(false)")] include_forecasts: Option<bool>,
     ) -> async_graphql::Result<CustomerAnalytics> {
-        // Nothing is predicted while no model is fitted.
-        let _ = include_forecasts;
         let customer_no = parse_number(&customer_id, "customer")?;
-        let mut found = CustomersByNumber::load(read(ctx).await?.as_ref(), &[customer_no]).await?;
-        let customer = found.remove(&customer_no).ok_or_else(|| Error::not_found("customer"))?;
+        let customer = get_customer(read(ctx).await?.as_ref(), customer_no).await?;
         let is_of_one_currency = other_revenue(ctx, Holder::Customer, customer_no).await?.is_empty();
-        Ok(CustomerAnalytics::new(customer, is_of_one_currency, app(ctx)?.clock.now()))
+        let rfm = CustomerRfm::find(ctx, customer_no).await?;
+        let forecasts = match include_forecasts {
+            Some(true) => CustomerForecasts::find(ctx, customer_no).await?,
+            _ => None,
+        };
+        let analytics = CustomerAnalytics::new(customer, is_of_one_currency, app(ctx)?.clock.now());
+        Ok(CustomerAnalytics { rfm, forecasts, ..analytics })
     }
 
-    /// Customers, ordered by id unless said otherwise.
+    /// Customers, ordered by id unless said otherwise. Names and addresses are stored sealed: customers are found by a whole e-mail address or phone number, for which one needs PERSONAL_VIEW, and by no part of them, and are not ordered by them. Errors: FORBIDDEN, SERVICE_UNAVAILABLE (such a search while the tenant's keys cannot be reached).
     #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn customers(
         &self,
         ctx: &Context<'_>,
@@ -48,11 +55,54 @@ impl CustomerQuery {
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
         #[graphql(desc = "The order of the list; ties are broken by id.", default_with = "Some(CustomerOrder::Id)")]
         order_by: Option<CustomerOrder>,
+        #[graphql(desc = "Only those with this e-mail address, whatever its case.")] email: Option<String>,
+        #[graphql(
+            desc = "Only those with this phone number, however it is grouped. Error: BAD_USER_INPUT without a digit."
+        )]
+        phone: Option<String>,
+        #[graphql(desc = "Narrows the list to customers of whom this is predicted; absent means all.")] filter: Option<
+            PredictionFilter,
+        >,
     ) -> async_graphql::Result<CustomerConnection> {
         let page = Page::new(first, after, last, before)?;
-        let rows = store::list(read(ctx).await?.as_ref(), &page, order_by.unwrap_or(CustomerOrder::Id)).await?;
+        let Some(identity) = find_filter(ctx, email.as_deref(), phone.as_deref()).await? else {
+            return Ok(CustomerConnection::new(&page, Vec::new()));
+        };
+        let order = order_by.unwrap_or(CustomerOrder::Id);
+        let rows = store::list(read(ctx).await?.as_ref(), &page, &identity, filter.as_ref(), order).await?;
         Ok(CustomerConnection::new(&page, rows))
     }
+}
+
+/// What the searched customers are found by; `None` where the tenant has no keys and so nobody to find.
+async fn find_filter(ctx: &Context<'_>, email: Option<&str>, phone: Option<&str>) -> Result<Option<CustomerFilter>> {
+    if email.is_none() && phone.is_none() {
+        return Ok(Some(CustomerFilter::default()));
+    }
+    if !caller(ctx)?.may(Permission::PersonalView) {
+        return Err(Error::new(
+            Code::Forbidden,
+            "your role does not allow to search customers by what identifies them",
+        ));
+    }
+    let keys = &app(ctx)?.keys;
+    let keys = match keys.find(caller(ctx)?.tenant) {
+        Some(keys) => keys,
+        None => match keys.load(read(ctx).await?.as_ref()).await? {
+            Access::Keys(keys) => keys,
+            Access::Never | Access::Erased => return Ok(None),
+        },
+    };
+    let index = |argument, field, value: Option<&str>| {
+        let index = |value| find_index(&keys.index, field, value);
+        value
+            .map(|value| index(value).ok_or_else(|| Error::bad_input(argument, "has nothing to search by")))
+            .transpose()
+    };
+    Ok(Some(CustomerFilter {
+        email: index("email", Field::Email, email)?,
+        phone: index("phone", Field::Phone, phone)?,
+    }))
 }
 
 /// What customers are ordered by.
@@ -64,10 +114,14 @@ pub enum CustomerOrder {
     Revenue,
     /// By the last purchase, newest first.
     LastPurchase,
+    /// By predicted churn of 90 days, highest first. Customers of whom nothing is predicted are left out.
+    Churn,
+    /// By predicted lifetime value of 36 months at 10 % a year, largest first. Customers of whom nothing is predicted are left out.
+    LifetimeValue,
 }
 
 /// A buyer.
-// Its orders are a field that `crate::orders` adds.
+// Its orders and more are fields that `crate::orders` adds.
 #[derive(Clone, SimpleObject)]
 #[graphql(complex)]
 pub struct Customer {
@@ -75,12 +129,10 @@ pub struct Customer {
     pub id: ID,
     #[graphql(skip)]
     pub customer_no: i64,
-    /// The source's id of the customer.
+    /// The source's id of the customer; of one who was erased, something else in its place.
     pub external_id: String,
-    /// The customer's name.
-    pub name: Option<String>,
-    /// The customer's e-mail address.
-    pub email: Option<String>,
+    #[graphql(flatten)]
+    pub identity: Identity,
     /// When the customer first bought; null without a counting order.
     pub first_purchase_at: Option<DateTime>,
     /// When the customer last bought; null without a counting order.
@@ -89,6 +141,8 @@ pub struct Customer {
     pub orders_count: Count,
     /// Sum of the amounts of counting orders, less their refunds, in `currency`.
     pub revenue: Decimal,
+    /// When what identified the customer was erased; null for all others.
+    pub erased_at: Option<DateTime>,
 }
 
 /// What is known of one customer.
@@ -104,7 +158,9 @@ struct CustomerAnalytics {
     monetary_value: Option<Decimal>,
     /// Revenue so far, in the customer's `currency`.
     revenue: Decimal,
-    /// Predicted figures; null unless asked for, or while no model is fitted.
+    /// Scores and segment; null while no model is fitted that knows the customer.
+    rfm: Option<CustomerRfm>,
+    /// Predicted figures; null unless asked for, or while no model is fitted that knows the customer.
     forecasts: Option<CustomerForecasts>,
 }
 
@@ -117,17 +173,11 @@ impl CustomerAnalytics {
             frequency: customer.orders_count,
             monetary_value: customer.revenue.0.per(customer.orders_count.0).filter(|_| is_of_one_currency).map(Decimal),
             revenue: customer.revenue,
+            rfm: None,
             forecasts: None,
             customer,
         }
     }
-}
-
-/// Predicted figures of one customer.
-#[derive(SimpleObject)]
-struct CustomerForecasts {
-    /// Revenue expected in the next 365 days.
-    expected_revenue: Option<Decimal>,
 }
 
 connection!(CustomerConnection, CustomerEdge, Customer, "customers");

@@ -1,7 +1,9 @@
 //! Customers: buyers and what they bought.
 
 pub mod graphql;
+mod identity;
 mod store;
 
 pub use graphql::Customer;
-pub use store::CustomersByNumber;
+pub use identity::Identity;
+pub use store::{CustomersByNumber, get_customer};

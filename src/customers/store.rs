@@ -2,44 +2,89 @@
 
 use std::collections::HashMap;
 
-use sea_orm::QueryResult;
+use sea_orm::{QueryResult, Value};
 
 use super::graphql::{Customer, CustomerOrder};
+use super::identity::Identity;
 use crate::clock::Timestamp;
+use crate::customer_value::PredictionFilter;
 use crate::db::{Column, Table, TenantTx, get};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graphql::loader::Batch;
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::money::Money;
+use crate::sealing::BlindIndex;
 
-const COLUMNS: &str = "c.customer_no, c.external_id, c.name, c.email, c.first_at, c.last_at, c.orders_count, c.revenue";
+const COLUMNS: &str = "c.customer_no, c.external_id, c.first_at, c.last_at, c.orders_count, c.revenue, c.erased_at, \
+    c.name, c.email, c.phone, c.address";
+
+const COLUMNS_COUNT: usize = 11;
+
+/// Which customers: those who have all of these.
+#[derive(Default)]
+pub struct CustomerFilter {
+    pub email: Option<BlindIndex>,
+    pub phone: Option<BlindIndex>,
+}
+
+/// What is predicted of customers, for those who have predictions.
+const PREDICTED: &str = "customer_predictions p JOIN customers c ON c.tenant_id = $1 AND c.customer_no = p.customer_no \
+    WHERE p.tenant_id = $1 AND p.fit_no = (SELECT m.fit_no FROM customer_models m WHERE m.tenant_id = $1)";
 
 /// A page of customers.
-pub async fn list(tx: &TenantTx, page: &Page, order: CustomerOrder) -> Result<Vec<(Cursor, Customer)>> {
+pub async fn list(
+    tx: &TenantTx,
+    page: &Page,
+    filter: &CustomerFilter,
+    predicted: Option<&PredictionFilter>,
+    order: CustomerOrder,
+) -> Result<Vec<(Cursor, Customer)>> {
     const BY_NUMBER: SortKey = SortKey::ascending("c.customer_no", KeyKind::Int);
     // Who never bought comes last: no time is before 1970.
     const LAST_PURCHASE: SortKey = SortKey::descending("COALESCE(c.last_at, -1)", KeyKind::Int);
+    // As in the indexes, so that a page reads no more than its rows.
+    const BY_PREDICTED_NUMBER: SortKey = SortKey::ascending("p.customer_no", KeyKind::Int);
     let keys = match order {
         CustomerOrder::Id => vec![BY_NUMBER],
         CustomerOrder::Revenue => vec![SortKey::descending("c.revenue", KeyKind::Int), BY_NUMBER],
         CustomerOrder::LastPurchase => vec![LAST_PURCHASE, BY_NUMBER],
+        CustomerOrder::Churn => vec![SortKey::descending("p.churn", KeyKind::Int), BY_PREDICTED_NUMBER],
+        CustomerOrder::LifetimeValue => {
+            vec![SortKey::descending("p.lifetime_value", KeyKind::Int), BY_PREDICTED_NUMBER]
+        }
     };
-    let clauses = page.clauses(&keys, 2)?;
-    let sql = format!("SELECT {COLUMNS} FROM customers c WHERE c.tenant_id = $1{}{}", clauses.filter, clauses.order);
-    let rows = tx.query(&sql, clauses.values).await?;
+    let mut values: Vec<Value> = Vec::new();
+    let mut wanted = String::new();
+    for (column, index) in [("email_index", filter.email), ("phone_index", filter.phone)] {
+        if let Some(index) = index {
+            values.push(index.to_vec().into());
+            wanted.push_str(&format!(" AND c.{column} = ${}", values.len() + 1));
+        }
+    }
+    let conditions = predicted.map(|filter| filter.conditions("p", 2, &mut values)).transpose()?.unwrap_or_default();
+    let clauses = page.clauses(&keys, 2 + values.len())?;
+    values.extend(clauses.values);
+    let is_predicted = predicted.is_some() || matches!(order, CustomerOrder::Churn | CustomerOrder::LifetimeValue);
+    let (columns, from) = if is_predicted {
+        (", p.churn, p.lifetime_value", PREDICTED)
+    } else {
+        ("", "customers c WHERE c.tenant_id = $1")
+    };
+    let sql = format!("SELECT {COLUMNS}{columns} FROM {from}{wanted}{conditions}{}{}", clauses.filter, clauses.order);
+    let rows = tx.query(&sql, values).await?;
     rows.iter()
         .map(|row| {
             let customer = customer_from(row)?;
-            let number = customer.customer_no.to_string();
-            let cursor = match order {
-                CustomerOrder::Id => vec![number],
-                CustomerOrder::Revenue => vec![customer.revenue.0.0.to_string(), number],
-                CustomerOrder::LastPurchase => {
-                    vec![customer.last_purchase_at.map_or(-1, |at| at.0.0).to_string(), number]
-                }
+            let key = match order {
+                CustomerOrder::Id => None,
+                CustomerOrder::Revenue => Some(customer.revenue.0.0),
+                CustomerOrder::LastPurchase => Some(customer.last_purchase_at.map_or(-1, |at| at.0.0)),
+                CustomerOrder::Churn => Some(get(row, COLUMNS_COUNT)?),
+                CustomerOrder::LifetimeValue => Some(get(row, COLUMNS_COUNT + 1)?),
             };
-            Ok((Cursor(cursor), customer))
+            let cursor = key.into_iter().chain([customer.customer_no]).map(|key| key.to_string());
+            Ok((Cursor(cursor.collect()), customer))
         })
         .collect()
 }
@@ -51,13 +96,19 @@ fn customer_from(row: &QueryResult) -> Result<Customer> {
         id: customer_no.into(),
         customer_no,
         external_id: get(row, 1)?,
-        name: get(row, 2)?,
-        email: get(row, 3)?,
-        first_purchase_at: time(4)?,
-        last_purchase_at: time(5)?,
-        orders_count: Count(get(row, 6)?),
-        revenue: Decimal(Money(get(row, 7)?)),
+        identity: Identity { customer_no, sealed: [get(row, 7)?, get(row, 8)?, get(row, 9)?, get(row, 10)?] },
+        first_purchase_at: time(2)?,
+        last_purchase_at: time(3)?,
+        orders_count: Count(get(row, 4)?),
+        revenue: Decimal(Money(get(row, 5)?)),
+        erased_at: time(6)?,
     })
+}
+
+/// A customer by number. Error: NOT_FOUND.
+pub async fn get_customer(tx: &TenantTx, customer_no: i64) -> Result<Customer> {
+    let mut found = CustomersByNumber::load(tx, &[customer_no]).await?;
+    found.remove(&customer_no).ok_or_else(|| Error::not_found("customer"))
 }
 
 /// Loads customers by number.

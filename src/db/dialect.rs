@@ -228,6 +228,17 @@ pub(super) fn first_rows(backend: DbBackend, rows: &FirstRows<'_>) -> String {
     }
 }
 
+/// The names of all tables with a tenant in their rows.
+pub(super) fn tenant_tables(backend: DbBackend) -> &'static str {
+    if backend == DbBackend::Postgres {
+        "SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' \
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1"
+    } else {
+        "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'tenant_id' \
+         WHERE m.type = 'table' ORDER BY 1"
+    }
+}
+
 /// The SQLSTATE of PostgreSQL or the extended code of SQLite.
 fn driver_code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(RuntimeErr::SqlxError(inner))

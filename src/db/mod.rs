@@ -9,6 +9,8 @@ mod count;
 mod dialect;
 mod entities;
 pub mod migrations;
+#[cfg(debug_assertions)]
+mod mutant;
 mod table;
 pub mod wall;
 
@@ -55,6 +57,8 @@ pub struct Db {
     across: DatabaseConnection,
     backend: DbBackend,
     counter: Arc<Counter>,
+    #[cfg(debug_assertions)]
+    mutant: Option<mutant::Mutate>,
 }
 
 impl Db {
@@ -62,7 +66,22 @@ impl Db {
     pub async fn connect(url: &str, connections_max: u32) -> Result<Db, ConnectError> {
         let dialect::Pools { read, write, across } = dialect::connect(url, connections_max).await?;
         let backend = write.get_database_backend();
-        Ok(Db { read, write, across, backend, counter: Arc::default() })
+        Ok(Db {
+            read,
+            write,
+            across,
+            backend,
+            counter: Arc::default(),
+            #[cfg(debug_assertions)]
+            mutant: None,
+        })
+    }
+
+    /// Sends what `mutate` makes of a tenant's statement instead of it, where it makes something: for the test that a guard
+    /// which is gone is missed. Not in release builds.
+    #[cfg(debug_assertions)]
+    pub fn mutate(&mut self, mutate: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
+        self.mutant = Some(mutant::Mutate(Arc::new(mutate)));
     }
 
     /// Calls `callback` with each statement that was sent and the time it took: for measurements.
@@ -91,7 +110,22 @@ impl Db {
     async fn tenant_tx(&self, tx: DatabaseTransaction, tenant: TenantId, may_write: bool) -> Result<TenantTx> {
         dialect::enter(&tx, self.backend, tenant).await?;
         self.counter.transaction();
-        Ok(TenantTx { tx, tenant, may_write, backend: self.backend, counter: Arc::clone(&self.counter) })
+        Ok(TenantTx {
+            tx,
+            tenant,
+            may_write,
+            backend: self.backend,
+            counter: Arc::clone(&self.counter),
+            #[cfg(debug_assertions)]
+            mutant: self.mutant.clone(),
+        })
+    }
+
+    /// The tables whose rows belong to tenants.
+    pub async fn list_tenant_tables(&self) -> Result<Vec<String>> {
+        let statement = Statement::from_string(self.backend, dialect::tenant_tables(self.backend));
+        let rows = self.read.query_all_raw(statement).await?;
+        rows.iter().map(|row| get(row, 0)).collect()
     }
 
     /// What was asked of the database for tenants since it was connected.
@@ -188,6 +222,8 @@ pub struct TenantTx {
     may_write: bool,
     backend: DbBackend,
     counter: Arc<Counter>,
+    #[cfg(debug_assertions)]
+    mutant: Option<mutant::Mutate>,
 }
 
 impl TenantTx {
@@ -280,6 +316,14 @@ impl TenantTx {
         Ok(self.tx.commit().await?)
     }
 
+    /// Counts a statement that is about to be sent.
+    fn sent(&self, statement: Statement) -> Statement {
+        self.counter.statement();
+        #[cfg(debug_assertions)]
+        let statement = mutant::apply(self.mutant.as_ref(), statement);
+        statement
+    }
+
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
         let values = std::iter::once(Value::from(self.tenant.0)).chain(values);
         Statement::from_sql_and_values(self.backend, sql, values)
@@ -314,8 +358,7 @@ impl ConnectionTrait for TenantTx {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.counter.statement();
-        self.tx.execute_raw(statement).await
+        self.tx.execute_raw(self.sent(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
@@ -324,13 +367,11 @@ impl ConnectionTrait for TenantTx {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.counter.statement();
-        self.tx.query_one_raw(statement).await
+        self.tx.query_one_raw(self.sent(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.counter.statement();
-        self.tx.query_all_raw(statement).await
+        self.tx.query_all_raw(self.sent(statement)).await
     }
 }
 

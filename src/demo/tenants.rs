@@ -9,6 +9,7 @@ use crate::db::TenantId;
 use crate::error::Result;
 use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
+use crate::metrics::measured::Measured;
 use crate::money::{Money, SCALE};
 use crate::predictions::anomalies::graphql::AnomalySensitivity;
 use crate::tenancy::{NewTenant, create_tenant, find_tenant};
@@ -52,7 +53,7 @@ async fn ensure_rule(app: &App, tenant: TenantId) -> Result<()> {
     let rule = Rule {
         id: Uuid::now_v7(),
         name: format!("More than {RULE_ORDERS} orders in {RULE_WINDOW_MINUTES} minutes"),
-        metric: Metric::OrdersCount,
+        measured: Measured::Metric(Metric::OrdersCount),
         condition: AlertCondition::Above,
         sensitivity: AnomalySensitivity::Medium,
         threshold: Money(RULE_ORDERS * SCALE),

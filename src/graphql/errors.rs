@@ -1,4 +1,4 @@
-//! Errors as a client sees them: a message, `extensions.code`, and for internal ones an `errorId` that is in the log.
+//! Errors as a client sees them: a message, `extensions.code`, and for those of the server an `errorId` that is in the log.
 
 use std::time::Duration;
 
@@ -16,7 +16,12 @@ impl From<Error> for async_graphql::Error {
         if let Some(argument) = error.argument {
             extensions.set("argument", argument);
         }
-        if matches!(error.code, Code::Internal | Code::ServiceUnavailable) {
+        for (name, detail) in error.details {
+            if let Ok(detail) = Value::from_json(detail) {
+                extensions.set(name, detail);
+            }
+        }
+        if matches!(error.code, Code::Internal | Code::ServiceUnavailable | Code::DecryptionFailed) {
             let error_id = Uuid::now_v7().to_string();
             tracing::error!(error_id, code = error.code.as_str(), source = ?error.source, "request failed");
             extensions.set("errorId", error_id);

@@ -31,6 +31,8 @@ pub struct Feed {
     customer: Option<Template>,
     customer_name: Option<Template>,
     customer_email: Option<Template>,
+    customer_phone: Option<Template>,
+    customer_address: Option<Template>,
     order: Option<Template>,
     count: Option<Expression>,
     amount: Option<Expression>,
@@ -124,6 +126,8 @@ impl Feed {
             customer: text_of("customer", &spec.customer)?,
             customer_name: text_of("customer_name", &spec.customer_name)?,
             customer_email: text_of("customer_email", &spec.customer_email)?,
+            customer_phone: text_of("customer_phone", &spec.customer_phone)?,
+            customer_address: text_of("customer_address", &spec.customer_address)?,
             order: text_of("order", &spec.order)?,
             count: number_of("count", &spec.count)?,
             amount: number_of("amount", &spec.amount)?,
@@ -166,6 +170,8 @@ impl Feed {
             id,
             name: text(&self.customer_name),
             email: text(&self.customer_email),
+            phone: text(&self.customer_phone),
+            address: text(&self.customer_address),
         });
         Ok(Said {
             id,

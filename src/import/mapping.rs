@@ -87,6 +87,8 @@ pub struct FeedSpec {
     pub customer: Option<String>,
     pub customer_name: Option<String>,
     pub customer_email: Option<String>,
+    pub customer_phone: Option<String>,
+    pub customer_address: Option<String>,
     /// The order that a refund is of.
     pub order: Option<String>,
     /// How many visits a row stands for.

@@ -24,7 +24,7 @@ impl Rejected {
         let failed =
             |error: csv::Error| ImportError::new(path.display().to_string(), format!("cannot be written: {error}"));
         if !self.writers.contains_key(path) {
-            let mut writer = csv::Writer::from_path(path).map_err(failed)?;
+            let mut writer = csv::Writer::from_writer(create(path).map_err(|error| failed(error.into()))?);
             writer.write_record(["line", "feed", "code", "reason", "row"]).map_err(failed)?;
             self.writers.insert(path.to_owned(), writer);
         }
@@ -46,4 +46,13 @@ impl Rejected {
         paths.sort();
         Ok(paths)
     }
+}
+
+/// Makes a file that only its owner can read: there are people in its rows.
+fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }

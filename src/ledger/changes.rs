@@ -42,6 +42,9 @@ pub struct Head {
     pub alerts_due_at: Option<i64>,
     /// Months before this were dropped.
     pub retained_from: Option<i64>,
+    /// Data keys of older versions are destroyed.
+    pub oldest_key: i64,
+    pub erased_customers: i64,
 }
 
 impl Head {

@@ -36,6 +36,7 @@ pub fn check(event: &Event, now: Timestamp) -> Checked {
             if let Some(customer) = &order.customer {
                 id("customer.id", &customer.id)?;
                 texts([("customer.name", &customer.name), ("customer.email", &customer.email)])?;
+                texts([("customer.phone", &customer.phone), ("customer.address", &customer.address)])?;
             }
             if order.amount.is_none() && order.lines.is_empty() {
                 return refuse(RefusalCode::BadUserInput, "an order needs an amount or lines");

@@ -19,6 +19,13 @@ pub struct Event {
     pub fact: Fact,
 }
 
+impl Event {
+    /// Whether it speaks of a person.
+    pub fn has_person(&self) -> bool {
+        matches!(&self.fact, Fact::OrderPlaced(OrderPlaced { customer: Some(_), .. }))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fact {
@@ -50,12 +57,22 @@ pub struct OrderPlaced {
     pub lines: Vec<Line>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// Who bought. What is `None` or empty stays as it is known.
+#[derive(Clone, Default, PartialEq, Serialize)]
 pub struct Customer {
-    /// The source's id of the customer.
+    /// The source's id of the customer. It is stored in the clear.
     pub id: String,
     pub name: Option<String>,
     pub email: Option<String>,
+    pub phone: Option<String>,
+    pub address: Option<String>,
+}
+
+impl std::fmt::Debug for Customer {
+    /// Without what identifies.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Customer").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// One product within an order, or, with the refunded amount, within a refund.
@@ -181,6 +198,8 @@ pub enum RefusalCode {
     AmountOutOfRange,
     /// The event is dated after now or before the retained months.
     TimeOutOfRange,
+    /// The tenant's personal data was erased, and no more of it is taken.
+    Erased,
 }
 
 impl RefusalCode {
@@ -193,6 +212,7 @@ impl RefusalCode {
             RefusalCode::NotFound => "NOT_FOUND",
             RefusalCode::AmountOutOfRange => "AMOUNT_OUT_OF_RANGE",
             RefusalCode::TimeOutOfRange => "TIME_OUT_OF_RANGE",
+            RefusalCode::Erased => "ERASED",
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct LedgerMutation;
 
 #[Object]
 impl LedgerMutation {
-    /// Records a batch of up to 1000 events; each gets its own answer, in the order given. Needs SALES_EDIT. Error: BAD_USER_INPUT (batch too large or empty).
+    /// Records a batch of up to 1000 events; each gets its own answer, in the order given. Needs SALES_EDIT. Errors: BAD_USER_INPUT (batch too large or empty), SERVICE_UNAVAILABLE (events of customers while the tenant's keys cannot be reached).
     #[graphql(guard = "Needs(Permission::SalesEdit)")]
     async fn record_events(
         &self,
@@ -70,7 +70,7 @@ struct RecordedEvent {
     outcome: RecordOutcome,
     /// Its position; null when it was refused.
     position: Option<Position>,
-    /// Why it was refused, stable: BAD_USER_INPUT, BAD_CURRENCY, NO_EXCHANGE_RATE, IDEMPOTENCY_CONFLICT, NOT_FOUND, AMOUNT_OUT_OF_RANGE, TIME_OUT_OF_RANGE.
+    /// Why it was refused, stable: BAD_USER_INPUT, BAD_CURRENCY, NO_EXCHANGE_RATE, IDEMPOTENCY_CONFLICT, NOT_FOUND, AMOUNT_OUT_OF_RANGE, TIME_OUT_OF_RANGE, ERASED.
     code: Option<&'static str>,
     /// Why it was refused, in words.
     reason: Option<String>,
@@ -194,21 +194,32 @@ impl From<OrderPlacedInput> for OrderPlaced {
             discount: input.discount.map(|d| d.0),
             channel: input.channel,
             region: input.region,
-            customer: input.customer.map(|c| Customer { id: c.id.0, name: c.name, email: c.email }),
+            customer: input.customer.map(Customer::from),
             lines: lines(input.lines),
         }
     }
 }
 
-/// Who bought.
+/// Who bought. What is absent or empty stays as it is known; of a customer who was erased nothing but the id is taken.
 #[derive(InputObject)]
 struct CustomerInput {
-    /// The source's id of the customer.
+    /// The source's id of the customer. It is stored in the clear, so let it be no name or address.
     id: ID,
-    /// The customer's name.
+    /// The customer's name; stored sealed, as all that follows.
     name: Option<String>,
     /// The customer's e-mail address.
     email: Option<String>,
+    /// The customer's phone number.
+    phone: Option<String>,
+    /// The customer's postal address.
+    address: Option<String>,
+}
+
+impl From<CustomerInput> for Customer {
+    fn from(input: CustomerInput) -> Self {
+        let CustomerInput { id, name, email, phone, address } = input;
+        Customer { id: id.0, name, email, phone, address }
+    }
 }
 
 /// One product within an order or a refund.

@@ -19,6 +19,8 @@ use super::{Answer, BATCH_EVENTS_MAX, BatchObserver, RecordedBatch, load, save, 
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
+use crate::personal::Keys;
+use crate::sealing::{TenantKeys, fingerprint};
 use crate::stream::{self, EventStream};
 use crate::telemetry::metrics::METRICS;
 
@@ -32,6 +34,8 @@ const NAMES_MAX: usize = 200_000;
 /// One caller's events.
 pub(super) struct Job {
     pub items: Vec<Item>,
+    /// What seals, where an event has a person in it.
+    pub keys: Option<Arc<TenantKeys>>,
     pub is_backfill: bool,
     pub reply: oneshot::Sender<Result<Answer>>,
 }
@@ -50,6 +54,7 @@ pub(super) struct Lane {
     stream: Arc<dyn EventStream>,
     observer: Arc<dyn BatchObserver>,
     memory: Memory,
+    keys: Keys,
     /// Where the ledger stood after the last commit of this lane, and up to where rollups were.
     position: i64,
     folded: i64,
@@ -74,6 +79,7 @@ impl Lane {
         stream: Arc<dyn EventStream>,
         observer: Arc<dyn BatchObserver>,
         memory: Memory,
+        keys: Keys,
     ) -> Self {
         Lane {
             tenant,
@@ -82,6 +88,7 @@ impl Lane {
             stream,
             observer,
             memory,
+            keys,
             position: 0,
             folded: 0,
             is_behind: false,
@@ -162,9 +169,10 @@ impl Lane {
         let is_backfill = jobs[0].is_backfill;
         let now = self.clock.now();
         let lengths: Vec<usize> = jobs.iter().map(|job| job.items.len()).collect();
+        let keys = jobs.iter_mut().filter_map(|job| job.keys.take()).max_by_key(|keys| keys.data.active().version());
         let mut items: Vec<Item> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
         let begun = Instant::now();
-        let result = self.commit_or_split(&mut items, now, is_backfill).await;
+        let result = self.commit_or_split(&mut items, now, is_backfill, keys.as_deref()).await;
         METRICS.batch_has_ended(begun.elapsed(), result.is_ok());
         if result.is_ok() {
             count(&items);
@@ -193,8 +201,14 @@ impl Lane {
     }
 
     /// Commits all items; where their sums do not fit, finds the ones that are to blame by halving.
-    async fn commit_or_split(&mut self, items: &mut [Item], now: Timestamp, is_backfill: bool) -> Result<i64> {
-        let error = match self.commit(items, now, is_backfill).await {
+    async fn commit_or_split(
+        &mut self,
+        items: &mut [Item],
+        now: Timestamp,
+        is_backfill: bool,
+        keys: Option<&TenantKeys>,
+    ) -> Result<i64> {
+        let error = match self.commit(items, now, is_backfill, keys).await {
             Err(error) if error.code == Code::AmountOutOfRange => error,
             result => return result,
         };
@@ -205,14 +219,25 @@ impl Lane {
             return Ok(store::read_head(&tx).await?.position);
         }
         let (left, right) = items.split_at_mut(items.len() / 2);
-        Box::pin(self.commit_or_split(left, now, is_backfill)).await?;
-        Box::pin(self.commit_or_split(right, now, is_backfill)).await
+        Box::pin(self.commit_or_split(left, now, is_backfill, keys)).await?;
+        Box::pin(self.commit_or_split(right, now, is_backfill, keys)).await
     }
 
     /// One transaction. Gives the position after it.
-    async fn commit(&mut self, items: &mut [Item], now: Timestamp, is_backfill: bool) -> Result<i64> {
+    async fn commit(
+        &mut self,
+        items: &mut [Item],
+        now: Timestamp,
+        is_backfill: bool,
+        keys: Option<&TenantKeys>,
+    ) -> Result<i64> {
         let tx = self.db.write(self.tenant).await?;
         let mut head = store::lock_head(&tx).await?;
+        if keys.is_some_and(|keys| i64::from(keys.data.active().version()) < head.oldest_key) {
+            // Nobody could open what it would seal: it was destroyed while the events waited.
+            self.keys.forget(self.tenant);
+            return Err(Error::new(Code::ServiceUnavailable, "the tenant's keys have just changed; try again"));
+        }
         // Times follow each other as positions do.
         let now = self.clock.now().max(now);
         let alerts_before = head.last_alert_no;
@@ -222,7 +247,7 @@ impl Lane {
         let organizations = self.memory.organizations.get(&tx, &head).await?;
         let events: Vec<&Event> = items.iter().filter(|i| !i.is_refused()).map(|i| &i.event).collect();
         let names = std::mem::take(&mut self.names);
-        let loaded = load::load(&tx, head, organizations, names, &events).await?;
+        let loaded = load::load(&tx, head, organizations, names, &events, keys).await?;
         let mut batch = Batch::new(loaded);
         for item in items.iter_mut().filter(|item| !item.is_refused()) {
             item.outcome = Some(batch.apply(&item.event, &item.hash));
@@ -230,7 +255,7 @@ impl Lane {
         let last = batch.loaded.head.position;
         if last >= first {
             self.ensure_months(&batch).await?;
-            save::save(&tx, &before, &batch, now, is_backfill).await?;
+            save::save(&tx, &before, &batch, now, is_backfill, keys).await?;
             self.fold_if_needed(&tx, &before, &mut batch).await?;
             save::save_head(&tx, &batch.loaded.head).await?;
             if !is_backfill {
@@ -310,14 +335,25 @@ fn month_key(at: i64) -> i64 {
 }
 
 impl Item {
-    pub(super) fn new(event: Event, now: Timestamp) -> Self {
-        let outcome = check(&event, now).err().map(Outcome::Refused);
-        let hash = serde_json::to_vec(&event).map(|json| Sha256::digest(json).to_vec()).unwrap_or_default();
-        Item { event, hash, outcome }
+    /// Of a person only the tenant's key makes the hash, so that nobody else can try what it was made of. Where the keys were
+    /// destroyed, nothing of persons is taken.
+    pub(super) fn new(event: Event, now: Timestamp, keys: Option<&TenantKeys>) -> Self {
+        let json = serde_json::to_vec(&event).unwrap_or_default();
+        let (checked, hash) = match keys {
+            _ if !event.has_person() => (check(&event, now), Sha256::digest(json).to_vec()),
+            Some(keys) => (check(&event, now), fingerprint(&keys.index, "ledger_events.payload_hash", &json).to_vec()),
+            None => (Err(erased()), Vec::new()),
+        };
+        Item { event, hash, outcome: checked.err().map(Outcome::Refused) }
     }
 
     /// Refused by itself, whatever the ledger holds.
     fn is_refused(&self) -> bool {
         matches!(self.outcome, Some(Outcome::Refused(_)))
     }
+}
+
+fn erased() -> Refusal {
+    let reason = "the tenant's personal data was erased; nothing of customers is taken".to_owned();
+    Refusal { code: RefusalCode::Erased, reason }
 }

@@ -16,6 +16,8 @@ use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
 use crate::money::Money;
+use crate::personal::{Said, erased_id};
+use crate::sealing::TenantKeys;
 
 /// Loads all that `events` refer to.
 pub async fn load(
@@ -24,6 +26,7 @@ pub async fn load(
     organizations: Arc<Vec<Organization>>,
     names: Names,
     events: &[&Event],
+    keys: Option<&TenantKeys>,
 ) -> Result<Loaded> {
     let mut loaded = Loaded { head, organizations, names, ..Loaded::default() };
     let wanted = Wanted::of(events, &loaded);
@@ -31,6 +34,7 @@ pub async fn load(
     load_names(tx, &mut loaded.names, &wanted).await?;
     load_orders(tx, &mut loaded, "external_id", texts(&wanted.orders)).await?;
     load_customers(tx, &mut loaded, "external_id", texts(&wanted.customers)).await?;
+    load_erased(tx, &mut loaded, &wanted, keys).await?;
     let changed: BTreeSet<String> =
         wanted.placed.iter().filter(|id| loaded.orders.contains_key(*id)).cloned().collect();
     let former: BTreeSet<i64> =
@@ -119,25 +123,41 @@ fn order_from(row: &QueryResult) -> Result<OrderState> {
 
 async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Column) -> Result<()> {
     let sql = format!(
-        "SELECT c.customer_no, c.external_id, c.name, c.email, c.first_at, c.first_order_id, c.last_at, c.orders_count, c.revenue \
+        "SELECT c.customer_no, c.external_id, c.erased_at IS NOT NULL, c.first_at, c.first_order_id, c.last_at, c.orders_count, c.revenue \
          FROM {{keys}} {{each customers c: c.{by} = k.key}}"
     );
     for row in tx.query_by_keys(&sql, &keys("key", values)).await? {
-        let first_at: Option<i64> = get(&row, 4)?;
-        let first_id: Option<String> = get(&row, 5)?;
+        let first_at: Option<i64> = get(&row, 3)?;
+        let first_id: Option<String> = get(&row, 4)?;
         let customer = CustomerState {
             customer_no: get(&row, 0)?,
             external_id: get(&row, 1)?,
-            name: get(&row, 2)?,
-            email: get(&row, 3)?,
+            is_erased: get(&row, 2)?,
+            said: Said::default(),
             first: first_at.map(Timestamp).zip(first_id),
-            last_at: get::<Option<i64>>(&row, 6)?.map(Timestamp),
-            orders_count: get(&row, 7)?,
-            revenue: get(&row, 8)?,
+            last_at: get::<Option<i64>>(&row, 5)?.map(Timestamp),
+            orders_count: get(&row, 6)?,
+            revenue: get(&row, 7)?,
             history: None,
         };
         loaded.customer_ids.insert(customer.customer_no, customer.external_id.clone());
         loaded.customers.insert(customer.external_id.clone(), customer);
+    }
+    Ok(())
+}
+
+/// Loads customers who were erased, by what took the place of the ids that events still give them.
+async fn load_erased(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted, keys: Option<&TenantKeys>) -> Result<()> {
+    let Some(keys) = keys.filter(|_| loaded.head.erased_customers > 0) else { return Ok(()) };
+    let unknown = wanted.customers.iter().filter(|id| !loaded.customers.contains_key(*id));
+    let given: Vec<(String, String)> = unknown.map(|id| (id.clone(), erased_id(&keys.index, id))).collect();
+    let erased = Column::Text(given.iter().map(|(_, erased)| erased.clone()).collect());
+    load_customers(tx, loaded, "external_id", erased).await?;
+    for (id, erased) in given {
+        if let Some(customer) = loaded.customers.remove(&erased) {
+            loaded.customer_ids.insert(customer.customer_no, id.clone());
+            loaded.customers.insert(id, customer);
+        }
     }
     Ok(())
 }

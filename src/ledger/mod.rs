@@ -18,9 +18,11 @@ pub mod memory;
 mod numbers;
 pub mod organization;
 pub mod rates;
+pub mod refunded;
 pub mod retention;
 pub mod rollup;
 mod save;
+mod save_customers;
 pub mod state;
 pub mod store;
 pub mod tail;
@@ -42,6 +44,7 @@ use self::memory::Memory;
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
+use crate::personal::Keys;
 use crate::stream::EventStream;
 
 /// Events in one transaction.
@@ -86,6 +89,7 @@ struct Shared {
     stream: Arc<dyn EventStream>,
     observer: Arc<dyn BatchObserver>,
     memory: Memory,
+    keys: Keys,
     lanes: Mutex<HashMap<TenantId, OpenLane>>,
     /// The tasks of all lanes.
     tasks: TaskTracker,
@@ -115,6 +119,7 @@ impl Ledger {
         stream: Arc<dyn EventStream>,
         observer: Arc<dyn BatchObserver>,
         memory: Memory,
+        keys: Keys,
     ) -> Self {
         Ledger {
             shared: Arc::new(Shared {
@@ -123,6 +128,7 @@ impl Ledger {
                 stream,
                 observer,
                 memory,
+                keys,
                 lanes: Mutex::default(),
                 tasks: TaskTracker::new(),
             }),
@@ -135,7 +141,8 @@ impl Ledger {
     }
 
     /// Stores `events` and gives one outcome for each. When this returns `Ok`, they are committed; after an error none
-    /// is known to be, and the same call may be made again.
+    /// is known to be, and the same call may be made again. Events of customers need the tenant's keys: while they cannot be
+    /// reached, SERVICE_UNAVAILABLE.
     pub async fn record(&self, tenant: TenantId, events: Vec<Event>, is_backfill: bool) -> Result<Answer> {
         if events.is_empty() {
             return Err(Error::bad_input("events", "no events"));
@@ -143,11 +150,13 @@ impl Ledger {
         if events.len() > BATCH_EVENTS_MAX {
             return Err(Error::bad_input("events", format!("more than {BATCH_EVENTS_MAX} events")));
         }
+        let has_persons = events.iter().any(Event::has_person);
+        let keys = if has_persons { self.shared.keys.get(tenant).await? } else { None };
         let (reply, answer) = oneshot::channel();
         // What can be done without the ledger is done here, beside the lane.
         let now = self.shared.clock.now();
-        let items = events.into_iter().map(|event| Item::new(event, now)).collect();
-        let job = Job { items, is_backfill, reply };
+        let items = events.into_iter().map(|event| Item::new(event, now, keys.as_deref())).collect();
+        let job = Job { items, keys, is_backfill, reply };
         self.enqueue(tenant, job)?;
         answer.await.map_err(|_| Error::internal("a lane ended without an answer"))?
     }
@@ -199,6 +208,7 @@ impl Ledger {
             Arc::clone(&shared.stream),
             Arc::clone(&shared.observer),
             shared.memory.clone(),
+            shared.keys.clone(),
         );
         shared.tasks.spawn(lane.run(jobs, told));
         OpenLane { jobs: sender, place }

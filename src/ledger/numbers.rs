@@ -7,6 +7,7 @@ use super::changes::DimensionKind;
 use super::entry::EntryLine;
 use super::event::{Customer, Line};
 use super::state::CustomerState;
+use crate::personal::Said;
 
 impl Batch {
     pub(super) fn customer_no(&mut self, customer: &Customer) -> i64 {
@@ -20,11 +21,9 @@ impl Batch {
                 ..CustomerState::default()
             }
         });
-        if customer.name.is_some() {
-            state.name.clone_from(&customer.name);
-        }
-        if customer.email.is_some() {
-            state.email.clone_from(&customer.email);
+        if !state.is_erased {
+            let Customer { name, email, phone, address, .. } = customer.clone();
+            state.said.take_over(Said { name, email, phone, address });
         }
         self.loaded.customer_ids.insert(state.customer_no, customer.id.clone());
         self.changes.customers.insert(customer.id.clone());

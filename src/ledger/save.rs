@@ -3,10 +3,12 @@
 use super::batch::Batch;
 use super::changes::{Changes, DealState, Head, Loaded, ProductChange, ProductNames};
 use super::entry::{Entry, EntryLine, lines_to_json};
-use super::state::{CustomerState, OrderState};
+use super::save_customers;
+use super::state::OrderState;
 use crate::clock::Timestamp;
 use crate::db::{Column, Inserts, OnConflict, Table, TenantTx};
 use crate::error::Result;
+use crate::sealing::TenantKeys;
 
 /// Saves a batch: its events, entries and facts. Rollups and the head are left to the caller. `before` is the head before
 /// the batch, whose running numbers tell what is new.
@@ -16,6 +18,7 @@ pub async fn save(
     batch: &Batch,
     received_at: Timestamp,
     is_backfill: bool,
+    keys: Option<&TenantKeys>,
 ) -> Result<()> {
     let Batch { loaded, changes } = batch;
     take_from_products(tx, changes).await?;
@@ -33,7 +36,7 @@ pub async fn save(
     add_orders(&mut inserts, before, loaded, changes);
     add_lines(&mut inserts, loaded, changes);
     add_refunds(&mut inserts, changes)?;
-    add_customers(&mut inserts, before, loaded, changes);
+    save_customers::add(&mut inserts, tx.tenant(), before, batch, keys)?;
     add_performance(&mut inserts, loaded, changes);
     tx.insert_all(inserts).await
 }
@@ -216,28 +219,6 @@ fn add_refunds(inserts: &mut Inserts, changes: &Changes) -> Result<()> {
         .with("lines", Column::Text(refunds.iter().map(|r| lines_to_json(&r.lines)).collect::<Result<_, _>>()?));
     inserts.add("refunds", table, OnConflict::Fail);
     Ok(())
-}
-
-fn add_customers(inserts: &mut Inserts, before: &Head, loaded: &Loaded, changes: &Changes) {
-    let customers = changes.customers.iter().filter_map(|id| loaded.customers.get(id));
-    let (new, stored): (Vec<&CustomerState>, Vec<&CustomerState>) =
-        customers.partition(|customer| customer.customer_no > before.last_customer_no);
-    inserts.add("customers", customer_table(&new), OnConflict::Fail);
-    inserts.add("customers", customer_table(&stored), OnConflict::Replace("customer_no"));
-}
-
-fn customer_table(customers: &[&CustomerState]) -> Table {
-    let first = |c: &CustomerState| c.first.clone().unzip();
-    Table::new()
-        .with("customer_no", Column::Int(customers.iter().map(|c| c.customer_no).collect()))
-        .with("external_id", Column::Text(customers.iter().map(|c| c.external_id.clone()).collect()))
-        .with("name", Column::OptText(customers.iter().map(|c| c.name.clone()).collect()))
-        .with("email", Column::OptText(customers.iter().map(|c| c.email.clone()).collect()))
-        .with("first_at", Column::OptInt(customers.iter().map(|c| first(c).0.map(|at: Timestamp| at.0)).collect()))
-        .with("first_order_id", Column::OptText(customers.iter().map(|c| first(c).1).collect()))
-        .with("last_at", Column::OptInt(customers.iter().map(|c| c.last_at.map(|at| at.0)).collect()))
-        .with("orders_count", Column::Int(customers.iter().map(|c| c.orders_count).collect()))
-        .with("revenue", Column::Int(customers.iter().map(|c| c.revenue).collect()))
 }
 
 fn add_performance(inserts: &mut Inserts, loaded: &Loaded, changes: &Changes) {

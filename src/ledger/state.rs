@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::entry::{Entry, EntryKind, EntryLine, Segment};
 use crate::clock::Timestamp;
 use crate::money::Money;
+use crate::personal::Said;
 
 /// Decimals of an exchange rate.
 pub const RATE_DECIMALS: u32 = 8;
@@ -63,8 +64,10 @@ pub type Placed = (Timestamp, String);
 pub struct CustomerState {
     pub customer_no: i64,
     pub external_id: String,
-    pub name: Option<String>,
-    pub email: Option<String>,
+    /// What identifies the customer is no longer kept.
+    pub is_erased: bool,
+    /// What this batch says of the customer.
+    pub said: Said,
     pub first: Option<Placed>,
     pub last_at: Option<Timestamp>,
     pub orders_count: i64,

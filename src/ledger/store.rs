@@ -45,7 +45,8 @@ pub async fn read_head(tx: &TenantTx) -> Result<Head> {
 async fn head(tx: &TenantTx, lock: &str) -> Result<Head> {
     let sql = format!(
         "SELECT position, watermark, policy_epoch, last_customer_no, last_product_no, last_order_no, last_refund_no, \
-         last_dimension_no, retained_from, folded, largest_sum, tail_volume, last_alert_no, alerts_due_at FROM ledger_heads WHERE tenant_id = $1 {lock}"
+         last_dimension_no, retained_from, folded, largest_sum, tail_volume, last_alert_no, alerts_due_at, \
+         oldest_key, erased_customers FROM ledger_heads WHERE tenant_id = $1 {lock}"
     );
     let row = tx.query_one(&sql, []).await?.ok_or_else(|| Error::not_found("tenant"))?;
     Ok(Head {
@@ -63,6 +64,8 @@ async fn head(tx: &TenantTx, lock: &str) -> Result<Head> {
         tail_volume: get(&row, 11)?,
         last_alert_no: get(&row, 12)?,
         alerts_due_at: get(&row, 13)?,
+        oldest_key: get(&row, 14)?,
+        erased_customers: get(&row, 15)?,
     })
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::catalog::Metric;
 use super::cell::Values;
 use super::history::{History, HistoryArgs};
 use super::labels::Name;
+use super::measured::Measured;
 use super::period::Span;
 use super::plan::{BreakdownArgs, ComparisonArgs, Plan, SeriesArgs};
 use super::state::State;
@@ -34,13 +34,14 @@ pub struct Answer {
     pub breakdowns: Vec<(BreakdownArgs, Breakdown)>,
     pub comparisons: Vec<(ComparisonArgs, Comparison)>,
     pub histories: Vec<(HistoryArgs, Arc<History>)>,
+    /// Parts of open periods are compared with earlier ones as long, so that it changes at every moment.
+    pub is_running: bool,
 }
 
 impl Answer {
     /// How long this is the answer; `None` where it changes at every moment.
     pub fn freshness(&self) -> Option<Freshness> {
-        let is_running = self.comparisons.iter().any(|(_, comparison)| comparison.is_open);
-        (!is_running).then(|| Freshness { head: self.head, until: self.next_end() })
+        (!self.is_running).then(|| Freshness { head: self.head, until: self.next_end() })
     }
 
     /// Where it stands, for those who come back.
@@ -92,14 +93,14 @@ pub struct Comparison {
 
 impl Comparison {
     /// Current less previous.
-    pub fn absolute(&self, metric: Metric) -> Option<Money> {
-        let (current, previous) = (metric.value(&self.current)?, metric.value(&self.previous)?);
+    pub fn absolute(&self, measured: &Measured) -> Option<Money> {
+        let (current, previous) = (measured.value(&self.current)?, measured.value(&self.previous)?);
         Money::from_sum(i128::from(current.0) - i128::from(previous.0))
     }
 
     /// The absolute change per previous value.
-    pub fn relative(&self, metric: Metric) -> Option<f64> {
-        super::cell::ratio(self.absolute(metric)?.0, metric.value(&self.previous)?.0)
+    pub fn relative(&self, measured: &Measured) -> Option<f64> {
+        super::cell::ratio(self.absolute(measured)?.0, measured.value(&self.previous)?.0)
     }
 }
 

@@ -3,6 +3,7 @@
 use roaring::RoaringBitmap;
 
 use super::catalog::Needs;
+use super::kpis::KpiValue;
 use crate::error::{Code, Error, Result};
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::rollup::sketch::Sketch;
@@ -142,6 +143,7 @@ impl Cell {
             ))?,
             order_value_p50: self.order_values.quantile(50).filter(|_| !view.by_line),
             order_value_p95: self.order_values.quantile(95).filter(|_| !view.by_line),
+            kpis: Vec::new(),
         })
     }
 }
@@ -171,6 +173,8 @@ pub struct Values {
     pub returning_customers: i64,
     pub order_value_p50: Option<Money>,
     pub order_value_p95: Option<Money>,
+    /// The KPIs asked for beside them.
+    pub kpis: Vec<KpiValue>,
 }
 
 impl Values {

@@ -84,8 +84,9 @@ impl DayStatement {
             let numbers: Vec<String> = list.iter().map(|number| bound.push(*number)).collect();
             sql.push_str(&format!(" AND {} IN ({})", dimension.column(), numbers.join(", ")));
         }
-        if let Some(segment) = question.filter.segment {
-            sql.push_str(&format!(" AND m.segment = {}", segment as i32));
+        for (dimension, list) in question.filter.excluded() {
+            let numbers: Vec<String> = list.iter().map(|number| bound.push(*number)).collect();
+            sql.push_str(&format!(" AND {} NOT IN ({})", dimension.column(), numbers.join(", ")));
         }
         if !has_sets && !keys.is_empty() {
             sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));

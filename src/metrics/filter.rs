@@ -69,11 +69,10 @@ impl MetricsFilters {
 pub struct Filter {
     /// The organizations that count, all with the same currency.
     pub organizations: Vec<Organization>,
-    pub channels: Option<Vec<i64>>,
-    pub regions: Option<Vec<i64>>,
-    pub categories: Option<Vec<i64>>,
-    pub products: Option<Vec<i64>>,
-    pub segment: Option<Segment>,
+    /// The numbers that fit, of the dimensions asked for, each once.
+    lists: Vec<(Dimension, Vec<i64>)>,
+    /// The numbers that do not fit, likewise.
+    excluded: Vec<(Dimension, Vec<i64>)>,
     /// Every name asked for was found.
     pub is_complete: bool,
 }
@@ -94,70 +93,117 @@ impl Filter {
             let message = "the organizations have several currencies; filter by one organization";
             return Err(Error::new(Code::MixedCurrencies, message));
         }
-        let mut filter = Filter {
-            organizations,
-            channels: dimension_numbers(tx, DimensionKind::Channel, names.channels.as_ref()).await?,
-            regions: dimension_numbers(tx, DimensionKind::Region, names.regions.as_ref()).await?,
-            categories: dimension_numbers(tx, DimensionKind::Category, names.product_categories.as_ref()).await?,
-            products: product_numbers(tx, names.products.as_ref()).await?,
-            segment: names.customer_segment.map(|segment| match segment {
-                CustomerSegment::New => Segment::New,
-                CustomerSegment::Returning => Segment::Returning,
-            }),
-            is_complete: true,
-        };
-        let asked = [&names.channels, &names.regions, &names.product_categories, &names.products];
-        let asked: usize = asked.into_iter().flatten().map(|list| BTreeSet::from_iter(list).len()).sum();
-        filter.is_complete = asked == filter.lists().map(|(_, list)| list.len()).sum::<usize>();
+        let mut filter = Filter { organizations, is_complete: true, ..Filter::default() };
+        for (dimension, kind, list) in [
+            (Dimension::Channel, DimensionKind::Channel, &names.channels),
+            (Dimension::Region, DimensionKind::Region, &names.regions),
+            (Dimension::ProductCategory, DimensionKind::Category, &names.product_categories),
+        ] {
+            if let Some(names) = list {
+                filter.keep_named(dimension, names, dimension_numbers(tx, kind, names).await?);
+            }
+        }
+        if let Some(names) = &names.products {
+            filter.keep_named(Dimension::Product, names, product_numbers(tx, names).await?);
+        }
+        if let Some(segment) = names.customer_segment {
+            filter.keep(Dimension::CustomerSegment, &[Segment::from(segment) as i64]);
+        }
         Ok(filter)
+    }
+
+    /// First orders of all customers of some organizations.
+    pub fn first_orders(organizations: &[Organization]) -> Filter {
+        let mut filter = Filter { organizations: organizations.to_vec(), ..Filter::default() };
+        filter.keep(Dimension::CustomerSegment, &[Segment::New as i64]);
+        filter
+    }
+
+    fn keep_named(&mut self, dimension: Dimension, names: &[String], numbers: Vec<i64>) {
+        self.is_complete &= numbers.len() == BTreeSet::from_iter(names).len();
+        self.keep(dimension, &numbers);
+    }
+
+    /// Only facts with one of these numbers fit, of those that do.
+    pub fn keep(&mut self, dimension: Dimension, numbers: &[i64]) {
+        match self.lists.iter_mut().find(|(other, _)| *other == dimension) {
+            Some((_, list)) => list.retain(|number| numbers.contains(number)),
+            None => self.lists.push((dimension, numbers.to_vec())),
+        }
+    }
+
+    /// Facts with one of these numbers do not fit any more.
+    pub fn drop(&mut self, dimension: Dimension, numbers: &[i64]) {
+        if let Some((_, list)) = self.lists.iter_mut().find(|(other, _)| *other == dimension) {
+            list.retain(|number| !numbers.contains(number));
+        } else if !numbers.is_empty() {
+            self.excluded.push((dimension, numbers.to_vec()));
+        }
     }
 
     /// The lists of allowed numbers by dimension.
     pub fn lists(&self) -> impl Iterator<Item = (Dimension, &[i64])> {
-        [
-            (Dimension::Channel, self.channels.as_deref()),
-            (Dimension::Region, self.regions.as_deref()),
-            (Dimension::ProductCategory, self.categories.as_deref()),
-            (Dimension::Product, self.products.as_deref()),
-        ]
-        .into_iter()
-        .filter_map(|(dimension, list)| Some((dimension, list?)))
+        self.lists.iter().map(|(dimension, list)| (*dimension, list.as_slice()))
+    }
+
+    /// The lists of excluded numbers by dimension; none is empty.
+    pub fn excluded(&self) -> impl Iterator<Item = (Dimension, &[i64])> {
+        self.excluded.iter().map(|(dimension, list)| (*dimension, list.as_slice()))
     }
 
     pub fn uses(&self, dimension: Dimension) -> bool {
-        (dimension == Dimension::CustomerSegment && self.segment.is_some()) || self.lists().any(|(d, _)| d == dimension)
+        self.lists().chain(self.excluded()).any(|(other, _)| other == dimension)
+    }
+
+    /// Whether facts fit whose number of a dimension `number` gives.
+    pub fn fits(&self, number: impl Fn(Dimension) -> i64) -> bool {
+        self.lists().all(|(dimension, list)| list.contains(&number(dimension)))
+            && !self.excluded().any(|(dimension, list)| list.contains(&number(dimension)))
     }
 }
 
-async fn dimension_numbers(
-    tx: &TenantTx,
-    kind: DimensionKind,
-    names: Option<&Vec<String>>,
-) -> Result<Option<Vec<i64>>> {
-    let Some(names) = names else { return Ok(None) };
-    let keys = Table::new().with("value", Column::Text(names.clone()));
+impl From<CustomerSegment> for Segment {
+    fn from(segment: CustomerSegment) -> Self {
+        match segment {
+            CustomerSegment::New => Segment::New,
+            CustomerSegment::Returning => Segment::Returning,
+        }
+    }
+}
+
+/// The number of a segment by its name in formulas.
+pub fn segment_number(name: &str) -> Option<i64> {
+    match name {
+        "NEW" => Some(Segment::New as i64),
+        "RETURNING" => Some(Segment::Returning as i64),
+        _ => None,
+    }
+}
+
+/// The numbers of names that are known; the empty name stands for facts without one.
+pub async fn dimension_numbers(tx: &TenantTx, kind: DimensionKind, names: &[String]) -> Result<Vec<i64>> {
+    let keys = Table::new().with("value", Column::Text(names.to_vec()));
     let sql = format!(
         "SELECT d.no FROM {{keys}} {{each dimension_values d: d.kind = {} AND d.value = k.value}}",
         kind as i32
     );
     let rows = tx.query_by_keys(&sql, &keys).await?;
     let mut numbers = rows.iter().map(|row| get::<i32>(row, 0).map(i64::from)).collect::<Result<Vec<_>>>()?;
-    // The empty name stands for facts without one.
     if names.iter().any(String::is_empty) {
         numbers.push(0);
     }
     numbers.sort_unstable();
     numbers.dedup();
-    Ok(Some(numbers))
+    Ok(numbers)
 }
 
-async fn product_numbers(tx: &TenantTx, skus: Option<&Vec<String>>) -> Result<Option<Vec<i64>>> {
-    let Some(skus) = skus else { return Ok(None) };
-    let keys = Table::new().with("sku", Column::Text(skus.clone()));
+/// The numbers of products that are known.
+pub async fn product_numbers(tx: &TenantTx, skus: &[String]) -> Result<Vec<i64>> {
+    let keys = Table::new().with("sku", Column::Text(skus.to_vec()));
     let sql = "SELECT p.product_no FROM {keys} {each products p: p.sku = k.sku}";
     let rows = tx.query_by_keys(sql, &keys).await?;
     let mut numbers = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>>>()?;
     numbers.sort_unstable();
     numbers.dedup();
-    Ok(Some(numbers))
+    Ok(numbers)
 }

@@ -30,6 +30,8 @@ pub struct SelectedField<'a> {
     pub name: &'a str,
     /// The argument `by` of `refunds`.
     pub refund_time: RefundTime,
+    /// The argument `name` of `kpi`, or `names` of `kpis`.
+    pub kpis: Vec<String>,
     pub fields: Vec<SelectedField<'a>>,
 }
 
@@ -50,6 +52,7 @@ fn selected<'a>(
                             key,
                             name: field.node.name.node.as_str(),
                             refund_time: refund_time(ctx, field)?,
+                            kpis: kpis(ctx, field)?,
                             fields: Vec::new(),
                         });
                         into.len() - 1
@@ -69,11 +72,20 @@ fn selected<'a>(
 }
 
 fn refund_time<'a>(ctx: &ContextSelectionSet<'a>, field: &'a Positioned<Field>) -> ServerResult<RefundTime> {
-    if field.node.arguments.is_empty() {
+    if field.node.name.node != "refunds" || field.node.arguments.is_empty() {
         return Ok(RefundTime::Refund);
     }
     let by = ctx.with_field(field).param_value::<Option<RefundTime>>("by", None)?.1;
     Ok(by.unwrap_or(RefundTime::Refund))
+}
+
+fn kpis<'a>(ctx: &ContextSelectionSet<'a>, field: &'a Positioned<Field>) -> ServerResult<Vec<String>> {
+    let of_field = ctx.with_field(field);
+    match field.node.name.node.as_str() {
+        "kpi" => Ok(vec![of_field.param_value("name", None)?.1]),
+        "kpis" => Ok(of_field.param_value("names", None)?.1),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The selected fields of one object.

@@ -1,5 +1,6 @@
 //! `salesMetrics` and its types.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_graphql::{Context, InputType, Object, SelectionField, SimpleObject};
@@ -11,6 +12,7 @@ use super::filter::MetricsFilters;
 use super::flat::FlatList;
 use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, Weekday};
 use super::labels::Name;
+use super::measured::Measured;
 use super::period::Span;
 use super::plan::{BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan};
 use super::read::Dimension;
@@ -59,9 +61,12 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
     for field in field.selection_set() {
         match field.name() {
             "series" => {
-                let asked = SeriesPlan { args: SeriesArgs::of(field)?, needs: needs_of(field) };
+                let asked = SeriesPlan { args: SeriesArgs::of(field)?, needs: needs_of(field), kpis: kpis_of(field)? };
                 match plan.series.iter_mut().find(|other| other.args == asked.args) {
-                    Some(other) => other.needs = other.needs.and(asked.needs),
+                    Some(other) => {
+                        other.needs = other.needs.and(asked.needs);
+                        other.kpis.extend(asked.kpis);
+                    }
                     None => plan.series.push(asked),
                 }
             }
@@ -76,10 +81,15 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
                 let (rows, other) = (inner("rows"), inner("other"));
                 let needs =
                     rows.iter().chain(&other).fold(Needs::default(), |needs, inner| needs.and(needs_of(*inner)));
-                let asked = BreakdownPlan { args, needs, has_other: !other.is_empty() };
+                let mut kpis = args.order.measured().kpis();
+                for inner in rows.iter().chain(&other) {
+                    kpis.extend(kpis_of(*inner)?);
+                }
+                let asked = BreakdownPlan { args, needs, kpis, has_other: !other.is_empty() };
                 match plan.breakdowns.iter_mut().find(|other| other.args == asked.args) {
                     Some(other) => {
                         other.needs = other.needs.and(asked.needs);
+                        other.kpis.extend(asked.kpis);
                         other.has_other |= asked.has_other;
                     }
                     None => plan.breakdowns.push(asked),
@@ -88,16 +98,23 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
             "comparison" => {
                 let to = argument::<Option<ComparisonPeriod>>(field, "to")?.unwrap_or(ComparisonPeriod::PreviousPeriod);
                 let args = ComparisonArgs::new(to, argument(field, "period")?)?;
-                let mut needs = Needs::default();
+                let (mut needs, mut kpis) = (Needs::default(), BTreeSet::new());
                 for inner in field.selection_set() {
-                    needs = needs.and(match inner.name() {
-                        "change" => argument::<Metric>(inner, "metric")?.needs(),
-                        _ => needs_of(inner),
-                    });
+                    match inner.name() {
+                        "change" => needs = needs.and(argument::<Metric>(inner, "metric")?.needs()),
+                        "kpiChange" => kpis.extend([argument::<String>(inner, "name")?]),
+                        _ => {
+                            needs = needs.and(needs_of(inner));
+                            kpis.extend(kpis_of(inner)?);
+                        }
+                    }
                 }
                 match plan.comparisons.iter_mut().find(|other| other.args == args) {
-                    Some(other) => other.needs = other.needs.and(needs),
-                    None => plan.comparisons.push(ComparisonPlan { args, needs }),
+                    Some(other) => {
+                        other.needs = other.needs.and(needs);
+                        other.kpis.extend(kpis);
+                    }
+                    None => plan.comparisons.push(ComparisonPlan { args, needs, kpis }),
                 }
             }
             "forecast" | "anomalies" => {
@@ -117,7 +134,24 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
             }
         }
     }
+    plan.kpis = kpis_of(field)?;
+    if !plan.kpis.is_empty() {
+        plan.totals.get_or_insert_default();
+    }
     Ok(plan)
+}
+
+/// The KPIs selected within a field.
+fn kpis_of(field: SelectionField<'_>) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for inner in field.selection_set() {
+        match inner.name() {
+            "kpi" => names.extend([argument::<String>(inner, "name")?]),
+            "kpis" => names.extend(argument::<Vec<String>>(inner, "names")?),
+            _ => {}
+        }
+    }
+    Ok(names)
 }
 
 /// What the metrics selected within a field need.
@@ -327,10 +361,31 @@ impl MetricsComparison {
     async fn change(&self, #[graphql(desc = "The metric.")] metric: Metric) -> MetricChange {
         MetricChange {
             metric,
-            absolute: self.comparison.absolute(metric).map(Decimal),
-            relative: self.comparison.relative(metric),
+            absolute: self.comparison.absolute(&Measured::Metric(metric)).map(Decimal),
+            relative: self.comparison.relative(&Measured::Metric(metric)),
         }
     }
+
+    /// How one KPI changed. Error: NOT_FOUND.
+    async fn kpi_change(&self, #[graphql(desc = "The KPI's name.")] name: String) -> KpiChange {
+        let measured = Measured::Kpi(name.clone());
+        KpiChange {
+            absolute: self.comparison.absolute(&measured).map(Decimal),
+            relative: self.comparison.relative(&measured),
+            name,
+        }
+    }
+}
+
+/// How a KPI changed from the previous period to the current one.
+#[derive(SimpleObject)]
+struct KpiChange {
+    /// The KPI's name.
+    name: String,
+    /// Current less previous, in the KPI's unit to four decimals; null where either is null.
+    absolute: Option<Decimal>,
+    /// The absolute change per previous value, 0.1 being 10 % more; null where previous is null or zero.
+    relative: Option<f64>,
 }
 
 /// How a metric changed from the previous period to the current one.

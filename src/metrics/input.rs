@@ -177,11 +177,13 @@ pub enum RefundTime {
 }
 
 /// How the rows of a breakdown are ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, InputObject)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, InputObject)]
 pub struct BreakdownOrder {
     /// The metric; rows for which it is null come last.
     #[graphql(default_with = "Metric::TotalRevenue")]
     pub metric: Metric,
+    /// A KPI by its name, instead of the metric.
+    pub kpi: Option<String>,
     /// The direction.
     #[graphql(default_with = "SortDirection::Desc")]
     pub direction: SortDirection,

@@ -3,7 +3,7 @@
 //! [`catalog`] defines each metric once. [`read`] adds up rollup rows (and, where a boundary cuts a slot of 15
 //! minutes or an earlier position is asked for, the ledger's entries) into one [`cell::Cell`] per bucket and
 //! combination of dimension values; [`state`] holds all cells of a plan and carries them on with new batches, and [`answer`]
-//! is the whole `SalesMetrics` that is made of them.
+//! is the whole `SalesMetrics` that is made of them. [`kpis`] has formulas over metrics wherever metrics are.
 
 pub mod answer;
 pub mod catalog;
@@ -14,7 +14,10 @@ mod flat;
 pub mod graphql;
 pub mod history;
 pub mod input;
+pub mod kpis;
 pub mod labels;
+pub mod measured;
+mod part;
 pub mod period;
 pub mod plan;
 pub mod ranges;

@@ -1,11 +1,14 @@
 //! What is asked of a period: made from arguments and the fields selected, so that only those are computed.
 
+use std::collections::BTreeSet;
+
 use chrono_tz::Tz;
 
 use super::catalog::{Metric, Needs};
 use super::filter::MetricsFilters;
 use super::history::HistoryPlan;
 use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, Weekday};
+use super::measured::Measured;
 use super::read::Dimension;
 use crate::calendar::Step;
 use crate::error::{Error, Result};
@@ -25,6 +28,8 @@ pub struct Plan {
     pub as_of: Option<i64>,
     /// What the fields of the whole period need; `None` when none is selected.
     pub totals: Option<Needs>,
+    /// The KPIs of the whole period.
+    pub kpis: BTreeSet<String>,
     pub series: Vec<SeriesPlan>,
     pub breakdowns: Vec<BreakdownPlan>,
     pub comparisons: Vec<ComparisonPlan>,
@@ -32,10 +37,11 @@ pub struct Plan {
 }
 
 /// The arguments of `series`, and what its fields need.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SeriesPlan {
     pub args: SeriesArgs,
     pub needs: Needs,
+    pub kpis: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +63,7 @@ impl SeriesArgs {
 pub struct BreakdownPlan {
     pub args: BreakdownArgs,
     pub needs: Needs,
+    pub kpis: BTreeSet<String>,
     /// Whether the rest is asked for.
     pub has_other: bool,
 }
@@ -81,11 +88,22 @@ impl BreakdownArgs {
     }
 }
 
+impl Plan {
+    /// The names of all KPIs that are asked for.
+    pub fn all_kpis(&self) -> BTreeSet<String> {
+        let series = self.series.iter().map(|part| &part.kpis);
+        let breakdowns = self.breakdowns.iter().map(|part| &part.kpis);
+        let parts = series.chain(breakdowns).chain(self.comparisons.iter().map(|part| &part.kpis));
+        parts.chain([&self.kpis]).flatten().cloned().collect()
+    }
+}
+
 /// The arguments of `comparison`, and what its fields need.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ComparisonPlan {
     pub args: ComparisonArgs,
     pub needs: Needs,
+    pub kpis: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,6 +125,16 @@ impl ComparisonArgs {
 
 impl Default for BreakdownOrder {
     fn default() -> Self {
-        BreakdownOrder { metric: Metric::TotalRevenue, direction: super::input::SortDirection::Desc }
+        BreakdownOrder { metric: Metric::TotalRevenue, kpi: None, direction: super::input::SortDirection::Desc }
+    }
+}
+
+impl BreakdownOrder {
+    /// What rows are ordered by.
+    pub fn measured(&self) -> Measured {
+        match &self.kpi {
+            Some(name) => Measured::Kpi(name.clone()),
+            None => Measured::Metric(self.metric),
+        }
     }
 }

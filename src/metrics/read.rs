@@ -105,6 +105,7 @@ impl Facts {
 }
 
 /// Cells by bucket and group; a bucket without facts has none.
+#[derive(Default)]
 pub struct Cells {
     pub view: View,
     pub cells: HashMap<(usize, GroupKey), Cell>,
@@ -177,7 +178,7 @@ impl Question<'_> {
         self.add_entries(entries.clone(), &mut cells.cells)?;
         cells.cells.retain(|_, cell| !cell.is_void());
         if self.needs.first_customers {
-            let filter = self.first_customers_filter();
+            let filter = Filter::first_orders(self.organizations);
             let mut found = HashMap::new();
             self.of_first_customers(&filter).add_entries(entries, &mut found)?;
             cells.first_customers = self.customers_by_bucket(found);
@@ -209,14 +210,10 @@ impl Question<'_> {
 
     /// First orders are told without the filter: a customer who bought before in another channel is not new.
     async fn first_customers(&self, tx: &TenantTx, facts: &Facts) -> Result<Vec<RoaringBitmap>> {
-        let filter = self.first_customers_filter();
+        let filter = Filter::first_orders(self.organizations);
         let mut found = HashMap::new();
         Box::pin(self.of_first_customers(&filter).add_up(tx, facts, &mut found)).await?;
         Ok(self.customers_by_bucket(found))
-    }
-
-    fn first_customers_filter(&self) -> Filter {
-        Filter { organizations: self.organizations.to_vec(), segment: Some(Segment::New), ..Filter::default() }
     }
 
     fn of_first_customers<'a>(&'a self, filter: &'a Filter) -> Question<'a> {
@@ -403,7 +400,6 @@ impl Question<'_> {
     }
 
     fn fits(&self, key: &Key) -> bool {
-        self.filter.segment.is_none_or(|segment| key.segment == segment as i32)
-            && self.filter.lists().all(|(dimension, list)| list.contains(&dimension.of_key(key)))
+        self.filter.fits(|dimension| dimension.of_key(key))
     }
 }

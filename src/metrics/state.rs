@@ -1,22 +1,22 @@
 //! What the answer to a [`Plan`] is made of. It is read once, in one snapshot of the ledger; then it can be carried on from
 //! batch to batch by adding their entries, which costs nothing but those entries.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
 use sea_orm::Value;
 
-use super::answer::{Answer, AsOf, Breakdown, Bucket, Comparison};
-use super::catalog::Needs;
-use super::cell::{Cell, Values};
+use super::answer::{Answer, AsOf, Comparison};
 use super::filter::Filter;
 use super::history::{self, History, HistoryArgs};
-use super::input::{ComparisonPeriod, SortDirection};
-use super::labels::{Labels, Name};
+use super::input::ComparisonPeriod;
+use super::kpis::Calendar;
+use super::kpis::definitions::{self, own_needs};
+use super::labels::Labels;
+use super::part::{Part, Ranked, Reader, Scope, too_many_buckets};
 use super::period::{self, Span};
-use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, Plan, SeriesArgs};
-use super::read::{Cells, Dimension, Facts, GroupKey, Question};
+use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, Plan};
+use super::read::{Dimension, Facts};
 use crate::calendar;
 use crate::clock::{MINUTE, SECOND, Timestamp};
 use crate::db::{LazyTx, TenantTx, get};
@@ -26,7 +26,6 @@ use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
 use crate::ledger::store::read_head;
-use crate::money::Money;
 use crate::stream::Batch;
 
 /// The part of a running period that is compared ends no longer ago than this; without newer facts, than that.
@@ -56,22 +55,6 @@ pub struct State {
     is_carried_on: bool,
 }
 
-/// Whose facts count.
-#[derive(Debug)]
-pub(super) struct Scope {
-    filter: Filter,
-    /// All of the tenant.
-    pub(super) organizations: Arc<Vec<Organization>>,
-}
-
-/// Cells, and what they are cells of.
-struct Part {
-    boundaries: Vec<Timestamp>,
-    group: Vec<Dimension>,
-    needs: Needs,
-    cells: Cells,
-}
-
 /// Two periods, both cut to the part that had elapsed.
 struct Compared {
     current: (Span, Part),
@@ -93,7 +76,11 @@ impl State {
         let slides_at = custom.chain([plan.period]).filter_map(|period| period.slides_at(now, zone)).min();
         let mut state = State {
             plan: plan.clone(),
-            scope: Arc::new(Scope { filter, organizations }),
+            scope: Arc::new(Scope {
+                filter,
+                organizations,
+                definitions: definitions::find(tx, &plan.all_kpis()).await?,
+            }),
             zone,
             span,
             read_at: now,
@@ -113,7 +100,11 @@ impl State {
     }
 
     async fn read_parts(&mut self, tx: &TenantTx, facts: &Facts) -> Result<()> {
-        let (scope, span) = (&self.scope, self.span);
+        let span = self.span;
+        let reader = Reader { tx, scope: &self.scope, facts, retained_from: self.head.retained_from.map(Timestamp) };
+        let whole = Some((self.plan.period, span));
+        let zone = self.plan.period.timezone.map_or(self.zone, |zone| zone.0);
+        let calendar = Calendar { zone, now: self.read_at, whole, part_of: None };
         for asked in &self.plan.series {
             let zone = asked.args.timezone.unwrap_or(self.zone);
             let boundaries = calendar::boundaries(span.start, span.end, asked.args.step(), zone, BUCKETS_MAX)
@@ -121,30 +112,38 @@ impl State {
             // What the buckets are made of makes up the whole too, and is then read once.
             let adds_up = asked.args.by.is_none_or(Dimension::adds_up);
             let whole_needs = self.plan.totals.filter(|_| self.totals.is_none() && adds_up);
-            let needs = whole_needs.map_or(asked.needs, |whole| asked.needs.and(whole));
-            let part = Part::read(tx, scope, facts, boundaries, asked.args.by.into_iter().collect(), needs).await?;
+            let of_kpis = own_needs(&self.scope.definitions, &self.plan.kpis);
+            let needs = whole_needs.map_or(asked.needs, |whole| asked.needs.and(whole).and(of_kpis));
+            let of_buckets = Calendar { zone, whole: None, ..calendar };
+            let group = asked.args.by.into_iter().collect();
+            let part = reader.part(boundaries, group, needs, &asked.kpis, of_buckets).await?;
             if whole_needs.is_some() {
-                let cells = part.cells.whole();
-                self.totals = Some(Part { boundaries: vec![span.start, span.end], group: Vec::new(), needs, cells });
+                let (boundaries, cells) = (vec![span.start, span.end], part.cells.whole());
+                let kpis = reader.kpis(&boundaries, &[], &self.plan.kpis, calendar).await?;
+                self.totals = Some(Part { boundaries, group: Vec::new(), needs, cells, kpis });
             }
             self.series.push(part);
         }
         if let (None, Some(needs)) = (&self.totals, self.plan.totals) {
-            self.totals = Some(Part::of_span(tx, scope, facts, span, Vec::new(), needs).await?);
+            self.totals = Some(reader.part_of(span, Vec::new(), needs, &self.plan.kpis, calendar).await?);
         }
-        for BreakdownPlan { args, needs, .. } in &self.plan.breakdowns {
-            let needs = needs.and(args.order.metric.needs());
-            self.breakdowns.push(Part::of_span(tx, scope, facts, span, args.by.clone(), needs).await?);
+        for BreakdownPlan { args, needs, kpis, .. } in &self.plan.breakdowns {
+            let needs = needs.and(args.order.measured().needs());
+            self.breakdowns.push(reader.part_of(span, args.by.clone(), needs, kpis, calendar).await?);
         }
         let is_open = span.is_open(self.read_at);
         for asked in &self.plan.comparisons {
             let other = self.compared_with(asked.args)?;
             let (current, previous) =
                 if is_open { period::elapsed_parts(span, other, self.read_at, self.zone) } else { (span, other) };
-            let read = async |span| Part::of_span(tx, scope, facts, span, Vec::new(), asked.needs).await;
+            // What is before a part is as long a part of what is before the whole.
+            let read =
+                async |part, calendar| reader.part_of(part, Vec::new(), asked.needs, &asked.kpis, calendar).await;
+            let current_calendar = Calendar { part_of: Some(span), ..calendar };
+            let previous_calendar = Calendar { now: previous.end, whole: None, part_of: Some(other), ..calendar };
             let compared = Compared {
-                current: (current, read(current).await?),
-                previous: (previous, read(previous).await?),
+                current: (current, read(current, current_calendar).await?),
+                previous: (previous, read(previous, previous_calendar).await?),
                 is_open,
             };
             self.comparisons.push(compared);
@@ -194,10 +193,19 @@ impl State {
     }
 
     fn due_after(&self, cut_age_max: i64) -> Option<Timestamp> {
-        let is_running = self.comparisons.iter().any(|compared| compared.is_open);
-        let cut = is_running.then(|| Timestamp(self.read_at.0 + cut_age_max).min(self.span.end));
+        let cut = self.is_running().then(|| Timestamp(self.read_at.0 + cut_age_max).min(self.span.end));
         let histories = self.histories.iter().filter_map(|(_, history)| history.next_end);
         [self.slides_at, cut].into_iter().flatten().chain(histories).min()
+    }
+
+    /// Whether parts of open periods are compared with earlier ones as long.
+    fn is_running(&self) -> bool {
+        self.comparisons.iter().any(|compared| compared.is_open) || self.parts().any(|part| part.kpis.is_running)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        let compared = self.comparisons.iter().flat_map(|c| [&c.current.1, &c.previous.1]);
+        self.totals.iter().chain(&self.series).chain(&self.breakdowns).chain(compared)
     }
 
     /// Carries on to the end of `batch`. `false` when it must be read anew instead: the batch does not follow, is not all
@@ -216,7 +224,8 @@ impl State {
         }
         let position = self.head.position;
         let new = entries.iter().filter(|(at, _)| *at > position).map(|(_, entry)| entry);
-        if !self.scope.filter.is_complete && new.clone().any(|entry| has_new_name(&self.head, entry)) {
+        let is_complete = self.scope.filter.is_complete && self.parts().all(|part| part.kpis.is_complete());
+        if !is_complete && new.clone().any(|entry| has_new_name(&self.head, entry)) {
             return Ok(false);
         }
         let compared = self.comparisons.iter_mut().flat_map(|c| [&mut c.current.1, &mut c.previous.1]);
@@ -274,13 +283,14 @@ impl State {
             series,
             breakdowns,
             comparisons: comparisons.map(|(c, asked)| Ok((asked.args, comparison(c)?))).collect::<Result<_>>()?,
+            is_running: self.is_running(),
             histories: self.histories.clone(),
         })
     }
 }
 
 /// The zone of the one organization asked for, else of the default one.
-fn default_zone(filter: &Filter, organizations: &[Organization]) -> Tz {
+pub fn default_zone(filter: &Filter, organizations: &[Organization]) -> Tz {
     let asked = match filter.organizations.as_slice() {
         [only] => Some(only),
         _ => organizations.iter().find(|o| o.is_default),
@@ -316,157 +326,4 @@ fn has_new_name(head: &Head, entry: &Entry) -> bool {
     is_new(entry.channel_no)
         || is_new(entry.region_no)
         || entry.lines.iter().any(|line| is_new(line.category_no) || line.product_no > head.last_product_no)
-}
-
-impl Part {
-    async fn read(
-        tx: &TenantTx,
-        scope: &Scope,
-        facts: &Facts,
-        boundaries: Vec<Timestamp>,
-        group: Vec<Dimension>,
-        needs: Needs,
-    ) -> Result<Part> {
-        let cells = scope.question(&boundaries, &group, needs).cells(tx, facts).await?;
-        Ok(Part { boundaries, group, needs, cells })
-    }
-
-    async fn of_span(
-        tx: &TenantTx,
-        scope: &Scope,
-        facts: &Facts,
-        span: Span,
-        group: Vec<Dimension>,
-        needs: Needs,
-    ) -> Result<Part> {
-        Part::read(tx, scope, facts, vec![span.start, span.end], group, needs).await
-    }
-
-    fn fold<'e>(&mut self, scope: &Scope, entries: impl Iterator<Item = &'e Entry> + Clone) -> Result<bool> {
-        scope.question(&self.boundaries, &self.group, self.needs).fold(entries, &mut self.cells)
-    }
-
-    /// The values of a part that has one bucket and no group.
-    fn values(&self) -> Result<Values> {
-        self.cells.whole_values()
-    }
-
-    fn series(&self, args: SeriesArgs, labels: &Labels, now: Timestamp) -> Result<Vec<Bucket>> {
-        let bucket = |index: usize, key: Option<Name>, cell: &Cell| -> Result<Bucket> {
-            let span = Span { start: self.boundaries[index], end: self.boundaries[index + 1] };
-            Ok(Bucket { span, is_open: span.is_open(now), key, values: self.cells.values(index, cell)? })
-        };
-        let Some(dimension) = args.by else {
-            let empty = Cell::default();
-            let cell = |index| self.cells.cells.get(&(index, GroupKey::new())).unwrap_or(&empty);
-            return (0..self.boundaries.len() - 1).map(|index| bucket(index, None, cell(index))).collect();
-        };
-        let cells = self.cells.cells.iter();
-        let buckets = cells.map(|((index, key), cell)| bucket(*index, Some(labels.name(dimension, key[0])), cell));
-        let mut found = buckets.collect::<Result<Vec<_>>>()?;
-        if found.len() > BUCKETS_MAX {
-            return Err(too_many_buckets());
-        }
-        found.sort_by(|a, b| (a.span.start, &a.key).cmp(&(b.span.start, &b.key)));
-        Ok(found)
-    }
-}
-
-impl Scope {
-    pub(super) fn question<'a>(
-        &'a self,
-        boundaries: &'a [Timestamp],
-        group: &'a [Dimension],
-        needs: Needs,
-    ) -> Question<'a> {
-        Question { boundaries, filter: &self.filter, organizations: &self.organizations, group, needs }
-    }
-}
-
-impl Cells {
-    /// The values of cells of one bucket and no group.
-    pub fn whole_values(&self) -> Result<Values> {
-        match self.cells.get(&(0, GroupKey::new())) {
-            Some(cell) => self.values(0, cell),
-            None => self.values(0, &Cell::default()),
-        }
-    }
-
-    /// The values of some buckets, of cells without a group.
-    pub fn values_by_bucket(&self, buckets: Range<usize>) -> Result<Vec<Values>> {
-        let empty = Cell::default();
-        let cell = |bucket| self.cells.get(&(bucket, GroupKey::new())).unwrap_or(&empty);
-        buckets.map(|bucket| self.values(bucket, cell(bucket))).collect()
-    }
-
-    /// The values of a cell of a bucket.
-    fn values(&self, bucket: usize, cell: &Cell) -> Result<Values> {
-        cell.values(self.view, self.first_customers(bucket))
-    }
-}
-
-/// The rows of a breakdown in the order asked for, but for ties.
-struct Ranked<'a> {
-    rows: Vec<(Rank, &'a GroupKey, Values)>,
-    /// Names break ties, so only rows that tie with the last one shown must be named beyond those shown.
-    named: usize,
-}
-
-impl<'a> Ranked<'a> {
-    fn new(part: &'a Part, asked: &BreakdownPlan) -> Result<Self> {
-        let order = asked.args.order;
-        let mut rows = Vec::with_capacity(part.cells.cells.len());
-        for ((_, key), cell) in &part.cells.cells {
-            let values = part.cells.values(0, cell)?;
-            rows.push((Rank::new(order.metric.value(&values), order.direction), key, values));
-        }
-        rows.sort_by_key(|(rank, ..)| *rank);
-        let named = match rows.get(asked.args.first.min(rows.len()).saturating_sub(1)) {
-            Some((last, ..)) => rows.partition_point(|(rank, ..)| rank <= last),
-            None => 0,
-        };
-        Ok(Ranked { rows, named })
-    }
-
-    fn named(&self) -> impl Iterator<Item = &'a GroupKey> + Clone {
-        self.rows[..self.named].iter().map(|(_, key, _)| *key)
-    }
-
-    fn breakdown(mut self, part: &Part, asked: &BreakdownPlan, labels: &Labels) -> Result<Breakdown> {
-        let BreakdownPlan { args, has_other, .. } = asked;
-        let rows_count = self.rows.len();
-        let mut rows: Vec<_> = self
-            .rows
-            .drain(..self.named)
-            .map(|(rank, key, values)| (rank, labels.names(&args.by, key), key, values))
-            .collect();
-        rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-        let mut rest: Vec<&GroupKey> = self.rows.into_iter().map(|(_, key, _)| key).collect();
-        rest.extend(rows.drain(args.first.min(rows.len())..).map(|(_, _, key, _)| key));
-        let other = if *has_other && !rest.is_empty() {
-            let mut other = Cell::default();
-            let cells = rest.iter().filter_map(|key| part.cells.cells.get(&(0, (*key).clone())));
-            cells.for_each(|cell| other.merge(cell));
-            Some(part.cells.values(0, &other)?)
-        } else {
-            None
-        };
-        let rows = rows.into_iter().map(|(_, names, _, values)| (names, values)).collect();
-        Ok(Breakdown { rows, other, rows_count })
-    }
-}
-
-/// Where a row stands: by its value in the direction asked for, rows without one last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank(bool, i128);
-
-impl Rank {
-    fn new(value: Option<Money>, direction: SortDirection) -> Self {
-        let ascending = value.map_or(0, |value| i128::from(value.0));
-        Rank(value.is_none(), if direction == SortDirection::Asc { ascending } else { -ascending })
-    }
-}
-
-pub(super) fn too_many_buckets() -> Error {
-    Error::bad_input("grain", format!("more than {BUCKETS_MAX} buckets; take a coarser grain or a shorter period"))
 }

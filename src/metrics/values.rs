@@ -7,8 +7,10 @@ use super::catalog::Metric;
 use super::cell::Values;
 use super::flat::{Flat, SelectedField, object_of};
 use super::input::RefundTime;
+use super::kpis::graphql::KpiNumber;
 use super::labels::Name;
 use super::read::Dimension;
+use crate::error::Result;
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 
 /// Metrics without their context.
@@ -103,6 +105,19 @@ impl MetricValues {
     async fn order_value_p95(&self) -> Option<Decimal> {
         self.0.order_value_p95.map(Decimal)
     }
+
+    /// A KPI of the tenant's own. Error: NOT_FOUND.
+    async fn kpi(&self, #[graphql(desc = "Its name.")] name: String) -> async_graphql::Result<KpiNumber> {
+        Ok(KpiNumber::of(&self.0, &name)?)
+    }
+
+    /// KPIs of the tenant's own, in the order of their names given. Error: NOT_FOUND.
+    async fn kpis(
+        &self,
+        #[graphql(desc = "Their names.")] names: Vec<String>,
+    ) -> async_graphql::Result<Vec<KpiNumber>> {
+        Ok(names.iter().map(|name| KpiNumber::of(&self.0, name)).collect::<Result<_>>()?)
+    }
 }
 
 /// One value of one dimension.
@@ -165,6 +180,16 @@ impl From<answer::Bucket> for MetricsBucket {
 }
 
 impl MetricValues {
+    /// The KPIs that a field selects, as the resolvers give them.
+    fn kpi_leaves(&self, field: &SelectedField<'_>) -> Value {
+        let mut found = field.kpis.iter().map(|name| match KpiNumber::of(&self.0, name) {
+            Ok(number) => object_of(&number, &field.fields),
+            // A name that was not planned for; none is.
+            Err(_) => Value::Null,
+        });
+        if field.name == "kpi" { found.next().unwrap_or(Value::Null) } else { Value::List(found.collect()) }
+    }
+
     /// The same as the resolvers give, without a future.
     fn leaf(&self, field: &SelectedField<'_>) -> Value {
         let (values, none) = (&self.0, Value::Null);
@@ -214,6 +239,9 @@ impl Flat for MetricsBucket {
     }
 
     fn object(&self, field: &SelectedField<'_>) -> Value {
-        self.key.as_ref().map_or(Value::Null, |key| object_of(key, &field.fields))
+        match field.name {
+            "kpi" | "kpis" => self.values.kpi_leaves(field),
+            _ => self.key.as_ref().map_or(Value::Null, |key| object_of(key, &field.fields)),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Customers' newest orders, of many customers in one statement.
+//! What a customer has beside the customer's own columns: the newest orders, of many customers in one statement, and what is predicted.
 
 use std::collections::HashMap;
 
@@ -7,6 +7,7 @@ use async_graphql::{ComplexObject, Context};
 use super::graphql::Order;
 use super::store::{COLUMNS, order_from};
 use crate::currencies::{CurrencyAmount, home_currency, other_revenue};
+use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::customers::Customer;
 use crate::db::{Column, FirstRows, Table, TenantTx, get};
 use crate::error::{Error, Result};
@@ -26,6 +27,16 @@ impl Customer {
     /// Revenue in organizations of other currencies; it is not part of `revenue`.
     async fn other_revenue(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CurrencyAmount>> {
         Ok(other_revenue(ctx, Holder::Customer, self.customer_no).await?)
+    }
+
+    /// Scores and segment; null while no model is fitted that knows the customer.
+    async fn rfm(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<CustomerRfm>> {
+        Ok(CustomerRfm::find(ctx, self.customer_no).await?)
+    }
+
+    /// Predicted figures; null while no model is fitted that knows the customer.
+    async fn forecasts(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<CustomerForecasts>> {
+        Ok(CustomerForecasts::find(ctx, self.customer_no).await?)
     }
 
     /// The customer's newest orders.

@@ -3,7 +3,6 @@
 use async_graphql::{Context, Enum, ID, Object};
 
 use super::lines::{LinesByOrder, OrderLine};
-use super::refunded::RefundedByOrder;
 use super::store::{self, OrderFilter};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
@@ -16,6 +15,7 @@ use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
 use crate::ledger::dimensions::dimension_name;
 use crate::ledger::organization::{find_organization, list_organizations};
+use crate::ledger::refunded::RefundedByOrder;
 use crate::metrics::input::DateRange;
 use crate::money::Money;
 

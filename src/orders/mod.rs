@@ -3,5 +3,4 @@
 mod by_customer;
 pub mod graphql;
 mod lines;
-mod refunded;
 mod store;

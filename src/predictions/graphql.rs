@@ -82,7 +82,6 @@ impl Predicted {
     }
 
     /// Which buckets of the period were unusual, of those that are over: what metrics were expected to be follows from their season and trend, on both sides of a bucket, of up to four years; they are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT.
-    #[expect(clippy::too_many_arguments, reason = "they are the contract's")]
     async fn anomalies(
         &self,
         ctx: &Context<'_>,

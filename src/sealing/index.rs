@@ -16,6 +16,8 @@ pub type BlindIndex = [u8; 16];
 
 /// Begins the message that a column's key is made from.
 const COLUMN_KEY_LABEL: &str = "salespulse/blind-index/v1/";
+/// Begins the message that a fingerprint's key is made from.
+const FINGERPRINT_KEY_LABEL: &str = "salespulse/fingerprint/v1/";
 
 /// The index key of one tenant. It is a key of its own, so that indexes stay when data keys are rotated.
 pub struct IndexKey(KeyBytes);
@@ -23,6 +25,12 @@ pub struct IndexKey(KeyBytes);
 impl IndexKey {
     pub fn new(key: KeyBytes) -> Self {
         IndexKey(key)
+    }
+
+    /// HMAC-SHA256 of `bytes` with a key that follows from this one, `label` and `name`.
+    fn tag(&self, label: &str, name: &str, bytes: &[u8]) -> [u8; 32] {
+        let derived = keyed(&self.0).chain_update(label).chain_update(name).finalize().into_bytes();
+        keyed(&KeyBytes::new(derived.into())).chain_update(bytes).finalize().into_bytes().into()
     }
 }
 
@@ -48,10 +56,13 @@ pub fn blind_index(key: &IndexKey, column: &str, form: Form, value: &str) -> Opt
     if normal.is_empty() {
         return None;
     }
-    let column_key =
-        KeyBytes::new(keyed(&key.0).chain_update(COLUMN_KEY_LABEL).chain_update(column).finalize().into_bytes().into());
-    let tag: [u8; 32] = keyed(&column_key).chain_update(normal).finalize().into_bytes().into();
-    tag.first_chunk().copied()
+    key.tag(COLUMN_KEY_LABEL, column, normal.as_bytes()).first_chunk().copied()
+}
+
+/// What tells whether bytes are the very ones of before, to nobody who has not the tenant's key. `use_for` keeps
+/// fingerprints of different things apart.
+pub fn fingerprint(key: &IndexKey, use_for: &str, bytes: &[u8]) -> [u8; 32] {
+    key.tag(FINGERPRINT_KEY_LABEL, use_for, bytes)
 }
 
 fn normal_form(form: Form, value: &str) -> String {
@@ -113,6 +124,15 @@ mod tests {
         assert_eq!(index(1, "customers.email"), index(1, "customers.email"));
         assert_ne!(index(1, "customers.email"), index(2, "customers.email"));
         assert_ne!(index(1, "customers.email"), index(1, "customers.name"));
+    }
+
+    #[test]
+    fn fingerprints_tell_keys_uses_and_every_byte_apart() {
+        let of = |byte, use_for, bytes: &str| fingerprint(&key(byte), use_for, bytes.as_bytes());
+        assert_eq!(of(1, "a", "zoe"), of(1, "a", "zoe"));
+        for other in [of(2, "a", "zoe"), of(1, "b", "zoe"), of(1, "a", "Zoe"), of(1, "a", "zoe ")] {
+            assert_ne!(of(1, "a", "zoe"), other);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use salespulse::accounts::mailed::{self, Purpose};
 use salespulse::auth::{Role, Through};
 use serde_json::Value;
 
+use crate::sealed;
 use crate::support::{Actor, TestApp};
 
 /// Mutations that leave no entry.
@@ -100,6 +101,10 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     let changed = format!(r#"(id: "{alert}", {}) {{ id }}"#, rule("A", 6));
     run!("updateAlert", &changed, "alert.update", Both);
     run!("deleteAlert", &format!(r#"(id: "{alert}")"#), "alert.delete", Before);
+    let kpi = |formula| format!(r#"(name: "k", input: {{formula: "{formula}"}}) {{ name }}"#);
+    run!("createKpi", &kpi("visits"), "kpi.create", After);
+    run!("updateKpi", &kpi("visits + 1"), "kpi.update", Both);
+    run!("deleteKpi", r#"(name: "k")"#, "kpi.delete", Before);
     let delivery = dead_delivery(&test, &acme).await;
     run!("retryAlertDelivery", &format!(r#"(id: "{delivery}") {{ id }}"#), "alert.delivery.retry", Both);
 
@@ -122,6 +127,15 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     let demoted =
         format!(r#"(id: "{}", input: {{role: VIEWER}}) {{ state }}"#, acme.actor(Role::Analyst).caller.user_id);
     run!("updateUser", &demoted, "user.update", Both);
+
+    acme.apply(vec![sealed::sale("1", sealed::person("1", "Canary"))]).await;
+    run!("exportCustomer", r#"(customerId: "1")"#, "customer.export", Neither);
+    run!("eraseCustomer", r#"(customerId: "1") { id }"#, "customer.erase", Neither);
+    let fair = |last| format!(r#"(input: {{name: "Fair", days: [{{first: "2026-01-01", last: "{last}"}}]}}) {{ id }}"#);
+    let event = id_of(run!("setCalendarEvent", &fair("2026-01-02"), "calendar-event.set", After));
+    run!("setCalendarEvent", &fair("2026-01-03"), "calendar-event.set", Both);
+    run!("deleteCalendarEvent", &format!(r#"(id: "{event}")"#), "calendar-event.delete", Before);
+    run!("rotateKeys", " { rowsLeft }", "data-key.rotate", Neither);
 
     // Signing in, and what follows from it.
     let token = mailed_token(&test, &acme).await;

@@ -120,7 +120,7 @@ async fn a_backup_made_while_events_come_in_is_the_ledger_of_one_moment() {
     let said = String::from_utf8_lossy(&verified.stdout);
     assert!(verified.status.success() && said.matches(" 0 differ").count() == 2, "{verified:?}");
 
-    let [then, other_then] = [&acme, &other].map(|t| TestTenant { test: &restored, created: t.created.clone() });
+    let [then, other_then] = [&acme, &other].map(|t| t.of(&restored));
     let at = position(&then).await;
     let number = |position: &Value| position.as_str().and_then(|text| text.parse::<i64>().ok()).expect("a position");
     assert!((number(&before)..=number(&position(&acme).await)).contains(&number(&at)), "{at}");

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use salespulse::calendar::{date_of, instant, local_time, start_of_day};
 use salespulse::clock::Timestamp;
 use salespulse::db::{LazyTx, TenantId};
 use salespulse::graphql::scalars::DateTime;
@@ -14,8 +15,11 @@ use salespulse::metrics::answer::{Answer, answer};
 use salespulse::metrics::catalog::{Metric, Needs};
 use salespulse::metrics::cell::Values;
 use salespulse::metrics::filter::{CustomerSegment, MetricsFilters};
-use salespulse::metrics::input::{BreakdownOrder, DateRange, Grain, SortDirection, Weekday};
-use salespulse::metrics::plan::{BreakdownArgs, BreakdownPlan, Plan, SeriesArgs, SeriesPlan};
+use salespulse::metrics::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, SortDirection, Weekday};
+use salespulse::metrics::period::{Span, previous, whole_days};
+use salespulse::metrics::plan::{
+    BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan,
+};
 use salespulse::metrics::read::Dimension;
 use salespulse::metrics::state::State;
 use salespulse::money::Money;
@@ -358,7 +362,72 @@ impl Cut<'_> {
             returning_customers: count(customers.iter().filter(|c| !self.has(truth.firsts[**c])).count()),
             order_value_p50: quantile(50),
             order_value_p95: quantile(95),
+            kpis: Vec::new(),
         }
+    }
+
+    /// The same of another time.
+    fn at(&self, span: Span) -> Cut<'_> {
+        Cut { start: span.start, end: span.end, filters: self.filters, key: self.key.clone() }
+    }
+
+    /// The same of some channels alone.
+    fn of_channels(&self, truth: &Truth, fits: impl Fn(&str) -> bool) -> Values {
+        let all = || CHANNELS.iter().map(|channel| (*channel).to_owned()).collect();
+        let mut channels: Vec<String> = self.filters.channels.clone().unwrap_or_else(all);
+        channels.retain(|channel| fits(channel));
+        let filters = MetricsFilters { channels: Some(channels), ..self.filters.clone() };
+        Cut { start: self.start, end: self.end, filters: &filters, key: self.key.clone() }.values(truth)
+    }
+}
+
+/// KPIs and their formulas.
+const KPIS: [(&str, &str); 8] = [
+    ("refund_share", "refunds / grossRevenue"),
+    ("order_value", "grossRevenue / ordersCount"),
+    ("conversion", "ordersCount / visits"),
+    ("net", "grossRevenue - refunds"),
+    ("net_web", r#"totalRevenue filter channel = "web""#),
+    ("elsewhere", r#"uniqueCustomers filter channel != "web""#),
+    ("before", "prev(totalRevenue)"),
+    ("day_before", "prev(ordersCount, 1d)"),
+];
+
+async fn define(tenant: &TestTenant<'_>) {
+    let create =
+        "mutation ($name: String!, $formula: String!) { createKpi(name: $name, input: {formula: $formula}) { unit } }";
+    for (name, formula) in KPIS {
+        tenant.admin().query_with(create, serde_json::json!({ "name": name, "formula": formula })).await;
+    }
+}
+
+/// The KPIs that were asked for are what brute force says of the cut; `zone` is that of its days.
+fn assert_kpis(found: &Values, cut: &Cut<'_>, zone: chrono_tz::Tz, truth: &Truth, what: &str) {
+    let exact = cut.values(truth);
+    let span = Span { start: cut.start, end: cut.end };
+    let day_before = match whole_days(span, zone) {
+        Some((first, end)) => {
+            let day = |day: chrono::NaiveDate| start_of_day(day.pred_opt().expect("a day"), zone);
+            Span { start: day(first), end: day(end) }
+        }
+        None => {
+            let day = date_of(span.start, zone).pred_opt().expect("a day");
+            let start = instant(day.and_time(local_time(span.start, zone).time()), zone);
+            Span { start, end: Timestamp(start.0 + (span.end.0 - span.start.0)) }
+        }
+    };
+    for kpi in &found.kpis {
+        let expected = match &*kpi.name {
+            "refund_share" => Metric::RefundRate.value(&exact),
+            "order_value" => Metric::AvgOrderValue.value(&exact),
+            "conversion" => Metric::ConversionRate.value(&exact),
+            "net" => Metric::TotalRevenue.value(&exact),
+            "net_web" => Metric::TotalRevenue.value(&cut.of_channels(truth, |channel| channel == "web")),
+            "elsewhere" => Metric::UniqueCustomers.value(&cut.of_channels(truth, |channel| channel != "web")),
+            "before" => Metric::TotalRevenue.value(&cut.at(previous(span, zone)).values(truth)),
+            _ => Metric::OrdersCount.value(&cut.at(day_before).values(truth)),
+        };
+        assert_eq!(kpi.value(), expected, "{} of {what}", kpi.name);
     }
 }
 
@@ -375,7 +444,8 @@ fn assert_equal(found: &Values, exact: &Values, what: &str) {
         let is_near = found.zip(exact).map_or(found == exact, |(f, e)| (f - e).abs() * 100 <= e + 100);
         assert!(is_near, "{what}: quantile {found:?} for {exact:?}");
     }
-    let without = |values: &Values| Values { order_value_p50: None, order_value_p95: None, ..values.clone() };
+    let without =
+        |values: &Values| Values { order_value_p50: None, order_value_p95: None, kpis: Vec::new(), ..values.clone() };
     assert_eq!(without(found), without(exact), "{what}");
 }
 
@@ -390,6 +460,17 @@ struct Asked {
     breakdown: Vec<Dimension>,
     order: Metric,
     first: usize,
+    has_kpis: bool,
+}
+
+impl Asked {
+    /// The zone of days where none is given.
+    fn default_zone(&self) -> chrono_tz::Tz {
+        match self.filters.organization_id.as_ref().map(|id| id.as_str()) {
+            Some("other") => chrono_tz::America::St_Johns,
+            _ => chrono_tz::Europe::London,
+        }
+    }
 }
 
 fn list(values: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<String>>> {
@@ -444,9 +525,9 @@ fn asked() -> impl Strategy<Value = Asked> {
         ),
         prop::sample::subsequence(&DIMENSIONS, 1..=3),
         prop::sample::select(&Metric::ALL),
-        1usize..5,
+        (1usize..5, any::<bool>()),
     )
-        .prop_map(|((start, end), filters, (grain, zone, by), breakdown, order, first)| Asked {
+        .prop_map(|((start, end), filters, (grain, zone, by), breakdown, order, (first, has_kpis))| Asked {
             start,
             end,
             filters,
@@ -456,6 +537,7 @@ fn asked() -> impl Strategy<Value = Asked> {
             breakdown,
             order,
             first,
+            has_kpis,
         })
         .prop_filter("at most 10000 buckets and a period", |asked| asked.start < asked.end)
 }
@@ -463,10 +545,12 @@ fn asked() -> impl Strategy<Value = Asked> {
 fn plan(asked: &Asked) -> Plan {
     let needs = Needs::of(Metric::ALL);
     let args = SeriesArgs { grain: asked.grain, timezone: Some(asked.zone), week_start: Weekday::Sunday, by: None };
-    let order = BreakdownOrder { metric: asked.order, direction: SortDirection::Desc };
+    let kpis: BTreeSet<String> = KPIS.iter().filter(|_| asked.has_kpis).map(|(name, _)| (*name).to_owned()).collect();
+    let order = BreakdownOrder { metric: asked.order, kpi: None, direction: SortDirection::Desc };
     let first = i32::try_from(asked.first).expect("small");
     let breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");
-    let split = asked.by.map(|by| SeriesPlan { args: SeriesArgs { by: Some(by), ..args }, needs });
+    let compared = ComparisonArgs::new(ComparisonPeriod::PreviousPeriod, None).expect("good");
+    let split = asked.by.map(|by| SeriesPlan { args: SeriesArgs { by: Some(by), ..args }, needs, kpis: kpis.clone() });
     Plan {
         period: DateRange {
             start: Some(DateTime(asked.start)),
@@ -475,8 +559,10 @@ fn plan(asked: &Asked) -> Plan {
         },
         filters: asked.filters.clone(),
         totals: Some(needs),
-        series: [SeriesPlan { args, needs }].into_iter().chain(split).collect(),
-        breakdowns: vec![BreakdownPlan { args: breakdown, needs, has_other: true }],
+        kpis: kpis.clone(),
+        series: [SeriesPlan { args, needs, kpis: kpis.clone() }].into_iter().chain(split).collect(),
+        breakdowns: vec![BreakdownPlan { args: breakdown, needs, kpis: kpis.clone(), has_other: true }],
+        comparisons: vec![ComparisonPlan { args: compared, needs, kpis }],
         ..Plan::default()
     }
 }
@@ -488,7 +574,9 @@ async fn ask(test: &TestApp, tenant: TenantId, plan: &Plan) -> Answer {
 
 fn check(asked: &Asked, found: &Answer, truth: &Truth) {
     let cut = |start, end, key| Cut { start, end, filters: &asked.filters, key };
-    assert_equal(&found.totals, &cut(asked.start, asked.end, Vec::new()).values(truth), "totals");
+    let whole = cut(asked.start, asked.end, Vec::new());
+    assert_equal(&found.totals, &whole.values(truth), "totals");
+    assert_kpis(&found.totals, &whole, asked.default_zone(), truth, "totals");
 
     let buckets = &found.series[0].1;
     let mut end = asked.start;
@@ -496,7 +584,9 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
         assert_eq!(bucket.span.start, end, "buckets follow each other");
         end = bucket.span.end;
         let what = format!("bucket {:?}", bucket.span);
-        assert_equal(&bucket.values, &cut(bucket.span.start, bucket.span.end, Vec::new()).values(truth), &what);
+        let of_bucket = cut(bucket.span.start, bucket.span.end, Vec::new());
+        assert_equal(&bucket.values, &of_bucket.values(truth), &what);
+        assert_kpis(&bucket.values, &of_bucket, asked.zone, truth, &what);
     }
     assert_eq!(end, asked.end, "buckets fill the period");
     for bucket in buckets.iter().skip(1) {
@@ -509,8 +599,10 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
         let by = args.by.expect("split");
         for bucket in split {
             let key = vec![(by, bucket.key.clone().expect("a key").value)];
-            let exact = cut(bucket.span.start, bucket.span.end, key.clone()).values(truth);
-            assert_equal(&bucket.values, &exact, &format!("bucket {:?} of {key:?}", bucket.span));
+            let of_bucket = cut(bucket.span.start, bucket.span.end, key.clone());
+            let what = format!("bucket {:?} of {key:?}", bucket.span);
+            assert_equal(&bucket.values, &of_bucket.values(truth), &what);
+            assert_kpis(&bucket.values, &of_bucket, asked.zone, truth, &what);
         }
         for bucket in buckets {
             for value in values_of(by, truth) {
@@ -522,6 +614,14 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
         }
     }
     check_breakdown(asked, found, truth);
+    let comparison = &found.comparisons[0].1;
+    for (span, values) in
+        [(comparison.current_span, &comparison.current), (comparison.previous_span, &comparison.previous)]
+    {
+        let compared = cut(span.start, span.end, Vec::new());
+        assert_equal(values, &compared.values(truth), "a comparison");
+        assert_kpis(values, &compared, asked.default_zone(), truth, "a comparison");
+    }
 }
 
 /// A bucket begins where the zone's clock and calendar begin one; no zone here changes its clock at midnight.
@@ -568,6 +668,7 @@ fn check_breakdown(asked: &Asked, found: &Answer, truth: &Truth) {
     for (names, values) in &breakdown.rows {
         let key: Vec<_> = names.iter().map(|name| (name.dimension, name.value.clone())).collect();
         assert_equal(values, &cut(key.clone()).values(truth), &format!("row {key:?}"));
+        assert_kpis(values, &cut(key.clone()), asked.default_zone(), truth, &format!("row {key:?}"));
         let value = asked.order.value(values);
         // None sorts below every value, so rows without one come last.
         assert!(last.is_none_or(|last| last >= value), "rows are ordered by {:?}", asked.order);
@@ -610,6 +711,8 @@ async fn run(seeds: &[Seed], sizes: &[usize], folded: usize, shuffled: &[Seed], 
     one.organization("other", chrono_tz::America::St_Johns, "GBP").await;
     two.organization("other", chrono_tz::America::St_Johns, "GBP").await;
     two.rename_default("acme").await;
+    define(&one).await;
+    define(&two).await;
     let events: Vec<Event> = seeds.iter().copied().map(event).collect();
     let (first, later) = events.split_at(folded.min(events.len()));
     record(&one, first, sizes).await;
@@ -660,6 +763,7 @@ async fn follow(seeds: &[Seed], sizes: &[usize], asked: &[Asked]) {
     let test = TestApp::start().await;
     let tenant = test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await;
     tenant.organization("other", chrono_tz::America::St_Johns, "GBP").await;
+    define(&tenant).await;
     let (db, memory) = (&test.app.db, &test.app.memory);
     let read = async |plan: &Plan| {
         let tx = db.read(tenant.id()).await.expect("a snapshot");
@@ -673,8 +777,10 @@ async fn follow(seeds: &[Seed], sizes: &[usize], asked: &[Asked]) {
         let needs = Needs::of([Metric::OrdersCount, Metric::NewCustomers]);
         let sums = Plan {
             totals: Some(needs),
-            series: all.series.iter().map(|s| SeriesPlan { needs, ..*s }).collect(),
+            kpis: BTreeSet::new(),
+            series: all.series.iter().map(|s| SeriesPlan { args: s.args, needs, kpis: BTreeSet::new() }).collect(),
             breakdowns: Vec::new(),
+            comparisons: Vec::new(),
             ..all.clone()
         };
         for plan in [all, sums] {

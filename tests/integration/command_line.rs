@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use salespulse::db::{Db, get};
 
-use crate::support::SECRET;
+use crate::support::{KEK, SECRET};
 
 const MAPPING: &str = r#"
 name = "shop"
@@ -40,7 +40,7 @@ impl Program {
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         // None of the settings of whoever runs the tests; the path is for what the system needs.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("SALESPULSE_JWT_SECRET", SECRET).envs(settings.iter().copied());
+        command.env("SALESPULSE_JWT_SECRET", SECRET).env("SALESPULSE_KEK", KEK).envs(settings.iter().copied());
         command
     }
 

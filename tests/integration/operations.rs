@@ -5,14 +5,19 @@ use serde_json::{Value, json};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 14] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
     ("alerts", include_str!("../operations/alerts.graphql")),
     ("anomalies", include_str!("../operations/anomalies.graphql")),
     ("comparison", include_str!("../operations/comparison.graphql")),
+    ("customer-value", include_str!("../operations/customer-value.graphql")),
+    ("kpis", include_str!("../operations/kpis.graphql")),
+    ("kpi-define", include_str!("../operations/kpi-define.graphql")),
     ("customers", include_str!("../operations/customers.graphql")),
+    ("erase-customer", include_str!("../operations/erase-customer.graphql")),
+    ("personal-data", include_str!("../operations/personal-data.graphql")),
     ("forecast", include_str!("../operations/forecast.graphql")),
     ("record-events", include_str!("../operations/record-events.graphql")),
 ];

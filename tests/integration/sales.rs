@@ -24,7 +24,7 @@ pub fn order(customer: usize, n: usize) -> Event {
         customer: Some(Customer {
             id: format!("c{customer}"),
             name: Some(format!("Customer {customer}")),
-            email: None,
+            ..Customer::default()
         }),
         lines: vec![line("tea".into(), "drinks", "2.00"), line(format!("cake{}", n % 10), "food", "1.00")],
         ..OrderPlaced::default()

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::ledger::event;
 use crate::redis_servers::{Redis, cluster};
-use crate::support::{TestApp, test_redis_url};
+use crate::support::{TestApp, kek, test_redis_url};
 
 fn batch(position: i64) -> Arc<Batch> {
     let entries = Some(Arc::default());
@@ -128,7 +128,7 @@ async fn while_redis_is_away_others_batches_come_from_the_ledger() {
     let (here, there) = (connect().await, connect().await);
     let parts = |stream: &Arc<dyn EventStream>| {
         let clock = Arc::<salespulse::clock::ManualClock>::clone(&test.clock);
-        App::new(test.app.db.clone(), clock, Arc::clone(stream), test.app.tokens.clone())
+        App::new(test.app.db.clone(), clock, Arc::clone(stream), test.app.tokens.clone(), kek())
     };
     let (writer, watcher) = (parts(&here), parts(&there));
     let mut batches = watcher.feeds.follow(acme.id()).await.expect("followed");

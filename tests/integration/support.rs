@@ -17,6 +17,7 @@ use salespulse::ledger::Answer;
 use salespulse::ledger::event::{Event, Outcome};
 use salespulse::ledger::store::begin_policy_epoch;
 use salespulse::ledger::verify::verify;
+use salespulse::sealing::kek::{KeyEncryption, LocalKek};
 use salespulse::server::{Listeners, Options};
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 use serde_json::Value;
@@ -24,6 +25,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub const SECRET: &str = "a secret of the tests, long enough";
+/// The key-encryption key of the tests: 32 bytes in base64.
+pub const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
+
+/// What wraps the keys of tenants.
+pub fn kek() -> Arc<dyn KeyEncryption> {
+    Arc::new(LocalKek::from_texts([KEK]).expect("a key"))
+}
 
 /// A server's parts over a database of its own.
 pub struct TestApp {
@@ -131,10 +139,20 @@ impl TestApp {
 
     /// A server's parts over a database that is there.
     pub async fn over(urls: Urls, files: Option<tempfile::TempDir>) -> TestApp {
+        TestApp::with_kek(urls, files, kek()).await
+    }
+
+    /// Another process over the same database: its own parts, its own clock, and what wraps keys for it.
+    pub async fn beside(&self, kek: Arc<dyn KeyEncryption>) -> TestApp {
+        let urls = Urls { owner: self.owner_url.clone(), server: self.server_url.clone() };
+        TestApp::with_kek(urls, None, kek).await
+    }
+
+    async fn with_kek(urls: Urls, files: Option<tempfile::TempDir>, kek: Arc<dyn KeyEncryption>) -> TestApp {
         let db = Db::connect(&urls.server, 4).await.expect("connect");
         let clock = ManualClock::at(NOW);
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
-        let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"));
+        let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"), kek);
         let operations =
             Operations::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
         TestApp { app, clock, operations, owner_url: urls.owner, server_url: urls.server, _files: files }
@@ -144,7 +162,7 @@ impl TestApp {
     pub async fn another(&self) -> App {
         let db = Db::connect(&self.server_url, 4).await.expect("connect");
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
-        App::new(db, Arc::<ManualClock>::clone(&self.clock), stream, Tokens::new(SECRET, "salespulse"))
+        App::new(db, Arc::<ManualClock>::clone(&self.clock), stream, Tokens::new(SECRET, "salespulse"), kek())
     }
 
     /// A connection of whoever owns the tables.
@@ -173,6 +191,11 @@ impl TestApp {
 }
 
 impl<'a> TestTenant<'a> {
+    /// The same tenant, of another process.
+    pub fn of<'b>(&self, test: &'b TestApp) -> TestTenant<'b> {
+        TestTenant { test, created: self.created.clone() }
+    }
+
     pub fn id(&self) -> TenantId {
         self.created.id
     }

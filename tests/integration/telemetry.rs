@@ -22,19 +22,19 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
 /// The program as a server over a test's database, with what it logs.
-struct Served {
-    test: TestApp,
+pub struct Served {
+    pub test: TestApp,
     /// The id of acme, and a token of its admin.
-    tenant: String,
-    token: String,
-    api: SocketAddr,
+    pub tenant: String,
+    pub token: String,
+    pub api: SocketAddr,
     process: Child,
     lines: std::thread::JoinHandle<Vec<Value>>,
 }
 
 impl Served {
     /// Logs everything, as JSON.
-    async fn start(settings: &[(&str, &str)]) -> Served {
+    pub async fn start(settings: &[(&str, &str)]) -> Served {
         let (test, program) = (TestApp::start().await, Program::new());
         let tenant = test.tenant("acme").await.id().0.to_string();
         let redis = test_redis_url().unwrap_or_default();
@@ -58,11 +58,11 @@ impl Served {
         Served { test, tenant, token, api, process, lines: std::thread::spawn(move || log.collect()) }
     }
 
-    async fn post(&self, body: Value) -> (HeaderMap, Value) {
+    pub async fn post(&self, body: Value) -> (HeaderMap, Value) {
         post(self.api, &self.token, body).await
     }
 
-    fn stop(mut self) -> Vec<Value> {
+    pub fn stop(mut self) -> Vec<Value> {
         signal("TERM", self.process.id());
         assert!(self.process.wait().expect("ended").success());
         self.lines.join().expect("read")

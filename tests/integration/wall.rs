@@ -78,8 +78,15 @@ async fn a_server_has_no_rights_around_the_wall() {
     let relay = "SELECT table_name || '.' || column_name FROM information_schema.column_privileges \
                  WHERE grantee = 'salespulse_relay' AND table_schema = 'public' ORDER BY 1";
     let seen = texts(&test, relay).await;
-    assert!(seen.iter().all(|column| ["tenants", "ledger_heads", "deliveries"].iter().any(|t| column.starts_with(t))));
-    assert!(!seen.iter().any(|column| column.contains("target") || column.contains("secret")), "{seen:?}");
+    assert!(seen.iter().all(|column| {
+        ["tenants", "tenant_keys", "ledger_heads", "deliveries", "customer_models"]
+            .iter()
+            .any(|t| column.starts_with(t))
+    }));
+    assert!(
+        !seen.iter().any(|column| ["target", "secret", "wrapped"].iter().any(|hidden| column.contains(hidden))),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]

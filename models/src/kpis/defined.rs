@@ -75,6 +75,18 @@ impl Kpis {
         self.formulas.iter().filter(move |(_, formula)| uses(formula)).map(|(kpi, _)| kpi.as_str())
     }
 
+    /// The KPIs that build on this one, by whatever way.
+    pub fn all_users(&self, name: &str) -> BTreeSet<&str> {
+        let mut all = BTreeSet::new();
+        let mut new: Vec<&str> = self.users(name).collect();
+        while let Some(user) = new.pop() {
+            if all.insert(user) {
+                new.extend(self.users(user));
+            }
+        }
+        all
+    }
+
     fn check_name(&self, name: &str) -> Result<(), SaveError> {
         let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let begins_well = name.starts_with(|c| is_letter(c) && !c.is_ascii_digit());

@@ -1,5 +1,7 @@
 //! Fitting the models to all customers of a tenant, or taking the prior where they are too few.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::ValueError;
 use super::holdout::{Calibration, NotJudged};
 use super::lifetime::{Prediction, Terms, predict};
@@ -15,7 +17,7 @@ pub const CUSTOMERS_MIN: usize = 200;
 pub const REPEATERS_MIN: usize = 50;
 
 /// Where parameters come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Basis {
     /// This tenant's customers.
     Fitted,
@@ -24,7 +26,7 @@ pub enum Basis {
 }
 
 /// Why the prior was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum WhyPrior {
     #[error("fewer than {CUSTOMERS_MIN} customers")]
     TooFewCustomers,
@@ -35,7 +37,7 @@ pub enum WhyPrior {
 }
 
 /// A model and what its parameters rest on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate<Model> {
     pub model: Model,
     pub basis: Basis,
@@ -46,7 +48,7 @@ pub struct Estimate<Model> {
 }
 
 /// What is known of a tenant's customers as of a day.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
     /// The last day that was seen.
     pub as_of_day: i32,

@@ -1,5 +1,7 @@
 //! How good predictions were: made as of an earlier day, from what was known then, against what came.
 
+use serde::{Deserialize, Serialize};
+
 use super::fit::{estimate_purchases, estimate_spend, known_on};
 use super::model::Kind;
 use super::purchases::PurchaseDays;
@@ -8,7 +10,7 @@ use super::purchases::PurchaseDays;
 pub const JUDGED_MIN: usize = 50;
 
 /// Predictions as of a day against the days after it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// The last day the predictions knew of.
     pub cut_day: i32,
@@ -35,7 +37,7 @@ pub struct Calibration {
 }
 
 /// Why predictions cannot be judged yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum NotJudged {
     #[error("the history is shorter than twice the horizon")]
     HistoryTooShort,

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way. [`PurchaseDays`] of each customer are summed up as [`Purchases`]; [`fit`] finds the parameters of the
 //! [`PurchaseModel`] and the [`SpendModel`] for all customers of a tenant, or takes a prior, and says how good the
-//! predictions of a while ago were; [`Fit::predict`] answers for one customer. [`score`] and [`Retention`] count what was and
+//! predictions of a while ago were; [`Fit::predict`] answers for one customer. [`Scale`] and [`Retention`] count what was and
 //! predict nothing.
 //!
 //! No database and no clock: days and months are numbers, counted from any fixed one. Amounts come in as exact integers in
@@ -30,5 +30,5 @@ pub use model::{HORIZON_DAYS_MAX, Kind, PurchaseModel};
 pub use prior::{purchase_prior, spend_prior};
 pub use purchases::{AGE_DAYS_MAX, PurchaseDays, Purchases};
 pub use retention::{ActiveMonths, Cell, Cohort, CurvePoint, Month, Retention};
-pub use rfm::{Rfm, Segment, score};
+pub use rfm::{Rfm, Scale, Segment};
 pub use spend::{SpendLikelihood, SpendModel, correlation_with_frequency};

@@ -10,11 +10,13 @@
 //!
 //! So each formula is written once, over the number of chances. Times are days; the papers' α in weeks is α / 7 here.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::ValueError;
 use super::purchases::Purchases;
 
 /// Which chances to lapse there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// After every purchase.
     #[default]
@@ -24,7 +26,7 @@ pub enum Kind {
 }
 
 /// A purchase model and its parameters.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PurchaseModel {
     pub(super) kind: Kind,
     pub(super) r: f64,

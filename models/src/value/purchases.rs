@@ -136,6 +136,11 @@ impl Purchases {
         self.total_minor
     }
 
+    /// What was spent after the first day, in the smallest unit of the currency.
+    pub fn repeat_minor(&self) -> i64 {
+        self.repeat_minor
+    }
+
     /// Mean spend of a repeat day, in the smallest unit of the currency; 0 without one. Not positive where all was given
     /// away or refunded.
     pub fn mean_spend(&self) -> f64 {

@@ -47,10 +47,11 @@ pub struct CurvePoint {
     pub retention: f64,
 }
 
-/// Cohorts by month, each with customers.
+/// Cohorts by month, followed up to one month.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
-    pub cohorts: Vec<Cohort>,
+    until: Month,
+    cohorts: BTreeMap<Month, Cohort>,
 }
 
 impl Cohort {
@@ -61,34 +62,38 @@ impl Cohort {
 }
 
 impl Retention {
-    /// The table up to the month `until`. A month that is not over yet has fewer customers than it will have: leave it out
-    /// by an earlier `until` and its purchases.
-    ///
-    /// Error: a month before a customer's first or after `until`, or a first month more than a century before it.
-    pub fn of(customers: &[ActiveMonths], until: Month) -> Result<Retention, ValueError> {
-        let mut cohorts: BTreeMap<Month, Cohort> = BTreeMap::new();
-        for customer in customers {
-            let last_offset = offset(customer.first, until).ok_or(ValueError::ActivityOutsideCohort)?;
-            let cohort = cohorts.entry(customer.first).or_insert_with(|| Cohort {
-                month: customer.first,
-                customers: 0,
-                cells: vec![Cell::default(); last_offset + 1],
-            });
-            cohort.customers += 1;
-            cohort.add(&customer.active)?;
-        }
-        Ok(Retention { cohorts: cohorts.into_values().collect() })
+    /// The table up to the month `until`, of nobody yet. A month that is not over yet has fewer customers than it will have:
+    /// leave it out by an earlier `until` and its purchases.
+    pub fn until(until: Month) -> Retention {
+        Retention { until, cohorts: BTreeMap::new() }
+    }
+
+    /// Adds a customer. Error: a month before the customer's first or after the last one observed, or a first month more
+    /// than a century before it.
+    pub fn add(&mut self, customer: &ActiveMonths) -> Result<(), ValueError> {
+        let last_offset = offset(customer.first, self.until).ok_or(ValueError::ActivityOutsideCohort)?;
+        let cohort = self.cohorts.entry(customer.first).or_insert_with(|| Cohort {
+            month: customer.first,
+            customers: 0,
+            cells: vec![Cell::default(); last_offset + 1],
+        });
+        cohort.add(&customer.active)
+    }
+
+    /// The cohorts that have customers, by month.
+    pub fn cohorts(&self) -> impl Iterator<Item = &Cohort> {
+        self.cohorts.values().filter(|cohort| cohort.customers > 0)
     }
 
     /// The retention curve, as long as any cohort was observed.
     pub fn curve(&self) -> Vec<CurvePoint> {
-        let length = self.cohorts.iter().map(|cohort| cohort.cells.len()).max().unwrap_or(0);
+        let length = self.cohorts().map(|cohort| cohort.cells.len()).max().unwrap_or(0);
         (0..length).map(|offset| self.point(offset)).collect()
     }
 
     fn point(&self, offset: usize) -> CurvePoint {
         let (mut customers, mut active) = (0, 0);
-        for cohort in &self.cohorts {
+        for cohort in self.cohorts() {
             if let Some(cell) = cohort.cells.get(offset) {
                 customers += cohort.customers;
                 active += cell.active;
@@ -99,18 +104,19 @@ impl Retention {
 }
 
 impl Cohort {
-    /// Adds a customer's months; one that is given twice is one month.
+    /// Adds a customer's months, one that is given twice being one month; nothing of it after an error.
     fn add(&mut self, active: &[(Month, i64)]) -> Result<(), ValueError> {
-        let mut months = BTreeMap::<Month, i128>::new();
+        let mut months = BTreeMap::<usize, i128>::new();
         for (month, revenue_minor) in active {
-            *months.entry(*month).or_default() += i128::from(*revenue_minor);
+            let offset = offset(self.month, *month).filter(|offset| *offset < self.cells.len());
+            *months.entry(offset.ok_or(ValueError::ActivityOutsideCohort)?).or_default() += i128::from(*revenue_minor);
         }
-        for (month, revenue_minor) in months {
-            let cell = offset(self.month, month).and_then(|offset| self.cells.get_mut(offset));
-            let cell = cell.ok_or(ValueError::ActivityOutsideCohort)?;
+        for (offset, revenue_minor) in months {
+            let cell = &mut self.cells[offset];
             cell.active += 1;
             cell.revenue_minor += revenue_minor;
         }
+        self.customers += 1;
         Ok(())
     }
 }
@@ -126,6 +132,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn table(customers: &[ActiveMonths], until: Month) -> Result<Retention, ValueError> {
+        let mut table = Retention::until(until);
+        customers.iter().try_for_each(|customer| table.add(customer))?;
+        Ok(table)
+    }
+
     fn customer(first: Month, active: &[(Month, i64)]) -> ActiveMonths {
         ActiveMonths { first, active: active.to_vec() }
     }
@@ -134,15 +146,15 @@ mod tests {
     fn cohorts_are_followed_month_by_month() {
         let customers =
             [customer(3, &[(3, 100), (5, 50)]), customer(3, &[(5, 10), (3, 200), (5, 20)]), customer(4, &[(4, 70)])];
-        let retention = Retention::of(&customers, 5).expect("a table");
+        let retention = table(&customers, 5).expect("a table");
         let cells = |cells: &[(u64, i128)]| -> Vec<Cell> {
             cells.iter().map(|&(active, revenue_minor)| Cell { active, revenue_minor }).collect()
         };
         // 50 + 10 + 20 in the second month after the third.
         let third = Cohort { month: 3, customers: 2, cells: cells(&[(2, 300), (0, 0), (2, 80)]) };
         let fourth = Cohort { month: 4, customers: 1, cells: cells(&[(1, 70), (0, 0)]) };
-        assert_eq!(retention.cohorts, [third, fourth]);
-        assert_eq!(retention.cohorts[0].retention().collect::<Vec<_>>(), [1.0, 0.0, 1.0]);
+        assert_eq!(retention.cohorts().collect::<Vec<_>>(), [&third, &fourth]);
+        assert_eq!(third.retention().collect::<Vec<_>>(), [1.0, 0.0, 1.0]);
         let curve: Vec<_> = retention.curve().iter().map(|point| (point.customers, point.retention)).collect();
         assert_eq!(curve, [(3, 1.0), (3, 0.0), (2, 1.0)]);
     }
@@ -150,10 +162,10 @@ mod tests {
     #[test]
     fn months_out_of_the_table_are_refused() {
         for (first, month) in [(3, 2), (3, 6), (6, 6), (-1_196, 5), (i32::MAX, i32::MIN)] {
-            let refused = Retention::of(&[customer(first, &[(month, 1)])], 5);
+            let refused = table(&[customer(first, &[(month, 1)])], 5);
             assert_eq!(refused, Err(ValueError::ActivityOutsideCohort));
         }
-        assert_eq!(Retention::of(&[], 5).map(|retention| retention.curve()), Ok(vec![]));
+        assert_eq!(table(&[], 5).map(|retention| retention.curve()), Ok(vec![]));
     }
 
     proptest! {
@@ -163,12 +175,12 @@ mod tests {
                 .into_iter()
                 .map(|(first, active)| ActiveMonths { first, active: active.into_iter().map(|(after, revenue)| (first + after, revenue)).collect() })
                 .collect();
-            let retention = Retention::of(&customers, 24).expect("a table");
-            let revenue: i128 = retention.cohorts.iter().flat_map(|cohort| &cohort.cells).map(|cell| cell.revenue_minor).sum();
+            let retention = table(&customers, 24).expect("a table");
+            let revenue: i128 = retention.cohorts().flat_map(|cohort| &cohort.cells).map(|cell| cell.revenue_minor).sum();
             let expected: i128 = customers.iter().flat_map(|customer| &customer.active).map(|month| i128::from(month.1)).sum();
             prop_assert_eq!(revenue, expected);
             prop_assert!(retention.curve().iter().all(|point| (0.0..=1.0).contains(&point.retention)));
-            prop_assert_eq!(retention.cohorts.iter().map(|cohort| cohort.customers).sum::<u64>(), customers.len() as u64);
+            prop_assert_eq!(retention.cohorts().map(|cohort| cohort.customers).sum::<u64>(), customers.len() as u64);
         }
     }
 }

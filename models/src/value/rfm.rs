@@ -1,6 +1,8 @@
 //! Segments by recency, frequency and monetary value (Hughes, Strategic Database Marketing, 1994): each customer gets a
 //! score from 1 to 5 in each of the three, by fifths of all customers, and a segment by the scores.
 
+use serde::{Deserialize, Serialize};
+
 use super::purchases::Purchases;
 
 /// Scores of 1 to 5, 5 being best.
@@ -15,7 +17,8 @@ pub struct Rfm {
 }
 
 /// What kind of customer one is, compared with the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Segment {
     /// Bought recently, often and for much.
     Champion,
@@ -65,36 +68,59 @@ impl Rfm {
     }
 }
 
-/// The scores of each customer, in the order given.
+/// What scores are relative to: some customers, or a sample of them.
 ///
 /// Customers who are alike in something get the same score in it, that of the whole group's outer end: the most recent
 /// buyers get 5 and the least frequent and least spending 1, however many they are. So who bought once has frequency 1
 /// where others came again, and scores do not depend on the order of customers.
-pub fn score(customers: &[Purchases]) -> Vec<Rfm> {
-    let silence = fifths(customers.iter().map(Purchases::silent_days));
-    let frequency = fifths(customers.iter().map(Purchases::purchase_days));
-    let monetary = fifths(customers.iter().map(Purchases::total_minor));
-    let scores = silence.into_iter().zip(frequency).zip(monetary);
-    scores.map(|((silence, frequency), monetary)| Rfm { recency: 6 - silence, frequency, monetary }).collect()
+#[derive(Clone, Debug)]
+pub struct Scale {
+    silent_days: Vec<u32>,
+    purchase_days: Vec<u32>,
+    totals_minor: Vec<i64>,
 }
 
-/// 1 plus how many fifths of all values are smaller.
-fn fifths<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Vec<u8> {
-    let values: Vec<T> = values.collect();
-    let mut sorted = values.clone();
-    sorted.sort_unstable();
-    let fifth = |value: &T| {
-        let smaller = sorted.partition_point(|other| other < value);
-        // Smaller than all, so that this is 4 at most.
-        1 + u8::try_from(smaller * 5 / sorted.len()).unwrap_or(4)
-    };
-    values.iter().map(fifth).collect()
+impl Scale {
+    pub fn of(customers: &[Purchases]) -> Scale {
+        Scale {
+            silent_days: sorted(customers.iter().map(Purchases::silent_days)),
+            purchase_days: sorted(customers.iter().map(Purchases::purchase_days)),
+            totals_minor: sorted(customers.iter().map(Purchases::total_minor)),
+        }
+    }
+
+    /// The scores of a customer, by fifths of the scale's customers.
+    pub fn score(&self, customer: &Purchases) -> Rfm {
+        Rfm {
+            recency: 6 - fifth(&self.silent_days, &customer.silent_days()),
+            frequency: fifth(&self.purchase_days, &customer.purchase_days()),
+            monetary: fifth(&self.totals_minor, &customer.total_minor()),
+        }
+    }
+}
+
+fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable();
+    values
+}
+
+/// 1 plus how many fifths of all values are smaller, 5 at most.
+fn fifth<T: Ord>(sorted: &[T], value: &T) -> u8 {
+    let smaller = sorted.partition_point(|other| other < value);
+    u8::try_from(smaller * 5 / sorted.len().max(1)).unwrap_or(4).min(4) + 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// The scores of all among themselves.
+    fn score(customers: &[Purchases]) -> Vec<Rfm> {
+        let scale = Scale::of(customers);
+        customers.iter().map(|customer| scale.score(customer)).collect()
+    }
 
     /// A customer who bought on `days` days, the last of them `silent` days ago, for `total` in all.
     fn customer(silent: u32, days: u32, total: i64) -> Purchases {
@@ -145,8 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_no_score() {
-        assert_eq!(score(&[]), []);
+    fn who_is_beyond_the_scale_has_the_outermost_scores() {
+        let sample = [customer(5, 2, 200), customer(6, 3, 300)];
+        let best = Scale::of(&sample).score(&customer(0, 9, 900));
+        assert_eq!(best, Rfm { recency: 5, frequency: 5, monetary: 5 });
+        let worst = Scale::of(&sample).score(&customer(90, 1, -900));
+        assert_eq!(worst, Rfm { recency: 1, frequency: 1, monetary: 1 });
+        assert_eq!(Scale::of(&[]).score(&sample[0]), Rfm { recency: 5, frequency: 1, monetary: 1 });
     }
 
     proptest! {

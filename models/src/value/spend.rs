@@ -5,6 +5,7 @@
 //! follow a gamma distribution (shape q, rate v). It supposes that spend has nothing to do with how often one buys; the
 //! correlation says how far that is so. Amounts are in the smallest unit of the currency.
 
+use serde::{Deserialize, Serialize};
 use statrs::function::gamma::{digamma, ln_gamma};
 
 use super::error::ValueError;
@@ -18,7 +19,7 @@ const START: [f64; 3] = [1.0, 1.0, 1.0];
 const LIMITS: [(f64, f64); 3] = [(1e-2, 1e4), (0.05, 1e4), (1e-4, 1e6)];
 
 /// The parameters of the Gamma-Gamma model.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpendModel {
     p: f64,
     q: f64,

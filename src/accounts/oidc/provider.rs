@@ -85,7 +85,8 @@ impl Provider {
 
     /// The provider's page for somebody to sign in at. Error: SERVICE_UNAVAILABLE.
     pub async fn page(&self, flow: &Flow) -> Result<Url> {
-        let client = self.client(&*self.metadata(false).await?);
+        let metadata = self.metadata(false).await?;
+        let client = self.client(&metadata);
         let (state, nonce) = (flow.state.clone(), flow.nonce.clone());
         let (url, _, _) = client
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
@@ -118,7 +119,8 @@ impl Provider {
         let claims = match self.check(&metadata, token, flow, now) {
             Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
                 // The provider may have new keys.
-                self.check(&*self.metadata(true).await?, token, flow, now)
+                let metadata = self.metadata(true).await?;
+                self.check(&metadata, token, flow, now)
             }
             checked => checked,
         };
@@ -133,7 +135,9 @@ impl Provider {
     async fn ask(&self, client: &ProviderClient, person: Person, token: AccessToken) -> Result<Person> {
         let subject = openidconnect::SubjectIdentifier::new(person.subject.clone());
         let request = client.user_info(token, Some(subject)).map_err(|error| self.away(error))?;
-        let claims: CoreUserInfoClaims = request.request_async(&self.fetch).await.map_err(|error| self.away(error))?;
+        // The error itself may have what the provider told of somebody.
+        let claims: Result<CoreUserInfoClaims, _> = request.request_async(&self.fetch).await;
+        let claims = claims.map_err(|error| self.away(error.to_string()))?;
         Ok(person.or(&claims))
     }
 

@@ -179,8 +179,9 @@ fn one_less_p_alive_is_churn_upside_down() {
 fn retention_is_that_of_the_ground_truth() {
     let (Some(orders), Some(folder)) = (cdnow(), folder()) else { return };
     let mut reader = csv::Reader::from_path(folder.join("expected/cdnow_cohort_retention.csv")).expect("a file");
-    let retention = Retention::of(&active_months(&orders), 17).expect("a table");
-    let found = retention.cohorts.iter().flat_map(|cohort| {
+    let mut retention = Retention::until(17);
+    active_months(&orders).iter().for_each(|customer| retention.add(customer).expect("months of the table"));
+    let found = retention.cohorts().flat_map(|cohort| {
         let month = format!("1997-{:02}", cohort.month + 1);
         cohort.cells.iter().enumerate().map(move |(offset, cell)| {
             let revenue = format!("{}.{:02}", cell.revenue_minor / 100, cell.revenue_minor % 100);

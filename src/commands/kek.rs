@@ -1,0 +1,115 @@
+//! The key-encryption key of the settings.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::failure::{Exit, Failure};
+use super::sqlite_file;
+use crate::config::{Config, KekSource};
+use crate::db::Db;
+use crate::privacy::wrapping::{CheckError, check, list_keks};
+use crate::sealing::generate_key;
+use crate::sealing::kek::{KekError, KeyEncryption, LocalKek, SetupError, VaultSettings, VaultTransit};
+
+const VAULT_WAIT: Duration = Duration::from_secs(5);
+
+/// The key-encryption key, which unwraps what is stored; for a server alone with nothing stored it is made.
+pub async fn open(config: &Config, db: &Db) -> Result<Arc<dyn KeyEncryption>, Failure> {
+    let kek: Arc<dyn KeyEncryption> = match &config.kek {
+        KekSource::Files(paths) => {
+            let paths = if paths.is_empty() { vec![default_file(config, db).await?] } else { paths.clone() };
+            Arc::new(
+                LocalKek::from_files(paths.iter().map(AsRef::as_ref)).map_err(|e| bad("SALESPULSE_KEK_FILES", &e))?,
+            )
+        }
+        KekSource::Texts(texts) => {
+            Arc::new(LocalKek::from_texts(texts.iter().map(String::as_str)).map_err(|e| bad("SALESPULSE_KEK", &e))?)
+        }
+        KekSource::Vault { url, mount, key, token, authority } => {
+            let read = |path: &PathBuf| {
+                std::fs::read(path).map_err(|error| {
+                    Failure::new(Exit::BadConfig, format!("SALESPULSE_VAULT_CA: {}: {error}", path.display()))
+                })
+            };
+            let settings = VaultSettings {
+                address: url.clone(),
+                mount: mount.clone(),
+                key: key.clone(),
+                token: token.clone(),
+                authority_pem: authority.as_ref().map(read).transpose()?,
+                answer_wait: VAULT_WAIT,
+            };
+            Arc::new(VaultTransit::new(&settings).map_err(|e| bad("SALESPULSE_VAULT_URL", &e))?)
+        }
+    };
+    match check(db, kek.as_ref()).await {
+        Ok(()) => Ok(kek),
+        // It may come back, and only what is sealed waits for it.
+        Err(CheckError::Kek(error @ KekError::Unavailable(_))) => {
+            tracing::warn!(%error, "personal data cannot be read or recorded yet");
+            Ok(kek)
+        }
+        Err(CheckError::Kek(error)) => Err(Failure::new(
+            Exit::BadConfig,
+            format!("the key-encryption key is not the right one: {error} ({ADVICE})"),
+        )),
+        Err(CheckError::Stored(error)) => Err(error.into()),
+    }
+}
+
+const ADVICE: &str = "see SALESPULSE_KEK_FILES in .env.example, and docs/operations.md";
+
+fn bad(setting: &str, error: &SetupError) -> Failure {
+    Failure::new(Exit::BadConfig, format!("{setting}: {error} ({ADVICE})"))
+}
+
+/// The file beside a SQLite database, which is made if it is missing, unless what is stored was wrapped by another key.
+async fn default_file(config: &Config, db: &Db) -> Result<PathBuf, Failure> {
+    let Some(database) = sqlite_file(&config.database_url) else {
+        let message = "there is no key-encryption key for personal data: make one by `salespulse sealing new-kek FILE` and give it \
+                       to every server as SALESPULSE_KEK_FILES=FILE, or set SALESPULSE_KEK or SALESPULSE_VAULT_URL";
+        return Err(Failure::new(Exit::BadConfig, message));
+    };
+    let path = PathBuf::from(format!("{database}.kek"));
+    if path.exists() {
+        return Ok(path);
+    }
+    if let Some((kek, _)) = list_keks(db).await?.first() {
+        let message = format!(
+            "the key-encryption key {} is missing, and the database has keys that {kek} has wrapped: bring it back ({ADVICE})",
+            path.display()
+        );
+        return Err(Failure::new(Exit::BadConfig, message));
+    }
+    write_new(&path)?;
+    tracing::info!(path = %path.display(), "made a key-encryption key for personal data; keep a copy of it");
+    Ok(path)
+}
+
+/// Makes a new key-encryption key in a file that only its owner can read. Never takes the place of a file that is there.
+pub fn write_new(path: &Path) -> Result<(), Failure> {
+    use std::io::Write;
+    let failed = |error: std::io::Error| Failure::new(Exit::BadConfig, format!("{}: {error}", path.display()));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let key = generate_key().map_err(Failure::failed)?;
+    let text = Zeroizing::new(STANDARD.encode(key.as_slice()));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(Failure::new(Exit::BadConfig, format!("{} is there already, and stays", path.display())));
+        }
+        opened => opened.map_err(failed)?,
+    };
+    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all()).map_err(failed)
+}

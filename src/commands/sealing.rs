@@ -1,0 +1,126 @@
+//! `salespulse sealing`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+use super::failure::{Exit, Failure};
+use super::kek;
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::db::{Db, TenantId};
+use crate::privacy::rotation;
+use crate::privacy::wrapping::{list_keks, rewrap};
+use crate::tenancy;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Show which key-encryption keys are in use, and each tenant's data keys with the customers they have sealed.
+    Status,
+    /// Give tenants a new data key, and seal anew what the old ones have sealed; servers may run meanwhile.
+    Rotate(Which),
+    /// Go on with rotations that were begun, and destroy data keys that are no longer needed.
+    Resume(Which),
+    /// Wrap the tenants' keys by the key-encryption key that is first now.
+    Rewrap(Which),
+    /// Make a key-encryption key in a new file.
+    NewKek {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Whose keys.
+#[derive(Parser)]
+pub struct Which {
+    /// The tenant's slug or id.
+    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    tenant: Option<String>,
+    /// All tenants.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Which {
+    async fn tenants(&self, db: &Db) -> Result<Vec<(String, TenantId)>, Failure> {
+        match &self.tenant {
+            Some(name) => Ok(vec![(name.clone(), super::get_tenant(db, name).await?)]),
+            None => Ok(tenancy::list_tenants(db).await?),
+        }
+    }
+}
+
+pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
+    if let Command::NewKek { file } = command {
+        return kek::write_new(file);
+    }
+    let db = super::connect(config).await?;
+    match command {
+        Command::NewKek { .. } => Ok(()),
+        Command::Status => status(&db).await,
+        Command::Rewrap(which) => {
+            let kek = kek::open(config, &db).await?;
+            for (slug, tenant) in which.tenants(&db).await? {
+                println!("{slug}: {} keys wrapped anew", rewrap(&db, kek.as_ref(), tenant).await?);
+            }
+            Ok(())
+        }
+        Command::Rotate(which) | Command::Resume(which) => {
+            let tenants = which.tenants(&db).await?;
+            let app = super::wire(config, db, super::tokens(config)?, Arc::new(SystemClock)).await?;
+            for (slug, tenant) in tenants {
+                if matches!(command, Command::Rotate(_)) && !begin(&app, &slug, tenant).await? {
+                    continue;
+                }
+                carry_on(&app, &slug, tenant).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn status(db: &Db) -> Result<(), Failure> {
+    for (kek, keys) in list_keks(db).await? {
+        println!("{kek} wraps {keys} keys");
+    }
+    for (slug, tenant) in tenancy::list_tenants(db).await? {
+        for version in rotation::list_versions(&db.read(tenant).await?).await? {
+            let state = if version.retired_at.is_some() { "only opens" } else { "seals" };
+            println!("{slug}: data key {} {state}, {} customers", version.version, version.rows);
+        }
+    }
+    Ok(())
+}
+
+/// `false` for a tenant that has nothing sealed.
+async fn begin(app: &App, slug: &str, tenant: TenantId) -> Result<bool, Failure> {
+    if rotation::list_versions(&app.db.read(tenant).await?).await?.is_empty() {
+        println!("{slug}: has no keys");
+        return Ok(false);
+    }
+    println!("{slug}: data key {} seals from now on", rotation::begin(app, tenant).await?);
+    Ok(true)
+}
+
+async fn carry_on(app: &App, slug: &str, tenant: TenantId) -> Result<(), Failure> {
+    rotation::reseal(app, tenant, |rows| println!("{slug}: {rows} customers sealed anew")).await?;
+    for version in rotation::destroy_unused(app, tenant).await? {
+        println!("{slug}: data key {version} destroyed");
+    }
+    for version in rotation::list_versions(&app.db.read(tenant).await?).await? {
+        match (version.retired_at, version.rows) {
+            (None, _) => {}
+            (Some(_), 0) => {
+                println!("{slug}: data key {} is not needed; a server destroys it in ten minutes", version.version)
+            }
+            (Some(_), rows) => {
+                let message =
+                    format!("{rows} customers of {slug} are left with data key {} (see the log)", version.version);
+                return Err(Failure::new(Exit::Failed, message));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Which customers, by what is predicted of them.
+
+use async_graphql::InputObject;
+use models::value::Segment;
+use sea_orm::Value;
+
+use super::forecasts::RfmSegment;
+use super::store::segment_word;
+use crate::error::{Error, Result};
+use crate::graphql::scalars::Decimal;
+
+/// Customers of whom all of this is predicted. Customers of whom nothing is predicted fit none.
+#[derive(InputObject)]
+#[graphql(name = "CustomerPredictionFilter")]
+pub struct PredictionFilter {
+    /// Any of these segments.
+    pub segments: Option<Vec<RfmSegment>>,
+    /// Churn of 90 days is not less, 0 to 1.
+    pub churn_min: Option<f64>,
+    /// Churn of 90 days is not more, 0 to 1.
+    pub churn_max: Option<f64>,
+    /// Lifetime value of 36 months at 10 % a year is not less.
+    pub lifetime_value_min: Option<Decimal>,
+    /// Lifetime value of 36 months at 10 % a year is not more.
+    pub lifetime_value_max: Option<Decimal>,
+}
+
+impl PredictionFilter {
+    /// The conditions on predictions `table`, each after an AND, whose parameters are numbered from `first_param` and added
+    /// to `values`. Error: BAD_USER_INPUT.
+    pub fn conditions(&self, table: &str, first_param: usize, values: &mut Vec<Value>) -> Result<String> {
+        let mut bind = |value: Value| {
+            values.push(value);
+            format!("${}", first_param + values.len() - 1)
+        };
+        let mut sql = String::new();
+        if let Some(segments) = &self.segments {
+            let words = segments.iter().map(|segment| Ok(bind(segment_word(Segment::from(*segment))?.into())));
+            let words = words.collect::<Result<Vec<_>>>()?;
+            // An empty list fits nothing.
+            let list = if words.is_empty() { "NULL".to_owned() } else { words.join(", ") };
+            sql.push_str(&format!(" AND {table}.segment IN ({list})"));
+        }
+        for (argument, sign, churn) in [("churnMin", ">=", self.churn_min), ("churnMax", "<=", self.churn_max)] {
+            let Some(churn) = churn else { continue };
+            if !(0.0..=1.0).contains(&churn) {
+                return Err(Error::bad_input(argument, "must be from 0 to 1"));
+            }
+            let millionths = (churn * 1e6).round_ties_even() as i64;
+            sql.push_str(&format!(" AND {table}.churn {sign} {}", bind(millionths.into())));
+        }
+        for (sign, value) in [(">=", self.lifetime_value_min), ("<=", self.lifetime_value_max)] {
+            let Some(Decimal(value)) = value else { continue };
+            sql.push_str(&format!(" AND {table}.lifetime_value {sign} {}", bind(value.0.into())));
+        }
+        Ok(sql)
+    }
+}

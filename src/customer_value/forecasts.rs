@@ -1,0 +1,171 @@
+//! What is predicted of one customer, and how the customer compares with the others.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, Object, SimpleObject};
+use chrono::Days;
+use models::value::{Discount, HORIZON_DAYS_MAX, Segment, Terms, ValueError};
+
+use super::model::CustomerModel;
+use super::store::{Model, Prediction, PredictionsByNumber, TheModel};
+use super::terms;
+use crate::calendar::day_from_number;
+use crate::error::{Error, Result};
+use crate::graphql::loader::load;
+use crate::graphql::scalars::{Date, Decimal};
+
+/// Predicted figures of one customer, as of the position and day of the model.
+pub struct CustomerForecasts {
+    model: Arc<Model>,
+    prediction: Arc<Prediction>,
+}
+
+/// Predicted figures of one customer, as of the position and day of the model.
+#[Object]
+impl CustomerForecasts {
+    /// The model that they come from, with how good it is.
+    async fn model(&self) -> CustomerModel {
+        CustomerModel::new(&self.model)
+    }
+
+    /// Revenue expected in the next 365 days; null where nobody has paid yet.
+    async fn expected_revenue(&self) -> Option<Decimal> {
+        let Prediction { purchases, .. } = self.prediction.as_ref();
+        let fit = &self.model.content.fit;
+        let spend = fit.spend.as_ref()?.model.expected_spend(purchases);
+        let expected = fit.purchases.model.expected_purchases(purchases, terms::PURCHASES_DAYS);
+        Some(Decimal(terms::to_money(expected * spend)))
+    }
+
+    /// The probability that the customer has not lapsed for ever. Its complement is not churn.
+    async fn p_alive(&self) -> f64 {
+        self.model.content.fit.purchases.model.p_alive(&self.prediction.purchases)
+    }
+
+    /// The probability of no purchase in the next days. Error: BAD_USER_INPUT.
+    async fn churn(
+        &self,
+        #[graphql(desc = "How many days, 1 to 3650.", default_with = "Some(90)")] horizon_days: Option<i32>,
+    ) -> async_graphql::Result<f64> {
+        let days = horizon(horizon_days, terms::CHURN_DAYS)?;
+        Ok(self.model.content.fit.purchases.model.churn(&self.prediction.purchases, days))
+    }
+
+    /// Purchases expected in the next days, orders of one day being one. Error: BAD_USER_INPUT.
+    async fn expected_purchases(
+        &self,
+        #[graphql(desc = "How many days, 1 to 3650.", default_with = "Some(365)")] horizon_days: Option<i32>,
+    ) -> async_graphql::Result<f64> {
+        let days = horizon(horizon_days, terms::PURCHASES_DAYS)?;
+        Ok(self.model.content.fit.purchases.model.expected_purchases(&self.prediction.purchases, days))
+    }
+
+    /// The day by which a customer who has not lapsed buys again with a probability of one half; null beyond ten years.
+    async fn next_purchase_date(&self) -> Option<Date> {
+        let fit = &self.model.content.fit;
+        let days = fit.purchases.model.median_days_to_next(&self.prediction.purchases)?;
+        day_from_number(fit.as_of_day).checked_add_days(Days::new(days.into())).map(Date)
+    }
+
+    /// What a purchase to come is worth on average; null where nobody has paid yet.
+    async fn expected_spend(&self) -> Option<Decimal> {
+        let spend = self.model.content.fit.spend.as_ref()?;
+        Some(Decimal(terms::to_money(spend.model.expected_spend(&self.prediction.purchases))))
+    }
+
+    /// What all purchases expected within a lifetime are worth today; what was bought so far is no part. Null where nobody has paid yet. Error: BAD_USER_INPUT.
+    async fn lifetime_value(
+        &self,
+        #[graphql(desc = "How long a lifetime is, 1 to 120.", default_with = "Some(36)")] months: Option<i32>,
+        #[graphql(
+            desc = "How much less an amount is worth a year later, 0 to 1: 0.1 is 10 %.",
+            default_with = "Some(0.1)"
+        )]
+        discount_rate: Option<f64>,
+        #[graphql(desc = "The share of revenue that is kept, 0 to 1.", default_with = "Some(1.0)")] margin: Option<f64>,
+    ) -> async_graphql::Result<Option<Decimal>> {
+        let months = months.map_or(terms::LIFETIME_MONTHS, |months| u32::try_from(months).unwrap_or(0));
+        let discount = Discount::Annual(discount_rate.unwrap_or(terms::DISCOUNT_RATE));
+        let terms =
+            Terms::new(terms::CHURN_DAYS, months, discount, margin.unwrap_or(terms::MARGIN)).map_err(bad_terms)?;
+        let predicted = self.model.content.fit.predict(&self.prediction.purchases, &terms);
+        Ok(predicted.lifetime_value_minor.map(terms::to_money).map(Decimal))
+    }
+}
+
+impl CustomerForecasts {
+    /// Those of a customer, where a model is fitted that knows the customer.
+    pub async fn find(ctx: &Context<'_>, customer_no: i64) -> Result<Option<Self>> {
+        let Some(prediction) = load::<PredictionsByNumber>(ctx, customer_no).await? else { return Ok(None) };
+        Ok(load::<TheModel>(ctx, ()).await?.map(|model| CustomerForecasts { model, prediction }))
+    }
+}
+
+fn horizon(days: Option<i32>, default: u32) -> Result<u32> {
+    let days = days.map_or(default, |days| u32::try_from(days).unwrap_or(0));
+    if (1..=HORIZON_DAYS_MAX).contains(&days) {
+        Ok(days)
+    } else {
+        Err(Error::bad_input("horizonDays", ValueError::HorizonOutOfRange.to_string()))
+    }
+}
+
+fn bad_terms(error: ValueError) -> Error {
+    let argument = match error {
+        ValueError::MonthsOutOfRange => "months",
+        ValueError::DiscountOutOfRange => "discountRate",
+        _ => "margin",
+    };
+    Error::bad_input(argument, error.to_string())
+}
+
+/// How a customer compares with the others: by fifths of all customers, 5 being best, as of the model.
+#[derive(SimpleObject)]
+pub struct CustomerRfm {
+    /// How recently the customer bought, 1 to 5.
+    recency: i32,
+    /// On how many days, 1 to 5.
+    frequency: i32,
+    /// For how much in all, 1 to 5.
+    monetary: i32,
+    /// The segment that follows.
+    segment: RfmSegment,
+}
+
+impl CustomerRfm {
+    /// That of a customer, where a model is fitted that knows the customer.
+    pub async fn find(ctx: &Context<'_>, customer_no: i64) -> Result<Option<Self>> {
+        let prediction = load::<PredictionsByNumber>(ctx, customer_no).await?;
+        Ok(prediction.map(|prediction| {
+            let rfm = prediction.rfm;
+            CustomerRfm {
+                recency: rfm.recency.into(),
+                frequency: rfm.frequency.into(),
+                monetary: rfm.monetary.into(),
+                segment: rfm.segment().into(),
+            }
+        }))
+    }
+}
+
+/// What kind of customer one is, compared with the others, by scores of recency, frequency and monetary value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "Segment")]
+pub enum RfmSegment {
+    /// Bought recently, often and for much.
+    Champion,
+    /// Buys often and is not away long.
+    Loyal,
+    /// Bought recently and more than once, not yet often.
+    PotentialLoyalist,
+    /// Bought recently for the first time or nearly so.
+    New,
+    /// Neither recent nor long away, and not frequent.
+    NeedsAttention,
+    /// Bought often or for much, but long ago.
+    AtRisk,
+    /// Bought little, long ago.
+    Hibernating,
+    /// Bought little, longest ago.
+    Lost,
+}

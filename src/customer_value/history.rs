@@ -1,0 +1,106 @@
+//! The purchases of customers, read in pages so that they need not be held at once.
+
+use chrono_tz::Tz;
+use models::value::PurchaseDays;
+use sea_orm::Value;
+
+use crate::calendar::day_of;
+use crate::clock::Timestamp;
+use crate::db::{TenantTx, get};
+use crate::error::{Code, Error, Result};
+use crate::graphql::loader::Batch;
+use crate::ledger::organization::Organization;
+use crate::ledger::refunded::RefundedByOrder;
+use crate::ledger::state::RATE_DECIMALS;
+use crate::money::Money;
+
+/// Orders read by one statement.
+const ROWS_MAX: usize = 5_000;
+
+/// A known customer's counting orders in the currency of the default organization, each less its refunds.
+pub struct History {
+    pub customer_no: i64,
+    /// Day (since 1970, of the default organization) and amount.
+    pub orders: Vec<(i32, i64)>,
+}
+
+impl History {
+    /// `None` where the models cannot take it: purchases more than a century apart, or too large.
+    pub fn days(&self) -> Option<PurchaseDays> {
+        PurchaseDays::from_orders(self.orders.iter().copied()).ok()
+    }
+}
+
+/// Goes through the customers of a snapshot by number.
+pub struct Histories<'a> {
+    tx: &'a TenantTx,
+    /// Organizations of the currency.
+    org_nos: Vec<i32>,
+    zone: Tz,
+    /// Of this many customers one is taken.
+    every: i64,
+    after: Place,
+    /// The customer whose orders may go on in the next page.
+    open: Option<History>,
+    is_done: bool,
+}
+
+/// The last order read.
+#[derive(Default)]
+struct Place {
+    customer_no: i64,
+    placed_at: i64,
+    order_no: i64,
+}
+
+impl<'a> Histories<'a> {
+    pub fn new(tx: &'a TenantTx, organizations: &[Organization], home: &Organization, every: i64) -> Self {
+        let same_currency = organizations.iter().filter(|organization| organization.currency == home.currency);
+        let org_nos = same_currency.map(|organization| organization.org_no).collect();
+        Histories { tx, org_nos, zone: home.timezone, every, after: Place::default(), open: None, is_done: false }
+    }
+
+    /// The next customers; none at the end, and perhaps none of a page before it.
+    pub async fn next(&mut self) -> Result<Option<Vec<History>>> {
+        if self.is_done {
+            return Ok(None);
+        }
+        let sql = "SELECT o.customer_no, o.placed_at, o.order_no, o.org_no, o.external_id, o.amount_paid, o.rate FROM orders o \
+                   WHERE o.tenant_id = $1 AND (o.customer_no, o.placed_at, o.order_no) > ($2, $3, $4) AND o.customer_no > 0 \
+                   AND o.customer_no % $5 = 0 AND NOT o.is_cancelled ORDER BY o.customer_no, o.placed_at, o.order_no LIMIT $6";
+        let Place { customer_no, placed_at, order_no } = self.after;
+        let limit = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
+        let values: [Value; 5] =
+            [customer_no.into(), placed_at.into(), order_no.into(), self.every.into(), limit.into()];
+        let rows = self.tx.query(sql, values).await?;
+        self.is_done = rows.len() < ROWS_MAX;
+        let mut orders = Vec::with_capacity(rows.len());
+        for row in &rows {
+            self.after = Place { customer_no: get(row, 0)?, placed_at: get(row, 1)?, order_no: get(row, 2)? };
+            if self.org_nos.contains(&get(row, 3)?) {
+                let amount = Money(get(row, 5)?).convert(get(row, 6)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
+                let day = day_of(Timestamp(self.after.placed_at), self.zone);
+                orders.push((self.after.customer_no, get::<String>(row, 4)?, day, amount.0));
+            }
+        }
+        let ids: Vec<String> = orders.iter().map(|(_, id, ..)| id.clone()).collect();
+        let refunded = RefundedByOrder::load(self.tx, &ids).await?;
+        let mut complete = Vec::new();
+        for (customer_no, id, day, amount) in orders {
+            let refunded = refunded.get(&id).map_or(0, |refunded| refunded.0);
+            let net = amount.checked_sub(refunded).ok_or_else(out_of_range)?;
+            match &mut self.open {
+                Some(open) if open.customer_no == customer_no => open.orders.push((day, net)),
+                open => complete.extend(open.replace(History { customer_no, orders: vec![(day, net)] })),
+            }
+        }
+        if self.is_done {
+            complete.extend(self.open.take());
+        }
+        Ok(Some(complete))
+    }
+}
+
+fn out_of_range() -> Error {
+    Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
+}

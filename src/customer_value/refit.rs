@@ -1,0 +1,193 @@
+//! Fits the models of tenants again when their data has moved enough.
+//!
+//! It goes through the purchases of a tenant twice, in one snapshot: first through those of a sample of customers, to which
+//! the models are fitted, then through all, page by page, so that a tenant of any size takes the same memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use models::value::{Fit, Kind, Prediction as Predicted, PurchaseDays, Purchases, Scale, Segment, Terms, fit};
+
+use super::history::{Histories, History};
+use super::retention::Counting;
+use super::store::{self, Claim, Content, Prediction, SegmentTotals};
+use super::terms;
+use crate::app::App;
+use crate::calendar::day_of;
+use crate::db::TenantId;
+use crate::error::{Code, Error, Result};
+use crate::ledger::changes::Head;
+use crate::ledger::organization::{find_organization, list_organizations};
+use crate::ledger::store::read_head;
+use crate::money::Money;
+use crate::telemetry::metrics::METRICS;
+
+/// How often it is looked for what is due.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Customers that models are fitted to; of more a sample is taken. With so many the parameters are sure to a percent.
+const SAMPLE_CUSTOMERS: i64 = 100_000;
+/// Orders of these customers, about.
+const SAMPLE_ORDERS: i64 = 1_000_000;
+
+/// Runs until it is dropped. One model is fitted at a time.
+pub async fn keep_fitted(app: App) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = refit_due(&app).await {
+            tracing::warn!(source = ?error.source, "models of customers that are due were not looked for");
+        }
+    }
+}
+
+/// Fits all models that are due now. Several processes may do it at once: each model is fitted by one.
+pub async fn refit_due(app: &App) -> Result<()> {
+    let due = store::list_due(&app.db, app.clock.now()).await?;
+    METRICS.due.with_label_values(&["customer_models"]).set(i64::try_from(due.len()).unwrap_or(i64::MAX));
+    for tenant in due {
+        if let Err(error) = refit(app, tenant).await {
+            tracing::warn!(tenant = %tenant.0, source = ?error.source, "customers' model not fitted");
+        }
+    }
+    Ok(())
+}
+
+async fn refit(app: &App, tenant: TenantId) -> Result<()> {
+    let tx = app.db.write(tenant).await?;
+    let claim = store::claim(&tx, app.clock.now()).await?;
+    tx.commit().await?;
+    let Some(claim) = claim else { return Ok(()) };
+    match (Run { app, tenant, claim }).run().await? {
+        Done::Published(last_customer_no) => store::remove_older(&app.db, tenant, claim, last_customer_no).await,
+        Done::TakenOver(last_customer_no) => store::remove(&app.db, tenant, claim.fit_no, last_customer_no).await,
+    }
+}
+
+/// How a fit ended, and the last customer there was.
+enum Done {
+    Published(i64),
+    TakenOver(i64),
+}
+
+struct Run<'a> {
+    app: &'a App,
+    tenant: TenantId,
+    claim: Claim,
+}
+
+impl Run<'_> {
+    async fn run(&self) -> Result<Done> {
+        let tx = self.app.db.read(self.tenant).await?;
+        let head = read_head(&tx).await?;
+        let organizations = list_organizations(&tx).await?;
+        let no_home = || Error::internal("a tenant without a default organization");
+        let home = find_organization(&organizations, None).ok_or_else(no_home)?;
+        let now = self.app.clock.now();
+        let day = day_of(now, home.timezone);
+        let mut sample: Vec<PurchaseDays> = Vec::new();
+        let mut histories = Histories::new(&tx, &organizations, home, sample_step(&head));
+        while let Some(page) = histories.next().await? {
+            sample.extend(page.iter().filter_map(History::days));
+        }
+        let fitted = apart(move || {
+            let known: Vec<Purchases> = sample.iter().filter_map(|days| days.until(day)).collect();
+            let fit = fit(&sample, day, Kind::MbgNbd, terms::CHURN_DAYS).ok()?;
+            Some((fit, Scale::of(&known)))
+        });
+        let (customers_max, position) = (head.last_customer_no, head.position);
+        let done = |is_ours| if is_ours { Done::Published(customers_max) } else { Done::TakenOver(customers_max) };
+        let Some((fit, scale)) = fitted.await? else {
+            let tx = self.app.db.write(self.tenant).await?;
+            let is_ours = store::publish(&tx, self.claim, position, now, None).await?;
+            tx.commit().await?;
+            return Ok(done(is_ours));
+        };
+        let mut scorer = Scorer { fit, scale, terms: terms::kept()?, day };
+        let (mut retention, mut totals) = (Counting::before_month_of(day), Totals::default());
+        let mut histories = Histories::new(&tx, &organizations, home, 1);
+        while let Some(page) = histories.next().await? {
+            page.iter().for_each(|history| retention.add(history));
+            let (back, predictions) = apart(move || {
+                let predictions: Vec<Prediction> = page.iter().filter_map(|history| scorer.score(history)).collect();
+                (scorer, predictions)
+            })
+            .await?;
+            scorer = back;
+            totals.add(&predictions);
+            let tx = self.app.db.write(self.tenant).await?;
+            if !store::add(&tx, self.claim, &predictions, self.app.clock.now()).await? {
+                return Ok(done(false));
+            }
+            tx.commit().await?;
+        }
+        let out_of_range = || Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount");
+        let (customers, segments) = totals.finish().ok_or_else(out_of_range)?;
+        let content = Content { fit: scorer.fit, currency: home.currency.clone(), customers, segments };
+        let retention = retention.finish().ok_or_else(out_of_range)?;
+        let tx = self.app.db.write(self.tenant).await?;
+        let is_ours = store::publish(&tx, self.claim, position, now, Some((&content, &retention))).await?;
+        tx.commit().await?;
+        Ok(done(is_ours))
+    }
+}
+
+/// Of how many customers one is in the sample.
+fn sample_step(head: &Head) -> i64 {
+    let share = |all: i64, max: i64| all.div_euclid(max) + i64::from(all % max != 0);
+    share(head.last_customer_no, SAMPLE_CUSTOMERS).max(share(head.last_order_no, SAMPLE_ORDERS)).max(1)
+}
+
+/// Computes beside the threads of requests.
+async fn apart<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(job).await.map_err(Error::internal)
+}
+
+/// Predicts of one customer after another.
+struct Scorer {
+    fit: Fit,
+    scale: Scale,
+    terms: Terms,
+    day: i32,
+}
+
+impl Scorer {
+    /// `None` of who has not bought yet on the day.
+    fn score(&self, history: &History) -> Option<Prediction> {
+        let purchases = history.days()?.until(self.day)?;
+        let Predicted { churn, lifetime_value_minor, .. } = self.fit.predict(&purchases, &self.terms);
+        Some(Prediction {
+            customer_no: history.customer_no,
+            purchases,
+            rfm: self.scale.score(&purchases),
+            churn_millionths: (churn * 1e6).round_ties_even() as i64,
+            lifetime_value: lifetime_value_minor.map_or(Money::ZERO, terms::to_money),
+        })
+    }
+}
+
+/// Sums over customers by segment.
+#[derive(Default)]
+struct Totals(BTreeMap<Segment, (i64, i128, i128)>);
+
+impl Totals {
+    fn add(&mut self, predictions: &[Prediction]) {
+        for prediction in predictions {
+            let (customers, revenue, value) = self.0.entry(prediction.rfm.segment()).or_default();
+            *customers += 1;
+            *revenue += i128::from(prediction.purchases.total_minor());
+            *value += i128::from(prediction.lifetime_value.0);
+        }
+    }
+
+    /// Customers in all and by segment; `None` where a sum is beyond 64 bits.
+    fn finish(self) -> Option<(i64, Vec<SegmentTotals>)> {
+        let customers = self.0.values().map(|(customers, ..)| customers).sum();
+        let segments = Segment::ALL.into_iter().map(|segment| {
+            let (customers, revenue, value) = self.0.get(&segment).copied().unwrap_or_default();
+            let (revenue, lifetime_value) = (Money::from_sum(revenue)?, Money::from_sum(value)?);
+            Some(SegmentTotals { segment, customers, revenue, lifetime_value })
+        });
+        Some((customers, segments.collect::<Option<_>>()?))
+    }
+}

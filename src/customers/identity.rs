@@ -1,0 +1,88 @@
+//! What identifies a customer: opened field by field, for those who may see it.
+
+use async_graphql::{Context, Object};
+
+use crate::auth::Permission;
+use crate::db::TenantTx;
+use crate::error::Result;
+use crate::graphql::context::{app, caller, read};
+use crate::personal::{Access, Field, Keys, open};
+use crate::sealing::{OpenError, key_version};
+
+/// The sealed columns of one row.
+#[derive(Clone)]
+pub struct Identity {
+    pub customer_no: i64,
+    /// In the order of [`Field::ALL`].
+    pub sealed: [Option<Vec<u8>>; 4],
+}
+
+/// Part of [`super::Customer`].
+#[Object(name = "CustomerIdentity")]
+impl Identity {
+    /// The customer's name. Null without PERSONAL_VIEW, for customers who were erased, and with the error DECRYPTION_FAILED where the stored value was changed.
+    async fn name(&self, ctx: &Context<'_>) -> Option<String> {
+        self.read_field(ctx, Field::Name).await
+    }
+
+    /// The customer's e-mail address; null as `name`.
+    async fn email(&self, ctx: &Context<'_>) -> Option<String> {
+        self.read_field(ctx, Field::Email).await
+    }
+
+    /// The customer's phone number; null as `name`.
+    async fn phone(&self, ctx: &Context<'_>) -> Option<String> {
+        self.read_field(ctx, Field::Phone).await
+    }
+
+    /// The customer's postal address; null as `name`.
+    async fn address(&self, ctx: &Context<'_>) -> Option<String> {
+        self.read_field(ctx, Field::Address).await
+    }
+}
+
+impl Identity {
+    /// Null with the error beside it: the rest of the customer is shown.
+    async fn read_field(&self, ctx: &Context<'_>, field: Field) -> Option<String> {
+        match self.open_for_caller(ctx, field).await {
+            Ok(text) => text,
+            Err(error) => {
+                let error = async_graphql::Error::from(error).into_server_error(ctx.item.pos);
+                ctx.add_error(ctx.set_error_path(error));
+                None
+            }
+        }
+    }
+
+    async fn open_for_caller(&self, ctx: &Context<'_>, field: Field) -> Result<Option<String>> {
+        if !caller(ctx)?.may(Permission::PersonalView) {
+            return Ok(None);
+        }
+        let Some(sealed) = self.sealed(field) else { return Ok(None) };
+        let (keys, tenant) = (&app(ctx)?.keys, caller(ctx)?.tenant);
+        if let Some(keys) = keys.find(tenant) {
+            match open(&keys, tenant, self.customer_no, field, sealed) {
+                Err(OpenError::UnknownKeyVersion(_)) => {}
+                opened => return Ok(Some(opened?)),
+            }
+        }
+        // Not at hand, or another process has rotated.
+        self.open(keys, read(ctx).await?.as_ref(), field).await
+    }
+
+    /// The stored bytes of a field.
+    pub fn sealed(&self, field: Field) -> Option<&[u8]> {
+        self.sealed.get(field as usize)?.as_deref()
+    }
+
+    /// A field's text by the keys that `tx` sees; `None` where there is none, or the tenant was erased.
+    /// Errors: DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+    pub async fn open(&self, keys: &Keys, tx: &TenantTx, field: Field) -> Result<Option<String>> {
+        let Some(sealed) = self.sealed(field) else { return Ok(None) };
+        match keys.load(tx).await? {
+            Access::Keys(keys) => Ok(Some(open(&keys, tx.tenant(), self.customer_no, field, sealed)?)),
+            Access::Erased => Ok(None),
+            Access::Never => Err(OpenError::UnknownKeyVersion(key_version(sealed)?).into()),
+        }
+    }
+}

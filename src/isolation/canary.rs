@@ -1,0 +1,182 @@
+//! Two tenants that have something of everything, alike in all names that clients give and different in all the rest: what
+//! shows of one in the other, shows.
+
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use super::client::{Client, Transport};
+use crate::app::App;
+use crate::auth::Role;
+use crate::auth::token::Subject;
+use crate::clock::{MINUTE, Timestamp};
+use crate::db::{TenantId, get};
+use crate::error::{Error, Result};
+use crate::tenancy::{self, NewTenant};
+use crate::users::{NewUser, insert_user};
+
+/// A person of both tenants, each with a password of its own.
+pub const EMAIL: &str = "canary@isolation.invalid";
+const TOKEN_SECS: i64 = 3600;
+
+/// One of the two.
+pub struct Canary {
+    pub slug: &'static str,
+    pub tenant: TenantId,
+    /// In every text that is the tenant's own.
+    pub word: &'static str,
+    /// What the tenant's amounts are multiplied by.
+    factor: u32,
+    user: Uuid,
+    is_new: bool,
+}
+
+impl Canary {
+    /// Makes the tenant, unless it is there from an earlier run.
+    pub async fn ensure(app: &App, slug: &'static str, word: &'static str, factor: u32) -> Result<Canary> {
+        let now = app.clock.now();
+        let found = tenancy::find_tenant(&app.db, slug).await?;
+        let tenant = match found {
+            Some(tenant) => tenant,
+            None => {
+                let new = NewTenant { slug, name: word, timezone: chrono_tz::UTC, currency: "USD" };
+                tenancy::create_tenant(&app.db, &new, now).await?.id
+            }
+        };
+        let password = app.passwords.hash(password_of(word)).await?;
+        let tx = app.db.write(tenant).await?;
+        let known = tx.query_one("SELECT id FROM users WHERE tenant_id = $1 AND email = $2", [EMAIL.into()]).await?;
+        let user = match known {
+            Some(row) => get(&row, 0)?,
+            None => {
+                let role = Role::Admin;
+                let new = NewUser { email: EMAIL, name: word, role, password_hash: Some(password), is_invited: false };
+                insert_user(&tx, new, now).await?
+            }
+        };
+        tx.commit().await?;
+        Ok(Canary { slug, tenant, word, factor, user, is_new: found.is_none() })
+    }
+
+    /// A token for everything that the tenant's admins may do.
+    pub fn token(&self, app: &App) -> Result<String> {
+        let subject = Subject { tenant: self.tenant, user_id: self.user, role: Role::Admin, session: None };
+        app.tokens.mint(&subject, app.clock.now(), TOKEN_SECS).map_err(Error::internal)
+    }
+
+    /// Gives the tenant what it has not yet, and more sales, of which some are in rollups and some in the tail.
+    pub async fn fill(&self, app: &App, client: &Client, run: &str) -> Result<()> {
+        let token = self.token(app)?;
+        let now = app.clock.now();
+        let ask = async |template: &str| self.change(client, &token, &self.written(template, run, now)).await;
+        if self.is_new {
+            for template in SETTINGS {
+                ask(template).await?;
+            }
+            let team = ask("{ teams { id } }").await?;
+            let id = team["teams"][0]["id"].as_str().unwrap_or_default();
+            ask(&QUOTA.replace("{team}", id)).await?;
+            self.add_source(app, now).await?;
+        }
+        ask(SALES).await?;
+        app.ledger.fold(self.tenant).await?;
+        ask(MORE_SALES).await?;
+        ask(SIGN_IN).await?;
+        Ok(())
+    }
+
+    /// Runs a document that must do what it says; gives its data.
+    pub async fn change(&self, client: &Client, token: &str, document: &str) -> Result<Json> {
+        let answer = client.ask(Transport::Post, token, document).await?;
+        let results = answer["data"]["recordEvents"]["results"].as_array();
+        let is_refused = results.is_some_and(|all| all.iter().any(|result| result["outcome"] != "APPLIED"));
+        if answer["errors"].is_null() && !is_refused {
+            return Ok(answer["data"].clone());
+        }
+        Err(Error::internal(format!("{}: {document} gave {answer}", self.slug)))
+    }
+
+    /// What an import leaves behind.
+    async fn add_source(&self, app: &App, now: Timestamp) -> Result<()> {
+        let tx = app.db.write(self.tenant).await?;
+        let sql = "INSERT INTO data_sources (tenant_id, id, kind, name, created_at) VALUES ($1, $2, 'csv', $3, $4)";
+        tx.execute(sql, [Uuid::now_v7().into(), self.word.into(), now.0.into()]).await?;
+        tx.commit().await
+    }
+
+    /// A template with what is this tenant's and this run's.
+    pub fn written(&self, template: &str, run: &str, now: Timestamp) -> String {
+        let before = |minutes: i64| Timestamp(now.0 - minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339();
+        let mut text = template.to_owned();
+        for (name, value) in [
+            ("{word}", self.word.to_owned()),
+            ("{slug}", self.slug.to_owned()),
+            ("{run}", run.to_owned()),
+            ("{email}", EMAIL.to_owned()),
+            ("{user}", self.user.to_string()),
+            ("{password}", password_of(self.word)),
+            ("{early}", before(2 * 24 * 60)),
+            ("{late}", before(10)),
+        ] {
+            text = text.replace(name, &value);
+        }
+        // Amounts stand as [7], and are 7 times the tenant's factor.
+        let mut parts = text.split('[');
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            match part.split_once(']').and_then(|(inner, rest)| Some((inner.parse::<u32>().ok()?, rest))) {
+                Some((amount, rest)) => out.push_str(&format!("\"{}.00\"{rest}", amount * self.factor)),
+                None => out.push_str(&format!("[{part}")),
+            }
+        }
+        out
+    }
+}
+
+pub fn password_of(word: &str) -> String {
+    format!("a password of {word}")
+}
+
+/// What a tenant has once. The alert fires with the sales that come after.
+const SETTINGS: [&str; 11] = [
+    r#"mutation { updateProduct(input: { sku: "tea", title: "tea of {word}", category: "drinks of {word}", inventory: 7 }) { id } }"#,
+    r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.01" }]) }"#,
+    r#"mutation { createOrganization(input: { slug: "second", name: "second of {word}", timezone: "Asia/Tokyo", currency: "USD" }) { id } }"#,
+    r#"mutation { createTeam(input: { name: "team of {word}", memberIds: ["{user}"] }) { id } }"#,
+    r#"mutation { createDashboard(input: { name: "board of {word}", description: "of {word}", sharing: TENANT,
+        widgets: [{ id: "w", kind: NUMBER, title: "of {word}", metrics: [TOTAL_REVENUE], layout: { x: 0, y: 0, width: 2, height: 2 } }] }) { id } }"#,
+    r#"mutation { createAlert(input: { name: "alert of {word}", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "1.00", includeOpen: true,
+        recipients: [{ channel: WEBHOOK, target: "https://{slug}.isolation.invalid/hook", secret: "a secret that is long enough" }] }) { id } }"#,
+    r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { id } } }"#,
+    r#"mutation { createKpi(name: "canary", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
+    r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "2020-01-01" }] }) { id } }"#,
+    r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#,
+    r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3] } }]) { results { outcome reason } } }"#,
+];
+
+const QUOTA: &str = r#"mutation { setQuota(input: { teamId: "{team}", start: "2020-01-01", end: "2040-01-01", amount: [1000] }) { id } }"#;
+
+/// Names of orders, customers and products are the same in both tenants.
+const SALES: &str = r#"mutation { recordEvents(events: [
+    { eventId: "{run}-1", occurredAt: "{early}", orderPlaced: { orderId: "{run}-1", amount: [20], discount: [1], channel: "web", region: "north",
+        customer: { id: "ann", name: "Ann of {word}", email: "ann@{slug}.invalid", phone: "+44 20 7946 0000", address: "a street of {word}" },
+        lines: [{ productId: "tea", title: "tea of {word}", category: "drinks of {word}", quantity: 2, amount: [15], cost: [9] },
+                { productId: "cup", title: "cup of {word}", category: "things of {word}", amount: [5] }] } }
+    { eventId: "{run}-2", occurredAt: "{early}", orderPlaced: { orderId: "{run}-2", amount: [30], channel: "shop", region: "south of {word}",
+        customer: { id: "bob", name: "Bob of {word}", email: "bob@{slug}.invalid" } } }
+    { eventId: "{run}-3", occurredAt: "{early}", organizationId: "second", orderPlaced: { orderId: "{run}-3", amount: [4000], currency: "JPY", channel: "web", customer: { id: "ann" } } }
+    { eventId: "{run}-4", occurredAt: "{early}", visitsCounted: { count: 50, channel: "web", region: "north" } }
+    { eventId: "{run}-5", occurredAt: "{early}", productViewed: { productId: "tea", count: 9 } }
+    { eventId: "{run}-6", occurredAt: "{early}", dealClosed: { dealId: "{run}-d", owner: "{email}", won: true, amount: [70] } }
+    { eventId: "{run}-7", occurredAt: "{early}", activityLogged: { owner: "{email}", activity: "call of {word}", count: 3 } }
+  ]) { results { outcome reason } } }"#;
+
+/// After the fold: these are in the tail, and take back a part of what is in the rollups.
+const MORE_SALES: &str = r#"mutation { recordEvents(events: [
+    { eventId: "{run}-8", occurredAt: "{late}", orderPlaced: { orderId: "{run}-8", amount: [11], channel: "web", region: "north", customer: { id: "ann" },
+        lines: [{ productId: "tea", amount: [11] }] } }
+    { eventId: "{run}-9", occurredAt: "{late}", refundIssued: { refundId: "{run}-r", orderId: "{run}-1", amount: [5], lines: [{ productId: "tea", amount: [5] }] } }
+    { eventId: "{run}-10", occurredAt: "{late}", orderCancelled: { orderId: "{run}-2" } }
+  ]) { results { outcome reason } } }"#;
+
+const SIGN_IN: &str =
+    r#"mutation { login(tenant: "{slug}", email: "{email}", password: "{password}") { accessToken refreshToken } }"#;

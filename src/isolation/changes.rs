@@ -1,0 +1,102 @@
+//! Every mutation, tried by one tenant on what is the other's.
+
+/// A mutation, written as `canary::Canary::written` reads it. `{Type}` stands for an id of an object of that type.
+pub struct Change {
+    pub field: &'static str,
+    pub document: &'static str,
+}
+
+const fn change(field: &'static str, document: &'static str) -> Change {
+    Change { field, document }
+}
+
+/// All mutations of the schema. The last one ends the sessions of whoever makes them.
+pub const CHANGES: &[Change] = &[
+    change(
+        "recordEvents",
+        r#"mutation { recordEvents(events: [{ eventId: "{run}-c", occurredAt: "{late}",
+        refundIssued: { refundId: "{run}-c", orderId: "{run}-1", amount: [1] } }]) { results { outcome } } }"#,
+    ),
+    change("updateProduct", r#"mutation { updateProduct(input: { sku: "cup", inventory: 99 }) { title } }"#),
+    change(
+        "setExchangeRates",
+        r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.02" }]) }"#,
+    ),
+    change(
+        "createDashboard",
+        r#"mutation { createDashboard(input: { name: "tried", filters: { organizationId: "{Organization}" } }) { id } }"#,
+    ),
+    change(
+        "updateDashboard",
+        r#"mutation { updateDashboard(id: "{Dashboard}", input: { name: "tried" }) { id name } }"#,
+    ),
+    change("deleteDashboard", r#"mutation { deleteDashboard(id: "{Dashboard}") }"#),
+    change(
+        "createAlert",
+        r#"mutation { createAlert(input: { name: "tried", metric: VISITS, condition: ABOVE, enabled: false,
+        filters: { organizationId: "{Organization}" } }) { id } }"#,
+    ),
+    change(
+        "updateAlert",
+        r#"mutation { updateAlert(id: "{AlertRule}", input: { name: "tried", metric: VISITS, condition: ABOVE }) { id name } }"#,
+    ),
+    change("deleteAlert", r#"mutation { deleteAlert(id: "{AlertRule}") }"#),
+    change("retryAlertDelivery", r#"mutation { retryAlertDelivery(id: "{AlertDelivery}") { id } }"#),
+    change(
+        "createOrganization",
+        r#"mutation { createOrganization(input: { slug: "second", name: "tried", timezone: "UTC", currency: "USD" }) { id } }"#,
+    ),
+    change(
+        "updateOrganization",
+        r#"mutation { updateOrganization(id: "{Organization}", input: { slug: "tried", name: "tried", timezone: "UTC", currency: "EUR" }) { id name } }"#,
+    ),
+    change("createTeam", r#"mutation { createTeam(input: { name: "tried", memberIds: ["{User}"] }) { id } }"#),
+    change("updateTeam", r#"mutation { updateTeam(id: "{Team}", input: { name: "tried" }) { id name } }"#),
+    change("deleteTeam", r#"mutation { deleteTeam(id: "{Team}") }"#),
+    change(
+        "setQuota",
+        r#"mutation { setQuota(input: { userId: "{User}", start: "2020-01-01", end: "2040-01-01", amount: [5] }) { id } }"#,
+    ),
+    change(
+        "setQuota",
+        r#"mutation { setQuota(input: { teamId: "{Team}", start: "2020-01-01", end: "2040-01-01", amount: [5] }) { id } }"#,
+    ),
+    change(
+        "login",
+        r#"mutation { login(tenant: "{slug}", email: "{email}", password: "{password}") { accessToken } }"#,
+    ),
+    change("refresh", r#"mutation { refresh(refreshToken: "{Session}") { accessToken } }"#),
+    change("requestPasswordReset", r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#),
+    change(
+        "setPassword",
+        r#"mutation { setPassword(token: "{User}", password: "long enough for one") { accessToken } }"#,
+    ),
+    change("inviteUser", r#"mutation { inviteUser(input: { email: "{email}", name: "tried", role: VIEWER }) { id } }"#),
+    change(
+        "updateUser",
+        r#"mutation { updateUser(id: "{User}", input: { name: "tried", isActive: false }) { id name } }"#,
+    ),
+    change(
+        "createApiKey",
+        r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { name } } }"#,
+    ),
+    change("revokeApiKey", r#"mutation { revokeApiKey(id: "{ApiKey}") { id } }"#),
+    change("createKpi", r#"mutation { createKpi(name: "tried", input: { formula: "count(orders)" }) { name } }"#),
+    change("updateKpi", r#"mutation { updateKpi(name: "canary", input: { formula: "count(visits)" }) { name } }"#),
+    change("deleteKpi", r#"mutation { deleteKpi(name: "tried") }"#),
+    change(
+        "setCalendarEvent",
+        r#"mutation { setCalendarEvent(input: { name: "tried", days: [{ first: "2020-01-01" }] }) { name } }"#,
+    ),
+    change("deleteCalendarEvent", r#"mutation { deleteCalendarEvent(id: "{CalendarEvent}") }"#),
+    change("rotateKeys", "mutation { rotateKeys { rowsLeft } }"),
+    change("exportCustomer", r#"mutation { exportCustomer(customerId: "1") }"#),
+    change("eraseCustomer", r#"mutation { eraseCustomer(customerId: "2") { id } }"#),
+    change("unlinkIdentity", r#"mutation { unlinkIdentity(issuer: "https://id.invalid", subject: "{run}") }"#),
+    change(
+        "changePassword",
+        r#"mutation { changePassword(current: "not the one", new: "long enough for one") { accessToken } }"#,
+    ),
+    change("logout", "mutation { logout }"),
+    change("logoutEverywhere", "mutation { logoutEverywhere }"),
+];

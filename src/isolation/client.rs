@@ -1,0 +1,210 @@
+//! One client that asks in every way there is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use serde_json::{Value as Json, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::error::{Error, Result};
+
+/// An answer that takes longer is a failure of the run.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// How a question comes to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Post,
+    Get,
+    /// With another operation beside it.
+    Batch,
+    Socket,
+    /// Server-sent events.
+    Events,
+    Multipart,
+}
+
+impl Transport {
+    /// Those that carry queries.
+    pub const ALL: [Transport; 5] =
+        [Transport::Post, Transport::Get, Transport::Batch, Transport::Socket, Transport::Events];
+    /// Those that carry subscriptions.
+    pub const LIVE: [Transport; 3] = [Transport::Socket, Transport::Events, Transport::Multipart];
+}
+
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    address: SocketAddr,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Client {
+        Client { http: reqwest::Client::new(), address }
+    }
+
+    /// The whole answer, with `data` and `errors`.
+    pub async fn ask(&self, transport: Transport, token: &str, document: &str) -> Result<Json> {
+        let question = json!({ "query": document });
+        match transport {
+            Transport::Post => self.answer(self.post(token, &question)).await,
+            Transport::Batch => {
+                let batch = json!([question, { "query": "{ __typename }" }]);
+                Ok(self.answer(self.post(token, &batch)).await?[0].take())
+            }
+            Transport::Get => {
+                let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", document).finish();
+                self.answer(self.authorized(self.http.get(self.url(&format!("?{query}"))), token)).await
+            }
+            Transport::Events | Transport::Multipart | Transport::Socket => {
+                self.open(transport, token, document).await?.next().await
+            }
+        }
+    }
+
+    /// A subscription, or a query whose answer is the only one.
+    pub async fn open(&self, transport: Transport, token: &str, document: &str) -> Result<Answers> {
+        if transport == Transport::Socket {
+            let mut socket = self.socket(token).await?;
+            socket.send(json!({ "type": "subscribe", "id": "1", "payload": { "query": document } })).await?;
+            return Ok(Answers { to: format!("{transport:?}: {document}"), from: From::Socket(socket) });
+        }
+        let accept = if transport == Transport::Events {
+            "text/event-stream"
+        } else {
+            "multipart/mixed;boundary=\"graphql\";subscriptionSpec=1.0,application/json"
+        };
+        let request = self.post(token, &json!({ "query": document })).header(ACCEPT, accept);
+        let response = request.send().await.map_err(Error::internal)?;
+        let from = From::Stream(Stream { response, read: Vec::new() });
+        Ok(Answers { to: format!("{transport:?}: {document}"), from })
+    }
+
+    async fn socket(&self, token: &str) -> Result<Socket> {
+        let url = format!("ws://{}/graphql", self.address);
+        let mut request = url.into_client_request().map_err(Error::internal)?;
+        let protocol = "graphql-transport-ws".parse().map_err(Error::internal)?;
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
+        let (stream, _) = tokio_tungstenite::connect_async(request).await.map_err(Error::internal)?;
+        let mut socket = Socket(stream);
+        let authorization = json!({ "Authorization": format!("Bearer {token}") });
+        socket.send(json!({ "type": "connection_init", "payload": authorization })).await?;
+        socket.receive().await?;
+        Ok(socket)
+    }
+
+    fn url(&self, query: &str) -> String {
+        format!("http://{}/graphql{query}", self.address)
+    }
+
+    fn post(&self, token: &str, body: &Json) -> reqwest::RequestBuilder {
+        let request = self.http.post(self.url("")).header(CONTENT_TYPE, "application/json");
+        self.authorized(request, token).body(body.to_string())
+    }
+
+    /// Without a token where it is empty.
+    fn authorized(&self, request: reqwest::RequestBuilder, token: &str) -> reqwest::RequestBuilder {
+        if token.is_empty() { request } else { request.header(AUTHORIZATION, format!("Bearer {token}")) }
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Json> {
+        let response = request.timeout(WAIT).send().await.map_err(Error::internal)?;
+        let bytes = response.bytes().await.map_err(Error::internal)?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+}
+
+/// The answers of one operation.
+pub struct Answers {
+    /// How the operation came, and what it is.
+    to: String,
+    from: From,
+}
+
+enum From {
+    Socket(Socket),
+    Stream(Stream),
+}
+
+impl Answers {
+    /// The next answer; null after the last.
+    pub async fn next(&mut self) -> Result<Json> {
+        let next = async {
+            match &mut self.from {
+                From::Socket(socket) => socket.next().await,
+                From::Stream(stream) => stream.next().await,
+            }
+        };
+        let answer = tokio::time::timeout(WAIT, next).await;
+        answer.map_err(|_| Error::internal(format!("no answer came in time to {}", self.to)))?
+    }
+}
+
+struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    async fn send(&mut self, message: Json) -> Result<()> {
+        self.0.send(Message::text(message.to_string())).await.map_err(Error::internal)
+    }
+
+    async fn receive(&mut self) -> Result<Json> {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text)?),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Error::internal("the socket was closed")),
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Json> {
+        loop {
+            let mut message = self.receive().await?;
+            match message["type"].as_str() {
+                Some("next") => return Ok(message["payload"].take()),
+                Some("error") => return Ok(json!({ "errors": message["payload"].take() })),
+                Some("complete") => return Ok(Json::Null),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Answers in the body of one response: events or parts, of which each has its JSON on a line of its own.
+struct Stream {
+    response: reqwest::Response,
+    read: Vec<u8>,
+}
+
+impl Stream {
+    async fn next(&mut self) -> Result<Json> {
+        loop {
+            while let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                if let Some(answer) = answer_of(&line) {
+                    return Ok(answer);
+                }
+            }
+            match self.response.chunk().await.map_err(Error::internal)? {
+                Some(chunk) => self.read.extend_from_slice(&chunk),
+                // A refusal is one object without a line's end.
+                None => return Ok(answer_of(&std::mem::take(&mut self.read)).unwrap_or_default()),
+            }
+        }
+    }
+}
+
+/// The answer that a line holds; parts have theirs as `payload`.
+fn answer_of(line: &[u8]) -> Option<Json> {
+    let text = line.strip_prefix(b"data:").unwrap_or(line);
+    let mut json: Json = serde_json::from_slice(text).ok()?;
+    match json.get_mut("payload") {
+        Some(payload) if payload.is_object() => Some(payload.take()),
+        _ => json.as_object().is_some_and(|object| !object.is_empty()).then_some(json),
+    }
+}

@@ -1,0 +1,383 @@
+//! Whether tenants are kept apart, tried out: two tenants that were made for it are asked everything that can be asked, in every
+//! way there is, before and after the other one has something; what one answers must not depend on the other.
+//!
+//! That an answer stays the same is a stronger test than that it holds nothing of the other tenant: a sum, a count or a name
+//! that is taken shows as well. The questions are made from the schema ([`questions`]).
+
+pub mod canary;
+mod changes;
+pub mod client;
+mod live;
+pub mod questions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::Value as Json;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use self::canary::Canary;
+use self::changes::CHANGES;
+use self::client::{Client, Transport};
+use self::questions::{Examples, Question, Schema};
+use crate::app::App;
+use crate::clock::{MINUTE, Timestamp};
+use crate::contract;
+use crate::db::{TenantId, wall};
+use crate::error::{Error, Result};
+use crate::ledger::verify::verify as verify_rollups;
+use crate::server::{Options, router};
+
+/// What was done, and what was found.
+#[derive(Default)]
+pub struct Report {
+    /// Questions made from the schema.
+    pub questions: usize,
+    /// Answers that were compared.
+    pub compared: usize,
+    /// Questions to which the answer was an error, which compares less; each with its code.
+    pub refused: Vec<String>,
+    /// Mutations tried on what is the other tenant's.
+    pub changes: usize,
+    /// Tables in which the tenants have nothing, so that nothing is known of them.
+    pub empty: Vec<String>,
+    /// Ways in which a tenant shows in the other.
+    pub findings: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "NOT ISOLATED: {finding}")?;
+        }
+        writeln!(f, "{} questions, {} answers compared", self.questions, self.compared)?;
+        writeln!(f, "{} questions are refused: {}", self.refused.len(), self.refused.join(", "))?;
+        writeln!(f, "{} changes tried on another tenant", self.changes)?;
+        writeln!(f, "nothing known of the tables without rows: {}", self.empty.join(", "))?;
+        write!(f, "{} findings", self.findings.len())
+    }
+}
+
+/// The run: its parts and what it has found so far.
+struct Run<'a> {
+    app: &'a App,
+    client: Client,
+    transports: &'a [Transport],
+    questions: Vec<Question>,
+    /// Part of every name that clients give in this run.
+    name: String,
+    /// What is asked about: a `DateRange` that holds all sales.
+    period: String,
+    report: Report,
+}
+
+/// Answers by question; ids that were put in are part of the name.
+type Answers = BTreeMap<String, Json>;
+
+/// Drives the two tenants over `app`, whose clock must stand still, so that no answer changes by itself. It serves `options` on
+/// a port of its own meanwhile, and asks by each of `transports`. Error: what kept the run from going on.
+pub async fn verify(app: &App, options: &Options, transports: &[Transport]) -> Result<Report> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(Error::internal)?;
+    let client = Client::new(listener.local_addr().map_err(Error::internal)?);
+    let routes = router(app.clone(), options);
+    let _served = AbortOnDropHandle::new(tokio::spawn(async move { axum::serve(listener, routes).await }));
+    let now = app.clock.now();
+    let at = |minutes: i64| Timestamp(now.0 + minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339();
+    let (start, end) = (at(-7 * 24 * 60), at(0));
+    let period = format!("{{start: \"{start}\", end: \"{end}\"}}");
+    let examples = Examples {
+        start: &start,
+        end: &end,
+        named: NAMED,
+        together: &[("comparison", "period", ("to", "CUSTOM"))],
+        objects: &[("DateRange", &period)],
+    };
+    let schema = Schema::read(&contract::running(), &examples).map_err(|error| Error::internal(error.to_string()))?;
+    let questions = schema.questions().map_err(|error| Error::internal(error.to_string()))?;
+    let untried = schema.field_names("Mutation").into_iter();
+    let untried = untried.filter(|field| !CHANGES.iter().any(|change| change.field == *field));
+    let findings = untried.map(|field| format!("nobody knows, as the mutation {field} is not tried")).collect();
+    let report = Report { questions: questions.len(), findings, ..Report::default() };
+    let name = Uuid::now_v7().simple().to_string();
+    let mut run = Run { app, client, transports, questions, name, period: period.clone(), report };
+    run.go().await?;
+    Ok(run.report)
+}
+
+/// What arguments and fields of inputs of these names are given.
+const NAMED: &[(&str, &str)] = &[
+    ("channels", "\"web\""),
+    ("regions", "\"north\""),
+    ("productCategories", "\"drinks\""),
+    ("products", "\"tea\""),
+    ("action", "\"dashboard.\""),
+    ("subject", "\"board\""),
+    ("target", "\"https://isolation.invalid/\""),
+    ("secret", "\"a secret that is long enough\""),
+    ("name", "\"canary\""),
+    ("grain", "HOUR"),
+];
+
+impl Run<'_> {
+    async fn go(&mut self) -> Result<()> {
+        let app = self.app;
+        self.report.findings.extend(wall::list_holes(&app.db).await?);
+        let own = Canary::ensure(app, "isolation-b", "canary-bravo", 3).await?;
+        own.fill(app, &self.client, &self.name).await?;
+        let mut alone = BTreeMap::new();
+        for &transport in self.transports {
+            alone.insert(transport as usize, self.ask_all(transport, &own).await?);
+        }
+        self.note_refused(&alone[&0]);
+
+        let other = Canary::ensure(app, "isolation-a", "canary-alpha", 7).await?;
+        other.fill(app, &self.client, &self.name).await?;
+        let others = self.ask_all(Transport::Post, &other).await?;
+        // The other tenant's questions have filled what is kept and remembered.
+        for &transport in self.transports {
+            let answers = self.ask_all(transport, &own).await?;
+            self.compare(&format!("{transport:?}"), &alone[&(transport as usize)], &answers);
+            self.look_for(&other, &answers);
+        }
+        let (at_once, _) = tokio::join!(self.ask_all(Transport::Post, &own), self.ask_all(Transport::Post, &other));
+        self.compare("at the same time", &alone[&0], &at_once?);
+
+        let mut foreign = list_ids(&others);
+        let known = list_ids(&alone[&0]);
+        // What is counted has the same ids in both tenants; those of the other are no secret then.
+        foreign.retain(|id| !known.contains(id));
+        let foreign = first_of_each(&foreign);
+        self.ask_by_foreign_ids(&own, &other, &foreign).await?;
+        live::run(self, &own, &other).await?;
+        self.sign_in_elsewhere(&own, &other).await?;
+        let before = self.ask_all(Transport::Post, &other).await?;
+        self.change_by_foreign_ids(&own, &other, &foreign).await?;
+        let after = self.ask_all(Transport::Post, &other).await?;
+        self.compare("after the other tenant's changes", &before, &after);
+        for tenant in [own.tenant, other.tenant] {
+            let differences = verify_rollups(&app.db, tenant).await?.differences;
+            self.report.findings.extend(differences.iter().map(|difference| format!("rollups: {difference}")));
+        }
+        self.look_at_rows(own.tenant, other.tenant).await
+    }
+
+    /// Asks every question; those that take an id, with one of each type that the tenant's own answers have.
+    async fn ask_all(&self, transport: Transport, of: &Canary) -> Result<Answers> {
+        let token = of.token(self.app)?;
+        let mut answers = Answers::new();
+        for question in self.questions.iter().filter(|question| !question.takes_id()) {
+            let answer = self.client.ask(transport, &token, &question.document).await?;
+            answers.insert(question.name.clone(), answer);
+        }
+        let ids = first_of_each(&list_ids(&answers));
+        for question in self.questions.iter().filter(|question| question.takes_id()) {
+            for (ty, id) in &ids {
+                let answer = self.client.ask(transport, &token, &question.with_id(id)).await?;
+                answers.insert(format!("{} of {ty}", question.name), answer);
+            }
+        }
+        for answer in answers.values_mut() {
+            without_attempts(answer);
+            // Fields are answered in any order, and so are their errors.
+            if let Some(errors) = answer.get_mut("errors").and_then(Json::as_array_mut) {
+                errors.sort_by_key(Json::to_string);
+            }
+        }
+        Ok(answers)
+    }
+
+    fn note_refused(&mut self, answers: &Answers) {
+        let is_refused = |answer: &Json| answer["data"].is_null();
+        let code = |answer: &Json| answer["errors"][0]["extensions"]["code"].as_str().unwrap_or("?").to_owned();
+        let plain = self.questions.iter().filter_map(|question| Some((question, answers.get(&question.name)?)));
+        let refused = plain.filter(|(_, answer)| is_refused(answer));
+        self.report.refused =
+            refused.map(|(question, answer)| format!("{} ({})", question.name, code(answer))).collect();
+    }
+
+    /// The same questions have the same answers.
+    fn compare(&mut self, when: &str, expected: &Answers, found: &Answers) {
+        for (question, answer) in found {
+            self.report.compared += 1;
+            match expected.get(question) {
+                Some(expected) if expected == answer => {}
+                expected => {
+                    let (was, is) = difference(expected.unwrap_or(&Json::Null), answer);
+                    self.report.findings.push(format!("{when}: {question} was {was} and is {is}"));
+                }
+            }
+        }
+        for question in expected.keys().filter(|question| !found.contains_key(*question)) {
+            self.report.findings.push(format!("{when}: {question} is not answered any more"));
+        }
+    }
+
+    /// Nothing that is written in the other tenant's texts is in the answers.
+    fn look_for(&mut self, other: &Canary, answers: &Answers) {
+        let id = other.tenant.0.to_string();
+        for (question, answer) in answers {
+            let text = answer.to_string();
+            if text.contains(other.word) || text.contains(&id) {
+                self.report.findings.push(format!("{question} shows {}", other.word));
+            }
+        }
+    }
+
+    /// What is the other tenant's answers like what is not there.
+    async fn ask_by_foreign_ids(
+        &mut self,
+        own: &Canary,
+        other: &Canary,
+        foreign: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let token = own.token(self.app)?;
+        let mut found = Answers::new();
+        let mut expected = Answers::new();
+        for question in self.questions.iter().filter(|question| question.takes_id()) {
+            for (ty, id) in foreign {
+                let nobody = Uuid::now_v7().to_string();
+                let name = format!("{} of a foreign {ty}", question.name);
+                let ask = async |id: &str| -> Result<Json> {
+                    let answer = self.client.ask(Transport::Post, &token, &question.with_id(id)).await?;
+                    Ok(serde_json::from_str(&answer.to_string().replace(id, "{id}"))?)
+                };
+                found.insert(name.clone(), ask(id).await?);
+                expected.insert(name, ask(&nobody).await?);
+            }
+        }
+        self.compare("by ids", &expected, &found);
+        self.look_for(other, &found);
+        Ok(())
+    }
+
+    /// A person of both tenants comes into each by its own password only.
+    async fn sign_in_elsewhere(&mut self, own: &Canary, other: &Canary) -> Result<()> {
+        let (slug, password) = (other.slug, canary::password_of(own.word));
+        let email = canary::EMAIL;
+        let document = format!(
+            r#"mutation {{ login(tenant: "{slug}", email: "{email}", password: "{password}") {{ accessToken }} }}"#
+        );
+        let answer = self.client.ask(Transport::Post, "", &document).await?;
+        if answer["errors"].is_null() {
+            self.report.findings.push("a password of one tenant is good in another".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Changes by the other tenant's ids are refused as those by ids of nothing.
+    async fn change_by_foreign_ids(
+        &mut self,
+        own: &Canary,
+        other: &Canary,
+        foreign: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let token = own.token(self.app)?;
+        let mut found = Answers::new();
+        let mut expected = Answers::new();
+        for change in CHANGES {
+            self.report.changes += 1;
+            let document = own.written(change.document, &self.name, self.app.clock.now());
+            let name = format!("{} {document}", change.field);
+            let Some((ty, id)) = foreign.iter().find(|(ty, _)| document.contains(&format!("{{{ty}}}"))) else {
+                let answer = self.client.ask(Transport::Post, &token, &document).await?;
+                found.insert(name, answer);
+                continue;
+            };
+            let ask = async |id: &str| -> Result<Json> {
+                let document = document.replace(&format!("{{{ty}}}"), id);
+                let answer = self.client.ask(Transport::Post, &token, &document).await?;
+                Ok(without_new_ids(serde_json::from_str(&answer.to_string().replace(id, "{id}"))?))
+            };
+            let answer = ask(id).await?;
+            expected.insert(name.clone(), ask(&Uuid::now_v7().to_string()).await?);
+            found.insert(name, answer);
+        }
+        self.look_for(other, &found);
+        found.retain(|name, _| expected.contains_key(name));
+        self.compare("changes", &expected, &found);
+        Ok(())
+    }
+
+    /// Both tenants have rows in every table; behind the second wall a transaction of one sees none of the other's.
+    async fn look_at_rows(&mut self, own: TenantId, other: TenantId) -> Result<()> {
+        let tx = self.app.db.read(own).await?;
+        for table in self.app.db.list_tenant_tables().await? {
+            let count = async |tenant: TenantId| -> Result<i64> {
+                let sql = format!("SELECT COUNT(*) FROM {table} WHERE tenant_id = $2 AND $1 IS NOT NULL");
+                let row = tx.query_one(&sql, [tenant.0.into()]).await?;
+                row.map_or(Ok(0), |row| crate::db::get(&row, 0))
+            };
+            if count(own).await? == 0 {
+                self.report.empty.push(table.clone());
+            }
+            if self.app.db.is_postgres() && count(other).await? > 0 {
+                self.report.findings.push(format!("a transaction of one tenant sees the other's rows of {table}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The ids that answers show, each with its type.
+fn list_ids(answers: &Answers) -> BTreeSet<(String, String)> {
+    fn collect(answer: &Json, ids: &mut BTreeSet<(String, String)>) {
+        match answer {
+            Json::Object(fields) => {
+                if let (Some(Json::String(ty)), Some(Json::String(id))) = (fields.get("__typename"), fields.get("id")) {
+                    ids.insert((ty.clone(), id.clone()));
+                }
+                fields.values().for_each(|inner| collect(inner, ids));
+            }
+            Json::Array(items) => items.iter().for_each(|inner| collect(inner, ids)),
+            _ => {}
+        }
+    }
+    let mut ids = BTreeSet::new();
+    answers.values().for_each(|answer| collect(answer, &mut ids));
+    ids
+}
+
+/// One id of each type.
+fn first_of_each(ids: &BTreeSet<(String, String)>) -> BTreeMap<String, String> {
+    ids.iter().rev().cloned().collect()
+}
+
+/// Servers that run beside this one send what is due, whatever is asked meanwhile.
+fn without_attempts(answer: &mut Json) {
+    match answer {
+        Json::Object(fields) => {
+            if fields.get("__typename").is_some_and(|ty| ty == "AlertDelivery") {
+                for name in ["state", "attempts", "nextAt", "lastError", "deliveredAt"] {
+                    fields.remove(name);
+                }
+            }
+            fields.values_mut().for_each(without_attempts);
+        }
+        Json::Array(items) => items.iter_mut().for_each(without_attempts),
+        _ => {}
+    }
+}
+
+/// What is new has an id of its own each time.
+fn without_new_ids(answer: Json) -> Json {
+    match answer {
+        Json::Object(fields) => fields.into_iter().map(|(name, inner)| (name, without_new_ids(inner))).collect(),
+        Json::Array(items) => items.into_iter().map(without_new_ids).collect(),
+        Json::String(text) if Uuid::parse_str(&text).is_ok() => "{new}".into(),
+        other => other,
+    }
+}
+
+/// The first parts in which two answers differ.
+fn difference<'a>(was: &'a Json, is: &'a Json) -> (&'a Json, &'a Json) {
+    let inner = match (was, is) {
+        (Json::Object(was), Json::Object(is)) if was.len() == is.len() => {
+            was.iter().zip(is).find(|((a, x), (b, y))| a != b || x != y).map(|((_, x), (_, y))| (x, y))
+        }
+        (Json::Array(was), Json::Array(is)) if was.len() == is.len() => was.iter().zip(is).find(|(x, y)| x != y),
+        _ => None,
+    };
+    inner.map_or((was, is), |(was, is)| difference(was, is))
+}

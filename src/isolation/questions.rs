@@ -1,0 +1,237 @@
+//! Every question that the schema lets a client ask, made from the schema itself: a field or an argument that is new is
+//! asked about without anybody having to think of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use async_graphql::Positioned;
+use async_graphql::parser::types::{
+    BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition,
+};
+
+/// Stands in a document where an id is to be put.
+pub const ID: &str = "\"{id}\"";
+/// How deep a question goes below its field. The transport refuses what is deeper than 12 in all.
+const DEPTH: usize = 6;
+
+/// One query.
+pub struct Question {
+    /// The field and what is special about it, as `Query.orders(status: PAID)`.
+    pub name: String,
+    pub document: String,
+}
+
+impl Question {
+    /// Whether there is an id to be put in.
+    pub fn takes_id(&self) -> bool {
+        self.document.contains(ID)
+    }
+
+    pub fn with_id(&self, id: &str) -> String {
+        self.document.replace(ID, &format!("\"{id}\""))
+    }
+}
+
+/// Values for what the types of the schema do not say.
+pub struct Examples<'a> {
+    /// Times that hold all that there is to ask about.
+    pub start: &'a str,
+    pub end: &'a str,
+    /// Values of arguments and of fields of inputs, by their names. The first is taken where one is needed.
+    pub named: &'a [(&'a str, &'a str)],
+    /// Arguments that mean nothing without another one: field, argument, and the other with its value.
+    pub together: &'a [(&'a str, &'a str, (&'a str, &'a str))],
+    /// Objects of input types of which a field is needed though none is required.
+    pub objects: &'a [(&'a str, &'a str)],
+}
+
+/// The types of a schema.
+pub struct Schema<'a> {
+    types: BTreeMap<String, TypeKind>,
+    examples: &'a Examples<'a>,
+}
+
+/// A value of an argument's type is not known: there is no scalar of that name in [`Examples`].
+#[derive(Debug, thiserror::Error)]
+pub enum Unknown {
+    #[error("the schema cannot be read: {0}")]
+    Schema(#[from] async_graphql::parser::Error),
+    #[error("no value is known for {name} of type {ty}")]
+    Value { name: String, ty: String },
+}
+
+impl<'a> Schema<'a> {
+    pub fn read(sdl: &str, examples: &'a Examples<'a>) -> Result<Schema<'a>, Unknown> {
+        let mut types = BTreeMap::new();
+        for definition in async_graphql::parser::parse_schema(sdl)?.definitions {
+            if let TypeSystemDefinition::Type(definition) = definition {
+                types.insert(definition.node.name.node.to_string(), definition.node.kind);
+            }
+        }
+        Ok(Schema { types, examples })
+    }
+
+    /// The names of the fields of a type.
+    pub fn field_names(&self, ty: &str) -> Vec<&str> {
+        self.fields(ty).iter().map(|field| field.node.name.node.as_str()).collect()
+    }
+
+    /// Every field of `Query` with all that can be selected below it, and every value of every argument anywhere.
+    pub fn questions(&self) -> Result<Vec<Question>, Unknown> {
+        let mut all = Vec::new();
+        let mut visited = BTreeSet::from(["Query"]);
+        let mut ahead = VecDeque::from([("Query", "{ ".to_owned(), " }".to_owned())]);
+        while let Some((ty, before, after)) = ahead.pop_front() {
+            for field in self.fields(ty) {
+                let field = &field.node;
+                let name = field.name.node.as_str();
+                let (base, needed) = (base(&field.ty.node), self.needed(field)?);
+                let mut ask = |arguments: &BTreeMap<&str, String>, depth| -> Result<(), Unknown> {
+                    let call = format!("{name}{}", in_parentheses(arguments));
+                    let selection = self.selection(base, depth, &mut vec![ty])?;
+                    let document = format!("{before}{call}{selection}{after}");
+                    all.push(Question { name: format!("{ty}.{call}"), document });
+                    Ok(())
+                };
+                if ty == "Query" {
+                    ask(&needed, DEPTH)?;
+                }
+                for argument in &field.arguments {
+                    let argument = &argument.node;
+                    for value in self.values(argument)? {
+                        let mut arguments = needed.clone();
+                        arguments.insert(argument.name.node.as_str(), value);
+                        let together = self.examples.together.iter();
+                        arguments.extend(
+                            together
+                                .filter(|(of, with, _)| *of == name && *with == argument.name.node.as_str())
+                                .map(|(.., (other, value))| (*other, (*value).to_owned())),
+                        );
+                        if arguments != needed {
+                            ask(&arguments, 2)?;
+                        }
+                    }
+                }
+                let call = format!("{name}{}", in_parentheses(&needed));
+                if !self.fields(base).is_empty() && visited.insert(base) {
+                    ahead.push_back((base, format!("{before}{call} {{ "), format!(" }}{after}")));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// What can be selected of a type, down to `depth`, each type once on the way.
+    fn selection<'t>(&'t self, ty: &'t str, depth: usize, path: &mut Vec<&'t str>) -> Result<String, Unknown> {
+        if self.fields(ty).is_empty() {
+            return Ok(String::new());
+        }
+        path.push(ty);
+        let mut selected = " { __typename".to_owned();
+        for field in self.fields(ty) {
+            let field = &field.node;
+            let base = base(&field.ty.node);
+            let is_leaf = self.fields(base).is_empty();
+            if !is_leaf && (depth == 0 || path.contains(&base)) {
+                continue;
+            }
+            let arguments = in_parentheses(&self.needed(field)?);
+            let inner = self.selection(base, depth.saturating_sub(1), path)?;
+            selected.push_str(&format!(" {}{arguments}{inner}", field.name.node));
+        }
+        path.pop();
+        Ok(selected + " }")
+    }
+
+    fn fields(&self, ty: &str) -> &[Positioned<FieldDefinition>] {
+        match self.types.get(ty) {
+            Some(TypeKind::Object(object)) => &object.fields,
+            _ => &[],
+        }
+    }
+
+    /// The arguments that a field cannot be without.
+    fn needed<'f>(&self, field: &'f FieldDefinition) -> Result<BTreeMap<&'f str, String>, Unknown> {
+        let mut needed = BTreeMap::new();
+        for argument in &field.arguments {
+            let argument = &argument.node;
+            if !argument.ty.node.nullable && argument.default_value.is_none() {
+                needed.extend(self.values(argument)?.into_iter().next().map(|v| (argument.name.node.as_str(), v)));
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Values of an argument, or of a field of an input, as they are written; the first is a usual one.
+    fn values(&self, of: &InputValueDefinition) -> Result<Vec<String>, Unknown> {
+        let name = of.name.node.as_str();
+        let ty = base(&of.ty.node);
+        let named = self.examples.named.iter().find(|(known, _)| *known == name);
+        let values = match (named, self.types.get(ty)) {
+            (Some((_, value)), _) => vec![(*value).to_owned()],
+            (None, Some(TypeKind::Enum(all))) => all.values.iter().map(|v| v.node.value.node.to_string()).collect(),
+            (None, Some(TypeKind::InputObject(object))) => self.objects(ty, &object.fields)?,
+            (None, _) => self.scalars(name, ty)?,
+        };
+        let is_list = matches!(of.ty.node.base, BaseType::List(_));
+        Ok(if is_list { values.into_iter().map(|value| format!("[{value}]")).collect() } else { values })
+    }
+
+    /// The smallest object of an input type, and one for each value of each field that may be left out.
+    fn objects(&self, ty: &str, fields: &[Positioned<InputValueDefinition>]) -> Result<Vec<String>, Unknown> {
+        let mut needed = BTreeMap::new();
+        for Positioned { node: field, .. } in fields {
+            if !field.ty.node.nullable && field.default_value.is_none() {
+                needed.extend(self.values(field)?.into_iter().next().map(|value| (field.name.node.as_str(), value)));
+            }
+        }
+        let object = |fields: &BTreeMap<&str, String>| format!("{{{}}}", listed(fields));
+        let example = self.examples.objects.iter().find(|(known, _)| *known == ty);
+        let mut all = vec![example.map_or_else(|| object(&needed), |(_, example)| (*example).to_owned())];
+        for Positioned { node: field, .. } in fields {
+            for value in self.values(field)? {
+                let mut with = needed.clone();
+                with.insert(field.name.node.as_str(), value);
+                if with != needed {
+                    all.push(object(&with));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn scalars(&self, name: &str, ty: &str) -> Result<Vec<String>, Unknown> {
+        let Examples { start, end, .. } = self.examples;
+        let is_end = ["end", "to", "until"].contains(&name);
+        let time = if is_end { end } else { start };
+        let values = match ty {
+            "ID" => vec![ID.to_owned()],
+            "String" => vec!["\"canary\"".to_owned()],
+            "Boolean" => vec!["true".to_owned(), "false".to_owned()],
+            "Int" => vec!["2".to_owned()],
+            "DateTime" => vec![format!("\"{time}\"")],
+            "Date" => vec![format!("\"{}\"", time.split('T').next().unwrap_or(time))],
+            "Position" => vec!["\"3\"".to_owned()],
+            "Float" => vec!["0.5".to_owned()],
+            "Decimal" => vec!["\"1.00\"".to_owned()],
+            "TimeZone" => vec!["\"Asia/Kathmandu\"".to_owned()],
+            "Currency" => vec!["\"EUR\"".to_owned()],
+            _ => return Err(Unknown::Value { name: name.to_owned(), ty: ty.to_owned() }),
+        };
+        Ok(values)
+    }
+}
+
+fn base(ty: &Type) -> &str {
+    match &ty.base {
+        BaseType::Named(name) => name.as_str(),
+        BaseType::List(inner) => base(inner),
+    }
+}
+
+fn in_parentheses(arguments: &BTreeMap<&str, String>) -> String {
+    if arguments.is_empty() { String::new() } else { format!("({})", listed(arguments)) }
+}
+
+fn listed(pairs: &BTreeMap<&str, String>) -> String {
+    pairs.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", ")
+}

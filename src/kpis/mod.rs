@@ -1,0 +1,32 @@
+//! KPIs: how tenants define them. What they come to, wherever metrics are, computes `metrics::kpis`.
+
+pub mod graphql;
+pub mod mutation;
+mod save;
+mod store;
+
+use async_graphql::Enum;
+
+use crate::clock::Timestamp;
+
+/// How a KPI is meant to be shown; its numbers are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum KpiFormat {
+    /// As it is.
+    Plain,
+    /// As a percentage: 0.05 as 5 %.
+    Percent,
+}
+
+/// A KPI as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kpi {
+    pub name: String,
+    pub formula: String,
+    pub description: Option<String>,
+    pub format: KpiFormat,
+    pub decimals: i32,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}

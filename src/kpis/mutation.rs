@@ -1,0 +1,139 @@
+//! Changes of KPIs.
+//!
+//! They are made one at a time for each tenant, under the lock of its head: two that are right each by itself might name each
+//! other. A change begins a new policy epoch, so that what is kept or followed live is computed anew.
+
+use async_graphql::{Context, InputObject, Object};
+
+use super::graphql::Kpi;
+use super::save::{check, check_count};
+use super::{KpiFormat, store};
+use crate::alerts;
+use crate::audit::{Change, Entry, change};
+use crate::auth::Permission;
+use crate::error::{Code, Error, Result};
+use crate::graphql::context::{Needs, app};
+use crate::ledger::store::begin_policy_epoch;
+use crate::metrics::kpis::definitions::read_formulas;
+use crate::metrics::measured::Measured;
+
+const DESCRIPTION_CHARS_MAX: usize = 2_000;
+const DECIMALS_MAX: i32 = 4;
+
+#[derive(Default)]
+pub struct KpiMutation;
+
+/// What a KPI is to be.
+#[derive(InputObject)]
+struct KpiInput {
+    /// The formula, in the language of KPIs; at most 4096 bytes.
+    formula: String,
+    /// What it means, at most 2000 characters.
+    description: Option<String>,
+    /// How it is meant to be shown.
+    #[graphql(default_with = "Some(KpiFormat::Plain)")]
+    format: Option<KpiFormat>,
+    /// How many decimals are meant to be shown, 0 to 4.
+    #[graphql(default_with = "Some(2)")]
+    decimals: Option<i32>,
+}
+
+#[Object]
+impl KpiMutation {
+    /// Defines a KPI. Needs ANALYTICS_ADVANCED. Errors: CONFLICT (the name is taken, or there are 200), BAD_USER_INPUT; of a mistake in the formula `extensions` has `formulaCode`, `kpi`, `line`, `column`, `length` and `suggestion`.
+    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    async fn create_kpi(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its name: 1 to 64 letters, digits and underscores, none of a metric. It stays.")]
+        name: String,
+        #[graphql(desc = "What it is to be.")] input: KpiInput,
+    ) -> async_graphql::Result<Kpi> {
+        let change = change(ctx).await?;
+        begin_policy_epoch(&change).await?;
+        let kpis = store::list(&change).await?;
+        if kpis.iter().any(|kpi| kpi.name == name) {
+            return Err(Error::new(Code::Conflict, "there is a KPI of this name").into());
+        }
+        check_count(kpis.len())?;
+        let now = app(ctx)?.clock.now();
+        let kpi = input.into_kpi(name, now)?;
+        save(change, kpi, true).await.map_err(Into::into)
+    }
+
+    /// Defines a KPI anew; those that name it, and alerts that watch it, follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, BAD_USER_INPUT as of `createKpi`, also where a KPI that names it would not be right any more.
+    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    async fn update_kpi(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its name.")] name: String,
+        #[graphql(desc = "What it is to be.")] input: KpiInput,
+    ) -> async_graphql::Result<Kpi> {
+        let change = change(ctx).await?;
+        begin_policy_epoch(&change).await?;
+        let before = store::get_kpi(&change, &name).await?;
+        let kpi = super::Kpi { created_at: before.created_at, ..input.into_kpi(name, app(ctx)?.clock.now())? };
+        save(change, kpi, false).await.map_err(Into::into)
+    }
+
+    /// Deletes a KPI; gives its name. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, CONFLICT (a KPI names it, or an alert watches it).
+    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    async fn delete_kpi(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its name.")] name: String,
+    ) -> async_graphql::Result<String> {
+        let change = change(ctx).await?;
+        begin_policy_epoch(&change).await?;
+        store::get_kpi(&change, &name).await?;
+        if let Some(user) = read_formulas(&change).await?.users(&name).next() {
+            return Err(Error::new(Code::Conflict, format!("the KPI {user} names it")).into());
+        }
+        if let Some(rule) = alerts::store::find_watching(&change, &Measured::Kpi(name.clone())).await? {
+            return Err(Error::new(Code::Conflict, format!("the alert {rule} watches it")).into());
+        }
+        let before = change.see(&store::LOGGED, name.as_str()).await?;
+        store::delete(&change, &name).await?;
+        change.commit(Entry::of("kpi.delete", &name).before(before)).await?;
+        Ok(name)
+    }
+}
+
+impl KpiInput {
+    /// Error: BAD_USER_INPUT.
+    fn into_kpi(self, name: String, now: crate::clock::Timestamp) -> Result<super::Kpi> {
+        let is_good = |text: &str| text.chars().count() <= DESCRIPTION_CHARS_MAX && !text.contains('\0');
+        if !self.description.as_deref().is_none_or(is_good) {
+            return Err(Error::bad_input("description", format!("has at most {DESCRIPTION_CHARS_MAX} characters")));
+        }
+        if self.formula.contains('\0') {
+            return Err(Error::bad_input("formula", "a NUL in the formula"));
+        }
+        let decimals = self.decimals.unwrap_or(2);
+        if !(0..=DECIMALS_MAX).contains(&decimals) {
+            return Err(Error::bad_input("decimals", format!("must be from 0 to {DECIMALS_MAX}")));
+        }
+        Ok(super::Kpi {
+            name,
+            formula: self.formula,
+            description: self.description,
+            format: self.format.unwrap_or(KpiFormat::Plain),
+            decimals,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+}
+
+/// Checks and stores it in a transaction that has locked the head.
+async fn save(change: Change<'_>, kpi: super::Kpi, is_new: bool) -> Result<Kpi> {
+    check(&read_formulas(&change).await?, &kpi.name, &kpi.formula)?;
+    let before = change.see(&store::LOGGED, kpi.name.as_str()).await?;
+    store::save(&change, &kpi).await?;
+    let after = change.see(&store::LOGGED, kpi.name.as_str()).await?;
+    let action = if is_new { "kpi.create" } else { "kpi.update" };
+    let entry = Entry::of(action, &kpi.name).before(before).after(after);
+    let saved = Kpi::new(&read_formulas(&change).await?, kpi)?;
+    change.commit(entry).await?;
+    Ok(saved)
+}

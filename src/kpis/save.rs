@@ -1,0 +1,87 @@
+//! Whether a formula may be saved, and what is told of one that may not.
+
+use models::kpis::{Formula, FormulaError, Kpis, Plan, SaveError, Unit};
+
+use crate::error::{Code, Error, Result};
+use crate::metrics::kpis::definitions::{Definition, VIEWS_MAX};
+
+/// KPIs of one tenant.
+pub const KPIS_MAX: usize = 200;
+
+/// A formula that may be saved.
+pub struct Checked {
+    pub unit: Unit,
+    /// In its canonical form.
+    pub formula: String,
+}
+
+/// Checks a formula under a name, with the KPIs that build on it. Errors: as [`refusal`].
+pub fn check(kpis: &Kpis, name: &str, text: &str) -> Result<Checked, Mistake> {
+    let formula = Formula::parse(text).map_err(|error| Mistake::Formula { kpi: name.to_owned(), error })?;
+    let (canonical, saved) = (formula.to_string(), kpis.with(name, formula)?);
+    let affected = std::iter::once(name).chain(saved.all_users(name));
+    let mut unit = Unit::Ratio;
+    for kpi in affected {
+        let Some(formula) = saved.find(kpi) else { continue };
+        let plan: Plan = saved.plan(formula).map_err(|error| Mistake::Formula { kpi: kpi.to_owned(), error })?;
+        if kpi == name {
+            unit = plan.unit();
+        }
+        if (Definition { name: kpi.into(), plan }).views().len() > VIEWS_MAX {
+            return Err(Mistake::TooManyViews(kpi.to_owned()));
+        }
+    }
+    Ok(Checked { unit, formula: canonical })
+}
+
+/// Why a formula may not be saved.
+pub enum Mistake {
+    Name(String),
+    Formula {
+        kpi: String,
+        error: FormulaError,
+    },
+    /// The KPI asks for too many filters and earlier times.
+    TooManyViews(String),
+}
+
+impl From<SaveError> for Mistake {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::Formula { kpi, error } => Mistake::Formula { kpi, error },
+            error => Mistake::Name(error.to_string()),
+        }
+    }
+}
+
+/// As a client sees it, with the place in the formula. Error: BAD_USER_INPUT.
+impl From<Mistake> for Error {
+    fn from(mistake: Mistake) -> Self {
+        match mistake {
+            Mistake::Name(message) => Error::bad_input("name", message),
+            Mistake::TooManyViews(kpi) => Error {
+                details: vec![("kpi", kpi.into()), ("formulaCode", "TOO_MANY_VIEWS".into())],
+                ..Error::bad_input("formula", format!("more than {VIEWS_MAX} different filters and times"))
+            },
+            Mistake::Formula { kpi, error } => Error {
+                details: vec![
+                    ("kpi", kpi.into()),
+                    ("formulaCode", error.code.as_str().into()),
+                    ("line", error.line.into()),
+                    ("column", error.column.into()),
+                    ("length", error.length.into()),
+                    ("suggestion", error.suggestion.into()),
+                ],
+                ..Error::bad_input("formula", error.message)
+            },
+        }
+    }
+}
+
+/// Error: CONFLICT.
+pub fn check_count(count: usize) -> Result<()> {
+    if count < KPIS_MAX {
+        return Ok(());
+    }
+    Err(Error::new(Code::Conflict, format!("there are {KPIS_MAX} KPIs already")))
+}

@@ -1,0 +1,62 @@
+//! Saves customers: their totals, and sealed what identifies them.
+
+use super::batch::Batch;
+use super::changes::Head;
+use super::state::CustomerState;
+use crate::clock::Timestamp;
+use crate::db::{Column, Inserts, OnConflict, Table, TenantId};
+use crate::error::Result;
+use crate::personal::{Field, SealedSaid};
+use crate::sealing::{BlindIndex, TenantKeys};
+
+/// What was not said stays, and so does the id, in whose place something else may stand.
+const UPDATE: &str = "first_at = excluded.first_at, first_order_id = excluded.first_order_id, last_at = excluded.last_at, \
+    orders_count = excluded.orders_count, revenue = excluded.revenue, \
+    name = COALESCE(excluded.name, customers.name), email = COALESCE(excluded.email, customers.email), \
+    phone = COALESCE(excluded.phone, customers.phone), address = COALESCE(excluded.address, customers.address), \
+    email_index = CASE WHEN excluded.email IS NULL THEN customers.email_index ELSE excluded.email_index END, \
+    phone_index = CASE WHEN excluded.phone IS NULL THEN customers.phone_index ELSE excluded.phone_index END, \
+    key_version = CASE WHEN excluded.key_version < customers.key_version THEN excluded.key_version \
+        ELSE COALESCE(customers.key_version, excluded.key_version) END";
+
+/// Adds the customers of a batch; what it says of them is sealed here, once for each.
+pub(super) fn add(
+    inserts: &mut Inserts,
+    tenant: TenantId,
+    before: &Head,
+    Batch { loaded, changes }: &Batch,
+    keys: Option<&TenantKeys>,
+) -> Result<()> {
+    let customers = changes.customers.iter().filter_map(|id| loaded.customers.get(id));
+    let (new, stored): (Vec<&CustomerState>, Vec<&CustomerState>) =
+        customers.partition(|customer| customer.customer_no > before.last_customer_no);
+    inserts.add("customers", customer_table(tenant, &new, keys)?, OnConflict::Fail);
+    inserts.add("customers", customer_table(tenant, &stored, keys)?, OnConflict::Update("customer_no", UPDATE));
+    Ok(())
+}
+
+fn customer_table(tenant: TenantId, customers: &[&CustomerState], keys: Option<&TenantKeys>) -> Result<Table> {
+    let first = |c: &CustomerState| c.first.clone().unzip();
+    let seal = |c: &&CustomerState| match keys {
+        Some(keys) => c.said.seal(keys, tenant, c.customer_no),
+        None => Ok(SealedSaid::default()),
+    };
+    let sealed = customers.iter().map(seal).collect::<Result<Vec<_>>>()?;
+    let index = |of: fn(&SealedSaid) -> Option<BlindIndex>| {
+        Column::OptBytes(sealed.iter().map(|said| of(said).map(Vec::from).unwrap_or_default()).collect())
+    };
+    let table = Table::new()
+        .with("customer_no", Column::Int(customers.iter().map(|c| c.customer_no).collect()))
+        .with("external_id", Column::Text(customers.iter().map(|c| c.external_id.clone()).collect()))
+        .with("first_at", Column::OptInt(customers.iter().map(|c| first(c).0.map(|at: Timestamp| at.0)).collect()))
+        .with("first_order_id", Column::OptText(customers.iter().map(|c| first(c).1).collect()))
+        .with("last_at", Column::OptInt(customers.iter().map(|c| c.last_at.map(|at| at.0)).collect()))
+        .with("orders_count", Column::Int(customers.iter().map(|c| c.orders_count).collect()))
+        .with("revenue", Column::Int(customers.iter().map(|c| c.revenue).collect()))
+        .with("email_index", index(|said| said.email_index))
+        .with("phone_index", index(|said| said.phone_index))
+        .with("key_version", Column::OptInt(sealed.iter().map(|said| said.key_version.map(i64::from)).collect()));
+    Ok(Field::ALL.into_iter().enumerate().fold(table, |table, (n, field)| {
+        table.with(field.column(), Column::OptBytes(sealed.iter().map(|said| said.values[n].clone()).collect()))
+    }))
+}

@@ -1,0 +1,260 @@
+//! The cells that KPIs need beside those of the metrics: one set for each filter and time that their formulas have.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use models::kpis::{Dimension as Named, Filter as Conditions, Number, Question as Asked, Shift, Values as Names};
+use roaring::RoaringBitmap;
+
+use super::definitions::{Definition, View, metric_of};
+use super::shift::Calendar;
+use super::value::KpiValue;
+use crate::clock::Timestamp;
+use crate::db::TenantTx;
+use crate::error::{Code, Error, Result};
+use crate::ledger::changes::DimensionKind;
+use crate::ledger::entry::Entry;
+use crate::ledger::organization::Organization;
+use crate::metrics::catalog::{Metric, Needs};
+use crate::metrics::cell::{Cell, Values};
+use crate::metrics::filter::{Filter, dimension_numbers, product_numbers, segment_number};
+use crate::metrics::period::Span;
+use crate::metrics::read::{Cells, Dimension, Facts, GroupKey, Question};
+
+/// Filters and times of all KPIs in one part of a request.
+const VIEWS_MAX: usize = 48;
+
+/// KPIs with the filters and times that their formulas ask for, names looked up.
+#[derive(Default)]
+pub struct Views {
+    kpis: Vec<Compiled>,
+    views: Vec<(Filter, Shift, Needs)>,
+}
+
+struct Compiled {
+    definition: Arc<Definition>,
+    /// For each question the metric, and the place of its view; `None` for the cells of the part itself.
+    questions: Vec<(Option<usize>, Metric)>,
+}
+
+/// The KPIs of a part of an answer.
+#[derive(Default)]
+pub struct KpiPart {
+    kpis: Vec<Compiled>,
+    viewed: Vec<Viewed>,
+    /// A bucket is open of which an earlier one is looked at, so that more of that one counts at every moment.
+    pub is_running: bool,
+}
+
+/// Cells under a filter and of a time.
+struct Viewed {
+    filter: Filter,
+    /// Where the buckets begin and end. They may overlap and leave gaps, so each is a range of cells.
+    boundaries: Vec<Timestamp>,
+    buckets: Vec<Range<usize>>,
+    needs: Needs,
+    cells: Cells,
+}
+
+impl Views {
+    /// Those of some KPIs, on top of what `base` filters; equal ones are one, whichever KPIs ask for them. Error:
+    /// BAD_USER_INPUT (too many).
+    pub async fn find(
+        tx: &TenantTx,
+        base: &Filter,
+        definitions: impl Iterator<Item = &Arc<Definition>>,
+    ) -> Result<Views> {
+        let (mut kpis, mut wanted) = (Vec::new(), Vec::<(View, Needs)>::new());
+        for definition in definitions {
+            for (view, needs) in definition.views() {
+                match wanted.iter_mut().find(|(other, _)| *other == view) {
+                    Some((_, other)) => *other = other.and(needs),
+                    None => wanted.push((view, needs)),
+                }
+            }
+            let place = |question: &Asked| {
+                let metric =
+                    metric_of(question).ok_or_else(|| Error::internal("a metric that is not in the catalog"))?;
+                let is_view = |(filter, shift): &View| *filter == question.filter && *shift == question.shift;
+                Ok((wanted.iter().position(|(view, _)| is_view(view)), metric))
+            };
+            let questions = definition.plan.questions().iter().map(place).collect::<Result<_>>()?;
+            kpis.push(Compiled { definition: Arc::clone(definition), questions });
+        }
+        if wanted.len() > VIEWS_MAX {
+            let message = format!("the KPIs asked for have more than {VIEWS_MAX} filters and earlier times");
+            return Err(Error::bad_input("names", message));
+        }
+        let mut views = Vec::with_capacity(wanted.len());
+        for ((conditions, shift), needs) in wanted {
+            views.push((narrowed(tx, base, &conditions).await?, shift, needs));
+        }
+        Ok(Views { kpis, views })
+    }
+
+    /// What they need of the cells beside which they stand.
+    pub fn own_needs(&self) -> Needs {
+        self.kpis.iter().fold(Needs::default(), |needs, kpi| needs.and(kpi.definition.own_needs()))
+    }
+
+    /// The spans that are looked at for `span`, but for itself.
+    pub fn spans(&self, span: Span, calendar: &Calendar) -> impl Iterator<Item = (Span, Shift)> {
+        self.views.iter().map(move |(_, shift, _)| (calendar.back(span, *shift), *shift))
+    }
+
+    /// Reads what they need in the buckets between `boundaries`. Error: AS_OF_NOT_AVAILABLE.
+    pub async fn read(
+        self,
+        snapshot: &Snapshot<'_>,
+        (boundaries, group): Buckets<'_>,
+        calendar: Calendar,
+    ) -> Result<KpiPart> {
+        let mut part = KpiPart { kpis: self.kpis, ..KpiPart::default() };
+        for (filter, shift, needs) in self.views {
+            let mut viewed = Viewed::new(filter, boundaries, &calendar, shift, needs);
+            snapshot.check_is_kept(&viewed.boundaries)?;
+            viewed.cells = viewed.question(snapshot.organizations, group).cells(snapshot.tx, snapshot.facts).await?;
+            let is_open = boundaries.last().is_some_and(|end| *end > calendar.now);
+            part.is_running |= is_open && shift != Shift::default();
+            part.viewed.push(viewed);
+        }
+        Ok(part)
+    }
+
+    /// The KPIs in one span, from entries alone, of which `entries` gives those of a span; `own` are the metrics there.
+    pub fn of_entries<'e, E: Iterator<Item = &'e Entry> + Clone>(
+        &self,
+        own: &Values,
+        (organizations, span): (&[Organization], Span),
+        calendar: &Calendar,
+        mut entries: impl FnMut(Span) -> E,
+    ) -> Result<Vec<KpiValue>> {
+        let mut viewed = Vec::with_capacity(self.views.len());
+        for (filter, shift, needs) in &self.views {
+            let mut one = Viewed::new(filter.clone(), &[span.start, span.end], calendar, *shift, *needs);
+            one.cells = one.question(organizations, &[]).cells_of(entries(calendar.back(span, *shift)))?;
+            viewed.push(one.values(0, &[&GroupKey::new()])?);
+        }
+        Ok(self.kpis.iter().map(|kpi| kpi.value(own, &viewed)).collect())
+    }
+}
+
+/// Where boundaries of buckets lie, and what each is split by.
+type Buckets<'a> = (&'a [Timestamp], &'a [Dimension]);
+
+/// What is read from.
+pub struct Snapshot<'a> {
+    pub tx: &'a TenantTx,
+    /// All of the tenant.
+    pub organizations: &'a [Organization],
+    pub facts: &'a Facts,
+    /// Entries before this are gone, so that no earlier state can be told.
+    pub retained_from: Option<Timestamp>,
+}
+
+impl Snapshot<'_> {
+    fn check_is_kept(&self, boundaries: &[Timestamp]) -> Result<()> {
+        let (Facts::AsOf(_), Some(from), Some(first)) = (self.facts, self.retained_from, boundaries.first()) else {
+            return Ok(());
+        };
+        if *first >= from {
+            return Ok(());
+        }
+        Err(Error::new(Code::AsOfNotAvailable, "a KPI looks back into months whose entries were dropped"))
+    }
+}
+
+impl Compiled {
+    /// Its value, where `own` are the metrics of the place and `viewed` those of the views.
+    fn value(&self, own: &Values, viewed: &[Values]) -> KpiValue {
+        let values = |view: &Option<usize>| view.and_then(|view| viewed.get(view)).unwrap_or(own);
+        let answers: Vec<Option<Number>> =
+            self.questions.iter().map(|(view, metric)| metric.number(values(view))).collect();
+        let Definition { name, plan } = self.definition.as_ref();
+        KpiValue { name: Arc::clone(name), unit: plan.unit(), result: plan.evaluate(&answers) }
+    }
+}
+
+impl KpiPart {
+    /// Whether every name that the filters have was found.
+    pub fn is_complete(&self) -> bool {
+        self.viewed.iter().all(|viewed| viewed.filter.is_complete)
+    }
+
+    /// Adds newer entries; `false` when the cells are to be read anew.
+    pub fn fold<'e>(
+        &mut self,
+        organizations: &[Organization],
+        group: &[Dimension],
+        entries: impl Iterator<Item = &'e Entry> + Clone,
+    ) -> Result<bool> {
+        for viewed in &mut self.viewed {
+            let Viewed { filter, boundaries, needs, cells, .. } = viewed;
+            let question = Question { boundaries, filter, organizations, group, needs: *needs };
+            if !question.fold(entries.clone(), cells)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The KPIs in one bucket, of the groups `keys` taken together; `own` are the metrics there.
+    pub fn values(&self, own: &Values, bucket: usize, keys: &[&GroupKey]) -> Result<Vec<KpiValue>> {
+        let viewed = self.viewed.iter().map(|viewed| viewed.values(bucket, keys)).collect::<Result<Vec<_>>>()?;
+        Ok(self.kpis.iter().map(|kpi| kpi.value(own, &viewed)).collect())
+    }
+}
+
+impl Viewed {
+    fn new(filter: Filter, boundaries: &[Timestamp], calendar: &Calendar, shift: Shift, needs: Needs) -> Viewed {
+        let buckets = boundaries.windows(2).map(|pair| Span { start: pair[0], end: pair[1] });
+        let spans: Vec<Span> = buckets.map(|bucket| calendar.back(bucket, shift)).collect();
+        let cuts: BTreeSet<Timestamp> = spans.iter().flat_map(|span| [span.start, span.end]).collect();
+        let boundaries: Vec<Timestamp> = cuts.into_iter().collect();
+        let place = |at: Timestamp| boundaries.partition_point(|boundary| *boundary < at);
+        let buckets = spans.iter().map(|span| place(span.start)..place(span.end)).collect();
+        Viewed { filter, boundaries, buckets, needs, cells: Cells::default() }
+    }
+
+    fn question<'a>(&'a self, organizations: &'a [Organization], group: &'a [Dimension]) -> Question<'a> {
+        Question { boundaries: &self.boundaries, filter: &self.filter, organizations, group, needs: self.needs }
+    }
+
+    /// The metrics of a bucket's cells, each order and customer counted once.
+    fn values(&self, bucket: usize, keys: &[&GroupKey]) -> Result<Values> {
+        let (mut all, mut first_customers) = (Cell::default(), RoaringBitmap::new());
+        for index in self.buckets.get(bucket).cloned().unwrap_or_default() {
+            let cells = keys.iter().filter_map(|key| self.cells.cells.get(&(index, (*key).clone())));
+            cells.for_each(|cell| all.merge(cell));
+            first_customers |= self.cells.first_customers(index);
+        }
+        all.values(self.cells.view, &first_customers)
+    }
+}
+
+/// A filter with what a formula adds to it.
+async fn narrowed(tx: &TenantTx, base: &Filter, conditions: &Conditions) -> Result<Filter> {
+    let mut filter = base.clone();
+    for (named, values) in conditions.by_dimension() {
+        let (Names::Only(names) | Names::AllBut(names)) = values;
+        let names: Vec<String> = names.iter().cloned().collect();
+        let (dimension, numbers) = match named {
+            Named::Channel => (Dimension::Channel, dimension_numbers(tx, DimensionKind::Channel, &names).await?),
+            Named::Region => (Dimension::Region, dimension_numbers(tx, DimensionKind::Region, &names).await?),
+            Named::Category => {
+                (Dimension::ProductCategory, dimension_numbers(tx, DimensionKind::Category, &names).await?)
+            }
+            Named::Product => (Dimension::Product, product_numbers(tx, &names).await?),
+            Named::Segment => {
+                (Dimension::CustomerSegment, names.iter().filter_map(|name| segment_number(name)).collect())
+            }
+        };
+        filter.is_complete &= numbers.len() == names.len();
+        match values {
+            Names::Only(_) => filter.keep(dimension, &numbers),
+            Names::AllBut(_) => filter.drop(dimension, &numbers),
+        }
+    }
+    Ok(filter)
+}

@@ -1,0 +1,83 @@
+//! What is measured: a metric of the catalog or a KPI.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{Metric, Needs};
+use super::cell::Values;
+use crate::money::Money;
+
+/// Before the name of a KPI, where a word says what is measured. The words of metrics have no colon.
+const KPI: &str = "kpi:";
+
+/// A metric of the catalog, or a KPI by its name. As a word, `TOTAL_REVENUE` or `kpi:margin`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Value", into = "serde_json::Value")]
+pub enum Measured {
+    Metric(Metric),
+    Kpi(String),
+}
+
+impl Measured {
+    /// Error: neither or both are given.
+    pub fn of(metric: Option<Metric>, kpi: Option<String>) -> Option<Measured> {
+        match (metric, kpi) {
+            (Some(metric), None) => Some(Measured::Metric(metric)),
+            (None, Some(kpi)) => Some(Measured::Kpi(kpi)),
+            _ => None,
+        }
+    }
+
+    pub fn metric(&self) -> Option<Metric> {
+        match self {
+            Measured::Metric(metric) => Some(*metric),
+            Measured::Kpi(_) => None,
+        }
+    }
+
+    pub fn kpi(&self) -> Option<&str> {
+        match self {
+            Measured::Metric(_) => None,
+            Measured::Kpi(name) => Some(name),
+        }
+    }
+
+    /// What it needs, but for what the KPI's own formula does.
+    pub fn needs(&self) -> Needs {
+        self.metric().map(Metric::needs).unwrap_or_default()
+    }
+
+    /// The names of KPIs that it needs.
+    pub fn kpis(&self) -> BTreeSet<String> {
+        self.kpi().map(str::to_owned).into_iter().collect()
+    }
+
+    /// The value in ten thousandths; `None` where it has none, or where `values` were not asked for it.
+    pub fn value(&self, values: &Values) -> Option<Money> {
+        match self {
+            Measured::Metric(metric) => metric.value(values),
+            Measured::Kpi(name) => values.kpi(name)?.value(),
+        }
+    }
+}
+
+impl From<Measured> for serde_json::Value {
+    fn from(measured: Measured) -> Self {
+        match measured {
+            Measured::Metric(metric) => serde_json::to_value(metric).unwrap_or_default(),
+            Measured::Kpi(name) => format!("{KPI}{name}").into(),
+        }
+    }
+}
+
+impl TryFrom<serde_json::Value> for Measured {
+    type Error = serde_json::Error;
+
+    fn try_from(word: serde_json::Value) -> Result<Self, Self::Error> {
+        match word.as_str().and_then(|word| word.strip_prefix(KPI)) {
+            Some(name) => Ok(Measured::Kpi(name.to_owned())),
+            None => serde_json::from_value(word).map(Measured::Metric),
+        }
+    }
+}

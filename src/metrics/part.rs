@@ -1,0 +1,226 @@
+//! A part of an answer: cells, the KPIs beside them, and what is made of them.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::answer::{Breakdown, Bucket};
+use super::catalog::Needs;
+use super::cell::{Cell, Values};
+use super::filter::Filter;
+use super::input::SortDirection;
+use super::kpis::Calendar;
+use super::kpis::definitions::{Definitions, own_needs};
+use super::kpis::part::{KpiPart, Snapshot, Views};
+use super::labels::{Labels, Name};
+use super::period::Span;
+use super::plan::{BUCKETS_MAX, BreakdownPlan, SeriesArgs};
+use super::read::{Cells, Dimension, Facts, GroupKey, Question};
+use crate::clock::Timestamp;
+use crate::db::TenantTx;
+use crate::error::{Error, Result};
+use crate::ledger::entry::Entry;
+use crate::ledger::organization::Organization;
+use crate::money::Money;
+
+/// Whose facts count.
+#[derive(Debug)]
+pub struct Scope {
+    pub filter: Filter,
+    /// All of the tenant.
+    pub organizations: Arc<Vec<Organization>>,
+    /// The KPIs asked for.
+    pub definitions: Definitions,
+}
+
+/// Cells, and what they are cells of.
+pub struct Part {
+    pub boundaries: Vec<Timestamp>,
+    pub group: Vec<Dimension>,
+    pub needs: Needs,
+    pub cells: Cells,
+    pub kpis: KpiPart,
+}
+
+/// Reads parts in one snapshot.
+pub struct Reader<'a> {
+    pub tx: &'a TenantTx,
+    pub scope: &'a Scope,
+    pub facts: &'a Facts,
+    /// Entries before this are gone.
+    pub retained_from: Option<Timestamp>,
+}
+
+impl Reader<'_> {
+    pub async fn part(
+        &self,
+        boundaries: Vec<Timestamp>,
+        group: Vec<Dimension>,
+        needs: Needs,
+        kpis: &BTreeSet<String>,
+        calendar: Calendar,
+    ) -> Result<Part> {
+        let needs = needs.and(own_needs(&self.scope.definitions, kpis));
+        let cells = self.scope.question(&boundaries, &group, needs).cells(self.tx, self.facts).await?;
+        let kpis = self.kpis(&boundaries, &group, kpis, calendar).await?;
+        Ok(Part { boundaries, group, needs, cells, kpis })
+    }
+
+    pub async fn part_of(
+        &self,
+        span: Span,
+        group: Vec<Dimension>,
+        needs: Needs,
+        kpis: &BTreeSet<String>,
+        calendar: Calendar,
+    ) -> Result<Part> {
+        self.part(vec![span.start, span.end], group, needs, kpis, calendar).await
+    }
+
+    pub async fn kpis(
+        &self,
+        boundaries: &[Timestamp],
+        group: &[Dimension],
+        kpis: &BTreeSet<String>,
+        calendar: Calendar,
+    ) -> Result<KpiPart> {
+        let Scope { filter, organizations, definitions } = self.scope;
+        let asked = kpis.iter().filter_map(|name| definitions.get(name));
+        let snapshot = Snapshot { tx: self.tx, organizations, facts: self.facts, retained_from: self.retained_from };
+        Views::find(self.tx, filter, asked).await?.read(&snapshot, (boundaries, group), calendar).await
+    }
+}
+
+impl Part {
+    pub fn fold<'e>(&mut self, scope: &Scope, entries: impl Iterator<Item = &'e Entry> + Clone) -> Result<bool> {
+        let question = scope.question(&self.boundaries, &self.group, self.needs);
+        Ok(question.fold(entries.clone(), &mut self.cells)?
+            && self.kpis.fold(&scope.organizations, &self.group, entries)?)
+    }
+
+    /// The values of a part that has one bucket and no group.
+    pub fn values(&self) -> Result<Values> {
+        self.with_kpis(self.cells.whole_values()?, 0, &[&GroupKey::new()])
+    }
+
+    /// The metrics of a bucket and of groups taken together, with the KPIs there.
+    fn with_kpis(&self, values: Values, bucket: usize, keys: &[&GroupKey]) -> Result<Values> {
+        let kpis = self.kpis.values(&values, bucket, keys)?;
+        Ok(Values { kpis, ..values })
+    }
+
+    pub fn series(&self, args: SeriesArgs, labels: &Labels, now: Timestamp) -> Result<Vec<Bucket>> {
+        let bucket = |index: usize, key: &GroupKey, name: Option<Name>, cell: &Cell| -> Result<Bucket> {
+            let span = Span { start: self.boundaries[index], end: self.boundaries[index + 1] };
+            let values = self.with_kpis(self.cells.values(index, cell)?, index, &[key])?;
+            Ok(Bucket { span, is_open: span.is_open(now), key: name, values })
+        };
+        let Some(dimension) = args.by else {
+            let (empty, all) = (Cell::default(), GroupKey::new());
+            let cell = |index| self.cells.cells.get(&(index, GroupKey::new())).unwrap_or(&empty);
+            return (0..self.boundaries.len() - 1).map(|index| bucket(index, &all, None, cell(index))).collect();
+        };
+        let cells = self.cells.cells.iter();
+        let buckets = cells.map(|((index, key), cell)| bucket(*index, key, Some(labels.name(dimension, key[0])), cell));
+        let mut found = buckets.collect::<Result<Vec<_>>>()?;
+        if found.len() > BUCKETS_MAX {
+            return Err(too_many_buckets());
+        }
+        found.sort_by(|a, b| (a.span.start, &a.key).cmp(&(b.span.start, &b.key)));
+        Ok(found)
+    }
+}
+
+impl Scope {
+    pub fn question<'a>(&'a self, boundaries: &'a [Timestamp], group: &'a [Dimension], needs: Needs) -> Question<'a> {
+        Question { boundaries, filter: &self.filter, organizations: &self.organizations, group, needs }
+    }
+}
+
+impl Cells {
+    /// The values of cells of one bucket and no group.
+    pub fn whole_values(&self) -> Result<Values> {
+        match self.cells.get(&(0, GroupKey::new())) {
+            Some(cell) => self.values(0, cell),
+            None => self.values(0, &Cell::default()),
+        }
+    }
+
+    /// The values of some buckets, of cells without a group.
+    pub fn values_by_bucket(&self, buckets: Range<usize>) -> Result<Vec<Values>> {
+        let empty = Cell::default();
+        let cell = |bucket| self.cells.get(&(bucket, GroupKey::new())).unwrap_or(&empty);
+        buckets.map(|bucket| self.values(bucket, cell(bucket))).collect()
+    }
+
+    /// The values of a cell of a bucket.
+    fn values(&self, bucket: usize, cell: &Cell) -> Result<Values> {
+        cell.values(self.view, self.first_customers(bucket))
+    }
+}
+
+/// The rows of a breakdown in the order asked for, but for ties.
+pub struct Ranked<'a> {
+    rows: Vec<(Rank, &'a GroupKey, Values)>,
+    /// Names break ties, so only rows that tie with the last one shown must be named beyond those shown.
+    named: usize,
+}
+
+impl<'a> Ranked<'a> {
+    pub fn new(part: &'a Part, asked: &BreakdownPlan) -> Result<Self> {
+        let (measured, direction) = (asked.args.order.measured(), asked.args.order.direction);
+        let mut rows = Vec::with_capacity(part.cells.cells.len());
+        for ((_, key), cell) in &part.cells.cells {
+            let values = part.with_kpis(part.cells.values(0, cell)?, 0, &[key])?;
+            rows.push((Rank::new(measured.value(&values), direction), key, values));
+        }
+        rows.sort_by_key(|(rank, ..)| *rank);
+        let named = match rows.get(asked.args.first.min(rows.len()).saturating_sub(1)) {
+            Some((last, ..)) => rows.partition_point(|(rank, ..)| rank <= last),
+            None => 0,
+        };
+        Ok(Ranked { rows, named })
+    }
+
+    pub fn named(&self) -> impl Iterator<Item = &'a GroupKey> + Clone {
+        self.rows[..self.named].iter().map(|(_, key, _)| *key)
+    }
+
+    pub fn breakdown(mut self, part: &Part, asked: &BreakdownPlan, labels: &Labels) -> Result<Breakdown> {
+        let BreakdownPlan { args, has_other, .. } = asked;
+        let rows_count = self.rows.len();
+        let mut rows: Vec<_> = self
+            .rows
+            .drain(..self.named)
+            .map(|(rank, key, values)| (rank, labels.names(&args.by, key), key, values))
+            .collect();
+        rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        let mut rest: Vec<&GroupKey> = self.rows.into_iter().map(|(_, key, _)| key).collect();
+        rest.extend(rows.drain(args.first.min(rows.len())..).map(|(_, _, key, _)| key));
+        let other = if *has_other && !rest.is_empty() {
+            let mut other = Cell::default();
+            let cells = rest.iter().filter_map(|key| part.cells.cells.get(&(0, (*key).clone())));
+            cells.for_each(|cell| other.merge(cell));
+            Some(part.with_kpis(part.cells.values(0, &other)?, 0, &rest)?)
+        } else {
+            None
+        };
+        let rows = rows.into_iter().map(|(_, names, _, values)| (names, values)).collect();
+        Ok(Breakdown { rows, other, rows_count })
+    }
+}
+
+/// Where a row stands: by its value in the direction asked for, rows without one last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(bool, i128);
+
+impl Rank {
+    fn new(value: Option<Money>, direction: SortDirection) -> Self {
+        let ascending = value.map_or(0, |value| i128::from(value.0));
+        Rank(value.is_none(), if direction == SortDirection::Asc { ascending } else { -ascending })
+    }
+}
+
+pub fn too_many_buckets() -> Error {
+    Error::bad_input("grain", format!("more than {BUCKETS_MAX} buckets; take a coarser grain or a shorter period"))
+}

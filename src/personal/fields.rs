@@ -1,0 +1,137 @@
+//! The sealed columns of `customers`.
+
+use std::fmt;
+
+use crate::db::TenantId;
+use crate::error::Result;
+use crate::sealing::{self, BlindIndex, Form, IndexKey, Place, TenantKeys, blind_index, fingerprint};
+
+/// What a sealed value is bound to, besides tenant, column and row.
+const TABLE: &str = "customers";
+
+/// A column that is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    Name,
+    Email,
+    Phone,
+    Address,
+}
+
+impl Field {
+    pub const ALL: [Field; 4] = [Field::Name, Field::Email, Field::Phone, Field::Address];
+
+    pub fn column(self) -> &'static str {
+        match self {
+            Field::Name => "name",
+            Field::Email => "email",
+            Field::Phone => "phone",
+            Field::Address => "address",
+        }
+    }
+
+    fn place(self, tenant: TenantId, row: &[u8; 8]) -> Place<'_> {
+        Place { tenant: tenant.0, table: TABLE, column: self.column(), row }
+    }
+}
+
+/// What a source said of a customer. An empty text is none.
+#[derive(Clone, Default, PartialEq)]
+pub struct Said {
+    pub name: Option<String>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub address: Option<String>,
+}
+
+impl Said {
+    pub fn get(&self, field: Field) -> Option<&str> {
+        let value = match field {
+            Field::Name => &self.name,
+            Field::Email => &self.email,
+            Field::Phone => &self.phone,
+            Field::Address => &self.address,
+        };
+        value.as_deref().filter(|value| !value.is_empty())
+    }
+
+    /// Takes over what `newer` says; of the rest the older stays.
+    pub fn take_over(&mut self, newer: Said) {
+        for (value, newer) in [
+            (&mut self.name, newer.name),
+            (&mut self.email, newer.email),
+            (&mut self.phone, newer.phone),
+            (&mut self.address, newer.address),
+        ] {
+            if newer.as_ref().is_some_and(|newer| !newer.is_empty()) {
+                *value = newer;
+            }
+        }
+    }
+
+    /// As it is stored in the row of `customer_no`.
+    pub fn seal(&self, keys: &TenantKeys, tenant: TenantId, customer_no: i64) -> Result<SealedSaid> {
+        let row = customer_no.to_be_bytes();
+        let mut sealed = SealedSaid::default();
+        for (field, bytes) in Field::ALL.into_iter().zip(&mut sealed.values) {
+            if let Some(text) = self.get(field) {
+                *bytes = sealing::seal(keys.data.active(), &field.place(tenant, &row), text)?;
+                sealed.key_version = Some(keys.data.active().version());
+            }
+        }
+        let index = |field| self.get(field).and_then(|text| find_index(&keys.index, field, text));
+        sealed.email_index = index(Field::Email);
+        sealed.phone_index = index(Field::Phone);
+        Ok(sealed)
+    }
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Said")
+    }
+}
+
+/// [`Said`] as it is stored; what was not said is empty.
+#[derive(Default)]
+pub struct SealedSaid {
+    /// In the order of [`Field::ALL`].
+    pub values: [Vec<u8>; 4],
+    pub email_index: Option<BlindIndex>,
+    pub phone_index: Option<BlindIndex>,
+    /// Of the key that sealed; `None` where nothing was said.
+    pub key_version: Option<u32>,
+}
+
+/// The text of a sealed column of the row of `customer_no`. Error: DECRYPTION_FAILED.
+pub fn open(
+    keys: &TenantKeys,
+    tenant: TenantId,
+    customer_no: i64,
+    field: Field,
+    sealed: &[u8],
+) -> Result<String, sealing::OpenError> {
+    sealing::open(&keys.data, &field.place(tenant, &customer_no.to_be_bytes()), sealed)
+}
+
+/// What equal values of a field are found by; `None` for a value without anything to compare, and for fields that are not
+/// searched.
+pub fn find_index(key: &IndexKey, field: Field, value: &str) -> Option<BlindIndex> {
+    match field {
+        Field::Email => blind_index(key, "customers.email", Form::Text, value),
+        Field::Phone => blind_index(key, "customers.phone", Form::Phone, value),
+        Field::Name | Field::Address => None,
+    }
+}
+
+/// What takes the place of the source's id of a customer who was erased: later events are known by it, and nobody
+/// without the tenant's key learns the id from it.
+pub fn erased_id(key: &IndexKey, external_id: &str) -> String {
+    let print = fingerprint(key, "customers.external_id", external_id.as_bytes());
+    print.iter().fold(String::from("erased:"), |mut id, byte| {
+        use fmt::Write;
+        // Cannot fail: the target is a string.
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
+}

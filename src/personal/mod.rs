@@ -1,0 +1,37 @@
+//! What identifies a customer, between the clear text and the stored bytes: which columns of `customers` are sealed, and
+//! the tenants' keys, which are stored wrapped in `tenant_keys`. How sealing works says [`crate::sealing`].
+
+mod fields;
+mod keys;
+pub mod store;
+
+pub use fields::{Field, Said, SealedSaid, erased_id, find_index, open};
+pub use keys::{Access, Keys};
+
+use crate::error::{Code, Error};
+use crate::sealing::kek::KekError;
+use crate::sealing::{OpenError, SealError};
+
+impl From<KekError> for Error {
+    fn from(error: KekError) -> Self {
+        let (code, message) = match error {
+            KekError::BadWrapped(_) => (Code::DecryptionFailed, UNOPENED),
+            _ => (Code::ServiceUnavailable, "personal data cannot be reached now; try again"),
+        };
+        Error { source: Some(error.into()), ..Error::new(code, message) }
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        Error { source: Some(error.into()), ..Error::new(Code::DecryptionFailed, UNOPENED) }
+    }
+}
+
+impl From<SealError> for Error {
+    fn from(error: SealError) -> Self {
+        Error::internal(error)
+    }
+}
+
+const UNOPENED: &str = "a stored value cannot be opened: it was changed, or belongs elsewhere";

@@ -1,0 +1,73 @@
+//! Erasure: what identifies a customer, or all customers of a tenant, is gone, and the numbers stay.
+
+use crate::audit::{self, Entry};
+use crate::clock::Timestamp;
+use crate::db::{Db, TenantId, TenantTx, get};
+use crate::error::{Code, Error, Result};
+use crate::ledger::store::{begin_policy_epoch, lock_head};
+use crate::personal::erased_id;
+use crate::personal::store::{self, Stored};
+use crate::sealing::TenantKeys;
+
+/// Rows cleared in one transaction.
+const ROWS_MAX: i64 = 5_000;
+
+/// The error for who wants to use keys of a tenant that was erased.
+pub fn erased() -> Error {
+    Error::new(Code::Conflict, "the tenant's personal data was erased")
+}
+
+/// Erases what identifies a customer; the source's id goes too, and what takes its place lets later events find the same
+/// customer. `false` when it was done before. Error: NOT_FOUND.
+pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, now: Timestamp) -> Result<bool> {
+    lock_head(tx).await?;
+    let sql = "SELECT external_id, erased_at FROM customers WHERE tenant_id = $1 AND customer_no = $2";
+    let row = tx.query_one(sql, [customer_no.into()]).await?.ok_or_else(|| Error::not_found("customer"))?;
+    if get::<Option<i64>>(&row, 1)?.is_some() {
+        return Ok(false);
+    }
+    let erased_id = erased_id(&keys.index, &get::<String>(&row, 0)?);
+    let sql = "UPDATE customers SET external_id = $3, erased_at = $4, name = NULL, email = NULL, phone = NULL, address = NULL, \
+               email_index = NULL, phone_index = NULL, key_version = NULL WHERE tenant_id = $1 AND customer_no = $2";
+    tx.execute(sql, [customer_no.into(), erased_id.into(), now.0.into()]).await?;
+    tx.execute("UPDATE ledger_heads SET erased_customers = erased_customers + 1 WHERE tenant_id = $1", []).await?;
+    // Answers that were kept are no longer the answer.
+    begin_policy_epoch(tx).await?;
+    Ok(true)
+}
+
+/// Erases what identifies the customers of a tenant, at once, by destroying its keys; what they have sealed is then cleared
+/// some rows at a time. It may be stopped and run again. Gives the number of rows cleared.
+pub async fn erase_tenant(db: &Db, tenant: TenantId, now: Timestamp) -> Result<u64> {
+    destroy_keys(db, tenant, now).await?;
+    let mut cleared = 0;
+    loop {
+        let tx = db.write(tenant).await?;
+        lock_head(&tx).await?;
+        let sql = "UPDATE customers SET external_id = 'erased:' || customer_no, erased_at = $2, name = NULL, email = NULL, phone = NULL, \
+                   address = NULL, email_index = NULL, phone_index = NULL, key_version = NULL \
+                   WHERE tenant_id = $1 AND customer_no IN \
+                   (SELECT c.customer_no FROM customers c WHERE c.tenant_id = $1 AND c.erased_at IS NULL ORDER BY c.customer_no LIMIT $3)";
+        let rows = tx.execute(sql, [now.0.into(), ROWS_MAX.into()]).await?;
+        if rows == 0 {
+            return Ok(cleared);
+        }
+        begin_policy_epoch(&tx).await?;
+        tx.commit().await?;
+        cleared += rows;
+    }
+}
+
+async fn destroy_keys(db: &Db, tenant: TenantId, now: Timestamp) -> Result<()> {
+    let tx = db.write(tenant).await?;
+    lock_head(&tx).await?;
+    if store::read(&tx).await? == Stored::Erased {
+        return Ok(());
+    }
+    store::destroy_all(&tx, now).await?;
+    // Nothing is sealed any more by who still has a key.
+    tx.execute("UPDATE ledger_heads SET oldest_key = $2 WHERE tenant_id = $1", [i64::MAX.into()]).await?;
+    begin_policy_epoch(&tx).await?;
+    audit::record_by_operator(&tx, now, Entry::of("tenant.erase", tenant.0)).await?;
+    tx.commit().await
+}

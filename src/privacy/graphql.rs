@@ -1,0 +1,122 @@
+//! `dataKeys`, `rotateKeys`, `eraseCustomer`, `exportCustomer`.
+
+use async_graphql::{Context, ID, Json, Object, SimpleObject};
+use serde_json::Value;
+
+use super::erasure::{erase_customer, erased};
+use super::export::export;
+use super::rotation::{self, Version};
+use crate::audit::{self, Entry};
+use crate::auth::Permission;
+use crate::customers::{Customer, get_customer};
+use crate::db::TenantTx;
+use crate::error::Result;
+use crate::graphql::context::{Needs, app, caller, parse_number, read};
+use crate::graphql::scalars::{Count, DateTime};
+
+#[derive(Default)]
+pub struct PrivacyQuery;
+
+#[Object]
+impl PrivacyQuery {
+    /// The keys that customers' names and addresses are sealed with, and how far their rotation is. Needs PERSONAL_MANAGE.
+    #[graphql(guard = "Needs(Permission::PersonalManage)")]
+    async fn data_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<DataKeys> {
+        Ok(DataKeys::read(read(ctx).await?.as_ref()).await?)
+    }
+}
+
+#[derive(Default)]
+pub struct PrivacyMutation;
+
+#[Object]
+impl PrivacyMutation {
+    /// Makes a new data key, which seals from now on. What older ones have sealed is sealed anew while events come in, and a key that is no longer needed is destroyed, ten minutes later at the earliest; `dataKeys` says how far that is. Needs PERSONAL_MANAGE. Errors: CONFLICT (another rotation begins at the same time, or the tenant was erased), SERVICE_UNAVAILABLE (the key-encryption key cannot be reached).
+    #[graphql(guard = "Needs(Permission::PersonalManage)")]
+    async fn rotate_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<DataKeys> {
+        let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
+        let new = rotation::make_key(app, tenant).await?;
+        let change = audit::change(ctx).await?;
+        rotation::take_over(&change, &new, app.clock.now()).await?;
+        change.commit(Entry::of("data-key.rotate", new.version)).await?;
+        app.keys.forget(tenant);
+        Ok(DataKeys::read(read(ctx).await?.as_ref()).await?)
+    }
+
+    /// Erases what identifies a customer: name, e-mail address, phone number, address, and the source's id. Orders and all numbers stay. Later events with the same customer's id count for the same customer, and nothing else of the customer is taken from them. It cannot be undone; done again, it changes nothing. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, CONFLICT (the tenant was erased), SERVICE_UNAVAILABLE.
+    #[graphql(guard = "Needs(Permission::PersonalManage)")]
+    async fn erase_customer(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The customer's id.")] customer_id: ID,
+    ) -> async_graphql::Result<Customer> {
+        let customer_no = parse_number(&customer_id, "customer")?;
+        let app = app(ctx)?;
+        let keys = app.keys.get(caller(ctx)?.tenant).await?.ok_or_else(erased)?;
+        let change = audit::change(ctx).await?;
+        if erase_customer(&change, &keys, customer_no, app.clock.now()).await? {
+            change.commit(Entry::of("customer.erase", customer_no)).await?;
+        }
+        Ok(get_customer(read(ctx).await?.as_ref(), customer_no).await?)
+    }
+
+    /// All that is held of one customer: the profile, orders with lines and refunds, and what was done to it, as a JSON object. The export itself is noted in the audit log. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+    #[graphql(guard = "Needs(Permission::PersonalManage)")]
+    async fn export_customer(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The customer's id.")] customer_id: ID,
+    ) -> async_graphql::Result<Json<Value>> {
+        let customer_no = parse_number(&customer_id, "customer")?;
+        let exported = export(read(ctx).await?.as_ref(), &app(ctx)?.keys, customer_no).await?;
+        // Given to nobody unless it is noted.
+        audit::change(ctx).await?.commit(Entry::of("customer.export", customer_no)).await?;
+        Ok(Json(exported))
+    }
+}
+
+/// The data keys of the tenant.
+#[derive(SimpleObject)]
+struct DataKeys {
+    /// Customers with something sealed that have still to be sealed anew; 0 when no rotation is under way.
+    rows_left: Count,
+    /// The keys, the newest first; none before the first customer was recorded, and none after the tenant was erased.
+    keys: Vec<DataKey>,
+}
+
+/// One data key.
+#[derive(SimpleObject)]
+struct DataKey {
+    /// Its version. The newest one seals, the others only open.
+    version: Count,
+    /// When it was made.
+    created_at: DateTime,
+    /// Since when it only opens; null for the one that seals.
+    retired_at: Option<DateTime>,
+    /// Customers of which something is sealed with it, and nothing with an older one.
+    rows: Count,
+}
+
+impl DataKeys {
+    async fn read(tx: &TenantTx) -> Result<Self> {
+        let versions = rotation::list_versions(tx).await?;
+        let rows_left =
+            versions.iter().filter(|version| version.retired_at.is_some()).map(|version| version.rows).sum();
+        Ok(DataKeys { rows_left: count(rows_left), keys: versions.into_iter().map(DataKey::from).collect() })
+    }
+}
+
+impl From<Version> for DataKey {
+    fn from(version: Version) -> Self {
+        DataKey {
+            version: Count(version.version.into()),
+            created_at: DateTime(version.created_at),
+            retired_at: version.retired_at.map(DateTime),
+            rows: count(version.rows),
+        }
+    }
+}
+
+fn count(rows: u64) -> Count {
+    Count(i64::try_from(rows).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,244 @@
+//! Rotation of a tenant's data key, while events come in: a new version is made, which seals from then on; the rows that
+//! older versions have sealed are sealed anew, some at a time; a version that no row has any more is destroyed.
+//!
+//! Where it stands is in the database alone, so any process may go on with it, and does after one has died.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::erasure::erased;
+use crate::app::App;
+use crate::audit::{self, Entry};
+use crate::clock::Timestamp;
+use crate::customers::Identity;
+use crate::db::{Column, Table, TenantId, TenantTx, get};
+use crate::error::{Code, Error, Result};
+use crate::ledger::store::lock_head;
+use crate::personal::store::{self, KeyRow};
+use crate::personal::{Access, Field, Said, SealedSaid, open};
+use crate::sealing::kek::Purpose;
+use crate::sealing::{KEYS_TTL_MS, TenantKeys, is_worn_out};
+use crate::telemetry::metrics::METRICS;
+
+const INTERVAL: Duration = Duration::from_secs(15);
+/// Rows sealed anew in one transaction: writers wait no longer than for them.
+const ROWS_MAX: i64 = 500;
+/// Values that may be sealed for one event: each field, and all of it once more for batches that were tried again and rows
+/// that were sealed anew.
+const SEALS_PER_EVENT: u64 = 2 * Field::ALL.len() as u64;
+
+/// A data key and how many rows it is the oldest key of.
+#[derive(Debug, PartialEq)]
+pub struct Version {
+    pub version: u32,
+    pub created_at: Timestamp,
+    pub retired_at: Option<Timestamp>,
+    pub rows: u64,
+}
+
+/// The tenant's data keys, the newest first.
+pub async fn list_versions(tx: &TenantTx) -> Result<Vec<Version>> {
+    let sql = "SELECT key_version, COUNT(*) FROM customers WHERE tenant_id = $1 AND key_version IS NOT NULL GROUP BY key_version";
+    let rows = tx.query(sql, []).await?;
+    let counts = rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<HashMap<i64, i64>>>()?;
+    let keys = store::list(tx).await?.into_iter().filter(KeyRow::is_data);
+    Ok(keys
+        .map(|key| Version {
+            version: key.version,
+            created_at: key.created_at,
+            retired_at: key.retired_at,
+            rows: counts.get(&i64::from(key.version)).map_or(0, |rows| rows.unsigned_abs()),
+        })
+        .collect())
+}
+
+/// A data key that is to take over.
+pub struct NewKey {
+    pub version: u32,
+    wrapped: String,
+}
+
+/// Makes and wraps the next data key of a tenant. Errors: CONFLICT for a tenant that was erased; SERVICE_UNAVAILABLE.
+pub async fn make_key(app: &App, tenant: TenantId) -> Result<NewKey> {
+    app.keys.get(tenant).await?.ok_or_else(erased)?;
+    let version = newest_version(&app.db.read(tenant).await?).await? + 1;
+    Ok(NewKey { version, wrapped: app.keys.wrap_new(tenant, Purpose::Data, version).await? })
+}
+
+/// Lets a new key seal from now on; after the commit [`Keys::forget`](crate::personal::Keys::forget) shows it to this
+/// process. Error: CONFLICT when another rotation was begun meanwhile.
+pub async fn take_over(tx: &TenantTx, new: &NewKey, now: Timestamp) -> Result<()> {
+    tx.lock_settings().await?;
+    if newest_version(tx).await? + 1 != new.version {
+        return Err(Error::new(Code::Conflict, "the keys are being rotated"));
+    }
+    store::retire(tx, now).await?;
+    store::insert(tx, new.version, &new.wrapped, now).await
+}
+
+async fn newest_version(tx: &TenantTx) -> Result<u32> {
+    Ok(store::list(tx).await?.first().map_or(0, |key| key.version))
+}
+
+/// Begins a rotation by itself, or for an operator. Gives the version. Errors as of [`make_key`] and [`take_over`].
+pub async fn begin(app: &App, tenant: TenantId) -> Result<u32> {
+    let new = make_key(app, tenant).await?;
+    let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
+    take_over(&tx, &new, now).await?;
+    audit::record_by_operator(&tx, now, Entry::of("data-key.rotate", new.version)).await?;
+    tx.commit().await?;
+    app.keys.forget(tenant);
+    Ok(new.version)
+}
+
+/// Seals anew what older versions have sealed; tells `progress` how many rows that were so far. Between transactions it
+/// waits as long as they took, so that writers have at least half of the time.
+pub async fn reseal(app: &App, tenant: TenantId, mut progress: impl FnMut(u64)) -> Result<()> {
+    let Access::Keys(keys) = app.keys.load(&app.db.read(tenant).await?).await? else { return Ok(()) };
+    let (mut after, mut done) = (0, 0);
+    loop {
+        let begun = Instant::now();
+        let Some(part) = reseal_some(app, tenant, &keys, after).await? else { return Ok(()) };
+        after = part.last;
+        done += part.rows;
+        progress(done);
+        tokio::time::sleep(begun.elapsed()).await;
+    }
+}
+
+/// What one transaction has sealed anew.
+struct Part {
+    rows: u64,
+    /// The last customer that was looked at.
+    last: i64,
+}
+
+async fn reseal_some(app: &App, tenant: TenantId, keys: &TenantKeys, after: i64) -> Result<Option<Part>> {
+    let tx = app.db.write(tenant).await?;
+    let version = i64::from(keys.data.active().version());
+    if version < lock_head(&tx).await?.oldest_key {
+        return Ok(None);
+    }
+    let sql = "SELECT customer_no, name, email, phone, address FROM customers \
+               WHERE tenant_id = $1 AND key_version < $2 AND customer_no > $3 ORDER BY customer_no LIMIT $4";
+    let rows = tx.query(sql, [version.into(), after.into(), ROWS_MAX.into()]).await?;
+    let Some(last) = rows.last() else { return Ok(None) };
+    let last = get(last, 0)?;
+    let mut resealed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let customer_no = get(row, 0)?;
+        let sealed = [get(row, 1)?, get(row, 2)?, get(row, 3)?, get(row, 4)?];
+        match reseal_row(keys, tenant, &Identity { customer_no, sealed }) {
+            Ok(sealed) => resealed.push((customer_no, sealed)),
+            Err(error) => {
+                // Its version stays until somebody has seen to it.
+                tracing::error!(tenant = %tenant.0, customer_no, source = ?error.source, "customer not sealed anew");
+            }
+        }
+    }
+    save(&tx, &resealed).await?;
+    tx.commit().await?;
+    Ok(Some(Part { rows: resealed.len() as u64, last }))
+}
+
+fn reseal_row(keys: &TenantKeys, tenant: TenantId, row: &Identity) -> Result<SealedSaid> {
+    let open = |field: Field| match row.sealed(field) {
+        Some(sealed) => Ok::<_, Error>(Some(open(keys, tenant, row.customer_no, field, sealed)?)),
+        None => Ok(None),
+    };
+    let [name, email, phone, address] =
+        [open(Field::Name)?, open(Field::Email)?, open(Field::Phone)?, open(Field::Address)?];
+    Said { name, email, phone, address }.seal(keys, tenant, row.customer_no)
+}
+
+async fn save(tx: &TenantTx, rows: &[(i64, SealedSaid)]) -> Result<()> {
+    let table =
+        Table::new().with("customer_no", Column::Int(rows.iter().map(|(customer_no, _)| *customer_no).collect())).with(
+            "key_version",
+            Column::Int(rows.iter().filter_map(|(_, said)| said.key_version.map(i64::from)).collect()),
+        );
+    let table = Field::ALL.into_iter().enumerate().fold(table, |table, (n, field)| {
+        table.with(field.column(), Column::Bytes(rows.iter().map(|(_, said)| said.values[n].clone()).collect()))
+    });
+    let set = Field::ALL.map(|field| {
+        let column = field.column();
+        format!("{column} = CASE WHEN length(k.{column}) = 0 THEN NULL ELSE k.{column} END")
+    });
+    let sql = format!(
+        "UPDATE customers SET key_version = k.key_version, {} FROM {{keys}} \
+         WHERE customers.tenant_id = $1 AND customers.customer_no = k.customer_no",
+        set.join(", ")
+    );
+    tx.execute_by_keys(&sql, &table).await?;
+    Ok(())
+}
+
+/// Destroys the versions that no row has any more, and that no process can seal with any more: those that were retired
+/// longer ago than keys are kept in memory. Gives them.
+pub async fn destroy_unused(app: &App, tenant: TenantId) -> Result<Vec<u32>> {
+    let tx = app.db.write(tenant).await?;
+    lock_head(&tx).await?;
+    let now = app.clock.now();
+    let is_over = |retired_at: Timestamp| retired_at.0 + KEYS_TTL_MS * 1000 <= now.0;
+    let (unused, kept): (Vec<Version>, Vec<Version>) = list_versions(&tx)
+        .await?
+        .into_iter()
+        .partition(|version| version.rows == 0 && version.retired_at.is_some_and(is_over));
+    let Some(oldest) = kept.last().filter(|_| !unused.is_empty()) else { return Ok(Vec::new()) };
+    // Whoever has slept meanwhile is told by this number.
+    let sql = "UPDATE ledger_heads SET oldest_key = $2 WHERE tenant_id = $1";
+    tx.execute(sql, [i64::from(oldest.version).into()]).await?;
+    for Version { version, .. } in &unused {
+        store::destroy(&tx, *version).await?;
+        audit::record_by_operator(&tx, now, Entry::of("data-key.destroy", *version)).await?;
+    }
+    tx.commit().await?;
+    app.keys.forget(tenant);
+    Ok(unused.into_iter().map(|version| version.version).collect())
+}
+
+/// Carries rotations on, begins them for keys that have sealed enough, and drops keys from memory whose time is over,
+/// until it is dropped.
+pub async fn sweep(app: App) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        app.keys.drop_expired();
+        if let Err(error) = sweep_once(&app).await {
+            tracing::warn!(source = ?error.source, "rotations of keys were not looked for");
+        }
+    }
+}
+
+/// One round of [`sweep`]. Several processes may do it at once: each part of the work locks the tenant's head.
+pub async fn sweep_once(app: &App) -> Result<()> {
+    let sql = "SELECT k.tenant_id, k.retired_at IS NOT NULL, h.position - k.from_position FROM tenant_keys k \
+               JOIN ledger_heads h ON h.tenant_id = k.tenant_id WHERE k.version > 0 ORDER BY k.tenant_id, k.version";
+    let mut retired = Vec::new();
+    for row in app.db.query_all_tenants(sql, []).await? {
+        let (tenant, is_retired, events) = (TenantId(get(&row, 0)?), get::<bool>(&row, 1)?, get::<i64>(&row, 2)?);
+        if !is_retired && is_worn_out(events.unsigned_abs().saturating_mul(SEALS_PER_EVENT)) {
+            if let Err(error) = begin(app, tenant).await {
+                tracing::warn!(tenant = %tenant.0, source = ?error.source, "worn-out key not rotated yet");
+            }
+        } else if is_retired && retired.last() != Some(&tenant) {
+            retired.push(tenant);
+        }
+    }
+    METRICS.due.with_label_values(&["rotations"]).set(i64::try_from(retired.len()).unwrap_or(i64::MAX));
+    for tenant in retired {
+        if let Err(error) = carry_on(app, tenant).await {
+            tracing::warn!(tenant = %tenant.0, source = ?error.source, "keys not rotated further");
+        }
+    }
+    Ok(())
+}
+
+async fn carry_on(app: &App, tenant: TenantId) -> Result<()> {
+    reseal(app, tenant, |_| {}).await?;
+    for version in destroy_unused(app, tenant).await? {
+        tracing::info!(tenant = %tenant.0, version, "data key destroyed");
+    }
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! Metrics that tenants define: how they are defined, and that they work wherever metrics do. What they come to is tested
+//! against brute force in `brute_force`.
+
+use salespulse::clock::{MINUTE, Timestamp};
+use salespulse::ledger::event::{Event, Fact, OrderPlaced};
+use serde_json::{Value, json};
+
+use crate::ledger::{event, order};
+use crate::socket::Socket;
+use crate::support::{NOW, Server, TestApp, TestTenant};
+
+async fn define(tenant: &TestTenant<'_>, name: &str, formula: &str) -> Value {
+    let create = "mutation ($name: String!, $formula: String!) { createKpi(name: $name, input: {formula: $formula}) { name unit usedBy } }";
+    tenant.admin().query_with(create, json!({ "name": name, "formula": formula })).await["createKpi"].take()
+}
+
+/// The one error of a mutation that defines or changes a KPI: its extensions.
+async fn refused(tenant: &TestTenant<'_>, field: &str, name: &str, formula: &str) -> Value {
+    let mutation = format!(
+        "mutation ($name: String!, $formula: String!) {{ {field}(name: $name, input: {{formula: $formula}}) {{ name }} }}"
+    );
+    let response = tenant.admin().run(&mutation, json!({ "name": name, "formula": formula })).await;
+    assert_eq!(response.errors.len(), 1, "{response:?}");
+    serde_json::to_value(&response.errors[0].extensions).expect("json")
+}
+
+fn sale(id: &str, when: &str, channel: &str, amount: &str) -> Event {
+    let placed = OrderPlaced { channel: Some(channel.into()), ..order(id, 1, "ann", amount) };
+    event(id, when, Fact::OrderPlaced(placed))
+}
+
+/// Two days of two channels, and a day before.
+async fn shop(test: &TestApp) -> TestTenant<'_> {
+    let acme = test.tenant("acme").await;
+    acme.apply(vec![
+        sale("1", "2026-06-01T10:00:00Z", "web", "10.00"),
+        sale("2", "2026-06-02T10:00:00Z", "web", "30.00"),
+        sale("3", "2026-06-02T11:00:00Z", "store", "5.00"),
+        sale("4", "2026-06-03T10:00:00Z", "store", "20.00"),
+    ])
+    .await;
+    acme
+}
+
+const JUNE: &str = r#"period: {start: "2026-06-02T00:00:00Z", end: "2026-06-04T00:00:00Z"}"#;
+
+#[tokio::test]
+async fn a_kpi_is_defined_changed_listed_and_deleted() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let defined = define(&acme, "margin", "(grossRevenue - refunds) / grossRevenue").await;
+    assert_eq!(defined, json!({ "name": "margin", "unit": "RATIO", "usedBy": [] }));
+    assert_eq!(define(&acme, "margin_pct", "margin * 100").await["unit"], "RATIO");
+    let update = r#"mutation { updateKpi(name: "margin", input: {formula: "totalRevenue / grossRevenue", description: "What is kept",
+                    format: PERCENT, decimals: 1}) { name formula description unit format decimals usedBy createdAt updatedAt } }"#;
+    test.clock.set(Timestamp(NOW.0 + MINUTE));
+    let updated = acme.admin().query(update).await["updateKpi"].take();
+    let expected = json!({ "name": "margin", "formula": "totalRevenue / grossRevenue", "description": "What is kept",
+        "unit": "RATIO", "format": "PERCENT", "decimals": 1, "usedBy": ["margin_pct"],
+        "createdAt": "2026-06-15T12:00:00Z", "updatedAt": "2026-06-15T12:01:00Z" });
+    assert_eq!(updated, expected);
+    let fields = "name formula description unit format decimals usedBy createdAt updatedAt";
+    let listed = acme.viewer().query(&format!("{{ kpis {{ name }} kpi(name: \"margin\") {{ {fields} }} }}")).await;
+    assert_eq!(listed, json!({ "kpis": [{ "name": "margin" }, { "name": "margin_pct" }], "kpi": expected }));
+    let delete = |name: &str| format!(r#"mutation {{ deleteKpi(name: "{name}") }}"#);
+    assert_eq!(acme.admin().error_code(&delete("margin")).await, "CONFLICT", "margin_pct names it");
+    assert_eq!(acme.admin().query(&delete("margin_pct")).await, json!({ "deleteKpi": "margin_pct" }));
+    acme.admin().query(&delete("margin")).await;
+    assert_eq!(acme.admin().error_code(&delete("margin")).await, "NOT_FOUND");
+    let log = acme.admin().query("{ auditLog { nodes { action subject before after } } }").await;
+    let nodes = log["auditLog"]["nodes"].as_array().expect("nodes");
+    let actions: Vec<&str> = nodes.iter().filter_map(|node| node["action"].as_str()).collect();
+    assert_eq!(actions, ["kpi.delete", "kpi.delete", "kpi.update", "kpi.create", "kpi.create"]);
+    assert_eq!(nodes[2]["before"]["formula"], "(grossRevenue - refunds) / grossRevenue");
+    assert_eq!(nodes[2]["after"]["formula"], "totalRevenue / grossRevenue");
+}
+
+#[tokio::test]
+async fn mistakes_point_at_the_column() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let error = refused(&acme, "createKpi", "odd", "totalRevenue\n + vists").await;
+    let place = json!({ "code": "BAD_USER_INPUT", "argument": "formula", "kpi": "odd", "formulaCode": "UNKNOWN_NAME",
+        "line": 2, "column": 4, "length": 5, "suggestion": "visits" });
+    assert_eq!(error, place);
+    for (formula, code) in [
+        ("totalRevenue + visits", "UNIT_MISMATCH"),
+        ("totalRevenue * totalRevenue", "UNIT_MISMATCH"),
+        ("visits filter category = \"Shoes\"", "NOT_FILTERABLE"),
+        ("growth(", "UNEXPECTED_TOKEN"),
+        ("odd + 1", "CYCLE"),
+        ("prev(visits, 11y)", "TOO_FAR_BACK"),
+        (&"1+".repeat(3_000), "TEXT_TOO_LONG"),
+        (&format!("{}1{}", "(".repeat(200), ")".repeat(200)), "TOO_DEEP"),
+        (&format!("1{}", "+1".repeat(1_100)), "TOO_MANY_OPERATIONS"),
+    ] {
+        assert_eq!(refused(&acme, "createKpi", "odd", formula).await["formulaCode"], code, "{formula}");
+    }
+    let views: Vec<String> = (1..=17).map(|days| format!("prev(visits, {days}d)")).collect();
+    assert_eq!(refused(&acme, "createKpi", "odd", &views.join(" + ")).await["formulaCode"], "TOO_MANY_VIEWS");
+    for name in ["", "2nd", "a b", "visits", "filter", "sum", "nul\0"] {
+        assert_eq!(refused(&acme, "createKpi", name, "visits").await["argument"], "name", "{name}");
+    }
+    assert_eq!(refused(&acme, "createKpi", "odd", "visits\0").await["argument"], "formula");
+    let query = r#"query ($formula: String!) { validateKpi(name: "odd", formula: $formula) { unit formula mistake { code kpi message line column length suggestion } } }"#;
+    let found = acme.admin().query_with(query, json!({ "formula": "avgOrderValue*2" })).await;
+    assert_eq!(found["validateKpi"], json!({ "unit": "MONEY", "formula": "avgOrderValue * 2", "mistake": null }));
+    let found = acme.admin().query_with(query, json!({ "formula": "visits + totalRevenue" })).await;
+    let mistake = &found["validateKpi"]["mistake"];
+    assert_eq!((&mistake["code"], &mistake["column"]), (&json!("UNIT_MISMATCH"), &json!(10)));
+    assert_eq!(acme.admin().query("{ kpis { name } }").await, json!({ "kpis": [] }), "nothing was saved");
+}
+
+#[tokio::test]
+async fn a_change_that_breaks_another_kpi_is_refused() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    define(&acme, "base", "totalRevenue").await;
+    define(&acme, "more", "base + grossRevenue").await;
+    let error = refused(&acme, "updateKpi", "base", "visits").await;
+    assert_eq!((&error["kpi"], &error["formulaCode"]), (&json!("more"), &json!("UNIT_MISMATCH")));
+    let error = refused(&acme, "updateKpi", "base", "more").await;
+    assert_eq!(error["formulaCode"], "CYCLE");
+    assert_eq!(refused(&acme, "createKpi", "base", "visits").await["code"], "CONFLICT");
+    assert_eq!(refused(&acme, "updateKpi", "none", "visits").await["code"], "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn two_that_would_name_each_other_are_not_both_saved() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    define(&acme, "a", "visits").await;
+    define(&acme, "b", "visits").await;
+    let update = |name: &str, formula: &str| {
+        format!(r#"mutation {{ updateKpi(name: "{name}", input: {{formula: "{formula}"}}) {{ name }} }}"#)
+    };
+    let (one, two, admin) = (update("a", "b + 1"), update("b", "a + 1"), acme.admin());
+    let (one, two) = tokio::join!(admin.run(&one, Value::Null), admin.run(&two, Value::Null));
+    assert_eq!(one.errors.len() + two.errors.len(), 1, "{one:?} {two:?}");
+}
+
+#[tokio::test]
+async fn kpis_are_the_tenants_own_and_not_for_everybody_to_define() {
+    let test = TestApp::start().await;
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    define(&acme, "mine", "visits").await;
+    assert_eq!(other.viewer().query("{ kpis { name } }").await, json!({ "kpis": [] }));
+    for query in [
+        r#"{ kpi(name: "mine") { name } }"#,
+        &format!(r#"{{ salesMetrics({JUNE}) {{ kpi(name: "mine") {{ number }} }} }}"#),
+    ] {
+        assert_eq!(other.viewer().error_code(query).await, "NOT_FOUND");
+    }
+    for mutation in [
+        r#"mutation { createKpi(name: "x", input: {formula: "visits"}) { name } }"#,
+        r#"mutation { updateKpi(name: "mine", input: {formula: "visits"}) { name } }"#,
+        r#"mutation { deleteKpi(name: "mine") }"#,
+        r#"{ validateKpi(name: "x", formula: "visits") { unit } }"#,
+    ] {
+        assert_eq!(acme.viewer().error_code(mutation).await, "FORBIDDEN");
+    }
+}
+
+#[tokio::test]
+async fn a_kpi_works_wherever_a_metric_does() {
+    let test = TestApp::start().await;
+    let acme = shop(&test).await;
+    define(&acme, "web_share", r#"totalRevenue filter channel = "web" / totalRevenue"#).await;
+    define(&acme, "more_than_before", "totalRevenue - prev(totalRevenue)").await;
+    define(&acme, "per_visit", "totalRevenue / visits").await;
+    let query = format!(
+        r#"{{ salesMetrics({JUNE}) {{
+            kpi(name: "web_share") {{ unit number amount absent }}
+            kpis(names: ["more_than_before", "per_visit"]) {{ name unit amount absent }}
+            series(grain: DAY) {{ web: kpi(name: "web_share") {{ number }} kpis(names: ["more_than_before"]) {{ name unit amount }} }}
+            breakdown(by: [CHANNEL], orderBy: {{kpi: "more_than_before", direction: ASC}}, first: 1) {{
+                rows {{ key kpi(name: "more_than_before") {{ amount }} }} other {{ kpi(name: "more_than_before") {{ amount }} }} }}
+            comparison {{ current {{ kpi(name: "web_share") {{ number }} }} previous {{ kpi(name: "web_share") {{ number }} }}
+                kpiChange(name: "web_share") {{ absolute relative }} }} }} }}"#
+    );
+    let found = acme.viewer().query(&query).await["salesMetrics"].take();
+    // 30 of 55; 55 - 10 of the two days before.
+    assert_eq!(found["kpi"], json!({ "unit": "RATIO", "number": 30.0 / 55.0, "amount": null, "absent": null }));
+    assert_eq!(
+        found["kpis"],
+        json!([
+            { "name": "more_than_before", "unit": "MONEY", "amount": "45.00", "absent": null },
+            { "name": "per_visit", "unit": "MONEY", "amount": null, "absent": "DIVISION_BY_ZERO" },
+        ])
+    );
+    // 35 - 10, then 20 - 35.
+    let day = |share: f64, more: &str| json!({ "web": { "number": share }, "kpis": [{ "name": "more_than_before", "unit": "MONEY", "amount": more }] });
+    assert_eq!(found["series"], json!([day(30.0 / 35.0, "25.00"), day(0.0, "-15.00")]));
+    // Of the web 30 - 10, of the store 25 - 0: the web has less.
+    assert_eq!(found["breakdown"]["rows"], json!([{ "key": "web", "kpi": { "amount": "20.00" } }]));
+    assert_eq!(found["breakdown"]["other"], json!({ "kpi": { "amount": "25.00" } }));
+    assert_eq!(found["comparison"]["previous"], json!({ "kpi": { "number": 1.0 } }));
+    // 0.5455 - 1, rounded as metrics are compared.
+    assert_eq!(found["comparison"]["kpiChange"], json!({ "absolute": "-0.4545", "relative": -0.4545 }));
+}
+
+#[tokio::test]
+async fn an_earlier_state_gives_the_same_kpis_and_costs_a_bounded_number_of_statements() {
+    let test = TestApp::start().await;
+    let acme = shop(&test).await;
+    define(&acme, "growth_of_web", r#"growth(totalRevenue filter channel = "web", 1d)"#).await;
+    let query = |more: &str| {
+        format!(
+            r#"{{ salesMetrics({JUNE}{more}) {{ series(grain: DAY) {{ kpi(name: "growth_of_web") {{ number absent }} }} }} }}"#
+        )
+    };
+    let before = acme.viewer().query(&query("")).await;
+    assert_eq!(
+        before["salesMetrics"]["series"],
+        json!([{ "kpi": { "number": 2.0, "absent": null } }, { "kpi": { "number": -1.0, "absent": null } }])
+    );
+    acme.apply(vec![sale("5", "2026-06-01T12:00:00Z", "web", "10.00")]).await;
+    assert_ne!(acme.viewer().query(&query("")).await, before);
+    assert_eq!(acme.viewer().query(&query(r#", asOf: "4""#)).await, before);
+    test.app.ledger.close().await;
+    let statements = test.app.db.statements();
+    acme.viewer().query(&query("")).await;
+    let asked = (test.app.db.statements() - statements).statements;
+    assert!(asked <= 10, "{asked} statements");
+}
+
+#[tokio::test]
+async fn an_open_period_is_compared_with_as_much_of_the_one_before() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(vec![
+        sale("1", "2026-06-14T11:00:00Z", "web", "10.00"),
+        sale("2", "2026-06-14T13:00:00Z", "web", "90.00"),
+        sale("3", "2026-06-15T10:00:00Z", "web", "20.00"),
+    ])
+    .await;
+    define(&acme, "growing", "growth(totalRevenue)").await;
+    let query = r#"{ salesMetrics(period: {preset: TODAY}) { kpi(name: "growing") { number } series(grain: DAY) { kpi(name: "growing") { number } }
+                   comparison { current { kpi(name: "growing") { number } } } } }"#;
+    // It is noon: 20 against the 10 of yesterday before noon.
+    let doubled = json!({ "kpi": { "number": 1.0 } });
+    let found = acme.viewer().query(query).await["salesMetrics"].take();
+    assert_eq!(
+        (&found["kpi"], &found["series"][0], &found["comparison"]["current"]),
+        (&doubled["kpi"], &doubled, &doubled)
+    );
+    test.clock.set(Timestamp(NOW.0 + 90 * MINUTE));
+    let found = acme.viewer().query(query).await["salesMetrics"].take();
+    assert_eq!(found["kpi"], json!({ "number": -0.8 }));
+}
+
+#[tokio::test]
+async fn a_subscription_follows_sales_and_the_definition() {
+    let test = TestApp::start().await;
+    let acme = shop(&test).await;
+    define(&acme, "web", r#"totalRevenue filter channel = "web""#).await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let watch = format!(
+        "subscription ($tenant: ID!) {{ metricsUpdated(tenantId: $tenant, {JUNE}) {{ kpi(name: \"web\") {{ amount }} }} }}"
+    );
+    socket.subscribe("1", &watch, json!({ "tenant": acme.id().0 })).await;
+    let amount = |answer: Value| answer["data"]["metricsUpdated"]["kpi"]["amount"].clone();
+    assert_eq!(amount(socket.next("1").await), "30.00");
+    acme.apply(vec![
+        sale("5", "2026-06-03T12:00:00Z", "web", "1.50"),
+        sale("6", "2026-06-03T12:00:00Z", "store", "9.00"),
+    ])
+    .await;
+    assert_eq!(amount(socket.next("1").await), "31.50");
+    let update =
+        r#"mutation { updateKpi(name: "web", input: {formula: "totalRevenue filter channel != \"web\""}) { name } }"#;
+    acme.admin().query(update).await;
+    assert_eq!(amount(socket.next("1").await), "34.00");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_rule_may_watch_a_kpi_and_keeps_it_from_being_deleted() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    define(&acme, "web_share", r#"totalRevenue filter channel = "web" / totalRevenue"#).await;
+    let rule = r#"name: "Mostly web", kpi: "web_share", condition: ABOVE, threshold: "0.5", windowMinutes: 60, includeOpen: true"#;
+    let create = format!("mutation {{ createAlert(input: {{ {rule} }}) {{ id metric kpi }} }}");
+    let created = acme.admin().query(&create).await["createAlert"].take();
+    assert_eq!((&created["metric"], &created["kpi"]), (&Value::Null, &json!("web_share")));
+    for (input, code) in [
+        (r#"name: "x", kpi: "none", condition: ABOVE"#, "NOT_FOUND"),
+        (r#"name: "x", condition: ABOVE"#, "BAD_USER_INPUT"),
+        (r#"name: "x", kpi: "web_share", metric: VISITS, condition: ABOVE"#, "BAD_USER_INPUT"),
+    ] {
+        assert_eq!(
+            acme.admin().error_code(&format!("mutation {{ createAlert(input: {{ {input} }}) {{ id }} }}")).await,
+            code
+        );
+    }
+    acme.apply(vec![sale("1", "2026-06-15T11:50:00Z", "store", "10.00")]).await;
+    test.clock.set(Timestamp(NOW.0 + MINUTE));
+    acme.apply(vec![sale("2", "2026-06-15T11:51:00Z", "web", "30.00")]).await;
+    test.clock.set(Timestamp(NOW.0 + 2 * MINUTE));
+    acme.apply(vec![sale("3", "2026-06-15T11:52:00Z", "store", "90.00")]).await;
+    let history =
+        acme.viewer().query("{ alertHistory { nodes { state kpi metric value position triggeredAt } } }").await;
+    let mut reported = history["alertHistory"]["nodes"].as_array().expect("nodes").clone();
+    reported.reverse();
+    let change = |state: &str, value: &str, position: &str, minute: &str| {
+        json!({ "state": state, "kpi": "web_share", "metric": null, "value": value, "position": position,
+                "triggeredAt": format!("2026-06-15T12:{minute}:00Z") })
+    };
+    // 30 of 40; then 30 of 130, by a sale before the rule fired.
+    assert_eq!(reported, [change("FIRING", "0.75", "2", "01"), change("RETRACTED", "0.2308", "3", "02")]);
+    let simulate = format!(
+        r#"{{ simulateAlert(input: {{ {rule} }}, from: "2026-06-15T12:00:00Z", to: "2026-06-15T12:02:00Z") {{ state value position triggeredAt }} }}"#
+    );
+    let mut simulated = acme.admin().query(&simulate).await["simulateAlert"].as_array().expect("changes").clone();
+    simulated.iter_mut().for_each(|change| {
+        change["kpi"] = json!("web_share");
+        change["metric"] = Value::Null;
+    });
+    assert_eq!(simulated, reported);
+    assert_eq!(acme.admin().error_code(r#"mutation { deleteKpi(name: "web_share") }"#).await, "CONFLICT");
+}
+
+#[tokio::test]
+async fn a_rule_on_what_was_before_is_simulated_as_it_is_evaluated() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    define(&acme, "than_yesterday", "totalRevenue - prev(totalRevenue, 1d)").await;
+    define(&acme, "than_before", "growth(totalRevenue)").await;
+    let rules = ["than_yesterday", "than_before"].map(|kpi| {
+        format!(
+            r#"name: "{kpi}", kpi: "{kpi}", condition: ABOVE, threshold: "0.5", windowMinutes: 30, includeOpen: true"#
+        )
+    });
+    for rule in &rules {
+        acme.admin().query(&format!("mutation {{ createAlert(input: {{ {rule} }}) {{ id }} }}")).await;
+    }
+    for (n, (minutes, when, amount)) in [
+        (0, "2026-06-14T11:40:00Z", "20.00"),
+        (1, "2026-06-15T11:20:00Z", "5.00"),
+        (2, "2026-06-15T11:50:00Z", "21.00"),
+        (5, "2026-06-15T12:04:00Z", "2.00"),
+        (21, "2026-06-15T12:20:00Z", "1.00"),
+        (50, "2026-06-15T12:49:00Z", "7.00"),
+        (80, "2026-06-15T13:19:00Z", "7.00"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        test.clock.set(Timestamp(NOW.0 + minutes * MINUTE));
+        acme.apply(vec![sale(&format!("s{n}"), when, "web", amount)]).await;
+    }
+    for (name, rule) in ["than_yesterday", "than_before"].into_iter().zip(&rules) {
+        let simulate = format!(
+            r#"{{ simulateAlert(input: {{ {rule} }}, from: "2026-06-15T12:00:00Z", to: "2026-06-15T13:20:00Z") {{ state value position triggeredAt }} }}"#
+        );
+        let simulated = acme.admin().query(&simulate).await["simulateAlert"].take();
+        let history = acme
+            .viewer()
+            .query("{ alertHistory(first: 100) { nodes { name state value position triggeredAt } } }")
+            .await;
+        let mut reported: Vec<Value> = history["alertHistory"]["nodes"].as_array().expect("nodes").clone();
+        reported.retain(|alert| alert["name"] == name);
+        reported.reverse();
+        reported.iter_mut().for_each(|alert| drop(alert.as_object_mut().expect("fields").remove("name")));
+        assert!(reported.len() >= 2, "{name}: {reported:?}");
+        assert_eq!(simulated, json!(reported), "{name}");
+    }
+}
