@@ -18,7 +18,7 @@ pub struct Identity {
 }
 
 /// Part of [`super::Customer`].
-#[Object]
+#[Object(name = "CustomerIdentity")]
 impl Identity {
     /// The customer's name. Null without PERSONAL_VIEW, for customers who were erased, and with the error DECRYPTION_FAILED where the stored value was changed.
     async fn name(&self, ctx: &Context<'_>) -> Option<String> {
