@@ -43,6 +43,7 @@ before(async () => {
   hookServer.listen(0, '127.0.0.1');
   await Promise.all([once(mailServer.server, 'listening'), once(hookServer, 'listening')]);
   server = await startServer({
+    SALESPULSE_PUBLIC_URL: "http://localhost:4000",
     SALESPULSE_SMTP_URL: `smtp://127.0.0.1:${mailServer.server.address().port}`,
     SALESPULSE_MAIL_FROM: 'SalesPulse <alerts@example.com>',
     SALESPULSE_PRIVATE_WEBHOOKS: 'on',
