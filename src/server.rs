@@ -15,8 +15,8 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
 
 use crate::alerts::sweep;
@@ -106,19 +106,20 @@ async fn with_strict_transport(mut response: Response) -> Response {
 /// Serves until `stop`; then requests that are running are finished, and streams and sockets are closed.
 pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, stop: CancellationToken) {
     let Listeners { api, monitor } = listeners.into();
-    let alerts = AbortOnDropHandle::new(tokio::spawn(sweep(app.clone())));
-    let deliveries = match Senders::new(&options.outbox) {
-        Ok(senders) => Some(AbortOnDropHandle::new(tokio::spawn(relay(app.clone(), senders)))),
-        Err(error) => {
-            tracing::error!(%error, "nothing is delivered");
-            None
-        }
-    };
-    let rotations = AbortOnDropHandle::new(tokio::spawn(rotation::sweep(app.clone())));
-    let models = AbortOnDropHandle::new(tokio::spawn(customer_value::keep_fitted(app.clone())));
-    let standings = AbortOnDropHandle::new(tokio::spawn(app.standings.clone().watch()));
-    let tidying = AbortOnDropHandle::new(tokio::spawn(housekeeping::run(app.clone(), options.keep)));
-    let certificates = options.tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.watch())));
+    // Ended when it is dropped.
+    let mut background = JoinSet::new();
+    background.spawn(sweep(app.clone()));
+    match Senders::new(&options.outbox) {
+        Ok(senders) => drop(background.spawn(relay(app.clone(), senders))),
+        Err(error) => tracing::error!(%error, "nothing is delivered"),
+    }
+    background.spawn(rotation::sweep(app.clone()));
+    background.spawn(customer_value::keep_fitted(app.clone()));
+    background.spawn(app.standings.clone().watch());
+    background.spawn(housekeeping::run(app.clone(), options.keep));
+    if let Some(tls) = options.tls.clone() {
+        background.spawn(tls.watch());
+    }
     let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
     // It can be seen how the server ends.
@@ -136,7 +137,7 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
         ended.cancel();
     };
     tokio::join!(monitored, served);
-    drop((alerts, deliveries, rotations, models, standings, tidying, certificates));
+    drop(background);
 }
 
 /// Serves each connection in a task of its own.

@@ -17,7 +17,7 @@ use super::sign_in::{self, SignedIn};
 use super::{mailed, oidc};
 use crate::auth::sessions::Client;
 use crate::error::{Code, Error, Result};
-use crate::graphql::errors::{only, plain, status_of_code, wait_of};
+use crate::graphql::errors::{only, plain, set_retry_after, status_of_code};
 use crate::graphql::http::{Endpoint, is_json, read_body};
 use crate::graphql::origin::{client_of, is_foreign};
 use crate::graphql::scalars::DateTime;
@@ -27,8 +27,6 @@ const REFRESH_COOKIE: &str = "__Host-salespulse-refresh";
 const CSRF_COOKIE: &str = "__Host-salespulse-csrf";
 const CSRF_HEADER: &str = "x-csrf-token";
 const COOKIE_SECS: i64 = 30 * 24 * 3600;
-/// When to come back, where that is not known.
-const RETRY_SECS: &str = "2";
 
 const PAGE: &str = include_str!("password.html");
 /// Nothing but what the page itself has.
@@ -210,9 +208,6 @@ pub fn refuse(error: Error) -> Response {
 
 fn respond(status: StatusCode, errors: &[ServerError]) -> Response {
     let mut response = (status, [(header::CONTENT_TYPE, "application/json")], only(errors)).into_response();
-    if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
-        let wait = wait_of(errors).unwrap_or(HeaderValue::from_static(RETRY_SECS));
-        response.headers_mut().insert(header::RETRY_AFTER, wait);
-    }
+    set_retry_after(&mut response, errors);
     response
 }

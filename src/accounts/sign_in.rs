@@ -156,6 +156,10 @@ pub async fn change_password(
     let user = user.ok_or_else(refused)?;
     app.tries.take_account(Some(caller.tenant), &user.email)?;
     if !app.passwords.is(current, user.password_hash.clone()).await? {
+        let tx = app.db.write(caller.tenant).await?;
+        let by = By::caller(caller, client);
+        audit::record_by(&tx, &by, app.clock.now(), Entry::of("password.refuse", user.id)).await?;
+        tx.commit().await?;
         return Err(refused());
     }
     password::check_new(&new, &user.email)?;

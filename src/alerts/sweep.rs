@@ -30,7 +30,7 @@ pub async fn sweep(app: App) {
 pub async fn sweep_once(app: &App) -> Result<()> {
     let now = app.clock.now();
     let due = app.db.list_due(now.0).await?;
-    METRICS.due.with_label_values(&["alerts"]).set(i64::try_from(due.len()).unwrap_or(i64::MAX));
+    METRICS.set_due("alerts", due.len());
     for tenant in due {
         if let Err(error) = evaluate(app, tenant, now).await {
             tracing::warn!(tenant = %tenant.0, source = ?error.source, "alerts not evaluated");

@@ -122,6 +122,14 @@ pub async fn get_tenant(db: &Db, name: &str) -> Result<TenantId, Failure> {
     })
 }
 
+/// The tenant of a slug or id, as it was named, or all of them.
+pub async fn list_tenants(db: &Db, name: Option<&str>) -> Result<Vec<(String, TenantId)>, Failure> {
+    match name {
+        Some(name) => Ok(vec![(name.to_owned(), get_tenant(db, name).await?)]),
+        None => Ok(tenancy::list_tenants(db).await?),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::sqlite_folder;

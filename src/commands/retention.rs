@@ -8,7 +8,6 @@ use crate::audit::{self, Entry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::ledger::retention::{close_before, count_before, cut, drop_before};
-use crate::tenancy;
 
 #[derive(Parser)]
 pub struct Args {
@@ -29,10 +28,7 @@ pub struct Args {
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let db = super::connect(config).await?;
     let cut = cut(SystemClock.now(), args.keep_months)?;
-    let tenants = match &args.tenant {
-        Some(name) => vec![(name.clone(), super::get_tenant(&db, name).await?)],
-        None => tenancy::list_tenants(&db).await?,
-    };
+    let tenants = super::list_tenants(&db, args.tenant.as_deref()).await?;
     if args.dry_run {
         for (slug, tenant) in tenants {
             let dropped = count_before(&db, tenant, cut).await?;

@@ -45,10 +45,7 @@ pub struct Which {
 
 impl Which {
     async fn tenants(&self, db: &Db) -> Result<Vec<(String, TenantId)>, Failure> {
-        match &self.tenant {
-            Some(name) => Ok(vec![(name.clone(), super::get_tenant(db, name).await?)]),
-            None => Ok(tenancy::list_tenants(db).await?),
-        }
+        super::list_tenants(db, self.tenant.as_deref()).await
     }
 }
 

@@ -5,7 +5,7 @@ use models::value::Segment;
 use sea_orm::Value;
 
 use super::forecasts::RfmSegment;
-use super::store::segment_word;
+use crate::db::word;
 use crate::error::{Error, Result};
 use crate::graphql::scalars::Decimal;
 
@@ -35,7 +35,7 @@ impl PredictionFilter {
         };
         let mut sql = String::new();
         if let Some(segments) = &self.segments {
-            let words = segments.iter().map(|segment| Ok(bind(segment_word(Segment::from(*segment))?.into())));
+            let words = segments.iter().map(|segment| Ok(bind(word(Segment::from(*segment))?)));
             let words = words.collect::<Result<Vec<_>>>()?;
             // An empty list fits nothing.
             let list = if words.is_empty() { "NULL".to_owned() } else { words.join(", ") };

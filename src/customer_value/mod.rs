@@ -15,4 +15,5 @@ mod store;
 mod terms;
 
 pub use filter::PredictionFilter;
-pub use refit::{keep_fitted, refit_due};
+pub use refit::{keep_fitted, refit, refit_due};
+pub use store::export;

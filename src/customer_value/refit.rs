@@ -44,7 +44,7 @@ pub async fn keep_fitted(app: App) {
 /// Fits all models that are due now. Several processes may do it at once: each model is fitted by one.
 pub async fn refit_due(app: &App) -> Result<()> {
     let due = store::list_due(&app.db, app.clock.now()).await?;
-    METRICS.due.with_label_values(&["customer_models"]).set(i64::try_from(due.len()).unwrap_or(i64::MAX));
+    METRICS.set_due("customer_models", due.len());
     for tenant in due {
         if let Err(error) = refit(app, tenant).await {
             tracing::warn!(tenant = %tenant.0, source = ?error.source, "customers' model not fitted");
@@ -53,7 +53,8 @@ pub async fn refit_due(app: &App) -> Result<()> {
     Ok(())
 }
 
-async fn refit(app: &App, tenant: TenantId) -> Result<()> {
+/// Fits the tenant's model if it is due and no other process does.
+pub async fn refit(app: &App, tenant: TenantId) -> Result<()> {
     let tx = app.db.write(tenant).await?;
     let claim = store::claim(&tx, app.clock.now()).await?;
     tx.commit().await?;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::retention::Table as RetentionTable;
 use crate::clock::{DAY, MINUTE, Timestamp};
-use crate::db::{Column, Db, OnConflict, Table, TenantId, TenantTx, get};
+use crate::db::{Column, Db, OnConflict, Table, TenantId, TenantTx, get, word_text};
 use crate::error::{Error, Result};
 use crate::graphql::loader::Batch;
 use crate::money::Money;
@@ -74,7 +74,7 @@ pub(super) async fn add(tx: &TenantTx, claim: Claim, predictions: &[Prediction],
         return Ok(false);
     }
     let int = |of: fn(&Prediction) -> i64| Column::Int(predictions.iter().map(of).collect());
-    let segments = predictions.iter().map(|p| segment_word(p.rfm.segment())).collect::<Result<_>>()?;
+    let segments = predictions.iter().map(|p| word_text(p.rfm.segment())).collect::<Result<_>>()?;
     let rows = Table::new()
         .with("fit_no", Column::Int(vec![claim.fit_no; predictions.len()]))
         .with("customer_no", int(|p| p.customer_no))
@@ -141,6 +141,24 @@ pub struct Prediction {
     pub(super) churn_millionths: i64,
     /// By the kept terms; zero where nobody has paid yet.
     pub(super) lifetime_value: Money,
+}
+
+/// What is predicted of a customer, for a copy of all that is held of the person: as in the API, the amounts in the
+/// currency of the model. Null while nothing is.
+pub async fn export(tx: &TenantTx, customer_no: i64) -> Result<serde_json::Value> {
+    let found = PredictionsByNumber::load(tx, &[customer_no]).await?.remove(&customer_no);
+    found.map_or(Ok(serde_json::Value::Null), |prediction| {
+        let Prediction { rfm, purchases, .. } = &*prediction;
+        Ok(serde_json::json!({
+            "segment": rfm.segment(),
+            "recencyScore": rfm.recency,
+            "frequencyScore": rfm.frequency,
+            "monetaryScore": rfm.monetary,
+            "repeatPurchases": purchases.repeats(),
+            "churn": prediction.churn_millionths as f64 / 1e6,
+            "lifetimeValue": prediction.lifetime_value.to_string(),
+        }))
+    })
 }
 
 /// Loads predictions by the customer's number.
@@ -223,12 +241,4 @@ pub(super) async fn find_retention(tx: &TenantTx) -> Result<Option<RetentionTabl
     let sql = "SELECT retention FROM customer_models WHERE tenant_id = $1 AND retention IS NOT NULL";
     let row = tx.query_one(sql, []).await?;
     row.map(|row| Ok(serde_json::from_value(get(&row, 0)?)?)).transpose()
-}
-
-/// A segment as it is stored.
-pub fn segment_word(segment: Segment) -> Result<String> {
-    match serde_json::to_value(segment)? {
-        serde_json::Value::String(word) => Ok(word),
-        _ => Err(Error::internal("a segment that is not a word")),
-    }
 }

@@ -89,7 +89,7 @@ async fn find_filter(ctx: &Context<'_>, email: Option<&str>, phone: Option<&str>
     let keys = match keys.find(caller(ctx)?.tenant) {
         Some(keys) => keys,
         None => match keys.load(read(ctx).await?.as_ref()).await? {
-            Access::Keys(keys) => keys,
+            Access::Keys(held) => held.keys,
             Access::Never | Access::Erased => return Ok(None),
         },
     };

@@ -80,7 +80,13 @@ impl Identity {
     pub async fn open(&self, keys: &Keys, tx: &TenantTx, field: Field) -> Result<Option<String>> {
         let Some(sealed) = self.sealed(field) else { return Ok(None) };
         match keys.load(tx).await? {
-            Access::Keys(keys) => Ok(Some(open(&keys, tx.tenant(), self.customer_no, field, sealed)?)),
+            Access::Keys(held) => {
+                match (open(&held.keys, tx.tenant(), self.customer_no, field, sealed), held.trouble) {
+                    // Another process rotated, and the new key cannot be unwrapped now.
+                    (Err(OpenError::UnknownKeyVersion(_)), Some(trouble)) => Err(trouble.into()),
+                    (opened, _) => Ok(Some(opened?)),
+                }
+            }
             Access::Erased => Ok(None),
             Access::Never => Err(OpenError::UnknownKeyVersion(key_version(sealed)?).into()),
         }

@@ -38,6 +38,9 @@ const SNAPSHOTS: [(&str, &str); 3] = [
     ("statement_timeout", "9s"),
 ];
 
+/// A writer that stopped in the midst of a transaction, or waits for one that did, does not hold up its tenant for ever.
+const WRITES: [(&str, &str); 2] = [("lock_timeout", "30s"), ("idle_in_transaction_session_timeout", "60s")];
+
 /// Plans are made for any tenant. One made for a tenant that the statistics do not know yet, beside a large one, takes
 /// an index for as good as another and reads all rows of the tenant for each key.
 const GENERIC_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
@@ -65,7 +68,7 @@ pub(super) async fn connect(url: &str, connections_max: u32) -> Result<Pools, Co
         };
         Ok(Pools {
             read: pool(connections_max, roles::APP, &SNAPSHOTS).await?,
-            write: pool(connections_max, roles::APP, &[]).await?,
+            write: pool(connections_max, roles::APP, &WRITES).await?,
             across: pool((connections_max / 4).max(2), roles::RELAY, &SNAPSHOTS).await?,
         })
     } else if url.starts_with("sqlite:") {
@@ -182,8 +185,9 @@ pub(super) fn write_options(backend: DbBackend) -> TransactionOptions {
     }
 }
 
+/// Rows that refer to the locked one may be written meanwhile: they lock its key alone.
 pub(super) fn for_update(backend: DbBackend) -> &'static str {
-    if backend == DbBackend::Postgres { "FOR UPDATE" } else { "" }
+    if backend == DbBackend::Postgres { "FOR NO KEY UPDATE" } else { "" }
 }
 
 /// Replaces each `{each TABLE ALIAS: CONDITION}` by a join that looks the table up once per key, by index, whatever the
@@ -279,14 +283,14 @@ pub fn is_unavailable(error: &DbErr) -> bool {
     }
 }
 
-/// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only), 40001 and 40P01 (in the
-/// way of each other); SQLite busy and full.
+/// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only), 40001, 40P01 and 55P03 (in the
+/// way of each other), 25P03 (idle for too long); SQLite busy and full.
 fn is_unavailable_code(code: &str) -> bool {
     code.len() == 5
         && (code.starts_with("08")
             || code.starts_with("53")
             || code.starts_with("57P")
-            || ["25006", "40001", "40P01"].contains(&code))
+            || ["25006", "25P03", "40001", "40P01", "55P03"].contains(&code))
         || matches!(code, "5" | "517" | "13" | "773")
 }
 

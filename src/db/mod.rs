@@ -399,8 +399,13 @@ pub fn get_word<T: DeserializeOwned>(row: &QueryResult, index: usize) -> Result<
 
 /// A value as it is stored for [`get_word`].
 pub fn word(value: impl Serialize) -> Result<Value> {
+    word_text(value).map(Value::from)
+}
+
+/// The same as text.
+pub fn word_text(value: impl Serialize) -> Result<String> {
     match serde_json::to_value(value)? {
-        serde_json::Value::String(word) => Ok(word.into()),
+        serde_json::Value::String(word) => Ok(word),
         _ => Err(Error::internal("a value that is not a word")),
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response as HttpResponse;
 use uuid::Uuid;
 
 use crate::error::{Code, Error};
@@ -96,8 +97,16 @@ fn set_wait(extensions: &mut ErrorExtensionValues, wait: Option<Duration>) {
     }
 }
 
-/// The longest wait that errors name, in seconds, as `Retry-After` has it.
-pub fn wait_of(errors: &[ServerError]) -> Option<HeaderValue> {
+/// Says when to come back, where the status is of an answer for which one does: what the errors name, else soon.
+pub fn set_retry_after(response: &mut HttpResponse, errors: &[ServerError]) {
+    const SOON_SECS: HeaderValue = HeaderValue::from_static("2");
+    if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status()) {
+        response.headers_mut().insert(header::RETRY_AFTER, wait_of(errors).unwrap_or(SOON_SECS));
+    }
+}
+
+/// The longest wait that errors name, in seconds.
+fn wait_of(errors: &[ServerError]) -> Option<HeaderValue> {
     let wait = |error: &ServerError| match error.extensions.as_ref()?.get(WAIT)? {
         Value::Number(secs) => secs.as_u64(),
         _ => None,

@@ -1,4 +1,5 @@
-//! How much callers may ask for: fields a minute for each user and tenant, over HTTP and sockets together, and open sockets.
+//! How much callers may ask for: fields a minute for each user, API key and tenant, over HTTP and sockets together, and open
+//! sockets.
 //! They are counted in this process alone.
 
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use governor::{DefaultKeyedRateLimiter, Quota};
 use uuid::Uuid;
 
 use super::errors::Refusal;
-use crate::auth::Caller;
+use crate::auth::{Caller, Through};
 use crate::db::TenantId;
 
 /// Those that are remembered before those at rest are looked for, to be forgotten.
@@ -22,7 +23,7 @@ const REMEMBERED: usize = 10_000;
 /// `None` is no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Fields, each as often as it is selected, that a user may ask for in a minute.
+    /// Fields, each as often as it is selected, that a user or an API key may ask for in a minute.
     pub user_fields: Option<NonZeroU32>,
     pub tenant_fields: Option<NonZeroU32>,
     /// WebSockets, and streams of subscriptions over HTTP.
@@ -49,7 +50,15 @@ struct Sockets {
 pub struct Seat {
     usage: Arc<Usage>,
     tenant: TenantId,
-    user_id: Uuid,
+    spender: Uuid,
+}
+
+/// Whose budget is spent: a program's by its key, so that it takes nothing from who made the key.
+fn spender(caller: &Caller) -> Uuid {
+    match caller.through {
+        Through::ApiKey(id) => id,
+        Through::Session(_) | Through::Token { .. } => caller.user_id,
+    }
 }
 
 impl Usage {
@@ -62,7 +71,7 @@ impl Usage {
         })
     }
 
-    /// Takes what an operation comes to from the budgets of its user and tenant. Errors: RATE_LIMITED; QUERY_TOO_COMPLEX, when
+    /// Takes what an operation comes to from the budgets of its user or API key, and tenant. Errors: RATE_LIMITED; QUERY_TOO_COMPLEX, when
     /// it is more than a whole minute's.
     pub fn spend(&self, caller: &Caller, fields: usize) -> Result<(), Refusal> {
         let fields = u32::try_from(fields).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
@@ -71,7 +80,7 @@ impl Usage {
             return Err(Refusal::new("QUERY_TOO_COMPLEX", "more fields are selected than you may ask for in a minute"));
         }
         let of_user =
-            || self.users.as_ref().map_or(Ok(()), |users| users.take(&(caller.tenant, caller.user_id), fields));
+            || self.users.as_ref().map_or(Ok(()), |users| users.take(&(caller.tenant, spender(caller)), fields));
         let of_tenant = || self.tenants.as_ref().map_or(Ok(()), |tenants| tenants.take(&caller.tenant, fields));
         of_user().and_then(|()| of_tenant()).map_err(|wait| {
             let refusal = Refusal::new("RATE_LIMITED", "that is too much in a minute; slow down");
@@ -86,19 +95,19 @@ impl Usage {
 
     /// Counts a socket of a caller; `None` when there are as many as may be.
     pub fn seat(self: &Arc<Self>, caller: &Caller) -> Option<Seat> {
-        let Caller { tenant, user_id, .. } = *caller;
+        let (tenant, spender) = (caller.tenant, spender(caller));
         let mut sockets = self.sockets();
         let is_free = |most: Option<NonZeroU32>, open: Option<&u32>| {
             most.is_none_or(|most| open.copied().unwrap_or_default() < most.get())
         };
-        if !is_free(self.limits.user_sockets, sockets.users.get(&(tenant, user_id)))
+        if !is_free(self.limits.user_sockets, sockets.users.get(&(tenant, spender)))
             || !is_free(self.limits.tenant_sockets, sockets.tenants.get(&tenant))
         {
             return None;
         }
-        *sockets.users.entry((tenant, user_id)).or_default() += 1;
+        *sockets.users.entry((tenant, spender)).or_default() += 1;
         *sockets.tenants.entry(tenant).or_default() += 1;
-        Some(Seat { usage: Arc::clone(self), tenant, user_id })
+        Some(Seat { usage: Arc::clone(self), tenant, spender })
     }
 
     fn sockets(&self) -> MutexGuard<'_, Sockets> {
@@ -109,7 +118,7 @@ impl Usage {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut sockets = self.usage.sockets();
-        leave(&mut sockets.users, &(self.tenant, self.user_id));
+        leave(&mut sockets.users, &(self.tenant, self.spender));
         leave(&mut sockets.tenants, &self.tenant);
     }
 }
@@ -153,7 +162,7 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Role, Through};
+    use crate::auth::Role;
 
     fn caller(user: u128) -> Caller {
         let through = Through::Token { issued_at_secs: 0 };
@@ -172,6 +181,10 @@ mod tests {
         assert!((11.0..=12.1).contains(&wait.as_secs_f64()), "{wait:?}");
         assert!(usage.spend(&caller(2), 60).is_ok());
         assert!(usage.spend(&caller(3), 60).is_err());
+        let usage = Usage::new(Limits { tenant_fields: None, ..limits });
+        let by_key = Caller { through: Through::ApiKey(Uuid::from_u128(9)), ..caller(1) };
+        assert!(usage.spend(&by_key, 100).is_ok() && usage.spend(&by_key, 1).is_err());
+        assert!(usage.spend(&caller(1), 100).is_ok());
         assert!(Usage::new(Limits::default()).spend(&caller(1), usize::MAX).is_ok());
     }
 

@@ -10,9 +10,6 @@ use super::errors::{self, Refusal};
 use super::operation::{is_request_error, to_json};
 use crate::error::{Code, Error};
 
-/// When to come back, where that is not known.
-const RETRY_SECS: &str = "2";
-
 /// The form of a request's answer.
 pub struct Reply {
     pub accepted: Accepted,
@@ -44,7 +41,9 @@ impl Reply {
             None if is_request_error(response) => self.request_error(),
             None => StatusCode::OK,
         };
-        waiting(self.json(status, to_json(response)), &response.errors)
+        let mut answer = self.json(status, to_json(response));
+        errors::set_retry_after(&mut answer, &response.errors);
+        answer
     }
 
     /// What keeps a request from being run.
@@ -69,7 +68,7 @@ impl Reply {
             _ => self.request_error(),
         };
         let errors = [refusal.to_error()];
-        waiting(self.json(status, errors::only(&errors)), &errors)
+        self.failed(status, &errors)
     }
 
     pub fn unauthenticated(&self) -> HttpResponse {
@@ -79,7 +78,13 @@ impl Reply {
     }
 
     pub fn refuse(&self, status: StatusCode, code: &'static str, message: &str) -> HttpResponse {
-        self.json(status, errors::only(&[errors::plain(code, message)]))
+        self.failed(status, &[errors::plain(code, message)])
+    }
+
+    fn failed(&self, status: StatusCode, errors: &[ServerError]) -> HttpResponse {
+        let mut answer = self.json(status, errors::only(errors));
+        errors::set_retry_after(&mut answer, errors);
+        answer
     }
 
     pub fn json(&self, status: StatusCode, body: impl Into<Body>) -> HttpResponse {
@@ -92,18 +97,6 @@ impl Reply {
             (header::CACHE_CONTROL, "no-store"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        let mut response = (status, headers, body.into()).into_response();
-        if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SECS));
-        }
-        response
+        (status, headers, body.into()).into_response()
     }
-}
-
-/// An answer that says when to come back as its errors do.
-fn waiting(mut response: HttpResponse, errors: &[ServerError]) -> HttpResponse {
-    if let (Some(known), Some(wait)) = (response.headers_mut().get_mut(header::RETRY_AFTER), errors::wait_of(errors)) {
-        *known = wait;
-    }
-    response
 }

@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::client::{Client, Transport};
 use crate::app::App;
-use crate::auth::Role;
 use crate::auth::token::Subject;
+use crate::auth::{Role, standing};
 use crate::clock::{MINUTE, Timestamp};
+use crate::customer_value;
 use crate::db::{TenantId, get};
 use crate::error::{Error, Result};
 use crate::tenancy::{self, NewTenant};
@@ -27,11 +28,13 @@ pub struct Canary {
     /// What the tenant's amounts are multiplied by.
     factor: u32,
     user: Uuid,
+    /// Good for this run.
+    pub password: String,
     is_new: bool,
 }
 
 impl Canary {
-    /// Makes the tenant, unless it is there from an earlier run.
+    /// Makes the tenant, unless it is there from an earlier run, and lets its person in.
     pub async fn ensure(app: &App, slug: &'static str, word: &'static str, factor: u32) -> Result<Canary> {
         let now = app.clock.now();
         let found = tenancy::find_tenant(&app.db, slug).await?;
@@ -42,19 +45,37 @@ impl Canary {
                 tenancy::create_tenant(&app.db, &new, now).await?.id
             }
         };
-        let password = app.passwords.hash(password_of(word)).await?;
+        let password = Uuid::new_v4().to_string();
+        let hash = app.passwords.hash(password.clone()).await?;
         let tx = app.db.write(tenant).await?;
-        let known = tx.query_one("SELECT id FROM users WHERE tenant_id = $1 AND email = $2", [EMAIL.into()]).await?;
-        let user = match known {
+        let sql =
+            "UPDATE users SET is_active = true, password_hash = $3 WHERE tenant_id = $1 AND email = $2 RETURNING id";
+        let user = match tx.query_one(sql, [EMAIL.into(), hash.clone().into()]).await? {
             Some(row) => get(&row, 0)?,
             None => {
                 let role = Role::Admin;
-                let new = NewUser { email: EMAIL, name: word, role, password_hash: Some(password), is_invited: false };
+                let new = NewUser { email: EMAIL, name: word, role, password_hash: Some(hash), is_invited: false };
                 insert_user(&tx, new, now).await?
             }
         };
+        standing::begin_epoch(&tx, now).await?;
         tx.commit().await?;
-        Ok(Canary { slug, tenant, word, factor, user, is_new: found.is_none() })
+        app.standings.changed(tenant);
+        Ok(Canary { slug, tenant, word, factor, user, password, is_new: found.is_none() })
+    }
+
+    /// Sends the tenant's person off, and gives up what would be sent outside; the tenant stays for the next run.
+    pub async fn leave(app: &App, slug: &str) -> Result<()> {
+        let Some(tenant) = tenancy::find_tenant(&app.db, slug).await? else { return Ok(()) };
+        let tx = app.db.write(tenant).await?;
+        let sql = "UPDATE users SET is_active = false, password_hash = NULL WHERE tenant_id = $1 AND email = $2";
+        tx.execute(sql, [EMAIL.into()]).await?;
+        let sql = "UPDATE deliveries SET state = 'DEAD', next_at = NULL WHERE tenant_id = $1 AND next_at IS NOT NULL";
+        tx.execute(sql, []).await?;
+        standing::begin_epoch(&tx, app.clock.now()).await?;
+        tx.commit().await?;
+        app.standings.changed(tenant);
+        Ok(())
     }
 
     /// A token for everything that the tenant's admins may do.
@@ -75,13 +96,21 @@ impl Canary {
             let team = ask("{ teams { id } }").await?;
             let id = team["teams"][0]["id"].as_str().unwrap_or_default();
             ask(&QUOTA.replace("{team}", id)).await?;
-            self.add_source(app, now).await?;
+            self.add_rest(app, now).await?;
         }
         ask(SALES).await?;
         app.ledger.fold(self.tenant).await?;
         ask(MORE_SALES).await?;
         ask(SIGN_IN).await?;
-        Ok(())
+        self.refit(app).await
+    }
+
+    /// Fits the customers' model now, so that no server does it during the run.
+    async fn refit(&self, app: &App) -> Result<()> {
+        let tx = app.db.write(self.tenant).await?;
+        tx.execute("UPDATE customer_models SET fitted_at = NULL WHERE tenant_id = $1", []).await?;
+        tx.commit().await?;
+        customer_value::refit(app, self.tenant).await
     }
 
     /// Runs a document that must do what it says; gives its data.
@@ -95,11 +124,14 @@ impl Canary {
         Err(Error::internal(format!("{}: {document} gave {answer}", self.slug)))
     }
 
-    /// What an import leaves behind.
-    async fn add_source(&self, app: &App, now: Timestamp) -> Result<()> {
+    /// What an import and a sign-in at a provider leave behind.
+    async fn add_rest(&self, app: &App, now: Timestamp) -> Result<()> {
         let tx = app.db.write(self.tenant).await?;
         let sql = "INSERT INTO data_sources (tenant_id, id, kind, name, created_at) VALUES ($1, $2, 'csv', $3, $4)";
         tx.execute(sql, [Uuid::now_v7().into(), self.word.into(), now.0.into()]).await?;
+        let sql = "INSERT INTO user_identities (tenant_id, issuer, subject, user_id, created_at) \
+                   VALUES ($1, 'https://id.invalid', $2, $3, $4)";
+        tx.execute(sql, [self.word.into(), self.user.into(), now.0.into()]).await?;
         tx.commit().await
     }
 
@@ -113,7 +145,7 @@ impl Canary {
             ("{run}", run.to_owned()),
             ("{email}", EMAIL.to_owned()),
             ("{user}", self.user.to_string()),
-            ("{password}", password_of(self.word)),
+            ("{password}", self.password.clone()),
             ("{early}", before(2 * 24 * 60)),
             ("{late}", before(10)),
         ] {
@@ -130,10 +162,6 @@ impl Canary {
         }
         out
     }
-}
-
-pub fn password_of(word: &str) -> String {
-    format!("a password of {word}")
 }
 
 /// What a tenant has once. The alert fires with the sales that come after.

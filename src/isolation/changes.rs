@@ -65,16 +65,19 @@ pub const CHANGES: &[Change] = &[
         "login",
         r#"mutation { login(tenant: "{slug}", email: "{email}", password: "{password}") { accessToken } }"#,
     ),
-    change("refresh", r#"mutation { refresh(refreshToken: "{Session}") { accessToken } }"#),
+    change("refresh", r#"mutation { refresh(refreshToken: "none") { accessToken } }"#),
     change("requestPasswordReset", r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#),
     change(
         "setPassword",
-        r#"mutation { setPassword(token: "{User}", password: "long enough for one") { accessToken } }"#,
+        r#"mutation { setPassword(token: "none", password: "long enough for one") { accessToken } }"#,
     ),
-    change("inviteUser", r#"mutation { inviteUser(input: { email: "{email}", name: "tried", role: VIEWER }) { id } }"#),
+    change(
+        "inviteUser",
+        r#"mutation { inviteUser(input: { email: "{email}", name: "tried", role: VIEWER }) { state } }"#,
+    ),
     change(
         "updateUser",
-        r#"mutation { updateUser(id: "{User}", input: { name: "tried", isActive: false }) { id name } }"#,
+        r#"mutation { updateUser(id: "{User}", input: { name: "tried", isActive: false }) { state } }"#,
     ),
     change(
         "createApiKey",

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 const WAIT: Duration = Duration::from_secs(30);
 
 /// How a question comes to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
     Post,
     Get,
@@ -31,10 +31,10 @@ pub enum Transport {
 
 impl Transport {
     /// Those that carry queries.
-    pub const ALL: [Transport; 5] =
+    pub const QUERIES: [Transport; 5] =
         [Transport::Post, Transport::Get, Transport::Batch, Transport::Socket, Transport::Events];
     /// Those that carry subscriptions.
-    pub const LIVE: [Transport; 3] = [Transport::Socket, Transport::Events, Transport::Multipart];
+    pub const SUBSCRIPTIONS: [Transport; 3] = [Transport::Socket, Transport::Events, Transport::Multipart];
 }
 
 #[derive(Clone)]

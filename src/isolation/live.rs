@@ -19,7 +19,7 @@ const METRICS: &str =
 /// On each transport: the other tenant's subscriptions are refused, its cursors are none, and its sales and alerts are not heard of.
 pub async fn run(run: &mut Run<'_>, own: &Canary, other: &Canary) -> Result<()> {
     let tokens = (own.token(run.app)?, other.token(run.app)?);
-    for transport in Transport::LIVE {
+    for transport in Transport::SUBSCRIPTIONS {
         let mut refused = Answers::new();
         for field in ["metricsUpdated", "alertTriggered"] {
             let document = format!("subscription {{ {field}(tenantId: \"{}\") {{ __typename }} }}", other.tenant.0);

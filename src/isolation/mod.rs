@@ -4,13 +4,14 @@
 //! That an answer stays the same is a stronger test than that it holds nothing of the other tenant: a sum, a count or a name
 //! that is taken shows as well. The questions are made from the schema ([`questions`]).
 
-pub mod canary;
+mod answers;
+mod canary;
 mod changes;
 pub mod client;
 mod live;
-pub mod questions;
+mod questions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value as Json;
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use self::answers::{Answers, code, difference, first_of_each, list_ids, without_attempts, without_new_ids};
 use self::canary::Canary;
 use self::changes::CHANGES;
 use self::client::{Client, Transport};
@@ -73,9 +75,6 @@ struct Run<'a> {
     report: Report,
 }
 
-/// Answers by question; ids that were put in are part of the name.
-type Answers = BTreeMap<String, Json>;
-
 /// Drives the two tenants over `app`, whose clock must stand still, so that no answer changes by itself. It serves `options` on
 /// a port of its own meanwhile, and asks by each of `transports`. Error: what kept the run from going on.
 pub async fn verify(app: &App, options: &Options, transports: &[Transport]) -> Result<Report> {
@@ -102,9 +101,16 @@ pub async fn verify(app: &App, options: &Options, transports: &[Transport]) -> R
     let report = Report { questions: questions.len(), findings, ..Report::default() };
     let name = Uuid::now_v7().simple().to_string();
     let mut run = Run { app, client, transports, questions, name, period: period.clone(), report };
-    run.go().await?;
-    Ok(run.report)
+    let ended = run.go().await;
+    for slug in [OWN, OTHER] {
+        Canary::leave(app, slug).await?;
+    }
+    ended.map(|()| run.report)
 }
+
+/// The tenants, by their short names.
+const OWN: &str = "isolation-b";
+const OTHER: &str = "isolation-a";
 
 /// What arguments and fields of inputs of these names are given.
 const NAMED: &[(&str, &str)] = &[
@@ -124,28 +130,33 @@ impl Run<'_> {
     async fn go(&mut self) -> Result<()> {
         let app = self.app;
         self.report.findings.extend(wall::list_holes(&app.db).await?);
-        let own = Canary::ensure(app, "isolation-b", "canary-bravo", 3).await?;
+        let own = Canary::ensure(app, OWN, "canary-bravo", 3).await?;
         own.fill(app, &self.client, &self.name).await?;
+        let exported = self.export(&own).await?;
         let mut alone = BTreeMap::new();
         for &transport in self.transports {
-            alone.insert(transport as usize, self.ask_all(transport, &own).await?);
+            alone.insert(transport, self.ask_all(transport, &own).await?);
         }
-        self.note_refused(&alone[&0]);
+        self.note_refused(&alone[&Transport::Post]);
 
-        let other = Canary::ensure(app, "isolation-a", "canary-alpha", 7).await?;
+        let other = Canary::ensure(app, OTHER, "canary-alpha", 7).await?;
         other.fill(app, &self.client, &self.name).await?;
         let others = self.ask_all(Transport::Post, &other).await?;
         // The other tenant's questions have filled what is kept and remembered.
         for &transport in self.transports {
             let answers = self.ask_all(transport, &own).await?;
-            self.compare(&format!("{transport:?}"), &alone[&(transport as usize)], &answers);
+            self.compare(&format!("{transport:?}"), &alone[&transport], &answers);
             self.look_for(&other, &answers);
         }
         let (at_once, _) = tokio::join!(self.ask_all(Transport::Post, &own), self.ask_all(Transport::Post, &other));
-        self.compare("at the same time", &alone[&0], &at_once?);
+        self.compare("at the same time", &alone[&Transport::Post], &at_once?);
+
+        let exported_again = self.export(&own).await?;
+        self.compare("export", &exported, &exported_again);
+        self.look_for(&other, &exported_again);
 
         let mut foreign = list_ids(&others);
-        let known = list_ids(&alone[&0]);
+        let known = list_ids(&alone[&Transport::Post]);
         // What is counted has the same ids in both tenants; those of the other are no secret then.
         foreign.retain(|id| !known.contains(id));
         let foreign = first_of_each(&foreign);
@@ -189,12 +200,25 @@ impl Run<'_> {
     }
 
     fn note_refused(&mut self, answers: &Answers) {
-        let is_refused = |answer: &Json| answer["data"].is_null();
-        let code = |answer: &Json| answer["errors"][0]["extensions"]["code"].as_str().unwrap_or("?").to_owned();
-        let plain = self.questions.iter().filter_map(|question| Some((question, answers.get(&question.name)?)));
-        let refused = plain.filter(|(_, answer)| is_refused(answer));
-        self.report.refused =
-            refused.map(|(question, answer)| format!("{} ({})", question.name, code(answer))).collect();
+        for (question, answer) in answers.iter().filter(|(_, answer)| answer["data"].is_null()) {
+            self.report.refused.push(format!("{question} ({})", code(answer).unwrap_or("?")));
+        }
+        self.check_asked(answers);
+    }
+
+    /// What is not even understood is not tried.
+    fn check_asked(&mut self, answers: &Answers) {
+        let wrong = answers.iter().filter(|(_, answer)| code(answer) == Some("GRAPHQL_VALIDATION_FAILED"));
+        self.report.findings.extend(wrong.map(|(asked, _)| format!("nobody knows, as {asked} is no good question")));
+    }
+
+    /// What is answered by one of the other tenant's ids, and by one of nothing; either shows as `{id}`.
+    async fn ask_both(&self, token: &str, id: &str, document: impl Fn(&str) -> String) -> Result<(Json, Json)> {
+        let ask = async |id: &str| -> Result<Json> {
+            let answer = self.client.ask(Transport::Post, token, &document(id)).await?;
+            Ok(without_new_ids(serde_json::from_str(&answer.to_string().replace(id, "{id}"))?))
+        };
+        Ok((ask(id).await?, ask(&Uuid::now_v7().to_string()).await?))
     }
 
     /// The same questions have the same answers.
@@ -237,14 +261,10 @@ impl Run<'_> {
         let mut expected = Answers::new();
         for question in self.questions.iter().filter(|question| question.takes_id()) {
             for (ty, id) in foreign {
-                let nobody = Uuid::now_v7().to_string();
                 let name = format!("{} of a foreign {ty}", question.name);
-                let ask = async |id: &str| -> Result<Json> {
-                    let answer = self.client.ask(Transport::Post, &token, &question.with_id(id)).await?;
-                    Ok(serde_json::from_str(&answer.to_string().replace(id, "{id}"))?)
-                };
-                found.insert(name.clone(), ask(id).await?);
-                expected.insert(name, ask(&nobody).await?);
+                let (foreign, nothing) = self.ask_both(&token, id, |id| question.with_id(id)).await?;
+                found.insert(name.clone(), foreign);
+                expected.insert(name, nothing);
             }
         }
         self.compare("by ids", &expected, &found);
@@ -252,10 +272,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// All that is held of a customer of both, but for what the log says of such copies.
+    async fn export(&self, of: &Canary) -> Result<Answers> {
+        let document = r#"mutation { exportCustomer(customerId: "1") }"#;
+        let mut answer = self.client.ask(Transport::Post, &of.token(self.app)?, document).await?;
+        answer["data"]["exportCustomer"]["audit"].take();
+        Ok(Answers::from([(document.to_owned(), answer)]))
+    }
+
     /// A person of both tenants comes into each by its own password only.
     async fn sign_in_elsewhere(&mut self, own: &Canary, other: &Canary) -> Result<()> {
-        let (slug, password) = (other.slug, canary::password_of(own.word));
-        let email = canary::EMAIL;
+        let (slug, password, email) = (other.slug, &own.password, canary::EMAIL);
         let document = format!(
             r#"mutation {{ login(tenant: "{slug}", email: "{email}", password: "{password}") {{ accessToken }} }}"#
         );
@@ -285,16 +312,13 @@ impl Run<'_> {
                 found.insert(name, answer);
                 continue;
             };
-            let ask = async |id: &str| -> Result<Json> {
-                let document = document.replace(&format!("{{{ty}}}"), id);
-                let answer = self.client.ask(Transport::Post, &token, &document).await?;
-                Ok(without_new_ids(serde_json::from_str(&answer.to_string().replace(id, "{id}"))?))
-            };
-            let answer = ask(id).await?;
-            expected.insert(name.clone(), ask(&Uuid::now_v7().to_string()).await?);
-            found.insert(name, answer);
+            let with_id = |id: &str| document.replace(&format!("{{{ty}}}"), id);
+            let (foreign, nothing) = self.ask_both(&token, id, with_id).await?;
+            found.insert(name.clone(), foreign);
+            expected.insert(name, nothing);
         }
         self.look_for(other, &found);
+        self.check_asked(&found);
         found.retain(|name, _| expected.contains_key(name));
         self.compare("changes", &expected, &found);
         Ok(())
@@ -318,66 +342,4 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-/// The ids that answers show, each with its type.
-fn list_ids(answers: &Answers) -> BTreeSet<(String, String)> {
-    fn collect(answer: &Json, ids: &mut BTreeSet<(String, String)>) {
-        match answer {
-            Json::Object(fields) => {
-                if let (Some(Json::String(ty)), Some(Json::String(id))) = (fields.get("__typename"), fields.get("id")) {
-                    ids.insert((ty.clone(), id.clone()));
-                }
-                fields.values().for_each(|inner| collect(inner, ids));
-            }
-            Json::Array(items) => items.iter().for_each(|inner| collect(inner, ids)),
-            _ => {}
-        }
-    }
-    let mut ids = BTreeSet::new();
-    answers.values().for_each(|answer| collect(answer, &mut ids));
-    ids
-}
-
-/// One id of each type.
-fn first_of_each(ids: &BTreeSet<(String, String)>) -> BTreeMap<String, String> {
-    ids.iter().rev().cloned().collect()
-}
-
-/// Servers that run beside this one send what is due, whatever is asked meanwhile.
-fn without_attempts(answer: &mut Json) {
-    match answer {
-        Json::Object(fields) => {
-            if fields.get("__typename").is_some_and(|ty| ty == "AlertDelivery") {
-                for name in ["state", "attempts", "nextAt", "lastError", "deliveredAt"] {
-                    fields.remove(name);
-                }
-            }
-            fields.values_mut().for_each(without_attempts);
-        }
-        Json::Array(items) => items.iter_mut().for_each(without_attempts),
-        _ => {}
-    }
-}
-
-/// What is new has an id of its own each time.
-fn without_new_ids(answer: Json) -> Json {
-    match answer {
-        Json::Object(fields) => fields.into_iter().map(|(name, inner)| (name, without_new_ids(inner))).collect(),
-        Json::Array(items) => items.into_iter().map(without_new_ids).collect(),
-        Json::String(text) if Uuid::parse_str(&text).is_ok() => "{new}".into(),
-        other => other,
-    }
-}
-
-/// The first parts in which two answers differ.
-fn difference<'a>(was: &'a Json, is: &'a Json) -> (&'a Json, &'a Json) {
-    let inner = match (was, is) {
-        (Json::Object(was), Json::Object(is)) if was.len() == is.len() => {
-            was.iter().zip(is).find(|((a, x), (b, y))| a != b || x != y).map(|((_, x), (_, y))| (x, y))
-        }
-        (Json::Array(was), Json::Array(is)) if was.len() == is.len() => was.iter().zip(is).find(|(x, y)| x != y),
-        _ => None,
-    };
-    inner.map_or((was, is), |(was, is)| difference(was, is))
 }

@@ -72,7 +72,7 @@ pub async fn relay(app: App, senders: Senders) {
 /// Makes one attempt for each delivery that is due now.
 pub async fn relay_once(app: &App, senders: &Senders) -> Result<()> {
     let due = store::list_due(&app.db, app.clock.now(), ROWS_MAX).await?;
-    METRICS.due.with_label_values(&["deliveries"]).set(i64::try_from(due.len()).unwrap_or(i64::MAX));
+    METRICS.set_due("deliveries", due.len());
     let attempts = futures_util::stream::iter(due).map(|due| async move {
         if let Err(error) = deliver(app, senders, &due).await {
             tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, source = ?error.source, "delivery not noted");

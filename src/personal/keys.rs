@@ -8,7 +8,7 @@ use crate::clock::SharedClock;
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Error, Result};
 use crate::sealing::kek::{KeyEncryption, KeyName, Purpose};
-use crate::sealing::{Keyring, TenantKeys, generate_key};
+use crate::sealing::{Held, Keyring, TenantKeys, generate_key};
 
 /// The version under which the index key is stored; data keys begin with 1.
 pub const INDEX_VERSION: u32 = 0;
@@ -19,7 +19,7 @@ pub struct Keys(Arc<Shared>);
 
 /// A tenant's keys, or why there are none.
 pub enum Access {
-    Keys(Arc<TenantKeys>),
+    Keys(Held),
     /// It never had any: nothing of it is sealed.
     Never,
     /// They were destroyed with all that they sealed.
@@ -58,10 +58,10 @@ impl Keys {
         let access = match store::read(tx).await? {
             Stored::Keys(wrapped) => {
                 let held = self.0.keyring.load(tx.tenant().0, &wrapped, now_ms).await?;
-                if let Some(trouble) = held.trouble {
+                if let Some(trouble) = &held.trouble {
                     tracing::warn!(tenant = %tx.tenant().0, %trouble, "keys end soon and were not unwrapped anew");
                 }
-                return Ok(Access::Keys(held.keys));
+                return Ok(Access::Keys(held));
             }
             Stored::None => Access::Never,
             Stored::Erased => Access::Erased,
@@ -76,12 +76,13 @@ impl Keys {
         if let Some(keys) = self.find(tenant) {
             return Ok(Some(keys));
         }
-        let stored = store::read(&self.0.db.read(tenant).await?).await?;
-        if stored == Stored::None {
+        let mut access = self.load(&self.0.db.read(tenant).await?).await?;
+        if matches!(access, Access::Never) {
             self.make(tenant).await?;
+            access = self.load(&self.0.db.read(tenant).await?).await?;
         }
-        match self.load(&self.0.db.read(tenant).await?).await? {
-            Access::Keys(keys) => Ok(Some(keys)),
+        match access {
+            Access::Keys(held) => Ok(Some(held.keys)),
             Access::Erased => Ok(None),
             Access::Never => Err(Error::internal("the keys that were made are not there")),
         }

@@ -17,6 +17,10 @@ pub fn erased() -> Error {
     Error::new(Code::Conflict, "the tenant's personal data was erased")
 }
 
+/// Nothing of a person, in an UPDATE of `customers`.
+const CLEARED: &str = "name = NULL, email = NULL, phone = NULL, address = NULL, email_index = NULL, phone_index = NULL, \
+    key_version = NULL";
+
 /// Erases what identifies a customer; the source's id goes too, and what takes its place lets later events find the same
 /// customer. `false` when it was done before. Error: NOT_FOUND.
 pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, now: Timestamp) -> Result<bool> {
@@ -27,9 +31,10 @@ pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, 
         return Ok(false);
     }
     let erased_id = erased_id(&keys.index, &get::<String>(&row, 0)?);
-    let sql = "UPDATE customers SET external_id = $3, erased_at = $4, name = NULL, email = NULL, phone = NULL, address = NULL, \
-               email_index = NULL, phone_index = NULL, key_version = NULL WHERE tenant_id = $1 AND customer_no = $2";
-    tx.execute(sql, [customer_no.into(), erased_id.into(), now.0.into()]).await?;
+    let sql = format!(
+        "UPDATE customers SET external_id = $3, erased_at = $4, {CLEARED} WHERE tenant_id = $1 AND customer_no = $2"
+    );
+    tx.execute(&sql, [customer_no.into(), erased_id.into(), now.0.into()]).await?;
     tx.execute("UPDATE ledger_heads SET erased_customers = erased_customers + 1 WHERE tenant_id = $1", []).await?;
     // Answers that were kept are no longer the answer.
     begin_policy_epoch(tx).await?;
@@ -44,11 +49,12 @@ pub async fn erase_tenant(db: &Db, tenant: TenantId, now: Timestamp) -> Result<u
     loop {
         let tx = db.write(tenant).await?;
         lock_head(&tx).await?;
-        let sql = "UPDATE customers SET external_id = 'erased:' || customer_no, erased_at = $2, name = NULL, email = NULL, phone = NULL, \
-                   address = NULL, email_index = NULL, phone_index = NULL, key_version = NULL \
-                   WHERE tenant_id = $1 AND customer_no IN \
-                   (SELECT c.customer_no FROM customers c WHERE c.tenant_id = $1 AND c.erased_at IS NULL ORDER BY c.customer_no LIMIT $3)";
-        let rows = tx.execute(sql, [now.0.into(), ROWS_MAX.into()]).await?;
+        let sql = format!(
+            "UPDATE customers SET external_id = 'erased:' || customer_no, erased_at = $2, {CLEARED} \
+             WHERE tenant_id = $1 AND customer_no IN \
+             (SELECT c.customer_no FROM customers c WHERE c.tenant_id = $1 AND c.erased_at IS NULL ORDER BY c.customer_no LIMIT $3)"
+        );
+        let rows = tx.execute(&sql, [now.0.into(), ROWS_MAX.into()]).await?;
         if rows == 0 {
             return Ok(cleared);
         }
@@ -60,6 +66,8 @@ pub async fn erase_tenant(db: &Db, tenant: TenantId, now: Timestamp) -> Result<u
 
 async fn destroy_keys(db: &Db, tenant: TenantId, now: Timestamp) -> Result<()> {
     let tx = db.write(tenant).await?;
+    // Nobody makes a key meanwhile.
+    tx.lock_settings().await?;
     lock_head(&tx).await?;
     if store::read(&tx).await? == Stored::Erased {
         return Ok(());

@@ -6,6 +6,7 @@ use sea_orm::QueryResult;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
+use crate::customer_value;
 use crate::customers::get_customer;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
@@ -15,8 +16,8 @@ use crate::ledger::store::read_head;
 use crate::money::Money;
 use crate::personal::{Field, Keys};
 
-/// What is held of a customer, in one snapshot: the profile, orders with their lines and refunds, and what the audit log
-/// says was done to it. Amounts are decimal strings in the order's currency. Errors: NOT_FOUND, DECRYPTION_FAILED,
+/// What is held of a customer, in one snapshot: the profile, orders with their lines and refunds, what is predicted, and what
+/// the audit log says was done to it. Amounts are decimal strings in the order's currency. Errors: NOT_FOUND, DECRYPTION_FAILED,
 /// SERVICE_UNAVAILABLE.
 pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Value> {
     let customer = get_customer(tx, customer_no).await?;
@@ -95,6 +96,7 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
             "otherRevenue": other_revenue,
         },
         "orders": orders,
+        "predictions": customer_value::export(tx, customer_no).await?,
         "audit": audit,
     }))
 }

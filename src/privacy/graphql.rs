@@ -60,7 +60,7 @@ impl PrivacyMutation {
         Ok(get_customer(read(ctx).await?.as_ref(), customer_no).await?)
     }
 
-    /// All that is held of one customer: the profile, orders with lines and refunds, and what was done to it, as a JSON object. The export itself is noted in the audit log. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+    /// All that is held of one customer: the profile, orders with lines and refunds, what is predicted, and what was done to it, as a JSON object. The export itself is noted in the audit log. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::PersonalManage)")]
     async fn export_customer(
         &self,

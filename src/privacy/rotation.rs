@@ -94,11 +94,11 @@ pub async fn begin(app: &App, tenant: TenantId) -> Result<u32> {
 /// Seals anew what older versions have sealed; tells `progress` how many rows that were so far. Between transactions it
 /// waits as long as they took, so that writers have at least half of the time.
 pub async fn reseal(app: &App, tenant: TenantId, mut progress: impl FnMut(u64)) -> Result<()> {
-    let Access::Keys(keys) = app.keys.load(&app.db.read(tenant).await?).await? else { return Ok(()) };
+    let Access::Keys(held) = app.keys.load(&app.db.read(tenant).await?).await? else { return Ok(()) };
     let (mut after, mut done) = (0, 0);
     loop {
         let begun = Instant::now();
-        let Some(part) = reseal_some(app, tenant, &keys, after).await? else { return Ok(()) };
+        let Some(part) = reseal_some(app, tenant, &held.keys, after).await? else { return Ok(()) };
         after = part.last;
         done += part.rows;
         progress(done);
@@ -174,16 +174,17 @@ async fn save(tx: &TenantTx, rows: &[(i64, SealedSaid)]) -> Result<()> {
 }
 
 /// Destroys the versions that no row has any more, and that no process can seal with any more: those that were retired
-/// longer ago than keys are kept in memory. Gives them.
+/// longer ago than keys are kept in memory. Gives them. A row is known by the oldest version in it, and may have newer ones.
 pub async fn destroy_unused(app: &App, tenant: TenantId) -> Result<Vec<u32>> {
     let tx = app.db.write(tenant).await?;
     lock_head(&tx).await?;
     let now = app.clock.now();
     let is_over = |retired_at: Timestamp| retired_at.0 + KEYS_TTL_MS * 1000 <= now.0;
-    let (unused, kept): (Vec<Version>, Vec<Version>) = list_versions(&tx)
-        .await?
-        .into_iter()
-        .partition(|version| version.rows == 0 && version.retired_at.is_some_and(is_over));
+    let versions = list_versions(&tx).await?;
+    let oldest_used = versions.iter().filter(|version| version.rows > 0).map(|version| version.version).min();
+    let (unused, kept): (Vec<Version>, Vec<Version>) = versions.into_iter().partition(|version| {
+        oldest_used.is_none_or(|used| version.version < used) && version.retired_at.is_some_and(is_over)
+    });
     let Some(oldest) = kept.last().filter(|_| !unused.is_empty()) else { return Ok(Vec::new()) };
     // Whoever has slept meanwhile is told by this number.
     let sql = "UPDATE ledger_heads SET oldest_key = $2 WHERE tenant_id = $1";
@@ -226,7 +227,7 @@ pub async fn sweep_once(app: &App) -> Result<()> {
             retired.push(tenant);
         }
     }
-    METRICS.due.with_label_values(&["rotations"]).set(i64::try_from(retired.len()).unwrap_or(i64::MAX));
+    METRICS.set_due("rotations", retired.len());
     for tenant in retired {
         if let Err(error) = carry_on(app, tenant).await {
             tracing::warn!(tenant = %tenant.0, source = ?error.source, "keys not rotated further");

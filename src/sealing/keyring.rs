@@ -124,7 +124,14 @@ impl Keyring {
         let active = self.unwrap_data_key(tenant, &wrapped.active).await?;
         let mut others = Vec::with_capacity(wrapped.others.len());
         for key in &wrapped.others {
-            others.push(self.unwrap_data_key(tenant, key).await?);
+            match self.unwrap_data_key(tenant, key).await {
+                Ok(key) => others.push(key),
+                // Only what it sealed is lost.
+                Err(error @ KekError::BadWrapped(_)) => {
+                    tracing::error!(%tenant, version = key.version, %error, "a retired data key cannot be unwrapped");
+                }
+                Err(error) => return Err(error),
+            }
         }
         let index = IndexKey::new(self.unwrap_key(tenant, Purpose::Index, &wrapped.index).await?);
         Ok(TenantKeys { data: DataKeys::new(active, others), index })

@@ -31,11 +31,16 @@ pub struct Metrics {
     pub live_catch_ups: IntCounter,
     pub socket_closes: IntCounterVec,
     pub deliveries: IntCounterVec,
-    pub due: IntGaugeVec,
+    due: IntGaugeVec,
     pub fit_duration: HistogramVec,
 }
 
 impl Metrics {
+    /// How much of a kind the last look has found due.
+    pub fn set_due(&self, kind: &str, found: usize) {
+        self.due.with_label_values(&[kind]).set(i64::try_from(found).unwrap_or(i64::MAX));
+    }
+
     fn new() -> Metrics {
         let registry = Registry::new();
         let new = Definitions(&registry);

@@ -74,6 +74,11 @@ async fn what_is_no_request_of_a_caller_is_refused() {
     let reply = client.send(form.expect("a request")).await;
     assert_eq!((reply.status, code(&reply)), (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"));
 
+    let packed = Request::post("/graphql").header(header::CONTENT_TYPE, "application/json");
+    let packed = packed.header(header::CONTENT_ENCODING, "gzip").body(Body::from("{}"));
+    let reply = client.send(packed.expect("a request")).await;
+    assert_eq!((reply.status, code(&reply)), (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"));
+
     let admin = acme.admin();
     let broken = client.post(&admin, RESPONSE_JSON, "{").await;
     assert_eq!((broken.status, code(&broken)), (StatusCode::BAD_REQUEST, "BAD_REQUEST"));

@@ -11,31 +11,20 @@ use salespulse::server::Options;
 
 use crate::support::{NOW, TestApp, kek};
 
-/// Tables in which the tenants made for it have nothing: no model is fitted for so few customers, and the rest is not written
-/// by a tenant of one currency without identity providers.
-const EMPTY: [&str; 5] =
-    ["customer_models", "customer_predictions", "integrations", "other_revenue", "user_identities"];
-
-/// Statements that read the same without their guard: those of tables without rows, and one whose keys are random ids.
-const SAME_WITHOUT: [&str; 6] = [
-    "customer_models",
-    "customer_predictions",
-    "integrations",
-    "other_revenue",
-    "user_identities",
-    "sales_performance p",
-];
+/// Tables in which the tenants made for it have nothing: nothing writes the first, and the second is of tenants with several
+/// currencies, of whom many questions cannot be asked.
+const EMPTY: [&str; 2] = ["integrations", "other_revenue"];
 
 #[tokio::test]
 async fn nothing_of_a_tenant_shows_in_another() {
     let test = TestApp::start().await;
-    let report = verify(&test.app, &Options::default(), &Transport::ALL).await.expect("it runs");
+    let report = verify(&test.app, &Options::default(), &Transport::QUERIES).await.expect("it runs");
     assert!(report.findings.is_empty(), "{report}");
     assert!(report.questions > 200 && report.compared > 5 * report.questions, "{report}");
     assert_eq!(report.empty, EMPTY, "{report}");
     // It may be run again, with the tenants that are there.
     test.clock.set(Timestamp(NOW.0 + SECOND));
-    let again = verify(&test.app, &Options::default(), &Transport::ALL).await.expect("it runs again");
+    let again = verify(&test.app, &Options::default(), &Transport::QUERIES).await.expect("it runs again");
     assert!(again.findings.is_empty(), "{again}");
 }
 
@@ -74,7 +63,11 @@ async fn survives(mutant: &Mutant) -> bool {
     verify(&app, &Options::default(), &[Transport::Post]).await.is_ok_and(|report| report.findings.is_empty())
 }
 
-/// On SQLite, where there is no second wall that would hold.
+/// What reads the same without its guard, since what is left are random ids, or there are no rows.
+const SAME_WITHOUT: [&str; 1] = ["CROSS JOIN sales_performance p ON $1 IS NOT NULL"];
+
+/// On SQLite, where there is no second wall that would hold; release builds send what is written.
+#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_guard_that_is_gone_is_missed() {
     if std::env::var("TEST_DATABASE_URL").is_ok_and(|url| !url.is_empty()) {
@@ -97,10 +90,7 @@ async fn a_guard_that_is_gone_is_missed() {
         if std::env::var("SALESPULSE_TEST_MUTANTS").is_ok_and(|which| which == "all") { 1 } else { all.len() / 4 };
     let mut survivors = Vec::new();
     for mutant in all.iter().step_by(step) {
-        let began = std::time::Instant::now();
-        let survived = survives(mutant).await;
-        println!("{:?} {} {}", began.elapsed(), survived, mutant.1.chars().take(300).collect::<String>());
-        if survived && !SAME_WITHOUT.iter().any(|table| mutant.1.contains(table)) {
+        if survives(mutant).await && !SAME_WITHOUT.iter().any(|without| mutant.1.contains(without)) {
             survivors.push(&mutant.1);
         }
     }

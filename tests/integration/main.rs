@@ -51,5 +51,6 @@ mod socket_protocol;
 mod streams;
 mod support;
 mod telemetry;
+mod threats;
 mod tls;
 mod wall;

@@ -172,6 +172,7 @@ async fn all_that_is_held_of_a_customer_is_exported() {
             "lines": [{ "productId": "tea", "title": null, "quantity": 2, "amount": "5.00", "discount": "0.00" }],
             "refunds": [{ "externalId": "r", "issuedAt": "2026-06-14T12:00:00Z", "currency": "GBP", "amount": "2.00" }],
         }],
+        "predictions": null,
         "audit": [],
     });
     assert_eq!(exported, expected);

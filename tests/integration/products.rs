@@ -1,5 +1,6 @@
 //! Products: what sales say of them, and what is set by hand.
 
+use salespulse::app::App;
 use salespulse::auth::Role;
 use salespulse::ledger::event::{Fact, Line, OrderPlaced, ProductViewed, RefundIssued};
 use serde_json::json;
@@ -81,6 +82,31 @@ async fn what_is_set_by_hand_stays_until_it_is_set_again() {
     assert_eq!((&tea["id"], &tea["category"], &tea["views"]), (&json!("1"), &json!("food"), &json!(1)));
     let list = acme.viewer().query("{ products { nodes { id sku } } }").await["products"]["nodes"].take();
     assert_eq!(list, json!([{ "id": "1", "sku": "tea" }, { "id": "2", "sku": "jam" }, { "id": "3", "sku": "milk" }]));
+    acme.verified().await;
+}
+
+/// A change of a setting locks the tenant and then the head of its ledger; a batch that refers to the tenant locks them the
+/// other way round.
+#[tokio::test]
+async fn products_are_set_while_sales_come_in() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let another = test.another().await;
+    let set = async {
+        for n in 0..20 {
+            acme.actor(Role::Manager).query(&update(&format!(r#"sku: "set {n}", inventory: {n}"#))).await;
+        }
+    };
+    let sell = async |app: &App, name: &str| {
+        for n in 0..20 {
+            let fact = Fact::ProductViewed(ProductViewed { product_id: format!("{name} {n}"), count: 1 });
+            let viewed = event(&format!("{name} {n}"), "2026-06-01T10:00:00Z", fact);
+            app.ledger.record(acme.id(), vec![viewed], false).await.expect("recorded");
+        }
+    };
+    tokio::join!(set, sell(&test.app, "here"), sell(&another, "there"));
+    let list = acme.viewer().query("{ products(first: 100) { nodes { id } } }").await;
+    assert_eq!(list["products"]["nodes"].as_array().map(Vec::len), Some(60));
     acme.verified().await;
 }
 

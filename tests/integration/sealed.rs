@@ -9,6 +9,7 @@ use salespulse::clock::{MINUTE, Timestamp};
 use salespulse::db::{TenantTx, get};
 use salespulse::error::Code;
 use salespulse::ledger::event::{Customer, Event, Fact, OrderPlaced, Outcome, RefusalCode, VisitsCounted};
+use salespulse::privacy::rotation::begin;
 use salespulse::sealing::KeyBytes;
 use salespulse::sealing::kek::{KekError, KeyEncryption, KeyName, LocalKek};
 use serde_json::{Value, json};
@@ -267,6 +268,16 @@ async fn without_the_key_encryption_key_only_what_is_sealed_waits() {
     test.clock.set(Timestamp(NOW.0 + 9 * MINUTE));
     assert_eq!(first(&acme.admin()).await["name"], "Zoe");
     acme.apply(vec![sale("2", person("b", "Max"))]).await;
+    // What another process seals with a new key is not for this one now.
+    let elsewhere = started.beside(kek()).await;
+    begin(&elsewhere.app, acme.id()).await.expect("rotated");
+    acme.of(&elsewhere).apply(vec![sale("r", person("r", "Eve"))]).await;
+    let response = acme.admin().run("{ customers { nodes { externalId name } } }", Value::Null).await;
+    let codes: Vec<Value> = response.errors.iter().map(|error| json!(error)["extensions"]["code"].take()).collect();
+    assert_eq!(codes, ["SERVICE_UNAVAILABLE"]);
+    let nodes = response.data.into_json().expect("json")["customers"]["nodes"].take();
+    let names: Vec<&Value> = nodes.as_array().expect("nodes").iter().map(|node| &node["name"]).collect();
+    assert_eq!(json!(names), json!(["Zoe", "Max", null]));
 
     test.clock.set(Timestamp(NOW.0 + 11 * MINUTE));
     let response = acme.admin().run("{ customers { nodes { externalId email } } }", Value::Null).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use salespulse::clock::{SECOND, Timestamp};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -13,26 +14,30 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::ledger::{event, order};
-use crate::support::{NOW, Server, TestApp, TestTenant};
+use crate::support::{Actor, NOW, Server, TestApp, TestTenant};
 
 /// A connection without manners of its own.
-struct Raw(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Raw(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Raw {
-    async fn connect(server: &Server) -> Raw {
+    pub async fn connect(server: &Server) -> Raw {
         let (stream, _) =
             try_connect(server, &[("Sec-WebSocket-Protocol", "graphql-transport-ws")]).await.expect("open");
         Raw(stream)
     }
 
     async fn acknowledged(server: &Server, tenant: &TestTenant<'_>) -> Raw {
+        Raw::acknowledged_as(server, &tenant.viewer()).await
+    }
+
+    pub async fn acknowledged_as(server: &Server, actor: &Actor<'_>) -> Raw {
         let mut raw = Raw::connect(server).await;
-        raw.say(init(&tenant.viewer().token())).await;
+        raw.say(init(&actor.token())).await;
         assert_eq!(raw.hear().await, json!({ "type": "connection_ack" }));
         raw
     }
 
-    async fn say(&mut self, message: Value) {
+    pub async fn say(&mut self, message: Value) {
         self.send(Message::text(message.to_string())).await;
     }
 
@@ -40,12 +45,17 @@ impl Raw {
         self.0.send(message).await.expect("sent");
     }
 
+    /// Sends bytes that need be no message.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).await.expect("sent");
+    }
+
     async fn receive(&mut self) -> Message {
         let message = tokio::time::timeout(Duration::from_secs(20), self.0.next()).await.expect("within 20 s");
         message.expect("open").expect("a message")
     }
 
-    async fn hear(&mut self) -> Value {
+    pub async fn hear(&mut self) -> Value {
         loop {
             match self.receive().await {
                 Message::Text(text) => return serde_json::from_str(&text).expect("json"),
@@ -56,7 +66,7 @@ impl Raw {
     }
 
     /// The code and reason with which the server closes.
-    async fn closed(&mut self) -> (u16, String) {
+    pub async fn closed(&mut self) -> (u16, String) {
         loop {
             if let Message::Close(frame) = self.receive().await {
                 let frame = frame.expect("a reason");
@@ -85,7 +95,7 @@ fn init(token: &str) -> Value {
     json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {token}") } })
 }
 
-fn subscribe(id: &str, query: &str) -> Value {
+pub fn subscribe(id: &str, query: &str) -> Value {
     json!({ "type": "subscribe", "id": id, "payload": { "query": query } })
 }
 

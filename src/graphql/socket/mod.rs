@@ -84,7 +84,7 @@ async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>) {
     let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run().in_current_span()));
     let (close, stream) = tokio::select! {
         read = &mut reading => read.map_or((None, None), |(close, stream)| (close, Some(stream))),
-        () = writer.run() => (None, None),
+        close = writer.run() => (close, None),
         () = turn_to_end(&endpoint) => (Some(RESTART), None),
     };
     METRICS.socket_closes.with_label_values(&[&close.map_or("none".into(), |Close(code, _)| code.to_string())]).inc();

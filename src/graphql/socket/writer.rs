@@ -8,7 +8,7 @@ use futures_util::stream::{Abortable, SelectAll, SplitSink};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::Instant;
 
-use super::close::Close;
+use super::close::{Close, TOO_SLOW};
 use super::running::{Running, Said, complete};
 use super::shared::{Order, Shared};
 
@@ -27,8 +27,8 @@ impl Writer {
         Writer { sink, shared, running: SelectAll::new() }
     }
 
-    /// Until a message does not leave in time.
-    pub async fn run(&mut self) {
+    /// Until the client has gone (`None`), or does not take a message in time.
+    pub async fn run(&mut self) -> Option<Close> {
         let mut pings = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         loop {
             let message = match self.shared.next_order() {
@@ -48,9 +48,10 @@ impl Writer {
                     },
                 },
             };
-            let sent = tokio::time::timeout(WRITE_WAIT, self.sink.send(message)).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                return;
+            match tokio::time::timeout(WRITE_WAIT, self.sink.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some(TOO_SLOW),
             }
         }
     }

@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use salespulse::sealing::kek::{KekError, KeyEncryption, KeyName, LocalKek, Purpose};
 use salespulse::sealing::{
-    Form, Held, KEYS_TTL_MS, KeyBytes, Keyring, Place, WrappedKey, WrappedKeys, blind_index, generate_key, open, seal,
+    DataKey, Form, Held, KEYS_TTL_MS, KeyBytes, Keyring, OpenError, Place, WrappedKey, WrappedKeys, blind_index,
+    generate_key, open, seal,
 };
 use uuid::Uuid;
 
@@ -116,6 +117,19 @@ async fn a_key_in_the_place_of_another_is_refused() {
     }
     assert!(matches!(ring.load(Uuid::from_u128(2), &keys, 0).await, Err(KekError::BadWrapped(_))));
     assert!(ring.load(TENANT, &keys, 0).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_damaged_old_key_takes_only_what_it_sealed_along() {
+    let kek = Kek::new();
+    let good = kek.tenant(2).await;
+    let mut damaged = good.clone();
+    damaged.others[0].text = good.index.text.clone();
+    let keys = Keyring::new(kek.clone()).load(TENANT, &damaged, 0).await.expect("loaded").keys;
+    let with = |version: u32| DataKey::new(version, &generate_key().expect("random"));
+    let sealed = |version| seal(&with(version), &PLACE, "zoe").expect("sealed");
+    assert_eq!(open(&keys.data, &PLACE, &sealed(1)), Err(OpenError::UnknownKeyVersion(1)));
+    assert_eq!(open(&keys.data, &PLACE, &sealed(2)), Err(OpenError::BadTag));
 }
 
 #[tokio::test]
