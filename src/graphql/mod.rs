@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod answers;
 pub mod cohorts;
+mod completion;
 pub mod context;
 pub mod cursor;
 pub mod documents;

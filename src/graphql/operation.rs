@@ -4,11 +4,11 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
-use async_graphql::{Name, Pos, Request, Response, ServerError};
+use async_graphql::{Name, PathSegment, Pos, Request, Response, ServerError};
 use async_graphql_value::{ConstValue, Value};
 use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, StreamExt};
@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use super::answers::Freshness;
 use super::cohorts::{After, Cohorts, Key};
+use super::completion::{Plan, Types};
 use super::cursor::{Cursors, Mark};
 use super::documents::Documents;
 use super::errors::{self, Refusal};
@@ -38,6 +39,7 @@ const QUERY_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Operations {
     schema: Schema,
+    types: &'static Types,
     documents: Documents,
     cursors: Cursors,
     cohorts: Cohorts,
@@ -53,6 +55,8 @@ pub struct Prepared {
     /// Whether it needs no token.
     is_public: bool,
     subscribed: Option<Subscribed>,
+    /// How its answers are to look.
+    plan: Plan,
     /// The document, which is kept under its hash once somebody may run it.
     to_keep: Option<(String, Arc<str>)>,
 }
@@ -145,7 +149,10 @@ impl Operation {
 
 impl Operations {
     pub fn new(schema: Schema, cursors: Cursors, documents: Documents) -> Self {
-        Operations { schema, documents, cursors, cohorts: Cohorts::default() }
+        // The schema is the same for each instance.
+        static TYPES: OnceLock<Types> = OnceLock::new();
+        let types = TYPES.get_or_init(|| Types::of(&schema.sdl()));
+        Operations { schema, types, documents, cursors, cohorts: Cohorts::default() }
     }
 
     /// The cohorts of subscriptions, for those who count them.
@@ -160,7 +167,8 @@ impl Operations {
         let document = async_graphql::parser::parse_query(text.as_ref()).map_err(|error| parse_error(&error))?;
         let fields = shape::check(&document)?;
         let (name, operation) = select(&document, params.operation_name.as_deref())?;
-        variables::check(&operation.variable_definitions, &params.variables)?;
+        variables::complete(&operation.variable_definitions, &mut params.variables)?;
+        let plan = self.types.plan(&document, operation, &params.variables);
         let (kind, name) = (operation.ty, name.map(ToString::to_string));
         // Nothing beside it is looked at for somebody without a token.
         let is_alone = document.operations.iter().count() == 1 && document.fragments.is_empty();
@@ -175,7 +183,7 @@ impl Operations {
         request.operation_name = params.operation_name;
         request.set_parsed_query(document);
         let to_keep = hash.map(|hash| (hash, text));
-        Ok(Prepared { request, kind, name, fields, is_public, subscribed, to_keep })
+        Ok(Prepared { request, kind, name, fields, is_public, subscribed, plan, to_keep })
     }
 
     /// Runs a query or mutation; also tells what its answer depends on, if that is known.
@@ -192,9 +200,9 @@ impl Operations {
         let wait = if prepared.kind == OperationType::Query { QUERY_WAIT } else { Duration::MAX };
         let executed = tokio::time::timeout(wait, executed).instrument(span.clone()).await;
         let response = span.in_scope(|| match executed {
-            Ok(Ok(response)) => with_codes(response),
-            Ok(Err(_)) => Response::from_errors(vec![failed(Error::internal("a resolver panicked"))]),
-            Err(_) => Response::from_errors(vec![failed(Error::new(Code::QueryTimeout, "the query takes too long"))]),
+            Ok(Ok(response)) => finished(response, &prepared.plan),
+            Ok(Err(_)) => given_up(Error::internal("a resolver panicked"), &prepared.plan),
+            Err(_) => given_up(Error::new(Code::QueryTimeout, "the query takes too long"), &prepared.plan),
         });
         let freshness = operation.freshness(&response);
         (response, freshness)
@@ -251,14 +259,16 @@ impl Operations {
         let cursors = self.cursors.clone();
         let request = prepared.request.data(caller).data(Arc::clone(&operation));
         let mut has_begun = false;
+        let plan = prepared.plan;
         let answers = self.schema.execute_stream(request).map(move |response| {
-            let mut response = with_codes(response);
+            let is_nothing = response.data == async_graphql::Value::Null;
+            let mut response = finished(response, &plan);
             let is_first = !std::mem::replace(&mut has_begun, true);
             match operation.take_mark() {
                 Some(mark) => Payload::live(response, mark, &cursors.write(tenant, &scope, mark)),
                 None => {
                     // What keeps a subscription from beginning is an error of the request.
-                    if is_first && response.data == async_graphql::Value::Null {
+                    if is_first && is_nothing {
                         response.errors.iter_mut().for_each(|error| error.path.clear());
                     }
                     Payload::plain(response)
@@ -365,11 +375,16 @@ fn parse_error(error: &async_graphql::parser::Error) -> Refusal {
     Refusal::new("GRAPHQL_PARSE_FAILED", message)
 }
 
-fn failed(error: Error) -> ServerError {
-    async_graphql::Error::from(error).into_server_error(Pos::default())
+/// What became of an operation that did not come to its end: it had begun.
+fn given_up(error: Error, plan: &Plan) -> Response {
+    let error = async_graphql::Error::from(error).into_server_error(Pos::default());
+    let path = plan.keys().take(1).map(|key| PathSegment::Field(key.to_string())).collect();
+    Response::from_errors(vec![ServerError { locations: Vec::new(), path, ..error }])
 }
 
-fn with_codes(mut response: Response) -> Response {
+/// An answer in its form, each error with a code.
+fn finished(mut response: Response, plan: &Plan) -> Response {
     response.errors.iter_mut().for_each(errors::add_code);
+    plan.complete(&mut response);
     response
 }

@@ -6,8 +6,8 @@ use async_graphql::{Positioned, Value, Variables};
 
 use super::errors::Refusal;
 
-/// Error: BAD_USER_INPUT.
-pub fn check(definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> Result<(), Refusal> {
+/// Adds the default values of variables that are not given. Error: BAD_USER_INPUT.
+pub fn complete(definitions: &[Positioned<VariableDefinition>], variables: &mut Variables) -> Result<(), Refusal> {
     for definition in definitions {
         let (name, wanted) = (&definition.node.name.node, &definition.node.var_type.node);
         let bad = |what: &str| {
@@ -15,8 +15,14 @@ pub fn check(definitions: &[Positioned<VariableDefinition>], variables: &Variabl
             Err(Refusal { argument: Some(name.to_string()), ..refusal })
         };
         match variables.get(name) {
-            None if wanted.nullable || definition.node.default_value.is_some() => {}
-            None => return bad("is missing"),
+            None => match &definition.node.default_value {
+                // The library knows them as arguments, but not in `@skip` and `@include`.
+                Some(default) => {
+                    variables.insert(name.clone(), default.node.clone());
+                }
+                None if wanted.nullable => {}
+                None => return bad("is missing"),
+            },
             Some(value) if !fits(value, wanted) => return bad(&format!("is not of the type {wanted}")),
             Some(_) => {}
         }
@@ -52,7 +58,7 @@ mod tests {
     fn is_good(definitions: &str, variables: Json) -> bool {
         let document = parse_query(format!("query ({definitions}) {{ a }}")).expect("a document");
         let (_, operation) = document.operations.iter().next().expect("an operation");
-        check(&operation.node.variable_definitions, &Variables::from_json(variables)).is_ok()
+        complete(&operation.node.variable_definitions, &mut Variables::from_json(variables)).is_ok()
     }
 
     #[test]

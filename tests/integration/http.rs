@@ -335,6 +335,28 @@ async fn fields_come_in_the_order_of_the_selection() {
 }
 
 #[tokio::test]
+async fn what_fails_is_null_and_takes_along_what_may_not_be() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let client = Client::of(&test);
+    let ask =
+        async |query: &str| client.post(&acme.admin(), RESPONSE_JSON, json!({ "query": query }).to_string()).await;
+    // `SalesMetrics!` has no place to be null but the whole.
+    let reply =
+        ask("{ me { id } salesMetrics(period: {start: \"2026-06-02\", end: \"2026-06-01\"}) { ordersCount } }").await;
+    assert_eq!((reply.status, &reply.body["data"]), (StatusCode::OK, &Value::Null));
+    assert_eq!(reply.body["errors"][0]["path"], json!(["salesMetrics"]));
+    let reply =
+        ask("{ tenant { name } dashboard(id: \"01a21889-06cd-7488-b0df-a952bb083754\") { id } me { role } }").await;
+    let expected = json!({ "tenant": { "name": "acme" }, "dashboard": null, "me": { "role": "ADMIN" } });
+    assert_eq!(reply.body["data"], expected);
+
+    let by_default = "query($full: Boolean = true) { me { role name @include(if: $full) } }";
+    let named = client.query(&acme.admin(), by_default).await;
+    assert!(named["me"].get("name").is_some(), "{named}");
+}
+
+#[tokio::test]
 async fn a_query_by_get_is_kept_too_and_is_no_post() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

@@ -1,12 +1,17 @@
-//! What a hostile or broken client meets that no other test shows: its slowness and frames that break the rules.
+//! What a hostile or broken client meets that no other test shows: its slowness, frames that break the rules, and what panics.
 
+use std::sync::Arc;
+
+use salespulse::sealing::KeyBytes;
+use salespulse::sealing::kek::{KekError, KeyEncryption, KeyName, LocalKek};
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::sealed::{person, sale};
 use crate::socket_protocol::{Raw, subscribe};
-use crate::support::{Server, TestApp};
+use crate::support::{KEK, Server, TestApp};
 
 /// Sends these bytes and then nothing; gives what comes until the server ends the connection.
 async fn answer_to(server: &Server, sent: &str) -> String {
@@ -98,5 +103,43 @@ async fn frames_that_break_the_rules_end_the_socket() {
         raw.send_bytes(&bytes).await;
         assert_eq!(raw.closed().await.0, code, "{what}");
     }
+    server.stop().await;
+}
+
+/// A key-encryption key that fails as nothing should.
+struct Panics(LocalKek);
+
+#[async_trait::async_trait]
+impl KeyEncryption for Panics {
+    async fn wrap(&self, name: &KeyName, key: &KeyBytes) -> Result<String, KekError> {
+        self.0.wrap(name, key).await
+    }
+
+    async fn unwrap(&self, _: &KeyName, _: &str) -> Result<KeyBytes, KekError> {
+        panic!("what nobody is to read")
+    }
+
+    async fn rewrap(&self, name: &KeyName, wrapped: &str) -> Result<String, KekError> {
+        self.0.rewrap(name, wrapped).await
+    }
+}
+
+#[tokio::test]
+async fn what_panics_takes_nothing_along_and_says_nothing() {
+    let started = TestApp::start().await;
+    let acme = started.tenant("acme").await;
+    acme.apply(vec![sale("1", person("a", "Zoe"))]).await;
+    let test = started.beside(Arc::new(Panics(LocalKek::from_texts([KEK]).expect("a key")))).await;
+    let server = Server::start(&test).await;
+    let mut raw = Raw::acknowledged_as(&server, &acme.admin()).await;
+    raw.say(subscribe("1", "{ customers { nodes { name } } }")).await;
+    let answer = raw.hear().await;
+    let error = &answer["payload"]["errors"][0];
+    assert_eq!(answer["payload"]["data"], serde_json::Value::Null);
+    assert_eq!(error["extensions"]["code"], "INTERNAL_SERVER_ERROR", "{answer}");
+    assert!(error["extensions"]["errorId"].is_string() && !answer.to_string().contains("nobody"), "{answer}");
+    assert_eq!(raw.hear().await, json!({ "type": "complete", "id": "1" }));
+    raw.say(subscribe("1", "{ customers { nodes { externalId } } }")).await;
+    assert_eq!(raw.hear().await["payload"]["data"]["customers"]["nodes"][0]["externalId"], "a");
     server.stop().await;
 }

@@ -1,0 +1,328 @@
+//! The last step of an answer, which the library leaves out: fields in the order of the selection, and where a field failed,
+//! null for the nearest that may be null. Follows "Executing Selection Sets" and "Handling Execution Errors" of the GraphQL
+//! specification (September 2025).
+
+use std::collections::HashMap;
+
+use async_graphql::indexmap::IndexMap;
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{
+    BaseType, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet, Type, TypeKind,
+    TypeSystemDefinition,
+};
+use async_graphql::{Name, PathSegment, Response, ServerError, Value, Variables};
+use async_graphql_value::Value as Given;
+
+/// What type each field of each object type has.
+#[derive(Debug, Default)]
+pub struct Types(HashMap<Name, HashMap<Name, Type>>);
+
+impl Types {
+    /// Those of a schema in its own language. A schema that cannot be read has none: its answers are left as they are.
+    pub fn of(sdl: &str) -> Types {
+        let definitions = match parse_schema(sdl) {
+            Ok(document) => document.definitions,
+            Err(error) => {
+                tracing::error!(%error, "the schema cannot be read");
+                Vec::new()
+            }
+        };
+        let object = |definition| match definition {
+            TypeSystemDefinition::Type(ty) => match ty.node.kind {
+                TypeKind::Object(object) => {
+                    let fields = object.fields.into_iter().map(|field| (field.node.name.node, field.node.ty.node));
+                    Some((ty.node.name.node, fields.collect()))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        Types(definitions.into_iter().filter_map(object).collect())
+    }
+
+    /// How the answer of an operation is to look. The document is bounded in depth and fields ([`super::shape`]).
+    pub fn plan(&self, document: &ExecutableDocument, operation: &OperationDefinition, variables: &Variables) -> Plan {
+        let root = match operation.ty {
+            OperationType::Query => "Query",
+            OperationType::Mutation => "Mutation",
+            OperationType::Subscription => "Subscription",
+        };
+        Planner { types: self, document, variables }.plan(root, &[&operation.selection_set.node])
+    }
+}
+
+/// The fields of an object in the order of their selection.
+#[derive(Debug, Default)]
+pub struct Plan(Vec<Planned>);
+
+#[derive(Debug)]
+struct Planned {
+    key: Name,
+    /// Unknown of what only the library defines, as `__schema`: left as it is.
+    of: Option<Type>,
+    /// `None` of a leaf.
+    plan: Option<Plan>,
+}
+
+struct Planner<'a> {
+    types: &'a Types,
+    document: &'a ExecutableDocument,
+    variables: &'a Variables,
+}
+
+/// Fields by the key of their answer, with all that is selected of them.
+type Collected<'a> = IndexMap<&'a Name, (Option<&'a Type>, Vec<&'a SelectionSet>)>;
+
+impl<'a> Planner<'a> {
+    fn plan(&self, parent: &str, sets: &[&'a SelectionSet]) -> Plan {
+        let mut fields = Collected::new();
+        sets.iter().for_each(|set| self.collect(parent, set, &mut fields));
+        let planned = |(key, (of, sets)): (&Name, (Option<&Type>, Vec<&'a SelectionSet>))| {
+            let of = of.cloned();
+            let is_leaf = sets.iter().all(|set| set.items.is_empty());
+            let plan = of.as_ref().filter(|_| !is_leaf).map(|of| self.plan(name_of(&of.base), &sets));
+            Planned { key: key.clone(), of, plan }
+        };
+        Plan(fields.into_iter().map(planned).collect())
+    }
+
+    fn collect(&self, parent: &str, set: &'a SelectionSet, fields: &mut Collected<'a>) {
+        for selection in set.items.iter().map(|selection| &selection.node).filter(|selection| self.is_asked(selection))
+        {
+            match selection {
+                Selection::Field(field) => {
+                    let field = &field.node;
+                    let of = self.types.0.get(parent).and_then(|of| of.get(&field.name.node));
+                    let (_, sets) = fields.entry(&field.response_key().node).or_insert((of, Vec::new()));
+                    sets.push(&field.selection_set.node);
+                }
+                // No type of the schema is abstract, so a fragment is of the type that it stands in.
+                Selection::InlineFragment(fragment) => self.collect(parent, &fragment.node.selection_set.node, fields),
+                Selection::FragmentSpread(spread) => {
+                    if let Some(fragment) = self.document.fragments.get(&spread.node.fragment_name.node) {
+                        self.collect(parent, &fragment.node.selection_set.node, fields);
+                    }
+                }
+            }
+        }
+    }
+
+    /// By `@skip` and `@include`.
+    fn is_asked(&self, selection: &Selection) -> bool {
+        selection.directives().iter().map(|directive| &directive.node).all(|directive| {
+            let condition = directive.get_argument("if").is_some_and(|condition| match &condition.node {
+                Given::Variable(name) => self.variables.get(name) == Some(&Value::Boolean(true)),
+                given => *given == Given::Boolean(true),
+            });
+            match directive.name.node.as_str() {
+                "skip" => !condition,
+                "include" => condition,
+                _ => true,
+            }
+        })
+    }
+}
+
+fn name_of(base: &BaseType) -> &str {
+    match base {
+        BaseType::Named(name) => name,
+        BaseType::List(inner) => name_of(&inner.base),
+    }
+}
+
+impl Plan {
+    /// The keys of the answer, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &Name> {
+        self.0.iter().map(|field| &field.key)
+    }
+
+    /// Brings an answer into its form, unless nothing was run.
+    pub fn complete(&self, response: &mut Response) {
+        let has_begun = response.errors.is_empty() || response.errors.iter().any(|error| !error.path.is_empty());
+        if !has_begun {
+            return;
+        }
+        let found = match std::mem::take(&mut response.data) {
+            Value::Object(found) => found,
+            _ => IndexMap::new(),
+        };
+        let mut walk = Walk { errors: &response.errors, path: Vec::new() };
+        response.data = walk.object(self, found).unwrap_or_default();
+    }
+}
+
+/// Goes through an answer. `None` is what may not be null and failed.
+struct Walk<'a> {
+    errors: &'a [ServerError],
+    path: Vec<PathSegment>,
+}
+
+impl Walk<'_> {
+    fn object(&mut self, plan: &Plan, mut found: IndexMap<Name, Value>) -> Option<Value> {
+        if self.errors.is_empty() && found.keys().eq(plan.keys()) {
+            for (field, value) in plan.0.iter().zip(found.values_mut()).filter(|(field, _)| field.plan.is_some()) {
+                *value = self.field(field, std::mem::take(value))?;
+            }
+            return Some(Value::Object(found));
+        }
+        let mut object = IndexMap::with_capacity(found.len());
+        for field in &plan.0 {
+            self.path.push(PathSegment::Field(field.key.to_string()));
+            let value = found.swap_remove(&field.key).unwrap_or_default();
+            let value = self.field(field, value);
+            self.path.pop();
+            object.insert(field.key.clone(), value?);
+        }
+        Some(Value::Object(object))
+    }
+
+    fn field(&mut self, field: &Planned, value: Value) -> Option<Value> {
+        match &field.of {
+            Some(of) => self.value(of, field.plan.as_ref(), value),
+            None => Some(value),
+        }
+    }
+
+    fn value(&mut self, of: &Type, plan: Option<&Plan>, value: Value) -> Option<Value> {
+        let completed = match (&of.base, value, plan) {
+            (BaseType::List(inner), Value::List(items), _) => {
+                let items = items.into_iter().enumerate().map(|(index, item)| {
+                    self.path.push(PathSegment::Index(index));
+                    let item = self.value(inner, plan, item);
+                    self.path.pop();
+                    item
+                });
+                items.collect::<Option<_>>().map(Value::List)
+            }
+            (BaseType::Named(_), Value::Object(found), Some(plan)) => self.object(plan, found),
+            (_, Value::Null, _) if self.fails_here() => None,
+            // An object none of whose fields came out.
+            (BaseType::Named(_), Value::Null, Some(plan)) if self.fails_within() || !of.nullable => {
+                self.object(plan, IndexMap::new())
+            }
+            (_, Value::Null, _) if self.fails_within() => None,
+            (_, leaf, _) => Some(leaf),
+        };
+        if completed.is_none() && of.nullable { Some(Value::Null) } else { completed }
+    }
+
+    fn fails_here(&self) -> bool {
+        self.errors.iter().any(|error| error.path == self.path)
+    }
+
+    fn fails_within(&self) -> bool {
+        self.errors.iter().any(|error| error.path.len() > self.path.len() && error.path.starts_with(&self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    const SDL: &str = "type Query { me: Me! shop: Shop maybe: String } type Me { id: ID! name: String } \
+                       type Shop { id: ID! owner: Me! sales: [Sale!]! staff: [Me] } type Sale { no: Int! buyer: Me }";
+
+    /// An answer as it becomes, `failed` being the paths of errors.
+    fn answer(query: &str, variables: Json, data: Json, failed: &[&str]) -> Value {
+        let document = parse_query(query).expect("a document");
+        let (_, operation) = document.operations.iter().next().expect("an operation");
+        let plan = Types::of(SDL).plan(&document, &operation.node, &Variables::from_json(variables));
+        let segment = |text: &str| match text.parse() {
+            Ok(index) => PathSegment::Index(index),
+            Err(_) => PathSegment::Field(text.to_owned()),
+        };
+        let error = |path: &&str| ServerError {
+            path: path.split('.').map(segment).collect(),
+            ..ServerError::new("failed", None)
+        };
+        let mut response = Response::new(Value::from_json(data).expect("a value"));
+        response.errors = failed.iter().map(error).collect();
+        plan.complete(&mut response);
+        response.data
+    }
+
+    fn completed(query: &str, variables: Json, data: Json, failed: &[&str]) -> Json {
+        answer(query, variables, data, failed).into_json().expect("json")
+    }
+
+    /// The same of an answer as text, which shows the order.
+    fn ordered(query: &str, data: Json) -> String {
+        serde_json::to_string(&answer(query, json!({}), data, &[])).expect("json")
+    }
+
+    #[test]
+    fn fields_come_in_the_order_of_their_selection() {
+        let of_me = json!({ "name": "Zoe", "id": "1" });
+        assert_eq!(ordered("{ me { id name } }", json!({ "me": of_me })), r#"{"me":{"id":"1","name":"Zoe"}}"#);
+        let query =
+            "query { s: shop { ...S sales { no } } me { id } } fragment S on Shop { owner { name } id owner { id } }";
+        let shop = json!({ "sales": [{ "no": 1 }], "id": "7", "owner": of_me });
+        assert_eq!(
+            ordered(query, json!({ "me": { "id": "1" }, "s": shop })),
+            r#"{"s":{"owner":{"name":"Zoe","id":"1"},"id":"7","sales":[{"no":1}]},"me":{"id":"1"}}"#
+        );
+        let types = json!({ "types": [{ "name": "A" }], "b": 1 });
+        assert_eq!(
+            ordered("{ maybe __schema { types { name } } }", json!({ "__schema": types, "maybe": null })),
+            format!(r#"{{"maybe":null,"__schema":{types}}}"#)
+        );
+    }
+
+    #[test]
+    fn what_failed_is_null_where_it_may_be() {
+        let query = "{ maybe me { id name } shop { id sales { no buyer { id } } staff { id } } }";
+        let all = |query: &str, data: Json, failed: &[&str]| completed(query, json!({}), data, failed);
+        let me = json!({ "id": "1", "name": null });
+        let shop = json!({ "id": "7", "sales": [{ "no": 1, "buyer": null }], "staff": [] });
+        // A field that may be null.
+        assert_eq!(
+            all(query, json!({ "me": { "id": "1" }, "shop": shop, "maybe": null }), &["me.name"]),
+            json!({ "maybe": null, "me": me, "shop": shop })
+        );
+        assert_eq!(
+            all("{ shop { staff { name } } }", json!({ "shop": { "staff": [null] } }), &["shop.staff.0.name"]),
+            json!({ "shop": { "staff": [{ "name": null }] } })
+        );
+        // One that may not takes its object along, and lists, up to one that may.
+        assert_eq!(all(query, json!({ "maybe": "x", "shop": shop }), &["me"]), json!(null));
+        assert_eq!(
+            all(
+                query,
+                json!({ "maybe": "x", "me": me, "shop": { "id": "7", "sales": [{ "buyer": null }], "staff": [] } }),
+                &["shop.sales.0.no"]
+            ),
+            json!({ "maybe": "x", "me": me, "shop": null })
+        );
+        assert_eq!(
+            all(
+                query,
+                json!({ "maybe": "x", "me": me, "shop": { "id": "7", "sales": [{ "no": 1 }], "staff": [{}, null] } }),
+                &["shop.sales.0.buyer.id", "shop.staff.0.id"]
+            ),
+            json!({ "maybe": "x", "me": me,
+                    "shop": { "id": "7", "sales": [{ "no": 1, "buyer": null }], "staff": [null, null] } })
+        );
+        // The library gave the whole list up.
+        assert_eq!(
+            all("{ shop { id sales { no } } }", json!({ "shop": { "id": "7" } }), &["shop.sales.3.no"]),
+            json!({ "shop": null })
+        );
+    }
+
+    #[test]
+    fn what_is_not_asked_is_not_there() {
+        let query = "query($full: Boolean!) { me { id name @include(if: $full) } shop @skip(if: $full) { id } }";
+        let me = json!({ "id": "1" });
+        assert_eq!(
+            completed(query, json!({ "full": false }), json!({ "shop": null, "me": me }), &[]),
+            json!({ "me": me, "shop": null })
+        );
+        assert_eq!(
+            completed("{ me { id @skip(if: true) } }", json!({}), json!({ "me": null }), &[]),
+            json!({ "me": {} })
+        );
+    }
+}
