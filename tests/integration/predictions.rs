@@ -192,6 +192,14 @@ async fn too_little_is_refused_with_a_reason_and_leaves_the_rest() {
     for bad in ["(metrics: [])", "(metrics: [VISITS, VISITS])"] {
         assert_eq!(short.viewer().error(&anomalies(bad)).await, ("BAD_USER_INPUT".into(), Some("metrics".into())));
     }
+    let old = shop(&test, "old", vec![sale("old", 800, "5.00", PLACE)]).await;
+    assert_eq!(refusal(&old.viewer(), "horizon: 200, grain: YEAR").await, "BAD_USER_INPUT", "there is no year 2225");
+    let hours = "{ salesMetrics(period: {start: \"2024-06-15T00:00:00Z\", end: \"2026-06-15T00:00:00Z\"}) { ordersCount \
+                 anomalies(grain: HOUR) { threshold } } }";
+    let response = short.viewer().run(hours, Value::Null).await;
+    assert!(response.errors[0].message.contains("more than 10000 buckets"), "{:?}", response.errors);
+    let data = response.data.into_json().expect("json");
+    assert_eq!(data["salesMetrics"], json!({ "ordersCount": 17, "anomalies": null }));
 }
 
 /// Every metric by every model, and anomalies of all kinds of metrics: an answer or a refusal that is meant.
