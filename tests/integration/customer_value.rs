@@ -267,6 +267,29 @@ async fn a_fit_that_waits_keeps_its_claim() {
 }
 
 #[tokio::test]
+async fn what_a_fit_that_failed_has_written_is_removed() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    // Together they are beyond the largest amount, which is known after the last page.
+    let place = |n: usize| {
+        let placed = order(&n.to_string(), 1, &format!("c{n}"), "1000000000000.00");
+        event(&n.to_string(), "2026-06-01T10:00:00Z", Fact::OrderPlaced(placed))
+    };
+    for batch in (0..950).map(place).collect::<Vec<_>>().chunks(500) {
+        acme.record(batch.to_vec()).await;
+    }
+    refit(&test).await;
+    let tx = test.app.db.read(acme.id()).await.expect("begun");
+    let count = async |sql: &str| {
+        let row = tx.query_one(sql, []).await.expect("read").expect("a row");
+        get::<i64>(&row, 0).expect("a number")
+    };
+    assert_eq!(count("SELECT claimed_no FROM customer_models WHERE tenant_id = $1").await, 1);
+    assert_eq!(count("SELECT fit_no FROM customer_models WHERE tenant_id = $1").await, 0);
+    assert_eq!(count("SELECT COUNT(*) FROM customer_predictions WHERE tenant_id = $1").await, 0);
+}
+
+#[tokio::test]
 async fn nobody_sees_predictions_of_another_tenant_and_nobody_is_no_model() {
     let test = TestApp::start().await;
     let acme = small(&test).await;

@@ -394,6 +394,37 @@ async fn an_anomaly_says_what_was_expected_and_what_was_behind_it() {
 }
 
 #[tokio::test]
+async fn a_dimension_of_too_many_values_explains_nothing() {
+    let test = TestApp::start().await;
+    let mut events = with_a_spike(10);
+    // A week before, with which the day is compared.
+    events.extend((0..=1000).map(|n| sale(&format!("r{n}"), 17, "0.01", ["web", &format!("region {n}"), "drinks"])));
+    let acme = shop(&test, "acme", events).await;
+    let query = "{ salesMetrics(period: {start: \"2026-06-05T00:00:00Z\", end: \"2026-06-06T00:00:00Z\"}) {
+        anomalies(metrics: [GROSS_REVENUE]) { groups { anomalies { contributions { key { dimension } } } } } } }";
+    let report = acme.viewer().query(query).await["salesMetrics"]["anomalies"].take();
+    let parts = report["groups"][0]["anomalies"][0]["contributions"].as_array().expect("a list");
+    let mut dimensions: Vec<&str> = parts.iter().filter_map(|part| part["key"]["dimension"].as_str()).collect();
+    dimensions.dedup();
+    assert_eq!(dimensions, ["CHANNEL", "PRODUCT_CATEGORY"]);
+}
+
+#[tokio::test]
+async fn days_without_a_value_are_not_known() {
+    let test = TestApp::start().await;
+    let events = weeks(60).into_iter().filter(|event| !["d20", "d30"].contains(&event.event_id.as_str())).collect();
+    let acme = shop(&test, "acme", events).await;
+    let training = async |metrics: &str| {
+        let query = format!(
+            "{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ anomalies(metrics: {metrics}) {{ training {{ buckets known }} }} }} }}"
+        );
+        acme.viewer().query(&query).await["salesMetrics"]["anomalies"]["training"].take()
+    };
+    assert_eq!(training("[AVG_ORDER_VALUE]").await, json!({ "buckets": 60, "known": 58 }));
+    assert_eq!(training("[AVG_ORDER_VALUE, ORDERS_COUNT]").await, json!({ "buckets": 60, "known": 60 }));
+}
+
+#[tokio::test]
 async fn predictions_cost_few_statements_and_none_when_asked_again() {
     let test = TestApp::start().await;
     let acme = shop(&test, "acme", with_a_spike(10)).await;
