@@ -7,7 +7,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream;
 use migration::{Migrator, MigratorTrait};
 use models::forecasts::Model;
 use salespulse::app::App;
@@ -35,11 +37,13 @@ use salespulse::sealing::kek::LocalKek;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
 use tokio_util::sync::CancellationToken;
 
+/// Refits that are under way: they wait for the pool, not for a connection.
+const REFITS: usize = 8;
 /// Queries that are under way, and the pause from the beginning of one to that of the next.
-const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
 const CLIENTS: usize = 4;
 const EVERY: Duration = Duration::from_millis(20);
 const CALM: Duration = Duration::from_secs(10);
+const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
 
 #[tokio::main]
 async fn main() {
@@ -58,10 +62,10 @@ async fn main() {
     let owner = Owner::connect(&url("TEST_OWNER_URL")).await.expect("connected");
     Migrator::up(owner.connection(), None).await.expect("migrated");
     let db = Db::connect(&url("TEST_DATABASE_URL"), 16).await.expect("connected");
-    let stream = salespulse::stream::connect(None).await.expect("a stream");
+    let events = salespulse::stream::connect(None).await.expect("a stream");
     let kek = Arc::new(LocalKek::from_texts([KEK]).expect("a key"));
     let tokens = Tokens::new("a secret of the benchmark, long", "salespulse");
-    let app = App::new(db, Arc::new(SystemClock), stream, tokens, kek);
+    let app = App::new(db, Arc::new(SystemClock), events, tokens, kek);
     let app = App { predictions: Predictions::new(pool), ..app };
     let tenants = Arc::new(load(&app, tenants, days).await);
 
@@ -141,11 +145,11 @@ async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
             level: 0.8,
             events: Vec::new(),
         };
-        let history = &read.histories[0].1;
+        let history = read.histories[0].1.get().expect("a history");
         let forecasts = &app.predictions.forecasts;
         forecast(forecasts, tenant.id, history, question, Patience::Subscription).await.expect("fitted");
     };
-    join_all(tenants.iter().map(refit)).await;
+    stream::iter(tenants).for_each_concurrent(REFITS, refit).await;
 }
 
 /// How long queries took until something ended, in order.

@@ -59,9 +59,10 @@ pub fn looks_back_to(grain: Grain, end: Timestamp, zone: Tz) -> Timestamp {
     buckets_before(end, lookback(grain), grain.step(Weekday::Monday), zone)
 }
 
-/// The buckets up to `end` that are looked back on, the last of which ends there; fewer than two boundaries where none does.
-pub fn buckets(grain: Grain, end: Timestamp, zone: Tz) -> Vec<Timestamp> {
-    let (step, start) = (grain.step(Weekday::Monday), looks_back_to(grain, end, zone));
+/// So many buckets, the last of which ends at `end`; no boundaries where none does.
+fn boundaries(grain: Grain, count: u32, end: Timestamp, zone: Tz) -> Vec<Timestamp> {
+    let step = grain.step(Weekday::Monday);
+    let start = buckets_before(end, count, step, zone);
     let mut boundaries = vec![start];
     boundaries.extend(boundaries_after(start, step, zone).take_while(|next| *next <= end));
     if boundaries.last() == Some(&end) { boundaries } else { Vec::new() }
@@ -70,36 +71,30 @@ pub fn buckets(grain: Grain, end: Timestamp, zone: Tz) -> Vec<Timestamp> {
 /// The bucket that ends at `now`; `None` where none does.
 pub async fn ending(rule: &Rule, grain: Grain, now: Timestamp, measure: &mut impl Measure) -> Result<Option<Span>> {
     let Some(zone) = measure.zone(rule).await? else { return Ok(None) };
-    let step = grain.step(Weekday::Monday);
-    let start = buckets_before(now, 1, step, zone);
-    let mut boundaries = vec![start];
-    boundaries.extend(boundaries_after(start, step, zone).take_while(|next| *next <= now));
-    Ok(match boundaries.as_slice() {
-        [.., start, end] if *end == now => Some(Span { start: *start, end: *end }),
+    Ok(match boundaries(grain, 1, now, zone).as_slice() {
+        [.., start, end] => Some(Span { start: *start, end: *end }),
         _ => None,
     })
 }
 
-/// Judges the bucket that ends at `end` by those before it.
-pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl Measure) -> Result<Reading> {
-    let nothing = Reading { value: None, fires: false, stays: false };
-    let Some(metric) = rule.measured.metric() else { return Ok(nothing) };
-    let Some(zone) = measure.zone(rule).await? else { return Ok(nothing) };
-    let boundaries = buckets(grain, end, zone);
-    let Some(values) = measure.buckets(rule, &boundaries).await? else { return Ok(nothing) };
-    let Some(last) = values.last() else { return Ok(nothing) };
-    let value = metric.value(last);
+/// Judges the bucket that ends at `end` by those before it; `None` where they cannot be told any more.
+pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl Measure) -> Result<Option<Reading>> {
+    let Some(metric) = rule.measured.metric() else { return Ok(None) };
+    let Some(zone) = measure.zone(rule).await? else { return Ok(None) };
+    let boundaries = boundaries(grain, lookback(grain), end, zone);
+    let Some(values) = measure.buckets(rule, &boundaries).await? else { return Ok(None) };
+    let value = values.last().and_then(|last| metric.value(last));
     let known = values.iter().skip_while(|values| is_nothing(values));
     let series: Vec<Option<f64>> = known.map(|values| number(metric, values)).collect();
     if series.is_empty() {
-        return Ok(nothing);
+        return Ok(Some(Reading { value, fires: false, stays: false }));
     }
-    let verdict =
-        score_last(&[series], settings(grain, Sensitivity::from(rule.sensitivity))).map_err(Error::internal)?;
+    let settings = settings(grain, Sensitivity::from(rule.sensitivity));
+    let scored = score_last(&[series], settings).map_err(Error::internal)?;
     let least = rule.threshold.0 as f64 / SCALE as f64;
-    let score = verdict.score.unwrap_or_default();
+    let score = scored.score.unwrap_or_default();
     // The second day of an incident is no longer among the most unusual ones, but as little as was to be expected.
-    Ok(Reading { value, fires: verdict.alerts && score >= least, stays: score >= least.max(SCORE_MIN) })
+    Ok(Some(Reading { value, fires: scored.alerts && score >= least, stays: score >= least.max(SCORE_MIN) }))
 }
 
 /// Whether nothing happened.

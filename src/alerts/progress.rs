@@ -114,7 +114,9 @@ impl Progress {
             self.fired_at = Some(now);
             return Ok(change(self.state));
         }
-        let touches = |cause: Span| news.into_iter().any(|entry| cause.holds(entry.at));
+        // Between the ends of buckets nothing is looked at, so at each of them it is not known what has come.
+        let touches =
+            |cause: Span| rule.bucket_grain().is_some() || news.into_iter().any(|entry| cause.holds(entry.at));
         if self.state == AlertState::Resolved
             && self.cause.is_some_and(touches)
             && self.is_undone(rule, measure).await?
@@ -141,7 +143,8 @@ impl Progress {
     async fn is_undone(&self, rule: &Rule, measure: &mut impl Measure) -> Result<bool> {
         let Some(cause) = self.cause else { return Ok(false) };
         if rule.bucket_grain().is_some() {
-            return Ok(!read(rule, cause, measure).await?.stays);
+            let reading = measured(rule, cause, measure).await?;
+            return Ok(reading.is_some_and(|reading| !reading.stays));
         }
         let Some(mut values) = measure.values(rule, cause).await? else { return Ok(false) };
         let is_above = matches!(rule.condition, AlertCondition::Above | AlertCondition::ChangeAbove);
@@ -162,16 +165,18 @@ async fn cause(rule: &Rule, window: Span, now: Timestamp, measure: &mut impl Mea
 }
 
 async fn read(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<Reading> {
+    let nothing = Reading { value: None, fires: false, stays: false };
+    Ok(measured(rule, window, measure).await?.unwrap_or(nothing))
+}
+
+/// `None` where it cannot be told any more.
+async fn measured(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<Option<Reading>> {
     if let Some(grain) = rule.bucket_grain() {
         return anomaly::read(rule, grain, window.end, measure).await;
     }
-    match measure.values(rule, window).await? {
-        Some(values) => {
-            let before = before(rule, window, measure).await?;
-            Ok(rule.read(&values, before.as_ref()))
-        }
-        None => Ok(Reading { value: None, fires: false, stays: false }),
-    }
+    let Some(values) = measure.values(rule, window).await? else { return Ok(None) };
+    let before = before(rule, window, measure).await?;
+    Ok(Some(rule.read(&values, before.as_ref())))
 }
 
 async fn before(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<Option<Values>> {

@@ -78,7 +78,8 @@ pub async fn wire(config: &Config, db: Db, tokens: Tokens, clock: SharedClock) -
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.listen));
     let providers = providers(config, &public_url)?;
-    let predictions = Predictions::new(config.prediction_threads.map_or_else(Pool::default, Pool::new));
+    let pool = config.prediction_threads.map_or_else(Pool::default, Pool::new).beside(config.database_connections);
+    let predictions = Predictions::new(pool);
     Ok(App { providers, predictions, public_url: public_url.into(), ..app })
 }
 

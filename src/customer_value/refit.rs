@@ -14,6 +14,7 @@ use super::store::{self, Claim, Content, Prediction, SegmentTotals};
 use super::terms;
 use crate::app::App;
 use crate::calendar::day_of;
+use crate::clock::Timestamp;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::ledger::changes::Head;
@@ -24,12 +25,14 @@ use crate::telemetry::metrics::METRICS;
 
 /// How often it is looked for what is due.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is looked whether a claim is to be renewed.
+const LOOK: Duration = Duration::from_secs(1);
 /// Customers that models are fitted to; of more a sample is taken. With so many the parameters are sure to a percent.
 const SAMPLE_CUSTOMERS: i64 = 100_000;
 /// Orders of these customers, about.
 const SAMPLE_ORDERS: i64 = 1_000_000;
 
-/// Runs until it is dropped. One model is fitted at a time.
+/// Runs until it is dropped. One model is fitted at a time, after what requests ask for.
 pub async fn keep_fitted(app: App) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -43,14 +46,23 @@ pub async fn keep_fitted(app: App) {
 
 /// Fits all models that are due now. Several processes may do it at once: each model is fitted by one.
 pub async fn refit_due(app: &App) -> Result<()> {
-    let due = store::list_due(&app.db, app.clock.now()).await?;
-    METRICS.set_due("customer_models", due.len());
-    for tenant in due {
-        if let Err(error) = refit(app, tenant).await {
-            tracing::warn!(tenant = %tenant.0, source = ?error.source, "customers' model not fitted");
+    loop {
+        let due = store::list_due(&app.db, app.clock.now()).await?;
+        METRICS.set_due("customer_models", due.len());
+        let (looked_at, mut done) = (due.len(), 0);
+        for tenant in due {
+            match refit(app, tenant).await {
+                Ok(()) => done += 1,
+                Err(error) => {
+                    tracing::warn!(tenant = %tenant.0, source = ?error.source, "customers' model not fitted");
+                }
+            }
+        }
+        // There may be more. Where none can be fitted, it is tried again at the next tick.
+        if looked_at < store::DUE_MAX || done == 0 {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Fits the tenant's model if it is due and no other process does.
@@ -59,16 +71,21 @@ pub async fn refit(app: &App, tenant: TenantId) -> Result<()> {
     let claim = store::claim(&tx, app.clock.now()).await?;
     tx.commit().await?;
     let Some(claim) = claim else { return Ok(()) };
-    match (Run { app, tenant, claim }).run().await? {
-        Done::Published(last_customer_no) => store::remove_older(&app.db, tenant, claim, last_customer_no).await,
-        Done::TakenOver(last_customer_no) => store::remove(&app.db, tenant, claim.fit_no, last_customer_no).await,
+    let run = Run { app, tenant, claim };
+    // Both at once: a fit may wait for long, and for a database that is written to by others.
+    let done = tokio::select! {
+        done = run.run() => done,
+        () = run.keep_claim() => Ok(()),
+    };
+    let tx = app.db.read(tenant).await?;
+    let (last_customer_no, is_given) = (read_head(&tx).await?.last_customer_no, store::is_published(&tx, claim).await?);
+    drop(tx);
+    if is_given {
+        store::remove_older(&app.db, tenant, claim, last_customer_no).await?;
+    } else {
+        store::remove(&app.db, tenant, claim.fit_no, last_customer_no).await?;
     }
-}
-
-/// How a fit ended, and the last customer there was.
-enum Done {
-    Published(i64),
-    TakenOver(i64),
+    done
 }
 
 struct Run<'a> {
@@ -78,7 +95,31 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn run(&self) -> Result<Done> {
+    /// Renews the claim for as long as it is polled; ends when it was taken over.
+    async fn keep_claim(&self) {
+        let mut renewed_at = self.app.clock.now();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = self.app.clock.now();
+            if now.0 - renewed_at.0 < store::CLAIM / 4 {
+                continue;
+            }
+            match self.renew(now).await {
+                Ok(true) => renewed_at = now,
+                Ok(false) => return,
+                Err(error) => tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "claim not renewed"),
+            }
+        }
+    }
+
+    async fn renew(&self, now: Timestamp) -> Result<bool> {
+        let tx = self.app.db.write(self.tenant).await?;
+        let is_ours = store::renew(&tx, self.claim, now).await?;
+        tx.commit().await?;
+        Ok(is_ours)
+    }
+
+    async fn run(&self) -> Result<()> {
         let tx = self.app.db.read(self.tenant).await?;
         let head = read_head(&tx).await?;
         let organizations = list_organizations(&tx).await?;
@@ -91,18 +132,17 @@ impl Run<'_> {
         while let Some(page) = histories.next().await? {
             sample.extend(page.iter().filter_map(History::days));
         }
-        let fitted = apart(move || {
+        let fit = move || {
             let known: Vec<Purchases> = sample.iter().filter_map(|days| days.until(day)).collect();
             let fit = fit(&sample, day, Kind::MbgNbd, terms::CHURN_DAYS).ok()?;
             Some((fit, Scale::of(&known)))
-        });
-        let (customers_max, position) = (head.last_customer_no, head.position);
-        let done = |is_ours| if is_ours { Done::Published(customers_max) } else { Done::TakenOver(customers_max) };
-        let Some((fit, scale)) = fitted.await? else {
+        };
+        let (fitted, position) = (self.app.predictions.pool.run_in_background(fit).await?, head.position);
+        let Some((fit, scale)) = fitted else {
             let tx = self.app.db.write(self.tenant).await?;
-            let is_ours = store::publish(&tx, self.claim, position, now, None).await?;
+            store::publish(&tx, self.claim, position, now, None).await?;
             tx.commit().await?;
-            return Ok(done(is_ours));
+            return Ok(());
         };
         let mut scorer = Scorer { fit, scale, terms: terms::kept()?, day };
         let (mut retention, mut totals) = (Counting::before_month_of(day), Totals::default());
@@ -118,7 +158,7 @@ impl Run<'_> {
             totals.add(&predictions);
             let tx = self.app.db.write(self.tenant).await?;
             if !store::add(&tx, self.claim, &predictions, self.app.clock.now()).await? {
-                return Ok(done(false));
+                return Ok(());
             }
             tx.commit().await?;
         }
@@ -127,9 +167,9 @@ impl Run<'_> {
         let content = Content { fit: scorer.fit, currency: home.currency.clone(), customers, segments };
         let retention = retention.finish().ok_or_else(out_of_range)?;
         let tx = self.app.db.write(self.tenant).await?;
-        let is_ours = store::publish(&tx, self.claim, position, now, Some((&content, &retention))).await?;
+        store::publish(&tx, self.claim, position, now, Some((&content, &retention))).await?;
         tx.commit().await?;
-        Ok(done(is_ours))
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Models and predictions in the database.
 //!
 //! A fit has a number of its own, taken when it is begun; its predictions are written page by page under that number, and
-//! seen when the fit is published. Whoever has begun one renews its claim with each page; one that is not renewed is taken
+//! seen when the fit is published. Whoever has begun one renews its claim meanwhile; one that is not renewed is taken
 //! over by another process.
 
 use std::collections::HashMap;
@@ -19,9 +19,9 @@ use crate::graphql::loader::Batch;
 use crate::money::Money;
 
 /// Tenants of one look.
-const DUE_MAX: i64 = 100;
+pub(super) const DUE_MAX: usize = 100;
 /// A claim that is not renewed for so long is free.
-const CLAIM: i64 = 2 * MINUTE;
+pub(super) const CLAIM: i64 = 2 * MINUTE;
 /// Customers whose predictions are removed by one statement.
 const REMOVED_AT_ONCE: i64 = 20_000;
 
@@ -41,7 +41,7 @@ pub(super) async fn list_due(db: &Db, now: Timestamp) -> Result<Vec<TenantId>> {
          ORDER BY COALESCE(m.fitted_at, 0), h.tenant_id LIMIT $3",
         is_due(1, 2)
     );
-    let rows = db.query_all_tenants(&sql, [now.0.into(), (now.0 - DAY).into(), DUE_MAX.into()]).await?;
+    let rows = db.query_all_tenants(&sql, [now.0.into(), (now.0 - DAY).into(), (DUE_MAX as i64).into()]).await?;
     rows.iter().map(|row| Ok(TenantId(get(row, 0)?))).collect()
 }
 
@@ -67,10 +67,15 @@ pub(super) async fn claim(tx: &TenantTx, now: Timestamp) -> Result<Option<Claim>
     row.map(|row| Ok(Claim { fit_no: get(&row, 0)?, published_no: get(&row, 1)? })).transpose()
 }
 
+/// Keeps a fit from being taken over for a while. `false` when it was.
+pub(super) async fn renew(tx: &TenantTx, claim: Claim, now: Timestamp) -> Result<bool> {
+    let sql = "UPDATE customer_models SET claimed_until = $3 WHERE tenant_id = $1 AND claimed_no = $2";
+    Ok(tx.execute(sql, [claim.fit_no.into(), (now.0 + CLAIM).into()]).await? == 1)
+}
+
 /// Writes predictions of a fit. `false` when it was taken over.
 pub(super) async fn add(tx: &TenantTx, claim: Claim, predictions: &[Prediction], now: Timestamp) -> Result<bool> {
-    let sql = "UPDATE customer_models SET claimed_until = $3 WHERE tenant_id = $1 AND claimed_no = $2";
-    if tx.execute(sql, [claim.fit_no.into(), (now.0 + CLAIM).into()]).await? == 0 {
+    if !renew(tx, claim, now).await? {
         return Ok(false);
     }
     let int = |of: fn(&Prediction) -> i64| Column::Int(predictions.iter().map(of).collect());
@@ -93,21 +98,28 @@ pub(super) async fn add(tx: &TenantTx, claim: Claim, predictions: &[Prediction],
     Ok(true)
 }
 
-/// Gives the predictions of a fit from now on; `content` is `None` where there was nobody to fit to. `false` when it was
-/// taken over.
+/// Gives the predictions of a fit from now on; `content` is `None` where there was nobody to fit to. Nothing happens
+/// when it was taken over.
 pub(super) async fn publish(
     tx: &TenantTx,
     claim: Claim,
     position: i64,
     fitted_at: Timestamp,
     content: Option<(&Content, &RetentionTable)>,
-) -> Result<bool> {
+) -> Result<()> {
     let model = content.map(|(model, _)| serde_json::to_value(model)).transpose()?;
     let retention = content.map(|(_, retention)| serde_json::to_value(retention)).transpose()?;
     let sql = "UPDATE customer_models SET fit_no = $2, position = $3, fitted_at = $4, model = $5, retention = $6, \
                claimed_until = 0 WHERE tenant_id = $1 AND claimed_no = $2";
     let values = [claim.fit_no.into(), position.into(), fitted_at.0.into(), model.into(), retention.into()];
-    Ok(tx.execute(sql, values).await? == 1)
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+/// Whether it is this fit whose predictions are given.
+pub(super) async fn is_published(tx: &TenantTx, claim: Claim) -> Result<bool> {
+    let sql = "SELECT 1 FROM customer_models WHERE tenant_id = $1 AND fit_no = $2";
+    Ok(tx.query_one(sql, [claim.fit_no.into()]).await?.is_some())
 }
 
 /// Removes the predictions of the fit before, and of those begun since and given up.

@@ -3,13 +3,13 @@
 use async_graphql::{Context, Object, SimpleObject};
 use models::kpis::Kpis;
 
-use super::save::{Mistake, check};
+use super::save::{Mistake, check, too_many_views};
 use super::{KpiFormat, store};
 use crate::auth::Permission;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, read};
 use crate::graphql::scalars::DateTime;
-use crate::metrics::kpis::definitions::{VIEWS_MAX, read_formulas};
+use crate::metrics::kpis::definitions::read_formulas;
 use crate::metrics::kpis::graphql::KpiUnit;
 
 #[derive(Default)]
@@ -134,10 +134,7 @@ impl From<Mistake> for KpiMistake {
         };
         match mistake {
             Mistake::Name(message) => plain("BAD_NAME", message, None),
-            Mistake::TooManyViews(kpi) => {
-                let message = format!("more than {VIEWS_MAX} different filters and times");
-                plain("TOO_MANY_VIEWS", message, Some(kpi))
-            }
+            Mistake::TooManyViews(kpi) => plain("TOO_MANY_VIEWS", too_many_views(), Some(kpi)),
             Mistake::Formula { kpi, error } => KpiMistake {
                 suggestion: error.suggestion,
                 line: Some(error.line),

@@ -127,13 +127,13 @@ impl KpiInput {
 
 /// Checks and stores it in a transaction that has locked the head.
 async fn save(change: Change<'_>, kpi: super::Kpi, is_new: bool) -> Result<Kpi> {
-    check(&read_formulas(&change).await?, &kpi.name, &kpi.formula)?;
+    let checked = check(&read_formulas(&change).await?, &kpi.name, &kpi.formula)?;
     let before = change.see(&store::LOGGED, kpi.name.as_str()).await?;
     store::save(&change, &kpi).await?;
     let after = change.see(&store::LOGGED, kpi.name.as_str()).await?;
     let action = if is_new { "kpi.create" } else { "kpi.update" };
     let entry = Entry::of(action, &kpi.name).before(before).after(after);
-    let saved = Kpi::new(&read_formulas(&change).await?, kpi)?;
+    let saved = Kpi::new(&checked.kpis, kpi)?;
     change.commit(entry).await?;
     Ok(saved)
 }

@@ -13,6 +13,8 @@ pub struct Checked {
     pub unit: Unit,
     /// In its canonical form.
     pub formula: String,
+    /// The tenant's KPIs with it.
+    pub kpis: Kpis,
 }
 
 /// Checks a formula under a name, with the KPIs that build on it. Errors: as [`refusal`].
@@ -31,7 +33,7 @@ pub fn check(kpis: &Kpis, name: &str, text: &str) -> Result<Checked, Mistake> {
             return Err(Mistake::TooManyViews(kpi.to_owned()));
         }
     }
-    Ok(Checked { unit, formula: canonical })
+    Ok(Checked { unit, formula: canonical, kpis: saved })
 }
 
 /// Why a formula may not be saved.
@@ -43,6 +45,10 @@ pub enum Mistake {
     },
     /// The KPI asks for too many filters and earlier times.
     TooManyViews(String),
+}
+
+pub fn too_many_views() -> String {
+    format!("more than {VIEWS_MAX} different filters and times")
 }
 
 impl From<SaveError> for Mistake {
@@ -61,7 +67,7 @@ impl From<Mistake> for Error {
             Mistake::Name(message) => Error::bad_input("name", message),
             Mistake::TooManyViews(kpi) => Error {
                 details: vec![("kpi", kpi.into()), ("formulaCode", "TOO_MANY_VIEWS".into())],
-                ..Error::bad_input("formula", format!("more than {VIEWS_MAX} different filters and times"))
+                ..Error::bad_input("formula", too_many_views())
             },
             Mistake::Formula { kpi, error } => Error {
                 details: vec![

@@ -1,9 +1,7 @@
 //! The answer to a [`Plan`]: numbers of one position of the ledger.
 
-use std::sync::Arc;
-
 use super::cell::Values;
-use super::history::{History, HistoryArgs};
+use super::history::{HistoryArgs, Told};
 use super::labels::Name;
 use super::measured::Measured;
 use super::period::Span;
@@ -33,7 +31,7 @@ pub struct Answer {
     pub series: Vec<(SeriesArgs, Vec<Bucket>)>,
     pub breakdowns: Vec<(BreakdownArgs, Breakdown)>,
     pub comparisons: Vec<(ComparisonArgs, Comparison)>,
-    pub histories: Vec<(HistoryArgs, Arc<History>)>,
+    pub histories: Vec<(HistoryArgs, Told)>,
     /// Parts of open periods are compared with earlier ones as long, so that it changes at every moment.
     pub is_running: bool,
 }
@@ -53,7 +51,7 @@ impl Answer {
     /// ends, one more is over for a history, or a preset slides on. A comparison of an open period changes at every moment; it is not waited for.
     pub fn next_end(&self) -> Option<Timestamp> {
         let buckets = self.series.iter().flat_map(|(_, buckets)| buckets).map(|bucket| bucket.span.end);
-        let histories = self.histories.iter().filter_map(|(_, history)| history.next_end);
+        let histories = self.histories.iter().filter_map(|(_, history)| history.next_end());
         buckets.chain([self.span.end]).chain(self.slides_at).chain(histories).filter(|end| *end > self.now).min()
     }
 }

@@ -1,7 +1,6 @@
 //! What metrics were, bucket by bucket, as far as it is over: for those who learn from it.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -21,7 +20,7 @@ use super::read::{Dimension, Facts};
 use crate::calendar::{Step, boundaries_after, buckets_before};
 use crate::clock::Timestamp;
 use crate::db::{Head, LazyTx, TenantTx, get};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::ledger::memory::Memory;
 use crate::ledger::store::read_head;
 use crate::money::SCALE;
@@ -43,6 +42,43 @@ pub struct HistoryPlan {
     pub covers_period: bool,
 }
 
+/// A history, or why there is none.
+#[derive(Clone, Debug)]
+pub struct Told(Result<Arc<History>, Arc<Error>>);
+
+impl Told {
+    /// Keeps the error of who asks for too much; any other ends the whole answer.
+    fn of(read: Result<History>) -> Result<Told> {
+        match read {
+            Ok(history) => Ok(Told(Ok(Arc::new(history)))),
+            Err(error) if matches!(error.code, Code::BadUserInput | Code::AsOfNotAvailable) => {
+                Ok(Told(Err(Arc::new(error))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn get(&self) -> Result<&History> {
+        self.0.as_deref().map_err(Error::shared)
+    }
+
+    /// When one more bucket will be over.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.0.as_ref().ok().and_then(|history| history.next_end)
+    }
+}
+
+/// Of the same numbers.
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Ok(history), Ok(other)) => history == other,
+            (Err(error), Err(other)) => error.code == other.code,
+            _ => false,
+        }
+    }
+}
+
 /// The last buckets that were over by the end of a period, each with its metrics. It begins with the first one that has any
 /// facts.
 #[derive(Debug)]
@@ -57,19 +93,23 @@ pub struct History {
     pub boundaries: Vec<Timestamp>,
     values: Vec<Values>,
     /// When one more bucket will be over.
-    pub next_end: Option<Timestamp>,
-    splits: Mutex<Vec<(Split, Arc<Vec<Member>>)>>,
+    next_end: Option<Timestamp>,
+    splits: Mutex<Vec<(Split, Option<Arc<Vec<Member>>>)>>,
 }
 
 impl History {
     /// Reads what `plan` asks for of the buckets that end by `until` and, if it is to cover it, in `span`.
-    pub(super) async fn read(
+    pub(super) async fn tell(
         tx: &TenantTx,
         at: &At<'_>,
         facts: &Facts,
         plan: &HistoryPlan,
         span: Span,
-    ) -> Result<History> {
+    ) -> Result<Told> {
+        Told::of(History::read(tx, at, facts, plan, span).await)
+    }
+
+    async fn read(tx: &TenantTx, at: &At<'_>, facts: &Facts, plan: &HistoryPlan, span: Span) -> Result<History> {
         let (step, zone) = (plan.args.grain.step(plan.args.week_start), plan.args.timezone.unwrap_or(at.zone));
         let until = at.over_by.min(span.end);
         let window = u32::try_from(WINDOW_MAX).unwrap_or(u32::MAX);
@@ -90,6 +130,7 @@ impl History {
             }
         }
         let next_end = later.next().filter(|next| *next <= span.end && at.is_newest);
+        check_entries(tx, facts, &boundaries).await?;
         let cells = at.scope.question(&boundaries, &[], plan.needs).cells(tx, facts).await?;
         let buckets = boundaries.len() - 1;
         let first = cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
@@ -120,59 +161,97 @@ impl History {
         self.boundaries.last().into_iter().flat_map(|last| boundaries_after(*last, self.step, self.zone))
     }
 
-    /// Some buckets by the values of a dimension, as of the same position. What was read once is not read again.
-    pub async fn split(&self, reads: &LazyTx<'_>, memory: &Memory, split: Split) -> Result<Arc<Vec<Member>>> {
+    /// Some buckets by the values of a dimension, as of the same position; `None` where it has more than [`MEMBERS_MAX`]. What
+    /// was read once is not read again.
+    pub async fn split(&self, reads: &LazyTx<'_>, memory: &Memory, split: Split) -> Result<Option<Arc<Vec<Member>>>> {
         let mut splits = self.splits.lock().await;
         if let Some((_, members)) = splits.iter().find(|(other, _)| *other == split) {
-            return Ok(Arc::clone(members));
+            return Ok(members.clone());
         }
-        let members = Arc::new(self.read_split(reads.get().await?, memory, &split).await?);
-        splits.push((split, Arc::clone(&members)));
+        let members = self.read_split(reads.get().await?, memory, &split).await?.map(Arc::new);
+        splits.push((split, members.clone()));
         Ok(members)
     }
 
-    async fn read_split(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Vec<Member>> {
-        let Some(boundaries) = self.boundaries.get(split.buckets.start..=split.buckets.end) else {
-            return Ok(Vec::new());
-        };
+    /// Reads some seasons at a time: what is read is far more than the sums that are kept of it.
+    async fn read_split(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Option<Vec<Member>>> {
         let head = read_head(tx).await?;
         let facts = Facts::at(tx, memory, &head, self.as_of.position).await?;
-        let group = [split.dimension];
-        let cells = self.scope.question(boundaries, &group, split.needs).cells(tx, &facts).await?;
-        let (mut labels, keys) = (Labels::default(), cells.cells.keys().map(|(_, key)| key));
-        labels.complete(&LazyTx::Begun(tx), &memory.names, &group, keys, &self.scope.organizations).await?;
-        let mut members = BTreeMap::<i64, Vec<Values>>::new();
-        for ((bucket, key), cell) in &cells.cells {
-            let nothing = || vec![Values::default(); boundaries.len() - 1];
-            let values = cell.values(cells.view, cells.first_customers(*bucket))?;
-            members.entry(key[0]).or_insert_with(nothing)[*bucket] = values;
+        let (group, needs) = ([split.dimension], Needs::of(split.wanted.iter().map(|(_, metric)| *metric)));
+        let (mut labels, mut members) = (Labels::default(), BTreeMap::<i64, Vec<(usize, f64)>>::new());
+        for part in split.wanted.chunk_by(|(a, _), (b, _)| a / SPLIT_BUCKETS == b / SPLIT_BUCKETS) {
+            let (Some((first, _)), Some((last, _))) = (part.first(), part.last()) else { continue };
+            let Some(boundaries) = self.boundaries.get(*first..=last + 1) else { continue };
+            check_entries(tx, &facts, boundaries).await?;
+            let cells = self.scope.question(boundaries, &group, needs).cells(tx, &facts).await?;
+            let keys = cells.cells.keys().map(|(_, key)| key);
+            labels.complete(&LazyTx::Begun(tx), &memory.names, &group, keys, &self.scope.organizations).await?;
+            for ((bucket, key), cell) in &cells.cells {
+                let (bucket, mut values) = (first + bucket, None);
+                let place = split.wanted.partition_point(|(wanted, _)| *wanted < bucket);
+                for (place, (_, metric)) in split.wanted.iter().enumerate().skip(place) {
+                    if split.wanted[place].0 != bucket {
+                        break;
+                    }
+                    if values.is_none() {
+                        values = Some(cell.values(cells.view, cells.first_customers(bucket - first))?);
+                    }
+                    let sum = values.as_ref().and_then(|values| number(*metric, values)).unwrap_or_default();
+                    members.entry(key[0]).or_default().push((place, sum));
+                }
+            }
+            if members.len() > MEMBERS_MAX {
+                return Ok(None);
+            }
         }
-        let member = |(no, values)| Member { name: labels.name(split.dimension, no), values };
+        let member = |(no, mut sums): (i64, Vec<(usize, f64)>)| {
+            sums.sort_unstable_by_key(|(place, _)| *place);
+            Member { name: labels.name(split.dimension, no), sums }
+        };
         let mut members: Vec<Member> = members.into_iter().map(member).collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(members)
+        Ok(Some(members))
     }
 }
 
-/// Which buckets of a history are split by what.
+/// Values of a dimension by which a history is split at most.
+const MEMBERS_MAX: usize = 1_000;
+/// Buckets of which cells are held at once.
+const SPLIT_BUCKETS: usize = 400;
+
+/// Which sums of a history are split by what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
     pub dimension: Dimension,
-    pub buckets: Range<usize>,
-    pub needs: Needs,
+    /// Buckets with a metric that is the sum of what it is by the dimension's values; in order, each once.
+    pub wanted: Vec<(usize, Metric)>,
+}
+
+impl Split {
+    /// Where a sum stands in `wanted`.
+    pub fn place(&self, bucket: usize, metric: Metric) -> Option<usize> {
+        self.wanted.binary_search(&(bucket, metric)).ok()
+    }
 }
 
 /// One value of a dimension.
 #[derive(Debug)]
 pub struct Member {
     pub name: Name,
-    values: Vec<Values>,
+    /// What it brought, by the place in [`Split::wanted`], in order; nothing where there is none.
+    sums: Vec<(usize, f64)>,
 }
 
 impl Member {
-    /// A metric by bucket.
-    pub fn series(&self, metric: Metric) -> Vec<Option<f64>> {
-        self.values.iter().map(|values| number(metric, values)).collect()
+    /// What it is told apart by, but for its name.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        let sums = self.sums.iter().flat_map(|(place, sum)| [*place as u64, sum.to_bits()]);
+        std::iter::once(self.sums.len() as u64).chain(sums)
+    }
+
+    pub fn sum(&self, place: usize) -> f64 {
+        let found = self.sums.binary_search_by_key(&place, |(place, _)| *place);
+        found.ok().and_then(|at| self.sums.get(at)).map_or(0.0, |(_, sum)| *sum)
     }
 }
 
@@ -181,6 +260,24 @@ impl PartialEq for History {
     fn eq(&self, other: &Self) -> bool {
         (self.as_of, &self.boundaries, &self.values) == (other.as_of, &other.boundaries, &other.values)
     }
+}
+
+/// Entries from which a history of an earlier position is added up at most: there are no sums of those.
+const ENTRIES_MAX: i64 = 200_000;
+
+/// Error: AS_OF_NOT_AVAILABLE.
+async fn check_entries(tx: &TenantTx, facts: &Facts, boundaries: &[Timestamp]) -> Result<()> {
+    let (Facts::AsOf(position), Some(start), Some(end)) = (facts, boundaries.first(), boundaries.last()) else {
+        return Ok(());
+    };
+    let sql = "SELECT 1 FROM ledger_entries WHERE tenant_id = $1 AND at >= $2 AND at < $3 AND position <= $4 LIMIT 1 OFFSET $5";
+    let values = [start.0.into(), end.0.into(), (*position).into(), ENTRIES_MAX.into()];
+    if tx.query_one(sql, values).await?.is_none() {
+        return Ok(());
+    }
+    let message =
+        format!("as of an earlier position, at most {ENTRIES_MAX} entries are learned from, and there are more");
+    Err(Error::new(Code::AsOfNotAvailable, message))
 }
 
 /// From where and when a history is read.
@@ -199,9 +296,9 @@ pub(super) struct At<'a> {
 
 /// When a position had been the newest for the last time: the ledger did not know then what came later.
 pub(super) async fn left_at(tx: &TenantTx, position: i64) -> Result<Option<Timestamp>> {
-    let sql = "SELECT MIN(recorded_at) FROM ledger_batches WHERE tenant_id = $1 AND last_position > $2";
+    let sql = "SELECT recorded_at FROM ledger_batches WHERE tenant_id = $1 AND last_position > $2 ORDER BY last_position LIMIT 1";
     let row = tx.query_one(sql, [Value::from(position)]).await?;
-    Ok(row.map(|row| get::<Option<i64>>(&row, 0)).transpose()?.flatten().map(Timestamp))
+    row.map(|row| get(&row, 0).map(Timestamp)).transpose()
 }
 
 /// A metric as models take it: in units of currency, pieces, or shares of one.

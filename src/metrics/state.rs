@@ -8,7 +8,7 @@ use sea_orm::Value;
 
 use super::answer::{Answer, AsOf, Comparison};
 use super::filter::Filter;
-use super::history::{self, History, HistoryArgs};
+use super::history::{self, History, HistoryArgs, Told};
 use super::input::ComparisonPeriod;
 use super::kpis::Calendar;
 use super::kpis::definitions::{self, own_needs};
@@ -49,7 +49,7 @@ pub struct State {
     breakdowns: Vec<Part>,
     comparisons: Vec<Compared>,
     /// As they were read: what comes later is not added to them.
-    histories: Vec<(HistoryArgs, Arc<History>)>,
+    histories: Vec<(HistoryArgs, Told)>,
     labels: Labels,
     /// Newer entries were added since it was read.
     is_carried_on: bool,
@@ -167,8 +167,7 @@ impl State {
             over_by: left_at.unwrap_or(self.read_at).min(self.read_at),
         };
         for asked in &self.plan.histories {
-            let history = History::read(tx, &at, facts, asked, self.span).await?;
-            self.histories.push((asked.args, Arc::new(history)));
+            self.histories.push((asked.args, History::tell(tx, &at, facts, asked, self.span).await?));
         }
         Ok(())
     }
@@ -194,7 +193,7 @@ impl State {
 
     fn due_after(&self, cut_age_max: i64) -> Option<Timestamp> {
         let cut = self.is_running().then(|| Timestamp(self.read_at.0 + cut_age_max).min(self.span.end));
-        let histories = self.histories.iter().filter_map(|(_, history)| history.next_end);
+        let histories = self.histories.iter().filter_map(|(_, history)| history.next_end());
         [self.slides_at, cut].into_iter().flatten().chain(histories).min()
     }
 

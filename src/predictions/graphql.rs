@@ -1,6 +1,5 @@
 //! What is predicted of the metrics of a [`SalesMetrics`](crate::metrics::graphql::SalesMetrics).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_graphql::parser::types::OperationType;
@@ -26,6 +25,15 @@ use crate::metrics::input::{Grain, Weekday};
 const LEVEL: f64 = 0.8;
 const WATCHED: [Metric; 4] = [Metric::TotalRevenue, Metric::OrdersCount, Metric::AvgOrderValue, Metric::Refunds];
 
+/// What is meant where an argument is absent.
+fn args(grain: Option<Grain>, timezone: Option<TimeZone>, week_start: Option<Weekday>) -> HistoryArgs {
+    HistoryArgs {
+        grain: grain.unwrap_or(Grain::Day),
+        timezone: timezone.map(|zone| zone.0),
+        week_start: week_start.unwrap_or(Weekday::Monday),
+    }
+}
+
 /// The history that a selected field is made from; `None` for one that is none of these.
 pub fn history_of(field: SelectionField<'_>) -> Result<Option<HistoryPlan>> {
     let (needs, covers_period) = match field.name() {
@@ -36,11 +44,7 @@ pub fn history_of(field: SelectionField<'_>) -> Result<Option<HistoryPlan>> {
         }
         _ => return Ok(None),
     };
-    let args = HistoryArgs {
-        grain: argument::<Option<Grain>>(field, "grain")?.unwrap_or(Grain::Day),
-        timezone: argument::<Option<TimeZone>>(field, "timezone")?.map(|zone| zone.0),
-        week_start: argument::<Option<Weekday>>(field, "weekStart")?.unwrap_or(Weekday::Monday),
-    };
+    let args = args(argument(field, "grain")?, argument(field, "timezone")?, argument(field, "weekStart")?);
     Ok(Some(HistoryPlan { args, needs, covers_period }))
 }
 
@@ -48,7 +52,7 @@ pub struct Predicted(pub Arc<Answer>);
 
 #[Object]
 impl Predicted {
-    /// What is to be expected of a metric after the period: from the last bucket on that is over by the period's end (or now, if that is sooner) at the answer's position. It is learned from up to 1461 buckets before, whatever the period's start. The same position and end give the same forecast. Null with an error: FORECAST_HISTORY_EMPTY, FORECAST_HISTORY_ALL_GAPS, FORECAST_HISTORY_TOO_SHORT, FORECAST_VALUE_OUT_OF_RANGE, FORECAST_NO_FIT, PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT.
+    /// What is to be expected of a metric after the period: from the last bucket on that is over by the period's end (or now, if that is sooner) at the answer's position. It is learned from up to 1461 buckets before, whatever the period's start. The same position, end and calendar of events give the same forecast. Null with an error: FORECAST_HISTORY_EMPTY, FORECAST_HISTORY_ALL_GAPS, FORECAST_HISTORY_TOO_SHORT, FORECAST_VALUE_OUT_OF_RANGE, FORECAST_NO_FIT, AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (also buckets to come after 2199).
     #[expect(clippy::too_many_arguments, reason = "they are the contract's")]
     async fn forecast(
         &self,
@@ -68,11 +72,10 @@ impl Predicted {
         #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
     ) -> Option<Forecast> {
-        let (grain, week_start) = (grain.unwrap_or(Grain::Day), week_start.unwrap_or(Weekday::Monday));
-        let args = HistoryArgs { grain, timezone: timezone.map(|zone| zone.0), week_start };
+        let args = args(grain, timezone, week_start);
         let question = forecasts::Question {
             metric: metric.unwrap_or(Metric::TotalRevenue),
-            grain,
+            grain: args.grain,
             horizon: usize::try_from(horizon).unwrap_or_default(),
             model: model.unwrap_or(ForecastModel::Auto).into(),
             level: level.unwrap_or(LEVEL),
@@ -81,7 +84,7 @@ impl Predicted {
         or_null(ctx, self.make_forecast(ctx, args, question).await)
     }
 
-    /// Which buckets of the period were unusual, of those that are over: what metrics were expected to be follows from their season and trend, on both sides of a bucket, of up to four years; they are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT.
+    /// Which buckets of the period were unusual, of those that are over: what metrics were expected to be follows from their season and trend, on both sides of a bucket, in the period and up to 1461 buckets before its end; they are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (more than 10000 buckets).
     async fn anomalies(
         &self,
         ctx: &Context<'_>,
@@ -99,11 +102,10 @@ impl Predicted {
         #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
     ) -> Option<AnomalyReport> {
-        let (grain, week_start) = (grain.unwrap_or(Grain::Day), week_start.unwrap_or(Weekday::Monday));
-        let args = HistoryArgs { grain, timezone: timezone.map(|zone| zone.0), week_start };
+        let args = args(grain, timezone, week_start);
         let sensitivity = sensitivity.unwrap_or(AnomalySensitivity::Medium).into();
         let metrics = metrics.unwrap_or_else(|| WATCHED.to_vec());
-        or_null(ctx, self.find_anomalies(ctx, args, &metrics, settings(grain, sensitivity)).await)
+        or_null(ctx, self.find_anomalies(ctx, args, &metrics, settings(args.grain, sensitivity)).await)
     }
 }
 
@@ -114,7 +116,7 @@ impl Predicted {
         args: HistoryArgs,
         mut question: forecasts::Question,
     ) -> Result<Forecast> {
-        let history = prepared(&self.0.histories, &args)?;
+        let history = prepared(&self.0.histories, &args)?.get()?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         if matches!(question.model, Model::Auto | Model::Prophet) {
             let calendars = &app.predictions.calendars;
@@ -137,7 +139,7 @@ impl Predicted {
         settings: Settings,
     ) -> Result<AnomalyReport> {
         check_metrics(metrics)?;
-        let history = prepared(&self.0.histories, &args)?;
+        let history = prepared(&self.0.histories, &args)?.get()?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         let detections = &app.predictions.detections;
         let found = anomalies::find(detections, tenant, history, metrics, settings, patience(ctx)).await?;
@@ -148,11 +150,13 @@ impl Predicted {
             // A query reads from its one snapshot; a subscription has none, and mostly read it before.
             let snapshot = if patience(ctx) == Patience::Request { Some(read(ctx).await?) } else { None };
             let reads = snapshot.as_deref().map_or_else(|| LazyTx::later(&app.db, tenant), LazyTx::Begun);
-            anomalies::explain(&reads, &app.memory, history, metrics, settings.season_buckets, &within).await?
+            let (explanations, from) = (&app.predictions.explanations, (&reads, &app.memory, tenant));
+            let judged = (metrics, settings.season_buckets);
+            anomalies::explain(explanations, from, history, judged, &within, patience(ctx)).await?
         } else {
-            HashMap::new()
+            Arc::default()
         };
-        AnomalyReport::new(history, metrics, detection, &within, parts)
+        AnomalyReport::new(history, metrics, detection, &within, &parts)
     }
 }
 

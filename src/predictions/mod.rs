@@ -10,13 +10,14 @@ pub mod graphql;
 pub mod kept;
 pub mod pool;
 
-use anomalies::Detections;
+use anomalies::{Detections, Explanations};
 use events::Calendars;
 use forecasts::Forecasts;
 use pool::Pool;
 
 use crate::error::{Code, Error, Result};
 use crate::metrics::catalog::Metric;
+use crate::metrics::input::Grain;
 use crate::money::{Money, SCALE};
 
 /// What a process has for predictions. Cheap to clone.
@@ -26,6 +27,7 @@ pub struct Predictions {
     pub pool: Pool,
     pub forecasts: Forecasts,
     pub detections: Detections,
+    pub explanations: Explanations,
     pub calendars: Calendars,
 }
 
@@ -34,6 +36,7 @@ impl Predictions {
         Predictions {
             forecasts: Forecasts::new("forecasts", forecasts::KEPT_MAX, pool.clone()),
             detections: Detections::new("anomalies", anomalies::KEPT_MAX, pool.clone()),
+            explanations: Explanations::new("explanations", anomalies::EXPLANATIONS_MAX, pool.clone()),
             calendars: Calendars::default(),
             pool,
         }
@@ -43,6 +46,19 @@ impl Predictions {
 impl Default for Predictions {
     fn default() -> Self {
         Predictions::new(Pool::default())
+    }
+}
+
+/// Seasons by which sales go, in buckets, the longest first.
+fn seasons(grain: Grain) -> &'static [usize] {
+    match grain {
+        Grain::QuarterHour => &[96, 1],
+        Grain::Hour => &[168, 24, 1],
+        Grain::Day => &[7, 1],
+        Grain::Week => &[52, 1],
+        Grain::Month => &[12, 1],
+        Grain::Quarter => &[4, 1],
+        Grain::Year => &[1],
     }
 }
 

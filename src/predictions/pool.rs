@@ -1,5 +1,5 @@
-//! Where models are fitted: on a few threads beside those that answer requests, so that however much there is to fit,
-//! queries go on as before.
+//! Where models are fitted: on a few threads beside those that answer requests, so that these keep theirs however much
+//! there is to fit.
 //!
 //! What somebody waits for is refused when too much of it waits already. What nobody waits for (a nightly refit) waits for as
 //! long as it takes, and lets what comes from requests pass by.
@@ -15,9 +15,8 @@ use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::telemetry::metrics::METRICS;
 
-/// Fits of requests that wait or run, of all tenants and of one.
-const PLACES: usize = 64;
-const TENANT_PLACES: usize = 16;
+/// Connections for reading, unless it is said how many there are: the default of `SALESPULSE_DATABASE_CONNECTIONS`.
+const CONNECTIONS: u32 = 16;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -44,8 +43,14 @@ impl Pool {
         Pool {
             turns: Arc::new(Semaphore::new(threads)),
             background: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))),
-            places: Arc::default(),
+            places: Arc::new(Places::beside(CONNECTIONS)),
         }
+    }
+
+    /// The same for a server with so many connections for reading. Each request that waits holds one.
+    #[must_use]
+    pub fn beside(self, connections: u32) -> Self {
+        Pool { places: Arc::new(Places::beside(connections)), ..self }
     }
 
     /// Runs `work` for a request of a tenant. Errors: PREDICTION_PENDING when too many are waiting; internal where it panics.
@@ -108,13 +113,22 @@ pub fn pending() -> Error {
     Error::new(Code::PredictionPending, "this is being computed; ask again in a moment")
 }
 
-/// How many fits each tenant has that wait or run.
-#[derive(Default)]
-struct Places(Mutex<HashMap<TenantId, usize>>);
+/// How many fits each tenant has that wait or run, and may have.
+struct Places {
+    taken: Mutex<HashMap<TenantId, usize>>,
+    all_max: usize,
+    tenant_max: usize,
+}
 
 impl Places {
+    /// Half of the connections and no more are held by requests that wait, a quarter by those of one tenant.
+    fn beside(connections: u32) -> Places {
+        let part = |of: u32| usize::try_from(connections / of).unwrap_or(usize::MAX).max(1);
+        Places { taken: Mutex::default(), all_max: part(2), tenant_max: part(4) }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,7 +143,7 @@ impl Place {
     fn take(places: &Arc<Places>, tenant: TenantId) -> Result<Place> {
         let mut taken = places.lock();
         let (all, own) = (taken.values().sum::<usize>(), taken.get(&tenant).copied().unwrap_or_default());
-        if all >= PLACES || own >= TENANT_PLACES {
+        if all >= places.all_max || own >= places.tenant_max {
             return Err(pending());
         }
         taken.insert(tenant, own + 1);
@@ -182,23 +196,35 @@ mod tests {
     #[tokio::test]
     async fn what_is_waited_for_has_its_bounds() {
         let (pool, end, running) = busy().await;
-        let mut waiting: Vec<_> = (0..TENANT_PLACES).map(|n| pool.run(tenant(1), move || n).boxed()).collect();
+        let mut waiting: Vec<_> = (0..4).map(|n| pool.run(tenant(1), move || n).boxed()).collect();
         assert!(waiting.iter_mut().all(|fit| fit.now_or_never().is_none()));
         let refused = pool.run(tenant(1), || 0).await.expect_err("a tenant has its share");
         assert_eq!(refused.code, Code::PredictionPending);
-        let others = (waiting.len()..PLACES - 1).map(|n| pool.run(tenant(n as u128 + 2), move || n).boxed());
+        let others = (waiting.len()..7).map(|n| pool.run(tenant(n as u128 + 2), move || n).boxed());
         waiting.extend(others);
         assert!(waiting.iter_mut().all(|fit| fit.now_or_never().is_none()));
         assert_eq!(pool.run(tenant(9999), || 0).await.expect_err("full").code, Code::PredictionPending);
         // Whoever does not wait any more leaves a place.
         drop(waiting.pop());
-        let last = pool.run(tenant(9999), || 63);
+        let last = pool.run(tenant(9999), || 7);
         end.send(()).expect("it waits");
         let fitted: Vec<usize> =
             join_all(waiting.into_iter().chain([last.boxed()])).await.into_iter().map(|n| n.expect("fitted")).collect();
-        assert_eq!(fitted.len(), PLACES - 1);
+        assert_eq!(fitted.len(), 7);
         running.await.expect("no panic").expect("fitted");
         assert_eq!(pool.waiting(), 0);
+    }
+
+    #[test]
+    fn most_connections_are_left_to_those_who_do_not_wait() {
+        let places = |connections| {
+            let places = Places::beside(connections);
+            (places.tenant_max, places.all_max)
+        };
+        assert_eq!([1, 4, 16, 100].map(places), [(1, 1), (1, 2), (4, 8), (25, 50)]);
+        let pool = Pool::new(NonZeroUsize::MIN).beside(4);
+        let _place = pool.place(tenant(1)).expect("free");
+        assert!(pool.place(tenant(1)).is_err() && pool.place(tenant(2)).is_ok());
     }
 
     #[tokio::test]

@@ -81,6 +81,30 @@ async fn one_incident_fires_once() {
 }
 
 #[tokio::test]
+async fn what_was_resolved_is_retracted_when_late_facts_undo_it() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(usual_days(70)).await;
+    create(&acme, DAILY).await;
+    acme.apply(vec![sale("a", -10, 105), sale("b", -5, 900)]).await;
+    for (ahead, amount) in [(1, 106), (2, 107), (3, 103), (4, 104)] {
+        time_is(&test, end_of_day(ahead) - HOUR).await;
+        acme.apply(vec![sale(&format!("n{ahead}"), end_of_day(ahead) - HOUR, amount)]).await;
+        if ahead == 3 {
+            acme.apply(vec![cancelled("b", end_of_day(ahead) - HOUR)]).await;
+        }
+    }
+    time_is(&test, end_of_day(4)).await;
+    let expected = vec![
+        report("FIRING", "1005.00", end_of_day(0)),
+        report("RESOLVED", "106.00", end_of_day(1)),
+        report("RETRACTED", "103.00", end_of_day(3)),
+    ];
+    assert_eq!(reported(&acme).await, expected);
+    assert_eq!(simulated(&acme, DAILY, 0, end_of_day(4)).await, expected);
+}
+
+#[tokio::test]
 async fn little_history_says_nothing() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

@@ -1,13 +1,19 @@
 //! What customers are predicted to be worth, how it is fitted, and who sees it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use salespulse::app::App;
 use salespulse::clock::{DAY, MINUTE, Timestamp};
 use salespulse::customer_value::refit_due;
 use salespulse::db::get;
 use salespulse::ledger::event::{Fact, OrderPlaced, RefundIssued};
+use salespulse::predictions::Predictions;
+use salespulse::predictions::pool::Pool;
 use serde_json::{Value, json};
 
 use crate::ledger::{event, money, order};
@@ -220,6 +226,67 @@ async fn what_a_process_that_died_has_begun_is_taken_over() {
     test.clock.set(Timestamp(NOW.0 + MINUTE));
     refit(&test).await;
     assert_eq!(model(&acme.viewer()).await["position"], "8");
+}
+
+#[tokio::test]
+async fn a_fit_that_waits_keeps_its_claim() {
+    let test = TestApp::start().await;
+    let acme = small(&test).await;
+    let claimed_until = async || {
+        let tx = test.app.db.read(acme.id()).await.expect("begun");
+        let sql = "SELECT claimed_until FROM customer_models WHERE tenant_id = $1";
+        let row = tx.query_one(sql, []).await.expect("read");
+        row.map_or(0, |row| get::<i64>(&row, 0).expect("a number"))
+    };
+    let claimed_beyond = async |time: i64| {
+        while claimed_until().await <= time {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (pool, (end, receiver)) = (Pool::new(NonZeroUsize::MIN), mpsc::channel::<()>());
+    let (began, begins) = tokio::sync::oneshot::channel();
+    let busy = pool.clone();
+    let busy = tokio::spawn(async move {
+        let work = move || (began.send(()).is_ok(), receiver.recv().is_ok());
+        busy.run_in_background(work).await
+    });
+    begins.await.expect("it runs");
+    let app = App { predictions: Predictions::new(pool), ..test.another().await };
+    let fit = tokio::spawn(async move { refit_due(&app).await });
+    claimed_beyond(0).await;
+    test.clock.set(Timestamp(NOW.0 + MINUTE));
+    claimed_beyond(NOW.0 + 2 * MINUTE).await;
+    // Without that it would be free.
+    test.clock.set(Timestamp(NOW.0 + 2 * MINUTE));
+    refit(&test).await;
+    assert_eq!(model(&acme.viewer()).await, Value::Null, "another process leaves it alone");
+    end.send(()).expect("it waits");
+    assert_eq!(busy.await.expect("no panic").expect("ended"), (true, true));
+    fit.await.expect("no panic").expect("fitted");
+    assert_eq!(model(&acme.viewer()).await["position"], "8");
+}
+
+#[tokio::test]
+async fn what_a_fit_that_failed_has_written_is_removed() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    // Together they are beyond the largest amount, which is known after the last page.
+    let place = |n: usize| {
+        let placed = order(&n.to_string(), 1, &format!("c{n}"), "1000000000000.00");
+        event(&n.to_string(), "2026-06-01T10:00:00Z", Fact::OrderPlaced(placed))
+    };
+    for batch in (0..950).map(place).collect::<Vec<_>>().chunks(500) {
+        acme.record(batch.to_vec()).await;
+    }
+    refit(&test).await;
+    let tx = test.app.db.read(acme.id()).await.expect("begun");
+    let count = async |sql: &str| {
+        let row = tx.query_one(sql, []).await.expect("read").expect("a row");
+        get::<i64>(&row, 0).expect("a number")
+    };
+    assert_eq!(count("SELECT claimed_no FROM customer_models WHERE tenant_id = $1").await, 1);
+    assert_eq!(count("SELECT fit_no FROM customer_models WHERE tenant_id = $1").await, 0);
+    assert_eq!(count("SELECT COUNT(*) FROM customer_predictions WHERE tenant_id = $1").await, 0);
 }
 
 #[tokio::test]

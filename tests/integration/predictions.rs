@@ -192,6 +192,14 @@ async fn too_little_is_refused_with_a_reason_and_leaves_the_rest() {
     for bad in ["(metrics: [])", "(metrics: [VISITS, VISITS])"] {
         assert_eq!(short.viewer().error(&anomalies(bad)).await, ("BAD_USER_INPUT".into(), Some("metrics".into())));
     }
+    let old = shop(&test, "old", vec![sale("old", 800, "5.00", PLACE)]).await;
+    assert_eq!(refusal(&old.viewer(), "horizon: 200, grain: YEAR").await, "BAD_USER_INPUT", "there is no year 2225");
+    let hours = "{ salesMetrics(period: {start: \"2024-06-15T00:00:00Z\", end: \"2026-06-15T00:00:00Z\"}) { ordersCount \
+                 anomalies(grain: HOUR) { threshold } } }";
+    let response = short.viewer().run(hours, Value::Null).await;
+    assert!(response.errors[0].message.contains("more than 10000 buckets"), "{:?}", response.errors);
+    let data = response.data.into_json().expect("json");
+    assert_eq!(data["salesMetrics"], json!({ "ordersCount": 17, "anomalies": null }));
 }
 
 /// Every metric by every model, and anomalies of all kinds of metrics: an answer or a refusal that is meant.
@@ -383,6 +391,37 @@ async fn an_anomaly_says_what_was_expected_and_what_was_behind_it() {
     assert_eq!(acme.viewer().query(&june).await["salesMetrics"]["anomalies"]["groups"], json!([]));
     let calm = shop(&test, "calm", weeks(60)).await;
     assert_eq!(calm.viewer().query(query).await["salesMetrics"]["anomalies"]["groups"], json!([]));
+}
+
+#[tokio::test]
+async fn a_dimension_of_too_many_values_explains_nothing() {
+    let test = TestApp::start().await;
+    let mut events = with_a_spike(10);
+    // A week before, with which the day is compared.
+    events.extend((0..=1000).map(|n| sale(&format!("r{n}"), 17, "0.01", ["web", &format!("region {n}"), "drinks"])));
+    let acme = shop(&test, "acme", events).await;
+    let query = "{ salesMetrics(period: {start: \"2026-06-05T00:00:00Z\", end: \"2026-06-06T00:00:00Z\"}) {
+        anomalies(metrics: [GROSS_REVENUE]) { groups { anomalies { contributions { key { dimension } } } } } } }";
+    let report = acme.viewer().query(query).await["salesMetrics"]["anomalies"].take();
+    let parts = report["groups"][0]["anomalies"][0]["contributions"].as_array().expect("a list");
+    let mut dimensions: Vec<&str> = parts.iter().filter_map(|part| part["key"]["dimension"].as_str()).collect();
+    dimensions.dedup();
+    assert_eq!(dimensions, ["CHANNEL", "PRODUCT_CATEGORY"]);
+}
+
+#[tokio::test]
+async fn days_without_a_value_are_not_known() {
+    let test = TestApp::start().await;
+    let events = weeks(60).into_iter().filter(|event| !["d20", "d30"].contains(&event.event_id.as_str())).collect();
+    let acme = shop(&test, "acme", events).await;
+    let training = async |metrics: &str| {
+        let query = format!(
+            "{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ anomalies(metrics: {metrics}) {{ training {{ buckets known }} }} }} }}"
+        );
+        acme.viewer().query(&query).await["salesMetrics"]["anomalies"]["training"].take()
+    };
+    assert_eq!(training("[AVG_ORDER_VALUE]").await, json!({ "buckets": 60, "known": 58 }));
+    assert_eq!(training("[AVG_ORDER_VALUE, ORDERS_COUNT]").await, json!({ "buckets": 60, "known": 60 }));
 }
 
 #[tokio::test]

@@ -47,16 +47,18 @@ pub fn contributions(members: &[(f64, f64)]) -> Result<Vec<Contribution>> {
     Ok(contributions)
 }
 
-/// What is expected of a member in the bucket after `history`: the median of its last eight buckets of the same phase, or of
-/// its last values where there are fewer than three; 0 of a member that is new, so that all it brings is a deviation.
-pub fn member_expected(history: &[Option<f64>], season_buckets: usize) -> Result<f64> {
-    check_values(history.iter().map(|value| value.unwrap_or_default()))?;
-    let last = |step: usize| -> Vec<f64> {
-        history.iter().rev().skip(step - 1).step_by(step).copied().flatten().take(PHASE_BUCKETS).collect()
-    };
+/// The buckets that tell what is to be expected of a member in bucket `at`: the last eight of the same phase, or the last ones
+/// where there are fewer than three.
+pub fn member_history(at: usize, season_buckets: usize) -> Vec<usize> {
+    let last =
+        |step: usize| -> Vec<usize> { (1..=PHASE_BUCKETS).map_while(|season| at.checked_sub(season * step)).collect() };
     let same_phase = last(season_buckets.max(1));
-    let values = if same_phase.len() < MEDIAN_OF_MIN { last(1) } else { same_phase };
-    Ok(median(values).unwrap_or_default())
+    if same_phase.len() < MEDIAN_OF_MIN { last(1) } else { same_phase }
+}
+
+/// What is expected of a member, by what it brought in the buckets of [`member_history`]: the median; 0 where there are none.
+pub fn member_expected(history: Vec<f64>) -> f64 {
+    median(history).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -81,15 +83,16 @@ mod tests {
 
     #[test]
     fn a_member_is_expected_to_do_as_on_the_same_days_before() {
-        let week = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
-        let history: Vec<Option<f64>> = (0..30).map(|day| Some(week[day % 7])).collect();
-        // Day 30 is the third of its week: 30 % 7 = 2.
-        assert_eq!(member_expected(&history, 7), Ok(3.0));
+        assert_eq!(member_history(30, 7), [23, 16, 9, 2]);
+        assert_eq!(member_history(100, 7), [93, 86, 79, 72, 65, 58, 51, 44]);
+        // Two of the same day are too few.
+        assert_eq!(member_history(20, 7), [19, 18, 17, 16, 15, 14, 13, 12]);
+        assert_eq!(member_expected(vec![3.0, 9.0, 1.0]), 3.0);
     }
 
     #[test]
     fn a_new_member_is_not_expected() {
-        assert_eq!(member_expected(&[], 7), Ok(0.0));
-        assert_eq!(member_expected(&[None, Some(4.0), Some(8.0)], 7), Ok(6.0));
+        assert_eq!(member_history(0, 7), []);
+        assert_eq!(member_expected(Vec::new()), 0.0);
     }
 }

@@ -48,6 +48,23 @@ pub struct Verdict {
     pub alerts: bool,
 }
 
+/// What an alert needs of a [`Verdict`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    pub score: Option<f64>,
+    pub threshold: f64,
+    pub alerts: bool,
+}
+
+/// A bucket beside those before it.
+struct Seen {
+    expectations: Vec<Option<Expectation>>,
+    deviations: Vec<Option<f64>>,
+    threshold: f64,
+    correlation: Correlation,
+    whitened: Option<Whitened>,
+}
+
 impl Detector {
     /// Begins without history, for buckets of so many metrics; at least one.
     pub fn new(metrics: usize, settings: Settings) -> Result<Self> {
@@ -74,27 +91,35 @@ impl Detector {
     ///
     /// Fails, and learns nothing, where the number of values is another one or one is no number.
     pub fn push(&mut self, values: &[Option<f64>]) -> Result<Verdict> {
+        let seen = self.see(values)?;
+        let anomaly = match seen.whitened.as_ref().filter(|whitened| whitened.score > seen.threshold) {
+            Some(whitened) => {
+                let isolation = self.isolation(whitened, &seen.correlation)?;
+                Some(Anomaly::new(self.buckets, &seen.expectations, whitened.score, isolation, seen.threshold))
+            }
+            None => None,
+        };
+        let Score { score, threshold, alerts } = self.learn(values, seen);
+        Ok(Verdict { score, threshold, anomaly, alerts })
+    }
+
+    /// The same without the second opinion and what is told of an anomaly, which cost far more than the score.
+    fn score(&mut self, values: &[Option<f64>]) -> Result<Score> {
+        let seen = self.see(values)?;
+        Ok(self.learn(values, seen))
+    }
+
+    /// Compares a bucket with those before it.
+    fn see(&self, values: &[Option<f64>]) -> Result<Seen> {
         check_len(self.metrics.len(), values.len())?;
         check_values(values.iter().map(|value| value.unwrap_or_default()))?;
         let expectations: Vec<Option<Expectation>> =
             self.metrics.iter().zip(values).map(|(metric, value)| metric.expectation(*value)).collect();
         let deviations: Vec<Option<f64>> =
             expectations.iter().map(|e| e.as_ref().map(Expectation::deviation)).collect();
-        let threshold = self.threshold();
-        let mut verdict = Verdict { score: None, threshold, anomaly: None, alerts: false };
         let correlation = self.products.correlation();
-        if let Some(whitened) = correlation.whiten(&deviations) {
-            verdict.score = Some(whitened.score);
-            if whitened.score > threshold {
-                let isolation = self.isolation(&whitened, &correlation)?;
-                let anomaly = Anomaly::new(self.buckets, &expectations, whitened.score, isolation, threshold);
-                verdict.alerts = self.silence.alerts(self.buckets, whitened.score);
-                verdict.anomaly = Some(anomaly);
-            }
-        }
-        self.scores.push(verdict.score);
-        self.learn(values, deviations);
-        Ok(verdict)
+        let whitened = correlation.whiten(&deviations);
+        Ok(Seen { expectations, deviations, threshold: self.threshold(), correlation, whitened })
     }
 
     /// The least of the highest scores of the trailing year that may be anomalies, by the sensitivity.
@@ -110,7 +135,11 @@ impl Detector {
         Company::of(&buckets, self.metrics.len())?.isolation(&bucket.values)
     }
 
-    fn learn(&mut self, values: &[Option<f64>], deviations: Vec<Option<f64>>) {
+    fn learn(&mut self, values: &[Option<f64>], seen: Seen) -> Score {
+        let Seen { deviations, threshold, whitened, .. } = seen;
+        let score = whitened.map(|whitened| whitened.score);
+        let alerts = score.is_some_and(|score| score > threshold && self.silence.alerts(self.buckets, score));
+        self.scores.push(score);
         self.metrics.iter_mut().zip(values).for_each(|(metric, value)| metric.learn(*value));
         if self.year.len() == self.settings.year_buckets
             && let Some(oldest) = self.year.pop_front()
@@ -120,6 +149,7 @@ impl Detector {
         self.products.add(&deviations);
         self.year.push_back(deviations);
         self.buckets += 1;
+        Score { score, threshold, alerts }
     }
 }
 
@@ -144,18 +174,37 @@ impl Metric {
 ///
 /// Fails as [`Detector::push`] does.
 pub fn replay(metrics: &[Vec<Option<f64>>], settings: Settings) -> Result<Vec<Verdict>> {
+    let mut verdicts = Vec::new();
+    each(metrics, settings, |detector, values| {
+        verdicts.push(detector.push(values)?);
+        Ok(())
+    })?;
+    Ok(verdicts)
+}
+
+/// Scores the last bucket of `metrics` by those before it: what a [`Detector`] says that has seen these buckets.
+///
+/// Fails as [`Detector::push`] does, and where there is no bucket.
+pub fn score_last(metrics: &[Vec<Option<f64>>], settings: Settings) -> Result<Score> {
+    let mut last = None;
+    each(metrics, settings, |detector, values| {
+        last = Some(detector.score(values)?);
+        Ok(())
+    })?;
+    last.ok_or(AnomalyError::TooShort { needed: 1, found: 0 })
+}
+
+/// Shows the buckets to a new detector, one after the other.
+fn each(
+    metrics: &[Vec<Option<f64>>],
+    settings: Settings,
+    mut show: impl FnMut(&mut Detector, &[Option<f64>]) -> Result<()>,
+) -> Result<()> {
     let buckets = metrics.first().map_or(0, Vec::len);
     metrics.iter().try_for_each(|values| check_len(buckets, values.len()))?;
     let mut detector = Detector::new(metrics.len(), settings)?;
     let bucket = |index: usize| metrics.iter().map(move |values| values.get(index).copied().flatten());
-    (0..buckets).map(|index| detector.push(&bucket(index).collect::<Vec<_>>())).collect()
-}
-
-/// Judges the last bucket of `metrics` by those before it: what a [`Detector`] says that has seen these buckets.
-///
-/// Fails as [`Detector::push`] does, and where there is no bucket.
-pub fn score_last(metrics: &[Vec<Option<f64>>], settings: Settings) -> Result<Verdict> {
-    replay(metrics, settings)?.pop().ok_or(AnomalyError::TooShort { needed: 1, found: 0 })
+    (0..buckets).try_for_each(|index| show(&mut detector, &bucket(index).collect::<Vec<_>>()))
 }
 
 #[cfg(test)]

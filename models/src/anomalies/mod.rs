@@ -24,9 +24,9 @@ mod settings;
 mod trailing;
 
 pub use anomaly::{Anomaly, Direction, Reading, SCORE_MIN};
-pub use contributions::{Contribution, contributions, member_expected};
+pub use contributions::{Contribution, contributions, member_expected, member_history};
 pub use detect::{Detection, detect};
-pub use detector::{Detector, Verdict, replay, score_last};
+pub use detector::{Detector, Score, Verdict, replay, score_last};
 pub use error::{AnomalyError, Result};
 pub use forest::IsolationForest;
 pub use grouping::{Group, Silence};

@@ -6,7 +6,7 @@ use super::error::{AnomalyError, Result};
 /// heavier tails than the normal distribution: of the days beyond 3.5 standard deviations six in seven were nothing special.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sensitivity {
-    /// One day a year.
+    /// Two days a year.
     Low,
     /// Four days a year.
     #[default]

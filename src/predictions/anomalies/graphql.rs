@@ -1,12 +1,10 @@
 //! Anomalies as GraphQL objects.
 
-use std::collections::HashMap;
-
 use async_graphql::{Enum, SimpleObject};
 use models::anomalies::{self, Detection, Direction, Sensitivity};
 use serde::{Deserialize, Serialize};
 
-use super::Part;
+use super::{Explained, Part};
 use crate::error::{Error, Result};
 use crate::graphql::scalars::{DateTime, Decimal};
 use crate::metrics::catalog::Metric;
@@ -21,7 +19,7 @@ use crate::predictions::{amount, floor};
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[graphql(remote = "Sensitivity")]
 pub enum AnomalySensitivity {
-    /// 0.3 % of buckets: of days about one a year.
+    /// 0.3 % of buckets: of days about two a year.
     Low,
     /// 1 % of buckets: of days about four a year.
     Medium,
@@ -82,7 +80,7 @@ struct Anomaly {
     isolation: f64,
     /// What each metric was and was expected to be, those left out of which nothing was expected.
     readings: Vec<AnomalyReading>,
-    /// Which channels, regions and categories were behind it: of each at most three, those that deviate most.
+    /// Which channels, regions and categories were behind it: of each at most three, those that deviate most; none of a dimension with more than 1000 values.
     contributions: Vec<AnomalyContribution>,
 }
 
@@ -125,14 +123,13 @@ impl AnomalyReport {
         metrics: &[Metric],
         detection: &Detection,
         anomalies: &[&anomalies::Anomaly],
-        mut parts: HashMap<usize, Vec<Part>>,
+        parts: &Explained,
     ) -> Result<Self> {
         let mut groups = Vec::new();
         for group in &detection.groups {
             let within = anomalies.iter().filter(|anomaly| (group.first..=group.last).contains(&anomaly.index));
             let told = within.map(|anomaly| {
-                let parts = parts.remove(&anomaly.index).unwrap_or_default();
-                Anomaly::new(history, metrics, anomaly, parts)
+                Anomaly::new(history, metrics, anomaly, parts.get(&anomaly.index).map_or(&[], Vec::as_slice))
             });
             let told: Vec<Anomaly> = told.collect::<Result<_>>()?;
             if let (Some(first), Some(last)) = (told.first(), told.last()) {
@@ -141,19 +138,22 @@ impl AnomalyReport {
             }
         }
         let buckets = history.boundaries.len().saturating_sub(1);
+        let series: Vec<_> = metrics.iter().map(|metric| history.series(*metric)).collect();
+        let is_known = |bucket: &usize| series.iter().any(|values| values.get(*bucket).is_some_and(Option::is_some));
+        let known = (0..buckets).filter(is_known).count();
         let first = history.span(0).ok_or_else(|| Error::internal("a detection in no history"))?;
         let last = history.boundaries.last().copied().unwrap_or(first.end);
         Ok(AnomalyReport {
             groups,
             threshold: detection.threshold,
-            training: Training::new(first.start, last, buckets, buckets),
+            training: Training::new(first.start, last, buckets, known),
             as_of: AsOf::from(history.as_of),
         })
     }
 }
 
 impl Anomaly {
-    fn new(history: &History, metrics: &[Metric], anomaly: &anomalies::Anomaly, parts: Vec<Part>) -> Result<Self> {
+    fn new(history: &History, metrics: &[Metric], anomaly: &anomalies::Anomaly, parts: &[Part]) -> Result<Self> {
         let span = history.span(anomaly.index).ok_or_else(|| Error::internal("an anomaly in no bucket"))?;
         let readings = metrics.iter().zip(&anomaly.readings);
         let readings = readings.filter_map(|(metric, reading)| Some(AnomalyReading::new(*metric, (*reading)?)));
@@ -166,7 +166,7 @@ impl Anomaly {
             score: anomaly.score,
             isolation: anomaly.isolation,
             readings: readings.collect::<Result<_>>()?,
-            contributions: parts.into_iter().map(AnomalyContribution::new).collect::<Result<_>>()?,
+            contributions: parts.iter().map(AnomalyContribution::new).collect::<Result<_>>()?,
         })
     }
 }
@@ -186,8 +186,8 @@ impl AnomalyReading {
 }
 
 impl AnomalyContribution {
-    fn new(part: Part) -> Result<Self> {
-        let Part { metric, name, contribution } = part;
+    fn new(part: &Part) -> Result<Self> {
+        let Part { metric, name, contribution } = part.clone();
         Ok(AnomalyContribution {
             metric,
             key: name.into(),

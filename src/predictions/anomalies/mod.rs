@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use models::anomalies::{
     Anomaly, AnomalyError, Contribution, Detection, Sensitivity, Settings, contributions, detect, member_expected,
+    member_history,
 };
 
 use super::kept::{Kept, Key, Patience, bits};
+use super::seasons;
 use crate::clock::Timestamp;
 use crate::db::{LazyTx, TenantId};
 use crate::error::{Code, Error, Result};
 use crate::ledger::memory::Memory;
-use crate::metrics::catalog::{Metric, Needs};
-use crate::metrics::history::{History, Split};
+use crate::metrics::catalog::Metric;
+use crate::metrics::history::{History, Member, Split};
 use crate::metrics::input::Grain;
 use crate::metrics::labels::Name;
 use crate::metrics::read::Dimension;
@@ -24,12 +26,12 @@ use crate::metrics::read::Dimension;
 pub const METRICS_MAX: usize = 8;
 /// Detections that are kept.
 pub const KEPT_MAX: u64 = 4_000;
+/// What was behind them is told in about 1 KB for each anomaly.
+pub const EXPLANATIONS_MAX: u64 = 1_000;
 /// What an anomaly is split by.
 const DIMENSIONS: [Dimension; 3] = [Dimension::Channel, Dimension::Region, Dimension::ProductCategory];
 /// Values of a dimension that are told, those that deviate most.
 const MEMBERS_MAX: usize = 3;
-/// Seasons from which is learned what a value of a dimension mostly brings.
-const SEASONS: usize = 8;
 
 /// What was found in a history, or why nothing can be.
 pub type Found = Result<Detection, AnomalyError>;
@@ -37,8 +39,14 @@ pub type Found = Result<Detection, AnomalyError>;
 /// The detections of this process. Cheap to clone.
 pub type Detections = Kept<Found>;
 
+/// What was behind anomalies, by their buckets.
+pub type Explained = HashMap<usize, Vec<Part>>;
+
+/// What this process found to be behind anomalies. Cheap to clone.
+pub type Explanations = Kept<Explained>;
+
 /// How a dimension's value deviates.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Part {
     pub metric: Metric,
     pub name: Name,
@@ -47,14 +55,15 @@ pub struct Part {
 
 /// What buckets of a grain are like.
 pub fn settings(grain: Grain, sensitivity: Sensitivity) -> Settings {
-    let (season_buckets, year_buckets, silence_buckets) = match grain {
-        Grain::QuarterHour => (96, 35_040, 96),
-        Grain::Hour => (168, 8_760, 24),
-        Grain::Day => (7, 365, 7),
-        Grain::Week => (52, 52, 2),
-        Grain::Month => (12, 12, 1),
-        Grain::Quarter => (4, 4, 1),
-        Grain::Year => (1, 1, 1),
+    let season_buckets = seasons(grain).first().copied().unwrap_or(1);
+    let (year_buckets, silence_buckets) = match grain {
+        Grain::QuarterHour => (35_040, 96),
+        Grain::Hour => (8_760, 24),
+        Grain::Day => (365, 7),
+        Grain::Week => (52, 2),
+        Grain::Month => (12, 1),
+        Grain::Quarter => (4, 1),
+        Grain::Year => (1, 1),
     };
     Settings { season_buckets, year_buckets, silence_buckets, sensitivity }
 }
@@ -88,41 +97,63 @@ pub fn since<'a>(detection: &'a Detection, history: &History, start: Timestamp) 
 }
 
 /// Which values of channel, region and category were behind each of some anomalies, by its bucket, those that deviate most
-/// first. One question for each dimension, however many anomalies there are.
+/// first. A few questions for each dimension, however many anomalies there are. Error: PREDICTION_PENDING.
 pub async fn explain(
-    reads: &LazyTx<'_>,
-    memory: &Memory,
+    explanations: &Explanations,
+    (reads, memory, tenant): (&LazyTx<'_>, &Memory, TenantId),
     history: &History,
-    metrics: &[Metric],
-    season: usize,
+    (metrics, season): (&[Metric], usize),
     anomalies: &[&Anomaly],
-) -> Result<HashMap<usize, Vec<Part>>> {
-    let mut parts = HashMap::<usize, Vec<Part>>::new();
-    let (Some(first), Some(last)) = (anomalies.first(), anomalies.last()) else { return Ok(parts) };
-    let start = first.index.saturating_sub(SEASONS * season);
+    patience: Patience,
+) -> Result<Arc<Explained>> {
+    let mut splits = Vec::new();
     for dimension in DIMENSIONS {
-        let needs = Needs::of(metrics.iter().copied().filter(|metric| adds_up(*metric, dimension)));
-        let split = Split { dimension, buckets: start..last.index + 1, needs };
-        let members = history.split(reads, memory, split).await?;
-        for anomaly in anomalies {
-            let Some(metric) = leading(metrics, anomaly, dimension) else { continue };
-            let at = anomaly.index - start;
-            let deviates = |series: Vec<Option<f64>>| -> Result<(f64, f64)> {
-                let expected = member_expected(&series[..at], season).map_err(Error::internal)?;
-                Ok((expected, series[at].unwrap_or_default()))
-            };
-            let deviations: Vec<(f64, f64)> =
-                members.iter().map(|member| deviates(member.series(metric))).collect::<Result<_>>()?;
-            let most = contributions(&deviations).map_err(Error::internal)?.into_iter().take(MEMBERS_MAX);
-            let most = most.filter(|contribution| contribution.deviation() != 0.0).map(|contribution| Part {
-                metric,
-                name: members[contribution.member].name.clone(),
-                contribution,
-            });
-            parts.entry(anomaly.index).or_default().extend(most);
+        let leading = |anomaly: &&Anomaly| Some((anomaly.index, leading(metrics, anomaly, dimension)?));
+        let asked: Vec<(usize, Metric)> = anomalies.iter().filter_map(leading).collect();
+        let told_by = |(at, metric): &(usize, Metric)| {
+            let (at, metric) = (*at, *metric);
+            member_history(at, season).into_iter().chain([at]).map(move |bucket| (bucket, metric))
+        };
+        let mut wanted: Vec<(usize, Metric)> = asked.iter().flat_map(told_by).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let split = Split { dimension, wanted };
+        if let Some(members) = history.split(reads, memory, split.clone()).await? {
+            splits.push((asked, split, members));
         }
     }
-    Ok(parts)
+    let told = |(asked, split, members): &(Vec<(usize, Metric)>, Split, Arc<Vec<Member>>)| {
+        let names: Vec<&Name> = members.iter().map(|member| &member.name).collect();
+        format!("{asked:?} {split:?} {names:?}")
+    };
+    let question = format!("{season} {:?}", splits.iter().map(told).collect::<Vec<_>>());
+    let numbers = splits.iter().flat_map(|(.., members)| members.iter().flat_map(Member::numbers));
+    let key = Key::new(tenant, &question, numbers);
+    let work = move || {
+        let mut parts = Explained::new();
+        for (asked, split, members) in &splits {
+            for (at, metric) in asked {
+                parts.entry(*at).or_default().extend(of_members(members, split, (*at, *metric), season));
+            }
+        }
+        parts
+    };
+    explanations.get(key, patience, work).await
+}
+
+/// The members that deviate most in a bucket; none where their sums are no numbers.
+fn of_members(members: &[Member], split: &Split, (at, metric): (usize, Metric), season: usize) -> Vec<Part> {
+    let before: Vec<usize> =
+        member_history(at, season).into_iter().filter_map(|bucket| split.place(bucket, metric)).collect();
+    let now = split.place(at, metric);
+    let deviates = |member: &Member| {
+        let expected = member_expected(before.iter().map(|place| member.sum(*place)).collect());
+        (expected, now.map_or(0.0, |place| member.sum(place)))
+    };
+    let deviations: Vec<(f64, f64)> = members.iter().map(deviates).collect();
+    let most = contributions(&deviations).unwrap_or_default().into_iter().take(MEMBERS_MAX);
+    let most = most.filter(|contribution| contribution.deviation() != 0.0);
+    most.map(|contribution| Part { metric, name: members[contribution.member].name.clone(), contribution }).collect()
 }
 
 /// The metric that deviates most of those that a dimension's values add up to.

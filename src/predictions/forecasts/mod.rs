@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use models::forecasts::{self, Event, HORIZON_MAX, Model, Refusal, Request, Series};
 
-use super::floor;
 use super::kept::{Kept, Key, Patience, bits};
+use super::{floor, seasons};
 use crate::clock::SECOND;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
@@ -84,19 +84,6 @@ fn make(question: &Question, starts: Vec<i64>, values: Vec<Option<f64>>) -> Made
     Made { forecast: Err(Refusal::Empty), season: 1 }
 }
 
-/// Seasons by which sales go, in buckets, the longest first.
-fn seasons(grain: Grain) -> &'static [usize] {
-    match grain {
-        Grain::QuarterHour => &[96, 1],
-        Grain::Hour => &[168, 24, 1],
-        Grain::Day => &[7, 1],
-        Grain::Week => &[52, 1],
-        Grain::Month => &[12, 1],
-        Grain::Quarter => &[4, 1],
-        Grain::Year => &[1],
-    }
-}
-
 /// An honest "no" as callers see it.
 fn refused(refusal: &Refusal) -> Error {
     let code = match refusal {
@@ -107,10 +94,12 @@ fn refused(refusal: &Refusal) -> Error {
         Refusal::TooShort { .. } => Code::ForecastHistoryTooShort,
         Refusal::ValueOutOfRange { .. } => Code::ForecastValueOutOfRange,
         Refusal::NoFit { .. } => Code::ForecastNoFit,
-        // None of these is the caller's: events are checked when they are stored, the rest is ours.
-        Refusal::SeasonOutOfRange { .. } | Refusal::InvalidStarts | Refusal::TooManyEvents { .. } => {
-            return Error::internal(*refusal);
+        // Buckets of a ledger rise, and none is so old.
+        Refusal::InvalidStarts => {
+            return Error::bad_input("horizon", "the buckets to come must lie before the year 2200");
         }
+        // Neither is the caller's: events are checked when they are stored, seasons are ours.
+        Refusal::SeasonOutOfRange { .. } | Refusal::TooManyEvents { .. } => return Error::internal(*refusal),
     };
     Error::new(code, refusal.to_string())
 }
