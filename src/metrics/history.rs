@@ -94,7 +94,9 @@ pub struct History {
     values: Vec<Values>,
     /// When one more bucket will be over.
     next_end: Option<Timestamp>,
-    splits: Mutex<Vec<(Split, Option<Arc<Vec<Member>>>)>>,
+    /// Whether nothing newer was known.
+    was_newest: bool,
+    splits: Mutex<Vec<(Split, Members)>>,
 }
 
 impl History {
@@ -130,7 +132,9 @@ impl History {
             }
         }
         let next_end = later.next().filter(|next| *next <= span.end && at.is_newest);
-        check_entries(tx, facts, &boundaries).await?;
+        if has_too_many(tx, facts, &boundaries).await? {
+            return Err(too_many_entries());
+        }
         let cells = at.scope.question(&boundaries, &[], plan.needs).cells(tx, facts).await?;
         let buckets = boundaries.len() - 1;
         let first = cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
@@ -143,6 +147,7 @@ impl History {
             values: cells.values_by_bucket(first..buckets)?,
             boundaries: boundaries.split_off(first),
             next_end,
+            was_newest: at.is_newest,
             splits: Mutex::default(),
         })
     }
@@ -163,7 +168,7 @@ impl History {
 
     /// Some buckets by the values of a dimension, as of the same position; `None` where it has more than [`MEMBERS_MAX`]. What
     /// was read once is not read again.
-    pub async fn split(&self, reads: &LazyTx<'_>, memory: &Memory, split: Split) -> Result<Option<Arc<Vec<Member>>>> {
+    pub async fn split(&self, reads: &LazyTx<'_>, memory: &Memory, split: Split) -> Result<Members> {
         let mut splits = self.splits.lock().await;
         if let Some((_, members)) = splits.iter().find(|(other, _)| *other == split) {
             return Ok(members.clone());
@@ -175,30 +180,25 @@ impl History {
 
     /// Reads some seasons at a time: what is read is far more than the sums that are kept of it.
     async fn read_split(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Option<Vec<Member>>> {
-        let head = read_head(tx).await?;
-        let facts = Facts::at(tx, memory, &head, self.as_of.position).await?;
+        let facts = self.facts_of(tx, memory, split).await?;
         let (group, needs) = ([split.dimension], Needs::of(split.wanted.iter().map(|(_, metric)| *metric)));
         let (mut labels, mut members) = (Labels::default(), BTreeMap::<i64, Vec<(usize, f64)>>::new());
         for part in split.wanted.chunk_by(|(a, _), (b, _)| a / SPLIT_BUCKETS == b / SPLIT_BUCKETS) {
             let (Some((first, _)), Some((last, _))) = (part.first(), part.last()) else { continue };
             let Some(boundaries) = self.boundaries.get(*first..=last + 1) else { continue };
-            check_entries(tx, &facts, boundaries).await?;
             let cells = self.scope.question(boundaries, &group, needs).cells(tx, &facts).await?;
             let keys = cells.cells.keys().map(|(_, key)| key);
             labels.complete(&LazyTx::Begun(tx), &memory.names, &group, keys, &self.scope.organizations).await?;
             for ((bucket, key), cell) in &cells.cells {
-                let (bucket, mut values) = (first + bucket, None);
-                let place = split.wanted.partition_point(|(wanted, _)| *wanted < bucket);
-                for (place, (_, metric)) in split.wanted.iter().enumerate().skip(place) {
-                    if split.wanted[place].0 != bucket {
-                        break;
-                    }
-                    if values.is_none() {
-                        values = Some(cell.values(cells.view, cells.first_customers(bucket - first))?);
-                    }
-                    let sum = values.as_ref().and_then(|values| number(*metric, values)).unwrap_or_default();
-                    members.entry(key[0]).or_default().push((place, sum));
+                let place = split.wanted.partition_point(|(wanted, _)| *wanted < first + bucket);
+                let wanted = split.wanted.iter().enumerate().skip(place);
+                let mut wanted = wanted.take_while(|(_, (wanted, _))| *wanted == first + bucket).peekable();
+                if wanted.peek().is_none() {
+                    continue;
                 }
+                let values = cell.values(cells.view, cells.first_customers(*bucket))?;
+                let sums = wanted.map(|(place, (_, metric))| (place, number(*metric, &values).unwrap_or_default()));
+                members.entry(key[0]).or_default().extend(sums);
             }
             if members.len() > MEMBERS_MAX {
                 return Ok(None);
@@ -211,6 +211,19 @@ impl History {
         let mut members: Vec<Member> = members.into_iter().map(member).collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Some(members))
+    }
+
+    /// The state that a split is read from: the history's own, or the newest where that would take too many entries and the
+    /// history was the newest. That is a subscription's; its buckets are over, so hardly anything has come into them since.
+    async fn facts_of(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Facts> {
+        let head = read_head(tx).await?;
+        let facts = Facts::at(tx, memory, &head, self.as_of.position).await?;
+        let (first, last) =
+            (split.wanted.first().map_or(0, |(at, _)| *at), split.wanted.last().map_or(0, |(at, _)| *at));
+        if !has_too_many(tx, &facts, self.boundaries.get(first..=last + 1).unwrap_or_default()).await? {
+            return Ok(facts);
+        }
+        if self.was_newest { Facts::at(tx, memory, &head, head.position).await } else { Err(too_many_entries()) }
     }
 }
 
@@ -233,6 +246,9 @@ impl Split {
         self.wanted.binary_search(&(bucket, metric)).ok()
     }
 }
+
+/// All of them; `None` where there are too many.
+type Members = Option<Arc<Vec<Member>>>;
 
 /// One value of a dimension.
 #[derive(Debug)]
@@ -265,19 +281,20 @@ impl PartialEq for History {
 /// Entries from which a history of an earlier position is added up at most: there are no sums of those.
 const ENTRIES_MAX: i64 = 200_000;
 
-/// Error: AS_OF_NOT_AVAILABLE.
-async fn check_entries(tx: &TenantTx, facts: &Facts, boundaries: &[Timestamp]) -> Result<()> {
+/// Whether what lies between boundaries would have to be added up from more entries.
+async fn has_too_many(tx: &TenantTx, facts: &Facts, boundaries: &[Timestamp]) -> Result<bool> {
     let (Facts::AsOf(position), Some(start), Some(end)) = (facts, boundaries.first(), boundaries.last()) else {
-        return Ok(());
+        return Ok(false);
     };
     let sql = "SELECT 1 FROM ledger_entries WHERE tenant_id = $1 AND at >= $2 AND at < $3 AND position <= $4 LIMIT 1 OFFSET $5";
     let values = [start.0.into(), end.0.into(), (*position).into(), ENTRIES_MAX.into()];
-    if tx.query_one(sql, values).await?.is_none() {
-        return Ok(());
-    }
+    Ok(tx.query_one(sql, values).await?.is_some())
+}
+
+fn too_many_entries() -> Error {
     let message =
         format!("as of an earlier position, at most {ENTRIES_MAX} entries are learned from, and there are more");
-    Err(Error::new(Code::AsOfNotAvailable, message))
+    Error::new(Code::AsOfNotAvailable, message)
 }
 
 /// From where and when a history is read.

@@ -106,7 +106,7 @@ pub async fn explain(
     anomalies: &[&Anomaly],
     patience: Patience,
 ) -> Result<Arc<Explained>> {
-    let mut splits = Vec::new();
+    let (mut splits, mut question) = (Vec::new(), vec![season.to_string()]);
     for dimension in DIMENSIONS {
         let leading = |anomaly: &&Anomaly| Some((anomaly.index, leading(metrics, anomaly, dimension)?));
         let asked: Vec<(usize, Metric)> = anomalies.iter().filter_map(leading).collect();
@@ -119,16 +119,13 @@ pub async fn explain(
         wanted.dedup();
         let split = Split { dimension, wanted };
         if let Some(members) = history.split(reads, memory, split.clone()).await? {
+            let names: Vec<&Name> = members.iter().map(|member| &member.name).collect();
+            question.push(format!("{asked:?} {split:?} {names:?}"));
             splits.push((asked, split, members));
         }
     }
-    let told = |(asked, split, members): &(Vec<(usize, Metric)>, Split, Arc<Vec<Member>>)| {
-        let names: Vec<&Name> = members.iter().map(|member| &member.name).collect();
-        format!("{asked:?} {split:?} {names:?}")
-    };
-    let question = format!("{season} {:?}", splits.iter().map(told).collect::<Vec<_>>());
     let numbers = splits.iter().flat_map(|(.., members)| members.iter().flat_map(Member::numbers));
-    let key = Key::new(tenant, &question, numbers);
+    let key = Key::new(tenant, &question.join(" "), numbers);
     let work = move || {
         let mut parts = Explained::new();
         for (asked, split, members) in &splits {

@@ -189,7 +189,7 @@ fn a_bucket_is_scored_quickly() {
     let hours = Settings { season_buckets: 168, year_buckets: 8_760, silence_buckets: 24, ..Settings::DAILY };
     // What a rule looks back on: of days a year and eight weeks, of hours nine weeks.
     for (name, settings, buckets) in [("days", Settings::DAILY, 365 + 56), ("hours", hours, 24 * 7 * 9)] {
-        let spike = |bucket: usize| if bucket % 41 == 0 { 90.0 } else { 0.0 };
+        let spike = |bucket: usize| if bucket.is_multiple_of(41) { 90.0 } else { 0.0 };
         let values = |bucket| Some(100.0 + (bucket % settings.season_buckets) as f64 + noise(bucket) + spike(bucket));
         let metrics = [(0..buckets).map(values).collect()];
         let begun = Instant::now();
