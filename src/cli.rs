@@ -16,7 +16,7 @@ Exit codes:
   0    done
   1    failed; the message says why. `verify`: differences were found
   2    the arguments or the settings are wrong
-  3    the database or Redis cannot be reached
+  3    the database cannot be reached
   4    the database is not migrated, or by a newer version
   5    the address to listen on is taken
   6    `import`: done, but some lines were refused

@@ -165,8 +165,14 @@ impl Config {
             });
         }
         let redis_url = Some(text("REDIS_URL")).filter(|url| !url.is_empty());
-        if redis_url.as_ref().is_some_and(|url| !url.starts_with("redis://") && !url.starts_with("rediss://")) {
-            return Err(ConfigError::Bad { name: "REDIS_URL", why: "must begin with redis:// or rediss://".into() });
+        for url in redis_url.iter().flat_map(|urls| urls.split(',').map(str::trim)) {
+            if url.starts_with("rediss://") {
+                let why = "rediss:// is not supported: reach Redis over a private network or a tunnel that encrypts";
+                return Err(ConfigError::Bad { name: "REDIS_URL", why: why.into() });
+            }
+            if !url.starts_with("redis://") && !url.is_empty() {
+                return Err(ConfigError::Bad { name: "REDIS_URL", why: "must begin with redis://".into() });
+            }
         }
         let jwt_secret = Some(text("SALESPULSE_JWT_SECRET")).filter(|secret| !secret.is_empty());
         if jwt_secret.as_ref().is_some_and(|secret| secret.len() < JWT_SECRET_BYTES_MIN) {
@@ -312,6 +318,7 @@ mod tests {
         for (name, value) in [
             ("DATABASE_URL", "mysql://x"),
             ("REDIS_URL", "http://x"),
+            ("REDIS_URL", "redis://x,rediss://y"),
             ("SALESPULSE_LISTEN", "localhost"),
             ("SALESPULSE_METRICS_LISTEN", "9464"),
             ("SALESPULSE_OTLP_ENDPOINT", "collector:4318"),

@@ -7,8 +7,8 @@ use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::progress::{Change, Measure, Progress};
-use super::rule::Rule;
-use super::store;
+use super::rule::{AlertState, Rule};
+use super::store::{self, Watched};
 use crate::clock::{DAY, Timestamp};
 use crate::db::TenantTx;
 use crate::error::{Code, Result};
@@ -104,16 +104,7 @@ impl Evaluation<'_> {
         let mut measure = Live { tx: self.tx, memory: self.memory, head: self.head, now };
         let change = progress.step(rule, now, entries.iter().map(|(_, entry)| entry), &mut measure).await?;
         if let Some(change) = change {
-            self.head.last_alert_no += 1;
-            let (alert_no, position) = (self.head.last_alert_no, self.head.position);
-            store::log(self.tx, rule, &change, alert_no, position).await?;
-            outbox::store::add(
-                self.tx,
-                &rule.recipients,
-                &message(self.tx, rule, &change, alert_no, position)?,
-                change.at,
-            )
-            .await?;
+            report(self.tx, self.head, rule, &change).await?;
         }
         if *progress != before {
             store::save_progress(self.tx, rule.id, progress).await?;
@@ -127,6 +118,26 @@ impl Evaluation<'_> {
         self.head.alerts_due_at = due_at;
         store::save_head(self.tx, self.head.last_alert_no, due_at).await
     }
+}
+
+/// Logs a change under the next number, and writes what recipients are told of it.
+async fn report(tx: &TenantTx, head: &mut Head, rule: &Rule, change: &Change) -> Result<()> {
+    head.last_alert_no += 1;
+    let (alert_no, position) = (head.last_alert_no, head.position);
+    store::log(tx, rule, change, alert_no, position).await?;
+    let message = message(tx, rule, change, alert_no, position)?;
+    outbox::store::add(tx, &rule.recipients, &message, change.at).await
+}
+
+/// Resolves a rule that fires, before it is changed or deleted: nobody else would tell those who were told that it fires.
+/// Whether there was something to tell. The transaction has locked the head.
+pub async fn resolve(tx: &TenantTx, head: &mut Head, (rule, progress): &Watched, now: Timestamp) -> Result<bool> {
+    let is_firing = progress.state == AlertState::Firing;
+    if is_firing {
+        report(tx, head, rule, &Change { state: AlertState::Resolved, value: None, at: now }).await?;
+        store::save_head(tx, head.last_alert_no, head.alerts_due_at).await?;
+    }
+    Ok(is_firing)
 }
 
 /// What recipients are told.

@@ -4,10 +4,12 @@ use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Simpl
 use uuid::Uuid;
 
 use super::anomaly::{DAY_MINUTES, HOUR_MINUTES};
+use super::evaluate::resolve;
 use super::progress::Progress;
 use super::rule::{AlertCondition, AlertState, Frequency, Rule};
 use super::simulate::simulate;
 use super::store::{self, Transition, Watched};
+use super::sweep::announce;
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::connection;
@@ -117,7 +119,7 @@ impl AlertMutation {
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Replaces an alert rule; its state starts anew. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
+    /// Replaces an alert rule; its state starts anew. One that was FIRING is reported as RESOLVED first. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,
@@ -126,18 +128,22 @@ impl AlertMutation {
         #[graphql(desc = "The rule.")] input: AlertRuleInput,
     ) -> async_graphql::Result<AlertRule> {
         let rule = input.into_rule(parse_id(&id, "alert")?)?;
-        let change = change(ctx).await?;
-        lock_head(&change).await?;
-        store::get_rule(&change, rule.id).await?;
+        let (app, change) = (app(ctx)?, change(ctx).await?);
+        let (mut head, now, tenant) = (lock_head(&change).await?, app.clock.now(), change.tenant());
+        let watched = store::get_rule(&change, rule.id).await?;
         let before = change.see(&store::LOGGED, rule.id).await?;
         definitions::find(&change, &rule.measured.kpis()).await?;
-        store::save(&change, &rule, app(ctx)?.clock.now()).await?;
+        let has_resolved = resolve(&change, &mut head, &watched, now).await?;
+        store::save(&change, &rule, now).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
         change.commit(Entry::of("alert.update", rule.id).before(before).after(after)).await?;
+        if has_resolved {
+            announce(app, tenant, &head).await;
+        }
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Deletes an alert rule; its history stays. Gives its id. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
+    /// Deletes an alert rule; its history stays. One that was FIRING is reported as RESOLVED first. Gives its id. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn delete_alert(
         &self,
@@ -145,11 +151,16 @@ impl AlertMutation {
         #[graphql(desc = "The rule's id.")] id: ID,
     ) -> async_graphql::Result<ID> {
         let rule_id = parse_id(&id, "alert")?;
-        let change = change(ctx).await?;
-        lock_head(&change).await?;
+        let (app, change) = (app(ctx)?, change(ctx).await?);
+        let (mut head, now, tenant) = (lock_head(&change).await?, app.clock.now(), change.tenant());
+        let watched = store::get_rule(&change, rule_id).await?;
         let before = change.see(&store::LOGGED, rule_id).await?;
+        let has_resolved = resolve(&change, &mut head, &watched, now).await?;
         store::delete(&change, rule_id).await?;
         change.commit(Entry::of("alert.delete", rule_id).before(before)).await?;
+        if has_resolved {
+            announce(app, tenant, &head).await;
+        }
         Ok(id)
     }
 }

@@ -69,7 +69,7 @@ pub enum AlertState {
     Ok,
     /// The condition holds.
     Firing,
-    /// It has fired, and the condition does not hold any more.
+    /// It has fired, and the condition does not hold any more, or the rule was changed or deleted.
     Resolved,
     /// It has fired, and facts that came later (a late event, a cancellation, a refund) undid the cause.
     Retracted,

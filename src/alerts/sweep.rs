@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::TenantId;
 use crate::error::Result;
+use crate::ledger::changes::Head;
 use crate::ledger::store::lock_head;
 use crate::stream::Batch;
 use crate::telemetry::metrics::METRICS;
@@ -46,17 +47,22 @@ async fn evaluate(app: &App, tenant: TenantId, now: Timestamp) -> Result<()> {
     evaluate_due(&tx, &app.memory, &mut head, now).await?;
     tx.commit().await?;
     if head.last_alert_no > before {
-        let batch = Batch {
-            first: head.position + 1,
-            last: head.position,
-            watermark: head.watermark,
-            policy_epoch: head.policy_epoch,
-            last_alert_no: head.last_alert_no,
-            entries: Some(Arc::default()),
-        };
-        if let Err(error) = app.stream.publish(tenant, Arc::new(batch)).await {
-            tracing::warn!(tenant = %tenant.0, %error, "alerts not published");
-        }
+        announce(app, tenant, &head).await;
     }
     Ok(())
+}
+
+/// Tells those who follow the log, here and elsewhere, that there are alerts up to those of `head`, which is committed.
+pub async fn announce(app: &App, tenant: TenantId, head: &Head) {
+    let batch = Batch {
+        first: head.position + 1,
+        last: head.position,
+        watermark: head.watermark,
+        policy_epoch: head.policy_epoch,
+        last_alert_no: head.last_alert_no,
+        entries: Some(Arc::default()),
+    };
+    if let Err(error) = app.stream.publish(tenant, Arc::new(batch)).await {
+        tracing::warn!(tenant = %tenant.0, %error, "alerts not published");
+    }
 }

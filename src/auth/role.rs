@@ -25,7 +25,7 @@ pub enum Permission {
     /// Manage data sources (integrations.manage).
     #[serde(rename = "integrations.manage")]
     IntegrationsManage,
-    /// Export data (reports.export).
+    /// Reserved for exports of reports; nothing needs it yet (reports.export).
     #[serde(rename = "reports.export")]
     ReportsExport,
     /// See what identifies customers, and find them by it (personal.view).

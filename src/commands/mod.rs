@@ -70,9 +70,9 @@ fn sqlite_file(url: &str) -> Option<&str> {
 
 /// The parts of a server or of a command that records.
 pub async fn wire(config: &Config, db: Db, tokens: Tokens, clock: SharedClock) -> Result<App, Failure> {
-    let stream = stream::connect(config.redis_url.as_deref()).await.map_err(|error| {
-        Failure::new(Exit::DatabaseAway, format!("{error} (is Redis running, and is REDIS_URL right?)"))
-    })?;
+    let stream = stream::connect(config.redis_url.as_deref())
+        .await
+        .map_err(|error| Failure::new(Exit::BadConfig, format!("REDIS_URL: {error}")))?;
     let kek = kek::open(config, &db).await?;
     let app = App::new(db, clock, stream, tokens, kek);
     let scheme = if config.tls.is_some() { "https" } else { "http" };

@@ -295,11 +295,10 @@ fn is_unavailable_code(code: &str) -> bool {
 }
 
 /// PostgreSQL: makes the monthly partitions that are missing; only the function `ledger_month` may. SQLite has one table.
-pub(super) async fn ensure_months(db: &DatabaseConnection, times: impl Iterator<Item = i64>) -> Result<(), DbErr> {
+pub(super) async fn ensure_months(db: &DatabaseConnection, months: &BTreeSet<NaiveDate>) -> Result<(), DbErr> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(());
     }
-    let months: BTreeSet<NaiveDate> = times.filter_map(month_of).collect();
     for month in months {
         db.execute_unprepared(&format!("SELECT ledger_month('{month}')")).await?;
     }
@@ -337,6 +336,7 @@ pub(super) fn partition_name(month: NaiveDate) -> String {
     format!("ledger_entries_{:04}_{:02}", month.year(), month.month())
 }
 
-fn month_of(micros: i64) -> Option<NaiveDate> {
+/// The first day of the month that holds a time.
+pub(super) fn month_of(micros: i64) -> Option<NaiveDate> {
     DateTime::from_timestamp_micros(micros)?.date_naive().with_day(1)
 }

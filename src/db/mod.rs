@@ -14,9 +14,11 @@ mod mutant;
 mod table;
 pub mod wall;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult,
     Select, Statement, TransactionTrait, Value,
@@ -57,6 +59,8 @@ pub struct Db {
     across: DatabaseConnection,
     backend: DbBackend,
     counter: Arc<Counter>,
+    /// The first days of months that were made sure of.
+    months: Arc<Mutex<BTreeSet<NaiveDate>>>,
     #[cfg(debug_assertions)]
     mutant: Option<mutant::Mutate>,
 }
@@ -72,6 +76,7 @@ impl Db {
             across,
             backend,
             counter: Arc::default(),
+            months: Arc::default(),
             #[cfg(debug_assertions)]
             mutant: None,
         })
@@ -169,15 +174,31 @@ impl Db {
         counts.map(|(name, (open, idle))| (name, open, idle)).collect()
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers. Requests of tenants, which may have all connections for a while, do not stand in the
+    /// way of it on PostgreSQL.
     pub async fn ping(&self) -> Result<()> {
-        self.read.execute_unprepared("SELECT 1").await?;
+        self.across.execute_unprepared("SELECT 1").await?;
         Ok(())
     }
 
-    /// Makes sure that the ledger can take entries of the months that hold `times` (microseconds).
+    /// Whether the ledger is known to take entries of the month that holds `at` (microseconds). A month before
+    /// `retained_from` may have been dropped since.
+    pub fn has_month(&self, at: i64, retained_from: Option<i64>) -> bool {
+        let is_known = || dialect::month_of(at).is_some_and(|month| self.months().contains(&month));
+        !self.is_postgres() || retained_from.is_none_or(|from| at >= from) && is_known()
+    }
+
+    /// Makes sure that the ledger can take entries of the months that hold `times` (microseconds). It takes a connection for
+    /// writing: whoever has a transaction open would wait for another such one.
     pub async fn ensure_months(&self, times: impl Iterator<Item = i64>) -> Result<()> {
-        Ok(dialect::ensure_months(&self.write, times).await?)
+        let months: BTreeSet<NaiveDate> = times.filter_map(dialect::month_of).collect();
+        dialect::ensure_months(&self.write, &months).await?;
+        self.months().extend(months);
+        Ok(())
+    }
+
+    fn months(&self) -> MutexGuard<'_, BTreeSet<NaiveDate>> {
+        self.months.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub async fn close(self) -> Result<(), DbErr> {
@@ -201,7 +222,7 @@ impl Owner {
 
     /// Drops the ledger's months before `before` of all tenants where each month is a table of its own; gives their
     /// names. Elsewhere nothing is done and the rows are to be deleted.
-    pub async fn drop_months(&self, before: chrono::NaiveDate) -> Result<Vec<String>> {
+    pub async fn drop_months(&self, before: NaiveDate) -> Result<Vec<String>> {
         Ok(dialect::drop_months(&self.0, before).await?)
     }
 

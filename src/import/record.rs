@@ -81,12 +81,16 @@ impl Import {
     /// Records all rows, as history that fires no alert, until `stop`. What was recorded stays, however it ends.
     pub async fn run(self, app: &App, tenant: TenantId, stop: &CancellationToken) -> Report {
         let feeds = self.mapping.feeds.iter();
-        let mut settled = Settled {
-            feeds: feeds.clone().map(|feed| (feed.name.clone(), Totals::default())).collect(),
-            paths: feeds.map(|f| self.files.rejected_path(&f.file.path, self.rejected_folder.as_deref())).collect(),
-            rejected: Rejected::default(),
-            rows: self.settled_rows,
+        let totals: Vec<_> = feeds.clone().map(|feed| (feed.name.clone(), Totals::default())).collect();
+        let paths: Vec<_> =
+            feeds.map(|f| self.files.rejected_path(&f.file.path, self.rejected_folder.as_deref())).collect();
+        let rejected = match Rejected::begin(&paths) {
+            Ok(rejected) => rejected,
+            Err(error) => {
+                return Report { feeds: totals, rejected_files: Vec::new(), end: End::Failed(error.to_string()) };
+            }
         };
+        let mut settled = Settled { feeds: totals, paths, rejected, rows: self.settled_rows };
         let name = self.mapping.name.clone();
         let stopped = Arc::new(AtomicBool::new(false));
         let reader = Reader {

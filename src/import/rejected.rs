@@ -1,4 +1,5 @@
-//! Files of refused rows: line, feed, code, reason and the row as it stood. Made when there is one.
+//! Files of refused rows: line, feed, code, reason and the row as it stood. Made when there is one;
+//! those of an earlier run are removed.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,6 +14,18 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    /// Removes what earlier runs left at `paths`, so that a file that is there is of this run.
+    pub fn begin(paths: &[PathBuf]) -> Result<Rejected, ImportError> {
+        for path in paths {
+            if let Err(error) = std::fs::remove_file(path)
+                && path.exists()
+            {
+                return Err(ImportError::new(path.display().to_string(), format!("cannot be removed: {error}")));
+            }
+        }
+        Ok(Rejected::default())
+    }
+
     pub fn write(
         &mut self,
         path: &Path,

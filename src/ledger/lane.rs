@@ -61,7 +61,14 @@ pub(super) struct Lane {
     /// The last attempt to fold has failed.
     is_behind: bool,
     names: Names,
-    months: BTreeSet<i64>,
+}
+
+/// What became of an attempt to commit.
+enum Attempt {
+    /// The position after it.
+    Committed(i64),
+    /// Nothing is kept: of the months that hold these times it is not known that the ledger can take their entries.
+    LacksMonths(BTreeSet<i64>),
 }
 
 /// An event with the hash of its content and, once known, its outcome.
@@ -93,7 +100,6 @@ impl Lane {
             folded: 0,
             is_behind: false,
             names: Names::default(),
-            months: BTreeSet::new(),
         }
     }
 
@@ -223,7 +229,8 @@ impl Lane {
         Box::pin(self.commit_or_split(right, now, is_backfill, keys)).await
     }
 
-    /// One transaction. Gives the position after it.
+    /// One transaction. Gives the position after it. Months that the ledger lacks are made without a transaction open, which
+    /// would hold one connection while it waits for another; then it begins anew.
     async fn commit(
         &mut self,
         items: &mut [Item],
@@ -231,6 +238,26 @@ impl Lane {
         is_backfill: bool,
         keys: Option<&TenantKeys>,
     ) -> Result<i64> {
+        let mut made = BTreeSet::new();
+        loop {
+            match self.try_commit(items, now, is_backfill, keys, &made).await? {
+                Attempt::Committed(position) => return Ok(position),
+                Attempt::LacksMonths(times) => {
+                    self.db.ensure_months(times.iter().copied()).await?;
+                    made.extend(times);
+                }
+            }
+        }
+    }
+
+    async fn try_commit(
+        &mut self,
+        items: &mut [Item],
+        now: Timestamp,
+        is_backfill: bool,
+        keys: Option<&TenantKeys>,
+        made: &BTreeSet<i64>,
+    ) -> Result<Attempt> {
         let tx = self.db.write(self.tenant).await?;
         let mut head = store::lock_head(&tx).await?;
         if keys.is_some_and(|keys| i64::from(keys.data.active().version()) < head.oldest_key) {
@@ -254,7 +281,10 @@ impl Lane {
         }
         let last = batch.loaded.head.position;
         if last >= first {
-            self.ensure_months(&batch).await?;
+            let lacking = self.lacking_months(&batch, made);
+            if !lacking.is_empty() {
+                return Ok(Attempt::LacksMonths(lacking));
+            }
             save::save(&tx, &before, &batch, now, is_backfill, keys).await?;
             self.fold_if_needed(&tx, &before, &mut batch).await?;
             save::save_head(&tx, &batch.loaded.head).await?;
@@ -279,7 +309,7 @@ impl Lane {
         if loaded.names.products.len() + loaded.names.dimensions.len() <= NAMES_MAX {
             self.names = loaded.names;
         }
-        Ok(last)
+        Ok(Attempt::Committed(last))
     }
 
     async fn publish(&self, first: i64, head: &Head, entries: Arc<Vec<(i64, Entry)>>) {
@@ -311,14 +341,11 @@ impl Lane {
         fold(tx, &mut loaded.head, &loaded.organizations, &tail.entries().chain(entries()).collect::<Vec<_>>()).await
     }
 
-    async fn ensure_months(&mut self, batch: &Batch) -> Result<()> {
+    /// Times of entries, apart from `made`, whose months the ledger may lack.
+    fn lacking_months(&self, batch: &Batch, made: &BTreeSet<i64>) -> BTreeSet<i64> {
         let times: BTreeSet<i64> = batch.changes.entries.iter().map(|(_, entry)| entry.at.0).collect();
-        let unknown: Vec<i64> = times.iter().copied().filter(|at| !self.months.contains(&month_key(*at))).collect();
-        if !unknown.is_empty() {
-            self.db.ensure_months(unknown.iter().copied()).await?;
-            self.months.extend(unknown.into_iter().map(month_key));
-        }
-        Ok(())
+        let retained_from = batch.loaded.head.retained_from;
+        times.difference(made).copied().filter(|at| !self.db.has_month(*at, retained_from)).collect()
     }
 }
 
@@ -326,12 +353,6 @@ fn count(items: &[Item]) {
     for outcome in items.iter().filter_map(|item| item.outcome.as_ref()) {
         METRICS.ledger_events.with_label_values(&[outcome.as_str()]).inc();
     }
-}
-
-/// Year and month of a time, as one number.
-fn month_key(at: i64) -> i64 {
-    use chrono::Datelike;
-    Timestamp(at).to_utc().map_or(0, |utc| i64::from(utc.year()) * 12 + i64::from(utc.month0()))
 }
 
 impl Item {

@@ -17,7 +17,7 @@ pub struct DataSourceQuery;
 
 #[Object]
 impl DataSourceQuery {
-    /// Where events come from, by name; at most 100. Needs INTEGRATIONS_MANAGE.
+    /// Where imported events come from, by name; at most 100. Needs INTEGRATIONS_MANAGE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn data_sources(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<DataSource>> {
         let tx = read(ctx).await?;
@@ -26,14 +26,14 @@ impl DataSourceQuery {
     }
 }
 
-/// Where events come from.
+/// A source of imported events. Those that clients record have none.
 #[derive(SimpleObject)]
 struct DataSource {
     /// The source's id.
     id: ID,
     /// Its name.
     name: String,
-    /// Its kind, as csv, shopify or api.
+    /// Its kind: csv.
     kind: String,
     /// When it last brought something; null before.
     last_sync_at: Option<DateTime>,

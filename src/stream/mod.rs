@@ -43,7 +43,8 @@ pub trait EventStream: Send + Sync + 'static {
     }
 }
 
-/// The stream of this process: on Redis where a URL is given, else within the process.
+/// The stream of this process: on Redis where a URL is given, which need not answer yet, else within the process. Error: the
+/// URL cannot be read.
 pub async fn connect(redis_url: Option<&str>) -> Result<Arc<dyn EventStream>, StreamError> {
     match redis_url {
         Some(url) => Ok(Arc::new(redis::RedisStream::connect(url).await?)),

@@ -44,6 +44,20 @@ async fn import(content: &[u8], mapping: &str) -> (Report, Vec<String>) {
     (report, rejected.lines().map(str::to_owned).collect())
 }
 
+#[tokio::test]
+async fn refused_rows_of_an_earlier_run_are_not_left() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (file, rejected) = (folder.path().join("orders.csv"), folder.path().join("orders.csv.rejected.csv"));
+    std::fs::write(&file, format!("{HEADER}a,2026-06-01,GBP,-1\n")).expect("written");
+    assert_eq!(run(&acme, folder.path(), MAPPING).await.rejected_files, [rejected.as_path()]);
+    std::fs::write(&file, format!("{HEADER}a,2026-06-01,GBP,1\n")).expect("written");
+    let report = run(&acme, folder.path(), MAPPING).await;
+    assert_eq!((report.end, report.rejected_files.len()), (End::Done, 0));
+    assert!(!rejected.exists());
+}
+
 fn failure(report: &Report) -> &str {
     let End::Failed(message) = &report.end else { unreachable!("{:?}", report.end) };
     message

@@ -1,11 +1,18 @@
 //! What the ledger does with events: positions, repeats, versions, refunds.
 
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use salespulse::app::App;
+use salespulse::clock::ManualClock;
+use salespulse::db::Db;
 use salespulse::ledger::event::{
-    Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, RefusalCode,
+    Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, RefusalCode, VisitsCounted,
 };
 use salespulse::money::Money;
+use salespulse::stream::memory::MemoryStream;
 
-use crate::support::{TestApp, at};
+use crate::support::{TestApp, at, kek};
 
 pub fn money(text: &str) -> Money {
     text.parse().expect("an amount")
@@ -62,6 +69,23 @@ async fn sums_that_would_leave_64_bits_refuse_the_events_that_do_it() {
     let small = OrderPlaced { amount: Some(money("1.00")), ..placed(1000) };
     acme.apply(vec![event("small", "2026-06-02T10:00:00Z", Fact::OrderPlaced(small))]).await;
     acme.verified().await;
+}
+
+#[tokio::test]
+async fn one_connection_is_enough_for_tenants_that_begin_new_months() {
+    let test = TestApp::start().await;
+    let tenants = [test.tenant("one").await.id(), test.tenant("two").await.id(), test.tenant("three").await.id()];
+    let db = Db::connect(test.server_url(), 1).await.expect("connect");
+    let clock = Arc::<ManualClock>::clone(&test.clock);
+    let app = App::new(db, clock, Arc::new(MemoryStream::default()), test.app.tokens.clone(), kek());
+    let visits = |n: u32| {
+        let fact = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
+        event(&format!("v{n}"), &format!("2026-0{n}-15T10:00:00Z"), fact)
+    };
+    let recorded = tenants.map(|tenant| app.ledger.record(tenant, (1..=5).map(visits).collect(), false));
+    for answer in join_all(recorded).await {
+        assert_eq!(answer.expect("recorded").position, 5);
+    }
 }
 
 #[tokio::test]

@@ -83,6 +83,44 @@ async fn an_alert_reaches_its_subscriber_with_the_position_that_caused_it() {
 }
 
 #[tokio::test]
+async fn a_firing_rule_that_is_changed_or_deleted_is_reported_as_resolved() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let input = |enabled: bool| {
+        format!(
+            r#"input: {{ name: "Busy", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0", windowMinutes: 120,
+            recipients: [{{ channel: EMAIL, target: "someone@example.com" }}], enabled: {enabled} }}"#
+        )
+    };
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let create = format!("mutation {{ createAlert({}) {{ id }} }}", input(true));
+        ids.push(acme.admin().query(&create).await["createAlert"]["id"].clone());
+    }
+    acme.apply(vec![sale(1)]).await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    socket.subscribe("1", ALERTS, json!({ "tenant": acme.id().0 })).await;
+    while !test.app.feeds.list_places().iter().any(|(tenant, _)| *tenant == acme.id()) {
+        socket.ready().await;
+    }
+    let disable = format!("mutation {{ updateAlert(id: {}, {}) {{ state }} }}", ids[0], input(false));
+    let delete = format!("mutation {{ deleteAlert(id: {}) }}", ids[1]);
+    let resolved = json!({ "name": "Busy", "state": "RESOLVED", "value": null, "position": "1" });
+    for change in [&disable, &delete] {
+        acme.admin().query(change).await;
+        assert_eq!(socket.next("1").await["data"]["alertTriggered"], resolved);
+    }
+    // A rule at rest has nothing to tell.
+    acme.admin().query(&disable).await;
+    let shown = acme.admin().query("{ alertHistory { nodes { state } } alertDeliveries { nodes { state } } }").await;
+    let states: Vec<_> = ["RESOLVED", "RESOLVED", "FIRING", "FIRING"].map(|state| json!({ "state": state })).into();
+    assert_eq!(shown["alertHistory"]["nodes"], json!(states));
+    assert_eq!(shown["alertDeliveries"]["nodes"].as_array().map(Vec::len), Some(4));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_backfill_fires_no_alert() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

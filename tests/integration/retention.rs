@@ -52,4 +52,7 @@ async fn whole_months_of_all_tenants_are_dropped_at_once_where_they_are_tables()
     drop_before(&test.app.db, acme.id(), cut).await.expect("dropped");
     assert_eq!(count_before(&test.app.db, acme.id(), cut).await.expect("counted"), Dropped::default());
     acme.verified().await;
+    // What corrects an order of a dropped month begins that month anew, though it was known to be there before.
+    acme.apply(vec![event("A2", "2026-05-11T00:00:00Z", Fact::OrderPlaced(order("A", 2, "c", "6.00")))]).await;
+    acme.verified().await;
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::ledger::event;
 use crate::redis_servers::{Redis, cluster};
-use crate::support::{TestApp, kek, test_redis_url};
+use crate::support::{Server, TestApp, kek, test_redis_url};
 
 fn batch(position: i64) -> Arc<Batch> {
     let entries = Some(Arc::default());
@@ -102,11 +102,12 @@ async fn a_cluster_of_redis_keeps_the_contract_for_tenants_of_all_nodes() {
     let nodes = cluster();
     let urls = nodes.iter().map(Redis::url).collect::<Vec<_>>().join(",");
     // What the nodes know of each other spreads after the cluster was made.
-    let connect = async || loop {
-        match RedisStream::connect(&urls).await {
-            Ok(stream) => return stream,
-            Err(error) => tracing::debug!(%error, "not yet"),
+    let connect = async || {
+        let stream = RedisStream::connect(&urls).await.expect("URLs");
+        while stream.is_degraded() {
+            tokio::task::yield_now().await;
         }
+        stream
     };
     let (one, other) = (connect().await, connect().await);
     // Tenants fall on nodes by chance.
@@ -180,7 +181,46 @@ async fn an_entry_that_is_no_batch_of_the_tenant_is_passed_over() {
 }
 
 #[tokio::test]
-async fn without_redis_connecting_says_so() {
-    let error = RedisStream::connect("redis://127.0.0.1:1").await.err().expect("refused");
-    assert!(error.to_string().contains("the stream is not available"), "{error}");
+async fn a_server_starts_without_redis_and_uses_the_one_that_comes() {
+    if test_redis_url().is_none() {
+        return;
+    }
+    let mut redis = Redis::start(false);
+    redis.kill();
+    let connect = async || Arc::new(RedisStream::connect(&redis.url()).await.expect("a URL")) as Arc<dyn EventStream>;
+    let (here, there) = (connect().await, connect().await);
+    assert!(here.is_degraded() && there.is_degraded());
+
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let clock = Arc::<salespulse::clock::ManualClock>::clone(&test.clock);
+    let app = App::new(test.app.db.clone(), clock, Arc::clone(&here), test.app.tokens.clone(), kek());
+    let server = Server::of(app.clone()).await;
+    let status = async || {
+        let ready = reqwest::get(format!("http://{}/ready", server.address)).await.expect("answered");
+        let ready: serde_json::Value = serde_json::from_str(&ready.text().await.expect("a text")).expect("JSON");
+        ready["status"].clone()
+    };
+    assert_eq!(status().await, "degraded");
+    let mut own = here.listen(acme.id()).await.expect("listening");
+    let mut other = there.listen(acme.id()).await.expect("listening");
+    let fact = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
+    let visit = event("e1", "2026-06-15T11:00:00Z", fact);
+    app.ledger.record(acme.id(), vec![visit], false).await.expect("recorded");
+    assert_eq!(next(&mut own).await, 1);
+
+    redis.restart();
+    while here.is_degraded() || there.is_degraded() {
+        tokio::task::yield_now().await;
+    }
+    hears(&mut other, here.as_ref(), acme.id(), 2).await;
+    assert_eq!(status().await, "ready");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_read_is_told_at_once() {
+    for url in ["redis://localhost:port", "localhost", ","] {
+        assert!(RedisStream::connect(url).await.is_err(), "{url}");
+    }
 }

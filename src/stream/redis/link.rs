@@ -1,17 +1,25 @@
-//! Connections to Redis: to one server, or to a cluster, which is found out by asking.
+//! Connections to Redis: to one server, or to a cluster, which is found out by asking when it first answers.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use deadpool_redis::{Pool, Runtime, cluster};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
 
 use super::{ANSWER_TIMEOUT, failed};
 use crate::stream::StreamError;
 
-pub(super) enum Link {
+pub(super) struct Link {
+    /// Of one server, or of some nodes of a cluster.
+    urls: Vec<String>,
+    found: OnceLock<Redis>,
+}
+
+/// What has answered.
+pub(super) enum Redis {
     Server { client: Client, pool: Pool },
     Cluster { client: Box<ClusterClient>, pool: cluster::Pool },
 }
@@ -31,39 +39,46 @@ pub(super) enum Reading {
 }
 
 impl Link {
-    /// By URLs, separated by commas: of one server, or of some nodes of a cluster. Error: none answers now.
-    pub async fn connect(urls: &str) -> Result<Link, StreamError> {
+    /// By URLs, separated by commas. Nothing is connected yet. Error: one cannot be read.
+    pub fn new(urls: &str) -> Result<Link, StreamError> {
         let urls: Vec<String> =
             urls.split(',').map(|url| url.trim().to_owned()).filter(|url| !url.is_empty()).collect();
-        let mut last_error = StreamError("no URL".to_owned());
+        if urls.is_empty() {
+            return Err(StreamError("no URL".to_owned()));
+        }
         for url in &urls {
-            match Link::connect_by(url, &urls).await {
-                Ok(link) => return Ok(link),
+            Client::open(url.as_str()).map_err(failed)?;
+        }
+        Ok(Link { urls, found: OnceLock::new() })
+    }
+
+    /// What has answered once; `None` before.
+    pub fn found(&self) -> Option<&Redis> {
+        self.found.get()
+    }
+
+    /// Asks one URL after the other what it is of. Error: none answers now.
+    pub async fn find(&self) -> Result<(), StreamError> {
+        let mut last_error = not_found_yet();
+        for url in &self.urls {
+            let asked = tokio::time::timeout(ANSWER_TIMEOUT, Redis::ask(url, &self.urls)).await;
+            match asked.unwrap_or_else(|elapsed| Err(failed(elapsed))) {
+                Ok(redis) => {
+                    self.found.get_or_init(|| redis);
+                    return Ok(());
+                }
                 Err(error) => last_error = error,
             }
         }
         Err(last_error)
     }
 
-    async fn connect_by(url: &str, all: &[String]) -> Result<Link, StreamError> {
-        let config = deadpool_redis::Config::from_url(url);
-        let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(failed)?;
-        let mut connection = tokio::time::timeout(ANSWER_TIMEOUT, pool.get()).await.map_err(failed)?.map_err(failed)?;
-        let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut connection).await.map_err(failed)?;
-        if info.contains("cluster_enabled:1") {
-            let client = ClusterClient::builder(all.iter().map(String::as_str)).build().map_err(failed)?;
-            let config = cluster::Config::from_urls(all.to_vec());
-            let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(failed)?;
-            return Ok(Link::Cluster { client: Box::new(client), pool });
-        }
-        Ok(Link::Server { client: Client::open(url).map_err(failed)?, pool })
-    }
-
     pub async fn pooled(&self) -> Result<Pooled, StreamError> {
+        let redis = self.found().ok_or_else(not_found_yet)?;
         let connection = async {
-            match self {
-                Link::Server { pool, .. } => pool.get().await.map(Pooled::Server),
-                Link::Cluster { pool, .. } => pool.get().await.map(Pooled::Cluster),
+            match redis {
+                Redis::Server { pool, .. } => pool.get().await.map(Pooled::Server),
+                Redis::Cluster { pool, .. } => pool.get().await.map(Pooled::Cluster),
             }
         };
         tokio::time::timeout(ANSWER_TIMEOUT, connection).await.map_err(failed)?.map_err(failed)
@@ -71,16 +86,39 @@ impl Link {
 
     /// A connection whose answers may take up to `answer_wait`.
     pub async fn reading(&self, answer_wait: Duration) -> Result<Reading, RedisError> {
-        match self {
-            Link::Server { client, .. } => {
+        match self.found() {
+            None => Err(RedisError::from((ErrorKind::Io, NOT_FOUND_YET))),
+            Some(Redis::Server { client, .. }) => {
                 let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer_wait));
                 let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
                 let client_id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
                 Ok(Reading::Server(connection, client_id))
             }
-            Link::Cluster { client, .. } => Ok(Reading::Cluster(client.get_async_connection().await?)),
+            Some(Redis::Cluster { client, .. }) => Ok(Reading::Cluster(client.get_async_connection().await?)),
         }
     }
+}
+
+impl Redis {
+    async fn ask(url: &str, all: &[String]) -> Result<Redis, StreamError> {
+        let config = deadpool_redis::Config::from_url(url);
+        let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(failed)?;
+        let mut connection = pool.get().await.map_err(failed)?;
+        let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut connection).await.map_err(failed)?;
+        if info.contains("cluster_enabled:1") {
+            let client = ClusterClient::builder(all.iter().map(String::as_str)).build().map_err(failed)?;
+            let config = cluster::Config::from_urls(all.to_vec());
+            let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(failed)?;
+            return Ok(Redis::Cluster { client: Box::new(client), pool });
+        }
+        Ok(Redis::Server { client: Client::open(url).map_err(failed)?, pool })
+    }
+}
+
+const NOT_FOUND_YET: &str = "redis has not answered yet";
+
+fn not_found_yet() -> StreamError {
+    StreamError(NOT_FOUND_YET.to_owned())
 }
 
 impl ConnectionLike for Pooled {

@@ -8,7 +8,7 @@
 //! batch that comes late or twice changes nothing. One task publishes, from a bounded queue, so that no writer waits
 //! for Redis; one task reads, over a connection of its own, the streams of the tenants that have listeners here.
 //!
-//! When Redis does not answer, nothing is sent to it until it does: this process's listeners have its own batches anyway,
+//! When Redis does not answer, from the start or later, nothing is sent to it until it does: this process's listeners have its own batches anyway,
 //! and those of others are found by comparing heads ([`crate::live::feed`]).
 
 mod link;
@@ -26,7 +26,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-use self::link::Link;
+use self::link::{Link, Redis};
 use self::reader::Reader;
 use super::memory::MemoryStream;
 use super::{Batch, EventStream, Listener, StreamError};
@@ -89,15 +89,17 @@ impl std::fmt::Display for EntryId {
 }
 
 impl RedisStream {
-    /// Connects by URL, or by several, separated by commas, of a cluster's nodes. Error: Redis cannot be reached now.
+    /// Connects by URL, or by several, separated by commas, of a cluster's nodes. Redis need not answer: it is away then,
+    /// and used once it does. Error: a URL cannot be read.
     pub async fn connect(urls: &str) -> Result<RedisStream, StreamError> {
         let shared = Arc::new(Shared {
-            link: Link::connect(urls).await?,
+            link: Link::new(urls)?,
             process: Uuid::now_v7().to_string(),
             is_away: AtomicBool::new(false),
             places: Mutex::default(),
             added: Notify::new(),
         });
+        shared.has_answered(shared.link.find().await);
         let local = Arc::new(MemoryStream::default());
         let (queue, batches) = mpsc::channel(QUEUE_MAX);
         let publisher = tokio::spawn(publish_all(Arc::clone(&shared), batches)).abort_handle();
@@ -227,15 +229,21 @@ async fn publish_all(shared: Arc<Shared>, mut queue: mpsc::Receiver<(TenantId, A
         } else if let Ok(0) = tokio::time::timeout(RETRY_WAIT, queue.recv_many(&mut waiting, QUEUE_MAX)).await {
             return;
         }
-        let work = async {
-            match &shared.link {
-                _ if waiting.is_empty() => shared.ping().await,
-                Link::Server { .. } => shared.publish(&waiting).await,
-                Link::Cluster { .. } => shared.publish_by_tenant(&waiting).await,
+        let answered = match shared.link.found() {
+            None => shared.link.find().await,
+            Some(redis) => {
+                let work = async {
+                    match redis {
+                        _ if waiting.is_empty() => shared.ping().await,
+                        Redis::Server { .. } => shared.publish(&waiting).await,
+                        Redis::Cluster { .. } => shared.publish_by_tenant(&waiting).await,
+                    }
+                };
+                let answered = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
+                answered.unwrap_or_else(|elapsed| Err(failed(elapsed)))
             }
         };
-        let answered = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
-        shared.has_answered(answered.unwrap_or_else(|elapsed| Err(failed(elapsed))));
+        shared.has_answered(answered);
         waiting.clear();
     }
 }

@@ -19,8 +19,9 @@ use crate::stream::{Batch, EventStream};
 
 /// How long one read waits for news.
 const READ_WAIT: Duration = Duration::from_secs(1);
-/// The pause between reads of a cluster that had no news.
+/// The pause between reads of a cluster that had no news: the first, and the longest, to which it doubles.
 const CLUSTER_PAUSE: Duration = Duration::from_millis(10);
+const CLUSTER_PAUSE_MAX: Duration = Duration::from_millis(160);
 /// Entries of each stream in one answer.
 const ENTRIES_AT_ONCE: usize = 1000;
 
@@ -35,10 +36,11 @@ type Place = (TenantId, EntryId);
 impl Reader {
     pub async fn run(self) {
         let mut connection: Option<Reading> = None;
+        let mut pause = CLUSTER_PAUSE;
         loop {
             let result = match &mut connection {
                 Some(Reading::Server(connection, client_id)) => self.read_server(connection, *client_id).await,
-                Some(Reading::Cluster(connection)) => self.read_cluster(connection).await,
+                Some(Reading::Cluster(connection)) => self.read_cluster(connection, &mut pause).await,
                 None => self.shared.link.reading(2 * READ_WAIT).await.map(|made| connection = Some(made)),
             };
             if let Err(error) = result {
@@ -99,8 +101,8 @@ impl Reader {
         }
     }
 
-    /// Looks for news of each tenant, all at once.
-    async fn read_cluster(&self, connection: &ClusterConnection) -> Result<(), RedisError> {
+    /// Looks for news of each tenant, all at once; without any it pauses, longer each time.
+    async fn read_cluster(&self, connection: &ClusterConnection, pause: &mut Duration) -> Result<(), RedisError> {
         let options = StreamReadOptions::default().count(ENTRIES_AT_ONCE);
         let reads = self.places().await.into_iter().map(|(tenant, id)| {
             let (mut connection, options) = (connection.clone(), &options);
@@ -118,8 +120,11 @@ impl Reader {
                 self.hand_on(tenant, &stream.ids);
             }
         }
-        if !has_news {
-            tokio::time::sleep(CLUSTER_PAUSE).await;
+        if has_news {
+            *pause = CLUSTER_PAUSE;
+        } else {
+            tokio::time::sleep(*pause).await;
+            *pause = CLUSTER_PAUSE_MAX.min(2 * *pause);
         }
         Ok(())
     }
