@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use crate::alerts::sweep;
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
-use crate::graphql::origin::Peer;
+use crate::graphql::origin::{Peer, cross_origin};
 use crate::housekeeping::Keep;
 use crate::outbox::{self, Senders, relay};
 use crate::privacy::rotation;
@@ -72,11 +72,10 @@ fn endpoint(app: App, options: &Options, stop: CancellationToken) -> Endpoint {
 
 fn routes(endpoint: Endpoint, options: &Options) -> Router {
     let health = health::routes(endpoint.app.clone(), endpoint.stop.clone());
-    let api = Router::new()
-        .route("/graphql", post(http::post).get(http::get))
-        .with_state(endpoint.clone())
-        .merge(accounts::http::routes(endpoint))
-        .merge(health);
+    let api = Router::new().route("/graphql", post(http::post).get(http::get)).with_state(endpoint.clone());
+    let origins = &options.api.origins;
+    let api = if origins.is_empty() { api } else { api.layer(cross_origin(origins)) };
+    let api = api.merge(accounts::http::routes(endpoint)).merge(health);
     let proxies: Arc<[IpAddr]> = options.api.proxies.as_slice().into();
     let all = if options.graphiql { api.merge(web::routes()) } else { api };
     let all = if options.tls.is_some() { all.layer(map_response(with_strict_transport)) } else { all };

@@ -45,7 +45,12 @@ pub fn options(config: &Config) -> Result<Options, Failure> {
         graphiql: config.graphiql,
         outbox: config.outbox.clone(),
         keep: config.keep,
-        api: Settings { proxies: config.proxies.clone(), limits: config.limits, documents },
+        api: Settings {
+            proxies: config.proxies.clone(),
+            origins: config.origins.clone(),
+            limits: config.limits,
+            documents,
+        },
     })
 }
 

@@ -49,6 +49,8 @@ const END_SPREAD_MAX: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// Proxies in front of this server, which say for whom they speak.
     pub proxies: Vec<IpAddr>,
+    /// Origins of pages elsewhere that may use the API.
+    pub origins: Vec<HeaderValue>,
     pub limits: Limits,
     /// Which documents are run.
     pub documents: Documents,
@@ -69,6 +71,8 @@ pub struct Parts {
     streams: TaskTracker,
     /// Proxies in front of this server, which say for whom they speak.
     pub proxies: Vec<IpAddr>,
+    /// Origins of pages elsewhere that may open sockets.
+    pub origins: Vec<HeaderValue>,
     /// What callers have asked for.
     pub usage: Arc<Usage>,
     answers: Answers,
@@ -92,6 +96,7 @@ impl Endpoint {
             sockets: TaskTracker::new(),
             streams: TaskTracker::new(),
             proxies: settings.proxies.clone(),
+            origins: settings.origins.clone(),
             usage: Usage::new(settings.limits),
             stop,
             app,

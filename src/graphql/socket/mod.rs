@@ -50,7 +50,7 @@ const FINISH_WAIT: Duration = Duration::from_secs(10);
 pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
     let (mut parts, _) = request.into_parts();
     let client = Arc::new(client_of(&parts, &endpoint.proxies));
-    if is_foreign(&parts) {
+    if is_foreign(&parts, &endpoint.origins) {
         return (StatusCode::FORBIDDEN, "pages of other origins may not connect").into_response();
     }
     let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
