@@ -9,14 +9,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
+use axum::http::HeaderValue;
 pub use kek::KekSource;
 
 use crate::graphql::limits::Limits;
+use crate::graphql::origin::parse_origins;
 use crate::housekeeping::Keep;
 use crate::{outbox, tls};
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 37] = [
+const KNOWN: [(&str, &str); 38] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
@@ -25,6 +27,7 @@ const KNOWN: [(&str, &str); 37] = [
     ("SALESPULSE_TLS_KEY", ""),
     ("SALESPULSE_PUBLIC_URL", ""),
     ("SALESPULSE_TRUSTED_PROXIES", ""),
+    ("SALESPULSE_ALLOWED_ORIGINS", ""),
     ("SALESPULSE_SIGNING_KEYS", "data/signing-keys.pem"),
     ("SALESPULSE_OIDC_PROVIDERS", ""),
     ("SALESPULSE_KEK_FILES", ""),
@@ -81,6 +84,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Proxies in front of the server.
     pub proxies: Vec<IpAddr>,
+    /// Origins of pages elsewhere that may use the API.
+    pub origins: Vec<HeaderValue>,
     /// The file of the keys that sign access tokens.
     pub signing_keys: PathBuf,
     /// Checks access tokens too, and signs them where there is no such file; `None` when it is not set.
@@ -233,6 +238,10 @@ impl Config {
                 .map(|part| part.trim().parse())
                 .collect::<Result<_, _>>()
                 .map_err(|_| parse_error("SALESPULSE_TRUSTED_PROXIES", "must be IP addresses with commas between"))?,
+            origins: parse_origins(&text("SALESPULSE_ALLOWED_ORIGINS")).ok_or_else(|| {
+                let why = "must be origins as browsers send them, as https://shop.example, with commas between";
+                parse_error("SALESPULSE_ALLOWED_ORIGINS", why)
+            })?,
             signing_keys: text("SALESPULSE_SIGNING_KEYS").into(),
             jwt_secret,
             jwt_issuer: text("SALESPULSE_JWT_ISSUER"),
@@ -328,6 +337,7 @@ mod tests {
             ("SALESPULSE_DATABASE_CONNECTIONS", "0"),
             ("SALESPULSE_KEEP_ALERTS_DAYS", "0"),
             ("SALESPULSE_PREDICTION_THREADS", "0"),
+            ("SALESPULSE_ALLOWED_ORIGINS", "https://shop.example, *"),
             ("SALESPULSE_LISTEM", "127.0.0.1:1"),
         ] {
             let message = load(&[(name, value)]).err().expect(name);

@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use crate::alerts::sweep;
 use crate::app::App;
 use crate::graphql::http::{self, Endpoint};
-use crate::graphql::origin::Peer;
+use crate::graphql::origin::{Peer, cross_origin};
 use crate::housekeeping::Keep;
 use crate::outbox::{self, Senders, relay};
 use crate::privacy::rotation;
@@ -72,11 +72,10 @@ fn endpoint(app: App, options: &Options, stop: CancellationToken) -> Endpoint {
 
 fn routes(endpoint: Endpoint, options: &Options) -> Router {
     let health = health::routes(endpoint.app.clone(), endpoint.stop.clone());
-    let api = Router::new()
-        .route("/graphql", post(http::post).get(http::get))
-        .with_state(endpoint.clone())
-        .merge(accounts::http::routes(endpoint))
-        .merge(health);
+    let api = Router::new().route("/graphql", post(http::post).get(http::get)).with_state(endpoint.clone());
+    let origins = &options.api.origins;
+    let api = if origins.is_empty() { api } else { api.layer(cross_origin(origins)) };
+    let api = api.merge(accounts::http::routes(endpoint)).merge(health);
     let proxies: Arc<[IpAddr]> = options.api.proxies.as_slice().into();
     let all = if options.graphiql { api.merge(web::routes()) } else { api };
     let all = if options.tls.is_some() { all.layer(map_response(with_strict_transport)) } else { all };
@@ -103,7 +102,7 @@ async fn with_strict_transport(mut response: Response) -> Response {
     response
 }
 
-/// Serves until `stop`; then requests that are running are finished, and streams and sockets are closed.
+/// Serves until `stop`; then nobody is let in any more, requests that are running are finished, and streams and sockets end.
 pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, stop: CancellationToken) {
     let Listeners { api, monitor } = listeners.into();
     // Ended when it is dropped.
@@ -127,11 +126,11 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
     let monitored = async {
         if let Some(listener) = monitor {
             let routes = monitor::routes(endpoint.clone()).layer(map_response(with_safe_headers));
-            accept(&listener, None, &routes, &ended).await;
+            accept(listener, None, &routes, &ended).await;
         }
     };
     let served = async {
-        accept(&api, options.tls.as_ref(), &routes(endpoint.clone(), &options), &stop).await;
+        accept(api, options.tls.as_ref(), &routes(endpoint.clone(), &options), &stop).await;
         sockets.close();
         sockets.wait().await;
         ended.cancel();
@@ -141,7 +140,7 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
 }
 
 /// Serves each connection in a task of its own.
-async fn accept(listener: &TcpListener, tls: Option<&Tls>, routes: &Router, stop: &CancellationToken) {
+async fn accept(listener: TcpListener, tls: Option<&Tls>, routes: &Router, stop: &CancellationToken) {
     let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
     let graceful = GracefulShutdown::new();
@@ -177,6 +176,8 @@ async fn accept(listener: &TcpListener, tls: Option<&Tls>, routes: &Router, stop
             }
         };
     }
+    // Who comes now is refused at once, and may go to another server.
+    drop(listener);
     graceful.shutdown().await;
 }
 

@@ -16,8 +16,10 @@ use crate::graphql::http::Settings;
 use crate::server::{self, Listeners, Options};
 use crate::tls::Tls;
 
-/// Requests that still run this long after the signal are cut off.
-const GRACE: Duration = Duration::from_secs(10);
+/// Requests that still run this long after the signal are cut off. A query may take 10 s, and a body 15 s to come.
+const GRACE: Duration = Duration::from_secs(20);
+/// For what was recorded to be folded, and the database to be left, so that all ends within 30 s.
+const CLOSE_WAIT: Duration = Duration::from_secs(8);
 
 pub async fn run(config: &Config) -> Result<(), Failure> {
     let tokens = super::tokens(config)?;
@@ -43,7 +45,12 @@ pub fn options(config: &Config) -> Result<Options, Failure> {
         graphiql: config.graphiql,
         outbox: config.outbox.clone(),
         keep: config.keep,
-        api: Settings { proxies: config.proxies.clone(), limits: config.limits, documents },
+        api: Settings {
+            proxies: config.proxies.clone(),
+            origins: config.origins.clone(),
+            limits: config.limits,
+            documents,
+        },
     })
 }
 
@@ -87,7 +94,7 @@ pub async fn serve(app: App, options: Options, listeners: Listeners, stop: Cance
         () = overdue => tracing::warn!("requests were cut off"),
     }
     // The end is near either way; what is not folded is so by the next process.
-    let _ = tokio::time::timeout(GRACE, async {
+    let _ = tokio::time::timeout(CLOSE_WAIT, async {
         ledger.close().await;
         db.close().await
     })

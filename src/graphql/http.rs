@@ -22,11 +22,11 @@ use super::errors::{self, Refusal};
 use super::heads::Heads;
 use super::limits::{Limits, Seat, Usage};
 use super::operation::{Operations, Prepared, to_json};
-use super::origin::client_of;
 use super::params::{Params, parse_json};
 use super::payload::Payload;
 use super::reply::Reply;
-use super::{socket, streams};
+use super::streams::{self, Answer, CutOff};
+use super::{origin, socket};
 use crate::app::App;
 use crate::auth::opaque::{Kind, Opaque};
 use crate::auth::sessions::Client;
@@ -40,12 +40,17 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(15);
 /// Operations of one batch.
 const BATCH_MAX: usize = 10;
+/// How long the sockets and streams of a server that ends take to end: this for each, and no longer than that in all.
+const END_EACH_MICROS: u32 = 500;
+const END_SPREAD_MAX: Duration = Duration::from_secs(5);
 
 /// What the API is served with.
 #[derive(Clone, Default)]
 pub struct Settings {
     /// Proxies in front of this server, which say for whom they speak.
     pub proxies: Vec<IpAddr>,
+    /// Origins of pages elsewhere that may use the API.
+    pub origins: Vec<HeaderValue>,
     pub limits: Limits,
     /// Which documents are run.
     pub documents: Documents,
@@ -58,12 +63,16 @@ pub struct Endpoint(Arc<Parts>);
 pub struct Parts {
     pub app: App,
     pub operations: Operations,
-    /// Cancelled when the server is to end; then streams complete and sockets close.
+    /// Cancelled when the server is to end; then streams break off and sockets close.
     pub stop: CancellationToken,
     /// The sockets that are open.
     pub sockets: TaskTracker,
+    /// The streams of subscriptions that are open.
+    streams: TaskTracker,
     /// Proxies in front of this server, which say for whom they speak.
     pub proxies: Vec<IpAddr>,
+    /// Origins of pages elsewhere that may open sockets.
+    pub origins: Vec<HeaderValue>,
     /// What callers have asked for.
     pub usage: Arc<Usage>,
     answers: Answers,
@@ -85,7 +94,9 @@ impl Endpoint {
             answers: Answers::default(),
             operations: Operations::new(schema, app.tokens.cursors(), settings.documents.clone()),
             sockets: TaskTracker::new(),
+            streams: TaskTracker::new(),
             proxies: settings.proxies.clone(),
+            origins: settings.origins.clone(),
             usage: Usage::new(settings.limits),
             stop,
             app,
@@ -112,7 +123,7 @@ impl Endpoint {
 
     /// Who asks. Error: UNAUTHENTICATED, where a token is not good; what needs one is refused later.
     async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Asker> {
-        let client = Arc::new(client_of(parts, &self.proxies));
+        let client = Arc::new(origin::client_of(parts, &self.proxies));
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
         let caller = match (values.next(), values.next()) {
             (None, _) => None,
@@ -138,6 +149,14 @@ impl Endpoint {
             () = crate::clock::until(self.app.clock.as_ref(), caller.expires_at()) => {}
             () = self.app.standings.ended(caller) => {}
         }
+    }
+
+    /// When the server ends, sockets and streams end one after the other, so that not all their clients come back at once.
+    pub async fn turn_to_end(&self) {
+        self.stop.cancelled().await;
+        let open = u32::try_from(self.sockets.len() + self.streams.len()).unwrap_or(u32::MAX);
+        let spread = Duration::from_micros(open.saturating_mul(END_EACH_MICROS).into()).min(END_SPREAD_MAX);
+        tokio::time::sleep(spread.mul_f64(rand::random::<f64>())).await;
     }
 
     /// The finished answer to the same request, if it is still the answer and the client takes it in one piece.
@@ -208,10 +227,16 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
 
 /// GET: a query in the URL, or the upgrade to WebSocket.
 pub async fn get(State(endpoint): State<Endpoint>, request: Request) -> HttpResponse {
-    if request.headers().contains_key(header::UPGRADE) {
+    if is_for_socket(request.headers()) {
         return socket::upgrade(endpoint, request).await;
     }
     query(endpoint, &request.into_parts().0).await
+}
+
+/// Whether it is WebSocket that a client would go over to; HTTP/2 (`h2c`) is only offered.
+fn is_for_socket(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
 }
 
 async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
@@ -264,11 +289,12 @@ async fn run(
             Ok((prepared, seat)) => {
                 let ends = ends(endpoint, asker.caller.clone());
                 let answers = endpoint.operations.stream(prepared, asker);
+                let answers = answers.map(Ok).boxed();
                 streams::respond(format, if is_subscription { until(answers, ends, seat) } else { answers })
             }
             Err(refusal) => {
                 let refused = Payload::refused(refusal.to_error());
-                streams::respond(format, futures_util::stream::once(std::future::ready(refused)).boxed())
+                streams::respond(format, futures_util::stream::once(std::future::ready(Ok(refused))).boxed())
             }
         };
     }
@@ -295,13 +321,15 @@ async fn run(
 }
 
 /// When a stream is to end: with the server, or when its caller may no longer come in, which it then says.
-fn ends(endpoint: &Endpoint, caller: Option<Arc<Caller>>) -> impl Future<Output = Option<Payload>> + Send + use<> {
+fn ends(endpoint: &Endpoint, caller: Option<Arc<Caller>>) -> impl Future<Output = Answer> + Send + use<> {
     let endpoint = endpoint.clone();
+    let open = endpoint.streams.token();
     async move {
+        let _open = open;
         tokio::select! {
-            () = endpoint.stop.cancelled() => None,
+            () = endpoint.turn_to_end() => Err(CutOff),
             () = endpoint.ended(caller.as_deref()) => {
-                Some(Payload::refused(errors::plain("UNAUTHENTICATED", "the token has ended")))
+                Ok(Payload::refused(errors::plain("UNAUTHENTICATED", "the token has ended")))
             }
         }
     }
@@ -313,16 +341,16 @@ fn too_many_streams() -> Refusal {
 
 /// The answers until `end`, and what that gives; the seat is taken as long.
 fn until(
-    answers: BoxStream<'static, Payload>,
-    end: impl Future<Output = Option<Payload>> + Send + 'static,
+    answers: BoxStream<'static, Answer>,
+    end: impl Future<Output = Answer> + Send + 'static,
     seat: Option<Seat>,
-) -> BoxStream<'static, Payload> {
+) -> BoxStream<'static, Answer> {
     let state = Some((answers, Box::pin(end), seat));
     let stream = futures_util::stream::unfold(state, async |state| {
         let (mut answers, mut end, seat) = state?;
         tokio::select! {
             answer = answers.next() => Some((answer?, Some((answers, end, seat)))),
-            last = &mut end => Some((last?, None)),
+            last = &mut end => Some((last, None)),
         }
     });
     stream.boxed()

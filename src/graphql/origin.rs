@@ -1,13 +1,18 @@
 //! Where a request comes from: the network address, and the page in a browser.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use reqwest::Url;
+use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use crate::auth::sessions::Client;
 
 const AGENT_CHARS_MAX: usize = 200;
+/// How long a browser may go by what it was told of pages elsewhere. Some keep it no longer anyway.
+const CROSS_ORIGIN_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The other end of the connection.
 #[derive(Clone, Copy)]
@@ -17,9 +22,35 @@ pub struct Peer {
     pub is_encrypted: bool,
 }
 
-/// Whether a browser says that the page is of another origin than the server. Other clients send no `Origin`. A page that
-/// came unencrypted is another one than a server that encrypts: anybody on the way may have written it.
-pub fn is_foreign(parts: &Parts) -> bool {
+/// Origins with commas between, each just as browsers send it: scheme, host, and port where it is not the usual one.
+pub fn parse_origins(text: &str) -> Option<Vec<HeaderValue>> {
+    let origins = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    let parsed = origins.map(|origin| {
+        let url = Url::parse(origin).ok()?;
+        let is_exact = ["http", "https"].contains(&url.scheme()) && url.origin().ascii_serialization() == origin;
+        is_exact.then(|| HeaderValue::from_str(origin).ok()).flatten()
+    });
+    parsed.collect()
+}
+
+/// Tells browsers that pages of these origins may use the API. Tokens are in headers, so no cookies are allowed for; and
+/// any header is, since programs can send all of them as well.
+pub fn cross_origin(origins: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origins.to_vec())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([header::RETRY_AFTER, HeaderName::from_static("x-request-id")])
+        .max_age(CROSS_ORIGIN_MAX_AGE)
+}
+
+/// Whether a browser says that the page is of another origin than the server, and of none that is allowed. Other clients
+/// send no `Origin`. A page that came unencrypted is another one than a server that encrypts: anybody on the way may have
+/// written it.
+pub fn is_foreign(parts: &Parts, allowed: &[HeaderValue]) -> bool {
+    if parts.headers.get(header::ORIGIN).is_some_and(|origin| allowed.contains(origin)) {
+        return false;
+    }
     let text = |name| parts.headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
     let Some(origin) = text(header::ORIGIN) else { return false };
     let host = text(header::HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
@@ -74,11 +105,36 @@ mod tests {
             let (mut parts, ()) = request.body(()).expect("a request").into_parts();
             let address = "1.2.3.4:1".parse().expect("an address");
             parts.extensions.insert(Peer { address, is_encrypted });
-            is_foreign(&parts)
+            super::is_foreign(&parts, &[HeaderValue::from_static("https://shop.example")])
         };
         assert!(!is_foreign("https://sales.example", true) && is_foreign("http://sales.example", true));
         // Behind a proxy it is not known whether that encrypts.
         assert!(!is_foreign("https://sales.example", false) && !is_foreign("http://sales.example", false));
         assert!(is_foreign("https://evil.example", true) && is_foreign("null", false));
+        // Allowed is what is named, to the letter.
+        assert!(!is_foreign("https://shop.example", true) && !is_foreign("https://shop.example", false));
+        assert!(is_foreign("http://shop.example", false) && is_foreign("https://shop.example:8443", true));
+    }
+
+    #[test]
+    fn origins_are_named_as_browsers_send_them() {
+        let good = parse_origins("https://shop.example, http://localhost:5173,https://[::1]:8443").expect("good");
+        assert_eq!(good, ["https://shop.example", "http://localhost:5173", "https://[::1]:8443"]);
+        assert_eq!(parse_origins(""), Some(Vec::new()));
+        for bad in [
+            "*",
+            "null",
+            "shop.example",
+            "https://shop.example/",
+            "https://shop.example:443",
+            "https://Shop.example",
+            "https://*.shop.example",
+            "https://ann@shop.example",
+            "ws://shop.example",
+            "file://shop.example",
+            "https://shop.example, *",
+        ] {
+            assert_eq!(parse_origins(bad), None, "{bad}");
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Answers one after the other over HTTP: server-sent events (graphql-sse, distinct connections) and Apollo's multipart
 //! subscriptions.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,6 +13,15 @@ use super::payload::Payload;
 
 /// A sign of life is sent after this time without an answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// What a stream has next.
+pub type Answer = Result<Payload, CutOff>;
+
+/// The server ends before the stream does. The body breaks off without its end marks, which
+/// clients take for the end of the subscription, so that they do not come back.
+#[derive(Debug, thiserror::Error)]
+#[error("the server ends")]
+pub struct CutOff;
 
 /// How answers are told apart in one body.
 struct Framing {
@@ -47,18 +55,19 @@ const PARTS: Framing = Framing {
 };
 
 /// Sends `answers` as they come; multipart unless events are asked for.
-pub fn respond(format: Format, answers: BoxStream<'static, Payload>) -> HttpResponse {
+pub fn respond(format: Format, answers: BoxStream<'static, Answer>) -> HttpResponse {
     let framing = if format == Format::Events { &EVENTS } else { &PARTS };
-    let start = futures_util::stream::once(std::future::ready(framing.start.to_owned()));
+    let start = futures_util::stream::once(std::future::ready(Ok(framing.start.to_owned())));
     let chunks = futures_util::stream::unfold(Some(answers), move |state| async move {
         let mut answers = state?;
         match tokio::time::timeout(KEEP_ALIVE, answers.next()).await {
-            Ok(Some(answer)) => Some(((framing.next)(&answer), Some(answers))),
-            Ok(None) => Some((framing.end.to_owned(), None)),
-            Err(_) => Some((framing.alive.to_owned(), Some(answers))),
+            Ok(Some(Ok(answer))) => Some((Ok((framing.next)(&answer)), Some(answers))),
+            Ok(Some(Err(cut_off))) => Some((Err(cut_off), None)),
+            Ok(None) => Some((Ok(framing.end.to_owned()), None)),
+            Err(_) => Some((Ok(framing.alive.to_owned()), Some(answers))),
         }
     });
     let headers =
         [(CONTENT_TYPE, framing.content_type), (CACHE_CONTROL, "no-cache"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (headers, Body::from_stream(start.chain(chunks).map(Ok::<_, Infallible>))).into_response()
+    (headers, Body::from_stream(start.chain(chunks))).into_response()
 }

@@ -1,17 +1,23 @@
-//! GraphQL over HTTP: refusals, and answers that are kept.
+//! GraphQL over HTTP: refusals, answers that are kept, streams, and pages of other origins.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use futures_util::StreamExt;
 use salespulse::clock::MINUTE;
+use salespulse::graphql::http::Settings;
 use salespulse::ledger::event::{Event, Fact, OrderPlaced};
 use salespulse::server::{Options, router};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::ledger::{event, order};
-use crate::support::{Actor, NOW, TestApp};
+use crate::support::{Actor, NOW, Server, TestApp};
 
 const RESPONSE_JSON: &str = "application/graphql-response+json";
 
@@ -319,6 +325,128 @@ async fn subscriptions_come_as_events_and_as_parts() {
     assert_eq!(refused.status(), StatusCode::OK);
     let text = Chunks::of(refused.into_body()).until("event: complete\ndata").await;
     assert!(text.contains("GRAPHQL_PARSE_FAILED"), "{text}");
+}
+
+#[tokio::test]
+async fn streams_of_a_server_that_ends_break_off_without_their_end_marks() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let query = format!("subscription {{ metricsUpdated(tenantId: \"{}\") {{ ordersCount }} }}", acme.id().0);
+    let mut streams = Vec::new();
+    for accept in ["text/event-stream", "multipart/mixed;subscriptionSpec=1.0, application/json"] {
+        let request = reqwest::Client::new().post(format!("http://{}/graphql", server.address));
+        let request = request.bearer_auth(acme.viewer().token()).header("accept", accept);
+        let request = request.header("content-type", "application/json").body(json!({ "query": query }).to_string());
+        let mut stream = request.send().await.expect("an answer");
+        let mut text = String::new();
+        while !text.contains("ordersCount") {
+            let chunk = stream.chunk().await.expect("read").expect("more");
+            text.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+        }
+        streams.push((stream, text));
+    }
+    server.begin_to_stop();
+    for (mut stream, mut text) in streams {
+        // A body that ends well would be the end of the subscription.
+        while let Ok(chunk) = timeout(Duration::from_secs(20), stream.chunk()).await.expect("within 20 s") {
+            text.push_str(std::str::from_utf8(&chunk.expect("no good end")).expect("UTF-8"));
+        }
+        assert!(!text.contains("complete") && !text.contains("--graphql--"), "{text}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_ends_lets_nobody_in_and_answers_who_is_in() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut client = TcpStream::connect(server.address).await.expect("connected");
+    let body = json!({ "query": "{ me { role } }" }).to_string();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nHost: sales.example\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        acme.viewer().token(),
+        body.len()
+    );
+    client.write_all(head.as_bytes()).await.expect("sent");
+    let mut go_on = [0; 25];
+    client.read_exact(&mut go_on).await.expect("read");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    server.begin_to_stop();
+    let refused = async { while TcpStream::connect(server.address).await.is_ok() {} };
+    timeout(Duration::from_secs(20), refused).await.expect("refused within 20 s");
+    client.write_all(body.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("read");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("VIEWER"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_use_the_api_and_no_others() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (shop, evil) = ("https://shop.example", "https://evil.example");
+    let api = Settings { origins: vec![HeaderValue::from_static(shop)], ..Settings::default() };
+    let client = Client(router(test.app.clone(), &Options { api, ..Options::default() }));
+    let preflight = |origin: &'static str| {
+        Request::options("/graphql")
+            .header(header::ORIGIN, origin)
+            .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
+            .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,content-type")
+            .body(Body::empty())
+            .expect("a request")
+    };
+    let reply = client.send(preflight(shop)).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(reply.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], shop);
+    assert_eq!(reply.headers[header::ACCESS_CONTROL_ALLOW_METHODS], "GET,POST");
+    assert_eq!(reply.headers[header::ACCESS_CONTROL_ALLOW_HEADERS], "authorization,content-type");
+    assert_eq!(reply.headers[header::ACCESS_CONTROL_MAX_AGE], "7200");
+    assert!(!reply.headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+    let reply = client.send(preflight(evil)).await;
+    assert!(!reply.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+
+    for (origin, allowed) in [(shop, true), (evil, false)] {
+        let mut request = get(&acme.viewer(), RESPONSE_JSON, &[("query", "{ me { role } }")]);
+        request.headers_mut().insert(header::ORIGIN, HeaderValue::from_static(origin));
+        let reply = client.send(request).await;
+        assert_eq!(reply.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), allowed);
+        assert!(reply.headers[header::VARY].to_str().expect("text").contains("origin"));
+        assert_eq!(reply.headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], "retry-after,x-request-id");
+    }
+    // Refusals are for its scripts to read too, but cookies are no page's but the server's own.
+    let nobody = Request::post("/graphql").header(header::ORIGIN, shop);
+    let nobody = nobody.header(header::CONTENT_TYPE, "application/json").body(Body::from("{}"));
+    let reply = client.send(nobody.expect("a request")).await;
+    assert_eq!((reply.status, code(&reply)), (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"));
+    assert_eq!(reply.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], shop);
+    let login = Request::post("/auth/login").header(header::ORIGIN, shop);
+    let login = login.header(header::CONTENT_TYPE, "application/json").body(Body::from("{}"));
+    let reply = client.send(login.expect("a request")).await;
+    assert_eq!((reply.status, code(&reply)), (StatusCode::FORBIDDEN, "FORBIDDEN"));
+    assert!(!reply.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+
+    let reply = Client::of(&test).send(preflight(shop)).await;
+    assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(!reply.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+}
+
+#[tokio::test]
+async fn an_offer_of_http_2_is_no_upgrade_to_websocket() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let client = Client::of(&test);
+    // WebSocket itself is refused here, as the subprotocol is not named.
+    for (upgrade, status) in
+        [("h2c", StatusCode::OK), ("WebSocket", StatusCode::BAD_REQUEST), ("h2c, websocket", StatusCode::BAD_REQUEST)]
+    {
+        let mut request = get(&acme.viewer(), RESPONSE_JSON, &[("query", "{ me { role } }")]);
+        request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(upgrade));
+        assert_eq!(client.send(request).await.status, status, "{upgrade}");
+    }
 }
 
 #[tokio::test]

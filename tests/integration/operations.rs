@@ -1,11 +1,13 @@
 //! The operations that the README and GraphiQL show are the ones that work.
 
+use salespulse::auth::Role;
 use serde_json::{Value, json};
 
+use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 15] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
@@ -13,6 +15,7 @@ const FILES: [(&str, &str); 14] = [
     ("anomalies", include_str!("../operations/anomalies.graphql")),
     ("comparison", include_str!("../operations/comparison.graphql")),
     ("customer-value", include_str!("../operations/customer-value.graphql")),
+    ("login", include_str!("../operations/login.graphql")),
     ("kpis", include_str!("../operations/kpis.graphql")),
     ("kpi-define", include_str!("../operations/kpi-define.graphql")),
     ("customers", include_str!("../operations/customers.graphql")),
@@ -41,6 +44,9 @@ async fn every_operation_runs() {
     let mut socket = Socket::open(&server, &acme.admin().token()).await;
     let mut variables: Value = serde_json::from_str(EVENTS).expect("json");
     variables["tenantId"] = json!(acme.id().0);
+    variables["tenant"] = json!("acme");
+    variables["email"] = json!(let_in(&acme, Role::Analyst).await);
+    variables["password"] = json!(PASSWORD);
     // The events first, so that the rest has something to show.
     for (name, text) in FILES.iter().rev() {
         socket.subscribe(name, text, variables.clone()).await;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::socket::Socket;
 use crate::support::{NOW, Server, TestApp, TestTenant};
 
-const PASSWORD: &str = "correct horse battery staple";
+pub const PASSWORD: &str = "correct horse battery staple";
 
 /// A client without a token, or with one.
 struct Web<'a> {
@@ -70,7 +70,7 @@ const SET: &str = "mutation ($token: String!, $password: String!) {
 const ME: &str = "{ me { id email role permissions } }";
 
 /// Lets the user of a role sign in by password; gives the address.
-async fn let_in(tenant: &TestTenant<'_>, role: Role) -> String {
+pub async fn let_in(tenant: &TestTenant<'_>, role: Role) -> String {
     let hash = Passwords::default().hash(PASSWORD.to_owned()).await.expect("hashed");
     let tx = tenant.test.app.db.write(tenant.id()).await.expect("begun");
     let sql = "UPDATE users SET password_hash = $2 WHERE tenant_id = $1 AND role = $3 RETURNING email";

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use salespulse::clock::{SECOND, Timestamp};
+use salespulse::graphql::http::Settings;
+use salespulse::server::Options;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -233,26 +235,71 @@ async fn a_socket_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_completes_what_runs_and_closes() {
+async fn a_server_that_ends_closes_and_completes_no_subscription() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let server = Server::start(&test).await;
     let mut raw = Raw::acknowledged(&server, &acme).await;
     raw.say(subscribe("1", &watch(&acme))).await;
     assert_eq!(raw.hear().await["type"], "next");
-    let (heard, ()) = tokio::join!(async { (raw.hear().await, raw.closed().await) }, server.stop());
-    assert_eq!(heard, (json!({ "type": "complete", "id": "1" }), (1012, "the server restarts".to_owned())));
+    let last = async {
+        loop {
+            match raw.receive().await {
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => return other,
+            }
+        }
+    };
+    let (last, ()) = tokio::join!(last, server.stop());
+    let restart = CloseFrame { code: CloseCode::Restart, reason: "the server restarts".into() };
+    assert_eq!(last, Message::Close(Some(restart)));
 }
 
 #[tokio::test]
-async fn only_its_own_pages_and_programs_may_upgrade() {
+async fn a_server_that_ends_gives_the_answers_under_way_and_begins_no_more() {
     let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
     let server = Server::start(&test).await;
+    let mut raw = Raw::acknowledged_as(&server, &acme.admin()).await;
+    raw.say(subscribe("1", &watch(&acme))).await;
+    assert_eq!(raw.hear().await["type"], "next");
+    // The mutation waits for somebody else's transaction.
+    let tx = test.app.db.write(acme.id()).await.expect("begun");
+    let sql = "UPDATE ledger_heads SET policy_epoch = policy_epoch WHERE tenant_id = $1";
+    tx.execute(sql, []).await.expect("locked");
+    let create = r#"mutation { createAlert(input: { name: "Busy", metric: ORDERS_COUNT, condition: ABOVE,
+        threshold: "2", windowMinutes: 120 }) { state } }"#;
+    raw.say(subscribe("2", create)).await;
+    let ping = json!({ "type": "ping" });
+    raw.say(ping.clone()).await;
+    assert_eq!(raw.hear().await, json!({ "type": "pong" }));
+    server.begin_to_stop();
+    // Its turn comes within a millisecond.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    raw.say(subscribe("3", "{ me { role } }")).await;
+    raw.say(ping).await;
+    assert_eq!(raw.hear().await, json!({ "type": "pong" }));
+    tx.commit().await.expect("unlocked");
+    let created = json!({ "data": { "createAlert": { "state": "OK" } } });
+    assert_eq!(raw.hear().await, json!({ "type": "next", "id": "2", "payload": created }));
+    assert_eq!(raw.hear().await, json!({ "type": "complete", "id": "2" }));
+    let (closed, ()) = tokio::join!(raw.closed(), server.stop());
+    assert_eq!(closed, (1012, "the server restarts".to_owned()));
+}
+
+#[tokio::test]
+async fn only_its_own_pages_those_allowed_and_programs_may_upgrade() {
+    let test = TestApp::start().await;
+    let origins = vec!["https://shop.example".parse().expect("an origin")];
+    let api = Settings { origins, ..Settings::default() };
+    let server = Server::with(test.app.clone(), Options { api, ..Options::default() }).await;
     let own = format!("http://{}", server.address);
     let protocol = ("Sec-WebSocket-Protocol", "graphql-transport-ws");
     for (headers, status) in [
         (vec![protocol, ("Origin", own.as_str())], Ok(101)),
         (vec![("Sec-WebSocket-Protocol", "graphql-ws, graphql-transport-ws")], Ok(101)),
+        (vec![protocol, ("Origin", "https://shop.example")], Ok(101)),
+        (vec![protocol, ("Origin", "http://shop.example")], Err(403)),
         (vec![protocol, ("Origin", "http://evil.example")], Err(403)),
         (vec![protocol, ("Origin", "null")], Err(403)),
         (vec![("Sec-WebSocket-Protocol", "graphql-ws")], Err(400)),

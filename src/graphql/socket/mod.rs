@@ -4,6 +4,9 @@
 //! its token. The writer asks the operations of the socket in turn, as they have answers, so none starves another; while a
 //! message does not leave, none is asked, and what a subscription gives next is the newest state. Queries and mutations run
 //! in tasks of their own.
+//!
+//! When the server ends, a socket takes no more operations and lets queries and mutations give their answers. Subscriptions
+//! are not completed: clients begin them anew after the close 1012, and never after `complete`.
 
 mod close;
 mod reader;
@@ -40,15 +43,14 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// For the client to answer a close. What it still sends is read, since a connection that is dropped with bytes unread
 /// takes the close with it.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
-/// How long the sockets of a server that ends take to close: this for each, and no longer than that in all.
-const CLOSE_EACH_MICROS: u32 = 500;
-const CLOSE_SPREAD_MAX: Duration = Duration::from_secs(5);
+/// For queries and mutations that are under way when the server ends.
+const FINISH_WAIT: Duration = Duration::from_secs(10);
 
 /// The upgrade. The token comes in `connection_init`, as `Authorization`.
 pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
     let (mut parts, _) = request.into_parts();
     let client = Arc::new(client_of(&parts, &endpoint.proxies));
-    if is_foreign(&parts) {
+    if is_foreign(&parts, &endpoint.origins) {
         return (StatusCode::FORBIDDEN, "pages of other origins may not connect").into_response();
     }
     let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
@@ -82,16 +84,20 @@ async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>) {
     let mut writer = Writer::new(sink, Arc::clone(&shared));
     let reader = Reader::new(endpoint.clone(), Arc::clone(&shared), stream, client);
     let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run().in_current_span()));
+    let end = async {
+        endpoint.turn_to_end().await;
+        shared.finish();
+        tokio::time::sleep(FINISH_WAIT).await;
+    };
     let (close, stream) = tokio::select! {
         read = &mut reading => read.map_or((None, None), |(close, stream)| (close, Some(stream))),
         close = writer.run() => (close, None),
-        () = turn_to_end(&endpoint) => (Some(RESTART), None),
+        () = end => (Some(RESTART), None),
     };
     METRICS.socket_closes.with_label_values(&[&close.map_or("none".into(), |Close(code, _)| code.to_string())]).inc();
-    let ended = shared.end_all();
-    let completes = if close == Some(RESTART) { ended } else { Vec::new() };
+    shared.end_all();
     // What a slow client does not take in time is not waited for.
-    let _ = tokio::time::timeout(WRITE_WAIT, writer.close(completes, close)).await;
+    let _ = tokio::time::timeout(WRITE_WAIT, writer.close(close)).await;
     // The client's answer is waited for.
     match stream {
         Some(mut stream) if close.is_some() => {
@@ -104,12 +110,4 @@ async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>) {
         }
         None => {}
     }
-}
-
-/// When the server ends, sockets close one after the other, so that not all their clients come back at once.
-async fn turn_to_end(endpoint: &Endpoint) {
-    endpoint.stop.cancelled().await;
-    let spread = u32::try_from(endpoint.sockets.len()).unwrap_or(u32::MAX).saturating_mul(CLOSE_EACH_MICROS);
-    let spread = CLOSE_SPREAD_MAX.min(Duration::from_micros(spread.into()));
-    tokio::time::sleep(spread.mul_f64(rand::random::<f64>())).await;
 }

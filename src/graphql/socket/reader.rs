@@ -17,7 +17,7 @@ use super::close::{
     TOO_MANY_MESSAGES, TOO_MANY_SOCKETS, UNAUTHORIZED, UNAVAILABLE, close_of,
 };
 use super::running::Running;
-use super::shared::{Order, Shared};
+use super::shared::{Live, Order, Shared};
 use crate::auth::Caller;
 use crate::auth::sessions::Client;
 use crate::error::Code;
@@ -162,33 +162,37 @@ impl Reader {
             return Err(BAD_MESSAGE);
         }
         let mut live = self.shared.live();
+        if self.shared.is_finishing() {
+            // The close that is coming says to come back with it.
+            return Ok(());
+        }
         if live.contains_key(id) {
             return Err(EXISTS);
         }
         self.opened += 1;
-        let payloads = if live.len() >= OPERATIONS_MAX {
+        let (payloads, is_subscription) = if live.len() >= OPERATIONS_MAX {
             let message = format!("more than {OPERATIONS_MAX} operations on one socket");
-            refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message))
+            (refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message)), false)
         } else {
             self.start(params, Asker { caller: Some(caller), client: Arc::clone(&self.client) })
         };
         let running = Running::new(id, self.opened, payloads);
         let (handle, registration) = AbortHandle::new_pair();
-        live.insert(id.to_owned(), (self.opened, handle));
+        live.insert(id.to_owned(), Live { number: self.opened, handle, is_subscription });
         drop(live);
         self.shared.order(Order::Run(Abortable::new(running, registration)))
     }
 
-    /// The answers of an operation, which is under way.
-    fn start(&self, params: Params, asker: Asker) -> BoxStream<'static, Payload> {
+    /// The answers of an operation, which is under way, and whether it is a subscription.
+    fn start(&self, params: Params, asker: Asker) -> (BoxStream<'static, Payload>, bool) {
         let operations = &self.endpoint.operations;
         let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&asker, prepared));
         let prepared = match prepared {
             Ok(prepared) => prepared,
-            Err(refusal) => return refused(&refusal),
+            Err(refusal) => return (refused(&refusal), false),
         };
         if prepared.kind() == OperationType::Subscription {
-            return operations.stream(prepared, asker);
+            return (operations.stream(prepared, asker), true);
         }
         let operations = operations.clone();
         let run = async move { Payload::plain(operations.run(prepared, asker).await.0) };
@@ -200,7 +204,7 @@ impl Reader {
                 Payload::refused(error.into_server_error(async_graphql::Pos::default()))
             })
         };
-        futures_util::stream::once(answer).boxed()
+        (futures_util::stream::once(answer).boxed(), false)
     }
 }
 

@@ -64,6 +64,6 @@ impl Stream for Running {
     }
 }
 
-pub fn complete(id: &str) -> Message {
+fn complete(id: &str) -> Message {
     Message::text(json!({ "type": "complete", "id": id }).to_string())
 }

@@ -1,6 +1,7 @@
 //! What the reader and the writer of a socket share: the operations under way, and what the reader has for the writer.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Message;
@@ -16,11 +17,21 @@ const ORDERS_MAX: usize = 256;
 /// What reader and writer share.
 #[derive(Default)]
 pub struct Shared {
-    /// The operations under way, by id; the number tells one from an earlier one of the same id.
-    live: Mutex<HashMap<String, (u64, AbortHandle)>>,
+    /// The operations under way, by id.
+    live: Mutex<HashMap<String, Live>>,
+    /// Whether no more begin. It changes while `live` is held.
+    is_finishing: AtomicBool,
     /// What the reader has for the writer.
     orders: Mutex<VecDeque<Order>>,
     pub has_orders: Notify,
+}
+
+/// An operation under way.
+pub struct Live {
+    /// Tells it from an earlier one of the same id.
+    pub number: u64,
+    pub handle: AbortHandle,
+    pub is_subscription: bool,
 }
 
 /// What goes before all answers.
@@ -30,35 +41,55 @@ pub enum Order {
 }
 
 impl Shared {
-    pub fn live(&self) -> MutexGuard<'_, HashMap<String, (u64, AbortHandle)>> {
+    pub fn live(&self) -> MutexGuard<'_, HashMap<String, Live>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn end(&self, id: &str) {
-        if let Some((_, operation)) = self.live().remove(id) {
-            operation.abort();
+        if let Some(operation) = self.live().remove(id) {
+            operation.handle.abort();
+            // It may be what was waited for.
+            self.has_orders.notify_one();
         }
+    }
+
+    /// Ends subscriptions, and lets no operation begin any more.
+    pub fn finish(&self) {
+        let mut live = self.live();
+        self.is_finishing.store(true, Ordering::Relaxed);
+        live.retain(|_, operation| {
+            if operation.is_subscription {
+                operation.handle.abort();
+            }
+            !operation.is_subscription
+        });
+        self.has_orders.notify_one();
+    }
+
+    pub fn is_finishing(&self) -> bool {
+        self.is_finishing.load(Ordering::Relaxed)
+    }
+
+    /// Whether all that could begin has said its last.
+    pub fn is_finished(&self) -> bool {
+        self.is_finishing() && self.live().is_empty()
     }
 
     /// Takes an operation out that has said its last, so that its id is free before the client can know; `false` when the
     /// client has ended it meanwhile.
     pub fn has_ended(&self, id: &str, number: u64) -> bool {
         let mut live = self.live();
-        let is_live = live.get(id).is_some_and(|(other, _)| *other == number);
+        let is_live = live.get(id).is_some_and(|other| other.number == number);
         if is_live {
             live.remove(id);
         }
         is_live
     }
 
-    /// Ends all and gives their ids.
-    pub fn end_all(&self) -> Vec<String> {
-        let mut live = self.live();
-        let ended = live.drain().map(|(id, (_, operation))| {
-            operation.abort();
-            id
-        });
-        ended.collect()
+    pub fn end_all(&self) {
+        for (_, operation) in self.live().drain() {
+            operation.handle.abort();
+        }
     }
 
     /// Error: too many wait.

@@ -8,8 +8,8 @@ use futures_util::stream::{Abortable, SelectAll, SplitSink};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::Instant;
 
-use super::close::{Close, TOO_SLOW};
-use super::running::{Running, Said, complete};
+use super::close::{Close, RESTART, TOO_SLOW};
+use super::running::{Running, Said};
 use super::shared::{Order, Shared};
 
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -27,7 +27,7 @@ impl Writer {
         Writer { sink, shared, running: SelectAll::new() }
     }
 
-    /// Until the client has gone (`None`), or does not take a message in time.
+    /// Until the client has gone (`None`) or does not take a message in time, or the server ends and all answers are out.
     pub async fn run(&mut self) -> Option<Close> {
         let mut pings = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         loop {
@@ -37,6 +37,7 @@ impl Writer {
                     self.running.push(operation);
                     continue;
                 }
+                None if self.shared.is_finished() => return Some(RESTART),
                 None => tokio::select! {
                     biased;
                     () = self.shared.has_orders.notified() => continue,
@@ -56,15 +57,12 @@ impl Writer {
         }
     }
 
-    /// Sends what was ordered, completes operations, and closes.
-    pub async fn close(mut self, completes: Vec<String>, close: Option<Close>) -> Result<(), axum::Error> {
+    /// Sends what was ordered, and closes.
+    pub async fn close(mut self, close: Option<Close>) -> Result<(), axum::Error> {
         while let Some(order) = self.shared.next_order() {
             if let Order::Send(message) = order {
                 self.sink.feed(message).await?;
             }
-        }
-        for id in completes {
-            self.sink.feed(complete(&id)).await?;
         }
         match close {
             Some(Close(code, reason)) => {

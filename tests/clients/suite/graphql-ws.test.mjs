@@ -1,6 +1,7 @@
 // graphql-ws, the reference client of graphql-transport-ws.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CloseCode, createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 import { startServer } from './server.mjs';
@@ -82,4 +83,21 @@ test('a bad token closes with 4403, and a good one may follow', async () => {
   assert.equal((await answers.next()).value.data.me.role, 'ADMIN');
   assert.equal(attempts, 2);
   await retrying.dispose();
+});
+
+test('a subscription goes on after a restart of the server', async () => {
+  const ws = client({ retryAttempts: 20, retryWait: () => sleep(250) });
+  const answers = ws.iterate(watch());
+  const { ordersCount } = (await answers.next()).value.data.metricsUpdated;
+  await server.restart();
+  await server.sell('ws-after-restart');
+  // The first answer of the new server may be from before the sale.
+  let answer;
+  do {
+    answer = await answers.next();
+    assert.equal(answer.done, false);
+  } while (answer.value.data.metricsUpdated.ordersCount === ordersCount);
+  assert.equal(answer.value.data.metricsUpdated.ordersCount, ordersCount + 1);
+  await answers.return();
+  await ws.dispose();
 });

@@ -30,9 +30,14 @@ export async function startServer(settings = {}) {
   await command('migrate');
   const tenantId = (await command('tenant', 'create', 'acme', '--currency', 'EUR')).split(' ')[1];
   const token = await command('token', '--tenant', 'acme', '--role', 'admin');
-  const child = spawn(program, ['serve'], { env, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  const address = await addressOf(child);
+  let child;
+  let ended;
+  const serve = () => {
+    child = spawn(program, ['serve'], { env, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    ended = new Promise((resolve) => child.once('exit', resolve));
+    return addressOf(child);
+  };
+  const address = await serve();
   const url = `http://${address}/graphql`;
   const authorization = `Bearer ${token}`;
   return {
@@ -60,6 +65,13 @@ export async function startServer(settings = {}) {
       const occurredAt = new Date().toISOString();
       const events = [{ eventId: `placed ${orderId}`, occurredAt, orderPlaced: { orderId, lines: [line] } }];
       await this.ask(query, { events });
+    },
+    /** Ends the server as a deployment does, and starts it again at the same address. */
+    async restart() {
+      child.kill('SIGTERM');
+      await ended;
+      env.SALESPULSE_LISTEN = address;
+      await serve();
     },
     async stop() {
       child.kill('SIGTERM');
