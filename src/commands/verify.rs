@@ -41,7 +41,7 @@ async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Failed, "tenants are not kept apart")) }
 }
 
-/// Prints each tenant's result, and each rollup row that is not the sum of its entries.
+/// Prints each tenant's result, and each row that is not the sum of its entries.
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     if let Some(What::Isolation) = args.what {
         return verify_isolation(config).await;

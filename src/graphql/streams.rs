@@ -17,8 +17,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(12);
 /// What a stream has next.
 pub type Answer = Result<Payload, CutOff>;
 
-/// The server ends before the stream does. The body breaks off without its end marks, which
-/// clients take for the end of the subscription, so that they do not come back.
+/// The server ends before the stream does. The body breaks off without its end marks, which clients take for the end of
+/// the subscription, so that they would not come back.
 #[derive(Debug, thiserror::Error)]
 #[error("the server ends")]
 pub struct CutOff;

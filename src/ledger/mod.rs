@@ -28,6 +28,7 @@ pub mod store;
 pub mod tail;
 pub mod verify;
 mod verify_performance;
+mod verify_totals;
 mod wanted;
 
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! Recomputes every rollup from the entries, or from the deals and activities, and compares.
+//! Recomputes every rollup from the entries, or from the deals and activities, and the totals of customers and products,
+//! and compares.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +7,12 @@ use super::organization::list_organizations;
 use super::rollup::{self, Key, Row, Rows};
 use super::store::{ENTRY_COLUMNS, entry_from, read_head};
 use super::verify_performance;
+use super::verify_totals::{self, Totals};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::Result;
 
-/// Entries read at a time.
-const PAGE: i64 = 10_000;
+/// Rows read at a time.
+pub(super) const PAGE: i64 = 10_000;
 
 /// What [`verify`] found.
 #[derive(Debug, Default)]
@@ -25,13 +27,16 @@ pub struct Report {
 /// Compares all rollups of a tenant with the entries they are the sums of, in one snapshot. Entries of the tail, which
 /// rollups do not hold yet, are counted, and checked when they are folded.
 ///
-/// Months dropped by retention have no entries to compare with and are left out.
+/// Months dropped by retention have no entries to compare with and are left out; so are then the sums of money of customers
+/// and products.
 pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
     let tx = db.read(tenant).await?;
     let head = read_head(&tx).await?;
     let mut report = Report { position: head.position, ..Report::default() };
+    let organizations = list_organizations(&tx).await?;
     let zones: std::collections::HashMap<i32, chrono_tz::Tz> =
-        list_organizations(&tx).await?.into_iter().map(|o| (o.org_no, o.timezone)).collect();
+        organizations.iter().map(|o| (o.org_no, o.timezone)).collect();
+    let mut totals = Totals::new(&organizations);
     let mut expected = Rows::default();
     let mut after = (0i64, -1i32);
     loop {
@@ -40,6 +45,7 @@ pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
         after = (last.0, last.1);
         for (position, _, entry) in &page {
             report.entries += 1;
+            totals.add(entry);
             if *position > head.folded {
                 continue;
             }
@@ -50,6 +56,10 @@ pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
         }
     }
     compare(&tx, &mut report, expected, head.retained_from).await?;
+    if head.retained_from.is_none() {
+        totals.compare(&tx, &mut report).await?;
+    }
+    verify_totals::compare_orders(&tx, &mut report).await?;
     verify_performance::compare(&tx, &mut report).await?;
     Ok(report)
 }

@@ -89,6 +89,48 @@ async fn one_connection_is_enough_for_tenants_that_begin_new_months() {
 }
 
 #[tokio::test]
+async fn verify_finds_totals_that_are_not_the_sum_of_what_was_recorded() {
+    let test = TestApp::start().await;
+    let changes = [
+        "UPDATE customers SET orders_count = orders_count + 1",
+        "UPDATE customers SET revenue = revenue + 1",
+        "UPDATE customers SET first_at = first_at - 1",
+        "UPDATE customers SET last_at = last_at + 1",
+        "UPDATE customers SET first_order_id = 'x'",
+        "UPDATE orders SET segment = 3 - segment",
+        "UPDATE products SET units = units + 1",
+        "UPDATE products SET revenue = revenue + 1",
+        "UPDATE products SET refunded = refunded + 1",
+        "UPDATE products SET cost = cost + 1",
+        "UPDATE products SET revenue_with_cost = revenue_with_cost + 1",
+        "UPDATE other_revenue SET amount = amount + 1",
+        "DELETE FROM other_revenue",
+    ];
+    for (n, change) in changes.into_iter().enumerate() {
+        let acme = test.tenant(&format!("acme-{n}")).await;
+        acme.organization("us", chrono_tz::UTC, "USD").await;
+        let mut orders = [order("A", 1, "c", "10.00"), order("B", 1, "c", "5.00"), order("C", 1, "d", "7.00")];
+        orders[0].lines[0].cost = Some(money("3.00"));
+        let lines = orders[1].lines.clone();
+        let refund = RefundIssued { order_id: Some("B".into()), lines, ..RefundIssued::default() };
+        let [a, b, c] = orders.map(Fact::OrderPlaced);
+        acme.apply(vec![
+            event("e1", "2026-06-01T10:00:00Z", a),
+            event("e2", "2026-06-02T10:00:00Z", b),
+            Event { organization: Some("us".into()), ..event("e3", "2026-06-03T10:00:00Z", c) },
+            event("e4", "2026-06-04T10:00:00Z", Fact::RefundIssued(refund)),
+        ])
+        .await;
+        acme.verified().await;
+        let tx = test.app.db.write(acme.id()).await.expect("a transaction");
+        let changed = tx.execute(&format!("{change} WHERE tenant_id = $1"), []).await.expect("changed");
+        tx.commit().await.expect("committed");
+        let report = salespulse::ledger::verify::verify(&test.app.db, acme.id()).await.expect("verify runs");
+        assert!(changed > 0 && !report.differences.is_empty(), "{change}");
+    }
+}
+
+#[tokio::test]
 async fn a_repeat_changes_nothing_and_other_content_is_a_conflict() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

@@ -155,6 +155,24 @@ async fn it_is_seen_where_the_server_stands() {
 }
 
 #[tokio::test]
+async fn a_server_whose_readers_are_all_busy_is_ready() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    // SQLite has no other pool to ask over.
+    if !test.app.db.is_postgres() {
+        return;
+    }
+    let server = Server::start(&test).await;
+    let mut busy = Vec::new();
+    for _ in 0..4 {
+        busy.push(test.app.db.read(acme.id()).await.expect("a connection"));
+    }
+    assert_eq!(status(server.address, "/ready").await, StatusCode::OK);
+    drop(busy);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn health_is_on_both_listeners_and_the_second_tells_how_the_server_ends() {
     let test = TestApp::start().await;
     let server = Server::start(&test).await;
