@@ -105,6 +105,21 @@ async fn what_was_resolved_is_retracted_when_late_facts_undo_it() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_measured_any_more_is_resolved_and_not_retracted() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(usual_days(70)).await;
+    create(&acme, DAILY).await;
+    acme.apply(vec![sale("a", -10, 105), sale("b", -5, 900)]).await;
+    time_is(&test, end_of_day(0)).await;
+    // Revenue of two currencies is no sum.
+    acme.organization("far", chrono_tz::Asia::Tokyo, "JPY").await;
+    time_is(&test, end_of_day(1)).await;
+    let resolved = ("RESOLVED".to_owned(), None, end_of_day(1));
+    assert_eq!(reported(&acme).await, [report("FIRING", "1005.00", end_of_day(0)), resolved]);
+}
+
+#[tokio::test]
 async fn little_history_says_nothing() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

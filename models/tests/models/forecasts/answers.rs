@@ -1,5 +1,7 @@
 //! What is answered and what is refused.
 
+use std::time::{Duration, Instant};
+
 use super::common::{DAY, MODELS, Noise, request};
 use models::forecasts::{Event, Forecast, Model, Refusal, Request, Series, WINDOW_MAX, forecast};
 
@@ -165,6 +167,22 @@ fn an_event_that_was_seen_is_expected_again() {
         let effect = with.value - without.value;
         let expected = if [5, 6].contains(&i) { 300.0 } else { 0.0 };
         assert!((effect - expected).abs() < 25.0, "day {i}: {effect}");
+    }
+}
+
+#[test]
+fn two_years_of_days_are_fitted_in_moments() {
+    let series = days(sales(730));
+    for model in MODELS {
+        let fit = || {
+            let begun = Instant::now();
+            forecast(&series, &request(model, 28, 0.8)).expect("a forecast");
+            begun.elapsed()
+        };
+        // The least is that of whoever was disturbed least.
+        let least = (0..5).map(|_| fit()).min().expect("five");
+        println!("{model:?}: {least:?}");
+        assert!(least < Duration::from_secs(5), "{model:?}: {least:?}");
     }
 }
 
