@@ -8,6 +8,7 @@ use salespulse::clock::{SECOND, Timestamp};
 use salespulse::isolation::client::Transport;
 use salespulse::isolation::verify;
 use salespulse::server::Options;
+use sha2::{Digest, Sha256};
 
 use crate::support::{NOW, TestApp, kek};
 
@@ -63,8 +64,17 @@ async fn survives(mutant: &Mutant) -> bool {
     verify(&app, &Options::default(), &[Transport::Post]).await.is_ok_and(|report| report.findings.is_empty())
 }
 
-/// What reads the same without its guard, since what is left are random ids, or there are no rows.
-const SAME_WITHOUT: [&str; 1] = ["CROSS JOIN sales_performance p ON $1 IS NOT NULL"];
+/// What does the same without its guard: there are no rows; the id was looked up before; both tenants are at the same fit.
+const SAME_WITHOUT: [&str; 3] = [
+    "CROSS JOIN sales_performance p ON $1 IS NOT NULL",
+    "DELETE FROM alerts WHERE $1 IS NOT NULL AND id = $2",
+    "(SELECT m.fit_no FROM customer_models m WHERE $1 IS NOT NULL)",
+];
+
+/// Whether a mutant is tried in each run: two of a hundred, which stay the same when statements come and go.
+fn is_tried_always(mutant: &Mutant) -> bool {
+    Sha256::digest(&mutant.1)[0] < 5
+}
 
 /// On SQLite, where there is no second wall that would hold; release builds send what is written.
 #[cfg(debug_assertions)]
@@ -85,11 +95,12 @@ async fn a_guard_that_is_gone_is_missed() {
     verify(&app, &Options::default(), &[Transport::Post]).await.expect("it runs");
     let all: Vec<Mutant> = seen.lock().expect("no panic").iter().flat_map(|sql| mutants(sql)).collect();
     assert!(all.len() > 100, "{}", all.len());
-    // All of them take minutes: SALESPULSE_TEST_MUTANTS=all tries them.
-    let step =
-        if std::env::var("SALESPULSE_TEST_MUTANTS").is_ok_and(|which| which == "all") { 1 } else { all.len() / 4 };
+    // All of them take an hour: SALESPULSE_TEST_MUTANTS=all tries them.
+    let tries_all = std::env::var("SALESPULSE_TEST_MUTANTS").is_ok_and(|which| which == "all");
+    let tried: Vec<&Mutant> = all.iter().filter(|mutant| tries_all || is_tried_always(mutant)).collect();
+    assert!(!tried.is_empty(), "none of {}", all.len());
     let mut survivors = Vec::new();
-    for mutant in all.iter().step_by(step) {
+    for mutant in tried {
         if survives(mutant).await && !SAME_WITHOUT.iter().any(|without| mutant.1.contains(without)) {
             survivors.push(&mutant.1);
         }
