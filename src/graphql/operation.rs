@@ -4,6 +4,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ use crate::telemetry::requests::operation_span;
 
 /// How long a query may take; the database gives up a little sooner.
 const QUERY_WAIT: Duration = Duration::from_secs(10);
+
+/// Buckets of all series of an operation.
+const BUCKETS_MAX: usize = 20_000;
 
 /// Runs operations of the schema. Cheap to clone.
 #[derive(Clone)]
@@ -91,6 +95,8 @@ pub struct Operation {
     reads: Arc<Reads>,
     loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     dated: Mutex<Vec<Freshness>>,
+    /// Buckets of series so far.
+    buckets: AtomicUsize,
     /// What the client of a subscription has seen before.
     after: Option<Mark>,
     /// Where the answer stands that a subscription gives next.
@@ -120,6 +126,16 @@ impl Operation {
     /// Notes that one field of the root depends on nothing but what `freshness` says.
     pub fn is_dated(&self, freshness: Freshness) {
         self.dated.lock().unwrap_or_else(PoisonError::into_inner).push(freshness);
+    }
+
+    /// Counts the buckets of series. Error: BAD_USER_INPUT, when the operation has too many in all.
+    pub fn take_buckets(&self, count: usize) -> Result<(), Error> {
+        if self.buckets.fetch_add(count, Ordering::Relaxed) + count > BUCKETS_MAX {
+            let message =
+                format!("more than {BUCKETS_MAX} buckets in all series; take coarser grains or shorter periods");
+            return Err(Error::bad_input("grain", message));
+        }
+        Ok(())
     }
 
     /// What the client has seen before, of a log that is gone on with.
@@ -165,9 +181,9 @@ impl Operations {
         let (text, hash) = self.documents.text_of(params.query.take(), &params.extensions)?;
         scan::scan(&text)?;
         let document = async_graphql::parser::parse_query(text.as_ref()).map_err(|error| parse_error(&error))?;
-        let fields = shape::check(&document)?;
         let (name, operation) = select(&document, params.operation_name.as_deref())?;
         variables::complete(&operation.variable_definitions, &mut params.variables)?;
+        let fields = shape::check(&document, &params.variables)?;
         let plan = self.types.plan(&document, operation, &params.variables);
         let (kind, name) = (operation.ty, name.map(ToString::to_string));
         // Nothing beside it is looked at for somebody without a token.

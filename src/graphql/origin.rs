@@ -27,7 +27,8 @@ pub fn parse_origins(text: &str) -> Option<Vec<HeaderValue>> {
     let origins = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
     let parsed = origins.map(|origin| {
         let url = Url::parse(origin).ok()?;
-        let is_exact = ["http", "https"].contains(&url.scheme()) && url.origin().ascii_serialization() == origin;
+        let is_web = ["http", "https"].contains(&url.scheme()) && !origin.contains('*');
+        let is_exact = is_web && url.origin().ascii_serialization() == origin;
         is_exact.then(|| HeaderValue::from_str(origin).ok()).flatten()
     });
     parsed.collect()

@@ -9,8 +9,8 @@ pub const TOKENS_MAX: usize = 15_000;
 /// Open braces, brackets and parentheses at any place.
 pub const NESTING_MAX: usize = 64;
 
-/// Counts tokens and nesting in one pass over the bytes. What is no GraphQL is left to the parser. Errors: QUERY_TOO_LARGE,
-/// QUERY_TOO_DEEP.
+/// Counts tokens and nesting in one pass over the bytes. What is no GraphQL is left to the parser, but for strings that are
+/// not closed: it would try to read on within them. Errors: QUERY_TOO_LARGE, QUERY_TOO_DEEP, GRAPHQL_PARSE_FAILED.
 pub fn scan(text: &str) -> Result<(), Refusal> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Refusal::new("QUERY_TOO_LARGE", format!("the document is longer than {TEXT_BYTES_MAX} bytes")));
@@ -29,6 +29,7 @@ pub fn scan(text: &str) -> Result<(), Refusal> {
                     _ => {}
                 }
                 end_of_token(bytes, at)
+                    .ok_or_else(|| Refusal::new("GRAPHQL_PARSE_FAILED", "a string of the document is not closed"))?
             }
         };
         if nesting > NESTING_MAX {
@@ -45,33 +46,37 @@ fn end_of_line(bytes: &[u8], from: usize) -> usize {
     bytes[from..].iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(bytes.len(), |length| from + length)
 }
 
-/// Where the token at `from` ends; strings that are not closed go to the end.
-fn end_of_token(bytes: &[u8], from: usize) -> usize {
+/// Where the token at `from` ends; `None` of a string that is not closed.
+fn end_of_token(bytes: &[u8], from: usize) -> Option<usize> {
     let rest = &bytes[from..];
     if rest.starts_with(b"\"\"\"") {
         return end_of_string(bytes, from + 3, b"\"\"\"", b"\\\"\"\"");
     }
     match rest[0] {
         b'"' => end_of_string(bytes, from + 1, b"\"", b"\\\""),
-        byte if is_word(byte) => from + rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len()),
-        _ => from + 1,
+        byte if is_word(byte) => Some(from + rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len())),
+        _ => Some(from + 1),
     }
 }
 
-fn end_of_string(bytes: &[u8], mut at: usize, end: &[u8], escaped: &[u8]) -> usize {
+/// A string in single quotes ends within its line.
+fn end_of_string(bytes: &[u8], mut at: usize, end: &[u8], escaped: &[u8]) -> Option<usize> {
+    let is_block = end.len() > 1;
     while at < bytes.len() {
         let rest = &bytes[at..];
         if rest.starts_with(escaped) {
             at += escaped.len();
-        } else if end.len() == 1 && rest.starts_with(b"\\") {
+        } else if !is_block && rest.starts_with(b"\\") {
             at += 2;
         } else if rest.starts_with(end) {
-            return at + end.len();
+            return Some(at + end.len());
+        } else if !is_block && matches!(rest[0], b'\n' | b'\r') {
+            return None;
         } else {
             at += 1;
         }
     }
-    bytes.len()
+    None
 }
 
 /// Part of a name or number.
@@ -102,6 +107,18 @@ mod tests {
         assert_eq!(code(&"{".repeat(NESTING_MAX + 1)), Some("QUERY_TOO_DEEP"));
     }
 
+    /// The parser reads an unclosed `"""` as an empty string and goes on after it.
+    #[test]
+    fn strings_are_closed() {
+        for opening in ["[", "{a:", "(b:"] {
+            for string in ["\"\"\" \"", "\"\"\"", "\"\"\"\\\"\"\" ", "\"", "\"\\", "\"\\\"", "\"\n\" \""] {
+                let text = format!("{{ a(b:[{string} {} }}", opening.repeat(2_000));
+                assert!(matches!(code(&text), Some("GRAPHQL_PARSE_FAILED" | "QUERY_TOO_DEEP")), "{string}");
+            }
+        }
+        assert_eq!(code("{ a(b: \"\", c: \"\"\"\"\"\", d: \"\"\"\n\"\"\", e: \"\\\\\") }"), None);
+    }
+
     #[test]
     fn tokens_and_bytes_are_counted() {
         assert_eq!(code(&"a ".repeat(TOKENS_MAX)), None);
@@ -113,6 +130,14 @@ mod tests {
         #[test]
         fn any_text_is_scanned(text in "[\\[{(\"\\\\#\n a\u{e9}]{0,200}") {
             let _ = scan(&text);
+        }
+
+        /// Whatever the strings are, what the parser takes is not nested deeper than was counted.
+        #[test]
+        fn nothing_is_hidden_in_strings(parts in proptest::collection::vec("\"{1,4}|\\\\|\\[|\\]|\n|#| a", 0..60)) {
+            let text = format!("{{ a(b: [{}]) }}", parts.concat());
+            let is_scanned = scan(&text).is_ok();
+            prop_assert!(is_scanned || async_graphql::parser::parse_query(&text).is_err(), "{text}");
         }
     }
 }

@@ -1,13 +1,16 @@
-//! The size of an operation once its fragments are spread, known without spreading them: each fragment is measured once.
+//! The size of an operation once its fragments are spread, and of its answer when all pages are full, known without spreading
+//! them: each fragment is measured once.
 //! The library's own validation visits a fragment wherever it is spread, which doubles with each level of a chain of
 //! fragments that spread the next one twice.
 
 use std::collections::HashMap;
 
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, Field, Selection, SelectionSet};
-use async_graphql::{Name, Positioned};
+use async_graphql::{Name, Positioned, Variables};
+use async_graphql_value::{ConstValue, Value};
 
 use super::errors::Refusal;
+use super::page::PAGE_DEFAULT;
 
 /// Fields below each other.
 const DEPTH_MAX: usize = 12;
@@ -15,6 +18,8 @@ const DEPTH_MAX: usize = 12;
 const INTROSPECTION_DEPTH_MAX: usize = 20;
 /// Fields, each as often as it is selected.
 const FIELDS_MAX: usize = 5_000;
+/// Fields of the answer, where each page has as many items as are asked for.
+const ANSWER_FIELDS_MAX: usize = 200_000;
 /// Aliases in a document, fragments counted once.
 const ALIASES_MAX: usize = 100;
 /// Directives in a document, fragments counted once.
@@ -29,6 +34,8 @@ struct Shape {
     depth: usize,
     introspection_depth: usize,
     fields: usize,
+    /// Fields of the answer.
+    answer_fields: usize,
 }
 
 impl Shape {
@@ -38,6 +45,7 @@ impl Shape {
             depth: self.depth.max(other.depth),
             introspection_depth: self.introspection_depth.max(other.introspection_depth),
             fields: self.fields.saturating_add(other.fields),
+            answer_fields: self.answer_fields.saturating_add(other.answer_fields),
         }
     }
 }
@@ -81,6 +89,7 @@ pub fn without_root_fragments(mut document: ExecutableDocument) -> ExecutableDoc
 
 struct Measure<'a> {
     document: &'a ExecutableDocument,
+    variables: &'a Variables,
     /// Fragments by name; `None` while one is being measured.
     fragments: HashMap<&'a Name, Option<Shape>>,
     /// How many are being measured.
@@ -91,8 +100,8 @@ struct Measure<'a> {
 
 /// Refuses documents whose operations are too large. Errors: QUERY_TOO_DEEP, QUERY_TOO_COMPLEX, TOO_MANY_ALIASES,
 /// TOO_MANY_DIRECTIVES, GRAPHQL_VALIDATION_FAILED (a fragment that spreads itself). Gives the fields of the largest operation.
-pub fn check(document: &ExecutableDocument) -> Result<usize, Refusal> {
-    let mut measure = Measure { document, fragments: HashMap::new(), open: 0, aliases: 0, directives: 0 };
+pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<usize, Refusal> {
+    let mut measure = Measure { document, variables, fragments: HashMap::new(), open: 0, aliases: 0, directives: 0 };
     let mut largest = Shape::default();
     for (_, operation) in document.operations.iter() {
         measure.directives += operation.node.directives.len();
@@ -108,6 +117,11 @@ pub fn check(document: &ExecutableDocument) -> Result<usize, Refusal> {
     }
     if largest.fields > FIELDS_MAX {
         return Err(Refusal::new("QUERY_TOO_COMPLEX", format!("more than {FIELDS_MAX} fields are selected")));
+    }
+    if largest.answer_fields > ANSWER_FIELDS_MAX {
+        let message =
+            format!("the answer could have more than {ANSWER_FIELDS_MAX} fields; ask for smaller pages within pages");
+        return Err(Refusal::new("QUERY_TOO_COMPLEX", message));
     }
     if measure.aliases > ALIASES_MAX {
         return Err(Refusal::new("TOO_MANY_ALIASES", format!("more than {ALIASES_MAX} aliases")));
@@ -141,7 +155,31 @@ impl<'a> Measure<'a> {
             "__schema" | "__type" => (0, inner.depth + 1),
             _ => (inner.depth + 1, inner.introspection_depth),
         };
-        Ok(Shape { depth, introspection_depth, fields: inner.fields.saturating_add(1) })
+        let answer_fields = inner.answer_fields.saturating_mul(self.page_size(field)).saturating_add(1);
+        Ok(Shape { depth, introspection_depth, fields: inner.fields.saturating_add(1), answer_fields })
+    }
+
+    /// How many items a page of the field may have; 1 where it has no pages.
+    fn page_size(&self, field: &Field) -> usize {
+        let asked = ["first", "last"].iter().find_map(|name| match &field.get_argument(name)?.node {
+            Value::Variable(name) => self.variables.get(name).and_then(|value| match value {
+                ConstValue::Number(number) => number.as_u64(),
+                _ => None,
+            }),
+            Value::Number(number) => number.as_u64(),
+            _ => None,
+        });
+        let is_page = || {
+            field.selection_set.node.items.iter().any(|selection| match &selection.node {
+                Selection::Field(field) => ["nodes", "edges"].contains(&field.node.name.node.as_str()),
+                Selection::InlineFragment(_) | Selection::FragmentSpread(_) => true,
+            })
+        };
+        match asked {
+            Some(asked) => usize::try_from(asked).unwrap_or(usize::MAX).max(1),
+            None if is_page() => PAGE_DEFAULT,
+            None => 1,
+        }
     }
 
     fn fragment(&mut self, name: &'a Name) -> Result<Shape, Refusal> {
@@ -175,7 +213,37 @@ mod tests {
     use super::*;
 
     fn code(text: &str) -> Option<&'static str> {
-        check(&parse_query(text).expect("a document")).err().map(|refusal| refusal.code)
+        code_with(text, serde_json::json!({}))
+    }
+
+    fn code_with(text: &str, variables: serde_json::Value) -> Option<&'static str> {
+        let variables = Variables::from_json(variables);
+        check(&parse_query(text).expect("a document"), &variables).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn pages_within_pages_are_multiplied() {
+        let nested = |page: &str| {
+            format!(
+                "query($n: Int) {{ orders({page}) {{ nodes {{ customer {{ orders({page}) {{ ...o }} }} }} }} }} \
+                     fragment o on Order {{ customer {{ orders({page}) {{ id }} }} }}"
+            )
+        };
+        assert_eq!(code(&nested("first: 100")), Some("QUERY_TOO_COMPLEX"));
+        assert_eq!(code(&nested("first: 20")), None);
+        for (size, expected) in [(10, None), (100, Some("QUERY_TOO_COMPLEX"))] {
+            assert_eq!(code_with(&nested("first: $n"), serde_json::json!({ "n": size })), expected);
+        }
+        // What a shop's page of customers with their orders asks for.
+        let customers =
+            "{ customers(first: 100) { nodes { id orders(first: 50) { id lines { quantity product { sku } } } } } }";
+        assert_eq!(code(customers), None);
+        assert_eq!(
+            code(
+                "{ a: orders { nodes { b: orders { nodes { c: orders { nodes { d: orders { nodes { id } } } } } } } } }"
+            ),
+            Some("QUERY_TOO_COMPLEX")
+        );
     }
 
     /// `levels` fragments, each of which spreads the next one twice.

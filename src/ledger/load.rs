@@ -39,7 +39,9 @@ pub async fn load(
         wanted.placed.iter().filter(|id| loaded.orders.contains_key(*id)).cloned().collect();
     let former: BTreeSet<i64> =
         changed.iter().filter_map(|id| loaded.orders.get(id)).map(|o| o.customer_no).filter(|no| *no != 0).collect();
-    let unknown = former.iter().filter(|no| !loaded.customer_ids.contains_key(no)).copied().collect();
+    // Also of orders that are refunded: the totals of their customers change.
+    let unknown: BTreeSet<i64> = loaded.orders.values().map(|order| order.customer_no).filter(|no| *no != 0).collect();
+    let unknown = unknown.into_iter().filter(|no| !loaded.customer_ids.contains_key(no)).collect();
     load_customers(tx, &mut loaded, "customer_no", Column::Int(unknown)).await?;
     load_histories(tx, &mut loaded, &wanted, &changed, former).await?;
     load_refunds(tx, &mut loaded, &wanted).await?;

@@ -46,7 +46,9 @@ pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
         for (position, _, entry) in &page {
             report.entries += 1;
             totals.add(entry);
-            if *position > head.folded {
+            // What corrects an entry of a dropped month takes back what is not there.
+            let is_dropped = head.retained_from.is_some_and(|from| entry.at.0 < from);
+            if *position > head.folded || is_dropped {
                 continue;
             }
             let zone = zones.get(&entry.org_no).copied().unwrap_or(chrono_tz::UTC);

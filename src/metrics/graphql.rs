@@ -48,6 +48,7 @@ impl MetricsQuery {
             ..plan_of(ctx.field())?
         };
         let answer = answer(read(ctx).await?.as_ref(), &app(ctx)?.memory, &plan, app(ctx)?.clock.now()).await?;
+        operation(ctx)?.take_buckets(answer.series.iter().map(|(_, buckets)| buckets.len()).sum())?;
         if let Some(freshness) = answer.freshness() {
             operation(ctx)?.is_dated(freshness);
         }

@@ -40,11 +40,13 @@ async fn what_is_known_of_a_customer_adds_up() {
     acme.apply(vec![
         event("1", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("1", 1, "a", "5.00"))),
         event("2", "2026-06-05T13:00:00Z", Fact::OrderPlaced(order("2", 1, "a", "7.00"))),
-        event("r", "2026-06-07T10:00:00Z", Fact::RefundIssued(refund)),
         event("x", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("3", 1, "gone", "5.00"))),
         event("y", "2026-06-04T10:00:00Z", Fact::OrderCancelled(OrderCancelled { order_id: "3".into(), version: 2 })),
     ])
     .await;
+    // A batch that speaks of the order, and not of its customer.
+    acme.apply(vec![event("r", "2026-06-07T10:00:00Z", Fact::RefundIssued(refund))]).await;
+    acme.verified().await;
     let fields = "customer { id externalId firstPurchaseAt lastPurchaseAt } recencyDays frequency monetaryValue revenue \
                   forecasts { expectedRevenue }";
     let query =
