@@ -114,7 +114,7 @@ async fn compare_sums<const N: usize>(
     sql: &str,
     mut computed: HashMap<i64, [i128; N]>,
 ) -> Result<()> {
-    let mut after = 0;
+    let mut after = 0i64;
     loop {
         let page = tx.query(sql, [after.into(), PAGE.into()]).await?;
         let Some(last) = page.last() else { break };
