@@ -2,21 +2,23 @@
 //! alone, by medians, which costs no fit; and between the ends of two buckets nothing is looked at.
 
 use chrono_tz::Tz;
-use models::anomalies::{SCORE_MIN, Sensitivity, score_last};
+use models::anomalies::{self, SCORE_MIN, Sensitivity, score_last};
 
 use super::progress::Measure;
-use super::rule::{AlertCondition, Reading, Rule};
+use super::rule::{AlertCondition, Judgement, Reading, Rule};
 use crate::calendar::{boundaries_after, buckets_before};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::organization::{Organization, find_organization};
+use crate::metrics::catalog::Metric;
 use crate::metrics::cell::Values;
 use crate::metrics::history::number;
 use crate::metrics::input::{Grain, Weekday};
 use crate::metrics::period::Span;
 use crate::metrics::plan::{Plan, SeriesArgs, SeriesPlan};
-use crate::money::SCALE;
+use crate::money::{Money, SCALE};
 use crate::predictions::anomalies::settings;
+use crate::predictions::{amount, floor};
 
 pub const HOUR_MINUTES: i32 = 60;
 pub const DAY_MINUTES: i32 = 1_440;
@@ -87,14 +89,30 @@ pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl 
     let known = values.iter().skip_while(|values| is_nothing(values));
     let series: Vec<Option<f64>> = known.map(|values| number(metric, values)).collect();
     if series.is_empty() {
-        return Ok(Some(Reading { value, fires: false, stays: false }));
+        return Ok(Some(Reading { value, ..Reading::default() }));
     }
     let settings = settings(grain, Sensitivity::from(rule.sensitivity));
     let scored = score_last(&[series], settings).map_err(Error::internal)?;
     let least = rule.threshold.0 as f64 / SCALE as f64;
     let score = scored.score.unwrap_or_default();
+    let expectation = scored.expectations.first().copied().flatten();
+    let judgement = expectation.and_then(|e| judgement(metric, &e.reading(scored.threshold.max(least))));
     // The second day of an incident is no longer among the most unusual ones, but as little as was to be expected.
-    Ok(Some(Reading { value, fires: scored.alerts && score >= least, stays: score >= least.max(SCORE_MIN) }))
+    let (fires, stays) = (scored.alerts && score >= least, score >= least.max(SCORE_MIN));
+    Ok(Some(Reading { value, judgement, fires, stays }))
+}
+
+/// `None` where something is beyond the largest amount.
+fn judgement(metric: Metric, reading: &anomalies::Reading) -> Option<Judgement> {
+    let amount = |value| amount(metric, value).ok();
+    let lower = floor(metric).map_or(reading.lower, |floor| reading.lower.max(floor));
+    Some(Judgement {
+        expected: amount(reading.expected)?,
+        lower: amount(lower)?,
+        upper: amount(reading.upper)?,
+        // Scores have bounds.
+        score: Money((reading.score * 100.0).round_ties_even() as i64 * (SCALE / 100)),
+    })
 }
 
 /// Whether nothing happened.

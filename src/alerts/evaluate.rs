@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::progress::{Change, Measure, Progress};
-use super::rule::{AlertState, Rule};
+use super::rule::{AlertCondition, AlertState, Judgement, Rule};
 use super::store::{self, Watched};
 use crate::clock::{DAY, Timestamp};
 use crate::db::TenantTx;
@@ -134,7 +134,7 @@ async fn report(tx: &TenantTx, head: &mut Head, rule: &Rule, change: &Change) ->
 pub async fn resolve(tx: &TenantTx, head: &mut Head, (rule, progress): &Watched, now: Timestamp) -> Result<bool> {
     let is_firing = progress.state == AlertState::Firing;
     if is_firing {
-        report(tx, head, rule, &Change { state: AlertState::Resolved, value: None, at: now }).await?;
+        report(tx, head, rule, &Change { state: AlertState::Resolved, value: None, judgement: None, at: now }).await?;
         store::save_head(tx, head.last_alert_no, head.alerts_due_at).await?;
     }
     Ok(is_firing)
@@ -150,6 +150,16 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
     let shown = value.as_deref().unwrap_or("no value");
     // A line break in a name would begin another header.
     let name: String = rule.name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // For ANOMALY the threshold is one of scores, and mostly zero: what tells something is the range.
+    let is_anomaly = rule.condition == AlertCondition::Anomaly;
+    let judged = change.judgement.map(|Judgement { expected, lower, upper, score }| {
+        let [expected, lower, upper, score] = [expected, lower, upper, score].map(decimal);
+        format!("Expected: {expected} ({lower} to {upper})\nScore: {score}\n")
+    });
+    let compared = judged.unwrap_or_else(|| {
+        if is_anomaly { String::new() } else { format!("Threshold: {}\n", decimal(rule.threshold)) }
+    });
+    let of_judgement = |of: fn(Judgement) -> Money| change.judgement.map(|judgement| decimal(of(judgement)));
     let body = json!({
         "type": format!("alert.{}", state.to_lowercase()),
         "tenantId": tx.tenant(),
@@ -161,6 +171,10 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
             "state": state,
             "value": value,
             "threshold": decimal(rule.threshold),
+            "expected": of_judgement(|judgement| judgement.expected),
+            "lower": of_judgement(|judgement| judgement.lower),
+            "upper": of_judgement(|judgement| judgement.upper),
+            "score": of_judgement(|judgement| judgement.score),
             "position": position.to_string(),
             "triggeredAt": at,
         },
@@ -169,8 +183,7 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
         alert_no: Some(alert_no),
         subject: format!("[{state}] {name}"),
         text: format!(
-            "{name}: {state}\n\n{metric}: {shown}\nThreshold: {}\nWindow: {} minutes\nAt: {at}\nPosition: {position}\n",
-            decimal(rule.threshold),
+            "{name}: {state}\n\n{metric}: {shown}\n{compared}Window: {} minutes\nAt: {at}\nPosition: {position}\n",
             rule.window_minutes
         ),
         body: body.to_string(),

@@ -67,6 +67,10 @@ impl AlertQuery {
         let simulated = changes.into_iter().map(|(change, position)| SimulatedAlert {
             state: change.state,
             value: change.value.map(Decimal),
+            expected: change.judgement.map(|judgement| Decimal(judgement.expected)),
+            lower: change.judgement.map(|judgement| Decimal(judgement.lower)),
+            upper: change.judgement.map(|judgement| Decimal(judgement.upper)),
+            score: change.judgement.map(|judgement| Decimal(judgement.score)),
             position: Position(position),
             triggered_at: DateTime(change.at),
         });
@@ -387,6 +391,14 @@ struct SimulatedAlert {
     state: AlertState,
     /// The metric's value then, or its relative change; null where it had none.
     value: Option<Decimal>,
+    /// For ANOMALY: what was to be expected; null where nothing was, and for other conditions, as are the next three.
+    expected: Option<Decimal>,
+    /// The lower end of the range in which it would have been no anomaly.
+    lower: Option<Decimal>,
+    /// The upper end of that range.
+    upper: Option<Decimal>,
+    /// How far it was from what was to be expected, in robust standard deviations, to hundredths; negative below.
+    score: Option<Decimal>,
     /// The position of the ledger that would have caused it.
     position: Position,
     /// When.
@@ -413,6 +425,14 @@ pub struct Alert {
     state: AlertState,
     /// The metric's value then, or its relative change; null where it had none.
     value: Option<Decimal>,
+    /// For ANOMALY: what was to be expected; null where nothing was, and for other conditions, as are the next three.
+    expected: Option<Decimal>,
+    /// The lower end of the range in which it would have been no anomaly.
+    lower: Option<Decimal>,
+    /// The upper end of that range.
+    upper: Option<Decimal>,
+    /// How far it was from what was to be expected, in robust standard deviations, to hundredths; negative below.
+    score: Option<Decimal>,
     /// The threshold then.
     threshold: Decimal,
     /// The position of the ledger that caused it.
@@ -441,6 +461,10 @@ impl From<Transition> for Alert {
             kpi: transition.measured.kpi().map(str::to_owned),
             state: transition.state,
             value: transition.value.map(Decimal),
+            expected: transition.judgement.map(|judgement| Decimal(judgement.expected)),
+            lower: transition.judgement.map(|judgement| Decimal(judgement.lower)),
+            upper: transition.judgement.map(|judgement| Decimal(judgement.upper)),
+            score: transition.judgement.map(|judgement| Decimal(judgement.score)),
             threshold: Decimal(transition.threshold),
             position: Position(transition.position),
             triggered_at: DateTime(transition.triggered_at),

@@ -7,7 +7,7 @@
 use chrono_tz::Tz;
 
 use super::anomaly;
-use super::rule::{AlertCondition, AlertState, Frequency, Reading, Rule};
+use super::rule::{AlertCondition, AlertState, Frequency, Judgement, Reading, Rule};
 use crate::clock::{MINUTE, Timestamp};
 use crate::error::Result;
 use crate::ledger::entry::Entry;
@@ -36,6 +36,8 @@ pub struct Progress {
 pub struct Change {
     pub state: AlertState,
     pub value: Option<Money>,
+    /// For ANOMALY; `None` where nothing was to be expected.
+    pub judgement: Option<Judgement>,
     pub at: Timestamp,
 }
 
@@ -91,7 +93,7 @@ impl Progress {
             },
         };
         let reading = read(rule, window, measure).await?;
-        let change = |state| Some(Change { state, value: reading.value, at: now });
+        let change = |state| Some(Change { state, value: reading.value, judgement: reading.judgement, at: now });
         if reading.fires {
             self.holds_since.get_or_insert(now);
         } else {
@@ -165,8 +167,7 @@ async fn cause(rule: &Rule, window: Span, now: Timestamp, measure: &mut impl Mea
 }
 
 async fn read(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<Reading> {
-    let nothing = Reading { value: None, fires: false, stays: false };
-    Ok(measured(rule, window, measure).await?.unwrap_or(nothing))
+    Ok(measured(rule, window, measure).await?.unwrap_or_default())
 }
 
 /// `None` where it cannot be told any more.

@@ -86,14 +86,27 @@ pub enum Frequency {
 }
 
 /// What was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reading {
     /// The metric, or its relative change; `None` where it has none.
     pub value: Option<Money>,
+    /// For ANOMALY; `None` where nothing was to be expected.
+    pub judgement: Option<Judgement>,
     /// The condition holds.
     pub fires: bool,
     /// A rule that fires goes on firing.
     pub stays: bool,
+}
+
+/// A bucket beside what was to be expected of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement {
+    pub expected: Money,
+    /// The range in which it would have been no anomaly.
+    pub lower: Money,
+    pub upper: Money,
+    /// How far it is from what was expected, in robust standard deviations; negative below.
+    pub score: Money,
 }
 
 impl Rule {
@@ -141,7 +154,12 @@ impl Rule {
         };
         let compared = |value: Option<Money>, is_above: bool| {
             let beyond = |limit: Money| value.is_some_and(|v| if is_above { v > limit } else { v < limit });
-            Reading { value, fires: beyond(self.threshold), stays: beyond(self.threshold) || beyond(clear) }
+            Reading {
+                value,
+                judgement: None,
+                fires: beyond(self.threshold),
+                stays: beyond(self.threshold) || beyond(clear),
+            }
         };
         match self.condition {
             AlertCondition::Above => compared(metric, true),
@@ -149,10 +167,10 @@ impl Rule {
             AlertCondition::ChangeAbove => compared(change(), true),
             AlertCondition::ChangeBelow => compared(change(), false),
             // It is read of many buckets: `anomaly::read`.
-            AlertCondition::Anomaly => Reading { value: metric, fires: false, stays: false },
+            AlertCondition::Anomaly => Reading { value: metric, ..Reading::default() },
             AlertCondition::NoData => {
                 let is_silent = values.orders == 0 && values.refunds == Money::ZERO && values.visits.unwrap_or(0) == 0;
-                Reading { value: metric, fires: is_silent, stays: is_silent }
+                Reading { value: metric, judgement: None, fires: is_silent, stays: is_silent }
             }
         }
     }

@@ -98,7 +98,7 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
 fn spans_of(views: &Views, rule: &Rule, looked_at: Span, zone: Tz) -> Vec<Span> {
     let window = i64::from(rule.window_minutes) * MINUTE;
     // Nothing is cut, as nothing is open at the end of time.
-    let calendar = Calendar { zone, now: Timestamp(i64::MAX), whole: None, part_of: None };
+    let calendar = Calendar { zone, now: Timestamp(i64::MAX), whole: None, part_of: None, step: None };
     let first = Span { start: looked_at.start, end: Timestamp(looked_at.start.0 + window) };
     let last = Span { start: Timestamp(looked_at.end.0 - window), end: looked_at.end };
     let back = views.spans(first, &calendar).zip(views.spans(last, &calendar));
@@ -238,7 +238,7 @@ impl Measure for History<'_> {
         let before = self.looks;
         let Some(cells) = self.cells(rule, &[span.start, span.end])? else { return Ok(None) };
         let mut values = cells.whole_values()?;
-        let calendar = Calendar { zone: self.zone, now: self.now, whole: None, part_of: None };
+        let calendar = Calendar { zone: self.zone, now: self.now, whole: None, part_of: None, step: None };
         let (views, organizations) = (std::mem::take(&mut self.views), self.organizations);
         let kpis = views.of_entries(&values, (organizations, span), &calendar, |span| self.then(span));
         self.views = views;

@@ -4,7 +4,7 @@ use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::progress::{Change, Progress};
-use super::rule::{AlertState, Frequency, Rule};
+use super::rule::{AlertState, Frequency, Judgement, Rule};
 use crate::audit::{Shown, Thing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
@@ -50,6 +50,7 @@ pub struct Transition {
     pub measured: Measured,
     pub state: AlertState,
     pub value: Option<Money>,
+    pub judgement: Option<Judgement>,
     pub threshold: Money,
     pub position: i64,
     pub triggered_at: Timestamp,
@@ -212,7 +213,8 @@ pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
 
 /// Logs a change of a rule under the next number.
 pub async fn log(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position: i64) -> Result<()> {
-    let values: [Value; 10] = [
+    let of_judgement = |of: fn(Judgement) -> Money| Value::from(change.judgement.map(|judgement| of(judgement).0));
+    let values: [Value; 14] = [
         Uuid::now_v7().into(),
         alert_no.into(),
         rule.id.into(),
@@ -223,15 +225,20 @@ pub async fn log(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, pos
         rule.threshold.0.into(),
         position.into(),
         change.at.0.into(),
+        of_judgement(|judgement| judgement.expected),
+        of_judgement(|judgement| judgement.lower),
+        of_judgement(|judgement| judgement.upper),
+        of_judgement(|judgement| judgement.score),
     ];
     let sql = "INSERT INTO alert_events (tenant_id, id, alert_no, alert_id, name, metric, state, value, threshold, \
-               position, triggered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+               position, triggered_at, expected, expected_lower, expected_upper, score) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     tx.execute(sql, values).await?;
     Ok(())
 }
 
-const TRANSITION_COLUMNS: &str =
-    "id, alert_id, name, metric, state, value, threshold, position, triggered_at, alert_no";
+const TRANSITION_COLUMNS: &str = "id, alert_id, name, metric, state, value, threshold, position, triggered_at, alert_no, \
+    expected, expected_lower, expected_upper, score";
 
 /// The next of the log after a number, in order, at most `rows_max`.
 pub async fn list_after(tx: &TenantTx, alert_no: i64, rows_max: i64) -> Result<Vec<Transition>> {
@@ -262,13 +269,19 @@ pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Resul
 }
 
 fn transition_from(row: &QueryResult) -> Result<Transition> {
+    let amount = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Money));
+    let judgement = match (amount(10)?, amount(11)?, amount(12)?, amount(13)?) {
+        (Some(expected), Some(lower), Some(upper), Some(score)) => Some(Judgement { expected, lower, upper, score }),
+        _ => None,
+    };
     Ok(Transition {
         id: get(row, 0)?,
         rule_id: get(row, 1)?,
         name: get(row, 2)?,
         measured: get_word(row, 3)?,
         state: get_word(row, 4)?,
-        value: get::<Option<i64>>(row, 5)?.map(Money),
+        value: amount(5)?,
+        judgement,
         threshold: Money(get(row, 6)?),
         position: get(row, 7)?,
         triggered_at: Timestamp(get(row, 8)?),

@@ -17,7 +17,8 @@ use crate::money::Money;
 /// Orders read by one statement.
 const ROWS_MAX: usize = 5_000;
 
-/// A known customer's counting orders in the currency of the default organization, each less its refunds.
+/// A known customer's counting orders in the currency of the default organization, each less its refunds. Orders are in their
+/// newest state, so a backtest knows at its cut which of them were refunded or cancelled later, and is a little too good.
 pub struct History {
     pub customer_no: i64,
     /// Day (since 1970, of the default organization) and amount.

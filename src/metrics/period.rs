@@ -131,7 +131,8 @@ pub fn whole_days(span: Span, zone: Tz) -> Option<(NaiveDate, NaiveDate)> {
     (is_start(first, span.start) && is_start(end, span.end)).then_some((first, end))
 }
 
-fn whole_months(first: NaiveDate, end: NaiveDate) -> Option<u32> {
+/// How many months lie between two days, if both are the first of one.
+pub fn whole_months(first: NaiveDate, end: NaiveDate) -> Option<u32> {
     let month = Step::Months(1);
     if first_day(first, month) != first || first_day(end, month) != end {
         return None;

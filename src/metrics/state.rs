@@ -104,7 +104,7 @@ impl State {
         let reader = Reader { tx, scope: &self.scope, facts, retained_from: self.head.retained_from.map(Timestamp) };
         let whole = Some((self.plan.period, span));
         let zone = self.plan.period.timezone.map_or(self.zone, |zone| zone.0);
-        let calendar = Calendar { zone, now: self.read_at, whole, part_of: None };
+        let calendar = Calendar { zone, now: self.read_at, whole, part_of: None, step: None };
         for asked in &self.plan.series {
             let zone = asked.args.timezone.unwrap_or(self.zone);
             let boundaries = calendar::boundaries(span.start, span.end, asked.args.step(), zone, BUCKETS_MAX)
@@ -114,7 +114,7 @@ impl State {
             let whole_needs = self.plan.totals.filter(|_| self.totals.is_none() && adds_up);
             let of_kpis = own_needs(&self.scope.definitions, &self.plan.kpis);
             let needs = whole_needs.map_or(asked.needs, |whole| asked.needs.and(whole).and(of_kpis));
-            let of_buckets = Calendar { zone, whole: None, ..calendar };
+            let of_buckets = Calendar { zone, whole: None, step: Some(asked.args.step()), ..calendar };
             let group = asked.args.by.into_iter().collect();
             let part = reader.part(boundaries, group, needs, &asked.kpis, of_buckets).await?;
             if whole_needs.is_some() {

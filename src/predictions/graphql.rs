@@ -52,7 +52,7 @@ pub struct Predicted(pub Arc<Answer>);
 
 #[Object]
 impl Predicted {
-    /// What is to be expected of a metric after the period: from the last bucket on that is over by the period's end (or now, if that is sooner) at the answer's position. It is learned from up to 1461 buckets before, whatever the period's start. The same position, end and calendar of events give the same forecast. Null with an error: FORECAST_HISTORY_EMPTY, FORECAST_HISTORY_ALL_GAPS, FORECAST_HISTORY_TOO_SHORT, FORECAST_VALUE_OUT_OF_RANGE, FORECAST_NO_FIT, AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (also buckets to come after 2199).
+    /// What is to be expected of a metric after the period: from the last bucket on that is over by the period's end (or now, if that is sooner) at the answer's position. It is learned from up to 1461 buckets before, whatever the period's start. The same position, end and calendar of events give the same forecast. Null with an error: FORECAST_HISTORY_EMPTY, FORECAST_HISTORY_ALL_GAPS, FORECAST_HISTORY_TOO_SHORT, FORECAST_HISTORY_TOO_OLD, FORECAST_VALUE_OUT_OF_RANGE, FORECAST_NO_FIT, AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (also buckets to come after 2199).
     #[expect(clippy::too_many_arguments, reason = "they are the contract's")]
     async fn forecast(
         &self,

@@ -63,13 +63,13 @@ fn seasons(grain: Grain) -> &'static [usize] {
 }
 
 /// What a metric is never below. Revenue may be less than what is refunded.
-fn floor(metric: Metric) -> Option<f64> {
+pub fn floor(metric: Metric) -> Option<f64> {
     (metric != Metric::TotalRevenue).then_some(0.0)
 }
 
 /// What a model says of a metric as an amount: to hundredths, of rates to ten thousandths, which is finer than any model
 /// knows. Error: AMOUNT_OUT_OF_RANGE.
-fn amount(metric: Metric, value: f64) -> Result<Money> {
+pub fn amount(metric: Metric, value: f64) -> Result<Money> {
     let step = match metric {
         Metric::ConversionRate | Metric::RefundRate => 1.0,
         _ => 100.0,

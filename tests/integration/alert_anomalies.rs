@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use salespulse::alerts::sweep_once;
+use salespulse::db::get;
 use salespulse::ledger::event::{Event, Fact, OrderCancelled};
 
 use crate::alerts::{at, create, minute, report, reported, simulated, time_is};
@@ -59,6 +60,55 @@ async fn a_day_is_judged_when_it_is_over() {
     assert_eq!(simulated(&acme, DAILY, 0, end_of_day(1) + 1).await, expected);
     let modest = format!(r#"{DAILY}, threshold: "100000""#);
     assert_eq!(simulated(&acme, &modest, 0, end_of_day(1) + 1).await, [], "no score is so high");
+}
+
+#[tokio::test]
+async fn what_was_to_be_expected_is_told_with_it() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(usual_days(70)).await;
+    let recipients = r#"recipients: [{channel: EMAIL, target: "a@acme.example"}]"#;
+    create(&acme, &format!("{DAILY}, {recipients}")).await;
+    create(&acme, r#"name: "Busy", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "500", windowMinutes: 1440"#)
+        .await;
+    acme.apply(vec![sale("a", -10, 105), sale("b", -5, 900)]).await;
+    time_is(&test, end_of_day(0)).await;
+    const JUDGED: &str = "state value expected lower upper score";
+    let history = format!("{{ alertHistory(last: 100) {{ nodes {{ name {JUDGED} }} }} }}");
+    let history = acme.admin().query(&history).await["alertHistory"]["nodes"].take();
+    let find = |name: &str| {
+        let found = history.as_array().expect("a list").iter().find(|node| node["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {history}")).clone()
+    };
+    let odd = find("Odd");
+    let number = |field: &str| odd[field].as_str().expect("a decimal").parse::<f64>().expect("a number");
+    let [value, expected, lower, upper] = ["value", "expected", "lower", "upper"].map(number);
+    // Mondays have brought 100 to 110.
+    assert!((100.0..=110.0).contains(&expected) && value == 1005.0, "{odd}");
+    assert!(lower < 100.0 && 110.0 < upper && upper < 300.0, "{odd}");
+    // Half the range is at least 3.5 standard deviations.
+    let beyond = (value - expected) / (upper - expected) * 3.5;
+    assert!(number("score") >= beyond - 0.1, "{odd}");
+    let busy = find("Busy");
+    assert_eq!((&busy["expected"], &busy["score"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+
+    let simulate = format!(
+        r#"{{ simulateAlert(input: {{ {DAILY} }}, from: "{}", to: "{}") {{ {JUDGED} }} }}"#,
+        at(0),
+        at(end_of_day(0))
+    );
+    let simulated = acme.admin().query(&simulate).await["simulateAlert"][0].take();
+    assert!(JUDGED.split(' ').all(|field| simulated[field] == odd[field]), "{simulated} {odd}");
+
+    let tx = test.app.db.read(acme.id()).await.expect("a snapshot");
+    let row = tx.query_one("SELECT text, body FROM deliveries WHERE tenant_id = $1", []).await.expect("a query");
+    let row = row.expect("a delivery");
+    let (text, body): (String, String) = (get(&row, 0).expect("text"), get(&row, 1).expect("text"));
+    let amount = |field: &str| odd[field].as_str().expect("a decimal");
+    let line = format!("Expected: {} ({} to {})\n", amount("expected"), amount("lower"), amount("upper"));
+    assert!(text.contains(&line) && !text.contains("Threshold"), "{text}");
+    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert!(["expected", "lower", "upper", "score"].iter().all(|field| body["alert"][field] == odd[field]), "{body}");
 }
 
 #[tokio::test]

@@ -382,7 +382,7 @@ impl Cut<'_> {
 }
 
 /// KPIs and their formulas.
-const KPIS: [(&str, &str); 8] = [
+const KPIS: [(&str, &str); 9] = [
     ("refund_share", "refunds / grossRevenue"),
     ("order_value", "grossRevenue / ordersCount"),
     ("conversion", "ordersCount / visits"),
@@ -391,6 +391,7 @@ const KPIS: [(&str, &str); 8] = [
     ("elsewhere", r#"uniqueCustomers filter channel != "web""#),
     ("before", "prev(totalRevenue)"),
     ("day_before", "prev(ordersCount, 1d)"),
+    ("month_before", "prev(ordersCount, 1mo)"),
 ];
 
 async fn define(tenant: &TestTenant<'_>) {
@@ -401,8 +402,46 @@ async fn define(tenant: &TestTenant<'_>) {
     }
 }
 
-/// The KPIs that were asked for are what brute force says of the cut; `zone` is that of its days.
-fn assert_kpis(found: &Values, cut: &Cut<'_>, zone: chrono_tz::Tz, truth: &Truth, what: &str) {
+/// The same dates one month before, of whole months the whole ones.
+fn month_before(span: Span, zone: chrono_tz::Tz) -> Span {
+    use chrono::{Datelike, NaiveDate};
+    let date = |at| date_of(at, zone);
+    let earlier = |day: NaiveDate| {
+        let (year, month) = if day.month() == 1 { (day.year() - 1, 12) } else { (day.year(), day.month() - 1) };
+        (1..=day.day()).rev().find_map(|day| NaiveDate::from_ymd_opt(year, month, day)).expect("a day")
+    };
+    let Some((first, end)) = whole_days(span, zone) else {
+        let start = instant(earlier(date(span.start)).and_time(local_time(span.start, zone).time()), zone);
+        return Span { start, end: Timestamp(start.0 + (span.end.0 - span.start.0)) };
+    };
+    let last = end.pred_opt().expect("a day");
+    let then_end =
+        if first.day() == 1 && end.day() == 1 { earlier(end) } else { earlier(last).succ_opt().expect("a day") };
+    Span { start: start_of_day(earlier(first), zone), end: start_of_day(then_end, zone) }
+}
+
+/// Of the bucket before `whole` what `part` is of `whole`: from the same day and time of the clock on to the same, where both
+/// are of whole days.
+fn before(part: Span, whole: Span, zone: chrono_tz::Tz) -> Span {
+    let earlier = previous(whole, zone);
+    if part == whole {
+        return earlier;
+    }
+    let by_days = whole_days(Span { start: whole.start, ..earlier }, zone).and(whole_days(earlier, zone)).is_some();
+    let place = |at: Timestamp| {
+        let place = if by_days {
+            let days = date_of(at, zone) - date_of(whole.start, zone);
+            instant((date_of(earlier.start, zone) + days).and_time(local_time(at, zone).time()), zone)
+        } else {
+            Timestamp(earlier.start.0 + at.0 - whole.start.0)
+        };
+        place.min(earlier.end)
+    };
+    Span { start: place(part.start), end: place(part.end) }
+}
+
+/// The KPIs that were asked for are what brute force says of the cut, which is a part of `whole`; `zone` is that of its days.
+fn assert_kpis(found: &Values, cut: &Cut<'_>, (whole, zone): (Span, chrono_tz::Tz), truth: &Truth, what: &str) {
     let exact = cut.values(truth);
     let span = Span { start: cut.start, end: cut.end };
     let day_before = match whole_days(span, zone) {
@@ -424,7 +463,8 @@ fn assert_kpis(found: &Values, cut: &Cut<'_>, zone: chrono_tz::Tz, truth: &Truth
             "net" => Metric::TotalRevenue.value(&exact),
             "net_web" => Metric::TotalRevenue.value(&cut.of_channels(truth, |channel| channel == "web")),
             "elsewhere" => Metric::UniqueCustomers.value(&cut.of_channels(truth, |channel| channel != "web")),
-            "before" => Metric::TotalRevenue.value(&cut.at(previous(span, zone)).values(truth)),
+            "before" => Metric::TotalRevenue.value(&cut.at(before(span, whole, zone)).values(truth)),
+            "month_before" => Metric::OrdersCount.value(&cut.at(month_before(span, zone)).values(truth)),
             _ => Metric::OrdersCount.value(&cut.at(day_before).values(truth)),
         };
         assert_eq!(kpi.value(), expected, "{} of {what}", kpi.name);
@@ -515,8 +555,16 @@ fn asked() -> impl Strategy<Value = Asked> {
             Timestamp(if whole { day + hour / 24 * 86_400_000_000 } else { day + hour * 3_600_000_000 + micros })
         })
     };
+    // Some are whole months.
+    let london = |day: &str| start_of_day(day.parse().expect("a day"), chrono_tz::Europe::London);
+    let months = prop::sample::select(vec![
+        ("2026-03-01", "2026-04-01"),
+        ("2026-04-01", "2026-05-01"),
+        ("2026-03-01", "2026-05-01"),
+    ])
+    .prop_map(move |(start, end)| (london(start), london(end)));
     (
-        (edge(0..72), edge(73..240)),
+        prop_oneof![5 => (edge(0..72), edge(73..240)), 1 => months],
         filters,
         (
             prop::sample::select(grains),
@@ -576,7 +624,8 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
     let cut = |start, end, key| Cut { start, end, filters: &asked.filters, key };
     let whole = cut(asked.start, asked.end, Vec::new());
     assert_equal(&found.totals, &whole.values(truth), "totals");
-    assert_kpis(&found.totals, &whole, asked.default_zone(), truth, "totals");
+    let period = (Span { start: asked.start, end: asked.end }, asked.default_zone());
+    assert_kpis(&found.totals, &whole, period, truth, "totals");
 
     let buckets = &found.series[0].1;
     let mut end = asked.start;
@@ -586,7 +635,7 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
         let what = format!("bucket {:?}", bucket.span);
         let of_bucket = cut(bucket.span.start, bucket.span.end, Vec::new());
         assert_equal(&bucket.values, &of_bucket.values(truth), &what);
-        assert_kpis(&bucket.values, &of_bucket, asked.zone, truth, &what);
+        assert_kpis(&bucket.values, &of_bucket, (whole_bucket(asked, bucket.span), asked.zone), truth, &what);
     }
     assert_eq!(end, asked.end, "buckets fill the period");
     for bucket in buckets.iter().skip(1) {
@@ -602,7 +651,7 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
             let of_bucket = cut(bucket.span.start, bucket.span.end, key.clone());
             let what = format!("bucket {:?} of {key:?}", bucket.span);
             assert_equal(&bucket.values, &of_bucket.values(truth), &what);
-            assert_kpis(&bucket.values, &of_bucket, asked.zone, truth, &what);
+            assert_kpis(&bucket.values, &of_bucket, (whole_bucket(asked, bucket.span), asked.zone), truth, &what);
         }
         for bucket in buckets {
             for value in values_of(by, truth) {
@@ -620,8 +669,20 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
     {
         let compared = cut(span.start, span.end, Vec::new());
         assert_equal(values, &compared.values(truth), "a comparison");
-        assert_kpis(values, &compared, asked.default_zone(), truth, "a comparison");
+        assert_kpis(values, &compared, (span, asked.default_zone()), truth, "a comparison");
     }
+}
+
+/// The bucket that holds `part`, of which the period may have left out something.
+fn whole_bucket(asked: &Asked, part: Span) -> Span {
+    // Cuts of a wider period, but for its own ends.
+    let day = 86_400_000_000;
+    let reach = if matches!(asked.grain, Grain::QuarterHour | Grain::Hour) { 2 * day } else { 800 * day };
+    let step = asked.grain.step(salespulse::metrics::input::Weekday::Sunday);
+    let (start, end) = (Timestamp(part.start.0 - reach), Timestamp(part.end.0 + reach));
+    let cuts = salespulse::calendar::boundaries(start, end, step, asked.zone, 10_000).expect("not too many");
+    let last = cuts.partition_point(|cut| *cut <= part.start);
+    Span { start: cuts[last - 1], end: cuts[last] }
 }
 
 /// A bucket begins where the zone's clock and calendar begin one; no zone here changes its clock at midnight.
@@ -663,12 +724,13 @@ fn values_of(dimension: Dimension, truth: &Truth) -> BTreeSet<Option<String>> {
 
 fn check_breakdown(asked: &Asked, found: &Answer, truth: &Truth) {
     let cut = |key| Cut { start: asked.start, end: asked.end, filters: &asked.filters, key };
+    let period = (Span { start: asked.start, end: asked.end }, asked.default_zone());
     let breakdown = &found.breakdowns[0].1;
     let mut last: Option<Option<Money>> = None;
     for (names, values) in &breakdown.rows {
         let key: Vec<_> = names.iter().map(|name| (name.dimension, name.value.clone())).collect();
         assert_equal(values, &cut(key.clone()).values(truth), &format!("row {key:?}"));
-        assert_kpis(values, &cut(key.clone()), asked.default_zone(), truth, &format!("row {key:?}"));
+        assert_kpis(values, &cut(key.clone()), period, truth, &format!("row {key:?}"));
         let value = asked.order.value(values);
         // None sorts below every value, so rows without one come last.
         assert!(last.is_none_or(|last| last >= value), "rows are ordered by {:?}", asked.order);

@@ -7,11 +7,14 @@ use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-const FILES: [(&str, &str); 15] = [
+const FILES: [(&str, &str); 18] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
     ("alerts", include_str!("../operations/alerts.graphql")),
+    ("anomaly-alert", include_str!("../operations/anomaly-alert.graphql")),
+    ("calendar-event", include_str!("../operations/calendar-event.graphql")),
+    ("customer-forecasts", include_str!("../operations/customer-forecasts.graphql")),
     ("anomalies", include_str!("../operations/anomalies.graphql")),
     ("comparison", include_str!("../operations/comparison.graphql")),
     ("customer-value", include_str!("../operations/customer-value.graphql")),

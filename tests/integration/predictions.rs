@@ -139,6 +139,32 @@ async fn a_forecast_begins_where_the_period_ends_and_does_not_change_with_its_st
 }
 
 #[tokio::test]
+async fn a_rate_that_had_no_value_of_late_is_forecast_from_today_on() {
+    let test = TestApp::start().await;
+    // Nothing was sold for three days: revenue was zero, the average of orders was nothing.
+    let sold = weeks(60).into_iter().filter(|event| !["d1", "d2", "d3"].contains(&event.event_id.as_str())).collect();
+    let acme = shop(&test, "acme", sold).await;
+    let rate = forecast(&acme.viewer(), "horizon: 7, metric: AVG_ORDER_VALUE, model: NAIVE").await;
+    assert_eq!(rate["points"][0]["start"], "2026-06-15T00:00:00Z");
+    assert_eq!(rate["points"][6]["end"], "2026-06-22T00:00:00Z");
+    // Monday to Thursday are known of last week, the others of the week before.
+    assert_eq!(numbers(&rate["points"], "value"), WEEK.map(|amount| amount as f64));
+    let training =
+        json!({ "start": "2026-04-16T00:00:00Z", "end": "2026-06-12T00:00:00Z", "buckets": 57, "known": 57 });
+    assert_eq!(rate["training"], training);
+    // 14 values, the horizon and the three days: 57 = 14 + 40 + 3.
+    for (metric, horizon, season) in [("AVG_ORDER_VALUE", 40, 7), ("AVG_ORDER_VALUE", 41, 1), ("TOTAL_REVENUE", 41, 7)]
+    {
+        let found = forecast(&acme.viewer(), &format!("horizon: {horizon}, metric: {metric}, model: NAIVE")).await;
+        assert_eq!(
+            (found["season"].as_i64(), &found["points"][0]["start"]),
+            (Some(season), &rate["points"][0]["start"])
+        );
+    }
+    assert_eq!(refusal(&acme.viewer(), "horizon: 364, metric: AVG_ORDER_VALUE").await, "FORECAST_HISTORY_TOO_OLD");
+}
+
+#[tokio::test]
 async fn the_same_position_gives_the_same_forecast_in_any_process_at_any_time() {
     let test = TestApp::start().await;
     let acme = shop(&test, "acme", weeks(60)).await;

@@ -27,6 +27,17 @@ impl Expectation {
     pub fn deviation(&self) -> f64 {
         ((self.value - self.expected) / self.scale).clamp(-DEVIATION_MAX, DEVIATION_MAX)
     }
+
+    /// `threshold` is the score above which it is an anomaly.
+    pub fn reading(&self, threshold: f64) -> Reading {
+        Reading {
+            value: self.value,
+            expected: self.expected,
+            lower: self.expected - threshold * self.scale,
+            upper: self.expected + threshold * self.scale,
+            score: self.deviation(),
+        }
+    }
 }
 
 /// What a metric was, and what it was expected to be.
@@ -62,14 +73,8 @@ pub struct Anomaly {
 impl Anomaly {
     /// `threshold` is the score above which a bucket is an anomaly.
     pub fn new(index: usize, expectations: &[Option<Expectation>], score: f64, isolation: f64, threshold: f64) -> Self {
-        let read = |expectation: &Expectation| Reading {
-            value: expectation.value,
-            expected: expectation.expected,
-            lower: expectation.expected - threshold * expectation.scale,
-            upper: expectation.expected + threshold * expectation.scale,
-            score: expectation.deviation(),
-        };
-        let readings: Vec<Option<Reading>> = expectations.iter().map(|e| e.as_ref().map(read)).collect();
+        let readings: Vec<Option<Reading>> =
+            expectations.iter().map(|e| e.as_ref().map(|e| e.reading(threshold))).collect();
         let scores = readings.iter().enumerate().filter_map(|(metric, r)| r.map(|reading| (metric, reading.score)));
         let (leading, deviation) =
             scores.fold((0, 0.0f64), |most, metric| if metric.1.abs() > most.1.abs() { metric } else { most });

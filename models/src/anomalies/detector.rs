@@ -49,8 +49,10 @@ pub struct Verdict {
 }
 
 /// What an alert needs of a [`Verdict`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Score {
+    /// Per metric; `None` where it has no value or nothing was expected.
+    pub expectations: Vec<Option<Expectation>>,
     pub score: Option<f64>,
     pub threshold: f64,
     pub alerts: bool,
@@ -99,7 +101,7 @@ impl Detector {
             }
             None => None,
         };
-        let Score { score, threshold, alerts } = self.learn(values, seen);
+        let Score { score, threshold, alerts, .. } = self.learn(values, seen);
         Ok(Verdict { score, threshold, anomaly, alerts })
     }
 
@@ -136,7 +138,7 @@ impl Detector {
     }
 
     fn learn(&mut self, values: &[Option<f64>], seen: Seen) -> Score {
-        let Seen { deviations, threshold, whitened, .. } = seen;
+        let Seen { expectations, deviations, threshold, whitened, .. } = seen;
         let score = whitened.map(|whitened| whitened.score);
         let alerts = score.is_some_and(|score| score > threshold && self.silence.alerts(self.buckets, score));
         self.scores.push(score);
@@ -149,7 +151,7 @@ impl Detector {
         self.products.add(&deviations);
         self.year.push_back(deviations);
         self.buckets += 1;
-        Score { score, threshold, alerts }
+        Score { expectations, score, threshold, alerts }
     }
 }
 

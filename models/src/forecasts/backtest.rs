@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn window(values: Vec<Option<f64>>, starts: &[i64]) -> Window<'_> {
-        Window { starts, values, season: 7, scale: 1.0 }
+        Window { starts, values, season: 7, scale: 1.0, ahead: 7 }
     }
 
     /// A week on a line, between 0 and 1.

@@ -59,11 +59,12 @@ pub const EVENTS_MAX: usize = 50;
 /// Times of all events together.
 pub const EVENT_WINDOWS_MAX: usize = 1_000;
 
-/// Forecasts the buckets after the last known one.
+/// Forecasts the buckets after the last one of the series. Where the last ones have no value, those are forecast too, but not
+/// told.
 pub fn forecast(series: &Series, request: &Request) -> Result<Forecast, Refusal> {
     request.check()?;
     let window = Window::of(series, request.horizon)?;
-    let task = Task::of(request, window.scale);
+    let task = Task::of(request, &window);
     let backtest = Backtest::new(&window, &task);
     let no_fit = Refusal::NoFit { model: request.model };
     let choice = match request.model {
@@ -75,7 +76,8 @@ pub fn forecast(series: &Series, request: &Request) -> Result<Forecast, Refusal>
     let (models, paths): (Vec<Model>, Vec<Path>) = fits.unzip();
     let path = auto::mean(paths).ok_or(no_fit)?;
     let scores = backtest.scores(&choice.paths, &path);
-    let points = points(&window, &path, conformal::factor(scores.concat(), request.level), request.floor);
+    let mut points = points(&window, &path, conformal::factor(scores.concat(), request.level), request.floor);
+    points.drain(..window.ahead.saturating_sub(request.horizon).min(points.len()));
     if !points.iter().all(Point::is_finite) {
         return Err(no_fit);
     }

@@ -3,7 +3,7 @@
 use super::event::Event;
 use super::path::Path;
 use super::request::Request;
-use super::series::History;
+use super::series::{History, Window};
 use super::{ets, mstl, naive, prophet, theta};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,8 +31,9 @@ pub struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    pub fn of(request: &'a Request, scale: f64) -> Task<'a> {
-        Task { horizon: request.horizon, events: &request.events, floor: request.floor.map(|floor| floor / scale) }
+    pub fn of(request: &'a Request, window: &Window) -> Task<'a> {
+        let floor = request.floor.map(|floor| floor / window.scale);
+        Task { horizon: window.ahead, events: &request.events, floor }
     }
 }
 

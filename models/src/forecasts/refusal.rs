@@ -12,6 +12,8 @@ pub enum Refusal {
     AllGaps,
     #[error("{needed} buckets with a value are needed for this season and horizon, there are {known}")]
     TooShort { known: usize, needed: usize },
+    #[error("the last {unknown} buckets have no value: with the horizon they must be {HORIZON_MAX} at most")]
+    TooOld { unknown: usize },
     #[error("the horizon must be 1 to {HORIZON_MAX} buckets, not {horizon}")]
     HorizonOutOfRange { horizon: usize },
     #[error("the season must be 1 (none) to {SEASON_MAX} buckets, not {season}")]
@@ -37,6 +39,7 @@ impl Refusal {
             Refusal::Empty => "FORECAST_HISTORY_EMPTY",
             Refusal::AllGaps => "FORECAST_HISTORY_ALL_GAPS",
             Refusal::TooShort { .. } => "FORECAST_HISTORY_TOO_SHORT",
+            Refusal::TooOld { .. } => "FORECAST_HISTORY_TOO_OLD",
             Refusal::HorizonOutOfRange { .. } => "FORECAST_HORIZON_OUT_OF_RANGE",
             Refusal::SeasonOutOfRange { .. } => "FORECAST_SEASON_OUT_OF_RANGE",
             Refusal::LevelOutOfRange { .. } => "FORECAST_LEVEL_OUT_OF_RANGE",

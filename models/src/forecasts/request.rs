@@ -7,7 +7,7 @@ use super::{EVENT_WINDOWS_MAX, EVENTS_MAX, HORIZON_MAX, LEVEL_MAX, LEVEL_MIN, VA
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Buckets to forecast after the last known one.
+    /// Buckets to forecast after the last one of the series.
     pub horizon: usize,
     pub model: Model,
     /// The share of values that intervals are to cover, .5 to .99.
@@ -40,7 +40,7 @@ impl Request {
 /// A forecast that says how good it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
-    /// The buckets after the last known one.
+    /// The buckets after the last one of the series.
     pub points: Vec<Point>,
     /// The model, or the two whose mean AUTO gives.
     pub models: Vec<Model>,

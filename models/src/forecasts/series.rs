@@ -3,7 +3,7 @@
 use super::decompose::{Seasonality, decompose};
 use super::refusal::Refusal;
 use super::request::Training;
-use super::{SEASON_MAX, TRAINING_MIN, VALUE_MAX, WINDOW_MAX};
+use super::{HORIZON_MAX, SEASON_MAX, TRAINING_MIN, VALUE_MAX, WINDOW_MAX};
 
 /// A metric by bucket.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Window<'a> {
     pub values: Vec<Option<f64>>,
     pub season: usize,
     pub scale: f64,
+    /// Buckets to forecast after its last one: the horizon, and before it those of the past that are not known.
+    pub ahead: usize,
 }
 
 /// What is known at one moment: the buckets before it.
@@ -70,22 +72,26 @@ impl Series {
 }
 
 impl<'a> Window<'a> {
-    /// The most recent part of a series. Buckets without a value at the end are left out: the forecast begins after the last
-    /// one that is known.
+    /// The most recent part of a series. Buckets without a value at the end are left out.
     pub fn of(series: &'a Series, horizon: usize) -> Result<Window<'a>, Refusal> {
         series.check(horizon)?;
         let end = series.values.iter().rposition(Option::is_some).ok_or(Refusal::AllGaps)? + 1;
+        let unknown = series.values.len() - end;
+        let ahead = horizon + unknown;
+        if ahead > HORIZON_MAX {
+            return Err(Refusal::TooOld { unknown });
+        }
         let recent = end.saturating_sub(WINDOW_MAX);
         let first = recent + series.values[recent..end].iter().take_while(|value| value.is_none()).count();
         let values = &series.values[first..end];
-        let (known, needed) = (values.iter().flatten().count(), training_min(series.season) + horizon);
+        let (known, needed) = (values.iter().flatten().count(), training_min(series.season) + ahead);
         if known < needed {
             return Err(Refusal::TooShort { known, needed });
         }
         let largest = values.iter().flatten().fold(0.0_f64, |largest, value| largest.max(value.abs()));
         let scale = if largest > 0.0 { largest } else { 1.0 };
         let values = values.iter().map(|value| value.map(|value| value / scale)).collect();
-        Ok(Window { starts: &series.starts[first..], values, season: series.season, scale })
+        Ok(Window { starts: &series.starts[first..], values, season: series.season, scale, ahead })
     }
 
     /// What was known of the window before its bucket `end`, which must be after its first.
@@ -170,8 +176,10 @@ mod tests {
         values.extend((0..12).map(|n| Some(f64::from(n) - 8.0)));
         values.push(None);
         let series = series(values, 1);
-        let window = Window::of(&series, 2).expect("twelve values");
+        assert_eq!(Window::of(&series, 2).err(), Some(Refusal::TooShort { known: 12, needed: 13 }));
+        let window = Window::of(&series, 1).expect("twelve values");
         assert_eq!((window.values.len(), window.starts[0], window.scale), (12, 2 * 86_400, 8.0));
+        assert_eq!(window.ahead, 2, "the last bucket and one more");
         assert_eq!((window.values[0], window.values[11]), (Some(-1.0), Some(3.0 / 8.0)));
         // Steps of 1/8.
         assert_eq!(window.relative(0.25), Some(2.0));

@@ -55,7 +55,8 @@ impl Type {
         use Unit::{Count, Duration, Money, Ratio};
         match (self, other) {
             (of, Type::Plain) => Some(of),
-            (Type::Plain, _) => Some(Type::Has(Ratio)),
+            (Type::Plain, Type::Has(Ratio)) => Some(Type::Has(Ratio)),
+            (Type::Plain, Type::Has(_)) => None,
             (of, Type::Has(Ratio)) => Some(of),
             (Type::Has(of @ (Money | Duration)), Type::Has(Count)) => Some(Type::Has(of)),
             (a, b) => (a == b).then_some(Type::Has(Ratio)),
@@ -115,6 +116,6 @@ mod tests {
     fn units_follow_the_tables() {
         assert_eq!(table(Type::joined), ["pmcrd", "mm...", "c.c..", "r..r.", "d...d"]);
         assert_eq!(table(Type::times), ["pmcrd", "m.mm.", "cm.cd", "rmcrd", "d.dd."]);
-        assert_eq!(table(Type::per), ["prrrr", "mrmm.", "c.rc.", "r..r.", "d.ddr"]);
+        assert_eq!(table(Type::per), ["p..r.", "mrmm.", "c.rc.", "r..r.", "d.ddr"]);
     }
 }

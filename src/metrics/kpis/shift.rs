@@ -4,10 +4,10 @@ use chrono::{Days, Months, NaiveDate};
 use chrono_tz::Tz;
 use models::kpis::Shift;
 
-use crate::calendar::{date_of, instant, local_time, start_of_day};
+use crate::calendar::{Step, boundaries_after, buckets_before, date_of, instant, local_time, start_of_day};
 use crate::clock::Timestamp;
 use crate::metrics::input::DateRange;
-use crate::metrics::period::{self, Span, elapsed_parts, whole_days};
+use crate::metrics::period::{self, Span, elapsed_parts, whole_days, whole_months};
 
 /// How times are counted where a KPI is asked.
 #[derive(Clone, Copy, Debug)]
@@ -20,15 +20,30 @@ pub struct Calendar {
     pub whole: Option<(DateRange, Span)>,
     /// Of what the only bucket is the part that has elapsed.
     pub part_of: Option<Span>,
+    /// Where buckets begin of which the period asked for may cut the first and the last; `None` for a single one.
+    pub step: Option<Step>,
 }
 
 impl Calendar {
-    /// `bucket` so far back; of an open bucket the part as long as has elapsed of it.
+    /// `bucket` so far back; of an open bucket the part as long as has elapsed of it, of one that the period cuts the same
+    /// part of the whole one before.
     pub fn back(&self, bucket: Span, shift: Shift) -> Span {
         if shift == Shift::default() {
             return bucket;
         }
         let bucket = self.part_of.unwrap_or(bucket);
+        let whole = self.step.map_or(bucket, |step| whole_bucket(bucket, step, self.zone));
+        if shift.periods > 0 && whole != bucket {
+            let earlier = self.whole_back(whole, shift);
+            let place = |at| elapsed_parts(whole, earlier, at, self.zone).1.end;
+            let end = self.now.clamp(bucket.start, bucket.end);
+            return Span { start: place(bucket.start), end: place(end) };
+        }
+        let earlier = self.whole_back(bucket, shift);
+        if bucket.is_open(self.now) { elapsed_parts(bucket, earlier, self.now, self.zone).1 } else { earlier }
+    }
+
+    fn whole_back(&self, bucket: Span, shift: Shift) -> Span {
         let mut earlier = self.dates_back(bucket, shift);
         for step in 0..shift.periods {
             let is_whole = step == 0 && shift.months == 0 && shift.days == 0;
@@ -37,10 +52,11 @@ impl Calendar {
                 _ => period::previous(earlier, self.zone),
             };
         }
-        if bucket.is_open(self.now) { elapsed_parts(bucket, earlier, self.now, self.zone).1 } else { earlier }
+        earlier
     }
 
-    /// The same dates, months and days before: of whole days their dates, else the first moment and what follows.
+    /// The same dates, months and days before: of whole months whole ones, if only months are counted; of whole days their
+    /// dates; else the first moment and what follows.
     fn dates_back(&self, span: Span, shift: Shift) -> Span {
         if shift.months == 0 && shift.days == 0 {
             return span;
@@ -52,6 +68,10 @@ impl Calendar {
         if let Some((first, end)) = whole_days(span, self.zone)
             && let Some(last) = end.pred_opt()
         {
+            if shift.days == 0 && whole_months(first, end).is_some() {
+                let [start, end] = [first, end].map(|day| start_of_day(earlier(day), self.zone));
+                return Span { start, end };
+            }
             let (first, last) = (earlier(first), earlier(last));
             let end = last.succ_opt().unwrap_or(last);
             return Span { start: start_of_day(first, self.zone), end: start_of_day(end, self.zone) };
@@ -60,6 +80,18 @@ impl Calendar {
         let start = instant(start, self.zone);
         Span { start, end: Timestamp(start.0 + (span.end.0 - span.start.0)) }
     }
+}
+
+/// The bucket of which the period has left `bucket`.
+fn whole_bucket(bucket: Span, step: Step, zone: Tz) -> Span {
+    let next = |at| boundaries_after(at, step, zone).next();
+    let end = next(bucket.start).map_or(bucket.end, |end| end.max(bucket.end));
+    if next(Timestamp(bucket.start.0 - 1)) == Some(bucket.start) {
+        return Span { start: bucket.start, end };
+    }
+    let before = buckets_before(bucket.start, 0, step, zone).min(bucket.start);
+    let start = boundaries_after(before, step, zone).take_while(|at| *at <= bucket.start).last().unwrap_or(before);
+    Span { start, end }
 }
 
 #[cfg(test)]
@@ -76,7 +108,7 @@ mod tests {
     }
 
     fn closed() -> Calendar {
-        Calendar { zone: chrono_tz::UTC, now: at("2030-01-01T00:00:00Z"), whole: None, part_of: None }
+        Calendar { zone: chrono_tz::UTC, now: at("2030-01-01T00:00:00Z"), whole: None, part_of: None, step: None }
     }
 
     const MONTH: Shift = Shift { months: 1, days: 0, periods: 0 };
@@ -102,11 +134,51 @@ mod tests {
     }
 
     #[test]
+    fn whole_months_go_back_to_whole_months() {
+        let days = |first: &str, end: &str| span(&format!("{first}T00:00:00Z"), &format!("{end}T00:00:00Z"));
+        let months = |months| Shift { months, days: 0, periods: 0 };
+        for ((first, end), back, (then, then_end)) in [
+            (("2025-02-01", "2025-03-01"), 1, ("2025-01-01", "2025-02-01")),
+            (("2025-04-01", "2025-07-01"), 3, ("2025-01-01", "2025-04-01")),
+            (("2025-02-01", "2025-03-01"), 12, ("2024-02-01", "2024-03-01")),
+            // No whole month, though it ends with one; its last day is none of February's.
+            (("2025-03-02", "2025-04-01"), 1, ("2025-02-02", "2025-03-01")),
+            (("2025-02-02", "2025-03-01"), 1, ("2025-01-02", "2025-01-29")),
+        ] {
+            assert_eq!(closed().back(days(first, end), months(back)), days(then, then_end), "{first} to {end}");
+        }
+        // Months and days: the same dates, so many days before.
+        let both = Shift { months: 1, days: 1, periods: 0 };
+        assert_eq!(closed().back(days("2025-02-01", "2025-03-01"), both), days("2024-12-31", "2025-01-28"));
+        // Until noon of the last day but one.
+        let running = Calendar { now: at("2025-02-27T12:00:00Z"), ..closed() };
+        let january = span("2025-01-01T00:00:00Z", "2025-01-27T12:00:00Z");
+        assert_eq!(running.back(days("2025-02-01", "2025-03-01"), MONTH), january);
+    }
+
+    #[test]
+    fn before_a_bucket_that_the_period_cuts_is_the_same_part_of_the_whole_one_before() {
+        let months = Calendar { step: Some(Step::Months(1)), ..closed() };
+        let days = |first: &str, end: &str| span(&format!("2026-{first}T00:00:00Z"), &format!("2026-{end}T00:00:00Z"));
+        assert_eq!(months.back(days("04-15", "05-01"), BEFORE), days("03-15", "03-31"), "sixteen days");
+        assert_eq!(months.back(days("05-01", "06-01"), BEFORE), days("04-01", "05-01"));
+        assert_eq!(months.back(days("06-01", "06-21"), BEFORE), days("05-01", "05-21"));
+        assert_eq!(months.back(days("03-30", "04-01"), BEFORE), days("03-01", "03-01"), "February has no 30th");
+        // Today is the 20th, and it is noon.
+        let now = Calendar { now: at("2026-06-20T12:00:00Z"), ..months };
+        let then = span("2026-05-01T00:00:00Z", "2026-05-20T12:00:00Z");
+        assert_eq!(now.back(days("06-01", "06-21"), BEFORE), then);
+        let hours = Calendar { step: Some(Step::Minutes(60)), ..closed() };
+        let quarter = span("2026-06-01T10:30:00Z", "2026-06-01T10:45:00Z");
+        assert_eq!(hours.back(quarter, BEFORE), span("2026-06-01T09:30:00Z", "2026-06-01T09:45:00Z"));
+    }
+
+    #[test]
     fn before_a_month_to_date_is_the_part_of_the_whole_month_that_has_elapsed() {
         let now = at("2026-03-10T12:00:00Z");
         let range = DateRange { preset: Some(PeriodPreset::MonthToDate), ..DateRange::default() };
         let whole = range.resolve("period", now, chrono_tz::UTC).expect("a span");
-        let calendar = Calendar { zone: chrono_tz::UTC, now, whole: Some((range, whole)), part_of: None };
+        let calendar = Calendar { zone: chrono_tz::UTC, now, whole: Some((range, whole)), part_of: None, step: None };
         assert_eq!(calendar.back(whole, BEFORE), span("2026-02-01T00:00:00Z", "2026-02-10T12:00:00Z"));
         let today = span("2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z");
         assert_eq!(calendar.back(today, BEFORE), span("2026-03-09T00:00:00Z", "2026-03-09T12:00:00Z"));

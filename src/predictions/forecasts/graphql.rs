@@ -37,7 +37,7 @@ pub enum ForecastModel {
 pub struct Forecast {
     /// The metric.
     metric: Metric,
-    /// The buckets to come, in order, from the end of the training on.
+    /// The buckets to come, in order, from the first on that was not over. Where the last buckets that were have no value, the training ends before.
     points: Vec<ForecastPoint>,
     /// The model; for AUTO the two whose mean this is.
     models: Vec<ForecastModel>,
@@ -64,7 +64,7 @@ struct ForecastPoint {
     start: DateTime,
     /// The first moment after it.
     end: DateTime,
-    /// What is expected: hundredths at the finest, of rates ten thousandths. It is a mean, so counts have fractions.
+    /// What is expected: hundredths at the finest, of rates ten thousandths. Counts have fractions. It is a middle: a mean, or, of a model whose season multiplies, nearer to a median.
     value: Decimal,
     /// The lower end of the interval.
     lower: Decimal,

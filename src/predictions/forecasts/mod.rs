@@ -92,6 +92,7 @@ fn refused(refusal: &Refusal) -> Error {
         Refusal::Empty => Code::ForecastHistoryEmpty,
         Refusal::AllGaps => Code::ForecastHistoryAllGaps,
         Refusal::TooShort { .. } => Code::ForecastHistoryTooShort,
+        Refusal::TooOld { .. } => Code::ForecastHistoryTooOld,
         Refusal::ValueOutOfRange { .. } => Code::ForecastValueOutOfRange,
         Refusal::NoFit { .. } => Code::ForecastNoFit,
         // Buckets of a ledger rise, and none is so old.

@@ -89,8 +89,12 @@ proptest! {
         let all = replay(&metrics, settings).expect("values");
         for (index, verdict) in all.iter().enumerate() {
             let until: Metrics = metrics.iter().map(|values| values[..=index].to_vec()).collect();
-            let score = Score { score: verdict.score, threshold: verdict.threshold, alerts: verdict.alerts };
-            prop_assert_eq!(score_last(&until, settings).expect("values"), score);
+            let Score { expectations, score, threshold, alerts } = score_last(&until, settings).expect("values");
+            prop_assert_eq!((score, threshold, alerts), (verdict.score, verdict.threshold, verdict.alerts));
+            if let Some(anomaly) = &verdict.anomaly {
+                let readings: Vec<_> = expectations.iter().map(|e| e.map(|e| e.reading(threshold))).collect();
+                prop_assert_eq!(&readings, &anomaly.readings);
+            }
         }
     }
 

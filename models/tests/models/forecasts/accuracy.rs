@@ -28,7 +28,46 @@ fn auto_beats_each_model_and_intervals_keep_their_promise() {
     println!("{:?}", MODELS.iter().zip(&mase).collect::<Vec<(&Model, &f64)>>());
     let (auto, single) = mase.split_last().expect("models");
     assert!(single.iter().all(|mase| auto < mase), "AUTO {auto}, others {single:?}");
+    // 1.327 when it was last looked at.
+    assert!(*auto < 1.35, "{auto}");
     let coverage = f64::from(inside as u32) / f64::from(values as u32);
     println!("coverage {coverage:.3} of {values}");
     assert!((0.75..=0.85).contains(&coverage), "{coverage}");
+}
+
+#[test]
+fn auto_beats_the_seasonal_naive_forecasts_of_others() {
+    let Some(data) = data() else { return };
+    let (mut autos, mut baselines) = (Vec::new(), Vec::new());
+    for sample in samples(&data) {
+        let trial = sample.trials().swap_remove(0);
+        // Where days are left out the file counts rows, and its last rows are not our last days.
+        let is_same =
+            trial.series.values.len() == sample.baseline.rows && trial.series.values.iter().all(Option::is_some);
+        if !is_same {
+            continue;
+        }
+        let mase = |model| {
+            let points = forecast(&trial.series, &request(model, sample.horizon, 0.8)).ok()?.points;
+            let errors: Vec<f64> = trial
+                .actual
+                .iter()
+                .zip(points)
+                .filter_map(|(actual, point)| Some((((*actual)?) - point.value).abs()))
+                .collect();
+            Some(errors.iter().sum::<f64>() / errors.len() as f64 / trial.scale)
+        };
+        let (Some(auto), Some(naive)) = (mase(Model::Auto), mase(Model::Naive)) else { continue };
+        println!("{}: AUTO {auto:.3}, NAIVE {naive:.4}, the file {}", sample.name, sample.baseline.mase);
+        if sample.baseline.lag == sample.series.season {
+            assert!((naive - sample.baseline.mase).abs() < 1e-3, "{}: not the same measure", sample.name);
+        }
+        autos.push(auto);
+        baselines.push(sample.baseline.mase);
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    println!("AUTO {:.3}, the file {:.3}, of {} series", mean(&autos), mean(&baselines), autos.len());
+    assert!(autos.len() >= 17, "{} series", autos.len());
+    // 1.704 when it was last looked at, and 2.036.
+    assert!(mean(&autos) < 1.73 && mean(&autos) < 0.9 * mean(&baselines));
 }

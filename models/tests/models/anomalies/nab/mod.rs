@@ -42,10 +42,13 @@ fn the_detector_finds_more_windows_with_fewer_alerts() {
     let corpus = corpus::load(&data.join("anomaly_nab"));
     let alerts: Vec<Vec<usize>> = corpus.iter().map(|series| detectors::alerts(series, Sensitivity::Low)).collect();
     let (hit, outside) = hits(&corpus, &alerts);
-    let standard = score(&corpus, &alerts, &PROFILES[0]);
-    println!("{hit} of 27 windows, {outside} false alerts, standard score {standard:.2}");
+    let scores = PROFILES.each_ref().map(|profile| score(&corpus, &alerts, profile));
+    println!("{hit} of 27 windows, {outside} false alerts, scores {scores:.2?}");
     // The naive rule: 17 windows and 8,113 false points; with silence and its best threshold it scores 23.
-    assert!(hit >= 17 && outside < 200 && standard > 45.0);
+    // When it was last looked at 20 windows, 85 false alerts, and 53.4, 36.6, 60.3: the standard profile, and those that charge
+    // false alerts or missed windows twice.
+    assert!(hit >= 20 && outside <= 90);
+    assert!(scores.iter().zip([52.5, 35.5, 59.5]).all(|(score, least)| *score > least), "{scores:?}");
     let is_taxi = |series: &&Series| series.name.ends_with("nyc_taxi.csv");
     let taxi = corpus.iter().position(|series| is_taxi(&series)).expect("in the corpus");
     assert_eq!(hits(&corpus[taxi..=taxi], &alerts[taxi..=taxi]).0, 5, "holidays, a marathon and a storm");

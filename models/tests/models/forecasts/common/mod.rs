@@ -24,6 +24,17 @@ pub struct Sample {
     pub name: String,
     pub series: Series,
     pub horizon: usize,
+    /// What the file says of the last season again, from the last origin.
+    pub baseline: Baseline,
+}
+
+/// A baseline that was computed elsewhere, by others.
+pub struct Baseline {
+    /// Rows that were learned from.
+    pub rows: usize,
+    /// How many buckets before each forecast its value was.
+    pub lag: usize,
+    pub mase: f64,
 }
 
 /// A forecast that was asked for, and what came.
@@ -65,7 +76,9 @@ pub fn samples(data: &Path) -> Vec<Sample> {
         // Of the fictitious shop's last day there is half.
         let points = if name.starts_with("fuzzy_factory") { until(points, "2015-03-18") } else { points };
         let series = series(points, number("mase_m"), number("horizon"));
-        Sample { name, series, horizon: number("horizon") }
+        let mase = baseline["mase"].as_f64().expect("a number");
+        let baseline = Baseline { rows: number("n_train"), lag: number("lag"), mase };
+        Sample { name, series, horizon: number("horizon"), baseline }
     };
     baselines.into_iter().map(sample).collect()
 }
