@@ -181,7 +181,7 @@ pub async fn change_password(
     Ok(signed_in)
 }
 
-/// A program is not to send its user off, or to change how they come in. Error: FORBIDDEN.
+/// A program is not to send its user off, and neither to see nor to change how they come in. Error: FORBIDDEN.
 pub fn refuse_keys(caller: &Caller) -> Result<()> {
     match caller.through {
         Through::ApiKey(_) => Err(Error::new(Code::Forbidden, "an API key may not do this")),

@@ -444,6 +444,11 @@ async fn an_api_key_does_what_it_is_for_until_it_or_its_user_ends() {
     assert_eq!(me["me"]["permissions"], json!(["SALES_VIEW"]));
     assert_eq!(program.code(r#"mutation { createTeam(input: {name: "T"}) { id } }"#, Value::Null).await, "FORBIDDEN");
     Socket::open(&server, secret).await.ready().await;
+    // How its user comes in is not for it to see.
+    for query in ["{ sessions { address agent } }", "{ identities { issuer subject } }"] {
+        assert_eq!(program.code(query, Value::Null).await, "FORBIDDEN", "{query}");
+        admin.data(query, Value::Null).await;
+    }
     // It cannot make keys that may more, and nobody can who may less.
     let mut narrow = acme.admin();
     narrow.caller.permissions.retain(|p| *p != salespulse::auth::Permission::SalesEdit);
