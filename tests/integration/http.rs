@@ -90,6 +90,10 @@ async fn what_is_no_request_of_a_caller_is_refused() {
     assert_eq!((broken.status, code(&broken)), (StatusCode::BAD_REQUEST, "BAD_REQUEST"));
     let large = client.post(&admin, RESPONSE_JSON, vec![b' '; 2 * 1024 * 1024]).await;
     assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
+    // Nobody learns by guessing what there is.
+    let mistyped = client.post(&admin, RESPONSE_JSON, json!({ "query": "{ mee { id } }" }).to_string()).await;
+    assert_eq!(code(&mistyped), "GRAPHQL_VALIDATION_FAILED");
+    assert!(!mistyped.body.to_string().contains("Did you mean"), "{}", mistyped.body);
     for (query, expected) in [("{", "GRAPHQL_PARSE_FAILED"), ("{ nothing }", "GRAPHQL_VALIDATION_FAILED")] {
         let body = json!({ "query": query }).to_string();
         let reply = client.post(&admin, RESPONSE_JSON, body.clone()).await;

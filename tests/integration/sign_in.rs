@@ -431,6 +431,16 @@ async fn keys_end_for_good_with_who_is_sent_off_and_with_a_password_by_mail() {
 }
 
 #[tokio::test]
+async fn an_identity_is_not_named_by_what_no_text_has() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    for (issuer, subject, argument) in [(r"https://id.example\u0000", "s", "issuer"), ("i", r"\u0000", "subject")] {
+        let unlink = format!(r#"mutation {{ unlinkIdentity(issuer: "{issuer}", subject: "{subject}") }}"#);
+        acme.viewer().refused(&unlink, argument).await;
+    }
+}
+
+#[tokio::test]
 async fn who_was_sent_off_does_not_come_back_by_an_old_link() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

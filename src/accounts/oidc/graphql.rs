@@ -34,7 +34,7 @@ pub struct IdentityMutation;
 
 #[Object]
 impl IdentityMutation {
-    /// Takes from the caller a way to sign in; sessions go on. Errors: NOT_FOUND; FORBIDDEN for API keys; CONFLICT for the only way in of a user without a password.
+    /// Takes from the caller a way to sign in; sessions go on. Errors: NOT_FOUND; BAD_USER_INPUT; FORBIDDEN for API keys; CONFLICT for the only way in of a user without a password.
     async fn unlink_identity(
         &self,
         ctx: &Context<'_>,
