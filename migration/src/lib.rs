@@ -14,6 +14,7 @@ mod m0003_sealing;
 mod m0005_predictions;
 mod m0006_kpis;
 mod m0007_value;
+mod m0009_audit_append;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_predictions::Migration),
             Box::new(m0006_kpis::Migration),
             Box::new(m0007_value::Migration),
+            Box::new(m0009_audit_append::Migration),
         ]
     }
 }

@@ -457,7 +457,7 @@ async fn whatever_is_refused_says_so_in_one_form() {
         (to("POST", "/"), 404, "NOT_FOUND"),
         (upgrade(evil, protocol), 403, "FORBIDDEN"),
         (upgrade(own, "graphql-ws"), 400, "BAD_REQUEST"),
-        // It has no key.
+        // Its `Connection` does not say so.
         (upgrade(own, protocol), 400, "BAD_REQUEST"),
     ] {
         let request = request.body(Body::empty()).expect("a request");
