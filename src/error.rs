@@ -126,6 +126,12 @@ impl From<sea_orm::DbErr> for Error {
                 ..Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
             };
         }
+        if crate::db::is_unwritable(&error) {
+            return Error {
+                source: Some(source.into()),
+                ..Error::new(Code::BadUserInput, "a text has characters that are not written")
+            };
+        }
         if crate::db::is_timeout(&error) {
             return Error { source: Some(source.into()), ..Error::new(Code::QueryTimeout, "the query takes too long") };
         }

@@ -83,6 +83,8 @@ pub const PUBLIC: [&str; 4] = ["login", "refresh", "requestPasswordReset", "setP
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
 /// The schema over the server's parts. How large operations may be says `graphql::shape`, whose limits know introspection.
+/// What fields there are is not suggested to who mistypes one: documents are validated before it is known who asks.
 pub fn build(app: App) -> Schema {
-    async_graphql::Schema::build(Query::default(), Mutation::default(), Subscription::default()).data(app).finish()
+    let schema = async_graphql::Schema::build(Query::default(), Mutation::default(), Subscription::default());
+    schema.data(app).disable_suggestions().finish()
 }

@@ -1,14 +1,17 @@
 //! The HTTP server: routes and the end.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, header};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::post;
+use futures_util::FutureExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -21,6 +24,8 @@ use tower::ServiceExt;
 
 use crate::alerts::sweep;
 use crate::app::App;
+use crate::error::Error;
+use crate::graphql::errors::{plain, respond, unplaced};
 use crate::graphql::http::{self, Endpoint};
 use crate::graphql::origin::{Peer, cross_origin};
 use crate::housekeeping::Keep;
@@ -73,13 +78,34 @@ fn endpoint(app: App, options: &Options, stop: CancellationToken) -> Endpoint {
 fn routes(endpoint: Endpoint, options: &Options) -> Router {
     let health = health::routes(endpoint.app.clone(), endpoint.stop.clone());
     let api = Router::new().route("/graphql", post(http::post).get(http::get)).with_state(endpoint.clone());
+    // Before the layer, which answers a method of its own.
+    let api = api.method_not_allowed_fallback(refuse_method);
     let origins = &options.api.origins;
     let api = if origins.is_empty() { api } else { api.layer(cross_origin(origins)) };
     let api = api.merge(accounts::http::routes(endpoint)).merge(health);
     let proxies: Arc<[IpAddr]> = options.api.proxies.as_slice().into();
     let all = if options.graphiql { api.merge(web::routes()) } else { api };
+    let all = all.method_not_allowed_fallback(refuse_method).fallback(refuse_path).layer(from_fn(catch_panics));
     let all = if options.tls.is_some() { all.layer(map_response(with_strict_transport)) } else { all };
     all.layer(map_response(with_safe_headers)).layer(from_fn_with_state(proxies, observe))
+}
+
+/// The router itself says in `Allow` which methods there are.
+async fn refuse_method() -> Response {
+    respond(StatusCode::METHOD_NOT_ALLOWED, &[plain("METHOD_NOT_ALLOWED", "there is no such method here")])
+}
+
+async fn refuse_path() -> Response {
+    respond(StatusCode::NOT_FOUND, &[plain("NOT_FOUND", "there is nothing here")])
+}
+
+/// Whoever asks for what breaks is told so, as the connection goes on; operations have their own answer for it.
+async fn catch_panics(request: Request, next: Next) -> Response {
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answer.unwrap_or_else(|_| {
+        let error = Error::internal("a handler panicked");
+        respond(StatusCode::INTERNAL_SERVER_ERROR, &[unplaced(error)])
+    })
 }
 
 /// What no answer is to be without, whatever it is.
@@ -197,5 +223,31 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(error, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+
+    use super::*;
+
+    async fn breaks() -> Response {
+        panic!("what nobody is to read")
+    }
+
+    #[tokio::test]
+    async fn what_panics_outside_of_operations_is_an_error_that_says_nothing() {
+        let routes = Router::new().route("/", get(breaks)).layer(from_fn(catch_panics));
+        let answer = routes.oneshot(Request::new(Body::empty())).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["errors"][0]["extensions"]["code"], "INTERNAL_SERVER_ERROR", "{body}");
+        assert!(
+            body["errors"][0]["extensions"]["errorId"].is_string() && !body.to_string().contains("nobody"),
+            "{body}"
+        );
     }
 }

@@ -15,6 +15,7 @@ mod m0005_predictions;
 mod m0006_kpis;
 mod m0007_value;
 mod m0008_alert_judgements;
+mod m0009_audit_append;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_kpis::Migration),
             Box::new(m0007_value::Migration),
             Box::new(m0008_alert_judgements::Migration),
+            Box::new(m0009_audit_append::Migration),
         ]
     }
 }

@@ -106,6 +106,13 @@ pub async fn revoke(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<ApiKey> {
     key_from(&row)
 }
 
+/// Ends a user's keys, for whoever also ends their sessions: its lock and epoch are for both.
+pub async fn revoke_all(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE api_keys SET revoked_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";
+    tx.execute(sql, [user_id.into(), now.0.into()]).await?;
+    Ok(())
+}
+
 /// Those that are good and those that were ended, newest first; at most 200.
 pub async fn list(tx: &TenantTx) -> Result<Vec<ApiKey>> {
     let sql = format!(

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::api_keys;
 use super::members::{self, Member, UserState};
-use super::sign_in::SignedIn;
+use super::sign_in::{SignedIn, refuse_keys};
 use crate::auth::{Permission, Through, sessions};
 use crate::connection;
 use crate::graphql::context::{Needs, app, caller, read};
@@ -34,9 +34,10 @@ impl AccountQuery {
         Ok(MemberConnection::new(&page, members::list(read(ctx).await?.as_ref(), &page).await?))
     }
 
-    /// The caller's own sessions that go on, the newest first; at most 100.
+    /// The caller's own sessions that go on, the newest first; at most 100. Error: FORBIDDEN for API keys.
     async fn sessions(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Session>> {
         let (caller, now) = (caller(ctx)?, app(ctx)?.clock.now());
+        refuse_keys(caller)?;
         let listed = sessions::list(read(ctx).await?.as_ref(), caller.user_id, now).await?;
         let sessions = listed.into_iter().map(|session| Session {
             is_current: caller.through == Through::Session(session.id),

@@ -1,7 +1,6 @@
 //! Signing in for pages: the refresh token is in a cookie that scripts cannot read, and whoever uses it shows that they can
 //! read the other cookie (double submit). Also the public keys of tokens, and the page behind mailed links.
 
-use async_graphql::ServerError;
 use axum::Json;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -17,7 +16,7 @@ use super::sign_in::{self, SignedIn};
 use super::{mailed, oidc};
 use crate::auth::sessions::Client;
 use crate::error::{Code, Error, Result};
-use crate::graphql::errors::{only, plain, set_retry_after, status_of_code};
+use crate::graphql::errors::{plain, respond, status_of_code, unplaced};
 use crate::graphql::http::{Endpoint, is_json, read_body};
 use crate::graphql::origin::{client_of, is_foreign};
 use crate::graphql::scalars::DateTime;
@@ -203,12 +202,9 @@ pub fn refuse(error: Error) -> Response {
         Code::Conflict => StatusCode::CONFLICT,
         code => status_of_code(code.as_str()).unwrap_or(StatusCode::BAD_REQUEST),
     };
-    let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
-    respond(status, &[error])
-}
-
-fn respond(status: StatusCode, errors: &[ServerError]) -> Response {
-    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], only(errors)).into_response();
-    set_retry_after(&mut response, errors);
+    let mut response = respond(status, &[unplaced(error)]);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
 }

@@ -4,13 +4,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::sign_in::{self, SignedIn, find_user};
-use super::{email_of, members};
+use super::{api_keys, email_of, members};
 use crate::app::App;
 use crate::audit::{self, By, Entry};
 use crate::auth::opaque::{Kind, Opaque};
 use crate::auth::sessions::{self, Client};
 use crate::auth::{Role, password};
-use crate::clock::{DAY, MINUTE};
+use crate::clock::{DAY, MINUTE, Timestamp};
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Code, Error, Result};
 use crate::outbox::{self, Channel, Message, Recipient};
@@ -36,11 +36,17 @@ impl Purpose {
     }
 }
 
-/// Mails a link to a user; earlier ones for the same are no longer good.
+/// Links to set another password that a user may have unused, so that nobody can fill a mailbox with them.
+const RESETS_MAX: i64 = 3;
+
+/// Mails a link to a user. Earlier invitations are no longer good; earlier links to set another password are, until one is
+/// used, since anybody may ask for more of them.
 pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose: Purpose) -> Result<()> {
     let now = app.clock.now();
-    let sql = "UPDATE mailed_tokens SET used_at = $4 WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND used_at IS NULL";
-    tx.execute(sql, [user_id.into(), word(purpose)?, now.0.into()]).await?;
+    if purpose == Purpose::Invitation {
+        let sql = "UPDATE mailed_tokens SET used_at = $4 WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND used_at IS NULL";
+        tx.execute(sql, [user_id.into(), word(purpose)?, now.0.into()]).await?;
+    }
     let token = Opaque::random(Kind::Once, tx.tenant());
     let ends_at = now.0 + purpose.lifetime();
     let sql = "INSERT INTO mailed_tokens (tenant_id, hash, user_id, purpose, ends_at) VALUES ($1, $2, $3, $4, $5)";
@@ -64,7 +70,7 @@ pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose:
     outbox::store::add(tx, &[recipient], &message, now).await
 }
 
-/// Mails a user a link to set another password. Who asks does not learn whether there is such a user. Error: RATE_LIMITED.
+/// Mails a user a link to set another password, unless they have enough of them. Who asks does not learn whether there is such a user. Error: RATE_LIMITED.
 pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str) -> Result<()> {
     app.tries.take_address(client.address)?;
     let email = email_of(email)?;
@@ -76,7 +82,9 @@ pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str
     // It is logged either way, so that the time of the answer tells little.
     let subject = match find_user(&tx, &email).await? {
         Some(user) => {
-            send(app, &tx, user.id, &email, Purpose::Reset).await?;
+            if count_resets(&tx, user.id, app.clock.now()).await? < RESETS_MAX {
+                send(app, &tx, user.id, &email, Purpose::Reset).await?;
+            }
             user.id.to_string()
         }
         None => String::new(),
@@ -86,7 +94,15 @@ pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str
     tx.commit().await
 }
 
-/// Uses a mailed link: sets the password, ends what the user had open, and signs in. Errors: INVALID_GRANT, BAD_USER_INPUT,
+/// A user's links to set another password that are good.
+async fn count_resets(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<i64> {
+    let sql = "SELECT count(*) FROM mailed_tokens \
+               WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND used_at IS NULL AND ends_at > $4";
+    let row = tx.query_one(sql, [user_id.into(), word(Purpose::Reset)?, now.0.into()]).await?;
+    row.map_or(Ok(0), |row| get(&row, 0))
+}
+
+/// Uses a mailed link: sets the password, ends what the user had open and their API keys, and signs in. Errors: INVALID_GRANT, BAD_USER_INPUT,
 /// RATE_LIMITED.
 pub async fn redeem(app: &App, client: &Client, token: &str, new_password: String) -> Result<SignedIn> {
     let token = Opaque::parse(Kind::Once, token).ok_or_else(invalid)?;
@@ -116,6 +132,8 @@ pub async fn redeem(app: &App, client: &Client, token: &str, new_password: Strin
     let row = tx.query_one(&sql, [user_id.into(), password_hash.into()]).await?.ok_or_else(invalid)?;
     let role = Role::get(&row, 0)?;
     sessions::end_all(&tx, user_id, now).await?;
+    // Whoever had the account may have made some.
+    api_keys::revoke_all(&tx, user_id, now).await?;
     let by = By { user_id: Some(user_id), through: None, client };
     let entry = Entry::of("password.set", user_id).after(json!({ "by": purpose }));
     audit::record_by(&tx, &by, now, entry).await?;

@@ -4,6 +4,7 @@ use sea_orm::{QueryResult, Value};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
+use super::api_keys;
 use crate::auth::{Caller, Role, sessions, standing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
@@ -80,8 +81,8 @@ pub fn check_role(caller: &Caller, role: Role) -> Result<()> {
     Err(Error::new(Code::Forbidden, "nobody gives a role that may do more than they may"))
 }
 
-/// Changes a user; gives what they were and are, for the log. A change of role or state is felt at once. Errors: NOT_FOUND;
-/// CONFLICT, when nobody would be left who manages users.
+/// Changes a user; gives what they were and are, for the log. A change of role or state is felt at once; who is sent off has
+/// neither sessions nor keys when they come back. Errors: NOT_FOUND; CONFLICT, when nobody would be left who manages users.
 pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) -> Result<(Json, Json)> {
     let name = changes.name.as_deref().map(name_of).transpose()?;
     tx.lock_settings().await?;
@@ -109,6 +110,7 @@ pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) 
     }
     if is_sent_off {
         sessions::end_all(tx, id, now).await?;
+        api_keys::revoke_all(tx, id, now).await?;
     } else if (role, is_active) != (before.user.role, was_active) {
         standing::begin_epoch(tx, now).await?;
     }

@@ -59,7 +59,7 @@ impl AccountMutation {
         Ok(sign_in::change_password(app(ctx)?, client(ctx)?, caller(ctx)?, current, new).await?.into())
     }
 
-    /// Mails a link by which to set another password; needs no token. The answer is the same whether there is such a user or not. Error: RATE_LIMITED.
+    /// Mails a link by which to set another password, unless three are good already; needs no token. The answer is the same whether there is such a user or not. Error: RATE_LIMITED.
     async fn request_password_reset(
         &self,
         ctx: &Context<'_>,
@@ -70,7 +70,7 @@ impl AccountMutation {
         Ok(true)
     }
 
-    /// Sets the password by the token of a mailed link, ends what the user had open, and signs in; needs no other token. Errors: INVALID_GRANT, BAD_USER_INPUT.
+    /// Sets the password by the token of a mailed link, ends what the user had open and their API keys, and signs in; needs no other token. Errors: INVALID_GRANT, BAD_USER_INPUT.
     async fn set_password(
         &self,
         ctx: &Context<'_>,
@@ -170,7 +170,7 @@ struct UserInput {
     name: Option<String>,
     /// What the user is to be.
     role: Option<Role>,
-    /// Whether the user may sign in.
+    /// Whether the user may sign in. False ends the user's API keys for good, too.
     is_active: Option<bool>,
 }
 

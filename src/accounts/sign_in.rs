@@ -43,14 +43,19 @@ pub async fn by_password(app: &App, client: &Client, tenant: &str, email: &str, 
     let tx = app.db.write(tenant).await?;
     tx.lock_settings().await?;
     // Meanwhile the password may have been changed, or the user sent off.
-    let user = if is_right { find_user(&tx, &email).await?.filter(|user| user.password_hash == hash) } else { None };
-    let Some(user) = user else {
-        let by = By { user_id: None, through: None, client };
-        audit::record_by(&tx, &by, app.clock.now(), Entry::of("session.refuse", "")).await?;
-        tx.commit().await?;
-        return Err(refused());
-    };
-    open(app, tx, client, user.id, user.role, "password").await
+    let user = find_user(&tx, &email).await?;
+    match user {
+        Some(user) if is_right && user.password_hash == hash => {
+            open(app, tx, client, user.id, user.role, "password").await
+        }
+        user => {
+            let by = By { user_id: None, through: None, client };
+            let subject = user.map(|user| user.id.to_string()).unwrap_or_default();
+            audit::record_by(&tx, &by, app.clock.now(), Entry::of("session.refuse", subject)).await?;
+            tx.commit().await?;
+            Err(refused())
+        }
+    }
 }
 
 /// Opens a session for a user in a transaction that has the lock of settings, and commits it.
@@ -181,7 +186,7 @@ pub async fn change_password(
     Ok(signed_in)
 }
 
-/// A program is not to send its user off, or to change how they come in. Error: FORBIDDEN.
+/// A program is not to send its user off, and neither to see nor to change how they come in. Error: FORBIDDEN.
 pub fn refuse_keys(caller: &Caller) -> Result<()> {
     match caller.through {
         Through::ApiKey(_) => Err(Error::new(Code::Forbidden, "an API key may not do this")),

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "EMAIL")]
     user: Option<String>,
     /// How long the token is good for.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i64).range(1..=24 * 365))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=24 * 365))]
     hours: i64,
 }
 

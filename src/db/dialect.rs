@@ -264,6 +264,11 @@ pub fn is_out_of_range(error: &DbErr) -> bool {
     }
 }
 
+/// Whether a text or document has a character that PostgreSQL takes in none: NUL.
+pub fn is_unwritable(error: &DbErr) -> bool {
+    matches!(driver_code(error).as_deref(), Some("22021" | "22P05"))
+}
+
 /// Whether PostgreSQL gave a statement up because it took too long.
 pub fn is_timeout(error: &DbErr) -> bool {
     driver_code(error).as_deref() == Some("57014")

@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use self::count::Counter;
 pub use count::Statements;
-pub use dialect::{ConnectError, is_out_of_range, is_timeout, is_unavailable};
+pub use dialect::{ConnectError, is_out_of_range, is_timeout, is_unavailable, is_unwritable};
 pub use table::{Column, Inserts, OnConflict, Table};
 
 use crate::error::{Error, Result};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
+use async_graphql::{ErrorExtensionValues, Pos, Response, ServerError, Value};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response as HttpResponse;
+use axum::response::{IntoResponse, Response as HttpResponse};
 use uuid::Uuid;
 
 use crate::error::{Code, Error};
@@ -117,6 +117,20 @@ fn wait_of(errors: &[ServerError]) -> Option<HeaderValue> {
 /// The body of an answer that is errors alone.
 pub fn only(errors: &[ServerError]) -> String {
     serde_json::json!({ "errors": errors }).to_string()
+}
+
+/// An answer that is errors alone, where it is not for the client to say how it wants it.
+pub fn respond(status: StatusCode, errors: &[ServerError]) -> HttpResponse {
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], only(errors)).into_response();
+    set_retry_after(&mut response, errors);
+    response
+}
+
+/// One of ours, without a place in a document.
+pub fn unplaced(error: Error) -> ServerError {
+    let mut error = async_graphql::Error::from(error).into_server_error(Pos::default());
+    error.locations.clear();
+    error
 }
 
 /// An error without a place in a document.

@@ -87,6 +87,10 @@ impl Cursor {
         let bytes: Option<Vec<u8>> =
             (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect();
         let text = String::from_utf8(bytes.ok_or_else(bad)?).map_err(|_| bad())?;
+        // PostgreSQL has no texts with it.
+        if text.contains('\0') {
+            return Err(bad());
+        }
         Ok(Cursor(text.split('\u{1f}').map(str::to_owned).collect()))
     }
 

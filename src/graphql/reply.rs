@@ -1,6 +1,6 @@
 //! How an answer is put into HTTP: as the client wants it, with the status that says what became of it.
 
-use async_graphql::{Pos, Response, ServerError};
+use async_graphql::{Response, ServerError};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
@@ -51,8 +51,7 @@ impl Reply {
         if error.code == Code::Unauthenticated {
             return self.unauthenticated();
         }
-        let error = async_graphql::Error::from(error).into_server_error(Pos::default());
-        self.send(&Response::from_errors(vec![error]))
+        self.send(&Response::from_errors(vec![errors::unplaced(error)]))
     }
 
     /// The status of requests that are well-formed but cannot be run: whoever reads plain JSON expects 200.

@@ -82,3 +82,22 @@ async fn reading_needs_a_permission_that_a_token_may_lack() {
     let mine = actor.query("{ me { permissions } tenant { name } }").await;
     assert_eq!(mine, json!({ "me": { "permissions": [] }, "tenant": { "name": "acme" } }));
 }
+
+#[tokio::test]
+async fn nothing_in_the_log_is_changed_or_removed() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.admin().query(r#"mutation { createTeam(input: {name: "T"}) { id } }"#).await;
+    for sql in [
+        "UPDATE audit_logs SET actor_id = NULL WHERE tenant_id = $1",
+        "DELETE FROM audit_logs WHERE tenant_id = $1",
+        // A row that is there already, and would be another.
+        "INSERT INTO audit_logs (tenant_id, id, at, action, subject) SELECT tenant_id, id, 0, 'x', '' FROM audit_logs \
+         WHERE tenant_id = $1 ON CONFLICT (tenant_id, id) DO UPDATE SET action = 'x'",
+    ] {
+        let tx = test.app.db.write(acme.id()).await.expect("begun");
+        assert!(tx.execute(sql, []).await.is_err(), "{sql}");
+    }
+    let log = acme.admin().query("{ auditLog { nodes { action actor { name } } } }").await;
+    assert_eq!(log["auditLog"]["nodes"], json!([{ "action": "team.create", "actor": { "name": "admin" } }]));
+}

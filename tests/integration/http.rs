@@ -90,6 +90,10 @@ async fn what_is_no_request_of_a_caller_is_refused() {
     assert_eq!((broken.status, code(&broken)), (StatusCode::BAD_REQUEST, "BAD_REQUEST"));
     let large = client.post(&admin, RESPONSE_JSON, vec![b' '; 2 * 1024 * 1024]).await;
     assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
+    // Nobody learns by guessing what there is.
+    let mistyped = client.post(&admin, RESPONSE_JSON, json!({ "query": "{ mee { id } }" }).to_string()).await;
+    assert_eq!(code(&mistyped), "GRAPHQL_VALIDATION_FAILED");
+    assert!(!mistyped.body.to_string().contains("Did you mean"), "{}", mistyped.body);
     for (query, expected) in [("{", "GRAPHQL_PARSE_FAILED"), ("{ nothing }", "GRAPHQL_VALIDATION_FAILED")] {
         let body = json!({ "query": query }).to_string();
         let reply = client.post(&admin, RESPONSE_JSON, body.clone()).await;
@@ -432,6 +436,44 @@ async fn pages_of_allowed_origins_may_use_the_api_and_no_others() {
     let reply = Client::of(&test).send(preflight(shop)).await;
     assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
     assert!(!reply.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+}
+
+#[tokio::test]
+async fn whatever_is_refused_says_so_in_one_form() {
+    let test = TestApp::start().await;
+    test.tenant("acme").await;
+    let client = Client::of(&test);
+    let to = |method: &str, path: &str| Request::builder().method(method).uri(path);
+    let upgrade = |origin: &str, protocol: &str| {
+        let request = to("GET", "/graphql").header(header::UPGRADE, "websocket").header(header::HOST, "sales.example");
+        request.header(header::ORIGIN, origin).header(header::SEC_WEBSOCKET_PROTOCOL, protocol)
+    };
+    let (own, evil, protocol) = ("https://sales.example", "https://evil.example", "graphql-transport-ws");
+    for (request, status, expected) in [
+        (to("PUT", "/graphql"), 405, "METHOD_NOT_ALLOWED"),
+        (to("GET", "/auth/login"), 405, "METHOD_NOT_ALLOWED"),
+        (to("DELETE", "/health"), 405, "METHOD_NOT_ALLOWED"),
+        (to("GET", "/graph"), 404, "NOT_FOUND"),
+        (to("POST", "/"), 404, "NOT_FOUND"),
+        (upgrade(evil, protocol), 403, "FORBIDDEN"),
+        (upgrade(own, "graphql-ws"), 400, "BAD_REQUEST"),
+        // Its `Connection` does not say so.
+        (upgrade(own, protocol), 400, "BAD_REQUEST"),
+    ] {
+        let request = request.body(Body::empty()).expect("a request");
+        let what = format!("{} {}", request.method(), request.uri());
+        let reply = client.send(request).await;
+        assert_eq!((reply.status.as_u16(), code(&reply)), (status, expected), "{what}");
+        assert!(reply.body["errors"][0]["message"].is_string(), "{what}");
+        assert_eq!(reply.headers[header::CONTENT_TYPE], "application/json", "{what}");
+        assert_eq!(reply.headers.contains_key(header::ALLOW), status == 405, "{what}");
+    }
+    let login = json!({ "tenant": "acme", "email": "viewer@acme.example", "password": "guess" }).to_string();
+    let login = to("POST", "/auth/login").header(header::CONTENT_TYPE, "application/json").body(Body::from(login));
+    let reply = client.send(login.expect("a request")).await;
+    assert_eq!((reply.status, code(&reply)), (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"));
+    assert_eq!(reply.headers[header::WWW_AUTHENTICATE], "Bearer");
+    assert!(reply.body["errors"][0].get("locations").is_none(), "{}", reply.body);
 }
 
 #[tokio::test]

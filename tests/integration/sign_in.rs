@@ -113,11 +113,15 @@ async fn who_signs_in_is_who_they_are_and_who_does_not_learns_nothing() {
     let beside = r#"mutation { refresh(refreshToken: "x") { accessToken } createTeam(input: {name: "T"}) { id } }"#;
     assert_eq!(anonymous(&server).ask(beside, Value::Null).await.0, StatusCode::UNAUTHORIZED);
 
-    let log = acme.admin().query("{ auditLog { nodes { action actor { name } } } }").await;
+    let log = acme.admin().query("{ auditLog { nodes { action subject actor { name } } } }").await;
     let nodes = log["auditLog"]["nodes"].as_array().expect("entries");
     let actions: Vec<_> = nodes.iter().map(|entry| entry["action"].as_str().expect("an action")).collect();
     assert_eq!(actions, ["session.refuse", "session.refuse", "session.open"]);
     assert_eq!(nodes[2]["actor"]["name"], "analyst");
+    // Whose password was guessed is told, by nobody who is known.
+    let analyst = acme.actor(Role::Analyst).caller.user_id.to_string();
+    assert_eq!((&nodes[0]["subject"], &nodes[1]["subject"]), (&json!(""), &json!(analyst)));
+    assert!(nodes[..2].iter().all(|entry| entry["actor"].is_null()), "{nodes:?}");
     server.stop().await;
 }
 
@@ -297,12 +301,20 @@ async fn a_socket_goes_on_with_a_fresh_token() {
 
 /// The token of the newest mail.
 async fn mailed_token(tenant: &TestTenant<'_>) -> String {
+    mailed_tokens(tenant).await.pop().expect("a mail")
+}
+
+/// The tokens of all mails, the oldest first.
+async fn mailed_tokens(tenant: &TestTenant<'_>) -> Vec<String> {
     let tx = tenant.test.app.db.read(tenant.id()).await.expect("begun");
-    let sql = "SELECT text FROM deliveries WHERE tenant_id = $1 AND alert_no IS NULL ORDER BY id DESC LIMIT 1";
-    let row = tx.query_one(sql, []).await.expect("read").expect("a mail");
-    let text: String = get(&row, 0).expect("text");
-    let (_, rest) = text.split_once("/auth/password#").expect("a link");
-    rest.split_whitespace().next().expect("a token").to_owned()
+    let sql = "SELECT text FROM deliveries WHERE tenant_id = $1 AND alert_no IS NULL ORDER BY id";
+    let rows = tx.query(sql, []).await.expect("read");
+    let token = |row| {
+        let text: String = get(row, 0).expect("text");
+        let (_, rest) = text.split_once("/auth/password#").expect("a link");
+        rest.split_whitespace().next().expect("a token").to_owned()
+    };
+    rows.iter().map(token).collect()
 }
 
 #[tokio::test]
@@ -342,6 +354,90 @@ async fn who_is_invited_sets_a_password_and_may_set_another_one() {
     test.clock.set(Timestamp(NOW.0 + 3601 * SECOND));
     assert_eq!(anonymous(&server).code(SET, set(&late, PASSWORD)).await, "INVALID_GRANT");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_links_of_somebody_else_ends_none_and_fills_no_mailbox() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Analyst).await;
+    let server = Server::start(&test).await;
+    let ask = "mutation ($email: String!) { requestPasswordReset(tenant: \"acme\", email: $email) }";
+    let asked = async || anonymous(&server).data(ask, json!({ "email": email })).await["requestPasswordReset"].clone();
+    for _ in 0..4 {
+        assert_eq!(asked().await, true);
+    }
+    let tokens = mailed_tokens(&acme).await;
+    assert_eq!(tokens.len(), 3);
+    let set = |token: &str| json!({ "token": token, "password": "another horse battery" });
+    anonymous(&server).data(SET, set(&tokens[0])).await;
+    for token in &tokens {
+        assert_eq!(anonymous(&server).code(SET, set(token)).await, "INVALID_GRANT");
+    }
+    // Links that were used or are over leave room for others.
+    for sent in [4, 5, 6, 6] {
+        asked().await;
+        assert_eq!(mailed_tokens(&acme).await.len(), sent);
+    }
+    test.clock.set(Timestamp(NOW.0 + 3601 * SECOND));
+    asked().await;
+    assert_eq!(mailed_tokens(&acme).await.len(), 7);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn keys_end_for_good_with_who_is_sent_off_and_with_a_password_by_mail() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    // Somebody else is left who manages users.
+    let_in(&acme, Role::Admin).await;
+    let (here, there) = (Server::start(&test).await, Server::of(test.another().await).await);
+    let invite =
+        r#"mutation { inviteUser(input: {email: "ann@acme.example", name: "Ann", role: ADMIN}) { user { id } } }"#;
+    let id = acme.admin().query(invite).await["inviteUser"]["user"]["id"].clone();
+    let set = |token: &str| json!({ "token": token, "password": PASSWORD });
+    anonymous(&here).data(SET, set(&mailed_token(&acme).await)).await;
+    let create = r#"mutation { createApiKey(input: {name: "k", permissions: [SALES_VIEW]}) { secret } }"#;
+    let key = async || {
+        let signed_in = login(&here, "acme", "ann@acme.example").await;
+        with(&here, &signed_in["accessToken"]).data(create, Value::Null).await["createApiKey"]["secret"].clone()
+    };
+    let status = async |server: &Server, key: &Value| with(server, key).ask(ME, Value::Null).await.0;
+
+    let first = key().await;
+    let mut far = Socket::open(&there, first.as_str().expect("a secret")).await;
+    far.ready().await;
+    for is_active in [false, true] {
+        let update = format!("mutation {{ updateUser(id: {id}, input: {{isActive: {is_active}}}) {{ state }} }}");
+        acme.admin().query(&update).await;
+        assert_eq!(status(&here, &first).await, StatusCode::UNAUTHORIZED, "{is_active}");
+    }
+    assert_eq!(far.closed().await, 4403);
+    assert_eq!(status(&there, &first).await, StatusCode::UNAUTHORIZED);
+
+    // Another password alone leaves keys; one by mail ends them.
+    let second = key().await;
+    let signed_in = login(&here, "acme", "ann@acme.example").await;
+    let change = "mutation ($p: String!) { changePassword(current: $p, new: $p) { accessToken } }";
+    let changed = with(&here, &signed_in["accessToken"]).data(change, json!({ "p": PASSWORD })).await;
+    with(&here, &changed["changePassword"]["accessToken"]).data("mutation { logoutEverywhere }", Value::Null).await;
+    assert_eq!(status(&here, &second).await, StatusCode::OK);
+    let ask = r#"mutation { requestPasswordReset(tenant: "acme", email: "ann@acme.example") }"#;
+    anonymous(&here).data(ask, Value::Null).await;
+    anonymous(&here).data(SET, set(&mailed_token(&acme).await)).await;
+    assert_eq!(status(&here, &second).await, StatusCode::UNAUTHORIZED);
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test]
+async fn an_identity_is_not_named_by_what_no_text_has() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    for (issuer, subject, argument) in [(r"https://id.example\u0000", "s", "issuer"), ("i", r"\u0000", "subject")] {
+        let unlink = format!(r#"mutation {{ unlinkIdentity(issuer: "{issuer}", subject: "{subject}") }}"#);
+        acme.viewer().refused(&unlink, argument).await;
+    }
 }
 
 #[tokio::test]
@@ -444,6 +540,11 @@ async fn an_api_key_does_what_it_is_for_until_it_or_its_user_ends() {
     assert_eq!(me["me"]["permissions"], json!(["SALES_VIEW"]));
     assert_eq!(program.code(r#"mutation { createTeam(input: {name: "T"}) { id } }"#, Value::Null).await, "FORBIDDEN");
     Socket::open(&server, secret).await.ready().await;
+    // How its user comes in is not for it to see.
+    for query in ["{ sessions { address agent } }", "{ identities { issuer subject } }"] {
+        assert_eq!(program.code(query, Value::Null).await, "FORBIDDEN", "{query}");
+        admin.data(query, Value::Null).await;
+    }
     // It cannot make keys that may more, and nobody can who may less.
     let mut narrow = acme.admin();
     narrow.caller.permissions.retain(|p| *p != salespulse::auth::Permission::SalesEdit);

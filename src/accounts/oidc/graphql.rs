@@ -14,10 +14,11 @@ pub struct IdentityQuery;
 
 #[Object]
 impl IdentityQuery {
-    /// By which OpenID Connect providers the caller may sign in, the oldest first; at most 100. Another is added by `POST /auth/oidc/<provider>/link`.
+    /// By which OpenID Connect providers the caller may sign in, the oldest first; at most 100. Another is added by `POST /auth/oidc/<provider>/link`. Error: FORBIDDEN for API keys.
     async fn identities(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Identity>> {
-        let providers = &app(ctx)?.providers;
-        let listed = identities::list(read(ctx).await?.as_ref(), caller(ctx)?.user_id).await?;
+        let (caller, providers) = (caller(ctx)?, &app(ctx)?.providers);
+        refuse_keys(caller)?;
+        let listed = identities::list(read(ctx).await?.as_ref(), caller.user_id).await?;
         let identities = listed.into_iter().map(|identity| Identity {
             provider: providers.of_issuer(&identity.issuer).map(|provider| provider.name.clone()),
             issuer: identity.issuer,
@@ -33,7 +34,7 @@ pub struct IdentityMutation;
 
 #[Object]
 impl IdentityMutation {
-    /// Takes from the caller a way to sign in; sessions go on. Errors: NOT_FOUND; FORBIDDEN for API keys; CONFLICT for the only way in of a user without a password.
+    /// Takes from the caller a way to sign in; sessions go on. Errors: NOT_FOUND; BAD_USER_INPUT; FORBIDDEN for API keys; CONFLICT for the only way in of a user without a password.
     async fn unlink_identity(
         &self,
         ctx: &Context<'_>,

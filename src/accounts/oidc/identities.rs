@@ -40,8 +40,13 @@ pub async fn list(tx: &TenantTx, user_id: Uuid) -> Result<Vec<Identity>> {
     identities.collect()
 }
 
-/// Takes an identity from its user. Errors: NOT_FOUND; CONFLICT, when they could not come in any more.
+/// Takes an identity from its user. Errors: NOT_FOUND; BAD_USER_INPUT; CONFLICT, when they could not come in any more.
 pub async fn remove(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid) -> Result<()> {
+    for (argument, value) in [("issuer", issuer), ("subject", subject)] {
+        if value.contains('\0') {
+            return Err(Error::bad_input(argument, "has characters that are not written"));
+        }
+    }
     tx.lock_settings().await?;
     let sql = "DELETE FROM user_identities WHERE tenant_id = $1 AND issuer = $2 AND subject = $3 AND user_id = $4";
     if tx.execute(sql, [issuer.into(), subject.into(), user_id.into()]).await? == 0 {

@@ -46,7 +46,8 @@ pub async fn sign_in(
     };
     let Some(KnownUser { id, role, .. }) = user else {
         let by = By { user_id: None, through: None, client };
-        let entry = Entry::of("session.refuse", "").after(json!({ "by": "oidc", "provider": provider.name }));
+        let subject = user_id.map(|id| id.to_string()).unwrap_or_default();
+        let entry = Entry::of("session.refuse", subject).after(json!({ "by": "oidc", "provider": provider.name }));
         audit::record_by(&tx, &by, now, entry).await?;
         tx.commit().await?;
         return Err(refused());

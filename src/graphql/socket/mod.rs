@@ -29,6 +29,7 @@ use self::close::{Close, RESTART};
 use self::reader::Reader;
 use self::shared::Shared;
 use self::writer::{WRITE_WAIT, Writer};
+use super::errors::{plain, respond};
 use super::http::Endpoint;
 use super::origin::{client_of, is_foreign};
 use crate::auth::sessions::Client;
@@ -51,15 +52,15 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
     let (mut parts, _) = request.into_parts();
     let client = Arc::new(client_of(&parts, &endpoint.proxies));
     if is_foreign(&parts, &endpoint.origins) {
-        return (StatusCode::FORBIDDEN, "pages of other origins may not connect").into_response();
+        return refuse(StatusCode::FORBIDDEN, "FORBIDDEN", "pages of other origins may not connect");
     }
     let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
     let offers = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.split(',').any(|p| p.trim() == PROTOCOL));
     if !offered.iter().any(offers) {
-        return (StatusCode::BAD_REQUEST, "the subprotocol is graphql-transport-ws").into_response();
+        return refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the subprotocol is graphql-transport-ws");
     }
     if !endpoint.usage.takes_socket(endpoint.sockets.len()) {
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "too many sockets").into_response();
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "too many sockets");
     }
     let span = socket_span(&parts.extensions);
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
@@ -74,8 +75,12 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
                 Box::pin(sockets.track_future(serve(socket, endpoint, client).instrument(span)))
             })
             .into_response(),
-        Err(refused) => refused.into_response(),
+        Err(refused) => refuse(refused.status(), "BAD_REQUEST", &refused.body_text()),
     }
+}
+
+fn refuse(status: StatusCode, code: &'static str, message: &str) -> HttpResponse {
+    respond(status, &[plain(code, message)])
 }
 
 async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>) {

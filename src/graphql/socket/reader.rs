@@ -21,7 +21,7 @@ use super::shared::{Live, Order, Shared};
 use crate::auth::Caller;
 use crate::auth::sessions::Client;
 use crate::error::Code;
-use crate::graphql::errors::Refusal;
+use crate::graphql::errors::{Refusal, unplaced};
 use crate::graphql::http::{Asker, Endpoint};
 use crate::graphql::limits::Seat;
 use crate::graphql::params::{Params, parse_json};
@@ -199,10 +199,7 @@ impl Reader {
         let task = tokio::spawn(run.in_current_span());
         let task = AbortOnDropHandle::new(task);
         let answer = async move {
-            task.await.unwrap_or_else(|error| {
-                let error = async_graphql::Error::from(crate::error::Error::internal(error));
-                Payload::refused(error.into_server_error(async_graphql::Pos::default()))
-            })
+            task.await.unwrap_or_else(|error| Payload::refused(unplaced(crate::error::Error::internal(error))))
         };
         (futures_util::stream::once(answer).boxed(), false)
     }
