@@ -18,7 +18,7 @@ use crate::housekeeping::Keep;
 use crate::{outbox, tls};
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 38] = [
+const KNOWN: [(&str, &str); 39] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
@@ -46,6 +46,7 @@ const KNOWN: [(&str, &str); 38] = [
     ("SALESPULSE_USER_SOCKETS", "20"),
     ("SALESPULSE_TENANT_SOCKETS", "5000"),
     ("SALESPULSE_SOCKETS", "20000"),
+    ("SALESPULSE_ADDRESS_SOCKETS", "200"),
     ("SALESPULSE_KEEP_ALERTS_DAYS", "365"),
     ("SALESPULSE_KEEP_DELIVERIES_DAYS", "90"),
     ("SALESPULSE_GRAPHIQL", "on"),
@@ -253,6 +254,7 @@ impl Config {
                 user_sockets: limit("SALESPULSE_USER_SOCKETS")?,
                 tenant_sockets: limit("SALESPULSE_TENANT_SOCKETS")?,
                 sockets: limit("SALESPULSE_SOCKETS")?,
+                address_sockets: limit("SALESPULSE_ADDRESS_SOCKETS")?,
             },
             trusted_documents: some("SALESPULSE_TRUSTED_DOCUMENTS").map(PathBuf::from),
             keep: Keep {

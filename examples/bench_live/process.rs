@@ -92,7 +92,7 @@ fn serve(database: &Database) -> Process {
         .env("SALESPULSE_JWT_SECRET", SECRET)
         .env("SALESPULSE_KEK", KEK)
         .envs(
-            ["USER_FIELDS_PER_MINUTE", "TENANT_FIELDS_PER_MINUTE", "USER_SOCKETS", "TENANT_SOCKETS"]
+            ["USER_FIELDS_PER_MINUTE", "TENANT_FIELDS_PER_MINUTE", "USER_SOCKETS", "TENANT_SOCKETS", "ADDRESS_SOCKETS"]
                 .map(|name| (format!("SALESPULSE_{name}"), "0")),
         );
     if let Some(redis) = &database.redis {

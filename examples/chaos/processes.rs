@@ -97,7 +97,7 @@ fn serve(address: SocketAddr, db_url: &str, redis_url: &str) -> Child {
         .env("SALESPULSE_JWT_SECRET", SECRET)
         .env("SALESPULSE_KEK", KEK)
         .envs(
-            ["USER_FIELDS_PER_MINUTE", "TENANT_FIELDS_PER_MINUTE", "USER_SOCKETS", "TENANT_SOCKETS"]
+            ["USER_FIELDS_PER_MINUTE", "TENANT_FIELDS_PER_MINUTE", "USER_SOCKETS", "TENANT_SOCKETS", "ADDRESS_SOCKETS"]
                 .map(|name| (format!("SALESPULSE_{name}"), "0")),
         )
         .stdout(Stdio::null())

@@ -1,7 +1,7 @@
 //! How often somebody may try to sign in, show secrets that are not good, or have mail sent: for each address and each
 //! account, in this process.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use moka::sync::Cache;
 
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
-use crate::graphql::limits::Buckets;
+use crate::graphql::limits::{Buckets, network_of};
 
 /// Tries at once; then one after each pause.
 const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
@@ -94,14 +94,6 @@ impl Tries {
         if let Some(address) = address {
             self.0.strangers.get_with(network_of(address), Arc::default).secrets.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// What somebody has as a whole: of IPv6 the first 64 bits.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

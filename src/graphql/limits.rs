@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,8 @@ pub struct Limits {
     pub user_sockets: Option<NonZeroU32>,
     pub tenant_sockets: Option<NonZeroU32>,
     pub sockets: Option<NonZeroU32>,
+    /// WebSockets of an address that have not said yet who they are.
+    pub address_sockets: Option<NonZeroU32>,
 }
 
 /// Counts what is asked for.
@@ -44,6 +47,13 @@ pub struct Usage {
 struct Sockets {
     users: HashMap<(TenantId, Uuid), u32>,
     tenants: HashMap<TenantId, u32>,
+    strangers: HashMap<IpAddr, u32>,
+}
+
+/// A socket of nobody known yet, which is counted while this lives.
+pub struct Waiting {
+    usage: Arc<Usage>,
+    network: Option<IpAddr>,
 }
 
 /// A socket that is counted while this lives.
@@ -51,6 +61,14 @@ pub struct Seat {
     usage: Arc<Usage>,
     tenant: TenantId,
     spender: Uuid,
+}
+
+/// What somebody has as a whole: of IPv6 the first 64 bits.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
 }
 
 /// Whose budget is spent: a program's by its key, so that it takes nothing from who made the key.
@@ -93,6 +111,21 @@ impl Usage {
         self.limits.sockets.is_none_or(|most| open < most.get() as usize)
     }
 
+    /// Counts a socket until it is known whose it is, so that no address takes all for itself; `None` when there are as many as
+    /// may be.
+    pub fn wait(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Waiting> {
+        let network = address.map(network_of);
+        if let Some(network) = network {
+            let mut sockets = self.sockets();
+            let waiting = sockets.strangers.entry(network).or_default();
+            if self.limits.address_sockets.is_some_and(|most| *waiting >= most.get()) {
+                return None;
+            }
+            *waiting += 1;
+        }
+        Some(Waiting { usage: Arc::clone(self), network })
+    }
+
     /// Counts a socket of a caller; `None` when there are as many as may be.
     pub fn seat(self: &Arc<Self>, caller: &Caller) -> Option<Seat> {
         let (tenant, spender) = (caller.tenant, spender(caller));
@@ -112,6 +145,14 @@ impl Usage {
 
     fn sockets(&self) -> MutexGuard<'_, Sockets> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(network) = &self.network {
+            leave(&mut self.usage.sockets().strangers, network);
+        }
     }
 }
 
@@ -200,5 +241,20 @@ mod tests {
         assert!(usage.seat(&caller(3)).is_none());
         drop(one);
         assert!(usage.seat(&caller(3)).is_some() && usage.seat(&caller(1)).is_some());
+    }
+
+    #[test]
+    fn an_address_has_so_many_sockets_of_nobody_known() {
+        let usage = Usage::new(Limits { address_sockets: NonZeroU32::new(2), ..Limits::default() });
+        let address = |text: &str| Some(text.parse().expect("an address"));
+        let one = usage.wait(address("2001:db8::1"));
+        let _two = usage.wait(address("2001:db8::2"));
+        assert!(one.is_some() && usage.wait(address("2001:db8::3")).is_none());
+        let _other = (usage.wait(address("2001:db8:0:1::1")).expect("free"), usage.wait(None).expect("not counted"));
+        drop(one);
+        let again = usage.wait(address("2001:db8::3"));
+        assert!(again.is_some() && usage.wait(address("2001:db8::4")).is_none());
+        let all = Usage::new(Limits::default());
+        let _many: Vec<_> = (0..100).map(|_| all.wait(address("1.2.3.4")).expect("no limit")).collect();
     }
 }

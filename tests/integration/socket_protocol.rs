@@ -1,10 +1,12 @@
 //! graphql-transport-ws to the letter: each close code, and whose turn it is to speak.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use salespulse::clock::{SECOND, Timestamp};
 use salespulse::graphql::http::Settings;
+use salespulse::graphql::limits::Limits;
 use salespulse::server::Options;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -307,5 +309,26 @@ async fn only_its_own_pages_those_allowed_and_programs_may_upgrade() {
     ] {
         assert_eq!(try_connect(&server, &headers).await.map(|(_, status)| status), status, "{headers:?}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_sockets_that_have_not_said_who_they_are() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let limits = Limits { address_sockets: NonZeroU32::new(1), ..Limits::default() };
+    let api = Settings { limits, ..Settings::default() };
+    let server = Server::with(test.app.clone(), Options { api, ..Options::default() }).await;
+    let protocol = [("Sec-WebSocket-Protocol", "graphql-transport-ws")];
+    let Ok((stream, _)) = try_connect(&server, &protocol).await else { panic!("the first is taken") };
+    assert_eq!(try_connect(&server, &protocol).await.err(), Some(503));
+    // Once it is known whose it is, it counts among theirs.
+    let mut first = Raw(stream);
+    first.say(init(&acme.viewer().token())).await;
+    assert_eq!(first.hear().await["type"], "connection_ack");
+    let Ok((second, _)) = try_connect(&server, &protocol).await else { panic!("there is room for another") };
+    // So there is again when one goes without a word.
+    drop(second);
+    while try_connect(&server, &protocol).await.is_err() {}
     server.stop().await;
 }

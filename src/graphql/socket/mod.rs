@@ -31,6 +31,7 @@ use self::shared::Shared;
 use self::writer::{WRITE_WAIT, Writer};
 use super::errors::{plain, respond};
 use super::http::Endpoint;
+use super::limits::Waiting;
 use super::origin::{client_of, is_foreign};
 use crate::auth::sessions::Client;
 use crate::telemetry::metrics::METRICS;
@@ -62,6 +63,10 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
     if !endpoint.usage.takes_socket(endpoint.sockets.len()) {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "too many sockets");
     }
+    let Some(waiting) = endpoint.usage.wait(client.address) else {
+        let message = "too many sockets of this address have not said who they are";
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message);
+    };
     let span = socket_span(&parts.extensions);
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade
@@ -72,7 +77,7 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
             .on_upgrade(move |socket| {
                 let sockets = endpoint.sockets.clone();
                 // There are many, and they mostly wait: what holds this future is not to be as large too.
-                Box::pin(sockets.track_future(serve(socket, endpoint, client).instrument(span)))
+                Box::pin(sockets.track_future(serve(socket, endpoint, client, waiting).instrument(span)))
             })
             .into_response(),
         Err(refused) => refuse(refused.status(), "BAD_REQUEST", &refused.body_text()),
@@ -83,11 +88,11 @@ fn refuse(status: StatusCode, code: &'static str, message: &str) -> HttpResponse
     respond(status, &[plain(code, message)])
 }
 
-async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>) {
+async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>, waiting: Waiting) {
     let (sink, stream) = socket.split();
     let shared = Arc::new(Shared::default());
     let mut writer = Writer::new(sink, Arc::clone(&shared));
-    let reader = Reader::new(endpoint.clone(), Arc::clone(&shared), stream, client);
+    let reader = Reader::new(endpoint.clone(), Arc::clone(&shared), stream, client, waiting);
     let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run().in_current_span()));
     let end = async {
         endpoint.turn_to_end().await;

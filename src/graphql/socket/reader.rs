@@ -23,7 +23,7 @@ use crate::auth::sessions::Client;
 use crate::error::Code;
 use crate::graphql::errors::{Refusal, unplaced};
 use crate::graphql::http::{Asker, Endpoint};
-use crate::graphql::limits::Seat;
+use crate::graphql::limits::{Seat, Waiting};
 use crate::graphql::params::{Params, parse_json};
 use crate::graphql::payload::Payload;
 
@@ -44,6 +44,8 @@ pub struct Reader {
     client: Arc<Client>,
     /// Known after `connection_init`; a ping may bring a newer token of the same.
     caller: Option<Arc<Caller>>,
+    /// Counts it among those of its address, until `connection_init`.
+    waiting: Option<Waiting>,
     /// Counts it among the sockets of its caller.
     seat: Option<Seat>,
     /// Operations opened so far.
@@ -51,8 +53,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new(endpoint: Endpoint, shared: Arc<Shared>, stream: SplitStream<WebSocket>, client: Arc<Client>) -> Self {
-        Reader { endpoint, shared, stream, client, caller: None, seat: None, opened: 0 }
+    pub fn new(
+        endpoint: Endpoint,
+        shared: Arc<Shared>,
+        stream: SplitStream<WebSocket>,
+        client: Arc<Client>,
+        waiting: Waiting,
+    ) -> Self {
+        Reader { endpoint, shared, stream, client, caller: None, waiting: Some(waiting), seat: None, opened: 0 }
     }
 
     /// Until the client has gone (`None`), or the server has a reason to close. What comes after is left in the stream.
@@ -127,6 +135,7 @@ impl Reader {
         let authorization = authorization(payload).ok_or(FORBIDDEN)?;
         let caller = self.verify(authorization).await?;
         self.seat = Some(self.endpoint.usage.seat(&caller).ok_or(TOO_MANY_SOCKETS)?);
+        self.waiting = None;
         self.caller = Some(caller);
         self.order(json!({ "type": "connection_ack" }))
     }
