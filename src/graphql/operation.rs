@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
-use async_graphql::{Name, PathSegment, Pos, Request, Response, ServerError};
+use async_graphql::{Name, PathSegment, Request, Response, ServerError};
 use async_graphql_value::{ConstValue, Value};
 use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, StreamExt};
@@ -307,10 +307,8 @@ pub fn to_json(response: &Response) -> String {
     if is_request_error(response) {
         return errors::only(&response.errors);
     }
-    serde_json::to_string(response).unwrap_or_else(|error| {
-        let error = async_graphql::Error::from(crate::error::Error::internal(error));
-        errors::only(&[error.into_server_error(async_graphql::Pos::default())])
-    })
+    serde_json::to_string(response)
+        .unwrap_or_else(|error| errors::only(&[errors::unplaced(crate::error::Error::internal(error))]))
 }
 
 /// The operation that is meant, and its name.
@@ -393,9 +391,8 @@ fn parse_error(error: &async_graphql::parser::Error) -> Refusal {
 
 /// What became of an operation that did not come to its end: it had begun.
 fn given_up(error: Error, plan: &Plan) -> Response {
-    let error = async_graphql::Error::from(error).into_server_error(Pos::default());
     let path = plan.keys().take(1).map(|key| PathSegment::Field(key.to_string())).collect();
-    Response::from_errors(vec![ServerError { locations: Vec::new(), path, ..error }])
+    Response::from_errors(vec![ServerError { path, ..errors::unplaced(error) }])
 }
 
 /// An answer in its form, each error with a code.
