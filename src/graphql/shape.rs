@@ -36,6 +36,8 @@ struct Shape {
     fields: usize,
     /// Fields of the answer.
     answer_fields: usize,
+    /// Whether it selects the items of a page.
+    is_page: bool,
 }
 
 impl Shape {
@@ -46,6 +48,7 @@ impl Shape {
             introspection_depth: self.introspection_depth.max(other.introspection_depth),
             fields: self.fields.saturating_add(other.fields),
             answer_fields: self.answer_fields.saturating_add(other.answer_fields),
+            is_page: self.is_page || other.is_page,
         }
     }
 }
@@ -155,12 +158,13 @@ impl<'a> Measure<'a> {
             "__schema" | "__type" => (0, inner.depth + 1),
             _ => (inner.depth + 1, inner.introspection_depth),
         };
-        let answer_fields = inner.answer_fields.saturating_mul(self.page_size(field)).saturating_add(1);
-        Ok(Shape { depth, introspection_depth, fields: inner.fields.saturating_add(1), answer_fields })
+        let answer_fields = inner.answer_fields.saturating_mul(self.page_size(field, inner.is_page)).saturating_add(1);
+        let is_page = ["nodes", "edges"].contains(&field.name.node.as_str());
+        Ok(Shape { depth, introspection_depth, fields: inner.fields.saturating_add(1), answer_fields, is_page })
     }
 
     /// How many items a page of the field may have; 1 where it has no pages.
-    fn page_size(&self, field: &Field) -> usize {
+    fn page_size(&self, field: &Field, is_page: bool) -> usize {
         let asked = ["first", "last"].iter().find_map(|name| match &field.get_argument(name)?.node {
             Value::Variable(name) => self.variables.get(name).and_then(|value| match value {
                 ConstValue::Number(number) => number.as_u64(),
@@ -169,15 +173,9 @@ impl<'a> Measure<'a> {
             Value::Number(number) => number.as_u64(),
             _ => None,
         });
-        let is_page = || {
-            field.selection_set.node.items.iter().any(|selection| match &selection.node {
-                Selection::Field(field) => ["nodes", "edges"].contains(&field.node.name.node.as_str()),
-                Selection::InlineFragment(_) | Selection::FragmentSpread(_) => true,
-            })
-        };
         match asked {
             Some(asked) => usize::try_from(asked).unwrap_or(usize::MAX).max(1),
-            None if is_page() => PAGE_DEFAULT,
+            None if is_page => PAGE_DEFAULT,
             None => 1,
         }
     }
@@ -238,6 +236,13 @@ mod tests {
         let customers =
             "{ customers(first: 100) { nodes { id orders(first: 50) { id lines { quantity product { sku } } } } } }";
         assert_eq!(code(customers), None);
+        let in_fragments = "{ orders { ...p } } fragment p on OrderConnection { nodes { customer { id } ...q } } fragment q on Order { \
+                            a: customer { id orders(first: 100) { b: customer { orders(first: 100) { id } } } } }";
+        assert_eq!(code(in_fragments), Some("QUERY_TOO_COMPLEX"));
+        // As clients ask for the schema.
+        let introspection = "{ __schema { types { fields { args { type { ...r } } type { ...r } } } } } fragment r on __Type { \
+            kind ofType { ...s } } fragment s on __Type { kind ofType { ...t } } fragment t on __Type { kind ofType { kind ofType { kind } } }";
+        assert_eq!(code(introspection), None);
         assert_eq!(
             code(
                 "{ a: orders { nodes { b: orders { nodes { c: orders { nodes { d: orders { nodes { id } } } } } } } } }"
