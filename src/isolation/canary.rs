@@ -10,7 +10,7 @@ use crate::auth::token::Subject;
 use crate::auth::{Role, standing};
 use crate::clock::{MINUTE, Timestamp};
 use crate::customer_value;
-use crate::db::{TenantId, TenantTx, get};
+use crate::db::{TenantId, get};
 use crate::error::{Error, Result};
 use crate::tenancy::{self, NewTenant};
 use crate::users::{NewUser, insert_user};
@@ -18,12 +18,6 @@ use crate::users::{NewUser, insert_user};
 /// A person of both tenants, each with a password of its own.
 pub const EMAIL: &str = "canary@isolation.invalid";
 const TOKEN_SECS: i64 = 3600;
-
-async fn give_up_deliveries(tx: &TenantTx) -> Result<()> {
-    let sql = "UPDATE deliveries SET state = 'DEAD', next_at = NULL WHERE tenant_id = $1 AND next_at IS NOT NULL";
-    tx.execute(sql, []).await?;
-    Ok(())
-}
 
 /// One of the two.
 pub struct Canary {
@@ -76,18 +70,12 @@ impl Canary {
         let tx = app.db.write(tenant).await?;
         let sql = "UPDATE users SET is_active = false, password_hash = NULL WHERE tenant_id = $1 AND email = $2";
         tx.execute(sql, [EMAIL.into()]).await?;
-        give_up_deliveries(&tx).await?;
+        let sql = "UPDATE deliveries SET state = 'DEAD', next_at = NULL WHERE tenant_id = $1 AND next_at IS NOT NULL";
+        tx.execute(sql, []).await?;
         standing::begin_epoch(&tx, app.clock.now()).await?;
         tx.commit().await?;
         app.standings.changed(tenant);
         Ok(())
-    }
-
-    /// Gives up what would be sent outside, so that it can be tried anew.
-    pub async fn give_up(&self, app: &App) -> Result<()> {
-        let tx = app.db.write(self.tenant).await?;
-        give_up_deliveries(&tx).await?;
-        tx.commit().await
     }
 
     /// A token for everything that the tenant's admins may do.
