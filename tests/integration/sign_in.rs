@@ -8,6 +8,7 @@ use salespulse::auth::token::Subject;
 use salespulse::clock::{DAY, SECOND, Timestamp};
 use salespulse::db::get;
 use salespulse::graphql::http::Settings;
+use salespulse::outbox;
 use salespulse::server::Options;
 use serde_json::{Value, json};
 
@@ -90,7 +91,7 @@ async fn who_signs_in_is_who_they_are_and_who_does_not_learns_nothing() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let email = let_in(&acme, Role::Analyst).await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let signed_in = login(&server, "acme", " Analyst@ACME.example ").await;
     assert_eq!(signed_in["user"], json!({ "email": email, "role": "ANALYST" }));
     assert_eq!(signed_in["expiresAt"], "2026-06-15T12:15:00Z");
@@ -129,7 +130,7 @@ async fn who_signs_in_is_who_they_are_and_who_does_not_learns_nothing() {
 async fn guessing_is_slowed_down_for_the_account_and_the_address() {
     let test = TestApp::start().await;
     test.tenant("acme").await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let guess = json!({ "tenant": "acme", "email": "admin@acme.example", "password": "guess" });
     let answers = join_all((0..12).map(|_| {
         let body = json!({ "query": LOGIN, "variables": guess.clone() });
@@ -180,7 +181,7 @@ async fn a_refresh_token_is_good_once_and_a_lost_answer_can_be_had_again() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let email = let_in(&acme, Role::Viewer).await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let first = login(&server, "acme", &email).await;
     let refresh = async |token: &Value| anonymous(&server).ask(REFRESH, json!({ "token": token })).await.1;
     // Ten at once get the same next one.
@@ -218,7 +219,7 @@ async fn whoever_is_sent_off_is_so_on_open_sockets_of_other_processes_too() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let email = let_in(&acme, Role::Analyst).await;
-    let (here, there) = (Server::start(&test).await, Server::of(test.another().await).await);
+    let (here, there) = (start(&test).await, Server::of(test.another().await).await);
     let user_id = acme.actor(Role::Analyst).caller.user_id;
     let admin = Web { server: &here, token: Some(acme.admin().token()) };
     let changes = [json!({ "role": "VIEWER" }), json!({ "role": "ANALYST" }), json!({ "isActive": false })];
@@ -259,7 +260,7 @@ async fn signing_out_ends_one_session_and_everywhere_ends_all() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let email = let_in(&acme, Role::Viewer).await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let (one, two) = (login(&server, "acme", &email).await, login(&server, "acme", &email).await);
     let sessions = with(&server, &two["accessToken"]).data("{ sessions { isCurrent address } }", Value::Null).await;
     let expected =
@@ -283,7 +284,7 @@ async fn signing_out_ends_one_session_and_everywhere_ends_all() {
 async fn a_socket_goes_on_with_a_fresh_token() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let viewer = acme.viewer();
     let token = |lifetime_secs| {
         let subject = Subject { tenant: acme.id(), user_id: viewer.caller.user_id, role: Role::Viewer, session: None };
@@ -297,6 +298,13 @@ async fn a_socket_goes_on_with_a_fresh_token() {
     renewed.renew(&acme.admin().token()).await;
     assert_eq!(renewed.closed().await, 4403);
     server.stop().await;
+}
+
+/// A server whose mail server does not answer: what is mailed is kept, to be tried again.
+async fn start(test: &TestApp) -> Server {
+    let smtp_url = Some("smtp://127.0.0.1:1".to_owned());
+    let outbox = outbox::Settings { smtp_url, mail_from: Some("sales@acme.example".to_owned()), ..Default::default() };
+    Server::with(test.app.clone(), Options { outbox, ..Options::default() }).await
 }
 
 /// The token of the newest mail with a link.
@@ -321,7 +329,7 @@ async fn mailed_tokens(tenant: &TestTenant<'_>) -> Vec<String> {
 async fn who_is_invited_sets_a_password_and_may_set_another_one() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let invite = r#"mutation { inviteUser(input: {email: "Ann@Acme.example", name: "Ann", role: MANAGER}) { state user { email } } }"#;
     let invited = acme.admin().query(invite).await;
     assert_eq!(invited["inviteUser"], json!({ "state": "INVITED", "user": { "email": "ann@acme.example" } }));
@@ -361,7 +369,7 @@ async fn who_asks_for_links_of_somebody_else_ends_none_and_fills_no_mailbox() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let email = let_in(&acme, Role::Analyst).await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let ask = "mutation ($email: String!) { requestPasswordReset(tenant: \"acme\", email: $email) }";
     let asked = async || anonymous(&server).data(ask, json!({ "email": email })).await["requestPasswordReset"].clone();
     for _ in 0..4 {
@@ -391,7 +399,7 @@ async fn keys_end_for_good_with_who_is_sent_off_and_with_a_password_by_mail() {
     let acme = test.tenant("acme").await;
     // Somebody else is left who manages users.
     let_in(&acme, Role::Admin).await;
-    let (here, there) = (Server::start(&test).await, Server::of(test.another().await).await);
+    let (here, there) = (start(&test).await, Server::of(test.another().await).await);
     let invite =
         r#"mutation { inviteUser(input: {email: "ann@acme.example", name: "Ann", role: ADMIN}) { user { id } } }"#;
     let id = acme.admin().query(invite).await["inviteUser"]["user"]["id"].clone();
@@ -444,7 +452,7 @@ async fn an_identity_is_not_named_by_what_no_text_has() {
 async fn who_was_sent_off_does_not_come_back_by_an_old_link() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let invite =
         r#"mutation { inviteUser(input: {email: "ann@acme.example", name: "Ann", role: VIEWER}) { user { id } } }"#;
     let id = acme.admin().query(invite).await["inviteUser"]["user"]["id"].clone();
@@ -475,7 +483,7 @@ async fn who_was_sent_off_does_not_come_back_by_an_old_link() {
 async fn a_key_does_not_make_more_of_itself() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let admin = Web { server: &server, token: Some(acme.admin().token()) };
     let create = "mutation ($permissions: [Permission!]!, $expiresAt: DateTime) {
         createApiKey(input: {name: \"k\", permissions: $permissions, expiresAt: $expiresAt}) { secret } }";
@@ -528,7 +536,7 @@ async fn somebody_is_left_who_manages_users() {
 async fn an_api_key_does_what_it_is_for_until_it_or_its_user_ends() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let admin = Web { server: &server, token: Some(acme.admin().token()) };
     let create = "mutation ($permissions: [Permission!]!, $expiresAt: DateTime) {
         createApiKey(input: {name: \"shop\", permissions: $permissions, expiresAt: $expiresAt}) { secret key { id hint permissions } } }";
@@ -581,7 +589,7 @@ async fn pages_keep_the_refresh_token_in_a_cookie_and_show_that_they_are_pages_o
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let email = let_in(&acme, Role::Viewer).await;
-    let server = Server::start(&test).await;
+    let server = start(&test).await;
     let web = anonymous(&server);
     let own = format!("http://{}", server.address);
     let credentials = json!({ "tenant": "acme", "email": email, "password": PASSWORD });
