@@ -21,40 +21,28 @@ pub struct Identity {
 #[Object(name = "CustomerIdentity")]
 impl Identity {
     /// The customer's name. Null without PERSONAL_VIEW, for customers who were erased, and with the error DECRYPTION_FAILED where the stored value was changed.
-    async fn name(&self, ctx: &Context<'_>) -> Option<String> {
-        self.read_field(ctx, Field::Name).await
+    async fn name(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(self.read_field(ctx, Field::Name).await?)
     }
 
     /// The customer's e-mail address; null as `name`.
-    async fn email(&self, ctx: &Context<'_>) -> Option<String> {
-        self.read_field(ctx, Field::Email).await
+    async fn email(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(self.read_field(ctx, Field::Email).await?)
     }
 
     /// The customer's phone number; null as `name`.
-    async fn phone(&self, ctx: &Context<'_>) -> Option<String> {
-        self.read_field(ctx, Field::Phone).await
+    async fn phone(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(self.read_field(ctx, Field::Phone).await?)
     }
 
     /// The customer's postal address; null as `name`.
-    async fn address(&self, ctx: &Context<'_>) -> Option<String> {
-        self.read_field(ctx, Field::Address).await
+    async fn address(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(self.read_field(ctx, Field::Address).await?)
     }
 }
 
 impl Identity {
-    /// Null with the error beside it: the rest of the customer is shown.
-    async fn read_field(&self, ctx: &Context<'_>, field: Field) -> Option<String> {
-        match self.open_for_caller(ctx, field).await {
-            Ok(text) => text,
-            Err(error) => {
-                let error = async_graphql::Error::from(error).into_server_error(ctx.item.pos);
-                ctx.add_error(ctx.set_error_path(error));
-                None
-            }
-        }
-    }
-
-    async fn open_for_caller(&self, ctx: &Context<'_>, field: Field) -> Result<Option<String>> {
+    async fn read_field(&self, ctx: &Context<'_>, field: Field) -> Result<Option<String>> {
         if !caller(ctx)?.may(Permission::PersonalView) {
             return Ok(None);
         }

@@ -71,7 +71,7 @@ impl Predicted {
         >,
         #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
-    ) -> Option<Forecast> {
+    ) -> async_graphql::Result<Option<Forecast>> {
         let args = args(grain, timezone, week_start);
         let question = forecasts::Question {
             metric: metric.unwrap_or(Metric::TotalRevenue),
@@ -81,7 +81,7 @@ impl Predicted {
             level: level.unwrap_or(LEVEL),
             events: Vec::new(),
         };
-        or_null(ctx, self.make_forecast(ctx, args, question).await)
+        Ok(Some(self.make_forecast(ctx, args, question).await?))
     }
 
     /// Which buckets of the period were unusual, of those that are over: what metrics were expected to be follows from their season and trend, on both sides of a bucket, in the period and up to 1461 buckets before its end; they are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (more than 10000 buckets).
@@ -101,11 +101,11 @@ impl Predicted {
         >,
         #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
-    ) -> Option<AnomalyReport> {
+    ) -> async_graphql::Result<Option<AnomalyReport>> {
         let args = args(grain, timezone, week_start);
         let sensitivity = sensitivity.unwrap_or(AnomalySensitivity::Medium).into();
         let metrics = metrics.unwrap_or_else(|| WATCHED.to_vec());
-        or_null(ctx, self.find_anomalies(ctx, args, &metrics, settings(args.grain, sensitivity)).await)
+        Ok(Some(self.find_anomalies(ctx, args, &metrics, settings(args.grain, sensitivity)).await?))
     }
 }
 
@@ -158,15 +158,6 @@ impl Predicted {
         };
         AnomalyReport::new(history, metrics, detection, &within, &parts)
     }
-}
-
-/// A field that is null where it fails, and leaves the others.
-fn or_null<T>(ctx: &Context<'_>, result: Result<T>) -> Option<T> {
-    let add = |error: Error| {
-        let error = async_graphql::Error::from(error).into_server_error(ctx.item.pos);
-        ctx.add_error(ctx.set_error_path(error));
-    };
-    result.map_err(add).ok()
 }
 
 /// Error: BAD_USER_INPUT.
