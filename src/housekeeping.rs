@@ -75,6 +75,7 @@ async fn tidy_tenant(app: &App, tenant: TenantId, now: Timestamp, keep: Keep) ->
         ("sessions", "id", "id < $2", id_before(SESSION_DAYS), SESSIONS_AT_ONCE),
         ("mailed_tokens", "hash", "ends_at < $2", before(MAILED_DAYS).0.into(), ROWS_AT_ONCE),
         ("deliveries", "id", "id < $2 AND state <> 'PENDING'", id_before(keep.delivery_days), ROWS_AT_ONCE),
+        ("quarantine", "id", "id < $2", id_before(keep.delivery_days), ROWS_AT_ONCE),
         ("alert_events", "id", "id < $2", id_before(keep.alert_days), ROWS_AT_ONCE),
     ] {
         removed += remove(app, tenant, (table, key, which), &limit, at_once).await?;

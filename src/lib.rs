@@ -26,6 +26,7 @@ pub mod graphql;
 pub mod health;
 pub mod housekeeping;
 pub mod import;
+pub mod integrations;
 pub mod isolation;
 pub mod kpis;
 pub mod ledger;

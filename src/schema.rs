@@ -12,6 +12,8 @@ use crate::customer_value::graphql::CustomerValueQuery;
 use crate::customers::graphql::CustomerQuery;
 use crate::dashboards::graphql::DashboardQuery;
 use crate::dashboards::mutation::DashboardMutation;
+use crate::integrations::graphql::IntegrationQuery;
+use crate::integrations::mutation::IntegrationMutation;
 use crate::kpis::graphql::KpiQuery;
 use crate::kpis::mutation::KpiMutation;
 use crate::ledger::graphql::LedgerMutation;
@@ -44,6 +46,7 @@ pub struct Query(
     CustomerValueQuery,
     DashboardQuery,
     DataSourceQuery,
+    IntegrationQuery,
     KpiQuery,
     OrderQuery,
     OutboxQuery,
@@ -63,6 +66,7 @@ pub struct Mutation(
     OutboxMutation,
     CalendarMutation,
     DashboardMutation,
+    IntegrationMutation,
     KpiMutation,
     PeopleMutation,
     PrivacyMutation,

@@ -33,7 +33,7 @@ use crate::outbox::{self, Senders, relay};
 use crate::privacy::rotation;
 use crate::telemetry::requests::observe;
 use crate::tls::Tls;
-use crate::{accounts, customer_value, health, housekeeping, monitor, schema, web};
+use crate::{accounts, customer_value, health, housekeeping, integrations, ledger, monitor, schema, web};
 
 /// From the first byte of a request's headers to the last.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
@@ -82,6 +82,7 @@ fn routes(endpoint: Endpoint, options: &Options) -> Router {
     let api = api.method_not_allowed_fallback(refuse_method);
     let origins = &options.api.origins;
     let api = if origins.is_empty() { api } else { api.layer(cross_origin(origins)) };
+    let api = api.merge(ledger::http::routes(endpoint.clone())).merge(integrations::http::routes(endpoint.clone()));
     let api = api.merge(accounts::http::routes(endpoint)).merge(health);
     let proxies: Arc<[IpAddr]> = options.api.proxies.as_slice().into();
     let all = if options.graphiql { api.merge(web::routes()) } else { api };

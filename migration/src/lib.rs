@@ -16,6 +16,7 @@ mod m0006_kpis;
 mod m0007_value;
 mod m0008_alert_judgements;
 mod m0009_audit_append;
+mod m0010_integrations;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_value::Migration),
             Box::new(m0008_alert_judgements::Migration),
             Box::new(m0009_audit_append::Migration),
+            Box::new(m0010_integrations::Migration),
         ]
     }
 }

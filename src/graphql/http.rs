@@ -122,7 +122,7 @@ impl Endpoint {
     }
 
     /// Who asks. Error: UNAUTHENTICATED, where a token is not good; what needs one is refused later.
-    async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Asker> {
+    pub async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Asker> {
         let client = Arc::new(origin::client_of(parts, &self.proxies));
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
         let caller = match (values.next(), values.next()) {

@@ -179,6 +179,15 @@ impl Operations {
     /// Checks all that can be checked without running: the document, which operation is meant, its variables.
     pub fn prepare(&self, mut params: Params) -> Result<Prepared, Refusal> {
         let (text, hash) = self.documents.text_of(params.query.take(), &params.extensions)?;
+        self.prepare_text(text, hash, params)
+    }
+
+    /// A document of this server's own with a client's variables, whatever other documents it runs.
+    pub fn prepare_own(&self, document: &'static str, params: Params) -> Result<Prepared, Refusal> {
+        self.prepare_text(document.into(), None, params)
+    }
+
+    fn prepare_text(&self, text: Arc<str>, hash: Option<String>, mut params: Params) -> Result<Prepared, Refusal> {
         scan::scan(&text)?;
         let document = async_graphql::parser::parse_query(text.as_ref()).map_err(|error| parse_error(&error))?;
         let (name, operation) = select(&document, params.operation_name.as_deref())?;

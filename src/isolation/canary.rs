@@ -124,11 +124,16 @@ impl Canary {
         Err(Error::internal(format!("{}: {document} gave {answer}", self.slug)))
     }
 
-    /// What an import and a sign-in at a provider leave behind.
+    /// What an import, a shop that is not understood, and a sign-in at a provider leave behind.
     async fn add_rest(&self, app: &App, now: Timestamp) -> Result<()> {
         let tx = app.db.write(self.tenant).await?;
         let sql = "INSERT INTO data_sources (tenant_id, id, kind, name, created_at) VALUES ($1, $2, 'csv', $3, $4)";
         tx.execute(sql, [Uuid::now_v7().into(), self.word.into(), now.0.into()]).await?;
+        let sql = "INSERT INTO quarantine (tenant_id, id, integration_id, delivery_id, topic, code, reason, body, key_version, \
+                   happened_at, received_at) SELECT $1, $2, id, $3, $3, 'UNCLEAR', $3, $4, 1, $5, $5 \
+                   FROM integrations WHERE tenant_id = $1";
+        let body = self.word.as_bytes().to_vec();
+        tx.execute(sql, [Uuid::now_v7().into(), self.word.into(), body.into(), now.0.into()]).await?;
         let sql = "INSERT INTO user_identities (tenant_id, issuer, subject, user_id, created_at) \
                    VALUES ($1, 'https://id.invalid', $2, $3, $4)";
         tx.execute(sql, [self.word.into(), self.user.into(), now.0.into()]).await?;
@@ -165,7 +170,7 @@ impl Canary {
 }
 
 /// What a tenant has once. The alert fires with the sales that come after.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 12] = [
     r#"mutation { updateProduct(input: { sku: "tea", title: "tea of {word}", category: "drinks of {word}", inventory: 7 }) { id } }"#,
     r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.01" }]) }"#,
     r#"mutation { createOrganization(input: { slug: "second", name: "second of {word}", timezone: "Asia/Tokyo", currency: "USD" }) { id } }"#,
@@ -175,6 +180,7 @@ const SETTINGS: [&str; 11] = [
     r#"mutation { createAlert(input: { name: "alert of {word}", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "1.00", includeOpen: true,
         recipients: [{ channel: WEBHOOK, target: "https://{slug}.isolation.invalid/hook", secret: "a secret that is long enough" }] }) { id } }"#,
     r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { id } } }"#,
+    r#"mutation { createIntegration(kind: SHOPIFY, secret: "a secret that is long enough", input: { name: "shop of {word}", channel: "of {word}" }) { id } }"#,
     r#"mutation { createKpi(name: "canary", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
     r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "2020-01-01" }] }) { id } }"#,
     r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#,

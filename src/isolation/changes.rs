@@ -84,6 +84,23 @@ pub const CHANGES: &[Change] = &[
         r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { name } } }"#,
     ),
     change("revokeApiKey", r#"mutation { revokeApiKey(id: "{ApiKey}") { id } }"#),
+    change(
+        "createIntegration",
+        r#"mutation { createIntegration(kind: SHOPIFY, secret: "a secret that is long enough",
+        input: { name: "tried", organizationId: "{Organization}", enabled: false }) { id } }"#,
+    ),
+    change(
+        "createIntegration",
+        r#"mutation { createIntegration(kind: PIPEDRIVE, secret: "user:password-of-it",
+        input: { name: "tried", owners: [{ externalId: "1", userId: "{User}" }], enabled: false }) { id } }"#,
+    ),
+    change(
+        "updateIntegration",
+        r#"mutation { updateIntegration(id: "{Integration}", input: { name: "tried", enabled: false }) { id name } }"#,
+    ),
+    change("deleteIntegration", r#"mutation { deleteIntegration(id: "{Integration}") }"#),
+    change("retryQuarantined", r#"mutation { retryQuarantined(id: "{QuarantinedDelivery}") { outcome } }"#),
+    change("dismissQuarantined", r#"mutation { dismissQuarantined(id: "{QuarantinedDelivery}") }"#),
     change("createKpi", r#"mutation { createKpi(name: "tried", input: { formula: "count(orders)" }) { name } }"#),
     change("updateKpi", r#"mutation { updateKpi(name: "canary", input: { formula: "count(visits)" }) { name } }"#),
     change("deleteKpi", r#"mutation { deleteKpi(name: "tried") }"#),

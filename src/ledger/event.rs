@@ -1,6 +1,6 @@
 //! What the ledger accepts: one [`Event`] is one fact from a source, before it gets a position.
 //!
-//! All sources (GraphQL, import, later REST and webhooks) make these; [`super::check`] decides whether one is
+//! All sources (GraphQL, REST, webhooks, import) make these; [`super::check`] decides whether one is
 //! acceptable, [`super::Ledger::record`] stores it.
 
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! `recordEvents` and its types.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, InputType, Object, Pos, SimpleObject, Value};
 
 use super::event::{
     ActivityLogged, Customer, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed,
@@ -49,6 +49,32 @@ impl LedgerMutation {
             })
             .collect();
         Ok(RecordEventsResult { results, position: Position(answer.position) })
+    }
+}
+
+/// An event as JSON in the form of `SalesEventInput`. Error: BAD_USER_INPUT, for names that it does not have too.
+pub fn parse_event(json: serde_json::Value) -> Result<Event, Refusal> {
+    let bad = |reason: String| Refusal { code: RefusalCode::BadUserInput, reason };
+    let value = Value::from_json(json).map_err(|_| bad("not an event".to_owned()))?;
+    let input = SalesEventInput::parse(Some(value.clone()))
+        .map_err(|error| bad(error.into_server_error(Pos::default()).message))?;
+    if let Some(name) = find_unknown(&value, &input.to_value()) {
+        return Err(bad(format!("an event has no {name}")));
+    }
+    input.into_event()
+}
+
+/// A name of an object within `given` that `known` does not have.
+fn find_unknown<'a>(given: &'a Value, known: &Value) -> Option<&'a str> {
+    match (given, known) {
+        (Value::Object(given), Value::Object(known)) => given.iter().find_map(|(name, value)| match known.get(name) {
+            Some(known) => find_unknown(value, known),
+            None => Some(name.as_str()),
+        }),
+        (Value::List(given), Value::List(known)) => {
+            given.iter().zip(known).find_map(|(given, known)| find_unknown(given, known))
+        }
+        _ => None,
     }
 }
 

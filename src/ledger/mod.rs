@@ -12,6 +12,7 @@ pub mod entry;
 pub mod event;
 pub mod fold;
 pub mod graphql;
+pub mod http;
 mod lane;
 mod load;
 pub mod memory;

@@ -10,6 +10,7 @@ pub mod store;
 mod webhook;
 
 pub use relay::{Senders, relay, relay_once};
+pub use webhook::signing_key;
 
 use async_graphql::Enum;
 use uuid::Uuid;

@@ -78,13 +78,15 @@ async fn addresses_of(url: &Url, host: &str) -> Result<Vec<SocketAddr>, SendErro
     if addresses.is_empty() { Err(SendError::Failed("the host is not known".to_owned())) } else { Ok(addresses) }
 }
 
+/// What a secret stands for, of webhooks that are sent and of those that come.
+pub fn signing_key(secret: &str) -> Vec<u8> {
+    let decoded = secret.strip_prefix(BASE64_PREFIX).and_then(|text| STANDARD.decode(text).ok());
+    decoded.unwrap_or_else(|| secret.as_bytes().to_vec())
+}
+
 /// `v1,` and the base64 of HMAC-SHA256 over id, time and body.
 fn signature(secret: &str, id: &str, seconds: i64, body: &str) -> String {
-    let key = match secret.strip_prefix(BASE64_PREFIX).map(|text| STANDARD.decode(text)) {
-        Some(Ok(key)) => key,
-        _ => secret.as_bytes().to_vec(),
-    };
-    let Ok(keyed) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
+    let Ok(keyed) = Hmac::<Sha256>::new_from_slice(&signing_key(secret)) else { return String::new() };
     let tag = keyed.chain_update(format!("{id}.{seconds}.{body}")).finalize().into_bytes();
     format!("v1,{}", STANDARD.encode(tag))
 }

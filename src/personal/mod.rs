@@ -4,9 +4,11 @@
 mod fields;
 mod keys;
 pub mod store;
+mod texts;
 
 pub use fields::{Field, Said, SealedSaid, erased_id, find_index, open};
 pub use keys::{Access, Keys};
+pub use texts::{INTEGRATION_SECRETS, QUARANTINED_BODIES, SEALED_COLUMNS, SealedColumn};
 
 use crate::error::{Code, Error};
 use crate::sealing::kek::KekError;

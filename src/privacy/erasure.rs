@@ -73,6 +73,10 @@ async fn destroy_keys(db: &Db, tenant: TenantId, now: Timestamp) -> Result<()> {
         return Ok(());
     }
     store::destroy_all(&tx, now).await?;
+    // What came of customers and waits, and the secrets of who would send more.
+    tx.execute("DELETE FROM quarantine WHERE tenant_id = $1", []).await?;
+    let sql = "UPDATE integrations SET secrets = NULL, key_version = NULL, is_enabled = false WHERE tenant_id = $1";
+    tx.execute(sql, []).await?;
     // Nothing is sealed any more by who still has a key.
     tx.execute("UPDATE ledger_heads SET oldest_key = $2 WHERE tenant_id = $1", [i64::MAX.into()]).await?;
     begin_policy_epoch(&tx).await?;

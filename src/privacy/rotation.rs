@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::erasure::erased;
 use crate::app::App;
 use crate::audit::{self, Entry};
@@ -15,7 +17,7 @@ use crate::db::{Column, Table, TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::store::lock_head;
 use crate::personal::store::{self, KeyRow};
-use crate::personal::{Access, Field, Said, SealedSaid, open};
+use crate::personal::{Access, Field, SEALED_COLUMNS, Said, SealedColumn, SealedSaid, open};
 use crate::sealing::kek::Purpose;
 use crate::sealing::{KEYS_TTL_MS, TenantKeys, is_worn_out};
 use crate::telemetry::metrics::METRICS;
@@ -23,6 +25,8 @@ use crate::telemetry::metrics::METRICS;
 const INTERVAL: Duration = Duration::from_secs(15);
 /// Rows sealed anew in one transaction: writers wait no longer than for them.
 const ROWS_MAX: i64 = 500;
+/// Texts of other tables, which may be long.
+const TEXTS_MAX: i64 = 50;
 /// Values that may be sealed for one event: each field, and all of it once more for batches that were tried again and rows
 /// that were sealed anew.
 const SEALS_PER_EVENT: u64 = 2 * Field::ALL.len() as u64;
@@ -38,8 +42,12 @@ pub struct Version {
 
 /// The tenant's data keys, the newest first.
 pub async fn list_versions(tx: &TenantTx) -> Result<Vec<Version>> {
-    let sql = "SELECT key_version, COUNT(*) FROM customers WHERE tenant_id = $1 AND key_version IS NOT NULL GROUP BY key_version";
-    let rows = tx.query(sql, []).await?;
+    let tables = SEALED_COLUMNS.iter().map(|sealed| sealed.table).chain(["customers"]);
+    let parts: Vec<String> = tables
+        .map(|table| format!("SELECT key_version FROM {table} WHERE tenant_id = $1 AND key_version IS NOT NULL"))
+        .collect();
+    let sql = format!("SELECT s.key_version, COUNT(*) FROM ({}) s GROUP BY s.key_version", parts.join(" UNION ALL "));
+    let rows = tx.query(&sql, []).await?;
     let counts = rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<HashMap<i64, i64>>>()?;
     let keys = store::list(tx).await?.into_iter().filter(KeyRow::is_data);
     Ok(keys
@@ -98,12 +106,57 @@ pub async fn reseal(app: &App, tenant: TenantId, mut progress: impl FnMut(u64)) 
     let (mut after, mut done) = (0, 0);
     loop {
         let begun = Instant::now();
-        let Some(part) = reseal_some(app, tenant, &held.keys, after).await? else { return Ok(()) };
+        let Some(part) = reseal_some(app, tenant, &held.keys, after).await? else { break };
         after = part.last;
         done += part.rows;
         progress(done);
         tokio::time::sleep(begun.elapsed()).await;
     }
+    for sealed in SEALED_COLUMNS {
+        let mut after = Uuid::nil();
+        while let Some(last) = reseal_texts(app, tenant, &held.keys, sealed, after).await? {
+            after = last;
+        }
+    }
+    Ok(())
+}
+
+/// Seals some texts of other tables anew; gives the last row that was looked at.
+async fn reseal_texts(
+    app: &App,
+    tenant: TenantId,
+    keys: &TenantKeys,
+    sealed: SealedColumn,
+    after: Uuid,
+) -> Result<Option<Uuid>> {
+    let tx = app.db.write(tenant).await?;
+    let version = i64::from(keys.data.active().version());
+    if version < lock_head(&tx).await?.oldest_key {
+        return Ok(None);
+    }
+    let (SealedColumn { table, column }, for_update) = (sealed, tx.for_update());
+    let sql = format!(
+        "SELECT id, {column} FROM {table} WHERE tenant_id = $1 AND key_version < $2 AND id > $3 \
+         ORDER BY id LIMIT {TEXTS_MAX} {for_update}"
+    );
+    let rows = tx.query(&sql, [version.into(), after.into()]).await?;
+    let Some(last) = rows.last() else { return Ok(None) };
+    let last = get(last, 0)?;
+    let update = format!("UPDATE {table} SET {column} = $3, key_version = $4 WHERE tenant_id = $1 AND id = $2");
+    for row in &rows {
+        let id: Uuid = get(row, 0)?;
+        match sealed.open(keys, tenant, id, &get::<Vec<u8>>(row, 1)?) {
+            Ok(text) => {
+                let (bytes, version) = sealed.seal(keys, tenant, id, &text)?;
+                tx.execute(&update, [id.into(), bytes.into(), version.into()]).await?;
+            }
+            Err(error) => {
+                tracing::error!(tenant = %tenant.0, table, %id, source = ?error.source, "text not sealed anew")
+            }
+        }
+    }
+    tx.commit().await?;
+    Ok(Some(last))
 }
 
 /// What one transaction has sealed anew.

@@ -10,14 +10,14 @@ use crate::error::Error;
 use crate::graphql::context::{Needs, read};
 use crate::graphql::scalars::DateTime;
 
-const SOURCES_MAX: u64 = 100;
+const SOURCES_MAX: u64 = 200;
 
 #[derive(Default)]
 pub struct DataSourceQuery;
 
 #[Object]
 impl DataSourceQuery {
-    /// Where imported events come from, by name; at most 100. Needs INTEGRATIONS_MANAGE.
+    /// Where events come from that nobody sends by hand: files and integrations, by name; at most 200. Needs INTEGRATIONS_MANAGE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn data_sources(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<DataSource>> {
         let tx = read(ctx).await?;
@@ -26,14 +26,14 @@ impl DataSourceQuery {
     }
 }
 
-/// A source of imported events. Those that clients record have none.
+/// A source of events. Those that clients record have none.
 #[derive(SimpleObject)]
 struct DataSource {
     /// The source's id.
     id: ID,
     /// Its name.
     name: String,
-    /// Its kind: csv.
+    /// Its kind: csv, or an integration's kind in small letters.
     kind: String,
     /// When it last brought something; null before.
     last_sync_at: Option<DateTime>,

@@ -6,6 +6,7 @@ use salespulse::accounts::mailed::{self, Purpose};
 use salespulse::auth::{Role, Through};
 use serde_json::Value;
 
+use crate::integrations::post_webhook;
 use crate::sealed;
 use crate::support::{Actor, TestApp};
 
@@ -105,6 +106,19 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     run!("createKpi", &kpi("visits"), "kpi.create", After);
     run!("updateKpi", &kpi("visits + 1"), "kpi.update", Both);
     run!("deleteKpi", r#"(name: "k")"#, "kpi.delete", Before);
+    let crm = |name| format!(r#"input: {{name: "{name}"}}"#);
+    let made = format!(r#"(kind: PIPEDRIVE, secret: "canary:canary of it", {}) {{ id url }}"#, crm("CRM"));
+    let made = run!("createIntegration", &made, "integration.create", After);
+    for kept in ["1", "2"] {
+        let sent = post_webhook(&test, made["url"].as_str().expect("a URL"), "canary:canary of it", kept).await;
+        assert_eq!(sent["outcome"], "quarantined");
+    }
+    let kept = admin.query("{ quarantine { nodes { id } } }").await["quarantine"]["nodes"].take();
+    run!("retryQuarantined", &format!("(id: {}) {{ outcome }}", kept[0]["id"]), "quarantine.retry", Both);
+    run!("dismissQuarantined", &format!("(id: {})", kept[1]["id"]), "quarantine.dismiss", Before);
+    let changed = format!("(id: {}, {}) {{ id }}", made["id"], crm("Other"));
+    run!("updateIntegration", &changed, "integration.update", Both);
+    run!("deleteIntegration", &format!("(id: {})", made["id"]), "integration.delete", Before);
     let delivery = dead_delivery(&test, &acme).await;
     run!("retryAlertDelivery", &format!(r#"(id: "{delivery}") {{ id }}"#), "alert.delivery.retry", Both);
 

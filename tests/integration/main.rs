@@ -20,6 +20,7 @@ mod dashboards;
 mod housekeeping;
 mod http;
 mod import;
+mod integrations;
 mod isolation;
 mod kpis;
 mod ledger;

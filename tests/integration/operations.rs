@@ -7,7 +7,7 @@ use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-const FILES: [(&str, &str); 18] = [
+const FILES: [(&str, &str); 20] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
@@ -17,6 +17,8 @@ const FILES: [(&str, &str); 18] = [
     ("customer-forecasts", include_str!("../operations/customer-forecasts.graphql")),
     ("anomalies", include_str!("../operations/anomalies.graphql")),
     ("comparison", include_str!("../operations/comparison.graphql")),
+    ("connect-shop", include_str!("../operations/connect-shop.graphql")),
+    ("quarantine", include_str!("../operations/quarantine.graphql")),
     ("customer-value", include_str!("../operations/customer-value.graphql")),
     ("login", include_str!("../operations/login.graphql")),
     ("kpis", include_str!("../operations/kpis.graphql")),

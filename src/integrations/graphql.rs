@@ -1,0 +1,204 @@
+//! `integrations`, `quarantine` and their types.
+
+use async_graphql::{ComplexObject, Context, ID, InputObject, Object, SimpleObject};
+use uuid::Uuid;
+
+use super::quarantine::{self, Quarantined};
+use super::store::{self, Integration, NewIntegration};
+use super::{Kind, Owner, Settings, http};
+use crate::auth::Permission;
+use crate::connection;
+use crate::error::{Error, Result};
+use crate::graphql::context::{Needs, app, caller, parse_id, read};
+use crate::graphql::page::Page;
+use crate::graphql::scalars::DateTime;
+use crate::graphql::text;
+
+const NAME_CHARS_MAX: usize = 100;
+const CHANNEL_CHARS_MAX: usize = 200;
+const OWNERS_MAX: usize = 1_000;
+const OWNER_CHARS_MAX: usize = 100;
+
+#[derive(Default)]
+pub struct IntegrationQuery;
+
+#[Object]
+impl IntegrationQuery {
+    /// Shops and CRMs that send what happens to them, by name; at most 100. Needs INTEGRATIONS_MANAGE.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn integrations(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<IntegrationNode>> {
+        Ok(store::list(read(ctx).await?.as_ref()).await?.into_iter().map(IntegrationNode::from).collect())
+    }
+
+    /// What integrations sent, signed, that was not understood or was refused, newest first. Needs INTEGRATIONS_MANAGE.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn quarantine(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most this many from the start, 1 to 100; 20 when neither `first` nor `last` is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "At most this many from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only what this integration sent.")] integration_id: Option<ID>,
+    ) -> async_graphql::Result<QuarantinedDeliveryConnection> {
+        let page = Page::new(first, after, last, before)?;
+        let integration = integration_id.map(|id| parse_id(&id, "integration")).transpose()?;
+        let rows = quarantine::list(read(ctx).await?.as_ref(), &page, integration).await?;
+        Ok(QuarantinedDeliveryConnection::new(&page, rows.into_iter().map(|(cursor, q)| (cursor, q.into())).collect()))
+    }
+}
+
+/// What an integration is to be.
+#[derive(InputObject)]
+pub struct IntegrationInput {
+    /// What it is called, 1 to 100 characters, and no other data source.
+    name: String,
+    /// Where what it sends belongs; absent means the default organization.
+    organization_id: Option<ID>,
+    /// The sales channel of all orders that it sends; absent means as the shop says.
+    channel: Option<String>,
+    /// Whether orders that the shop calls tests count.
+    #[graphql(default)]
+    counts_tests: bool,
+    /// For CRMs: their people, and who they are here. What is closed by others goes to the quarantine.
+    #[graphql(default)]
+    owners: Vec<IntegrationOwnerInput>,
+    /// Whether it is taken in; while it is not, senders are asked to come again later.
+    #[graphql(default = true)]
+    enabled: bool,
+}
+
+/// Who one of a CRM's people is.
+#[derive(InputObject)]
+pub struct IntegrationOwnerInput {
+    /// The CRM's id of them.
+    external_id: ID,
+    /// The user.
+    user_id: ID,
+}
+
+impl IntegrationInput {
+    /// Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
+    pub fn check(self) -> Result<NewIntegration> {
+        if self.owners.len() > OWNERS_MAX {
+            return Err(Error::bad_input("owners", format!("more than {OWNERS_MAX}")));
+        }
+        let owner = |owner: IntegrationOwnerInput| {
+            let external_id = text::name("owners", &owner.external_id, OWNER_CHARS_MAX)?;
+            Ok::<_, Error>(Owner { external_id, user_id: parse_id(&owner.user_id, "user")? })
+        };
+        let channel = self.channel.map(|channel| text::name("channel", &channel, CHANNEL_CHARS_MAX)).transpose()?;
+        Ok(NewIntegration {
+            name: text::name("name", &self.name, NAME_CHARS_MAX)?,
+            is_enabled: self.enabled,
+            settings: Settings {
+                organization: self.organization_id.map(|id| parse_id(&id, "organization")).transpose()?,
+                channel,
+                counts_tests: self.counts_tests,
+                owners: self.owners.into_iter().map(owner).collect::<Result<_>>()?,
+            },
+        })
+    }
+}
+
+/// A shop or CRM that sends what happens to it.
+#[derive(SimpleObject)]
+#[graphql(complex, name = "Integration")]
+pub struct IntegrationNode {
+    /// The integration's id.
+    id: ID,
+    /// Who sends.
+    kind: Kind,
+    /// What it is called.
+    name: String,
+    /// Where what it sends belongs; null means the default organization.
+    organization_id: Option<ID>,
+    /// The sales channel of all orders that it sends; null means as the shop says.
+    channel: Option<String>,
+    /// Whether orders that the shop calls tests count.
+    counts_tests: bool,
+    /// The CRM's people, and who they are here.
+    owners: Vec<IntegrationOwner>,
+    /// Whether it is taken in.
+    enabled: bool,
+    /// When it was made.
+    created_at: DateTime,
+    /// When it sent something last, to the minute; null before.
+    last_delivery_at: Option<DateTime>,
+    #[graphql(skip)]
+    uuid: Uuid,
+}
+
+/// Who one of a CRM's people is.
+#[derive(SimpleObject)]
+pub struct IntegrationOwner {
+    /// The CRM's id of them.
+    external_id: ID,
+    /// The user's id.
+    user_id: ID,
+}
+
+#[ComplexObject]
+impl IntegrationNode {
+    /// Where the shop or CRM is to send to, by POST.
+    async fn url(&self, ctx: &Context<'_>) -> async_graphql::Result<String> {
+        Ok(format!("{}{}", app(ctx)?.public_url, http::path_of(caller(ctx)?.tenant, self.uuid)))
+    }
+}
+
+impl From<Integration> for IntegrationNode {
+    fn from(integration: Integration) -> Self {
+        let Settings { organization, channel, counts_tests, owners } = integration.settings;
+        let owner =
+            |owner: Owner| IntegrationOwner { external_id: owner.external_id.into(), user_id: owner.user_id.into() };
+        IntegrationNode {
+            id: integration.id.into(),
+            kind: integration.kind,
+            name: integration.name,
+            organization_id: organization.map(ID::from),
+            channel,
+            counts_tests,
+            owners: owners.into_iter().map(owner).collect(),
+            enabled: integration.is_enabled,
+            created_at: DateTime(integration.created_at),
+            last_delivery_at: integration.last_delivery_at.map(DateTime),
+            uuid: integration.id,
+        }
+    }
+}
+
+/// What an integration sent that was not taken. It is kept for 90 days.
+#[derive(Clone, SimpleObject)]
+pub struct QuarantinedDelivery {
+    /// Its id here.
+    id: ID,
+    /// Who sent it.
+    integration_id: ID,
+    /// What the sender knows it by, or a hash of it.
+    delivery_id: String,
+    /// What it is about, as the sender says.
+    topic: String,
+    /// Why it was not taken, stable: UNCLEAR, or the code of an event that the ledger refused.
+    code: String,
+    /// Why it was not taken, in words.
+    reason: String,
+    /// When it came first.
+    received_at: DateTime,
+}
+
+impl From<Quarantined> for QuarantinedDelivery {
+    fn from(kept: Quarantined) -> Self {
+        QuarantinedDelivery {
+            id: kept.id.into(),
+            integration_id: kept.integration_id.into(),
+            delivery_id: kept.delivery_id,
+            topic: kept.topic,
+            code: kept.why.code,
+            reason: kept.why.reason,
+            received_at: DateTime(kept.received_at),
+        }
+    }
+}
+
+connection!(QuarantinedDeliveryConnection, QuarantinedDeliveryEdge, QuarantinedDelivery, "deliveries");

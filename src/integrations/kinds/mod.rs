@@ -1,0 +1,121 @@
+//! The kinds of senders, one file each, and what they share.
+
+pub mod pipedrive;
+pub mod shopify;
+pub mod standard;
+pub mod stripe;
+
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
+use sha2::Sha256;
+
+use super::Unclear;
+use crate::clock::Timestamp;
+use crate::ledger::event::Line;
+use crate::money::{Money, div_half_even};
+
+/// A signature with a time is good for so long before and after it.
+const SIGNATURE_SECS: i64 = 300;
+
+/// Whether `signature` is the HMAC-SHA256 of the parts; compared in constant time.
+fn is_hmac(secret: &[u8], parts: &[&[u8]], signature: &[u8]) -> bool {
+    let Ok(keyed) = Hmac::<Sha256>::new_from_slice(secret) else { return false };
+    parts.iter().fold(keyed, |keyed, part| keyed.chain_update(part)).verify_slice(signature).is_ok()
+}
+
+/// Whether a signature of `seconds` since 1970 is of now.
+fn is_recent(seconds: i64, now: Timestamp) -> bool {
+    seconds.abs_diff(now.0.div_euclid(crate::clock::SECOND)) <= SIGNATURE_SECS.unsigned_abs()
+}
+
+/// A time with its zone (RFC 3339).
+fn time(text: &str) -> Result<Timestamp, Unclear> {
+    let time = chrono::DateTime::parse_from_rfc3339(text);
+    time.map(|time| time.to_utc().into()).map_err(|_| Unclear("a time is none, or has no zone".to_owned()))
+}
+
+/// An amount in JSON, a string or a number, to the last digit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Exact(Money);
+
+impl<'de> Deserialize<'de> for Exact {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let text = raw.get().strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(raw.get());
+        text.parse().map(Exact).map_err(|_| de::Error::custom("not an exact amount"))
+    }
+}
+
+/// An id in JSON, a string or a whole number.
+#[derive(Clone, Debug, PartialEq)]
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Text(String),
+        }
+        Ok(match Either::deserialize(deserializer)? {
+            Either::Number(number) => Id(number.to_string()),
+            Either::Text(text) => Id(text),
+        })
+    }
+}
+
+/// The sum of amounts. Error: it is beyond the largest one.
+fn sum(amounts: impl IntoIterator<Item = Money>) -> Result<Money, Unclear> {
+    let sum = amounts.into_iter().map(|amount| i128::from(amount.0)).sum();
+    Money::from_sum(sum).ok_or_else(|| Unclear("a sum is beyond the largest amount".to_owned()))
+}
+
+/// Where lines of a refund come to more than was given back, each has its share of that.
+fn share(amount: Money, lines: &mut [Line]) {
+    let full: i128 = lines.iter().map(|line| i128::from(line.amount.0)).sum();
+    if full <= i128::from(amount.0) {
+        return;
+    }
+    let (mut before, mut given) = (0, 0);
+    for line in lines {
+        before += i128::from(line.amount.0);
+        let up_to_here = div_half_even(before * i128::from(amount.0), full);
+        line.amount = Money::from_sum(up_to_here - given).unwrap_or_default();
+        given = up_to_here;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_share_what_was_given_back() {
+        let line = |amount| Line { amount: Money(amount), ..Line::default() };
+        let mut lines = [line(10), line(10), line(10)];
+        share(Money(10), &mut lines);
+        // 10/3, 20/3 - 10/3 and the rest, rounded as they add up.
+        assert_eq!(lines.map(|line| line.amount.0), [3, 4, 3]);
+        let mut lines = [line(4), line(5)];
+        share(Money(10), &mut lines);
+        assert_eq!(lines.map(|line| line.amount.0), [4, 5]);
+    }
+
+    #[test]
+    fn amounts_are_read_to_the_last_digit() {
+        let read = |text: &str| serde_json::from_str::<Exact>(text).map(|exact| exact.0);
+        assert_eq!(read("\"19.99\"").expect("a string"), Money(199_900));
+        assert_eq!(read("922337203685477.5807").expect("more digits than a float has"), Money(i64::MAX));
+        for wrong in ["\"\"", "1e3", "null", "[1]", "\"1,5\"", "0.00001"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_a_zone() {
+        assert_eq!(time("2021-12-31T19:00:00-05:00").expect("a time"), time("2022-01-01T00:00:00Z").expect("a time"));
+        assert!(time("2021-12-31T19:00:00").is_err() && time("").is_err());
+    }
+}

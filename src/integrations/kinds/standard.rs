@@ -1,0 +1,50 @@
+//! Whoever signs as the Standard Webhooks specification has it (standardwebhooks.com) and sends events in the form of
+//! `recordEvents`: `{"events": [{"eventId": …, "occurredAt": …, "orderPlaced": {…}}]}`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::{is_hmac, is_recent};
+use crate::clock::Timestamp;
+use crate::integrations::{Connector, Delivery, Label, Request, Said, Settings, Unclear};
+use crate::ledger::graphql::parse_event;
+use crate::outbox::signing_key;
+
+pub struct Standard;
+
+impl Connector for Standard {
+    fn is_signed(&self, request: &Request<'_>, secret: &str, now: Timestamp) -> bool {
+        let [Some(id), Some(seconds), Some(signatures)] =
+            [["webhook-id"], ["webhook-timestamp"], ["webhook-signature"]].map(|name| request.header(&name))
+        else {
+            return false;
+        };
+        let is_now = seconds.parse().is_ok_and(|seconds| is_recent(seconds, now));
+        let mut signatures = signatures.split(' ').filter_map(|text| STANDARD.decode(text.strip_prefix("v1,")?).ok());
+        let parts = [id.as_bytes(), b".", seconds.as_bytes(), b".", request.body];
+        let key = signing_key(secret);
+        is_now && signatures.any(|signature| is_hmac(&key, &parts, &signature))
+    }
+
+    fn label(&self, request: &Request<'_>) -> Label {
+        Label { topic: "events".to_owned(), id: request.header(&["webhook-id"]).map(str::to_owned), at: None }
+    }
+
+    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<Said, Unclear> {
+        let Sent { events } = delivery.json()?;
+        let mut read = Vec::with_capacity(events.len());
+        for event in events {
+            let mut event = parse_event(event).map_err(|refusal| Unclear(refusal.reason))?;
+            event.organization = event.organization.or_else(|| settings.organization.map(|id| id.to_string()));
+            read.push(event);
+        }
+        Ok(if read.is_empty() { Said::Nothing } else { Said::Events(read) })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    events: Vec<serde_json::Value>,
+}

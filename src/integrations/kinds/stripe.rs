@@ -1,0 +1,176 @@
+//! Stripe: events that say what they are, signed with the time. A charge that was captured is an order; amounts are whole
+//! numbers of the currency's smallest unit.
+
+use serde::Deserialize;
+
+use super::{is_hmac, is_recent};
+use crate::clock::{SECOND, Timestamp};
+use crate::integrations::{Connector, Delivery, Label, Request, Said, Settings, Unclear};
+use crate::ledger::event::{Customer, Fact, OrderPlaced, RefundIssued};
+use crate::money::{Money, SCALE};
+
+pub struct Stripe;
+
+impl Connector for Stripe {
+    fn check_secret(&self, secret: &str) -> Result<(), &'static str> {
+        if secret.starts_with("whsec_") { Ok(()) } else { Err("the secret of a Stripe endpoint begins with whsec_") }
+    }
+
+    fn is_signed(&self, request: &Request<'_>, secret: &str, now: Timestamp) -> bool {
+        let header = request.header(&["stripe-signature"]).unwrap_or_default();
+        let pairs = || header.split(',').filter_map(|pair| pair.trim().split_once('='));
+        let Some(seconds) = pairs().find_map(|(name, value)| (name == "t").then_some(value)) else { return false };
+        let is_now = seconds.parse().is_ok_and(|seconds| is_recent(seconds, now));
+        let signatures = pairs().filter(|(name, _)| *name == "v1").filter_map(|(_, value)| from_hex(value));
+        let parts = [seconds.as_bytes(), b".", request.body];
+        is_now && signatures.into_iter().any(|signature| is_hmac(secret.as_bytes(), &parts, &signature))
+    }
+
+    fn label(&self, request: &Request<'_>) -> Label {
+        let named: Option<Named> = serde_json::from_slice(request.body).ok();
+        named.map_or_else(Label::default, |named| Label { topic: named.kind, id: Some(named.id), at: None })
+    }
+
+    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<Said, Unclear> {
+        match delivery.topic {
+            "charge.succeeded" | "charge.captured" | "charge.updated" => charge(delivery, delivery.json()?, settings),
+            "refund.created" | "refund.updated" | "charge.refund.updated" => {
+                refund(delivery, delivery.json()?, settings)
+            }
+            "refund.failed" => Err(Unclear("a refund failed: see whether it was counted before".to_owned())),
+            "" => Err(Unclear("the body is no event of Stripe".to_owned())),
+            _ => Ok(Said::Nothing),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct About<T> {
+    created: i64,
+    livemode: bool,
+    data: Data<T>,
+}
+
+#[derive(Deserialize)]
+struct Data<T> {
+    object: T,
+}
+
+#[derive(Deserialize)]
+struct Charge {
+    id: String,
+    created: i64,
+    amount_captured: i64,
+    currency: String,
+    captured: bool,
+    status: String,
+    customer: Option<String>,
+    billing_details: Option<Billing>,
+}
+
+#[derive(Deserialize)]
+struct Billing {
+    name: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+    address: Option<Address>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    line1: Option<String>,
+    line2: Option<String>,
+    postal_code: Option<String>,
+    city: Option<String>,
+    state: Option<String>,
+    country: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Refund {
+    id: String,
+    created: i64,
+    amount: i64,
+    currency: String,
+    charge: Option<String>,
+    status: Option<String>,
+}
+
+fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) -> Result<Said, Unclear> {
+    let charge = about.data.object;
+    let is_taken = charge.captured && charge.status == "succeeded";
+    if !is_taken || !(about.livemode || settings.counts_tests) {
+        return Ok(Said::Nothing);
+    }
+    let address = charge.billing_details.as_ref().and_then(|billing| billing.address.as_ref());
+    let fact = Fact::OrderPlaced(OrderPlaced {
+        order_id: charge.id,
+        version: about.created,
+        amount: Some(amount(charge.amount_captured, &charge.currency)?),
+        currency: Some(charge.currency.to_ascii_uppercase()),
+        channel: Some(settings.channel.clone().unwrap_or_else(|| "stripe".to_owned())),
+        region: address.and_then(|address| address.country.clone()),
+        customer: charge.customer.map(|id| customer(id, charge.billing_details)),
+        ..OrderPlaced::default()
+    });
+    Ok(Said::Events(vec![delivery.event("charge", seconds(charge.created)?, settings, fact)]))
+}
+
+fn refund(delivery: &Delivery<'_>, about: About<Refund>, settings: &Settings) -> Result<Said, Unclear> {
+    let refund = about.data.object;
+    match refund.status.as_deref() {
+        Some("succeeded") if about.livemode || settings.counts_tests => {}
+        Some("failed" | "canceled") => {
+            return Err(Unclear("a refund was not carried out: see whether it was counted before".to_owned()));
+        }
+        _ => return Ok(Said::Nothing),
+    }
+    let fact = Fact::RefundIssued(RefundIssued {
+        refund_id: Some(refund.id),
+        order_id: refund.charge,
+        amount: Some(amount(refund.amount, &refund.currency)?),
+        currency: Some(refund.currency.to_ascii_uppercase()),
+        ..RefundIssued::default()
+    });
+    Ok(Said::Events(vec![delivery.event("refund", seconds(refund.created)?, settings, fact)]))
+}
+
+fn customer(id: String, billing: Option<Billing>) -> Customer {
+    let Some(Billing { name, email, phone, address }) = billing else { return Customer { id, ..Customer::default() } };
+    let address = address.map(|Address { line1, line2, postal_code, city, state, country }| {
+        let parts = [line1, line2, postal_code, city, state, country].into_iter().flatten();
+        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    });
+    Customer { id, name, email, phone, address }
+}
+
+fn seconds(seconds: i64) -> Result<Timestamp, Unclear> {
+    seconds.checked_mul(SECOND).map(Timestamp).ok_or_else(|| Unclear("a time is beyond all times".to_owned()))
+}
+
+/// Currencies whose amounts Stripe gives in whole units, and in thousandths (docs.stripe.com/currencies); all others are in
+/// hundredths, ISK and UGX too.
+const WHOLE: [&str; 15] =
+    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
+const THOUSANDTHS: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
+
+fn amount(smallest: i64, currency: &str) -> Result<Money, Unclear> {
+    let units = match currency {
+        code if WHOLE.contains(&code) => SCALE,
+        code if THOUSANDTHS.contains(&code) => SCALE / 1000,
+        _ => SCALE / 100,
+    };
+    smallest.checked_mul(units).map(Money).ok_or_else(|| Unclear("an amount is beyond the largest one".to_owned()))
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let pair = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    text.len().is_multiple_of(2).then(|| (0..text.len()).step_by(2).map(pair).collect()).flatten()
+}

@@ -1,0 +1,136 @@
+//! Changes of integrations, and what is to become of their quarantine.
+
+use async_graphql::{Context, ID, Object, SimpleObject};
+
+use super::graphql::{IntegrationInput, IntegrationNode, QuarantinedDelivery};
+use super::receive::{self, Received};
+use super::store::{self, LOGGED};
+use super::{Kind, quarantine};
+use crate::audit::{Entry, change};
+use crate::auth::Permission;
+use crate::error::{Error, Result};
+use crate::graphql::context::{Needs, app, caller, parse_id};
+use crate::privacy::erasure::erased;
+
+const SECRET_CHARS: std::ops::RangeInclusive<usize> = 16..=200;
+
+#[derive(Default)]
+pub struct IntegrationMutation;
+
+#[Object]
+impl IntegrationMutation {
+    /// Begins to take in what a shop or CRM sends to the integration's `url`. Needs INTEGRATIONS_MANAGE. Errors: BAD_USER_INPUT; NOT_FOUND (organization, user); CONFLICT (name taken, more than 100); SERVICE_UNAVAILABLE (the tenant's keys cannot be reached).
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn create_integration(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Who sends.")] kind: Kind,
+        #[graphql(desc = "What the sender signs with, 16 to 200 characters. It is stored sealed and not shown again.")]
+        secret: String,
+        #[graphql(desc = "The integration.")] input: IntegrationInput,
+    ) -> async_graphql::Result<IntegrationNode> {
+        let new = input.check()?;
+        check_secret(kind, &secret)?;
+        let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
+        let keys = app.keys.get(tenant).await?.ok_or_else(erased)?;
+        let change = change(ctx).await?;
+        let id = store::create(&change, &keys, kind, new, &secret, app.clock.now()).await?;
+        let integration = store::get_integration(&change, id).await?;
+        let after = change.see(&LOGGED, id).await?;
+        change.commit(Entry::of("integration.create", id).after(after)).await?;
+        Ok(integration.into())
+    }
+
+    /// Replaces what an integration is. With a new secret, the one before it stays good until the next. Needs INTEGRATIONS_MANAGE. Errors: BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn update_integration(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The integration's id.")] id: ID,
+        #[graphql(desc = "What the sender signs with from now on; absent means as before.")] secret: Option<String>,
+        #[graphql(desc = "The integration.")] input: IntegrationInput,
+    ) -> async_graphql::Result<IntegrationNode> {
+        let id = parse_id(&id, "integration")?;
+        let new = input.check()?;
+        let keys = app(ctx)?.keys.get(caller(ctx)?.tenant).await?.ok_or_else(erased)?;
+        let change = change(ctx).await?;
+        let before = change.before(&LOGGED, id).await?;
+        let kind = store::get_integration(&change, id).await?.kind;
+        if let Some(secret) = &secret {
+            check_secret(kind, secret)?;
+        }
+        store::update(&change, &keys, id, new, secret.as_deref()).await?;
+        let integration = store::get_integration(&change, id).await?;
+        let after = change.see(&LOGGED, id).await?;
+        change.commit(Entry::of("integration.update", id).before(before).after(after)).await?;
+        Ok(integration.into())
+    }
+
+    /// Ends an integration and forgets its quarantine; what it brought stays. Gives its id. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn delete_integration(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The integration's id.")] id: ID,
+    ) -> async_graphql::Result<ID> {
+        let integration = parse_id(&id, "integration")?;
+        let change = change(ctx).await?;
+        let before = change.before(&LOGGED, integration).await?;
+        store::delete(&change, integration).await?;
+        change.commit(Entry::of("integration.delete", integration).before(before)).await?;
+        Ok(id)
+    }
+
+    /// Takes what is in quarantine once more, as after a change of the integration's owners. What is taken now leaves the quarantine. Needs INTEGRATIONS_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn retry_quarantined(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The delivery's id.")] id: ID,
+    ) -> async_graphql::Result<RetriedDelivery> {
+        let id = parse_id(&id, "delivery in quarantine")?;
+        let (kept, outcome) = receive::retry(app(ctx)?, caller(ctx)?.tenant, id).await?;
+        let change = change(ctx).await?;
+        let before = change.see(&quarantine::LOGGED, id).await?;
+        match outcome {
+            Received::Quarantined => quarantine::note(&change, id, &kept.why, app(ctx)?.clock.now()).await?,
+            Received::Recorded | Received::Ignored => quarantine::remove(&change, id).await?,
+        }
+        let after = change.see(&quarantine::LOGGED, id).await?;
+        change.commit(Entry::of("quarantine.retry", id).before(before).after(after)).await?;
+        Ok(RetriedDelivery { outcome, delivery: kept.into() })
+    }
+
+    /// Forgets what is in quarantine; gives its id. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    async fn dismiss_quarantined(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The delivery's id.")] id: ID,
+    ) -> async_graphql::Result<ID> {
+        let delivery = parse_id(&id, "delivery in quarantine")?;
+        let change = change(ctx).await?;
+        let before = change.before(&quarantine::LOGGED, delivery).await?;
+        quarantine::remove(&change, delivery).await?;
+        change.commit(Entry::of("quarantine.dismiss", delivery).before(before)).await?;
+        Ok(id)
+    }
+}
+
+/// What became of a delivery that was taken once more.
+#[derive(SimpleObject)]
+struct RetriedDelivery {
+    /// What became of it.
+    outcome: Received,
+    /// The delivery; where it is still quarantined, with the reason of now.
+    delivery: QuarantinedDelivery,
+}
+
+fn check_secret(kind: Kind, secret: &str) -> Result<()> {
+    let bad = |message: String| Err(Error::bad_input("secret", message));
+    if !SECRET_CHARS.contains(&secret.chars().count()) || secret.chars().any(char::is_control) {
+        let (min, max) = SECRET_CHARS.into_inner();
+        return bad(format!("a secret has {min} to {max} characters, none of them a control character"));
+    }
+    kind.connector().check_secret(secret).or_else(|message| bad(message.to_owned()))
+}

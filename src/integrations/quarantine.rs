@@ -1,0 +1,141 @@
+//! What was signed and could not be taken: kept, sealed, until somebody has it tried again or dismisses it.
+
+use sea_orm::{QueryResult, Value};
+use uuid::Uuid;
+
+use crate::audit::{Shown, Thing};
+use crate::clock::Timestamp;
+use crate::db::{TenantTx, get};
+use crate::error::{Code, Error, Result};
+use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::personal::QUARANTINED_BODIES;
+use crate::sealing::TenantKeys;
+
+/// Of one integration. Who sends more is to send it again later.
+const DELIVERIES_MAX: i64 = 10_000;
+
+/// What the log tells of what is quarantined.
+pub const LOGGED: Thing = Thing {
+    table: "quarantine",
+    key: "id",
+    columns: &[
+        ("topic", "topic", Shown::Text),
+        ("code", "code", Shown::Text),
+        ("receivedAt", "received_at", Shown::Time),
+        ("triedAt", "tried_at", Shown::Time),
+    ],
+    members: None,
+};
+
+/// A delivery in quarantine.
+pub struct Quarantined {
+    pub id: Uuid,
+    pub integration_id: Uuid,
+    pub delivery_id: String,
+    pub topic: String,
+    pub why: Why,
+    pub happened_at: Timestamp,
+    pub received_at: Timestamp,
+    body: Vec<u8>,
+}
+
+/// Why it is there.
+#[derive(Clone, Debug)]
+pub struct Why {
+    pub code: String,
+    pub reason: String,
+}
+
+/// What is to be kept.
+pub struct Kept<'a> {
+    pub integration_id: Uuid,
+    pub delivery_id: &'a str,
+    pub topic: &'a str,
+    pub happened_at: Timestamp,
+    pub body: &'a str,
+}
+
+/// Keeps a delivery, once. Error: SERVICE_UNAVAILABLE when there are too many.
+pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, now: Timestamp) -> Result<()> {
+    let sql = "SELECT COUNT(*) FROM quarantine WHERE tenant_id = $1 AND integration_id = $2";
+    let count = tx.query_one(sql, [kept.integration_id.into()]).await?;
+    if count.map_or(Ok(0), |row| get::<i64>(&row, 0))? >= DELIVERIES_MAX {
+        return Err(Error::new(Code::ServiceUnavailable, "too many deliveries wait in quarantine"));
+    }
+    let id = Uuid::now_v7();
+    let (body, key_version) = QUARANTINED_BODIES.seal(keys, tx.tenant(), id, kept.body)?;
+    let values: [Value; 10] = [
+        id.into(),
+        kept.integration_id.into(),
+        kept.delivery_id.into(),
+        kept.topic.into(),
+        why.code.clone().into(),
+        why.reason.clone().into(),
+        body.into(),
+        key_version.into(),
+        kept.happened_at.0.into(),
+        now.0.into(),
+    ];
+    let sql = "INSERT INTO quarantine (tenant_id, id, integration_id, delivery_id, topic, code, reason, body, key_version, \
+               happened_at, received_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING";
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+const COLUMNS: &str = "id, integration_id, delivery_id, topic, code, reason, happened_at, received_at, body";
+
+/// A page of one integration's or of all, newest first.
+pub async fn list(tx: &TenantTx, page: &Page, integration: Option<Uuid>) -> Result<Vec<(Cursor, Quarantined)>> {
+    const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
+    let mut values: Vec<Value> = integration.map(Value::from).into_iter().collect();
+    let of_one = if integration.is_some() { " AND integration_id = $2" } else { "" };
+    let clauses = page.clauses(&KEYS, 2 + values.len())?;
+    values.extend(clauses.values);
+    let (filter, order) = (clauses.filter, clauses.order);
+    let sql = format!("SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1{of_one}{filter}{order}");
+    let rows = tx.query(&sql, values).await?;
+    let kept = rows.iter().map(quarantined_from).collect::<Result<Vec<_>>>()?;
+    Ok(kept.into_iter().map(|one| (Cursor(vec![one.id.to_string()]), one)).collect())
+}
+
+/// Error: NOT_FOUND.
+pub async fn get_quarantined(tx: &TenantTx, id: Uuid) -> Result<Quarantined> {
+    let sql = format!("SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1 AND id = $2");
+    let row = tx.query_one(&sql, [id.into()]).await?.ok_or_else(|| Error::not_found("delivery in quarantine"))?;
+    quarantined_from(&row)
+}
+
+/// Notes why it was not taken once more, and when.
+pub async fn note(tx: &TenantTx, id: Uuid, why: &Why, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE quarantine SET code = $3, reason = $4, tried_at = $5 WHERE tenant_id = $1 AND id = $2";
+    tx.execute(sql, [id.into(), why.code.clone().into(), why.reason.clone().into(), now.0.into()]).await?;
+    Ok(())
+}
+
+/// Error: NOT_FOUND.
+pub async fn remove(tx: &TenantTx, id: Uuid) -> Result<()> {
+    match tx.execute("DELETE FROM quarantine WHERE tenant_id = $1 AND id = $2", [id.into()]).await? {
+        0 => Err(Error::not_found("delivery in quarantine")),
+        _ => Ok(()),
+    }
+}
+
+impl Quarantined {
+    /// What was sent. Error: DECRYPTION_FAILED.
+    pub fn open(&self, keys: &TenantKeys, tx: &TenantTx) -> Result<String> {
+        QUARANTINED_BODIES.open(keys, tx.tenant(), self.id, &self.body)
+    }
+}
+
+fn quarantined_from(row: &QueryResult) -> Result<Quarantined> {
+    Ok(Quarantined {
+        id: get(row, 0)?,
+        integration_id: get(row, 1)?,
+        delivery_id: get(row, 2)?,
+        topic: get(row, 3)?,
+        why: Why { code: get(row, 4)?, reason: get(row, 5)? },
+        happened_at: Timestamp(get(row, 6)?),
+        received_at: Timestamp(get(row, 7)?),
+        body: get(row, 8)?,
+    })
+}

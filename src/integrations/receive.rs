@@ -1,0 +1,190 @@
+//! What becomes of a request: nobody known, recorded, nothing to record, or quarantine.
+
+use axum::http::HeaderMap;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::quarantine::{self, Kept, Quarantined, Why};
+use super::store::{self, Integration};
+use super::{Delivery, Label, Request, Said, Unclear};
+use crate::app::App;
+use crate::audit::{Entry, record_by_operator};
+use crate::auth::sessions::Client;
+use crate::clock::Timestamp;
+use crate::db::{TenantId, TenantTx, get};
+use crate::error::{Code, Error, Result};
+use crate::ledger::BATCH_EVENTS_MAX;
+use crate::ledger::event::{Event, Outcome};
+use crate::privacy::erasure::erase_customer;
+use crate::sealing::TenantKeys;
+
+/// Longer ids are taken by their hash.
+const ID_CHARS_MAX: usize = 100;
+const TOPIC_CHARS_MAX: usize = 100;
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, async_graphql::Enum, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[graphql(name = "DeliveryOutcome")]
+pub enum Received {
+    /// Its events are in the ledger, now or since before.
+    Recorded,
+    /// It says nothing that numbers are made of.
+    Ignored,
+    /// It was kept, as it cannot be taken.
+    Quarantined,
+}
+
+/// Takes a request for an integration. Errors: UNAUTHENTICATED, when it is not signed, or for nobody; RATE_LIMITED;
+/// SERVICE_UNAVAILABLE, when it is to come again.
+pub async fn receive(
+    app: &App,
+    client: &Client,
+    tenant: TenantId,
+    id: Uuid,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Received> {
+    app.tries.check_stranger(client.address)?;
+    let (now, request) = (app.clock.now(), Request { headers, body });
+    let Some((integration, keys)) = sender(app, tenant, id, &request, now).await? else {
+        app.tries.count_stranger(client.address);
+        return Err(Error::new(Code::Unauthenticated, "the request is not signed as it has to be"));
+    };
+    if !integration.is_enabled {
+        return Err(Error::new(Code::ServiceUnavailable, "the integration is switched off"));
+    }
+    let Label { topic, id, at } = integration.kind.connector().label(&request);
+    let topic: String = topic.chars().filter(|c| !c.is_control()).take(TOPIC_CHARS_MAX).collect();
+    let id = id.filter(|id| id.len() <= ID_CHARS_MAX && !id.chars().any(char::is_control));
+    let id = id.unwrap_or_else(|| hash(&topic, body));
+    let at = at.unwrap_or(now);
+    let delivery = Delivery { integration: integration.id, topic: &topic, id: &id, at, body };
+    let taken = take(app, tenant, &keys, &integration, &delivery).await?;
+    if matches!(taken, Taken::Not(_)) || integration.is_to_note(now) {
+        let tx = app.db.write(tenant).await?;
+        if let Taken::Not(why) = &taken {
+            tracing::warn!(tenant = %tenant.0, integration = %integration.id, topic, code = why.code, "delivery quarantined");
+            let body = &String::from_utf8_lossy(body);
+            let kept = Kept { integration_id: integration.id, delivery_id: &id, topic: &topic, happened_at: at, body };
+            quarantine::keep(&tx, &keys, &kept, why, now).await?;
+        }
+        store::note_delivery(&tx, &integration, now).await?;
+        tx.commit().await?;
+    }
+    Ok(taken.received())
+}
+
+/// Tries what is in quarantine again; what is taken leaves it. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+pub async fn retry(app: &App, tenant: TenantId, id: Uuid) -> Result<(Quarantined, Received)> {
+    let keys = app.keys.get(tenant).await?.ok_or_else(|| Error::not_found("delivery in quarantine"))?;
+    let (mut kept, integration, body) = {
+        let tx = app.db.read(tenant).await?;
+        let kept = quarantine::get_quarantined(&tx, id).await?;
+        let integration = store::get_integration(&tx, kept.integration_id).await?;
+        let body = kept.open(&keys, &tx)?;
+        (kept, integration, body)
+    };
+    let delivery = Delivery {
+        integration: integration.id,
+        topic: &kept.topic,
+        id: &kept.delivery_id,
+        at: kept.happened_at,
+        body: body.as_bytes(),
+    };
+    let taken = take(app, tenant, &keys, &integration, &delivery).await?;
+    let received = taken.received();
+    if let Taken::Not(why) = taken {
+        kept.why = why;
+    }
+    Ok((kept, received))
+}
+
+/// What came of the reading and the ledger.
+enum Taken {
+    Recorded,
+    Ignored,
+    Not(Why),
+}
+
+impl Taken {
+    fn received(&self) -> Received {
+        match self {
+            Taken::Recorded => Received::Recorded,
+            Taken::Ignored => Received::Ignored,
+            Taken::Not(_) => Received::Quarantined,
+        }
+    }
+}
+
+/// The integration, if the request was signed with one of its secrets, and the tenant's keys.
+async fn sender(
+    app: &App,
+    tenant: TenantId,
+    id: Uuid,
+    request: &Request<'_>,
+    now: Timestamp,
+) -> Result<Option<(Integration, std::sync::Arc<TenantKeys>)>> {
+    // Read before the keys, which a tenant that is not there would be given.
+    let Some(integration) = store::find(&app.db.read(tenant).await?, id).await? else { return Ok(None) };
+    let Some(keys) = app.keys.get(tenant).await? else { return Ok(None) };
+    let secrets = store::open_secrets(&integration, &keys, tenant)?;
+    let connector = integration.kind.connector();
+    let is_signed = secrets.iter().any(|secret| connector.is_signed(request, secret, now));
+    Ok(is_signed.then_some((integration, keys)))
+}
+
+/// Reads a delivery and hands it to the ledger. Error: SERVICE_UNAVAILABLE and the like, when it is to come again.
+async fn take(
+    app: &App,
+    tenant: TenantId,
+    keys: &TenantKeys,
+    integration: &Integration,
+    delivery: &Delivery<'_>,
+) -> Result<Taken> {
+    let not = |code: &str, reason: String| Taken::Not(Why { code: code.to_owned(), reason });
+    match integration.kind.connector().read(delivery, &integration.settings) {
+        Err(Unclear(reason)) => Ok(not("UNCLEAR", reason)),
+        Ok(Said::Nothing) => Ok(Taken::Ignored),
+        Ok(Said::Erase(external_id)) => {
+            erase(app, tenant, keys, &external_id).await?;
+            Ok(Taken::Recorded)
+        }
+        Ok(Said::Events(events)) => {
+            for refusal in record(app, tenant, events).await? {
+                if let Outcome::Refused(refusal) = refusal {
+                    return Ok(not(refusal.code.as_str(), refusal.reason));
+                }
+            }
+            Ok(Taken::Recorded)
+        }
+    }
+}
+
+async fn record(app: &App, tenant: TenantId, events: Vec<Event>) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::with_capacity(events.len());
+    for part in events.chunks(BATCH_EVENTS_MAX) {
+        outcomes.extend(app.ledger.record(tenant, part.to_vec(), false).await?.outcomes);
+    }
+    Ok(outcomes)
+}
+
+/// Erases a customer, if there is one.
+async fn erase(app: &App, tenant: TenantId, keys: &TenantKeys, external_id: &str) -> Result<()> {
+    let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
+    let Some(customer_no) = find_customer(&tx, external_id).await? else { return Ok(()) };
+    if erase_customer(&tx, keys, customer_no, now).await? {
+        record_by_operator(&tx, now, Entry::of("customer.erase", customer_no)).await?;
+    }
+    tx.commit().await
+}
+
+async fn find_customer(tx: &TenantTx, external_id: &str) -> Result<Option<i64>> {
+    let sql = "SELECT customer_no FROM customers WHERE tenant_id = $1 AND external_id = $2";
+    tx.query_one(sql, [external_id.into()]).await?.map(|row| get(&row, 0)).transpose()
+}
+
+fn hash(topic: &str, body: &[u8]) -> String {
+    let hash = Sha256::new().chain_update(topic).chain_update([0]).chain_update(body).finalize();
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,204 @@
+//! Integrations in the database, each with a row of `data_sources` that says when it brought something last.
+
+use sea_orm::{QueryResult, Value};
+use uuid::Uuid;
+
+use super::{Kind, Settings};
+use crate::audit::{Shown, Thing};
+use crate::clock::{MINUTE, Timestamp};
+use crate::db::{TenantId, TenantTx, get, get_word, word, word_text};
+use crate::error::{Code, Error, Result};
+use crate::personal::INTEGRATION_SECRETS;
+use crate::sealing::TenantKeys;
+
+const INTEGRATIONS_MAX: i64 = 100;
+/// How exactly it is noted when something came.
+const NOTE_EVERY: i64 = MINUTE;
+
+/// What the log tells of integrations. Secrets are left out.
+pub const LOGGED: Thing = Thing {
+    table: "integrations",
+    key: "id",
+    columns: &[
+        ("kind", "kind", Shown::Text),
+        ("name", "name", Shown::Text),
+        ("settings", "settings", Shown::Document),
+        ("enabled", "is_enabled", Shown::Flag),
+    ],
+    members: None,
+};
+
+/// An integration as it is stored.
+#[derive(Clone)]
+pub struct Integration {
+    pub id: Uuid,
+    pub kind: Kind,
+    pub name: String,
+    pub(super) settings: Settings,
+    pub is_enabled: bool,
+    pub created_at: Timestamp,
+    pub last_delivery_at: Option<Timestamp>,
+    /// Sealed; `None` once the tenant was erased.
+    secrets: Option<Vec<u8>>,
+}
+
+/// What an integration is to be, checked.
+pub struct NewIntegration {
+    pub name: String,
+    pub(super) settings: Settings,
+    pub is_enabled: bool,
+}
+
+const COLUMNS: &str = "i.id, i.kind, i.name, i.settings, i.is_enabled, i.created_at, i.secrets, d.last_sync_at";
+const JOINED: &str =
+    "integrations i LEFT JOIN data_sources d ON d.tenant_id = $1 AND d.integration_id = i.id WHERE i.tenant_id = $1";
+
+/// All of them, by name.
+pub async fn list(tx: &TenantTx) -> Result<Vec<Integration>> {
+    let sql = format!("SELECT {COLUMNS} FROM {JOINED} ORDER BY i.name LIMIT {INTEGRATIONS_MAX}");
+    tx.query(&sql, []).await?.iter().map(integration_from).collect()
+}
+
+/// One of them.
+pub async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Integration>> {
+    let sql = format!("SELECT {COLUMNS} FROM {JOINED} AND i.id = $2");
+    tx.query_one(&sql, [id.into()]).await?.as_ref().map(integration_from).transpose()
+}
+
+/// Error: NOT_FOUND.
+pub async fn get_integration(tx: &TenantTx, id: Uuid) -> Result<Integration> {
+    find(tx, id).await?.ok_or_else(|| Error::not_found("integration"))
+}
+
+/// Stores a new one. Errors: CONFLICT (name taken, too many), NOT_FOUND (organization, user).
+pub async fn create(
+    tx: &TenantTx,
+    keys: &TenantKeys,
+    kind: Kind,
+    new: NewIntegration,
+    secret: &str,
+    now: Timestamp,
+) -> Result<Uuid> {
+    tx.lock_settings().await?;
+    check_names(tx, &new, None).await?;
+    let count: i64 = tx
+        .query_one("SELECT COUNT(*) FROM integrations WHERE tenant_id = $1", [])
+        .await?
+        .map_or(Ok(0), |row| get(&row, 0))?;
+    if count >= INTEGRATIONS_MAX {
+        return Err(Error::new(Code::Conflict, format!("there are {INTEGRATIONS_MAX} integrations already")));
+    }
+    let id = Uuid::now_v7();
+    let (secrets, key_version) = sealed(keys, tx, id, &[secret])?;
+    let values: [Value; 8] = [
+        id.into(),
+        word(kind)?,
+        new.name.clone().into(),
+        serde_json::to_value(&new.settings)?.into(),
+        new.is_enabled.into(),
+        now.0.into(),
+        secrets.into(),
+        key_version.into(),
+    ];
+    let sql = "INSERT INTO integrations (tenant_id, id, kind, name, settings, is_enabled, created_at, secrets, key_version) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    tx.execute(sql, values).await?;
+    let sql = "INSERT INTO data_sources (tenant_id, id, integration_id, kind, name, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    let kind = word_text(kind)?.to_ascii_lowercase();
+    tx.execute(sql, [Uuid::now_v7().into(), id.into(), kind.into(), new.name.into(), now.0.into()]).await?;
+    Ok(id)
+}
+
+/// Replaces what an integration is; with a new secret, the one before it stays good beside it. Errors: NOT_FOUND, CONFLICT.
+pub async fn update(
+    tx: &TenantTx,
+    keys: &TenantKeys,
+    id: Uuid,
+    new: NewIntegration,
+    secret: Option<&str>,
+) -> Result<()> {
+    tx.lock_settings().await?;
+    check_names(tx, &new, Some(id)).await?;
+    let values =
+        [id.into(), new.name.clone().into(), serde_json::to_value(&new.settings)?.into(), new.is_enabled.into()];
+    let sql = "UPDATE integrations SET name = $3, settings = $4, is_enabled = $5 WHERE tenant_id = $1 AND id = $2";
+    tx.execute(sql, values).await?;
+    tx.execute(
+        "UPDATE data_sources SET name = $3 WHERE tenant_id = $1 AND integration_id = $2",
+        [id.into(), new.name.into()],
+    )
+    .await?;
+    let Some(secret) = secret else { return Ok(()) };
+    let before = open_secrets(&get_integration(tx, id).await?, keys, tx.tenant())?;
+    let both: Vec<&str> = std::iter::once(secret).chain(before.first().map(String::as_str)).collect();
+    let (secrets, key_version) = sealed(keys, tx, id, &both)?;
+    let sql = "UPDATE integrations SET secrets = $3, key_version = $4 WHERE tenant_id = $1 AND id = $2";
+    tx.execute(sql, [id.into(), secrets.into(), key_version.into()]).await?;
+    Ok(())
+}
+
+/// Removes an integration and its quarantine; what it brought stays. Error: NOT_FOUND.
+pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
+    tx.execute("DELETE FROM data_sources WHERE tenant_id = $1 AND integration_id = $2", [id.into()]).await?;
+    match tx.execute("DELETE FROM integrations WHERE tenant_id = $1 AND id = $2", [id.into()]).await? {
+        0 => Err(Error::not_found("integration")),
+        _ => Ok(()),
+    }
+}
+
+/// The secrets that are good, the newest first. Error: DECRYPTION_FAILED.
+pub fn open_secrets(integration: &Integration, keys: &TenantKeys, tenant: TenantId) -> Result<Vec<String>> {
+    let Some(sealed) = &integration.secrets else { return Ok(Vec::new()) };
+    let text = INTEGRATION_SECRETS.open(keys, tenant, integration.id, sealed)?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Notes that something came, about once a minute.
+pub async fn note_delivery(tx: &TenantTx, integration: &Integration, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE data_sources SET last_sync_at = $3 WHERE tenant_id = $1 AND integration_id = $2 \
+               AND (last_sync_at IS NULL OR last_sync_at < $3)";
+    tx.execute(sql, [integration.id.into(), now.0.into()]).await?;
+    Ok(())
+}
+
+impl Integration {
+    /// Whether it is to be noted anew that something came.
+    pub fn is_to_note(&self, now: Timestamp) -> bool {
+        self.last_delivery_at.is_none_or(|at| now.0 - at.0 >= NOTE_EVERY)
+    }
+}
+
+fn sealed(keys: &TenantKeys, tx: &TenantTx, id: Uuid, secrets: &[&str]) -> Result<(Vec<u8>, i64)> {
+    INTEGRATION_SECRETS.seal(keys, tx.tenant(), id, &serde_json::to_string(secrets)?)
+}
+
+/// What it names is there, and its name is free.
+async fn check_names(tx: &TenantTx, new: &NewIntegration, id: Option<Uuid>) -> Result<()> {
+    let sql = "SELECT 1 FROM data_sources WHERE tenant_id = $1 AND name = $2 AND (integration_id IS NULL OR integration_id <> $3)";
+    let own = id.unwrap_or_default();
+    if tx.query_one(sql, [new.name.clone().into(), own.into()]).await?.is_some() {
+        return Err(Error::new(Code::Conflict, "there is a data source of that name"));
+    }
+    if let Some(organization) = new.settings.organization {
+        let sql = "SELECT 1 FROM organizations WHERE tenant_id = $1 AND id = $2";
+        tx.query_one(sql, [organization.into()]).await?.ok_or_else(|| Error::not_found("organization"))?;
+    }
+    for owner in &new.settings.owners {
+        let sql = "SELECT 1 FROM users WHERE tenant_id = $1 AND id = $2";
+        tx.query_one(sql, [owner.user_id.into()]).await?.ok_or_else(|| Error::not_found("user"))?;
+    }
+    Ok(())
+}
+
+fn integration_from(row: &QueryResult) -> Result<Integration> {
+    Ok(Integration {
+        id: get(row, 0)?,
+        kind: get_word(row, 1)?,
+        name: get(row, 2)?,
+        settings: serde_json::from_value(get(row, 3)?)?,
+        is_enabled: get(row, 4)?,
+        created_at: Timestamp(get(row, 5)?),
+        secrets: get(row, 6)?,
+        last_delivery_at: get::<Option<i64>>(row, 7)?.map(Timestamp),
+    })
+}

@@ -1,0 +1,76 @@
+//! `POST /v1/events`: events for programs that do not speak GraphQL. The body has the arguments of `recordEvents`, and the
+//! answer is what that gives; it is the same operation, with the same checks, limits and errors.
+
+use async_graphql::{Response as Answer, Variables};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::Value;
+
+use crate::accounts::http::refuse;
+use crate::error::{Code, Error};
+use crate::graphql::errors::{Refusal, plain, respond, status_of_code};
+use crate::graphql::http::{Endpoint, is_json, read_body};
+use crate::graphql::params::{Params, parse_json};
+
+const RECORD: &str = "mutation RecordEvents($events: [SalesEventInput!]!, $backfill: Boolean) { \
+    recordEvents(events: $events, backfill: $backfill) { results { eventId outcome position code reason } position } }";
+
+pub fn routes(endpoint: Endpoint) -> Router {
+    Router::new().route("/v1/events", post(record)).with_state(endpoint)
+}
+
+async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if !is_json(&parts.headers) {
+        let error = plain("UNSUPPORTED_MEDIA_TYPE", "send application/json");
+        return respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[error]);
+    }
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err((status, code, message)) => return respond(status, &[plain(code, message)]),
+    };
+    let asker = match endpoint.authenticate(&parts).await {
+        Ok(asker) if asker.caller.is_some() => asker,
+        Ok(_) => return refuse(Error::new(Code::Unauthenticated, "a bearer token is needed")),
+        Err(error) => return refuse(error),
+    };
+    let prepared = variables(&body)
+        .and_then(|variables| endpoint.operations.prepare_own(RECORD, Params { variables, ..Params::default() }))
+        .and_then(|prepared| endpoint.spend(&asker, prepared));
+    match prepared {
+        Ok(prepared) => answer(endpoint.operations.run(prepared, asker).await.0),
+        Err(refusal) => {
+            let status = status_of_code(refusal.code).unwrap_or(StatusCode::BAD_REQUEST);
+            respond(status, &[refusal.to_error()])
+        }
+    }
+}
+
+/// The members of the body, which has no others than the arguments.
+fn variables(body: &[u8]) -> Result<Variables, Refusal> {
+    let bad = |message: &str| Refusal::new("BAD_REQUEST", message);
+    let Value::Object(members) = parse_json(body)? else { return Err(bad("send an object with events")) };
+    if let Some(name) = members.keys().find(|name| !["events", "backfill"].contains(&name.as_str())) {
+        return Err(bad(&format!("there is no {name} here; send events and backfill")));
+    }
+    Ok(Variables::from_json(Value::Object(members)))
+}
+
+fn answer(answer: Answer) -> Response {
+    if let Some(error) = answer.errors.first() {
+        let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+        let status = match code {
+            Some(async_graphql::Value::String(code)) if code == "FORBIDDEN" => StatusCode::FORBIDDEN,
+            Some(async_graphql::Value::String(code)) => status_of_code(code).unwrap_or(StatusCode::BAD_REQUEST),
+            _ => StatusCode::BAD_REQUEST,
+        };
+        return respond(status, &answer.errors);
+    }
+    match answer.data.into_json() {
+        Ok(mut data) => Json(data["recordEvents"].take()).into_response(),
+        Err(error) => refuse(error.into()),
+    }
+}

@@ -1,0 +1,40 @@
+//! Texts of other tables that are sealed with the tenant's keys: a row is known by its id, and has the version of the key
+//! beside it, in `key_version`.
+
+use uuid::Uuid;
+
+use crate::db::TenantId;
+use crate::error::Result;
+use crate::sealing::{self, Place, TenantKeys};
+
+/// A column of sealed texts.
+#[derive(Clone, Copy)]
+pub struct SealedColumn {
+    pub table: &'static str,
+    pub column: &'static str,
+}
+
+/// What senders of webhooks sign with.
+pub const INTEGRATION_SECRETS: SealedColumn = SealedColumn { table: "integrations", column: "secrets" };
+/// What they sent that was not understood.
+pub const QUARANTINED_BODIES: SealedColumn = SealedColumn { table: "quarantine", column: "body" };
+
+/// All of them, for rotations.
+pub const SEALED_COLUMNS: [SealedColumn; 2] = [INTEGRATION_SECRETS, QUARANTINED_BODIES];
+
+impl SealedColumn {
+    /// The text as it is stored in the row `id`, and the version of the key.
+    pub fn seal(&self, keys: &TenantKeys, tenant: TenantId, id: Uuid, text: &str) -> Result<(Vec<u8>, i64)> {
+        let key = keys.data.active();
+        Ok((sealing::seal(key, &self.place(tenant, &id), text)?, key.version().into()))
+    }
+
+    /// Error: DECRYPTION_FAILED.
+    pub fn open(&self, keys: &TenantKeys, tenant: TenantId, id: Uuid, sealed: &[u8]) -> Result<String> {
+        Ok(sealing::open(&keys.data, &self.place(tenant, &id), sealed)?)
+    }
+
+    fn place<'a>(&self, tenant: TenantId, id: &'a Uuid) -> Place<'a> {
+        Place { tenant: tenant.0, table: self.table, column: self.column, row: id.as_bytes() }
+    }
+}

@@ -1,0 +1,578 @@
+//! Webhooks of shops and CRMs, and events over REST: who is let in, what is made of it, and what is kept when it is not understood.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::join_all;
+use hmac::{Hmac, Mac};
+use salespulse::auth::Role;
+use salespulse::clock::{DAY, SECOND, Timestamp};
+use salespulse::ledger::store::lock_head;
+use salespulse::privacy::erasure::erase_tenant;
+use salespulse::privacy::rotation::{destroy_unused, reseal};
+use salespulse::server::{Options, router};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tower::ServiceExt;
+
+use crate::real_data::data;
+use crate::support::{NOW, TestApp, TestTenant};
+
+const SECRET: &str = "a secret of the shop";
+
+fn hmac(secret: &[u8], body: &[u8]) -> Vec<u8> {
+    Hmac::<Sha256>::new_from_slice(secret).expect("a key").chain_update(body).finalize().into_bytes().to_vec()
+}
+
+/// A sender with the address that it was given.
+struct Sender {
+    router: axum::Router,
+    path: String,
+    id: String,
+}
+
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Reply {
+    fn outcome(&self) -> &str {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.body);
+        self.body["outcome"].as_str().expect("an outcome")
+    }
+
+    fn code(&self) -> (u16, &str) {
+        (self.status.as_u16(), self.body["errors"][0]["extensions"]["code"].as_str().unwrap_or_default())
+    }
+}
+
+async fn send(router: &axum::Router, path: &str, headers: &[(&str, String)], body: impl Into<Body>) -> Reply {
+    let request = headers.iter().fold(Request::post(path), |request, (name, value)| request.header(*name, value));
+    let response = router.clone().oneshot(request.body(body.into()).expect("a request")).await.expect("a response");
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+    Reply { status: parts.status, headers: parts.headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+}
+
+/// Sends to an integration that knows its sender by a password.
+pub async fn post_webhook(test: &TestApp, url: &str, password: &str, body: &str) -> Value {
+    let path = url.strip_prefix("http://localhost:4000").expect("below the public URL");
+    let headers = [("Authorization", format!("Basic {}", STANDARD.encode(password)))];
+    send(&router(test.app.clone(), &Options::default()), path, &headers, body.to_owned()).await.body
+}
+
+impl Sender {
+    async fn of(tenant: &TestTenant<'_>, kind: &str, secret: &str, input: Value) -> Sender {
+        let create = "mutation($kind: IntegrationKind!, $secret: String!, $input: IntegrationInput!) { \
+                      createIntegration(kind: $kind, secret: $secret, input: $input) { id url } }";
+        let variables = json!({ "kind": kind, "secret": secret, "input": input });
+        let made = tenant.admin().query_with(create, variables).await["createIntegration"].take();
+        let url = made["url"].as_str().expect("a URL");
+        let path = url.strip_prefix("http://localhost:4000").expect("below the public URL").to_owned();
+        let id = made["id"].as_str().expect("an id").to_owned();
+        Sender { router: router(tenant.test.app.clone(), &Options::default()), path, id }
+    }
+
+    async fn send(&self, headers: &[(&str, String)], body: &str) -> Reply {
+        send(&self.router, &self.path, headers, body.to_owned()).await
+    }
+
+    /// As Shopify sends it.
+    async fn shopify(&self, secret: &str, topic: &str, event: &str, body: &str) -> Reply {
+        let signature = STANDARD.encode(hmac(secret.as_bytes(), body.as_bytes()));
+        let headers = [
+            ("X-Shopify-Topic", topic.to_owned()),
+            ("X-Shopify-Event-Id", event.to_owned()),
+            ("X-Shopify-Hmac-Sha256", signature),
+        ];
+        self.send(&headers, body).await
+    }
+}
+
+fn shop_order(updated: &str, changes: Value) -> String {
+    let mut order = json!({
+        "id": 9_007_199_254_740_993_u64, "created_at": "2026-06-10T09:00:00-05:00", "processed_at": "2026-06-10T10:00:00-05:00",
+        "updated_at": updated, "currency": "GBP", "total_price": "95.00", "total_discounts": "10.00", "source_name": "web",
+        "shipping_address": { "country_code": "IE" },
+        "customer": { "id": 77, "first_name": "Ann", "last_name": "Smith", "email": "ann@example.com" },
+        "line_items": [
+            { "product_id": 1, "sku": "TEA", "title": "Tea", "quantity": 3, "price": "20.00", "discount_allocations": [{ "amount": "10.00" }] },
+            { "product_id": 2, "sku": "", "title": "Cup", "quantity": 1, "price": "40.00" }
+        ]
+    });
+    for (name, value) in changes.as_object().expect("an object") {
+        order[name] = value.clone();
+    }
+    order.to_string()
+}
+
+async fn june(tenant: &TestTenant<'_>) -> Value {
+    let query = r#"{ salesMetrics(period: { start: "2026-06-01T00:00:00Z", end: "2026-07-01T00:00:00Z" }) {
+        grossRevenue refunds totalRevenue ordersCount unitsSold } }"#;
+    tenant.viewer().query(query).await["salesMetrics"].take()
+}
+
+async fn quarantine(tenant: &TestTenant<'_>) -> Value {
+    let query = "{ quarantine(first: 100) { nodes { id integrationId topic code reason deliveryId } } }";
+    tenant.admin().query(query).await["quarantine"]["nodes"].take()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_of_a_shop_counts_once_however_often_and_in_which_order_it_comes() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let placed = shop_order("2026-06-10T10:00:00-05:00", json!({}));
+    let all = join_all((0..20).map(|_| shop.shopify(SECRET, "orders/create", "e1", &placed))).await;
+    assert!(all.iter().all(|reply| reply.outcome() == "recorded"));
+    // What happened once is told under another topic, and an old state comes late.
+    assert_eq!(shop.shopify(SECRET, "orders/paid", "e1", &placed).await.outcome(), "recorded");
+    let edited = shop_order("2026-06-10T11:00:00-05:00", json!({ "total_price": "100.00" }));
+    assert_eq!(shop.shopify(SECRET, "orders/updated", "e2", &edited).await.outcome(), "recorded");
+    assert_eq!(shop.shopify(SECRET, "orders/updated", "e3", &placed).await.outcome(), "recorded");
+    // 2 of 3 transactions of kind refund succeeded: 12.50 + 7.50. The lines come to 50.00, and share it.
+    let refund = json!({ "id": 5, "order_id": 9_007_199_254_740_993_u64, "created_at": "2026-06-11T00:00:00Z",
+        "transactions": [
+            { "kind": "refund", "status": "success", "amount": "12.50" }, { "kind": "refund", "status": "success", "amount": "7.50" },
+            { "kind": "refund", "status": "pending", "amount": "99.00" }, { "kind": "sale", "status": "success", "amount": "95.00" }
+        ],
+        "refund_line_items": [
+            { "quantity": 1, "subtotal": 10.00, "line_item": { "product_id": 1, "sku": "TEA", "title": "Tea", "quantity": 3, "price": "20.00" } },
+            { "quantity": 1, "subtotal": 40.00, "line_item": { "product_id": 2, "title": "Cup", "quantity": 1, "price": "40.00" } }
+        ] });
+    for event in ["r1", "r1", "r2"] {
+        assert_eq!(shop.shopify(SECRET, "refunds/create", event, &refund.to_string()).await.outcome(), "recorded");
+    }
+    let with_refund = shop_order("2026-06-11T00:00:00Z", json!({ "total_price": "100.00", "refunds": [refund] }));
+    assert_eq!(shop.shopify(SECRET, "orders/updated", "e4", &with_refund).await.outcome(), "recorded");
+    let expected = json!({ "grossRevenue": "100.00", "refunds": "20.00", "totalRevenue": "80.00", "ordersCount": 1, "unitsSold": 4 });
+    assert_eq!(june(&acme).await, expected);
+    let products = acme.viewer().query("{ products(first: 10) { nodes { sku title returnRate } } }").await;
+    let mut products = products["products"]["nodes"].as_array().expect("products").clone();
+    products.sort_by_key(|product| product["sku"].to_string());
+    // 16.00 of 40.00, and 4.00 of 50.00.
+    assert_eq!(products[0], json!({ "sku": "2", "title": "Cup", "returnRate": 0.4 }));
+    assert_eq!(products[1], json!({ "sku": "TEA", "title": "Tea", "returnRate": 0.08 }));
+    let orders = "{ orders(first: 10) { nodes { externalId placedAt amount discount channel region customer { externalId name email } } } }";
+    let orders = acme.admin().query(orders).await["orders"]["nodes"].take();
+    let customer = json!({ "externalId": "77", "name": "Ann Smith", "email": "ann@example.com" });
+    let order = json!({ "externalId": "9007199254740993", "placedAt": "2026-06-10T15:00:00Z", "amount": "100.00", "discount": "10.00",
+        "channel": "web", "region": "IE", "customer": customer });
+    assert_eq!(orders, json!([order]));
+    // A day later all of it comes again a thousand times; then the order is called off, in the second of its last change.
+    test.clock.set(Timestamp(NOW.0 + DAY));
+    for n in 0..1000 {
+        let event = if n % 2 == 0 { "e1" } else { "again" };
+        assert_eq!(shop.shopify(SECRET, "orders/create", event, &placed).await.outcome(), "recorded");
+    }
+    assert_eq!(june(&acme).await, expected);
+    let off = shop_order("2026-06-11T00:00:00Z", json!({ "cancelled_at": "2026-06-11T00:00:00Z" }));
+    assert_eq!(shop.shopify(SECRET, "orders/cancelled", "e5", &off).await.outcome(), "recorded");
+    let nothing =
+        json!({ "grossRevenue": "0.00", "refunds": "0.00", "totalRevenue": "0.00", "ordersCount": 0, "unitsSold": 0 });
+    assert_eq!(june(&acme).await, nothing);
+    assert_eq!(quarantine(&acme).await, json!([]));
+    acme.verified().await;
+}
+
+#[tokio::test]
+async fn who_does_not_sign_is_nobody_before_anything_is_read() {
+    let test = TestApp::start().await;
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let theirs = Sender::of(&other, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let body = shop_order("2026-06-10T10:00:00Z", json!({}));
+    let unauthenticated = (401, "UNAUTHENTICATED");
+    assert_eq!(shop.send(&[], "{ no JSON").await.code(), unauthenticated);
+    assert_eq!(shop.shopify("another secret", "orders/create", "e", &body).await.code(), unauthenticated);
+    // Signed, but not these bytes.
+    let signature = STANDARD.encode(hmac(SECRET.as_bytes(), body.as_bytes()));
+    let headers = [("X-Shopify-Topic", "orders/create".to_owned()), ("X-Shopify-Hmac-Sha256", signature)];
+    assert_eq!(shop.send(&headers, &body.replace("95.00", "95.0")).await.code(), unauthenticated);
+    for path in [
+        format!("/webhooks/{}/{}", acme.id().0, theirs.id),
+        format!("/webhooks/{}/{}", other.id().0, shop.id),
+        format!("/webhooks/{}/{}", uuid::Uuid::nil(), shop.id),
+        "/webhooks/acme/shop".to_owned(),
+    ] {
+        assert_eq!(send(&shop.router, &path, &headers, body.clone()).await.code(), unauthenticated, "{path}");
+    }
+    assert_eq!(shop.send(&headers, &body).await.outcome(), "recorded");
+    assert_eq!(june(&other).await["ordersCount"], 0);
+    // The newer names of the headers are the same.
+    let newer = headers.map(|(name, value)| (&name[2..], value));
+    assert_eq!(shop.send(&newer, &body).await.outcome(), "recorded");
+    // A hundred secrets that are not good are enough from one address.
+    let server = crate::support::Server::start(&test).await;
+    let url = format!("http://{}{}", server.address, shop.path);
+    let client = reqwest::Client::new();
+    let mut last = StatusCode::OK;
+    for _ in 0..101 {
+        last = client.post(&url).body("{}").send().await.expect("an answer").status();
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn during_a_change_of_secrets_two_are_good() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let body = shop_order("2026-06-10T10:00:00Z", json!({}));
+    let change = async |secret: &str| {
+        let update = "mutation($id: ID!, $secret: String) { updateIntegration(id: $id, secret: $secret, input: { name: \"shop\" }) { id } }";
+        acme.admin().query_with(update, json!({ "id": shop.id, "secret": secret })).await;
+    };
+    let statuses = async || {
+        let secrets = [SECRET, "a second secret of it", "a third secret of it"];
+        let replies = join_all(secrets.map(|secret| shop.shopify(secret, "orders/create", "e", &body))).await;
+        replies.iter().map(|reply| reply.status.as_u16()).collect::<Vec<_>>()
+    };
+    assert_eq!(statuses().await, [200, 401, 401]);
+    change("a second secret of it").await;
+    assert_eq!(statuses().await, [200, 200, 401]);
+    change("a third secret of it").await;
+    assert_eq!(statuses().await, [401, 200, 200]);
+    // The secrets are nowhere in the answers, the log or the table.
+    let log = acme.admin().query("{ auditLog(first: 50) { nodes { action before after } } }").await.to_string();
+    assert!(log.contains("integration.update") && !log.contains("secret of"), "{log}");
+    let tx = test.app.db.read(acme.id()).await.expect("a transaction");
+    let row = tx.query_one("SELECT secrets FROM integrations WHERE tenant_id = $1", []).await.expect("read");
+    let stored: Vec<u8> = salespulse::db::get(&row.expect("a row"), 0).expect("bytes");
+    assert!(!String::from_utf8_lossy(&stored).contains("secret of"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_kept_until_somebody_has_seen_to_it() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let password = "crm:a password of it";
+    let crm = Sender::of(&acme, "PIPEDRIVE", password, json!({ "name": "crm" })).await;
+    let basic = |password: &str| [("Authorization", format!("Basic {}", STANDARD.encode(password)))];
+    let deal = |status: &str, value: &str, micros: i64| {
+        format!(
+            r#"{{ "v": 1, "meta": {{ "action": "updated", "object": "deal", "id": 1347, "company_id": 18, "timestamp": {}, "timestamp_micro": {micros} }},
+               "current": {{ "id": 1347, "user_id": 4011602, "value": {value}, "currency": "GBP", "status": "{status}",
+                             "won_time": "2026-06-10 15:04:54", "lost_time": null, "update_time": "2026-06-10 15:04:54" }},
+               "previous": {{ "status": "open" }} }}"#,
+            micros / SECOND
+        )
+    };
+    let won = deal("won", "1234567890.1234", 1_781_100_294_634_900);
+    assert_eq!(crm.send(&basic("crm:another password"), &won).await.code(), (401, "UNAUTHENTICATED"));
+    // Nobody is known as their owner 4011602.
+    for _ in 0..3 {
+        assert_eq!(crm.send(&basic(password), &won).await.outcome(), "quarantined");
+    }
+    assert_eq!(crm.send(&basic(password), "no JSON at all").await.outcome(), "quarantined");
+    let open = deal("open", "5", 1_781_100_294_634_901);
+    assert_eq!(crm.send(&basic(password), &open).await.outcome(), "ignored");
+    let kept = quarantine(&acme).await;
+    let kept = kept.as_array().expect("a list");
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    let (unread, unowned) = (&kept[0], &kept[1]);
+    assert_eq!((&unread["code"], &unowned["topic"]), (&json!("UNCLEAR"), &json!("updated.deal")));
+    assert!(unowned["reason"].as_str().is_some_and(|reason| reason.contains("4011602")), "{unowned}");
+    let retry = async |id: &Value| {
+        let retry = "mutation($id: ID!) { retryQuarantined(id: $id) { outcome delivery { reason } } }";
+        acme.admin().query_with(retry, json!({ "id": id })).await["retryQuarantined"]["outcome"].take()
+    };
+    assert_eq!(retry(&unowned["id"]).await, "QUARANTINED");
+    let seller = acme.actor(Role::Manager).caller.user_id;
+    let update = "mutation($id: ID!, $user: ID!) { updateIntegration(id: $id, input: { name: \"crm\", owners: [{ externalId: \"4011602\", userId: $user }] }) { owners { userId } } }";
+    acme.admin().query_with(update, json!({ "id": crm.id, "user": seller })).await;
+    assert_eq!(retry(&unowned["id"]).await, "RECORDED");
+    assert_eq!(crm.send(&basic(password), &won).await.outcome(), "recorded");
+    let version_2 = r#"{ "meta": { "action": "change", "entity": "deal", "entity_id": "1347", "company_id": "18", "timestamp": "2026-06-10T15:10:00.000Z" },
+        "data": { "id": 1347, "owner_id": 4011602, "value": 250.5, "currency": "GBP", "status": "won", "won_time": "2026-06-10T15:04:54Z" }, "previous": { "value": 1 } }"#;
+    assert_eq!(crm.send(&basic(password), version_2).await.outcome(), "recorded");
+    let sold = format!(
+        r#"{{ salesPerformance(userId: "{seller}", period: {{ start: "2026-04-01T00:00:00Z", end: "2026-07-01T00:00:00Z" }}) {{ dealsWon revenue }} }}"#
+    );
+    let sold = acme.admin().query(&sold).await;
+    assert_eq!(sold["salesPerformance"], json!({ "dealsWon": 1, "revenue": "250.50" }));
+    let dismiss = "mutation($id: ID!) { dismissQuarantined(id: $id) }";
+    acme.admin().query_with(dismiss, json!({ "id": unread["id"] })).await;
+    assert_eq!(quarantine(&acme).await, json!([]));
+    // Who may not manage integrations sees nothing of it.
+    for query in ["{ integrations { id } }", "{ quarantine { nodes { id } } }"] {
+        assert_eq!(acme.viewer().error_code(query).await, "FORBIDDEN");
+    }
+}
+
+#[tokio::test]
+async fn payments_of_stripe_are_orders_in_the_smallest_unit_of_their_currency() {
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("acme", chrono_tz::UTC, "JPY").await;
+    let secret = "whsec_of_the_endpoint";
+    let stripe = Sender::of(&acme, "STRIPE", secret, json!({ "name": "payments" })).await;
+    let signed = |at: i64, body: &str| {
+        let signature: String = hmac(secret.as_bytes(), format!("{at}.{body}").as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        [("Stripe-Signature", format!("t={at},v1=00,v1={signature},v0=x"))]
+    };
+    let now = NOW.0 / SECOND;
+    let event = |id: &str, kind: &str, object: Value| {
+        json!({ "id": id, "object": "event", "type": kind, "created": now, "livemode": true, "data": { "object": object } }).to_string()
+    };
+    let charge = json!({ "id": "ch_1", "created": now - 60, "amount": 1200, "amount_captured": 1200, "currency": "jpy", "captured": true,
+        "status": "succeeded", "customer": "cus_1", "billing_details": { "name": "Ann", "address": { "country": "JP" } } });
+    let body = event("evt_1", "charge.succeeded", charge.clone());
+    assert_eq!(stripe.send(&signed(now - 301, &body), &body).await.code(), (401, "UNAUTHENTICATED"));
+    assert_eq!(stripe.send(&signed(now - 299, &body), &body).await.outcome(), "recorded");
+    let mut reserved = charge;
+    (reserved["id"], reserved["captured"], reserved["amount_captured"]) = (json!("ch_2"), json!(false), json!(0));
+    let reserved = event("evt_2", "charge.succeeded", reserved);
+    assert_eq!(stripe.send(&signed(now, &reserved), &reserved).await.outcome(), "ignored");
+    let refund = |id: &str, status: &str| {
+        let refund = json!({ "id": "re_1", "created": now, "amount": 200, "currency": "jpy", "charge": "ch_1", "status": status });
+        event(id, "refund.updated", refund)
+    };
+    for (id, status, outcome) in
+        [("evt_3", "pending", "ignored"), ("evt_4", "succeeded", "recorded"), ("evt_5", "failed", "quarantined")]
+    {
+        let body = refund(id, status);
+        assert_eq!(stripe.send(&signed(now, &body), &body).await.outcome(), outcome);
+    }
+    let expected = json!({ "grossRevenue": "1200.00", "refunds": "200.00", "totalRevenue": "1000.00", "ordersCount": 1, "unitsSold": 0 });
+    assert_eq!(june(&acme).await, expected);
+    acme.verified().await;
+}
+
+#[tokio::test]
+async fn whoever_signs_as_the_standard_has_it_sends_any_event() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let secret = "whsec_YSBzZWNyZXQgdGhhdCBpcyBpbiBiYXNlNjQ=";
+    let sender = Sender::of(&acme, "STANDARD", secret, json!({ "name": "tills" })).await;
+    let signed = |id: &str, seconds: i64, body: &str| {
+        let tag = hmac(b"a secret that is in base64", format!("{id}.{seconds}.{body}").as_bytes());
+        [
+            ("webhook-id", id.to_owned()),
+            ("webhook-timestamp", seconds.to_string()),
+            ("webhook-signature", format!("v1,bm9uZQ== v1,{}", STANDARD.encode(tag))),
+        ]
+    };
+    let now = NOW.0 / SECOND;
+    let sale = json!({ "eventId": "till-1", "occurredAt": "2026-06-10T10:00:00Z", "orderPlaced": { "orderId": "1", "amount": "12.34" } });
+    let body = json!({ "events": [sale] }).to_string();
+    assert_eq!(sender.send(&signed("m1", now - 301, &body), &body).await.code(), (401, "UNAUTHENTICATED"));
+    assert_eq!(sender.send(&signed("m1", now, &body), &body).await.outcome(), "recorded");
+    assert_eq!(june(&acme).await["grossRevenue"], "12.34");
+    for (n, (wrong, reason)) in [
+        (json!({ "events": [{ "eventId": "x" }] }), "DateTime"),
+        (json!({ "events": [{ "eventId": "x", "occurredAt": "2026-06-10T10:00:00Z", "orderPlaced": { "orderId": "2", "amout": "1" } }] }), "amout"),
+        (json!({ "event": [] }), "column"),
+        // The same id with other content.
+        (json!({ "events": [{ "eventId": "till-1", "occurredAt": "2026-06-10T10:00:00Z", "orderPlaced": { "orderId": "1", "amount": "99" } }] }), "other content"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = wrong.to_string();
+        assert_eq!(sender.send(&signed(&format!("w{n}"), now, &body), &body).await.outcome(), "quarantined", "{body}");
+        let newest = quarantine(&acme).await[0].take();
+        assert!(newest["reason"].as_str().is_some_and(|text| text.contains(reason)), "{newest}");
+    }
+    assert_eq!(june(&acme).await["grossRevenue"], "12.34");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_cannot_be_taken_in_the_sender_is_asked_to_come_again() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop", "enabled": false })).await;
+    let body = shop_order("2026-06-10T10:00:00Z", json!({}));
+    let off = shop.shopify(SECRET, "orders/create", "e", &body).await;
+    assert_eq!(off.code(), (503, "SERVICE_UNAVAILABLE"));
+    assert!(off.headers.contains_key(header::RETRY_AFTER));
+    let update = "mutation($id: ID!) { updateIntegration(id: $id, input: { name: \"shop\" }) { enabled } }";
+    acme.admin().query_with(update, json!({ "id": shop.id })).await;
+    // Somebody keeps the ledger waiting for longer than a shop would.
+    let held = test.app.db.write(acme.id()).await.expect("a transaction");
+    lock_head(&held).await.expect("locked");
+    let waits = shop.shopify(SECRET, "orders/create", "e", &body).await;
+    assert_eq!(waits.code(), (503, "SERVICE_UNAVAILABLE"));
+    drop(held);
+    assert_eq!(shop.shopify(SECRET, "orders/create", "e", &body).await.outcome(), "recorded");
+    assert_eq!(june(&acme).await["ordersCount"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sealed_for_integrations_goes_with_the_tenants_keys() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let body = shop_order("2026-06-10T10:00:00Z", json!({}));
+    assert_eq!(shop.shopify(SECRET, "orders/create", "e1", &body).await.outcome(), "recorded");
+    assert_eq!(shop.shopify(SECRET, "orders/create", "e2", "{}").await.outcome(), "quarantined");
+    // A new key: what the old one has sealed is sealed anew, so that it can be destroyed.
+    acme.admin().query("mutation { rotateKeys { rowsLeft } }").await;
+    reseal(&test.app, acme.id(), |_| {}).await.expect("sealed anew");
+    test.clock.set(Timestamp(NOW.0 + 3600 * SECOND));
+    assert_eq!(destroy_unused(&test.app, acme.id()).await.expect("destroyed"), [1]);
+    assert_eq!(shop.shopify(SECRET, "orders/create", "e1", &body).await.outcome(), "recorded");
+    let kept = quarantine(&acme).await;
+    let retry = "mutation($id: ID!) { retryQuarantined(id: $id) { outcome } }";
+    let again = acme.admin().query_with(retry, json!({ "id": kept[0]["id"] })).await;
+    assert_eq!(again["retryQuarantined"]["outcome"], "QUARANTINED");
+    // The shop has a customer erased.
+    let redact = json!({ "shop_id": 1, "customer": { "id": 77, "email": "ann@example.com" } }).to_string();
+    assert_eq!(shop.shopify(SECRET, "customers/redact", "e3", &redact).await.outcome(), "recorded");
+    let customers = acme.admin().query("{ customers(first: 5) { nodes { externalId name } } }").await;
+    let customer = &customers["customers"]["nodes"][0];
+    assert!(customer["name"].is_null() && customer["externalId"].as_str().is_some_and(|id| id.starts_with("erased:")));
+    // All is erased: the secrets too, so that nobody is known any more.
+    erase_tenant(&test.app.db, acme.id(), NOW).await.expect("erased");
+    test.app.keys.forget(acme.id());
+    assert_eq!(quarantine(&acme).await, json!([]));
+    assert_eq!(shop.shopify(SECRET, "orders/create", "e1", &body).await.code(), (401, "UNAUTHENTICATED"));
+    let ended =
+        acme.admin().query_with("mutation($id: ID!) { deleteIntegration(id: $id) }", json!({ "id": shop.id })).await;
+    assert_eq!(ended["deleteIntegration"], json!(shop.id));
+    assert_eq!(
+        acme.admin().query("{ integrations { id } dataSources { id } }").await,
+        json!({ "integrations": [], "dataSources": [] })
+    );
+}
+
+#[tokio::test]
+async fn integrations_are_checked_before_they_are_made() {
+    let test = TestApp::start().await;
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop", "channel": "online" })).await;
+    let create = |kind: &str, secret: &str, input: &str| {
+        format!("mutation {{ createIntegration(kind: {kind}, secret: \"{secret}\", input: {{ {input} }}) {{ id }} }}")
+    };
+    let admin = acme.admin();
+    admin.refused(&create("SHOPIFY", "short", "name: \"a\""), "secret").await;
+    admin.refused(&create("STRIPE", SECRET, "name: \"a\""), "secret").await;
+    admin.refused(&create("PIPEDRIVE", "no password but long", "name: \"a\""), "secret").await;
+    admin.refused(&create("SHOPIFY", SECRET, "name: \" \""), "name").await;
+    assert_eq!(admin.error_code(&create("SHOPIFY", SECRET, "name: \"shop\"")).await, "CONFLICT");
+    let stranger = other.admin().caller.user_id;
+    let owners = format!("name: \"a\", owners: [{{ externalId: \"1\", userId: \"{stranger}\" }}]");
+    assert_eq!(admin.error_code(&create("PIPEDRIVE", "user:password of it", &owners)).await, "NOT_FOUND");
+    let organization = format!("name: \"a\", organizationId: \"{stranger}\"");
+    assert_eq!(admin.error_code(&create("SHOPIFY", SECRET, &organization)).await, "NOT_FOUND");
+    for change in ["deleteIntegration(id: ID)", "updateIntegration(id: ID, input: { name: \"b\" }) { id }"] {
+        let change = format!("mutation {{ {} }}", change.replace("ID", &format!("\"{}\"", shop.id)));
+        assert_eq!(other.admin().error_code(&change).await, "NOT_FOUND");
+    }
+    let listed =
+        admin.query("{ integrations { name kind channel enabled lastDeliveryAt } dataSources { name kind } }").await;
+    let expected =
+        json!({ "name": "shop", "kind": "SHOPIFY", "channel": "online", "enabled": true, "lastDeliveryAt": null });
+    assert_eq!(listed, json!({ "integrations": [expected], "dataSources": [{ "name": "shop", "kind": "shopify" }] }));
+    // Tests of the shop do not count, unless they are to.
+    let tried = shop_order("2026-06-10T10:00:00Z", json!({ "test": true }));
+    assert_eq!(shop.shopify(SECRET, "orders/create", "e", &tried).await.outcome(), "ignored");
+    let counted = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "trial", "countsTests": true })).await;
+    assert_eq!(counted.shopify(SECRET, "orders/create", "e", &tried).await.outcome(), "recorded");
+    let named = admin.query("{ integrations { name lastDeliveryAt } }").await;
+    assert!(
+        named["integrations"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .all(|one| one["lastDeliveryAt"] == "2026-06-15T12:00:00Z")
+    );
+}
+
+#[tokio::test]
+async fn events_come_over_rest_as_they_come_over_graphql() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let router = router(test.app.clone(), &Options::default());
+    let post = async |role: Option<Role>, body: &str| {
+        let mut headers = vec![("Content-Type", "application/json".to_owned())];
+        headers.extend(role.map(|role| ("Authorization", format!("Bearer {}", acme.actor(role).token()))));
+        send(&router, "/v1/events", &headers, body.to_owned()).await
+    };
+    let sale = json!({ "eventId": "a", "occurredAt": "2026-06-10T10:00:00Z", "orderPlaced": { "orderId": "1", "amount": "12.34" } });
+    let ahead = json!({ "eventId": "b", "occurredAt": "2027-06-10T10:00:00Z", "orderPlaced": { "orderId": "2", "amount": "1" } });
+    let body = json!({ "events": [sale, ahead] }).to_string();
+    assert_eq!(post(None, &body).await.code(), (401, "UNAUTHENTICATED"));
+    assert_eq!(post(Some(Role::Viewer), &body).await.code(), (403, "FORBIDDEN"));
+    let reply = post(Some(Role::Manager), &body).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+    assert_eq!(reply.body["position"], "1");
+    assert_eq!(reply.body["results"][0]["outcome"], "APPLIED");
+    assert_eq!(reply.body["results"][1]["code"], "TIME_OUT_OF_RANGE");
+    assert_eq!(june(&acme).await["grossRevenue"], "12.34");
+    for (wrong, code) in [
+        ("[]", "BAD_REQUEST"),
+        ("{", "BAD_REQUEST"),
+        (r#"{ "events": [], "more": 1 }"#, "BAD_REQUEST"),
+        (r#"{ "events": [] }"#, "BAD_USER_INPUT"),
+        ("{}", "BAD_USER_INPUT"),
+        (r#"{ "events": [{ "eventId": "x" }] }"#, "GRAPHQL_VALIDATION_FAILED"),
+    ] {
+        let reply = post(Some(Role::Manager), wrong).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{wrong}: {}", reply.body);
+        assert_eq!(reply.code().1, code, "{wrong}: {}", reply.body);
+    }
+    let text = send(&router, "/v1/events", &[("Content-Type", "text/plain".to_owned())], "{}").await;
+    assert_eq!(text.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+/// Bodies of Shopify as its documentation shows them, signed by somebody else.
+#[tokio::test]
+async fn samples_of_shopify_are_understood_to_the_cent() {
+    let Some(folder) = data() else { return };
+    let folder = folder.join("payloads");
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect("a sample");
+    let signatures: Value = serde_json::from_str(&read("signatures.json")).expect("signatures");
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("acme", chrono_tz::UTC, "USD").await;
+    let secret = signatures["shopify"]["secret"].as_str().expect("a secret");
+    let shop = Sender::of(&acme, "SHOPIFY", secret, json!({ "name": "shop", "countsTests": true })).await;
+    for vector in signatures["shopify"]["vectors"].as_array().expect("vectors") {
+        let text = |name: &str| vector[name].as_str().expect("a text").to_owned();
+        let headers = [("X-Shopify-Topic", text("topic")), ("X-Shopify-Hmac-Sha256", text("hmac"))];
+        let reply = shop.send(&headers, &read(&text("file"))).await;
+        assert_eq!(reply.status.as_u16(), if vector["valid"] == true { 200 } else { 401 }, "{vector}");
+    }
+    for (topic, outcome) in [
+        ("orders/paid", "recorded"),
+        ("orders/updated", "recorded"),
+        ("orders/fulfilled", "recorded"),
+        ("orders/cancelled", "recorded"),
+        ("orders/edited", "ignored"),
+        ("order_transactions/create", "ignored"),
+        ("customers/update", "ignored"),
+        ("customers/delete", "ignored"),
+        ("customers/data_request", "quarantined"),
+        ("customers/redact", "recorded"),
+        ("shop/redact", "quarantined"),
+        ("returns/approve", "ignored"),
+        ("orders/delete", "recorded"),
+    ] {
+        let file = format!("shopify/webhooks/{}.json", topic.replace('/', "_"));
+        assert_eq!(shop.shopify(secret, topic, "e", &read(&file)).await.outcome(), outcome, "{topic}");
+    }
+    // The sample was called off, and so is its refund; as an order that was not, both count to the cent.
+    let year = r#"{ salesMetrics(period: { start: "2022-01-01T00:00:00Z", end: "2023-01-01T00:00:00Z" }) { grossRevenue refunds discounts unitsSold ordersCount } }"#;
+    let none =
+        json!({ "grossRevenue": "0.00", "refunds": "0.00", "discounts": "0.00", "unitsSold": 0, "ordersCount": 0 });
+    assert_eq!(acme.viewer().query(year).await["salesMetrics"], none);
+    let mut kept: Value = serde_json::from_str(&read("shopify/webhooks/orders_create.json")).expect("an order");
+    kept["cancelled_at"] = Value::Null;
+    let other = test.tenant_in("other", chrono_tz::UTC, "USD").await;
+    let shop = Sender::of(&other, "SHOPIFY", secret, json!({ "name": "shop", "countsTests": true })).await;
+    assert_eq!(
+        shop.shopify(secret, "refunds/create", "e", &read("shopify/webhooks/refunds_create.json")).await.outcome(),
+        "recorded"
+    );
+    assert_eq!(shop.shopify(secret, "orders/create", "e", &kept.to_string()).await.outcome(), "recorded");
+    let counted =
+        json!({ "grossRevenue": "404.95", "refunds": "85.00", "discounts": "20.00", "unitsSold": 5, "ordersCount": 1 });
+    assert_eq!(other.viewer().query(year).await["salesMetrics"], counted);
+    other.verified().await;
+}
