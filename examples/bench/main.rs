@@ -5,6 +5,7 @@
 //! row-level security costs, `--without-persons` for customers of whom nothing but an id is known. PostgreSQL is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`.
 
 mod events;
+mod guards;
 mod http;
 mod ingest;
 mod memory;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
 use salespulse::app::App;
+use salespulse::auth::keys::NamedKey;
 use salespulse::auth::token::Tokens;
 use salespulse::clock::SystemClock;
 use salespulse::db::{Db, Owner};
@@ -27,7 +29,6 @@ use self::events::Sales;
 use self::ingest::{Recording, Times, copy, ingest, replay};
 use self::report::{Report, ratio};
 
-const SECRET: &str = "a secret of the benchmark, long enough";
 /// 32 bytes in base64.
 const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
 
@@ -106,7 +107,8 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
     let recording = Recording::of(&mut db, times.clone());
     let stream = salespulse::stream::connect(None).await.expect("a stream");
     let kek = Arc::new(LocalKek::from_texts([KEK]).expect("a key"));
-    let app = App::new(db, Arc::new(SystemClock), stream, Tokens::new(SECRET, "salespulse"), kek);
+    let app =
+        App::new(db, Arc::new(SystemClock), stream, Tokens::with_keys(&[NamedKey::random()], None, "salespulse"), kek);
 
     let mut report = Report::begin(
         &format!("{name}: recording events"),
@@ -173,6 +175,7 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
     }
     .run(&mut report)
     .await;
+    guards::report(&app, &tenant, &urls.server, name).await;
     memory::report(&urls.server, name);
 }
 

@@ -18,9 +18,9 @@ use crate::ingest::{Recording, Times};
 use crate::pgbench::pgbench;
 use crate::report::{Report, ratio};
 
-const DAYS: &str = "{ salesMetrics(period: { preset: LAST_90_DAYS }) { totalRevenue grossRevenue refunds ordersCount unitsSold \
+pub const DAYS: &str = "{ salesMetrics(period: { preset: LAST_90_DAYS }) { totalRevenue grossRevenue refunds ordersCount unitsSold \
     avgOrderValue currency asOf { position } series(grain: DAY, by: CHANNEL) { start key { value } totalRevenue ordersCount } } }";
-const TOTALS: &str = "{ salesMetrics(period: { preset: LAST_90_DAYS }) { totalRevenue ordersCount avgOrderValue \
+pub const TOTALS: &str = "{ salesMetrics(period: { preset: LAST_90_DAYS }) { totalRevenue ordersCount avgOrderValue \
     series(grain: DAY) { start totalRevenue ordersCount } } }";
 const CUSTOMERS: &str = include_str!("../../tests/operations/customers.graphql");
 

@@ -1,0 +1,109 @@
+//! What guards a query, stage by stage, beside the query itself: all of it in one process, one after the other.
+
+use std::time::{Duration, Instant};
+
+use axum::http::{Request, header};
+use salespulse::app::App;
+use salespulse::auth::Role;
+use salespulse::auth::token::Subject;
+use salespulse::graphql::http::{Endpoint, Settings};
+use salespulse::graphql::params::Params;
+use salespulse::tenancy::CreatedTenant;
+use sea_orm::{ConnectionTrait, Database, Statement, TransactionTrait};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::queries::{DAYS, TOTALS};
+use crate::report::Report;
+
+/// The stages are quick: how often each is timed, in turn with the others.
+const ROUNDS: usize = 1_000;
+
+/// Prints the table. `url` is the database as the server reaches it.
+pub async fn report(app: &App, tenant: &CreatedTenant, url: &str, name: &str) {
+    let columns =
+        ["what", "the query p50 ms", "token µs", "scan and limits µs", "budget µs", "tenant's transaction µs", "share"];
+    let mut report = Report::begin(&format!("{name}: what guards a query"), &columns);
+    let endpoint = Endpoint::new(
+        app.clone(),
+        salespulse::schema::build(app.clone()),
+        &Settings::default(),
+        CancellationToken::new(),
+    );
+    let plain = Database::connect(url).await.expect("connected");
+    for (what, query) in [("90 days by channel", DAYS), ("90 days", TOTALS)] {
+        let (mut runs, mut tokens, mut limits, mut budgets, mut walls) =
+            <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
+        for _ in 0..ROUNDS {
+            let begun = Instant::now();
+            let asker = endpoint.authenticate(&parts(app, tenant)).await.expect("a caller");
+            tokens.push(begun.elapsed());
+
+            let params = Params::from_json(json!({ "query": query })).expect("params");
+            let begun = Instant::now();
+            let prepared = endpoint.operations.prepare(params).expect("an operation");
+            let took = begun.elapsed();
+            // Whoever runs it parses it.
+            let begun = Instant::now();
+            std::hint::black_box(async_graphql::parser::parse_query(query).expect("a document"));
+            limits.push(took.saturating_sub(begun.elapsed()));
+
+            let begun = Instant::now();
+            // The load of a benchmark is beyond every budget; that costs the same.
+            let spent = endpoint.usage.spend(asker.caller.as_ref().expect("a caller"), prepared.fields());
+            budgets.push(begun.elapsed());
+            drop(spent);
+
+            walls.push(tenant_transaction(app, tenant).await.saturating_sub(plain_transaction(&plain).await));
+
+            let begun = Instant::now();
+            let (response, _) = endpoint.operations.run(prepared, asker).await;
+            runs.push(begun.elapsed());
+            assert!(response.errors.is_empty(), "{:?}", response.errors);
+        }
+        let [run, token, limit, budget, wall] = [runs, tokens, limits, budgets, walls].map(median);
+        // What the run holds of the last is taken out of it.
+        let guards = token + limit + budget + wall;
+        let micros = |time: Duration| format!("{:.0}", time.as_secs_f64() * 1e6);
+        report.row(&[
+            what.to_owned(),
+            format!("{:.2}", run.as_secs_f64() * 1e3),
+            micros(token),
+            micros(limit),
+            micros(budget),
+            micros(wall),
+            format!("{:.1} %", 100.0 * guards.as_secs_f64() / run.saturating_sub(wall).as_secs_f64()),
+        ]);
+    }
+}
+
+/// A request with a token that was not seen before.
+fn parts(app: &App, tenant: &CreatedTenant) -> axum::http::request::Parts {
+    let (role, user_id) = tenant.users.iter().find(|(role, _)| *role == Role::Manager).expect("a manager");
+    let subject = Subject { tenant: tenant.id, user_id: *user_id, role: *role, session: None };
+    let token = app.tokens.mint(&subject, app.clock.now(), 3600).expect("a token");
+    let request = Request::post("/graphql").header(header::AUTHORIZATION, format!("Bearer {token}"));
+    request.body(()).expect("a request").into_parts().0
+}
+
+async fn tenant_transaction(app: &App, tenant: &CreatedTenant) -> Duration {
+    let begun = Instant::now();
+    let tx = app.db.read(tenant.id).await.expect("begun");
+    tx.query_one("SELECT 1 WHERE $1 IS NOT NULL", []).await.expect("read");
+    drop(tx);
+    begun.elapsed()
+}
+
+async fn plain_transaction(plain: &sea_orm::DatabaseConnection) -> Duration {
+    let begun = Instant::now();
+    let tx = plain.begin().await.expect("begun");
+    let statement = Statement::from_string(plain.get_database_backend(), "SELECT 1");
+    tx.query_one_raw(statement).await.expect("read");
+    drop(tx);
+    begun.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
