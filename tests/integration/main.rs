@@ -17,6 +17,7 @@ mod currencies;
 mod customer_value;
 mod customers;
 mod dashboards;
+mod fuzz;
 mod housekeeping;
 mod http;
 mod import;
