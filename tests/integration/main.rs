@@ -18,6 +18,7 @@ mod customer_value;
 mod customers;
 mod dashboards;
 mod fuzz;
+mod hostile;
 mod housekeeping;
 mod http;
 mod import;
