@@ -16,6 +16,9 @@ TEST_FLAGS ?=
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
 CHAOS_FLAGS ?=
+# How long each target is fed, and with what.
+FUZZ_SECS ?= 600
+FUZZ_SEED ?= 1
 
 # The real data sets, for the tests that use them: where they are not, those tests say so.
 ifneq ($(wildcard ../shared/data),)
@@ -42,6 +45,11 @@ test-chaos: ## A short form of `make chaos`
 	$(CARGO) build --workspace --bins --example chaos
 	SERVERS_DURABLE=1 tests/servers.sh $(or $(CARGO_TARGET_DIR),target)/debug/examples/chaos \
 	    --seed 4 --secs 25 --pause 3 --writers 8 --subscribers 60
+
+.PHONY: fuzz
+fuzz: ## Feed random and spoilt input to what reads documents, sockets, cursors and sealed values: FUZZ_SECS=600 FUZZ_SEED=1
+	SALESPULSE_TEST_FUZZ_SECS=$(FUZZ_SECS) SALESPULSE_TEST_FUZZ_SEED=$(FUZZ_SEED) \
+	    $(CARGO) test --workspace --test integration fuzz:: -- --nocapture
 
 .PHONY: test-web
 test-web: web ## Check GraphiQL's example operations against the schema (needs Node.js)

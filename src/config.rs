@@ -18,7 +18,7 @@ use crate::housekeeping::Keep;
 use crate::{outbox, tls};
 
 /// The settings and their defaults; `.env.example` says what they are for.
-const KNOWN: [(&str, &str); 39] = [
+const KNOWN: [(&str, &str); 40] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
     ("REDIS_URL", ""),
@@ -47,6 +47,7 @@ const KNOWN: [(&str, &str); 39] = [
     ("SALESPULSE_TENANT_SOCKETS", "5000"),
     ("SALESPULSE_SOCKETS", "20000"),
     ("SALESPULSE_ADDRESS_SOCKETS", "200"),
+    ("SALESPULSE_ADDRESS_REQUESTS_PER_MINUTE", "600"),
     ("SALESPULSE_KEEP_ALERTS_DAYS", "365"),
     ("SALESPULSE_KEEP_DELIVERIES_DAYS", "90"),
     ("SALESPULSE_GRAPHIQL", "on"),
@@ -255,6 +256,7 @@ impl Config {
                 tenant_sockets: limit("SALESPULSE_TENANT_SOCKETS")?,
                 sockets: limit("SALESPULSE_SOCKETS")?,
                 address_sockets: limit("SALESPULSE_ADDRESS_SOCKETS")?,
+                address_requests: limit("SALESPULSE_ADDRESS_REQUESTS_PER_MINUTE")?,
             },
             trusted_documents: some("SALESPULSE_TRUSTED_DOCUMENTS").map(PathBuf::from),
             keep: Keep {

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::audit::{self, Entry};
 use crate::auth::Role;
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId};
@@ -64,6 +65,8 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
         let user = NewUser { email: &email, name: role.as_str(), role, password_hash: None, is_invited: false };
         users.push((role, insert_user(&tx, user, now).await?));
     }
+    let after = serde_json::json!({ "by": "operator", "slug": new.slug, "name": new.name });
+    audit::record_by_operator(&tx, now, Entry::of("tenant.create", id).after(after)).await?;
     tx.commit().await?;
     Ok(CreatedTenant { id: TenantId(id), users })
 }

@@ -13,6 +13,7 @@ use super::sweep::announce;
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::connection;
+use crate::db::TenantTx;
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, parse_id, read};
 use crate::graphql::cursor::Mark;
@@ -101,7 +102,7 @@ pub struct AlertMutation;
 
 #[Object]
 impl AlertMutation {
-    /// Creates an alert rule. Needs ANALYTICS_ADVANCED.
+    /// Creates an alert rule. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND (KPI, organization).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn create_alert(
         &self,
@@ -116,14 +117,14 @@ impl AlertMutation {
                 Error::new(Code::Conflict, format!("there are {} alert rules already", store::RULES_MAX)).into()
             );
         }
-        definitions::find(&change, &rule.measured.kpis()).await?;
+        check_named(&change, &rule).await?;
         store::save(&change, &rule, app(ctx)?.clock.now()).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
         change.commit(Entry::of("alert.create", rule.id).after(after)).await?;
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Replaces an alert rule; its state starts anew. One that was FIRING is reported as RESOLVED first. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
+    /// Replaces an alert rule; its state starts anew. One that was FIRING is reported as RESOLVED first. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND (alert, KPI, organization).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,
@@ -136,7 +137,7 @@ impl AlertMutation {
         let (mut head, now, tenant) = (lock_head(&change).await?, app.clock.now(), change.tenant());
         let watched = store::get_rule(&change, rule.id).await?;
         let before = change.see(&store::LOGGED, rule.id).await?;
-        definitions::find(&change, &rule.measured.kpis()).await?;
+        check_named(&change, &rule).await?;
         let has_resolved = resolve(&change, &mut head, &watched, now).await?;
         store::save(&change, &rule, now).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
@@ -381,6 +382,15 @@ impl AlertRuleInput {
             recipients,
             is_enabled: self.enabled.unwrap_or(true),
         })
+    }
+}
+
+/// Whether the KPI and the organization that a rule names are there.
+async fn check_named(tx: &TenantTx, rule: &Rule) -> Result<()> {
+    definitions::find(tx, &rule.measured.kpis()).await?;
+    match &rule.filters {
+        Some(filters) => filters.check_organization(tx).await,
+        None => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ use sea_orm::Value;
 use uuid::Uuid;
 
 use super::failure::{Exit, Failure};
+use crate::audit::{self, Entry};
 use crate::auth::Role;
 use crate::auth::token::Subject;
 use crate::clock::{Clock, SystemClock};
@@ -43,7 +44,12 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         return Err(Failure::new(Exit::BadConfig, message));
     };
     let subject = Subject { tenant, user_id, role: own_role, session: None };
-    let token = tokens.mint(&subject, SystemClock.now(), args.hours * HOUR_SECS).map_err(Failure::failed)?;
+    let now = SystemClock.now();
+    let token = tokens.mint(&subject, now, args.hours * HOUR_SECS).map_err(Failure::failed)?;
+    let tx = db.write(tenant).await?;
+    let after = serde_json::json!({ "by": "operator", "hours": args.hours });
+    audit::record_by_operator(&tx, now, Entry::of("token.create", user_id).after(after)).await?;
+    tx.commit().await?;
     println!("{token}");
     Ok(())
 }

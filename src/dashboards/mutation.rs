@@ -2,11 +2,14 @@
 
 use async_graphql::{Context, ID, Object};
 
+use super::NewDashboard;
 use super::graphql::Dashboard;
 use super::input::DashboardInput;
 use super::store::{self, LOGGED};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
+use crate::db::TenantTx;
+use crate::error::Result;
 use crate::graphql::context::{Needs, app, caller, parse_id};
 
 #[derive(Default)]
@@ -14,7 +17,7 @@ pub struct DashboardMutation;
 
 #[Object]
 impl DashboardMutation {
-    /// Creates a dashboard owned by the user. Needs SALES_VIEW.
+    /// Creates a dashboard owned by the user. Needs SALES_VIEW. Error: NOT_FOUND (organization).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn create_dashboard(
         &self,
@@ -23,13 +26,14 @@ impl DashboardMutation {
     ) -> async_graphql::Result<Dashboard> {
         let content = input.check()?;
         let change = change(ctx).await?;
+        check_filters(&change, &content).await?;
         let dashboard = store::create(&change, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
         let after = change.see(&LOGGED, dashboard.id).await?;
         change.commit(Entry::of("dashboard.create", dashboard.id).after(after)).await?;
         Ok(dashboard.try_into()?)
     }
 
-    /// Replaces a dashboard of the user's own. Needs SALES_VIEW. Error: NOT_FOUND.
+    /// Replaces a dashboard of the user's own. Needs SALES_VIEW. Error: NOT_FOUND (dashboard, organization).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn update_dashboard(
         &self,
@@ -40,6 +44,7 @@ impl DashboardMutation {
         let id = parse_id(&id, "dashboard")?;
         let content = input.check()?;
         let change = change(ctx).await?;
+        check_filters(&change, &content).await?;
         let before = change.before(&LOGGED, id).await?;
         let dashboard = store::update(&change, id, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
         let after = change.see(&LOGGED, id).await?;
@@ -60,5 +65,12 @@ impl DashboardMutation {
         store::delete(&change, dashboard_id, caller(ctx)?.user_id).await?;
         change.commit(Entry::of("dashboard.delete", dashboard_id).before(before)).await?;
         Ok(id)
+    }
+}
+
+async fn check_filters(tx: &TenantTx, content: &NewDashboard) -> Result<()> {
+    match &content.filters {
+        Some(filters) => filters.check_organization(tx).await,
+        None => Ok(()),
     }
 }

@@ -12,6 +12,8 @@ use sea_orm::{
 };
 
 use migration::roles;
+#[cfg(debug_assertions)]
+use sea_orm::sqlx::{Postgres, pool::PoolOptions};
 
 use super::{FirstRows, TenantId};
 
@@ -63,6 +65,8 @@ pub(super) async fn connect(url: &str, connections_max: u32) -> Result<Pools, Co
                 o.map_sqlx_postgres_opts(move |pg| {
                     pg.options([("role", role), ("jit", "off"), GENERIC_PLANS]).options(more.iter().copied())
                 });
+                #[cfg(debug_assertions)]
+                o.map_sqlx_postgres_pool_opts(closing_what_is_some_tenants);
             });
             open(pool).await.map_err(|error| no_role(error, role))
         };
@@ -85,6 +89,23 @@ pub(super) async fn connect(url: &str, connections_max: u32) -> Result<Pools, Co
     } else {
         Err(ConnectError::UnknownScheme)
     }
+}
+
+/// A connection that comes back to its pool is nobody's: what `SET LOCAL` said ended with the transaction. One that is some
+/// tenant's still is closed, so that nobody meets it. It costs a round trip for each transaction, and no statement but that
+/// of [`enter`] says a tenant, so builds for production go without.
+#[cfg(debug_assertions)]
+fn closing_what_is_some_tenants(pool: PoolOptions<Postgres>) -> PoolOptions<Postgres> {
+    pool.after_release(|connection, _| {
+        Box::pin(async move {
+            let sql = "SELECT coalesce(current_setting('app.tenant_id', true), '') = ''";
+            let is_nobodys: bool = sea_orm::sqlx::query_scalar(sql).fetch_one(connection).await?;
+            if !is_nobodys {
+                tracing::error!("a connection came back with a tenant");
+            }
+            Ok(is_nobodys)
+        })
+    })
 }
 
 /// The one connection of an owner.

@@ -32,6 +32,11 @@ impl From<Error> for async_graphql::Error {
     }
 }
 
+/// Bytes of a message: it may hold what a client sent, which may be long.
+const MESSAGE_BYTES_MAX: usize = 500;
+/// Errors of a request that is not run.
+pub const ERRORS_MAX: usize = 5;
+
 /// A request that is not run, and why.
 #[derive(Debug)]
 pub struct Refusal {
@@ -49,22 +54,28 @@ impl Refusal {
     }
 
     pub fn to_error(&self) -> ServerError {
-        let mut error = plain(self.code, &self.message);
+        let mut error = plain(self.code, shortened(&self.message));
         if let (Some(argument), Some(extensions)) = (&self.argument, &mut error.extensions) {
-            extensions.set("argument", argument.as_str());
+            extensions.set("argument", shortened(argument));
         }
         set_wait(error.extensions.get_or_insert_default(), self.retry_after);
         error
     }
 }
 
-/// Gives a code to an error that the library made: validation has no path, bad input is found while executing.
-pub fn add_code(error: &mut ServerError) {
+/// Cuts a message that is long, and gives a code to an error that the library made: validation has no path, bad input is
+/// found while executing.
+pub fn finish(error: &mut ServerError) {
+    error.message.truncate(shortened(&error.message).len());
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
         let code = if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
         set_code(extensions, code);
     }
+}
+
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 
 /// The status of an answer without data whose errors are all of one kind that HTTP has a status for.

@@ -121,16 +121,24 @@ impl Endpoint {
         Ok(caller)
     }
 
-    /// Who asks. Error: UNAUTHENTICATED, where a token is not good; what needs one is refused later.
+    /// Who asks. Errors: UNAUTHENTICATED, where a token is not good; what needs one is refused later. RATE_LIMITED, for an
+    /// address that asks too often without a good one.
     pub async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Asker> {
         let client = Arc::new(origin::client_of(parts, &self.proxies));
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
         let caller = match (values.next(), values.next()) {
-            (None, _) => None,
-            (Some(value), None) => Some(self.verify(value.to_str().unwrap_or_default(), &client).await?),
-            _ => return Err(Error::new(Code::Unauthenticated, "one token is enough")),
+            (None, _) => Ok(None),
+            (Some(value), None) => self.verify(value.to_str().unwrap_or_default(), &client).await.map(Some),
+            _ => Err(Error::new(Code::Unauthenticated, "one token is enough")),
         };
-        Ok(Asker { caller, client })
+        let is_stranger = match &caller {
+            Ok(caller) => caller.is_none(),
+            Err(error) => error.code == Code::Unauthenticated,
+        };
+        if is_stranger {
+            self.usage.take_stranger(client.address)?;
+        }
+        Ok(Asker { caller: caller?, client })
     }
 
     /// An operation that its caller may ask for now. Error: RATE_LIMITED.

@@ -1,5 +1,5 @@
 //! How much callers may ask for: fields a minute for each user, API key and tenant, over HTTP and sockets together, and open
-//! sockets.
+//! sockets; and how much an address may that does not say who asks.
 //! They are counted in this process alone.
 
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::errors::Refusal;
 use crate::auth::{Caller, Through};
 use crate::db::TenantId;
+use crate::error::{Code, Error};
 
 /// Those that are remembered before those at rest are looked for, to be forgotten.
 const REMEMBERED: usize = 10_000;
@@ -33,6 +34,8 @@ pub struct Limits {
     pub sockets: Option<NonZeroU32>,
     /// WebSockets of an address that have not said yet who they are.
     pub address_sockets: Option<NonZeroU32>,
+    /// Requests of an address without a good token in a minute.
+    pub address_requests: Option<NonZeroU32>,
 }
 
 /// Counts what is asked for.
@@ -40,6 +43,7 @@ pub struct Usage {
     limits: Limits,
     users: Option<Buckets<(TenantId, Uuid)>>,
     tenants: Option<Buckets<TenantId>>,
+    addresses: Option<Buckets<IpAddr>>,
     sockets: Mutex<Sockets>,
 }
 
@@ -85,6 +89,7 @@ impl Usage {
             limits,
             users: limits.user_fields.map(|fields| Buckets::new(Quota::per_minute(fields))),
             tenants: limits.tenant_fields.map(|fields| Buckets::new(Quota::per_minute(fields))),
+            addresses: limits.address_requests.map(|requests| Buckets::new(Quota::per_minute(requests))),
             sockets: Mutex::default(),
         })
     }
@@ -103,6 +108,15 @@ impl Usage {
         of_user().and_then(|()| of_tenant()).map_err(|wait| {
             let refusal = Refusal::new("RATE_LIMITED", "that is too much in a minute; slow down");
             Refusal { retry_after: Some(wait), ..refusal }
+        })
+    }
+
+    /// One more request of an address without a good token. Error: RATE_LIMITED.
+    pub fn take_stranger(&self, address: Option<IpAddr>) -> Result<(), Error> {
+        let (Some(addresses), Some(address)) = (&self.addresses, address) else { return Ok(()) };
+        addresses.take(&network_of(address), NonZeroU32::MIN).map_err(|wait| {
+            let error = Error::new(Code::RateLimited, "too many requests of this address without a good token");
+            Error { retry_after: Some(wait), ..error }
         })
     }
 
@@ -227,6 +241,19 @@ mod tests {
         assert!(usage.spend(&by_key, 100).is_ok() && usage.spend(&by_key, 1).is_err());
         assert!(usage.spend(&caller(1), 100).is_ok());
         assert!(Usage::new(Limits::default()).spend(&caller(1), usize::MAX).is_ok());
+    }
+
+    #[test]
+    fn an_address_may_ask_so_often_without_saying_who_it_is() {
+        let usage = Usage::new(Limits { address_requests: NonZeroU32::new(3), ..Limits::default() });
+        let take = |address: &str| usage.take_stranger(Some(address.parse().expect("an address")));
+        assert!((0..3).all(|n| take(&format!("2001:db8::{n}")).is_ok()));
+        // One of three a minute.
+        let wait = take("2001:db8::9").expect_err("refused").retry_after.expect("a wait");
+        assert!((19.0..=20.1).contains(&wait.as_secs_f64()), "{wait:?}");
+        assert!(take("2001:db8:0:1::").is_ok() && take("1.2.3.4").is_ok() && usage.take_stranger(None).is_ok());
+        let unlimited = Usage::new(Limits::default());
+        assert!((0..100).all(|_| unlimited.take_stranger("1.2.3.4".parse().ok()).is_ok()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub mod payload;
 pub mod reads;
 mod reply;
 pub mod scalars;
-mod scan;
+pub mod scan;
 mod shape;
 pub mod socket;
 mod streams;

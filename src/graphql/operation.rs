@@ -406,7 +406,10 @@ fn given_up(error: Error, plan: &Plan) -> Response {
 
 /// An answer in its form, each error with a code.
 fn finished(mut response: Response, plan: &Plan) -> Response {
-    response.errors.iter_mut().for_each(errors::add_code);
+    if is_request_error(&response) {
+        response.errors.truncate(errors::ERRORS_MAX);
+    }
+    response.errors.iter_mut().for_each(errors::finish);
     plan.complete(&mut response);
     response
 }

@@ -9,7 +9,7 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::changes::DimensionKind;
 use crate::ledger::entry::Segment;
-use crate::ledger::organization::{Organization, find_organization};
+use crate::ledger::organization::{Organization, find_organization, list_organizations};
 
 /// Names in one list of a filter.
 const NAMES_MAX: usize = 1000;
@@ -61,6 +61,15 @@ impl MetricsFilters {
             return Err(Error::bad_input("filters", "a NUL in a name"));
         }
         Ok(())
+    }
+
+    /// Refuses to keep filters that nothing can be asked by. Error: NOT_FOUND (organization).
+    pub async fn check_organization(&self, tx: &TenantTx) -> Result<()> {
+        let Some(name) = &self.organization_id else { return Ok(()) };
+        match find_organization(&list_organizations(tx).await?, Some(name)) {
+            Some(_) => Ok(()),
+            None => Err(Error::not_found("organization")),
+        }
     }
 }
 

@@ -82,6 +82,28 @@ pub fn report(state: &str, value: &str, minutes: i64) -> (String, Option<String>
 const BUSY: &str = r#"name: "Busy", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "15", windowMinutes: 30"#;
 
 #[tokio::test]
+async fn a_rule_is_of_an_organization_that_is_there() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let rule = |organization: &str| {
+        format!(
+            "input: {{ name: \"Busy\", metric: ORDERS_COUNT, condition: ABOVE, threshold: \"2\", windowMinutes: 120, \
+             filters: {{ organizationId: \"{organization}\" }} }}"
+        )
+    };
+    let create = |organization| format!("mutation {{ createAlert({}) {{ id }} }}", rule(organization));
+    let created = acme.admin().query(&create("acme")).await;
+    let update =
+        format!("mutation {{ updateAlert(id: {}, {}) {{ id }} }}", created["createAlert"]["id"], rule("other"));
+    let other = test.tenant("other").await;
+    for refused in [create("nowhere"), create("other"), update] {
+        assert_eq!(acme.admin().error_code(&refused).await, "NOT_FOUND", "{refused}");
+    }
+    assert_eq!(acme.admin().query("{ alerts { name } }").await, json!({ "alerts": [{ "name": "Busy" }] }));
+    assert_eq!(other.admin().query("{ alerts { name } }").await, json!({ "alerts": [] }));
+}
+
+#[tokio::test]
 async fn a_rule_fires_on_what_is_complete_and_resolves_when_time_has_passed() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

@@ -21,7 +21,7 @@ async fn each_change_is_in_the_log_with_who_made_it() {
     acme.admin().error_code(r#"mutation { createTeam(input: {name: "T"}) { id } }"#).await;
     let log = acme.admin().query("{ auditLog { nodes { at actor { name } action subject } } }").await;
     let entries = log["auditLog"]["nodes"].as_array().expect("entries");
-    let in_short: Vec<_> = entries.iter().map(|e| (e["action"].clone(), e["actor"]["name"].clone())).collect();
+    let in_short: Vec<_> = entries[..4].iter().map(|e| (e["action"].clone(), e["actor"]["name"].clone())).collect();
     let expected = [
         ("dashboard.create", "viewer"),
         ("rates.set", "manager"),
@@ -30,6 +30,8 @@ async fn each_change_is_in_the_log_with_who_made_it() {
     ];
     assert_eq!(in_short, expected.map(|(action, actor)| (json!(action), json!(actor))));
     assert_eq!(entries[3]["subject"], team);
+    assert_eq!((&entries[4]["action"], &entries[4]["actor"]), (&json!("tenant.create"), &json!(null)));
+    assert_eq!(entries.len(), 5);
     assert_eq!(entries[1]["subject"], "EUR/GBP");
     assert_eq!(entries[3]["at"], "2026-06-15T12:00:00Z");
 }
@@ -99,5 +101,6 @@ async fn nothing_in_the_log_is_changed_or_removed() {
         assert!(tx.execute(sql, []).await.is_err(), "{sql}");
     }
     let log = acme.admin().query("{ auditLog { nodes { action actor { name } } } }").await;
-    assert_eq!(log["auditLog"]["nodes"], json!([{ "action": "team.create", "actor": { "name": "admin" } }]));
+    let expected = json!([{ "action": "team.create", "actor": { "name": "admin" } }, { "action": "tenant.create", "actor": null }]);
+    assert_eq!(log["auditLog"]["nodes"], expected);
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use salespulse::db::{Db, get};
+use serde_json::{Value, json};
 
 use crate::support::{KEK, SECRET};
 
@@ -134,6 +135,9 @@ fn tokens_are_printed_alone() {
     let token = program.succeed(&["token", "--tenant", "acme", "--role", "viewer"]);
     assert_eq!((token.lines().count(), token.split('.').count()), (1, 3));
     assert!(program.fail(2, &["token", "--tenant", "other", "--role", "viewer"], &[]).contains("no tenant other"));
+    let created = json!({ "by": "operator", "slug": "acme", "name": "acme" });
+    assert_eq!(logged(&program, "tenant.create"), [created]);
+    assert_eq!(logged(&program, "token.create"), [json!({ "by": "operator", "hours": 1 })]);
     assert!(program.succeed(&["schema"]).contains("type Query"));
     assert!(program.fail(1, &["tenant", "create", "acme"], &[]).contains("already"));
     assert!(program.succeed(&["retention", "--all", "--keep-months", "12", "--dry-run"]).contains("0 entries"));
@@ -166,18 +170,18 @@ fn an_import_that_is_interrupted_goes_on_without_counting_twice() {
     assert_eq!(second, [ROWS, ROWS - first[1], first[1], 0, 0, 0]);
     let verified = program.succeed(&["verify"]);
     assert!(verified.contains(&format!("with {ROWS} entries as of position {ROWS}, 0 differ")), "{verified}");
-    let accepted = accepted_by_log(&format!("sqlite://{}", program.path().join("data/salespulse.db").display()));
-    assert_eq!(accepted, [first[1], ROWS - first[1]]);
+    let accepted: Vec<Value> = logged(&program, "import").iter().map(|told| told["rowsAccepted"].clone()).collect();
+    assert_eq!(accepted, [json!(first[1]), json!(ROWS - first[1])]);
 }
 
-/// The rows that each import has recorded, as the audit log has it.
+/// What the audit log has of an action.
 #[tokio::main(flavor = "current_thread")]
-async fn accepted_by_log(url: &str) -> Vec<usize> {
-    let db = Db::connect(url, 1).await.expect("connected");
-    let sql = "SELECT after FROM audit_logs WHERE action = 'import' ORDER BY id";
-    let rows = db.query_all_tenants(sql, []).await.expect("read");
-    let accepted = rows.iter().map(|row| get::<serde_json::Value>(row, 0).expect("JSON")["rowsAccepted"].as_u64());
-    accepted.map(|rows| usize::try_from(rows.expect("a number")).expect("small")).collect()
+async fn logged(program: &Program, action: &str) -> Vec<Value> {
+    let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
+    let db = Db::connect(&url, 1).await.expect("connected");
+    let sql = "SELECT after FROM audit_logs WHERE action = $1 ORDER BY id";
+    let rows = db.query_all_tenants(sql, [action.into()]).await.expect("read");
+    rows.iter().map(|row| get(row, 0).expect("JSON")).collect()
 }
 
 /// The counts of rows that an import prints.

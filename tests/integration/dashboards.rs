@@ -141,6 +141,21 @@ async fn bad_dashboards_are_refused() {
         assert_eq!(extensions.get("code"), Some(&"BAD_USER_INPUT".into()), "{input}");
         assert_eq!(extensions.get("argument"), Some(&argument.into()), "{input}");
     }
+    for organization in ["nowhere", "01900000-0000-7000-8000-000000000000"] {
+        let input = json!({ "name": "D", "filters": { "organizationId": organization } });
+        let update = "mutation($id: ID!, $input: DashboardInput!) { updateDashboard(id: $id, input: $input) { id } }";
+        let stored = acme.viewer().query_with(CREATE, json!({ "input": { "name": "D" } })).await;
+        let id = &stored["createDashboard"]["id"];
+        for (mutation, variables) in
+            [(CREATE, json!({ "input": input })), (update, json!({ "input": input, "id": id }))]
+        {
+            let response = acme.viewer().run(mutation, variables).await;
+            let extensions = response.errors.first().and_then(|error| error.extensions.clone()).expect("an error");
+            assert_eq!(extensions.get("code"), Some(&"NOT_FOUND".into()), "{organization}");
+        }
+    }
+    let own = json!({ "name": "D", "filters": { "organizationId": "acme" } });
+    acme.viewer().query_with(CREATE, json!({ "input": own })).await;
     // At the limits all is well.
     let options = json!({ "text": "o".repeat(4096 - r#"{"text":""}"#.len()) });
     let most: Vec<Value> = (0..50).map(|n| widget(&n.to_string(), 11, 1)).collect();

@@ -52,6 +52,43 @@ async fn who_asks_for_too_much_is_told_to_come_back_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn an_address_that_does_not_say_who_asks_is_told_to_come_back_and_who_says_so_is_not() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let limits = Limits { address_requests: NonZeroU32::new(4), ..Limits::default() };
+    let api = Settings { limits, ..Settings::default() };
+    let server = Server::with(test.app.clone(), Options { api, ..Options::default() }).await;
+    let url = format!("http://{}/graphql", server.address);
+    let send = async |request: reqwest::RequestBuilder, token: Option<&str>| {
+        let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+        let answer = request.send().await.expect("an answer");
+        let (status, wait) = (answer.status(), answer.headers().get(header::RETRY_AFTER).cloned());
+        let body: Value = serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON");
+        (status.as_u16(), wait, code(&body).clone())
+    };
+    let http = reqwest::Client::new();
+    let post = |body: Value| http.post(&url).header(header::CONTENT_TYPE, "application/json").body(body.to_string());
+    let me = || post(json!({ "query": "{ me { id } }" }));
+    let login = || {
+        let query = r#"mutation { login(tenant: "acme", email: "ann@acme.example", password: "x") { accessToken } }"#;
+        post(json!({ "query": query }))
+    };
+    let unknown = (401, None, json!("UNAUTHENTICATED"));
+    assert_eq!(send(me(), None).await, unknown);
+    assert_eq!(send(me(), Some("x")).await, unknown);
+    assert_eq!(send(http.get(&url), None).await, unknown);
+    assert_eq!(send(login(), None).await.0, 200);
+    for (request, token) in [(me(), None), (me(), Some("x")), (http.get(&url), None), (login(), None)] {
+        let (status, wait, code) = send(request, token).await;
+        assert_eq!((status, code), (429, json!("RATE_LIMITED")));
+        let wait = wait.and_then(|wait| wait.to_str().ok()?.parse::<u32>().ok()).expect("a wait");
+        assert!((1..=16).contains(&wait), "{wait}");
+    }
+    assert_eq!(send(me(), Some(&acme.viewer().token())).await, (200, None, Value::Null));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_budget_is_one_for_http_and_sockets_and_sockets_are_counted() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

@@ -17,6 +17,8 @@ mod currencies;
 mod customer_value;
 mod customers;
 mod dashboards;
+mod fuzz;
+mod hostile;
 mod housekeeping;
 mod http;
 mod import;

@@ -129,7 +129,7 @@ async fn a_tenants_keys_are_destroyed_and_with_them_all_that_they_sealed() {
     );
     assert_eq!(acme.admin().error_code("mutation { rotateKeys { rowsLeft } }").await, "CONFLICT");
     assert_eq!(
-        text(&acme, "SELECT action FROM audit_logs WHERE tenant_id = $1").await.as_deref(),
+        text(&acme, "SELECT action FROM audit_logs WHERE tenant_id = $1 ORDER BY id DESC LIMIT 1").await.as_deref(),
         Some("tenant.erase")
     );
     acme.verified().await;

@@ -54,6 +54,19 @@ impl Raw {
         self.0.get_mut().write_all(bytes).await.expect("sent");
     }
 
+    /// Sends bytes and that there are no more; a server that has gone meanwhile takes none.
+    pub async fn send_last(&mut self, bytes: &[u8]) {
+        let stream = self.0.get_mut();
+        if stream.write_all(bytes).await.is_ok() {
+            let _ = stream.shutdown().await;
+        }
+    }
+
+    /// Whatever comes next.
+    pub async fn receive_any(&mut self) -> Option<Result<Message, Error>> {
+        self.0.next().await
+    }
+
     async fn receive(&mut self) -> Message {
         let message = tokio::time::timeout(Duration::from_secs(20), self.0.next()).await.expect("within 20 s");
         message.expect("open").expect("a message")
@@ -95,7 +108,7 @@ async fn try_connect(
     }
 }
 
-fn init(token: &str) -> Value {
+pub fn init(token: &str) -> Value {
     json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {token}") } })
 }
 

@@ -141,3 +141,26 @@ async fn a_hole_in_the_wall_is_found_before_anything_is_served() {
     // Whoever owns the tables may not even take the part of a server.
     assert!(Db::connect(test.owner_url(), 1).await.is_err());
 }
+
+/// Builds for production do not look.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_connection_that_comes_back_with_a_tenant_is_closed() {
+    let Some(test) = walled().await else { return };
+    let acme = test.tenant("acme").await.id();
+    let db = Db::connect(test.server_url(), 1).await.expect("connected");
+    // Which connection it was, of the only one that there is at a time.
+    let run = async |sql: &str| {
+        let tx = db.read(acme).await.expect("begun");
+        tx.execute_unprepared(sql).await.expect("run");
+        let row = tx.query_one("SELECT pg_backend_pid() WHERE $1::uuid IS NOT NULL", []).await.expect("asked");
+        let process: i32 = get(&row.expect("a row"), 0).expect("a number");
+        tx.commit().await.expect("ended");
+        process
+    };
+    let first = run("SELECT 1").await;
+    assert_eq!(run(&format!("SET app.tenant_id = '{}'", acme.0)).await, first);
+    let next = run("SELECT 1").await;
+    assert_ne!(next, first);
+    assert_eq!(run("SELECT 1").await, next);
+}

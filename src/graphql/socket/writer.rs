@@ -59,18 +59,16 @@ impl Writer {
 
     /// Sends what was ordered, and closes.
     pub async fn close(mut self, close: Option<Close>) -> Result<(), axum::Error> {
+        let Some(Close(code, reason)) = close else {
+            // The reply to a client's close waits in the sink. Anything else would fail there, and the reply with it.
+            return self.sink.close().await;
+        };
         while let Some(order) = self.shared.next_order() {
             if let Order::Send(message) = order {
                 self.sink.feed(message).await?;
             }
         }
-        match close {
-            Some(Close(code, reason)) => {
-                let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-                self.sink.send(Message::Close(Some(frame))).await
-            }
-            // The reply to a client's close waits in the sink.
-            None => self.sink.close().await,
-        }
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+        self.sink.send(Message::Close(Some(frame))).await
     }
 }
