@@ -1,6 +1,7 @@
 //! Prophet: a trend that bends, seasons of the calendar and events (Taylor and Letham, "Forecasting at Scale", 2018).
 //! `augurs-prophet` builds the features and puts forecasts together, our own solver finds the parameters.
 
+mod lasso;
 mod linalg;
 mod posterior;
 mod regressors;
