@@ -8,6 +8,8 @@ use super::series::{History, Window, mean, training_min};
 /// How many origins there are where there is history enough. Which model seems best is a matter of luck with few of them;
 /// beyond eight little is won, and fits cost time.
 const ORIGINS: usize = 8;
+/// The least deviation that an error is measured by, as a share of what is expected now.
+const DEVIATION_SHARE: f64 = 0.25;
 /// The least deviation, of values scaled to 1: an exact model expects none.
 const DEVIATION_MIN: f64 = 1e-12;
 
@@ -50,13 +52,14 @@ impl<'a> Backtest<'a> {
         self.origins.iter().zip(paths).map(error).collect()
     }
 
-    /// The errors from each origin in units of expected deviations: the mean of those expected there and `now`. By those
-    /// alone that were expected before anything ever happened, an error would have no bound, nor would intervals.
+    /// The errors from each origin, the latest first, in units of the deviations expected there. Before anything ever happened
+    /// none are, and an error would have no bound, nor would intervals; so at least a share of those expected `now` is taken.
     pub fn scores(&self, paths: &[Path], now: &Path) -> Vec<Vec<f64>> {
-        let score = |(error, deviation): (f64, f64)| error / deviation.max(DEVIATION_MIN);
+        let least = |now: f64| (now * DEVIATION_SHARE).max(DEVIATION_MIN);
         let scores = |(origin, path): (&Origin, &Path)| {
-            let path = Path { values: path.values.clone(), ..path.mean(now) };
-            origin.compare(&path).map(score).collect()
+            let deviations = path.deviations.iter().zip(&now.deviations).map(|(then, now)| then.max(least(*now)));
+            let path = Path { values: path.values.clone(), deviations: deviations.collect() };
+            origin.compare(&path).map(|(error, deviation)| error / deviation).collect()
         };
         self.origins.iter().zip(paths).map(scores).collect()
     }
