@@ -133,7 +133,7 @@ impl Posterior {
         let (mut gram, mut target) = (vec![0.0; p * p], vec![0.0; p]);
         let mut end = rows.len();
         for (j, change) in self.changes.iter().enumerate().rev() {
-            let start = self.times.partition_point(|time| time < change);
+            let start = self.times.partition_point(|time| time < change).min(end);
             rows[start..end].iter().for_each(|row| sums.add(row));
             end = start;
             let hinge = |i: usize| sums.at(0, i) - change * sums.at(1, i);
