@@ -169,7 +169,7 @@ def compare_forecasts(peer):
         # An answer is a fit and those of the backtest, which Python does not make.
         fit = np.sum(times[model, "ours"]) / np.sum(fits)
         rows.append([model, f"{ours:.3f}", f"{theirs:.3f}", f"{answer:.2f}", f"{fit:.3f}", f"{slow:.1f}", f"{slow / answer:.0f}", f"{slow / fit:.0f}"])
-    title = f"Forecasts: {len(fits)} from {ORIGINS} origins each; beside AUTO the mean of Python's ETS, Theta and MSTL"
+    title = f"Forecasts: {len(fits)} from up to {ORIGINS} origins each; beside AUTO the mean of Python's ETS, Theta and MSTL"
     table(title, ["model", "MASE", "Python's MASE", "ms an answer", "ms a fit", "Python's ms a fit", "answer faster, times", "fit faster, times"], rows)
     print(f"\n{np.mean(np.concatenate(inside)):.3f} of the values lie in AUTO's 80 % intervals.")
 
