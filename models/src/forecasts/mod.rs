@@ -76,7 +76,7 @@ pub fn forecast(series: &Series, request: &Request) -> Result<Forecast, Refusal>
     let (models, paths): (Vec<Model>, Vec<Path>) = fits.unzip();
     let path = auto::mean(paths).ok_or(no_fit)?;
     let scores = backtest.scores(&choice.paths, &path);
-    let mut points = points(&window, &path, conformal::factor(scores.concat(), request.level), request.floor);
+    let mut points = points(&window, &path, conformal::factor(&scores, request.level), request.floor);
     points.drain(..window.ahead.saturating_sub(request.horizon).min(points.len()));
     if !points.iter().all(Point::is_finite) {
         return Err(no_fit);

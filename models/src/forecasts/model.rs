@@ -47,14 +47,14 @@ impl Model {
 
     /// Forecasts the buckets after a history. `None` if the model finds no finite numbers for it; AUTO is none itself.
     pub(super) fn forecast(self, history: &History, task: &Task) -> Option<Path> {
-        let (values, seasonality, horizon) = (&history.values, history.seasonality.as_ref(), task.horizon);
+        let (values, horizon) = (&history.values, task.horizon);
         let path = match (self, history.constant()) {
             (Model::Auto, _) => None,
             (_, Some(value)) => Some(Path { values: vec![value; horizon], deviations: vec![0.0; horizon] }),
             (Model::Prophet, _) => prophet::forecast(history, task.events, horizon),
             (Model::Mstl, _) => mstl::forecast(values, history.season, horizon),
-            (Model::Ets, _) => Some(ets::forecast(values, seasonality, horizon)),
-            (Model::Theta, _) => Some(theta::forecast(values, seasonality, horizon)),
+            (Model::Ets, _) => Some(ets::forecast(values, history.seasonality(), horizon)),
+            (Model::Theta, _) => Some(theta::forecast(values, history.seasonality(), horizon)),
             (Model::Naive, _) => Some(naive::forecast(values, history.season, horizon)),
         };
         path.map(|path| path.at_least(task.floor)).filter(Path::is_finite)

@@ -1,5 +1,7 @@
 //! What is forecast: a series of buckets, and the part of it that models learn from.
 
+use std::cell::OnceCell;
+
 use super::decompose::{Seasonality, decompose};
 use super::refusal::Refusal;
 use super::request::Training;
@@ -42,8 +44,8 @@ pub struct History<'a> {
     /// The values with gaps filled.
     pub values: Vec<f64>,
     pub season: usize,
-    /// `None` for a series without a season.
-    pub seasonality: Option<Seasonality>,
+    /// Found when it is first asked for: not every model does.
+    pub seasonality: OnceCell<Option<Seasonality>>,
 }
 
 /// Known values that a model needs to learn a season of this length: two seasons, and no fewer than [`TRAINING_MIN`].
@@ -98,8 +100,7 @@ impl<'a> Window<'a> {
     pub fn before(&self, end: usize) -> History<'_> {
         let known = &self.values[..end];
         let values = fill(known, self.season);
-        let seasonality = decompose(&values, self.season);
-        History { starts: self.starts, known, values, season: self.season, seasonality }
+        History { starts: self.starts, known, values, season: self.season, seasonality: OnceCell::new() }
     }
 
     /// An error in units of the mean distance of values one season apart (MASE; Hyndman and Koehler 2006); `None` if each
@@ -121,6 +122,11 @@ impl History<'_> {
     /// The starts of some buckets; `None` if one has none.
     pub fn times(&self, buckets: &[usize]) -> Option<Vec<i64>> {
         buckets.iter().map(|bucket| self.starts.get(*bucket).copied()).collect()
+    }
+
+    /// `None` for a history without a season.
+    pub fn seasonality(&self) -> Option<&Seasonality> {
+        self.seasonality.get_or_init(|| decompose(&self.values, self.season)).as_ref()
     }
 
     /// The value that all buckets have, if they have the same.

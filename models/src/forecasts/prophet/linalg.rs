@@ -22,43 +22,77 @@ pub fn add_scaled(to: &mut [f64], factor: f64, x: &[f64]) {
     }
 }
 
-/// The products of the columns of a matrix with each other: `rows' rows`, of order `p`.
-pub fn gram(rows: &[f64], p: usize) -> Vec<f64> {
-    let mut gram = vec![0.0; p * p];
-    for row in rows.chunks_exact(p) {
-        for ((i, x), line) in row.iter().enumerate().zip(gram.chunks_exact_mut(p)) {
-            // Most hinges of a trend are still zero in most rows.
-            if *x != 0.0 {
-                add_scaled(&mut line[..=i], *x, &row[..=i]);
-            }
-        }
-    }
-    gram
+/// Sums of products of numbers with each other, such as `rows' rows`.
+pub struct Gram {
+    sums: Vec<f64>,
+    order: usize,
 }
 
-/// Solves `matrix x = rhs` for a positive definite matrix of order `rhs.len()`, in place: the matrix becomes its Cholesky
-/// factor and `rhs` the solution. `None` if the matrix is not positive definite.
-pub fn solve(matrix: &mut [f64], rhs: &mut [f64]) -> Option<()> {
+impl Gram {
+    pub fn new(order: usize) -> Gram {
+        Gram { sums: vec![0.0; order * order], order }
+    }
+
+    /// Adds the products of a row.
+    pub fn add(&mut self, row: &[f64]) {
+        for ((i, x), line) in row.iter().enumerate().zip(self.sums.chunks_exact_mut(self.order)) {
+            add_scaled(&mut line[..=i], *x, &row[..=i]);
+        }
+    }
+
+    pub fn at(&self, i: usize, j: usize) -> f64 {
+        self.sums[i.max(j) * self.order + i.min(j)]
+    }
+}
+
+/// Eliminates the first unknowns of `matrix x = rhs`, a positive definite system of order `rhs.len()`, in place. What is left
+/// of the matrix and of `rhs` is the system of the others; the rows and columns before become those of the Cholesky factor,
+/// for [`substitute`]. `None` if the matrix is not positive definite.
+pub fn eliminate(matrix: &mut [f64], rhs: &mut [f64], first: usize) -> Option<()> {
     let p = rhs.len();
     for i in 0..p {
         let (above, row) = matrix.split_at_mut(i * p);
-        for j in 0..i {
+        let eliminated = i.min(first);
+        for j in 0..eliminated {
             let upper = &above[j * p..=j * p + j];
             row[j] = (row[j] - dot(&row[..j], &upper[..j])) / upper[j];
         }
-        let pivot = row[i] - dot(&row[..i], &row[..i]);
-        if !(pivot > 0.0 && pivot.is_finite()) {
-            return None;
+        let (known, rest) = row.split_at_mut(eliminated);
+        rhs[i] -= dot(known, &rhs[..eliminated]);
+        for (j, x) in rest[..i - eliminated].iter_mut().enumerate() {
+            *x -= dot(known, &above[(first + j) * p..][..first]);
         }
-        row[i] = pivot.sqrt();
-        rhs[i] = (rhs[i] - dot(&row[..i], &rhs[..i])) / row[i];
+        let pivot = &mut rest[i - eliminated];
+        *pivot -= dot(known, known);
+        if i < first {
+            if !(*pivot > 0.0 && pivot.is_finite()) {
+                return None;
+            }
+            *pivot = pivot.sqrt();
+            rhs[i] /= *pivot;
+        }
     }
+    Some(())
+}
+
+/// The first unknowns, of a system from which they were eliminated, when `rhs` holds the others.
+pub fn substitute(matrix: &[f64], rhs: &mut [f64], first: usize) {
+    let p = rhs.len();
     for i in (0..p).rev() {
-        let row = &matrix[i * p..=i * p + i];
-        rhs[i] /= row[i];
-        let solved = rhs[i];
-        add_scaled(&mut rhs[..i], -solved, &row[..i]);
+        if i < first {
+            rhs[i] /= matrix[i * p + i];
+        }
+        let (solved, eliminated) = (rhs[i], i.min(first));
+        add_scaled(&mut rhs[..eliminated], -solved, &matrix[i * p..][..eliminated]);
     }
+}
+
+/// Solves `matrix x = rhs` for a positive definite matrix, in place: `rhs` becomes the solution. `None` if the matrix is not
+/// positive definite.
+pub fn solve(matrix: &mut [f64], rhs: &mut [f64]) -> Option<()> {
+    let p = rhs.len();
+    eliminate(matrix, rhs, p)?;
+    substitute(matrix, rhs, p);
     Some(())
 }
 
@@ -76,10 +110,29 @@ mod tests {
     }
 
     #[test]
+    fn a_system_is_solved_in_two_parts() {
+        // (4 2 1; 2 3 0; 1 0 2) (1, 2, 3) = (11, 8, 7).
+        let matrix = [4.0, 0.0, 0.0, 2.0, 3.0, 0.0, 1.0, 0.0, 2.0];
+        for first in 0..=3 {
+            let (mut matrix, mut rhs) = (matrix.to_vec(), vec![11.0, 8.0, 7.0]);
+            assert_eq!(eliminate(&mut matrix, &mut rhs, first), Some(()));
+            let mut rest: Vec<f64> = (first..3).flat_map(|i| matrix[i * 3 + first..(i + 1) * 3].to_vec()).collect();
+            assert_eq!(solve(&mut rest, &mut rhs[first..]), Some(()));
+            substitute(&matrix, &mut rhs, first);
+            assert!(
+                rhs.iter().zip([1.0, 2.0, 3.0]).all(|(x, expected)| (x - expected).abs() < 1e-12),
+                "{first}: {rhs:?}"
+            );
+        }
+    }
+
+    #[test]
     fn columns_are_multiplied() {
         // Columns (1, 3) and (2, 4).
-        let gram = gram(&[1.0, 2.0, 3.0, 4.0], 2);
-        assert_eq!((gram[0], gram[2], gram[3]), (10.0, 14.0, 20.0));
+        let mut gram = Gram::new(2);
+        gram.add(&[1.0, 2.0]);
+        gram.add(&[3.0, 4.0]);
+        assert_eq!((gram.at(0, 0), gram.at(0, 1), gram.at(1, 0), gram.at(1, 1)), (10.0, 14.0, 14.0, 20.0));
     }
 
     #[test]

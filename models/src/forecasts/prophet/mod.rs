@@ -1,6 +1,7 @@
 //! Prophet: a trend that bends, seasons of the calendar and events (Taylor and Letham, "Forecasting at Scale", 2018).
 //! `augurs-prophet` builds the features and puts forecasts together, our own solver finds the parameters.
 
+mod lasso;
 mod linalg;
 mod posterior;
 mod regressors;
@@ -56,7 +57,7 @@ pub fn forecast(history: &History, events: &[Event], horizon: usize) -> Option<P
 }
 
 fn mode(history: &History) -> FeatureMode {
-    match history.seasonality.as_ref().map(|seasonality| seasonality.mode) {
+    match history.seasonality().map(|seasonality| seasonality.mode) {
         Some(Mode::Multiplicative) => FeatureMode::Multiplicative,
         Some(Mode::Additive) | None => FeatureMode::Additive,
     }
@@ -123,7 +124,7 @@ mod tests {
     fn history<'a>(starts: &'a [i64], known: &'a [Option<f64>], mode: Mode) -> History<'a> {
         let values = known.iter().flatten().copied().collect();
         let seasonality = Some(Seasonality { mode, index: vec![0.0; 7], is_significant: true });
-        History { starts, known, values, season: 7, seasonality }
+        History { starts, known, values, season: 7, seasonality: seasonality.into() }
     }
 
     /// The series of `forecast-synthetic.json`, which says how it is made.

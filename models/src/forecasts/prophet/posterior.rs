@@ -6,43 +6,43 @@
 //! rss / 2 sigma^2 + n ln sigma + 2 sigma^2 + (k^2 + m^2) / 50 + sum |delta| / tau + sum beta^2 / 2 s^2
 //! ```
 //!
-//! Each |delta| is bounded from above by a parabola through its present value (iteratively reweighted least squares), which
-//! leaves a ridge regression; with multiplicative features it is that of the linearised model (Gauss-Newton). Sigma has a
-//! closed form given the rest.
+//! Sigma has a closed form given the rest. Given sigma, k, m and beta are the solution of a ridge regression for any deltas,
+//! and deltas that of a lasso once the others are eliminated. With multiplicative features this is done for the linearised
+//! model (Gauss-Newton).
+//!
+//! The hinge of a change at s, `(t - s)+`, is the column of t less s times that of 1 in the rows after s, so its products with
+//! other columns are those of these two, summed over these rows.
 
-use super::linalg::{add_scaled, dot, gram, solve};
+use super::lasso;
+use super::linalg::{Gram, dot, eliminate, substitute};
 
-/// |delta| is taken for at least this, so that its parabola stays finite.
-const DELTA_MIN: f64 = 1e-7;
-/// What deltas are lifted to after the first solution: one that is zero would stay there.
-const DELTA_LIFT: f64 = 1e-4;
 /// The smallest sigma, with values of up to 1: a perfect fit has none.
 const SIGMA_MIN: f64 = 1e-6;
-/// The search ends after three steps in a row that each win less than this share of the objective.
+/// The search ends with the step that wins less than this share of the objective.
 const GAIN_MIN: f64 = 1e-7;
-const IDLE_STEPS: usize = 3;
-const STEPS_MAX: usize = 400;
+const STEPS_MAX: usize = 100;
 const HALVINGS_MAX: usize = 12;
 /// Of k and m, whose standard deviation is 5.
 const TREND_PRECISION: f64 = 1.0 / 25.0;
-/// How often parabolas are renewed before the model is linearised again, which costs much more.
-const REWEIGHTINGS: usize = 20;
 
-/// A model with its data. A row of the design holds the trend's columns (t, 1, the hinges), the additive features, and the
-/// multiplicative ones.
+/// A model with its data.
 #[derive(Debug)]
 pub struct Posterior {
-    pub design: Vec<f64>,
+    /// Of the values, rising.
+    pub times: Vec<f64>,
     pub values: Vec<f64>,
-    pub changes: usize,
+    /// Row by row: the additive features, and the multiplicative ones.
+    pub features: Vec<f64>,
     pub additive: usize,
+    /// When the trend may bend, rising.
+    pub changes: Vec<f64>,
     /// The prior scale of deltas.
     pub tau: f64,
     /// Prior precisions of the features: 1 / s^2.
     pub precisions: Vec<f64>,
 }
 
-/// A point of the search.
+/// A point of the search: k, m, the effects of features, deltas.
 #[derive(Debug)]
 pub struct Point {
     pub w: Vec<f64>,
@@ -59,30 +59,19 @@ struct Linearised {
 impl Posterior {
     /// The most probable parameters, searched from the given k and m; `None` if numbers fail.
     pub fn mode(&self, k: f64, m: f64) -> Option<Point> {
-        let mut w = vec![0.0; self.parameters()];
+        let mut w = vec![0.0; self.fixed() + self.changes.len()];
         w[..2].copy_from_slice(&[k, m]);
-        let start = self.point(w);
-        let mut near = self.linearise(&start.w);
-        let mut first = self.reweight(&near, start.sigma, &start.w)?;
-        for delta in &mut first[2..self.trend()] {
-            *delta = if delta.abs() < DELTA_LIFT { DELTA_LIFT } else { *delta };
-        }
-        let mut at = self.point(first);
-        let mut idle = 0;
+        let mut at = self.point(w);
+        let mut near = self.linearise(&at.w);
         for _ in 0..STEPS_MAX {
-            let mut target = at.w.clone();
             if self.is_multiplicative() {
                 near = self.linearise(&at.w);
-                for _ in 0..REWEIGHTINGS {
-                    target = self.reweight(&near, at.sigma, &target)?;
-                }
-            } else {
-                target = self.reweight(&near, at.sigma, &target)?;
             }
+            let target = self.solve(&near, &at)?;
             let Some(next) = self.descend(&at, &target) else { break };
-            idle = if at.objective - next.objective < GAIN_MIN * next.objective.abs() { idle + 1 } else { 0 };
+            let gain = at.objective - next.objective;
             at = next;
-            if idle == IDLE_STEPS {
+            if gain < GAIN_MIN * at.objective.abs() {
                 break;
             }
         }
@@ -103,80 +92,102 @@ impl Posterior {
         None
     }
 
-    /// The solution of the ridge regression with parabolas for the deltas of `w`.
-    fn reweight(&self, near: &Linearised, sigma: f64, w: &[f64]) -> Option<Vec<f64>> {
-        let (p, variance) = (w.len(), sigma * sigma);
-        let mut matrix = near.gram.clone();
-        let trend = self.trend();
-        for (i, w) in w.iter().enumerate() {
-            let precision = match i {
-                0 | 1 => TREND_PRECISION,
-                i if i < trend => 1.0 / (self.tau * w.abs().max(DELTA_MIN)),
-                i => self.precisions[i - trend],
-            };
+    /// The most probable parameters of the linearised model with the sigma of a point.
+    fn solve(&self, near: &Linearised, at: &Point) -> Option<Vec<f64>> {
+        let (p, fixed, variance) = (at.w.len(), self.fixed(), at.sigma * at.sigma);
+        let (mut matrix, mut solution) = (near.gram.clone(), near.target.clone());
+        let precisions = [TREND_PRECISION; 2].into_iter().chain(self.precisions.iter().copied());
+        for (i, precision) in precisions.enumerate() {
             matrix[i * p + i] += variance * precision;
         }
-        let mut solution = near.target.clone();
-        solve(&mut matrix, &mut solution)?;
+        eliminate(&mut matrix, &mut solution, fixed)?;
+        let of_deltas: Vec<f64> = matrix.chunks_exact(p).skip(fixed).flat_map(|row| &row[fixed..]).copied().collect();
+        let mut deltas = at.w[fixed..].to_vec();
+        lasso::minimize(&of_deltas, &solution[fixed..], variance / self.tau, &mut deltas);
+        solution[fixed..].copy_from_slice(&deltas);
+        substitute(&matrix, &mut solution, fixed);
         Some(solution)
     }
 
     fn point(&self, w: Vec<f64>) -> Point {
-        let rss: f64 = self.rows().zip(&self.values).map(|(row, value)| (value - self.at(row, &w).value).powi(2)).sum();
+        let fitted = self.fitted(&w).map(|(_, fitted)| fitted.value);
+        let rss: f64 = fitted.zip(&self.values).map(|(fitted, value)| (value - fitted).powi(2)).sum();
         let n = self.values.len() as f64;
         // The root of 4 sigma^4 + n sigma^2 - rss.
         let variance = (2.0 * rss / (n + (n * n + 16.0 * rss).sqrt())).max(SIGMA_MIN * SIGMA_MIN);
-        let trend = self.trend();
-        let rates = (w[0] * w[0] + w[1] * w[1]) * TREND_PRECISION / 2.0;
-        let deltas: f64 = w[2..trend].iter().map(|delta| delta.abs()).sum::<f64>() / self.tau;
-        let betas: f64 = w[trend..].iter().zip(&self.precisions).map(|(beta, precision)| beta * beta * precision).sum();
+        let (rates, rest) = w.split_at(2);
+        let (effects, deltas) = rest.split_at(self.precisions.len());
+        let rates = rates.iter().map(|rate| rate * rate).sum::<f64>() * TREND_PRECISION / 2.0;
+        let deltas = deltas.iter().map(|delta| delta.abs()).sum::<f64>() / self.tau;
+        let effects: f64 = effects.iter().zip(&self.precisions).map(|(x, precision)| x * x * precision).sum();
         let fit = rss / (2.0 * variance) + n * variance.ln() / 2.0 + 2.0 * variance;
-        Point { w, sigma: variance.sqrt(), objective: fit + rates + deltas + betas / 2.0 }
+        Point { w, sigma: variance.sqrt(), objective: fit + rates + deltas + effects / 2.0 }
     }
 
+    /// The sums over rows are gathered from the last one on, so that each change meets those of the rows after it.
     fn linearise(&self, w: &[f64]) -> Linearised {
-        let (p, trend) = (w.len(), self.trend());
-        if !self.is_multiplicative() {
-            let mut target = vec![0.0; p];
-            for (row, value) in self.rows().zip(&self.values) {
-                add_scaled(&mut target, *value, row);
+        let (p, fixed) = (w.len(), self.fixed());
+        let columns = self.columns(w);
+        let rows: Vec<&[f64]> = columns.chunks_exact(fixed + 1).collect();
+        let mut sums = Gram::new(fixed + 1);
+        let (mut gram, mut target) = (vec![0.0; p * p], vec![0.0; p]);
+        let mut end = rows.len();
+        for (j, change) in self.changes.iter().enumerate().rev() {
+            let start = self.times.partition_point(|time| time < change).min(end);
+            rows[start..end].iter().for_each(|row| sums.add(row));
+            end = start;
+            let hinge = |i: usize| sums.at(0, i) - change * sums.at(1, i);
+            let (before, deltas) = gram[(fixed + j) * p..][..=fixed + j].split_at_mut(fixed);
+            before.iter_mut().enumerate().for_each(|(i, product)| *product = hinge(i));
+            for (product, other) in deltas.iter_mut().zip(&self.changes) {
+                *product = hinge(0) - other * hinge(1);
             }
-            return Linearised { gram: gram(&self.design, p), target };
+            target[fixed + j] = hinge(fixed);
         }
-        let mut jacobian = self.design.clone();
-        let mut target = vec![0.0; p];
-        for ((row, slopes), value) in self.rows().zip(jacobian.chunks_exact_mut(p)).zip(&self.values) {
-            let at = self.at(row, w);
-            for slope in &mut slopes[..trend] {
-                *slope *= at.factor;
-            }
-            for slope in &mut slopes[trend + self.additive..] {
-                *slope *= at.trend;
-            }
-            let linear = value - at.value + dot(slopes, w);
-            add_scaled(&mut target, linear, slopes);
+        rows[..end].iter().for_each(|row| sums.add(row));
+        for i in 0..fixed {
+            target[i] = sums.at(i, fixed);
+            gram[i * p..=i * p + i].iter_mut().enumerate().for_each(|(j, product)| *product = sums.at(i, j));
         }
-        Linearised { gram: gram(&jacobian, p), target }
+        Linearised { gram, target }
     }
 
-    fn at(&self, row: &[f64], w: &[f64]) -> Fitted {
-        let (trend, additive) = (self.trend(), self.trend() + self.additive);
-        let fitted = dot(&row[..trend], &w[..trend]);
-        let factor = 1.0 + dot(&row[additive..], &w[additive..]);
-        let value = fitted * factor + dot(&row[trend..additive], &w[trend..additive]);
-        Fitted { trend: fitted, factor, value }
+    /// The columns of the linearised model, row by row: t, 1, the features, the target.
+    fn columns(&self, w: &[f64]) -> Vec<f64> {
+        let mut columns = Vec::with_capacity(self.times.len() * (self.fixed() + 1));
+        for (((features, fitted), time), value) in self.fitted(w).zip(&self.times).zip(&self.values) {
+            let (additive, multiplicative) = features.split_at(self.additive);
+            columns.extend([fitted.factor * time, fitted.factor]);
+            columns.extend_from_slice(additive);
+            columns.extend(multiplicative.iter().map(|feature| feature * fitted.trend));
+            columns.push(value + fitted.trend * (fitted.factor - 1.0));
+        }
+        columns
     }
 
-    fn rows(&self) -> std::slice::ChunksExact<'_, f64> {
-        self.design.chunks_exact(self.parameters())
+    /// What parameters make of each row's features.
+    fn fitted<'a>(&'a self, w: &'a [f64]) -> impl Iterator<Item = (&'a [f64], Fitted)> {
+        let (rates, rest) = w.split_at(2);
+        let (effects, deltas) = rest.split_at(self.precisions.len());
+        let (additive, multiplicative) = effects.split_at(self.additive);
+        let (mut slope, mut level) = (rates[0], rates[1]);
+        let mut changes = self.changes.iter().zip(deltas).peekable();
+        let fit = move |(time, features): (&f64, &'a [f64])| {
+            while let Some((change, delta)) = changes.next_if(|(change, _)| *change < time) {
+                slope += delta;
+                level -= delta * change;
+            }
+            let trend = slope * time + level;
+            let factor = 1.0 + dot(&features[self.additive..], multiplicative);
+            let value = trend * factor + dot(&features[..self.additive], additive);
+            (features, Fitted { trend, factor, value })
+        };
+        self.times.iter().zip(self.features.chunks_exact(self.precisions.len())).map(fit)
     }
 
-    fn trend(&self) -> usize {
-        2 + self.changes
-    }
-
-    fn parameters(&self) -> usize {
-        self.trend() + self.precisions.len()
+    /// How many parameters are not deltas.
+    fn fixed(&self) -> usize {
+        2 + self.precisions.len()
     }
 
     fn is_multiplicative(&self) -> bool {
@@ -184,6 +195,7 @@ impl Posterior {
     }
 }
 
+/// A row by the model.
 struct Fitted {
     trend: f64,
     /// What multiplicative features make of the trend.
@@ -197,25 +209,27 @@ mod tests {
 
     /// A line that bends at .5, and a feature that adds 1 to it or doubles it in every other row.
     fn bent(is_multiplicative: bool) -> Posterior {
-        let (mut design, mut values) = (Vec::new(), Vec::new());
+        let (mut times, mut values, mut features) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..60 {
             let (t, feature) = (f64::from(i) / 59.0, f64::from(i % 2));
             let trend = 0.2 + 0.1 * t + 0.5 * (t - 0.5).max(0.0);
             let jitter = 0.01 * f64::from((i * 7) % 5 - 2);
-            design.extend([t, 1.0, (t - 0.25).max(0.0), (t - 0.5).max(0.0), (t - 0.75).max(0.0), feature]);
+            times.push(t);
+            features.push(feature);
             values.push(jitter + if is_multiplicative { trend * (1.0 + feature) } else { trend + feature });
         }
         let additive = usize::from(!is_multiplicative);
-        Posterior { design, values, changes: 3, additive, tau: 0.05, precisions: vec![0.01] }
+        let changes = vec![0.25, 0.5, 0.75];
+        Posterior { times, values, features, additive, changes, tau: 0.05, precisions: vec![0.01] }
     }
 
     #[test]
     fn the_parameters_that_made_the_values_are_found() {
         for is_multiplicative in [false, true] {
             let Point { w, sigma, .. } = bent(is_multiplicative).mode(0.0, 0.5).expect("a mode");
-            assert!((w[1] - 0.2).abs() < 0.02 && (w[5] - 1.0).abs() < 0.03, "{w:?}");
+            assert!((w[1] - 0.2).abs() < 0.02 && (w[2] - 1.0).abs() < 0.03, "{w:?}");
             // The bend may be shared with the hinges beside it.
-            assert!((w[2] + w[3] + w[4] - 0.5).abs() < 0.1 && w[3] > 0.3, "{w:?}");
+            assert!((w[3] + w[4] + w[5] - 0.5).abs() < 0.1 && w[4] > 0.3, "{w:?}");
             assert!((0.01..0.02).contains(&sigma), "{sigma}");
         }
     }

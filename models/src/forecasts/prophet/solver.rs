@@ -36,8 +36,8 @@ impl Optimizer for &Solver {
         let posterior = order.posterior(data);
         let Point { w, sigma, .. } =
             posterior.mode(init.k, init.m).ok_or_else(|| Error::static_str("the posterior has no finite mode"))?;
-        let (trend, features) = w.split_at(2 + posterior.changes);
-        let delta = trend[2..].to_vec();
+        let (trend, rest) = w.split_at(2);
+        let (features, delta) = rest.split_at(posterior.precisions.len());
         let size: f64 = delta.iter().map(|delta| delta.abs()).sum();
         let changes = delta.len() as f64;
         self.noise.set(Noise { sigma, changes, mean_change: size / changes.max(1.0) });
@@ -46,7 +46,7 @@ impl Optimizer for &Solver {
             beta[*place] = *value;
         }
         let sigma_obs = PositiveFloat::try_new(sigma).map_err(Error::custom)?;
-        Ok(OptimizedParams { k: trend[0], m: trend[1], sigma_obs, delta, beta, trend: Vec::new() })
+        Ok(OptimizedParams { k: trend[0], m: trend[1], sigma_obs, delta: delta.to_vec(), beta, trend: Vec::new() })
     }
 }
 
@@ -72,18 +72,13 @@ impl Columns {
     }
 
     fn posterior(&self, data: &Data) -> Posterior {
-        let features = self.order.len();
-        let mut design = Vec::with_capacity(data.y.len() * (2 + data.t_change.len() + features));
-        for (t, row) in data.t.iter().zip(data.X.chunks_exact(features)) {
-            design.extend([*t, 1.0]);
-            design.extend(data.t_change.iter().map(|change| (t - change).max(0.0)));
-            design.extend(self.order.iter().map(|column| row[*column]));
-        }
+        let row = |row: &[f64]| self.order.iter().map(|column| row[*column]).collect::<Vec<f64>>();
         Posterior {
-            design,
+            times: data.t.clone(),
             values: data.y.clone(),
-            changes: data.t_change.len(),
+            features: data.X.chunks_exact(self.order.len()).flat_map(row).collect(),
             additive: self.additive,
+            changes: data.t_change.clone(),
             tau: *data.tau,
             precisions: self.order.iter().map(|column| data.sigmas[*column].powi(-2)).collect(),
         }

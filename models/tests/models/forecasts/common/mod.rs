@@ -68,6 +68,20 @@ pub fn request(model: Model, horizon: usize, level: f64) -> Request {
 
 /// Those of `expected/forecast_baselines.json`, with its horizons and seasons.
 pub fn samples(data: &Path) -> Vec<Sample> {
+    samples_asked(data, |_, asked| asked)
+}
+
+/// The same with the seasons that sales have, and four weeks of days or a year of months ahead.
+pub fn usual_samples(data: &Path) -> Vec<Sample> {
+    samples_asked(data, |name, asked| match name {
+        _ if name.contains("daily") => (7, 28),
+        _ if name.contains("monthly") => (12, 12),
+        _ => asked,
+    })
+}
+
+/// With the seasons and horizons that are made of those of the file.
+fn samples_asked(data: &Path, ask: impl Fn(&str, (usize, usize)) -> (usize, usize)) -> Vec<Sample> {
     let text = std::fs::read_to_string(data.join("expected/forecast_baselines.json")).expect("baselines");
     let baselines: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).expect("a map");
     let sample = |(name, baseline): (String, serde_json::Value)| {
@@ -75,10 +89,10 @@ pub fn samples(data: &Path) -> Vec<Sample> {
         let points = points(data, &name);
         // Of the fictitious shop's last day there is half.
         let points = if name.starts_with("fuzzy_factory") { until(points, "2015-03-18") } else { points };
-        let series = series(points, number("mase_m"), number("horizon"));
+        let (season, horizon) = ask(&name, (number("mase_m"), number("horizon")));
         let mase = baseline["mase"].as_f64().expect("a number");
         let baseline = Baseline { rows: number("n_train"), lag: number("lag"), mase };
-        Sample { name, series, horizon: number("horizon"), baseline }
+        Sample { series: series(points, season, horizon), name, horizon, baseline }
     };
     baselines.into_iter().map(sample).collect()
 }
