@@ -7,7 +7,7 @@ use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-const FILES: [(&str, &str); 18] = [
+const FILES: [(&str, &str); 19] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
@@ -20,6 +20,7 @@ const FILES: [(&str, &str); 18] = [
     ("customer-value", include_str!("../operations/customer-value.graphql")),
     ("login", include_str!("../operations/login.graphql")),
     ("kpis", include_str!("../operations/kpis.graphql")),
+    ("kpi-forecast", include_str!("../operations/kpi-forecast.graphql")),
     ("kpi-define", include_str!("../operations/kpi-define.graphql")),
     ("customers", include_str!("../operations/customers.graphql")),
     ("erase-customer", include_str!("../operations/erase-customer.graphql")),

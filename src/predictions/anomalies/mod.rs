@@ -1,4 +1,4 @@
-//! Buckets in which metrics were not what was to be expected, and what made them so.
+//! Buckets in which metrics and KPIs were not what was to be expected, and what made them so.
 
 pub mod graphql;
 
@@ -20,10 +20,11 @@ use crate::metrics::catalog::Metric;
 use crate::metrics::history::{History, Member, Split};
 use crate::metrics::input::Grain;
 use crate::metrics::labels::Name;
+use crate::metrics::measured::Measured;
 use crate::metrics::read::Dimension;
 
-/// Metrics that are judged together.
-pub const METRICS_MAX: usize = 8;
+/// Metrics and KPIs that are judged together.
+pub const MEASURED_MAX: usize = 8;
 /// Detections that are kept.
 pub const KEPT_MAX: u64 = 4_000;
 /// What was behind them is told in about 1 KB for each anomaly.
@@ -68,18 +69,20 @@ pub fn settings(grain: Grain, sensitivity: Sensitivity) -> Settings {
     Settings { season_buckets, year_buckets, silence_buckets, sensitivity }
 }
 
-/// What is unusual in a tenant's history of some metrics. The same history gives the same anomalies. Errors:
+/// What is unusual in a tenant's history of some metrics and KPIs. The same history gives the same anomalies. Errors:
 /// PREDICTION_PENDING, ANOMALY_HISTORY_TOO_SHORT.
 pub async fn find(
     detections: &Detections,
     tenant: TenantId,
     history: &History,
-    metrics: &[Metric],
+    measured: &[Measured],
     settings: Settings,
     patience: Patience,
 ) -> Result<Arc<Found>> {
-    let series: Vec<Vec<Option<f64>>> = metrics.iter().map(|metric| history.series(*metric)).collect();
-    let key = Key::new(tenant, &format!("{settings:?} {}", metrics.len()), series.iter().flatten().map(|v| bits(*v)));
+    let series: Vec<Vec<Option<f64>>> = measured.iter().map(|measured| history.series(measured)).collect();
+    let definitions: Vec<_> = measured.iter().map(|measured| history.definition(measured)).collect();
+    let question = format!("{settings:?} {measured:?} {definitions:?}");
+    let key = Key::new(tenant, &question, series.iter().flatten().map(|value| bits(*value)));
     let found = detections.get(key, patience, move || detect(&series, &settings)).await?;
     match found.as_ref() {
         Ok(_) => Ok(found),
@@ -102,13 +105,13 @@ pub async fn explain(
     explanations: &Explanations,
     (reads, memory, tenant): (&LazyTx<'_>, &Memory, TenantId),
     history: &History,
-    (metrics, season): (&[Metric], usize),
+    (measured, season): (&[Measured], usize),
     anomalies: &[&Anomaly],
     patience: Patience,
 ) -> Result<Arc<Explained>> {
     let (mut splits, mut question) = (Vec::new(), vec![season.to_string()]);
     for dimension in DIMENSIONS {
-        let leading = |anomaly: &&Anomaly| Some((anomaly.index, leading(metrics, anomaly, dimension)?));
+        let leading = |anomaly: &&Anomaly| Some((anomaly.index, leading(measured, anomaly, dimension)?));
         let asked: Vec<(usize, Metric)> = anomalies.iter().filter_map(leading).collect();
         let told_by = |(at, metric): &(usize, Metric)| {
             let (at, metric) = (*at, *metric);
@@ -154,8 +157,9 @@ fn of_members(members: &[Member], split: &Split, (at, metric): (usize, Metric), 
 }
 
 /// The metric that deviates most of those that a dimension's values add up to.
-fn leading(metrics: &[Metric], anomaly: &Anomaly, dimension: Dimension) -> Option<Metric> {
-    let readings = metrics.iter().zip(&anomaly.readings).filter_map(|(metric, reading)| Some((*metric, (*reading)?)));
+fn leading(measured: &[Measured], anomaly: &Anomaly, dimension: Dimension) -> Option<Metric> {
+    let readings = measured.iter().zip(&anomaly.readings);
+    let readings = readings.filter_map(|(measured, reading)| Some((measured.metric()?, (*reading)?)));
     let fitting = readings.filter(|(metric, _)| adds_up(*metric, dimension));
     fitting.max_by(|(_, a), (_, b)| a.score.abs().total_cmp(&b.score.abs())).map(|(metric, _)| metric)
 }

@@ -1,4 +1,4 @@
-//! Forecasts of metrics.
+//! Forecasts of metrics and KPIs.
 
 pub mod graphql;
 
@@ -11,20 +11,20 @@ use super::{floor, seasons};
 use crate::clock::SECOND;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
-use crate::metrics::catalog::Metric;
 use crate::metrics::history::History;
 use crate::metrics::input::Grain;
+use crate::metrics::measured::Measured;
 
 /// What is asked of a history.
 #[derive(Clone, Debug)]
 pub struct Question {
-    pub metric: Metric,
+    pub measured: Measured,
     pub grain: Grain,
     pub horizon: usize,
     pub model: Model,
     /// The share of values that intervals are to cover.
     pub level: f64,
-    /// What models may learn from beside the metric.
+    /// What models may learn from beside what is measured.
     pub events: Vec<Event>,
 }
 
@@ -51,12 +51,13 @@ pub async fn forecast(
     question: Question,
     patience: Patience,
 ) -> Result<Arc<Made>> {
-    let values = history.series(question.metric);
+    let values = history.series(&question.measured);
     let to_come = history.ends_to_come().take(question.horizon.min(HORIZON_MAX));
     let starts: Vec<i64> =
         history.boundaries.iter().copied().chain(to_come).map(|at| at.0.div_euclid(SECOND)).collect();
     let numbers = starts.iter().map(|start| start.cast_unsigned()).chain(values.iter().map(|value| bits(*value)));
-    let key = Key::new(tenant, &format!("{question:?}"), numbers);
+    let definition = history.definition(&question.measured);
+    let key = Key::new(tenant, &format!("{question:?} {definition:?}"), numbers);
     let made = forecasts.get(key, patience, move || make(&question, starts, values)).await?;
     match &made.forecast {
         Ok(_) => Ok(made),
@@ -70,7 +71,7 @@ fn make(question: &Question, starts: Vec<i64>, values: Vec<Option<f64>>) -> Made
         horizon: question.horizon,
         model: question.model,
         level: question.level,
-        floor: floor(question.metric),
+        floor: floor(&question.measured),
         events: question.events.clone(),
     };
     let mut series = Series { starts, values, season: 1 };
