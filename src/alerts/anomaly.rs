@@ -6,6 +6,7 @@ use models::anomalies::{self, SCORE_MIN, Sensitivity, score_last};
 
 use super::progress::Measure;
 use super::rule::{AlertCondition, Judgement, Reading, Rule};
+use crate::calendar::dial::Dial;
 use crate::calendar::{boundaries_after, buckets_before};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -85,13 +86,14 @@ pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl 
     let Some(values) = measure.buckets(rule, &boundaries).await? else { return Ok(None) };
     let measured = &rule.measured;
     let value = values.last().and_then(|last| measured.value(last));
-    let known = values.iter().skip_while(|values| is_nothing(values));
-    let series: Vec<Option<f64>> = known.map(|values| measured.number(values)).collect();
+    let first = values.iter().take_while(|values| is_nothing(values)).count();
+    let series: Vec<Option<f64>> = values.iter().skip(first).map(|values| measured.number(values)).collect();
     if series.is_empty() {
         return Ok(Some(Reading { value, ..Reading::default() }));
     }
     let settings = settings(grain, Sensitivity::from(rule.sensitivity));
-    let scored = score_last(&[series], settings).map_err(Error::internal)?;
+    let dial = Dial::new(boundaries.get(first..).unwrap_or_default(), grain.step(Weekday::Monday), zone);
+    let scored = score_last(&[dial.lay(&series)], settings).map_err(Error::internal)?;
     let least = rule.threshold.0 as f64 / SCALE as f64;
     let score = scored.score.unwrap_or_default();
     let expectation = scored.expectations.first().copied().flatten();

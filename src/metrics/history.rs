@@ -21,6 +21,7 @@ use super::part::{Reader, Scope, too_many_buckets};
 use super::period::Span;
 use super::plan::BUCKETS_MAX;
 use super::read::{Dimension, Facts};
+use crate::calendar::dial::Dial;
 use crate::calendar::{Step, boundaries_after, buckets_before};
 use crate::clock::Timestamp;
 use crate::db::{Head, LazyTx, TenantTx, get};
@@ -89,7 +90,7 @@ impl PartialEq for Told {
 pub struct History {
     scope: Arc<Scope>,
     step: Step,
-    pub zone: Tz,
+    zone: Tz,
     pub as_of: AsOf,
     /// The head of the snapshot that it was read from.
     pub head: Head,
@@ -176,6 +177,16 @@ impl History {
 
     pub fn span(&self, bucket: usize) -> Option<Span> {
         Some(Span { start: *self.boundaries.get(bucket)?, end: *self.boundaries.get(bucket + 1)? })
+    }
+
+    /// Where its buckets stand on the clock, or those between other boundaries of the same kind.
+    pub fn dial(&self, boundaries: &[Timestamp]) -> Dial {
+        Dial::new(boundaries, self.step, self.zone)
+    }
+
+    /// Which bucket is at each place of its dial.
+    pub fn by_place(&self, dial: &Dial) -> Vec<Option<usize>> {
+        dial.lay(&(0..self.values.len()).map(Some).collect::<Vec<_>>())
     }
 
     /// The ends of the buckets that come next.

@@ -9,6 +9,7 @@ use models::forecasts::Model;
 
 use super::anomalies::graphql::{AnomalyReport, AnomalySensitivity};
 use super::anomalies::settings;
+use super::events::CalendarEvent;
 use super::forecasts::graphql::{Forecast, ForecastModel};
 use super::kept::Patience;
 use super::{anomalies, forecasts};
@@ -148,7 +149,7 @@ impl Predicted {
                 Some(calendar) => calendar,
                 None => calendars.read(read(ctx).await?.as_ref()).await?,
             };
-            question.events = calendar.iter().map(|event| event.in_zone(history.zone)).collect();
+            question.events = calendar.iter().map(CalendarEvent::on_the_clock).collect();
         }
         let (measured, level) = (question.measured.clone(), question.level);
         let made = forecasts::forecast(&app.predictions.forecasts, tenant, history, question, patience(ctx)).await?;

@@ -146,6 +146,34 @@ async fn a_rule_may_watch_a_kpi() {
 }
 
 #[tokio::test]
+async fn an_hour_is_the_same_after_the_clock_was_changed() {
+    let test = TestApp::start().await;
+    let london = test.tenant_in("london", chrono_tz::Europe::London, "GBP").await;
+    // Midnight of 29 March; an hour later it is two o'clock. From eight on more is sold.
+    let midnight = -(78 * DAY + 12 * HOUR);
+    let usual = |hour: i64| {
+        let shown = hour + i64::from(hour > 0);
+        hour.rem_euclid(5) + if shown.rem_euclid(24) < 8 { 20 } else { 100 }
+    };
+    let sold = |hour: i64, amount: i64| sale(&format!("h{hour}"), midnight + hour * HOUR + 30, amount);
+    test.clock.set(minute(midnight));
+    let past: Vec<Event> = (-65 * 24..0).map(|hour| sold(hour, usual(hour))).collect();
+    for batch in past.chunks(500) {
+        london.record(batch.to_vec()).await;
+    }
+    let rule = r#"name: "Odd hour", metric: TOTAL_REVENUE, condition: ANOMALY, windowMinutes: 60"#;
+    create(&london, rule).await;
+    for hour in 0..=30 {
+        test.clock.set(minute(midnight + hour * HOUR + 40));
+        london.record(vec![sold(hour, if hour < 30 { usual(hour) } else { 900 })]).await;
+        time_is(&test, midnight + (hour + 1) * HOUR).await;
+    }
+    let expected = [report("FIRING", "900.00", midnight + 31 * HOUR)];
+    assert_eq!(reported(&london).await, expected);
+    assert_eq!(simulated(&london, rule, midnight, midnight + 31 * HOUR).await, expected);
+}
+
+#[tokio::test]
 async fn one_incident_fires_once() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

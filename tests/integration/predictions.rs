@@ -1,12 +1,14 @@
 //! Forecasts and anomalies of metrics: what they say, when they refuse, and what they cost.
 
+use chrono::{NaiveDate, TimeZone};
+use chrono_tz::Europe::London;
 use salespulse::clock::{DAY, Timestamp};
 use salespulse::customer_value::refit_due;
 use salespulse::ledger::event::{Event, Fact, Line, OrderPlaced, RefundIssued};
 use serde_json::{Value, json};
 
 use crate::kpis::define;
-use crate::ledger::{event, money};
+use crate::ledger::{event, money, order};
 use crate::socket::Socket;
 use crate::support::{Actor, NOW, Server, TestApp, TestTenant, Urls};
 
@@ -234,6 +236,39 @@ async fn a_kpi_that_looks_back_knows_what_was_before_the_training() {
             assert_eq!(numbers(&naive["points"], "value"), [times * expected], "{formula}");
             assert_eq!(naive["unit"], "MONEY");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_hour_is_the_same_after_the_clock_was_changed() {
+    let test = TestApp::start().await;
+    let london = test.tenant_in("london", London, "GBP").await;
+    // At ten by the clock of every day.
+    let dates = NaiveDate::from_ymd_opt(2025, 8, 1).expect("a date").iter_days().take(255);
+    let sales = dates.map(|date| {
+        let ten = date.and_hms_opt(10, 0, 0).and_then(|ten| London.from_local_datetime(&ten).single()).expect("ten");
+        event(&date.to_string(), &ten.to_rfc3339(), Fact::OrderPlaced(order(&date.to_string(), 1, "ann", "100.00")))
+    });
+    london.apply(sales.collect()).await;
+    for (end, horizon, ten, last) in [
+        // Over the change, whose day has 23 or 25 hours, and the day after.
+        ("2025-10-25T23:00:00Z", 25, "2025-10-26T10:00:00Z", "2025-10-27T00:00:00Z"),
+        ("2025-10-27T00:00:00Z", 24, "2025-10-27T10:00:00Z", "2025-10-28T00:00:00Z"),
+        ("2026-03-29T00:00:00Z", 23, "2026-03-29T09:00:00Z", "2026-03-29T23:00:00Z"),
+        ("2026-03-29T23:00:00Z", 24, "2026-03-30T09:00:00Z", "2026-03-30T23:00:00Z"),
+    ] {
+        let query = format!(
+            "{{ salesMetrics(period: {{start: \"2025-08-01T00:00:00Z\", end: \"{end}\"}}) {{ forecast(horizon: {horizon}, grain: HOUR, model: NAIVE) {{ {FORECAST} }} }} }}"
+        );
+        let found = london.viewer().query(&query).await["salesMetrics"]["forecast"].take();
+        assert_eq!((&found["training"]["end"], &found["season"]), (&end.into(), &168.into()));
+        let points = found["points"].as_array().expect("points");
+        assert_eq!((points.len(), &points[0]["start"]), (horizon, &end.into()));
+        assert!(points.windows(2).all(|pair| pair[0]["end"] == pair[1]["start"]), "{found}");
+        assert_eq!(points[horizon - 1]["end"], last);
+        let busy: Vec<&Value> =
+            points.iter().filter(|point| point["value"] != "0.00").map(|point| &point["start"]).collect();
+        assert_eq!(busy, [ten], "by {end}");
     }
 }
 
