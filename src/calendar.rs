@@ -4,6 +4,8 @@
 //! without gap or overlap whatever the clock does: a day may have 23 or 25 hours, and one that the zone left out
 //! (Samoa, 2011-12-30) has none.
 
+pub mod dial;
+
 use chrono::{Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Weekday};
 use chrono_tz::Tz;
 

@@ -3,6 +3,7 @@
 //! Arguments: `--tenants N` (default 1000), `--days N` of history each (default 730), `--threads N` of the pool (default half
 //! the cores). The database is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`, else a file of SQLite.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use salespulse::metrics::answer::answer;
 use salespulse::metrics::catalog::Metric;
 use salespulse::metrics::history::{HistoryArgs, HistoryPlan};
 use salespulse::metrics::input::{DateRange, Grain, Weekday};
+use salespulse::metrics::measured::Measured;
 use salespulse::metrics::plan::Plan;
 use salespulse::money::{Money, SCALE};
 use salespulse::predictions::Predictions;
@@ -132,13 +134,13 @@ async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
             end: Some(DateTime(now)),
             ..DateRange::default()
         };
-        let plan =
-            Plan { period, histories: vec![HistoryPlan { args, needs, covers_period: false }], ..Plan::default() };
+        let history = HistoryPlan { args, needs, kpis: BTreeSet::new(), covers_period: false };
+        let plan = Plan { period, histories: vec![history], ..Plan::default() };
         let tx = app.db.read(tenant.id).await.expect("a snapshot");
         let read = answer(&tx, &app.memory, &plan, now).await.expect("read");
         drop(tx);
         let question = Question {
-            metric: Metric::TotalRevenue,
+            measured: Measured::Metric(Metric::TotalRevenue),
             grain: Grain::Day,
             horizon: 28,
             model: Model::Auto,

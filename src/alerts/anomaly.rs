@@ -6,14 +6,14 @@ use models::anomalies::{self, SCORE_MIN, Sensitivity, score_last};
 
 use super::progress::Measure;
 use super::rule::{AlertCondition, Judgement, Reading, Rule};
+use crate::calendar::dial::Dial;
 use crate::calendar::{boundaries_after, buckets_before};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::organization::{Organization, find_organization};
-use crate::metrics::catalog::Metric;
 use crate::metrics::cell::Values;
-use crate::metrics::history::number;
 use crate::metrics::input::{Grain, Weekday};
+use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::metrics::plan::{Plan, SeriesArgs, SeriesPlan};
 use crate::money::{Money, SCALE};
@@ -33,7 +33,7 @@ impl Rule {
     /// The question whose answer has its buckets.
     pub fn buckets_plan(&self, span: Span) -> Option<Plan> {
         let args = SeriesArgs { grain: self.bucket_grain()?, timezone: None, week_start: Weekday::Monday, by: None };
-        let series = vec![SeriesPlan { args, needs: self.needs(), kpis: Default::default() }];
+        let series = vec![SeriesPlan { args, needs: self.needs(), kpis: self.measured.kpis() }];
         Some(Plan { totals: None, series, ..self.plan(span) })
     }
 
@@ -81,31 +81,32 @@ pub async fn ending(rule: &Rule, grain: Grain, now: Timestamp, measure: &mut imp
 
 /// Judges the bucket that ends at `end` by those before it; `None` where they cannot be told any more.
 pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl Measure) -> Result<Option<Reading>> {
-    let Some(metric) = rule.measured.metric() else { return Ok(None) };
     let Some(zone) = measure.zone(rule).await? else { return Ok(None) };
     let boundaries = boundaries(grain, lookback(grain), end, zone);
     let Some(values) = measure.buckets(rule, &boundaries).await? else { return Ok(None) };
-    let value = values.last().and_then(|last| metric.value(last));
-    let known = values.iter().skip_while(|values| is_nothing(values));
-    let series: Vec<Option<f64>> = known.map(|values| number(metric, values)).collect();
+    let measured = &rule.measured;
+    let value = values.last().and_then(|last| measured.value(last));
+    let first = values.iter().take_while(|values| is_nothing(values)).count();
+    let series: Vec<Option<f64>> = values.iter().skip(first).map(|values| measured.number(values)).collect();
     if series.is_empty() {
         return Ok(Some(Reading { value, ..Reading::default() }));
     }
     let settings = settings(grain, Sensitivity::from(rule.sensitivity));
-    let scored = score_last(&[series], settings).map_err(Error::internal)?;
+    let dial = Dial::new(boundaries.get(first..).unwrap_or_default(), grain.step(Weekday::Monday), zone);
+    let scored = score_last(&[dial.lay(&series)], settings).map_err(Error::internal)?;
     let least = rule.threshold.0 as f64 / SCALE as f64;
     let score = scored.score.unwrap_or_default();
     let expectation = scored.expectations.first().copied().flatten();
-    let judgement = expectation.and_then(|e| judgement(metric, &e.reading(scored.threshold.max(least))));
+    let judgement = expectation.and_then(|e| judgement(measured, &e.reading(scored.threshold.max(least))));
     // The second day of an incident is no longer among the most unusual ones, but as little as was to be expected.
     let (fires, stays) = (scored.alerts && score >= least, score >= least.max(SCORE_MIN));
     Ok(Some(Reading { value, judgement, fires, stays }))
 }
 
 /// `None` where something is beyond the largest amount.
-fn judgement(metric: Metric, reading: &anomalies::Reading) -> Option<Judgement> {
-    let amount = |value| amount(metric, value).ok();
-    let lower = floor(metric).map_or(reading.lower, |floor| reading.lower.max(floor));
+fn judgement(measured: &Measured, reading: &anomalies::Reading) -> Option<Judgement> {
+    let amount = |value| amount(measured, value).ok();
+    let lower = floor(measured).map_or(reading.lower, |floor| reading.lower.max(floor));
     Some(Judgement {
         expected: amount(reading.expected)?,
         lower: amount(lower)?,

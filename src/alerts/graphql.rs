@@ -310,9 +310,6 @@ impl AlertRuleInput {
         if self.threshold.is_some_and(|threshold| threshold.0.is_negative()) {
             return Err(Error::bad_input("threshold", "must not be negative for ANOMALY"));
         }
-        if self.kpi.is_some() {
-            return Err(Error::bad_input("kpi", "ANOMALY is for metrics, not for KPIs"));
-        }
         Ok(())
     }
 

@@ -18,8 +18,9 @@ use crate::metrics::cell::Values;
 use crate::metrics::filter::Filter;
 use crate::metrics::kpis::part::Views;
 use crate::metrics::kpis::{Calendar, definitions};
+use crate::metrics::part::Part;
 use crate::metrics::period::Span;
-use crate::metrics::read::{Cells, Question};
+use crate::metrics::read::Question;
 use crate::metrics::state::default_zone;
 
 /// The longest period that is tried.
@@ -205,8 +206,8 @@ impl<'a> History<'a> {
         within.iter().filter(move |(then, _)| *then <= position).map(|(_, entry)| entry)
     }
 
-    /// The cells between boundaries, of what the ledger knew then.
-    fn cells(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Cells>> {
+    /// What was between boundaries, of what the ledger knew then.
+    fn part(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Part>> {
         let (Some(start), Some(end)) = (boundaries.first(), boundaries.last()) else { return Ok(None) };
         if start >= end {
             return Ok(None);
@@ -214,8 +215,11 @@ impl<'a> History<'a> {
         let then = self.then(Span { start: *start, end: *end });
         let needs = rule.needs().and(self.views.own_needs());
         let (filter, organizations) = (self.filter, self.organizations);
-        let question = Question { boundaries, filter, organizations, group: &[], needs };
-        Ok(Some(question.cells_of(then)?))
+        let cells = Question { boundaries, filter, organizations, group: &[], needs }.cells_of(then)?;
+        let calendar = Calendar { zone: self.zone, now: self.now, whole: None, part_of: None, step: None };
+        let views = self.views.clone();
+        let kpis = views.of_entries((organizations, boundaries), &calendar, |span| self.then(span))?;
+        Ok(Some(Part { boundaries: boundaries.to_vec(), group: Vec::new(), needs, cells, kpis }))
     }
 
     /// Ends what looks at too much.
@@ -236,24 +240,18 @@ impl<'a> History<'a> {
 impl Measure for History<'_> {
     async fn values(&mut self, rule: &Rule, span: Span) -> Result<Option<Values>> {
         let before = self.looks;
-        let Some(cells) = self.cells(rule, &[span.start, span.end])? else { return Ok(None) };
-        let mut values = cells.whole_values()?;
-        let calendar = Calendar { zone: self.zone, now: self.now, whole: None, part_of: None, step: None };
-        let (views, organizations) = (std::mem::take(&mut self.views), self.organizations);
-        let kpis = views.of_entries(&values, (organizations, span), &calendar, |span| self.then(span));
-        self.views = views;
-        values.kpis = kpis?;
+        let part = self.part(rule, &[span.start, span.end])?;
         self.pause(before).await?;
-        Ok(Some(values))
+        part.map(|part| part.values()).transpose()
     }
 
     async fn buckets(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Vec<Values>>> {
-        let cells = self.cells(rule, boundaries)?;
+        let part = self.part(rule, boundaries)?;
         // Each bucket is scored besides. That takes long enough for others to have their turn after each evaluation.
         self.looks += boundaries.len();
         self.check_looks()?;
         tokio::task::yield_now().await;
-        cells.map(|cells| cells.values_by_bucket(0..boundaries.len() - 1)).transpose()
+        part.map(|part| part.values_by_bucket(0..boundaries.len() - 1)).transpose()
     }
 
     async fn zone(&mut self, _: &Rule) -> Result<Option<Tz>> {

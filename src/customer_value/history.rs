@@ -1,7 +1,7 @@
 //! The purchases of customers, read in pages so that they need not be held at once.
 
 use chrono_tz::Tz;
-use models::value::PurchaseDays;
+use models::value::{PurchaseDays, Refund};
 use sea_orm::Value;
 
 use crate::calendar::day_of;
@@ -10,25 +10,32 @@ use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::loader::Batch;
 use crate::ledger::organization::Organization;
-use crate::ledger::refunded::RefundedByOrder;
+use crate::ledger::refunded::RefundsByOrder;
 use crate::ledger::state::RATE_DECIMALS;
 use crate::money::Money;
 
 /// Orders read by one statement.
 const ROWS_MAX: usize = 5_000;
 
-/// A known customer's counting orders in the currency of the default organization, each less its refunds. Orders are in their
-/// newest state, so a backtest knows at its cut which of them were refunded or cancelled later, and is a little too good.
+/// A known customer's counting orders in the currency of the default organization, and their refunds. Orders are in their
+/// newest state, so a backtest knows at its cut which of them were cancelled later, and is a little too good.
 pub struct History {
     pub customer_no: i64,
     /// Day (since 1970, of the default organization) and amount.
     pub orders: Vec<(i32, i64)>,
+    pub refunds: Vec<Refund>,
 }
 
 impl History {
     /// `None` where the models cannot take it: purchases more than a century apart, or too large.
     pub fn days(&self) -> Option<PurchaseDays> {
-        PurchaseDays::from_orders(self.orders.iter().copied()).ok()
+        PurchaseDays::with_refunds(self.orders.iter().copied(), self.refunds.clone()).ok()
+    }
+
+    /// The amounts by the days of their orders, those of refunds negative.
+    pub fn amounts(&self) -> impl Iterator<Item = (i32, i64)> {
+        let refunds = self.refunds.iter().map(|refund| (refund.of_day, refund.amount_minor.saturating_neg()));
+        self.orders.iter().copied().chain(refunds)
     }
 }
 
@@ -85,15 +92,20 @@ impl<'a> Histories<'a> {
             }
         }
         let ids: Vec<String> = orders.iter().map(|(_, id, ..)| id.clone()).collect();
-        let refunded = RefundedByOrder::load(self.tx, &ids).await?;
+        let mut refunds = RefundsByOrder::load(self.tx, &ids).await?;
         let mut complete = Vec::new();
         for (customer_no, id, day, amount) in orders {
-            let refunded = refunded.get(&id).map_or(0, |refunded| refunded.0);
-            let net = amount.checked_sub(refunded).ok_or_else(out_of_range)?;
-            match &mut self.open {
-                Some(open) if open.customer_no == customer_no => open.orders.push((day, net)),
-                open => complete.extend(open.replace(History { customer_no, orders: vec![(day, net)] })),
+            if self.open.as_ref().is_none_or(|open| open.customer_no != customer_no) {
+                complete.extend(self.open.replace(History { customer_no, orders: Vec::new(), refunds: Vec::new() }));
             }
+            let Some(open) = &mut self.open else { continue };
+            open.orders.push((day, amount));
+            let refund = |(issued_at, amount): (Timestamp, Money)| Refund {
+                of_day: day,
+                day: day_of(issued_at, self.zone),
+                amount_minor: amount.0,
+            };
+            open.refunds.extend(refunds.remove(&id).into_iter().flatten().map(refund));
         }
         if self.is_done {
             complete.extend(self.open.take());

@@ -48,7 +48,7 @@ impl Counting {
 
     /// A customer who has not bought by then, or whose history is longer than is followed, is no part of the table.
     pub fn add(&mut self, history: &History) {
-        let months = history.orders.iter().map(|(day, amount)| (month_of(*day), *amount));
+        let months = history.amounts().map(|(day, amount)| (month_of(day), amount));
         let active: Vec<(Month, i64)> = months.filter(|(month, _)| *month <= self.until).collect();
         if let Some(first) = active.iter().map(|(month, _)| *month).min() {
             // An error is of a history that is too long, and counts nothing.

@@ -2,13 +2,34 @@
 
 use std::collections::HashMap;
 
+use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::loader::Batch;
 use crate::ledger::state::RATE_DECIMALS;
 use crate::money::Money;
 
-/// Loads the refunds of orders in their organizations' currency, by the source's id of the order.
+/// Loads the refunds of orders in their organizations' currency, by the source's id of the order: when, and how much.
+pub struct RefundsByOrder;
+
+impl Batch for RefundsByOrder {
+    type Key = String;
+    type Value = Vec<(Timestamp, Money)>;
+
+    async fn load(tx: &TenantTx, keys: &[String]) -> Result<HashMap<String, Self::Value>> {
+        let sql = "SELECT r.order_id, r.issued_at, r.amount_paid, r.rate FROM {keys} {each refunds r: r.order_id = k.order_id}";
+        let keys = Table::new().with("order_id", Column::Text(keys.to_vec()));
+        let mut refunds: HashMap<String, Self::Value> = HashMap::new();
+        for row in tx.query_by_keys(sql, &keys).await? {
+            // Each is rounded by itself, as its entry in the ledger is.
+            let amount = Money(get(&row, 2)?).convert(get(&row, 3)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
+            refunds.entry(get(&row, 0)?).or_default().push((Timestamp(get(&row, 1)?), amount));
+        }
+        Ok(refunds)
+    }
+}
+
+/// Loads what was given back of orders in all.
 pub struct RefundedByOrder;
 
 impl Batch for RefundedByOrder {
@@ -16,16 +37,14 @@ impl Batch for RefundedByOrder {
     type Value = Money;
 
     async fn load(tx: &TenantTx, keys: &[String]) -> Result<HashMap<String, Money>> {
-        let sql = "SELECT r.order_id, r.amount_paid, r.rate FROM {keys} {each refunds r: r.order_id = k.order_id}";
-        let keys = Table::new().with("order_id", Column::Text(keys.to_vec()));
-        let out_of_range = || Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount");
-        let mut sums: HashMap<String, Money> = HashMap::new();
-        for row in tx.query_by_keys(sql, &keys).await? {
-            // Each is rounded by itself, as its entry in the ledger is.
-            let amount = Money(get(&row, 1)?).convert(get(&row, 2)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
-            let sum = sums.entry(get(&row, 0)?).or_default();
-            *sum = Money::from_sum(i128::from(sum.0) + i128::from(amount.0)).ok_or_else(out_of_range)?;
-        }
-        Ok(sums)
+        let sum = |(order, refunds): (String, Vec<(Timestamp, Money)>)| {
+            let sum = refunds.iter().map(|(_, amount)| i128::from(amount.0)).sum();
+            Ok((order, Money::from_sum(sum).ok_or_else(out_of_range)?))
+        };
+        RefundsByOrder::load(tx, keys).await?.into_iter().map(sum).collect()
     }
+}
+
+fn out_of_range() -> Error {
+    Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
 }

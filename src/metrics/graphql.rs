@@ -123,6 +123,7 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
                 match plan.histories.iter_mut().find(|other| other.args == asked.args) {
                     Some(other) => {
                         other.needs = other.needs.and(asked.needs);
+                        other.kpis.extend(asked.kpis);
                         other.covers_period |= asked.covers_period;
                     }
                     None => plan.histories.push(asked),

@@ -1,10 +1,11 @@
 //! What metrics were, bucket by bucket, as far as it is over: for those who learn from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
 use models::forecasts::WINDOW_MAX;
+use models::kpis::{Number, Unit};
 use sea_orm::Value;
 use tokio::sync::Mutex;
 
@@ -12,18 +13,21 @@ use super::answer::AsOf;
 use super::catalog::{Metric, Needs};
 use super::cell::Values;
 use super::input::{Grain, Weekday};
+use super::kpis::Calendar;
+use super::kpis::definitions::Definition;
 use super::labels::{Labels, Name};
-use super::part::{Scope, too_many_buckets};
+use super::measured::Measured;
+use super::part::{Reader, Scope, too_many_buckets};
 use super::period::Span;
 use super::plan::BUCKETS_MAX;
 use super::read::{Dimension, Facts};
+use crate::calendar::dial::Dial;
 use crate::calendar::{Step, boundaries_after, buckets_before};
 use crate::clock::Timestamp;
 use crate::db::{Head, LazyTx, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::memory::Memory;
 use crate::ledger::store::read_head;
-use crate::money::SCALE;
 
 /// Which buckets a history has.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,10 +38,11 @@ pub struct HistoryArgs {
 }
 
 /// A history that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HistoryPlan {
     pub args: HistoryArgs,
     pub needs: Needs,
+    pub kpis: BTreeSet<String>,
     /// Whether it reaches back to the start of the period, however long ago that was.
     pub covers_period: bool,
 }
@@ -79,13 +84,13 @@ impl PartialEq for Told {
     }
 }
 
-/// The last buckets that were over by the end of a period, each with its metrics. It begins with the first one that has any
-/// facts.
+/// The last buckets that were over by the end of a period, each with its metrics and KPIs. It begins with the first one that
+/// has any facts.
 #[derive(Debug)]
 pub struct History {
     scope: Arc<Scope>,
     step: Step,
-    pub zone: Tz,
+    zone: Tz,
     pub as_of: AsOf,
     /// The head of the snapshot that it was read from.
     pub head: Head,
@@ -101,27 +106,17 @@ pub struct History {
 
 impl History {
     /// Reads what `plan` asks for of the buckets that end by `until` and, if it is to cover it, in `span`.
-    pub(super) async fn tell(
-        tx: &TenantTx,
-        at: &At<'_>,
-        facts: &Facts,
-        plan: &HistoryPlan,
-        span: Span,
-    ) -> Result<Told> {
-        Told::of(History::read(tx, at, facts, plan, span).await)
+    pub(super) async fn tell(reader: &Reader<'_>, at: &At<'_>, plan: &HistoryPlan, span: Span) -> Result<Told> {
+        Told::of(History::read(reader, at, plan, span).await)
     }
 
-    async fn read(tx: &TenantTx, at: &At<'_>, facts: &Facts, plan: &HistoryPlan, span: Span) -> Result<History> {
+    async fn read(reader: &Reader<'_>, at: &At<'_>, plan: &HistoryPlan, span: Span) -> Result<History> {
         let (step, zone) = (plan.args.grain.step(plan.args.week_start), plan.args.timezone.unwrap_or(at.zone));
         let until = at.over_by.min(span.end);
         let window = u32::try_from(WINDOW_MAX).unwrap_or(u32::MAX);
         let mut start = buckets_before(until, window, step, zone);
         if plan.covers_period {
             start = start.min(buckets_before(span.start, 0, step, zone));
-        }
-        if let Some(kept_from) = at.kept_from.filter(|kept_from| start < *kept_from) {
-            let first_kept = boundaries_after(Timestamp(kept_from.0 - 1), step, zone).next();
-            start = first_kept.unwrap_or(kept_from);
         }
         let mut boundaries = vec![start];
         let mut later = boundaries_after(start, step, zone).peekable();
@@ -132,33 +127,66 @@ impl History {
             }
         }
         let next_end = later.next().filter(|next| *next <= span.end && at.is_newest);
-        if has_too_many(tx, facts, &boundaries).await? {
+        let calendar = Calendar { zone, now: until, whole: None, part_of: None, step: Some(step) };
+        let shifts = at.scope.shifts(&plan.kpis);
+        let looks_back_to = |pair: &[Timestamp]| {
+            let bucket = Span { start: pair[0], end: pair[1] };
+            shifts.iter().map(|shift| calendar.back(bucket, *shift).start).fold(bucket.start, Timestamp::min)
+        };
+        if let Some(kept_from) = at.kept_from {
+            let gone = boundaries.windows(2).take_while(|pair| looks_back_to(pair) < kept_from).count();
+            boundaries.drain(..gone);
+        }
+        let read_from = boundaries.windows(2).next().map(looks_back_to);
+        let read: Vec<Timestamp> = read_from.into_iter().chain(boundaries.last().copied()).collect();
+        if has_too_many(reader.tx, reader.facts, &read).await? {
             return Err(too_many_entries());
         }
-        let cells = at.scope.question(&boundaries, &[], plan.needs).cells(tx, facts).await?;
-        let buckets = boundaries.len() - 1;
-        let first = cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
+        let mut part = reader.part(boundaries, Vec::new(), plan.needs, &plan.kpis, calendar).await?;
+        let buckets = part.boundaries.len() - 1;
+        let first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
         Ok(History {
             scope: Arc::clone(at.scope),
             step,
             zone,
             as_of: at.as_of,
             head: at.head,
-            values: cells.values_by_bucket(first..buckets)?,
-            boundaries: boundaries.split_off(first),
+            values: part.values_by_bucket(first..buckets)?,
+            boundaries: part.boundaries.split_off(first),
             next_end,
             was_newest: at.is_newest,
             splits: Mutex::default(),
         })
     }
 
-    /// A metric by bucket.
-    pub fn series(&self, metric: Metric) -> Vec<Option<f64>> {
-        self.values.iter().map(|values| number(metric, values)).collect()
+    /// A metric or KPI by bucket.
+    pub fn series(&self, measured: &Measured) -> Vec<Option<f64>> {
+        self.values.iter().map(|values| measured.number(values)).collect()
+    }
+
+    /// What a KPI was made by.
+    pub fn definition(&self, measured: &Measured) -> Option<&Definition> {
+        measured.kpi().and_then(|name| self.scope.definitions.get(name)).map(Arc::as_ref)
+    }
+
+    /// What a metric or KPI counts.
+    pub fn unit(&self, measured: &Measured) -> Unit {
+        let of_formula = self.definition(measured).map(|definition| definition.plan.unit());
+        of_formula.or_else(|| measured.metric().map(Metric::unit)).unwrap_or(Unit::Ratio)
     }
 
     pub fn span(&self, bucket: usize) -> Option<Span> {
         Some(Span { start: *self.boundaries.get(bucket)?, end: *self.boundaries.get(bucket + 1)? })
+    }
+
+    /// Where its buckets stand on the clock, or those between other boundaries of the same kind.
+    pub fn dial(&self, boundaries: &[Timestamp]) -> Dial {
+        Dial::new(boundaries, self.step, self.zone)
+    }
+
+    /// Which bucket is at each place of its dial.
+    pub fn by_place(&self, dial: &Dial) -> Vec<Option<usize>> {
+        dial.lay(&(0..self.values.len()).map(Some).collect::<Vec<_>>())
     }
 
     /// The ends of the buckets that come next.
@@ -197,7 +225,8 @@ impl History {
                     continue;
                 }
                 let values = cell.values(cells.view, cells.first_customers(*bucket))?;
-                let sums = wanted.map(|(place, (_, metric))| (place, number(*metric, &values).unwrap_or_default()));
+                let number = |metric: Metric| metric.number(&values).map(Number::to_f64).unwrap_or_default();
+                let sums = wanted.map(|(place, (_, metric))| (place, number(*metric)));
                 members.entry(key[0]).or_default().extend(sums);
             }
             if members.len() > MEMBERS_MAX {
@@ -316,13 +345,4 @@ pub(super) async fn left_at(tx: &TenantTx, position: i64) -> Result<Option<Times
     let sql = "SELECT recorded_at FROM ledger_batches WHERE tenant_id = $1 AND last_position > $2 ORDER BY last_position LIMIT 1";
     let row = tx.query_one(sql, [Value::from(position)]).await?;
     row.map(|row| get(&row, 0).map(Timestamp)).transpose()
-}
-
-/// A metric as models take it: in units of currency, pieces, or shares of one.
-pub fn number(metric: Metric, values: &Values) -> Option<f64> {
-    match metric {
-        Metric::ConversionRate => values.conversion_rate(),
-        Metric::RefundRate => values.refund_rate(),
-        _ => metric.value(values).map(|value| value.0 as f64 / SCALE as f64),
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use models::kpis::Number;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::{Metric, Needs};
@@ -59,6 +60,16 @@ impl Measured {
             Measured::Metric(metric) => metric.value(values),
             Measured::Kpi(name) => values.kpi(name)?.value(),
         }
+    }
+
+    /// The value as models take it: in units of currency, pieces, shares of one, or seconds; `None` where it has none, or
+    /// none that could be shown.
+    pub fn number(&self, values: &Values) -> Option<f64> {
+        let number = match self {
+            Measured::Metric(metric) => metric.number(values),
+            Measured::Kpi(name) => values.kpi(name).filter(|kpi| kpi.value().is_some())?.result.ok(),
+        };
+        number.map(Number::to_f64)
     }
 }
 

@@ -17,7 +17,7 @@ pub mod input;
 pub mod kpis;
 pub mod labels;
 pub mod measured;
-mod part;
+pub mod part;
 pub mod period;
 pub mod plan;
 pub mod ranges;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use models::kpis::Shift;
+
 use super::answer::{Breakdown, Bucket};
 use super::catalog::Needs;
 use super::cell::{Cell, Values};
@@ -109,6 +111,16 @@ impl Part {
         Ok(Values { kpis, ..values })
     }
 
+    /// The values of some buckets of a part that has no group.
+    pub fn values_by_bucket(&self, buckets: Range<usize>) -> Result<Vec<Values>> {
+        let (empty, all) = (Cell::default(), GroupKey::new());
+        let values = |bucket| {
+            let cell = self.cells.cells.get(&(bucket, GroupKey::new())).unwrap_or(&empty);
+            self.with_kpis(self.cells.values(bucket, cell)?, bucket, &[&all])
+        };
+        buckets.map(values).collect()
+    }
+
     pub fn series(&self, args: SeriesArgs, labels: &Labels, now: Timestamp) -> Result<Vec<Bucket>> {
         let bucket = |index: usize, key: &GroupKey, name: Option<Name>, cell: &Cell| -> Result<Bucket> {
             let span = Span { start: self.boundaries[index], end: self.boundaries[index + 1] };
@@ -132,6 +144,12 @@ impl Part {
 }
 
 impl Scope {
+    /// How far KPIs look back.
+    pub fn shifts(&self, kpis: &BTreeSet<String>) -> BTreeSet<Shift> {
+        let asked = kpis.iter().filter_map(|name| self.definitions.get(name));
+        asked.flat_map(|definition| definition.plan.questions()).map(|question| question.shift).collect()
+    }
+
     pub fn question<'a>(&'a self, boundaries: &'a [Timestamp], group: &'a [Dimension], needs: Needs) -> Question<'a> {
         Question { boundaries, filter: &self.filter, organizations: &self.organizations, group, needs }
     }
@@ -144,13 +162,6 @@ impl Cells {
             Some(cell) => self.values(0, cell),
             None => self.values(0, &Cell::default()),
         }
-    }
-
-    /// The values of some buckets, of cells without a group.
-    pub fn values_by_bucket(&self, buckets: Range<usize>) -> Result<Vec<Values>> {
-        let empty = Cell::default();
-        let cell = |bucket| self.cells.get(&(bucket, GroupKey::new())).unwrap_or(&empty);
-        buckets.map(|bucket| self.values(bucket, cell(bucket))).collect()
     }
 
     /// The values of a cell of a bucket.

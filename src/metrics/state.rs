@@ -91,7 +91,7 @@ impl State {
             series: Vec::with_capacity(plan.series.len()),
             breakdowns: Vec::with_capacity(plan.breakdowns.len()),
             comparisons: Vec::with_capacity(plan.comparisons.len()),
-            histories: Vec::with_capacity(plan.histories.len()),
+            histories: Vec::new(),
             labels: Labels::default(),
             is_carried_on: false,
         };
@@ -148,15 +148,17 @@ impl State {
             };
             self.comparisons.push(compared);
         }
-        self.read_histories(tx, facts).await
+        self.histories = self.read_histories(&reader).await?;
+        Ok(())
     }
 
-    async fn read_histories(&mut self, tx: &TenantTx, facts: &Facts) -> Result<()> {
+    async fn read_histories(&self, reader: &Reader<'_>) -> Result<Vec<(HistoryArgs, Told)>> {
+        let mut histories = Vec::with_capacity(self.plan.histories.len());
         if self.plan.histories.is_empty() {
-            return Ok(());
+            return Ok(histories);
         }
         let is_newest = self.as_of.position == self.head.position;
-        let left_at = if is_newest { None } else { history::left_at(tx, self.as_of.position).await? };
+        let left_at = if is_newest { None } else { history::left_at(reader.tx, self.as_of.position).await? };
         let at = history::At {
             scope: &self.scope,
             zone: self.zone,
@@ -167,9 +169,9 @@ impl State {
             over_by: left_at.unwrap_or(self.read_at).min(self.read_at),
         };
         for asked in &self.plan.histories {
-            self.histories.push((asked.args, History::tell(tx, &at, facts, asked, self.span).await?));
+            histories.push((asked.args, History::tell(reader, &at, asked, self.span).await?));
         }
-        Ok(())
+        Ok(histories)
     }
 
     fn compared_with(&self, args: ComparisonArgs) -> Result<Span> {

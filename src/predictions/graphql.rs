@@ -1,4 +1,4 @@
-//! What is predicted of the metrics of a [`SalesMetrics`](crate::metrics::graphql::SalesMetrics).
+//! What is predicted of the metrics and KPIs of a [`SalesMetrics`](crate::metrics::graphql::SalesMetrics).
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use models::forecasts::Model;
 
 use super::anomalies::graphql::{AnomalyReport, AnomalySensitivity};
 use super::anomalies::settings;
+use super::events::CalendarEvent;
 use super::forecasts::graphql::{Forecast, ForecastModel};
 use super::kept::Patience;
 use super::{anomalies, forecasts};
@@ -21,6 +22,7 @@ use crate::metrics::catalog::{Metric, Needs};
 use crate::metrics::graphql::{argument, prepared};
 use crate::metrics::history::{HistoryArgs, HistoryPlan};
 use crate::metrics::input::{Grain, Weekday};
+use crate::metrics::measured::Measured;
 
 const LEVEL: f64 = 0.8;
 const WATCHED: [Metric; 4] = [Metric::TotalRevenue, Metric::OrdersCount, Metric::AvgOrderValue, Metric::Refunds];
@@ -34,25 +36,44 @@ fn args(grain: Option<Grain>, timezone: Option<TimeZone>, week_start: Option<Wee
     }
 }
 
-/// The history that a selected field is made from; `None` for one that is none of these.
+/// What is forecast; `None` where both a metric and a KPI are given.
+fn forecast_of(metric: Option<Metric>, kpi: Option<String>) -> Option<Measured> {
+    let default = kpi.is_none().then_some(Metric::TotalRevenue);
+    Measured::of(metric.or(default), kpi)
+}
+
+/// What is judged together.
+fn judged(metrics: Option<Vec<Metric>>, kpis: Option<Vec<String>>) -> Vec<Measured> {
+    let default = || if kpis.is_none() { WATCHED.to_vec() } else { Vec::new() };
+    let metrics = metrics.unwrap_or_else(default);
+    let kpis = kpis.into_iter().flatten().map(Measured::Kpi);
+    metrics.into_iter().map(Measured::Metric).chain(kpis).collect()
+}
+
+/// The history that a selected field is made from; `None` for one that is none of these, or asks for nothing that there is.
 pub fn history_of(field: SelectionField<'_>) -> Result<Option<HistoryPlan>> {
-    let (needs, covers_period) = match field.name() {
-        "forecast" => (argument::<Option<Metric>>(field, "metric")?.unwrap_or(Metric::TotalRevenue).needs(), false),
-        "anomalies" => {
-            let metrics = argument::<Option<Vec<Metric>>>(field, "metrics")?;
-            (Needs::of(metrics.unwrap_or_else(|| WATCHED.to_vec())), true)
+    let (measured, covers_period) = match field.name() {
+        "forecast" => {
+            let measured = forecast_of(argument(field, "metric")?, argument(field, "kpi")?);
+            (measured.into_iter().collect(), false)
         }
+        "anomalies" => (judged(argument(field, "metrics")?, argument(field, "kpis")?), true),
         _ => return Ok(None),
     };
+    if measured.is_empty() {
+        return Ok(None);
+    }
     let args = args(argument(field, "grain")?, argument(field, "timezone")?, argument(field, "weekStart")?);
-    Ok(Some(HistoryPlan { args, needs, covers_period }))
+    let needs = measured.iter().fold(Needs::default(), |needs, measured| needs.and(measured.needs()));
+    let kpis = measured.iter().flat_map(Measured::kpis).collect();
+    Ok(Some(HistoryPlan { args, needs, kpis, covers_period }))
 }
 
 pub struct Predicted(pub Arc<Answer>);
 
 #[Object]
 impl Predicted {
-    /// What is to be expected of a metric after the period: from the last bucket on that is over by the period's end (or now, if that is sooner) at the answer's position. It is learned from up to 1461 buckets before, whatever the period's start. The same position, end and calendar of events give the same forecast. Null with an error: FORECAST_HISTORY_EMPTY, FORECAST_HISTORY_ALL_GAPS, FORECAST_HISTORY_TOO_SHORT, FORECAST_HISTORY_TOO_OLD, FORECAST_VALUE_OUT_OF_RANGE, FORECAST_NO_FIT, AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (also buckets to come after 2199).
+    /// What is to be expected of a metric or a KPI after the period: from the last bucket on that is over by the period's end (or now, if that is sooner) at the answer's position. It is learned from up to 1461 buckets before, whatever the period's start. The same position, end and calendar of events give the same forecast. Null with an error: FORECAST_HISTORY_EMPTY, FORECAST_HISTORY_ALL_GAPS, FORECAST_HISTORY_TOO_SHORT, FORECAST_HISTORY_TOO_OLD, FORECAST_VALUE_OUT_OF_RANGE, FORECAST_NO_FIT, AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (also buckets to come after 2199). Error of the whole answer: NOT_FOUND (the KPI).
     #[expect(clippy::too_many_arguments, reason = "they are the contract's")]
     async fn forecast(
         &self,
@@ -65,7 +86,9 @@ impl Predicted {
             default_with = "Some(LEVEL)"
         )]
         level: Option<f64>,
-        #[graphql(desc = "The metric.", default_with = "Some(Metric::TotalRevenue)")] metric: Option<Metric>,
+        #[graphql(desc = "The metric; TOTAL_REVENUE where neither it nor a KPI is given.")] metric: Option<Metric>,
+        #[graphql(desc = "A KPI by its name, instead of the metric. Where it has no value, nothing is known.")]
+        kpi: Option<String>,
         #[graphql(desc = "The zone in which buckets begin; absent means the organization's.")] timezone: Option<
             TimeZone,
         >,
@@ -73,8 +96,9 @@ impl Predicted {
         week_start: Option<Weekday>,
     ) -> async_graphql::Result<Option<Forecast>> {
         let args = args(grain, timezone, week_start);
+        let measured = forecast_of(metric, kpi);
         let question = forecasts::Question {
-            metric: metric.unwrap_or(Metric::TotalRevenue),
+            measured: measured.ok_or_else(|| Error::bad_input("kpi", "give either a metric or a KPI"))?,
             grain: args.grain,
             horizon: usize::try_from(horizon).unwrap_or_default(),
             model: model.unwrap_or(ForecastModel::Auto).into(),
@@ -84,17 +108,18 @@ impl Predicted {
         Ok(Some(self.make_forecast(ctx, args, question).await?))
     }
 
-    /// Which buckets of the period were unusual, of those that are over: what metrics were expected to be follows from their season and trend, on both sides of a bucket, in the period and up to 1461 buckets before its end; they are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (more than 10000 buckets).
+    /// Which buckets of the period were unusual, of those that are over: what metrics and KPIs were expected to be follows from their season and trend, on both sides of a bucket, in the period and up to 1461 buckets before its end; they are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (more than 10000 buckets). Error of the whole answer: NOT_FOUND (a KPI).
+    #[expect(clippy::too_many_arguments, reason = "they are the contract's")]
     async fn anomalies(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How much is worth a word.", default_with = "Some(AnomalySensitivity::Medium)")]
         sensitivity: Option<AnomalySensitivity>,
         #[graphql(
-            desc = "The metrics that are judged together, one to eight, each once.",
-            default_with = "Some(WATCHED.to_vec())"
+            desc = "The metrics that are judged together, with the KPIs one to eight, each once; TOTAL_REVENUE, ORDERS_COUNT, AVG_ORDER_VALUE and REFUNDS where neither are given."
         )]
         metrics: Option<Vec<Metric>>,
+        #[graphql(desc = "KPIs by their names, judged together with the metrics given.")] kpis: Option<Vec<String>>,
         #[graphql(desc = "How long a bucket is.", default_with = "Some(Grain::Day)")] grain: Option<Grain>,
         #[graphql(desc = "The zone in which buckets begin; absent means the organization's.")] timezone: Option<
             TimeZone,
@@ -104,8 +129,8 @@ impl Predicted {
     ) -> async_graphql::Result<Option<AnomalyReport>> {
         let args = args(grain, timezone, week_start);
         let sensitivity = sensitivity.unwrap_or(AnomalySensitivity::Medium).into();
-        let metrics = metrics.unwrap_or_else(|| WATCHED.to_vec());
-        Ok(Some(self.find_anomalies(ctx, args, &metrics, settings(args.grain, sensitivity)).await?))
+        let measured = judged(metrics, kpis);
+        Ok(Some(self.find_anomalies(ctx, args, &measured, settings(args.grain, sensitivity)).await?))
     }
 }
 
@@ -124,25 +149,25 @@ impl Predicted {
                 Some(calendar) => calendar,
                 None => calendars.read(read(ctx).await?.as_ref()).await?,
             };
-            question.events = calendar.iter().map(|event| event.in_zone(history.zone)).collect();
+            question.events = calendar.iter().map(CalendarEvent::on_the_clock).collect();
         }
-        let (metric, level) = (question.metric, question.level);
+        let (measured, level) = (question.measured.clone(), question.level);
         let made = forecasts::forecast(&app.predictions.forecasts, tenant, history, question, patience(ctx)).await?;
-        Forecast::new(metric, level, &made, history)
+        Forecast::new(&measured, level, &made, history)
     }
 
     async fn find_anomalies(
         &self,
         ctx: &Context<'_>,
         args: HistoryArgs,
-        metrics: &[Metric],
+        measured: &[Measured],
         settings: Settings,
     ) -> Result<AnomalyReport> {
-        check_metrics(metrics)?;
+        check_judged(measured)?;
         let history = prepared(&self.0.histories, &args)?.get()?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         let detections = &app.predictions.detections;
-        let found = anomalies::find(detections, tenant, history, metrics, settings, patience(ctx)).await?;
+        let found = anomalies::find(detections, tenant, history, measured, settings, patience(ctx)).await?;
         let detection = found.as_ref().as_ref().map_err(|error| Error::internal(*error))?;
         let within = anomalies::since(detection, history, self.0.span.start);
         let is_explained = ctx.look_ahead().field("groups").field("anomalies").field("contributions").exists();
@@ -151,20 +176,21 @@ impl Predicted {
             let snapshot = if patience(ctx) == Patience::Request { Some(read(ctx).await?) } else { None };
             let reads = snapshot.as_deref().map_or_else(|| LazyTx::later(&app.db, tenant), LazyTx::Begun);
             let (explanations, from) = (&app.predictions.explanations, (&reads, &app.memory, tenant));
-            let judged = (metrics, settings.season_buckets);
+            let judged = (measured, settings.season_buckets);
             anomalies::explain(explanations, from, history, judged, &within, patience(ctx)).await?
         } else {
             Arc::default()
         };
-        AnomalyReport::new(history, metrics, detection, &within, &parts)
+        AnomalyReport::new(history, measured, detection, &within, &parts)
     }
 }
 
 /// Error: BAD_USER_INPUT.
-fn check_metrics(metrics: &[Metric]) -> Result<()> {
-    let is_repeated = metrics.iter().enumerate().any(|(i, metric)| metrics[..i].contains(metric));
-    if metrics.is_empty() || metrics.len() > anomalies::METRICS_MAX || is_repeated {
-        return Err(Error::bad_input("metrics", format!("give one to {} metrics, each once", anomalies::METRICS_MAX)));
+fn check_judged(judged: &[Measured]) -> Result<()> {
+    let is_repeated = judged.iter().enumerate().any(|(i, measured)| judged[..i].contains(measured));
+    if judged.is_empty() || judged.len() > anomalies::MEASURED_MAX || is_repeated {
+        let message = format!("give one to {} metrics and KPIs, each once", anomalies::MEASURED_MAX);
+        return Err(Error::bad_input("metrics", message));
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use pool::Pool;
 use crate::error::{Code, Error, Result};
 use crate::metrics::catalog::Metric;
 use crate::metrics::input::Grain;
+use crate::metrics::measured::Measured;
 use crate::money::{Money, SCALE};
 
 /// What a process has for predictions. Cheap to clone.
@@ -62,17 +63,17 @@ fn seasons(grain: Grain) -> &'static [usize] {
     }
 }
 
-/// What a metric is never below. Revenue may be less than what is refunded.
-pub fn floor(metric: Metric) -> Option<f64> {
-    (metric != Metric::TotalRevenue).then_some(0.0)
+/// What a metric is never below. Revenue may be less than what is refunded, and a formula may give anything.
+pub fn floor(measured: &Measured) -> Option<f64> {
+    measured.metric().filter(|metric| *metric != Metric::TotalRevenue).map(|_| 0.0)
 }
 
-/// What a model says of a metric as an amount: to hundredths, of rates to ten thousandths, which is finer than any model
-/// knows. Error: AMOUNT_OUT_OF_RANGE.
-pub fn amount(metric: Metric, value: f64) -> Result<Money> {
-    let step = match metric {
-        Metric::ConversionRate | Metric::RefundRate => 1.0,
-        _ => 100.0,
+/// What a model says of a metric or KPI as an amount: to hundredths, which is finer than any model knows; of rates and of
+/// KPIs, which may be small, to ten thousandths. Error: AMOUNT_OUT_OF_RANGE.
+pub fn amount(measured: &Measured, value: f64) -> Result<Money> {
+    let step = match measured {
+        Measured::Metric(Metric::ConversionRate | Metric::RefundRate) | Measured::Kpi(_) => 1.0,
+        Measured::Metric(_) => 100.0,
     };
     let units = (value * SCALE as f64 / step).round_ties_even() * step;
     // Half the range: beyond it lies no sum that was read.
@@ -89,11 +90,14 @@ mod tests {
 
     #[test]
     fn what_is_expected_is_rounded_once() {
-        let money = |value| amount(Metric::TotalRevenue, value).map(|m| m.to_string()).map_err(|e| e.code);
+        let revenue = Measured::Metric(Metric::TotalRevenue);
+        let money = |value| amount(&revenue, value).map(|m| m.to_string()).map_err(|e| e.code);
         assert_eq!(money(1234.565), Ok("1234.56".into()));
         assert_eq!(money(-0.004), Ok("0.00".into()));
         assert_eq!(money(1e15), Err(Code::AmountOutOfRange));
         assert_eq!(money(f64::NAN), Err(Code::AmountOutOfRange));
-        assert_eq!(amount(Metric::ConversionRate, 0.021_34).expect("a rate"), Money(213));
+        for small in [Measured::Metric(Metric::ConversionRate), Measured::Kpi("per_visit".into())] {
+            assert_eq!(amount(&small, 0.021_34).expect("a rate"), Money(213));
+        }
     }
 }

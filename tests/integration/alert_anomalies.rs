@@ -6,6 +6,7 @@ use salespulse::db::get;
 use salespulse::ledger::event::{Event, Fact, OrderCancelled};
 
 use crate::alerts::{at, create, minute, report, reported, simulated, time_is};
+use crate::kpis::define;
 use crate::ledger::{event, order};
 use crate::support::TestApp;
 
@@ -112,6 +113,67 @@ async fn what_was_to_be_expected_is_told_with_it() {
 }
 
 #[tokio::test]
+async fn a_rule_may_watch_a_kpi() {
+    for (formula, next, expected) in [
+        // Of a day without an order nothing is known.
+        (
+            "totalRevenue / ordersCount",
+            None,
+            [report("FIRING", "900.00", end_of_day(0)), ("RESOLVED".into(), None, end_of_day(1))],
+        ),
+        // A week before it was 105, and on the day after that 109.
+        (
+            "totalRevenue - prev(totalRevenue, 7d)",
+            Some(106),
+            [report("FIRING", "795.00", end_of_day(0)), report("RESOLVED", "-3.00", end_of_day(1))],
+        ),
+    ] {
+        let test = TestApp::start().await;
+        let acme = test.tenant("acme").await;
+        acme.apply(usual_days(70)).await;
+        define(&acme, "watched", formula).await;
+        let rule = r#"name: "Odd", kpi: "watched", condition: ANOMALY, windowMinutes: 1440"#;
+        create(&acme, rule).await;
+        acme.apply(vec![sale("a", -10, 900)]).await;
+        time_is(&test, end_of_day(1) - HOUR).await;
+        if let Some(amount) = next {
+            acme.apply(vec![sale("b", end_of_day(1) - HOUR, amount)]).await;
+        }
+        time_is(&test, end_of_day(1)).await;
+        assert_eq!(reported(&acme).await, expected, "{formula}");
+        assert_eq!(simulated(&acme, rule, 0, end_of_day(1)).await, expected, "{formula}");
+    }
+}
+
+#[tokio::test]
+async fn an_hour_is_the_same_after_the_clock_was_changed() {
+    let test = TestApp::start().await;
+    let london = test.tenant_in("london", chrono_tz::Europe::London, "GBP").await;
+    // Midnight of 29 March; an hour later it is two o'clock. From eight on more is sold.
+    let midnight = -(78 * DAY + 12 * HOUR);
+    let usual = |hour: i64| {
+        let shown = hour + i64::from(hour > 0);
+        hour.rem_euclid(5) + if shown.rem_euclid(24) < 8 { 20 } else { 100 }
+    };
+    let sold = |hour: i64, amount: i64| sale(&format!("h{hour}"), midnight + hour * HOUR + 30, amount);
+    test.clock.set(minute(midnight));
+    let past: Vec<Event> = (-65 * 24..0).map(|hour| sold(hour, usual(hour))).collect();
+    for batch in past.chunks(500) {
+        london.record(batch.to_vec()).await;
+    }
+    let rule = r#"name: "Odd hour", metric: TOTAL_REVENUE, condition: ANOMALY, windowMinutes: 60"#;
+    create(&london, rule).await;
+    for hour in 0..=30 {
+        test.clock.set(minute(midnight + hour * HOUR + 40));
+        london.record(vec![sold(hour, if hour < 30 { usual(hour) } else { 900 })]).await;
+        time_is(&test, midnight + (hour + 1) * HOUR).await;
+    }
+    let expected = [report("FIRING", "900.00", midnight + 31 * HOUR)];
+    assert_eq!(reported(&london).await, expected);
+    assert_eq!(simulated(&london, rule, midnight, midnight + 31 * HOUR).await, expected);
+}
+
+#[tokio::test]
 async fn one_incident_fires_once() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
@@ -197,7 +259,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-async fn live_and_simulated(steps: &[(i64, Step)], zone: chrono_tz::Tz, window: i64) {
+/// What is watched; total revenue where it is none.
+const FORMULAS: [Option<&str>; 4] = [
+    None,
+    Some("totalRevenue / ordersCount"),
+    Some(r#"totalRevenue - prev(totalRevenue, 1d) filter channel = "web" / 2"#),
+    Some("coalesce(growth(grossRevenue), 0)"),
+];
+
+async fn live_and_simulated(steps: &[(i64, Step)], zone: chrono_tz::Tz, window: i64, formula: Option<&str>) {
     let test = TestApp::start().await;
     let acme = test.tenant_in("acme", zone, "GBP").await;
     // Six weeks of hours, or of days.
@@ -206,8 +276,14 @@ async fn live_and_simulated(steps: &[(i64, Step)], zone: chrono_tz::Tz, window: 
     for batch in past.chunks(500) {
         acme.apply(batch.to_vec()).await;
     }
-    let rule =
-        format!(r#"name: "r", metric: TOTAL_REVENUE, condition: ANOMALY, sensitivity: HIGH, windowMinutes: {window}"#);
+    let watched = match formula {
+        Some(formula) => {
+            define(&acme, "watched", formula).await;
+            r#"kpi: "watched""#
+        }
+        None => "metric: TOTAL_REVENUE",
+    };
+    let rule = format!(r#"name: "r", {watched}, condition: ANOMALY, sensitivity: HIGH, windowMinutes: {window}"#);
     // What was before belongs to no step of the rule.
     let mut now = 1;
     test.clock.set(minute(now));
@@ -233,15 +309,16 @@ async fn live_and_simulated(steps: &[(i64, Step)], zone: chrono_tz::Tz, window: 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     #[test]
     fn a_rule_tried_on_history_reports_what_it_would_have_reported(
         steps in prop::collection::vec((5i64..20, step()), 10..40),
         is_daily in any::<bool>(),
         zone in prop::sample::select(vec![chrono_tz::UTC, chrono_tz::America::New_York, chrono_tz::Asia::Kathmandu]),
+        formula in prop::sample::select(FORMULAS.to_vec()),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        runtime.block_on(live_and_simulated(&steps, zone, if is_daily { DAY } else { HOUR }));
+        runtime.block_on(live_and_simulated(&steps, zone, if is_daily { DAY } else { HOUR }, formula));
     }
 }

@@ -70,6 +70,40 @@ async fn small_tenants_get_a_prior_and_are_told_so() {
 }
 
 #[tokio::test]
+async fn the_backtest_knows_no_refunds_that_came_later() {
+    let test = TestApp::start().await;
+    let calibration = async |slug: &str, refunded_days_ago: Option<i64>| {
+        let shop = test.tenant(slug).await;
+        let when = |days_ago: i64| Timestamp(NOW.0 - days_ago * DAY).to_utc().expect("a time").to_rfc3339();
+        // Sixty customers who bought 200 and 120 days ago, the half of them 30 days ago too.
+        let bought = (0..60).flat_map(|n| [200, 120, 30].into_iter().map(move |ago| (n, ago)));
+        let bought = bought.filter(|(n, ago)| *ago != 30 || n % 2 == 0);
+        let mut events: Vec<_> = bought
+            .map(|(n, ago)| {
+                let id = format!("{n}-{ago}");
+                event(&id, &when(ago), Fact::OrderPlaced(order(&id, 1, &n.to_string(), "100.00")))
+            })
+            .collect();
+        for (n, ago) in refunded_days_ago.into_iter().flat_map(|ago| (0..60).map(move |n| (n, ago))) {
+            let order_id = Some(format!("{n}-120"));
+            let refund = RefundIssued { order_id, amount: Some(money("60.00")), ..RefundIssued::default() };
+            events.push(event(&format!("r{n}"), &when(ago), Fact::RefundIssued(refund)));
+        }
+        shop.apply(events).await;
+        refit(&test).await;
+        let query = "{ customerModel { calibration { revenuePredicted revenueActual purchasesPredicted } } }";
+        shop.viewer().query(query).await["customerModel"]["calibration"].take()
+    };
+    // The backtest stands 90 days ago.
+    let none = calibration("none", None).await;
+    assert_eq!(none["revenueActual"], "3000.00");
+    assert_eq!(calibration("later", Some(10)).await, none);
+    let before = calibration("before", Some(100)).await;
+    assert_ne!(before["revenuePredicted"], none["revenuePredicted"]);
+    assert_eq!(before["purchasesPredicted"], none["purchasesPredicted"]);
+}
+
+#[tokio::test]
 async fn a_customer_is_told_what_is_predicted() {
     let test = TestApp::start().await;
     let acme = small(&test).await;

@@ -9,7 +9,7 @@ use crate::ledger::{event, order};
 use crate::socket::Socket;
 use crate::support::{NOW, Server, TestApp, TestTenant};
 
-async fn define(tenant: &TestTenant<'_>, name: &str, formula: &str) -> Value {
+pub async fn define(tenant: &TestTenant<'_>, name: &str, formula: &str) -> Value {
     let create = "mutation ($name: String!, $formula: String!) { createKpi(name: $name, input: {formula: $formula}) { name unit usedBy } }";
     tenant.admin().query_with(create, json!({ "name": name, "formula": formula })).await["createKpi"].take()
 }

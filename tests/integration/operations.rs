@@ -7,7 +7,7 @@ use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-pub const FILES: [(&str, &str); 20] = [
+pub const FILES: [(&str, &str); 21] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
@@ -22,6 +22,7 @@ pub const FILES: [(&str, &str); 20] = [
     ("customer-value", include_str!("../operations/customer-value.graphql")),
     ("login", include_str!("../operations/login.graphql")),
     ("kpis", include_str!("../operations/kpis.graphql")),
+    ("kpi-forecast", include_str!("../operations/kpi-forecast.graphql")),
     ("kpi-define", include_str!("../operations/kpi-define.graphql")),
     ("customers", include_str!("../operations/customers.graphql")),
     ("erase-customer", include_str!("../operations/erase-customer.graphql")),

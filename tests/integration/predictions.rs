@@ -1,11 +1,14 @@
 //! Forecasts and anomalies of metrics: what they say, when they refuse, and what they cost.
 
+use chrono::{NaiveDate, TimeZone};
+use chrono_tz::Europe::London;
 use salespulse::clock::{DAY, Timestamp};
 use salespulse::customer_value::refit_due;
 use salespulse::ledger::event::{Event, Fact, Line, OrderPlaced, RefundIssued};
 use serde_json::{Value, json};
 
-use crate::ledger::{event, money};
+use crate::kpis::define;
+use crate::ledger::{event, money, order};
 use crate::socket::Socket;
 use crate::support::{Actor, NOW, Server, TestApp, TestTenant, Urls};
 
@@ -57,7 +60,7 @@ async fn shop<'a>(test: &'a TestApp, slug: &str, events: Vec<Event>) -> TestTena
     shop
 }
 
-const FORECAST: &str = "metric models season mase coverage origins training { start end buckets known } \
+const FORECAST: &str = "metric kpi unit models season mase coverage origins training { start end buckets known } \
                         asOf { position } points { start end value lower upper }";
 
 async fn forecast(actor: &Actor<'_>, arguments: &str) -> Value {
@@ -162,6 +165,111 @@ async fn a_rate_that_had_no_value_of_late_is_forecast_from_today_on() {
         );
     }
     assert_eq!(refusal(&acme.viewer(), "horizon: 364, metric: AVG_ORDER_VALUE").await, "FORECAST_HISTORY_TOO_OLD");
+}
+
+#[tokio::test]
+async fn a_kpi_is_forecast_as_the_metric_that_it_is() {
+    let test = TestApp::start().await;
+    let mut events: Vec<Event> =
+        weeks(60).into_iter().filter(|event| !["d1", "d9", "d30"].contains(&event.event_id.as_str())).collect();
+    events.extend((2..60).filter(|ago| ![9, 30].contains(ago)).map(|ago| refund(&format!("r{ago}"), ago, "5.00")));
+    let acme = shop(&test, "acme", events).await;
+    for (kpi, formula, metric, unit) in [
+        // Nothing divided by nothing is a gap, as it is in the metric.
+        ("basket", "grossRevenue / ordersCount", "AVG_ORDER_VALUE", "MONEY"),
+        ("returned", "refunds / grossRevenue", "REFUND_RATE", "RATIO"),
+        ("of_web", r#"unitsSold filter channel = "web""#, "UNITS_SOLD", "COUNT"),
+    ] {
+        assert_eq!(define(&acme, kpi, formula).await["unit"], unit);
+        let of_metric = forecast(&acme.viewer(), &format!("horizon: 9, metric: {metric}, model: ETS")).await;
+        let of_kpi = forecast(&acme.viewer(), &format!("horizon: 9, kpi: \"{kpi}\", model: ETS")).await;
+        assert_eq!((&of_kpi["metric"], &of_kpi["kpi"], &of_kpi["unit"]), (&Value::Null, &kpi.into(), &unit.into()));
+        assert_eq!(
+            (&of_metric["metric"], &of_metric["kpi"], &of_metric["unit"]),
+            (&metric.into(), &Value::Null, &unit.into())
+        );
+        for field in ["training", "season", "coverage"] {
+            assert_eq!(of_kpi[field], of_metric[field], "{kpi}");
+        }
+        let pairs = numbers(&of_kpi["points"], "value").into_iter().zip(numbers(&of_metric["points"], "value"));
+        pairs.for_each(|(kpi, metric)| assert!((kpi - metric).abs() <= 0.005, "{of_kpi} {of_metric}"));
+    }
+    let known = forecast(&acme.viewer(), "horizon: 9, kpi: \"basket\", model: NAIVE").await["training"]["known"].take();
+    assert_eq!(known, 57, "three days without an order");
+    define(&acme, "per_visit", "totalRevenue / visits").await;
+    assert_eq!(refusal(&acme.viewer(), "horizon: 7, kpi: \"per_visit\"").await, "FORECAST_HISTORY_ALL_GAPS");
+    assert_eq!(refusal(&acme.viewer(), "horizon: 7, kpi: \"basket\", metric: VISITS").await, "BAD_USER_INPUT");
+    let asked = |argument: &str| {
+        format!(
+            "{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ forecast(horizon: 7, {argument}) {{ season }} }} }}"
+        )
+    };
+    assert_eq!(acme.viewer().error_code(&asked("kpi: \"none\"")).await, "NOT_FOUND");
+    let other = test.tenant("other").await;
+    assert_eq!(other.viewer().error_code(&asked("kpi: \"basket\"")).await, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_kpi_that_looks_back_knows_what_was_before_the_training() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", weeks(80)).await;
+    define(&acme, "growing", "growth(totalRevenue, 7d)").await;
+    // 1461 hours begin in the afternoon of 15 April; a week before something was sold in one hour of each of 61 days since.
+    let hours = forecast(&acme.viewer(), "horizon: 3, kpi: \"growing\", grain: HOUR, model: NAIVE").await;
+    assert_eq!(
+        (&hours["training"]["start"], &hours["training"]["known"]),
+        (&"2026-04-16T10:00:00Z".into(), &61.into())
+    );
+    // Of 80 days the first seven have grown from nothing, which is no number.
+    let days = forecast(&acme.viewer(), "horizon: 7, kpi: \"growing\", model: NAIVE").await;
+    assert_eq!((&days["training"]["buckets"], &days["training"]["known"]), (&73.into(), &73.into()));
+    assert_eq!(numbers(&days["points"], "value"), [0.0; 7]);
+    // The formula is what is forecast, not its name, nor those of the KPIs that it names.
+    define(&acme, "twice", "2 * growing").await;
+    for (formula, expected) in [("totalRevenue - prev(totalRevenue)", -100.0), ("prev(totalRevenue)", 200.0)] {
+        let update =
+            format!("mutation {{ updateKpi(name: \"growing\", input: {{formula: \"{formula}\"}}) {{ unit }} }}");
+        acme.admin().query(&update).await;
+        // On Sunday 200, on Monday 100.
+        for (kpi, times) in [("growing", 1.0), ("twice", 2.0)] {
+            let naive = forecast(&acme.viewer(), &format!("horizon: 1, kpi: \"{kpi}\", model: NAIVE")).await;
+            assert_eq!(numbers(&naive["points"], "value"), [times * expected], "{formula}");
+            assert_eq!(naive["unit"], "MONEY");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_hour_is_the_same_after_the_clock_was_changed() {
+    let test = TestApp::start().await;
+    let london = test.tenant_in("london", London, "GBP").await;
+    // At ten by the clock of every day.
+    let dates = NaiveDate::from_ymd_opt(2025, 8, 1).expect("a date").iter_days().take(255);
+    let sales = dates.map(|date| {
+        let ten = date.and_hms_opt(10, 0, 0).and_then(|ten| London.from_local_datetime(&ten).single()).expect("ten");
+        event(&date.to_string(), &ten.to_rfc3339(), Fact::OrderPlaced(order(&date.to_string(), 1, "ann", "100.00")))
+    });
+    london.apply(sales.collect()).await;
+    for (end, horizon, ten, last) in [
+        // Over the change, whose day has 23 or 25 hours, and the day after.
+        ("2025-10-25T23:00:00Z", 25, "2025-10-26T10:00:00Z", "2025-10-27T00:00:00Z"),
+        ("2025-10-27T00:00:00Z", 24, "2025-10-27T10:00:00Z", "2025-10-28T00:00:00Z"),
+        ("2026-03-29T00:00:00Z", 23, "2026-03-29T09:00:00Z", "2026-03-29T23:00:00Z"),
+        ("2026-03-29T23:00:00Z", 24, "2026-03-30T09:00:00Z", "2026-03-30T23:00:00Z"),
+    ] {
+        let query = format!(
+            "{{ salesMetrics(period: {{start: \"2025-08-01T00:00:00Z\", end: \"{end}\"}}) {{ forecast(horizon: {horizon}, grain: HOUR, model: NAIVE) {{ {FORECAST} }} }} }}"
+        );
+        let found = london.viewer().query(&query).await["salesMetrics"]["forecast"].take();
+        assert_eq!((&found["training"]["end"], &found["season"]), (&end.into(), &168.into()));
+        let points = found["points"].as_array().expect("points");
+        assert_eq!((points.len(), &points[0]["start"]), (horizon, &end.into()));
+        assert!(points.windows(2).all(|pair| pair[0]["end"] == pair[1]["start"]), "{found}");
+        assert_eq!(points[horizon - 1]["end"], last);
+        let busy: Vec<&Value> =
+            points.iter().filter(|point| point["value"] != "0.00").map(|point| &point["start"]).collect();
+        assert_eq!(busy, [ten], "by {end}");
+    }
 }
 
 #[tokio::test]
@@ -418,6 +526,49 @@ async fn an_anomaly_says_what_was_expected_and_what_was_behind_it() {
     assert_eq!(acme.viewer().query(&june).await["salesMetrics"]["anomalies"]["groups"], json!([]));
     let calm = shop(&test, "calm", weeks(60)).await;
     assert_eq!(calm.viewer().query(query).await["salesMetrics"]["anomalies"]["groups"], json!([]));
+}
+
+#[tokio::test]
+async fn a_kpi_may_be_an_anomaly_too() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", with_a_spike(10)).await;
+    define(&acme, "of_web", r#"sum(net) filter channel = "web" / sum(net)"#).await;
+    let ask = async |arguments: &str| {
+        let query = format!(
+            "{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ anomalies({arguments}) {{ groups {{ anomalies {{ start metric kpi direction
+            readings {{ metric kpi unit value expected }} contributions {{ metric }} }} }} }} }} }}"
+        );
+        acme.viewer().query(&query).await["salesMetrics"]["anomalies"]["groups"].take()
+    };
+    let groups = ask("kpis: [\"of_web\"]").await;
+    assert_eq!(groups.as_array().expect("groups").len(), 1, "{groups}");
+    let anomaly = &groups[0]["anomalies"][0];
+    assert_eq!(
+        (&anomaly["start"], &anomaly["metric"], &anomaly["kpi"], &anomaly["direction"]),
+        (&"2026-06-05T00:00:00Z".into(), &Value::Null, &"of_web".into(), &"DOWN".into())
+    );
+    let reading = &anomaly["readings"][0];
+    // 100 of 1050, usually of 150.
+    assert_eq!(
+        (&reading["kpi"], &reading["unit"], &reading["value"]),
+        (&"of_web".into(), &"RATIO".into(), &"0.0952".into())
+    );
+    let expected = numbers(&anomaly["readings"], "expected")[0];
+    assert!((0.65..0.68).contains(&expected), "{anomaly}");
+    assert_eq!(anomaly["contributions"], json!([]), "no formula is the sum of what it is by channels");
+    let both = ask("metrics: [GROSS_REVENUE], kpis: [\"of_web\"]").await;
+    let (readings, contributions) = (&both[0]["anomalies"][0]["readings"], &both[0]["anomalies"][0]["contributions"]);
+    assert_eq!((&readings[0]["metric"], &readings[1]["kpi"]), (&"GROSS_REVENUE".into(), &"of_web".into()));
+    assert_eq!(contributions[0]["metric"], "GROSS_REVENUE");
+    for (bad, code) in [
+        ("kpis: []", "BAD_USER_INPUT"),
+        ("kpis: [\"of_web\", \"of_web\"]", "BAD_USER_INPUT"),
+        ("kpis: [\"none\"]", "NOT_FOUND"),
+    ] {
+        let query =
+            format!("{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ anomalies({bad}) {{ threshold }} }} }}");
+        assert_eq!(acme.viewer().error_code(&query).await, code, "{bad}");
+    }
 }
 
 #[tokio::test]

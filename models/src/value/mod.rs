@@ -28,7 +28,7 @@ pub use lifetime::{DISCOUNT_MAX, Discount, MONTHS_MAX, Prediction, Terms};
 pub use likelihood::Likelihood;
 pub use model::{HORIZON_DAYS_MAX, Kind, PurchaseModel};
 pub use prior::{purchase_prior, spend_prior};
-pub use purchases::{AGE_DAYS_MAX, PurchaseDays, Purchases};
+pub use purchases::{AGE_DAYS_MAX, PurchaseDays, Purchases, Refund};
 pub use retention::{ActiveMonths, Cell, Cohort, CurvePoint, Month, Retention};
 pub use rfm::{Rfm, Scale, Segment};
 pub use spend::{SpendLikelihood, SpendModel, correlation_with_frequency};

@@ -13,10 +13,23 @@ struct Day {
     amount_minor: i64,
 }
 
+/// What was given back of the purchase of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refund {
+    /// The day of the purchase.
+    pub of_day: i32,
+    /// The day from which on it is known.
+    pub day: i32,
+    pub amount_minor: i64,
+}
+
 /// The days on which a customer bought, in ascending order. Orders of one day are one purchase, as in the papers: two
 /// orders within an hour tell nothing about when the customer comes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PurchaseDays(Vec<Day>);
+pub struct PurchaseDays {
+    days: Vec<Day>,
+    refunds: Vec<Refund>,
+}
 
 /// A customer's purchases up to some day, in the numbers that the models need: x, t_x and T of the papers, in days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +46,14 @@ impl PurchaseDays {
     ///
     /// Errors: no order, days too far apart, amounts too large.
     pub fn from_orders(orders: impl IntoIterator<Item = (i32, i64)>) -> Result<PurchaseDays, ValueError> {
+        PurchaseDays::with_refunds(orders, Vec::new())
+    }
+
+    /// The same, of whose amounts some was given back later.
+    pub fn with_refunds(
+        orders: impl IntoIterator<Item = (i32, i64)>,
+        refunds: Vec<Refund>,
+    ) -> Result<PurchaseDays, ValueError> {
         let mut orders: Vec<(i32, i64)> = orders.into_iter().collect();
         orders.sort_unstable();
         let (Some(first), Some(last)) = (orders.first(), orders.last()) else { return Err(ValueError::NoPurchases) };
@@ -40,7 +61,8 @@ impl PurchaseDays {
             return Err(ValueError::HistoryTooLong);
         }
         // When the sizes together fit, so does the sum of any of the amounts.
-        let sizes: i128 = orders.iter().map(|order| i128::from(order.1).abs()).sum();
+        let amounts = orders.iter().map(|order| order.1).chain(refunds.iter().map(|refund| refund.amount_minor));
+        let sizes: i128 = amounts.map(|amount| i128::from(amount).abs()).sum();
         if sizes > i128::from(i64::MAX) {
             return Err(ValueError::AmountTooLarge);
         }
@@ -49,36 +71,45 @@ impl PurchaseDays {
             let amount_minor = orders.iter().map(|order| order.1).sum();
             orders.first().map(|order| Day { day: order.0, amount_minor })
         });
-        Ok(PurchaseDays(days.collect()))
+        Ok(PurchaseDays { days: days.collect(), refunds })
     }
 
     /// The day of the first purchase.
     pub fn first_day(&self) -> i32 {
-        self.0.first().map_or(i32::MAX, |first| first.day)
+        self.days.first().map_or(i32::MAX, |first| first.day)
     }
 
-    /// The purchases up to the end of `day`; `None` before the first. An age of more than a century counts as one.
+    /// The purchases up to the end of `day`, less what was given back by then; `None` before the first. An age of more than a
+    /// century counts as one.
     pub fn until(&self, day: i32) -> Option<Purchases> {
-        let seen = &self.0[..self.days_until(day)];
+        let seen = &self.days[..self.days_until(day)];
         let (first, last) = (seen.first()?, seen.last()?);
-        let total_minor = seen.iter().map(|day| day.amount_minor).sum();
+        let total_minor = self.spent(seen, day);
         Some(Purchases {
             repeats: count(seen.len() - 1),
             recency_days: first.day.abs_diff(last.day),
             age_days: first.day.abs_diff(day).min(AGE_DAYS_MAX),
-            repeat_minor: total_minor - first.amount_minor,
+            repeat_minor: total_minor - self.spent(&seen[..1], day),
             total_minor,
         })
     }
 
-    /// The purchases after the end of `after` up to the end of `until`: on how many days, for how much.
+    /// The purchases after the end of `after` up to the end of `until`: on how many days, for how much, less what was given
+    /// back of them by then.
     pub fn between(&self, after: i32, until: i32) -> (u32, i64) {
-        let later = self.0.get(self.days_until(after)..self.days_until(until)).unwrap_or_default();
-        (count(later.len()), later.iter().map(|day| day.amount_minor).sum())
+        let later = self.days.get(self.days_until(after)..self.days_until(until)).unwrap_or_default();
+        (count(later.len()), self.spent(later, until))
+    }
+
+    /// What was spent on some days, as it is known at the end of `by`.
+    fn spent(&self, days: &[Day], by: i32) -> i64 {
+        let (Some(first), Some(last)) = (days.first(), days.last()) else { return 0 };
+        let known = self.refunds.iter().filter(|r| r.day <= by && (first.day..=last.day).contains(&r.of_day));
+        days.iter().map(|day| day.amount_minor).sum::<i64>() - known.map(|refund| refund.amount_minor).sum::<i64>()
     }
 
     fn days_until(&self, day: i32) -> usize {
-        self.0.partition_point(|purchase| purchase.day <= day)
+        self.days.partition_point(|purchase| purchase.day <= day)
     }
 }
 
@@ -169,6 +200,19 @@ mod tests {
         assert_eq!(days.until(30), Some(Purchases::new(1, 7, 27, 700, 1_200).expect("numbers")));
         let between = [(3, 31), (2, 30), (31, 99), (31, 3)].map(|(after, until)| days.between(after, until));
         assert_eq!(between, [(2, 1_600), (2, 1_200), (0, 0), (0, 0)]);
+    }
+
+    #[test]
+    fn what_is_given_back_later_is_not_known_before() {
+        let refund = |of_day, day, amount_minor| Refund { of_day, day, amount_minor };
+        let refunds = vec![refund(3, 12, 100), refund(10, 31, 700), refund(31, 35, 50)];
+        let days = PurchaseDays::with_refunds([(3, 500), (10, 700), (31, 900)], refunds).expect("days");
+        assert_eq!(days.until(11), Some(Purchases::new(1, 7, 8, 700, 1_200).expect("numbers")));
+        assert_eq!(days.until(30), Some(Purchases::new(1, 7, 27, 700, 1_100).expect("numbers")));
+        assert_eq!(days.until(35), Some(Purchases::new(2, 28, 32, 850, 1_250).expect("numbers")));
+        assert_eq!([(2, 30), (10, 34), (10, 35)].map(|(after, until)| days.between(after, until).1), [1_100, 900, 850]);
+        let large = PurchaseDays::with_refunds([(1, i64::MAX)], vec![refund(1, 1, 1)]);
+        assert_eq!(large, Err(ValueError::AmountTooLarge));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct KpiNumber {
     absent: Option<KpiAbsence>,
 }
 
-/// What a KPI counts.
+/// What a metric or a KPI counts.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Unit")]
 pub enum KpiUnit {

@@ -26,12 +26,13 @@ use crate::metrics::read::{Cells, Dimension, Facts, GroupKey, Question};
 const VIEWS_MAX: usize = 48;
 
 /// KPIs with the filters and times that their formulas ask for, names looked up.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Views {
     kpis: Vec<Compiled>,
     views: Vec<(Filter, Shift, Needs)>,
 }
 
+#[derive(Clone)]
 struct Compiled {
     definition: Arc<Definition>,
     /// For each question the metric, and the place of its view; `None` for the cells of the part itself.
@@ -122,21 +123,23 @@ impl Views {
         Ok(part)
     }
 
-    /// The KPIs in one span, from entries alone, of which `entries` gives those of a span; `own` are the metrics there.
+    /// What they need in the buckets between `boundaries`, from entries alone, of which `entries` gives those of a span.
     pub fn of_entries<'e, E: Iterator<Item = &'e Entry> + Clone>(
-        &self,
-        own: &Values,
-        (organizations, span): (&[Organization], Span),
+        self,
+        (organizations, boundaries): (&[Organization], &[Timestamp]),
         calendar: &Calendar,
         mut entries: impl FnMut(Span) -> E,
-    ) -> Result<Vec<KpiValue>> {
-        let mut viewed = Vec::with_capacity(self.views.len());
-        for (filter, shift, needs) in &self.views {
-            let mut one = Viewed::new(filter.clone(), &[span.start, span.end], calendar, *shift, *needs);
-            one.cells = one.question(organizations, &[]).cells_of(entries(calendar.back(span, *shift)))?;
-            viewed.push(one.values(0, &[&GroupKey::new()])?);
+    ) -> Result<KpiPart> {
+        let mut part = KpiPart { kpis: self.kpis, ..KpiPart::default() };
+        for (filter, shift, needs) in self.views {
+            let mut viewed = Viewed::new(filter, boundaries, calendar, shift, needs);
+            if let (Some(start), Some(end)) = (viewed.boundaries.first(), viewed.boundaries.last()) {
+                let span = Span { start: *start, end: *end };
+                viewed.cells = viewed.question(organizations, &[]).cells_of(entries(span))?;
+            }
+            part.viewed.push(viewed);
         }
-        Ok(self.kpis.iter().map(|kpi| kpi.value(own, &viewed)).collect())
+        Ok(part)
     }
 }
 

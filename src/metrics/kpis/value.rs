@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use models::kpis::{Absent, Number, Unit};
+use models::kpis::{Absent, Number, SALES, Unit};
 
 use crate::metrics::catalog::Metric;
 use crate::metrics::cell::Values;
@@ -31,6 +31,11 @@ impl Values {
 }
 
 impl Metric {
+    /// What it counts.
+    pub fn unit(self) -> Unit {
+        SALES.find(self.field()).map_or(Unit::Ratio, |metric| metric.unit)
+    }
+
     /// The metric's value exactly: averages and rates as quotients; `None` where it has none.
     pub fn number(self, values: &Values) -> Option<Number> {
         let money = |money: Money| Number::money(money.0);
@@ -61,7 +66,6 @@ impl Metric {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use models::kpis::SALES;
 
     #[test]
     fn formulas_name_the_metrics_of_the_catalog() {

@@ -10,6 +10,8 @@ use crate::graphql::scalars::{DateTime, Decimal};
 use crate::metrics::catalog::Metric;
 use crate::metrics::graphql::AsOf;
 use crate::metrics::history::History;
+use crate::metrics::kpis::graphql::KpiUnit;
+use crate::metrics::measured::Measured;
 use crate::metrics::values::DimensionValue;
 use crate::predictions::forecasts::graphql::Training;
 use crate::predictions::{amount, floor};
@@ -70,25 +72,31 @@ struct Anomaly {
     start: DateTime,
     /// The first moment after it.
     end: DateTime,
-    /// The metric that deviates most.
-    metric: Metric,
+    /// The metric that deviates most; null where a KPI does.
+    metric: Option<Metric>,
+    /// The KPI that deviates most, by its name.
+    kpi: Option<String>,
     /// Which way it went.
     direction: AnomalyDirection,
     /// How unusual the metrics are together, knowing what usually moves together: as a single one would be that many standard deviations from what was expected.
     score: f64,
     /// A second opinion, of an isolation forest: how far the bucket is from the company of others, 0 to 1; usual ones have less than one half.
     isolation: f64,
-    /// What each metric was and was expected to be, those left out of which nothing was expected.
+    /// What each metric and KPI was and was expected to be, those left out of which nothing was expected.
     readings: Vec<AnomalyReading>,
-    /// Which channels, regions and categories were behind it: of each at most three, those that deviate most; none of a dimension with more than 1000 values.
+    /// Which channels, regions and categories were behind it: of each at most three, those that deviate most; none of a dimension with more than 1000 values, and none of KPIs.
     contributions: Vec<AnomalyContribution>,
 }
 
-/// What a metric was, and what it was expected to be.
+/// What a metric or KPI was, and what it was expected to be.
 #[derive(SimpleObject)]
 struct AnomalyReading {
-    /// The metric.
-    metric: Metric,
+    /// The metric; null where it is a KPI.
+    metric: Option<Metric>,
+    /// The KPI, by its name.
+    kpi: Option<String>,
+    /// What the values are, as in a forecast.
+    unit: KpiUnit,
     /// What it was.
     value: Decimal,
     /// What was expected, by the buckets on both sides.
@@ -120,7 +128,7 @@ impl AnomalyReport {
     /// Of the anomalies that are given. Error: AMOUNT_OUT_OF_RANGE.
     pub fn new(
         history: &History,
-        metrics: &[Metric],
+        measured: &[Measured],
         detection: &Detection,
         anomalies: &[&anomalies::Anomaly],
         parts: &Explained,
@@ -129,7 +137,7 @@ impl AnomalyReport {
         for group in &detection.groups {
             let within = anomalies.iter().filter(|anomaly| (group.first..=group.last).contains(&anomaly.index));
             let told = within.map(|anomaly| {
-                Anomaly::new(history, metrics, anomaly, parts.get(&anomaly.index).map_or(&[], Vec::as_slice))
+                Anomaly::new(history, measured, anomaly, parts.get(&anomaly.index).map_or(&[], Vec::as_slice))
             });
             let told: Vec<Anomaly> = told.collect::<Result<_>>()?;
             if let (Some(first), Some(last)) = (told.first(), told.last()) {
@@ -138,7 +146,7 @@ impl AnomalyReport {
             }
         }
         let buckets = history.boundaries.len().saturating_sub(1);
-        let series: Vec<_> = metrics.iter().map(|metric| history.series(*metric)).collect();
+        let series: Vec<_> = measured.iter().map(|measured| history.series(measured)).collect();
         let is_known = |bucket: &usize| series.iter().any(|values| values.get(*bucket).is_some_and(Option::is_some));
         let known = (0..buckets).filter(is_known).count();
         let first = history.span(0).ok_or_else(|| Error::internal("a detection in no history"))?;
@@ -153,15 +161,17 @@ impl AnomalyReport {
 }
 
 impl Anomaly {
-    fn new(history: &History, metrics: &[Metric], anomaly: &anomalies::Anomaly, parts: &[Part]) -> Result<Self> {
+    fn new(history: &History, measured: &[Measured], anomaly: &anomalies::Anomaly, parts: &[Part]) -> Result<Self> {
         let span = history.span(anomaly.index).ok_or_else(|| Error::internal("an anomaly in no bucket"))?;
-        let readings = metrics.iter().zip(&anomaly.readings);
-        let readings = readings.filter_map(|(metric, reading)| Some(AnomalyReading::new(*metric, (*reading)?)));
-        let metric = metrics.get(anomaly.leading).copied();
+        let readings = measured.iter().zip(&anomaly.readings);
+        let readings =
+            readings.filter_map(|(measured, reading)| Some(AnomalyReading::new(history, measured, (*reading)?)));
+        let leading = measured.get(anomaly.leading).ok_or_else(|| Error::internal("an anomaly of no metric"))?;
         Ok(Anomaly {
             start: DateTime(span.start),
             end: DateTime(span.end),
-            metric: metric.ok_or_else(|| Error::internal("an anomaly of no metric"))?,
+            metric: leading.metric(),
+            kpi: leading.kpi().map(str::to_owned),
             direction: anomaly.direction.into(),
             score: anomaly.score,
             isolation: anomaly.isolation,
@@ -172,14 +182,16 @@ impl Anomaly {
 }
 
 impl AnomalyReading {
-    fn new(metric: Metric, reading: anomalies::Reading) -> Result<Self> {
-        let lower = floor(metric).map_or(reading.lower, |floor| reading.lower.max(floor));
+    fn new(history: &History, measured: &Measured, reading: anomalies::Reading) -> Result<Self> {
+        let lower = floor(measured).map_or(reading.lower, |floor| reading.lower.max(floor));
         Ok(AnomalyReading {
-            metric,
-            value: Decimal(amount(metric, reading.value)?),
-            expected: Decimal(amount(metric, reading.expected)?),
-            lower: Decimal(amount(metric, lower)?),
-            upper: Decimal(amount(metric, reading.upper)?),
+            metric: measured.metric(),
+            kpi: measured.kpi().map(str::to_owned),
+            unit: history.unit(measured).into(),
+            value: Decimal(amount(measured, reading.value)?),
+            expected: Decimal(amount(measured, reading.expected)?),
+            lower: Decimal(amount(measured, lower)?),
+            upper: Decimal(amount(measured, reading.upper)?),
             score: reading.score,
         })
     }
@@ -188,11 +200,12 @@ impl AnomalyReading {
 impl AnomalyContribution {
     fn new(part: &Part) -> Result<Self> {
         let Part { metric, name, contribution } = part.clone();
+        let amount = |value| amount(&Measured::Metric(metric), value).map(Decimal);
         Ok(AnomalyContribution {
             metric,
             key: name.into(),
-            value: Decimal(amount(metric, contribution.actual)?),
-            expected: Decimal(amount(metric, contribution.expected)?),
+            value: amount(contribution.actual)?,
+            expected: amount(contribution.expected)?,
             share: contribution.share,
         })
     }

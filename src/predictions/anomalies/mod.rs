@@ -1,4 +1,4 @@
-//! Buckets in which metrics were not what was to be expected, and what made them so.
+//! Buckets in which metrics and KPIs were not what was to be expected, and what made them so.
 
 pub mod graphql;
 
@@ -20,10 +20,11 @@ use crate::metrics::catalog::Metric;
 use crate::metrics::history::{History, Member, Split};
 use crate::metrics::input::Grain;
 use crate::metrics::labels::Name;
+use crate::metrics::measured::Measured;
 use crate::metrics::read::Dimension;
 
-/// Metrics that are judged together.
-pub const METRICS_MAX: usize = 8;
+/// Metrics and KPIs that are judged together.
+pub const MEASURED_MAX: usize = 8;
 /// Detections that are kept.
 pub const KEPT_MAX: u64 = 4_000;
 /// What was behind them is told in about 1 KB for each anomaly.
@@ -68,19 +69,35 @@ pub fn settings(grain: Grain, sensitivity: Sensitivity) -> Settings {
     Settings { season_buckets, year_buckets, silence_buckets, sensitivity }
 }
 
-/// What is unusual in a tenant's history of some metrics. The same history gives the same anomalies. Errors:
+/// A bucket of which it is asked what was behind it.
+#[derive(Debug)]
+struct Asked {
+    metric: Metric,
+    at: usize,
+    /// The buckets that tell what was to be expected.
+    before: Vec<usize>,
+}
+
+/// What is unusual in a tenant's history of some metrics and KPIs. The same history gives the same anomalies. Errors:
 /// PREDICTION_PENDING, ANOMALY_HISTORY_TOO_SHORT.
 pub async fn find(
     detections: &Detections,
     tenant: TenantId,
     history: &History,
-    metrics: &[Metric],
+    measured: &[Measured],
     settings: Settings,
     patience: Patience,
 ) -> Result<Arc<Found>> {
-    let series: Vec<Vec<Option<f64>>> = metrics.iter().map(|metric| history.series(*metric)).collect();
-    let key = Key::new(tenant, &format!("{settings:?} {}", metrics.len()), series.iter().flatten().map(|v| bits(*v)));
-    let found = detections.get(key, patience, move || detect(&series, &settings)).await?;
+    let dial = history.dial(&history.boundaries);
+    let series: Vec<Vec<Option<f64>>> = measured.iter().map(|m| dial.lay(&history.series(m))).collect();
+    let buckets = history.by_place(&dial);
+    let definitions: Vec<_> = measured.iter().map(|measured| history.definition(measured)).collect();
+    let question = format!("{settings:?} {measured:?} {definitions:?}");
+    let boundaries = history.boundaries.iter().map(|at| at.0.cast_unsigned());
+    let numbers = boundaries.chain(series.iter().flatten().map(|value| bits(*value)));
+    let key = Key::new(tenant, &question, numbers);
+    let work = move || detect(&series, &settings).map(|detection| of_buckets(detection, &buckets));
+    let found = detections.get(key, patience, work).await?;
     match found.as_ref() {
         Ok(_) => Ok(found),
         Err(error @ AnomalyError::TooShort { .. }) => {
@@ -88,6 +105,16 @@ pub async fn find(
         }
         Err(error) => Err(Error::internal(*error)),
     }
+}
+
+/// What was found at places of the clock, as of the buckets that are there.
+fn of_buckets(mut detection: Detection, buckets: &[Option<usize>]) -> Detection {
+    let bucket = |place: usize| buckets.get(place).copied().flatten().unwrap_or(place);
+    detection.anomalies.iter_mut().for_each(|anomaly| anomaly.index = bucket(anomaly.index));
+    for group in &mut detection.groups {
+        (group.first, group.last, group.peak) = (bucket(group.first), bucket(group.last), bucket(group.peak));
+    }
+    detection
 }
 
 /// The anomalies of buckets that begin at `start` or later.
@@ -102,17 +129,27 @@ pub async fn explain(
     explanations: &Explanations,
     (reads, memory, tenant): (&LazyTx<'_>, &Memory, TenantId),
     history: &History,
-    (metrics, season): (&[Metric], usize),
+    (measured, season): (&[Measured], usize),
     anomalies: &[&Anomaly],
     patience: Patience,
 ) -> Result<Arc<Explained>> {
     let (mut splits, mut question) = (Vec::new(), vec![season.to_string()]);
+    let dial = history.dial(&history.boundaries);
+    let buckets = history.by_place(&dial);
+    // The same hours, by the clock.
+    let before = |at: usize| -> Vec<usize> {
+        let places = dial.place(at).map(|place| member_history(place, season)).unwrap_or_default();
+        places.into_iter().filter_map(|place| buckets.get(place).copied().flatten()).collect()
+    };
     for dimension in DIMENSIONS {
-        let leading = |anomaly: &&Anomaly| Some((anomaly.index, leading(metrics, anomaly, dimension)?));
-        let asked: Vec<(usize, Metric)> = anomalies.iter().filter_map(leading).collect();
-        let told_by = |(at, metric): &(usize, Metric)| {
-            let (at, metric) = (*at, *metric);
-            member_history(at, season).into_iter().chain([at]).map(move |bucket| (bucket, metric))
+        let leading = |anomaly: &&Anomaly| {
+            let metric = leading(measured, anomaly, dimension)?;
+            Some(Asked { metric, at: anomaly.index, before: before(anomaly.index) })
+        };
+        let asked: Vec<Asked> = anomalies.iter().filter_map(leading).collect();
+        let told_by = |asked: &Asked| {
+            let (metric, buckets) = (asked.metric, asked.before.iter().chain([&asked.at]).copied());
+            buckets.map(move |bucket| (bucket, metric)).collect::<Vec<_>>()
         };
         let mut wanted: Vec<(usize, Metric)> = asked.iter().flat_map(told_by).collect();
         wanted.sort_unstable();
@@ -129,8 +166,8 @@ pub async fn explain(
     let work = move || {
         let mut parts = Explained::new();
         for (asked, split, members) in &splits {
-            for (at, metric) in asked {
-                parts.entry(*at).or_default().extend(of_members(members, split, (*at, *metric), season));
+            for asked in asked {
+                parts.entry(asked.at).or_default().extend(of_members(members, split, asked));
             }
         }
         parts
@@ -139,10 +176,10 @@ pub async fn explain(
 }
 
 /// The members that deviate most in a bucket; none where their sums are no numbers.
-fn of_members(members: &[Member], split: &Split, (at, metric): (usize, Metric), season: usize) -> Vec<Part> {
-    let before: Vec<usize> =
-        member_history(at, season).into_iter().filter_map(|bucket| split.place(bucket, metric)).collect();
-    let now = split.place(at, metric);
+fn of_members(members: &[Member], split: &Split, asked: &Asked) -> Vec<Part> {
+    let metric = asked.metric;
+    let before: Vec<usize> = asked.before.iter().filter_map(|bucket| split.place(*bucket, metric)).collect();
+    let now = split.place(asked.at, metric);
     let deviates = |member: &Member| {
         let expected = member_expected(before.iter().map(|place| member.sum(*place)).collect());
         (expected, now.map_or(0.0, |place| member.sum(place)))
@@ -154,8 +191,9 @@ fn of_members(members: &[Member], split: &Split, (at, metric): (usize, Metric), 
 }
 
 /// The metric that deviates most of those that a dimension's values add up to.
-fn leading(metrics: &[Metric], anomaly: &Anomaly, dimension: Dimension) -> Option<Metric> {
-    let readings = metrics.iter().zip(&anomaly.readings).filter_map(|(metric, reading)| Some((*metric, (*reading)?)));
+fn leading(measured: &[Measured], anomaly: &Anomaly, dimension: Dimension) -> Option<Metric> {
+    let readings = measured.iter().zip(&anomaly.readings);
+    let readings = readings.filter_map(|(measured, reading)| Some((measured.metric()?, (*reading)?)));
     let fitting = readings.filter(|(metric, _)| adds_up(*metric, dimension));
     fitting.max_by(|(_, a), (_, b)| a.score.abs().total_cmp(&b.score.abs())).map(|(metric, _)| metric)
 }

@@ -5,16 +5,13 @@ pub mod graphql;
 
 use std::sync::Arc;
 
-use chrono::NaiveDate;
-use chrono_tz::Tz;
+use chrono::{NaiveDate, NaiveTime};
 use models::forecasts::{EVENT_WINDOWS_MAX, EVENTS_MAX, Event};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::audit::{Shown, Thing};
-use crate::calendar::start_of_day;
-use crate::clock::SECOND;
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::text;
@@ -56,9 +53,9 @@ impl CalendarEvent {
         Ok(CalendarEvent { id: Uuid::now_v7(), name, days })
     }
 
-    /// The same for models, where days begin in `zone`.
-    pub fn in_zone(&self, zone: Tz) -> Event {
-        let start = |day| start_of_day(day, zone).0.div_euclid(SECOND);
+    /// The same for models, which go by what the clock shows.
+    pub fn on_the_clock(&self) -> Event {
+        let start = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc().timestamp();
         let window = |days: &Days| start(days.first)..start(days.last.succ_opt().unwrap_or(days.last));
         Event { name: self.name.clone(), windows: self.days.iter().map(window).collect() }
     }
@@ -145,12 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn days_begin_in_the_zone() {
+    fn days_are_those_of_the_clock() {
         let sale = CalendarEvent::new(" Sale ", vec![days("2026-03-28", "2026-03-29")]).expect("an event");
-        let windows = |zone| -> Vec<_> { sale.in_zone(zone).windows.iter().map(|w| (w.start, w.end)).collect() };
-        assert_eq!((sale.name.as_str(), windows(chrono_tz::UTC)), ("Sale", vec![(1_774_656_000, 1_774_828_800)]));
-        // On the 29th the clock was set forward in London.
-        assert_eq!(windows(chrono_tz::Europe::London), [(1_774_656_000, 1_774_825_200)]);
+        let windows: Vec<_> = sale.on_the_clock().windows.iter().map(|w| (w.start, w.end)).collect();
+        assert_eq!((sale.name.as_str(), windows), ("Sale", vec![(1_774_656_000, 1_774_828_800)]));
     }
 
     #[test]

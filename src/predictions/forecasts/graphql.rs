@@ -12,6 +12,8 @@ use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::metrics::catalog::Metric;
 use crate::metrics::graphql::AsOf;
 use crate::metrics::history::History;
+use crate::metrics::kpis::graphql::KpiUnit;
+use crate::metrics::measured::Measured;
 use crate::predictions::amount;
 
 /// How a forecast is made.
@@ -32,11 +34,15 @@ pub enum ForecastModel {
     Naive,
 }
 
-/// A forecast of one metric, with what is known of its quality.
+/// A forecast of one metric or KPI, with what is known of its quality.
 #[derive(SimpleObject)]
 pub struct Forecast {
-    /// The metric.
-    metric: Metric,
+    /// The metric; null where a KPI is forecast.
+    metric: Option<Metric>,
+    /// The KPI that is forecast, by its name.
+    kpi: Option<String>,
+    /// What the values are: amounts in the currency of the answer, numbers of things, shares, or seconds.
+    unit: KpiUnit,
     /// The buckets to come, in order, from the first on that was not over. Where the last buckets that were have no value, the training ends before.
     points: Vec<ForecastPoint>,
     /// The model; for AUTO the two whose mean this is.
@@ -64,7 +70,7 @@ struct ForecastPoint {
     start: DateTime,
     /// The first moment after it.
     end: DateTime,
-    /// What is expected: hundredths at the finest, of rates ten thousandths. Counts have fractions. It is a middle: a mean, or, of a model whose season multiplies, nearer to a median.
+    /// What is expected: hundredths at the finest, of rates and KPIs ten thousandths. Counts have fractions. It is a middle: a mean, or, of a model whose season multiplies, nearer to a median.
     value: Decimal,
     /// The lower end of the interval.
     lower: Decimal,
@@ -94,16 +100,16 @@ impl Training {
 
 impl Forecast {
     /// Error: AMOUNT_OUT_OF_RANGE.
-    pub fn new(metric: Metric, level: f64, made: &Arc<Made>, history: &History) -> Result<Self> {
+    pub fn new(measured: &Measured, level: f64, made: &Arc<Made>, history: &History) -> Result<Self> {
         let forecast = made.forecast.as_ref().map_err(|refusal| Error::internal(*refusal))?;
         let at = |secs: i64| Timestamp(secs * SECOND);
         let point = |(point, end): (&models::forecasts::Point, Timestamp)| {
             Ok(ForecastPoint {
                 start: DateTime(at(point.start)),
                 end: DateTime(end),
-                value: Decimal(amount(metric, point.value)?),
-                lower: Decimal(amount(metric, point.lower)?),
-                upper: Decimal(amount(metric, point.upper)?),
+                value: Decimal(amount(measured, point.value)?),
+                lower: Decimal(amount(measured, point.lower)?),
+                upper: Decimal(amount(measured, point.upper)?),
             })
         };
         let first = forecast.points.first().map_or(0, |point| point.start);
@@ -111,7 +117,9 @@ impl Forecast {
         let points = forecast.points.iter().zip(ends).map(point).collect::<Result<_>>()?;
         let training = forecast.training;
         Ok(Forecast {
-            metric,
+            metric: measured.metric(),
+            kpi: measured.kpi().map(str::to_owned),
+            unit: history.unit(measured).into(),
             points,
             models: forecast.models.iter().copied().map(ForecastModel::from).collect(),
             level,

@@ -1,4 +1,4 @@
-//! Forecasts of metrics.
+//! Forecasts of metrics and KPIs.
 
 pub mod graphql;
 
@@ -8,23 +8,24 @@ use models::forecasts::{self, Event, HORIZON_MAX, Model, Refusal, Request, Serie
 
 use super::kept::{Kept, Key, Patience, bits};
 use super::{floor, seasons};
-use crate::clock::SECOND;
+use crate::calendar::dial::Dial;
+use crate::clock::{SECOND, Timestamp};
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
-use crate::metrics::catalog::Metric;
 use crate::metrics::history::History;
 use crate::metrics::input::Grain;
+use crate::metrics::measured::Measured;
 
 /// What is asked of a history.
 #[derive(Clone, Debug)]
 pub struct Question {
-    pub metric: Metric,
+    pub measured: Measured,
     pub grain: Grain,
     pub horizon: usize,
     pub model: Model,
     /// The share of values that intervals are to cover.
     pub level: f64,
-    /// What models may learn from beside the metric.
+    /// What models may learn from beside what is measured.
     pub events: Vec<Event>,
 }
 
@@ -51,13 +52,17 @@ pub async fn forecast(
     question: Question,
     patience: Patience,
 ) -> Result<Arc<Made>> {
-    let values = history.series(question.metric);
+    let (values, over) = (history.series(&question.measured), history.boundaries.len());
     let to_come = history.ends_to_come().take(question.horizon.min(HORIZON_MAX));
-    let starts: Vec<i64> =
-        history.boundaries.iter().copied().chain(to_come).map(|at| at.0.div_euclid(SECOND)).collect();
-    let numbers = starts.iter().map(|start| start.cast_unsigned()).chain(values.iter().map(|value| bits(*value)));
-    let key = Key::new(tenant, &format!("{question:?}"), numbers);
-    let made = forecasts.get(key, patience, move || make(&question, starts, values)).await?;
+    let boundaries: Vec<Timestamp> = history.boundaries.iter().copied().chain(to_come).collect();
+    let dial = history.dial(&boundaries);
+    let numbers = boundaries.iter().map(|at| at.0.cast_unsigned()).chain(values.iter().map(|value| bits(*value)));
+    // Two zones may have the same boundaries and other clocks.
+    let numbers = numbers.chain(dial.starts.iter().map(|start| start.cast_unsigned()));
+    let definition = history.definition(&question.measured);
+    let key = Key::new(tenant, &format!("{question:?} {definition:?}"), numbers);
+    let buckets = Buckets { boundaries, over: over - 1, dial };
+    let made = forecasts.get(key, patience, move || make(&question, &buckets, &values)).await?;
     match &made.forecast {
         Ok(_) => Ok(made),
         Err(refusal) => Err(refused(refusal)),
@@ -65,23 +70,71 @@ pub async fn forecast(
 }
 
 /// Learns the longest season that the history has enough of.
-fn make(question: &Question, starts: Vec<i64>, values: Vec<Option<f64>>) -> Made {
+fn make(question: &Question, buckets: &Buckets, values: &[Option<f64>]) -> Made {
+    let laid = buckets.dial.lay(values);
     let request = Request {
-        horizon: question.horizon,
+        horizon: buckets.horizon(question.horizon, laid.len()),
         model: question.model,
         level: question.level,
-        floor: floor(question.metric),
+        floor: floor(&question.measured),
         events: question.events.clone(),
     };
-    let mut series = Series { starts, values, season: 1 };
+    let mut series = Series { starts: buckets.dial.starts.clone(), values: laid, season: 1 };
     for season in seasons(question.grain) {
         series.season = *season;
         let forecast = forecasts::forecast(&series, &request);
         if *season == 1 || !matches!(forecast, Err(Refusal::TooShort { .. })) {
+            let forecast = forecast.map(|forecast| buckets.told(forecast, series.values.len()));
             return Made { forecast, season: *season };
         }
     }
     Made { forecast: Err(Refusal::Empty), season: 1 }
+}
+
+/// Buckets that are over and then those to come. Models know their places on the clock instead.
+struct Buckets {
+    boundaries: Vec<Timestamp>,
+    over: usize,
+    dial: Dial,
+}
+
+impl Buckets {
+    /// Where those to come are among the places after the first `laid`.
+    fn to_come(&self, laid: usize) -> impl Iterator<Item = (usize, Timestamp)> {
+        let buckets = self.over..self.boundaries.len().saturating_sub(1);
+        buckets.filter_map(move |bucket| Some((self.dial.place(bucket)?.saturating_sub(laid), self.boundaries[bucket])))
+    }
+
+    /// How many places to forecast for so many buckets: one more where an hour is left out.
+    fn horizon(&self, asked: usize, laid: usize) -> usize {
+        let places = self.to_come(laid).map(|(place, _)| place + 1).max();
+        if asked > HORIZON_MAX { asked } else { places.map_or(asked, |places| places.min(HORIZON_MAX)) }
+    }
+
+    /// A forecast of places as one of buckets.
+    fn told(&self, forecast: forecasts::Forecast, laid: usize) -> forecasts::Forecast {
+        let secs = |at: Timestamp| at.0.div_euclid(SECOND);
+        let point = |(place, start)| {
+            // The last one stands for one that lies a place beyond the longest horizon.
+            let point = forecast.points.get(place).or(forecast.points.last())?;
+            Some(forecasts::Point { start: secs(start), ..*point })
+        };
+        let points = self.to_come(laid).filter_map(point).collect();
+        let numbers: Vec<Option<usize>> = (0..self.over).map(Some).collect();
+        let buckets = self.dial.lay(&numbers);
+        let place = |start: i64| self.dial.starts.partition_point(|other| *other < start);
+        let bucket = |place: usize| buckets.get(place).copied().flatten().unwrap_or(place);
+        let training = forecast.training;
+        let (first, last) = (bucket(place(training.start)), bucket(place(training.end).saturating_sub(1)));
+        let edge = |bucket: usize| self.boundaries.get(bucket).copied().map_or(0, secs);
+        let training = forecasts::Training {
+            start: edge(first),
+            end: edge(last + 1),
+            buckets: (last + 1).saturating_sub(first),
+            known: training.known,
+        };
+        forecasts::Forecast { points, training, ..forecast }
+    }
 }
 
 /// An honest "no" as callers see it.
