@@ -20,15 +20,15 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// `secrets` and `body` are sealed, with the key of `key_version`.
+/// `secrets` and `body` are sealed, with the key of `key_version`; `fingerprint` is a keyed hash of the body.
 const UP: &str = r#"
 ALTER TABLE integrations ADD COLUMN secrets BYTES;
 ALTER TABLE integrations ADD COLUMN key_version INT;
 CREATE TABLE quarantine (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, integration_id UUID NOT NULL,
     delivery_id STRING NOT NULL, topic STRING NOT NULL, code STRING NOT NULL, reason STRING NOT NULL,
-    body BYTES NOT NULL, key_version INT NOT NULL, happened_at INT NOT NULL, received_at INT NOT NULL, tried_at INT,
-    PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, integration_id, delivery_id),
+    body BYTES NOT NULL, fingerprint BYTES NOT NULL, key_version INT NOT NULL, happened_at INT NOT NULL, received_at INT NOT NULL, tried_at INT,
+    PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, integration_id, delivery_id, fingerprint),
     FOREIGN KEY (tenant_id, integration_id) REFERENCES integrations (tenant_id, id) ON DELETE CASCADE
 ) TABLE_END
 "#;

@@ -388,7 +388,12 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Asker, requests: Vec<V
 
 /// A request's body, if it is not too long and comes in time; else what to answer.
 pub async fn read_body(body: Body) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
-    match tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await {
+    read_body_of(body, BODY_BYTES_MAX).await
+}
+
+/// The same, for bodies that may be longer.
+pub async fn read_body_of(body: Body, bytes_max: usize) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
+    match tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, bytes_max)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if is_too_long(&error) => {
             Err((StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too long"))

@@ -15,11 +15,13 @@ use crate::accounts::http::refuse;
 use crate::db::TenantId;
 use crate::error::{Code, Error};
 use crate::graphql::errors::{plain, respond};
-use crate::graphql::http::{Endpoint, read_body};
+use crate::graphql::http::{Endpoint, read_body_of};
 use crate::graphql::origin::client_of;
 
 /// Whoever sends gives up after 5 s, and comes again.
 const ANSWER_WAIT: Duration = Duration::from_millis(2_500);
+/// An order with a thousand lines is not much shorter.
+const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 pub fn routes(endpoint: Endpoint) -> Router {
     Router::new().route("/webhooks/{tenant}/{integration}", post(webhook)).with_state(endpoint)
@@ -39,14 +41,18 @@ async fn webhook(
     // What is no id is nobody's, like an id that is not there.
     let id = |text: &str| Uuid::parse_str(text).unwrap_or_default();
     let (tenant, integration) = (TenantId(id(&tenant)), id(&integration));
-    let body = match read_body(body).await {
+    let body = match read_body_of(body, BODY_BYTES_MAX).await {
         Ok(body) => body,
         Err((status, code, message)) => return respond(status, &[plain(code, message)]),
     };
-    let client = client_of(&parts, &endpoint.proxies);
-    let received = receive(&endpoint.app, &client, tenant, integration, &parts.headers, &body);
+    let received = receive(&endpoint.app, tenant, integration, &parts.headers, &body);
     match tokio::time::timeout(ANSWER_WAIT, received).await {
         Ok(Ok(outcome)) => (StatusCode::OK, Json(json!({ "outcome": outcome }))).into_response(),
+        Ok(Err(error)) if error.code == Code::Unauthenticated => {
+            // Senders of many tenants share addresses: who signs is never refused for another's sake.
+            let address = client_of(&parts, &endpoint.proxies).address;
+            refuse(endpoint.usage.take_stranger(address).err().unwrap_or(error))
+        }
         Ok(Err(error)) => refuse(error),
         // What the ledger has begun is ended; the same request finds it there.
         Err(_) => refuse(Error::new(Code::ServiceUnavailable, "it takes too long now; send it again")),

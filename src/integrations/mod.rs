@@ -106,7 +106,7 @@ impl Delivery<'_> {
         })
     }
 
-    /// An event of this delivery; `part` tells it from the others of the same delivery.
+    /// An event of this delivery; `part` says which of what, in which version: it stays the same when it comes again.
     fn event(&self, part: &str, occurred_at: Timestamp, settings: &Settings, fact: Fact) -> Event {
         Event {
             event_id: format!("{}/{}/{part}", self.integration.simple(), self.id),

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 
 use super::graphql::{IntegrationInput, IntegrationNode, QuarantinedDelivery};
 use super::receive::{self, Received};
-use super::store::{self, LOGGED};
+use super::store::{self, LOGGED, NewSecret};
 use super::{Kind, quarantine};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
@@ -41,13 +41,14 @@ impl IntegrationMutation {
         Ok(integration.into())
     }
 
-    /// Replaces what an integration is. With a new secret, the one before it stays good until the next. Needs INTEGRATIONS_MANAGE. Errors: BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
+    /// Replaces what an integration is. With a new secret, the one before it stays good until the next, unless `endOldSecret`. Needs INTEGRATIONS_MANAGE. Errors: BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn update_integration(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The integration's id.")] id: ID,
         #[graphql(desc = "What the sender signs with from now on; absent means as before.")] secret: Option<String>,
+        #[graphql(desc = "Whether only the new secret is good from now on.", default)] end_old_secret: bool,
         #[graphql(desc = "The integration.")] input: IntegrationInput,
     ) -> async_graphql::Result<IntegrationNode> {
         let id = parse_id(&id, "integration")?;
@@ -59,7 +60,8 @@ impl IntegrationMutation {
         if let Some(secret) = &secret {
             check_secret(kind, secret)?;
         }
-        store::update(&change, &keys, id, new, secret.as_deref()).await?;
+        let secret = secret.map(|secret| NewSecret { secret, ends_old: end_old_secret });
+        store::update(&change, &keys, id, new, secret).await?;
         let integration = store::get_integration(&change, id).await?;
         let after = change.see(&LOGGED, id).await?;
         change.commit(Entry::of("integration.update", id).before(before).after(after)).await?;

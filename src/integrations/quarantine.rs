@@ -9,7 +9,7 @@ use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::personal::QUARANTINED_BODIES;
-use crate::sealing::TenantKeys;
+use crate::sealing::{TenantKeys, fingerprint};
 
 /// Of one integration. Who sends more is to send it again later.
 const DELIVERIES_MAX: i64 = 10_000;
@@ -55,7 +55,7 @@ pub struct Kept<'a> {
     pub body: &'a str,
 }
 
-/// Keeps a delivery, once. Error: SERVICE_UNAVAILABLE when there are too many.
+/// Keeps a delivery, once; nothing where the integration has just been removed. Error: SERVICE_UNAVAILABLE when there are too many.
 pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, now: Timestamp) -> Result<()> {
     let sql = "SELECT COUNT(*) FROM quarantine WHERE tenant_id = $1 AND integration_id = $2";
     let count = tx.query_one(sql, [kept.integration_id.into()]).await?;
@@ -63,8 +63,9 @@ pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, 
         return Err(Error::new(Code::ServiceUnavailable, "too many deliveries wait in quarantine"));
     }
     let id = Uuid::now_v7();
-    let (body, key_version) = QUARANTINED_BODIES.seal(keys, tx.tenant(), id, kept.body)?;
-    let values: [Value; 10] = [
+    let (body, key_version) = QUARANTINED_BODIES.seal(keys, tx, id, kept.body).await?;
+    let print = fingerprint(&keys.index, "quarantine.body", kept.body.as_bytes()).to_vec();
+    let values: [Value; 11] = [
         id.into(),
         kept.integration_id.into(),
         kept.delivery_id.into(),
@@ -75,9 +76,12 @@ pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, 
         key_version.into(),
         kept.happened_at.0.into(),
         now.0.into(),
+        print.into(),
     ];
     let sql = "INSERT INTO quarantine (tenant_id, id, integration_id, delivery_id, topic, code, reason, body, key_version, \
-               happened_at, received_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING";
+               happened_at, received_at, fingerprint) \
+               SELECT $1, $2, i.id, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM integrations i \
+               WHERE i.tenant_id = $1 AND i.id = $3 ON CONFLICT DO NOTHING";
     tx.execute(sql, values).await?;
     Ok(())
 }
@@ -117,6 +121,25 @@ pub async fn remove(tx: &TenantTx, id: Uuid) -> Result<()> {
     match tx.execute("DELETE FROM quarantine WHERE tenant_id = $1 AND id = $2", [id.into()]).await? {
         0 => Err(Error::not_found("delivery in quarantine")),
         _ => Ok(()),
+    }
+}
+
+/// Removes what an integration sent that has `text` in it.
+pub async fn remove_all_with(tx: &TenantTx, keys: &TenantKeys, integration: Uuid, text: &str) -> Result<()> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1 AND integration_id = $2 AND id > $3 ORDER BY id LIMIT 50"
+    );
+    let mut after = Uuid::nil();
+    loop {
+        let rows = tx.query(&sql, [integration.into(), after.into()]).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = get(last, 0)?;
+        for row in &rows {
+            let kept = quarantined_from(row)?;
+            if kept.open(keys, tx)?.contains(text) {
+                remove(tx, kept.id).await?;
+            }
+        }
     }
 }
 

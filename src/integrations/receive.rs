@@ -9,7 +9,6 @@ use super::store::{self, Integration};
 use super::{Delivery, Label, Request, Said, Unclear};
 use crate::app::App;
 use crate::audit::{Entry, record_by_operator};
-use crate::auth::sessions::Client;
 use crate::clock::Timestamp;
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
@@ -21,6 +20,7 @@ use crate::sealing::TenantKeys;
 /// Longer ids are taken by their hash.
 const ID_CHARS_MAX: usize = 100;
 const TOPIC_CHARS_MAX: usize = 100;
+const REASON_CHARS_MAX: usize = 200;
 
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, async_graphql::Enum, serde::Serialize)]
@@ -35,20 +35,11 @@ pub enum Received {
     Quarantined,
 }
 
-/// Takes a request for an integration. Errors: UNAUTHENTICATED, when it is not signed, or for nobody; RATE_LIMITED;
+/// Takes a request for an integration. Errors: UNAUTHENTICATED, when it is not signed, or for nobody;
 /// SERVICE_UNAVAILABLE, when it is to come again.
-pub async fn receive(
-    app: &App,
-    client: &Client,
-    tenant: TenantId,
-    id: Uuid,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Received> {
-    app.tries.check_stranger(client.address)?;
+pub async fn receive(app: &App, tenant: TenantId, id: Uuid, headers: &HeaderMap, body: &[u8]) -> Result<Received> {
     let (now, request) = (app.clock.now(), Request { headers, body });
     let Some((integration, keys)) = sender(app, tenant, id, &request, now).await? else {
-        app.tries.count_stranger(client.address);
         return Err(Error::new(Code::Unauthenticated, "the request is not signed as it has to be"));
     };
     if !integration.is_enabled {
@@ -58,7 +49,7 @@ pub async fn receive(
     let topic: String = topic.chars().filter(|c| !c.is_control()).take(TOPIC_CHARS_MAX).collect();
     let id = id.filter(|id| id.len() <= ID_CHARS_MAX && !id.chars().any(char::is_control));
     let id = id.unwrap_or_else(|| hash(&topic, body));
-    let at = at.unwrap_or(now);
+    let at = at.map_or(now, |at| at.min(now));
     let delivery = Delivery { integration: integration.id, topic: &topic, id: &id, at, body };
     let taken = take(app, tenant, &keys, &integration, &delivery).await?;
     if matches!(taken, Taken::Not(_)) || integration.is_to_note(now) {
@@ -142,12 +133,14 @@ async fn take(
     integration: &Integration,
     delivery: &Delivery<'_>,
 ) -> Result<Taken> {
-    let not = |code: &str, reason: String| Taken::Not(Why { code: code.to_owned(), reason });
+    // What a sender said may be in it.
+    let legible = |reason: String| reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
+    let not = |code: &str, reason: String| Taken::Not(Why { code: code.to_owned(), reason: legible(reason) });
     match integration.kind.connector().read(delivery, &integration.settings) {
         Err(Unclear(reason)) => Ok(not("UNCLEAR", reason)),
         Ok(Said::Nothing) => Ok(Taken::Ignored),
         Ok(Said::Erase(external_id)) => {
-            erase(app, tenant, keys, &external_id).await?;
+            erase(app, tenant, keys, integration.id, &external_id).await?;
             Ok(Taken::Recorded)
         }
         Ok(Said::Events(events)) => {
@@ -169,11 +162,13 @@ async fn record(app: &App, tenant: TenantId, events: Vec<Event>) -> Result<Vec<O
     Ok(outcomes)
 }
 
-/// Erases a customer, if there is one.
-async fn erase(app: &App, tenant: TenantId, keys: &TenantKeys, external_id: &str) -> Result<()> {
+/// Erases a customer, if there is one, and what waits of them.
+async fn erase(app: &App, tenant: TenantId, keys: &TenantKeys, integration: Uuid, external_id: &str) -> Result<()> {
     let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
-    let Some(customer_no) = find_customer(&tx, external_id).await? else { return Ok(()) };
-    if erase_customer(&tx, keys, customer_no, now).await? {
+    quarantine::remove_all_with(&tx, keys, integration, external_id).await?;
+    if let Some(customer_no) = find_customer(&tx, external_id).await?
+        && erase_customer(&tx, keys, customer_no, now).await?
+    {
         record_by_operator(&tx, now, Entry::of("customer.erase", customer_no)).await?;
     }
     tx.commit().await

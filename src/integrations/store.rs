@@ -1,12 +1,14 @@
 //! Integrations in the database, each with a row of `data_sources` that says when it brought something last.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::{Kind, Settings};
 use crate::audit::{Shown, Thing};
 use crate::clock::{MINUTE, Timestamp};
-use crate::db::{TenantId, TenantTx, get, get_word, word, word_text};
+use crate::db::{Column, Table, TenantId, TenantTx, get, get_word, word, word_text};
 use crate::error::{Code, Error, Result};
 use crate::personal::INTEGRATION_SECRETS;
 use crate::sealing::TenantKeys;
@@ -89,7 +91,7 @@ pub async fn create(
         return Err(Error::new(Code::Conflict, format!("there are {INTEGRATIONS_MAX} integrations already")));
     }
     let id = Uuid::now_v7();
-    let (secrets, key_version) = sealed(keys, tx, id, &[secret])?;
+    let (secrets, key_version) = sealed(keys, tx, id, &[secret]).await?;
     let values: [Value; 8] = [
         id.into(),
         word(kind)?,
@@ -109,13 +111,20 @@ pub async fn create(
     Ok(id)
 }
 
-/// Replaces what an integration is; with a new secret, the one before it stays good beside it. Errors: NOT_FOUND, CONFLICT.
+/// A secret that takes over.
+pub struct NewSecret {
+    pub secret: String,
+    /// Whether the one before it is good no longer.
+    pub ends_old: bool,
+}
+
+/// Replaces what an integration is. Errors: NOT_FOUND, CONFLICT.
 pub async fn update(
     tx: &TenantTx,
     keys: &TenantKeys,
     id: Uuid,
     new: NewIntegration,
-    secret: Option<&str>,
+    secret: Option<NewSecret>,
 ) -> Result<()> {
     tx.lock_settings().await?;
     check_names(tx, &new, Some(id)).await?;
@@ -128,10 +137,11 @@ pub async fn update(
         [id.into(), new.name.into()],
     )
     .await?;
-    let Some(secret) = secret else { return Ok(()) };
-    let before = open_secrets(&get_integration(tx, id).await?, keys, tx.tenant())?;
-    let both: Vec<&str> = std::iter::once(secret).chain(before.first().map(String::as_str)).collect();
-    let (secrets, key_version) = sealed(keys, tx, id, &both)?;
+    let Some(NewSecret { secret, ends_old }) = secret else { return Ok(()) };
+    let known = open_secrets(&get_integration(tx, id).await?, keys, tx.tenant())?;
+    let before = known.iter().filter(|known| **known != secret && !ends_old).take(1);
+    let good: Vec<&str> = std::iter::once(&secret).chain(before).map(String::as_str).collect();
+    let (secrets, key_version) = sealed(keys, tx, id, &good).await?;
     let sql = "UPDATE integrations SET secrets = $3, key_version = $4 WHERE tenant_id = $1 AND id = $2";
     tx.execute(sql, [id.into(), secrets.into(), key_version.into()]).await?;
     Ok(())
@@ -168,8 +178,8 @@ impl Integration {
     }
 }
 
-fn sealed(keys: &TenantKeys, tx: &TenantTx, id: Uuid, secrets: &[&str]) -> Result<(Vec<u8>, i64)> {
-    INTEGRATION_SECRETS.seal(keys, tx.tenant(), id, &serde_json::to_string(secrets)?)
+async fn sealed(keys: &TenantKeys, tx: &TenantTx, id: Uuid, secrets: &[&str]) -> Result<(Vec<u8>, i64)> {
+    INTEGRATION_SECRETS.seal(keys, tx, id, &serde_json::to_string(secrets)?).await
 }
 
 /// What it names is there, and its name is free.
@@ -183,9 +193,11 @@ async fn check_names(tx: &TenantTx, new: &NewIntegration, id: Option<Uuid>) -> R
         let sql = "SELECT 1 FROM organizations WHERE tenant_id = $1 AND id = $2";
         tx.query_one(sql, [organization.into()]).await?.ok_or_else(|| Error::not_found("organization"))?;
     }
-    for owner in &new.settings.owners {
-        let sql = "SELECT 1 FROM users WHERE tenant_id = $1 AND id = $2";
-        tx.query_one(sql, [owner.user_id.into()]).await?.ok_or_else(|| Error::not_found("user"))?;
+    let users: BTreeSet<Uuid> = new.settings.owners.iter().map(|owner| owner.user_id).collect();
+    let table = Table::new().with("id", Column::Uuid(users.iter().copied().collect()));
+    let sql = "SELECT u.id FROM {keys} JOIN users u ON u.tenant_id = $1 AND u.id = k.id";
+    if !users.is_empty() && tx.query_by_keys(sql, &table).await?.len() < users.len() {
+        return Err(Error::not_found("user"));
     }
     Ok(())
 }

@@ -129,8 +129,8 @@ impl Canary {
         let tx = app.db.write(self.tenant).await?;
         let sql = "INSERT INTO data_sources (tenant_id, id, kind, name, created_at) VALUES ($1, $2, 'csv', $3, $4)";
         tx.execute(sql, [Uuid::now_v7().into(), self.word.into(), now.0.into()]).await?;
-        let sql = "INSERT INTO quarantine (tenant_id, id, integration_id, delivery_id, topic, code, reason, body, key_version, \
-                   happened_at, received_at) SELECT $1, $2, id, $3, $3, 'UNCLEAR', $3, $4, 1, $5, $5 \
+        let sql = "INSERT INTO quarantine (tenant_id, id, integration_id, delivery_id, topic, code, reason, body, fingerprint, \
+                   key_version, happened_at, received_at) SELECT $1, $2, id, $3, $3, 'UNCLEAR', $3, $4, $4, 1, $5, $5 \
                    FROM integrations WHERE tenant_id = $1";
         let body = self.word.as_bytes().to_vec();
         tx.execute(sql, [Uuid::now_v7().into(), self.word.into(), body.into(), now.0.into()]).await?;

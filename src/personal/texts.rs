@@ -3,8 +3,8 @@
 
 use uuid::Uuid;
 
-use crate::db::TenantId;
-use crate::error::Result;
+use crate::db::{TenantId, TenantTx, get};
+use crate::error::{Code, Error, Result};
 use crate::sealing::{self, Place, TenantKeys};
 
 /// A column of sealed texts.
@@ -23,10 +23,16 @@ pub const QUARANTINED_BODIES: SealedColumn = SealedColumn { table: "quarantine",
 pub const SEALED_COLUMNS: [SealedColumn; 2] = [INTEGRATION_SECRETS, QUARANTINED_BODIES];
 
 impl SealedColumn {
-    /// The text as it is stored in the row `id`, and the version of the key.
-    pub fn seal(&self, keys: &TenantKeys, tenant: TenantId, id: Uuid, text: &str) -> Result<(Vec<u8>, i64)> {
+    /// The text as it is stored in the row `id` by `tx`, and the version of the key. Error: SERVICE_UNAVAILABLE, where the key
+    /// was destroyed meanwhile.
+    pub async fn seal(&self, keys: &TenantKeys, tx: &TenantTx, id: Uuid, text: &str) -> Result<(Vec<u8>, i64)> {
         let key = keys.data.active();
-        Ok((sealing::seal(key, &self.place(tenant, &id), text)?, key.version().into()))
+        let sql = format!("SELECT oldest_key FROM ledger_heads WHERE tenant_id = $1 {}", tx.for_update());
+        let oldest = tx.query_one(&sql, []).await?.map_or(Ok(0), |row| get::<i64>(&row, 0))?;
+        if i64::from(key.version()) < oldest {
+            return Err(Error::new(Code::ServiceUnavailable, "the tenant's keys have just changed; try again"));
+        }
+        Ok((sealing::seal(key, &self.place(tx.tenant(), &id), text)?, key.version().into()))
     }
 
     /// Error: DECRYPTION_FAILED.

@@ -147,7 +147,7 @@ async fn reseal_texts(
         let id: Uuid = get(row, 0)?;
         match sealed.open(keys, tenant, id, &get::<Vec<u8>>(row, 1)?) {
             Ok(text) => {
-                let (bytes, version) = sealed.seal(keys, tenant, id, &text)?;
+                let (bytes, version) = sealed.seal(keys, &tx, id, &text).await?;
                 tx.execute(&update, [id.into(), bytes.into(), version.into()]).await?;
             }
             Err(error) => {

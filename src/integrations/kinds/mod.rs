@@ -18,10 +18,18 @@ use crate::money::{Money, div_half_even};
 /// A signature with a time is good for so long before and after it.
 const SIGNATURE_SECS: i64 = 300;
 
-/// Whether `signature` is the HMAC-SHA256 of the parts; compared in constant time.
-fn is_hmac(secret: &[u8], parts: &[&[u8]], signature: &[u8]) -> bool {
+/// Signatures of one request that are looked at: two, while a sender changes its secret.
+const SIGNATURES_MAX: usize = 8;
+
+/// Whether one of `signatures` is the HMAC-SHA256 of the parts; compared in constant time. The parts are hashed once.
+fn is_hmac(secret: &[u8], parts: &[&[u8]], signatures: impl IntoIterator<Item = Vec<u8>>) -> bool {
     let Ok(keyed) = Hmac::<Sha256>::new_from_slice(secret) else { return false };
-    parts.iter().fold(keyed, |keyed, part| keyed.chain_update(part)).verify_slice(signature).is_ok()
+    let mut signatures = signatures.into_iter().take(SIGNATURES_MAX).peekable();
+    if signatures.peek().is_none() {
+        return false;
+    }
+    let keyed = parts.iter().fold(keyed, |keyed, part| keyed.chain_update(part));
+    signatures.any(|signature| keyed.clone().verify_slice(&signature).is_ok())
 }
 
 /// Whether a signature of `seconds` since 1970 is of now.
@@ -45,6 +53,11 @@ impl<'de> Deserialize<'de> for Exact {
         let text = raw.get().strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(raw.get());
         text.parse().map(Exact).map_err(|_| de::Error::custom("not an exact amount"))
     }
+}
+
+/// A list in JSON, which may be null or absent.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// An id in JSON, a string or a whole number.
@@ -75,7 +88,7 @@ fn sum(amounts: impl IntoIterator<Item = Money>) -> Result<Money, Unclear> {
 /// Where lines of a refund come to more than was given back, each has its share of that.
 fn share(amount: Money, lines: &mut [Line]) {
     let full: i128 = lines.iter().map(|line| i128::from(line.amount.0)).sum();
-    if full <= i128::from(amount.0) {
+    if full <= i128::from(amount.0.max(0)) {
         return;
     }
     let (mut before, mut given) = (0, 0);
@@ -98,6 +111,9 @@ mod tests {
         share(Money(10), &mut lines);
         // 10/3, 20/3 - 10/3 and the rest, rounded as they add up.
         assert_eq!(lines.map(|line| line.amount.0), [3, 4, 3]);
+        let mut lines = [line(0)];
+        share(Money(-5), &mut lines);
+        assert_eq!(lines.map(|line| line.amount.0), [0]);
         let mut lines = [line(4), line(5)];
         share(Money(10), &mut lines);
         assert_eq!(lines.map(|line| line.amount.0), [4, 5]);

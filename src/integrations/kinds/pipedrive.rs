@@ -28,15 +28,18 @@ impl Connector for Pipedrive {
 
     fn label(&self, request: &Request<'_>) -> Label {
         let Ok(Named { meta }) = serde_json::from_slice(request.body) else { return Label::default() };
-        // Version 2 has no number of the request that stays: what changed, and when, says which it is.
-        let id = format!("{}:{}:{}:{}", meta.object(), meta.id.0, meta.action, meta.moment().unwrap_or_default().0);
-        Label { topic: format!("{}.{}", meta.action, meta.object()), id: Some(id), at: None }
+        // Version 1 has no number of the request that stays: what changed, and when, says which it is.
+        let id = meta.moment().ok().map(|at| format!("{}:{}:{}:{}", meta.object(), meta.thing(), meta.action, at.0));
+        Label { topic: format!("{}.{}", meta.action, meta.object()), id, at: None }
     }
 
     fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<Said, Unclear> {
         match delivery.topic.split_once('.') {
             Some(("added" | "create" | "updated" | "change" | "deleted" | "delete", "deal")) => {
                 deal(delivery, delivery.json()?, settings)
+            }
+            Some(("merged" | "merge", "deal")) => {
+                Err(Unclear("deals were merged: one of them no longer counts".to_owned()))
             }
             Some(_) => Ok(Said::Nothing),
             None => Err(Unclear("the body is no webhook of Pipedrive".to_owned())),
@@ -55,8 +58,9 @@ struct Meta {
     action: String,
     object: Option<String>,
     entity: Option<String>,
-    #[serde(alias = "entity_id")]
+    /// The thing's in version 1, the webhook's in version 2.
     id: Id,
+    entity_id: Option<Id>,
     company_id: Id,
     /// Since 1970, in version 1.
     timestamp_micro: Option<i64>,
@@ -73,6 +77,10 @@ enum Moment {
 impl Meta {
     fn object(&self) -> &str {
         self.object.as_deref().or(self.entity.as_deref()).unwrap_or_default()
+    }
+
+    fn thing(&self) -> &str {
+        &self.entity_id.as_ref().unwrap_or(&self.id).0
     }
 
     fn moment(&self) -> Result<Timestamp, Unclear> {
@@ -130,14 +138,19 @@ fn deal(delivery: &Delivery<'_>, change: Change, settings: &Settings) -> Result<
     let closed = closed.or(deal.close_time).or(deal.update_time);
     let at = closed.map_or_else(|| change.meta.moment(), |text| time_in_utc(&text))?;
     let fact = Fact::DealClosed(DealClosed {
-        deal_id: format!("pipedrive:{}:{}", change.meta.company_id.0, change.meta.id.0),
+        deal_id: format!("pipedrive:{}:{}", change.meta.company_id.0, change.meta.thing()),
         version: change.meta.moment()?.0,
         owner: user.user_id.to_string(),
         won,
         currency: deal.currency,
         amount: deal.value.unwrap_or_default().0,
     });
-    Ok(Said::Events(vec![delivery.event("deal", at, settings, fact)]))
+    Ok(Said::Events(vec![delivery.event(
+        &format!("deal-{}-{}", change.meta.thing(), change.meta.moment()?.0),
+        at,
+        settings,
+        fact,
+    )]))
 }
 
 fn is_closed(status: &str) -> bool {
@@ -157,5 +170,5 @@ fn is_same(shown: &[u8], secret: &[u8]) -> bool {
     use hmac::{Hmac, Mac};
     let tag =
         Hmac::<sha2::Sha256>::new_from_slice(secret).map(|keyed| keyed.chain_update(secret).finalize().into_bytes());
-    tag.is_ok_and(|tag| is_hmac(secret, &[shown], &tag))
+    tag.is_ok_and(|tag| is_hmac(secret, &[shown], [tag.to_vec()]))
 }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::{Exact, is_hmac, share, sum, time};
+use super::{Exact, is_hmac, list, share, sum, time};
 use crate::clock::{SECOND, Timestamp};
 use crate::integrations::{Connector, Delivery, Label, Request, Said, Settings, Unclear};
 use crate::ledger::event::{Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, RefundIssued};
@@ -19,7 +19,7 @@ impl Connector for Shopify {
     fn is_signed(&self, request: &Request<'_>, secret: &str, _now: Timestamp) -> bool {
         let signature = request.header(&["x-shopify-hmac-sha256", "shopify-hmac-sha256"]);
         let signature = signature.and_then(|text| STANDARD.decode(text).ok());
-        signature.is_some_and(|signature| is_hmac(secret.as_bytes(), &[request.body], &signature))
+        is_hmac(secret.as_bytes(), &[request.body], signature)
     }
 
     fn label(&self, request: &Request<'_>) -> Label {
@@ -40,18 +40,19 @@ impl Connector for Shopify {
             | "orders/fulfilled"
             | "orders/partially_fulfilled" => order(delivery, delivery.json()?, settings),
             "orders/delete" => {
-                let Thing { id } = delivery.json()?;
+                // The topic is not signed: nothing but what a deletion looks like is one.
+                let Deleted { id } = delivery.json()?;
                 // Nothing comes after it.
                 let fact = Fact::OrderCancelled(OrderCancelled { order_id: id.to_string(), version: i32::MAX.into() });
-                Ok(Said::Events(vec![delivery.event("deleted", delivery.at, settings, fact)]))
+                Ok(Said::Events(vec![delivery.event(&format!("deleted-{id}"), delivery.at, settings, fact)]))
             }
             "refunds/create" => {
                 let event = refund(delivery, delivery.json()?, None, settings)?;
                 Ok(event.map_or(Said::Nothing, |event| Said::Events(vec![event])))
             }
             "customers/redact" => {
-                let Redacted { customer } = delivery.json()?;
-                Ok(customer.map_or(Said::Nothing, |customer| Said::Erase(customer.id.to_string())))
+                let Redacted { customer, .. } = delivery.json()?;
+                Ok(Said::Erase(customer.id.to_string()))
             }
             "customers/data_request" => Err(Unclear("a customer asks for what is held of them: export it".to_owned())),
             "shop/redact" => Err(Unclear("the shop asks for the erasure of all its data".to_owned())),
@@ -79,9 +80,9 @@ struct Order {
     shipping_address: Option<Address>,
     billing_address: Option<Address>,
     customer: Option<Buyer>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     line_items: Vec<Item>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     refunds: Vec<Refund>,
 }
 
@@ -89,12 +90,12 @@ struct Order {
 struct Item {
     product_id: Option<u64>,
     sku: Option<String>,
-    title: String,
+    title: Option<String>,
     quantity: i64,
     /// Of one piece.
     price: Exact,
     total_discount: Option<Exact>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     discount_allocations: Vec<Allocation>,
 }
 
@@ -131,9 +132,9 @@ struct Refund {
     order_id: u64,
     created_at: String,
     processed_at: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     transactions: Vec<Transaction>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     refund_line_items: Vec<Returned>,
 }
 
@@ -150,12 +151,36 @@ struct Transaction {
 struct Returned {
     quantity: i64,
     subtotal: Exact,
+    subtotal_set: Option<Both>,
     line_item: Item,
 }
 
+/// An amount as the shop and as the customer sees it.
 #[derive(Deserialize)]
+struct Both {
+    shop_money: Priced,
+}
+
+#[derive(Deserialize)]
+struct Priced {
+    amount: Exact,
+    currency_code: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deleted {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "what a request for erasure looks like")]
 struct Redacted {
-    customer: Option<Thing>,
+    shop_id: u64,
+    shop_domain: String,
+    customer: Thing,
+    orders_to_redact: Option<Vec<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -174,7 +199,7 @@ fn order(delivery: &Delivery<'_>, order: Order, settings: &Settings) -> Result<S
         Some(cancelled_at) => {
             // Called off in the second in which it was changed, it is called off.
             let fact = Fact::OrderCancelled(OrderCancelled { order_id, version: version + 1 });
-            delivery.event("cancelled", time(cancelled_at)?, settings, fact)
+            delivery.event(&format!("cancelled-{}-{version}", order.id), time(cancelled_at)?, settings, fact)
         }
         None => {
             let at = time(order.processed_at.as_deref().unwrap_or(&order.created_at))?;
@@ -191,7 +216,7 @@ fn order(delivery: &Delivery<'_>, order: Order, settings: &Settings) -> Result<S
                 customer: order.customer.map(|buyer| buyer.customer(order.email)),
                 lines: order.line_items.into_iter().map(Item::line).collect::<Result<_, _>>()?,
             });
-            delivery.event("order", at, settings, fact)
+            delivery.event(&format!("order-{}-{version}", order.id), at, settings, fact)
         }
     };
     let mut events = vec![placed];
@@ -201,37 +226,41 @@ fn order(delivery: &Delivery<'_>, order: Order, settings: &Settings) -> Result<S
     Ok(Said::Events(events))
 }
 
-/// `None` where no money was given back yet.
+/// `None` where no money was given back yet: what is still on its way comes with the order once it has arrived.
 fn refund(
     delivery: &Delivery<'_>,
     refund: Refund,
     currency: Option<&str>,
     settings: &Settings,
 ) -> Result<Option<Event>, Unclear> {
-    let counts = |transaction: &&Transaction| {
-        transaction.kind == "refund"
-            && transaction.status == "success"
-            && (settings.counts_tests || transaction.test != Some(true))
+    let transactions = || {
+        let of_refund = refund.transactions.iter().filter(|transaction| transaction.kind == "refund");
+        of_refund.filter(|transaction| settings.counts_tests || transaction.test != Some(true))
     };
-    let given_back: Vec<&Transaction> = refund.transactions.iter().filter(counts).collect();
-    let amount = sum(given_back.iter().map(|transaction| transaction.amount.0))?;
-    if amount == Money::ZERO {
+    let amount = sum(transactions().filter(|one| one.status == "success").map(|one| one.amount.0))?;
+    if amount == Money::ZERO || transactions().any(|one| one.status == "pending") {
         return Ok(None);
     }
-    let paid_in = given_back.iter().find_map(|transaction| transaction.currency.clone());
-    let at = time(refund.processed_at.as_deref().unwrap_or(&refund.created_at))?;
-    let returned = refund.refund_line_items.into_iter();
+    let mut paid_in = transactions().filter_map(|one| one.currency.as_deref());
+    let set = refund.refund_line_items.iter().find_map(|returned| returned.subtotal_set.as_ref());
+    let of_shop = currency.or(set.map(|set| set.shop_money.currency_code.as_str()));
+    let paid = paid_in.next().or(of_shop);
+    if paid_in.any(|other| Some(other) != paid) {
+        return Err(Unclear("a refund in several currencies".to_owned()));
+    }
+    // What lines are worth is in the shop's currency.
+    let has_lines = of_shop.is_none() || of_shop == paid;
+    let returned = refund.refund_line_items.iter().filter(|_| has_lines);
     let mut lines: Vec<Line> = returned.map(Returned::line).collect();
     share(amount, &mut lines);
+    let at = time(refund.processed_at.as_deref().unwrap_or(&refund.created_at))?;
     let fact = Fact::RefundIssued(RefundIssued {
         refund_id: Some(refund.id.to_string()),
         order_id: Some(refund.order_id.to_string()),
-        currency: paid_in.or_else(|| currency.map(str::to_owned)),
+        currency: paid.map(str::to_owned),
         amount: Some(amount),
-        channel: None,
-        region: None,
         lines,
-        is_reversal: false,
+        ..RefundIssued::default()
     });
     Ok(Some(delivery.event(&format!("refund-{}", refund.id), at, settings, fact)))
 }
@@ -240,7 +269,7 @@ impl Item {
     /// What the product is known by: its SKU, where the shop has one.
     fn product_id(&self) -> String {
         let sku = self.sku.clone().filter(|sku| !sku.is_empty());
-        sku.or_else(|| self.product_id.map(|id| id.to_string())).unwrap_or_else(|| self.title.clone())
+        sku.or_else(|| self.product_id.map(|id| id.to_string())).unwrap_or_else(|| "no product".to_owned())
     }
 
     fn line(self) -> Result<Line, Unclear> {
@@ -254,22 +283,21 @@ impl Item {
         Ok(Line {
             product_id: self.product_id(),
             amount: amount.ok_or_else(|| Unclear("a line is beyond the largest amount".to_owned()))?,
-            title: Some(self.title),
-            category: None,
+            title: self.title,
             quantity: self.quantity,
             discount,
-            cost: None,
+            ..Line::default()
         })
     }
 }
 
 impl Returned {
-    fn line(self) -> Line {
+    fn line(&self) -> Line {
         Line {
             product_id: self.line_item.product_id(),
-            title: Some(self.line_item.title),
+            title: self.line_item.title.clone(),
             quantity: self.quantity,
-            amount: self.subtotal.0,
+            amount: self.subtotal_set.as_ref().map_or(self.subtotal, |set| set.shop_money.amount).0,
             ..Line::default()
         }
     }

@@ -22,12 +22,12 @@ impl Connector for Stripe {
         let Some(seconds) = pairs().find_map(|(name, value)| (name == "t").then_some(value)) else { return false };
         let is_now = seconds.parse().is_ok_and(|seconds| is_recent(seconds, now));
         let signatures = pairs().filter(|(name, _)| *name == "v1").filter_map(|(_, value)| from_hex(value));
-        let parts = [seconds.as_bytes(), b".", request.body];
-        is_now && signatures.into_iter().any(|signature| is_hmac(secret.as_bytes(), &parts, &signature))
+        is_now && is_hmac(secret.as_bytes(), &[seconds.as_bytes(), b".", request.body], signatures)
     }
 
     fn label(&self, request: &Request<'_>) -> Label {
         let named: Option<Named> = serde_json::from_slice(request.body).ok();
+        let named = named.filter(|named| named.object == "event");
         named.map_or_else(Label::default, |named| Label { topic: named.kind, id: Some(named.id), at: None })
     }
 
@@ -38,7 +38,7 @@ impl Connector for Stripe {
                 refund(delivery, delivery.json()?, settings)
             }
             "refund.failed" => Err(Unclear("a refund failed: see whether it was counted before".to_owned())),
-            "" => Err(Unclear("the body is no event of Stripe".to_owned())),
+            "" => Err(Unclear("the body is no event of Stripe with what it is about".to_owned())),
             _ => Ok(Said::Nothing),
         }
     }
@@ -47,12 +47,16 @@ impl Connector for Stripe {
 #[derive(Deserialize)]
 struct Named {
     id: String,
+    /// Thin events, which do not say what they are about, have another one.
+    object: String,
     #[serde(rename = "type")]
     kind: String,
 }
 
 #[derive(Deserialize)]
 struct About<T> {
+    /// Whose it is, where it is of an account that is connected.
+    account: Option<String>,
     created: i64,
     livemode: bool,
     data: Data<T>,
@@ -103,7 +107,18 @@ struct Refund {
     status: Option<String>,
 }
 
+impl<T> About<T> {
+    /// Error: it is of somebody else's money.
+    fn check_account(&self) -> Result<(), Unclear> {
+        match &self.account {
+            Some(_) => Err(Unclear("an event of a connected account, whose money is its own".to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
 fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) -> Result<Said, Unclear> {
+    about.check_account()?;
     let charge = about.data.object;
     let is_taken = charge.captured && charge.status == "succeeded";
     if !is_taken || !(about.livemode || settings.counts_tests) {
@@ -111,7 +126,7 @@ fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) ->
     }
     let address = charge.billing_details.as_ref().and_then(|billing| billing.address.as_ref());
     let fact = Fact::OrderPlaced(OrderPlaced {
-        order_id: charge.id,
+        order_id: charge.id.clone(),
         version: about.created,
         amount: Some(amount(charge.amount_captured, &charge.currency)?),
         currency: Some(charge.currency.to_ascii_uppercase()),
@@ -120,26 +135,33 @@ fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) ->
         customer: charge.customer.map(|id| customer(id, charge.billing_details)),
         ..OrderPlaced::default()
     });
-    Ok(Said::Events(vec![delivery.event("charge", seconds(charge.created)?, settings, fact)]))
+    Ok(Said::Events(vec![delivery.event(
+        &format!("{}-{}", charge.id, about.created),
+        seconds(charge.created)?,
+        settings,
+        fact,
+    )]))
 }
 
 fn refund(delivery: &Delivery<'_>, about: About<Refund>, settings: &Settings) -> Result<Said, Unclear> {
+    about.check_account()?;
     let refund = about.data.object;
     match refund.status.as_deref() {
         Some("succeeded") if about.livemode || settings.counts_tests => {}
         Some("failed" | "canceled") => {
             return Err(Unclear("a refund was not carried out: see whether it was counted before".to_owned()));
         }
-        _ => return Ok(Said::Nothing),
+        None => return Err(Unclear("a refund that does not say whether it succeeded".to_owned())),
+        Some(_) => return Ok(Said::Nothing),
     }
     let fact = Fact::RefundIssued(RefundIssued {
-        refund_id: Some(refund.id),
+        refund_id: Some(refund.id.clone()),
         order_id: refund.charge,
         amount: Some(amount(refund.amount, &refund.currency)?),
         currency: Some(refund.currency.to_ascii_uppercase()),
         ..RefundIssued::default()
     });
-    Ok(Said::Events(vec![delivery.event("refund", seconds(refund.created)?, settings, fact)]))
+    Ok(Said::Events(vec![delivery.event(&refund.id, seconds(refund.created)?, settings, fact)]))
 }
 
 fn customer(id: String, billing: Option<Billing>) -> Customer {
