@@ -50,7 +50,7 @@ const KNOWN: [(&str, &str); 40] = [
     ("SALESPULSE_ADDRESS_REQUESTS_PER_MINUTE", "600"),
     ("SALESPULSE_KEEP_ALERTS_DAYS", "365"),
     ("SALESPULSE_KEEP_DELIVERIES_DAYS", "90"),
-    ("SALESPULSE_GRAPHIQL", "on"),
+    ("SALESPULSE_GRAPHIQL", ""),
     ("SALESPULSE_LOG_FORMAT", "text"),
     ("SALESPULSE_LOG_LEVEL", "info"),
     ("SALESPULSE_DATABASE_CONNECTIONS", "16"),
@@ -263,7 +263,10 @@ impl Config {
                 alert_days: days("SALESPULSE_KEEP_ALERTS_DAYS")?,
                 delivery_days: days("SALESPULSE_KEEP_DELIVERIES_DAYS")?,
             },
-            graphiql: one_of("SALESPULSE_GRAPHIQL", "on", "off")?,
+            graphiql: match some("SALESPULSE_GRAPHIQL") {
+                Some(_) => one_of("SALESPULSE_GRAPHIQL", "on", "off")?,
+                None => address("SALESPULSE_LISTEN")?.ip().is_loopback(),
+            },
             log_json: one_of("SALESPULSE_LOG_FORMAT", "json", "text")?,
             log_level: text("SALESPULSE_LOG_LEVEL"),
             database_connections: text("SALESPULSE_DATABASE_CONNECTIONS")
@@ -324,6 +327,11 @@ mod tests {
     fn nothing_set_runs_alone() {
         let config = load(&[]).expect("defaults are good");
         assert!(config.database_url.starts_with("sqlite://") && config.redis_url.is_none());
+        // The page is for this machine, unless somebody says otherwise.
+        let open = ("SALESPULSE_LISTEN", "0.0.0.0:4000");
+        let graphiql = |settings: &[(&str, &str)]| load(settings).expect("good").graphiql;
+        assert!(config.graphiql && !graphiql(&[open]) && graphiql(&[open, ("SALESPULSE_GRAPHIQL", "on")]));
+        assert!(!graphiql(&[("SALESPULSE_GRAPHIQL", "off")]));
     }
 
     #[test]

@@ -200,6 +200,7 @@ fn signed_in(app: &App, tenant: TenantId, opened: Opened) -> Result<SignedIn> {
     let subject = Subject { tenant, user_id, role, session: Some(id) };
     let access_token = app.tokens.mint(&subject, now, ACCESS_SECS).map_err(Error::internal)?;
     let ends_at = Timestamp(now.0 + ACCESS_SECS * SECOND);
+    app.standings.came_in(tenant, user_id, role);
     Ok(SignedIn { tenant, user_id, access_token, ends_at, refresh_token: refresh.to_text() })
 }
 

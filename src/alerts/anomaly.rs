@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::organization::{Organization, find_organization};
 use crate::metrics::cell::Values;
+use crate::metrics::history::begun;
 use crate::metrics::input::{Grain, Weekday};
 use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
@@ -87,7 +88,8 @@ pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl 
     let measured = &rule.measured;
     let value = values.last().and_then(|last| measured.value(last));
     let first = values.iter().take_while(|values| is_nothing(values)).count();
-    let series: Vec<Option<f64>> = values.iter().skip(first).map(|values| measured.number(values)).collect();
+    let series = values.iter().skip(first).map(|values| measured.number(values)).collect();
+    let series = if measured.kpi().is_some() { begun(series) } else { series };
     if series.is_empty() {
         return Ok(Some(Reading { value, ..Reading::default() }));
     }

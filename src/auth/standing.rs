@@ -136,6 +136,16 @@ impl Standings {
         Ok(Standing { read_at, users, ended_sessions, keys })
     }
 
+    /// Says that a user comes in as `role`: it may have been another process, of which this one has not heard yet, that made
+    /// them so.
+    pub fn came_in(&self, tenant: TenantId, user_id: Uuid, role: Role) {
+        let cell = self.known.get(&tenant);
+        let known = cell.as_deref().and_then(OnceCell::get).and_then(|standing| standing.users.get(&user_id));
+        if known.is_none_or(|(known, _)| *known != role) {
+            self.known.invalidate(&tenant);
+        }
+    }
+
     /// Says that a tenant's standing has changed: at once here, while others see it when they look.
     pub fn changed(&self, tenant: TenantId) {
         self.known.invalidate(&tenant);

@@ -190,6 +190,11 @@ impl Tokens {
         Ok(caller)
     }
 
+    /// Whether the token of an `Authorization` value was made here, though it may be over.
+    pub fn is_own(&self, authorization: &str) -> bool {
+        from_header(authorization).is_some_and(|token| self.remembered.get(token).is_some())
+    }
+
     fn check_signature(&self, token: &str) -> Result<(Arc<Caller>, i64), BadToken> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(BadToken("too long"));

@@ -74,8 +74,18 @@ pub fn finish(error: &mut ServerError) {
     }
 }
 
+/// As much of a text as fits, written as JSON.
 fn shortened(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)]
+    let mut bytes = 0;
+    let cut = text.char_indices().find(|(_, c)| {
+        bytes += match c {
+            '"' | '\\' => 2,
+            c if c.is_control() => 6,
+            c => c.len_utf8(),
+        };
+        bytes > MESSAGE_BYTES_MAX
+    });
+    cut.map_or(text, |(at, _)| &text[..at])
 }
 
 /// The status of an answer without data whose errors are all of one kind that HTTP has a status for.

@@ -126,14 +126,16 @@ impl Endpoint {
     pub async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Asker> {
         let client = Arc::new(origin::client_of(parts, &self.proxies));
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let caller = match (values.next(), values.next()) {
-            (None, _) => Ok(None),
-            (Some(value), None) => self.verify(value.to_str().unwrap_or_default(), &client).await.map(Some),
-            _ => Err(Error::new(Code::Unauthenticated, "one token is enough")),
-        };
-        let is_stranger = match &caller {
-            Ok(caller) => caller.is_none(),
-            Err(error) => error.code == Code::Unauthenticated,
+        let (caller, is_stranger) = match (values.next(), values.next()) {
+            (None, _) => (Ok(None), true),
+            (Some(value), None) => {
+                let value = value.to_str().unwrap_or_default();
+                let caller = self.verify(value, &client).await.map(Some);
+                // Whoever comes with a token that is over is to hear that it is, and to ask for another.
+                let is_refused = caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated);
+                (caller, is_refused && !self.app.tokens.is_own(value))
+            }
+            _ => (Err(Error::new(Code::Unauthenticated, "one token is enough")), true),
         };
         if is_stranger {
             self.usage.take_stranger(client.address)?;

@@ -3,9 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
+use hmac::{Hmac, Mac};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value as Json, json};
+use sha2::Sha256;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -83,6 +87,15 @@ impl Client {
         let response = request.send().await.map_err(Error::internal)?;
         let from = From::Stream(Stream { response, read: Vec::new() });
         Ok(Answers { to: format!("{transport:?}: {document}"), from })
+    }
+
+    /// The status of what a shop sends to `path`, signed with `secret`.
+    pub async fn send_as_shop(&self, path: &str, secret: &str, body: &str) -> Result<u16> {
+        let keyed = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(Error::internal)?;
+        let signature = STANDARD.encode(keyed.chain_update(body).finalize().into_bytes());
+        let request = self.http.post(format!("http://{}{path}", self.address)).body(body.to_owned());
+        let request = request.header("X-Shopify-Topic", "app/uninstalled").header("X-Shopify-Hmac-Sha256", signature);
+        Ok(request.timeout(WAIT).send().await.map_err(Error::internal)?.status().as_u16())
     }
 
     async fn socket(&self, token: &str) -> Result<Socket> {

@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use self::answers::{Answers, code, difference, first_of_each, list_ids, without_attempts, without_new_ids};
-use self::canary::Canary;
+use self::canary::{Canary, SHOP_SECRET};
 use self::changes::CHANGES;
 use self::client::{Client, Transport};
 use self::questions::{Examples, Question, Schema};
@@ -163,6 +163,10 @@ impl Run<'_> {
         self.ask_by_foreign_ids(&own, &other, &foreign).await?;
         live::run(self, &own, &other).await?;
         self.sign_in_elsewhere(&own, &other).await?;
+        let shops =
+            [&alone[&Transport::Post], &others].map(|answers| first_of_each(&list_ids(answers)).remove("Integration"));
+        self.send_elsewhere(&own, &other, shops).await?;
+        self.look_at_deliveries(&own, &other).await?;
         let before = self.ask_all(Transport::Post, &other).await?;
         self.change_by_foreign_ids(&own, &other, &foreign).await?;
         let after = self.ask_all(Transport::Post, &other).await?;
@@ -290,6 +294,36 @@ impl Run<'_> {
         if answer["errors"].is_null() {
             self.report.findings.push("a password of one tenant is good in another".to_owned());
         }
+        Ok(())
+    }
+
+    /// A shop of one tenant is nobody at the other's address, though both know the same secret.
+    async fn send_elsewhere(&mut self, own: &Canary, other: &Canary, shops: [Option<String>; 2]) -> Result<()> {
+        let [Some(own_shop), Some(other_shop)] = shops else {
+            self.report.findings.push("nobody knows, as there is no shop in both tenants".to_owned());
+            return Ok(());
+        };
+        for (tenant, shop, expected) in
+            [(own, &own_shop, 200), (other, &other_shop, 200), (own, &other_shop, 401), (other, &own_shop, 401)]
+        {
+            let path = format!("/webhooks/{}/{shop}", tenant.tenant.0);
+            let status = self.client.send_as_shop(&path, SHOP_SECRET, "{}").await?;
+            if status != expected {
+                self.report
+                    .findings
+                    .push(format!("a shop that sends to {path} is answered {status} and not {expected}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be told outside is of the tenant alone.
+    async fn look_at_deliveries(&mut self, own: &Canary, other: &Canary) -> Result<()> {
+        let tx = self.app.db.read(own.tenant).await?;
+        let rows = tx.query("SELECT target, subject, text, body FROM deliveries WHERE tenant_id = $1", []).await?;
+        let told = |row| (0..4).map(|index| crate::db::get::<String>(row, index)).collect::<Result<Vec<_>>>();
+        let told = rows.iter().map(told).collect::<Result<Vec<_>>>()?;
+        self.look_for(other, &Answers::from([("what is told outside".to_owned(), told.into())]));
         Ok(())
     }
 

@@ -161,7 +161,9 @@ impl History {
 
     /// A metric or KPI by bucket.
     pub fn series(&self, measured: &Measured) -> Vec<Option<f64>> {
-        self.values.iter().map(|values| measured.number(values)).collect()
+        let series = self.values.iter().map(|values| measured.number(values)).collect();
+        // A rate is none where there is nothing to divide by; a zero is one that was so.
+        if measured.kpi().is_some() && self.unit(measured) != Unit::Ratio { begun(series) } else { series }
     }
 
     /// What a KPI was made by.
@@ -254,6 +256,14 @@ impl History {
         }
         if self.was_newest { Facts::at(tx, memory, &head, head.position).await } else { Err(too_many_entries()) }
     }
+}
+
+/// A KPI without the zeros at its beginning: what it filters by may have begun later than the sales it stands beside, and
+/// what was not there yet says nothing of what is to come.
+pub fn begun(mut series: Vec<Option<f64>>) -> Vec<Option<f64>> {
+    let before = series.iter().take_while(|value| value.is_none_or(|value| value == 0.0)).count();
+    series[..before].fill(None);
+    series
 }
 
 /// Values of a dimension by which a history is split at most.

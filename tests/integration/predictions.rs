@@ -210,6 +210,27 @@ async fn a_kpi_is_forecast_as_the_metric_that_it_is() {
 }
 
 #[tokio::test]
+async fn a_kpi_of_a_channel_that_opened_later_learns_from_that_day_on() {
+    let test = TestApp::start().await;
+    let mut events = weeks(60);
+    events.extend(weeks(30).into_iter().map(|mut event| {
+        event.event_id = format!("app-{}", event.event_id);
+        if let Fact::OrderPlaced(order) = &mut event.fact {
+            (order.order_id, order.channel) = (format!("app-{}", order.order_id), Some("app".into()));
+        }
+        event
+    }));
+    let acme = shop(&test, "acme", events).await;
+    define(&acme, "of_app", r#"unitsSold filter channel = "app""#).await;
+    let of_kpi = forecast(&acme.viewer(), "horizon: 7, kpi: \"of_app\", model: ETS").await;
+    let filtered = "{ salesMetrics(period: {preset: LAST_30_DAYS}, filters: {channels: [\"app\"]}) {
+        forecast(horizon: 7, metric: UNITS_SOLD, model: ETS) { training { known } points { value } } } }";
+    let of_metric = acme.viewer().query(filtered).await["salesMetrics"]["forecast"].take();
+    assert_eq!(of_kpi["training"]["known"], of_metric["training"]["known"], "{of_kpi} {of_metric}");
+    assert_eq!(numbers(&of_kpi["points"], "value"), numbers(&of_metric["points"], "value"));
+}
+
+#[tokio::test]
 async fn a_kpi_that_looks_back_knows_what_was_before_the_training() {
     let test = TestApp::start().await;
     let acme = shop(&test, "acme", weeks(80)).await;

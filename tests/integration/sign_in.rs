@@ -87,6 +87,24 @@ async fn login(server: &Server, tenant: &str, email: &str) -> Value {
 }
 
 #[tokio::test]
+async fn what_another_process_made_of_somebody_is_known_when_they_sign_in() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Analyst).await;
+    let server = start(&test).await;
+    // Who may come in is known here from now on, and is not asked for again at once.
+    with(&server, &acme.viewer().token().into()).data(ME, Value::Null).await;
+    let tx = test.app.db.write(acme.id()).await.expect("begun");
+    let sql = "UPDATE users SET role = 'viewer' WHERE tenant_id = $1 AND email = $2";
+    tx.execute(sql, [email.clone().into()]).await.expect("written");
+    tx.commit().await.expect("committed");
+    let signed_in = login(&server, "acme", &email).await;
+    let me = with(&server, &signed_in["accessToken"]).data(ME, Value::Null).await;
+    assert_eq!(me["me"]["role"], "VIEWER");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn who_signs_in_is_who_they_are_and_who_does_not_learns_nothing() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
