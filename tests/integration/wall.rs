@@ -164,3 +164,18 @@ async fn a_connection_that_comes_back_with_a_tenant_is_closed() {
     assert_ne!(next, first);
     assert_eq!(run("SELECT 1").await, next);
 }
+
+/// The first load of a new installation is not to read all customers for each one: PostgreSQL plans by indexes alone then.
+#[tokio::test]
+async fn customers_are_found_by_their_ids_before_anything_is_known_of_the_table() {
+    let test = TestApp::start().await;
+    if !test.app.db.is_postgres() {
+        return;
+    }
+    let acme = test.tenant("acme").await;
+    let tx = test.app.db.read(acme.id()).await.expect("begun");
+    let sql = "EXPLAIN SELECT 1 FROM customers c WHERE c.tenant_id = $1 AND c.external_id = 'a'";
+    let rows = tx.query(sql, []).await.expect("explained");
+    let plan: Vec<String> = rows.iter().map(|row| salespulse::db::get(row, 0).expect("text")).collect();
+    assert!(plan.join("\n").contains("customers_by_external_id"), "{plan:#?}");
+}
