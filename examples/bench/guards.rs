@@ -21,8 +21,17 @@ const ROUNDS: usize = 1_000;
 
 /// Prints the table. `url` is the database as the server reaches it.
 pub async fn report(app: &App, tenant: &CreatedTenant, url: &str, name: &str) {
-    let columns =
-        ["what", "the query p50 ms", "token µs", "scan and limits µs", "budget µs", "tenant's transaction µs", "share"];
+    let columns = [
+        "what",
+        "the query p50 ms",
+        "new token µs",
+        "known token µs",
+        "scan and limits µs",
+        "budget µs",
+        "tenant's transaction µs",
+        "share with a new token",
+        "with a known one",
+    ];
     let mut report = Report::begin(&format!("{name}: what guards a query"), &columns);
     let endpoint = Endpoint::new(
         app.clone(),
@@ -32,12 +41,15 @@ pub async fn report(app: &App, tenant: &CreatedTenant, url: &str, name: &str) {
     );
     let plain = Database::connect(url).await.expect("connected");
     for (what, query) in [("90 days by channel", DAYS), ("90 days", TOTALS)] {
-        let (mut runs, mut tokens, mut limits, mut budgets, mut walls) =
-            <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
+        let [mut runs, mut tokens, mut known, mut limits, mut budgets, mut walls] = <[Vec<_>; 6]>::default();
         for _ in 0..ROUNDS {
+            let parts = parts(app, tenant);
             let begun = Instant::now();
-            let asker = endpoint.authenticate(&parts(app, tenant)).await.expect("a caller");
+            endpoint.authenticate(&parts).await.expect("a caller");
             tokens.push(begun.elapsed());
+            let begun = Instant::now();
+            let asker = endpoint.authenticate(&parts).await.expect("a caller");
+            known.push(begun.elapsed());
 
             let params = Params::from_json(json!({ "query": query })).expect("params");
             let begun = Instant::now();
@@ -61,18 +73,23 @@ pub async fn report(app: &App, tenant: &CreatedTenant, url: &str, name: &str) {
             runs.push(begun.elapsed());
             assert!(response.errors.is_empty(), "{:?}", response.errors);
         }
-        let [run, token, limit, budget, wall] = [runs, tokens, limits, budgets, walls].map(median);
+        let [run, token, known, limit, budget, wall] = [runs, tokens, known, limits, budgets, walls].map(median);
         // What the run holds of the last is taken out of it.
-        let guards = token + limit + budget + wall;
+        let share = |token: Duration| {
+            let guards = token + limit + budget + wall;
+            format!("{:.1} %", 100.0 * guards.as_secs_f64() / run.saturating_sub(wall).as_secs_f64())
+        };
         let micros = |time: Duration| format!("{:.0}", time.as_secs_f64() * 1e6);
         report.row(&[
             what.to_owned(),
             format!("{:.2}", run.as_secs_f64() * 1e3),
             micros(token),
+            micros(known),
             micros(limit),
             micros(budget),
             micros(wall),
-            format!("{:.1} %", 100.0 * guards.as_secs_f64() / run.saturating_sub(wall).as_secs_f64()),
+            share(token),
+            share(known),
         ]);
     }
 }

@@ -1,6 +1,7 @@
 //! What was signed and could not be taken: kept, sealed, until somebody has it tried again or dismisses it.
 
 use sea_orm::{QueryResult, Value};
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::audit::{Shown, Thing};
@@ -124,8 +125,8 @@ pub async fn remove(tx: &TenantTx, id: Uuid) -> Result<()> {
     }
 }
 
-/// Removes what an integration sent that has `text` in it.
-pub async fn remove_all_with(tx: &TenantTx, keys: &TenantKeys, integration: Uuid, text: &str) -> Result<()> {
+/// Removes what an integration sent that names a customer by `id`.
+pub async fn remove_all_of(tx: &TenantTx, keys: &TenantKeys, integration: Uuid, id: &str) -> Result<()> {
     let sql = format!(
         "SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1 AND integration_id = $2 AND id > $3 ORDER BY id LIMIT 50"
     );
@@ -136,10 +137,21 @@ pub async fn remove_all_with(tx: &TenantTx, keys: &TenantKeys, integration: Uuid
         after = get(last, 0)?;
         for row in &rows {
             let kept = quarantined_from(row)?;
-            if kept.open(keys, tx)?.contains(text) {
+            if serde_json::from_str(&kept.open(keys, tx)?).is_ok_and(|body| names(&body, id)) {
                 remove(tx, kept.id).await?;
             }
         }
+    }
+}
+
+/// Whether a value within the JSON is `id`, as a text or as a number.
+fn names(body: &Json, id: &str) -> bool {
+    match body {
+        Json::String(text) => text == id,
+        Json::Number(number) => number.to_string() == id,
+        Json::Array(items) => items.iter().any(|item| names(item, id)),
+        Json::Object(members) => members.values().any(|member| names(member, id)),
+        Json::Null | Json::Bool(_) => false,
     }
 }
 

@@ -165,7 +165,7 @@ async fn record(app: &App, tenant: TenantId, events: Vec<Event>) -> Result<Vec<O
 /// Erases a customer, if there is one, and what waits of them.
 async fn erase(app: &App, tenant: TenantId, keys: &TenantKeys, integration: Uuid, external_id: &str) -> Result<()> {
     let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
-    quarantine::remove_all_with(&tx, keys, integration, external_id).await?;
+    quarantine::remove_all_of(&tx, keys, integration, external_id).await?;
     if let Some(customer_no) = find_customer(&tx, external_id).await?
         && erase_customer(&tx, keys, customer_no, now).await?
     {

@@ -148,6 +148,7 @@ impl Canary {
             ("{slug}", self.slug.to_owned()),
             ("{run}", run.to_owned()),
             ("{email}", EMAIL.to_owned()),
+            ("{secret}", SECRET.to_owned()),
             ("{user}", self.user.to_string()),
             ("{password}", self.password.clone()),
             ("{early}", before(2 * 24 * 60)),
@@ -176,8 +177,8 @@ async fn give_up(app: &App, tenant: TenantId) -> Result<()> {
     tx.commit().await
 }
 
-/// What both tenants' shops sign with.
-pub const SHOP_SECRET: &str = "a secret that is long enough";
+/// What webhooks of both tenants are signed with, those that come and those that go.
+pub const SECRET: &str = "a secret that is long enough";
 
 /// What a tenant has once. The alert fires with the sales that come after.
 const SETTINGS: [&str; 12] = [
@@ -188,9 +189,9 @@ const SETTINGS: [&str; 12] = [
     r#"mutation { createDashboard(input: { name: "board of {word}", description: "of {word}", sharing: TENANT,
         widgets: [{ id: "w", kind: NUMBER, title: "of {word}", metrics: [TOTAL_REVENUE], layout: { x: 0, y: 0, width: 2, height: 2 } }] }) { id } }"#,
     r#"mutation { createAlert(input: { name: "alert of {word}", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "1.00", includeOpen: true,
-        recipients: [{ channel: WEBHOOK, target: "https://{slug}.isolation.invalid/hook", secret: "a secret that is long enough" }] }) { id } }"#,
+        recipients: [{ channel: WEBHOOK, target: "https://{slug}.isolation.invalid/hook", secret: "{secret}" }] }) { id } }"#,
     r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { id } } }"#,
-    r#"mutation { createIntegration(kind: SHOPIFY, secret: "a secret that is long enough", input: { name: "shop of {word}", channel: "of {word}" }) { id } }"#,
+    r#"mutation { createIntegration(kind: SHOPIFY, secret: "{secret}", input: { name: "shop of {word}", channel: "of {word}" }) { id } }"#,
     r#"mutation { createKpi(name: "canary", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
     r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "2020-01-01" }] }) { id } }"#,
     r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#,

@@ -86,7 +86,7 @@ pub const CHANGES: &[Change] = &[
     change("revokeApiKey", r#"mutation { revokeApiKey(id: "{ApiKey}") { id } }"#),
     change(
         "createIntegration",
-        r#"mutation { createIntegration(kind: SHOPIFY, secret: "a secret that is long enough",
+        r#"mutation { createIntegration(kind: SHOPIFY, secret: "{secret}",
         input: { name: "tried", organizationId: "{Organization}", enabled: false }) { id } }"#,
     ),
     change(

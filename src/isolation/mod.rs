@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use self::answers::{Answers, code, difference, first_of_each, list_ids, without_attempts, without_new_ids};
-use self::canary::{Canary, SHOP_SECRET};
+use self::canary::{Canary, SECRET};
 use self::changes::CHANGES;
 use self::client::{Client, Transport};
 use self::questions::{Examples, Question, Schema};
@@ -307,7 +307,7 @@ impl Run<'_> {
             [(own, &own_shop, 200), (other, &other_shop, 200), (own, &other_shop, 401), (other, &own_shop, 401)]
         {
             let path = format!("/webhooks/{}/{shop}", tenant.tenant.0);
-            let status = self.client.send_as_shop(&path, SHOP_SECRET, "{}").await?;
+            let status = self.client.send_as_shop(&path, SECRET, "{}").await?;
             if status != expected {
                 self.report
                     .findings

@@ -457,9 +457,17 @@ async fn what_is_sealed_for_integrations_goes_with_the_tenants_keys() {
     let retry = "mutation($id: ID!) { retryQuarantined(id: $id) { outcome } }";
     let again = acme.admin().query_with(retry, json!({ "id": kept[0]["id"] })).await;
     assert_eq!(again["retryQuarantined"]["outcome"], "QUARANTINED");
-    // The shop has a customer erased.
+    // The shop has a customer erased, who goes from the quarantine too; who only looks alike stays.
+    for (event, customer) in [("q1", 77), ("q2", 770)] {
+        let waits = json!({ "currency": "none", "customer": { "id": customer } });
+        let waits = shop_order("2026-06-10T10:00:00Z", waits);
+        assert_eq!(shop.shopify(SECRET, "orders/create", event, &waits).await.outcome(), "quarantined");
+    }
     let redact = json!({ "shop_id": 1, "shop_domain": "shop.example", "customer": { "id": 77, "email": "ann@example.com" }, "orders_to_redact": [] }).to_string();
     assert_eq!(shop.shopify(SECRET, "customers/redact", "e3", &redact).await.outcome(), "recorded");
+    let left: Vec<Value> =
+        quarantine(&acme).await.as_array().expect("a list").iter().map(|q| q["deliveryId"].clone()).collect();
+    assert_eq!(left, ["orders/create:q2", "orders/create:e2"]);
     let customers = acme.admin().query("{ customers(first: 5) { nodes { externalId name } } }").await;
     let customer = &customers["customers"]["nodes"][0];
     assert!(customer["name"].is_null() && customer["externalId"].as_str().is_some_and(|id| id.starts_with("erased:")));

@@ -168,10 +168,7 @@ async fn a_connection_that_comes_back_with_a_tenant_is_closed() {
 /// The first load of a new installation is not to read all customers for each one: PostgreSQL plans by indexes alone then.
 #[tokio::test]
 async fn customers_are_found_by_their_ids_before_anything_is_known_of_the_table() {
-    let test = TestApp::start().await;
-    if !test.app.db.is_postgres() {
-        return;
-    }
+    let Some(test) = walled().await else { return };
     let acme = test.tenant("acme").await;
     let tx = test.app.db.read(acme.id()).await.expect("begun");
     let sql = "EXPLAIN SELECT 1 FROM customers c WHERE c.tenant_id = $1 AND c.external_id = 'a'";

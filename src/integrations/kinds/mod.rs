@@ -79,6 +79,11 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
+/// An address of its parts, in the order in which they are written.
+fn address<const N: usize>(parts: [Option<String>; N]) -> String {
+    parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
 /// The sum of amounts. Error: it is beyond the largest one.
 fn sum(amounts: impl IntoIterator<Item = Money>) -> Result<Money, Unclear> {
     let sum = amounts.into_iter().map(|amount| i128::from(amount.0)).sum();

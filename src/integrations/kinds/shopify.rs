@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::{Exact, is_hmac, list, share, sum, time};
+use super::{Exact, address, is_hmac, list, share, sum, time};
 use crate::clock::{SECOND, Timestamp};
 use crate::integrations::{Connector, Delivery, Label, Request, Said, Settings, Unclear};
 use crate::ledger::event::{Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, RefundIssued};
@@ -320,7 +320,6 @@ impl Buyer {
 impl Address {
     fn text(self) -> String {
         let Address { address1, address2, zip, city, province, country, .. } = self;
-        let parts = [address1, address2, zip, city, province, country].into_iter().flatten();
-        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+        address([address1, address2, zip, city, province, country])
     }
 }

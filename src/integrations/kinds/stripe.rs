@@ -167,8 +167,7 @@ fn refund(delivery: &Delivery<'_>, about: About<Refund>, settings: &Settings) ->
 fn customer(id: String, billing: Option<Billing>) -> Customer {
     let Some(Billing { name, email, phone, address }) = billing else { return Customer { id, ..Customer::default() } };
     let address = address.map(|Address { line1, line2, postal_code, city, state, country }| {
-        let parts = [line1, line2, postal_code, city, state, country].into_iter().flatten();
-        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+        super::address([line1, line2, postal_code, city, state, country])
     });
     Customer { id, name, email, phone, address }
 }
