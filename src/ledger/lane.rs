@@ -28,6 +28,8 @@ use crate::telemetry::metrics::METRICS;
 const IDLE: Duration = Duration::from_secs(60);
 /// A lane that had no work for this time folds its tail.
 const FOLD_AFTER: Duration = Duration::from_millis(500);
+/// How long a batch waits for callers who are likely to come.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 /// Names kept in memory per lane; beyond it they are read again.
 const NAMES_MAX: usize = 200_000;
 
@@ -60,6 +62,8 @@ pub(super) struct Lane {
     folded: i64,
     /// The last attempt to fold has failed.
     is_behind: bool,
+    /// How many shared the last batch.
+    callers: usize,
     names: Names,
 }
 
@@ -99,6 +103,7 @@ impl Lane {
             position: 0,
             folded: 0,
             is_behind: false,
+            callers: 1,
             names: Names::default(),
         }
     }
@@ -128,21 +133,40 @@ impl Lane {
                     }
                 },
             };
-            let mut events = first.items.len();
-            let mut batch = vec![first];
-            while let Ok(job) = jobs.try_recv() {
-                if events + job.items.len() > BATCH_EVENTS_MAX || job.is_backfill != batch[0].is_backfill {
-                    waiting = Some(job);
-                    break;
-                }
-                events += job.items.len();
-                batch.push(job);
-            }
+            let batch;
+            (batch, waiting) = self.gather(first, &mut jobs).await;
             self.serve(batch).await;
             if self.position - self.folded >= TAIL_MAX {
                 self.fold_tail().await;
             }
         }
+    }
+
+    /// The jobs of one batch, `first` and what else is there, and the one after it if it has come. As many callers as
+    /// shared the last batch are likely to be back at once, so they are waited for: half of them would else be too late, and
+    /// so wait for a batch of the other half. Nobody waits for others after a batch of one's own.
+    async fn gather(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) -> (Vec<Job>, Option<Job>) {
+        let deadline = tokio::time::Instant::now() + GATHER_MAX;
+        let mut events = first.items.len();
+        let mut batch = vec![first];
+        let next = loop {
+            let next = match jobs.try_recv() {
+                Ok(job) => Some(job),
+                Err(_) if batch.len() < self.callers => {
+                    tokio::time::timeout_at(deadline, jobs.recv()).await.ok().flatten()
+                }
+                Err(_) => None,
+            };
+            match next {
+                Some(job) if events + job.items.len() <= BATCH_EVENTS_MAX && job.is_backfill == batch[0].is_backfill => {
+                    events += job.items.len();
+                    batch.push(job);
+                }
+                next => break next,
+            }
+        };
+        self.callers = batch.len();
+        (batch, next)
     }
 
     fn has_tail(&self) -> bool {
