@@ -27,6 +27,17 @@ pub enum Step {
     Months(u32),
 }
 
+impl Step {
+    /// Whether nothing is missing of a bucket: a clock that moves by half an hour cuts one short. Days and longer ones are
+    /// whole whatever the clock does.
+    pub fn is_whole(self, start: Timestamp, end: Timestamp) -> bool {
+        match self {
+            Step::Minutes(minutes) => end.0 - start.0 == minutes * crate::clock::MINUTE,
+            Step::Day | Step::Week(_) | Step::Months(_) => true,
+        }
+    }
+}
+
 /// The day that holds `at` in `zone`, in days since 1970-01-01.
 pub fn day_of(at: Timestamp, zone: Tz) -> i32 {
     let local = local_time(at, zone).date();

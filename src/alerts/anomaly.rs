@@ -14,6 +14,7 @@ use crate::ledger::organization::{Organization, find_organization};
 use crate::metrics::cell::Values;
 use crate::metrics::history::begun;
 use crate::metrics::input::{Grain, Weekday};
+use crate::metrics::kpis::definitions::Definitions;
 use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::metrics::plan::{Plan, SeriesArgs, SeriesPlan};
@@ -24,11 +25,27 @@ use crate::predictions::{amount, floor};
 pub const HOUR_MINUTES: i32 = 60;
 pub const DAY_MINUTES: i32 = 1_440;
 
+/// Filters and earlier times that the formula of a KPI may ask for that is looked at by the hour. Each is nine weeks of hours
+/// more, read in a batch's transaction.
+pub const HOURLY_VIEWS_MAX: usize = 4;
+
 impl Rule {
     /// How long the buckets are that an ANOMALY is looked for in; `None` for other conditions.
     pub fn bucket_grain(&self) -> Option<Grain> {
         let grain = if self.window_minutes == HOUR_MINUTES { Grain::Hour } else { Grain::Day };
         (self.condition == AlertCondition::Anomaly).then_some(grain)
+    }
+
+    /// Error: BAD_USER_INPUT, where it would read too much each hour.
+    pub fn check_views(&self, watched: &Definitions) -> Result<()> {
+        let is_hourly = self.bucket_grain() == Some(Grain::Hour);
+        if !is_hourly || watched.values().all(|kpi| kpi.views().len() <= HOURLY_VIEWS_MAX) {
+            return Ok(());
+        }
+        let message = format!(
+            "an hourly ANOMALY takes a KPI of at most {HOURLY_VIEWS_MAX} different filters and times; look at days instead"
+        );
+        Err(Error { details: vec![("formulaCode", "TOO_MANY_VIEWS".into())], ..Error::bad_input("kpi", message) })
     }
 
     /// The question whose answer has its buckets.
@@ -71,11 +88,13 @@ fn boundaries(grain: Grain, count: u32, end: Timestamp, zone: Tz) -> Vec<Timesta
     if boundaries.last() == Some(&end) { boundaries } else { Vec::new() }
 }
 
-/// The bucket that ends at `now`; `None` where none does.
+/// The bucket that ends at `now`; `None` where none does, or one that the clock has cut short, which nothing is like.
 pub async fn ending(rule: &Rule, grain: Grain, now: Timestamp, measure: &mut impl Measure) -> Result<Option<Span>> {
     let Some(zone) = measure.zone(rule).await? else { return Ok(None) };
     Ok(match boundaries(grain, 1, now, zone).as_slice() {
-        [.., start, end] => Some(Span { start: *start, end: *end }),
+        [.., start, end] if grain.step(Weekday::Monday).is_whole(*start, *end) => {
+            Some(Span { start: *start, end: *end })
+        }
         _ => None,
     })
 }

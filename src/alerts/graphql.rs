@@ -259,7 +259,7 @@ struct AlertRuleInput {
     name: String,
     /// The metric watched; either this or `kpi`.
     metric: Option<Metric>,
-    /// The KPI watched, by its name. Error: NOT_FOUND.
+    /// The KPI watched, by its name. Errors: NOT_FOUND; BAD_USER_INPUT with the `formulaCode` TOO_MANY_VIEWS where an ANOMALY of hours would watch one of more than 4 different filters and times.
     kpi: Option<String>,
     /// How it is compared.
     condition: AlertCondition,
@@ -382,9 +382,9 @@ impl AlertRuleInput {
     }
 }
 
-/// Whether the KPI and the organization that a rule names are there.
+/// Whether the KPI and the organization that a rule names are there, and the KPI is one that it may watch.
 async fn check_named(tx: &TenantTx, rule: &Rule) -> Result<()> {
-    definitions::find(tx, &rule.measured.kpis()).await?;
+    rule.check_views(&definitions::find(tx, &rule.measured.kpis()).await?)?;
     match &rule.filters {
         Some(filters) => filters.check_organization(tx).await,
         None => Ok(()),

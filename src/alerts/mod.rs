@@ -12,5 +12,6 @@ mod simulate;
 pub mod store;
 mod sweep;
 
+pub use anomaly::HOURLY_VIEWS_MAX;
 pub use rule::{AlertCondition, AlertState, Frequency, Rule};
 pub use sweep::{sweep, sweep_once};

@@ -1,7 +1,6 @@
 //! Tries a rule on history: the same steps at the same moments as if it had been there.
 
 use chrono_tz::Tz;
-use sea_orm::Value;
 use tokio::sync::Semaphore;
 
 use super::anomaly;
@@ -13,14 +12,14 @@ use crate::error::{Code, Error, Result};
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
-use crate::ledger::store::{ENTRY_COLUMNS, entry_from, read_head};
+use crate::ledger::store::read_head;
 use crate::metrics::cell::Values;
 use crate::metrics::filter::Filter;
 use crate::metrics::kpis::part::Views;
 use crate::metrics::kpis::{Calendar, definitions};
 use crate::metrics::part::Part;
 use crate::metrics::period::Span;
-use crate::metrics::read::Question;
+use crate::metrics::read::{Question, read_entries};
 use crate::metrics::state::default_zone;
 
 /// The longest period that is tried.
@@ -54,18 +53,21 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     };
     let looked_at = Span { start: first, end: Timestamp(period.end.0 + DAY) };
     let definitions = definitions::find(tx, &rule.measured.kpis()).await?;
+    rule.check_views(&definitions)?;
     let views = Views::find(tx, &filter, definitions.values()).await?;
     let spans = spans_of(&views, rule, looked_at, zone);
     if head.retained_from.is_some_and(|from| spans.iter().any(|span| span.start.0 < from)) {
         return Err(Error::new(Code::AsOfNotAvailable, "the period reaches into months whose entries were dropped"));
     }
-    let entries = read_entries(tx, &spans).await?;
+    let entries = read_entries(tx, &spans, head.position, ROWS_MAX).await?.ok_or_else(too_much)?;
     let mut arrivals: Vec<&(i64, Entry)> = entries.iter().collect();
     arrivals.sort_by_key(|(position, _)| *position);
     let arrived = |position: i64| arrivals.partition_point(|(other, _)| *other <= position);
     let sql = "SELECT last_position, recorded_at, is_backfill FROM ledger_batches WHERE tenant_id = $1 \
                AND recorded_at >= $2 AND recorded_at <= $3 ORDER BY last_position LIMIT $4";
-    let batches = tx.query(sql, [period.start.0.into(), period.end.0.into(), limit()]).await?;
+    // One more than is taken.
+    let limit = i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX);
+    let batches = tx.query(sql, [period.start.0.into(), period.end.0.into(), limit.into()]).await?;
     if batches.len() > ROWS_MAX {
         return Err(too_much());
     }
@@ -108,39 +110,7 @@ fn spans_of(views: &Views, rule: &Rule, looked_at: Span, zone: Tz) -> Vec<Span> 
         let margin = MARGIN * (1 + i64::from(shift.periods));
         Span { start: Timestamp(first.start.0 - margin), end: Timestamp(last.end.0 + margin) }
     });
-    let mut spans: Vec<Span> = earlier.chain([looked_at]).collect();
-    spans.sort_by_key(|span| span.start);
-    spans.dedup_by(|next, kept| {
-        let overlaps = next.start <= kept.end;
-        if overlaps {
-            kept.end = kept.end.max(next.end);
-        }
-        overlaps
-    });
-    spans
-}
-
-/// The entries of spans that lie apart, in order of time.
-async fn read_entries(tx: &TenantTx, spans: &[Span]) -> Result<Vec<(i64, Entry)>> {
-    let sql = format!(
-        "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 \
-         ORDER BY e.at, e.position, e.entry_no LIMIT $4"
-    );
-    let mut entries = Vec::new();
-    for span in spans {
-        for row in tx.query(&sql, [span.start.0.into(), span.end.0.into(), limit()]).await? {
-            entries.push(entry_from(&row)?);
-        }
-        if entries.len() > ROWS_MAX {
-            return Err(too_much());
-        }
-    }
-    Ok(entries)
-}
-
-/// One row more than is taken.
-fn limit() -> Value {
-    i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX).into()
+    Span::united(earlier.chain([looked_at]).collect())
 }
 
 fn too_much() -> Error {

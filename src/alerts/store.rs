@@ -1,10 +1,13 @@
 //! Rules and what they have reported, in the database.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
+use super::anomaly::HOUR_MINUTES;
 use super::progress::{Change, Progress};
-use super::rule::{AlertState, Frequency, Judgement, Rule};
+use super::rule::{AlertCondition, AlertState, Frequency, Judgement, Rule};
 use crate::audit::{Shown, Thing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
@@ -77,6 +80,14 @@ pub async fn find_watching(tx: &TenantTx, measured: &Measured) -> Result<Option<
     let sql = "SELECT name FROM alerts WHERE tenant_id = $1 AND metric = $2 ORDER BY id LIMIT 1";
     let row = tx.query_one(sql, [word(measured)?]).await?;
     row.map(|row| get(&row, 0)).transpose()
+}
+
+/// The KPIs that are looked at by the hour for anomalies.
+pub async fn list_hourly_kpis(tx: &TenantTx) -> Result<BTreeSet<String>> {
+    let sql = "SELECT DISTINCT metric FROM alerts WHERE tenant_id = $1 AND condition = $2 AND window_minutes = $3";
+    let rows = tx.query(sql, [word(AlertCondition::Anomaly)?, HOUR_MINUTES.into()]).await?;
+    let measured = rows.iter().map(|row| get_word::<Measured>(row, 0)).collect::<Result<Vec<_>>>()?;
+    Ok(measured.iter().flat_map(Measured::kpis).collect())
 }
 
 /// Error: NOT_FOUND.

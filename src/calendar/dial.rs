@@ -7,10 +7,16 @@ use crate::clock::{MINUTE, SECOND, Timestamp};
 
 /// Where buckets stand on the clock. An hour that the clock leaves out has a place of its own, and of one that it shows twice
 /// both have the same. Days and longer buckets follow each other.
+///
+/// An hour that the clock cuts short (Lord Howe moves it by half an hour) says nothing of a whole one: of sums it has about
+/// half, of rates and distinct customers nobody knows what, so it is not made up to one by a factor. It is left out, as the
+/// hour is that the clock leaves out.
 #[derive(Debug)]
 pub struct Dial {
     /// Of each boundary, counted from the first.
     places: Vec<usize>,
+    /// Of each bucket, whether the clock left it whole.
+    wholes: Vec<bool>,
     /// What the clock shows where places begin, in seconds as if it were that of UTC.
     pub starts: Vec<i64>,
 }
@@ -19,8 +25,9 @@ impl Dial {
     /// Of the buckets between `boundaries`.
     pub fn new(boundaries: &[Timestamp], step: Step, zone: Tz) -> Dial {
         let shown = boundaries.iter().map(|at| local_time(*at, zone).and_utc().timestamp());
+        let wholes = boundaries.windows(2).map(|pair| step.is_whole(pair[0], pair[1])).collect();
         let Step::Minutes(minutes) = step else {
-            return Dial { places: (0..boundaries.len()).collect(), starts: shown.collect() };
+            return Dial { places: (0..boundaries.len()).collect(), wholes, starts: shown.collect() };
         };
         let length = minutes * MINUTE / SECOND;
         let steps: Vec<i64> = shown.map(|shown| shown.div_euclid(length)).collect();
@@ -29,6 +36,7 @@ impl Dial {
         let end = steps.iter().max().map_or(first, |last| last + 2);
         Dial {
             places: steps.iter().map(|step| usize::try_from(step - first).unwrap_or_default()).collect(),
+            wholes,
             starts: (first..end).map(|step| step * length).collect(),
         }
     }
@@ -39,11 +47,12 @@ impl Dial {
     }
 
     /// What the first buckets have, by their places, up to that of the last one: of an hour that is shown twice what the later
-    /// one has, of one that is left out nothing.
+    /// whole one has, of one that is left out or cut short nothing.
     pub fn lay<T: Copy>(&self, of_buckets: &[Option<T>]) -> Vec<Option<T>> {
         let Some(last) = of_buckets.len().checked_sub(1).and_then(|last| self.place(last)) else { return Vec::new() };
         let mut laid = vec![None; last + 1];
-        for (of_bucket, place) in of_buckets.iter().zip(&self.places) {
+        let places = self.places.iter().zip(&self.wholes);
+        for (of_bucket, (place, _)) in of_buckets.iter().zip(places).filter(|(_, (_, is_whole))| **is_whole) {
             if let Some(laid) = laid.get_mut(*place) {
                 *laid = *of_bucket;
             }
@@ -54,7 +63,9 @@ impl Dial {
 
 #[cfg(test)]
 mod tests {
-    use super::super::boundaries_after;
+    use chrono::{Days, NaiveDate, NaiveTime};
+
+    use super::super::{boundaries_after, offset_secs, start_of_day};
     use super::*;
 
     const LONDON: Tz = chrono_tz::Europe::London;
@@ -98,9 +109,71 @@ mod tests {
     }
 
     #[test]
-    fn hours_that_the_clock_cuts_have_places() {
-        // Lord Howe: from 02:00 half an hour on.
-        let hours = dial("2026-10-04T00:00:00+10:30", 5, Step::Minutes(60), chrono_tz::Australia::Lord_Howe);
-        assert_eq!(hours.lay(&[Some(0), Some(1), Some(2), Some(3)]), [0, 1, 2, 3].map(Some));
+    fn half_an_hour_does_not_stand_for_one() {
+        const LORD_HOWE: Tz = chrono_tz::Australia::Lord_Howe;
+        // From 02:00 to 02:30: 00:00, 01:00, 02:30, 03:00.
+        let spring = dial("2026-10-04T00:00:00+10:30", 5, Step::Minutes(60), LORD_HOWE);
+        assert_eq!(spring.lay(&[Some(0), Some(1), Some(2), Some(3)]), [Some(0), Some(1), None, Some(3)]);
+        // From 02:00 back to 01:30: 00:00, 01:00, 01:30, 02:00.
+        let autumn = dial("2026-04-05T00:00:00+11:00", 5, Step::Minutes(60), LORD_HOWE);
+        assert_eq!(autumn.lay(&[Some(0), Some(1), Some(2), Some(3)]), [Some(0), Some(1), Some(3)]);
+        // Two quarters are left out, or come twice.
+        let quarters = dial("2026-10-04T01:45:00+10:30", 3, Step::Minutes(15), LORD_HOWE);
+        assert_eq!(quarters.lay(&[Some(0), Some(1)]), [Some(0), None, None, Some(1)]);
+        let quarters = dial("2026-04-05T01:30:00+11:00", 6, Step::Minutes(15), LORD_HOWE);
+        assert_eq!(quarters.lay(&[0, 1, 2, 3, 4].map(Some)), [2, 3, 4].map(Some));
+    }
+
+    /// St. John's moved its clock at a minute past midnight, Samoa left out a day, Pyongyang and Caracas moved by half an hour.
+    #[test]
+    fn in_every_zone_no_bucket_is_lost_and_none_counts_twice() {
+        let days: Vec<_> = NaiveDate::from_yo_opt(2007, 1).expect("a day").iter_days().take(20 * 366).collect();
+        let mut changes = 0;
+        for zone in chrono_tz::TZ_VARIANTS {
+            let mut before = None;
+            for day in &days {
+                let now = offset_secs(day.and_time(NaiveTime::MIN).and_utc().into(), zone);
+                if before.replace(now).is_some_and(|before| before != now) {
+                    let (start, end) =
+                        (start_of_day(*day - Days::new(3), zone), start_of_day(*day + Days::new(3), zone));
+                    for step in [Step::Minutes(15), Step::Minutes(60), Step::Day] {
+                        let later = boundaries_after(start, step, zone).take_while(|next| *next <= end);
+                        check(&std::iter::once(start).chain(later).collect::<Vec<_>>(), step, zone);
+                    }
+                    changes += 1;
+                }
+            }
+        }
+        assert!(changes > 5_000, "{changes}");
+    }
+
+    fn check(boundaries: &[Timestamp], step: Step, zone: Tz) {
+        let dial = Dial::new(boundaries, step, zone);
+        let buckets: Vec<Option<usize>> = (0..boundaries.len() - 1).map(Some).collect();
+        let laid = dial.lay(&buckets);
+        assert!(dial.starts.windows(2).all(|pair| pair[0] < pair[1]), "{zone}: places follow each other");
+        let mut times_found = vec![0; buckets.len()];
+        laid.iter().flatten().for_each(|bucket| times_found[*bucket] += 1);
+        // What each place of the clock last had that was whole.
+        let mut last = std::collections::HashMap::new();
+        for (bucket, pair) in boundaries.windows(2).enumerate() {
+            let place = dial.place(bucket).expect("a place");
+            let shown = local_time(pair[0], zone).and_utc().timestamp();
+            let begins = dial.starts[place];
+            if let Step::Minutes(minutes) = step {
+                assert!((begins..begins + minutes * 60).contains(&shown), "{zone} {shown}: at its place of the clock");
+                assert!(shown == begins || pair[1].0 - pair[0].0 < minutes * MINUTE, "{zone} {shown}");
+                if pair[1].0 - pair[0].0 < minutes * MINUTE {
+                    continue;
+                }
+            }
+            last.insert(place, bucket);
+        }
+        for (bucket, times) in times_found.into_iter().enumerate() {
+            let place = dial.place(bucket).expect("a place");
+            let is_meant = last.get(&place) == Some(&bucket);
+            assert_eq!(times, usize::from(is_meant), "{zone}: bucket {bucket} at {:?}", boundaries[bucket]);
+            assert_eq!(laid.get(place).copied().flatten(), last.get(&place).copied(), "{zone}");
+        }
     }
 }

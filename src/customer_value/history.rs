@@ -1,7 +1,7 @@
 //! The purchases of customers, read in pages so that they need not be held at once.
 
 use chrono_tz::Tz;
-use models::value::{PurchaseDays, Refund};
+use models::value::{Order, PurchaseDays, Refund};
 use sea_orm::Value;
 
 use crate::calendar::day_of;
@@ -17,25 +17,26 @@ use crate::money::Money;
 /// Orders read by one statement.
 const ROWS_MAX: usize = 5_000;
 
-/// A known customer's counting orders in the currency of the default organization, and their refunds. Orders are in their
-/// newest state, so a backtest knows at its cut which of them were cancelled later, and is a little too good.
+/// A known customer's orders in the currency of the default organization, cancelled ones too, which were orders until then.
+/// Days are those since 1970, of the default organization.
 pub struct History {
     pub customer_no: i64,
-    /// Day (since 1970, of the default organization) and amount.
-    pub orders: Vec<(i32, i64)>,
-    pub refunds: Vec<Refund>,
+    orders: Vec<Order>,
+    refunds: Vec<Refund>,
 }
 
 impl History {
     /// `None` where the models cannot take it: purchases more than a century apart, or too large.
     pub fn days(&self) -> Option<PurchaseDays> {
-        PurchaseDays::with_refunds(self.orders.iter().copied(), self.refunds.clone()).ok()
+        PurchaseDays::new(self.orders.clone(), self.refunds.clone()).ok()
     }
 
-    /// The amounts by the days of their orders, those of refunds negative.
+    /// The amounts of what was not cancelled by the days of their orders, those of refunds negative.
     pub fn amounts(&self) -> impl Iterator<Item = (i32, i64)> {
-        let refunds = self.refunds.iter().map(|refund| (refund.of_day, refund.amount_minor.saturating_neg()));
-        self.orders.iter().copied().chain(refunds)
+        let orders = self.orders.iter().filter(|order| order.cancelled_on.is_none());
+        let refunds = self.refunds.iter().filter(|refund| refund.cancelled_on.is_none());
+        let refunds = refunds.map(|refund| (refund.of_day, refund.amount_minor.saturating_neg()));
+        orders.map(|order| (order.day, order.amount_minor)).chain(refunds)
     }
 }
 
@@ -73,9 +74,9 @@ impl<'a> Histories<'a> {
         if self.is_done {
             return Ok(None);
         }
-        let sql = "SELECT o.customer_no, o.placed_at, o.order_no, o.org_no, o.external_id, o.amount_paid, o.rate FROM orders o \
+        let sql = "SELECT o.customer_no, o.placed_at, o.order_no, o.org_no, o.external_id, o.amount_paid, o.rate, o.cancelled_at FROM orders o \
                    WHERE o.tenant_id = $1 AND (o.customer_no, o.placed_at, o.order_no) > ($2, $3, $4) AND o.customer_no > 0 \
-                   AND o.customer_no % $5 = 0 AND NOT o.is_cancelled ORDER BY o.customer_no, o.placed_at, o.order_no LIMIT $6";
+                   AND o.customer_no % $5 = 0 ORDER BY o.customer_no, o.placed_at, o.order_no LIMIT $6";
         let Place { customer_no, placed_at, order_no } = self.after;
         let limit = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
         let values: [Value; 5] =
@@ -87,23 +88,29 @@ impl<'a> Histories<'a> {
             self.after = Place { customer_no: get(row, 0)?, placed_at: get(row, 1)?, order_no: get(row, 2)? };
             if self.org_nos.contains(&get(row, 3)?) {
                 let amount = Money(get(row, 5)?).convert(get(row, 6)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
-                let day = day_of(Timestamp(self.after.placed_at), self.zone);
-                orders.push((self.after.customer_no, get::<String>(row, 4)?, day, amount.0));
+                let day = |at: i64| day_of(Timestamp(at), self.zone);
+                let order = Order {
+                    day: day(self.after.placed_at),
+                    amount_minor: amount.0,
+                    cancelled_on: get::<Option<i64>>(row, 7)?.map(day),
+                };
+                orders.push((self.after.customer_no, get::<String>(row, 4)?, order));
             }
         }
         let ids: Vec<String> = orders.iter().map(|(_, id, ..)| id.clone()).collect();
         let mut refunds = RefundsByOrder::load(self.tx, &ids).await?;
         let mut complete = Vec::new();
-        for (customer_no, id, day, amount) in orders {
+        for (customer_no, id, order) in orders {
             if self.open.as_ref().is_none_or(|open| open.customer_no != customer_no) {
                 complete.extend(self.open.replace(History { customer_no, orders: Vec::new(), refunds: Vec::new() }));
             }
             let Some(open) = &mut self.open else { continue };
-            open.orders.push((day, amount));
+            open.orders.push(order);
             let refund = |(issued_at, amount): (Timestamp, Money)| Refund {
-                of_day: day,
+                of_day: order.day,
                 day: day_of(issued_at, self.zone),
                 amount_minor: amount.0,
+                cancelled_on: order.cancelled_on,
             };
             open.refunds.extend(refunds.remove(&id).into_iter().flatten().map(refund));
         }

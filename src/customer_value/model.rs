@@ -47,7 +47,7 @@ pub struct CustomerModel {
     parameters: Vec<ModelParameter>,
     /// How spend goes with frequency, -1 to 1; far from 0, values of frequent customers are too low (positive) or too high (negative). Null where that cannot be told.
     spend_frequency_correlation: Option<f64>,
-    /// How good the same procedure was 90 days ago; null where that cannot be told yet.
+    /// How good the same procedure was 90 days before the end of the last day that was over; null where that cannot be told yet.
     calibration: Option<ModelCalibration>,
     /// Why there is no calibration.
     calibration_reason: Option<String>,

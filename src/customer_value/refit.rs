@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use models::value::{Fit, Kind, Prediction as Predicted, PurchaseDays, Purchases, Scale, Segment, Terms, fit};
+use models::value::{
+    Backtest, Fit, Kind, Prediction as Predicted, PurchaseDays, Purchases, Scale, Segment, Terms, fit,
+};
 
 use super::history::{Histories, History};
 use super::retention::Counting;
@@ -134,7 +136,9 @@ impl Run<'_> {
         }
         let fit = move || {
             let known: Vec<Purchases> = sample.iter().filter_map(|days| days.until(day)).collect();
-            let fit = fit(&sample, day, Kind::MbgNbd, terms::CHURN_DAYS).ok()?;
+            // Who has not bought today may yet.
+            let backtest = Backtest { until_day: day - 1, horizon_days: terms::CHURN_DAYS };
+            let fit = fit(&sample, day, Kind::MbgNbd, backtest).ok()?;
             Some((fit, Scale::of(&known)))
         };
         let (fitted, position) = (self.app.predictions.pool.run_in_background(fit).await?, head.position);

@@ -5,6 +5,7 @@ use models::kpis::Kpis;
 
 use super::save::{Mistake, check, too_many_views};
 use super::{KpiFormat, store};
+use crate::alerts::store::list_hourly_kpis;
 use crate::auth::Permission;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, read};
@@ -41,8 +42,9 @@ impl KpiQuery {
         #[graphql(desc = "The name that it is to have, of a new KPI or of one that is to be changed.")] name: String,
         #[graphql(desc = "The formula.")] formula: String,
     ) -> async_graphql::Result<KpiValidation> {
-        let kpis = read_formulas(read(ctx).await?.as_ref()).await?;
-        Ok(match check(&kpis, &name, &formula) {
+        let tx = read(ctx).await?;
+        let (kpis, hourly) = (read_formulas(&tx).await?, list_hourly_kpis(&tx).await?);
+        Ok(match check(&kpis, &hourly, &name, &formula) {
             Ok(checked) => {
                 KpiValidation { unit: Some(checked.unit.into()), formula: Some(checked.formula), mistake: None }
             }
@@ -134,7 +136,7 @@ impl From<Mistake> for KpiMistake {
         };
         match mistake {
             Mistake::Name(message) => plain("BAD_NAME", message, None),
-            Mistake::TooManyViews(kpi) => plain("TOO_MANY_VIEWS", too_many_views(), Some(kpi)),
+            Mistake::TooManyViews { kpi, is_hourly } => plain("TOO_MANY_VIEWS", too_many_views(is_hourly), Some(kpi)),
             Mistake::Formula { kpi, error } => KpiMistake {
                 suggestion: error.suggestion,
                 line: Some(error.line),

@@ -61,7 +61,7 @@ impl KpiMutation {
         save(change, kpi, true).await.map_err(Into::into)
     }
 
-    /// Defines a KPI anew; those that name it, and alerts that watch it, follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, BAD_USER_INPUT as of `createKpi`, also where a KPI that names it would not be right any more.
+    /// Defines a KPI anew; those that name it, and alerts that watch it, follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, BAD_USER_INPUT as of `createKpi`, also where a KPI that names it would not be right any more, or where an alert watches it that takes no such formula.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_kpi(
         &self,
@@ -127,7 +127,8 @@ impl KpiInput {
 
 /// Checks and stores it in a transaction that has locked the head.
 async fn save(change: Change<'_>, kpi: super::Kpi, is_new: bool) -> Result<Kpi> {
-    let checked = check(&read_formulas(&change).await?, &kpi.name, &kpi.formula)?;
+    let (formulas, hourly) = (read_formulas(&change).await?, alerts::store::list_hourly_kpis(&change).await?);
+    let checked = check(&formulas, &hourly, &kpi.name, &kpi.formula)?;
     let before = change.see(&store::LOGGED, kpi.name.as_str()).await?;
     store::save(&change, &kpi).await?;
     let after = change.see(&store::LOGGED, kpi.name.as_str()).await?;

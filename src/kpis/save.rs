@@ -1,7 +1,10 @@
 //! Whether a formula may be saved, and what is told of one that may not.
 
+use std::collections::BTreeSet;
+
 use models::kpis::{Formula, FormulaError, Kpis, Plan, SaveError, Unit};
 
+use crate::alerts::HOURLY_VIEWS_MAX;
 use crate::error::{Code, Error, Result};
 use crate::metrics::kpis::definitions::{Definition, VIEWS_MAX};
 
@@ -17,8 +20,8 @@ pub struct Checked {
     pub kpis: Kpis,
 }
 
-/// Checks a formula under a name, with the KPIs that build on it. Errors: as [`refusal`].
-pub fn check(kpis: &Kpis, name: &str, text: &str) -> Result<Checked, Mistake> {
+/// Checks a formula under a name, with the KPIs that build on it; `hourly` are those that an alert looks at by the hour.
+pub fn check(kpis: &Kpis, hourly: &BTreeSet<String>, name: &str, text: &str) -> Result<Checked, Mistake> {
     let formula = Formula::parse(text).map_err(|error| Mistake::Formula { kpi: name.to_owned(), error })?;
     let (canonical, saved) = (formula.to_string(), kpis.with(name, formula)?);
     let affected = std::iter::once(name).chain(saved.all_users(name));
@@ -29,8 +32,10 @@ pub fn check(kpis: &Kpis, name: &str, text: &str) -> Result<Checked, Mistake> {
         if kpi == name {
             unit = plan.unit();
         }
-        if (Definition { name: kpi.into(), plan }).views().len() > VIEWS_MAX {
-            return Err(Mistake::TooManyViews(kpi.to_owned()));
+        let is_hourly = hourly.contains(kpi);
+        let views_max = if is_hourly { HOURLY_VIEWS_MAX } else { VIEWS_MAX };
+        if (Definition { name: kpi.into(), plan }).views().len() > views_max {
+            return Err(Mistake::TooManyViews { kpi: kpi.to_owned(), is_hourly });
         }
     }
     Ok(Checked { unit, formula: canonical, kpis: saved })
@@ -44,11 +49,21 @@ pub enum Mistake {
         error: FormulaError,
     },
     /// The KPI asks for too many filters and earlier times.
-    TooManyViews(String),
+    TooManyViews {
+        kpi: String,
+        /// Since an alert looks at it by the hour.
+        is_hourly: bool,
+    },
 }
 
-pub fn too_many_views() -> String {
-    format!("more than {VIEWS_MAX} different filters and times")
+pub fn too_many_views(is_hourly: bool) -> String {
+    if is_hourly {
+        format!(
+            "more than {HOURLY_VIEWS_MAX} different filters and times of a KPI that an hourly ANOMALY alert watches"
+        )
+    } else {
+        format!("more than {VIEWS_MAX} different filters and times")
+    }
 }
 
 impl From<SaveError> for Mistake {
@@ -65,9 +80,9 @@ impl From<Mistake> for Error {
     fn from(mistake: Mistake) -> Self {
         match mistake {
             Mistake::Name(message) => Error::bad_input("name", message),
-            Mistake::TooManyViews(kpi) => Error {
+            Mistake::TooManyViews { kpi, is_hourly } => Error {
                 details: vec![("kpi", kpi.into()), ("formulaCode", "TOO_MANY_VIEWS".into())],
-                ..Error::bad_input("formula", too_many_views())
+                ..Error::bad_input("formula", too_many_views(is_hourly))
             },
             Mistake::Formula { kpi, error } => Error {
                 details: vec![

@@ -107,7 +107,7 @@ impl Batch {
             order_no: old.as_ref().map_or(self.loaded.head.last_order_no + 1, |old| old.order_no),
             external_id: order.order_id.clone(),
             version: order.version,
-            is_cancelled: false,
+            cancelled_at: None,
             org_no: organization.org_no,
             placed_at: at,
             customer_no: 0,
@@ -142,13 +142,15 @@ impl Batch {
             return Ok(false);
         }
         let state = match &old {
-            Some(old) => OrderState { version: cancelled.version, is_cancelled: true, ..old.clone() },
+            Some(old) => {
+                OrderState { version: cancelled.version, cancelled_at: old.cancelled_at.or(Some(at)), ..old.clone() }
+            }
             // Cancelled before it was placed: kept, so that the late order changes nothing.
             None => OrderState {
                 order_no: self.loaded.head.last_order_no + 1,
                 external_id: cancelled.order_id.clone(),
                 version: cancelled.version,
-                is_cancelled: true,
+                cancelled_at: Some(at),
                 org_no: organization.org_no,
                 placed_at: at,
                 customer_no: 0,
@@ -173,7 +175,7 @@ impl Batch {
         let id = new.external_id.clone();
         let mut affected = BTreeSet::from([id.clone()]);
         let counting =
-            |order: &OrderState| (!order.is_cancelled && order.customer_no != 0).then_some(order.customer_no);
+            |order: &OrderState| (!order.is_cancelled() && order.customer_no != 0).then_some(order.customer_no);
         let customers: BTreeSet<i64> = old.iter().chain([&new]).filter_map(counting).collect();
         let firsts = |batch: &Batch| -> Vec<String> {
             let states = customers.iter().filter_map(|no| batch.customer(*no));
@@ -209,7 +211,7 @@ impl Batch {
         let Some(order) = self.loaded.orders.get(order_id) else { return };
         let first = self.customer(order.customer_no).and_then(|customer| customer.first.as_ref());
         let segment = match first {
-            _ if order.customer_no == 0 || order.is_cancelled => Segment::None,
+            _ if order.customer_no == 0 || order.is_cancelled() => Segment::None,
             Some((_, first_id)) if first_id == order_id => Segment::New,
             _ => Segment::Returning,
         };

@@ -89,7 +89,7 @@ async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &Wanted) -> Result
     Ok(())
 }
 
-const ORDER_COLUMNS: &str = "o.order_no, o.external_id, o.version, o.is_cancelled, o.org_no, o.placed_at, o.customer_no, \
+const ORDER_COLUMNS: &str = "o.order_no, o.external_id, o.version, o.cancelled_at, o.org_no, o.placed_at, o.customer_no, \
     o.channel_no, o.region_no, o.segment, o.currency, o.rate, o.amount_paid, o.discount_paid, o.units";
 
 /// Loads orders by a column, without their lines; those that are loaded stay as they are.
@@ -107,7 +107,7 @@ fn order_from(row: &QueryResult) -> Result<OrderState> {
         order_no: get(row, 0)?,
         external_id: get(row, 1)?,
         version: get(row, 2)?,
-        is_cancelled: get(row, 3)?,
+        cancelled_at: get::<Option<i64>>(row, 3)?.map(Timestamp),
         org_no: get(row, 4)?,
         placed_at: Timestamp(get(row, 5)?),
         customer_no: get(row, 6)?,
@@ -188,7 +188,7 @@ async fn load_histories(
     let counting: Vec<_> = loaded
         .orders
         .values()
-        .filter(|o| !o.is_cancelled && customers.contains(&o.customer_no))
+        .filter(|o| !o.is_cancelled() && customers.contains(&o.customer_no))
         .map(|o| (o.customer_no, o.placed()))
         .collect();
     for (customer_no, placed) in counting {

@@ -157,7 +157,7 @@ fn order_table(orders: &[&OrderState]) -> Table {
         .with("order_no", int(|o| o.order_no))
         .with("external_id", Column::Text(orders.iter().map(|o| o.external_id.clone()).collect()))
         .with("version", int(|o| o.version))
-        .with("is_cancelled", Column::Bool(orders.iter().map(|o| o.is_cancelled).collect()))
+        .with("cancelled_at", Column::OptInt(orders.iter().map(|o| o.cancelled_at.map(|at| at.0)).collect()))
         .with("org_no", int(|o| o.org_no.into()))
         .with("placed_at", int(|o| o.placed_at.0))
         .with("customer_no", int(|o| o.customer_no))

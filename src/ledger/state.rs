@@ -22,7 +22,8 @@ pub struct OrderState {
     pub order_no: i64,
     pub external_id: String,
     pub version: i64,
-    pub is_cancelled: bool,
+    /// When it was cancelled, if it was; by what was said first.
+    pub cancelled_at: Option<Timestamp>,
     pub org_no: i32,
     pub placed_at: Timestamp,
     pub customer_no: i64,
@@ -77,6 +78,10 @@ pub struct CustomerState {
 }
 
 impl OrderState {
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled_at.is_some()
+    }
+
     pub fn placed(&self) -> Placed {
         (self.placed_at, self.external_id.clone())
     }
@@ -107,7 +112,7 @@ impl CustomerState {
 /// What an order and its refunds contribute. A cancelled order contributes nothing, nor do its refunds; refunds of an
 /// order that is not known yet count at their own time.
 pub fn entries_of(order: Option<&OrderState>, refunds: &[RefundState]) -> Option<Vec<Entry>> {
-    if order.is_some_and(|o| o.is_cancelled) {
+    if order.is_some_and(OrderState::is_cancelled) {
         return Some(Vec::new());
     }
     let mut entries = Vec::with_capacity(1 + 2 * refunds.len());

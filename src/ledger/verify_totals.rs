@@ -159,7 +159,7 @@ pub(super) async fn compare_orders(tx: &TenantTx, report: &mut Report) -> Result
         "SELECT customer_no, COUNT(*), MIN(placed_at), MAX(placed_at), MAX(CASE WHEN segment = {new} THEN external_id END), \
          COUNT(CASE WHEN segment = {new} THEN 1 END), COUNT(CASE WHEN segment = {returning} THEN 1 END), \
          MAX(CASE WHEN segment = {new} THEN placed_at END) \
-         FROM orders WHERE tenant_id = $1 AND customer_no > $2 AND customer_no <= $3 AND NOT is_cancelled \
+         FROM orders WHERE tenant_id = $1 AND customer_no > $2 AND customer_no <= $3 AND cancelled_at IS NULL \
          GROUP BY customer_no"
     );
     let read = |row: &QueryResult| -> Result<(i64, Orders)> {

@@ -121,11 +121,7 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
             "forecast" | "anomalies" => {
                 let Some(asked) = history_of(field)? else { continue };
                 match plan.histories.iter_mut().find(|other| other.args == asked.args) {
-                    Some(other) => {
-                        other.needs = other.needs.and(asked.needs);
-                        other.kpis.extend(asked.kpis);
-                        other.covers_period |= asked.covers_period;
-                    }
+                    Some(other) => other.needs = other.needs.and(asked.needs),
                     None => plan.histories.push(asked),
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use models::forecasts::WINDOW_MAX;
-use models::kpis::{Number, Unit};
+use models::kpis::{Number, Shift, Unit};
 use sea_orm::Value;
 use tokio::sync::Mutex;
 
@@ -20,7 +20,7 @@ use super::measured::Measured;
 use super::part::{Reader, Scope, too_many_buckets};
 use super::period::Span;
 use super::plan::BUCKETS_MAX;
-use super::read::{Dimension, Facts};
+use super::read::{Dimension, Facts, read_entries};
 use crate::calendar::dial::Dial;
 use crate::calendar::{Step, boundaries_after, buckets_before};
 use crate::clock::Timestamp;
@@ -29,12 +29,16 @@ use crate::error::{Code, Error, Result};
 use crate::ledger::memory::Memory;
 use crate::ledger::store::read_head;
 
-/// Which buckets a history has.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Which history is meant: all that decides which buckets it has.
+#[derive(Clone, Debug, PartialEq)]
 pub struct HistoryArgs {
     pub grain: Grain,
     pub timezone: Option<Tz>,
     pub week_start: Weekday,
+    /// Whether it reaches back to the start of the period, however long ago that was.
+    pub covers_period: bool,
+    /// Where months were dropped, it begins later for those that look back.
+    pub kpis: BTreeSet<String>,
 }
 
 /// A history that is asked for.
@@ -42,9 +46,6 @@ pub struct HistoryArgs {
 pub struct HistoryPlan {
     pub args: HistoryArgs,
     pub needs: Needs,
-    pub kpis: BTreeSet<String>,
-    /// Whether it reaches back to the start of the period, however long ago that was.
-    pub covers_period: bool,
 }
 
 /// A history, or why there is none.
@@ -105,55 +106,60 @@ pub struct History {
 }
 
 impl History {
-    /// Reads what `plan` asks for of the buckets that end by `until` and, if it is to cover it, in `span`.
-    pub(super) async fn tell(reader: &Reader<'_>, at: &At<'_>, plan: &HistoryPlan, span: Span) -> Result<Told> {
-        Told::of(History::read(reader, at, plan, span).await)
+    /// Reads what `plans` ask for in a period. Each is told as if it was asked for alone, but those made of the same are read
+    /// together.
+    pub(super) async fn tell(
+        reader: &Reader<'_>,
+        at: &At<'_>,
+        plans: &[HistoryPlan],
+        span: Span,
+    ) -> Result<Vec<(HistoryArgs, Told)>> {
+        let frames: Vec<Option<Frame>> = plans.iter().map(|plan| Frame::of(at, &plan.args, span)).collect();
+        let mut told: Vec<(HistoryArgs, Told)> = Vec::with_capacity(plans.len());
+        for (plan, frame) in plans.iter().zip(&frames) {
+            let of_same = frames.iter().position(|other| other == frame).and_then(|first| told.get(first));
+            let history = match (of_same, frame) {
+                (Some((_, history)), _) => history.clone(),
+                (None, None) => Told::of(Err(too_many_buckets()))?,
+                (None, Some(frame)) => {
+                    let same = || plans.iter().zip(&frames).filter(|(_, other)| other.as_ref() == Some(frame));
+                    let needs = same().fold(Needs::default(), |needs, (plan, _)| needs.and(plan.needs));
+                    let kpis = same().flat_map(|(plan, _)| &plan.args.kpis).cloned().collect();
+                    Told::of(History::read(reader, at, frame, needs, &kpis).await)?
+                }
+            };
+            told.push((plan.args.clone(), history));
+        }
+        Ok(told)
     }
 
-    async fn read(reader: &Reader<'_>, at: &At<'_>, plan: &HistoryPlan, span: Span) -> Result<History> {
-        let (step, zone) = (plan.args.grain.step(plan.args.week_start), plan.args.timezone.unwrap_or(at.zone));
-        let until = at.over_by.min(span.end);
-        let window = u32::try_from(WINDOW_MAX).unwrap_or(u32::MAX);
-        let mut start = buckets_before(until, window, step, zone);
-        if plan.covers_period {
-            start = start.min(buckets_before(span.start, 0, step, zone));
-        }
-        let mut boundaries = vec![start];
-        let mut later = boundaries_after(start, step, zone).peekable();
-        while let Some(next) = later.next_if(|next| *next <= until) {
-            boundaries.push(next);
-            if boundaries.len() > BUCKETS_MAX + 1 {
-                return Err(too_many_buckets());
+    async fn read(
+        reader: &Reader<'_>,
+        at: &At<'_>,
+        frame: &Frame,
+        needs: Needs,
+        kpis: &BTreeSet<String>,
+    ) -> Result<History> {
+        let entries = match reader.facts {
+            Facts::AsOf(position) => {
+                let entries = read_entries(reader.tx, &frame.spans, *position, ENTRIES_MAX).await?;
+                Some(Facts::Entries(entries.ok_or_else(too_many_entries)?))
             }
-        }
-        let next_end = later.next().filter(|next| *next <= span.end && at.is_newest);
-        let calendar = Calendar { zone, now: until, whole: None, part_of: None, step: Some(step) };
-        let shifts = at.scope.shifts(&plan.kpis);
-        let looks_back_to = |pair: &[Timestamp]| {
-            let bucket = Span { start: pair[0], end: pair[1] };
-            shifts.iter().map(|shift| calendar.back(bucket, *shift).start).fold(bucket.start, Timestamp::min)
+            Facts::Newest(_) | Facts::Entries(_) => None,
         };
-        if let Some(kept_from) = at.kept_from {
-            let gone = boundaries.windows(2).take_while(|pair| looks_back_to(pair) < kept_from).count();
-            boundaries.drain(..gone);
-        }
-        let read_from = boundaries.windows(2).next().map(looks_back_to);
-        let read: Vec<Timestamp> = read_from.into_iter().chain(boundaries.last().copied()).collect();
-        if has_too_many(reader.tx, reader.facts, &read).await? {
-            return Err(too_many_entries());
-        }
-        let mut part = reader.part(boundaries, Vec::new(), plan.needs, &plan.kpis, calendar).await?;
+        let reader = Reader { facts: entries.as_ref().unwrap_or(reader.facts), ..*reader };
+        let mut part = reader.part(frame.boundaries.clone(), Vec::new(), needs, kpis, frame.calendar()).await?;
         let buckets = part.boundaries.len() - 1;
         let first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
         Ok(History {
             scope: Arc::clone(at.scope),
-            step,
-            zone,
+            step: frame.step,
+            zone: frame.zone,
             as_of: at.as_of,
             head: at.head,
             values: part.values_by_bucket(first..buckets)?,
             boundaries: part.boundaries.split_off(first),
-            next_end,
+            next_end: frame.next_end,
             was_newest: at.is_newest,
             splits: Mutex::default(),
         })
@@ -258,6 +264,69 @@ impl History {
     }
 }
 
+/// What a history is made of.
+#[derive(PartialEq)]
+struct Frame {
+    step: Step,
+    zone: Tz,
+    /// What ends later is not over.
+    until: Timestamp,
+    boundaries: Vec<Timestamp>,
+    next_end: Option<Timestamp>,
+    /// As of an earlier position, where its entries lie, those that KPIs look back on too: they are read once for all.
+    spans: Vec<Span>,
+}
+
+impl Frame {
+    /// `None` where there are too many buckets.
+    fn of(at: &At<'_>, args: &HistoryArgs, span: Span) -> Option<Frame> {
+        let (step, zone) = (args.grain.step(args.week_start), args.timezone.unwrap_or(at.zone));
+        let until = at.over_by.min(span.end);
+        let window = u32::try_from(WINDOW_MAX).unwrap_or(u32::MAX);
+        let mut start = buckets_before(until, window, step, zone);
+        if args.covers_period {
+            start = start.min(buckets_before(span.start, 0, step, zone));
+        }
+        let mut boundaries = vec![start];
+        let mut later = boundaries_after(start, step, zone).peekable();
+        while let Some(next) = later.next_if(|next| *next <= until) {
+            boundaries.push(next);
+            if boundaries.len() > BUCKETS_MAX + 1 {
+                return None;
+            }
+        }
+        let next_end = later.next().filter(|next| *next <= span.end && at.is_newest);
+        let mut frame = Frame { step, zone, until, boundaries, next_end, spans: Vec::new() };
+        if !at.is_newest {
+            frame.cut(at, &at.scope.shifts(&args.kpis));
+        }
+        Some(frame)
+    }
+
+    /// Leaves out the buckets that would need what is gone, and tells where what the others need lies.
+    fn cut(&mut self, at: &At<'_>, shifts: &BTreeSet<Shift>) {
+        let calendar = self.calendar();
+        let back = |pair: &[Timestamp], shift: &Shift| calendar.back(Span { start: pair[0], end: pair[1] }, *shift);
+        if let Some(kept_from) = at.kept_from {
+            let is_gone = |pair: &[Timestamp]| {
+                pair[0] < kept_from || shifts.iter().any(|shift| back(pair, shift).start < kept_from)
+            };
+            let gone = self.boundaries.windows(2).take_while(|pair| is_gone(pair)).count();
+            self.boundaries.drain(..gone);
+        }
+        let hull = |shift: &Shift| {
+            let spans = self.boundaries.windows(2).map(|pair| back(pair, shift));
+            spans.reduce(|a, b| Span { start: a.start.min(b.start), end: a.end.max(b.end) })
+        };
+        self.spans = Span::united(shifts.iter().chain([&Shift::default()]).filter_map(hull).collect());
+    }
+
+    /// Until when buckets are whole.
+    fn calendar(&self) -> Calendar {
+        Calendar { zone: self.zone, now: self.until, whole: None, part_of: None, step: Some(self.step) }
+    }
+}
+
 /// A KPI without the zeros at its beginning: what it filters by may have begun later than the sales it stands beside, and
 /// what was not there yet says nothing of what is to come.
 pub fn begun(mut series: Vec<Option<f64>>) -> Vec<Option<f64>> {
@@ -318,7 +387,7 @@ impl PartialEq for History {
 }
 
 /// Entries from which a history of an earlier position is added up at most: there are no sums of those.
-const ENTRIES_MAX: i64 = 200_000;
+const ENTRIES_MAX: usize = 200_000;
 
 /// Whether what lies between boundaries would have to be added up from more entries.
 async fn has_too_many(tx: &TenantTx, facts: &Facts, boundaries: &[Timestamp]) -> Result<bool> {
@@ -326,7 +395,8 @@ async fn has_too_many(tx: &TenantTx, facts: &Facts, boundaries: &[Timestamp]) ->
         return Ok(false);
     };
     let sql = "SELECT 1 FROM ledger_entries WHERE tenant_id = $1 AND at >= $2 AND at < $3 AND position <= $4 LIMIT 1 OFFSET $5";
-    let values = [start.0.into(), end.0.into(), (*position).into(), ENTRIES_MAX.into()];
+    let values =
+        [start.0.into(), end.0.into(), (*position).into(), i64::try_from(ENTRIES_MAX).unwrap_or(i64::MAX).into()];
     Ok(tx.query_one(sql, values).await?.is_some())
 }
 

@@ -24,6 +24,19 @@ impl Span {
         self.start <= at && at < self.end
     }
 
+    /// The same moments as spans that lie apart, in order.
+    pub fn united(mut spans: Vec<Span>) -> Vec<Span> {
+        spans.sort_by_key(|span| span.start);
+        spans.dedup_by(|next, kept| {
+            let overlaps = next.start <= kept.end;
+            if overlaps {
+                kept.end = kept.end.max(next.end);
+            }
+            overlaps
+        });
+        spans
+    }
+
     /// Whether it ends after `now`.
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.end > now

@@ -94,7 +94,7 @@ impl Plan {
         let series = self.series.iter().map(|part| &part.kpis);
         let breakdowns = self.breakdowns.iter().map(|part| &part.kpis);
         let parts = series.chain(breakdowns).chain(self.comparisons.iter().map(|part| &part.kpis));
-        let parts = parts.chain(self.histories.iter().map(|part| &part.kpis));
+        let parts = parts.chain(self.histories.iter().map(|part| &part.args.kpis));
         parts.chain([&self.kpis]).flatten().cloned().collect()
     }
 }

@@ -91,6 +91,8 @@ pub enum Facts {
     Newest(Tail),
     /// The entries up to this position.
     AsOf(i64),
+    /// These entries, with their positions: all that can be asked for.
+    Entries(Vec<(i64, Entry)>),
 }
 
 impl Facts {
@@ -130,6 +132,31 @@ impl Cells {
         };
         Cells { view: self.view, cells: HashMap::from([((0, GroupKey::new()), whole)]), first_customers }
     }
+}
+
+/// The entries of spans that lie apart, up to a position, in order of time; `None` where there are more than `rows_max`.
+pub async fn read_entries(
+    tx: &TenantTx,
+    spans: &[Span],
+    position_max: i64,
+    rows_max: usize,
+) -> Result<Option<Vec<(i64, Entry)>>> {
+    let sql = format!(
+        "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 AND e.position <= $4 \
+         ORDER BY e.at, e.position, e.entry_no LIMIT $5"
+    );
+    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX).saturating_add(1);
+    let mut entries = Vec::new();
+    for span in spans {
+        let values = [span.start.0.into(), span.end.0.into(), position_max.into(), limit.into()];
+        for row in tx.query(&sql, values).await? {
+            entries.push(entry_from(&row)?);
+        }
+        if entries.len() > rows_max {
+            return Ok(None);
+        }
+    }
+    Ok(Some(entries))
 }
 
 impl Question<'_> {
@@ -229,6 +256,10 @@ impl Question<'_> {
     async fn add_up(&self, tx: &TenantTx, facts: &Facts, cells: &mut HashMap<(usize, GroupKey), Cell>) -> Result<()> {
         let tail = match facts {
             Facts::Newest(tail) => tail,
+            Facts::Entries(entries) => {
+                let asked = entries.iter().map(|(_, entry)| entry).filter(|entry| self.holds(entry.at));
+                return self.add_entries(asked, cells);
+            }
             Facts::AsOf(position) => {
                 let (Some(start), Some(end)) = (self.boundaries.first(), self.boundaries.last()) else { return Ok(()) };
                 return self.add_cut(tx, Span { start: *start, end: *end }, *position, cells).await;

@@ -153,9 +153,8 @@ impl State {
     }
 
     async fn read_histories(&self, reader: &Reader<'_>) -> Result<Vec<(HistoryArgs, Told)>> {
-        let mut histories = Vec::with_capacity(self.plan.histories.len());
         if self.plan.histories.is_empty() {
-            return Ok(histories);
+            return Ok(Vec::new());
         }
         let is_newest = self.as_of.position == self.head.position;
         let left_at = if is_newest { None } else { history::left_at(reader.tx, self.as_of.position).await? };
@@ -168,10 +167,7 @@ impl State {
             kept_from: self.head.retained_from.filter(|_| !is_newest).map(Timestamp),
             over_by: left_at.unwrap_or(self.read_at).min(self.read_at),
         };
-        for asked in &self.plan.histories {
-            histories.push((asked.args, History::tell(reader, &at, asked, self.span).await?));
-        }
-        Ok(histories)
+        History::tell(reader, &at, &self.plan.histories, self.span).await
     }
 
     fn compared_with(&self, args: ComparisonArgs) -> Result<Span> {

@@ -11,7 +11,7 @@ use crate::metrics::period::Span;
 use crate::money::Money;
 
 /// What [`order_from`] reads, of a table named `o`.
-pub const COLUMNS: &str = "o.order_no, o.external_id, o.version, o.is_cancelled, o.placed_at, o.amount_paid, \
+pub const COLUMNS: &str = "o.order_no, o.external_id, o.version, o.cancelled_at, o.placed_at, o.amount_paid, \
     o.discount_paid, o.currency, o.channel_no, o.region_no, o.customer_no";
 
 /// Which orders are listed.
@@ -41,8 +41,8 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Ve
     }
     wanted.push_str(match filter.status {
         None => "",
-        Some(OrderStatus::Placed) => " AND NOT o.is_cancelled",
-        Some(OrderStatus::Cancelled) => " AND o.is_cancelled",
+        Some(OrderStatus::Placed) => " AND o.cancelled_at IS NULL",
+        Some(OrderStatus::Cancelled) => " AND o.cancelled_at IS NOT NULL",
     });
     let clauses = page.clauses(&KEYS, values.len() + 2)?;
     values.extend(clauses.values);
@@ -58,12 +58,12 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Ve
 }
 
 pub fn order_from(row: &QueryResult) -> Result<Order> {
-    let is_cancelled: bool = get(row, 3)?;
+    let cancelled_at: Option<i64> = get(row, 3)?;
     Ok(Order {
         order_no: get(row, 0)?,
         external_id: get(row, 1)?,
         version: get(row, 2)?,
-        status: if is_cancelled { OrderStatus::Cancelled } else { OrderStatus::Placed },
+        status: if cancelled_at.is_some() { OrderStatus::Cancelled } else { OrderStatus::Placed },
         placed_at: Timestamp(get(row, 4)?),
         amount: Money(get(row, 5)?),
         discount: Money(get(row, 6)?),

@@ -27,12 +27,20 @@ use crate::metrics::measured::Measured;
 const LEVEL: f64 = 0.8;
 const WATCHED: [Metric; 4] = [Metric::TotalRevenue, Metric::OrdersCount, Metric::AvgOrderValue, Metric::Refunds];
 
-/// What is meant where an argument is absent.
-fn args(grain: Option<Grain>, timezone: Option<TimeZone>, week_start: Option<Weekday>) -> HistoryArgs {
+/// The history that some metrics and KPIs are predicted from, with what is meant where an argument is absent.
+fn args(
+    measured: &[Measured],
+    covers_period: bool,
+    grain: Option<Grain>,
+    timezone: Option<TimeZone>,
+    week_start: Option<Weekday>,
+) -> HistoryArgs {
     HistoryArgs {
         grain: grain.unwrap_or(Grain::Day),
         timezone: timezone.map(|zone| zone.0),
         week_start: week_start.unwrap_or(Weekday::Monday),
+        covers_period,
+        kpis: measured.iter().flat_map(Measured::kpis).collect(),
     }
 }
 
@@ -63,10 +71,10 @@ pub fn history_of(field: SelectionField<'_>) -> Result<Option<HistoryPlan>> {
     if measured.is_empty() {
         return Ok(None);
     }
-    let args = args(argument(field, "grain")?, argument(field, "timezone")?, argument(field, "weekStart")?);
+    let (grain, timezone) = (argument(field, "grain")?, argument(field, "timezone")?);
+    let args = args(&measured, covers_period, grain, timezone, argument(field, "weekStart")?);
     let needs = measured.iter().fold(Needs::default(), |needs, measured| needs.and(measured.needs()));
-    let kpis = measured.iter().flat_map(Measured::kpis).collect();
-    Ok(Some(HistoryPlan { args, needs, kpis, covers_period }))
+    Ok(Some(HistoryPlan { args, needs }))
 }
 
 pub struct Predicted(pub Arc<Answer>);
@@ -95,17 +103,18 @@ impl Predicted {
         #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
     ) -> async_graphql::Result<Option<Forecast>> {
-        let args = args(grain, timezone, week_start);
         let measured = forecast_of(metric, kpi);
+        let measured = measured.ok_or_else(|| Error::bad_input("kpi", "give either a metric or a KPI"))?;
+        let args = args(std::slice::from_ref(&measured), false, grain, timezone, week_start);
         let question = forecasts::Question {
-            measured: measured.ok_or_else(|| Error::bad_input("kpi", "give either a metric or a KPI"))?,
+            measured,
             grain: args.grain,
             horizon: usize::try_from(horizon).unwrap_or_default(),
             model: model.unwrap_or(ForecastModel::Auto).into(),
             level: level.unwrap_or(LEVEL),
             events: Vec::new(),
         };
-        Ok(Some(self.make_forecast(ctx, args, question).await?))
+        Ok(Some(self.make_forecast(ctx, &args, question).await?))
     }
 
     /// Which buckets of the period were unusual, of those that are over: what metrics and KPIs were expected to be follows from their season and trend, on both sides of a bucket, in the period and up to 1461 buckets before its end; they are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (more than 10000 buckets). Error of the whole answer: NOT_FOUND (a KPI).
@@ -127,10 +136,11 @@ impl Predicted {
         #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
     ) -> async_graphql::Result<Option<AnomalyReport>> {
-        let args = args(grain, timezone, week_start);
         let sensitivity = sensitivity.unwrap_or(AnomalySensitivity::Medium).into();
         let measured = judged(metrics, kpis);
-        Ok(Some(self.find_anomalies(ctx, args, &measured, settings(args.grain, sensitivity)).await?))
+        check_judged(&measured)?;
+        let args = args(&measured, true, grain, timezone, week_start);
+        Ok(Some(self.find_anomalies(ctx, &args, &measured, settings(args.grain, sensitivity)).await?))
     }
 }
 
@@ -138,10 +148,10 @@ impl Predicted {
     async fn make_forecast(
         &self,
         ctx: &Context<'_>,
-        args: HistoryArgs,
+        args: &HistoryArgs,
         mut question: forecasts::Question,
     ) -> Result<Forecast> {
-        let history = prepared(&self.0.histories, &args)?.get()?;
+        let history = prepared(&self.0.histories, args)?.get()?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         if matches!(question.model, Model::Auto | Model::Prophet) {
             let calendars = &app.predictions.calendars;
@@ -159,12 +169,11 @@ impl Predicted {
     async fn find_anomalies(
         &self,
         ctx: &Context<'_>,
-        args: HistoryArgs,
+        args: &HistoryArgs,
         measured: &[Measured],
         settings: Settings,
     ) -> Result<AnomalyReport> {
-        check_judged(measured)?;
-        let history = prepared(&self.0.histories, &args)?.get()?;
+        let history = prepared(&self.0.histories, args)?.get()?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         let detections = &app.predictions.detections;
         let found = anomalies::find(detections, tenant, history, measured, settings, patience(ctx)).await?;

@@ -44,7 +44,7 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
         }))
     });
     let (mut lines, mut refunds) = (lines.await?, refunds.await?);
-    let sql = "SELECT o.order_no, o.external_id, o.version, o.is_cancelled, o.placed_at, o.currency, o.amount_paid, o.discount_paid, \
+    let sql = "SELECT o.order_no, o.external_id, o.version, o.cancelled_at, o.placed_at, o.currency, o.amount_paid, o.discount_paid, \
                c.value, r.value FROM orders o \
                LEFT JOIN dimension_values c ON c.tenant_id = $1 AND c.kind = 1 AND c.no = o.channel_no \
                LEFT JOIN dimension_values r ON r.tenant_id = $1 AND r.kind = 2 AND r.no = o.region_no \
@@ -56,7 +56,7 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
             "id": order_no.to_string(),
             "externalId": get::<String>(&row, 1)?,
             "version": get::<i64>(&row, 2)?,
-            "isCancelled": get::<bool>(&row, 3)?,
+            "isCancelled": get::<Option<i64>>(&row, 3)?.is_some(),
             "placedAt": time(&row, 4)?,
             "currency": get::<String>(&row, 5)?,
             "amount": money(&row, 6)?,

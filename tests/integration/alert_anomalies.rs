@@ -174,6 +174,35 @@ async fn an_hour_is_the_same_after_the_clock_was_changed() {
 }
 
 #[tokio::test]
+async fn half_an_hour_is_no_hour_in_which_little_was_sold() {
+    let test = TestApp::start().await;
+    let island = test.tenant_in("island", chrono_tz::Australia::Lord_Howe, "AUD").await;
+    // Two o'clock of 5 April, which is half past one again: hours begin at half past by UTC from then on.
+    let change = -(72 * DAY - 3 * HOUR);
+    let usual = |hour: i64| 100 + hour.rem_euclid(5);
+    let sold = |id: String, minutes: i64, amount: i64| sale(&id, minutes, amount);
+    test.clock.set(minute(change - 20));
+    let past: Vec<Event> = (-45 * 24..0).map(|n| sold(format!("p{n}"), change + n * HOUR + 30, usual(n))).collect();
+    for batch in past.chunks(500) {
+        island.record(batch.to_vec()).await;
+    }
+    let rule = r#"name: "Odd hour", metric: TOTAL_REVENUE, condition: ANOMALY, windowMinutes: 60"#;
+    create(&island, rule).await;
+    time_is(&test, change + 20).await;
+    island.record(vec![sold("half".into(), change + 10, 50)]).await;
+    for hour in 0..30 {
+        time_is(&test, change + hour * HOUR + 75).await;
+        let amount = if hour < 29 { usual(hour) } else { 900 };
+        island.record(vec![sold(format!("h{hour}"), change + hour * HOUR + 60, amount)]).await;
+    }
+    let end = change + 30 + 30 * HOUR;
+    time_is(&test, end).await;
+    let expected = [report("FIRING", "900.00", end)];
+    assert_eq!(reported(&island).await, expected);
+    assert_eq!(simulated(&island, rule, change - 20, end).await, expected);
+}
+
+#[tokio::test]
 async fn one_incident_fires_once() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

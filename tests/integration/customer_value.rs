@@ -11,7 +11,7 @@ use salespulse::app::App;
 use salespulse::clock::{DAY, MINUTE, Timestamp};
 use salespulse::customer_value::refit_due;
 use salespulse::db::get;
-use salespulse::ledger::event::{Fact, OrderPlaced, RefundIssued};
+use salespulse::ledger::event::{Event, Fact, OrderCancelled, OrderPlaced, RefundIssued};
 use salespulse::predictions::Predictions;
 use salespulse::predictions::pool::Pool;
 use serde_json::{Value, json};
@@ -70,37 +70,61 @@ async fn small_tenants_get_a_prior_and_are_told_so() {
 }
 
 #[tokio::test]
-async fn the_backtest_knows_no_refunds_that_came_later() {
+async fn the_backtest_knows_what_was_known_then() {
     let test = TestApp::start().await;
-    let calibration = async |slug: &str, refunded_days_ago: Option<i64>| {
+    let when = |days_ago: i64| Timestamp(NOW.0 - days_ago * DAY).to_utc().expect("a time").to_rfc3339();
+    let place = |n: usize, ago: i64| {
+        let id = format!("{n}-{ago}");
+        event(&id, &when(ago), Fact::OrderPlaced(order(&id, 1, &n.to_string(), "100.00")))
+    };
+    let refund = |n: usize, of: i64, ago: i64| {
+        let order_id = Some(format!("{n}-{of}"));
+        let refund = RefundIssued { order_id, amount: Some(money("60.00")), ..RefundIssued::default() };
+        event(&format!("r{n}"), &when(ago), Fact::RefundIssued(refund))
+    };
+    let cancel = |n: usize, of: i64, ago: i64| {
+        let cancelled = OrderCancelled { order_id: format!("{n}-{of}"), version: 2 };
+        event(&format!("c{n}"), &when(ago), Fact::OrderCancelled(cancelled))
+    };
+    let judged = async |slug: &str, more: Vec<Event>| {
         let shop = test.tenant(slug).await;
-        let when = |days_ago: i64| Timestamp(NOW.0 - days_ago * DAY).to_utc().expect("a time").to_rfc3339();
         // Sixty customers who bought 200 and 120 days ago, the half of them 30 days ago too.
         let bought = (0..60).flat_map(|n| [200, 120, 30].into_iter().map(move |ago| (n, ago)));
         let bought = bought.filter(|(n, ago)| *ago != 30 || n % 2 == 0);
-        let mut events: Vec<_> = bought
-            .map(|(n, ago)| {
-                let id = format!("{n}-{ago}");
-                event(&id, &when(ago), Fact::OrderPlaced(order(&id, 1, &n.to_string(), "100.00")))
-            })
-            .collect();
-        for (n, ago) in refunded_days_ago.into_iter().flat_map(|ago| (0..60).map(move |n| (n, ago))) {
-            let order_id = Some(format!("{n}-120"));
-            let refund = RefundIssued { order_id, amount: Some(money("60.00")), ..RefundIssued::default() };
-            events.push(event(&format!("r{n}"), &when(ago), Fact::RefundIssued(refund)));
-        }
-        shop.apply(events).await;
+        shop.apply(bought.map(|(n, ago)| place(n, ago)).chain(more).collect()).await;
         refit(&test).await;
-        let query = "{ customerModel { calibration { revenuePredicted revenueActual purchasesPredicted } } }";
-        shop.viewer().query(query).await["customerModel"]["calibration"].take()
+        let query = "{ customerModel { customersCount calibration { day customersCount churnPredicted churnActual revenuePredicted
+            revenueActual purchasesPredicted purchasesActual } } }";
+        let model = shop.viewer().query(query).await["customerModel"].take();
+        (model["calibration"].clone(), model["customersCount"].clone())
     };
-    // The backtest stands 90 days ago.
-    let none = calibration("none", None).await;
-    assert_eq!(none["revenueActual"], "3000.00");
-    assert_eq!(calibration("later", Some(10)).await, none);
-    let before = calibration("before", Some(100)).await;
-    assert_ne!(before["revenuePredicted"], none["revenuePredicted"]);
-    assert_eq!(before["purchasesPredicted"], none["purchasesPredicted"]);
+    let all = |of: &dyn Fn(usize) -> Event| (0..60).map(of).collect::<Vec<_>>();
+    // It stands 90 days before the end of yesterday.
+    let (none, customers) = judged("none", Vec::new()).await;
+    assert_eq!((&none["day"], &none["customersCount"], &customers), (&"2026-03-16".into(), &60.into(), &60.into()));
+    assert_eq!((&none["revenueActual"], &none["purchasesActual"]), (&"3000.00".into(), &30.into()));
+
+    assert_eq!(judged("refunded-later", all(&|n| refund(n, 120, 10))).await.0, none);
+    let (refunded, _) = judged("refunded", all(&|n| refund(n, 120, 100))).await;
+    assert_ne!(refunded["revenuePredicted"], none["revenuePredicted"]);
+    assert_eq!(refunded["purchasesPredicted"], none["purchasesPredicted"]);
+
+    // Who had nothing but what was cancelled later was a customer then, and is none now.
+    let cancelled_later = (0..60).flat_map(|n| [cancel(n, 120, 10), place(60 + n, 150), cancel(60 + n, 150, 10)]);
+    let same = |n: usize| [place(60 + n, 150)];
+    let (then, customers) = judged("cancelled-later", cancelled_later.collect()).await;
+    let (never_cancelled, _) = judged("never-cancelled", (0..60).flat_map(same).collect()).await;
+    assert_eq!((then, customers), (never_cancelled, 60.into()));
+    let (cancelled, _) = judged("cancelled", all(&|n| cancel(n, 120, 100))).await;
+    assert_ne!(cancelled["purchasesPredicted"], none["purchasesPredicted"]);
+    // Of who came back and cancelled by now it is known that they did not.
+    let (back, _) =
+        judged("came-back-not", (0..30).filter(|n| n % 3 == 0).map(|n| cancel(2 * n, 30, 5)).collect()).await;
+    assert_eq!((&back["purchasesActual"], &back["revenueActual"]), (&20.into(), &"2000.00".into()));
+    assert_eq!(back["purchasesPredicted"], none["purchasesPredicted"]);
+
+    // Today is not over, and who has not bought yet may still do so.
+    assert_eq!(judged("today", all(&|n| place(n, 0))).await.0, none);
 }
 
 #[tokio::test]

@@ -126,6 +126,52 @@ async fn a_change_that_breaks_another_kpi_is_refused() {
 }
 
 #[tokio::test]
+async fn what_an_alert_looks_at_each_hour_asks_for_few_filters_and_times() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let of = |times: usize| (1..=times).map(|days| format!("prev(visits, {days}d)")).collect::<Vec<_>>().join(" + ");
+    define(&acme, "few", &of(4)).await;
+    define(&acme, "many", &of(5)).await;
+    let rule = |kpi: &str, minutes: i32| {
+        format!(r#"name: "{kpi} {minutes}", kpi: "{kpi}", condition: ANOMALY, windowMinutes: {minutes}"#)
+    };
+    let create = |rule: &str| format!("mutation {{ createAlert(input: {{ {rule} }}) {{ id }} }}");
+    let refusal = async |query: &str| {
+        let response = acme.admin().run(query, Value::Null).await;
+        let [code, argument, formula] =
+            ["code", "argument", "formulaCode"].map(|name| response.errors[0].extensions.as_ref()?.get(name).cloned());
+        json!([code, argument, formula])
+    };
+    let too_many = json!(["BAD_USER_INPUT", "kpi", "TOO_MANY_VIEWS"]);
+    assert_eq!(refusal(&create(&rule("many", 60))).await, too_many);
+    let simulate = format!(
+        r#"{{ simulateAlert(input: {{ {} }}, from: "2026-06-14T00:00:00Z", to: "2026-06-15T00:00:00Z") {{ state }} }}"#,
+        rule("many", 60)
+    );
+    assert_eq!(refusal(&simulate).await, too_many);
+    // Days are few, and a threshold is compared with one hour.
+    acme.admin().query(&create(&rule("many", 1_440))).await;
+    let above = r#"name: "above", kpi: "many", condition: ABOVE, threshold: "5", windowMinutes: 60"#;
+    acme.admin().query(&create(above)).await;
+    let created = acme.admin().query(&create(&rule("few", 60))).await["createAlert"]["id"].take();
+    let update = format!("mutation {{ updateAlert(id: {created}, input: {{ {} }}) {{ id }} }}", rule("many", 60));
+    assert_eq!(refusal(&update).await, too_many);
+    // Nor does it become one that asks for more, by itself or by what it names.
+    let error = refused(&acme, "updateKpi", "few", &of(5)).await;
+    assert_eq!((&error["kpi"], &error["formulaCode"]), (&json!("few"), &json!("TOO_MANY_VIEWS")));
+    define(&acme, "base", "visits").await;
+    acme.admin().query(r#"mutation { updateKpi(name: "few", input: {formula: "base + 0"}) { unit } }"#).await;
+    let error = refused(&acme, "updateKpi", "base", &of(5)).await;
+    assert_eq!((&error["kpi"], &error["formulaCode"]), (&json!("few"), &json!("TOO_MANY_VIEWS")));
+    let validate = format!(r#"{{ validateKpi(name: "few", formula: "{}") {{ mistake {{ code }} }} }}"#, of(5));
+    assert_eq!(acme.admin().query(&validate).await["validateKpi"]["mistake"]["code"], "TOO_MANY_VIEWS");
+    acme.admin().query(&format!("mutation {{ deleteAlert(id: {created}) }}")).await;
+    acme.admin()
+        .query(&format!(r#"mutation {{ updateKpi(name: "base", input: {{formula: "{}"}}) {{ unit }} }}"#, of(5)))
+        .await;
+}
+
+#[tokio::test]
 async fn two_that_would_name_each_other_are_not_both_saved() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

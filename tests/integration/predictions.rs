@@ -5,6 +5,7 @@ use chrono_tz::Europe::London;
 use salespulse::clock::{DAY, Timestamp};
 use salespulse::customer_value::refit_due;
 use salespulse::ledger::event::{Event, Fact, Line, OrderPlaced, RefundIssued};
+use salespulse::ledger::retention::{close_before, cut};
 use serde_json::{Value, json};
 
 use crate::kpis::define;
@@ -297,10 +298,12 @@ async fn an_hour_is_the_same_after_the_clock_was_changed() {
 async fn the_same_position_gives_the_same_forecast_in_any_process_at_any_time() {
     let test = TestApp::start().await;
     let acme = shop(&test, "acme", weeks(60)).await;
+    define(&acme, "mixed", r#"prev(sum(net) filter channel = "web", 9d) + sum(net) filter category != "food" / 2"#)
+        .await;
     let as_of = |position: i64, more: &str| {
         format!(
             "{{ salesMetrics(asOf: \"{position}\", period: {{start: \"2026-06-01T00:00:00Z\", end: \"2026-06-30T00:00:00Z\"}}) \
-             {{ forecast(horizon: 14) {{ {FORECAST} }} {more} }} }}"
+             {{ forecast(horizon: 14) {{ {FORECAST} }} kpi: forecast(horizon: 7, kpi: \"mixed\") {{ {FORECAST} }} {more} }} }}"
         )
     };
     let anomalies = "anomalies { threshold training { start end buckets known } }";
@@ -323,6 +326,77 @@ async fn the_same_position_gives_the_same_forecast_in_any_process_at_any_time() 
     assert_eq!(acme.viewer().within(&elsewhere).query(&as_of(60, anomalies)).await, again, "another process fits anew");
     let newest = acme.viewer().query(&as_of(61, "")).await;
     assert_ne!(newest["salesMetrics"]["forecast"]["points"], again["salesMetrics"]["forecast"]["points"]);
+}
+
+#[tokio::test]
+async fn each_is_told_as_if_asked_for_alone() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", weeks(240)).await;
+    acme.apply(vec![sale("now", 0, "1.00", PLACE)]).await;
+    define(&acme, "grown", "totalRevenue - prev(totalRevenue, 71d)").await;
+    define(&acme, "lately", "totalRevenue - prev(totalRevenue, 8d)").await;
+    define(&acme, "of_web", r#"sum(net) filter channel = "web""#).await;
+    // What was before 2026 is dropped; the position is an earlier one, which is told by entries.
+    close_before(&test.app.db, acme.id(), cut(NOW, 5).expect("a day")).await.expect("closed");
+    let fields = [
+        (r#"forecast(horizon: 7, model: NAIVE)"#, "2026-01-01"),
+        (r#"forecast(horizon: 7, model: NAIVE, kpi: "grown")"#, "2026-03-13"),
+        (r#"forecast(horizon: 7, model: NAIVE, kpi: "lately")"#, "2026-01-09"),
+        (r#"forecast(horizon: 7, model: NAIVE, kpi: "of_web")"#, "2026-01-01"),
+        (r#"anomalies(metrics: [UNITS_SOLD], kpis: ["grown"])"#, "2026-03-13"),
+        ("anomalies", "2026-01-01"),
+    ];
+    let selected = |field: &str| {
+        let fields =
+            if field.starts_with("forecast") { FORECAST } else { "threshold training { start end buckets known }" };
+        format!("{field} {{ {fields} }}")
+    };
+    let ask = async |fields: &str| {
+        let query = format!(
+            "{{ salesMetrics(asOf: \"240\", period: {{start: \"2026-03-01T00:00:00Z\", end: \"2026-06-30T00:00:00Z\"}}) {{ {fields} }} }}"
+        );
+        acme.viewer().query(&query).await["salesMetrics"].take()
+    };
+    // One after another first: there are not as many places for those who wait for a fit.
+    let mut alone = Vec::new();
+    for (field, start) in fields {
+        let found = ask(&format!("alone: {}", selected(field))).await["alone"].take();
+        assert_eq!(found["training"]["start"], format!("{start}T00:00:00Z"), "{field}");
+        alone.push(found);
+    }
+    let together = (0..).zip(&fields).map(|(n, (field, _))| format!("f{n}: {}", selected(field))).collect::<Vec<_>>();
+    let together = ask(&together.join(" ")).await;
+    for (n, alone) in alone.into_iter().enumerate() {
+        assert_eq!(together[format!("f{n}")], alone, "{}", fields[n].0);
+    }
+}
+
+#[tokio::test]
+async fn an_earlier_position_is_read_once_whatever_a_kpi_asks_for() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", weeks(60)).await;
+    acme.apply(vec![sale("late", 2, "5000.00", PLACE)]).await;
+    acme.fold().await;
+    define(&acme, "spread", "prev(totalRevenue, 1d) + prev(totalRevenue, 7d) + prev(grossRevenue, 28d)").await;
+    define(&acme, "returned", "coalesce(refunds / nullif(prev(grossRevenue, 14d), 0), 0)").await;
+    let cost = async |as_of: i64, fields: &str| {
+        let query = format!(
+            "{{ salesMetrics(asOf: \"{as_of}\", period: {{start: \"2026-06-01T00:00:00Z\", end: \"2026-06-30T00:00:00Z\"}}) {{ {fields} }} }}"
+        );
+        acme.viewer().query(&query).await;
+        let before = test.app.db.statements();
+        acme.viewer().query(&query.replace("salesMetrics", "again: salesMetrics")).await;
+        (test.app.db.statements() - before).statements
+    };
+    let plain = "a: forecast(horizon: 7, model: NAIVE) { season }";
+    let spread = r#"b: forecast(horizon: 7, model: NAIVE, kpi: "spread") { season }"#;
+    let returned = r#"c: forecast(horizon: 7, model: NAIVE, kpi: "returned") { season }"#;
+    let (then, now) = (cost(60, plain).await, cost(61, plain).await);
+    // One more for the formulas.
+    assert_eq!(cost(60, spread).await, then + 1);
+    assert_eq!(cost(60, &format!("{plain} {spread} {returned}")).await, then + 3, "they begin at three times");
+    // The newest is read together: beside the formulas three times of one formula and one of another.
+    assert_eq!(cost(61, &format!("{plain} {spread} {returned}")).await, now + 1 + 4);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::ValueError;
-use super::holdout::{Calibration, NotJudged};
+use super::holdout::{Backtest, Calibration, NotJudged};
 use super::lifetime::{Prediction, Terms, predict};
 use super::likelihood::Likelihood;
 use super::model::{HORIZON_DAYS_MAX, Kind, PurchaseModel};
@@ -60,7 +60,7 @@ pub struct Fit {
     /// Pearson's correlation of mean spend with repeats. The spend model supposes none; far from 0, lifetime values of
     /// frequent customers are too low (positive) or too high (negative).
     pub spend_frequency_correlation: Option<f64>,
-    /// How good the same procedure was one horizon ago; or why that cannot be told.
+    /// How good the same procedure was one horizon before the end of the backtest; or why that cannot be told.
     pub calibration: Result<Calibration, NotJudged>,
 }
 
@@ -87,10 +87,9 @@ impl Fit {
 
 /// Fits the models to what was bought up to the end of `as_of_day`; customers who came later are not seen.
 ///
-/// `horizon_days`, 1 to [`HORIZON_DAYS_MAX`], is how far ahead predictions are judged in the calibration. Errors: no
-/// customers, a horizon out of range.
-pub fn fit(customers: &[PurchaseDays], as_of_day: i32, kind: Kind, horizon_days: u32) -> Result<Fit, ValueError> {
-    if !(1..=HORIZON_DAYS_MAX).contains(&horizon_days) {
+/// Errors: no customers, a horizon of the backtest out of range.
+pub fn fit(customers: &[PurchaseDays], as_of_day: i32, kind: Kind, backtest: Backtest) -> Result<Fit, ValueError> {
+    if !(1..=HORIZON_DAYS_MAX).contains(&backtest.horizon_days) {
         return Err(ValueError::HorizonOutOfRange);
     }
     let known = known_on(customers, as_of_day);
@@ -103,7 +102,7 @@ pub fn fit(customers: &[PurchaseDays], as_of_day: i32, kind: Kind, horizon_days:
         spend: estimate_spend(&known),
         repeaters: repeaters(&known),
         spend_frequency_correlation: correlation_with_frequency(&known),
-        calibration: Calibration::of(customers, as_of_day, kind, horizon_days),
+        calibration: Calibration::of(customers, kind, backtest),
     })
 }
 
@@ -168,8 +167,10 @@ mod tests {
         (0..customers).map(days).collect()
     }
 
+    const BACKTEST: Backtest = Backtest { until_day: 90, horizon_days: 30 };
+
     fn basis(customers: &[PurchaseDays]) -> Basis {
-        fit(customers, 90, Kind::MbgNbd, 30).expect("a fit").purchases.basis
+        fit(customers, 90, Kind::MbgNbd, BACKTEST).expect("a fit").purchases.basis
     }
 
     #[test]
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!(basis(&customers(199, 100)), Basis::Prior(WhyPrior::TooFewCustomers));
         assert_eq!(basis(&customers(200, 49)), Basis::Prior(WhyPrior::TooFewRepeaters));
         assert_eq!(basis(&customers(200, 50)), Basis::Fitted);
-        let small = fit(&customers(3, 1), 90, Kind::MbgNbd, 30).expect("a fit");
+        let small = fit(&customers(3, 1), 90, Kind::MbgNbd, BACKTEST).expect("a fit");
         assert_eq!(small.purchases.model, purchase_prior(Kind::MbgNbd));
         assert_eq!((small.purchases.customers, small.repeaters), (3, 1));
         // (3 · 700 + 500) / 4 purchases.
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn prior_is_less_likely_than_the_fit() {
-        let fitted = fit(&customers(400, 120), 90, Kind::MbgNbd, 30).expect("a fit").purchases;
+        let fitted = fit(&customers(400, 120), 90, Kind::MbgNbd, BACKTEST).expect("a fit").purchases;
         let known = known_on(&customers(400, 120), 90);
         let of_prior = Likelihood::new(Kind::MbgNbd, &known).of(&purchase_prior(Kind::MbgNbd));
         assert!(fitted.basis == Basis::Fitted && fitted.log_likelihood > of_prior);
@@ -195,8 +196,9 @@ mod tests {
 
     #[test]
     fn nobody_is_refused() {
-        assert_eq!(fit(&[], 90, Kind::MbgNbd, 30).err(), Some(ValueError::NoCustomers));
-        assert_eq!(fit(&customers(9, 0), -1, Kind::MbgNbd, 30).err(), Some(ValueError::NoCustomers));
-        assert_eq!(fit(&customers(9, 0), 90, Kind::MbgNbd, 0).err(), Some(ValueError::HorizonOutOfRange));
+        assert_eq!(fit(&[], 90, Kind::MbgNbd, BACKTEST).err(), Some(ValueError::NoCustomers));
+        assert_eq!(fit(&customers(9, 0), -1, Kind::MbgNbd, BACKTEST).err(), Some(ValueError::NoCustomers));
+        let of_no_days = Backtest { horizon_days: 0, ..BACKTEST };
+        assert_eq!(fit(&customers(9, 0), 90, Kind::MbgNbd, of_no_days).err(), Some(ValueError::HorizonOutOfRange));
     }
 }

@@ -6,6 +6,15 @@ use super::fit::{estimate_purchases, estimate_spend, known_on};
 use super::model::Kind;
 use super::purchases::PurchaseDays;
 
+/// Which predictions are judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Backtest {
+    /// The last day that was seen to its end: what is still running cannot be told from a day without a purchase.
+    pub until_day: i32,
+    /// How many days before its end they were made: 1 to [`HORIZON_DAYS_MAX`](super::HORIZON_DAYS_MAX).
+    pub horizon_days: u32,
+}
+
 /// With fewer customers the standard error of the figures is near a tenth.
 pub const JUDGED_MIN: usize = 50;
 
@@ -58,20 +67,16 @@ struct Outcome {
 }
 
 impl Calibration {
-    /// Judges a model as it would have been a horizon before `as_of_day`, the prior if it would have been that.
-    pub(super) fn of(
-        customers: &[PurchaseDays],
-        as_of_day: i32,
-        kind: Kind,
-        horizon_days: u32,
-    ) -> Result<Calibration, NotJudged> {
-        let cut_day = as_of_day.saturating_sub_unsigned(horizon_days);
-        let first_day = customers.iter().map(PurchaseDays::first_day).min().unwrap_or(i32::MAX);
+    /// Judges a model as it would have been, the prior if it would have been that.
+    pub(super) fn of(customers: &[PurchaseDays], kind: Kind, backtest: Backtest) -> Result<Calibration, NotJudged> {
+        let Backtest { until_day, horizon_days } = backtest;
+        let cut_day = until_day.saturating_sub_unsigned(horizon_days);
+        let known = known_on(customers, cut_day);
         // The first and the last day both count.
-        if first_day > cut_day || first_day.abs_diff(cut_day).saturating_add(1) < horizon_days {
+        let seen_days = known.iter().map(|purchases| purchases.age_days() + 1).max();
+        if seen_days.is_none_or(|seen| seen < horizon_days) {
             return Err(NotJudged::HistoryTooShort);
         }
-        let known = known_on(customers, cut_day);
         if known.len() < JUDGED_MIN {
             return Err(NotJudged::TooFewCustomers);
         }
@@ -80,7 +85,7 @@ impl Calibration {
         let judged = customers.iter().filter_map(|days| Some((days.until(cut_day)?, days)));
         let outcomes = judged.map(|(purchases, days)| {
             let expected_purchases = model.expected_purchases(&purchases, horizon_days);
-            let (count, revenue_minor) = days.between(cut_day, as_of_day);
+            let (count, revenue_minor) = days.between(cut_day, until_day);
             Outcome {
                 churn: model.churn(&purchases, horizon_days),
                 expected_purchases,
@@ -174,8 +179,9 @@ mod tests {
     #[test]
     fn what_cannot_be_judged_says_why() {
         let twice = |second: i32| PurchaseDays::from_orders([(0, 100), (second, 100)]).expect("days");
-        let calibration =
-            |customers: &[PurchaseDays], as_of_day| Calibration::of(customers, as_of_day, Kind::MbgNbd, 30);
+        let calibration = |customers: &[PurchaseDays], until_day| {
+            Calibration::of(customers, Kind::MbgNbd, Backtest { until_day, horizon_days: 30 })
+        };
         // Days 0 to 29 are 30 days before the cut.
         assert_eq!(calibration(&vec![twice(40); 60], 58), Err(NotJudged::HistoryTooShort));
         assert_eq!(calibration(&vec![twice(40); 60], 59), Err(NotJudged::SameForAll));

@@ -23,12 +23,12 @@ mod spend;
 
 pub use error::ValueError;
 pub use fit::{Basis, CUSTOMERS_MIN, Estimate, Fit, REPEATERS_MIN, WhyPrior, fit};
-pub use holdout::{Calibration, JUDGED_MIN, NotJudged};
+pub use holdout::{Backtest, Calibration, JUDGED_MIN, NotJudged};
 pub use lifetime::{DISCOUNT_MAX, Discount, MONTHS_MAX, Prediction, Terms};
 pub use likelihood::Likelihood;
 pub use model::{HORIZON_DAYS_MAX, Kind, PurchaseModel};
 pub use prior::{purchase_prior, spend_prior};
-pub use purchases::{AGE_DAYS_MAX, PurchaseDays, Purchases, Refund};
+pub use purchases::{AGE_DAYS_MAX, Order, PurchaseDays, Purchases, Refund};
 pub use retention::{ActiveMonths, Cell, Cohort, CurvePoint, Month, Retention};
 pub use rfm::{Rfm, Scale, Segment};
 pub use spend::{SpendLikelihood, SpendModel, correlation_with_frequency};

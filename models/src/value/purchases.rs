@@ -1,33 +1,41 @@
 //! What the models see of a customer's purchases.
 
+use std::ops::RangeInclusive;
+
 use super::error::ValueError;
 
 /// The longest history of a customer in days: a century.
 pub const AGE_DAYS_MAX: u32 = 36_525;
 
-/// What a customer spent on one day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Day {
+/// An order of a customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Order {
     /// Days since any fixed day, the same for all customers.
-    day: i32,
-    amount_minor: i64,
+    pub day: i32,
+    /// In the smallest unit of the currency.
+    pub amount_minor: i64,
+    /// The day on which it was cancelled; as it is known from then on, there never was such an order.
+    pub cancelled_on: Option<i32>,
 }
 
-/// What was given back of the purchase of a day.
+/// What was given back of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refund {
-    /// The day of the purchase.
+    /// The day of the order.
     pub of_day: i32,
     /// The day from which on it is known.
     pub day: i32,
     pub amount_minor: i64,
+    /// The day on which the order was cancelled, and this with it.
+    pub cancelled_on: Option<i32>,
 }
 
-/// The days on which a customer bought, in ascending order. Orders of one day are one purchase, as in the papers: two
-/// orders within an hour tell nothing about when the customer comes again.
+/// The orders of a customer. Those of one day are one purchase, as in the papers: two orders within an hour tell nothing
+/// about when the customer comes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PurchaseDays {
-    days: Vec<Day>,
+    /// By day, from the first on.
+    orders: Vec<Order>,
     refunds: Vec<Refund>,
 }
 
@@ -46,76 +54,76 @@ impl PurchaseDays {
     ///
     /// Errors: no order, days too far apart, amounts too large.
     pub fn from_orders(orders: impl IntoIterator<Item = (i32, i64)>) -> Result<PurchaseDays, ValueError> {
-        PurchaseDays::with_refunds(orders, Vec::new())
+        let order = |(day, amount_minor)| Order { day, amount_minor, cancelled_on: None };
+        PurchaseDays::new(orders.into_iter().map(order).collect(), Vec::new())
     }
 
-    /// The same, of whose amounts some was given back later.
-    pub fn with_refunds(
-        orders: impl IntoIterator<Item = (i32, i64)>,
-        refunds: Vec<Refund>,
-    ) -> Result<PurchaseDays, ValueError> {
-        let mut orders: Vec<(i32, i64)> = orders.into_iter().collect();
+    /// From orders and what became of them, in any sequence. Errors: the same.
+    pub fn new(mut orders: Vec<Order>, refunds: Vec<Refund>) -> Result<PurchaseDays, ValueError> {
         orders.sort_unstable();
         let (Some(first), Some(last)) = (orders.first(), orders.last()) else { return Err(ValueError::NoPurchases) };
-        if first.0.abs_diff(last.0) > AGE_DAYS_MAX {
+        if first.day.abs_diff(last.day) > AGE_DAYS_MAX {
             return Err(ValueError::HistoryTooLong);
         }
         // When the sizes together fit, so does the sum of any of the amounts.
-        let amounts = orders.iter().map(|order| order.1).chain(refunds.iter().map(|refund| refund.amount_minor));
+        let amounts =
+            orders.iter().map(|order| order.amount_minor).chain(refunds.iter().map(|refund| refund.amount_minor));
         let sizes: i128 = amounts.map(|amount| i128::from(amount).abs()).sum();
         if sizes > i128::from(i64::MAX) {
             return Err(ValueError::AmountTooLarge);
         }
-        let same_day = orders.chunk_by(|a, b| a.0 == b.0);
-        let days = same_day.filter_map(|orders| {
-            let amount_minor = orders.iter().map(|order| order.1).sum();
-            orders.first().map(|order| Day { day: order.0, amount_minor })
-        });
-        Ok(PurchaseDays { days: days.collect(), refunds })
+        Ok(PurchaseDays { orders, refunds })
     }
 
-    /// The day of the first purchase.
-    pub fn first_day(&self) -> i32 {
-        self.days.first().map_or(i32::MAX, |first| first.day)
-    }
-
-    /// The purchases up to the end of `day`, less what was given back by then; `None` before the first. An age of more than a
-    /// century counts as one.
+    /// The purchases up to the end of `day`, as they are known then; `None` before the first. An age of more than a century
+    /// counts as one.
     pub fn until(&self, day: i32) -> Option<Purchases> {
-        let seen = &self.days[..self.days_until(day)];
-        let (first, last) = (seen.first()?, seen.last()?);
-        let total_minor = self.spent(seen, day);
+        let mut days = self.days_known(day);
+        let first = days.next()?;
+        let (last, repeats) = days.fold((first, 0), |(_, repeats), day| (day, repeats + 1));
+        let total_minor = self.spent(i32::MIN..=day, day);
         Some(Purchases {
-            repeats: count(seen.len() - 1),
-            recency_days: first.day.abs_diff(last.day),
-            age_days: first.day.abs_diff(day).min(AGE_DAYS_MAX),
-            repeat_minor: total_minor - self.spent(&seen[..1], day),
+            repeats,
+            recency_days: first.abs_diff(last),
+            age_days: first.abs_diff(day).min(AGE_DAYS_MAX),
+            repeat_minor: total_minor - self.spent(first..=first, day),
             total_minor,
         })
     }
 
-    /// The purchases after the end of `after` up to the end of `until`: on how many days, for how much, less what was given
-    /// back of them by then.
+    /// The purchases after the end of `after` up to the end of `until`, as they are known then: on how many days, for how
+    /// much.
     pub fn between(&self, after: i32, until: i32) -> (u32, i64) {
-        let later = self.days.get(self.days_until(after)..self.days_until(until)).unwrap_or_default();
-        (count(later.len()), self.spent(later, until))
+        let days = self.days_known(until).filter(|day| *day > after).fold(0, |days, _| days + 1);
+        (days, self.spent(after.saturating_add(1)..=until, until))
+    }
+
+    /// The orders that there are at the end of `by`, as it is known then.
+    fn known(&self, by: i32) -> impl Iterator<Item = &Order> {
+        self.orders
+            .iter()
+            .take_while(move |order| order.day <= by)
+            .filter(move |order| is_there(order.cancelled_on, by))
+    }
+
+    /// The days of these, each once.
+    fn days_known(&self, by: i32) -> impl Iterator<Item = i32> {
+        let mut last = None;
+        self.known(by).map(|order| order.day).filter(move |day| last.replace(*day) != Some(*day))
     }
 
     /// What was spent on some days, as it is known at the end of `by`.
-    fn spent(&self, days: &[Day], by: i32) -> i64 {
-        let (Some(first), Some(last)) = (days.first(), days.last()) else { return 0 };
-        let known = self.refunds.iter().filter(|r| r.day <= by && (first.day..=last.day).contains(&r.of_day));
-        days.iter().map(|day| day.amount_minor).sum::<i64>() - known.map(|refund| refund.amount_minor).sum::<i64>()
-    }
-
-    fn days_until(&self, day: i32) -> usize {
-        self.days.partition_point(|purchase| purchase.day <= day)
+    fn spent(&self, days: RangeInclusive<i32>, by: i32) -> i64 {
+        let orders = self.known(by).filter(|order| days.contains(&order.day));
+        let refunds = self.refunds.iter().filter(|refund| refund.day <= by && is_there(refund.cancelled_on, by));
+        let refunds = refunds.filter(|refund| days.contains(&refund.of_day));
+        orders.map(|order| order.amount_minor).sum::<i64>() - refunds.map(|refund| refund.amount_minor).sum::<i64>()
     }
 }
 
-/// A number of days; there are never more than in a century, and one.
-fn count(days: usize) -> u32 {
-    u32::try_from(days).unwrap_or(u32::MAX)
+/// Whether at the end of a day nobody had cancelled it.
+fn is_there(cancelled_on: Option<i32>, by: i32) -> bool {
+    cancelled_on.is_none_or(|day| day > by)
 }
 
 impl Purchases {
@@ -204,15 +212,43 @@ mod tests {
 
     #[test]
     fn what_is_given_back_later_is_not_known_before() {
-        let refund = |of_day, day, amount_minor| Refund { of_day, day, amount_minor };
+        let refund = |of_day, day, amount_minor| Refund { of_day, day, amount_minor, cancelled_on: None };
+        let order = |day, amount_minor| Order { day, amount_minor, cancelled_on: None };
         let refunds = vec![refund(3, 12, 100), refund(10, 31, 700), refund(31, 35, 50)];
-        let days = PurchaseDays::with_refunds([(3, 500), (10, 700), (31, 900)], refunds).expect("days");
+        let days = PurchaseDays::new(vec![order(3, 500), order(10, 700), order(31, 900)], refunds).expect("days");
         assert_eq!(days.until(11), Some(Purchases::new(1, 7, 8, 700, 1_200).expect("numbers")));
         assert_eq!(days.until(30), Some(Purchases::new(1, 7, 27, 700, 1_100).expect("numbers")));
         assert_eq!(days.until(35), Some(Purchases::new(2, 28, 32, 850, 1_250).expect("numbers")));
         assert_eq!([(2, 30), (10, 34), (10, 35)].map(|(after, until)| days.between(after, until).1), [1_100, 900, 850]);
-        let large = PurchaseDays::with_refunds([(1, i64::MAX)], vec![refund(1, 1, 1)]);
+        let large = PurchaseDays::new(vec![order(1, i64::MAX)], vec![refund(1, 1, 1)]);
         assert_eq!(large, Err(ValueError::AmountTooLarge));
+    }
+
+    #[test]
+    fn what_is_cancelled_later_is_an_order_until_then() {
+        let order = |day, amount_minor, cancelled_on| Order { day, amount_minor, cancelled_on };
+        let orders =
+            vec![order(3, 500, Some(20)), order(10, 700, None), order(10, 100, Some(15)), order(31, 900, Some(31))];
+        // Of what was cancelled nothing is given back besides, before or after.
+        let refund = |day| Refund { of_day: 3, day, amount_minor: 50, cancelled_on: Some(20) };
+        let days = PurchaseDays::new(orders, vec![refund(12), refund(25)]).expect("days");
+        let known = |day, numbers: [i64; 5]| {
+            let [repeats, recency, age] = [0, 1, 2].map(|i| u32::try_from(numbers[i]).expect("a number"));
+            let expected = Purchases::new(repeats, recency, age, numbers[3], numbers[4]).expect("numbers");
+            assert_eq!(days.until(day), Some(expected), "by day {day}");
+        };
+        known(9, [0, 0, 6, 0, 500]);
+        known(14, [1, 7, 11, 800, 1_250]);
+        known(19, [1, 7, 16, 700, 1_150]);
+        known(20, [0, 0, 10, 0, 700]);
+        // Cancelled on its day, it never was.
+        known(40, [0, 0, 30, 0, 700]);
+        assert_eq!(
+            [(3, 14), (3, 20), (2, 19), (2, 40)].map(|(after, until)| days.between(after, until)),
+            [(1, 800), (1, 700), (2, 1_150), (1, 700)]
+        );
+        let none = PurchaseDays::new(vec![order(3, 500, Some(20))], Vec::new()).expect("days");
+        assert_eq!((none.until(20), none.between(2, 20)), (None, (0, 0)));
     }
 
     #[test]

@@ -158,7 +158,9 @@ pub struct Snapshot<'a> {
 
 impl Snapshot<'_> {
     fn check_is_kept(&self, boundaries: &[Timestamp]) -> Result<()> {
-        let (Facts::AsOf(_), Some(from), Some(first)) = (self.facts, self.retained_from, boundaries.first()) else {
+        let (Facts::AsOf(_) | Facts::Entries(_), Some(from), Some(first)) =
+            (self.facts, self.retained_from, boundaries.first())
+        else {
             return Ok(());
         };
         if *first >= from {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::data::{CUT_DAY, LAST_DAY, Order, cdnow, cdnow_sample, folder, json, purchase_days, until};
 use models::value::{
-    ActiveMonths, Basis, Calibration, Kind, Likelihood, PurchaseDays, Purchases, Retention, SpendLikelihood, fit,
+    ActiveMonths, Backtest, Basis, Calibration, Kind, Likelihood, PurchaseDays, Purchases, Retention, SpendLikelihood,
+    fit,
 };
 
 const HOLDOUT_DAYS: u32 = 39 * 7;
@@ -85,8 +86,11 @@ fn exact_days_give_the_figures_of_the_ground_truth() {
         let model = Likelihood::new(Kind::BgNbd, &customers).maximize().expect("a maximum");
         let predicted: f64 = customers.iter().map(|c| model.expected_purchases(c, HOLDOUT_DAYS)).sum();
         assert_printed("expected in the holdout", predicted, &known["holdout_transactions_expected"], 2);
-        let actual: u32 =
-            days.iter().filter(|days| days.first_day() <= CUT_DAY).map(|days| days.between(CUT_DAY, LAST_DAY).0).sum();
+        let actual: u32 = days
+            .iter()
+            .filter(|days| days.until(CUT_DAY).is_some())
+            .map(|days| days.between(CUT_DAY, LAST_DAY).0)
+            .sum();
         assert_eq!(Some(u64::from(actual)), known["holdout_transactions_actual"].as_u64());
         let repeaters: Vec<&Purchases> = customers.iter().filter(|customer| customer.repeats() > 0).collect();
         let alive: f64 = repeaters.iter().map(|customer| model.p_alive(customer)).sum();
@@ -117,7 +121,7 @@ fn sample_gives_the_likelihood_of_spend() {
 }
 
 fn holdout(days: &[PurchaseDays], kind: Kind) -> Calibration {
-    let fit = fit(days, LAST_DAY, kind, HOLDOUT_DAYS).expect("a fit");
+    let fit = fit(days, LAST_DAY, kind, Backtest { until_day: LAST_DAY, horizon_days: HOLDOUT_DAYS }).expect("a fit");
     assert_eq!(fit.purchases.basis, Basis::Fitted);
     let calibration = fit.calibration.expect("a calibration");
     assert_eq!((calibration.cut_day, calibration.customers), (CUT_DAY, 23_570));
@@ -147,8 +151,9 @@ fn churn_of_13_weeks_is_foreseen() {
     let Some(orders) = cdnow() else { return };
     // What is seen at the end of the year's last quarter: the same cut, a shorter horizon.
     let as_of = CUT_DAY + 91;
-    let judged =
-        fit(&purchase_days(&orders), as_of, Kind::MbgNbd, 91).expect("a fit").calibration.expect("a calibration");
+    let backtest = Backtest { until_day: as_of, horizon_days: 91 };
+    let fit = fit(&purchase_days(&orders), as_of, Kind::MbgNbd, backtest).expect("a fit");
+    let judged = fit.calibration.expect("a calibration");
     assert_near("AUC", judged.auc, 0.768, 0.0005);
     assert_near("Brier", judged.brier, 0.118, 0.0005);
     assert_near("Brier of the share", judged.brier_of_share, 0.147, 0.0005);

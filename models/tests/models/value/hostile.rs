@@ -1,6 +1,8 @@
 //! Any input gets an answer in its bounds, or is refused.
 
-use models::value::{Discount, Fit, Kind, Prediction, PurchaseDays, PurchaseModel, Purchases, SpendModel, Terms, fit};
+use models::value::{
+    Backtest, Discount, Fit, Kind, Prediction, PurchaseDays, PurchaseModel, Purchases, SpendModel, Terms, fit,
+};
 use proptest::prelude::*;
 
 const KINDS: [Kind; 2] = [Kind::MbgNbd, Kind::BgNbd];
@@ -33,7 +35,8 @@ fn check_fit(fit: &Fit) {
 
 fn check(customers: &[PurchaseDays], as_of_day: i32) {
     for kind in KINDS {
-        let Ok(fit) = fit(customers, as_of_day, kind, 30) else { continue };
+        let backtest = Backtest { until_day: as_of_day, horizon_days: 30 };
+        let Ok(fit) = fit(customers, as_of_day, kind, backtest) else { continue };
         check_fit(&fit);
         for customer in customers.iter().filter_map(|days| days.until(as_of_day)) {
             check_prediction(&fit.predict(&customer, &terms()));
@@ -128,5 +131,5 @@ fn tenants_at_the_edges_are_answered() {
         check(&customers, 10_000);
         check(&customers, i32::MAX);
     }
-    assert!(fit(&[], 100, Kind::MbgNbd, 30).is_err());
+    assert!(fit(&[], 100, Kind::MbgNbd, Backtest { until_day: 100, horizon_days: 30 }).is_err());
 }

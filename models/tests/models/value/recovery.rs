@@ -1,6 +1,6 @@
 //! Customers made by the models themselves, with known parameters: the fits find these, and the predictions come true.
 
-use models::value::{Basis, Kind, PurchaseDays, fit};
+use models::value::{Backtest, Basis, Kind, PurchaseDays, fit};
 
 /// Steele, Lea & Flood, Fast splittable pseudorandom number generators, 2014.
 struct SplitMix64(u64);
@@ -47,7 +47,7 @@ fn customer(random: &mut SplitMix64) -> PurchaseDays {
 fn fits_find_what_customers_were_made_with() {
     let mut random = SplitMix64(1);
     let customers: Vec<PurchaseDays> = (0..20_000).map(|_| customer(&mut random)).collect();
-    let fit = fit(&customers, 3_599, Kind::MbgNbd, 1_350).expect("a fit");
+    let fit = fit(&customers, 3_599, Kind::MbgNbd, Backtest { until_day: 3_599, horizon_days: 1_350 }).expect("a fit");
     assert_eq!(fit.purchases.basis, Basis::Fitted);
     let spend = fit.spend.expect("a spend model").model;
     let found = fit.purchases.model.parameters().into_iter().chain(spend.parameters());
