@@ -17,6 +17,7 @@ mod m0007_value;
 mod m0008_alert_judgements;
 mod m0009_audit_append;
 mod m0010_integrations;
+mod m0011_cancellations;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_alert_judgements::Migration),
             Box::new(m0009_audit_append::Migration),
             Box::new(m0010_integrations::Migration),
+            Box::new(m0011_cancellations::Migration),
         ]
     }
 }

@@ -195,7 +195,7 @@ CREATE TABLE other_revenue (
 ) TABLE_END;
 CREATE TABLE orders (
     tenant_id UUID NOT NULL, order_no INT NOT NULL, external_id STRING NOT NULL, version INT NOT NULL,
-    cancelled_at INT, org_no SMALL NOT NULL, placed_at INT NOT NULL, customer_no INT NOT NULL,
+    is_cancelled BOOL NOT NULL, org_no SMALL NOT NULL, placed_at INT NOT NULL, customer_no INT NOT NULL,
     channel_no SMALL NOT NULL, region_no SMALL NOT NULL, segment SMALL NOT NULL,
     currency STRING NOT NULL, rate INT NOT NULL, amount_paid INT NOT NULL, discount_paid INT NOT NULL, units INT NOT NULL,
     PRIMARY KEY (tenant_id, order_no), UNIQUE (tenant_id, external_id)
