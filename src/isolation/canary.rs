@@ -70,7 +70,10 @@ impl Canary {
         let tx = app.db.write(tenant).await?;
         let sql = "UPDATE users SET is_active = false, password_hash = NULL WHERE tenant_id = $1 AND email = $2";
         tx.execute(sql, [EMAIL.into()]).await?;
-        standing::begin_epoch(&tx, app.clock.now()).await?;
+        let now = app.clock.now();
+        let sql = "UPDATE api_keys SET revoked_at = $2 WHERE tenant_id = $1 AND name = 'tried' AND revoked_at IS NULL";
+        tx.execute(sql, [now.0.into()]).await?;
+        standing::begin_epoch(&tx, now).await?;
         tx.commit().await?;
         app.standings.changed(tenant);
         give_up(app, tenant).await
@@ -110,6 +113,13 @@ impl Canary {
         tx.execute("UPDATE customer_models SET fitted_at = NULL WHERE tenant_id = $1", []).await?;
         tx.commit().await?;
         customer_value::refit(app, self.tenant).await
+    }
+
+    /// One more sale.
+    pub async fn sell(&self, app: &App, client: &Client) -> Result<()> {
+        let event = Uuid::now_v7().simple().to_string();
+        self.change(client, &self.token(app)?, &self.written(SALE, &event, app.clock.now())).await?;
+        Ok(())
     }
 
     /// Runs a document that must do what it says; gives its data.
@@ -214,6 +224,9 @@ const SALES: &str = r#"mutation { recordEvents(events: [
     { eventId: "{run}-6", occurredAt: "{early}", dealClosed: { dealId: "{run}-d", owner: "{email}", won: true, amount: [70] } }
     { eventId: "{run}-7", occurredAt: "{early}", activityLogged: { owner: "{email}", activity: "call of {word}", count: 3 } }
   ]) { results { outcome reason } } }"#;
+
+const SALE: &str = r#"mutation { recordEvents(events: [{ eventId: "{run}", occurredAt: "{late}", orderPlaced: { orderId: "{run}", amount: [13],
+    customer: { id: "ann" }, region: "live of {word}" } }]) { results { outcome reason } } }"#;
 
 /// After the fold: these are in the tail, and take back a part of what is in the rollups.
 const MORE_SALES: &str = r#"mutation { recordEvents(events: [
