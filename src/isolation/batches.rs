@@ -1,12 +1,13 @@
-//! What goes through streams: whoever listens to a tenant hears what the tenant's ledger holds, and nothing else.
+//! What goes through streams and feeds: whoever follows a tenant hears what the tenant's ledger holds, and nothing else.
 
 use std::time::Duration;
 
 use super::Run;
 use super::canary::Canary;
+use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ledger::tail::read_entries;
-use crate::stream::{Batch, EventStream, Heard};
+use crate::stream::{Batch, Heard, Listener};
 
 /// A batch that takes longer is lost.
 const HEARD_WAIT: Duration = Duration::from_secs(5);
@@ -14,17 +15,27 @@ const HEARD_WAIT: Duration = Duration::from_secs(5);
 /// In one process, and where another one's batches come too, from that one.
 pub async fn run(run: &mut Run<'_>, own: &Canary, other: &Canary) -> Result<()> {
     let (app, beside) = (run.app, run.beside);
-    run.report.batches = listen(run, app.stream.as_ref(), own, other).await?;
+    let both = [own, other];
+    run.report.batches = follow(run, both, async |of| app.feeds.follow(of.tenant).await).await?;
+    run.report.batches += follow(run, both, async |of| listen(app, of).await).await?;
     if beside.stream.is_shared() {
-        run.report.shared_batches = Some(listen(run, beside.stream.as_ref(), own, other).await?);
+        let batches = follow(run, both, async |of| listen(beside, of).await).await?;
+        run.report.shared_batches = Some(batches);
     }
     Ok(())
 }
 
-/// Both tenants sell, in this process, one between two sales of the other. Gives how many batches were heard by `stream`.
-async fn listen(run: &mut Run<'_>, stream: &dyn EventStream, own: &Canary, other: &Canary) -> Result<usize> {
-    let listener = async |of: &Canary| stream.listen(of.tenant).await.map_err(Error::internal);
-    let listeners = [(own, listener(own).await?), (other, listener(other).await?)];
+async fn listen(app: &App, of: &Canary) -> Result<Listener> {
+    app.stream.listen(of.tenant).await.map_err(Error::internal)
+}
+
+/// Both tenants are followed and sell, in this process, one between two sales of the other. Gives how many batches were heard.
+async fn follow(
+    run: &mut Run<'_>,
+    [own, other]: [&Canary; 2],
+    begin: impl AsyncFn(&Canary) -> Result<Listener>,
+) -> Result<usize> {
+    let listeners = [(own, begin(own).await?), (other, begin(other).await?)];
     for seller in [own, other, own] {
         seller.sell(run.app, &run.client).await?;
     }

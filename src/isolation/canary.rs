@@ -18,6 +18,7 @@ use crate::users::{NewUser, insert_user};
 /// A person of both tenants, each with a password of its own.
 pub const EMAIL: &str = "canary@isolation.invalid";
 const TOKEN_SECS: i64 = 3600;
+const MINUTES_A_DAY: i64 = 24 * 60;
 
 /// One of the two.
 pub struct Canary {
@@ -97,6 +98,7 @@ impl Canary {
             let team = ask("{ teams { id } }").await?;
             let id = team["teams"][0]["id"].as_str().unwrap_or_default();
             ask(&QUOTA.replace("{team}", id)).await?;
+            ask(&self.history(now)).await?;
             self.add_rest(app, now).await?;
         }
         ask(SALES).await?;
@@ -105,6 +107,24 @@ impl Canary {
         ask(SIGN_IN).await?;
         give_up(app, self.tenant).await?;
         self.refit(app).await
+    }
+
+    /// Sales of three weeks, of which forecasts learn. The tenant's fair is on another day than the other one's.
+    fn history(&self, now: Timestamp) -> String {
+        let sale = |day: i64| {
+            let amount = if day == self.fair_day() { 70 } else { 7 + day % 7 };
+            let at = minutes_before(now, day * MINUTES_A_DAY);
+            format!(
+                r#"{{ eventId: "day-{day}", occurredAt: "{at}", orderPlaced: {{ orderId: "day-{day}", amount: [{amount}] }} }}"#
+            )
+        };
+        let sales = (3..=24).map(sale).collect::<Vec<_>>().join(" ");
+        format!("mutation {{ recordEvents(events: [{sales}]) {{ results {{ outcome reason }} }} }}")
+    }
+
+    /// Days before now.
+    fn fair_day(&self) -> i64 {
+        i64::from(self.factor) + 5
     }
 
     /// Fits the customers' model now, so that no server does it during the run.
@@ -151,7 +171,7 @@ impl Canary {
 
     /// A template with what is this tenant's and this run's.
     pub fn written(&self, template: &str, run: &str, now: Timestamp) -> String {
-        let before = |minutes: i64| Timestamp(now.0 - minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339();
+        let fair = minutes_before(now, self.fair_day() * MINUTES_A_DAY);
         let mut text = template.to_owned();
         for (name, value) in [
             ("{word}", self.word.to_owned()),
@@ -161,8 +181,9 @@ impl Canary {
             ("{secret}", SECRET.to_owned()),
             ("{user}", self.user.to_string()),
             ("{password}", self.password.clone()),
-            ("{early}", before(2 * 24 * 60)),
-            ("{late}", before(10)),
+            ("{early}", minutes_before(now, 2 * MINUTES_A_DAY)),
+            ("{late}", minutes_before(now, 10)),
+            ("{fair}", fair.split('T').next().unwrap_or_default().to_owned()),
         ] {
             text = text.replace(name, &value);
         }
@@ -177,6 +198,10 @@ impl Canary {
         }
         out
     }
+}
+
+fn minutes_before(now: Timestamp, minutes: i64) -> String {
+    Timestamp(now.0 - minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339()
 }
 
 /// What is to be told outside is told to nobody, and can be tried again.
@@ -203,7 +228,7 @@ const SETTINGS: [&str; 12] = [
     r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { id } } }"#,
     r#"mutation { createIntegration(kind: SHOPIFY, secret: "{secret}", input: { name: "shop of {word}", channel: "of {word}" }) { id } }"#,
     r#"mutation { createKpi(name: "canary", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
-    r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "2020-01-01" }] }) { id } }"#,
+    r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "{fair}" }] }) { id } }"#,
     r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#,
     r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3] } }]) { results { outcome reason } } }"#,
 ];

@@ -183,11 +183,12 @@ impl Run<'_> {
         // Where one process knows the first tenant's only, the other one has to know the second's.
         let elsewhere = self.ask_all(&self.beside_client, Transport::Post, &other).await?;
         self.compare("in another process", &others, &elsewhere);
-        self.ask_in_a_burst(&own, &other).await?;
 
         let exported_again = self.export(&own).await?;
         self.compare("export", &exported, &exported_again);
         self.look_for(&other, &exported_again);
+        // From here on the tenants sell.
+        self.ask_in_a_burst(&own, &other).await?;
 
         let mut foreign = list_ids(&others);
         let known = list_ids(&alone[&Transport::Post]);
@@ -294,12 +295,14 @@ impl Run<'_> {
         let (token, other_token) = (own.token(self.app)?, other.token(self.app)?);
         let document = format!("{{ salesMetrics(period: {}) {{ ordersCount totalRevenue }} }}", self.period);
         let ask = async |token: &str, document: &str| self.client.ask(Transport::Post, token, document).await;
-        // Kept from now on.
-        ask(&token, &document).await?;
-        ask(&other_token, &document).await?;
+        let burst = || {
+            let askers = [&token, &other_token].into_iter().cycle().take(BURST);
+            try_join_all(askers.map(|token| ask(token, &document)))
+        };
+        // Answers are kept from now on, and connections are open, so that the next ones come together.
+        burst().await?;
         own.sell(self.app, &self.client).await?;
-        let askers = [&token, &other_token].into_iter().cycle().take(BURST);
-        let answers = try_join_all(askers.map(|token| ask(token, &document))).await?;
+        let answers = burst().await?;
         // In other words, so that it is not kept.
         let expected = Answers::from([("in a burst".to_owned(), ask(&token, &format!("query {document}")).await?)]);
         for answer in answers.into_iter().step_by(2) {
