@@ -23,6 +23,7 @@ pub mod db;
 pub mod demo;
 pub mod error;
 pub mod graphql;
+pub mod guard;
 pub mod health;
 pub mod housekeeping;
 pub mod import;

@@ -210,7 +210,7 @@ pub async fn run(servers: &Servers, setting: &Setting, events: usize, pause: Dur
 }
 
 /// Records sale `n` and gives its position.
-async fn record(process: &Process, token: &str, n: usize) -> usize {
+pub async fn record(process: &Process, token: &str, n: usize) -> usize {
     let query = "mutation ($at: DateTime!, $id: String!) { recordEvents(events: [{ eventId: $id, occurredAt: $at, orderPlaced: {
         orderId: $id, version: 1, channel: \"web\", customer: { id: $id }, amount: \"10.00\" } }]) { position } }";
     let at = chrono::DateTime::from_timestamp_micros(salespulse::clock::Clock::now(&salespulse::clock::SystemClock).0);

@@ -2,8 +2,8 @@
 //! frames of the same size by the same WebSocket library in the same run.
 //!
 //! Arguments: `--sockets N[,N…]` (default 1,1000,10000), `--events N` (default 20), `--pause MS` between events (default
-//! 500); `--abuse` measures instead what 1,000 sockets see while one client abuses the server. Two processes over Redis are
-//! measured where `TEST_DATABASE_URL`, `TEST_OWNER_URL` and `TEST_REDIS_URL` are set.
+//! 500); `--abuse` measures instead what 1,000 sockets see while one client abuses the server, `--revoke` how long sockets stay
+//! open whose user is sent off. Two processes over Redis are measured where `TEST_DATABASE_URL`, `TEST_OWNER_URL` and `TEST_REDIS_URL` are set.
 //!
 //! The server, the broadcasting peer and the clients are processes of one machine and share its cores. `peer` as the only
 //! argument is the peer itself.
@@ -17,6 +17,7 @@ mod peer;
 mod process;
 #[path = "../bench/report.rs"]
 mod report;
+mod revoke;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ struct Arguments {
     events: usize,
     pause: Duration,
     abuse: bool,
+    revoke: bool,
 }
 
 fn arguments() -> Arguments {
@@ -41,6 +43,7 @@ fn arguments() -> Arguments {
         events: usize::try_from(number("--events", 20)).expect("small"),
         pause: Duration::from_millis(number("--pause", 500)),
         abuse: all.iter().any(|argument| argument == "--abuse"),
+        revoke: all.iter().any(|argument| argument == "--revoke"),
     }
 }
 
@@ -55,6 +58,12 @@ async fn main() {
     databases.extend(Database::from_environment());
     if arguments.abuse {
         abuse::run(&databases[0], arguments.events, arguments.pause).await;
+        return;
+    }
+    if arguments.revoke {
+        for database in &databases {
+            revoke::run(database).await;
+        }
         return;
     }
     for database in &databases {

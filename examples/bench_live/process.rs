@@ -8,7 +8,7 @@ use migration::{Migrator, MigratorTrait};
 use salespulse::auth::Role;
 use salespulse::auth::token::{Subject, Tokens};
 use salespulse::clock::{Clock, SystemClock};
-use salespulse::db::{Db, Owner};
+use salespulse::db::{Db, Owner, TenantId};
 use salespulse::tenancy::{NewTenant, create_tenant};
 
 const SECRET: &str = "a secret of the benchmark, long enough";
@@ -33,6 +33,11 @@ impl Database {
         Database { what, owner_url: url.clone(), url, redis: None, processes: 1, _folder: Some(folder) }
     }
 
+    /// As a server connects.
+    pub async fn connect(&self) -> Db {
+        Db::connect(&self.url, 2).await.expect("connected")
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the settings of the benchmark")]
     pub fn from_environment() -> Option<Database> {
         let setting = |name| std::env::var(name).ok();
@@ -48,6 +53,17 @@ pub struct Tenant {
     pub token: String,
 }
 
+impl Tenant {
+    pub fn id(&self) -> TenantId {
+        TenantId(self.id.parse().expect("an id"))
+    }
+}
+
+/// What the servers sign tokens with.
+pub fn tokens() -> Tokens {
+    Tokens::new(SECRET, "salespulse")
+}
+
 pub struct Servers {
     pub processes: Vec<Process>,
     pub tenants: Vec<Tenant>,
@@ -59,8 +75,8 @@ impl Servers {
         let owner = Owner::connect(&database.owner_url).await.expect("connected");
         Migrator::up(owner.connection(), None).await.expect("migrated");
         owner.close().await.expect("closed");
-        let db = Db::connect(&database.url, 2).await.expect("connected");
-        let tokens = Tokens::new(SECRET, "salespulse");
+        let db = database.connect().await;
+        let tokens = tokens();
         let now = SystemClock.now();
         let mut made = Vec::new();
         for n in 0..tenants {

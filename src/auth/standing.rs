@@ -16,6 +16,7 @@ use super::{Caller, Permission, Role, Through};
 use crate::clock::{MINUTE, SECOND, SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
+use crate::guard::Guard;
 
 /// How long access tokens of sessions are good. Sessions that ended longer ago have none that are.
 pub const ACCESS_SECS: i64 = 15 * 60;
@@ -88,7 +89,7 @@ impl Standings {
         find: impl Fn(&Standing) -> Option<T>,
     ) -> Result<Option<T>> {
         for _ in 0..2 {
-            let cell = self.known.get_with(tenant, Arc::default);
+            let cell = self.known.get_with(tenant.at(Guard::Standings), Arc::default);
             if !cell.initialized() {
                 may_look()?;
             }
@@ -97,7 +98,7 @@ impl Standings {
             if found.is_some() || standing.read_at.elapsed() < LOOK_AGAIN {
                 return Ok(found);
             }
-            self.known.invalidate(&tenant);
+            self.known.invalidate(&tenant.at(Guard::Standings));
         }
         Ok(None)
     }
@@ -139,16 +140,16 @@ impl Standings {
     /// Says that a user comes in as `role`: it may have been another process, of which this one has not heard yet, that made
     /// them so.
     pub fn came_in(&self, tenant: TenantId, user_id: Uuid, role: Role) {
-        let cell = self.known.get(&tenant);
+        let cell = self.known.get(&tenant.at(Guard::Standings));
         let known = cell.as_deref().and_then(OnceCell::get).and_then(|standing| standing.users.get(&user_id));
         if known.is_none_or(|(known, _)| *known != role) {
-            self.known.invalidate(&tenant);
+            self.known.invalidate(&tenant.at(Guard::Standings));
         }
     }
 
     /// Says that a tenant's standing has changed: at once here, while others see it when they look.
     pub fn changed(&self, tenant: TenantId) {
-        self.known.invalidate(&tenant);
+        self.known.invalidate(&tenant.at(Guard::Standings));
         // Nobody may be listening.
         let _ = self.changes.send(tenant);
     }

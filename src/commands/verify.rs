@@ -1,5 +1,7 @@
 //! `salespulse verify`.
 
+use std::sync::Arc;
+
 use clap::{Parser, Subcommand};
 
 use super::failure::{Exit, Failure};
@@ -32,11 +34,12 @@ enum What {
 async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     let (tokens, db) = (super::tokens(config)?, super::connect(config).await?);
     let clock = ManualClock::at(SystemClock.now());
-    let app = super::wire(config, db, tokens, clock).await?;
+    let app = super::wire(config, db.clone(), tokens.clone(), Arc::<ManualClock>::clone(&clock)).await?;
+    let beside = super::wire(config, db, tokens, clock).await?;
     let options = super::serve::options(config)?;
     // The run asks for more than any client may.
     let api = Settings { limits: Limits::default(), documents: Documents::default(), ..options.api };
-    let report = isolation::verify(&app, &Options { api, ..options }, &Transport::QUERIES).await?;
+    let report = isolation::verify(&app, &beside, &Options { api, ..options }, &Transport::QUERIES).await?;
     println!("{report}");
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Failed, "tenants are not kept apart")) }
 }

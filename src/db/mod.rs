@@ -34,11 +34,19 @@ pub use dialect::{ConnectError, is_out_of_range, is_timeout, is_unavailable, is_
 pub use table::{Column, Inserts, OnConflict, Table};
 
 use crate::error::{Error, Result};
+use crate::guard::Guard;
 
 /// Whose rows. Made from a verified token, or by a command that names the tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct TenantId(pub Uuid);
+
+impl TenantId {
+    /// What tells it from other tenants at a guard.
+    pub fn at(self, guard: Guard) -> TenantId {
+        TenantId(guard.of(self.0))
+    }
+}
 
 /// Where a tenant's data stands: the ledger's position, the count of changes to what is not in the ledger
 /// (organizations, products), and the number of alerts logged.

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::auth::{Caller, Permission};
 use crate::clock::Timestamp;
 use crate::db::{Head, TenantId};
+use crate::guard::Guard;
 
 /// Memory for answers.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -46,7 +47,7 @@ impl Key {
     /// `method` is that of HTTP, `request` the body or the query string.
     pub fn new(caller: &Caller, method: &str, request: &[u8]) -> Self {
         let request = Sha256::new().chain_update(method).chain_update([0]).chain_update(request).finalize().into();
-        Key { tenant: caller.tenant, permissions: caller.permissions.clone(), request }
+        Key { tenant: caller.tenant.at(Guard::Answers), permissions: caller.permissions.clone(), request }
     }
 }
 

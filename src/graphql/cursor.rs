@@ -9,6 +9,7 @@ use sha2::Sha256;
 
 use crate::clock::Timestamp;
 use crate::db::TenantId;
+use crate::guard::Guard;
 
 /// Bytes of a signature.
 const TAG_BYTES: usize = 16;
@@ -65,7 +66,7 @@ impl Cursors {
 
 fn tag(key: &Hmac<Sha256>, tenant: TenantId, scope: &[u8], mark: &[u8]) -> Hmac<Sha256> {
     // Tenant and mark have fixed lengths, so nothing can move from one part into another.
-    key.clone().chain_update(tenant.0.as_bytes()).chain_update(mark).chain_update(scope)
+    key.clone().chain_update(tenant.at(Guard::Cursors).0.as_bytes()).chain_update(mark).chain_update(scope)
 }
 
 fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {

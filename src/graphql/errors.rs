@@ -34,8 +34,9 @@ impl From<Error> for async_graphql::Error {
 
 /// Bytes of a message: it may hold what a client sent, which may be long.
 const MESSAGE_BYTES_MAX: usize = 500;
-/// Errors of a request that is not run.
-pub const ERRORS_MAX: usize = 5;
+/// Errors of a request that is not run; the last one says how many more there are.
+const ERRORS_MAX: usize = 5;
+const ERRORS_LEFT_OUT: &str = "errorsLeftOut";
 
 /// A request that is not run, and why.
 #[derive(Debug)]
@@ -71,6 +72,15 @@ pub fn finish(error: &mut ServerError) {
     if extensions.get("code").is_none() {
         let code = if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
         set_code(extensions, code);
+    }
+}
+
+/// Leaves out errors of a request that is not run, where there are many.
+pub fn leave_out(errors: &mut Vec<ServerError>) {
+    let left_out = errors.len().saturating_sub(ERRORS_MAX);
+    errors.truncate(ERRORS_MAX);
+    if let Some(last) = errors.last_mut().filter(|_| left_out > 0) {
+        last.extensions.get_or_insert_default().set(ERRORS_LEFT_OUT, left_out);
     }
 }
 

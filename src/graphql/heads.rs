@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
 use crate::db::{Db, Head, TenantId};
+use crate::guard::Guard;
 
 /// A look that has not begun, or is under way; `None` when it failed.
 type Look = Shared<BoxFuture<'static, Option<Head>>>;
@@ -33,7 +34,7 @@ impl Heads {
     pub async fn get(&self, tenant: TenantId) -> Option<Head> {
         let look = {
             let mut looks = self.lock();
-            let looks = looks.entry(tenant).or_default();
+            let looks = looks.entry(tenant.at(Guard::Heads)).or_default();
             match &looks.waiting {
                 Some(waiting) => waiting.clone(),
                 None => {
@@ -51,15 +52,15 @@ impl Heads {
         if let Some(before) = before {
             before.await;
         }
-        if let Some(looks) = self.lock().get_mut(&tenant) {
+        if let Some(looks) = self.lock().get_mut(&tenant.at(Guard::Heads)) {
             looks.under_way = looks.waiting.take();
         }
         let head = self.db.head(tenant).await;
         let mut all = self.lock();
-        if let Some(looks) = all.get_mut(&tenant) {
+        if let Some(looks) = all.get_mut(&tenant.at(Guard::Heads)) {
             looks.under_way = None;
             if looks.waiting.is_none() {
-                all.remove(&tenant);
+                all.remove(&tenant.at(Guard::Heads));
             }
         }
         match head {

@@ -103,9 +103,20 @@ impl Endpoint {
         }))
     }
 
-    /// The caller of an `Authorization` value: an access token, or an API key. Errors: UNAUTHENTICATED; RATE_LIMITED, for an
-    /// address that shows too many keys that are not good.
+    /// The caller of an `Authorization` value, on every transport. Errors: UNAUTHENTICATED; RATE_LIMITED, for an address from
+    /// which too much comes that is not good.
     pub async fn verify(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
+        let caller = self.find_caller(authorization, client).await;
+        // Whoever comes with a token that is over is to hear that it is, and to ask for another.
+        let is_refused = caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated);
+        if is_refused && !self.app.tokens.is_own(authorization) {
+            self.usage.take_stranger(client.address)?;
+        }
+        caller
+    }
+
+    /// By an access token, or an API key.
+    async fn find_caller(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
         let unauthenticated = || Error::new(Code::Unauthenticated, "a bearer token is needed");
         let token = token::from_header(authorization).ok_or_else(unauthenticated)?;
         if let Some(key) = Opaque::parse(Kind::ApiKey, token) {
@@ -126,21 +137,18 @@ impl Endpoint {
     pub async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Asker> {
         let client = Arc::new(origin::client_of(parts, &self.proxies));
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let (caller, is_stranger) = match (values.next(), values.next()) {
-            (None, _) => (Ok(None), true),
-            (Some(value), None) => {
-                let value = value.to_str().unwrap_or_default();
-                let caller = self.verify(value, &client).await.map(Some);
-                // Whoever comes with a token that is over is to hear that it is, and to ask for another.
-                let is_refused = caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated);
-                (caller, is_refused && !self.app.tokens.is_own(value))
+        let caller = match (values.next(), values.next()) {
+            (Some(value), None) => Some(self.verify(value.to_str().unwrap_or_default(), &client).await?),
+            (None, _) => {
+                self.usage.take_stranger(client.address)?;
+                None
             }
-            _ => (Err(Error::new(Code::Unauthenticated, "one token is enough")), true),
+            _ => {
+                self.usage.take_stranger(client.address)?;
+                return Err(Error::new(Code::Unauthenticated, "one token is enough"));
+            }
         };
-        if is_stranger {
-            self.usage.take_stranger(client.address)?;
-        }
-        Ok(Asker { caller: caller?, client })
+        Ok(Asker { caller, client })
     }
 
     /// An operation that its caller may ask for now. Error: RATE_LIMITED.

@@ -29,6 +29,7 @@ use super::reads::Reads;
 use super::{scan, shape, variables};
 use crate::auth::Caller;
 use crate::error::{Code, Error};
+use crate::guard::Guard;
 use crate::schema::{PUBLIC, STATES, Schema};
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::operation_span;
@@ -250,7 +251,8 @@ impl Operations {
                 Some(cursor) => self.cursors.read(tenant, &hash, &cursor).map_or(After::Unknown, After::Mark),
                 None => After::Nothing,
             };
-            let key = Key { tenant, permissions: caller.permissions.clone(), operation: hash };
+            let permissions = caller.permissions.clone();
+            let key = Key { tenant: tenant.at(Guard::Cohorts), permissions, operation: hash };
             let member = self.cohorts.join(key, after, || self.live(prepared, caller, hash.to_vec(), None));
             return futures_util::stream::unfold(member, async |mut member| Some((member.next().await?, member)))
                 .boxed();
@@ -407,7 +409,7 @@ fn given_up(error: Error, plan: &Plan) -> Response {
 /// An answer in its form, each error with a code.
 fn finished(mut response: Response, plan: &Plan) -> Response {
     if is_request_error(&response) {
-        response.errors.truncate(errors::ERRORS_MAX);
+        errors::leave_out(&mut response.errors);
     }
     response.errors.iter_mut().for_each(errors::finish);
     plan.complete(&mut response);

@@ -18,6 +18,7 @@ use crate::users::{NewUser, insert_user};
 /// A person of both tenants, each with a password of its own.
 pub const EMAIL: &str = "canary@isolation.invalid";
 const TOKEN_SECS: i64 = 3600;
+const MINUTES_A_DAY: i64 = 24 * 60;
 
 /// One of the two.
 pub struct Canary {
@@ -70,7 +71,10 @@ impl Canary {
         let tx = app.db.write(tenant).await?;
         let sql = "UPDATE users SET is_active = false, password_hash = NULL WHERE tenant_id = $1 AND email = $2";
         tx.execute(sql, [EMAIL.into()]).await?;
-        standing::begin_epoch(&tx, app.clock.now()).await?;
+        let now = app.clock.now();
+        let sql = "UPDATE api_keys SET revoked_at = $2 WHERE tenant_id = $1 AND name = 'tried' AND revoked_at IS NULL";
+        tx.execute(sql, [now.0.into()]).await?;
+        standing::begin_epoch(&tx, now).await?;
         tx.commit().await?;
         app.standings.changed(tenant);
         give_up(app, tenant).await
@@ -94,6 +98,7 @@ impl Canary {
             let team = ask("{ teams { id } }").await?;
             let id = team["teams"][0]["id"].as_str().unwrap_or_default();
             ask(&QUOTA.replace("{team}", id)).await?;
+            ask(&self.history(now)).await?;
             self.add_rest(app, now).await?;
         }
         ask(SALES).await?;
@@ -104,12 +109,37 @@ impl Canary {
         self.refit(app).await
     }
 
+    /// Sales of three weeks, of which forecasts learn. The tenant's fair is on another day than the other one's.
+    fn history(&self, now: Timestamp) -> String {
+        let sale = |day: i64| {
+            let amount = if day == self.fair_day() { 70 } else { 7 + day % 7 };
+            let at = minutes_before(now, day * MINUTES_A_DAY);
+            format!(
+                r#"{{ eventId: "day-{day}", occurredAt: "{at}", orderPlaced: {{ orderId: "day-{day}", amount: [{amount}] }} }}"#
+            )
+        };
+        let sales = (3..=24).map(sale).collect::<Vec<_>>().join(" ");
+        format!("mutation {{ recordEvents(events: [{sales}]) {{ results {{ outcome reason }} }} }}")
+    }
+
+    /// Days before now.
+    fn fair_day(&self) -> i64 {
+        i64::from(self.factor) + 5
+    }
+
     /// Fits the customers' model now, so that no server does it during the run.
     async fn refit(&self, app: &App) -> Result<()> {
         let tx = app.db.write(self.tenant).await?;
         tx.execute("UPDATE customer_models SET fitted_at = NULL WHERE tenant_id = $1", []).await?;
         tx.commit().await?;
         customer_value::refit(app, self.tenant).await
+    }
+
+    /// One more sale.
+    pub async fn sell(&self, app: &App, client: &Client) -> Result<()> {
+        let event = Uuid::now_v7().simple().to_string();
+        self.change(client, &self.token(app)?, &self.written(SALE, &event, app.clock.now())).await?;
+        Ok(())
     }
 
     /// Runs a document that must do what it says; gives its data.
@@ -141,7 +171,7 @@ impl Canary {
 
     /// A template with what is this tenant's and this run's.
     pub fn written(&self, template: &str, run: &str, now: Timestamp) -> String {
-        let before = |minutes: i64| Timestamp(now.0 - minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339();
+        let fair = minutes_before(now, self.fair_day() * MINUTES_A_DAY);
         let mut text = template.to_owned();
         for (name, value) in [
             ("{word}", self.word.to_owned()),
@@ -151,8 +181,9 @@ impl Canary {
             ("{secret}", SECRET.to_owned()),
             ("{user}", self.user.to_string()),
             ("{password}", self.password.clone()),
-            ("{early}", before(2 * 24 * 60)),
-            ("{late}", before(10)),
+            ("{early}", minutes_before(now, 2 * MINUTES_A_DAY)),
+            ("{late}", minutes_before(now, 10)),
+            ("{fair}", fair.split('T').next().unwrap_or_default().to_owned()),
         ] {
             text = text.replace(name, &value);
         }
@@ -167,6 +198,10 @@ impl Canary {
         }
         out
     }
+}
+
+fn minutes_before(now: Timestamp, minutes: i64) -> String {
+    Timestamp(now.0 - minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339()
 }
 
 /// What is to be told outside is told to nobody, and can be tried again.
@@ -193,7 +228,7 @@ const SETTINGS: [&str; 12] = [
     r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { id } } }"#,
     r#"mutation { createIntegration(kind: SHOPIFY, secret: "{secret}", input: { name: "shop of {word}", channel: "of {word}" }) { id } }"#,
     r#"mutation { createKpi(name: "canary", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
-    r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "2020-01-01" }] }) { id } }"#,
+    r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "{fair}" }] }) { id } }"#,
     r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#,
     r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3] } }]) { results { outcome reason } } }"#,
 ];
@@ -214,6 +249,9 @@ const SALES: &str = r#"mutation { recordEvents(events: [
     { eventId: "{run}-6", occurredAt: "{early}", dealClosed: { dealId: "{run}-d", owner: "{email}", won: true, amount: [70] } }
     { eventId: "{run}-7", occurredAt: "{early}", activityLogged: { owner: "{email}", activity: "call of {word}", count: 3 } }
   ]) { results { outcome reason } } }"#;
+
+const SALE: &str = r#"mutation { recordEvents(events: [{ eventId: "{run}", occurredAt: "{late}", orderPlaced: { orderId: "{run}", amount: [13],
+    customer: { id: "ann" }, region: "live of {word}" } }]) { results { outcome reason } } }"#;
 
 /// After the fold: these are in the tail, and take back a part of what is in the rollups.
 const MORE_SALES: &str = r#"mutation { recordEvents(events: [

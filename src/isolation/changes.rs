@@ -81,7 +81,7 @@ pub const CHANGES: &[Change] = &[
     ),
     change(
         "createApiKey",
-        r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { name } } }"#,
+        r#"mutation { createApiKey(input: { name: "tried", permissions: [SALES_VIEW] }) { key { name } } }"#,
     ),
     change("revokeApiKey", r#"mutation { revokeApiKey(id: "{ApiKey}") { id } }"#),
     change(

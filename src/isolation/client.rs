@@ -66,27 +66,27 @@ impl Client {
                 self.answer(self.authorized(self.http.get(self.url(&format!("?{query}"))), token)).await
             }
             Transport::Events | Transport::Multipart | Transport::Socket => {
-                self.open(transport, token, document).await?.next().await
+                self.open(transport, token, &question).await?.next().await
             }
         }
     }
 
     /// A subscription, or a query whose answer is the only one.
-    pub async fn open(&self, transport: Transport, token: &str, document: &str) -> Result<Answers> {
+    pub async fn open(&self, transport: Transport, token: &str, question: &Json) -> Result<Answers> {
+        let to = format!("{transport:?}: {question}");
         if transport == Transport::Socket {
             let mut socket = self.socket(token).await?;
-            socket.send(json!({ "type": "subscribe", "id": "1", "payload": { "query": document } })).await?;
-            return Ok(Answers { to: format!("{transport:?}: {document}"), from: From::Socket(socket) });
+            socket.send(json!({ "type": "subscribe", "id": "1", "payload": question })).await?;
+            return Ok(Answers { to, from: From::Socket(socket) });
         }
         let accept = if transport == Transport::Events {
             "text/event-stream"
         } else {
             "multipart/mixed;boundary=\"graphql\";subscriptionSpec=1.0,application/json"
         };
-        let request = self.post(token, &json!({ "query": document })).header(ACCEPT, accept);
+        let request = self.post(token, question).header(ACCEPT, accept);
         let response = request.send().await.map_err(Error::internal)?;
-        let from = From::Stream(Stream { response, read: Vec::new() });
-        Ok(Answers { to: format!("{transport:?}: {document}"), from })
+        Ok(Answers { to, from: From::Stream(Stream { response, read: Vec::new() }) })
     }
 
     /// The status of what a shop sends to `path`, signed with `secret`.

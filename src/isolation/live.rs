@@ -3,92 +3,102 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use uuid::Uuid;
 
 use super::canary::Canary;
-use super::client::Transport;
+use super::client::{Client, Transport};
 use super::{Answers, Run};
 use crate::error::{Error, Result};
 
 const HEARD_WAIT: Duration = Duration::from_millis(500);
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
+/// Alerts that are made until one is heard of.
+const ALERTS_MAX: usize = 20;
 
 const METRICS: &str =
     "asOf { position } totalRevenue ordersCount uniqueCustomers series(grain: DAY) { start totalRevenue }
     breakdown(by: [REGION]) { rows { key totalRevenue } }";
 
-/// On each transport: the other tenant's subscriptions are refused, its cursors are none, and its sales and alerts are not heard of.
+/// On each transport: the other tenant's subscriptions are refused, its cursors are none, and its sales and alerts are not heard of;
+/// nor are its sales in another process.
 pub async fn run(run: &mut Run<'_>, own: &Canary, other: &Canary) -> Result<()> {
     let tokens = (own.token(run.app)?, other.token(run.app)?);
+    let (client, beside) = (run.client.clone(), run.beside_client.clone());
     for transport in Transport::SUBSCRIPTIONS {
-        let mut refused = Answers::new();
-        for field in ["metricsUpdated", "alertTriggered"] {
-            let document = format!("subscription {{ {field}(tenantId: \"{}\") {{ __typename }} }}", other.tenant.0);
-            let answer = run.client.open(transport, &tokens.0, &document).await?.next().await?;
-            if answer["errors"].is_null() || !answer["data"].is_null() {
-                run.report.findings.push(format!("{transport:?}: {field} of another tenant gives {answer}"));
-            }
-            refused.insert(field.to_owned(), answer);
-        }
-        run.look_for(other, &refused);
-        metrics(run, transport, own, other, &tokens).await?;
+        let when = format!("{transport:?}");
+        metrics(run, &when, (&client, transport), own, other, &tokens).await?;
         alerts(run, transport, own, other, &tokens).await?;
+    }
+    if run.beside.stream.is_shared() {
+        metrics(run, "by another process", (&beside, Transport::Socket), own, other, &tokens).await?;
     }
     Ok(())
 }
 
-/// A subscriber hears of its own sale next, whatever the other tenant has sold before, and what it is told is what a query says.
+/// While both tenants are subscribed by `at`, each hears of its own sale next, whatever the other has sold before, and is told
+/// what a query says.
 async fn metrics(
     run: &mut Run<'_>,
-    transport: Transport,
+    when: &str,
+    (client, transport): (&Client, Transport),
     own: &Canary,
     other: &Canary,
     (token, other_token): &(String, String),
 ) -> Result<()> {
     let period = run.period.clone();
-    let subscription = |of: &Canary, after: &str| {
-        format!(
-            "subscription {{ metricsUpdated(tenantId: \"{}\", period: {period}{after}) {{ {METRICS} }} }}",
-            of.tenant.0
-        )
+    let question = |of: &Canary, after: &Json| {
+        let field = format!("metricsUpdated(tenantId: \"{}\", period: {period}, after: $after)", of.tenant.0);
+        json!({ "query": format!("subscription ($after: Cursor) {{ {field} {{ {METRICS} }} }}"), "variables": { "after": after } })
     };
-    let mut answers = run.client.open(transport, token, &subscription(own, "")).await?;
-    let first = answers.next().await?;
-    if !first["errors"].is_null() {
-        return Err(Error::internal(format!("{transport:?}: a subscription gave {first}")));
+    let open = async |token: &str, of: &Canary, after: &Json| client.open(transport, token, &question(of, after)).await;
+    let mut subscribers = Vec::new();
+    for (of, token) in [(own, token), (other, other_token)] {
+        let mut answers = open(token, of, &Json::Null).await?;
+        let first = answers.next().await?;
+        if !first["errors"].is_null() {
+            return Err(Error::internal(format!("{when}: a subscription gave {first}")));
+        }
+        subscribers.push((of, token, answers, first));
     }
-    let others = run.client.open(transport, other_token, &subscription(other, "")).await?.next().await?;
-    record(run, transport, other, other_token).await?;
-    record(run, transport, own, token).await?;
-    let next = answers.next().await?;
-    let position = |answer: &Json| {
-        answer["data"]["metricsUpdated"]["asOf"]["position"].as_str().and_then(|p| p.parse::<i64>().ok())
-    };
-    if position(&next) != position(&first).map(|position| position + 1) {
-        run.report.findings.push(format!("{transport:?}: after {first} a subscriber heard of {next}"));
+    // The very subscription that the other tenant has.
+    let alert =
+        json!({ "query": format!("subscription {{ alertTriggered(tenantId: \"{}\") {{ id }} }}", other.tenant.0) });
+    for question in [question(other, &Json::Null), alert] {
+        let mut answers = client.open(transport, token, &question).await?;
+        // What is not refused may have nothing to say.
+        let refused = tokio::time::timeout(REFUSED_WAIT, answers.next()).await.unwrap_or(Ok(Json::Null))?;
+        if refused["errors"].is_null() || !refused["data"].is_null() {
+            run.report.findings.push(format!("{when}: {question} of another tenant gives {refused}"));
+        }
     }
-    let query = format!("{{ salesMetrics(period: {period}) {{ {METRICS} }} }}");
-    let asked = run.client.ask(Transport::Post, token, &query).await?;
-    if asked["data"]["salesMetrics"] != next["data"]["metricsUpdated"] {
-        run.report.findings.push(format!("{transport:?}: a subscriber was told {next}, and a query {asked}"));
+    other.sell(run.app, &run.client).await?;
+    own.sell(run.app, &run.client).await?;
+    let mut cursors = Vec::new();
+    for (of, token, mut answers, mut first) in subscribers {
+        let next = answers.next().await?;
+        let position = |answer: &Json| {
+            answer["data"]["metricsUpdated"]["asOf"]["position"].as_str().and_then(|p| p.parse::<i64>().ok())
+        };
+        if position(&next) != position(&first).map(|position| position + 1) {
+            run.report.findings.push(format!("{when}: after {first} a subscriber of {} heard of {next}", of.word));
+        }
+        let query = format!("{{ salesMetrics(period: {period}) {{ {METRICS} }} }}");
+        let asked = run.client.ask(Transport::Post, token, &query).await?;
+        if asked["data"]["salesMetrics"] != next["data"]["metricsUpdated"] {
+            run.report.findings.push(format!("{when}: a subscriber was told {next}, and a query {asked}"));
+        }
+        cursors.push(first["extensions"]["cursor"].take());
+        let not_of = if of.tenant == own.tenant { other } else { own };
+        let answers = [("first", first), ("next", next), ("asked", asked)];
+        run.look_for(not_of, &answers.into_iter().map(|(name, answer)| (format!("{when}: {name}"), answer)).collect());
     }
-    // What the other tenant's cursor stands for is nothing here.
-    let cursor = others["extensions"]["cursor"].as_str().unwrap_or_default();
-    let resumed =
-        run.client.open(transport, token, &subscription(own, &format!(", after: \"{cursor}\""))).await?.next().await?;
-    if resumed["extensions"]["reset"] != json!(true) {
-        run.report.findings.push(format!("{transport:?}: another tenant's cursor {cursor:?} was taken: {resumed}"));
+    // A tenant's own cursor is gone on from, and the other one's stands for nothing here.
+    for (cursor, is_reset) in cursors.iter().zip([Json::Null, json!(true)]) {
+        let resumed = open(token, own, cursor).await?.next().await?;
+        if !resumed["errors"].is_null() || resumed["extensions"]["reset"] != is_reset {
+            run.report.findings.push(format!("{when}: after the cursor {cursor}, reset was not {is_reset}: {resumed}"));
+        }
+        run.look_for(other, &Answers::from([(format!("{when}: resumed"), resumed)]));
     }
-    let answers = [first, next, asked, resumed].into_iter().enumerate();
-    run.look_for(other, &answers.map(|(number, answer)| (format!("{transport:?} {number}"), answer)).collect());
-    Ok(())
-}
-
-async fn record(run: &Run<'_>, transport: Transport, of: &Canary, token: &str) -> Result<()> {
-    let template = format!(
-        r#"mutation {{ recordEvents(events: [{{ eventId: "{{run}}-{transport:?}", occurredAt: "{{late}}",
-            orderPlaced: {{ orderId: "{{run}}-{transport:?}", amount: [13], customer: {{ id: "ann" }}, region: "live of {{word}}" }} }}]) {{ results {{ outcome reason }} }} }}"#
-    );
-    of.change(&run.client, token, &of.written(&template, &run.name, run.app.clock.now())).await?;
     Ok(())
 }
 
@@ -116,20 +126,21 @@ async fn alerts(
     Ok(())
 }
 
-fn alerts_after(of: &Canary, cursor: &str) -> String {
+fn alerts_after(of: &Canary, cursor: &str) -> Json {
     let after = if cursor.is_empty() { String::new() } else { format!(", after: \"{cursor}\"") };
-    format!("subscription {{ alertTriggered(tenantId: \"{}\"{after}) {{ id name state value }} }}", of.tenant.0)
+    json!({ "query": format!("subscription {{ alertTriggered(tenantId: \"{}\"{after}) {{ id name state value }} }}", of.tenant.0) })
 }
 
 /// The cursor of an alert that is heard of. When a subscription begins cannot be seen, so alerts are made until one is heard.
 async fn alert_cursor(run: &Run<'_>, of: &Canary, token: &str) -> Result<String> {
     let mut answers = run.client.open(Transport::Socket, token, &alerts_after(of, "")).await?;
-    loop {
+    for _ in 0..ALERTS_MAX {
         fire(run, of, token).await?;
         if let Ok(heard) = tokio::time::timeout(HEARD_WAIT, answers.next()).await {
             return Ok(heard?["extensions"]["cursor"].as_str().unwrap_or_default().to_owned());
         }
     }
+    Err(Error::internal(format!("no alert of {} is heard of", of.word)))
 }
 
 /// An alert that is there only for this.
@@ -141,12 +152,7 @@ async fn fire(run: &Run<'_>, of: &Canary, token: &str) -> Result<()> {
             includeOpen: true }) { id } }"#,
     )
     .await?;
-    let event = Uuid::now_v7().simple();
-    ask(&format!(
-        r#"mutation {{ recordEvents(events: [{{ eventId: "{event}", occurredAt: "{{late}}", orderPlaced: {{ orderId: "{event}", amount: [2] }} }}])
-            {{ results {{ outcome reason }} }} }}"#
-    ))
-    .await?;
+    of.sell(run.app, &run.client).await?;
     let id = made["createAlert"]["id"].as_str().unwrap_or_default();
     ask(&format!("mutation {{ deleteAlert(id: \"{id}\") }}")).await?;
     Ok(())

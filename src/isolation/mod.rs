@@ -2,9 +2,11 @@
 //! way there is, before and after the other one has something; what one answers must not depend on the other.
 //!
 //! That an answer stays the same is a stronger test than that it holds nothing of the other tenant: a sum, a count or a name
-//! that is taken shows as well. The questions are made from the schema ([`questions`]).
+//! that is taken shows as well. The questions are made from the schema ([`questions`]). A second process's worth of parts is asked
+//! the same in another order: what one remembers of the wrong tenant, the other does not.
 
 mod answers;
+mod batches;
 mod canary;
 mod changes;
 pub mod client;
@@ -14,6 +16,7 @@ mod questions;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use futures_util::future::try_join_all;
 use serde_json::Value as Json;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -43,6 +46,10 @@ pub struct Report {
     pub refused: Vec<String>,
     /// Mutations tried on what is the other tenant's.
     pub changes: usize,
+    /// Batches that were compared with the ledger they are of.
+    pub batches: usize,
+    /// The same of batches that came from another process; none where streams are within each process.
+    pub shared_batches: Option<usize>,
     /// Tables in which the tenants have nothing, so that nothing is known of them.
     pub empty: Vec<String>,
     /// Ways in which a tenant shows in the other.
@@ -57,6 +64,11 @@ impl fmt::Display for Report {
         writeln!(f, "{} questions, {} answers compared", self.questions, self.compared)?;
         writeln!(f, "{} questions are refused: {}", self.refused.len(), self.refused.join(", "))?;
         writeln!(f, "{} changes tried on another tenant", self.changes)?;
+        write!(f, "{} batches of sales compared in one process, ", self.batches)?;
+        match self.shared_batches {
+            Some(batches) => writeln!(f, "{batches} that came from another by Redis")?,
+            None => writeln!(f, "none come from another without REDIS_URL")?,
+        }
         writeln!(f, "nothing known of the tables without rows: {}", self.empty.join(", "))?;
         write!(f, "{} findings", self.findings.len())
     }
@@ -66,6 +78,9 @@ impl fmt::Display for Report {
 struct Run<'a> {
     app: &'a App,
     client: Client,
+    /// Another process on the same database, and stream where it is shared.
+    beside: &'a App,
+    beside_client: Client,
     transports: &'a [Transport],
     questions: Vec<Question>,
     /// Part of every name that clients give in this run.
@@ -75,13 +90,20 @@ struct Run<'a> {
     report: Report,
 }
 
-/// Drives the two tenants over `app`, whose clock must stand still, so that no answer changes by itself. It serves `options` on
-/// a port of its own meanwhile, and asks by each of `transports`. Error: what kept the run from going on.
-pub async fn verify(app: &App, options: &Options, transports: &[Transport]) -> Result<Report> {
+/// Serves the API on a port of its own while the handle lives.
+async fn serve(app: &App, options: &Options) -> Result<(Client, AbortOnDropHandle<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(Error::internal)?;
     let client = Client::new(listener.local_addr().map_err(Error::internal)?);
-    let routes = router(app.clone(), options);
-    let _served = AbortOnDropHandle::new(tokio::spawn(async move { axum::serve(listener, routes).await }));
+    let served = axum::serve(listener, router(app.clone(), options)).into_future();
+    Ok((client, AbortOnDropHandle::new(tokio::spawn(async move { drop(served.await) }))))
+}
+
+/// Drives the two tenants over `app`, and another process `beside` it on the same database. Their clock must stand still, so
+/// that no answer changes by itself. Both serve `options` meanwhile; asked is by each of `transports`. Error: what kept the run
+/// from going on.
+pub async fn verify(app: &App, beside: &App, options: &Options, transports: &[Transport]) -> Result<Report> {
+    let (client, _served) = serve(app, options).await?;
+    let (beside_client, _beside_served) = serve(beside, options).await?;
     let now = app.clock.now();
     let at = |minutes: i64| Timestamp(now.0 + minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339();
     let (start, end) = (at(-7 * 24 * 60), at(0));
@@ -100,7 +122,8 @@ pub async fn verify(app: &App, options: &Options, transports: &[Transport]) -> R
     let findings = untried.map(|field| format!("nobody knows, as the mutation {field} is not tried")).collect();
     let report = Report { questions: questions.len(), findings, ..Report::default() };
     let name = Uuid::now_v7().simple().to_string();
-    let mut run = Run { app, client, transports, questions, name, period: period.clone(), report };
+    let mut run =
+        Run { app, client, beside, beside_client, transports, questions, name, period: period.clone(), report };
     let ended = run.go().await;
     for slug in [OWN, OTHER] {
         Canary::leave(app, slug).await?;
@@ -111,6 +134,9 @@ pub async fn verify(app: &App, options: &Options, transports: &[Transport]) -> R
 /// The tenants, by their short names.
 const OWN: &str = "isolation-b";
 const OTHER: &str = "isolation-a";
+
+/// Requests that come at once.
+const BURST: usize = 32;
 
 /// What arguments and fields of inputs of these names are given.
 const NAMED: &[(&str, &str)] = &[
@@ -135,25 +161,34 @@ impl Run<'_> {
         let exported = self.export(&own).await?;
         let mut alone = BTreeMap::new();
         for &transport in self.transports {
-            alone.insert(transport, self.ask_all(transport, &own).await?);
+            alone.insert(transport, self.ask_all(&self.client, transport, &own).await?);
         }
         self.note_refused(&alone[&Transport::Post]);
 
         let other = Canary::ensure(app, OTHER, "canary-alpha", 7).await?;
         other.fill(app, &self.client, &self.name).await?;
-        let others = self.ask_all(Transport::Post, &other).await?;
+        let others = self.ask_all(&self.client, Transport::Post, &other).await?;
+        self.look_for(&own, &others);
         // The other tenant's questions have filled what is kept and remembered.
         for &transport in self.transports {
-            let answers = self.ask_all(transport, &own).await?;
+            let answers = self.ask_all(&self.client, transport, &own).await?;
             self.compare(&format!("{transport:?}"), &alone[&transport], &answers);
             self.look_for(&other, &answers);
         }
-        let (at_once, _) = tokio::join!(self.ask_all(Transport::Post, &own), self.ask_all(Transport::Post, &other));
+        let both = async |client: &Client| {
+            tokio::join!(self.ask_all(client, Transport::Post, &own), self.ask_all(client, Transport::Post, &other))
+        };
+        let (at_once, _) = both(&self.client).await;
         self.compare("at the same time", &alone[&Transport::Post], &at_once?);
+        // Where one process knows the first tenant's only, the other one has to know the second's.
+        let elsewhere = self.ask_all(&self.beside_client, Transport::Post, &other).await?;
+        self.compare("in another process", &others, &elsewhere);
 
         let exported_again = self.export(&own).await?;
         self.compare("export", &exported, &exported_again);
         self.look_for(&other, &exported_again);
+        // From here on the tenants sell.
+        self.ask_in_a_burst(&own, &other).await?;
 
         let mut foreign = list_ids(&others);
         let known = list_ids(&alone[&Transport::Post]);
@@ -162,14 +197,15 @@ impl Run<'_> {
         let foreign = first_of_each(&foreign);
         self.ask_by_foreign_ids(&own, &other, &foreign).await?;
         live::run(self, &own, &other).await?;
+        batches::run(self, &own, &other).await?;
         self.sign_in_elsewhere(&own, &other).await?;
         let shops =
             [&alone[&Transport::Post], &others].map(|answers| first_of_each(&list_ids(answers)).remove("Integration"));
         self.send_elsewhere(&own, &other, shops).await?;
         self.look_at_deliveries(&own, &other).await?;
-        let before = self.ask_all(Transport::Post, &other).await?;
+        let before = self.ask_all(&self.client, Transport::Post, &other).await?;
         self.change_by_foreign_ids(&own, &other, &foreign).await?;
-        let after = self.ask_all(Transport::Post, &other).await?;
+        let after = self.ask_all(&self.client, Transport::Post, &other).await?;
         self.compare("after the other tenant's changes", &before, &after);
         for tenant in [own.tenant, other.tenant] {
             let differences = verify_rollups(&app.db, tenant).await?.differences;
@@ -179,17 +215,17 @@ impl Run<'_> {
     }
 
     /// Asks every question; those that take an id, with one of each type that the tenant's own answers have.
-    async fn ask_all(&self, transport: Transport, of: &Canary) -> Result<Answers> {
+    async fn ask_all(&self, client: &Client, transport: Transport, of: &Canary) -> Result<Answers> {
         let token = of.token(self.app)?;
         let mut answers = Answers::new();
         for question in self.questions.iter().filter(|question| !question.takes_id()) {
-            let answer = self.client.ask(transport, &token, &question.document).await?;
+            let answer = client.ask(transport, &token, &question.document).await?;
             answers.insert(question.name.clone(), answer);
         }
         let ids = first_of_each(&list_ids(&answers));
         for question in self.questions.iter().filter(|question| question.takes_id()) {
             for (ty, id) in &ids {
-                let answer = self.client.ask(transport, &token, &question.with_id(id)).await?;
+                let answer = client.ask(transport, &token, &question.with_id(id)).await?;
                 answers.insert(format!("{} of {ty}", question.name), answer);
             }
         }
@@ -253,6 +289,28 @@ impl Run<'_> {
         }
     }
 
+    /// Who asks at the same time as many others, of whom some are of the other tenant, is told of the newest sale: answers are
+    /// kept until a ledger has moved, and many share one look at where it stands.
+    async fn ask_in_a_burst(&mut self, own: &Canary, other: &Canary) -> Result<()> {
+        let (token, other_token) = (own.token(self.app)?, other.token(self.app)?);
+        let document = format!("{{ salesMetrics(period: {}) {{ ordersCount totalRevenue }} }}", self.period);
+        let ask = async |token: &str, document: &str| self.client.ask(Transport::Post, token, document).await;
+        let burst = || {
+            let askers = [&token, &other_token].into_iter().cycle().take(BURST);
+            try_join_all(askers.map(|token| ask(token, &document)))
+        };
+        // Answers are kept from now on, and connections are open, so that the next ones come together.
+        burst().await?;
+        own.sell(self.app, &self.client).await?;
+        let answers = burst().await?;
+        // In other words, so that it is not kept.
+        let expected = Answers::from([("in a burst".to_owned(), ask(&token, &format!("query {document}")).await?)]);
+        for answer in answers.into_iter().step_by(2) {
+            self.compare("beside the other tenant", &expected, &Answers::from([("in a burst".to_owned(), answer)]));
+        }
+        Ok(())
+    }
+
     /// What is the other tenant's answers like what is not there.
     async fn ask_by_foreign_ids(
         &mut self,
@@ -293,6 +351,33 @@ impl Run<'_> {
         let answer = self.client.ask(Transport::Post, "", &document).await?;
         if answer["errors"].is_null() {
             self.report.findings.push("a password of one tenant is good in another".to_owned());
+        }
+        self.show_secrets_elsewhere(own, other).await
+    }
+
+    /// An API key or a refresh token that names the other tenant as its own is none.
+    async fn show_secrets_elsewhere(&mut self, own: &Canary, other: &Canary) -> Result<()> {
+        let elsewhere = |secret: &Json| {
+            let secret = secret.as_str().unwrap_or_default();
+            secret.replace(&own.tenant.0.simple().to_string(), &other.tenant.0.simple().to_string())
+        };
+        let token = own.token(self.app)?;
+        let made = r#"mutation { createApiKey(input: { name: "tried", permissions: [SALES_VIEW] }) { secret } }"#;
+        let login =
+            r#"mutation { login(tenant: "{slug}", email: "{email}", password: "{password}") { refreshToken } }"#;
+        let change = async |template| {
+            own.change(&self.client, &token, &own.written(template, &self.name, self.app.clock.now())).await
+        };
+        let key = elsewhere(&change(made).await?["createApiKey"]["secret"]);
+        let refresh = elsewhere(&change(login).await?["login"]["refreshToken"]);
+        let document = format!(r#"mutation {{ refresh(refreshToken: "{refresh}") {{ accessToken }} }}"#);
+        for (what, token, document) in
+            [("an API key", key.as_str(), "{ me { id } }"), ("a refresh token", "", &document)]
+        {
+            let answer = self.client.ask(Transport::Post, token, document).await?;
+            if !["UNAUTHENTICATED", "INVALID_GRANT"].contains(&code(&answer).unwrap_or_default()) {
+                self.report.findings.push(format!("{what} of one tenant is answered in another by {answer}"));
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use moka::sync::Cache;
 use crate::db::{Column, Table, TenantId, TenantTx, get};
 use crate::error::Result;
 use crate::graphql::loader::{Batch, load};
+use crate::guard::Guard;
 
 /// Names remembered by one process, of all tenants.
 const REMEMBERED_MAX: u64 = 1_000_000;
@@ -28,7 +29,7 @@ impl Default for DimensionNames {
 impl DimensionNames {
     /// The tenant's names, those of `numbers` among them.
     pub async fn get(&self, tx: &TenantTx, numbers: impl Iterator<Item = i64>) -> Result<Arc<HashMap<i64, String>>> {
-        let known = self.0.get(&tx.tenant()).unwrap_or_default();
+        let known = self.0.get(&tx.tenant().at(Guard::Names)).unwrap_or_default();
         let unknown: Vec<i64> = numbers.filter(|no| *no != 0 && !known.contains_key(no)).collect();
         if unknown.is_empty() {
             return Ok(known);
@@ -38,7 +39,7 @@ impl DimensionNames {
         let names = Arc::new(names);
         // What a writer sees may yet be rolled back.
         if !tx.may_write() {
-            self.0.insert(tx.tenant(), Arc::clone(&names));
+            self.0.insert(tx.tenant().at(Guard::Names), Arc::clone(&names));
         }
         Ok(names)
     }

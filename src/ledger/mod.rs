@@ -46,6 +46,7 @@ use self::memory::Memory;
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
+use crate::guard::Guard;
 use crate::personal::Keys;
 use crate::stream::EventStream;
 
@@ -184,7 +185,7 @@ impl Ledger {
 
     fn enqueue(&self, tenant: TenantId, job: Job) -> Result<()> {
         let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes.entry(tenant).or_insert_with(|| self.start_lane(tenant));
+        let lane = lanes.entry(tenant.at(Guard::Lanes)).or_insert_with(|| self.start_lane(tenant));
         match lane.jobs.try_send(job) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -193,7 +194,7 @@ impl Ledger {
             Err(mpsc::error::TrySendError::Closed(job)) => {
                 let lane = self.start_lane(tenant);
                 let sent = lane.jobs.try_send(job);
-                lanes.insert(tenant, lane);
+                lanes.insert(tenant.at(Guard::Lanes), lane);
                 sent.map_err(|_| Error::internal("a new lane does not take events"))
             }
         }

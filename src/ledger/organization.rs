@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::changes::Head;
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Error, Result};
+use crate::guard::Guard;
 
 /// A shop, brand or country with its own currency and time zone.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +40,7 @@ impl Default for Organizations {
 impl Organizations {
     /// All organizations of the tenant, the default one first, where `head` is what `tx` sees.
     pub async fn get(&self, tx: &TenantTx, head: &Head) -> Result<Arc<Vec<Organization>>> {
-        if let Some((epoch, organizations)) = self.0.get(&tx.tenant())
+        if let Some((epoch, organizations)) = self.0.get(&tx.tenant().at(Guard::Organizations))
             && epoch == head.policy_epoch
         {
             return Ok(organizations);
@@ -47,14 +48,14 @@ impl Organizations {
         let organizations = Arc::new(list_organizations(tx).await?);
         // What a writer sees may yet be rolled back.
         if !tx.may_write() {
-            self.0.insert(tx.tenant(), (head.policy_epoch, Arc::clone(&organizations)));
+            self.0.insert(tx.tenant().at(Guard::Organizations), (head.policy_epoch, Arc::clone(&organizations)));
         }
         Ok(organizations)
     }
 
     /// Remembers what a transaction saw that has committed.
     pub fn remember(&self, tenant: TenantId, policy_epoch: i64, organizations: Arc<Vec<Organization>>) {
-        self.0.insert(tenant, (policy_epoch, organizations));
+        self.0.insert(tenant.at(Guard::Organizations), (policy_epoch, organizations));
     }
 }
 

@@ -13,6 +13,7 @@ use super::entry::{Entry, EntryKind};
 use super::store::{ENTRY_COLUMNS, entry_from};
 use crate::db::{TenantId, TenantTx};
 use crate::error::Result;
+use crate::guard::Guard;
 use crate::telemetry::metrics::METRICS;
 
 /// Entries remembered by one process, of all tenants.
@@ -70,7 +71,7 @@ impl Tails {
         if after >= to {
             return Ok(Tail::default());
         }
-        let remembered = self.remembered.get(&tx.tenant()).unwrap_or_default();
+        let remembered = self.remembered.get(&tx.tenant().at(Guard::Tails)).unwrap_or_default();
         let mut chunks: Vec<Arc<Chunk>> = match remembered.first() {
             Some(first) if first.first <= after + 1 => remembered.iter().filter(|c| c.last > after).cloned().collect(),
             _ => Vec::new(),
@@ -83,7 +84,7 @@ impl Tails {
             chunks.push(Arc::clone(&chunk));
             // What a writer sees may yet be rolled back.
             if !tx.may_write() {
-                self.remembered.insert(tx.tenant(), Arc::new(chunks.clone()));
+                self.remembered.insert(tx.tenant().at(Guard::Tails), Arc::new(chunks.clone()));
             }
         }
         Ok(Tail { after, to, chunks })
@@ -92,19 +93,19 @@ impl Tails {
     /// Remembers a batch that was committed when rollups stood at `folded`.
     pub fn remember(&self, tenant: TenantId, folded: i64, chunk: Chunk) {
         let chunk = Arc::new(chunk);
-        let mut chunks: Vec<Arc<Chunk>> = match self.remembered.get(&tenant) {
+        let mut chunks: Vec<Arc<Chunk>> = match self.remembered.get(&tenant.at(Guard::Tails)) {
             Some(before) if before.last().is_some_and(|last| last.last + 1 == chunk.first) => {
                 before.iter().filter(|c| c.last > folded).cloned().collect()
             }
             _ => Vec::new(),
         };
         chunks.push(chunk);
-        self.remembered.insert(tenant, Arc::new(chunks));
+        self.remembered.insert(tenant.at(Guard::Tails), Arc::new(chunks));
     }
 
     /// Forgets a tenant's entries, all of which are in the rollups.
     pub fn forget(&self, tenant: TenantId) {
-        self.remembered.invalidate(&tenant);
+        self.remembered.invalidate(&tenant.at(Guard::Tails));
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::db::{Db, TenantId};
 use crate::error::{Code, Error, Result};
+use crate::guard::Guard;
 use crate::ledger::store::read_head;
 use crate::ledger::tail::read_entries;
 use crate::stream::{BATCHES_KEPT, Batch, EventStream, Heard, Listener};
@@ -54,7 +55,7 @@ impl Feeds {
     pub async fn follow(&self, tenant: TenantId) -> Result<Listener> {
         let (listener, mut place) = {
             let mut feeds = self.0.lock();
-            let feed = feeds.entry(tenant).or_insert_with(|| self.start(tenant));
+            let feed = feeds.entry(tenant.at(Guard::Feeds)).or_insert_with(|| self.start(tenant));
             (Listener(feed.batches.subscribe()), feed.place.clone())
         };
         match place.wait_for(Option::is_some).await {
@@ -85,7 +86,7 @@ impl Feeds {
                 Ok(Err(error)) => tracing::warn!(tenant = %tenant.0, source = ?error.source, "ledger not followed"),
                 Err(panic) => tracing::error!(tenant = %tenant.0, %panic, "a feed has broken"),
             }
-            shared.lock().remove(&tenant);
+            shared.lock().remove(&tenant.at(Guard::Feeds));
         });
         Feed { batches, place }
     }
@@ -149,7 +150,7 @@ impl<'a> Follower<'a> {
                 () = out.closed() => {
                     let mut feeds = self.shared.lock();
                     if out.receiver_count() == 0 {
-                        feeds.remove(&self.tenant);
+                        feeds.remove(&self.tenant.at(Guard::Feeds));
                         return;
                     }
                     continue;
@@ -162,7 +163,7 @@ impl<'a> Follower<'a> {
                 tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "head not read");
             }
         }
-        self.shared.lock().remove(&self.tenant);
+        self.shared.lock().remove(&self.tenant.at(Guard::Feeds));
     }
 
     /// Hands a batch on if it is the next one, with those that have waited for it. `false` when that moved nothing.

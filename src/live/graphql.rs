@@ -13,6 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, operation};
 use crate::graphql::cursor::Mark;
 use crate::graphql::scalars::Cursor;
+use crate::guard::Guard;
 use crate::metrics::filter::MetricsFilters;
 use crate::metrics::graphql::{SalesMetrics, plan_of};
 use crate::metrics::input::{DateRange, PeriodPreset};
@@ -89,7 +90,8 @@ impl LiveSubscription {
 /// The caller, if `tenant_id` is the token's tenant.
 fn check_tenant<'a>(ctx: &Context<'a>, tenant_id: &ID) -> Result<&'a Caller> {
     let caller = caller(ctx)?;
-    if uuid::Uuid::parse_str(tenant_id).is_ok_and(|id| id == caller.tenant.0) {
+    let of = |id| Guard::Argument.of(id);
+    if uuid::Uuid::parse_str(tenant_id).is_ok_and(|id| of(id) == of(caller.tenant.0)) {
         Ok(caller)
     } else {
         Err(Error::new(Code::Forbidden, "tenantId is not the tenant of the token"))

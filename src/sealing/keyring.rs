@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::index::IndexKey;
 use super::kek::{KekError, KeyEncryption, KeyName, Purpose};
 use super::key::{DataKey, DataKeys, KeyBytes};
+use crate::guard::Guard;
 
 /// Keys are used for so long after they were unwrapped. A version that was active may still seal in other processes for
 /// this time: it must not be destroyed before.
@@ -89,7 +90,7 @@ impl Keyring {
     /// The tenant's keys if they are at hand and not due. Otherwise read them from storage and [`load`](Self::load) them;
     /// so too when a value has a version that they lack, as another process may have rotated.
     pub fn find(&self, tenant: Uuid, now_ms: i64) -> Option<Arc<TenantKeys>> {
-        let slot = lock(&self.slots).get(&tenant).cloned()?;
+        let slot = lock(&self.slots).get(&Guard::Keyring.of(tenant)).cloned()?;
         let state = lock(&slot.state);
         state.unexpired(now_ms).filter(|_| now_ms < state.ask_at_ms).map(|unwrapped| Arc::clone(&unwrapped.keys))
     }
@@ -97,7 +98,7 @@ impl Keyring {
     /// The tenant's keys out of the stored ones, which are unwrapped unless that was just done. Errors where nothing is at
     /// hand: why the key-encryption key does not answer, or what is wrong with a stored key.
     pub async fn load(&self, tenant: Uuid, wrapped: &WrappedKeys, now_ms: i64) -> Result<Held, KekError> {
-        let slot = Arc::clone(lock(&self.slots).entry(tenant).or_default());
+        let slot = Arc::clone(lock(&self.slots).entry(Guard::Keyring.of(tenant)).or_default());
         let _asking = slot.asking.lock().await;
         if let Some(known) = lock(&slot.state).begin(wrapped, now_ms) {
             return known;
@@ -108,7 +109,7 @@ impl Keyring {
 
     /// Drops the tenant's keys, as when the tenant was erased.
     pub fn forget(&self, tenant: Uuid) {
-        lock(&self.slots).remove(&tenant);
+        lock(&self.slots).remove(&Guard::Keyring.of(tenant));
     }
 
     /// Drops the keys whose time is over; to be called every minute or so, as nobody may ask for them again.

@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 
 use super::{BATCHES_KEPT, Batch, EventStream, Listener, StreamError};
 use crate::db::TenantId;
+use crate::guard::Guard;
 
 /// A channel per tenant that has listeners.
 #[derive(Default)]
@@ -23,7 +24,12 @@ impl EventStream for MemoryStream {
 
     async fn listen(&self, tenant: TenantId) -> Result<Listener, StreamError> {
         let mut channels = self.lock();
-        Ok(Listener(channels.entry(tenant).or_insert_with(|| broadcast::channel(BATCHES_KEPT).0).subscribe()))
+        Ok(Listener(
+            channels
+                .entry(tenant.at(Guard::Channels))
+                .or_insert_with(|| broadcast::channel(BATCHES_KEPT).0)
+                .subscribe(),
+        ))
     }
 
     fn listening(&self) -> Vec<TenantId> {
@@ -41,10 +47,10 @@ impl MemoryStream {
     /// Gives a batch to the listeners in this process.
     pub fn hand_on(&self, tenant: TenantId, batch: Arc<Batch>) {
         let mut channels = self.lock();
-        if let Some(channel) = channels.get(&tenant)
+        if let Some(channel) = channels.get(&tenant.at(Guard::Channels))
             && channel.send(batch).is_err()
         {
-            channels.remove(&tenant);
+            channels.remove(&tenant.at(Guard::Channels));
         }
     }
 }

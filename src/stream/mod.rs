@@ -32,6 +32,11 @@ pub trait EventStream: Send + Sync + 'static {
     /// The tenants that have listeners in this process.
     fn listening(&self) -> Vec<TenantId>;
 
+    /// Whether batches of other processes come too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Batches that wait to be sent to other processes.
     fn waiting(&self) -> usize {
         0

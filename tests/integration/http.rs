@@ -103,6 +103,63 @@ async fn what_is_no_request_of_a_caller_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn who_asks_is_said_by_one_header_alone() {
+    let test = TestApp::start().await;
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    let client = Client::of(&test);
+    let (viewer, token) = (acme.viewer(), acme.viewer().token());
+    let me = json!({ "query": "{ me { id role } }" });
+    let ask = async |headers: &[(&str, &str)], uri: &str, body: &Value| {
+        let request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        client.send(request.body(Body::from(body.to_string())).expect("a request")).await
+    };
+    let bearer = format!("Bearer {token}");
+    let with_token = json!({ "query": "{ me { id } }", "token": token, "extensions": { "authorization": bearer } });
+    for (headers, uri, body) in [
+        (vec![("cookie", bearer.as_str())], "/graphql", &me),
+        (vec![("x-authorization", bearer.as_str())], "/graphql", &me),
+        (vec![("authorization", token.as_str())], "/graphql", &me),
+        (vec![("authorization", bearer.as_str()), ("authorization", bearer.as_str())], "/graphql", &me),
+        (vec![], &format!("/graphql?access_token={token}"), &me),
+        (vec![], "/graphql", &with_token),
+        (vec![], "/graphql", &json!({ "query": "{ __schema { queryType { name } } }" })),
+    ] {
+        let reply = ask(&headers, uri, body).await;
+        assert_eq!((reply.status, code(&reply)), (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"), "{headers:?} {uri}");
+    }
+    let (tenant, admin) = (other.id().0.to_string(), other.admin().caller.user_id.to_string());
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("x-tenant-id", &tenant),
+        ("x-role", "ADMIN"),
+        ("x-hasura-tenant-id", &tenant),
+        ("x-hasura-role", "admin"),
+        ("x-hasura-user-id", &admin),
+    ];
+    let reply = ask(&headers, "/graphql", &me).await;
+    assert_eq!(reply.body["data"]["me"], json!({ "id": viewer.caller.user_id, "role": "VIEWER" }), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn of_many_errors_the_last_that_is_told_says_how_many_are_not() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let client = Client::of(&test);
+    for (wrong, left_out) in [(5, Value::Null), (8, json!(3))] {
+        let query = (0..wrong).map(|n| format!("wrong{n} ")).collect::<String>();
+        let reply =
+            client.post(&acme.viewer(), RESPONSE_JSON, json!({ "query": format!("{{ {query} }}") }).to_string()).await;
+        let told: Vec<&Value> = reply.body["errors"].as_array().expect("errors").iter().collect();
+        let extensions: Vec<&Value> = told.iter().map(|error| &error["extensions"]).collect();
+        assert_eq!(extensions.len(), 5, "{}", reply.body);
+        assert!(extensions.iter().all(|of| of["code"] == "GRAPHQL_VALIDATION_FAILED"), "{}", reply.body);
+        let marks: Vec<&Value> = extensions.iter().map(|of| &of["errorsLeftOut"]).collect();
+        assert_eq!(marks, [&Value::Null, &Value::Null, &Value::Null, &Value::Null, &left_out], "{}", reply.body);
+    }
+}
+
 /// A GET of `parameters`, which are encoded.
 fn get(actor: &Actor<'_>, accept: &str, parameters: &[(&str, &str)]) -> Request<Body> {
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();

@@ -4,6 +4,9 @@ use std::num::NonZeroU32;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use salespulse::auth::opaque::{Kind, Opaque};
+use salespulse::auth::token::Subject;
+use salespulse::clock::{MINUTE, Timestamp};
 use salespulse::graphql::documents::Documents;
 use salespulse::graphql::http::Settings;
 use salespulse::graphql::limits::Limits;
@@ -13,7 +16,8 @@ use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
 use crate::socket::Socket;
-use crate::support::{Actor, Server, TestApp};
+use crate::socket_protocol::Raw;
+use crate::support::{Actor, NOW, Server, TestApp};
 
 async fn ask(app: &axum::Router, actor: &Actor<'_>, body: Value) -> (StatusCode, bool, Value) {
     let request = Request::post("/graphql")
@@ -85,6 +89,43 @@ async fn an_address_that_does_not_say_who_asks_is_told_to_come_back_and_who_says
         assert!((1..=16).contains(&wait), "{wait}");
     }
     assert_eq!(send(me(), Some(&acme.viewer().token())).await, (200, None, Value::Null));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_without_a_good_token_takes_from_its_address_what_a_request_does() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let limits = Limits { address_requests: NonZeroU32::new(4), ..Limits::default() };
+    let api = Settings { limits, ..Settings::default() };
+    let server = Server::with(test.app.clone(), Options { api, ..Options::default() }).await;
+    let init = |payload: Value| json!({ "type": "connection_init", "payload": payload });
+    let bearer = |token: &str| json!({ "Authorization": format!("Bearer {token}") });
+    let closed = async |message: Value| {
+        let mut raw = Raw::connect(&server).await;
+        raw.say(message).await;
+        raw.closed().await.0
+    };
+    let Actor { caller, .. } = acme.viewer();
+    let subject = Subject { tenant: caller.tenant, user_id: caller.user_id, role: caller.role, session: None };
+    let short = test.app.tokens.mint(&subject, NOW, 60).expect("a token");
+    let mut socket = Raw::connect(&server).await;
+    socket.say(init(bearer(&short))).await;
+    assert_eq!(socket.hear().await["type"], "connection_ack");
+    socket.say(json!({ "type": "ping", "payload": bearer("x") })).await;
+    assert_eq!(socket.closed().await.0, 4403);
+    let key = Opaque::random(Kind::ApiKey, acme.id()).to_text();
+    for payload in [Value::Null, bearer("x"), bearer(&key)] {
+        assert_eq!(closed(init(payload)).await, 4403);
+    }
+    // There were four; who comes with one that is only over is told so, and who has a good one comes in.
+    assert_eq!(closed(init(bearer("x"))).await, 1013);
+    let asked = reqwest::Client::new().get(format!("http://{}/graphql", server.address)).send().await;
+    assert_eq!(asked.expect("an answer").status(), 429);
+    let long = acme.viewer().token();
+    test.clock.set(Timestamp(NOW.0 + 2 * MINUTE));
+    assert_eq!(closed(init(bearer(&short))).await, 4403);
+    drop(Socket::open(&server, &long).await);
     server.stop().await;
 }
 

@@ -24,6 +24,8 @@ mod http;
 mod import;
 mod integrations;
 mod isolation;
+#[cfg(debug_assertions)]
+mod isolation_guards;
 mod kpis;
 mod ledger;
 mod limits;

@@ -132,8 +132,8 @@ impl Reader {
         if payload.is_some_and(|payload| !payload.is_object()) {
             return Err(BAD_MESSAGE);
         }
-        let authorization = authorization(payload).ok_or(FORBIDDEN)?;
-        let caller = self.verify(authorization).await?;
+        // Without a token it is refused as with one that is not good.
+        let caller = self.verify(authorization(payload).unwrap_or_default()).await?;
         self.seat = Some(self.endpoint.usage.seat(&caller).ok_or(TOO_MANY_SOCKETS)?);
         self.waiting = None;
         self.caller = Some(caller);

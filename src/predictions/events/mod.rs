@@ -15,6 +15,7 @@ use crate::audit::{Shown, Thing};
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::text;
+use crate::guard::Guard;
 use crate::ledger::store::{begin_policy_epoch, read_head};
 
 const NAME_CHARS_MAX: usize = 100;
@@ -122,13 +123,16 @@ impl Default for Calendars {
 impl Calendars {
     /// The tenant's calendar as of an epoch, if it is remembered.
     pub fn find(&self, tenant: TenantId, policy_epoch: i64) -> Option<Arc<Vec<CalendarEvent>>> {
-        self.0.get(&tenant).filter(|(epoch, _)| *epoch == policy_epoch).map(|(_, calendar)| calendar)
+        self.0
+            .get(&tenant.at(Guard::Calendars))
+            .filter(|(epoch, _)| *epoch == policy_epoch)
+            .map(|(_, calendar)| calendar)
     }
 
     /// The calendar in the snapshot of `tx`, which is remembered.
     pub async fn read(&self, tx: &TenantTx) -> Result<Arc<Vec<CalendarEvent>>> {
         let (head, calendar) = (read_head(tx).await?, Arc::new(list(tx).await?));
-        self.0.insert(tx.tenant(), (head.policy_epoch, Arc::clone(&calendar)));
+        self.0.insert(tx.tenant().at(Guard::Calendars), (head.policy_epoch, Arc::clone(&calendar)));
         Ok(calendar)
     }
 }

@@ -31,6 +31,7 @@ use self::reader::Reader;
 use super::memory::MemoryStream;
 use super::{Batch, EventStream, Listener, StreamError};
 use crate::db::TenantId;
+use crate::guard::Guard;
 
 /// Entries of one stream.
 pub const ENTRIES_KEPT: usize = 10_000;
@@ -141,6 +142,10 @@ impl EventStream for RedisStream {
         self.local.listening()
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn waiting(&self) -> usize {
         QUEUE_MAX - self.queue.capacity()
     }
@@ -151,7 +156,7 @@ impl EventStream for RedisStream {
 }
 
 fn key(tenant: TenantId) -> String {
-    format!("salespulse:{{{}}}:batches", tenant.0)
+    format!("salespulse:{{{}}}:batches", tenant.at(Guard::Streams).0)
 }
 
 fn failed(error: impl std::fmt::Display) -> StreamError {
