@@ -124,27 +124,30 @@ mod tests {
         assert_eq!(quarters.lay(&[0, 1, 2, 3, 4].map(Some)), [2, 3, 4].map(Some));
     }
 
-    /// St. John's moved its clock at a minute past midnight, Samoa left out a day, Pyongyang and Caracas moved by half an hour.
+    /// Among the years are those in which St. John's moved its clock at a minute past midnight, Samoa left out a day, and
+    /// Caracas and Pyongyang moved by half an hour.
     #[test]
     fn in_every_zone_no_bucket_is_lost_and_none_counts_twice() {
-        let days: Vec<_> = NaiveDate::from_yo_opt(2007, 1).expect("a day").iter_days().take(20 * 366).collect();
+        let first = |year| NaiveDate::from_yo_opt(year, 1).expect("a day");
+        let days = || [2007, 2010, 2011, 2015, 2016, 2018, 2026].map(|year| first(year).iter_days().take(368));
         let mut changes = 0;
         for zone in chrono_tz::TZ_VARIANTS {
-            let mut before = None;
-            for day in &days {
-                let now = offset_secs(day.and_time(NaiveTime::MIN).and_utc().into(), zone);
-                if before.replace(now).is_some_and(|before| before != now) {
-                    let (start, end) =
-                        (start_of_day(*day - Days::new(3), zone), start_of_day(*day + Days::new(3), zone));
-                    for step in [Step::Minutes(15), Step::Minutes(60), Step::Day] {
-                        let later = boundaries_after(start, step, zone).take_while(|next| *next <= end);
-                        check(&std::iter::once(start).chain(later).collect::<Vec<_>>(), step, zone);
+            for days in days() {
+                let mut before = None;
+                for day in days {
+                    let now = offset_secs(day.and_time(NaiveTime::MIN).and_utc().into(), zone);
+                    if before.replace(now).is_some_and(|before| before != now) {
+                        let [start, end] = [day - Days::new(2), day + Days::new(1)].map(|day| start_of_day(day, zone));
+                        for step in [Step::Minutes(15), Step::Minutes(60), Step::Day] {
+                            let later = boundaries_after(start, step, zone).take_while(|next| *next <= end);
+                            check(&std::iter::once(start).chain(later).collect::<Vec<_>>(), step, zone);
+                        }
+                        changes += 1;
                     }
-                    changes += 1;
                 }
             }
         }
-        assert!(changes > 5_000, "{changes}");
+        assert!(changes > 2_000, "{changes}");
     }
 
     fn check(boundaries: &[Timestamp], step: Step, zone: Tz) {
