@@ -158,7 +158,9 @@ impl Lane {
                 Err(_) => None,
             };
             match next {
-                Some(job) if events + job.items.len() <= BATCH_EVENTS_MAX && job.is_backfill == batch[0].is_backfill => {
+                Some(job)
+                    if events + job.items.len() <= BATCH_EVENTS_MAX && job.is_backfill == batch[0].is_backfill =>
+                {
                     events += job.items.len();
                     batch.push(job);
                 }
