@@ -11,7 +11,7 @@ use salespulse::auth::Role;
 use salespulse::auth::sessions::{self, Client as Origin};
 use salespulse::auth::token::Subject;
 use salespulse::clock::{Clock, SECOND, SystemClock};
-use salespulse::db::{Db, TenantId};
+use salespulse::db::TenantId;
 use salespulse::users::{NewUser, insert_user};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -115,10 +115,9 @@ pub async fn run(database: &Database) {
 }
 
 async fn open_all(database: &Database, servers: &Servers, updates: &Arc<AtomicUsize>) -> Vec<User> {
-    let (db, tenant) = (database.connect().await, servers.tenants[0].id());
+    let tenant = servers.tenants[0].id();
     let mut users = Vec::with_capacity(USERS);
-    for n in 0..USERS {
-        let (id, session) = make_user(&db, tenant, n).await;
+    for (n, (id, session)) in make_users(database, tenant).await.into_iter().enumerate() {
         let token = token(tenant, id, session, TOKEN_SECS);
         let opened = (0..SOCKETS_EACH).map(|k| {
             let port = servers.processes[(n + k) % servers.processes.len()].port;
@@ -128,18 +127,24 @@ async fn open_all(database: &Database, servers: &Servers, updates: &Arc<AtomicUs
         let sockets = clients.into_iter().map(|client| Socket::read(client, Arc::clone(updates))).collect();
         users.push(User { id, session, token, sockets });
     }
-    db.close().await.expect("closed");
     users
 }
 
-async fn make_user(db: &Db, tenant: TenantId, n: usize) -> (Uuid, Uuid) {
-    let (tx, now) = (db.write(tenant).await.expect("a transaction"), SystemClock.now());
-    let email = format!("user-{n}@bench.invalid");
-    let new = NewUser { email: &email, name: &email, role: Role::Analyst, password_hash: None, is_invited: false };
-    let id = insert_user(&tx, new, now).await.expect("a user");
-    let session = sessions::open(&tx, id, Role::Analyst, &Origin::default(), now).await.expect("a session").id;
+/// Users and their sessions, before any server has looked who there is.
+async fn make_users(database: &Database, tenant: TenantId) -> Vec<(Uuid, Uuid)> {
+    let (db, now) = (database.connect().await, SystemClock.now());
+    let tx = db.write(tenant).await.expect("a transaction");
+    let mut made = Vec::with_capacity(USERS);
+    for n in 0..USERS {
+        let email = format!("user-{n}@bench.invalid");
+        let new = NewUser { email: &email, name: &email, role: Role::Analyst, password_hash: None, is_invited: false };
+        let id = insert_user(&tx, new, now).await.expect("a user");
+        let session = sessions::open(&tx, id, Role::Analyst, &Origin::default(), now).await.expect("a session").id;
+        made.push((id, session));
+    }
     tx.commit().await.expect("committed");
-    (id, session)
+    db.close().await.expect("closed");
+    made
 }
 
 fn token(tenant: TenantId, user_id: Uuid, session: Uuid, lifetime_secs: i64) -> String {

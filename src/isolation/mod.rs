@@ -192,8 +192,8 @@ impl Run<'_> {
 
         let mut foreign = list_ids(&others);
         let known = list_ids(&alone[&Transport::Post]);
-        // What is counted has the same ids in both tenants; those of the other are no secret then.
-        foreign.retain(|id| !known.contains(id));
+        // What is counted may have the same ids in both tenants; those of the other are no secret then.
+        foreign.retain(|(ty, id)| Uuid::parse_str(id).is_ok() && !known.contains(&(ty.clone(), id.clone())));
         let foreign = first_of_each(&foreign);
         self.ask_by_foreign_ids(&own, &other, &foreign).await?;
         live::run(self, &own, &other).await?;
