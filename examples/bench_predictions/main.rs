@@ -126,7 +126,13 @@ async fn load(app: &App, tenants: usize, days: usize) -> Vec<CreatedTenant> {
 /// What each tenant's subscription does when a day is over: reads the history anew, and waits for its forecast.
 async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
     let refit = async |tenant: &CreatedTenant| {
-        let args = HistoryArgs { grain: Grain::Day, timezone: None, week_start: Weekday::Monday };
+        let args = HistoryArgs {
+            grain: Grain::Day,
+            timezone: None,
+            week_start: Weekday::Monday,
+            covers_period: false,
+            kpis: BTreeSet::new(),
+        };
         let needs = Metric::TotalRevenue.needs();
         let now = app.clock.now();
         let period = DateRange {
@@ -134,7 +140,7 @@ async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
             end: Some(DateTime(now)),
             ..DateRange::default()
         };
-        let history = HistoryPlan { args, needs, kpis: BTreeSet::new(), covers_period: false };
+        let history = HistoryPlan { args, needs };
         let plan = Plan { period, histories: vec![history], ..Plan::default() };
         let tx = app.db.read(tenant.id).await.expect("a snapshot");
         let read = answer(&tx, &app.memory, &plan, now).await.expect("read");
