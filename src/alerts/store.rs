@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
-use super::anomaly::HOUR_MINUTES;
 use super::progress::{Change, Progress};
-use super::rule::{AlertCondition, AlertState, Frequency, Judgement, Rule};
+use super::rule::{AlertState, Frequency, Judgement, Rule};
 use crate::audit::{Shown, Thing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::metrics::input::Grain;
 use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::money::Money;
@@ -84,10 +84,8 @@ pub async fn find_watching(tx: &TenantTx, measured: &Measured) -> Result<Option<
 
 /// The KPIs that are looked at by the hour for anomalies.
 pub async fn list_hourly_kpis(tx: &TenantTx) -> Result<BTreeSet<String>> {
-    let sql = "SELECT DISTINCT metric FROM alerts WHERE tenant_id = $1 AND condition = $2 AND window_minutes = $3";
-    let rows = tx.query(sql, [word(AlertCondition::Anomaly)?, HOUR_MINUTES.into()]).await?;
-    let measured = rows.iter().map(|row| get_word::<Measured>(row, 0)).collect::<Result<Vec<_>>>()?;
-    Ok(measured.iter().flat_map(Measured::kpis).collect())
+    let rules = list(tx).await?.into_iter().map(|(rule, _)| rule);
+    Ok(rules.filter(|rule| rule.bucket_grain() == Some(Grain::Hour)).flat_map(|rule| rule.measured.kpis()).collect())
 }
 
 /// Error: NOT_FOUND.
