@@ -21,11 +21,12 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult,
-    Select, Statement, TransactionTrait, Value,
+    Select, Statement, TransactionOptions, TransactionTrait, Value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use self::count::Counter;
@@ -110,13 +111,13 @@ impl Db {
 
     /// A transaction that sees one snapshot of the tenant's rows and cannot write.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
-        let tx = self.read.begin().await?;
+        let tx = begin(&self.read, TransactionOptions::default()).await?;
         self.tenant_tx(tx, tenant, false).await
     }
 
     /// A transaction that may write the tenant's rows; nothing is kept unless [`TenantTx::commit`] is called.
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
-        let tx = self.write.begin_with_options(dialect::write_options(self.backend)).await?;
+        let tx = begin(&self.write, dialect::write_options(self.backend)).await?;
         self.tenant_tx(tx, tenant, true).await
     }
 
@@ -214,6 +215,15 @@ impl Db {
         self.read.close().await?;
         self.write.close().await
     }
+}
+
+/// Begins in a task of its own, which goes on when whoever asked has gone. The driver knows of a transaction only once the
+/// database has answered: one that is given up before stays open on its connection, and whoever borrows that next would read
+/// an old snapshot.
+async fn begin(pool: &DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction> {
+    let pool = pool.clone();
+    let begun = async move { pool.begin_with_options(options).await };
+    Ok(tokio::spawn(begun.in_current_span()).await.map_err(Error::internal)??)
 }
 
 /// The connection of whoever owns the tables: for migrations and for what drops whole tables. Servers have none.

@@ -3,8 +3,10 @@
 use migration::row_security::TENANT;
 use salespulse::auth::Role;
 use salespulse::db::{Db, get, wall::list_holes};
+use salespulse::ledger::event::{Fact, VisitsCounted};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
+use crate::ledger::event;
 use crate::support::TestApp;
 
 /// A test over an empty database of PostgreSQL; nothing elsewhere.
@@ -163,6 +165,35 @@ async fn a_connection_that_comes_back_with_a_tenant_is_closed() {
     let next = run("SELECT 1").await;
     assert_ne!(next, first);
     assert_eq!(run("SELECT 1").await, next);
+}
+
+/// A client that goes away while its transaction begins may not leave it open on the connection that others get then.
+#[tokio::test]
+async fn who_goes_before_a_transaction_has_begun_leaves_no_old_snapshot() {
+    let Some(test) = walled().await else { return };
+    let acme = test.tenant("acme").await;
+    let db = Db::connect(test.server_url(), 1).await.expect("connected");
+    let position = async || {
+        let tx = db.read(acme.id()).await.expect("begun");
+        let row = tx.query_one("SELECT position FROM ledger_heads WHERE tenant_id = $1", []).await.expect("asked");
+        tx.commit().await.expect("ended");
+        get::<i64>(&row.expect("a row"), 0).expect("a number")
+    };
+    let is_idle = || db.list_pools().iter().any(|(name, _, idle)| *name == "read" && *idle == 1);
+    assert_eq!(position().await, 0);
+    while !is_idle() {
+        tokio::task::yield_now().await;
+    }
+    {
+        let mut given_up = std::pin::pin!(db.read(acme.id()));
+        assert!(futures_util::poll!(given_up.as_mut()).is_pending());
+    }
+    while !is_idle() {
+        tokio::task::yield_now().await;
+    }
+    let visits = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
+    acme.apply(vec![event("visit", "2026-06-02T10:00:00Z", visits)]).await;
+    assert_eq!(position().await, 1);
 }
 
 /// The first load of a new installation is not to read all customers for each one: PostgreSQL plans by indexes alone then.
