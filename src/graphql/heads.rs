@@ -52,15 +52,16 @@ impl Heads {
         if let Some(before) = before {
             before.await;
         }
-        if let Some(looks) = self.lock().get_mut(&tenant.at(Guard::Heads)) {
+        let key = tenant.at(Guard::Heads);
+        if let Some(looks) = self.lock().get_mut(&key) {
             looks.under_way = looks.waiting.take();
         }
         let head = self.db.head(tenant).await;
         let mut all = self.lock();
-        if let Some(looks) = all.get_mut(&tenant.at(Guard::Heads)) {
+        if let Some(looks) = all.get_mut(&key) {
             looks.under_way = None;
             if looks.waiting.is_none() {
-                all.remove(&tenant.at(Guard::Heads));
+                all.remove(&key);
             }
         }
         match head {
