@@ -14,7 +14,7 @@ use async_graphql_value::{ConstValue, Value};
 use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::answers::Freshness;
 use super::cohorts::{After, Cohorts, Key};
@@ -263,7 +263,8 @@ impl Operations {
                 let refusal = Refusal::new("RESUME_GAP", "the cursor is none of this subscription; begin without one");
                 futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
             }
-            after => self.live(prepared, caller, scope, after.flatten()),
+            // Whoever asks for the answers has no span of the operation.
+            after => in_current_span(self.live(prepared, caller, scope, after.flatten())),
         }
     }
 
@@ -304,6 +305,15 @@ impl Operations {
         });
         answers.boxed()
     }
+}
+
+/// What is logged while an answer is waited for stands in the span of whoever has begun `answers`.
+fn in_current_span(answers: BoxStream<'static, Payload>) -> BoxStream<'static, Payload> {
+    let next = async |(mut answers, span): (BoxStream<'static, Payload>, Span)| {
+        let answer = answers.next().instrument(span.clone()).await?;
+        Some((answer, (answers, span)))
+    };
+    futures_util::stream::unfold((answers, Span::current()), next).boxed()
 }
 
 /// Whether a response says that nothing was run.

@@ -25,7 +25,7 @@ use futures_util::StreamExt;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use self::close::{Close, RESTART};
+use self::close::RESTART;
 use self::reader::Reader;
 use self::shared::Shared;
 use self::writer::{WRITE_WAIT, Writer};
@@ -34,7 +34,6 @@ use super::http::Endpoint;
 use super::limits::Waiting;
 use super::origin::{client_of, is_foreign};
 use crate::auth::sessions::Client;
-use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::socket_span;
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -91,33 +90,27 @@ fn refuse(status: StatusCode, code: &'static str, message: &str) -> HttpResponse
 async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>, waiting: Waiting) {
     let (sink, stream) = socket.split();
     let shared = Arc::new(Shared::default());
-    let mut writer = Writer::new(sink, Arc::clone(&shared));
-    let reader = Reader::new(endpoint.clone(), Arc::clone(&shared), stream, client, waiting);
-    let mut reading = AbortOnDropHandle::new(tokio::spawn(reader.run().in_current_span()));
+    // It logs nothing, and is woken for each answer, so it goes without the socket's span.
+    let mut writing = AbortOnDropHandle::new(tokio::spawn(Writer::new(sink, Arc::clone(&shared)).run()));
+    let mut reader = Reader::new(endpoint.clone(), Arc::clone(&shared), stream, client, waiting);
     let end = async {
         endpoint.turn_to_end().await;
         shared.finish();
         tokio::time::sleep(FINISH_WAIT).await;
     };
-    let (close, stream) = tokio::select! {
-        read = &mut reading => read.map_or((None, None), |(close, stream)| (close, Some(stream))),
-        close = writer.run() => (close, None),
-        () = end => (Some(RESTART), None),
+    let close = tokio::select! {
+        close = reader.read() => close,
+        close = &mut writing => close.unwrap_or(None),
+        () = end => Some(RESTART),
     };
-    METRICS.socket_closes.with_label_values(&[&close.map_or("none".into(), |Close(code, _)| code.to_string())]).inc();
     shared.end_all();
-    // What a slow client does not take in time is not waited for.
-    let _ = tokio::time::timeout(WRITE_WAIT, writer.close(close)).await;
-    // The client's answer is waited for.
-    match stream {
-        Some(mut stream) if close.is_some() => {
-            let rest = async { while let Some(Ok(_)) = stream.next().await {} };
-            let _ = tokio::time::timeout(CLOSE_WAIT, rest).await;
-        }
-        Some(_) => {}
-        None if close.is_some() => {
-            let _ = tokio::time::timeout(CLOSE_WAIT, reading).await;
-        }
-        None => {}
+    if !writing.is_finished() {
+        shared.close(close);
+        // What a slow client does not take in time is not waited for.
+        let _ = tokio::time::timeout(WRITE_WAIT, &mut writing).await;
+    }
+    if close.is_some() {
+        // The client's answer is waited for.
+        let _ = tokio::time::timeout(CLOSE_WAIT, reader.drain()).await;
     }
 }

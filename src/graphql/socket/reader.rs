@@ -63,13 +63,13 @@ impl Reader {
         Reader { endpoint, shared, stream, client, caller: None, waiting: Some(waiting), seat: None, opened: 0 }
     }
 
-    /// Until the client has gone (`None`), or the server has a reason to close. What comes after is left in the stream.
-    pub async fn run(mut self) -> (Option<Close>, SplitStream<WebSocket>) {
-        let close = self.read().await;
-        (close, self.stream)
+    /// Reads what comes after the end, and heeds none of it.
+    pub async fn drain(&mut self) {
+        while let Some(Ok(_)) = self.stream.next().await {}
     }
 
-    async fn read(&mut self) -> Option<Close> {
+    /// Until the client has gone (`None`), or the server has a reason to close.
+    pub async fn read(&mut self) -> Option<Close> {
         let opened = Instant::now();
         let mut last_sign = opened;
         let mut second = (opened, 0u32);

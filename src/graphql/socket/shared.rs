@@ -3,12 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use axum::extract::ws::Message;
 use futures_util::stream::{AbortHandle, Abortable};
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
-use super::close::{Close, TOO_SLOW};
+use super::close::{Close, RESTART, TOO_SLOW};
 use super::running::Running;
 
 /// Acknowledgements and pongs that wait for the writer: what a client may ask for in a second, and more.
@@ -23,7 +24,7 @@ pub struct Shared {
     is_finishing: AtomicBool,
     /// What the reader has for the writer.
     orders: Mutex<VecDeque<Order>>,
-    pub has_orders: Notify,
+    writer: AtomicWaker,
 }
 
 /// An operation under way.
@@ -38,6 +39,8 @@ pub struct Live {
 pub enum Order {
     Send(Message),
     Run(Abortable<Running>),
+    /// The last.
+    Close(Option<Close>),
 }
 
 impl Shared {
@@ -49,7 +52,7 @@ impl Shared {
         if let Some(operation) = self.live().remove(id) {
             operation.handle.abort();
             // It may be what was waited for.
-            self.has_orders.notify_one();
+            self.writer.wake();
         }
     }
 
@@ -63,16 +66,11 @@ impl Shared {
             }
             !operation.is_subscription
         });
-        self.has_orders.notify_one();
+        self.writer.wake();
     }
 
     pub fn is_finishing(&self) -> bool {
         self.is_finishing.load(Ordering::Relaxed)
-    }
-
-    /// Whether all that could begin has said its last.
-    pub fn is_finished(&self) -> bool {
-        self.is_finishing() && self.live().is_empty()
     }
 
     /// Takes an operation out that has said its last, so that its id is free before the client can know; `false` when the
@@ -94,16 +92,36 @@ impl Shared {
 
     /// Error: too many wait.
     pub fn order(&self, order: Order) -> Result<(), Close> {
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut orders = self.orders();
         if orders.len() >= ORDERS_MAX {
             return Err(TOO_SLOW);
         }
         orders.push_back(order);
-        self.has_orders.notify_one();
+        self.writer.wake();
         Ok(())
     }
 
+    /// The last order.
+    pub fn close(&self, close: Option<Close>) {
+        self.orders().push_back(Order::Close(close));
+        self.writer.wake();
+    }
+
     pub fn next_order(&self) -> Option<Order> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.orders().pop_front()
+    }
+
+    /// The next order; the last one, by itself, when the server ends and all that could begin has said its last.
+    pub fn poll_order(&self, context: &mut Context<'_>) -> Poll<Order> {
+        self.writer.register(context.waker());
+        match self.next_order() {
+            Some(order) => Poll::Ready(order),
+            None if self.is_finishing() && self.live().is_empty() => Poll::Ready(Order::Close(Some(RESTART))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, VecDeque<Order>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,6 @@
 //! What writes to a socket.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use futures_util::stream::{Abortable, SelectAll, SplitSink};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::Instant;
 
-use super::close::{Close, RESTART, TOO_SLOW};
+use super::close::{Close, TOO_SLOW};
 use super::running::{Running, Said};
 use super::shared::{Order, Shared};
+use crate::telemetry::metrics::METRICS;
 
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// For one message to leave.
@@ -27,26 +29,34 @@ impl Writer {
         Writer { sink, shared, running: SelectAll::new() }
     }
 
-    /// Until the client has gone (`None`) or does not take a message in time, or the server ends and all answers are out.
-    pub async fn run(&mut self) -> Option<Close> {
+    /// Until the client has gone (`None`) or does not take a message in time, the server ends and all answers are out, or the
+    /// close is ordered, with which it ends.
+    pub async fn run(mut self) -> Option<Close> {
+        let close = self.write().await;
+        let code = close.map_or("none".into(), |Close(code, _)| code.to_string());
+        METRICS.socket_closes.with_label_values(&[&code]).inc();
+        let _ = tokio::time::timeout(WRITE_WAIT, self.close(close)).await;
+        close
+    }
+
+    async fn write(&mut self) -> Option<Close> {
         let mut pings = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         loop {
-            let message = match self.shared.next_order() {
-                Some(Order::Send(message)) => message,
-                Some(Order::Run(operation)) => {
-                    self.running.push(operation);
-                    continue;
-                }
-                None if self.shared.is_finished() => return Some(RESTART),
-                None => tokio::select! {
-                    biased;
-                    () = self.shared.has_orders.notified() => continue,
-                    _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
-                    Some(said) = self.running.next() => match said {
-                        Said::Next(message) => message,
-                        Said::Last(message, id, number) if self.shared.has_ended(&id, number) => message,
-                        Said::Last(..) => continue,
-                    },
+            let message = tokio::select! {
+                biased;
+                order = poll_fn(|context| self.shared.poll_order(context)) => match order {
+                    Order::Send(message) => message,
+                    Order::Run(operation) => {
+                        self.running.push(operation);
+                        continue;
+                    }
+                    Order::Close(close) => return close,
+                },
+                _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
+                Some(said) = self.running.next() => match said {
+                    Said::Next(message) => message,
+                    Said::Last(message, id, number) if self.shared.has_ended(&id, number) => message,
+                    Said::Last(..) => continue,
                 },
             };
             match tokio::time::timeout(WRITE_WAIT, self.sink.send(message)).await {
@@ -58,7 +68,7 @@ impl Writer {
     }
 
     /// Sends what was ordered, and closes.
-    pub async fn close(mut self, close: Option<Close>) -> Result<(), axum::Error> {
+    async fn close(&mut self, close: Option<Close>) -> Result<(), axum::Error> {
         let Some(Close(code, reason)) = close else {
             // The reply to a client's close waits in the sink. Anything else would fail there, and the reply with it.
             return self.sink.close().await;
