@@ -12,10 +12,13 @@ use sea_orm::{
 };
 
 use migration::roles;
+use sea_orm::sqlx::Postgres;
+use sea_orm::sqlx::pool::PoolConnection;
 #[cfg(debug_assertions)]
-use sea_orm::sqlx::{Postgres, pool::PoolOptions};
+use sea_orm::sqlx::pool::PoolOptions;
+use uuid::Uuid;
 
-use super::{FirstRows, TenantId};
+use super::{FirstRows, Head, TenantId};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const SQLITE_BUSY_TIMEOUT: &str = "5000";
@@ -73,7 +76,7 @@ pub(super) async fn connect(url: &str, connections_max: u32) -> Result<Pools, Co
         Ok(Pools {
             read: pool(connections_max, roles::APP, &SNAPSHOTS).await?,
             write: pool(connections_max, roles::APP, &WRITES).await?,
-            across: pool((connections_max / 4).max(2), roles::RELAY, &SNAPSHOTS).await?,
+            across: pool((connections_max / 4).max(3), roles::RELAY, &SNAPSHOTS).await?,
         })
     } else if url.starts_with("sqlite:") {
         let read = options(url, connections_max, |o| {
@@ -172,6 +175,48 @@ pub(super) fn count_connections(pool: &DatabaseConnection) -> (usize, usize) {
         }
     };
     (usize::try_from(open).unwrap_or(usize::MAX), idle)
+}
+
+/// A connection that stays with those who ask where ledgers stand: one that goes back to its pool is asked whether it still
+/// answers, which is a round trip for each request. PostgreSQL only.
+#[derive(Default)]
+pub(super) struct HeadsConnection(tokio::sync::Mutex<Option<PoolConnection<Postgres>>>);
+
+impl HeadsConnection {
+    /// A connection that has failed is given up; the next one who asks gets a new one.
+    pub async fn list(
+        &self,
+        pool: &DatabaseConnection,
+        tenants: &BTreeSet<TenantId>,
+    ) -> Result<Vec<(TenantId, Head)>, DbErr> {
+        let mut kept = self.0.lock().await;
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => pool.get_postgres_connection_pool().acquire().await.map_err(conn_error)?,
+        };
+        let ids: Vec<Uuid> = tenants.iter().map(|tenant| tenant.0).collect();
+        let sql = "SELECT tenant_id, position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = ANY($1)";
+        let rows: Vec<(Uuid, i64, i64, i64)> =
+            sea_orm::sqlx::query_as(sql).bind(ids).fetch_all(&mut *connection).await.map_err(query_error)?;
+        *kept = Some(connection);
+        let heads = rows.into_iter().map(|(tenant, position, policy_epoch, last_alert_no)| {
+            (TenantId(tenant), Head { position, policy_epoch, last_alert_no })
+        });
+        Ok(heads.collect())
+    }
+
+    /// Its pool can be closed then.
+    pub async fn close(&self) {
+        self.0.lock().await.take();
+    }
+}
+
+fn conn_error(error: sea_orm::sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
+}
+
+fn query_error(error: sea_orm::sqlx::Error) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
 /// PostgreSQL tells of a role that is missing or not granted as of a setting that cannot be used.

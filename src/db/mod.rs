@@ -66,6 +66,7 @@ pub struct Db {
     write: DatabaseConnection,
     /// Single statements over all tenants.
     across: DatabaseConnection,
+    heads: Arc<dialect::HeadsConnection>,
     backend: DbBackend,
     counter: Arc<Counter>,
     /// The first days of months that were made sure of.
@@ -83,6 +84,7 @@ impl Db {
             read,
             write,
             across,
+            heads: Arc::default(),
             backend,
             counter: Arc::default(),
             months: Arc::default(),
@@ -156,6 +158,18 @@ impl Db {
             .transpose()
     }
 
+    /// Where the data of `tenants` stands now, without those that there are not; for what is asked with each request.
+    pub async fn list_heads(&self, tenants: &BTreeSet<TenantId>) -> Result<Vec<(TenantId, Head)>> {
+        if self.is_postgres() {
+            return Ok(self.heads.list(&self.across, tenants).await?);
+        }
+        let mut heads = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            heads.extend(self.head(*tenant).await?.map(|head| (*tenant, head)));
+        }
+        Ok(heads)
+    }
+
     /// Tenants whose alert rules are due at `now` (microseconds).
     pub async fn list_due(&self, now: i64) -> Result<Vec<TenantId>> {
         let sql = "SELECT tenant_id FROM ledger_heads WHERE alerts_due_at <= $1";
@@ -211,6 +225,7 @@ impl Db {
     }
 
     pub async fn close(self) -> Result<(), DbErr> {
+        self.heads.close().await;
         self.across.close().await?;
         self.read.close().await?;
         self.write.close().await

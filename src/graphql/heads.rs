@@ -1,8 +1,8 @@
-//! Where tenants' ledgers stand, asked by many at once: those who ask while one look is under way share the next one.
-//! So each answer was read after it was asked for, at the cost of one statement for all who wait.
+//! Where tenants' ledgers stand, asked by many at once: those who ask while one look is under way share the next one,
+//! whichever their tenant. So each answer was read after it was asked for, at the cost of one statement for all who wait.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
@@ -10,19 +10,20 @@ use futures_util::future::{BoxFuture, Shared};
 use crate::db::{Db, Head, TenantId};
 use crate::guard::Guard;
 
-/// A look that has not begun, or is under way; `None` when it failed.
-type Look = Shared<BoxFuture<'static, Option<Head>>>;
+/// What a look saw, which has not begun, or is under way; `None` when it failed.
+type Look = Shared<BoxFuture<'static, Option<Arc<HashMap<TenantId, Head>>>>>;
 
 #[derive(Clone)]
 pub struct Heads {
     db: Db,
-    looks: Arc<Mutex<HashMap<TenantId, Looks>>>,
+    looks: Arc<Mutex<Looks>>,
 }
 
 #[derive(Default)]
 struct Looks {
     under_way: Option<Look>,
-    waiting: Option<Look>,
+    /// The next one, and whom it is for.
+    waiting: Option<(Look, BTreeSet<TenantId>)>,
 }
 
 impl Heads {
@@ -34,46 +35,43 @@ impl Heads {
     pub async fn get(&self, tenant: TenantId) -> Option<Head> {
         let look = {
             let mut looks = self.lock();
-            let looks = looks.entry(tenant.at(Guard::Heads)).or_default();
-            match &looks.waiting {
-                Some(waiting) => waiting.clone(),
-                None => {
-                    let look = self.clone().look(tenant, looks.under_way.clone()).boxed().shared();
-                    looks.waiting = Some(look.clone());
-                    look
-                }
-            }
+            let Looks { under_way, waiting } = &mut *looks;
+            let (look, tenants) = waiting.get_or_insert_with(|| {
+                let look = self.clone().look(under_way.clone()).boxed().shared();
+                (look, BTreeSet::new())
+            });
+            tenants.insert(tenant);
+            look.clone()
         };
-        look.await
+        look.await?.get(&tenant.at(Guard::Heads)).copied()
     }
 
     /// Waits for the look before it, so that one is under way at a time, then looks.
-    async fn look(self, tenant: TenantId, before: Option<Look>) -> Option<Head> {
+    async fn look(self, before: Option<Look>) -> Option<Arc<HashMap<TenantId, Head>>> {
         if let Some(before) = before {
             before.await;
         }
-        let key = tenant.at(Guard::Heads);
-        if let Some(looks) = self.lock().get_mut(&key) {
-            looks.under_way = looks.waiting.take();
-        }
-        let head = self.db.head(tenant).await;
-        let mut all = self.lock();
-        if let Some(looks) = all.get_mut(&key) {
-            looks.under_way = None;
-            if looks.waiting.is_none() {
-                all.remove(&key);
+        let tenants = {
+            let mut looks = self.lock();
+            let (look, tenants) = looks.waiting.take()?;
+            looks.under_way = Some(look);
+            tenants
+        };
+        let heads = self.db.list_heads(&tenants).await;
+        self.lock().under_way = None;
+        match heads {
+            Ok(heads) => {
+                let heads = heads.into_iter().map(|(tenant, head)| (tenant.at(Guard::Heads), head));
+                Some(Arc::new(heads.collect()))
             }
-        }
-        match head {
-            Ok(head) => head,
             Err(error) => {
-                tracing::warn!(tenant = %tenant.0, source = ?error.source, "head not read");
+                tracing::warn!(source = ?error.source, "heads not read");
                 None
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Looks>> {
+    fn lock(&self) -> MutexGuard<'_, Looks> {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
