@@ -28,6 +28,11 @@ endif
 # cargo-nextest where it is installed, cargo's own runner otherwise.
 RUN_TESTS = $(if $(shell $(CARGO) nextest --version 2>/dev/null),$(CARGO) nextest run,$(CARGO) test)
 
+# Library, programs and tests; of the examples tests need only chaos, and lint looks at all.
+TEST_TARGETS = --workspace --lib --bins --tests
+# The programs with the features of the tests, which an example has too: what the tests built is not built once more.
+BUILD_PROGRAMS = $(CARGO) build --workspace --bins --example chaos
+
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help:' | \
@@ -42,7 +47,7 @@ test: test-web test-sqlite test-servers test-clients test-browser ## Run all tes
 
 .PHONY: test-chaos
 test-chaos: ## A short form of `make chaos`
-	$(CARGO) build --workspace --bins --example chaos
+	$(BUILD_PROGRAMS)
 	SERVERS_DURABLE=1 tests/servers.sh $(or $(CARGO_TARGET_DIR),target)/debug/examples/chaos \
 	    --seed 4 --secs 25 --pause 3 --writers 8 --subscribers 60
 
@@ -57,17 +62,17 @@ test-web: web ## Check GraphiQL's example operations against the schema (needs N
 
 .PHONY: test-clients
 test-clients: ## Try real clients from npm and PyPI against the server (needs Node.js; Python for one of them)
-	$(CARGO) build --workspace --bins
+	$(BUILD_PROGRAMS)
 	@if command -v $(NPM) >/dev/null; then tests/clients/run.sh; else echo "clients: not tested, as npm is missing"; fi
 
 .PHONY: test-browser
 test-browser: web ## Try GraphiQL in a headless Chromium (needs Node.js; SCREENSHOT=page.png)
-	$(CARGO) build --workspace --bins
+	$(BUILD_PROGRAMS)
 	@if command -v $(NPM) >/dev/null; then web/e2e/run.sh; else echo "browser: not tested, as npm is missing"; fi
 
 .PHONY: test-sqlite
 test-sqlite: ## Run the whole suite on SQLite with in-process streams
-	env -u TEST_DATABASE_URL -u TEST_OWNER_URL -u TEST_REDIS_URL $(RUN_TESTS) --workspace $(TEST_FLAGS)
+	env -u TEST_DATABASE_URL -u TEST_OWNER_URL -u TEST_REDIS_URL $(RUN_TESTS) $(TEST_TARGETS) $(TEST_FLAGS)
 
 # --workspace keeps the features, and so the build, the same as above.
 .PHONY: test-servers

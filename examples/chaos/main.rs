@@ -8,7 +8,7 @@
 //! and what the ledger says of it; no alert was missed.
 //!
 //! Arguments: `--seed N`, `--secs N` (default 60), `--writers N` (32), `--subscribers N` (500), `--pause SECS` for how long
-//! something is stopped (5). It runs beside `tests/servers.sh`.
+//! something is stopped (5), `--batch N` for the most events of a request (4). It runs beside `tests/servers.sh`.
 
 mod check;
 mod client;
@@ -37,6 +37,7 @@ struct Arguments {
     writers: usize,
     subscribers: usize,
     pause: Duration,
+    batch_max: u64,
 }
 
 fn arguments() -> Arguments {
@@ -52,6 +53,7 @@ fn arguments() -> Arguments {
         writers: count("--writers", 32),
         subscribers: count("--subscribers", 500),
         pause: Duration::from_secs(number("--pause", 5)),
+        batch_max: number("--batch", 4),
     }
 }
 
@@ -81,7 +83,7 @@ async fn main() -> std::process::ExitCode {
     let mut writing = Vec::new();
     for n in 0..arguments.writers {
         let (world, end, random) = (Arc::clone(&world), end_writing.clone(), StdRng::from_rng(&mut random));
-        writing.push(tokio::spawn(async move { writers::write(&world, n, random, &end).await }));
+        writing.push(tokio::spawn(async move { writers::write(&world, n, arguments.batch_max, random, &end).await }));
     }
     let done = faults::run(&world, &mut random, Duration::from_secs(arguments.secs), arguments.pause).await;
     world.all_up().await;
