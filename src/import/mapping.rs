@@ -185,8 +185,8 @@ fn utc() -> String {
     "UTC".into()
 }
 
-fn default_formats() -> Vec<String> {
-    vec!["rfc3339".into(), "%Y-%m-%d %H:%M:%S".into(), "%Y-%m-%d %H:%M".into(), "%Y-%m-%d".into()]
+pub(super) fn default_formats() -> Vec<String> {
+    ["rfc3339", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d"].map(String::from).to_vec()
 }
 
 #[cfg(test)]

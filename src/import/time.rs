@@ -89,6 +89,24 @@ mod tests {
     }
 
     #[test]
+    fn times_as_programs_write_them_need_no_format() {
+        let formats =
+            TimeFormats::parse(&super::super::mapping::default_formats(), "America/New_York").expect("formats");
+        for (text, utc) in [
+            ("2024-07-01T14:30:00+02:00", "2024-07-01T12:30:00+00:00"),
+            ("2024-07-01T14:30:00", "2024-07-01T18:30:00+00:00"),
+            ("2024-07-01T14:30:00.25", "2024-07-01T18:30:00.250+00:00"),
+            ("2024-07-01 14:30:00", "2024-07-01T18:30:00+00:00"),
+            ("2024-07-01 14:30:00.000", "2024-07-01T18:30:00+00:00"),
+            ("2024-07-01 14:30", "2024-07-01T18:30:00+00:00"),
+            ("2024-07-01", "2024-07-01T04:00:00+00:00"),
+        ] {
+            let read = formats.read(text).map(|at| at.to_utc().expect("in the calendar").to_rfc3339());
+            assert_eq!(read.as_deref(), Ok(utc), "{text}");
+        }
+    }
+
+    #[test]
     fn bad_times_zones_and_formats_are_told() {
         assert!(read("2024-03-31 01:30", "%Y-%m-%d %H:%M", "Europe/London").is_err_and(|e| e.contains("skipped")));
         assert!(read("2024-02-30", "%Y-%m-%d", "UTC").is_err());
