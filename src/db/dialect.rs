@@ -354,6 +354,15 @@ pub fn is_unavailable(error: &DbErr) -> bool {
     }
 }
 
+/// Whether the database has ended the connection.
+pub(super) fn is_cut_off(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner))) = error else {
+        return false;
+    };
+    matches!(inner.as_ref(), sea_orm::sqlx::Error::Io(_))
+        || driver_code(error).is_some_and(|code| code.starts_with("57P"))
+}
+
 /// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only), 40001, 40P01 and 55P03 (in the
 /// way of each other), 25P03 (idle for too long); SQLite busy and full.
 fn is_unavailable_code(code: &str) -> bool {

@@ -234,10 +234,19 @@ impl Db {
 
 /// Begins in a task of its own, which goes on when whoever asked has gone. The driver knows of a transaction only once the
 /// database has answered: one that is given up before stays open on its connection, and whoever borrows that next would read
-/// an old snapshot.
+/// an old snapshot. Connections that died while they were idle, with a database that is back since, are passed over.
 async fn begin(pool: &DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction> {
     let pool = pool.clone();
-    let begun = async move { pool.begin_with_options(options).await };
+    let begun = async move {
+        let (open, _) = dialect::count_connections(&pool);
+        for _ in 0..open {
+            match pool.begin_with_options(options).await {
+                Err(error) if dialect::is_cut_off(&error) => {}
+                begun => return begun,
+            }
+        }
+        pool.begin_with_options(options).await
+    };
     Ok(tokio::spawn(begun.in_current_span()).await.map_err(Error::internal)??)
 }
 

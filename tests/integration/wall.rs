@@ -2,7 +2,7 @@
 
 use migration::row_security::TENANT;
 use salespulse::auth::Role;
-use salespulse::db::{Db, get, wall::list_holes};
+use salespulse::db::{Db, Owner, get, wall::list_holes};
 use salespulse::ledger::event::{Fact, VisitsCounted};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
@@ -194,6 +194,32 @@ async fn who_goes_before_a_transaction_has_begun_leaves_no_old_snapshot() {
     let visits = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
     acme.apply(vec![event("visit", "2026-06-02T10:00:00Z", visits)]).await;
     assert_eq!(position().await, 1);
+}
+
+/// A database that was restarted has ended all connections of the pools: nobody is refused for it.
+#[tokio::test]
+async fn connections_that_died_while_idle_are_passed_over() {
+    let Some(test) = walled().await else { return };
+    let acme = test.tenant("acme").await;
+    let db = Db::connect(test.server_url(), 3).await.expect("connected");
+    let begin = async || db.read(acme.id()).await.expect("begun");
+    let (one, two, three) = tokio::join!(begin(), begin(), begin());
+    let mut pids = Vec::new();
+    for tx in [one, two, three] {
+        let row = tx.query_one("SELECT pg_backend_pid() WHERE $1 IS NOT NULL", []).await.expect("asked");
+        pids.push(get::<i32>(&row.expect("a row"), 0).expect("a number"));
+        tx.commit().await.expect("ended");
+    }
+    while !db.list_pools().iter().any(|(name, _, idle)| *name == "read" && *idle == 3) {
+        tokio::task::yield_now().await;
+    }
+    let login = Owner::connect(test.server_url()).await.expect("connected");
+    for pid in pids {
+        let sql = format!("SELECT pg_terminate_backend({pid}, 5000)");
+        let row = login.connection().query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await;
+        assert!(get::<bool>(&row.expect("asked").expect("a row"), 0).expect("a truth"));
+    }
+    begin().await.query_one("SELECT 1 WHERE $1 IS NOT NULL", []).await.expect("asked").expect("a row");
 }
 
 /// The first load of a new installation is not to read all customers for each one: PostgreSQL plans by indexes alone then.
