@@ -153,7 +153,7 @@ impl Db {
     pub async fn head(&self, tenant: TenantId) -> Result<Option<Head>> {
         let sql = "SELECT position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = $1";
         let statement = Statement::from_sql_and_values(self.backend, sql, [tenant.0.into()]);
-        let row = self.across.query_one_raw(statement).await?;
+        let row = past_dead(&self.across, || self.across.query_one_raw(statement.clone())).await?;
         row.map(|row| Ok(Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)?, last_alert_no: get(&row, 2)? }))
             .transpose()
     }
@@ -184,7 +184,7 @@ impl Db {
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<QueryResult>> {
         let statement = Statement::from_sql_and_values(self.backend, sql, values);
-        Ok(self.across.query_all_raw(statement).await?)
+        Ok(past_dead(&self.across, || self.across.query_all_raw(statement.clone())).await?)
     }
 
     /// The pools: what each is for, and how many of its connections are open, and idle.
@@ -232,21 +232,28 @@ impl Db {
     }
 }
 
+/// Asks anew for each connection of `pool` that has died while it was idle, with a database that is back since. What is asked
+/// changes nothing.
+async fn past_dead<T, F>(pool: &DatabaseConnection, ask: impl Fn() -> F) -> Result<T, DbErr>
+where
+    F: Future<Output = Result<T, DbErr>>,
+{
+    let (open, _) = dialect::count_connections(pool);
+    for _ in 0..open {
+        match ask().await {
+            Err(error) if dialect::is_cut_off(&error) => {}
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
 /// Begins in a task of its own, which goes on when whoever asked has gone. The driver knows of a transaction only once the
 /// database has answered: one that is given up before stays open on its connection, and whoever borrows that next would read
-/// an old snapshot. Connections that died while they were idle, with a database that is back since, are passed over.
+/// an old snapshot.
 async fn begin(pool: &DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction> {
     let pool = pool.clone();
-    let begun = async move {
-        let (open, _) = dialect::count_connections(&pool);
-        for _ in 0..open {
-            match pool.begin_with_options(options).await {
-                Err(error) if dialect::is_cut_off(&error) => {}
-                begun => return begun,
-            }
-        }
-        pool.begin_with_options(options).await
-    };
+    let begun = async move { past_dead(&pool, || pool.begin_with_options(options)).await };
     Ok(tokio::spawn(begun.in_current_span()).await.map_err(Error::internal)??)
 }
 

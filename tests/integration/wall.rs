@@ -220,6 +220,11 @@ async fn connections_that_died_while_idle_are_passed_over() {
         assert!(get::<bool>(&row.expect("asked").expect("a row"), 0).expect("a truth"));
     }
     begin().await.query_one("SELECT 1 WHERE $1 IS NOT NULL", []).await.expect("asked").expect("a row");
+    // Nor for those of the pool of all tenants.
+    let across = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    db.head(acme.id()).await.expect("asked");
+    login.connection().query_all_raw(Statement::from_string(DbBackend::Postgres, across)).await.expect("ended");
+    assert_eq!(db.head(acme.id()).await.expect("asked").map(|head| head.position), Some(0));
 }
 
 /// The first load of a new installation is not to read all customers for each one: PostgreSQL plans by indexes alone then.

@@ -103,9 +103,9 @@ async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>, waiti
         close = &mut writing => close.unwrap_or(None),
         () = end => Some(RESTART),
     };
+    shared.close(close);
     shared.end_all();
     if !writing.is_finished() {
-        shared.close(close);
         // What a slow client does not take in time is not waited for.
         let _ = tokio::time::timeout(WRITE_WAIT, &mut writing).await;
     }
