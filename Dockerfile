@@ -32,8 +32,6 @@ WORKDIR /app
 VOLUME /app/data
 ENV SALESPULSE_LISTEN=0.0.0.0:4000 SALESPULSE_LOG_FORMAT=json
 EXPOSE 4000
-# bash speaks TCP, so that no further program is needed for this.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["bash", "-c", \
-    "exec 3<>/dev/tcp/127.0.0.1/${SALESPULSE_LISTEN##*:} && printf 'GET /health HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ code _ <&3 && [ \"$code\" = 200 ]"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["salespulse", "health"]
 ENTRYPOINT ["salespulse"]
 CMD ["serve"]

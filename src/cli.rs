@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::failure::Failure;
-use crate::commands::{demo, import, keys, log, migrate, retention, sealing, serve, tenant, token, user, verify};
+use crate::commands::{
+    demo, health, import, keys, log, migrate, retention, sealing, serve, tenant, token, user, verify,
+};
 use crate::config::Config;
 use crate::contract;
 
@@ -54,8 +56,10 @@ enum Command {
     Import(import::Args),
     /// Compare all rollups with the ledger.
     Verify(verify::Args),
-    /// Drop the raw entries of old months; metrics and orders stay.
+    /// Drop the raw entries of old months; metrics stay, to the quarter of an hour, and orders.
     Retention(retention::Args),
+    /// Ask whether the server with these settings answers; for containers.
+    Health,
     /// Print the GraphQL schema of this program.
     Schema,
     /// Serve two tenants with real sales, of which some happen now.
@@ -88,6 +92,7 @@ fn run(command: Command) -> Result<(), Failure> {
         match command {
             Command::Schema => Ok(()),
             Command::Serve => serve::run(&config).await,
+            Command::Health => health::run(&config).await,
             Command::Migrate(args) => migrate::run(&config, &args).await,
             Command::Keys(command) => keys::run(&config, &command),
             Command::Sealing(command) => sealing::run(&config, &command).await,

@@ -233,11 +233,11 @@ impl Config {
                 .transpose()?,
             otlp_endpoint,
             tls,
-            public_url: some("SALESPULSE_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
+            public_url: some("SALESPULSE_PUBLIC_URL").map(|url| parse_public_url(&url)).transpose()?,
             proxies: text("SALESPULSE_TRUSTED_PROXIES")
                 .split(',')
                 .filter(|part| !part.trim().is_empty())
-                .map(|part| part.trim().parse())
+                .map(|part| part.trim().parse().map(|ip: IpAddr| ip.to_canonical()))
                 .collect::<Result<_, _>>()
                 .map_err(|_| parse_error("SALESPULSE_TRUSTED_PROXIES", "must be IP addresses with commas between"))?,
             origins: parse_origins(&text("SALESPULSE_ALLOWED_ORIGINS")).ok_or_else(|| {
@@ -314,6 +314,19 @@ fn env_file_error(error: &dotenvy::Error) -> ConfigError {
     })
 }
 
+/// Where links begin that people are sent, without a slash at the end.
+fn parse_public_url(text: &str) -> Result<String, ConfigError> {
+    let url = reqwest::Url::parse(text).ok();
+    let is_good = url.is_some_and(|url| {
+        ["http", "https"].contains(&url.scheme()) && url.has_host() && url.query().is_none() && url.fragment().is_none()
+    });
+    if is_good {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    let why = "must be a URL of http or https, as https://sales.example.com".to_owned();
+    Err(ConfigError::Bad { name: "SALESPULSE_PUBLIC_URL", why })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +358,8 @@ mod tests {
             ("SALESPULSE_OTLP_ENDPOINT", "collector:4318"),
             ("SALESPULSE_TLS_CERT", "cert.pem"),
             ("SALESPULSE_JWT_SECRET", "short"),
+            ("SALESPULSE_PUBLIC_URL", "sales.example.com"),
+            ("SALESPULSE_PUBLIC_URL", "https://sales.example.com/?page=1"),
             ("SALESPULSE_GRAPHIQL", "perhaps"),
             ("SALESPULSE_DATABASE_CONNECTIONS", "0"),
             ("SALESPULSE_KEEP_ALERTS_DAYS", "0"),

@@ -103,7 +103,19 @@ impl Error {
     /// The same error for each of those who waited for one thing.
     pub fn shared(error: &Arc<Error>) -> Self {
         let source = Shared(Arc::clone(error));
-        Error { argument: error.argument, source: Some(source.into()), ..Error::new(error.code, error.message.clone()) }
+        Error {
+            code: error.code,
+            message: error.message.clone(),
+            argument: error.argument,
+            retry_after: error.retry_after,
+            details: error.details.clone(),
+            source: Some(source.into()),
+        }
+    }
+
+    /// Whether the ledger has no partition of the month, which was there before.
+    pub fn lacks_month(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is::<LacksMonth>())
     }
 
     pub fn internal(source: impl Into<BoxError>) -> Self {
@@ -111,6 +123,11 @@ impl Error {
         Error { source: Some(source.into()), ..Error::new(Code::Internal, message) }
     }
 }
+
+/// The ledger has no partition of the month any more.
+#[derive(Debug, thiserror::Error)]
+#[error("no partition of the month")]
+struct LacksMonth;
 
 #[derive(Debug, thiserror::Error)]
 #[error("shared: {0:?}")]
@@ -131,6 +148,9 @@ impl From<sea_orm::DbErr> for Error {
                 source: Some(source.into()),
                 ..Error::new(Code::BadUserInput, "a text has characters that are not written")
             };
+        }
+        if crate::db::lacks_month(&error) {
+            return Error { source: Some(LacksMonth.into()), ..Error::internal(source) };
         }
         if crate::db::is_timeout(&error) {
             return Error { source: Some(source.into()), ..Error::new(Code::QueryTimeout, "the query takes too long") };

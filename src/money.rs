@@ -47,6 +47,12 @@ impl Money {
         Money::from_sum(div_half_even(product, 10i128.pow(rate_decimals)))
     }
 
+    /// A share or rate in ten thousandths, rounded half to even; `None` of zero.
+    pub fn rate(numerator: i128, denominator: i128) -> Option<Money> {
+        let numerator = numerator.checked_mul(SCALE.into())?;
+        (denominator != 0).then(|| Money::from_sum(div_half_even(numerator, denominator))).flatten()
+    }
+
     /// This sum divided by a count, rounded half to even; `None` for a count of zero.
     pub fn per(self, count: i64) -> Option<Money> {
         (count != 0).then(|| Money::from_sum(div_half_even(i128::from(self.0), i128::from(count)))).flatten()

@@ -1,5 +1,6 @@
 //! The HTTP server: routes and the end.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::graphql::origin::{Peer, cross_origin};
 use crate::housekeeping::Keep;
 use crate::outbox::{self, Senders, relay};
 use crate::privacy::rotation;
+use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::observe;
 use crate::tls::Tls;
 use crate::{accounts, customer_value, health, housekeeping, integrations, ledger, monitor, schema, web};
@@ -132,6 +134,7 @@ async fn with_strict_transport(mut response: Response) -> Response {
 /// Serves until `stop`; then nobody is let in any more, requests that are running are finished, and streams and sockets end.
 pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, stop: CancellationToken) {
     let Listeners { api, monitor } = listeners.into();
+    METRICS.begin();
     // Ended when it is dropped.
     let mut background = JoinSet::new();
     background.spawn(sweep(app.clone()));
@@ -146,6 +149,7 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
     if let Some(tls) = options.tls.clone() {
         background.spawn(tls.watch());
     }
+    let supervised = supervise(background, stop.clone());
     let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
     // It can be seen how the server ends.
@@ -162,8 +166,24 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
         sockets.wait().await;
         ended.cancel();
     };
-    tokio::join!(monitored, served);
-    drop(background);
+    let serving = async { tokio::join!(monitored, served) };
+    tokio::select! {
+        biased;
+        _ = serving => {}
+        never = supervised => match never {},
+    }
+}
+
+/// Sees to it that tasks which do work beside requests are there: a server without one of them would go on half-way, so it
+/// ends, and whoever runs it starts it anew.
+async fn supervise(mut tasks: JoinSet<()>, stop: CancellationToken) -> Infallible {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the server has failed; the server ends");
+            stop.cancel();
+        }
+    }
+    std::future::pending().await
 }
 
 /// Serves each connection in a task of its own.

@@ -29,7 +29,7 @@ use salespulse::metrics::catalog::Metric;
 use salespulse::metrics::history::{HistoryArgs, HistoryPlan};
 use salespulse::metrics::input::{DateRange, Grain, Weekday};
 use salespulse::metrics::measured::Measured;
-use salespulse::metrics::plan::Plan;
+use salespulse::metrics::plan::{Plan, Size};
 use salespulse::money::{Money, SCALE};
 use salespulse::predictions::Predictions;
 use salespulse::predictions::forecasts::{Question, forecast};
@@ -143,7 +143,7 @@ async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
         let history = HistoryPlan { args, needs };
         let plan = Plan { period, histories: vec![history], ..Plan::default() };
         let tx = app.db.read(tenant.id).await.expect("a snapshot");
-        let read = answer(&tx, &app.memory, &plan, now).await.expect("read");
+        let read = answer(&tx, &app.memory, &plan, now, &Size::default()).await.expect("read");
         drop(tx);
         let question = Question {
             measured: Measured::Metric(Metric::TotalRevenue),

@@ -62,7 +62,7 @@ pub async fn create(
     if !permissions.iter().all(|permission| caller.may(*permission)) {
         return Err(Error::new(Code::Forbidden, "a key may do no more than you"));
     }
-    if matches!(caller.through, Through::ApiKey(_)) && ends_at.is_none_or(|at| at > caller.expires_at()) {
+    if matches!(caller.through, Through::ApiKey(_)) && ends_at.unwrap_or(Timestamp(i64::MAX)) > caller.expires_at() {
         return Err(Error::new(Code::Forbidden, "a key ends no later than the one that makes it"));
     }
     if ends_at.is_some_and(|at| at <= now) {

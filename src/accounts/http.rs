@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -102,7 +102,7 @@ async fn logout(State(endpoint): State<Endpoint>, Own(client): Own, headers: Hea
         Err(error) => Err(error),
     };
     match ended {
-        Ok(()) => (StatusCode::NO_CONTENT, cookies("", "", 0)).into_response(),
+        Ok(()) => (StatusCode::NO_CONTENT, AppendHeaders(cookies("", "", 0))).into_response(),
         Err(error) => refuse(error),
     }
 }

@@ -14,8 +14,10 @@ use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::graphql::limits::{Buckets, network_of};
 
-/// Tries at once; then one after each pause.
+/// Tries at once from an address, and mails at once to an account; then one after each pause.
 const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+/// Tries at once for an account, so many more that one address alone does not keep its owner out.
+const ACCOUNT_TRIES: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 const PAUSE: Duration = Duration::from_secs(90);
 
 /// Secrets that are not good and are looked up for an address in so long.
@@ -54,7 +56,7 @@ impl Default for Tries {
         let quota = Quota::with_period(PAUSE).expect("not zero").allow_burst(TRIES);
         Tries(Arc::new(Parts {
             addresses: Buckets::new(quota),
-            accounts: Buckets::new(quota),
+            accounts: Buckets::new(quota.allow_burst(ACCOUNT_TRIES)),
             mails: Buckets::new(quota),
             strangers: Cache::builder().max_capacity(STRANGERS_MAX).time_to_live(STRANGE_WINDOW).build(),
         }))
@@ -62,7 +64,7 @@ impl Default for Tries {
 }
 
 impl Tries {
-    /// One more try from an address. It comes before what is taken from an account, which one address alone is not to use up.
+    /// One more try from an address. It comes before what is taken from an account, which one address alone cannot use up.
     /// Error: RATE_LIMITED.
     pub fn take_address(&self, address: Option<IpAddr>) -> Result<()> {
         address.map_or(Ok(()), |address| self.0.addresses.take(&network_of(address), NonZeroU32::MIN)).map_err(limited)
@@ -107,12 +109,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_tries_for_an_account_and_for_an_address() {
+    fn tries_are_for_an_account_and_for_an_address() {
         let tries = Tries::default();
         let acme = Some(TenantId(uuid::Uuid::from_u128(1)));
-        for _ in 0..10 {
-            assert!(tries.take_account(acme, "ann").is_ok() && tries.take_mail(acme, "ann").is_ok());
-        }
+        assert!((0..100).all(|_| tries.take_account(acme, "ann").is_ok()));
+        assert!((0..10).all(|_| tries.take_mail(acme, "ann").is_ok()));
         assert!(tries.take_account(acme, "ann").is_err() && tries.take_mail(acme, "ann").is_err());
         assert!(tries.take_account(None, "ann").is_ok() && tries.take_account(acme, "bob").is_ok());
         let address = |text: &str| Some(text.parse().expect("an address"));

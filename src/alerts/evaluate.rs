@@ -1,6 +1,8 @@
 //! Evaluates the tenant's rules in a transaction that has locked the head, so that each change of state is logged with the
 //! position that caused it.
 
+use std::sync::Arc;
+
 use async_graphql::ScalarType;
 use chrono_tz::Tz;
 use sea_orm::ConnectionTrait;
@@ -16,11 +18,12 @@ use crate::graphql::scalars::{DateTime, Decimal};
 use crate::ledger::changes::Head;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
+use crate::ledger::tail::Chunk;
 use crate::ledger::{BatchObserver, RecordedBatch};
 use crate::metrics::answer::{Answer, answer};
 use crate::metrics::cell::Values;
 use crate::metrics::period::Span;
-use crate::metrics::plan::Plan;
+use crate::metrics::plan::{Plan, Size};
 use crate::money::Money;
 use crate::outbox::{self, Message};
 
@@ -45,7 +48,11 @@ impl BatchObserver for AlertObserver {
         if head.alerts_due_at.is_none() {
             return Ok(());
         }
-        let mut evaluation = Evaluation { tx, memory: &self.memory, head, rules: store::list_enabled(tx).await? };
+        // The rules look at what the batch has appended without reading it once for each.
+        let chunk = Chunk { first: batch.first, last: head.position, entries: Arc::clone(batch.entries) };
+        let tails = self.memory.tails.within(tx.tenant(), head.folded, chunk);
+        let memory = Memory { tails, ..self.memory.clone() };
+        let mut evaluation = Evaluation { tx, memory: &memory, head, rules: store::list_enabled(tx).await? };
         for index in 0..evaluation.rules.len() {
             evaluation.step(index, batch.now, Occasion::Batch(batch.entries)).await?;
         }
@@ -206,7 +213,7 @@ impl Live<'_> {
         if may_fail {
             self.tx.execute_unprepared("SAVEPOINT measured").await?;
         }
-        let measured = match answer(self.tx, self.memory, plan, self.now).await {
+        let measured = match answer(self.tx, self.memory, plan, self.now, &Size::default()).await {
             Ok(answer) => Some(answer),
             Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => return Err(error),
             Err(_) => None,

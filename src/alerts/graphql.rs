@@ -7,7 +7,7 @@ use super::anomaly::{DAY_MINUTES, HOUR_MINUTES};
 use super::evaluate::resolve;
 use super::progress::Progress;
 use super::rule::{AlertCondition, AlertState, Frequency, Rule};
-use super::simulate::simulate;
+use super::simulate::{simulate, turn};
 use super::store::{self, Transition, Watched};
 use super::sweep::announce;
 use crate::audit::{Entry, change};
@@ -19,9 +19,10 @@ use crate::graphql::context::{Needs, app, caller, parse_id, read};
 use crate::graphql::cursor::Mark;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Cursor, DateTime, Decimal, Json, Position};
+use crate::ledger::organization::list_organizations;
 use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
-use crate::metrics::filter::MetricsFilters;
+use crate::metrics::filter::{Filter, MetricsFilters};
 use crate::metrics::kpis::definitions;
 use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
@@ -58,12 +59,13 @@ impl AlertQuery {
         #[graphql(desc = "The first moment.")] from: DateTime,
         #[graphql(desc = "The last moment, at most 31 days later.")] to: DateTime,
     ) -> async_graphql::Result<Vec<SimulatedAlert>> {
-        let rule = input.into_rule(Uuid::nil())?;
+        let rule = input.into_rule(Uuid::nil(), &[])?;
         let now = app(ctx)?.clock.now();
         if from.0 >= to.0 || to.0 > now {
             return Err(Error::bad_input("to", "must be after from and not in the future").into());
         }
         let period = Span { start: from.0, end: to.0 };
+        let _turn = turn().await?;
         let changes = simulate(read(ctx).await?.as_ref(), &app(ctx)?.memory, &rule, period).await?;
         let simulated = changes.into_iter().map(|(change, position)| SimulatedAlert {
             state: change.state,
@@ -102,14 +104,14 @@ pub struct AlertMutation;
 
 #[Object]
 impl AlertMutation {
-    /// Creates an alert rule. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND (KPI, organization).
+    /// Creates an alert rule. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (KPI, organization), MIXED_CURRENCIES (filter by organization), CONFLICT (100 are there already).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn create_alert(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The rule.")] input: AlertRuleInput,
     ) -> async_graphql::Result<AlertRule> {
-        let rule = input.into_rule(Uuid::now_v7())?;
+        let rule = input.into_rule(Uuid::now_v7(), &[])?;
         let change = change(ctx).await?;
         lock_head(&change).await?;
         if store::count(&change).await? >= store::RULES_MAX {
@@ -124,7 +126,7 @@ impl AlertMutation {
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Replaces an alert rule; its state starts anew. One that was FIRING is reported as RESOLVED first. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND (alert, KPI, organization).
+    /// Replaces an alert rule; its state starts anew. One that was FIRING is reported as RESOLVED first. A webhook without a secret keeps that of the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (filter by organization).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,
@@ -132,10 +134,11 @@ impl AlertMutation {
         #[graphql(desc = "The rule's id.")] id: ID,
         #[graphql(desc = "The rule.")] input: AlertRuleInput,
     ) -> async_graphql::Result<AlertRule> {
-        let rule = input.into_rule(parse_id(&id, "alert")?)?;
+        let rule_id = parse_id(&id, "alert")?;
         let (app, change) = (app(ctx)?, change(ctx).await?);
         let (mut head, now, tenant) = (lock_head(&change).await?, app.clock.now(), change.tenant());
-        let watched = store::get_rule(&change, rule.id).await?;
+        let watched = store::get_rule(&change, rule_id).await?;
+        let rule = input.into_rule(rule_id, &watched.0.recipients)?;
         let before = change.see(&store::LOGGED, rule.id).await?;
         check_named(&change, &rule).await?;
         let has_resolved = resolve(&change, &mut head, &watched, now).await?;
@@ -313,7 +316,8 @@ impl AlertRuleInput {
         Ok(())
     }
 
-    fn into_rule(self, id: Uuid) -> Result<Rule> {
+    /// `known` are recipients whose secrets need not be said again. Error: BAD_USER_INPUT.
+    fn into_rule(self, id: Uuid, known: &[Recipient]) -> Result<Rule> {
         let name = self.name.trim();
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.contains('\0') {
             return Err(Error::bad_input("name", format!("must have 1 to {NAME_CHARS_MAX} characters")));
@@ -358,9 +362,13 @@ impl AlertRuleInput {
         if let Some(filters) = &self.filters {
             filters.check()?;
         }
-        let recipients: Vec<Recipient> = self.recipients.into_iter().flatten().map(Recipient::from).collect();
+        let mut recipients: Vec<Recipient> = self.recipients.into_iter().flatten().map(Recipient::from).collect();
         if recipients.len() > RECIPIENTS_MAX {
             return Err(Error::bad_input("recipients", format!("at most {RECIPIENTS_MAX}")));
+        }
+        for recipient in recipients.iter_mut().filter(|recipient| recipient.secret.is_none()) {
+            let same = known.iter().find(|one| (one.channel, &one.target) == (recipient.channel, &recipient.target));
+            recipient.secret = same.and_then(|one| one.secret.clone());
         }
         recipients.iter().try_for_each(Recipient::check)?;
         Ok(Rule {
@@ -382,13 +390,13 @@ impl AlertRuleInput {
     }
 }
 
-/// Whether the KPI and the organization that a rule names are there, and the KPI is one that it may watch.
+/// Whether the KPI and the organization that a rule names are there, the KPI is one that it may watch, and what it watches
+/// has one currency.
 async fn check_named(tx: &TenantTx, rule: &Rule) -> Result<()> {
     rule.check_views(&definitions::find(tx, &rule.measured.kpis()).await?)?;
-    match &rule.filters {
-        Some(filters) => filters.check_organization(tx).await,
-        None => Ok(()),
-    }
+    let filters = rule.filters.clone().unwrap_or_default();
+    Filter::find(tx, &list_organizations(tx).await?, &filters).await?;
+    Ok(())
 }
 
 /// What a rule would have reported.

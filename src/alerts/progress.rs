@@ -92,7 +92,12 @@ impl Progress {
                 None => return Ok(None),
             },
         };
-        let reading = read(rule, window, measure).await?;
+        let reading = match measured(rule, window, measure).await? {
+            Some(reading) => reading,
+            // What cannot be told changes nothing; of buckets it means that nothing was to be expected.
+            None if rule.bucket_grain().is_none() => return Ok(None),
+            None => Reading::default(),
+        };
         let change = |state| Some(Change { state, value: reading.value, judgement: reading.judgement, at: now });
         if reading.fires {
             self.holds_since.get_or_insert(now);

@@ -13,7 +13,7 @@ use crate::metrics::input::DateRange;
 use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::metrics::plan::Plan;
-use crate::money::{Money, SCALE};
+use crate::money::Money;
 use crate::outbox::Recipient;
 use crate::predictions::anomalies::graphql::AnomalySensitivity;
 
@@ -148,9 +148,8 @@ impl Rule {
         let clear = self.clear_threshold.unwrap_or(self.threshold);
         let metric = self.measured.value(values);
         let change = || {
-            let before = self.measured.value(before?)?;
-            let change = i128::from(metric?.0) - i128::from(before.0);
-            Money::from_sum(change * i128::from(SCALE))?.per(before.0)
+            let change = self.measured.exact(values)?.change_since(self.measured.exact(before?)?)?;
+            change.ten_thousandths().map(Money)
         };
         let compared = |value: Option<Money>, is_above: bool| {
             let beyond = |limit: Money| value.is_some_and(|v| if is_above { v > limit } else { v < limit });

@@ -1,7 +1,7 @@
 //! Tries a rule on history: the same steps at the same moments as if it had been there.
 
 use chrono_tz::Tz;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::anomaly;
 use super::progress::{Change, Measure, Progress};
@@ -35,13 +35,17 @@ const LOOKS_AT_ONCE: usize = 200_000;
 /// Trials at the same time; others wait.
 static TRIALS: Semaphore = Semaphore::const_new(1);
 
+/// A turn to simulate. It is waited for before a snapshot is taken, whose connection everybody else would have to do without.
+pub async fn turn() -> Result<SemaphorePermit<'static>> {
+    TRIALS.acquire().await.map_err(Error::internal)
+}
+
 /// What the rule would have reported from `from` to `to`, each with the position that causes it. Errors: BAD_USER_INPUT (the
 /// period), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (its months were dropped).
 pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span) -> Result<Vec<(Change, i64)>> {
     if period.end.0 - period.start.0 > PERIOD_MAX {
         return Err(Error::bad_input("to", "at most 31 days after from"));
     }
-    let _turn = TRIALS.acquire().await.map_err(Error::internal)?;
     let head = read_head(tx).await?;
     let organizations = memory.organizations.get(tx, &head).await?;
     let filter = Filter::find(tx, &organizations, &rule.filters.clone().unwrap_or_default()).await?;

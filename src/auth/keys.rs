@@ -26,6 +26,8 @@ pub enum KeysError {
     Unknown,
     #[error("has no keys")]
     Empty,
+    #[error("has this key as the one that signs; let another sign first (keys use)")]
+    Signs,
     #[error("can be read by others than its owner; chmod 600 it")]
     Open,
 }
@@ -98,11 +100,10 @@ pub fn promote(path: &Path, id: &str) -> Result<(), KeysError> {
 /// Takes a key out of a file; what it signed is not good any more.
 pub fn remove(path: &Path, id: &str) -> Result<(), KeysError> {
     let mut keys = read(path)?;
-    let at = keys.iter().position(|key| key.id == id).ok_or(KeysError::Unknown)?;
-    keys.remove(at);
-    if keys.is_empty() {
-        return Err(KeysError::Empty);
-    }
+    match keys.iter().position(|key| key.id == id).ok_or(KeysError::Unknown)? {
+        0 => return Err(KeysError::Signs),
+        at => keys.remove(at),
+    };
     write(path, &keys)
 }
 
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(ids(), [third.clone(), second.clone()]);
         assert!(matches!(promote(&path, &first), Err(KeysError::Unknown)));
         remove(&path, &second).expect("removed");
-        assert!(matches!(remove(&path, &third), Err(KeysError::Empty)));
+        assert!(matches!(remove(&path, &third), Err(KeysError::Signs)));
         assert_eq!(ids(), [third]);
     }
 

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 
 use tokio::runtime::Handle;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -24,12 +25,16 @@ type Export = ();
 
 /// Logs from now on; what it gives sends traces until it is dropped.
 pub fn start(config: &Config, runtime: &Handle) -> Result<Option<Export>, Failure> {
-    let mut filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
-        Failure::new(
-            Exit::BadConfig,
-            format!("SALESPULSE_LOG_LEVEL: {error} (for example info, or info,salespulse=debug)"),
-        )
-    })?;
+    let bad = |why: String| {
+        let message = format!("SALESPULSE_LOG_LEVEL: {why} (for example info, or info,salespulse=debug)");
+        Failure::new(Exit::BadConfig, message)
+    };
+    // The library would take a word that is no level for the one module that is to be logged.
+    let is_word = |part: &&str| !part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err();
+    if let Some(word) = config.log_level.split(',').map(str::trim).find(is_word) {
+        return Err(bad(format!("{word:?} is none of error, warn, info, debug, trace and off")));
+    }
+    let mut filter = EnvFilter::try_new(&config.log_level).map_err(|error| bad(error.to_string()))?;
     for directive in QUIET {
         filter = filter.add_directive(directive.parse().map_err(Failure::failed)?);
     }

@@ -3,6 +3,7 @@
 
 pub mod demo;
 pub mod failure;
+pub mod health;
 pub mod import;
 mod kek;
 pub mod keys;
@@ -32,8 +33,11 @@ use crate::tenancy;
 
 /// Connects to the database as its owner, whatever its state.
 pub async fn connect_owner(config: &Config) -> Result<Owner, Failure> {
-    make_folder(config)?;
-    Ok(Owner::connect(config.owner_url.as_ref().unwrap_or(&config.database_url)).await?)
+    let Some(url) = &config.owner_url else {
+        make_folder(config)?;
+        return Ok(Owner::connect(&config.database_url).await?);
+    };
+    Ok(Owner::connect(url).await?)
 }
 
 /// Connects to a database that this version can work with, and in which tenants are kept apart.

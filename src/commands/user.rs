@@ -1,6 +1,6 @@
 //! `salespulse user`: the first people of a tenant, who invite the others.
 
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal};
 
 use super::failure::{Exit, Failure};
 use crate::accounts::{email_of, members};
@@ -17,9 +17,9 @@ use clap::{Parser, Subcommand};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Create a user who signs in with the password that is read from the first line of the input.
+    /// Create a user who signs in with a password, which is asked for, or read from the first line of the input.
     Create(CreateArgs),
-    /// Set an active user's password, read from the first line of the input, and end the user's sessions.
+    /// Set an active user's password, which is asked for, or read from the first line of the input, and end the user's sessions.
     Password(PasswordArgs),
 }
 
@@ -28,10 +28,13 @@ pub struct CreateArgs {
     /// The tenant's slug or id.
     #[arg(long)]
     tenant: String,
+    /// The e-mail address that the user signs in with.
     #[arg(long)]
     email: String,
+    /// What the user is called.
     #[arg(long)]
     name: String,
+    /// What the user may do.
     #[arg(long, value_enum)]
     role: Role,
 }
@@ -41,6 +44,7 @@ pub struct PasswordArgs {
     /// The tenant's slug or id.
     #[arg(long)]
     tenant: String,
+    /// The e-mail address that the user signs in with.
     #[arg(long)]
     email: String,
 }
@@ -51,9 +55,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
         Command::Password(args) => (&args.tenant, &args.email),
     };
     let email = email_of(email).map_err(bad_input)?;
-    let mut password = String::new();
-    std::io::stdin().lock().read_line(&mut password).map_err(Failure::failed)?;
-    let password = password.trim_end_matches(['\r', '\n']).to_owned();
+    let password = read_password().map_err(Failure::failed)?;
     password::check_new(&password, &email).map_err(bad_input)?;
     let hash = Passwords::default().hash(password).await?;
     let db = super::connect(config).await?;
@@ -89,6 +91,16 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     tx.commit().await?;
     println!("{id}");
     Ok(())
+}
+
+/// At a terminal it is asked for and not shown; else it is the first line of the input.
+fn read_password() -> std::io::Result<String> {
+    if std::io::stdin().is_terminal() {
+        return rpassword::prompt_password("Password: ");
+    }
+    let mut password = String::new();
+    std::io::stdin().lock().read_line(&mut password)?;
+    Ok(password.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn bad_input(error: Error) -> Failure {

@@ -16,7 +16,7 @@ use super::store::{self, Claim, Content, Prediction, SegmentTotals};
 use super::terms;
 use crate::app::App;
 use crate::calendar::day_of;
-use crate::clock::Timestamp;
+use crate::clock::{MINUTE, Timestamp};
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::ledger::changes::Head;
@@ -29,6 +29,8 @@ use crate::telemetry::metrics::METRICS;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is looked whether a claim is to be renewed.
 const LOOK: Duration = Duration::from_secs(1);
+/// What cannot be fitted is not tried again so soon.
+const FAILED_PAUSE: i64 = 60 * MINUTE;
 /// Customers that models are fitted to; of more a sample is taken. With so many the parameters are sure to a percent.
 const SAMPLE_CUSTOMERS: i64 = 100_000;
 /// Orders of these customers, about.
@@ -86,6 +88,12 @@ pub async fn refit(app: &App, tenant: TenantId) -> Result<()> {
         store::remove_older(&app.db, tenant, claim, last_customer_no).await?;
     } else {
         store::remove(&app.db, tenant, claim.fit_no, last_customer_no).await?;
+    }
+    if done.as_ref().is_err_and(|error| error.code != Code::ServiceUnavailable) {
+        // It would fail again with the same orders.
+        let tx = app.db.write(tenant).await?;
+        store::renew(&tx, claim, Timestamp(app.clock.now().0 + FAILED_PAUSE)).await?;
+        tx.commit().await?;
     }
     done
 }

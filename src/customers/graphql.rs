@@ -11,7 +11,8 @@ use crate::currencies::other_revenue;
 use crate::customer_value::PredictionFilter;
 use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, caller, parse_number, read};
+use crate::graphql::context::{Needs, app, caller, read};
+use crate::graphql::node_id::Numbered;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::ledger::changes::Holder;
@@ -22,6 +23,16 @@ pub struct CustomerQuery;
 
 #[Object]
 impl CustomerQuery {
+    /// A customer. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn customer(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The customer's id.")] id: ID,
+    ) -> async_graphql::Result<Customer> {
+        Ok(get_customer(read(ctx).await?.as_ref(), Numbered::Customer.parse(&id)?).await?)
+    }
+
     /// What is known of one customer. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn customer_analytics(
@@ -30,7 +41,7 @@ impl CustomerQuery {
         #[graphql(desc = "The customer's id.")] customer_id: ID,
         #[graphql(desc = "Adds predicted figures.", default_with = "Some(false)")] include_forecasts: Option<bool>,
     ) -> async_graphql::Result<CustomerAnalytics> {
-        let customer_no = parse_number(&customer_id, "customer")?;
+        let customer_no = Numbered::Customer.parse(&customer_id)?;
         let customer = get_customer(read(ctx).await?.as_ref(), customer_no).await?;
         let is_of_one_currency = other_revenue(ctx, Holder::Customer, customer_no).await?.is_empty();
         let rfm = CustomerRfm::find(ctx, customer_no).await?;

@@ -11,6 +11,7 @@ use crate::customer_value::PredictionFilter;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::Batch;
+use crate::graphql::node_id::Numbered;
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::money::Money;
@@ -93,7 +94,7 @@ fn customer_from(row: &QueryResult) -> Result<Customer> {
     let customer_no: i64 = get(row, 0)?;
     let time = |index| get::<Option<i64>>(row, index).map(|at| at.map(|at| DateTime(Timestamp(at))));
     Ok(Customer {
-        id: customer_no.into(),
+        id: Numbered::Customer.id(customer_no),
         customer_no,
         external_id: get(row, 1)?,
         identity: Identity { customer_no, sealed: [get(row, 7)?, get(row, 8)?, get(row, 9)?, get(row, 10)?] },

@@ -115,14 +115,16 @@ pub enum DashboardSharing {
 /// One tile of a dashboard.
 #[derive(Clone, SimpleObject)]
 struct Widget {
-    /// The widget's id, unique in the dashboard.
-    id: ID,
+    /// Tells it from the other widgets of the dashboard.
+    key: String,
     /// What it draws.
     kind: WidgetKind,
     /// Its heading.
     title: String,
     /// The metrics it shows.
     metrics: Vec<Metric>,
+    /// The KPIs it shows, by name; one that was deleted since stays.
+    kpis: Vec<String>,
     /// Where and how large it is on the grid.
     layout: WidgetLayout,
     /// Further settings, as JSON.
@@ -132,10 +134,11 @@ struct Widget {
 impl From<widget::Widget> for Widget {
     fn from(widget: widget::Widget) -> Self {
         Widget {
-            id: widget.id.into(),
+            key: widget.key,
             kind: widget.kind,
             title: widget.title,
             metrics: widget.metrics,
+            kpis: widget.kpis,
             layout: widget.layout,
             options: widget.options.map(Json),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use async_graphql::{ID, InputObject};
+use async_graphql::InputObject;
 
 use super::graphql::DashboardSharing;
 use super::{NewDashboard, Widget, WidgetKind, WidgetLayout};
@@ -16,7 +16,8 @@ const NAME_CHARS_MAX: usize = 200;
 const DESCRIPTION_CHARS_MAX: usize = 2000;
 const COLUMNS_MAX: i32 = 48;
 const WIDGETS_MAX: usize = 50;
-const WIDGET_ID_CHARS_MAX: usize = 100;
+const WIDGET_KPIS_MAX: usize = 50;
+const WIDGET_KEY_CHARS_MAX: usize = 100;
 const ROWS_MAX: i32 = 10_000;
 const OPTIONS_BYTES_MAX: usize = 4096;
 
@@ -46,8 +47,8 @@ pub struct DashboardInput {
 /// What a widget is to be.
 #[derive(InputObject)]
 struct WidgetInput {
-    /// Its id, unique in the dashboard.
-    id: ID,
+    /// Tells it from the other widgets of the dashboard, 1 to 100 characters.
+    key: String,
     /// What it draws.
     kind: WidgetKind,
     /// Its heading.
@@ -55,6 +56,9 @@ struct WidgetInput {
     /// The metrics it shows.
     #[graphql(default_with = "Some(Vec::new())")]
     metrics: Option<Vec<Metric>>,
+    /// The KPIs it shows, by name; at most 50.
+    #[graphql(default_with = "Some(Vec::new())")]
+    kpis: Option<Vec<String>>,
     /// Where and how large it is on the grid.
     layout: WidgetLayoutInput,
     /// Further settings, at most 4096 bytes as JSON.
@@ -90,9 +94,9 @@ impl DashboardInput {
             return Err(Error::bad_input("widgets", format!("more than {WIDGETS_MAX} widgets")));
         }
         let widgets = widgets.into_iter().map(|widget| widget.check(columns)).collect::<Result<Vec<_>>>()?;
-        let ids: BTreeSet<&str> = widgets.iter().map(|widget| widget.id.as_str()).collect();
-        if ids.len() != widgets.len() {
-            return Err(Error::bad_input("widgets", "two widgets have the same id"));
+        let keys: BTreeSet<&str> = widgets.iter().map(|widget| widget.key.as_str()).collect();
+        if keys.len() != widgets.len() {
+            return Err(Error::bad_input("widgets", "two widgets have the same key"));
         }
         let description = self.description.map(|text| text::prose("description", text, DESCRIPTION_CHARS_MAX));
         Ok(NewDashboard {
@@ -110,9 +114,15 @@ impl DashboardInput {
 impl WidgetInput {
     fn check(self, columns: i32) -> Result<Widget> {
         let metrics = self.metrics.unwrap_or_default();
-        let different: BTreeSet<Metric> = metrics.iter().copied().collect();
-        if different.len() != metrics.len() {
+        if metrics.iter().collect::<BTreeSet<_>>().len() != metrics.len() {
             return Err(Error::bad_input("metrics", "a metric is there twice"));
+        }
+        let kpis = self.kpis.unwrap_or_default();
+        if kpis.len() > WIDGET_KPIS_MAX {
+            return Err(Error::bad_input("kpis", format!("more than {WIDGET_KPIS_MAX} KPIs")));
+        }
+        if kpis.iter().collect::<BTreeSet<_>>().len() != kpis.len() {
+            return Err(Error::bad_input("kpis", "a KPI is there twice"));
         }
         let options = self.options.map(|Json(options)| options);
         if let Some(options) = &options {
@@ -122,10 +132,11 @@ impl WidgetInput {
             check_storable("options", options)?;
         }
         Ok(Widget {
-            id: text::name("id", &self.id, WIDGET_ID_CHARS_MAX)?,
+            key: text::name("key", &self.key, WIDGET_KEY_CHARS_MAX)?,
             kind: self.kind,
             title: text::name("title", &self.title, NAME_CHARS_MAX)?,
             metrics,
+            kpis,
             layout: self.layout.check(columns)?,
             options,
         })

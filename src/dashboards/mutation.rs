@@ -11,13 +11,14 @@ use crate::auth::Permission;
 use crate::db::TenantTx;
 use crate::error::Result;
 use crate::graphql::context::{Needs, app, caller, parse_id};
+use crate::metrics::kpis::definitions;
 
 #[derive(Default)]
 pub struct DashboardMutation;
 
 #[Object]
 impl DashboardMutation {
-    /// Creates a dashboard owned by the user. Needs SALES_VIEW. Error: NOT_FOUND (organization).
+    /// Creates a dashboard owned by the user. Needs SALES_VIEW. Errors: NOT_FOUND (organization, KPI), CONFLICT (200 are there already).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn create_dashboard(
         &self,
@@ -26,14 +27,14 @@ impl DashboardMutation {
     ) -> async_graphql::Result<Dashboard> {
         let content = input.check()?;
         let change = change(ctx).await?;
-        check_filters(&change, &content).await?;
+        check_named(&change, &content).await?;
         let dashboard = store::create(&change, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
         let after = change.see(&LOGGED, dashboard.id).await?;
         change.commit(Entry::of("dashboard.create", dashboard.id).after(after)).await?;
         Ok(dashboard.try_into()?)
     }
 
-    /// Replaces a dashboard of the user's own. Needs SALES_VIEW. Error: NOT_FOUND (dashboard, organization).
+    /// Replaces a dashboard of the user's own. Needs SALES_VIEW. Error: NOT_FOUND (dashboard, organization, KPI).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn update_dashboard(
         &self,
@@ -44,7 +45,7 @@ impl DashboardMutation {
         let id = parse_id(&id, "dashboard")?;
         let content = input.check()?;
         let change = change(ctx).await?;
-        check_filters(&change, &content).await?;
+        check_named(&change, &content).await?;
         let before = change.before(&LOGGED, id).await?;
         let dashboard = store::update(&change, id, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
         let after = change.see(&LOGGED, id).await?;
@@ -68,9 +69,12 @@ impl DashboardMutation {
     }
 }
 
-async fn check_filters(tx: &TenantTx, content: &NewDashboard) -> Result<()> {
-    match &content.filters {
-        Some(filters) => filters.check_organization(tx).await,
-        None => Ok(()),
+/// What a dashboard names must be there. Error: NOT_FOUND.
+async fn check_named(tx: &TenantTx, content: &NewDashboard) -> Result<()> {
+    if let Some(filters) = &content.filters {
+        filters.check_organization(tx).await?;
     }
+    let kpis = content.widgets.iter().flat_map(|widget| widget.kpis.iter().cloned()).collect();
+    definitions::find(tx, &kpis).await?;
+    Ok(())
 }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::{Dashboard, NewDashboard};
 use crate::audit::{Shown, Thing};
 use crate::clock::Timestamp;
-use crate::db::TenantTx;
-use crate::error::{Error, Result};
+use crate::db::{TenantTx, get};
+use crate::error::{Code, Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 
 /// What the log tells of dashboards.
@@ -51,9 +51,17 @@ pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<V
         .collect()
 }
 
-/// Stores a new dashboard.
+/// Dashboards of one owner.
+const DASHBOARDS_MAX: i64 = 200;
+
+/// Stores a new dashboard. Error: CONFLICT, when its owner has as many as there may be.
 pub async fn create(tx: &TenantTx, owner_id: Uuid, content: NewDashboard, now: Timestamp) -> Result<Dashboard> {
     tx.lock_settings().await?;
+    let sql = "SELECT count(*) FROM dashboards WHERE tenant_id = $1 AND owner_id = $2";
+    let count: i64 = tx.query_one(sql, [owner_id.into()]).await?.map_or(Ok(0), |row| get(&row, 0))?;
+    if count >= DASHBOARDS_MAX {
+        return Err(Error::new(Code::Conflict, format!("you have {DASHBOARDS_MAX} dashboards already")));
+    }
     let dashboard = Dashboard { id: Uuid::now_v7(), owner_id, updated_at: now, content };
     leave_default(tx, &dashboard).await?;
     let row = ActiveModel { created_at: Set(now.0), ..row(tx, &dashboard)? };

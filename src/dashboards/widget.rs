@@ -8,10 +8,14 @@ use crate::metrics::catalog::Metric;
 /// One tile of a dashboard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Widget {
-    pub id: String,
+    #[serde(rename = "id")]
+    pub key: String,
     pub kind: WidgetKind,
     pub title: String,
     pub metrics: Vec<Metric>,
+    /// By name; one may have been deleted since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kpis: Vec<String>,
     pub layout: WidgetLayout,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<serde_json::Value>,

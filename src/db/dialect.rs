@@ -12,10 +12,8 @@ use sea_orm::{
 };
 
 use migration::roles;
-use sea_orm::sqlx::Postgres;
-use sea_orm::sqlx::pool::PoolConnection;
-#[cfg(debug_assertions)]
-use sea_orm::sqlx::pool::PoolOptions;
+use sea_orm::sqlx::pool::{PoolConnection, PoolOptions};
+use sea_orm::sqlx::{Connection, Postgres, Sqlite};
 use uuid::Uuid;
 
 use super::{FirstRows, Head, TenantId};
@@ -81,10 +79,12 @@ pub(super) async fn connect(url: &str, connections_max: u32) -> Result<Pools, Co
     } else if url.starts_with("sqlite:") {
         let read = options(url, connections_max, |o| {
             o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).pragma("query_only", "1"));
+            o.map_sqlx_sqlite_pool_opts(closing_what_is_in_a_transaction);
         });
         // One writer: SQLite has one write lock, and waiting in our own queue is fairer than polling it.
         let write = options(url, 1, |o| {
             o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).create_if_missing(true));
+            o.map_sqlx_sqlite_pool_opts(closing_what_is_in_a_transaction);
         });
         let write = open(write).await?;
         let read = open(read).await?;
@@ -92,6 +92,18 @@ pub(super) async fn connect(url: &str, connections_max: u32) -> Result<Pools, Co
     } else {
         Err(ConnectError::UnknownScheme)
     }
+}
+
+/// SQLite ends a transaction by itself when the disk is full or fails. The driver then counts one that is open, so that the next
+/// to borrow the connection would begin within it: what they committed would be kept by nobody, and what they read would be old.
+/// So a connection that is still in a transaction once all that was asked of it is done is closed.
+fn closing_what_is_in_a_transaction(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
+    pool.after_release(|connection, _| {
+        Box::pin(async move {
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
 }
 
 /// A connection that comes back to its pool is nobody's: what `SET LOCAL` said ended with the transaction. One that is some
@@ -333,6 +345,11 @@ pub fn is_out_of_range(error: &DbErr) -> bool {
 /// Whether a text or document has a character that PostgreSQL takes in none: NUL.
 pub fn is_unwritable(error: &DbErr) -> bool {
     matches!(driver_code(error).as_deref(), Some("22021" | "22P05"))
+}
+
+/// Whether PostgreSQL has no partition for a row.
+pub fn lacks_month(error: &DbErr) -> bool {
+    driver_code(error).as_deref() == Some("23514") && error.to_string().contains("no partition of relation")
 }
 
 /// Whether PostgreSQL gave a statement up because it took too long.

@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 use self::count::Counter;
 pub use count::Statements;
-pub use dialect::{ConnectError, is_out_of_range, is_timeout, is_unavailable, is_unwritable};
+pub use dialect::{ConnectError, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month};
 pub use table::{Column, Inserts, OnConflict, Table};
 
 use crate::error::{Error, Result};
@@ -115,6 +115,15 @@ impl Db {
     pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = begin(&self.read, TransactionOptions::default()).await?;
         self.tenant_tx(tx, tenant, false).await
+    }
+
+    /// The same for commands that read all there is, which takes as long as it takes.
+    pub async fn read_patiently(&self, tenant: TenantId) -> Result<TenantTx> {
+        let tx = self.read(tenant).await?;
+        if self.is_postgres() {
+            tx.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+        }
+        Ok(tx)
     }
 
     /// A transaction that may write the tenant's rows; nothing is kept unless [`TenantTx::commit`] is called.
@@ -218,6 +227,11 @@ impl Db {
         dialect::ensure_months(&self.write, &months).await?;
         self.months().extend(months);
         Ok(())
+    }
+
+    /// Forgets which months were made sure of: retention of all tenants drops months of a running server.
+    pub fn forget_months(&self) {
+        self.months().clear();
     }
 
     fn months(&self) -> MutexGuard<'_, BTreeSet<NaiveDate>> {
@@ -331,10 +345,21 @@ impl TenantTx {
     /// the columns of `keys`, bound from `$2` on, and `{each TABLE ALIAS: CONDITION}` after it a join with the tenant's
     /// rows of a table that match a key.
     pub async fn query_by_keys(&self, sql: &str, keys: &Table) -> Result<Vec<QueryResult>> {
+        self.query_by_keys_after(sql, Vec::new(), keys).await
+    }
+
+    /// The same with `values` bound from `$2` on, before the keys.
+    pub async fn query_by_keys_after(
+        &self,
+        sql: &str,
+        mut values: Vec<Value>,
+        keys: &Table,
+    ) -> Result<Vec<QueryResult>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let (expression, values) = keys.expression(self.backend, 2);
+        let (expression, of_keys) = keys.expression(self.backend, values.len() + 2);
+        values.extend(of_keys);
         self.query(&dialect::each(self.backend, sql).replace("{keys}", &expression), values).await
     }
 

@@ -65,13 +65,3 @@ pub fn loader<L: std::any::Any + Send + Sync>(
 pub fn parse_id(id: &async_graphql::ID, what: &str) -> Result<uuid::Uuid> {
     uuid::Uuid::parse_str(id).map_err(|_| Error::not_found(what))
 }
-
-/// An argument that is one of the ledger's running numbers; what is none names nothing. Error: NOT_FOUND.
-pub fn parse_number(id: &async_graphql::ID, what: &str) -> Result<i64> {
-    find_number(id).ok_or_else(|| Error::not_found(what))
-}
-
-/// The running number that an id is, if it is one.
-pub fn find_number(id: &async_graphql::ID) -> Option<i64> {
-    id.parse().ok().filter(|number: &i64| *number > 0 && number.to_string() == id.0)
-}

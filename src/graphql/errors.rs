@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use uuid::Uuid;
 
+use super::scalars::form_of;
 use crate::error::{Code, Error};
 use crate::telemetry::metrics::METRICS;
 
@@ -67,12 +68,32 @@ impl Refusal {
 /// Cuts a message that is long, and gives a code to an error that the library made: validation has no path, bad input is
 /// found while executing.
 pub fn finish(error: &mut ServerError) {
+    if error.path.is_empty() {
+        name_argument(error);
+    }
     error.message.truncate(shortened(&error.message).len());
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
         let code = if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
         set_code(extensions, code);
     }
+}
+
+/// Of an argument that is not of its type, whether a variable or written in the document, the place within it is named apart,
+/// and what was expected is said.
+fn name_argument(error: &mut ServerError) {
+    let told = error.message.strip_prefix("Invalid value for argument \"").and_then(|rest| rest.split_once("\", "));
+    let Some((place, why)) = told else { return };
+    let expected = why.strip_prefix("expected type \"").and_then(|rest| rest.strip_suffix('"'));
+    let message = match expected.map(|name| (name, form_of(name))) {
+        Some((name, Some(form))) => format!("{place} is no {name}: {form}"),
+        Some((name, None)) => format!("{place} is not of the type {name}"),
+        None => format!("{place}: {why}"),
+    };
+    let extensions = error.extensions.get_or_insert_default();
+    set_code(extensions, "BAD_USER_INPUT");
+    extensions.set("argument", shortened(place));
+    error.message = message;
 }
 
 /// Leaves out errors of a request that is not run, where there are many.

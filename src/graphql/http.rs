@@ -38,6 +38,8 @@ use crate::telemetry::metrics::METRICS;
 /// A request's body is at most this long, and comes within this time.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(15);
+/// How long a kept answer waits to be told whether it is still the answer.
+const HEAD_WAIT: Duration = Duration::from_secs(2);
 /// Operations of one batch.
 const BATCH_MAX: usize = 10;
 /// How long the sockets and streams of a server that ends take to end: this for each, and no longer than that in all.
@@ -185,7 +187,8 @@ impl Endpoint {
         let (caller, key) = (asker.caller.as_ref()?, key?);
         let kept = async {
             let kept = self.answers.get(key)?;
-            let head = self.heads.get(caller.tenant).await?;
+            // A database that does not answer is met by the query itself.
+            let head = tokio::time::timeout(HEAD_WAIT, self.heads.get(caller.tenant)).await.ok()??;
             if !kept.0.holds(head, self.app.clock.now()) {
                 return None;
             }
@@ -224,6 +227,16 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
     };
     let asker = match endpoint.authenticate(&parts).await {
         Ok(asker) => asker,
+        // Who signs in or asks for the next token may still send one that is over with it.
+        Err(error) if error.code == Code::Unauthenticated => {
+            let params = parse_json(&body).and_then(Params::from_json);
+            let prepared = params.and_then(|params| endpoint.operations.prepare(params));
+            if !prepared.as_ref().is_ok_and(Prepared::is_public) {
+                return reply.error(error);
+            }
+            let client = Arc::new(origin::client_of(&parts, &endpoint.proxies));
+            return run(&endpoint, &reply, Asker { caller: None, client }, None, prepared).await;
+        }
         Err(error) => return reply.error(error),
     };
     let key = asker.caller.as_ref().map(|caller| Key::new(caller, "POST", &body));
@@ -367,8 +380,10 @@ fn until(
     let stream = futures_util::stream::unfold(state, async |state| {
         let (mut answers, mut end, seat) = state?;
         tokio::select! {
-            answer = answers.next() => Some((answer?, Some((answers, end, seat)))),
+            biased;
+            // Asked only when the client reads on: what came after the end is not for it.
             last = &mut end => Some((last, None)),
+            answer = answers.next() => Some((answer?, Some((answers, end, seat)))),
         }
     });
     stream.boxed()

@@ -4,7 +4,6 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -30,15 +29,13 @@ use super::{scan, shape, variables};
 use crate::auth::Caller;
 use crate::error::{Code, Error};
 use crate::guard::Guard;
+use crate::metrics::plan::Size;
 use crate::schema::{PUBLIC, STATES, Schema};
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::operation_span;
 
 /// How long a query may take; the database gives up a little sooner.
 const QUERY_WAIT: Duration = Duration::from_secs(10);
-
-/// Buckets of all series of an operation.
-const BUCKETS_MAX: usize = 20_000;
 
 /// Runs operations of the schema. Cheap to clone.
 #[derive(Clone)]
@@ -96,8 +93,7 @@ pub struct Operation {
     reads: Arc<Reads>,
     loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     dated: Mutex<Vec<Freshness>>,
-    /// Buckets of series so far.
-    buckets: AtomicUsize,
+    size: Size,
     /// What the client of a subscription has seen before.
     after: Option<Mark>,
     /// Where the answer stands that a subscription gives next.
@@ -129,14 +125,9 @@ impl Operation {
         self.dated.lock().unwrap_or_else(PoisonError::into_inner).push(freshness);
     }
 
-    /// Counts the buckets of series. Error: BAD_USER_INPUT, when the operation has too many in all.
-    pub fn take_buckets(&self, count: usize) -> Result<(), Error> {
-        if self.buckets.fetch_add(count, Ordering::Relaxed) + count > BUCKETS_MAX {
-            let message =
-                format!("more than {BUCKETS_MAX} buckets in all series; take coarser grains or shorter periods");
-            return Err(Error::bad_input("grain", message));
-        }
-        Ok(())
+    /// What its series and breakdowns come to.
+    pub fn size(&self) -> &Size {
+        &self.size
     }
 
     /// What the client has seen before, of a log that is gone on with.

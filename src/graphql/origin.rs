@@ -67,11 +67,17 @@ pub fn client_of(parts: &Parts, proxies: &[IpAddr]) -> Client {
     if peer.is_some_and(|peer| proxies.contains(&peer)) {
         let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
         let forwarded: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
-        let addresses = forwarded.iter().rev().map(|text| text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical()));
+        let addresses = forwarded.iter().rev().map(|text| address_of(text));
         address = addresses.take_while(Option::is_some).flatten().find(|ip| !proxies.contains(ip)).or(peer);
     }
     let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     Client { address, agent: agent.map(|agent| agent.chars().take(AGENT_CHARS_MAX).collect()) }
+}
+
+/// An address as proxies write it, some with the port.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    text.parse().ok().or_else(with_port).map(|ip: IpAddr| ip.to_canonical())
 }
 
 #[cfg(test)]

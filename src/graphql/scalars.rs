@@ -10,6 +10,20 @@ const YEARS: std::ops::RangeInclusive<i32> = 1970..=2100;
 /// The largest whole number that a JSON number holds exactly everywhere.
 const COUNT_MAX: i64 = 1 << 53;
 
+/// How values of a scalar of the contract are written, for whoever wrote one that is not good.
+pub fn form_of(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "DateTime" => "a time as \"2026-01-31T12:00:00Z\", of the years 1970 to 2100",
+        "Date" => "a day as \"2026-01-31\", of the years 1970 to 2100",
+        "Decimal" => "a decimal number as \"19.90\", with at most four decimals",
+        "Count" => "a whole number of up to 2^53",
+        "Position" => "a position as \"42\"",
+        "TimeZone" => "a time zone of the IANA list, as \"Europe/London\"",
+        "Currency" => "a currency code of ISO 4217, as \"EUR\"",
+        _ => return None,
+    })
+}
+
 /// A point in time, RFC 3339 with an offset or Z, years 1970 to 2100; given in UTC with up to six decimals.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DateTime(pub Timestamp);
@@ -35,6 +49,10 @@ impl ScalarType for DateTime {
         Ok(DateTime(at.into()))
     }
 
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         self.to_text().map_or(Value::Null, Value::String)
     }
@@ -54,6 +72,10 @@ impl ScalarType for Date {
             return Err(InputValueError::custom("the year must be from 1970 to 2100"));
         }
         Ok(Date(day))
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
     }
 
     fn to_value(&self) -> Value {
@@ -83,6 +105,10 @@ impl ScalarType for Decimal {
         })
     }
 
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         Value::String(self.0.to_string())
     }
@@ -103,6 +129,10 @@ impl ScalarType for Count {
             },
             _ => Err(InputValueError::expected_type(value)),
         }
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
     }
 
     fn to_value(&self) -> Value {
@@ -126,6 +156,10 @@ impl ScalarType for Position {
         position.filter(|p| *p >= 0).map(Position).ok_or_else(|| InputValueError::custom("not a position"))
     }
 
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         Value::String(self.0.to_string())
     }
@@ -141,6 +175,10 @@ impl ScalarType for Cursor {
     fn parse(value: Value) -> InputValueResult<Self> {
         let Value::String(text) = value else { return Err(InputValueError::expected_type(value)) };
         Ok(Cursor(text))
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
     }
 
     fn to_value(&self) -> Value {
@@ -160,6 +198,10 @@ impl ScalarType for TimeZone {
         text.parse()
             .map(TimeZone)
             .map_err(|_| InputValueError::custom("not a time zone of the IANA list, as Europe/London"))
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
     }
 
     fn to_value(&self) -> Value {
@@ -182,6 +224,10 @@ impl ScalarType for Currency {
         }
     }
 
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         Value::String(self.0.clone())
     }
@@ -196,6 +242,10 @@ pub struct Json(pub serde_json::Value);
 impl ScalarType for Json {
     fn parse(value: Value) -> InputValueResult<Self> {
         value.into_json().map(Json).map_err(|_| InputValueError::custom("not a JSON value"))
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
     }
 
     fn to_value(&self) -> Value {

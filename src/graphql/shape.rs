@@ -102,7 +102,7 @@ struct Measure<'a> {
 }
 
 /// Refuses documents whose operations are too large. Errors: QUERY_TOO_DEEP, QUERY_TOO_COMPLEX, TOO_MANY_ALIASES,
-/// TOO_MANY_DIRECTIVES, GRAPHQL_VALIDATION_FAILED (a fragment that spreads itself). Gives the fields of the largest operation.
+/// TOO_MANY_DIRECTIVES, GRAPHQL_VALIDATION_FAILED (a fragment that spreads itself or is not there). Gives the fields of the largest operation.
 pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<usize, Refusal> {
     let mut measure = Measure { document, variables, fragments: HashMap::new(), open: 0, aliases: 0, directives: 0 };
     let mut largest = Shape::default();
@@ -189,8 +189,10 @@ impl<'a> Measure<'a> {
             }
             None => {}
         }
-        // What is not defined is told by validation.
-        let Some(fragment) = self.document.fragments.get(name) else { return Ok(Shape::default()) };
+        let Some(fragment) = self.document.fragments.get(name) else {
+            // Without a field to be counted it could be spread without end.
+            return Err(Refusal::new("GRAPHQL_VALIDATION_FAILED", format!("there is no fragment {name}")));
+        };
         if self.open > CHAIN_MAX {
             return Err(Refusal::new("QUERY_TOO_DEEP", format!("more than {CHAIN_MAX} fragments spread each other")));
         }
@@ -270,7 +272,11 @@ mod tests {
             code("{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }"),
             Some("GRAPHQL_VALIDATION_FAILED")
         );
-        assert_eq!(code("{ ...unknown }"), None);
+        let endless = (0..40).map(|n| format!(" fragment f{n} on Query {{ ...f{} ...f{} }}", n + 1, n + 1));
+        let endless = format!("{{ ...f0 }}{}", endless.collect::<String>());
+        for unknown in ["{ ...unknown }", "{ me { id } } fragment f on Query { ...unknown }", &endless] {
+            assert_eq!(code(unknown), Some("GRAPHQL_VALIDATION_FAILED"));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::time::TimeFormats;
 use crate::clock::Timestamp;
 use crate::ledger::event::{Customer, Event, Fact, Line, OrderPlaced, RefundIssued, VisitsCounted};
 use crate::money::Money;
+use std::cmp::Ordering;
 
 /// What a row needs to be read.
 pub struct Feed {
@@ -259,10 +260,15 @@ impl Feed {
 }
 
 impl Said {
-    /// Adds what a further row says: sums and lines add up, the earliest time counts, else the first that says it.
+    /// Adds what a further row says: of several versions the highest counts; in it sums and lines add up, the earliest time
+    /// counts, else the first that says it.
     pub fn add(&mut self, row: Said) {
+        match row.version.cmp(&self.version) {
+            Ordering::Less => return,
+            Ordering::Greater => return *self = row,
+            Ordering::Equal => {}
+        }
         self.at = self.at.min(row.at);
-        self.version = self.version.max(row.version);
         self.count += row.count;
         for (sum, added) in [(&mut self.amount, row.amount), (&mut self.discount, row.discount)] {
             if let Some(added) = added {

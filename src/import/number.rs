@@ -18,10 +18,10 @@ impl Number {
 
     /// Reads "12.50", "-3", "6.66e-16"; with `decimal_comma`, "1.234,56".
     pub fn parse(text: &str, decimal_comma: bool) -> Option<Number> {
-        let replaced;
+        let with_point;
         let text = if decimal_comma {
-            replaced = text.replace('.', "").replace(',', ".");
-            &replaced
+            with_point = with_decimal_point(text)?;
+            &with_point
         } else {
             text
         };
@@ -102,6 +102,17 @@ impl Number {
     fn scaled(self, decimals: u32) -> Option<i128> {
         self.units.checked_mul(10i128.checked_pow(decimals.checked_sub(self.decimals)?)?)
     }
+}
+
+/// "1.234,56" as "1234.56"; `None` where points do not part groups of three digits, as in "12.34": that is another number in
+/// files of another country.
+fn with_decimal_point(text: &str) -> Option<String> {
+    let (whole, fraction) = text.split_once(',').unwrap_or((text, ""));
+    let mut groups = whole.trim_start_matches(['-', '+']).split('.');
+    let first = groups.next()?.len();
+    let is_grouped = whole.contains('.');
+    let is_good = !is_grouped || (1..=3).contains(&first) && groups.all(|group| group.len() == 3);
+    (is_good && !fraction.contains(['.', ','])).then(|| format!("{}.{fraction}", whole.replace('.', "")))
 }
 
 #[cfg(test)]

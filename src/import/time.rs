@@ -1,9 +1,10 @@
 //! Times as files write them.
 
-use chrono::format::{Item, Parsed, StrftimeItems, parse};
+use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems, parse};
 use chrono::{DateTime, FixedOffset, LocalResult, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 
+use crate::calendar::start_of_day;
 use crate::clock::Timestamp;
 
 #[derive(Clone, Debug)]
@@ -27,6 +28,9 @@ impl TimeFormats {
             .map(|format| match format.as_str() {
                 "rfc3339" => Ok(Format::Rfc3339),
                 format => match StrftimeItems::new(format).parse_to_owned() {
+                    Ok(items) if has_half_a_day(&items) => {
+                        Err(format!("{format:?} needs %p beside the hour of half a day"))
+                    }
                     Ok(items) => Ok(Format::Items(items)),
                     Err(_) => Err(format!("{format:?} is not a format of times, as %Y-%m-%d %H:%M:%S")),
                 },
@@ -51,7 +55,11 @@ impl TimeFormats {
         if let Some(seconds) = parsed.timestamp() {
             return DateTime::from_timestamp(seconds, 0).map(|at| Ok(at.into()));
         }
-        let local = parsed.to_naive_date().ok()?.and_time(parsed.to_naive_time().unwrap_or(NaiveTime::MIN));
+        let day = parsed.to_naive_date().ok()?;
+        if !has_time(&parsed) && parsed.offset().is_none() {
+            return Some(Ok(start_of_day(day, self.zone)));
+        }
+        let local = day.and_time(time_of_day(&mut parsed)?);
         if let Some(offset) = parsed.offset().and_then(FixedOffset::east_opt) {
             return offset.from_local_datetime(&local).single().map(|at| Ok(at.to_utc().into()));
         }
@@ -61,6 +69,28 @@ impl TimeFormats {
             LocalResult::None => Err(format!("{text:?} is a time that {} skipped", self.zone)),
         })
     }
+}
+
+fn has_time(parsed: &Parsed) -> bool {
+    parsed.hour_mod_12().is_some() || parsed.minute().is_some()
+}
+
+/// A day alone is its beginning, an hour alone too.
+fn time_of_day(parsed: &mut Parsed) -> Option<NaiveTime> {
+    if !has_time(parsed) {
+        return Some(NaiveTime::MIN);
+    }
+    if parsed.minute().is_none() {
+        parsed.set_minute(0).ok()?;
+    }
+    parsed.to_naive_time().ok()
+}
+
+/// An hour from 1 to 12, of which nothing says before or after noon.
+fn has_half_a_day(items: &[Item<'_>]) -> bool {
+    let is_half = |item: &Item<'_>| matches!(item, Item::Numeric(Numeric::Hour12, _));
+    let tells = |item: &Item<'_>| matches!(item, Item::Fixed(Fixed::LowerAmPm | Fixed::UpperAmPm));
+    items.iter().any(is_half) && !items.iter().any(tells)
 }
 
 #[cfg(test)]
@@ -83,6 +113,11 @@ mod tests {
             ("2024-07-01 14:30:00 +0200", "%Y-%m-%d %H:%M:%S %z", "UTC", "2024-07-01T12:30:00+00:00"),
             ("1700000000", "%s", "Europe/London", "2023-11-14T22:13:20+00:00"),
             ("2024-10-27 01:30", "%Y-%m-%d %H:%M", "Europe/London", "2024-10-27T00:30:00+00:00"),
+            // Where the clock is put forward at midnight, the day begins at one.
+            ("2024-03-10", "%Y-%m-%d", "America/Havana", "2024-03-10T05:00:00+00:00"),
+            ("2024-07-01 17", "%Y-%m-%d %H", "UTC", "2024-07-01T17:00:00+00:00"),
+            ("2024-07-01 5 PM", "%Y-%m-%d %I %p", "UTC", "2024-07-01T17:00:00+00:00"),
+            ("12/1/2009 7:45:00 AM", "%m/%d/%Y %I:%M:%S %p", "UTC", "2009-12-01T07:45:00+00:00"),
         ] {
             assert_eq!(read(text, format, zone).as_deref(), Ok(utc), "{text}");
         }
@@ -111,6 +146,8 @@ mod tests {
         assert!(read("2024-03-31 01:30", "%Y-%m-%d %H:%M", "Europe/London").is_err_and(|e| e.contains("skipped")));
         assert!(read("2024-02-30", "%Y-%m-%d", "UTC").is_err());
         assert!(read("2024-02-01", "%Y-%m-%d", "Europe/Atlantis").is_err_and(|e| e.contains("Atlantis")));
+        assert!(read("2024-02-01 05:30", "%Y-%m-%d %I:%M", "UTC").is_err_and(|e| e.contains("%p")));
+        assert!(read("2024-02-01 30", "%Y-%m-%d %M", "UTC").is_err());
         assert!(read("2024-02-01", "%Q", "UTC").is_err_and(|e| e.contains("%Q")));
     }
 }

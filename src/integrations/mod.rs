@@ -8,7 +8,7 @@ pub mod graphql;
 pub mod http;
 mod kinds;
 pub mod mutation;
-mod quarantine;
+pub mod quarantine;
 mod receive;
 mod store;
 

@@ -125,32 +125,41 @@ pub async fn remove(tx: &TenantTx, id: Uuid) -> Result<()> {
     }
 }
 
-/// Removes what an integration sent that names a customer by `id`.
-pub async fn remove_all_of(tx: &TenantTx, keys: &TenantKeys, integration: Uuid, id: &str) -> Result<()> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1 AND integration_id = $2 AND id > $3 ORDER BY id LIMIT 50"
-    );
-    let mut after = Uuid::nil();
+/// What waits and names a customer by `id`, with its body.
+pub async fn list_of_customer(tx: &TenantTx, keys: &TenantKeys, id: &str) -> Result<Vec<(Quarantined, Json)>> {
+    let sql = format!("SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT 50");
+    let (mut found, mut after) = (Vec::new(), Uuid::nil());
     loop {
-        let rows = tx.query(&sql, [integration.into(), after.into()]).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
+        let rows = tx.query(&sql, [after.into()]).await?;
+        let Some(last) = rows.last() else { return Ok(found) };
         after = get(last, 0)?;
         for row in &rows {
             let kept = quarantined_from(row)?;
-            if serde_json::from_str(&kept.open(keys, tx)?).is_ok_and(|body| names(&body, id)) {
-                remove(tx, kept.id).await?;
-            }
+            let body: Option<Json> = serde_json::from_str(&kept.open(keys, tx)?).ok();
+            found.extend(body.filter(|body| names_customer(body, id, false)).map(|body| (kept, body)));
         }
     }
 }
 
-/// Whether a value within the JSON is `id`, as a text or as a number.
-fn names(body: &Json, id: &str) -> bool {
+/// Removes what waits and names a customer by `id`.
+pub async fn remove_all_of(tx: &TenantTx, keys: &TenantKeys, id: &str) -> Result<()> {
+    for (kept, _) in list_of_customer(tx, keys, id).await? {
+        remove(tx, kept.id).await?;
+    }
+    Ok(())
+}
+
+/// Whether a value within the JSON is `id`, as a text or as a number, where it is about a customer.
+fn names_customer(body: &Json, id: &str, is_customers: bool) -> bool {
     match body {
-        Json::String(text) => text == id,
-        Json::Number(number) => number.to_string() == id,
-        Json::Array(items) => items.iter().any(|item| names(item, id)),
-        Json::Object(members) => members.values().any(|member| names(member, id)),
+        Json::String(text) => is_customers && text == id,
+        Json::Number(number) => is_customers && number.to_string() == id,
+        Json::Array(items) => items.iter().any(|item| names_customer(item, id, is_customers)),
+        Json::Object(members) => members.iter().any(|(name, member)| {
+            let name = name.to_lowercase();
+            let is_customers = is_customers || name.contains("customer") || name.contains("person");
+            names_customer(member, id, is_customers)
+        }),
         Json::Null | Json::Bool(_) => false,
     }
 }

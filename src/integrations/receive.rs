@@ -12,6 +12,7 @@ use crate::audit::{Entry, record_by_operator};
 use crate::clock::Timestamp;
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
+use crate::graphql::node_id::Numbered;
 use crate::ledger::BATCH_EVENTS_MAX;
 use crate::ledger::event::{Event, Outcome};
 use crate::privacy::erasure::erase_customer;
@@ -140,7 +141,7 @@ async fn take(
         Err(Unclear(reason)) => Ok(not("UNCLEAR", reason)),
         Ok(Said::Nothing) => Ok(Taken::Ignored),
         Ok(Said::Erase(external_id)) => {
-            erase(app, tenant, keys, integration.id, &external_id).await?;
+            erase(app, tenant, keys, &external_id).await?;
             Ok(Taken::Recorded)
         }
         Ok(Said::Events(events)) => {
@@ -163,13 +164,14 @@ async fn record(app: &App, tenant: TenantId, events: Vec<Event>) -> Result<Vec<O
 }
 
 /// Erases a customer, if there is one, and what waits of them.
-async fn erase(app: &App, tenant: TenantId, keys: &TenantKeys, integration: Uuid, external_id: &str) -> Result<()> {
+async fn erase(app: &App, tenant: TenantId, keys: &TenantKeys, external_id: &str) -> Result<()> {
     let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
-    quarantine::remove_all_of(&tx, keys, integration, external_id).await?;
-    if let Some(customer_no) = find_customer(&tx, external_id).await?
-        && erase_customer(&tx, keys, customer_no, now).await?
-    {
-        record_by_operator(&tx, now, Entry::of("customer.erase", customer_no)).await?;
+    match find_customer(&tx, external_id).await? {
+        Some(customer_no) if erase_customer(&tx, keys, customer_no, now).await? => {
+            record_by_operator(&tx, now, Entry::of("customer.erase", Numbered::Customer.id(customer_no).as_str()))
+                .await?;
+        }
+        _ => quarantine::remove_all_of(&tx, keys, external_id).await?,
     }
     tx.commit().await
 }

@@ -222,7 +222,7 @@ const SETTINGS: [&str; 12] = [
     r#"mutation { createOrganization(input: { slug: "second", name: "second of {word}", timezone: "Asia/Tokyo", currency: "USD" }) { id } }"#,
     r#"mutation { createTeam(input: { name: "team of {word}", memberIds: ["{user}"] }) { id } }"#,
     r#"mutation { createDashboard(input: { name: "board of {word}", description: "of {word}", sharing: TENANT,
-        widgets: [{ id: "w", kind: NUMBER, title: "of {word}", metrics: [TOTAL_REVENUE], layout: { x: 0, y: 0, width: 2, height: 2 } }] }) { id } }"#,
+        widgets: [{ key: "w", kind: NUMBER, title: "of {word}", metrics: [TOTAL_REVENUE], layout: { x: 0, y: 0, width: 2, height: 2 } }] }) { id } }"#,
     r#"mutation { createAlert(input: { name: "alert of {word}", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "1.00", includeOpen: true,
         recipients: [{ channel: WEBHOOK, target: "https://{slug}.isolation.invalid/hook", secret: "{secret}" }] }) { id } }"#,
     r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { id } } }"#,

@@ -48,8 +48,12 @@ impl Batch {
                 "the event id was used for other content",
             ));
         }
+        let before = self.loaded.head.clone();
         match self.apply_fact(event) {
-            Err(refused) => Outcome::Refused(refused),
+            Err(refused) => {
+                debug_assert_eq!(before, self.loaded.head, "a refused event was given numbers");
+                Outcome::Refused(refused)
+            }
             Ok(counts) => {
                 self.loaded.head.position += 1;
                 let position = self.loaded.head.position;
@@ -121,7 +125,7 @@ impl Batch {
             units: sums.units,
             lines: Vec::new(),
         };
-        self.check_convertible(&state, &order.lines)?;
+        check_convertible(rate, &[state.amount_paid, state.discount_paid], &order.lines)?;
         // From here on nothing can be refused.
         let lines = self.entry_lines(&order.lines);
         let state = OrderState {
@@ -234,7 +238,8 @@ impl Batch {
         let currency = refund.currency.clone().unwrap_or_else(|| organization.currency.clone());
         let rate = self.rate(&currency, &organization.currency, at)?;
         let amount_paid = refund.amount.or(LineSums::of(&refund.lines).amount).ok_or_else(too_large)?;
-        amount_paid.convert(rate, RATE_DECIMALS).ok_or_else(too_large)?;
+        check_convertible(rate, &[amount_paid], &refund.lines)?;
+        // From here on nothing can be refused.
         let signed = |amount: Money| if refund.is_reversal { Money(-amount.0) } else { amount };
         let lines = self.entry_lines(&refund.lines);
         let state = RefundState {
@@ -317,7 +322,7 @@ impl Batch {
             let change = self.changes.performance.entry(key).or_default();
             if deal.is_won {
                 change.deals_won += sign;
-                change.revenue += sign * deal.amount.0;
+                change.revenue += i128::from(sign * deal.amount.0);
             } else {
                 change.deals_lost += sign;
             }
@@ -352,16 +357,6 @@ impl Batch {
         })
     }
 
-    /// Conversion of the order and of each line fits, so that its entries can be made.
-    fn check_convertible(&self, order: &OrderState, lines: &[Line]) -> Result<(), Refusal> {
-        let paid = lines.iter().flat_map(|l| [l.amount, l.discount, l.cost.unwrap_or_default()]);
-        let fits = [order.amount_paid, order.discount_paid]
-            .into_iter()
-            .chain(paid)
-            .all(|m| m.convert(order.rate, RATE_DECIMALS).is_some());
-        if fits { Ok(()) } else { Err(too_large()) }
-    }
-
     fn entries_of_orders(&self, ids: &BTreeSet<String>) -> Result<Vec<Entry>, Refusal> {
         let mut entries = Vec::new();
         for id in ids {
@@ -383,16 +378,17 @@ impl Batch {
 
     fn add_to_customer(&mut self, entry: &Entry) {
         let sign = i64::from(entry.sign);
+        let amount = i128::from(sign * entry.amount.0);
         let (orders, revenue) = match entry.kind {
-            EntryKind::Order => (sign, sign * entry.amount.0),
-            EntryKind::Refund => (0, -sign * entry.amount.0),
+            EntryKind::Order => (sign, amount),
+            EntryKind::Refund => (0, -amount),
             EntryKind::RefundByOrder | EntryKind::Visits => return,
         };
         let other = self.other_currency(entry.org_no);
         if let Some(customer) = self.customer_mut(entry.customer_no) {
             customer.orders_count += orders;
             if other.is_none() {
-                customer.revenue = customer.revenue.saturating_add(revenue);
+                customer.revenue += revenue;
             }
         }
         if entry.customer_no != 0 {
@@ -404,22 +400,23 @@ impl Batch {
         let sign = i64::from(entry.sign);
         let other = self.other_currency(entry.org_no);
         for line in &entry.lines {
+            let amount = i128::from(sign * line.amount.0);
             let change = &mut self.changes.products.entry(line.product_no).or_default().1;
             if entry.kind == EntryKind::Order {
                 change.units += sign * line.units;
             }
             match entry.kind {
                 EntryKind::Order if other.is_some() => {
-                    self.add_other_revenue(Holder::Product, line.product_no, other.clone(), sign * line.amount.0);
+                    self.add_other_revenue(Holder::Product, line.product_no, other.clone(), amount);
                 }
                 EntryKind::Order => {
-                    change.revenue += sign * line.amount.0;
+                    change.revenue += amount;
                     if let Some(cost) = line.cost {
-                        change.cost += sign * cost.0;
-                        change.revenue_with_cost += sign * line.amount.0;
+                        change.cost += i128::from(sign * cost.0);
+                        change.revenue_with_cost += amount;
                     }
                 }
-                EntryKind::Refund if other.is_none() => change.refunded += sign * line.amount.0,
+                EntryKind::Refund if other.is_none() => change.refunded += amount,
                 EntryKind::Refund | EntryKind::RefundByOrder | EntryKind::Visits => {}
             }
         }
@@ -433,10 +430,9 @@ impl Batch {
         (currency != home).then(|| currency.clone())
     }
 
-    fn add_other_revenue(&mut self, holder: Holder, no: i64, currency: Option<String>, amount: i64) {
+    fn add_other_revenue(&mut self, holder: Holder, no: i64, currency: Option<String>, amount: i128) {
         if let Some(currency) = currency {
-            let sum = self.changes.other_revenue.entry((holder, no, currency)).or_default();
-            *sum = sum.saturating_add(amount);
+            *self.changes.other_revenue.entry((holder, no, currency)).or_default() += amount;
         }
     }
 
@@ -449,6 +445,20 @@ impl Batch {
         self.changes.customers.insert(id.clone());
         self.loaded.customers.get_mut(id)
     }
+}
+
+/// Conversion of the whole amounts, of each line and of all lines together fits, so that entries can be made and added up.
+fn check_convertible(rate: i64, whole: &[Money], lines: &[Line]) -> Result<(), Refusal> {
+    let converted = |amount: Money| amount.convert(rate, RATE_DECIMALS).ok_or_else(too_large);
+    whole.iter().try_for_each(|amount| converted(*amount).map(|_| ()))?;
+    for of in [|line: &Line| line.amount, |line: &Line| line.discount, |line: &Line| line.cost.unwrap_or_default()] {
+        let mut sum = 0;
+        for line in lines {
+            sum += i128::from(converted(of(line))?.0);
+        }
+        Money::from_sum(sum).ok_or_else(too_large)?;
+    }
+    Ok(())
 }
 
 /// Sums of an order's lines; `None` beyond the range of money.

@@ -110,13 +110,14 @@ pub struct Recorded {
     pub occurred_at: Timestamp,
 }
 
+/// Amounts of many events together may be beyond the range of storage, which [`super::save`] refuses.
 #[derive(Clone, Copy, Default)]
 pub struct ProductChange {
     pub units: i64,
-    pub revenue: i64,
-    pub refunded: i64,
-    pub cost: i64,
-    pub revenue_with_cost: i64,
+    pub revenue: i128,
+    pub refunded: i128,
+    pub cost: i128,
+    pub revenue_with_cost: i128,
     pub views: i64,
 }
 
@@ -132,7 +133,7 @@ pub struct ProductNames {
 pub struct PerformanceChange {
     pub deals_won: i64,
     pub deals_lost: i64,
-    pub revenue: i64,
+    pub revenue: i128,
     pub activities: i64,
 }
 
@@ -150,7 +151,7 @@ pub struct Changes {
     pub dimensions: Vec<(DimensionKind, i32, String)>,
     pub products: BTreeMap<i64, (ProductNames, ProductChange)>,
     /// What is added to revenue in other currencies, by holder, its number and the currency.
-    pub other_revenue: BTreeMap<(Holder, i64, String), i64>,
+    pub other_revenue: BTreeMap<(Holder, i64, String), i128>,
     pub deals: BTreeSet<String>,
     pub activities: Vec<(i64, Uuid, ActivityLogged, Timestamp)>,
     pub performance: BTreeMap<(Uuid, i32, i32), PerformanceChange>,

@@ -188,7 +188,7 @@ impl SalesEventInput {
 /// An order, or a newer version of one.
 #[derive(InputObject)]
 struct OrderPlacedInput {
-    /// The source's id of the order.
+    /// The source's id of the order, of one order of the tenant: orders of several shops need ids that differ.
     order_id: ID,
     /// Of two versions of one order the higher counts; an older or equal one changes nothing.
     #[graphql(default_with = "Some(1)")]
@@ -306,7 +306,7 @@ struct RefundIssuedInput {
     order_id: Option<ID>,
     /// Absent means the organization's currency.
     currency: Option<String>,
-    /// What was given back, positive; absent means the sum of the lines.
+    /// What was given back, not negative; absent means the sum of the lines.
     amount: Option<Decimal>,
     /// The sales channel; absent means the order's.
     channel: Option<String>,
@@ -315,7 +315,7 @@ struct RefundIssuedInput {
     /// What was given back by product.
     #[graphql(default_with = "Some(Vec::new())")]
     lines: Option<Vec<OrderLineInput>>,
-    /// An earlier refund was taken back: the amounts, still positive, count against refunds.
+    /// An earlier refund was taken back: the amounts, still not negative, count against refunds.
     #[graphql(default_with = "Some(false)")]
     reversal: Option<bool>,
 }

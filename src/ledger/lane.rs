@@ -75,10 +75,13 @@ enum Attempt {
     LacksMonths(BTreeSet<i64>),
 }
 
-/// An event with the hash of its content and, once known, its outcome.
+/// An event with the hash of its content.
 pub(super) struct Item {
     event: Event,
     hash: Vec<u8>,
+    /// Why it can never be taken, whatever the ledger holds.
+    refusal: Option<Refusal>,
+    /// What became of it in the last attempt to commit.
     outcome: Option<Outcome>,
 }
 
@@ -265,10 +268,18 @@ impl Lane {
         keys: Option<&TenantKeys>,
     ) -> Result<i64> {
         let mut made = BTreeSet::new();
+        let mut has_forgotten = false;
         loop {
-            match self.try_commit(items, now, is_backfill, keys, &made).await? {
-                Attempt::Committed(position) => return Ok(position),
-                Attempt::LacksMonths(times) => {
+            match self.try_commit(items, now, is_backfill, keys, &made).await {
+                // Months that were dropped since are made anew.
+                Err(error) if error.lacks_month() && !has_forgotten => {
+                    has_forgotten = true;
+                    made.clear();
+                    self.db.forget_months();
+                }
+                Err(error) => return Err(error),
+                Ok(Attempt::Committed(position)) => return Ok(position),
+                Ok(Attempt::LacksMonths(times)) => {
                     self.db.ensure_months(times.iter().copied()).await?;
                     made.extend(times);
                 }
@@ -298,14 +309,18 @@ impl Lane {
         let first = head.position + 1;
         let before = head.clone();
         let organizations = self.memory.organizations.get(&tx, &head).await?;
-        let events: Vec<&Event> = items.iter().filter(|i| !i.is_refused()).map(|i| &i.event).collect();
+        let events: Vec<&Event> = items.iter().filter(|i| i.refusal.is_none()).map(|i| &i.event).collect();
         let names = std::mem::take(&mut self.names);
         let loaded = load::load(&tx, head, organizations, names, &events, keys).await?;
         let mut batch = Batch::new(loaded);
-        for item in items.iter_mut().filter(|item| !item.is_refused()) {
-            item.outcome = Some(batch.apply(&item.event, &item.hash));
+        for item in items.iter_mut() {
+            item.outcome = Some(match &item.refusal {
+                Some(refusal) => Outcome::Refused(refusal.clone()),
+                None => batch.apply(&item.event, &item.hash),
+            });
         }
         let last = batch.loaded.head.position;
+        let mut entries = Arc::default();
         if last >= first {
             let lacking = self.lacking_months(&batch, made);
             if !lacking.is_empty() {
@@ -314,16 +329,16 @@ impl Lane {
             save::save(&tx, &before, &batch, now, is_backfill, keys).await?;
             self.fold_if_needed(&tx, &before, &mut batch).await?;
             save::save_head(&tx, &batch.loaded.head).await?;
+            entries = Arc::new(std::mem::take(&mut batch.changes.entries));
             if !is_backfill {
-                let recorded = RecordedBatch { now, entries: &batch.changes.entries };
+                let recorded = RecordedBatch { now, first, entries: &entries };
                 self.observer.batch_recorded(&tx, &mut batch.loaded.head, &recorded).await?;
             }
         }
         tx.commit().await?;
-        let Batch { loaded, changes } = batch;
+        let loaded = batch.loaded;
         self.position = loaded.head.position;
         self.folded = loaded.head.folded;
-        let entries = Arc::new(changes.entries);
         if self.has_tail() && last >= first {
             let chunk = Chunk { first, last, entries: Arc::clone(&entries) };
             self.memory.tails.remember(self.tenant, self.folded, chunk);
@@ -352,14 +367,15 @@ impl Lane {
         }
     }
 
-    /// Folds the tail with the batch where it must not be left to later: an order is taken back, or a sum might leave its
-    /// range, which must refuse the event that does it.
+    /// Folds the tail with the batch where it must not be left to later: an order is taken back, entries lie in months that
+    /// are being dropped, or a sum might leave its range, which must refuse the event that does it.
     async fn fold_if_needed(&self, tx: &TenantTx, before: &Head, batch: &mut Batch) -> Result<()> {
         let Batch { loaded, changes } = batch;
         let entries = || changes.entries.iter().map(|(_, entry)| entry);
         let volume = entries().map(volume_of).sum::<i128>() + i128::from(before.tail_volume);
         let is_in_range = volume + i128::from(before.largest_sum) <= i128::from(i64::MAX);
-        if is_in_range && !entries().any(takes_back) {
+        let is_dropped = |entry: &Entry| before.retained_from.is_some_and(|from| entry.at.0 < from);
+        if is_in_range && !entries().any(|entry| takes_back(entry) || is_dropped(entry)) {
             loaded.head.tail_volume = i64::try_from(volume).unwrap_or(i64::MAX);
             return Ok(());
         }
@@ -391,12 +407,7 @@ impl Item {
             Some(keys) => (check(&event, now), fingerprint(&keys.index, "ledger_events.payload_hash", &json).to_vec()),
             None => (Err(erased()), Vec::new()),
         };
-        Item { event, hash, outcome: checked.err().map(Outcome::Refused) }
-    }
-
-    /// Refused by itself, whatever the ledger holds.
-    fn is_refused(&self) -> bool {
-        matches!(self.outcome, Some(Outcome::Refused(_)))
+        Item { event, hash, refusal: checked.err(), outcome: None }
     }
 }
 

@@ -139,7 +139,7 @@ async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Co
             first: first_at.map(Timestamp).zip(first_id),
             last_at: get::<Option<i64>>(&row, 5)?.map(Timestamp),
             orders_count: get(&row, 6)?,
-            revenue: get(&row, 7)?,
+            revenue: i128::from(get::<i64>(&row, 7)?),
             history: None,
         };
         loaded.customer_ids.insert(customer.customer_no, customer.external_id.clone());

@@ -68,7 +68,9 @@ pub trait BatchObserver: Send + Sync + 'static {
 /// A batch as an observer sees it.
 pub struct RecordedBatch<'a> {
     pub now: Timestamp,
-    pub entries: &'a [(i64, Entry)],
+    /// The position of its first event.
+    pub first: i64,
+    pub entries: &'a Arc<Vec<(i64, Entry)>>,
 }
 
 /// The answers to one call.
@@ -194,6 +196,8 @@ impl Ledger {
             Err(mpsc::error::TrySendError::Closed(job)) => {
                 let lane = self.start_lane(tenant);
                 let sent = lane.jobs.try_send(job);
+                // Others that have ended are not kept either.
+                lanes.retain(|_, lane| !lane.jobs.is_closed());
                 lanes.insert(tenant.at(Guard::Lanes), lane);
                 sent.map_err(|_| Error::internal("a new lane does not take events"))
             }

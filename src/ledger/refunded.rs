@@ -29,7 +29,8 @@ impl Batch for RefundsByOrder {
     }
 }
 
-/// Loads what was given back of orders in all.
+/// Loads what was given back of orders in all, in the currency of the order's organization. What organizations of other
+/// currencies gave back is left out: it cannot be added.
 pub struct RefundedByOrder;
 
 impl Batch for RefundedByOrder {
@@ -37,11 +38,17 @@ impl Batch for RefundedByOrder {
     type Value = Money;
 
     async fn load(tx: &TenantTx, keys: &[String]) -> Result<HashMap<String, Money>> {
-        let sum = |(order, refunds): (String, Vec<(Timestamp, Money)>)| {
-            let sum = refunds.iter().map(|(_, amount)| i128::from(amount.0)).sum();
-            Ok((order, Money::from_sum(sum).ok_or_else(out_of_range)?))
-        };
-        RefundsByOrder::load(tx, keys).await?.into_iter().map(sum).collect()
+        let sql = "SELECT r.order_id, r.amount_paid, r.rate FROM {keys} {each refunds r: r.order_id = k.order_id} \
+                   {each orders o: o.external_id = k.order_id} {each organizations by_whom: by_whom.org_no = r.org_no} \
+                   {each organizations whose: whose.org_no = o.org_no} WHERE by_whom.currency = whose.currency";
+        let keys = Table::new().with("order_id", Column::Text(keys.to_vec()));
+        let mut refunded: HashMap<String, Money> = HashMap::new();
+        for row in tx.query_by_keys(sql, &keys).await? {
+            let amount = Money(get(&row, 1)?).convert(get(&row, 2)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
+            let sum = refunded.entry(get(&row, 0)?).or_default();
+            *sum = Money::from_sum(i128::from(sum.0) + i128::from(amount.0)).ok_or_else(out_of_range)?;
+        }
+        Ok(refunded)
     }
 }
 

@@ -1,5 +1,6 @@
-//! Drops the raw entries of old months. Rollups, orders, refunds and customers stay, so metrics stay as they are; what
-//! goes is the possibility to recompute them, and the ids of the events, which are refused by their time from then on.
+//! Drops the raw entries of old months. Rollups, orders, refunds and customers stay, so metrics stay as they are, of whole
+//! slots of 15 minutes; what goes is the possibility to recompute them, to tell parts of slots and earlier states, and the
+//! ids of the events, which are refused by their time from then on.
 
 use chrono::{Datelike, Months, NaiveDate, NaiveTime};
 

@@ -3,6 +3,7 @@
 use super::batch::Batch;
 use super::changes::{Changes, DealState, Head, Loaded, ProductChange, ProductNames};
 use super::entry::{Entry, EntryLine, lines_to_json};
+use super::rollup::FoldError;
 use super::save_customers;
 use super::state::OrderState;
 use crate::clock::Timestamp;
@@ -31,13 +32,13 @@ pub async fn save(
     inserts.add("ledger_batches", table, OnConflict::Fail);
     add_events(&mut inserts, changes, received_at);
     add_entries(&mut inserts, changes)?;
-    add_names(&mut inserts, changes);
-    add_other_revenue(&mut inserts, changes);
+    add_names(&mut inserts, changes)?;
+    add_other_revenue(&mut inserts, changes)?;
     add_orders(&mut inserts, before, loaded, changes);
     add_lines(&mut inserts, loaded, changes);
     add_refunds(&mut inserts, changes)?;
     save_customers::add(&mut inserts, tx.tenant(), before, batch, keys)?;
-    add_performance(&mut inserts, loaded, changes);
+    add_performance(&mut inserts, loaded, changes)?;
     tx.insert_all(inserts).await
 }
 
@@ -86,14 +87,14 @@ fn add_entries(inserts: &mut Inserts, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-fn add_names(inserts: &mut Inserts, changes: &Changes) {
+fn add_names(inserts: &mut Inserts, changes: &Changes) -> Result<()> {
     let dimensions = Table::new()
         .with("kind", Column::Int(changes.dimensions.iter().map(|(kind, _, _)| *kind as i64).collect()))
         .with("no", Column::Int(changes.dimensions.iter().map(|(_, no, _)| i64::from(*no)).collect()))
         .with("value", Column::Text(changes.dimensions.iter().map(|(_, _, value)| value.clone()).collect()));
     inserts.add("dimension_values", dimensions, OnConflict::Fail);
     let named: Vec<_> = changes.products.iter().filter(|(_, (names, _))| !names.sku.is_empty()).collect();
-    let table = product_columns(&named)
+    let table = product_columns(&named)?
         .with("sku", Column::Text(named.iter().map(|(_, (names, _))| names.sku.clone()).collect()))
         .with("title", Column::OptText(named.iter().map(|(_, (names, _))| names.title.clone()).collect()))
         .with("category_no", Column::Int(named.iter().map(|(_, (names, _))| names.category_no.into()).collect()));
@@ -106,30 +107,39 @@ fn add_names(inserts: &mut Inserts, changes: &Changes) {
          category_no = CASE WHEN excluded.category_no = 0 THEN products.category_no ELSE excluded.category_no END",
     );
     inserts.add("products", table, conflict);
+    Ok(())
 }
 
-fn add_other_revenue(inserts: &mut Inserts, changes: &Changes) {
+fn add_other_revenue(inserts: &mut Inserts, changes: &Changes) -> Result<()> {
     let added = &changes.other_revenue;
     let table = Table::new()
         .with("holder", Column::Int(added.keys().map(|(holder, ..)| *holder as i64).collect()))
         .with("holder_no", Column::Int(added.keys().map(|(_, no, _)| *no).collect()))
         .with("currency", Column::Text(added.keys().map(|(.., currency)| currency.clone()).collect()))
-        .with("amount", Column::Int(added.values().copied().collect()));
+        .with("amount", sums(added.values().copied())?);
     let conflict = OnConflict::Update("holder, holder_no, currency", "amount = other_revenue.amount + excluded.amount");
     inserts.add("other_revenue", table, conflict);
+    Ok(())
+}
+
+/// A column of sums. Error: AMOUNT_OUT_OF_RANGE, which makes the lane look for the event that is to blame.
+pub(super) fn sums(values: impl Iterator<Item = i128>) -> Result<Column> {
+    let stored = |sum: i128| i64::try_from(sum).map_err(|_| FoldError::OutOfRange);
+    Ok(Column::Int(values.map(stored).collect::<Result<_, _>>()?))
 }
 
 /// What is added to products.
-fn product_columns(products: &[(&i64, &(ProductNames, ProductChange))]) -> Table {
+fn product_columns(products: &[(&i64, &(ProductNames, ProductChange))]) -> Result<Table> {
     let int = |of: fn(&ProductChange) -> i64| Column::Int(products.iter().map(|(_, (_, c))| of(c)).collect());
-    Table::new()
+    let sum = |of: fn(&ProductChange) -> i128| sums(products.iter().map(|(_, (_, c))| of(c)));
+    Ok(Table::new()
         .with("product_no", Column::Int(products.iter().map(|(no, _)| **no).collect()))
         .with("units", int(|c| c.units))
-        .with("revenue", int(|c| c.revenue))
-        .with("refunded", int(|c| c.refunded))
-        .with("cost", int(|c| c.cost))
-        .with("revenue_with_cost", int(|c| c.revenue_with_cost))
-        .with("views", int(|c| c.views))
+        .with("revenue", sum(|c| c.revenue)?)
+        .with("refunded", sum(|c| c.refunded)?)
+        .with("cost", sum(|c| c.cost)?)
+        .with("revenue_with_cost", sum(|c| c.revenue_with_cost)?)
+        .with("views", int(|c| c.views)))
 }
 
 /// Products that only take something back were named by an earlier batch; their rows are there.
@@ -139,7 +149,7 @@ async fn take_from_products(tx: &TenantTx, changes: &Changes) -> Result<()> {
                refunded = products.refunded + k.refunded, cost = products.cost + k.cost, \
                revenue_with_cost = products.revenue_with_cost + k.revenue_with_cost, views = products.views + k.views \
                FROM {keys} WHERE products.tenant_id = $1 AND products.product_no = k.product_no";
-    tx.execute_by_keys(sql, &product_columns(&unnamed)).await?;
+    tx.execute_by_keys(sql, &product_columns(&unnamed)?).await?;
     Ok(())
 }
 
@@ -221,7 +231,7 @@ fn add_refunds(inserts: &mut Inserts, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-fn add_performance(inserts: &mut Inserts, loaded: &Loaded, changes: &Changes) {
+fn add_performance(inserts: &mut Inserts, loaded: &Loaded, changes: &Changes) -> Result<()> {
     let deals: Vec<(&String, &DealState)> =
         changes.deals.iter().filter_map(|id| loaded.deals.get_key_value(id)).collect();
     let table = Table::new()
@@ -252,7 +262,7 @@ fn add_performance(inserts: &mut Inserts, loaded: &Loaded, changes: &Changes) {
         .with("slot", Column::Int(changed.keys().map(|(.., slot)| (*slot).into()).collect()))
         .with("deals_won", Column::Int(changed.values().map(|c| c.deals_won).collect()))
         .with("deals_lost", Column::Int(changed.values().map(|c| c.deals_lost).collect()))
-        .with("revenue", Column::Int(changed.values().map(|c| c.revenue).collect()))
+        .with("revenue", sums(changed.values().map(|c| c.revenue))?)
         .with("activities", Column::Int(changed.values().map(|c| c.activities).collect()));
     let conflict = OnConflict::Update(
         "owner_id, org_no, slot",
@@ -262,6 +272,7 @@ fn add_performance(inserts: &mut Inserts, loaded: &Loaded, changes: &Changes) {
          activities = sales_performance.activities + excluded.activities",
     );
     inserts.add("sales_performance", table, conflict);
+    Ok(())
 }
 
 /// Saves where the ledger stands after a batch.

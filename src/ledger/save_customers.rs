@@ -2,6 +2,7 @@
 
 use super::batch::Batch;
 use super::changes::Head;
+use super::save::sums;
 use super::state::CustomerState;
 use crate::clock::Timestamp;
 use crate::db::{Column, Inserts, OnConflict, Table, TenantId};
@@ -52,7 +53,7 @@ fn customer_table(tenant: TenantId, customers: &[&CustomerState], keys: Option<&
         .with("first_order_id", Column::OptText(customers.iter().map(|c| first(c).1).collect()))
         .with("last_at", Column::OptInt(customers.iter().map(|c| c.last_at.map(|at| at.0)).collect()))
         .with("orders_count", Column::Int(customers.iter().map(|c| c.orders_count).collect()))
-        .with("revenue", Column::Int(customers.iter().map(|c| c.revenue).collect()))
+        .with("revenue", sums(customers.iter().map(|c| c.revenue))?)
         .with("email_index", index(|said| said.email_index))
         .with("phone_index", index(|said| said.phone_index))
         .with("key_version", Column::OptInt(sealed.iter().map(|said| said.key_version.map(i64::from)).collect()));

@@ -72,7 +72,7 @@ pub struct CustomerState {
     pub first: Option<Placed>,
     pub last_at: Option<Timestamp>,
     pub orders_count: i64,
-    pub revenue: i64,
+    pub revenue: i128,
     /// All counting orders; `None` while not loaded, which suffices for orders after the first.
     pub history: Option<BTreeSet<Placed>>,
 }

@@ -47,20 +47,25 @@ pub fn takes_back(entry: &Entry) -> bool {
     entry.kind == EntryKind::Order && entry.sign < 0
 }
 
+/// Chunks that follow on each other without a gap.
+type Chunks = Arc<Vec<Arc<Chunk>>>;
+
 /// The tails that this process remembers. Cheap to clone.
 #[derive(Clone)]
 pub struct Tails {
-    /// Chunks that follow on each other without a gap.
-    remembered: Cache<TenantId, Arc<Vec<Arc<Chunk>>>>,
+    remembered: Cache<TenantId, Chunks>,
+    /// In a transaction that writes: its tenant's, with what it has appended.
+    written: Option<Chunks>,
 }
 
 impl Default for Tails {
     fn default() -> Self {
-        let weigh = |_: &TenantId, chunks: &Arc<Vec<Arc<Chunk>>>| {
+        let weigh = |_: &TenantId, chunks: &Chunks| {
             let entries: usize = chunks.iter().map(|chunk| 1 + chunk.entries.len()).sum();
             u32::try_from(entries).unwrap_or(u32::MAX)
         };
-        Tails { remembered: Cache::builder().max_capacity(REMEMBERED_MAX).weigher(weigh).build() }
+        let remembered = Cache::builder().max_capacity(REMEMBERED_MAX).weigher(weigh).build();
+        Tails { remembered, written: None }
     }
 }
 
@@ -71,7 +76,10 @@ impl Tails {
         if after >= to {
             return Ok(Tail::default());
         }
-        let remembered = self.remembered.get(&tx.tenant().at(Guard::Tails)).unwrap_or_default();
+        let remembered = match &self.written {
+            Some(written) => Arc::clone(written),
+            None => self.remembered.get(&tx.tenant().at(Guard::Tails)).unwrap_or_default(),
+        };
         let mut chunks: Vec<Arc<Chunk>> = match remembered.first() {
             Some(first) if first.first <= after + 1 => remembered.iter().filter(|c| c.last > after).cloned().collect(),
             _ => Vec::new(),
@@ -92,6 +100,15 @@ impl Tails {
 
     /// Remembers a batch that was committed when rollups stood at `folded`.
     pub fn remember(&self, tenant: TenantId, folded: i64, chunk: Chunk) {
+        self.remembered.insert(tenant.at(Guard::Tails), self.with(tenant, folded, chunk));
+    }
+
+    /// The same for whoever reads within a transaction that has appended a batch: nobody else is to see it yet.
+    pub fn within(&self, tenant: TenantId, folded: i64, chunk: Chunk) -> Tails {
+        Tails { written: Some(self.with(tenant, folded, chunk)), ..self.clone() }
+    }
+
+    fn with(&self, tenant: TenantId, folded: i64, chunk: Chunk) -> Chunks {
         let chunk = Arc::new(chunk);
         let mut chunks: Vec<Arc<Chunk>> = match self.remembered.get(&tenant.at(Guard::Tails)) {
             Some(before) if before.last().is_some_and(|last| last.last + 1 == chunk.first) => {
@@ -100,7 +117,7 @@ impl Tails {
             _ => Vec::new(),
         };
         chunks.push(chunk);
-        self.remembered.insert(tenant.at(Guard::Tails), Arc::new(chunks));
+        Arc::new(chunks)
     }
 
     /// Forgets a tenant's entries, all of which are in the rollups.

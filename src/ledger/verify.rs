@@ -30,7 +30,7 @@ pub struct Report {
 /// Months dropped by retention have no entries to compare with and are left out; so are then the sums of money of customers
 /// and products.
 pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
-    let tx = db.read(tenant).await?;
+    let tx = db.read_patiently(tenant).await?;
     let head = read_head(&tx).await?;
     let mut report = Report { position: head.position, ..Report::default() };
     let organizations = list_organizations(&tx).await?;

@@ -10,7 +10,7 @@ use crate::clock::{Timestamp, until};
 use crate::db::{LazyTx, TenantId};
 use crate::error::{Code, Error, Result};
 use crate::metrics::answer::Answer;
-use crate::metrics::plan::Plan;
+use crate::metrics::plan::{Plan, Size};
 use crate::metrics::state::State;
 use crate::stream::{Heard, Listener};
 
@@ -120,7 +120,7 @@ impl Watch {
             }
             stale => {
                 let tx = app.db.read(self.tenant).await?;
-                let state = stale.insert(State::read(&tx, &app.memory, &self.plan, now).await?);
+                let state = stale.insert(State::read(&tx, &app.memory, &self.plan, now, &Size::default()).await?);
                 state.answer(&LazyTx::Begun(&tx), &app.memory, now).await
             }
         }

@@ -5,7 +5,7 @@ use super::history::{HistoryArgs, Told};
 use super::labels::Name;
 use super::measured::Measured;
 use super::period::Span;
-use super::plan::{BreakdownArgs, ComparisonArgs, Plan, SeriesArgs};
+use super::plan::{BreakdownArgs, ComparisonArgs, Plan, SeriesArgs, Size};
 use super::state::State;
 use crate::clock::Timestamp;
 use crate::db::{LazyTx, TenantTx};
@@ -96,14 +96,15 @@ impl Comparison {
         Money::from_sum(i128::from(current.0) - i128::from(previous.0))
     }
 
-    /// The absolute change per previous value.
+    /// The change per previous value, of exact values: a rate is not rounded before.
     pub fn relative(&self, measured: &Measured) -> Option<f64> {
-        super::cell::ratio(self.absolute(measured)?.0, measured.value(&self.previous)?.0)
+        let change = measured.exact(&self.current)?.change_since(measured.exact(&self.previous)?)?;
+        Some(change.to_f64())
     }
 }
 
-/// Answers `plan` in the snapshot of `tx`, at the time `now`. Errors: BAD_USER_INPUT, NOT_FOUND (organization),
+/// Answers `plan` in the snapshot of `tx`, at the time `now`; what it has is added to `size`. Errors: BAD_USER_INPUT, NOT_FOUND (organization),
 /// MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE, AMOUNT_OUT_OF_RANGE.
-pub async fn answer(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp) -> Result<Answer> {
-    State::read(tx, memory, plan, now).await?.answer(&LazyTx::Begun(tx), memory, now).await
+pub async fn answer(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp, size: &Size) -> Result<Answer> {
+    State::read(tx, memory, plan, now, size).await?.answer(&LazyTx::Begun(tx), memory, now).await
 }

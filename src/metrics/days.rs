@@ -6,7 +6,7 @@ use super::catalog::Needs;
 use super::cell::Cell;
 use super::ranges::{Ranges, SlotRange};
 use super::read::Question;
-use crate::db::get;
+use crate::db::{Column, Table, get};
 use crate::error::{Error, Result};
 use crate::ledger::entry::Segment;
 use crate::ledger::rollup::Level;
@@ -15,8 +15,8 @@ use crate::ledger::rollup::sketch::Sketch;
 
 /// Values bound to a statement after the tenant's id.
 #[derive(Default)]
-pub struct Bound {
-    pub values: Vec<Value>,
+struct Bound {
+    values: Vec<Value>,
 }
 
 impl Bound {
@@ -24,24 +24,26 @@ impl Bound {
         self.values.push(value.into());
         format!("${}", self.values.len() + 1)
     }
-
-    /// The condition that a row of `table` lies in one of `ranges`.
-    pub fn ranges<'a>(&mut self, table: &str, ranges: impl Iterator<Item = &'a SlotRange>) -> String {
-        let parts: Vec<String> = ranges
-            .map(|range| {
-                let (org_no, from, to) =
-                    (self.push(range.org_no.into()), self.push(range.from.into()), self.push(range.to.into()));
-                format!("{table}.org_no = {org_no} AND {table}.slot >= {from} AND {table}.slot < {to}")
-            })
-            .collect();
-        parts.join(" OR ")
-    }
 }
+
+/// Ranges of slots as keys of a statement, in whose `{each}` rows match as [`IN_RANGE`] says.
+pub fn range_table<'a>(ranges: impl Iterator<Item = &'a SlotRange> + Clone) -> Table {
+    let int = |of: fn(&SlotRange) -> i32| Column::Int(ranges.clone().map(|range| of(range).into()).collect());
+    Table::new()
+        .with("org_no", int(|range| range.org_no))
+        .with("slot_from", int(|range| range.from))
+        .with("slot_to", int(|range| range.to))
+}
+
+/// That a row of the table named `m` lies in a range of [`range_table`].
+pub const IN_RANGE: &str = "m.org_no = k.org_no AND m.slot >= k.slot_from AND m.slot < k.slot_to";
 
 /// The one statement that reads rollups of days for a question.
 pub struct DayStatement {
     pub sql: String,
+    /// What is bound before the ranges.
     pub values: Vec<Value>,
+    pub ranges: Table,
     /// Rows begin with organization and slot, because there are several buckets.
     pub has_slot: bool,
     /// Rows are stored ones with their sets; else they are sums made by the database.
@@ -74,9 +76,8 @@ impl DayStatement {
             columns.push("CAST(SUM(CASE WHEN m.segment = 1 THEN m.orders ELSE 0 END) AS bigint)".into());
         }
         let mut bound = Bound::default();
-        let slots = bound.ranges("m", ranges.slots.iter().filter(|range| range.by_day));
         let mut sql = format!(
-            "SELECT {} FROM sales_metrics m WHERE m.tenant_id = $1 AND m.level = {} AND ({slots})",
+            "SELECT {} FROM {{keys}} {{each sales_metrics m: {IN_RANGE} AND m.level = {}}} WHERE true",
             columns.join(", "),
             level as i32
         );
@@ -91,7 +92,8 @@ impl DayStatement {
         if !has_sets && !keys.is_empty() {
             sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
         }
-        DayStatement { sql, values: bound.values, has_slot, has_sets, needs: question.needs, by_line }
+        let ranges = range_table(ranges.slots.iter().filter(|range| range.by_day));
+        DayStatement { sql, values: bound.values, ranges, has_slot, has_sets, needs: question.needs, by_line }
     }
 }
 

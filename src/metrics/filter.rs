@@ -30,7 +30,7 @@ pub struct MetricsFilters {
     /// Product categories. Reads the lines of orders: amounts are those of the lines, an order still counts once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product_categories: Option<Vec<String>>,
-    /// Product ids. Reads the lines of orders, as with categories.
+    /// SKUs, as `sku` of `Product` has them. Reads the lines of orders, as with categories.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub products: Option<Vec<String>>,
     /// Only first orders, or only later orders, of known customers.
@@ -78,7 +78,7 @@ impl MetricsFilters {
 pub struct Filter {
     /// The organizations that count, all with the same currency.
     pub organizations: Vec<Organization>,
-    /// The numbers that fit, of the dimensions asked for, each once.
+    /// The numbers that fit, of the dimensions asked for, in order, each once.
     lists: Vec<(Dimension, Vec<i64>)>,
     /// The numbers that do not fit, likewise.
     excluded: Vec<(Dimension, Vec<i64>)>,
@@ -137,7 +137,7 @@ impl Filter {
     pub fn keep(&mut self, dimension: Dimension, numbers: &[i64]) {
         match self.lists.iter_mut().find(|(other, _)| *other == dimension) {
             Some((_, list)) => list.retain(|number| numbers.contains(number)),
-            None => self.lists.push((dimension, numbers.to_vec())),
+            None => self.lists.push((dimension, in_order(numbers))),
         }
     }
 
@@ -146,7 +146,7 @@ impl Filter {
         if let Some((_, list)) = self.lists.iter_mut().find(|(other, _)| *other == dimension) {
             list.retain(|number| !numbers.contains(number));
         } else if !numbers.is_empty() {
-            self.excluded.push((dimension, numbers.to_vec()));
+            self.excluded.push((dimension, in_order(numbers)));
         }
     }
 
@@ -166,9 +166,15 @@ impl Filter {
 
     /// Whether facts fit whose number of a dimension `number` gives.
     pub fn fits(&self, number: impl Fn(Dimension) -> i64) -> bool {
-        self.lists().all(|(dimension, list)| list.contains(&number(dimension)))
-            && !self.excluded().any(|(dimension, list)| list.contains(&number(dimension)))
+        let has = |list: &[i64], dimension| list.binary_search(&number(dimension)).is_ok();
+        self.lists().all(|(dimension, list)| has(list, dimension))
+            && !self.excluded().any(|(dimension, list)| has(list, dimension))
     }
+}
+
+fn in_order(numbers: &[i64]) -> Vec<i64> {
+    let numbers: BTreeSet<i64> = numbers.iter().copied().collect();
+    numbers.into_iter().collect()
 }
 
 impl From<CustomerSegment> for Segment {

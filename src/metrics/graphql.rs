@@ -47,13 +47,23 @@ impl MetricsQuery {
             as_of: as_of.map(|position| position.0),
             ..plan_of(ctx.field())?
         };
-        let answer = answer(read(ctx).await?.as_ref(), &app(ctx)?.memory, &plan, app(ctx)?.clock.now()).await?;
-        operation(ctx)?.take_buckets(answer.series.iter().map(|(_, buckets)| buckets.len()).sum())?;
+        let (app, operation) = (app(ctx)?, operation(ctx)?);
+        let now = app.clock.now();
+        let answer = answer(read(ctx).await?.as_ref(), &app.memory, &plan, now, operation.size()).await?;
         if let Some(freshness) = answer.freshness() {
-            operation(ctx)?.is_dated(freshness);
+            operation.is_dated(freshness);
         }
         Ok(SalesMetrics(Arc::new(answer)))
     }
+}
+
+/// How many values are selected within a field.
+fn values_of(field: SelectionField<'_>) -> usize {
+    let inner = field.selection_set().map(|inner| {
+        let times = argument::<Vec<String>>(inner, "names").map_or(1, |names| names.len());
+        values_of(inner).max(1).saturating_mul(times)
+    });
+    inner.sum()
 }
 
 /// What the selected fields of a `SalesMetrics` need; arguments of the field itself are left to its resolver.
@@ -62,11 +72,13 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
     for field in field.selection_set() {
         match field.name() {
             "series" => {
-                let asked = SeriesPlan { args: SeriesArgs::of(field)?, needs: needs_of(field), kpis: kpis_of(field)? };
+                let (needs, kpis, fields) = (needs_of(field), kpis_of(field)?, values_of(field));
+                let asked = SeriesPlan { args: SeriesArgs::of(field)?, needs, kpis, fields };
                 match plan.series.iter_mut().find(|other| other.args == asked.args) {
                     Some(other) => {
                         other.needs = other.needs.and(asked.needs);
                         other.kpis.extend(asked.kpis);
+                        other.fields += asked.fields;
                     }
                     None => plan.series.push(asked),
                 }
@@ -86,12 +98,14 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
                 for inner in rows.iter().chain(&other) {
                     kpis.extend(kpis_of(*inner)?);
                 }
-                let asked = BreakdownPlan { args, needs, kpis, has_other: !other.is_empty() };
+                let fields = rows.iter().map(|inner| values_of(*inner)).sum();
+                let asked = BreakdownPlan { args, needs, kpis, has_other: !other.is_empty(), fields };
                 match plan.breakdowns.iter_mut().find(|other| other.args == asked.args) {
                     Some(other) => {
                         other.needs = other.needs.and(asked.needs);
                         other.kpis.extend(asked.kpis);
                         other.has_other |= asked.has_other;
+                        other.fields += asked.fields;
                     }
                     None => plan.breakdowns.push(asked),
                 }

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::graphql::scalars::{DateTime, TimeZone};
 
-/// A period: either `start` and `end`, half-open, or a `preset` that slides with the clock.
+/// A period: either `start` and `end`, half-open, or a `preset` that slides with the clock. In months whose entries were dropped (`salespulse retention`), all that happened within a quarter of an hour counts at its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, InputObject)]
 pub struct DateRange {
     /// The first moment that counts.

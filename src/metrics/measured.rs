@@ -62,14 +62,18 @@ impl Measured {
         }
     }
 
-    /// The value as models take it: in units of currency, pieces, shares of one, or seconds; `None` where it has none, or
-    /// none that could be shown.
-    pub fn number(&self, values: &Values) -> Option<f64> {
-        let number = match self {
+    /// The exact value, in units of currency, pieces, shares of one, or seconds; `None` where it has none, or none that could
+    /// be shown.
+    pub fn exact(&self, values: &Values) -> Option<Number> {
+        match self {
             Measured::Metric(metric) => metric.number(values),
             Measured::Kpi(name) => values.kpi(name).filter(|kpi| kpi.value().is_some())?.result.ok(),
-        };
-        number.map(Number::to_f64)
+        }
+    }
+
+    /// The value as models take it.
+    pub fn number(&self, values: &Values) -> Option<f64> {
+        self.exact(values).map(Number::to_f64)
     }
 }
 

@@ -1,10 +1,11 @@
 //! A part of an answer: cells, the KPIs beside them, and what is made of them.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use models::kpis::Shift;
+use models::kpis::{Number, Shift};
 
 use super::answer::{Breakdown, Bucket};
 use super::catalog::Needs;
@@ -23,7 +24,6 @@ use crate::db::TenantTx;
 use crate::error::{Error, Result};
 use crate::ledger::entry::Entry;
 use crate::ledger::organization::Organization;
-use crate::money::Money;
 
 /// Whose facts count.
 #[derive(Debug)]
@@ -63,6 +63,7 @@ impl Reader<'_> {
         calendar: Calendar,
     ) -> Result<Part> {
         let needs = needs.and(own_needs(&self.scope.definitions, kpis));
+        let boundaries = self.facts.known(boundaries, self.retained_from)?;
         let cells = self.scope.question(&boundaries, &group, needs).cells(self.tx, self.facts).await?;
         let kpis = self.kpis(&boundaries, &group, kpis, calendar).await?;
         Ok(Part { boundaries, group, needs, cells, kpis })
@@ -183,7 +184,7 @@ impl<'a> Ranked<'a> {
         let mut rows = Vec::with_capacity(part.cells.cells.len());
         for ((_, key), cell) in &part.cells.cells {
             let values = part.with_kpis(part.cells.values(0, cell)?, 0, &[key])?;
-            rows.push((Rank::new(measured.value(&values), direction), key, values));
+            rows.push((Rank { value: measured.exact(&values), direction }, key, values));
         }
         rows.sort_by_key(|(rank, ..)| *rank);
         let named = match rows.get(asked.args.first.min(rows.len()).saturating_sub(1)) {
@@ -221,16 +222,36 @@ impl<'a> Ranked<'a> {
     }
 }
 
-/// Where a row stands: by its value in the direction asked for, rows without one last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank(bool, i128);
+/// Where a row stands: by its exact value in the direction asked for, rows without one last.
+#[derive(Clone, Copy)]
+struct Rank {
+    value: Option<Number>,
+    direction: SortDirection,
+}
 
-impl Rank {
-    fn new(value: Option<Money>, direction: SortDirection) -> Self {
-        let ascending = value.map_or(0, |value| i128::from(value.0));
-        Rank(value.is_none(), if direction == SortDirection::Asc { ascending } else { -ascending })
+impl Ord for Rank {
+    fn cmp(&self, other: &Rank) -> Ordering {
+        match (self.value, other.value) {
+            (Some(one), Some(other)) if self.direction == SortDirection::Asc => one.compare(other),
+            (Some(one), Some(other)) => other.compare(one),
+            (one, other) => one.is_none().cmp(&other.is_none()),
+        }
     }
 }
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Rank) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Rank {
+    fn eq(&self, other: &Rank) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Rank {}
 
 pub fn too_many_buckets() -> Error {
     Error::bad_input("grain", format!("more than {BUCKETS_MAX} buckets; take a coarser grain or a shorter period"))

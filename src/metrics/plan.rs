@@ -1,6 +1,7 @@
 //! What is asked of a period: made from arguments and the fields selected, so that only those are computed.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono_tz::Tz;
 
@@ -15,9 +16,29 @@ use crate::error::{Error, Result};
 
 /// Buckets of one series.
 pub const BUCKETS_MAX: usize = 10_000;
+/// Values in all series and breakdowns of one operation.
+pub const VALUES_MAX: usize = 200_000;
 /// Rows of one breakdown before the rest.
 const ROWS_MAX: i32 = 1000;
 const DIMENSIONS_MAX: usize = 3;
+
+/// How many values an operation's answer has so far.
+#[derive(Default)]
+pub struct Size(AtomicUsize);
+
+impl Size {
+    /// Counts `rows` of `fields` each, before they are made. Error: BAD_USER_INPUT, when there are too many in all.
+    pub fn take(&self, rows: usize, fields: usize) -> Result<()> {
+        let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);
+        if self.0.fetch_add(count, Ordering::Relaxed).saturating_add(count) <= VALUES_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "more than {VALUES_MAX} values in all series and breakdowns; take coarser grains, shorter periods or fewer fields"
+        );
+        Err(Error::bad_input("grain", message))
+    }
+}
 
 /// Everything that one `salesMetrics` or `metricsUpdated` selects.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +63,8 @@ pub struct SeriesPlan {
     pub args: SeriesArgs,
     pub needs: Needs,
     pub kpis: BTreeSet<String>,
+    /// Values of each bucket, as often as they are shown.
+    pub fields: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +89,8 @@ pub struct BreakdownPlan {
     pub kpis: BTreeSet<String>,
     /// Whether the rest is asked for.
     pub has_other: bool,
+    /// Values of each row, as often as they are shown.
+    pub fields: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -58,7 +58,8 @@ fn cut_parts(boundaries: &[Timestamp]) -> Vec<Span> {
     parts
 }
 
-fn round_up(at: Timestamp) -> Timestamp {
+/// The next beginning of a slot of 15 minutes.
+pub fn round_up(at: Timestamp) -> Timestamp {
     Timestamp(-(-at.0).div_euclid(QUARTER_HOUR) * QUARTER_HOUR)
 }
 

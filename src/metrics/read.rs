@@ -9,13 +9,13 @@ use sea_orm::Value;
 
 use super::catalog::Needs;
 use super::cell::{Cell, View, member};
-use super::days::{self, Bound, DayStatement};
+use super::days::{self, DayStatement, IN_RANGE};
 use super::filter::Filter;
 use super::period::Span;
-use super::ranges::{Ranges, ranges, slot_start};
+use super::ranges::{Ranges, ranges, round_up, slot_start};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::ledger::changes::Head;
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::memory::Memory;
@@ -35,7 +35,7 @@ pub enum Dimension {
     Region,
     /// First or later order of a customer.
     CustomerSegment,
-    /// The category of the order's lines.
+    /// The category of the order's lines. Rows add up to the lines, not to the orders: their amounts are those of the lines.
     ProductCategory,
     /// The product of the order's lines.
     Product,
@@ -103,6 +103,20 @@ impl Facts {
         } else {
             Ok(Facts::AsOf(position))
         }
+    }
+
+    /// Where buckets lie, as far as it can be told. Of what lies before `retained_from` there are slots of 15 minutes alone, so
+    /// what happened within one counts at its beginning; earlier states of that there are none. Error: AS_OF_NOT_AVAILABLE.
+    pub fn known(&self, mut boundaries: Vec<Timestamp>, retained_from: Option<Timestamp>) -> Result<Vec<Timestamp>> {
+        let dropped = boundaries.iter_mut().filter(|at| retained_from.is_some_and(|from| **at < from));
+        for at in dropped {
+            if !matches!(self, Facts::Newest(_)) {
+                let message = "as of an earlier position, this needs months whose entries were dropped";
+                return Err(Error::new(Code::AsOfNotAvailable, message));
+            }
+            *at = round_up(*at);
+        }
+        Ok(boundaries)
     }
 }
 
@@ -298,7 +312,7 @@ impl Question<'_> {
             return Ok(());
         }
         let statement = DayStatement::new(self, ranges, level);
-        for row in tx.query(&statement.sql, statement.values.iter().cloned()).await? {
+        for row in tx.query_by_keys_after(&statement.sql, statement.values.clone(), &statement.ranges).await? {
             let (bucket, mut index) = if statement.has_slot {
                 let slot = slot_start(self.organization(get(&row, 0)?)?, true, get(&row, 1)?);
                 (self.bucket_of(slot), 2)
@@ -331,14 +345,13 @@ impl Question<'_> {
         }
         let level = self.quarter_level();
         let has_sets = self.needs.sets(level.by_line());
-        let (sums, sets) = if level.by_line() { ("b.lines", "b.line_sets") } else { ("b.orders", "b.order_sets") };
-        let mut bound = Bound::default();
-        let slots = bound.ranges("b", ranges.slots.iter().filter(|range| !range.by_day));
+        let (sums, sets) = if level.by_line() { ("m.lines", "m.line_sets") } else { ("m.orders", "m.order_sets") };
         let sql = format!(
-            "SELECT b.org_no, b.slot, {sums}, {} FROM sales_metrics_base b WHERE b.tenant_id = $1 AND ({slots})",
+            "SELECT m.org_no, m.slot, {sums}, {} FROM {{keys}} {{each sales_metrics_base m: {IN_RANGE}}}",
             if has_sets { sets } else { "NULL" }
         );
-        for row in tx.query(&sql, bound.values).await? {
+        let slots = days::range_table(ranges.slots.iter().filter(|range| !range.by_day));
+        for row in tx.query_by_keys(&sql, &slots).await? {
             let (org_no, slot): (i32, i32) = (get(&row, 0)?, get(&row, 1)?);
             let bucket = self.bucket_of(slot_start(self.organization(org_no)?, false, slot));
             let (sums, sets): (Vec<u8>, Option<Vec<u8>>) = (get(&row, 2)?, get(&row, 3)?);

@@ -15,7 +15,7 @@ use super::kpis::definitions::{self, own_needs};
 use super::labels::Labels;
 use super::part::{Part, Ranked, Reader, Scope, too_many_buckets};
 use super::period::{self, Span};
-use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, Plan};
+use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, Plan, Size};
 use super::read::{Dimension, Facts};
 use crate::calendar;
 use crate::clock::{MINUTE, SECOND, Timestamp};
@@ -64,13 +64,13 @@ struct Compared {
 
 impl State {
     /// Reads all of it in the snapshot of `tx`, at the time `now`. Errors: as [`super::answer::answer`].
-    pub async fn read(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp) -> Result<State> {
+    pub async fn read(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp, size: &Size) -> Result<State> {
         let head = read_head(tx).await?;
         let organizations = memory.organizations.get(tx, &head).await?;
         let filter = Filter::find(tx, &organizations, &plan.filters).await?;
         let zone = default_zone(&filter, &organizations);
         let span = plan.period.resolve("period", now, zone)?;
-        let as_of = as_of(tx, plan, &head, span).await?;
+        let as_of = as_of(tx, plan, &head).await?;
         let facts = Facts::at(tx, memory, &head, as_of.position).await?;
         let custom = plan.comparisons.iter().filter_map(|comparison| comparison.args.period);
         let slides_at = custom.chain([plan.period]).filter_map(|period| period.slides_at(now, zone)).min();
@@ -95,20 +95,25 @@ impl State {
             labels: Labels::default(),
             is_carried_on: false,
         };
-        state.read_parts(tx, &facts).await?;
+        state.read_parts(tx, &facts, size).await?;
         Ok(state)
     }
 
-    async fn read_parts(&mut self, tx: &TenantTx, facts: &Facts) -> Result<()> {
+    async fn read_parts(&mut self, tx: &TenantTx, facts: &Facts, size: &Size) -> Result<()> {
         let span = self.span;
         let reader = Reader { tx, scope: &self.scope, facts, retained_from: self.head.retained_from.map(Timestamp) };
         let whole = Some((self.plan.period, span));
-        let zone = self.plan.period.timezone.map_or(self.zone, |zone| zone.0);
+        let zone = self.period_zone();
         let calendar = Calendar { zone, now: self.read_at, whole, part_of: None, step: None };
+        let mut boundaries_of_series = Vec::with_capacity(self.plan.series.len());
         for asked in &self.plan.series {
             let zone = asked.args.timezone.unwrap_or(self.zone);
             let boundaries = calendar::boundaries(span.start, span.end, asked.args.step(), zone, BUCKETS_MAX)
                 .ok_or_else(too_many_buckets)?;
+            size.take(boundaries.len().saturating_sub(1), asked.fields)?;
+            boundaries_of_series.push((boundaries, zone));
+        }
+        for (asked, (boundaries, zone)) in self.plan.series.iter().zip(boundaries_of_series) {
             // What the buckets are made of makes up the whole too, and is then read once.
             let adds_up = asked.args.by.is_none_or(Dimension::adds_up);
             let whole_needs = self.plan.totals.filter(|_| self.totals.is_none() && adds_up);
@@ -116,9 +121,14 @@ impl State {
             let needs = whole_needs.map_or(asked.needs, |whole| asked.needs.and(whole).and(of_kpis));
             let of_buckets = Calendar { zone, whole: None, step: Some(asked.args.step()), ..calendar };
             let group = asked.args.by.into_iter().collect();
+            let buckets = boundaries.len().saturating_sub(1);
             let part = reader.part(boundaries, group, needs, &asked.kpis, of_buckets).await?;
+            if asked.args.by.is_some() {
+                size.take(part.cells.cells.len().saturating_sub(buckets), asked.fields)?;
+            }
             if whole_needs.is_some() {
-                let (boundaries, cells) = (vec![span.start, span.end], part.cells.whole());
+                let ends = part.boundaries.first().copied().into_iter().chain(part.boundaries.last().copied());
+                let (boundaries, cells) = (ends.collect::<Vec<_>>(), part.cells.whole());
                 let kpis = reader.kpis(&boundaries, &[], &self.plan.kpis, calendar).await?;
                 self.totals = Some(Part { boundaries, group: Vec::new(), needs, cells, kpis });
             }
@@ -127,15 +137,17 @@ impl State {
         if let (None, Some(needs)) = (&self.totals, self.plan.totals) {
             self.totals = Some(reader.part_of(span, Vec::new(), needs, &self.plan.kpis, calendar).await?);
         }
-        for BreakdownPlan { args, needs, kpis, .. } in &self.plan.breakdowns {
+        for BreakdownPlan { args, needs, kpis, fields, .. } in &self.plan.breakdowns {
             let needs = needs.and(args.order.measured().needs());
-            self.breakdowns.push(reader.part_of(span, args.by.clone(), needs, kpis, calendar).await?);
+            let part = reader.part_of(span, args.by.clone(), needs, kpis, calendar).await?;
+            size.take(part.cells.cells.len().min(args.first), *fields)?;
+            self.breakdowns.push(part);
         }
         let is_open = span.is_open(self.read_at);
         for asked in &self.plan.comparisons {
             let other = self.compared_with(asked.args)?;
             let (current, previous) =
-                if is_open { period::elapsed_parts(span, other, self.read_at, self.zone) } else { (span, other) };
+                if is_open { period::elapsed_parts(span, other, self.read_at, zone) } else { (span, other) };
             // What is before a part is as long a part of what is before the whole.
             let read =
                 async |part, calendar| reader.part_of(part, Vec::new(), asked.needs, &asked.kpis, calendar).await;
@@ -170,10 +182,15 @@ impl State {
         History::tell(reader, &at, &self.plan.histories, self.span).await
     }
 
+    /// The zone of the period's days.
+    fn period_zone(&self) -> Tz {
+        self.plan.period.timezone.map_or(self.zone, |zone| zone.0)
+    }
+
     fn compared_with(&self, args: ComparisonArgs) -> Result<Span> {
         match (args.to, args.period) {
             (ComparisonPeriod::Custom, Some(other)) => other.resolve("period", self.read_at, self.zone),
-            (ComparisonPeriod::SamePeriodLastYear, _) => Ok(period::year_before(self.span, self.zone)),
+            (ComparisonPeriod::SamePeriodLastYear, _) => Ok(period::year_before(self.span, self.period_zone())),
             _ => Ok(self.plan.period.previous(self.span, self.zone)),
         }
     }
@@ -295,20 +312,16 @@ pub fn default_zone(filter: &Filter, organizations: &[Organization]) -> Tz {
     asked.map_or(chrono_tz::UTC, |o| o.timezone)
 }
 
-/// The position to answer as of, if it lies in the past and its entries are still there.
-async fn as_of(tx: &TenantTx, plan: &Plan, head: &Head, span: Span) -> Result<AsOf> {
+/// The position to answer as of. Error: AS_OF_NOT_AVAILABLE.
+async fn as_of(tx: &TenantTx, plan: &Plan, head: &Head) -> Result<AsOf> {
     let newest = AsOf { position: head.position, watermark: head.watermark.map(Timestamp) };
     let position = match plan.as_of {
         None => return Ok(newest),
         Some(position) if position == head.position => return Ok(newest),
         Some(position) => position,
     };
-    let unavailable = |message: &str| Err(Error::new(Code::AsOfNotAvailable, message));
     if position > head.position {
-        return unavailable("the ledger has not come to this position yet");
-    }
-    if head.retained_from.is_some_and(|from| span.start.0 < from) {
-        return unavailable("the period reaches into months whose entries were dropped");
+        return Err(Error::new(Code::AsOfNotAvailable, "the ledger has not come to this position yet"));
     }
     let sql =
         "SELECT MAX(occurred_at) FROM ledger_events WHERE tenant_id = $1 AND position <= $2 AND NOT is_superseded";

@@ -74,12 +74,12 @@ impl MetricValues {
         self.0.visits.map(Count)
     }
 
-    /// Customers whose first order ever lies in the period.
+    /// Customers whose first order ever lies in the period and counts here: under a filter or in a row, those who bought first elsewhere are not among them, so that rows add up.
     async fn new_customers(&self) -> Count {
         Count(self.0.new_customers)
     }
 
-    /// Customers who bought in the period and had bought before it.
+    /// Customers who bought in the period and had bought before it, anywhere.
     async fn returning_customers(&self) -> Count {
         Count(self.0.returning_customers)
     }
@@ -100,7 +100,7 @@ impl MetricValues {
         self.0.order_value_p50.map(Decimal)
     }
 
-    /// 95th percentile of order values, within 1 %; null without orders, or by category or product.
+    /// 95th percentile of order values, within 1 %: of n values in order, the one at ⌊0.95 (n - 1)⌋ from 0; null without orders, or by category or product.
     #[graphql(name = "orderValueP95")]
     async fn order_value_p95(&self) -> Option<Decimal> {
         self.0.order_value_p95.map(Decimal)

@@ -9,8 +9,9 @@ use crate::clock::Timestamp;
 use crate::connection;
 use crate::customers::{Customer, CustomersByNumber};
 use crate::error::Error;
-use crate::graphql::context::{Needs, app, find_number, read};
+use crate::graphql::context::{Needs, app, read};
 use crate::graphql::loader::load;
+use crate::graphql::node_id::Numbered;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
 use crate::ledger::dimensions::dimension_name;
@@ -24,6 +25,17 @@ pub struct OrderQuery;
 
 #[Object]
 impl OrderQuery {
+    /// An order in its newest version. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn order(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The order's id.")] id: ID,
+    ) -> async_graphql::Result<Order> {
+        let order_no = Numbered::Order.parse(&id)?;
+        Ok(store::get_order(read(ctx).await?.as_ref(), order_no).await?)
+    }
+
     /// Orders, newest first by the time they were placed.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     #[expect(clippy::too_many_arguments, reason = "the contract's")]
@@ -49,8 +61,9 @@ impl OrderQuery {
             filter.span = Some(period.resolve("period", app(ctx)?.clock.now(), default.timezone)?);
         }
         if let Some(id) = customer_id {
-            // What is no number is no customer's, and no customer has 0.
-            let Some(customer_no) = find_number(&id) else { return Ok(OrderConnection::new(&page, Vec::new())) };
+            let Some(customer_no) = Numbered::Customer.find(&id) else {
+                return Ok(OrderConnection::new(&page, Vec::new()));
+            };
             filter.customer_no = Some(customer_no);
         }
         Ok(OrderConnection::new(&page, store::list(&tx, &page, &filter).await?))
@@ -87,7 +100,7 @@ pub struct Order {
 impl Order {
     /// The order's id.
     async fn id(&self) -> ID {
-        self.order_no.into()
+        Numbered::Order.id(self.order_no)
     }
 
     /// The source's id of the order.
@@ -120,7 +133,7 @@ impl Order {
         Decimal(self.discount)
     }
 
-    /// What was refunded of it so far, in the organization's currency.
+    /// What was refunded of it so far, in the currency of its organization; what organizations of other currencies refunded is not in it.
     async fn refunded(&self, ctx: &Context<'_>) -> async_graphql::Result<Decimal> {
         // As in the metrics: refunds of an order that no longer counts do not count either.
         if self.status == OrderStatus::Cancelled {

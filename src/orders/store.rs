@@ -5,7 +5,7 @@ use sea_orm::{QueryResult, Value};
 use super::graphql::{Order, OrderStatus};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::metrics::period::Span;
 use crate::money::Money;
@@ -55,6 +55,12 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Ve
             Ok((Cursor(vec![order.placed_at.0.to_string(), order.order_no.to_string()]), order))
         })
         .collect()
+}
+
+/// An order by number. Error: NOT_FOUND.
+pub async fn get_order(tx: &TenantTx, order_no: i64) -> Result<Order> {
+    let sql = format!("SELECT {COLUMNS} FROM orders o WHERE o.tenant_id = $1 AND o.order_no = $2");
+    order_from(&tx.query_one(&sql, [order_no.into()]).await?.ok_or_else(|| Error::not_found("order"))?)
 }
 
 pub fn order_from(row: &QueryResult) -> Result<Order> {

@@ -73,7 +73,7 @@ impl SalesPerformance {
         self.performance.quota_attainment()
     }
 
-    /// The quota of the period; null without one.
+    /// The quota of the period; null without one. Quotas of one holder whose periods overlap are added.
     async fn quota(&self) -> Option<Decimal> {
         self.performance.quota.map(Decimal)
     }

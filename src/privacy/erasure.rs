@@ -4,6 +4,7 @@ use crate::audit::{self, Entry};
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
+use crate::integrations::quarantine;
 use crate::ledger::store::{begin_policy_epoch, lock_head};
 use crate::personal::erased_id;
 use crate::personal::store::{self, Stored};
@@ -21,7 +22,7 @@ pub fn erased() -> Error {
 const CLEARED: &str = "name = NULL, email = NULL, phone = NULL, address = NULL, email_index = NULL, phone_index = NULL, \
     key_version = NULL";
 
-/// Erases what identifies a customer; the source's id goes too, and what takes its place lets later events find the same
+/// Erases what identifies a customer, also in deliveries that wait in quarantine; the source's id goes too, and what takes its place lets later events find the same
 /// customer. `false` when it was done before. Error: NOT_FOUND.
 pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, now: Timestamp) -> Result<bool> {
     lock_head(tx).await?;
@@ -30,7 +31,9 @@ pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, 
     if get::<Option<i64>>(&row, 1)?.is_some() {
         return Ok(false);
     }
-    let erased_id = erased_id(&keys.index, &get::<String>(&row, 0)?);
+    let external_id: String = get(&row, 0)?;
+    quarantine::remove_all_of(tx, keys, &external_id).await?;
+    let erased_id = erased_id(&keys.index, &external_id);
     let sql = format!(
         "UPDATE customers SET external_id = $3, erased_at = $4, {CLEARED} WHERE tenant_id = $1 AND customer_no = $2"
     );

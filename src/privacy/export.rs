@@ -10,14 +10,16 @@ use crate::customer_value;
 use crate::customers::get_customer;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
+use crate::graphql::node_id::Numbered;
 use crate::graphql::scalars::DateTime;
+use crate::integrations::quarantine;
 use crate::ledger::changes::Holder;
 use crate::ledger::store::read_head;
 use crate::money::Money;
-use crate::personal::{Field, Keys};
+use crate::personal::{Access, Field, Keys};
 
-/// What is held of a customer, in one snapshot: the profile, orders with their lines and refunds, what is predicted, and what
-/// the audit log says was done to it. Amounts are decimal strings in the order's currency. Errors: NOT_FOUND, DECRYPTION_FAILED,
+/// What is held of a customer, in one snapshot: the profile, orders with their lines and refunds, what is predicted, what
+/// waits in quarantine, and what the audit log says was done to it. Amounts are decimal strings in the order's currency. Errors: NOT_FOUND, DECRYPTION_FAILED,
 /// SERVICE_UNAVAILABLE.
 pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Value> {
     let customer = get_customer(tx, customer_no).await?;
@@ -53,7 +55,7 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
     for row in tx.query(sql, [customer_no.into()]).await? {
         let order_no: i64 = get(&row, 0)?;
         orders.push(json!({
-            "id": order_no.to_string(),
+            "id": Numbered::Order.id(order_no).as_str(),
             "externalId": get::<String>(&row, 1)?,
             "version": get::<i64>(&row, 2)?,
             "isCancelled": get::<Option<i64>>(&row, 3)?.is_some(),
@@ -74,7 +76,7 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
     let sql = "SELECT at, action, actor_id, through FROM audit_logs WHERE tenant_id = $1 AND subject = $2 \
                AND action >= 'customer.' AND action < 'customer/' ORDER BY id";
     let mut audit = Vec::new();
-    for row in tx.query(sql, [customer_no.to_string().into()]).await? {
+    for row in tx.query(sql, [customer.id.as_str().into()]).await? {
         audit.push(json!({
             "at": time(&row, 0)?,
             "action": get::<String>(&row, 1)?,
@@ -82,10 +84,17 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
             "through": get::<Option<String>>(&row, 3)?,
         }));
     }
+    let waiting = match keys.load(tx).await? {
+        Access::Keys(held) => quarantine::list_of_customer(tx, &held.keys, &customer.external_id).await?,
+        Access::Never | Access::Erased => Vec::new(),
+    };
+    let quarantined = waiting.into_iter().map(
+        |(kept, body)| json!({ "topic": kept.topic, "receivedAt": DateTime(kept.received_at).to_text(), "body": body }),
+    );
     Ok(json!({
         "asOf": read_head(tx).await?.position.to_string(),
         "customer": {
-            "id": customer_no.to_string(),
+            "id": customer.id.as_str(),
             "externalId": customer.external_id,
             "profile": profile,
             "erasedAt": customer.erased_at.and_then(DateTime::to_text),
@@ -97,6 +106,7 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
         },
         "orders": orders,
         "predictions": customer_value::export(tx, customer_no).await?,
+        "quarantined": quarantined.collect::<Vec<_>>(),
         "audit": audit,
     }))
 }

@@ -11,7 +11,8 @@ use crate::auth::Permission;
 use crate::customers::{Customer, get_customer};
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::graphql::context::{Needs, app, caller, parse_number, read};
+use crate::graphql::context::{Needs, app, caller, read};
+use crate::graphql::node_id::Numbered;
 use crate::graphql::scalars::{Count, DateTime};
 
 #[derive(Default)]
@@ -50,27 +51,27 @@ impl PrivacyMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The customer's id.")] customer_id: ID,
     ) -> async_graphql::Result<Customer> {
-        let customer_no = parse_number(&customer_id, "customer")?;
+        let customer_no = Numbered::Customer.parse(&customer_id)?;
         let app = app(ctx)?;
         let keys = app.keys.get(caller(ctx)?.tenant).await?.ok_or_else(erased)?;
         let change = audit::change(ctx).await?;
         if erase_customer(&change, &keys, customer_no, app.clock.now()).await? {
-            change.commit(Entry::of("customer.erase", customer_no)).await?;
+            change.commit(Entry::of("customer.erase", customer_id.as_str())).await?;
         }
         Ok(get_customer(read(ctx).await?.as_ref(), customer_no).await?)
     }
 
-    /// All that is held of one customer: the profile, orders with lines and refunds, what is predicted, and what was done to it, as a JSON object. The export itself is noted in the audit log. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+    /// All that is held of one customer: the profile, orders with lines and refunds, what is predicted, deliveries that wait in quarantine, and what was done to it, as a JSON object. The export itself is noted in the audit log. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::PersonalManage)")]
     async fn export_customer(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The customer's id.")] customer_id: ID,
     ) -> async_graphql::Result<Json<Value>> {
-        let customer_no = parse_number(&customer_id, "customer")?;
+        let customer_no = Numbered::Customer.parse(&customer_id)?;
         let exported = export(read(ctx).await?.as_ref(), &app(ctx)?.keys, customer_no).await?;
         // Given to nobody unless it is noted.
-        audit::change(ctx).await?.commit(Entry::of("customer.export", customer_no)).await?;
+        audit::change(ctx).await?.commit(Entry::of("customer.export", customer_id.as_str())).await?;
         Ok(Json(exported))
     }
 }

@@ -6,7 +6,9 @@ use super::store;
 use crate::auth::Permission;
 use crate::connection;
 use crate::currencies::{CurrencyAmount, home_currency, other_revenue};
+use crate::error::Error;
 use crate::graphql::context::{Needs, read};
+use crate::graphql::node_id::Numbered;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, Currency, Decimal};
 use crate::ledger::changes::Holder;
@@ -18,6 +20,22 @@ pub struct ProductQuery;
 
 #[Object]
 impl ProductQuery {
+    /// A product, by its id or by its SKU. Errors: NOT_FOUND, BAD_USER_INPUT (neither or both are given).
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn product(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The product's id.")] id: Option<ID>,
+        #[graphql(desc = "The source's id of the product.")] sku: Option<String>,
+    ) -> async_graphql::Result<Product> {
+        let tx = read(ctx).await?;
+        match (id, sku) {
+            (Some(id), None) => Ok(store::get_product(&tx, Numbered::Product.parse(&id)?).await?),
+            (None, Some(sku)) => Ok(store::find_product(&tx, &sku).await?),
+            _ => Err(Error::bad_input("id", "give either an id or a SKU").into()),
+        }
+    }
+
     /// Products, ordered by id unless said otherwise.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn products(
@@ -70,7 +88,7 @@ pub struct Product {
 impl Product {
     /// The product's id.
     async fn id(&self) -> ID {
-        self.product_no.into()
+        Numbered::Product.id(self.product_no)
     }
 
     /// The source's id of the product, often its SKU.

@@ -58,6 +58,21 @@ fn product_from(row: &QueryResult) -> Result<Product> {
     })
 }
 
+/// A product by number. Error: NOT_FOUND.
+pub async fn get_product(tx: &TenantTx, product_no: i64) -> Result<Product> {
+    let mut found = ProductsByNumber::load(tx, &[product_no]).await?;
+    found.remove(&product_no).ok_or_else(|| Error::not_found("product"))
+}
+
+/// A product by the source's id. Error: NOT_FOUND.
+pub async fn find_product(tx: &TenantTx, sku: &str) -> Result<Product> {
+    if sku.contains('\0') {
+        return Err(Error::not_found("product"));
+    }
+    let sql = format!("SELECT {COLUMNS} FROM products p WHERE p.tenant_id = $1 AND p.sku = $2");
+    product_from(&tx.query_one(&sql, [sku.into()]).await?.ok_or_else(|| Error::not_found("product"))?)
+}
+
 /// Loads products by number.
 pub struct ProductsByNumber;
 

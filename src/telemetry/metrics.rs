@@ -112,6 +112,21 @@ impl Metrics {
         }
     }
 
+    /// Makes what one is woken by be there from the start: of a counter that begins with its first event, no increase is seen.
+    pub fn begin(&self) {
+        for code in ["INTERNAL_SERVER_ERROR", "SERVICE_UNAVAILABLE", "DECRYPTION_FAILED", "QUERY_TIMEOUT"] {
+            self.errors.with_label_values(&[code]);
+        }
+        for (channel, result) in
+            ["EMAIL", "WEBHOOK"].into_iter().flat_map(|c| ["delivered", "failed", "dead"].map(|r| (c, r)))
+        {
+            self.deliveries.with_label_values(&[channel, result]);
+        }
+        for result in ["committed", "failed"] {
+            self.ledger_batches.with_label_values(&[result]);
+        }
+    }
+
     pub fn cache_was_asked(&self, cache: &str, is_hit: bool) {
         self.caches.with_label_values(&[cache, if is_hit { "hit" } else { "miss" }]).inc();
     }

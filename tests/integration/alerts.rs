@@ -241,7 +241,10 @@ async fn a_sum_beyond_all_bounds_keeps_no_sale_from_being_recorded() {
     for day in [10, 20] {
         let sales = (0..500).map(|n| {
             let id = format!("{day}-{n}");
-            let fact = Fact::OrderPlaced(OrderPlaced { amount: Some(EVENT_AMOUNT_MAX), ..order(&id, 1, "c", "1.00") });
+            let fact = Fact::OrderPlaced(OrderPlaced {
+                amount: Some(EVENT_AMOUNT_MAX),
+                ..order(&id, 1, &day.to_string(), "1.00")
+            });
             event(&format!("sale-{id}"), &at(-day * 24 * 60), fact)
         });
         acme.apply(sales.collect()).await;
@@ -250,6 +253,50 @@ async fn a_sum_beyond_all_bounds_keeps_no_sale_from_being_recorded() {
     assert_eq!(acme.admin().error_code(row).await, "AMOUNT_OUT_OF_RANGE");
     acme.apply(vec![sale("last", -1)]).await;
     acme.verified().await;
+}
+
+#[tokio::test]
+async fn a_rule_that_cannot_be_answered_any_more_stays_as_it_is() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let input = r#"name: "Sales", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0", windowMinutes: 60, includeOpen: true"#;
+    create(&acme, input).await;
+    time_is(&test, 10).await;
+    acme.apply(vec![sale("1", 9)]).await;
+    assert_eq!(reported(&acme).await, [report("FIRING", "1.00", 10)]);
+    let create_second = r#"mutation { createOrganization(input: { slug: "second", name: "Second", timezone: "UTC", currency: "JPY" }) { id } }"#;
+    acme.admin().query(create_second).await;
+    let again = format!("mutation {{ createAlert(input: {{ {input} }}) {{ id }} }}");
+    assert_eq!(acme.admin().error_code(&again).await, "MIXED_CURRENCIES");
+    time_is(&test, 20).await;
+    acme.apply(vec![sale("2", 19)]).await;
+    time_is(&test, 200).await;
+    assert_eq!(reported(&acme).await, [report("FIRING", "1.00", 10)]);
+}
+
+#[tokio::test]
+async fn a_webhook_keeps_its_secret_when_its_rule_is_changed() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let rule = |name: &str, recipient: &str| {
+        format!(
+            r#"input: {{ name: "{name}", metric: VISITS, condition: NO_DATA, recipients: [{{ channel: WEBHOOK, {recipient} }}] }}"#
+        )
+    };
+    let known = r#"target: "https://hook.example/a""#;
+    let with_secret = format!(r#"{known}, secret: "a secret that is long enough""#);
+    let create = format!("mutation {{ createAlert({}) {{ id }} }}", rule("one", &with_secret));
+    let id = acme.admin().query(&create).await["createAlert"]["id"].take();
+    let update = |recipient: &str| {
+        format!("mutation {{ updateAlert(id: {id}, {}) {{ name recipients {{ target }} }} }}", rule("two", recipient))
+    };
+    let updated = acme.admin().query(&update(known)).await["updateAlert"].take();
+    assert_eq!(updated, json!({ "name": "two", "recipients": [{ "target": "https://hook.example/a" }] }));
+    acme.admin().refused(&update(r#"target: "https://hook.example/b""#), "recipients").await;
+    let tx = test.app.db.read(acme.id()).await.expect("begun");
+    let id = uuid::Uuid::parse_str(id.as_str().expect("an id")).expect("an id");
+    let (stored, _) = salespulse::alerts::store::get_rule(&tx, id).await.expect("the rule");
+    assert_eq!(stored.recipients[0].secret.as_deref(), Some("a secret that is long enough"));
 }
 
 #[tokio::test]

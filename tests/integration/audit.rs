@@ -74,7 +74,7 @@ async fn reading_needs_a_permission_that_a_token_may_lack() {
         r#"dashboard(id: "x") { id }"#,
         "dashboards { nodes { id } }",
         "customers { nodes { id } }",
-        r#"customerAnalytics(customerId: "1") { frequency }"#,
+        r#"customerAnalytics(customerId: "c1") { frequency }"#,
         "products { nodes { id } }",
         "orders { nodes { id } }",
         r#"salesPerformance(period: {preset: TODAY}, userId: "x") { dealsWon }"#,

@@ -143,8 +143,8 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     run!("updateUser", &demoted, "user.update", Both);
 
     acme.apply(vec![sealed::sale("1", sealed::person("1", "Canary"))]).await;
-    run!("exportCustomer", r#"(customerId: "1")"#, "customer.export", Neither);
-    run!("eraseCustomer", r#"(customerId: "1") { id }"#, "customer.erase", Neither);
+    run!("exportCustomer", r#"(customerId: "c1")"#, "customer.export", Neither);
+    run!("eraseCustomer", r#"(customerId: "c1") { id }"#, "customer.erase", Neither);
     let fair = |last| format!(r#"(input: {{name: "Fair", days: [{{first: "2026-01-01", last: "{last}"}}]}}) {{ id }}"#);
     let event = id_of(run!("setCalendarEvent", &fair("2026-01-02"), "calendar-event.set", After));
     run!("setCalendarEvent", &fair("2026-01-03"), "calendar-event.set", Both);

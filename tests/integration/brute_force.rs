@@ -18,7 +18,7 @@ use salespulse::metrics::filter::{CustomerSegment, MetricsFilters};
 use salespulse::metrics::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, SortDirection, Weekday};
 use salespulse::metrics::period::{Span, previous, whole_days};
 use salespulse::metrics::plan::{
-    BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan,
+    BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan, Size,
 };
 use salespulse::metrics::read::Dimension;
 use salespulse::metrics::state::State;
@@ -598,7 +598,12 @@ fn plan(asked: &Asked) -> Plan {
     let first = i32::try_from(asked.first).expect("small");
     let breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");
     let compared = ComparisonArgs::new(ComparisonPeriod::PreviousPeriod, None).expect("good");
-    let split = asked.by.map(|by| SeriesPlan { args: SeriesArgs { by: Some(by), ..args }, needs, kpis: kpis.clone() });
+    let split = asked.by.map(|by| SeriesPlan {
+        args: SeriesArgs { by: Some(by), ..args },
+        needs,
+        kpis: kpis.clone(),
+        fields: 1,
+    });
     Plan {
         period: DateRange {
             start: Some(DateTime(asked.start)),
@@ -608,8 +613,8 @@ fn plan(asked: &Asked) -> Plan {
         filters: asked.filters.clone(),
         totals: Some(needs),
         kpis: kpis.clone(),
-        series: [SeriesPlan { args, needs, kpis: kpis.clone() }].into_iter().chain(split).collect(),
-        breakdowns: vec![BreakdownPlan { args: breakdown, needs, kpis: kpis.clone(), has_other: true }],
+        series: [SeriesPlan { args, needs, kpis: kpis.clone(), fields: 1 }].into_iter().chain(split).collect(),
+        breakdowns: vec![BreakdownPlan { args: breakdown, needs, kpis: kpis.clone(), has_other: true, fields: 1 }],
         comparisons: vec![ComparisonPlan { args: compared, needs, kpis }],
         ..Plan::default()
     }
@@ -617,7 +622,7 @@ fn plan(asked: &Asked) -> Plan {
 
 async fn ask(test: &TestApp, tenant: TenantId, plan: &Plan) -> Answer {
     let tx = test.app.db.read(tenant).await.expect("a snapshot");
-    answer(&tx, &test.app.memory, plan, crate::support::NOW).await.expect("an answer")
+    answer(&tx, &test.app.memory, plan, crate::support::NOW, &Size::default()).await.expect("an answer")
 }
 
 fn check(asked: &Asked, found: &Answer, truth: &Truth) {
@@ -829,7 +834,7 @@ async fn follow(seeds: &[Seed], sizes: &[usize], asked: &[Asked]) {
     let (db, memory) = (&test.app.db, &test.app.memory);
     let read = async |plan: &Plan| {
         let tx = db.read(tenant.id()).await.expect("a snapshot");
-        State::read(&tx, memory, plan, NOW).await.expect("a state")
+        State::read(&tx, memory, plan, NOW, &Size::default()).await.expect("a state")
     };
     let mut batches = test.app.feeds.follow(tenant.id()).await.expect("followed");
     let mut followed = Vec::new();
@@ -840,7 +845,11 @@ async fn follow(seeds: &[Seed], sizes: &[usize], asked: &[Asked]) {
         let sums = Plan {
             totals: Some(needs),
             kpis: BTreeSet::new(),
-            series: all.series.iter().map(|s| SeriesPlan { args: s.args, needs, kpis: BTreeSet::new() }).collect(),
+            series: all
+                .series
+                .iter()
+                .map(|s| SeriesPlan { args: s.args, needs, kpis: BTreeSet::new(), fields: 1 })
+                .collect(),
             breakdowns: Vec::new(),
             comparisons: Vec::new(),
             ..all.clone()

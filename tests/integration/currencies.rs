@@ -30,7 +30,7 @@ async fn what_is_sold_in_another_currency_stands_beside_the_totals() {
         let fields = "revenue currency otherRevenue { currency amount }";
         let query = format!(
             "{{ customers {{ nodes {{ ordersCount {fields} }} }} products {{ nodes {{ {fields} }} }} \
-             customerAnalytics(customerId: 1) {{ frequency monetaryValue revenue }} }}"
+             customerAnalytics(customerId: \"c1\") {{ frequency monetaryValue revenue }} }}"
         );
         let mut data = acme.viewer().query(&query).await;
         let analytics = data["customerAnalytics"].take();

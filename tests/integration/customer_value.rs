@@ -141,7 +141,7 @@ async fn a_customer_is_told_what_is_predicted() {
     };
     let more = "week: churn(horizonDays: 7) year: churn(horizonDays: 365) \
                 plain: lifetimeValue(months: 12, discountRate: 0, margin: 0.5)";
-    let data = acme.viewer().query(&query("1", more)).await["customerAnalytics"].take();
+    let data = acme.viewer().query(&query("c1", more)).await["customerAnalytics"].take();
     // The last to buy, most often and for most.
     assert_eq!(data["rfm"], json!({"recency": 5, "frequency": 4, "monetary": 4, "segment": "CHAMPION"}));
     let forecasts = &data["forecasts"];
@@ -161,7 +161,7 @@ async fn a_customer_is_told_what_is_predicted() {
         ("x: lifetimeValue(discountRate: -0.1)", "discountRate"),
         ("x: lifetimeValue(margin: 1.1)", "margin"),
     ] {
-        acme.viewer().refused(&query("1", more), argument).await;
+        acme.viewer().refused(&query("c1", more), argument).await;
     }
 }
 

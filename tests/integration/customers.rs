@@ -53,18 +53,18 @@ async fn what_is_known_of_a_customer_adds_up() {
         |id: &str| format!(r#"{{ customerAnalytics(customerId: "{id}", includeForecasts: true) {{ {fields} }} }}"#);
     // 5 + 7 - 2 over two orders; from the 5th at 13:00 to the 15th at 12:00 are nine whole days.
     let expected = json!({
-        "customer": { "id": "1", "externalId": "a", "firstPurchaseAt": "2026-06-01T10:00:00Z",
+        "customer": { "id": "c1", "externalId": "a", "firstPurchaseAt": "2026-06-01T10:00:00Z",
                       "lastPurchaseAt": "2026-06-05T13:00:00Z" },
         "recencyDays": 9, "frequency": 2, "monetaryValue": "5.00", "revenue": "10.00", "forecasts": null,
     });
-    assert_eq!(acme.viewer().query(&query("1")).await["customerAnalytics"], expected);
-    let gone = acme.viewer().query(&query("2")).await["customerAnalytics"].take();
+    assert_eq!(acme.viewer().query(&query("c1")).await["customerAnalytics"], expected);
+    let gone = acme.viewer().query(&query("c2")).await["customerAnalytics"].take();
     assert_eq!(
         (&gone["frequency"], &gone["recencyDays"], &gone["monetaryValue"]),
         (&json!(0), &Value::Null, &Value::Null)
     );
     let other = test.tenant("other").await;
-    for (actor, id) in [(other.viewer(), "1"), (acme.viewer(), "99"), (acme.viewer(), "01"), (acme.viewer(), "x")] {
+    for (actor, id) in [(other.viewer(), "c1"), (acme.viewer(), "c99"), (acme.viewer(), "c01"), (acme.viewer(), "o1")] {
         assert_eq!(actor.error_code(&query(id)).await, "NOT_FOUND");
     }
 }

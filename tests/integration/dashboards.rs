@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::support::TestApp;
 
 const CREATE: &str = "mutation($input: DashboardInput!) { createDashboard(input: $input) { id name description sharing \
-    isDefault columns filters updatedAt owner { name } widgets { id kind title metrics options layout { x y width height } } } }";
+    isDefault columns filters updatedAt owner { name } widgets { key kind title metrics kpis options layout { x y width height } } } }";
 
-fn widget(id: &str, x: i32, width: i32) -> Value {
-    json!({ "id": id, "kind": "LINE", "title": "Sales", "metrics": ["TOTAL_REVENUE"],
+fn widget(key: &str, x: i32, width: i32) -> Value {
+    json!({ "key": key, "kind": "LINE", "title": "Sales", "metrics": ["TOTAL_REVENUE"], "kpis": [],
             "layout": { "x": x, "y": 0, "width": width, "height": 2 }, "options": { "color": "red" } })
 }
 
@@ -25,7 +25,7 @@ async fn a_dashboard_is_stored_as_it_was_given() {
         "updatedAt": "2026-06-15T12:00:00Z", "owner": { "name": "viewer" }, "widgets": [widget("a", 0, 6), widget("b", 5, 1)] });
     assert_eq!(created, expected);
     let query =
-        format!("{{ dashboard(id: {}) {{ name filters owner {{ name }} widgets {{ id options }} }} }}", created["id"]);
+        format!("{{ dashboard(id: {}) {{ name filters owner {{ name }} widgets {{ key options }} }} }}", created["id"]);
     let read = acme.admin().query(&query).await["dashboard"].take();
     assert_eq!((&read["filters"], &read["owner"]["name"]), (&expected["filters"], &json!("viewer")));
     let plain =
@@ -99,6 +99,28 @@ async fn one_dashboard_of_an_owner_is_the_default() {
 }
 
 #[tokio::test]
+async fn widgets_show_kpis() {
+    const KPI: &str =
+        r#"mutation { createKpi(name: "net_per_order", input: { formula: "totalRevenue / ordersCount" }) { name } }"#;
+    let test = TestApp::start().await;
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    other.actor(Role::Analyst).query(KPI).await;
+    let mut shown = widget("a", 0, 6);
+    shown["kpis"] = json!(["net_per_order"]);
+    let input = json!({ "input": { "name": "Mine", "widgets": [shown] } });
+    let refused = acme.viewer().run(CREATE, input.clone()).await;
+    let extensions = refused.errors.first().and_then(|error| error.extensions.clone()).expect("an error");
+    assert_eq!(extensions.get("code"), Some(&"NOT_FOUND".into()), "another tenant's KPI");
+    acme.actor(Role::Analyst).query(KPI).await;
+    let created = acme.viewer().query_with(CREATE, input).await["createDashboard"].take();
+    assert_eq!(created["widgets"], json!([shown]));
+    // Who deletes a KPI is not held up by the dashboards of others.
+    acme.actor(Role::Analyst).query(r#"mutation { deleteKpi(name: "net_per_order") }"#).await;
+    let read = format!("{{ dashboard(id: {}) {{ widgets {{ kpis }} }} }}", created["id"]);
+    assert_eq!(acme.viewer().query(&read).await["dashboard"]["widgets"], json!([{ "kpis": ["net_per_order"] }]));
+}
+
+#[tokio::test]
 async fn bad_dashboards_are_refused() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
@@ -124,9 +146,11 @@ async fn bad_dashboards_are_refused() {
         (json!({ "name": "D", "filters": { "channels": ["nul\u{0}"] } }), "filters"),
         (json!({ "name": "D", "widgets": many }), "widgets"),
         (json!({ "name": "D", "widgets": [widget("a", 0, 1), widget("a", 1, 1)] }), "widgets"),
-        (with(json!({ "id": "" })), "id"),
+        (with(json!({ "key": "" })), "key"),
         (with(json!({ "title": "t".repeat(201) })), "title"),
         (with(json!({ "metrics": ["VISITS", "VISITS"] })), "metrics"),
+        (with(json!({ "kpis": ["net_per_order", "net_per_order"] })), "kpis"),
+        (with(json!({ "kpis": (0..51).map(|n| n.to_string()).collect::<Vec<_>>() })), "kpis"),
         (with(json!({ "options": { "text": "o".repeat(4096) } })), "options"),
         (with(json!({ "options": "nul\u{0}" })), "options"),
         (layout(-1, 0, 1, 1), "layout"),

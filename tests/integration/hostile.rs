@@ -136,11 +136,11 @@ fn documents() -> Vec<Document> {
             "GRAPHQL_PARSE_FAILED",
             "{ customers(first: 1e999999999) { totalCount } }".to_owned(),
         ),
-        plain(
-            "a name of an enum without end",
-            "GRAPHQL_VALIDATION_FAILED",
-            metrics(&format!("period: {{ preset: {long} }}")),
-        ),
+        plain("fragments that end in none", "GRAPHQL_VALIDATION_FAILED", {
+            let fragment = |n: usize| format!(" fragment f{n} on Query {{ ...f{} ...f{} }}", n + 1, n + 1);
+            format!("{{ ...f0 }}{}", numbered(40, fragment))
+        }),
+        plain("a name of an enum without end", "BAD_USER_INPUT", metrics(&format!("period: {{ preset: {long} }}"))),
         plain("pages within pages", "QUERY_TOO_COMPLEX", {
             "{ orders(first: 100) { nodes { customer { orders(first: 100) { nodes { customer { orders(first: 100) { \
              nodes { id } } } } } } } } }"

@@ -570,7 +570,7 @@ async fn what_fails_is_null_and_takes_along_what_may_not_be() {
         async |query: &str| client.post(&acme.admin(), RESPONSE_JSON, json!({ "query": query }).to_string()).await;
     // `SalesMetrics!` has no place to be null but the whole.
     let reply =
-        ask("{ me { id } salesMetrics(period: {start: \"2026-06-02\", end: \"2026-06-01\"}) { ordersCount } }").await;
+        ask("{ me { id } salesMetrics(period: {start: \"2026-06-02T00:00:00Z\", end: \"2026-06-01T00:00:00Z\"}) { ordersCount } }").await;
     assert_eq!((reply.status, &reply.body["data"]), (StatusCode::OK, &Value::Null));
     assert_eq!(reply.body["errors"][0]["path"], json!(["salesMetrics"]));
     let reply =

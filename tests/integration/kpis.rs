@@ -242,7 +242,7 @@ async fn a_kpi_works_wherever_a_metric_does() {
     assert_eq!(found["breakdown"]["other"], json!({ "kpi": { "amount": "25.00" } }));
     assert_eq!(found["comparison"]["previous"], json!({ "kpi": { "number": 1.0 } }));
     // 0.5455 - 1, rounded as metrics are compared.
-    assert_eq!(found["comparison"]["kpiChange"], json!({ "absolute": "-0.4545", "relative": -0.4545 }));
+    assert_eq!(found["comparison"]["kpiChange"], json!({ "absolute": "-0.4545", "relative": -5.0 / 11.0 }));
 }
 
 #[tokio::test]

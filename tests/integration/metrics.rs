@@ -1,6 +1,6 @@
 //! `salesMetrics` as its users see it: values small enough to add by hand.
 
-use salespulse::ledger::event::{Event, Fact, OrderCancelled, RefundIssued, VisitsCounted};
+use salespulse::ledger::event::{Event, Fact, OrderCancelled, OrderPlaced, ProductViewed, RefundIssued, VisitsCounted};
 use serde_json::{Value, json};
 
 use crate::ledger::{event, money, order};
@@ -26,6 +26,113 @@ async fn three_orders(acme: &TestTenant<'_>) {
 async fn ask(acme: &TestTenant<'_>, selection: &str) -> Value {
     let period = r#"period: { start: "2026-06-01T00:00:00Z", end: "2026-06-03T00:00:00Z" }"#;
     acme.viewer().query(&format!("{{ salesMetrics({period}) {{ {selection} }} }}")).await["salesMetrics"].clone()
+}
+
+#[tokio::test]
+async fn small_rates_are_compared_and_ranked_exactly() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let mut events = Vec::new();
+    let mut add = |at: &str, region: &str, orders: usize| {
+        let visits = VisitsCounted { count: 100_000, region: Some(region.into()), ..VisitsCounted::default() };
+        events.push(event(&format!("v{at}{region}"), at, Fact::VisitsCounted(visits)));
+        for n in 0..orders {
+            let id = format!("{at}{region}{n}");
+            let placed = OrderPlaced { region: Some(region.into()), ..order(&id, 1, "ann", "1.00") };
+            events.push(event(&id, at, Fact::OrderPlaced(placed)));
+        }
+    };
+    add("2026-05-01T10:00:00Z", "north", 6);
+    for (region, orders) in [("north", 1), ("south", 3), ("east", 2), ("west", 4)] {
+        add("2026-06-01T10:00:00Z", region, orders);
+    }
+    acme.apply(events).await;
+    let kpi = r#"mutation { createKpi(name: "conversion", input: { formula: "ordersCount / visits" }) { name } }"#;
+    acme.admin().query(kpi).await;
+    let query = r#"{ salesMetrics(period: { start: "2026-06-01T00:00:00Z", end: "2026-07-01T00:00:00Z", timezone: "UTC" }, filters: { regions: ["north"] }) {
+            comparison(to: CUSTOM, period: { start: "2026-05-01T00:00:00Z", end: "2026-05-16T00:00:00Z" }) {
+                change(metric: CONVERSION_RATE) { relative } kpiChange(name: "conversion") { relative } } }
+        all: salesMetrics(period: { start: "2026-06-01T00:00:00Z", end: "2026-07-01T00:00:00Z" }) {
+            best: breakdown(by: [REGION], orderBy: { metric: CONVERSION_RATE }, first: 2) { rows { key } }
+            worst: breakdown(by: [REGION], orderBy: { kpi: "conversion", direction: ASC }, first: 2) { rows { key } } } }"#;
+    let found = acme.viewer().query(query).await;
+    let comparison = &found["salesMetrics"]["comparison"];
+    for change in ["change", "kpiChange"] {
+        let relative = comparison[change]["relative"].as_f64().expect("a number");
+        assert!((relative + 5.0 / 6.0).abs() < 1e-12, "{change}: {relative}");
+    }
+    assert_eq!(found["all"]["best"]["rows"], json!([{ "key": "west" }, { "key": "south" }]));
+    assert_eq!(found["all"]["worst"]["rows"], json!([{ "key": "north" }, { "key": "east" }]));
+}
+
+#[tokio::test]
+async fn large_amounts_have_rates_too() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let refund = RefundIssued { amount: Some(money("100000000000")), ..RefundIssued::default() };
+    acme.apply(vec![
+        event("1", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 1, "ann", "200000000000"))),
+        event("2", "2026-06-02T10:00:00Z", Fact::RefundIssued(refund)),
+    ])
+    .await;
+    let fields = r#"refundRate comparison(to: CUSTOM, period: { start: "2026-06-01T00:00:00Z", end: "2026-06-03T00:00:00Z" }) {
+        change(metric: REFUND_RATE) { absolute relative } }"#;
+    let expected = json!({ "refundRate": 0.5, "comparison": { "change": { "absolute": "0.00", "relative": 0.0 } } });
+    assert_eq!(ask(&acme, fields).await, expected);
+}
+
+#[tokio::test]
+async fn a_year_before_is_by_the_periods_clock() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let query = r#"{ salesMetrics(period: { start: "2026-03-09T04:00:00Z", end: "2026-03-10T04:00:00Z", timezone: "America/New_York" }) {
+        comparison(to: SAME_PERIOD_LAST_YEAR) { previousPeriod { start end } } } }"#;
+    let found = acme.viewer().query(query).await["salesMetrics"]["comparison"]["previousPeriod"].take();
+    assert_eq!(found, json!({ "start": "2025-03-09T05:00:00Z", "end": "2025-03-10T04:00:00Z" }));
+}
+
+#[tokio::test]
+async fn long_series_and_many_of_them_have_their_limits() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    three_orders(&acme).await;
+    let of = |year: &str, fields: &str| {
+        let period = format!(r#"period: {{ start: "{year}-01-01T00:00:00Z", end: "2026-06-15T00:00:00Z" }}"#);
+        format!("salesMetrics({period}) {{ {fields} }}")
+    };
+    // A range of days for each bucket, as weeks elsewhere begin within a day here.
+    let weeks = of("1971", r#"series(grain: WEEK, timezone: "Asia/Tokyo") { totalRevenue }"#);
+    let found = acme.viewer().query(&format!("{{ {weeks} }}")).await["salesMetrics"]["series"].take();
+    let revenue: Vec<&Value> = found.as_array().expect("a list").iter().map(|bucket| &bucket["totalRevenue"]).collect();
+    let sold: Vec<&&Value> = revenue.iter().filter(|revenue| **revenue != "0.00").collect();
+    assert!(revenue.len() > 2_800 && sold == [&&json!("23.25")], "{} {sold:?}", revenue.len());
+    // As often as they are shown, in one field of the root or in several.
+    let series = |n: usize| format!("s{n}: series(grain: DAY) {{ start totalRevenue }}");
+    let aliases = |count: usize| of("2000", &(0..count).map(series).collect::<Vec<_>>().join(" "));
+    acme.viewer().query(&format!("{{ {} }}", aliases(10))).await;
+    acme.viewer().refused(&format!("{{ {} }}", aliases(11)), "grain").await;
+    let fields: Vec<String> = (0..11).map(|n| format!("m{n}: {}", aliases(1))).collect();
+    acme.viewer().refused(&format!("{{ {} }}", fields.join(" ")), "grain").await;
+}
+
+#[tokio::test]
+async fn things_are_found_by_their_ids() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    three_orders(&acme).await;
+    let viewed = ProductViewed { product_id: "tea".into(), count: 2 };
+    acme.apply(vec![event("6", "2026-06-02T14:00:00Z", Fact::ProductViewed(viewed))]).await;
+    let query = r#"{ order(id: "o1") { id externalId } customer(id: "c2") { id externalId } product(id: "p1") { id sku }
+        again: product(sku: "tea") { views } }"#;
+    let expected = json!({ "order": { "id": "o1", "externalId": "A" }, "customer": { "id": "c2", "externalId": "bob" },
+        "product": { "id": "p1", "sku": "tea" }, "again": { "views": 2 } });
+    assert_eq!(acme.viewer().query(query).await, expected);
+    let other = test.tenant("other").await;
+    for field in [r#"order(id: "o1")"#, r#"customer(id: "c2")"#, r#"product(id: "p1")"#, r#"product(sku: "tea")"#] {
+        assert_eq!(other.viewer().error_code(&format!("{{ {field} {{ id }} }}")).await, "NOT_FOUND", "{field}");
+    }
+    assert_eq!(acme.viewer().error_code(r#"{ order(id: "c1") { id } }"#).await, "NOT_FOUND");
+    acme.viewer().refused("{ product { id } }", "id").await;
 }
 
 #[tokio::test]

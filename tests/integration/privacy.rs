@@ -10,7 +10,7 @@ use crate::ledger::{event, money, order};
 use crate::sealed::{first, person, sale};
 use crate::support::{NOW, TestApp, TestTenant, kek};
 
-const ERASE: &str = r#"mutation { eraseCustomer(customerId: "1") { id externalId name email phone address erasedAt ordersCount revenue } }"#;
+const ERASE: &str = r#"mutation { eraseCustomer(customerId: "c1") { id externalId name email phone address erasedAt ordersCount revenue } }"#;
 
 #[tokio::test]
 async fn an_erased_customer_is_nobody_and_counts() {
@@ -24,13 +24,13 @@ async fn an_erased_customer_is_nobody_and_counts() {
     let id = erased["externalId"].as_str().expect("text").to_owned();
     assert!(id.starts_with("erased:") && id.len() == 7 + 64, "{id}");
     let expected = json!({
-        "id": "1", "externalId": id, "name": null, "email": null, "phone": null, "address": null,
+        "id": "c1", "externalId": id, "name": null, "email": null, "phone": null, "address": null,
         "erasedAt": "2026-06-15T12:00:00Z", "ordersCount": 1, "revenue": "5.00",
     });
     assert_eq!(erased, expected);
     // Done again, it changes nothing.
     assert_eq!(acme.admin().query(ERASE).await["eraseCustomer"], expected);
-    let missing = r#"mutation { eraseCustomer(customerId: "9") { id } }"#;
+    let missing = r#"mutation { eraseCustomer(customerId: "c9") { id } }"#;
     assert_eq!(acme.admin().error_code(missing).await, "NOT_FOUND");
     assert_eq!(test.tenant("other").await.admin().error_code(ERASE).await, "NOT_FOUND");
     let search = r#"{ customers(email: "zoe@example.com") { nodes { id } } }"#;
@@ -47,9 +47,9 @@ async fn an_erased_customer_is_nobody_and_counts() {
     assert_eq!(
         data["customers"]["nodes"],
         json!([
-            { "id": "1", "externalId": id, "name": null, "email": null, "ordersCount": 2, "revenue": "10.00" },
-            { "id": "2", "externalId": "b", "name": "Max", "email": "Max@Example.com", "ordersCount": 1, "revenue": "5.00" },
-            { "id": "3", "externalId": "c", "name": "Ann", "email": "Ann@Example.com", "ordersCount": 1, "revenue": "5.00" },
+            { "id": "c1", "externalId": id, "name": null, "email": null, "ordersCount": 2, "revenue": "10.00" },
+            { "id": "c2", "externalId": "b", "name": "Max", "email": "Max@Example.com", "ordersCount": 1, "revenue": "5.00" },
+            { "id": "c3", "externalId": "c", "name": "Ann", "email": "Ann@Example.com", "ordersCount": 1, "revenue": "5.00" },
         ])
     );
     let metrics = acme
@@ -73,7 +73,7 @@ async fn an_erased_customer_is_nobody_and_counts() {
             r#"{ auditLog(filter: { action: "customer." }) { nodes { action subject before after actor { name } } } }"#,
         )
         .await;
-    let entry = json!({ "action": "customer.erase", "subject": "1", "before": null, "after": null, "actor": { "name": "admin" } });
+    let entry = json!({ "action": "customer.erase", "subject": "c1", "before": null, "after": null, "actor": { "name": "admin" } });
     assert_eq!(log["auditLog"]["nodes"], json!([entry]));
 }
 
@@ -152,7 +152,7 @@ async fn all_that_is_held_of_a_customer_is_exported() {
         event("r", "2026-06-14T12:00:00Z", Fact::RefundIssued(refund)),
     ])
     .await;
-    let export = r#"mutation { exportCustomer(customerId: "1") }"#;
+    let export = r#"mutation { exportCustomer(customerId: "c1") }"#;
     for role in [Role::Manager, Role::Viewer] {
         assert_eq!(acme.actor(role).error_code(export).await, "FORBIDDEN");
     }
@@ -160,19 +160,20 @@ async fn all_that_is_held_of_a_customer_is_exported() {
     let expected = json!({
         "asOf": "3",
         "customer": {
-            "id": "1", "externalId": "a", "erasedAt": null, "firstPurchaseAt": "2026-06-14T10:00:00Z",
+            "id": "c1", "externalId": "a", "erasedAt": null, "firstPurchaseAt": "2026-06-14T10:00:00Z",
             "lastPurchaseAt": "2026-06-14T10:00:00Z", "ordersCount": 1, "revenue": "3.00", "otherRevenue": [],
             "profile": {
                 "name": "Zoe", "email": "Zoe@Example.com", "phone": "+44 20 7946 0101", "address": "1 Zoe Street\nLondon",
             },
         },
         "orders": [{
-            "id": "1", "externalId": "1", "version": 1, "isCancelled": false, "placedAt": "2026-06-14T10:00:00Z",
+            "id": "o1", "externalId": "1", "version": 1, "isCancelled": false, "placedAt": "2026-06-14T10:00:00Z",
             "currency": "GBP", "amount": "5.00", "discount": "0.00", "channel": "web", "region": "North",
             "lines": [{ "productId": "tea", "title": null, "quantity": 2, "amount": "5.00", "discount": "0.00" }],
             "refunds": [{ "externalId": "r", "issuedAt": "2026-06-14T12:00:00Z", "currency": "GBP", "amount": "2.00" }],
         }],
         "predictions": null,
+        "quarantined": [],
         "audit": [],
     });
     assert_eq!(exported, expected);
@@ -182,6 +183,6 @@ async fn all_that_is_held_of_a_customer_is_exported() {
         (again[0]["action"].as_str(), again[0]["at"].as_str()),
         (Some("customer.export"), Some("2026-06-15T12:00:00Z"))
     );
-    assert_eq!(acme.admin().error_code(r#"mutation { exportCustomer(customerId: "9") }"#).await, "NOT_FOUND");
+    assert_eq!(acme.admin().error_code(r#"mutation { exportCustomer(customerId: "c9") }"#).await, "NOT_FOUND");
     assert_eq!(test.tenant("other").await.admin().error_code(export).await, "NOT_FOUND");
 }

@@ -47,11 +47,11 @@ async fn a_product_adds_up_what_was_sold_of_it() {
     let data = acme.viewer().query(&format!("{{ products {{ nodes {{ {FIELDS} }} }} }}")).await;
     // Tea: (8 - 6) / 8 and 4 / 8.
     let expected = json!([
-        { "id": "1", "sku": "tea", "title": null, "category": "drinks", "unitsSold": 2, "revenue": "8.00", "views": 9,
+        { "id": "p1", "sku": "tea", "title": null, "category": "drinks", "unitsSold": 2, "revenue": "8.00", "views": 9,
           "margin": 0.25, "returnRate": 0.5, "inventory": null },
-        { "id": "2", "sku": "milk", "title": null, "category": "drinks", "unitsSold": 1, "revenue": "1.00", "views": 0,
+        { "id": "p2", "sku": "milk", "title": null, "category": "drinks", "unitsSold": 1, "revenue": "1.00", "views": 0,
           "margin": null, "returnRate": 0.0, "inventory": null },
-        { "id": "3", "sku": "jam", "title": null, "category": null, "unitsSold": 0, "revenue": "0.00", "views": 1,
+        { "id": "p3", "sku": "jam", "title": null, "category": null, "unitsSold": 0, "revenue": "0.00", "views": 1,
           "margin": null, "returnRate": null, "inventory": null },
     ]);
     assert_eq!(data["products"]["nodes"], expected);
@@ -68,7 +68,7 @@ async fn what_is_set_by_hand_stays_until_it_is_set_again() {
     };
     acme.apply(vec![viewed("v1", "tea")]).await;
     let jam = manager.query(&update(r#"sku: "jam", title: "Jam", category: "food", inventory: 5"#)).await;
-    let expected = json!({ "id": "2", "sku": "jam", "title": "Jam", "category": "food", "unitsSold": 0, "revenue": "0.00",
+    let expected = json!({ "id": "p2", "sku": "jam", "title": "Jam", "category": "food", "unitsSold": 0, "revenue": "0.00",
                            "views": 0, "margin": null, "returnRate": null, "inventory": 5 });
     assert_eq!(jam["updateProduct"], expected);
     // The ledger goes on where the hand left off: the same number for jam, a new one for milk.
@@ -76,12 +76,15 @@ async fn what_is_set_by_hand_stays_until_it_is_set_again() {
     let sold = manager.query(&update(r#"sku: "jam", inventory: 0"#)).await["updateProduct"].take();
     assert_eq!(
         (&sold["id"], &sold["views"], &sold["inventory"], &sold["title"]),
-        (&json!("2"), &json!(1), &json!(0), &json!("Jam"))
+        (&json!("p2"), &json!(1), &json!(0), &json!("Jam"))
     );
     let tea = manager.query(&update(r#"sku: "tea", category: "food""#)).await["updateProduct"].take();
     assert_eq!((&tea["id"], &tea["category"], &tea["views"]), (&json!("1"), &json!("food"), &json!(1)));
     let list = acme.viewer().query("{ products { nodes { id sku } } }").await["products"]["nodes"].take();
-    assert_eq!(list, json!([{ "id": "1", "sku": "tea" }, { "id": "2", "sku": "jam" }, { "id": "3", "sku": "milk" }]));
+    assert_eq!(
+        list,
+        json!([{ "id": "p1", "sku": "tea" }, { "id": "p2", "sku": "jam" }, { "id": "p3", "sku": "milk" }])
+    );
     acme.verified().await;
 }
 

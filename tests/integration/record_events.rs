@@ -76,6 +76,97 @@ async fn each_bad_event_is_refused_alone_with_its_code() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_converted_or_added_up_leaves_no_trace() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let create = r#"mutation { createOrganization(input: { slug: "hanoi", name: "Hanoi", timezone: "Asia/Ho_Chi_Minh", currency: "VND" }) { id } }"#;
+    admin.query(create).await;
+    let rate =
+        r#"mutation { setExchangeRates(rates: [{ from: "USD", to: "VND", validFrom: "2020-01-01", rate: "25000" }]) }"#;
+    admin.query(rate).await;
+    let in_hanoi = |mut event: Value| {
+        event["organizationId"] = json!("hanoi");
+        event
+    };
+    let line = |product: &str, category: &str, amount: &str| json!({ "productId": product, "category": category, "amount": amount });
+    let refund = |id: &str, amount: &str, line: Value| {
+        in_hanoi(event(
+            id,
+            "refundIssued",
+            json!({ "orderId": "C", "currency": "USD", "amount": amount, "lines": [line] }),
+        ))
+    };
+    let bought =
+        |id: &str, line: Value| in_hanoi(order(id, json!({ "currency": "VND", "amount": "10", "lines": [line] })));
+    // Converted, the line is beyond all bounds; alone in its batch, and beside others of its order.
+    let large = || line("ghost", "ghosts", "1000000000000");
+    let refused = record(&admin, vec![refund("alone", "1", large())]).await;
+    assert_eq!(refused["results"][0]["code"], "AMOUNT_OUT_OF_RANGE", "{refused}");
+    let many: Vec<Value> = (0..1000).map(|n| line(&n.to_string(), "many", "1000000000000")).collect();
+    let batch = vec![
+        bought("C", line("tea", "drinks", "10")),
+        refund("beside", "1", large()),
+        refund("good", "0.0001", line("tea", "drinks", "0.0001")),
+        in_hanoi(order("many", json!({ "currency": "VND", "amount": "1", "lines": many }))),
+        bought("D", line("cup", "things", "7")),
+    ];
+    let answer = record(&admin, batch).await;
+    let outcomes: Vec<&Value> = answer["results"].as_array().expect("a list").iter().map(|r| &r["outcome"]).collect();
+    assert_eq!(outcomes, ["APPLIED", "REFUSED", "APPLIED", "REFUSED", "APPLIED"], "{answer}");
+    let query = r#"{ products { nodes { sku } } salesMetrics(period: { start: "2026-06-01T00:00:00Z", end: "2026-06-02T00:00:00Z" },
+        filters: { organizationId: "hanoi" }) { refunds breakdown(by: [PRODUCT_CATEGORY], orderBy: { metric: GROSS_REVENUE }) { rows { key grossRevenue } } } }"#;
+    let found = admin.query(query).await;
+    assert_eq!(found["products"]["nodes"], json!([{ "sku": "tea" }, { "sku": "cup" }]));
+    let rows = json!([{ "key": "drinks", "grossRevenue": "10.00" }, { "key": "things", "grossRevenue": "7.00" }]);
+    assert_eq!(
+        (&found["salesMetrics"]["breakdown"]["rows"], &found["salesMetrics"]["refunds"]),
+        (&rows, &json!("2.50"))
+    );
+    acme.verified().await;
+}
+
+#[tokio::test]
+async fn sums_beyond_64_bits_refuse_the_event_that_makes_them() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    // Of one product and one customer, 900 of the largest amounts fit, and 1,000 do not.
+    let large = |n: usize| {
+        let line = json!([{ "productId": "gold", "amount": "1000000000000" }]);
+        order(&n.to_string(), json!({ "amount": "1000000000000", "customer": { "id": "rich" }, "lines": line }))
+    };
+    let answer = record(&acme.admin(), (0..1000).map(large).collect()).await;
+    let results = answer["results"].as_array().expect("a list");
+    let refused: Vec<&Value> = results.iter().filter(|result| result["outcome"] != "APPLIED").collect();
+    assert!((78..=100).contains(&refused.len()), "{}", refused.len());
+    assert!(refused.iter().all(|result| result["code"] == "AMOUNT_OUT_OF_RANGE"), "{refused:?}");
+    acme.verified().await;
+    // What was refused with others and would fit alone is not told to have been there.
+    let small = |id: &str, amount: &str| {
+        let mut event = order(id, json!({ "amount": amount, "customer": { "id": "rich" } }));
+        event["eventId"] = json!("one");
+        event
+    };
+    let twice = record(&acme.admin(), vec![small("a", "1000000000000"), small("b", "1.00")]).await;
+    assert_eq!(twice["results"][1]["outcome"], "APPLIED", "{twice}");
+}
+
+#[tokio::test]
+async fn a_value_that_is_none_stops_the_request_before_anything_is_written() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let document = r#"mutation ($events: [SalesEventInput!]!) { createTeam(input: { name: "too early" }) { id } recordEvents(events: $events) { position } }"#;
+    let mut bad = order("o", json!({}));
+    bad["occurredAt"] = json!("yesterday");
+    let refused = acme.admin().run(document, json!({ "events": [order("n", json!({})), bad] })).await;
+    let error = &serde_json::to_value(&refused.errors).expect("json")[0];
+    assert_eq!(error["extensions"], json!({ "code": "BAD_USER_INPUT", "argument": "events.1.occurredAt" }), "{error}");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.starts_with("events.1.occurredAt is no DateTime: a time as"), "{message}");
+    assert_eq!(acme.admin().query("{ teams { name } }").await["teams"], json!([]));
+}
+
+#[tokio::test]
 async fn values_that_are_none_are_bad_input_of_the_whole_request() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

@@ -1,6 +1,6 @@
 //! Dropping old months leaves the metrics as they are, and old events cannot come again.
 
-use salespulse::ledger::event::{Fact, Outcome, RefusalCode};
+use salespulse::ledger::event::{Fact, OrderCancelled, Outcome, RefusalCode};
 use salespulse::ledger::retention::{Dropped, close_before, count_before, cut, drop_before};
 
 use crate::ledger::{event, order};
@@ -37,6 +37,47 @@ async fn metrics_outlive_the_entries_of_dropped_months() {
 }
 
 #[tokio::test]
+async fn of_dropped_months_a_quarter_of_an_hour_counts_at_its_beginning() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let placed = |id: &str, at: &str, amount: &str| event(id, at, Fact::OrderPlaced(order(id, 1, "c", amount)));
+    acme.apply(vec![
+        placed("A", "2026-03-10T10:03:00Z", "100.00"),
+        placed("B", "2026-03-10T10:16:00Z", "10.00"),
+        placed("C", "2026-04-10T10:03:00Z", "1.00"),
+    ])
+    .await;
+    let cut = cut(NOW, 2).expect("a day");
+    close_before(&test.app.db, acme.id(), cut).await.expect("closed");
+    drop_before(&test.app.db, acme.id(), cut).await.expect("dropped");
+    let gross = async |start: &str, end: &str| {
+        let query = format!(
+            "{{ salesMetrics(period: {{ start: \"2026-03-10T{start}Z\", end: \"2026-03-10T{end}Z\" }}) {{ grossRevenue ordersCount }} }}"
+        );
+        acme.viewer().query(&query).await["salesMetrics"]["grossRevenue"].take()
+    };
+    assert_eq!(gross("10:00:00", "10:30:00").await, "110.00");
+    // Periods that follow each other have it once, wherever they meet.
+    assert_eq!(
+        (gross("09:00:00", "10:02:00").await, gross("10:02:00", "10:30:00").await),
+        ("100.00".into(), "10.00".into())
+    );
+    assert_eq!(gross("10:02:00", "10:05:00").await, "0.00");
+    // Taken back, it is gone from there too.
+    let cancel = OrderCancelled { order_id: "A".into(), version: 2 };
+    acme.apply(vec![event("x", "2026-06-01T00:00:00Z", Fact::OrderCancelled(cancel))]).await;
+    assert_eq!(
+        (gross("09:00:00", "10:02:00").await, gross("10:02:00", "10:30:00").await),
+        ("0.00".into(), "10.00".into())
+    );
+    acme.verified().await;
+    // An earlier state of what is gone cannot be told, not even in a comparison.
+    let before = r#"{ salesMetrics(period: { start: "2026-04-01T00:00:00Z", end: "2026-05-01T00:00:00Z", timezone: "UTC" }, asOf: "3") {
+        grossRevenue comparison(to: PREVIOUS_PERIOD) { change(metric: GROSS_REVENUE) { relative } } } }"#;
+    assert_eq!(acme.viewer().error_code(before).await, "AS_OF_NOT_AVAILABLE");
+}
+
+#[tokio::test]
 async fn whole_months_of_all_tenants_are_dropped_at_once_where_they_are_tables() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
@@ -55,4 +96,8 @@ async fn whole_months_of_all_tenants_are_dropped_at_once_where_they_are_tables()
     // What corrects an order of a dropped month begins that month anew, though it was known to be there before.
     acme.apply(vec![event("A2", "2026-05-11T00:00:00Z", Fact::OrderPlaced(order("A", 2, "c", "6.00")))]).await;
     acme.verified().await;
+    // So does what a tenant that has kept all has to say of one.
+    let other = test.tenant("other").await;
+    other.apply(vec![placed(("B", "2026-03-10T00:00:00Z"))]).await;
+    other.verified().await;
 }

@@ -9,10 +9,14 @@ export interface Example {
   variables: string | null;
 }
 
+/** What cannot be undone is not a click away. */
+const isForGood = (path: string) => path.includes('/erase-');
+
 /** The operations that a fresh page opens with: first steps first, the others by name. */
 export function examples(tenantId: string | null): Example[] {
   const rank = (path: string) => (path.includes('/first-') ? 0 : 1);
   return Object.keys(documents)
+    .filter((path) => !isForGood(path))
     .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b))
     .map((path) => {
       const query = documents[path]!;

@@ -47,7 +47,9 @@ pub(super) fn parse(text: &str) -> Result<Expr, Fault> {
     let expr = parser.expression(0)?;
     match parser.token {
         Token::End => Ok(expr),
-        Token::Name(name) => Err(parser.unexpected("an operator or the end").or(nearest(name, ["filter"]))),
+        Token::Name(name) if name != "filter" => {
+            Err(parser.unexpected("an operator or the end").or(nearest(name, ["filter"])))
+        }
         _ => Err(parser.unexpected("an operator or the end")),
     }
 }

@@ -196,10 +196,9 @@ impl Provider {
             known.looked_at = if looks { now } else { known.looked_at };
             match asked {
                 Ok(metadata) => known.metadata = Some(Arc::new(metadata)),
-                Err(error) => {
-                    known.metadata = None;
-                    return Err(self.away(error));
-                }
+                // What it said before is still good for those keys that it had.
+                Err(error) if known.metadata.is_none() || lacks_key => return Err(self.away(error)),
+                Err(error) => tracing::warn!(provider = self.name, source = ?error, "not asked anew what it is"),
             }
         }
         known.metadata.clone().ok_or_else(|| self.away("it did not answer a moment ago"))

@@ -170,16 +170,16 @@ impl Reader {
         if params.query.is_none() && !params.extensions.contains_key("persistedQuery") {
             return Err(BAD_MESSAGE);
         }
-        let mut live = self.shared.live();
-        if self.shared.is_finishing() {
-            // The close that is coming says to come back with it.
-            return Ok(());
-        }
-        if live.contains_key(id) {
+        // Nobody else adds operations, and the writer, which removes them, does not wait until the text is read.
+        let (exists, count) = {
+            let live = self.shared.live();
+            (live.contains_key(id), live.len())
+        };
+        if exists {
             return Err(EXISTS);
         }
         self.opened += 1;
-        let (payloads, is_subscription) = if live.len() >= OPERATIONS_MAX {
+        let (payloads, is_subscription) = if count >= OPERATIONS_MAX {
             let message = format!("more than {OPERATIONS_MAX} operations on one socket");
             (refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message)), false)
         } else {
@@ -187,6 +187,11 @@ impl Reader {
         };
         let running = Running::new(id, self.opened, payloads);
         let (handle, registration) = AbortHandle::new_pair();
+        let mut live = self.shared.live();
+        if self.shared.is_finishing() {
+            // The close that is coming says to come back with it.
+            return Ok(());
+        }
         live.insert(id.to_owned(), Live { number: self.opened, handle, is_subscription });
         drop(live);
         self.shared.order(Order::Run(Abortable::new(running, registration)))

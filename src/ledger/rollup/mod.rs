@@ -193,7 +193,7 @@ pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, Part)> {
         let key = Key { category_no: line.category_no, product_no, ..whole };
         let added = Part { amount: line.amount.0, discount: line.discount.0, units: line.units };
         match parts.iter_mut().find(|(other, _)| *other == key) {
-            // Within one order the sums stay far from the limits: `check` bounds each amount and the number of lines.
+            // Within one order the sums fit: the batch has refused those whose lines together would not.
             Some((_, part)) => {
                 part.amount += added.amount;
                 part.discount += added.discount;

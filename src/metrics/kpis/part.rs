@@ -12,7 +12,7 @@ use super::shift::Calendar;
 use super::value::KpiValue;
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::ledger::changes::DimensionKind;
 use crate::ledger::entry::Entry;
 use crate::ledger::organization::Organization;
@@ -114,7 +114,7 @@ impl Views {
         let mut part = KpiPart { kpis: self.kpis, ..KpiPart::default() };
         for (filter, shift, needs) in self.views {
             let mut viewed = Viewed::new(filter, boundaries, &calendar, shift, needs);
-            snapshot.check_is_kept(&viewed.boundaries)?;
+            viewed.boundaries = snapshot.facts.known(viewed.boundaries, snapshot.retained_from)?;
             viewed.cells = viewed.question(snapshot.organizations, group).cells(snapshot.tx, snapshot.facts).await?;
             let is_open = boundaries.last().is_some_and(|end| *end > calendar.now);
             part.is_running |= is_open && shift != Shift::default();
@@ -152,22 +152,8 @@ pub struct Snapshot<'a> {
     /// All of the tenant.
     pub organizations: &'a [Organization],
     pub facts: &'a Facts,
-    /// Entries before this are gone, so that no earlier state can be told.
+    /// Entries before this are gone.
     pub retained_from: Option<Timestamp>,
-}
-
-impl Snapshot<'_> {
-    fn check_is_kept(&self, boundaries: &[Timestamp]) -> Result<()> {
-        let (Facts::AsOf(_) | Facts::Entries(_), Some(from), Some(first)) =
-            (self.facts, self.retained_from, boundaries.first())
-        else {
-            return Ok(());
-        };
-        if *first >= from {
-            return Ok(());
-        }
-        Err(Error::new(Code::AsOfNotAvailable, "a KPI looks back into months whose entries were dropped"))
-    }
 }
 
 impl Compiled {

@@ -84,7 +84,7 @@ impl Link {
         tokio::time::timeout(ANSWER_TIMEOUT, connection).await.map_err(failed)?.map_err(failed)
     }
 
-    /// A connection whose answers may take up to `answer_wait`.
+    /// A connection for reading, whose answers may take up to `answer_wait`; nothing waits for news at a cluster.
     pub async fn reading(&self, answer_wait: Duration) -> Result<Reading, RedisError> {
         match self.found() {
             None => Err(RedisError::from((ErrorKind::Io, NOT_FOUND_YET))),
@@ -106,7 +106,10 @@ impl Redis {
         let mut connection = pool.get().await.map_err(failed)?;
         let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut connection).await.map_err(failed)?;
         if info.contains("cluster_enabled:1") {
-            let client = ClusterClient::builder(all.iter().map(String::as_str)).build().map_err(failed)?;
+            let client = ClusterClient::builder(all.iter().map(String::as_str))
+                .response_timeout(ANSWER_TIMEOUT)
+                .build()
+                .map_err(failed)?;
             let config = cluster::Config::from_urls(all.to_vec());
             let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(failed)?;
             return Ok(Redis::Cluster { client: Box::new(client), pool });

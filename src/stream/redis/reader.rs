@@ -112,9 +112,16 @@ impl Reader {
                 Ok::<_, RedisError>((tenant, reply))
             }
         });
-        let mut has_news = false;
+        let (mut has_news, mut failed) = (false, Ok(()));
+        // A node that is away keeps nothing from the tenants of others.
         for read in join_all(reads).await {
-            let (tenant, reply) = read?;
+            let (tenant, reply) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    failed = failed.and(Err(error));
+                    continue;
+                }
+            };
             for stream in reply.into_iter().flat_map(|reply| reply.keys) {
                 has_news = true;
                 self.hand_on(tenant, &stream.ids);
@@ -126,7 +133,7 @@ impl Reader {
             tokio::time::sleep(*pause).await;
             *pause = CLUSTER_PAUSE_MAX.min(2 * *pause);
         }
-        Ok(())
+        failed
     }
 
     /// Gives batches that other processes wrote to the listeners. What cannot be read is skipped: listeners find the gap.
