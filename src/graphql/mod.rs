@@ -7,6 +7,7 @@ mod completion;
 pub mod context;
 pub mod cursor;
 pub mod documents;
+pub mod eager;
 pub mod errors;
 pub mod heads;
 pub mod http;

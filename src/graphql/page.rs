@@ -208,12 +208,18 @@ macro_rules! connection {
         impl $connection {
             /// The page's items with their cursors.
             async fn edges(&self) -> Vec<$edge> {
-                self.items.iter().map(|(cursor, node)| $edge { node: node.clone(), cursor: cursor.clone() }).collect()
+                self.items
+                    .iter()
+                    .map(|(cursor, node)| $edge {
+                        node: $crate::graphql::eager::Eager(node.clone()),
+                        cursor: cursor.clone(),
+                    })
+                    .collect()
             }
 
             /// The page's items.
-            async fn nodes(&self) -> Vec<$node> {
-                self.items.iter().map(|(_, node)| node.clone()).collect()
+            async fn nodes(&self) -> Vec<$crate::graphql::eager::Eager<$node>> {
+                self.items.iter().map(|(_, node)| $crate::graphql::eager::Eager(node.clone())).collect()
             }
 
             /// Where the page stands.
@@ -226,7 +232,7 @@ macro_rules! connection {
         #[derive(async_graphql::SimpleObject)]
         pub struct $edge {
             /// The item.
-            node: $node,
+            node: $crate::graphql::eager::Eager<$node>,
             /// Where the item stands in the list; opaque.
             cursor: String,
         }

@@ -192,7 +192,8 @@ impl Lane {
         match folded {
             Ok(()) => {}
             Err(error) if error.code == Code::ServiceUnavailable => {
-                tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "tail not folded yet");
+                // Others write; readers add the tail meanwhile.
+                tracing::info!(tenant = %self.tenant.0, source = ?error.source, "tail not folded yet");
             }
             Err(error) => {
                 tracing::error!(tenant = %self.tenant.0, source = ?error.source, "tail not folded");

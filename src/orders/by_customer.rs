@@ -11,6 +11,7 @@ use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::customers::Customer;
 use crate::db::{Column, FirstRows, Table, TenantTx, get};
 use crate::error::{Error, Result};
+use crate::graphql::eager::{self, Eager};
 use crate::graphql::loader::{Batch, load};
 use crate::graphql::scalars::Currency;
 use crate::ledger::changes::Holder;
@@ -44,12 +45,12 @@ impl Customer {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 1 to 100.", default_with = "Some(5)")] first: Option<i32>,
-    ) -> async_graphql::Result<Vec<Order>> {
+    ) -> async_graphql::Result<Vec<Eager<Order>>> {
         let first = i64::from(first.unwrap_or(5));
         if !(1..=ORDERS_MAX).contains(&first) {
             return Err(Error::bad_input("first", format!("must be from 1 to {ORDERS_MAX}")).into());
         }
-        Ok(load::<OrdersByCustomer>(ctx, (self.customer_no, first)).await?.unwrap_or_default())
+        Ok(eager::all(load::<OrdersByCustomer>(ctx, (self.customer_no, first)).await?.unwrap_or_default()))
     }
 }
 

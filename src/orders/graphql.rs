@@ -10,6 +10,7 @@ use crate::connection;
 use crate::customers::{Customer, CustomersByNumber};
 use crate::error::Error;
 use crate::graphql::context::{Needs, app, read};
+use crate::graphql::eager::{self, Eager};
 use crate::graphql::loader::load;
 use crate::graphql::node_id::Numbered;
 use crate::graphql::page::Page;
@@ -166,8 +167,8 @@ impl Order {
     }
 
     /// What was bought.
-    async fn lines(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<OrderLine>> {
-        Ok(load::<LinesByOrder>(ctx, self.order_no).await?.unwrap_or_default())
+    async fn lines(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Eager<OrderLine>>> {
+        Ok(eager::all(load::<LinesByOrder>(ctx, self.order_no).await?.unwrap_or_default()))
     }
 }
 

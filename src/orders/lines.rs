@@ -6,6 +6,7 @@ use async_graphql::{Context, Object};
 
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
+use crate::graphql::eager::Eager;
 use crate::graphql::loader::{Batch, load_known};
 use crate::graphql::scalars::{Count, Decimal};
 use crate::ledger::dimensions::dimension_name;
@@ -26,8 +27,8 @@ pub struct OrderLine {
 #[Object]
 impl OrderLine {
     /// The product.
-    async fn product(&self, ctx: &Context<'_>) -> async_graphql::Result<Product> {
-        Ok(load_known::<ProductsByNumber>(ctx, self.product_no).await?)
+    async fn product(&self, ctx: &Context<'_>) -> async_graphql::Result<Eager<Product>> {
+        Ok(Eager(load_known::<ProductsByNumber>(ctx, self.product_no).await?))
     }
 
     /// The category the product was sold in.

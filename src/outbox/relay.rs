@@ -95,7 +95,7 @@ async fn deliver(app: &App, senders: &Senders, due: &Due) -> Result<()> {
             (DeliveryState::Pending, Some(why), Some(Timestamp(now.0 + pause * SECOND)))
         }
         (Err(error), _) => {
-            // Why is told to the tenant. It may be a mail server's words, with addresses in them.
+            // Why is told to the tenant.
             tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, "delivery given up");
             (DeliveryState::Dead, Some(error.to_string()), None)
         }

@@ -13,7 +13,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 pub type KeyBytes = Zeroizing<[u8; 32]>;
 
 /// A data key is retired after it has sealed this many values. With random nonces NIST SP 800-38D, section 8.3, allows 2^32;
-/// the half is left for seals that were not counted, as when a process ends before it saves its count.
+/// the half is left for seals that the estimate from positions does not see, as those of quarantined bodies.
 pub const SEALS_MAX: u64 = 1 << 31;
 
 /// Whether a data key that has sealed so many values must make way for a new version.

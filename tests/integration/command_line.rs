@@ -81,6 +81,7 @@ fn bad_settings_end_with_2() {
     let keyless = [("SALESPULSE_JWT_SECRET", ""), ("DATABASE_URL", "postgres://u@127.0.0.1:1/x")];
     assert!(program.fail(2, &["serve"], &keyless).contains("no key to sign tokens"));
     assert!(fail("SALESPULSE_LOG_LEVEL", "info,=x=").contains("SALESPULSE_LOG_LEVEL"));
+    assert!(fail("SALESPULSE_LOG_LEVEL", "warning").contains("\"warning\" is none of error, warn"));
     program.write(".env", "DATABSE_URL=sqlite://a.db\n");
     assert!(program.fail(2, &["serve"], &[]).contains("DATABSE_URL: no such setting"));
     program.write(".env", "SALESPULSE_JWT_SECRET=\"hidden\n");
@@ -120,8 +121,11 @@ fn a_taken_port_ends_with_5_and_a_signal_with_0() {
     let settings = [("SALESPULSE_LISTEN", address.as_str())];
     assert!(program.fail(5, &["serve"], &settings).contains(&format!("the address {address} is taken")));
     drop(taken);
+    let nobody = program.fail(1, &["health"], &settings);
+    assert!(nobody.contains(&format!("nobody answers at {address}")), "{nobody}");
     let mut server = program.command(&["serve"], &settings).stderr(Stdio::null()).spawn().expect("started");
     wait_until(|| std::net::TcpStream::connect(&address).is_ok());
+    assert_eq!(program.run(&["health"], &settings).status.code(), Some(0));
     signal("TERM", server.id());
     assert_eq!(server.wait().expect("ended").code(), Some(0));
 }
