@@ -130,6 +130,62 @@ fn a_taken_port_ends_with_5_and_a_signal_with_0() {
     assert_eq!(server.wait().expect("ended").code(), Some(0));
 }
 
+/// SQLite ends a transaction by itself when a file cannot grow.
+#[tokio::test]
+async fn what_is_acknowledged_while_the_disk_fails_is_there() {
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.succeed(&["tenant", "create", "acme"]);
+    let token = program.succeed(&["token", "--tenant", "acme", "--role", "admin"]).trim().to_owned();
+    let address = {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        free.local_addr().expect("bound").to_string()
+    };
+    let settings = [("SALESPULSE_LISTEN", address.as_str())];
+    let serve = program.command(&["serve"], &settings);
+    // A write beyond the limit is to fail, and not to end the process.
+    let mut server = Command::new("bash");
+    server.args(["-c", "trap '' XFSZ; exec \"$0\" serve"]).arg(serve.get_program()).current_dir(program.path());
+    server.env_clear().envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut server = server.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    wait_until(|| std::net::TcpStream::connect(&address).is_ok());
+    let limit = |bytes: String| {
+        let (process, size) = (server.id().to_string(), format!("--fsize={bytes}:unlimited"));
+        assert!(Command::new("prlimit").args(["--pid", &process, &size]).status().expect("prlimit").success());
+    };
+    let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
+    let db = Db::connect(&url, 1).await.expect("connected");
+    let http = reqwest::Client::new();
+    let (mut acknowledged, mut failed) = (0, 0);
+    for batch in 0..12 {
+        if batch == 2 {
+            let log = std::fs::metadata(program.path().join("data/salespulse.db-wal")).expect("a log");
+            limit((log.len() + 20_000).to_string());
+        }
+        if batch == 10 {
+            limit("unlimited".to_owned());
+        }
+        let sale = |n: usize| {
+            json!({ "eventId": format!("{batch}-{n}"), "occurredAt": "2026-06-10T10:00:00Z",
+                    "orderPlaced": { "orderId": format!("{batch}-{n}"), "amount": "1.00" } })
+        };
+        let events = json!({ "events": (0..300).map(sale).collect::<Vec<_>>() }).to_string();
+        let sent = http.post(format!("http://{address}/v1/events")).bearer_auth(&token);
+        let answer = sent.header("content-type", "application/json").body(events).send().await.expect("an answer");
+        if answer.status().is_success() {
+            acknowledged += 300;
+        } else {
+            failed += 1;
+        }
+        let position = db.query_all_tenants("SELECT position FROM ledger_heads", []).await.expect("read");
+        assert_eq!(get::<i64>(&position[0], 0).expect("a position"), acknowledged, "batch {batch}");
+    }
+    assert!(failed >= 2 && acknowledged >= 1_200, "{failed} {acknowledged}");
+    signal("TERM", server.id());
+    assert_eq!(server.wait().expect("ended").code(), Some(0));
+    assert!(program.succeed(&["verify", "--tenant", "acme"]).contains("0 differ"));
+}
+
 #[test]
 fn tokens_are_printed_alone() {
     let program = Program::new();

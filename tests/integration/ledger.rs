@@ -6,13 +6,11 @@ use futures_util::future::join_all;
 use salespulse::app::App;
 use salespulse::clock::ManualClock;
 use salespulse::db::Db;
-use salespulse::error::Code;
 use salespulse::ledger::event::{
     Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, RefusalCode, VisitsCounted,
 };
 use salespulse::money::Money;
 use salespulse::stream::memory::MemoryStream;
-use sea_orm::ConnectionTrait;
 
 use crate::support::{TestApp, at, kek};
 
@@ -162,40 +160,5 @@ async fn versions_refunds_and_cancellations_add_up() {
     acme.verified().await;
     let cancelled = OrderCancelled { order_id: "A".into(), version: 3 };
     acme.apply(vec![event("e5", "2026-06-05T10:00:00Z", Fact::OrderCancelled(cancelled))]).await;
-    acme.verified().await;
-}
-
-#[tokio::test]
-async fn what_is_acknowledged_while_the_disk_is_full_is_there() {
-    let test = TestApp::start().await;
-    let acme = test.tenant("acme").await;
-    if test.app.db.is_postgres() {
-        return;
-    }
-    // The file may not grow beyond what it has, or as it likes.
-    let may_grow = async |may_grow: bool| {
-        let pages = if may_grow { i32::MAX } else { 1 };
-        let tx = test.app.db.write(acme.id()).await.expect("begun");
-        tx.execute_unprepared(&format!("PRAGMA max_page_count = {pages}")).await.expect("set");
-    };
-    let (mut acknowledged, mut refused) = (0, 0);
-    for n in 0..30 {
-        may_grow(n % 10 < 2).await;
-        let sale = |m: usize| {
-            let id = format!("{n}-{m}");
-            event(&id, "2026-06-01T10:00:00Z", Fact::OrderPlaced(order(&id, 1, &id, "1.00")))
-        };
-        match test.app.ledger.record(acme.id(), (0..20 + n * 10).map(sale).collect(), false).await {
-            Ok(answer) => acknowledged = answer.position,
-            Err(error) => {
-                assert_eq!(error.code, Code::ServiceUnavailable);
-                refused += 1;
-            }
-        }
-        let head = test.app.db.head(acme.id()).await.expect("read").expect("the tenant");
-        assert_eq!(head.position, acknowledged, "batch {n}");
-    }
-    assert!(refused > 5, "{refused}");
-    may_grow(true).await;
     acme.verified().await;
 }
