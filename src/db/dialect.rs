@@ -381,14 +381,19 @@ pub(super) fn is_cut_off(error: &DbErr) -> bool {
 }
 
 /// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only), 40001, 40P01 and 55P03 (in the
-/// way of each other), 25P03 (idle for too long); SQLite busy and full.
+/// way of each other), 25P03 (idle for too long); SQLite busy, full, and failing to read or write.
 fn is_unavailable_code(code: &str) -> bool {
+    const SQLITE_BUSY: u32 = 5;
+    const SQLITE_IOERR: u32 = 10;
+    const SQLITE_FULL: u32 = 13;
     code.len() == 5
         && (code.starts_with("08")
             || code.starts_with("53")
             || code.starts_with("57P")
             || ["25006", "25P03", "40001", "40P01", "55P03"].contains(&code))
-        || matches!(code, "5" | "517" | "13" | "773")
+        // The lowest byte of an extended code is the code.
+        || code.len() < 5
+            && code.parse().is_ok_and(|code: u32| [SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL].contains(&(code & 0xff)))
 }
 
 /// PostgreSQL: makes the monthly partitions that are missing; only the function `ledger_month` may. SQLite has one table.

@@ -175,6 +175,7 @@ async fn what_is_acknowledged_while_the_disk_fails_is_there() {
         if answer.status().is_success() {
             acknowledged += 300;
         } else {
+            assert_eq!(answer.status(), 503);
             failed += 1;
         }
         let position = db.query_all_tenants("SELECT position FROM ledger_heads", []).await.expect("read");
