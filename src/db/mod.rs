@@ -12,6 +12,7 @@ pub mod migrations;
 #[cfg(debug_assertions)]
 mod mutant;
 mod table;
+mod tx;
 pub mod wall;
 
 use std::collections::BTreeSet;
@@ -20,12 +21,11 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, QueryResult,
-    Select, Statement, TransactionOptions, TransactionTrait, Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement,
+    TransactionOptions, TransactionTrait, Value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -33,6 +33,7 @@ use self::count::Counter;
 pub use count::Statements;
 pub use dialect::{ConnectError, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month};
 pub use table::{Column, Inserts, OnConflict, Table};
+pub use tx::{FirstRows, LazyTx, TenantEntity, TenantTx};
 
 use crate::error::{Error, Result};
 use crate::guard::Guard;
@@ -292,194 +293,6 @@ impl Owner {
     pub async fn close(self) -> Result<(), DbErr> {
         self.0.close().await
     }
-}
-
-/// An entity whose rows belong to tenants.
-pub trait TenantEntity: EntityTrait {
-    const TENANT: Self::Column;
-}
-
-/// One transaction of one tenant.
-pub struct TenantTx {
-    tx: DatabaseTransaction,
-    tenant: TenantId,
-    may_write: bool,
-    backend: DbBackend,
-    counter: Arc<Counter>,
-    #[cfg(debug_assertions)]
-    mutant: Option<mutant::Mutate>,
-}
-
-impl TenantTx {
-    /// Whether it may see rows that are not committed: its own.
-    pub fn may_write(&self) -> bool {
-        self.may_write
-    }
-
-    pub fn tenant(&self) -> TenantId {
-        self.tenant
-    }
-
-    /// The rows of `E` that are the tenant's.
-    #[expect(clippy::disallowed_methods, reason = "this is the door that adds the tenant")]
-    pub fn find<E: TenantEntity>(&self) -> Select<E> {
-        use sea_orm::{ColumnTrait, QueryFilter};
-        E::find().filter(E::TENANT.eq(self.tenant.0))
-    }
-
-    /// All rows of `sql`, in which `$1` is the tenant and `$2…` are `values`.
-    pub async fn query(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>> {
-        Ok(self.query_all_raw(self.statement(sql, values)).await?)
-    }
-
-    pub async fn query_one(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Option<QueryResult>> {
-        Ok(self.query_one_raw(self.statement(sql, values)).await?)
-    }
-
-    /// Runs `sql` as [`TenantTx::query`] does; gives the number of rows changed.
-    pub async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
-        Ok(self.execute_raw(self.statement(sql, values)).await?.rows_affected())
-    }
-
-    /// Like [`TenantTx::query`] with a table of keys: `{keys}` in `sql` becomes a table expression named `k` with
-    /// the columns of `keys`, bound from `$2` on, and `{each TABLE ALIAS: CONDITION}` after it a join with the tenant's
-    /// rows of a table that match a key.
-    pub async fn query_by_keys(&self, sql: &str, keys: &Table) -> Result<Vec<QueryResult>> {
-        self.query_by_keys_after(sql, Vec::new(), keys).await
-    }
-
-    /// The same with `values` bound from `$2` on, before the keys.
-    pub async fn query_by_keys_after(
-        &self,
-        sql: &str,
-        mut values: Vec<Value>,
-        keys: &Table,
-    ) -> Result<Vec<QueryResult>> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (expression, of_keys) = keys.expression(self.backend, values.len() + 2);
-        values.extend(of_keys);
-        self.query(&dialect::each(self.backend, sql).replace("{keys}", &expression), values).await
-    }
-
-    /// The first rows of each key, at most `k.rows_max` of them, in no particular order between keys.
-    pub async fn query_first_by_keys(&self, rows: &FirstRows<'_>, keys: &Table) -> Result<Vec<QueryResult>> {
-        self.query_by_keys(&dialect::first_rows(self.backend, rows), keys).await
-    }
-
-    /// Runs a changing statement with a table of keys, as [`TenantTx::query_by_keys`].
-    pub async fn execute_by_keys(&self, sql: &str, keys: &Table) -> Result<u64> {
-        if keys.is_empty() {
-            return Ok(0);
-        }
-        let (expression, values) = keys.expression(self.backend, 2);
-        self.execute(&sql.replace("{keys}", &expression), values).await
-    }
-
-    /// Writes all rows of `rows` in one statement; what a row in the way means says `conflict`.
-    pub async fn insert(&self, table: &str, rows: &Table, conflict: OnConflict<'_>) -> Result<u64> {
-        if rows.is_empty() {
-            return Ok(0);
-        }
-        let (sql, values) = rows.insert(self.backend, table, conflict, 2);
-        self.execute(&sql, values).await
-    }
-
-    /// Writes rows of several tables at once.
-    pub async fn insert_all(&self, inserts: Inserts) -> Result<()> {
-        for (sql, values) in inserts.statements(self.backend) {
-            self.execute(&sql, values).await?;
-        }
-        Ok(())
-    }
-
-    /// What to add to a SELECT of the row that serializes writers of a tenant.
-    pub fn for_update(&self) -> &'static str {
-        dialect::for_update(self.backend)
-    }
-
-    /// Makes the tenant's other changes of settings wait until this transaction ends, so that what was checked (a name
-    /// is free, there are not too many) still holds when it commits.
-    pub async fn lock_settings(&self) -> Result<()> {
-        let sql = format!("SELECT 1 FROM tenants WHERE id = $1 {}", self.for_update());
-        self.query_one(&sql, []).await?;
-        Ok(())
-    }
-
-    pub async fn commit(self) -> Result<()> {
-        Ok(self.tx.commit().await?)
-    }
-
-    /// Counts a statement that is about to be sent.
-    fn sent(&self, statement: Statement) -> Statement {
-        self.counter.statement();
-        #[cfg(debug_assertions)]
-        let statement = mutant::apply(self.mutant.as_ref(), statement);
-        statement
-    }
-
-    fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
-        let values = std::iter::once(Value::from(self.tenant.0)).chain(values);
-        Statement::from_sql_and_values(self.backend, sql, values)
-    }
-}
-
-/// A reading transaction that may not be needed.
-pub enum LazyTx<'a> {
-    Begun(&'a TenantTx),
-    /// Begun when it is first asked for.
-    Later(&'a Db, TenantId, OnceCell<TenantTx>),
-}
-
-impl<'a> LazyTx<'a> {
-    pub fn later(db: &'a Db, tenant: TenantId) -> Self {
-        LazyTx::Later(db, tenant, OnceCell::new())
-    }
-
-    pub async fn get(&self) -> Result<&TenantTx> {
-        match self {
-            LazyTx::Begun(tx) => Ok(tx),
-            LazyTx::Later(db, tenant, begun) => begun.get_or_try_init(|| db.read(*tenant)).await,
-        }
-    }
-}
-
-/// For what sea-orm runs itself: entities' `one`, `all`, `insert`, `update`.
-#[async_trait::async_trait]
-impl ConnectionTrait for TenantTx {
-    fn get_database_backend(&self) -> DbBackend {
-        self.backend
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.tx.execute_raw(self.sent(statement)).await
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.counter.statement();
-        self.tx.execute_unprepared(sql).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.tx.query_one_raw(self.sent(statement)).await
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.tx.query_all_raw(self.sent(statement)).await
-    }
-}
-
-/// A statement for [`TenantTx::query_first_by_keys`].
-pub struct FirstRows<'a> {
-    pub columns: &'a str,
-    /// The table and its alias.
-    pub table: &'a str,
-    /// Which rows are the tenant's and belong to a key `k`.
-    pub matching: &'a str,
-    /// The columns of `k` that tell keys apart.
-    pub key: &'a str,
-    pub order: &'a str,
 }
 
 /// The value of column `index`, as an internal error when it is not of type `T`.

@@ -127,8 +127,9 @@ impl State {
                 size.take(part.cells.cells.len().saturating_sub(buckets), asked.fields)?;
             }
             if whole_needs.is_some() {
-                let ends = part.boundaries.first().copied().into_iter().chain(part.boundaries.last().copied());
-                let (boundaries, cells) = (ends.collect::<Vec<_>>(), part.cells.whole());
+                let ends = [part.boundaries.first(), part.boundaries.last()];
+                let (boundaries, cells): (Vec<_>, _) =
+                    (ends.into_iter().flatten().copied().collect(), part.cells.whole());
                 let kpis = reader.kpis(&boundaries, &[], &self.plan.kpis, calendar).await?;
                 self.totals = Some(Part { boundaries, group: Vec::new(), needs, cells, kpis });
             }
