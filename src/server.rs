@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -131,8 +132,19 @@ async fn with_strict_transport(mut response: Response) -> Response {
     response
 }
 
+/// A task beside requests has failed.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the server has failed")]
+pub struct TaskFailed;
+
 /// Serves until `stop`; then nobody is let in any more, requests that are running are finished, and streams and sockets end.
-pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, stop: CancellationToken) {
+/// Error: that had to be done because a background task failed.
+pub async fn run(
+    app: App,
+    options: Options,
+    listeners: impl Into<Listeners>,
+    stop: CancellationToken,
+) -> Result<(), TaskFailed> {
     let Listeners { api, monitor } = listeners.into();
     METRICS.begin();
     // Ended when it is dropped.
@@ -149,7 +161,8 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
     if let Some(tls) = options.tls.clone() {
         background.spawn(tls.watch());
     }
-    let supervised = supervise(background, stop.clone());
+    let has_failed = AtomicBool::new(false);
+    let supervised = supervise(background, &has_failed, stop.clone());
     let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
     // It can be seen how the server ends.
@@ -172,14 +185,16 @@ pub async fn run(app: App, options: Options, listeners: impl Into<Listeners>, st
         _ = serving => {}
         never = supervised => match never {},
     }
+    if has_failed.load(Ordering::Relaxed) { Err(TaskFailed) } else { Ok(()) }
 }
 
-/// Sees to it that tasks which do work beside requests are there: a server without one of them would go on half-way, so it
-/// ends, and whoever runs it starts it anew.
-async fn supervise(mut tasks: JoinSet<()>, stop: CancellationToken) -> Infallible {
+/// Stops the server when a task beside requests fails, without which it would go on half-way; its supervisor is expected to
+/// restart it.
+async fn supervise(mut tasks: JoinSet<()>, has_failed: &AtomicBool, stop: CancellationToken) -> Infallible {
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
             tracing::error!(%error, "a task of the server has failed; the server ends");
+            has_failed.store(true, Ordering::Relaxed);
             stop.cancel();
         }
     }

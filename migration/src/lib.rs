@@ -18,6 +18,7 @@ mod m0008_alert_judgements;
 mod m0009_audit_append;
 mod m0010_integrations;
 mod m0011_cancellations;
+mod m0012_levels;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_audit_append::Migration),
             Box::new(m0010_integrations::Migration),
             Box::new(m0011_cancellations::Migration),
+            Box::new(m0012_levels::Migration),
         ]
     }
 }

@@ -85,10 +85,10 @@ impl AlertQuery {
     async fn alert_history(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most this many from the start, 1 to 100; 20 when neither `first` nor `last` is given.")]
+        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
         first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only of this rule.")] rule_id: Option<ID>,
     ) -> async_graphql::Result<AlertConnection> {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
 use super::evaluate::evaluate_due;
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -14,6 +16,8 @@ use crate::stream::Batch;
 use crate::telemetry::metrics::METRICS;
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Tenants evaluated at a time.
+const TOGETHER_MAX: usize = 4;
 
 /// Runs until it is dropped.
 pub async fn sweep(app: App) {
@@ -32,11 +36,13 @@ pub async fn sweep_once(app: &App) -> Result<()> {
     let now = app.clock.now();
     let due = app.db.list_due(now.0).await?;
     METRICS.set_due("alerts", due.len());
-    for tenant in due {
+    // A tenant whose head somebody has locked does not hold up the others.
+    let each = futures_util::stream::iter(due).for_each_concurrent(TOGETHER_MAX, async |tenant| {
         if let Err(error) = evaluate(app, tenant, now).await {
             tracing::warn!(tenant = %tenant.0, source = ?error.source, "alerts not evaluated");
         }
-    }
+    });
+    each.await;
     Ok(())
 }
 

@@ -89,10 +89,13 @@ pub async fn serve(app: App, options: Options, listeners: Listeners, stop: Cance
             tokio::time::sleep(GRACE).await;
         }
     };
-    tokio::select! {
-        () = server::run(app, options, listeners, stop.clone()) => {}
-        () = overdue => tracing::warn!("requests were cut off"),
-    }
+    let served = tokio::select! {
+        served = server::run(app, options, listeners, stop.clone()) => served,
+        () = overdue => {
+            tracing::warn!("requests were cut off");
+            Ok(())
+        }
+    };
     // The end is near either way; what is not folded is so by the next process.
     let _ = tokio::time::timeout(CLOSE_WAIT, async {
         ledger.close().await;
@@ -100,5 +103,5 @@ pub async fn serve(app: App, options: Options, listeners: Listeners, stop: Cance
     })
     .await;
     tracing::info!("ended");
-    Ok(())
+    served.map_err(Failure::failed)
 }

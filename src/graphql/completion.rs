@@ -10,7 +10,7 @@ use async_graphql::parser::types::{
     BaseType, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet, Type, TypeKind,
     TypeSystemDefinition,
 };
-use async_graphql::{Name, PathSegment, Response, ServerError, Value, Variables};
+use async_graphql::{Name, PathSegment, Response, Value, Variables};
 use async_graphql_value::Value as Given;
 
 /// What type each field of each object type has.
@@ -146,20 +146,38 @@ impl Plan {
             Value::Object(found) => found,
             _ => IndexMap::new(),
         };
-        let mut walk = Walk { errors: &response.errors, path: Vec::new() };
+        let mut failed: Vec<Vec<Step>> = response.errors.iter().map(|error| steps(&error.path)).collect();
+        failed.sort_unstable();
+        let mut walk = Walk { failed: &failed, path: Vec::new() };
         response.data = walk.object(self, found).unwrap_or_default();
     }
 }
 
-/// Goes through an answer. `None` is what may not be null and failed.
-struct Walk<'a> {
-    errors: &'a [ServerError],
-    path: Vec<PathSegment>,
+/// A segment of a path, which the library's own has no order of.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step<'a> {
+    Index(usize),
+    Field(&'a str),
 }
 
-impl Walk<'_> {
-    fn object(&mut self, plan: &Plan, mut found: IndexMap<Name, Value>) -> Option<Value> {
-        if self.errors.is_empty() && found.keys().eq(plan.keys()) {
+fn steps(path: &[PathSegment]) -> Vec<Step<'_>> {
+    let step = |segment| match segment {
+        &PathSegment::Index(index) => Step::Index(index),
+        PathSegment::Field(name) => Step::Field(name),
+    };
+    path.iter().map(step).collect()
+}
+
+/// Goes through an answer. `None` is what may not be null and failed.
+struct Walk<'a> {
+    /// Where errors are, in order, so that those within a path follow it.
+    failed: &'a [Vec<Step<'a>>],
+    path: Vec<Step<'a>>,
+}
+
+impl<'a> Walk<'a> {
+    fn object(&mut self, plan: &'a Plan, mut found: IndexMap<Name, Value>) -> Option<Value> {
+        if self.failed.is_empty() && found.keys().eq(plan.keys()) {
             for (field, value) in plan.0.iter().zip(found.values_mut()).filter(|(field, _)| field.plan.is_some()) {
                 *value = self.field(field, std::mem::take(value))?;
             }
@@ -167,7 +185,7 @@ impl Walk<'_> {
         }
         let mut object = IndexMap::with_capacity(found.len());
         for field in &plan.0 {
-            self.path.push(PathSegment::Field(field.key.to_string()));
+            self.path.push(Step::Field(&field.key));
             let value = found.swap_remove(&field.key).unwrap_or_default();
             let value = self.field(field, value);
             self.path.pop();
@@ -176,18 +194,18 @@ impl Walk<'_> {
         Some(Value::Object(object))
     }
 
-    fn field(&mut self, field: &Planned, value: Value) -> Option<Value> {
+    fn field(&mut self, field: &'a Planned, value: Value) -> Option<Value> {
         match &field.of {
             Some(of) => self.value(of, field.plan.as_ref(), value),
             None => Some(value),
         }
     }
 
-    fn value(&mut self, of: &Type, plan: Option<&Plan>, value: Value) -> Option<Value> {
+    fn value(&mut self, of: &Type, plan: Option<&'a Plan>, value: Value) -> Option<Value> {
         let completed = match (&of.base, value, plan) {
             (BaseType::List(inner), Value::List(items), _) => {
                 let items = items.into_iter().enumerate().map(|(index, item)| {
-                    self.path.push(PathSegment::Index(index));
+                    self.path.push(Step::Index(index));
                     let item = self.value(inner, plan, item);
                     self.path.pop();
                     item
@@ -207,16 +225,18 @@ impl Walk<'_> {
     }
 
     fn fails_here(&self) -> bool {
-        self.errors.iter().any(|error| error.path == self.path)
+        self.failed.binary_search(&self.path).is_ok()
     }
 
     fn fails_within(&self) -> bool {
-        self.errors.iter().any(|error| error.path.len() > self.path.len() && error.path.starts_with(&self.path))
+        let next = self.failed.partition_point(|failed| *failed <= self.path);
+        self.failed.get(next).is_some_and(|failed| failed.starts_with(&self.path))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use async_graphql::ServerError;
     use async_graphql::parser::parse_query;
     use serde_json::{Value as Json, json};
 

@@ -92,7 +92,8 @@ impl Prepared {
 pub struct Operation {
     reads: Arc<Reads>,
     loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
-    dated: Mutex<Vec<Freshness>>,
+    /// What fields of the root depend on, by the key of the answer; `None` where that is not known of each that was resolved.
+    dated: Mutex<HashMap<String, Option<Freshness>>>,
     size: Size,
     /// What the client of a subscription has seen before.
     after: Option<Mark>,
@@ -120,9 +121,12 @@ impl Operation {
         }
     }
 
-    /// Notes that one field of the root depends on nothing but what `freshness` says.
-    pub fn is_dated(&self, freshness: Freshness) {
-        self.dated.lock().unwrap_or_else(PoisonError::into_inner).push(freshness);
+    /// Notes that a field of the root depends on nothing but what `freshness` says; `None` where it depends on more. Fields
+    /// of one key are resolved one by one, and their answer is as fresh as all of them.
+    pub fn depends_on(&self, key: &str, freshness: Option<Freshness>) {
+        let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = dated.get(key).map_or(freshness, |before| before.zip(freshness).and_then(|(a, b)| a.and(b)));
+        dated.insert(key.to_owned(), all);
     }
 
     /// What its series and breakdowns come to.
@@ -148,10 +152,12 @@ impl Operation {
     fn freshness(&self, response: &Response) -> Option<Freshness> {
         let dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
         let async_graphql::Value::Object(fields) = &response.data else { return None };
-        if !response.errors.is_empty() || dated.len() != fields.len() {
+        if !response.errors.is_empty() {
             return None;
         }
-        dated.iter().skip(1).try_fold(*dated.first()?, |all, one| all.and(*one))
+        let mut each = fields.keys().map(|key| dated.get(key.as_str()).copied().flatten());
+        let first = each.next()??;
+        each.try_fold(first, |all, one| all.and(one?))
     }
 }
 

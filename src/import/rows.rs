@@ -3,7 +3,7 @@
 //! Fields may be quoted; a quote within is doubled, and a quoted field may hold separators and line ends. A quote
 //! that is not closed ends the reading: what follows cannot be told apart any more.
 
-use std::io::{BufRead, ErrorKind};
+use std::io::{BufRead, ErrorKind, Read};
 
 use super::ImportError;
 use super::mapping::{Encoding, FileSpec};
@@ -104,7 +104,12 @@ impl Rows {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
-            let n = self.input.read_until(b'\n', &mut bytes).map_err(|error| self.broken(&error))?;
+            let longest = ROW_BYTES_MAX as u64 + 1;
+            let read = Read::take(&mut self.input, longest).read_until(b'\n', &mut bytes);
+            let n = read.map_err(|error| self.broken(&error))?;
+            if n > ROW_BYTES_MAX {
+                return Err(self.error(self.line + 1, "a line is longer than 1 MiB"));
+            }
             if n == 0 {
                 return match partial.is_quoted {
                     true => Err(self.error(partial.row.line, "a quote is opened here and never closed")),

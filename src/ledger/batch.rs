@@ -345,14 +345,13 @@ impl Batch {
         self.loaded.users.get(name).copied().ok_or_else(|| refusal(RefusalCode::NotFound, "no such user"))
     }
 
-    /// The rate in force on the UTC day of `at`: the newest that holds from that day or an earlier one.
+    /// The rate in force on the UTC day of `at`.
     fn rate(&self, from: &str, to: &str, at: Timestamp) -> Result<i64, Refusal> {
         if from == to {
             return Ok(RATE_ONE);
         }
-        let rates = self.loaded.rates.get(&(from.to_owned(), to.to_owned()));
-        let day = at.0.div_euclid(DAY);
-        rates.and_then(|by_day| by_day.range(..=day).next_back()).map(|(_, rate)| *rate).ok_or_else(|| {
+        let wanted = (from.to_owned(), to.to_owned(), at.0.div_euclid(DAY));
+        self.loaded.rates.get(&wanted).copied().ok_or_else(|| {
             refusal(RefusalCode::NoExchangeRate, format!("no exchange rate from {from} to {to} on that day"))
         })
     }

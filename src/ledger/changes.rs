@@ -96,8 +96,8 @@ pub struct Loaded {
     pub customer_ids: HashMap<i64, String>,
     pub deals: HashMap<String, DealState>,
     pub users: HashMap<String, Uuid>,
-    /// Rates by `(from, to)` and the day from which they hold.
-    pub rates: HashMap<(String, String), BTreeMap<i64, i64>>,
+    /// The rate in force by currency, the one it becomes, and the day of UTC.
+    pub rates: HashMap<(String, String, i64), i64>,
 }
 
 /// One event that got a position.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::batch::Batch;
 use super::changes::{Head, Names};
@@ -13,15 +13,13 @@ use super::check::check;
 use super::entry::Entry;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
 use super::fold::{TAIL_MAX, fold, fold_tail, volume_of};
-use super::memory::Memory;
 use super::tail::{Chunk, takes_back};
-use super::{Answer, BATCH_EVENTS_MAX, BatchObserver, RecordedBatch, load, save, store};
-use crate::clock::{SharedClock, Timestamp};
-use crate::db::{Db, TenantId, TenantTx};
+use super::{Answer, BATCH_EVENTS_MAX, Parts, RecordedBatch, load, save, store};
+use crate::clock::Timestamp;
+use crate::db::{TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
-use crate::personal::Keys;
 use crate::sealing::{TenantKeys, fingerprint};
-use crate::stream::{self, EventStream};
+use crate::stream;
 use crate::telemetry::metrics::METRICS;
 
 /// A lane without work ends after this time and gives its memory back.
@@ -40,6 +38,8 @@ pub(super) struct Job {
     pub keys: Option<Arc<TenantKeys>>,
     pub is_backfill: bool,
     pub reply: oneshot::Sender<Result<Answer>>,
+    /// Its place among the events that wait.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// Where the ledger stood after the last commit of a lane, and up to where rollups were; zero before the first.
@@ -51,16 +51,11 @@ pub(super) struct Place {
 
 pub(super) struct Lane {
     tenant: TenantId,
-    db: Db,
-    clock: SharedClock,
-    stream: Arc<dyn EventStream>,
-    observer: Arc<dyn BatchObserver>,
-    memory: Memory,
-    keys: Keys,
+    parts: Arc<Parts>,
     /// Where the ledger stood after the last commit of this lane, and up to where rollups were.
     position: i64,
     folded: i64,
-    /// The last attempt to fold has failed.
+    /// The last attempt to fold has failed: the next is made after a batch, or when there was no work for long.
     is_behind: bool,
     /// How many shared the last batch.
     callers: usize,
@@ -86,29 +81,8 @@ pub(super) struct Item {
 }
 
 impl Lane {
-    pub(super) fn new(
-        tenant: TenantId,
-        db: Db,
-        clock: SharedClock,
-        stream: Arc<dyn EventStream>,
-        observer: Arc<dyn BatchObserver>,
-        memory: Memory,
-        keys: Keys,
-    ) -> Self {
-        Lane {
-            tenant,
-            db,
-            clock,
-            stream,
-            observer,
-            memory,
-            keys,
-            position: 0,
-            folded: 0,
-            is_behind: false,
-            callers: 1,
-            names: Names::default(),
-        }
+    pub(super) fn new(tenant: TenantId, parts: Arc<Parts>) -> Self {
+        Lane { tenant, parts, position: 0, folded: 0, is_behind: false, callers: 1, names: Names::default() }
     }
 
     /// Tells `place` where it stands when it has done something.
@@ -122,7 +96,7 @@ impl Lane {
                     Ok(Some(job)) => job,
                     Ok(None) if self.has_tail() => return self.fold_tail().await,
                     Ok(None) => return,
-                    Err(_) if self.has_tail() || self.is_behind => {
+                    Err(_) if self.has_tail() => {
                         self.fold_tail().await;
                         continue;
                     }
@@ -180,17 +154,16 @@ impl Lane {
 
     /// How long to wait for work before something else is done.
     fn patience(&self) -> Duration {
-        if self.has_tail() { FOLD_AFTER } else { IDLE }
+        if self.has_tail() && !self.is_behind { FOLD_AFTER } else { IDLE }
     }
 
     /// Folds the tail. Where that fails, it is tried again after the next batch, or when the lane has had no work for
     /// long; meanwhile readers add the tail.
     async fn fold_tail(&mut self) {
-        self.folded = self.position;
-        let folded = fold_tail(&self.db, &self.memory.tails, self.tenant).await;
+        let folded = fold_tail(&self.parts.db, &self.parts.memory.tails, self.tenant).await;
         self.is_behind = folded.is_err();
         match folded {
-            Ok(()) => {}
+            Ok(()) => self.folded = self.position,
             Err(error) if error.code == Code::ServiceUnavailable => {
                 // Others write; readers add the tail meanwhile.
                 tracing::info!(tenant = %self.tenant.0, source = ?error.source, "tail not folded yet");
@@ -203,7 +176,7 @@ impl Lane {
 
     async fn serve(&mut self, mut jobs: Vec<Job>) {
         let is_backfill = jobs[0].is_backfill;
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         let lengths: Vec<usize> = jobs.iter().map(|job| job.items.len()).collect();
         let keys = jobs.iter_mut().filter_map(|job| job.keys.take()).max_by_key(|keys| keys.data.active().version());
         let mut items: Vec<Item> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.items)).collect();
@@ -251,7 +224,7 @@ impl Lane {
         if items.len() == 1 {
             let reason = error.message;
             items[0].outcome = Some(Outcome::Refused(Refusal { code: RefusalCode::AmountOutOfRange, reason }));
-            let tx = self.db.read(self.tenant).await?;
+            let tx = self.parts.db.read(self.tenant).await?;
             return Ok(store::read_head(&tx).await?.position);
         }
         let (left, right) = items.split_at_mut(items.len() / 2);
@@ -276,12 +249,12 @@ impl Lane {
                 Err(error) if error.lacks_month() && !has_forgotten => {
                     has_forgotten = true;
                     made.clear();
-                    self.db.forget_months();
+                    self.parts.db.forget_months();
                 }
                 Err(error) => return Err(error),
                 Ok(Attempt::Committed(position)) => return Ok(position),
                 Ok(Attempt::LacksMonths(times)) => {
-                    self.db.ensure_months(times.iter().copied()).await?;
+                    self.parts.db.ensure_months(times.iter().copied()).await?;
                     made.extend(times);
                 }
             }
@@ -296,20 +269,20 @@ impl Lane {
         keys: Option<&TenantKeys>,
         made: &BTreeSet<i64>,
     ) -> Result<Attempt> {
-        let tx = self.db.write(self.tenant).await?;
+        let tx = self.parts.db.write(self.tenant).await?;
         let mut head = store::lock_head(&tx).await?;
         if keys.is_some_and(|keys| i64::from(keys.data.active().version()) < head.oldest_key) {
             // Nobody could open what it would seal: it was destroyed while the events waited.
-            self.keys.forget(self.tenant);
+            self.parts.keys.forget(self.tenant);
             return Err(Error::new(Code::ServiceUnavailable, "the tenant's keys have just changed; try again"));
         }
-        // Times follow each other as positions do.
-        let now = self.clock.now().max(now);
+        // Read after the lock, so that the times of one process never fall as positions rise.
+        let now = self.parts.clock.now().max(now);
         let alerts_before = head.last_alert_no;
-        self.observer.batch_begins(&tx, &mut head, now).await?;
+        self.parts.observer.batch_begins(&tx, &mut head, now).await?;
         let first = head.position + 1;
         let before = head.clone();
-        let organizations = self.memory.organizations.get(&tx, &head).await?;
+        let organizations = self.parts.memory.organizations.get(&tx, &head).await?;
         let events: Vec<&Event> = items.iter().filter(|i| i.refusal.is_none()).map(|i| &i.event).collect();
         let names = std::mem::take(&mut self.names);
         let loaded = load::load(&tx, head, organizations, names, &events, keys).await?;
@@ -333,7 +306,7 @@ impl Lane {
             entries = Arc::new(std::mem::take(&mut batch.changes.entries));
             if !is_backfill {
                 let recorded = RecordedBatch { now, first, entries: &entries };
-                self.observer.batch_recorded(&tx, &mut batch.loaded.head, &recorded).await?;
+                self.parts.observer.batch_recorded(&tx, &mut batch.loaded.head, &recorded).await?;
             }
         }
         tx.commit().await?;
@@ -342,12 +315,12 @@ impl Lane {
         self.folded = loaded.head.folded;
         if self.has_tail() && last >= first {
             let chunk = Chunk { first, last, entries: Arc::clone(&entries) };
-            self.memory.tails.remember(self.tenant, self.folded, chunk);
+            self.parts.memory.tails.remember(self.tenant, self.folded, chunk);
         }
         if last >= first || loaded.head.last_alert_no > alerts_before {
             self.publish(first, &loaded.head, entries).await;
         }
-        self.memory.organizations.remember(self.tenant, loaded.head.policy_epoch, loaded.organizations);
+        self.parts.memory.organizations.remember(self.tenant, loaded.head.policy_epoch, loaded.organizations);
         if loaded.names.products.len() + loaded.names.dimensions.len() <= NAMES_MAX {
             self.names = loaded.names;
         }
@@ -363,7 +336,7 @@ impl Lane {
             last_alert_no: head.last_alert_no,
             entries: Some(entries),
         };
-        if let Err(error) = self.stream.publish(self.tenant, Arc::new(batch)).await {
+        if let Err(error) = self.parts.stream.publish(self.tenant, Arc::new(batch)).await {
             tracing::warn!(tenant = %self.tenant.0, %error, "batch not published");
         }
     }
@@ -380,7 +353,7 @@ impl Lane {
             loaded.head.tail_volume = i64::try_from(volume).unwrap_or(i64::MAX);
             return Ok(());
         }
-        let tail = self.memory.tails.get(tx, before).await?;
+        let tail = self.parts.memory.tails.get(tx, before).await?;
         fold(tx, &mut loaded.head, &loaded.organizations, &tail.entries().chain(entries()).collect::<Vec<_>>()).await
     }
 
@@ -388,7 +361,7 @@ impl Lane {
     fn lacking_months(&self, batch: &Batch, made: &BTreeSet<i64>) -> BTreeSet<i64> {
         let times: BTreeSet<i64> = batch.changes.entries.iter().map(|(_, entry)| entry.at.0).collect();
         let retained_from = batch.loaded.head.retained_from;
-        times.difference(made).copied().filter(|at| !self.db.has_month(*at, retained_from)).collect()
+        times.difference(made).copied().filter(|at| !self.parts.db.has_month(*at, retained_from)).collect()
     }
 }
 

@@ -13,7 +13,7 @@ use super::organization::Organization;
 use super::state::{CustomerState, OrderState, RefundState};
 use super::wanted::Wanted;
 use crate::clock::Timestamp;
-use crate::db::{Column, Table, TenantTx, get};
+use crate::db::{Column, FirstRows, Table, TenantTx, get};
 use crate::error::Result;
 use crate::money::Money;
 use crate::personal::{Said, erased_id};
@@ -293,14 +293,28 @@ async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Resu
     Ok(())
 }
 
+/// The newest rates that hold from the wanted days or earlier ones.
 async fn load_rates(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Result<()> {
-    if !wanted.has_foreign_currency {
-        return Ok(());
-    }
-    let sql = "SELECT from_currency, to_currency, valid_from, rate FROM exchange_rates WHERE tenant_id = $1";
-    for row in tx.query(sql, []).await? {
-        let pair = (get(&row, 0)?, get(&row, 1)?);
-        loaded.rates.entry(pair).or_default().insert(get(&row, 2)?, get(&row, 3)?);
+    let currencies: BTreeSet<&str> = loaded.organizations.iter().map(|o| o.currency.as_str()).collect();
+    let pairs = wanted.foreign_currencies.iter().flat_map(|(from, day)| {
+        currencies.iter().filter(move |to| **to != from).map(move |to| (from.clone(), (*to).to_owned(), *day))
+    });
+    let pairs: Vec<(String, String, i64)> = pairs.collect();
+    let table = Table::new()
+        .with("from_currency", Column::Text(pairs.iter().map(|(from, ..)| from.clone()).collect()))
+        .with("to_currency", Column::Text(pairs.iter().map(|(_, to, _)| to.clone()).collect()))
+        .with("day", Column::Int(pairs.iter().map(|(.., day)| *day).collect()))
+        .with("rows_max", Column::Int(vec![1; pairs.len()]));
+    let rows = FirstRows {
+        columns: "k.from_currency, k.to_currency, k.day, r.rate",
+        table: "exchange_rates r",
+        matching: "r.tenant_id = $1 AND r.from_currency = k.from_currency AND r.to_currency = k.to_currency \
+                   AND r.valid_from <= k.day",
+        key: "k.from_currency, k.to_currency, k.day",
+        order: "r.valid_from DESC",
+    };
+    for row in tx.query_first_by_keys(&rows, &table).await? {
+        loaded.rates.insert((get(&row, 0)?, get(&row, 1)?, get(&row, 2)?), get(&row, 3)?);
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ mod wanted;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use self::changes::Head;
@@ -52,8 +52,9 @@ use crate::stream::EventStream;
 
 /// Events in one transaction.
 pub const BATCH_EVENTS_MAX: usize = 1000;
-/// Requests that wait for one lane; more are refused with SERVICE_UNAVAILABLE.
+/// Requests that wait for one lane, and events in them; more are refused with SERVICE_UNAVAILABLE.
 const LANE_JOBS_MAX: usize = 4096;
+const LANE_EVENTS_MAX: usize = 50_000;
 
 /// What else happens in the transaction of a batch: alerts.
 #[async_trait::async_trait]
@@ -89,20 +90,27 @@ pub struct Ledger {
 }
 
 struct Shared {
+    parts: Arc<Parts>,
+    lanes: Mutex<HashMap<TenantId, OpenLane>>,
+    /// The tasks of all lanes.
+    tasks: TaskTracker,
+}
+
+/// What lanes work with.
+struct Parts {
     db: Db,
     clock: SharedClock,
     stream: Arc<dyn EventStream>,
     observer: Arc<dyn BatchObserver>,
     memory: Memory,
     keys: Keys,
-    lanes: Mutex<HashMap<TenantId, OpenLane>>,
-    /// The tasks of all lanes.
-    tasks: TaskTracker,
 }
 
 /// A lane as callers have it.
 struct OpenLane {
     jobs: mpsc::Sender<Job>,
+    /// One permit for each event that may still come.
+    room: Arc<Semaphore>,
     place: watch::Receiver<Place>,
 }
 
@@ -126,23 +134,14 @@ impl Ledger {
         memory: Memory,
         keys: Keys,
     ) -> Self {
-        Ledger {
-            shared: Arc::new(Shared {
-                db,
-                clock,
-                stream,
-                observer,
-                memory,
-                keys,
-                lanes: Mutex::default(),
-                tasks: TaskTracker::new(),
-            }),
-        }
+        let parts = Arc::new(Parts { db, clock, stream, observer, memory, keys });
+        Ledger { shared: Arc::new(Shared { parts, lanes: Mutex::default(), tasks: TaskTracker::new() }) }
     }
 
     /// Adds to the rollups what they do not hold yet. Lanes do it by themselves; a process that ends does it at last.
     pub async fn fold(&self, tenant: TenantId) -> Result<()> {
-        fold::fold_tail(&self.shared.db, &self.shared.memory.tails, tenant).await
+        let Parts { db, memory, .. } = &*self.shared.parts;
+        fold::fold_tail(db, &memory.tails, tenant).await
     }
 
     /// Stores `events` and gives one outcome for each. When this returns `Ok`, they are committed; after an error none
@@ -156,13 +155,13 @@ impl Ledger {
             return Err(Error::bad_input("events", format!("more than {BATCH_EVENTS_MAX} events")));
         }
         let has_persons = events.iter().any(Event::has_person);
-        let keys = if has_persons { self.shared.keys.get(tenant).await? } else { None };
+        let parts = &self.shared.parts;
+        let keys = if has_persons { parts.keys.get(tenant).await? } else { None };
         let (reply, answer) = oneshot::channel();
         // What can be done without the ledger is done here, beside the lane.
-        let now = self.shared.clock.now();
+        let now = parts.clock.now();
         let items = events.into_iter().map(|event| Item::new(event, now, keys.as_deref())).collect();
-        let job = Job { items, keys, is_backfill, reply };
-        self.enqueue(tenant, job)?;
+        self.enqueue(tenant, Job { items, keys, is_backfill, reply, room: None })?;
         answer.await.map_err(|_| Error::internal("a lane ended without an answer"))?
     }
 
@@ -188,14 +187,14 @@ impl Ledger {
     fn enqueue(&self, tenant: TenantId, job: Job) -> Result<()> {
         let mut lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.entry(tenant.at(Guard::Lanes)).or_insert_with(|| self.start_lane(tenant));
-        match lane.jobs.try_send(job) {
+        match lane.send(job) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Err(Error::new(Code::ServiceUnavailable, "too many events are waiting; try again"))
             }
             Err(mpsc::error::TrySendError::Closed(job)) => {
                 let lane = self.start_lane(tenant);
-                let sent = lane.jobs.try_send(job);
+                let sent = lane.send(job);
                 // Others that have ended are not kept either.
                 lanes.retain(|_, lane| !lane.jobs.is_closed());
                 lanes.insert(tenant.at(Guard::Lanes), lane);
@@ -207,17 +206,22 @@ impl Ledger {
     fn start_lane(&self, tenant: TenantId) -> OpenLane {
         let (sender, jobs) = mpsc::channel(LANE_JOBS_MAX);
         let (told, place) = watch::channel(Place::default());
-        let shared = &self.shared;
-        let lane = Lane::new(
-            tenant,
-            shared.db.clone(),
-            Arc::clone(&shared.clock),
-            Arc::clone(&shared.stream),
-            Arc::clone(&shared.observer),
-            shared.memory.clone(),
-            shared.keys.clone(),
-        );
-        shared.tasks.spawn(lane.run(jobs, told));
-        OpenLane { jobs: sender, place }
+        let lane = Lane::new(tenant, Arc::clone(&self.shared.parts));
+        self.shared.tasks.spawn(lane.run(jobs, told));
+        OpenLane { jobs: sender, room: Arc::new(Semaphore::new(LANE_EVENTS_MAX)), place }
+    }
+}
+
+impl OpenLane {
+    fn send(&self, mut job: Job) -> Result<(), mpsc::error::TrySendError<Job>> {
+        if self.jobs.is_closed() {
+            return Err(mpsc::error::TrySendError::Closed(job));
+        }
+        let events = u32::try_from(job.items.len()).unwrap_or(u32::MAX);
+        match Arc::clone(&self.room).try_acquire_many_owned(events) {
+            Ok(room) => job.room = Some(room),
+            Err(_) => return Err(mpsc::error::TrySendError::Full(job)),
+        }
+        self.jobs.try_send(job)
     }
 }

@@ -5,6 +5,7 @@
 use chrono::{Datelike, Months, NaiveDate, NaiveTime};
 
 use super::fold::fold_locked;
+use super::store::begin_policy_epoch;
 use super::tail::Tails;
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId};
@@ -47,7 +48,10 @@ pub async fn close_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<(
     fold_locked(&tx, &Tails::default()).await?;
     let sql = "UPDATE ledger_heads SET retained_from = $2 \
                WHERE tenant_id = $1 AND (retained_from IS NULL OR retained_from < $2)";
-    tx.execute(sql, [micros(cut).into()]).await?;
+    if tx.execute(sql, [micros(cut).into()]).await? > 0 {
+        // Answers of these months are others now.
+        begin_policy_epoch(&tx).await?;
+    }
     tx.commit().await
 }
 

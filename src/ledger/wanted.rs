@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::changes::{DimensionKind, Loaded};
 use super::event::{Event, Fact};
-use crate::clock::Timestamp;
+use crate::clock::{DAY, Timestamp};
 
 /// The names that a batch mentions.
 #[derive(Default)]
@@ -22,7 +22,8 @@ pub(super) struct Wanted {
     pub dimensions: BTreeSet<(DimensionKind, String)>,
     pub deals: BTreeSet<String>,
     pub users: BTreeSet<String>,
-    pub has_foreign_currency: bool,
+    /// Currencies that are not those of all organizations, and the days of UTC they are wanted for.
+    pub foreign_currencies: BTreeSet<(String, i64)>,
 }
 
 /// Whose an order is and when it was placed.
@@ -53,7 +54,7 @@ impl Wanted {
                 self.dimension(DimensionKind::Channel, order.channel.as_ref(), loaded);
                 self.dimension(DimensionKind::Region, order.region.as_ref(), loaded);
                 self.lines(&order.lines, loaded);
-                self.currency(order.currency.as_deref(), loaded);
+                self.currency(order.currency.as_deref(), event.occurred_at, loaded);
             }
             Fact::OrderCancelled(cancelled) => self.placed(&cancelled.order_id),
             Fact::RefundIssued(refund) => {
@@ -62,7 +63,7 @@ impl Wanted {
                 self.dimension(DimensionKind::Channel, refund.channel.as_ref(), loaded);
                 self.dimension(DimensionKind::Region, refund.region.as_ref(), loaded);
                 self.lines(&refund.lines, loaded);
-                self.currency(refund.currency.as_deref(), loaded);
+                self.currency(refund.currency.as_deref(), event.occurred_at, loaded);
             }
             Fact::VisitsCounted(visits) => {
                 self.dimension(DimensionKind::Channel, visits.channel.as_ref(), loaded);
@@ -72,7 +73,7 @@ impl Wanted {
             Fact::DealClosed(deal) => {
                 self.deals.insert(deal.deal_id.clone());
                 self.users.insert(deal.owner.clone());
-                self.currency(deal.currency.as_deref(), loaded);
+                self.currency(deal.currency.as_deref(), event.occurred_at, loaded);
             }
             Fact::ActivityLogged(activity) => drop(self.users.insert(activity.owner.clone())),
         }
@@ -107,7 +108,9 @@ impl Wanted {
         }
     }
 
-    fn currency(&mut self, code: Option<&str>, loaded: &Loaded) {
-        self.has_foreign_currency |= code.is_some_and(|code| loaded.organizations.iter().any(|o| o.currency != code));
+    fn currency(&mut self, code: Option<&str>, at: Timestamp, loaded: &Loaded) {
+        if let Some(code) = code.filter(|code| loaded.organizations.iter().any(|o| o.currency != **code)) {
+            self.foreign_currencies.insert((code.to_owned(), at.0.div_euclid(DAY)));
+        }
     }
 }

@@ -50,9 +50,8 @@ impl MetricsQuery {
         let (app, operation) = (app(ctx)?, operation(ctx)?);
         let now = app.clock.now();
         let answer = answer(read(ctx).await?.as_ref(), &app.memory, &plan, now, operation.size()).await?;
-        if let Some(freshness) = answer.freshness() {
-            operation.is_dated(freshness);
-        }
+        let field = ctx.field();
+        operation.depends_on(field.alias().unwrap_or_else(|| field.name()), answer.freshness());
         Ok(SalesMetrics(Arc::new(answer)))
     }
 }

@@ -20,7 +20,7 @@ use crate::ledger::changes::Head;
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
-use crate::ledger::rollup::{self, Key, Level, Part, Rows, Slots, packed};
+use crate::ledger::rollup::{self, Key, Level, Part, Rows, Slots, Split, packed};
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
 use crate::ledger::tail::{Tail, takes_back};
 
@@ -69,6 +69,12 @@ impl Dimension {
         }
     }
 }
+
+/// Entries read at a time.
+const PAGE: usize = 10_000;
+
+/// What entries of a bucket add up to.
+type BucketRows = HashMap<usize, Rows>;
 
 /// A combination of dimension values, by number, in the order asked for.
 pub type GroupKey = Vec<i64>;
@@ -180,21 +186,18 @@ impl Question<'_> {
 
     /// Whether only lines of orders can tell.
     pub fn view(&self) -> View {
-        let by_line = self.uses(Dimension::ProductCategory) || self.uses(Dimension::Product);
+        let by_line = self.split().by_line();
         View { by_line, has_visits: !by_line && !self.uses(Dimension::CustomerSegment) }
     }
 
-    /// The narrowest level of days that has what is needed, if there is one.
-    fn day_level(&self) -> Option<Level> {
-        let by_order = self.uses(Dimension::Channel)
-            || self.uses(Dimension::Region)
-            || self.uses(Dimension::CustomerSegment)
-            || self.needs.first_orders;
-        match (self.view().by_line, self.uses(Dimension::Product)) {
-            (true, true) => (!by_order).then_some(Level::DayProduct),
-            (true, false) => Some(Level::DayCategory),
-            (false, _) if by_order || self.needs.sets(false) => Some(Level::Day),
-            (false, _) => Some(Level::DayTotal),
+    /// What rows must be kept apart by to tell the answer.
+    fn split(&self) -> Split {
+        Split {
+            channel: self.uses(Dimension::Channel),
+            region: self.uses(Dimension::Region),
+            segment: self.uses(Dimension::CustomerSegment) || self.needs.first_orders,
+            category: self.uses(Dimension::ProductCategory),
+            product: self.uses(Dimension::Product),
         }
     }
 
@@ -279,7 +282,7 @@ impl Question<'_> {
                 return self.add_cut(tx, Span { start: *start, end: *end }, *position, cells).await;
             }
         };
-        let day_level = self.day_level();
+        let day_level = Level::of_days(self.split());
         let ranges = ranges(self.boundaries, &self.filter.organizations, day_level.is_some());
         if let Some(level) = day_level {
             self.add_days(tx, &ranges, level, cells).await?;
@@ -375,7 +378,8 @@ impl Question<'_> {
         self.boundaries.partition_point(|boundary| *boundary <= at).saturating_sub(1).min(last)
     }
 
-    /// Adds the entries of `span` up to a position.
+    /// Adds the entries of `span` up to a position, some thousands at a time. What takes an entry back has its time, so that it
+    /// comes later in order of time and position.
     async fn add_cut(
         &self,
         tx: &TenantTx,
@@ -384,13 +388,28 @@ impl Question<'_> {
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) -> Result<()> {
         let sql = format!(
-            "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 AND e.position <= $4 \
-             ORDER BY e.position, e.entry_no"
+            "SELECT {ENTRY_COLUMNS}, e.entry_no FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 \
+             AND e.position <= $4 AND (e.at, e.position, e.entry_no) > ($2, $5, $6) \
+             ORDER BY e.at, e.position, e.entry_no LIMIT {PAGE}"
         );
-        let values: [Value; 3] = [span.start.0.into(), span.end.0.into(), position_max.into()];
-        let entries: Vec<Entry> =
-            tx.query(&sql, values).await?.iter().map(|row| Ok(entry_from(row)?.1)).collect::<Result<_>>()?;
-        self.add_entries(entries.iter(), cells)
+        let mut added = BucketRows::new();
+        let mut after = (span.start.0, -1_i64, -1_i32);
+        loop {
+            let (at, position, entry_no) = after;
+            let values: [Value; 5] =
+                [at.into(), span.end.0.into(), position_max.into(), position.into(), entry_no.into()];
+            let rows = tx.query(&sql, values).await?;
+            for row in &rows {
+                let (position, entry) = entry_from(row)?;
+                after = (entry.at.0, position, get(row, 16)?);
+                self.add_entry(&entry, &mut added)?;
+            }
+            if rows.len() < PAGE {
+                break;
+            }
+        }
+        self.add_rows(added, cells);
+        Ok(())
     }
 
     /// Adds the entries that fit the filter. What they take back must be among them.
@@ -399,20 +418,29 @@ impl Question<'_> {
         entries: impl Iterator<Item = &'e Entry>,
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) -> Result<()> {
-        let level = self.quarter_level();
-        let mut rows: HashMap<usize, Rows> = HashMap::new();
+        let mut added = BucketRows::new();
         for entry in entries {
-            for (key, part) in self.fitting_parts(entry, level) {
-                let row = rows.entry(self.bucket_of(entry.at)).or_default().entry(key).or_default();
-                row.add(entry, part, level)?;
-            }
+            self.add_entry(entry, &mut added)?;
         }
-        for (bucket, rows) in rows {
+        self.add_rows(added, cells);
+        Ok(())
+    }
+
+    fn add_entry(&self, entry: &Entry, added: &mut BucketRows) -> Result<()> {
+        let level = self.quarter_level();
+        for (key, part) in self.fitting_parts(entry, level) {
+            let row = added.entry(self.bucket_of(entry.at)).or_default().entry(key).or_default();
+            row.add(entry, part, level)?;
+        }
+        Ok(())
+    }
+
+    fn add_rows(&self, added: BucketRows, cells: &mut HashMap<(usize, GroupKey), Cell>) {
+        for (bucket, rows) in added {
             for (key, row) in rows {
                 self.add_folded(bucket, &key, &row, cells);
             }
         }
-        Ok(())
     }
 
     /// Adds entries that fit the filter and take nothing back that sets are made of.
@@ -434,7 +462,7 @@ impl Question<'_> {
 
     fn fitting_parts(&self, entry: &Entry, level: Level) -> impl Iterator<Item = (Key, Part)> {
         let is_asked = self.filter.organizations.iter().any(|o| o.org_no == entry.org_no);
-        let parts = is_asked.then(|| rollup::parts(entry, level, Slots::of_quarter(entry)));
+        let parts = is_asked.then(|| rollup::parts(entry, level, Slots::default()));
         parts.into_iter().flatten().filter(|(key, _)| self.fits(key))
     }
 

@@ -205,11 +205,12 @@ fn reseal_row(keys: &TenantKeys, tenant: TenantId, row: &Identity) -> Result<Sea
 }
 
 async fn save(tx: &TenantTx, rows: &[(i64, SealedSaid)]) -> Result<()> {
-    let table =
-        Table::new().with("customer_no", Column::Int(rows.iter().map(|(customer_no, _)| *customer_no).collect())).with(
-            "key_version",
-            Column::Int(rows.iter().filter_map(|(_, said)| said.key_version.map(i64::from)).collect()),
-        );
+    let versions = rows.iter().map(|(_, said)| said.key_version.map(i64::from));
+    let versions: Option<Vec<i64>> = versions.collect();
+    let versions = versions.ok_or_else(|| Error::internal("a sealed customer without a version of the key"))?;
+    let table = Table::new()
+        .with("customer_no", Column::Int(rows.iter().map(|(customer_no, _)| *customer_no).collect()))
+        .with("key_version", Column::Int(versions));
     let table = Field::ALL.into_iter().enumerate().fold(table, |table, (n, field)| {
         table.with(field.column(), Column::Bytes(rows.iter().map(|(_, said)| said.values[n].clone()).collect()))
     });

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use futures_util::StreamExt;
+use salespulse::auth::Role;
 use salespulse::clock::MINUTE;
 use salespulse::graphql::http::Settings;
 use salespulse::ledger::event::{Event, Fact, OrderPlaced};
@@ -634,4 +635,25 @@ async fn a_kept_answer_is_the_current_one_or_is_not_used() {
     test.clock.set(salespulse::clock::Timestamp(NOW.0 + 13 * 60 * MINUTE));
     let fresh = acme.viewer();
     assert_eq!(client.query(&fresh, TODAY).await, answer(0, "OPEN", "1"), "the clock is heeded");
+}
+
+#[tokio::test]
+async fn an_answer_that_says_whose_it_is_is_not_kept_for_others() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, first, mut second) = (Client::of(&test), acme.viewer(), acme.viewer());
+    second.caller.user_id = acme.another_user(Role::Viewer).await;
+    // Fields of one name are resolved one by one, and are one field of the answer.
+    let sales = "sales: salesMetrics(period: { preset: TODAY })";
+    let query = format!("{{ {sales} {{ ordersCount }} {sales} {{ unitsSold }} me {{ id }} }}");
+    for viewer in [&first, &second] {
+        let answer = client.query(viewer, &query).await;
+        assert_eq!(answer["me"]["id"], json!(viewer.caller.user_id), "{answer}");
+    }
+    // The comparison of a period that runs changes at every moment.
+    let compared = "comparison(to: PREVIOUS_PERIOD) { currentPeriod { end } }";
+    let query = format!("{{ {sales} {{ {compared} }} {sales} {{ unitsSold }} }}");
+    let before = client.query(&first, &query).await;
+    test.clock.set(salespulse::clock::Timestamp(NOW.0 + MINUTE));
+    assert_ne!(client.query(&first, &query).await, before);
 }

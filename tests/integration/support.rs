@@ -8,7 +8,7 @@ use salespulse::app::App;
 use salespulse::auth::token::{Subject, Tokens};
 use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
-use salespulse::db::{Db, Owner, TenantId, TenantTx};
+use salespulse::db::{Db, Owner, TenantId, TenantTx, word};
 use salespulse::graphql::documents::Documents;
 use salespulse::graphql::http::Asker;
 use salespulse::graphql::operation::Operations;
@@ -104,7 +104,8 @@ impl Server {
         let (address, monitor_address) = (at(&api), at(&monitor));
         let stop = CancellationToken::new();
         let listeners = Listeners { api, monitor: Some(monitor) };
-        let task = tokio::spawn(salespulse::server::run(app, options, listeners, stop.clone()));
+        let serving = salespulse::server::run(app, options, listeners, stop.clone());
+        let task = tokio::spawn(async { serving.await.expect("no task fails") });
         Server { address, monitor: monitor_address, stop, task }
     }
 
@@ -225,6 +226,17 @@ impl<'a> TestTenant<'a> {
         let values = [Uuid::now_v7().into(), slug.into(), timezone.name().into(), currency.into()];
         tx.execute(sql, values).await.expect("organization");
         tx.commit().await.expect("commit");
+    }
+
+    /// One more user with `role`; gives its id.
+    pub async fn another_user(&self, role: Role) -> Uuid {
+        let tx = self.settings().await;
+        let id = Uuid::now_v7();
+        let sql = "INSERT INTO users (tenant_id, id, email, name, role, is_active, created_at) VALUES ($1, $2, $3, $3, $4, true, 0)";
+        let values = [id.into(), format!("{id}@example.com").into(), word(role).expect("a word")];
+        tx.execute(sql, values).await.expect("user");
+        tx.commit().await.expect("commit");
+        id
     }
 
     /// A transaction that changes settings.

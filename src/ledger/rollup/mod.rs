@@ -29,51 +29,95 @@ pub use varint::BadBytes;
 /// Microseconds of a slot of the base.
 pub const QUARTER_HOUR: i64 = 15 * crate::clock::MINUTE;
 
-/// What one level of rollups keeps.
+/// One way of adding entries up. Those of days are in order of how little they keep apart, since a question takes the first
+/// that has what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Level {
-    /// 15 minutes; organization, channel, region, segment.
+    /// 15 minutes, whole orders.
     Quarter = 1,
-    /// 15 minutes; those, category and product.
+    /// 15 minutes, lines.
     QuarterLine = 2,
-    /// A day in the organization's zone; organization alone, no sets.
-    DayTotal = 3,
-    /// A day; organization, channel, region, segment.
-    Day = 4,
-    /// A day; those and category.
-    DayCategory = 5,
-    /// A day; organization, category and product.
-    DayProduct = 6,
+    /// A day in the organization's zone, whole orders.
+    Day = 3,
+    DayChannel = 4,
+    DayRegion = 5,
+    DayChannelRegion = 6,
+    /// A day, lines.
+    DayCategory = 7,
+    DayProduct = 8,
+    DayChannelRegionCategory = 9,
+}
+
+/// What rows are kept apart by, beside organization and slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    pub channel: bool,
+    pub region: bool,
+    pub segment: bool,
+    pub category: bool,
+    pub product: bool,
+}
+
+impl Split {
+    /// Whether all that `asked` has can be told from rows that are split so.
+    fn tells(self, asked: Split) -> bool {
+        self.channel >= asked.channel
+            && self.region >= asked.region
+            && self.segment >= asked.segment
+            && self.category >= asked.category
+            && self.product >= asked.product
+    }
+
+    /// Whether rows are of lines of orders rather than of whole orders.
+    pub fn by_line(self) -> bool {
+        self.category || self.product
+    }
 }
 
 impl Level {
-    pub const ALL: [Level; 6] =
-        [Level::Quarter, Level::QuarterLine, Level::DayTotal, Level::Day, Level::DayCategory, Level::DayProduct];
+    pub const ALL: [Level; 9] = [
+        Level::Quarter,
+        Level::QuarterLine,
+        Level::Day,
+        Level::DayChannel,
+        Level::DayRegion,
+        Level::DayChannelRegion,
+        Level::DayCategory,
+        Level::DayProduct,
+        Level::DayChannelRegionCategory,
+    ];
 
     pub fn from_i32(level: i32) -> Option<Self> {
         Level::ALL.into_iter().find(|l| *l as i32 == level)
     }
 
-    /// Whether rows are of lines of orders rather than of whole orders.
+    /// The level of days that reads least to tell what `asked` is split by, if there is one.
+    pub fn of_days(asked: Split) -> Option<Self> {
+        let fits = |level: &Level| level.by_line() == asked.by_line() && level.split().tells(asked);
+        Level::ALL.into_iter().filter(|level| level.by_day()).find(fits)
+    }
+
+    pub fn split(self) -> Split {
+        let order = Split { segment: true, ..Split::default() };
+        let line = Split { category: true, ..order };
+        match self {
+            Level::Day => order,
+            Level::DayChannel => Split { channel: true, ..order },
+            Level::DayRegion => Split { region: true, ..order },
+            Level::Quarter | Level::DayChannelRegion => Split { channel: true, region: true, ..order },
+            Level::DayCategory => line,
+            Level::DayProduct => Split { product: true, segment: false, ..line },
+            Level::DayChannelRegionCategory => Split { channel: true, region: true, ..line },
+            Level::QuarterLine => Split { channel: true, region: true, product: true, ..line },
+        }
+    }
+
     pub fn by_line(self) -> bool {
-        matches!(self, Level::QuarterLine | Level::DayCategory | Level::DayProduct)
+        self.split().by_line()
     }
 
     pub fn by_day(self) -> bool {
         !matches!(self, Level::Quarter | Level::QuarterLine)
-    }
-
-    /// Whether rows are split by channel, region and segment.
-    pub fn has_order_dimensions(self) -> bool {
-        !matches!(self, Level::DayTotal | Level::DayProduct)
-    }
-
-    pub fn has_product(self) -> bool {
-        matches!(self, Level::QuarterLine | Level::DayProduct)
-    }
-
-    pub fn has_sets(self) -> bool {
-        self != Level::DayTotal
     }
 }
 
@@ -123,8 +167,8 @@ pub fn quarter_slot(at: Timestamp) -> i32 {
     i32::try_from(at.0.div_euclid(QUARTER_HOUR)).unwrap_or(i32::MAX)
 }
 
-/// Both slots of an entry.
-#[derive(Clone, Copy)]
+/// Both slots of an entry; those of no time where rows are told apart by their dimensions alone.
+#[derive(Clone, Copy, Default)]
 pub struct Slots {
     quarter: i32,
     day: i32,
@@ -133,11 +177,6 @@ pub struct Slots {
 impl Slots {
     pub fn of(entry: &Entry, zone: Tz) -> Self {
         Slots { quarter: quarter_slot(entry.at), day: calendar::day_of(entry.at, zone) }
-    }
-
-    /// For levels of 15 minutes only, which no zone is needed for.
-    pub fn of_quarter(entry: &Entry) -> Self {
-        Slots { quarter: quarter_slot(entry.at), day: 0 }
     }
 }
 
@@ -173,23 +212,23 @@ pub struct Part {
 /// categories or products.
 pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, Part)> {
     let slot = if level.by_day() { slots.day } else { slots.quarter };
-    let split = level.has_order_dimensions();
+    let split = level.split();
     let whole = Key {
         level,
         org_no: entry.org_no,
         slot,
-        channel_no: if split { entry.channel_no } else { 0 },
-        region_no: if split { entry.region_no } else { 0 },
-        segment: if split { entry.segment as i32 } else { 0 },
+        channel_no: if split.channel { entry.channel_no } else { 0 },
+        region_no: if split.region { entry.region_no } else { 0 },
+        segment: if split.segment { entry.segment as i32 } else { 0 },
         category_no: 0,
         product_no: 0,
     };
-    if !level.by_line() {
+    if !split.by_line() {
         return vec![(whole, Part { amount: entry.amount.0, discount: entry.discount.0, units: entry.units })];
     }
     let mut parts: Vec<(Key, Part)> = Vec::with_capacity(entry.lines.len());
     for line in &entry.lines {
-        let product_no = if level.has_product() { line.product_no } else { 0 };
+        let product_no = if split.product { line.product_no } else { 0 };
         let key = Key { category_no: line.category_no, product_no, ..whole };
         let added = Part { amount: line.amount.0, discount: line.discount.0, units: line.units };
         match parts.iter_mut().find(|(other, _)| *other == key) {
@@ -215,12 +254,10 @@ impl Row {
                 add(&mut self.gross, sign, part.amount)?;
                 add(&mut self.discount, sign, part.discount)?;
                 add(&mut self.units, sign, part.units)?;
-                if level.has_sets() {
-                    count(&mut self.customers, entry.customer_no, sign)?;
-                }
+                count(&mut self.customers, entry.customer_no, sign)?;
                 if level.by_line() {
                     count(&mut self.order_set, entry.order_no, sign)?;
-                } else if level.has_sets() {
+                } else {
                     self.order_values.add(entry.amount, sign);
                 }
             }

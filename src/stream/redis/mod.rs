@@ -41,6 +41,8 @@ pub const IDLE_EXPIRY: Duration = Duration::from_secs(3600);
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// Batches that wait to be published; beyond it they are dropped.
 const QUEUE_MAX: usize = 4096;
+/// Batches published at once: with their entries they are some megabytes, which Redis takes within [`ANSWER_TIMEOUT`].
+const TOGETHER_MAX: usize = 128;
 /// Redis is taken to be away when it has not answered for this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause before Redis is tried again, and between signs of life without batches.
@@ -227,7 +229,7 @@ impl Shared {
     }
 }
 
-/// Publishes what comes through the queue, as many batches together as are waiting; without work, or while Redis is away,
+/// Publishes what comes through the queue, up to [`TOGETHER_MAX`] batches at once; without work, or while Redis is away,
 /// sees from time to time whether it answers.
 async fn publish_all(shared: Arc<Shared>, mut queue: mpsc::Receiver<(TenantId, Arc<Batch>)>) {
     let mut waiting = Vec::new();
@@ -237,7 +239,7 @@ async fn publish_all(shared: Arc<Shared>, mut queue: mpsc::Receiver<(TenantId, A
             tokio::time::sleep(RETRY_WAIT).await;
             // What came while Redis was away is not news any more.
             while queue.try_recv().is_ok() {}
-        } else if let Ok(0) = tokio::time::timeout(RETRY_WAIT, queue.recv_many(&mut waiting, QUEUE_MAX)).await {
+        } else if let Ok(0) = tokio::time::timeout(RETRY_WAIT, queue.recv_many(&mut waiting, TOGETHER_MAX)).await {
             return;
         }
         let answered = match shared.link.found() {

@@ -1,0 +1,33 @@
+//! Days are added up on more levels. What an earlier state of the program added up is not enough to make them, so a database
+//! with sales of it is refused.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::Statement;
+
+use crate::sql;
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // Row-level security hides rows from the owner, and not their size.
+        let sql = if sql::is_postgres(manager) {
+            "SELECT 1 WHERE pg_relation_size('sales_metrics') > 0"
+        } else {
+            "SELECT 1 FROM sales_metrics LIMIT 1"
+        };
+        let connection = manager.get_connection();
+        let statement = Statement::from_string(connection.get_database_backend(), sql);
+        if connection.query_one_raw(statement).await?.is_some() {
+            let message = "this database was filled by a state of SalesPulse before its release; make it anew";
+            return Err(DbErr::Custom(message.into()));
+        }
+        Ok(())
+    }
+
+    async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {
+        Ok(())
+    }
+}
