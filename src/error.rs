@@ -165,12 +165,6 @@ impl From<sea_orm::DbErr> for Error {
     }
 }
 
-impl From<crate::ledger::rollup::BadBytes> for Error {
-    fn from(error: crate::ledger::rollup::BadBytes) -> Self {
-        Error::internal(error)
-    }
-}
-
 impl From<serde_json::Error> for Error {
     /// Where it is wrong: the message would have the value in it.
     fn from(error: serde_json::Error) -> Self {

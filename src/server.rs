@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,14 +15,14 @@ use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::post;
 use futures_util::FutureExt;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::alerts::sweep;
@@ -39,7 +40,7 @@ use crate::tls::Tls;
 use crate::{accounts, customer_value, health, housekeeping, integrations, ledger, monitor, schema, web};
 
 /// From the first byte of a request's headers to the last.
-const HEADER_WAIT: Duration = Duration::from_secs(10);
+const HEADER_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is served, and how.
@@ -122,6 +123,10 @@ async fn with_safe_headers(mut response: Response) -> Response {
     ] {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
+    // The rest of the body may still be on its way.
+    if matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -203,9 +208,7 @@ async fn supervise(mut tasks: JoinSet<()>, has_failed: &AtomicBool, stop: Cancel
 
 /// Serves each connection in a task of its own.
 async fn accept(listener: TcpListener, tls: Option<&Tls>, routes: &Router, stop: &CancellationToken) {
-    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -224,41 +227,49 @@ async fn accept(listener: TcpListener, tls: Option<&Tls>, routes: &Router, stop:
             tracing::debug!(%error, "packets may be held back");
         }
         let peer = Peer { address: peer, is_encrypted: tls.is_some() };
-        let (server, routes, watcher) = (server.clone(), routes.clone(), graceful.watcher());
-        match tls.cloned() {
-            None => tokio::spawn(async move { serve(&server, stream, peer, routes, watcher).await }),
-            Some(tls) => {
-                let stop = stop.clone();
-                tokio::spawn(async move {
-                    // Who has not come so far when the server ends has asked for nothing yet.
+        let (routes, tls, stop) = (routes.clone(), tls.cloned(), stop.clone());
+        connections.spawn(async move {
+            match tls {
+                None => serve(stream, peer, routes, &stop).await,
+                // Who has not come so far when the server ends has asked for nothing yet.
+                Some(tls) => {
                     if let Some(stream) = stop.run_until_cancelled(tls.accept(stream)).await.flatten() {
-                        serve(&server, stream, peer, routes, watcher).await;
+                        serve(stream, peer, routes, &stop).await;
                     }
-                })
+                }
             }
-        };
+        });
     }
     // Who comes now is refused at once, and may go to another server.
     drop(listener);
-    graceful.shutdown().await;
+    connections.close();
+    connections.wait().await;
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end; after `stop`, only the request that it is in.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    server: &auto::Builder<TokioExecutor>,
     stream: S,
     peer: Peer,
     routes: Router,
-    watcher: Watcher,
+    stop: &CancellationToken,
 ) {
     let service = routes.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
         request
     });
-    let service = TowerToHyperService::new(service);
-    let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
-        tracing::debug!(error, "connection ended");
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
+    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = pin!(connection.with_upgrades());
+    let served = match stop.run_until_cancelled(connection.as_mut()).await {
+        Some(served) => served,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
     }
 }
 
@@ -266,8 +277,22 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 mod tests {
     use axum::body::{Body, to_bytes};
     use axum::routing::get;
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_says_too_little_is_left() {
+        for said in ["", "P", "GET / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+        {
+            let (mut client, server) = tokio::io::duplex(1024);
+            client.write_all(said.as_bytes()).await.expect("sent");
+            let peer = Peer { address: ([127, 0, 0, 1], 1).into(), is_encrypted: false };
+            let stop = CancellationToken::new();
+            let served = serve(server, peer, Router::new(), &stop);
+            tokio::time::timeout(Duration::from_secs(10), served).await.expect(said);
+        }
+    }
 
     async fn breaks() -> Response {
         panic!("what nobody is to read")

@@ -23,13 +23,14 @@ use salespulse::graphql::http::Asker;
 use salespulse::graphql::operation::Operations;
 use salespulse::graphql::params::Params;
 use salespulse::graphql::scalars::DateTime;
+use salespulse::graphql::size::Size;
 use salespulse::ledger::event::{Event, Fact, OrderPlaced};
 use salespulse::metrics::answer::answer;
 use salespulse::metrics::catalog::Metric;
 use salespulse::metrics::history::{HistoryArgs, HistoryPlan};
 use salespulse::metrics::input::{DateRange, Grain, Weekday};
 use salespulse::metrics::measured::Measured;
-use salespulse::metrics::plan::{Plan, Size};
+use salespulse::metrics::plan::Plan;
 use salespulse::money::{Money, SCALE};
 use salespulse::predictions::Predictions;
 use salespulse::predictions::forecasts::{Question, forecast};
@@ -203,7 +204,7 @@ async fn query(operations: &Operations, tenant: &CreatedTenant) {
         expires_at_secs: i64::MAX,
         through: Through::Token { issued_at_secs: 0 },
     };
-    let asker = Asker { caller: Some(Arc::new(caller)), client: Arc::default() };
+    let asker = Asker { caller: Some(Arc::new(caller)), client: Arc::default(), size: Arc::default() };
     let prepared = operations.prepare(params).expect("a good question");
     let (response, _) = operations.run(prepared, asker).await;
     assert!(response.errors.is_empty(), "{:?}", response.errors);

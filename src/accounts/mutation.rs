@@ -95,7 +95,7 @@ impl AccountMutation {
         Ok(member)
     }
 
-    /// Changes a user; a change of role or state is felt at once, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, for a role that may do more than the caller; CONFLICT, when nobody would be left who manages users.
+    /// Changes a user; a change of role or state is felt at once, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, for a role that may do more than the caller, before or after; CONFLICT, when nobody would be left who manages users.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_user(
         &self,
@@ -109,6 +109,7 @@ impl AccountMutation {
         }
         let changes = Changes { name: input.name, role: input.role, is_active: input.is_active };
         let change = change(ctx).await?;
+        members::check_role(caller(ctx)?, members::get_member(&change, id).await?.user.role)?;
         let (before, after) = members::update(&change, id, &changes, app(ctx)?.clock.now()).await?;
         let member = members::get_member(&change, id).await?;
         change.commit(Entry::of("user.update", id).before(before).after(after)).await?;

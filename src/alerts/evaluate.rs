@@ -15,6 +15,7 @@ use crate::clock::{DAY, Timestamp};
 use crate::db::TenantTx;
 use crate::error::{Code, Result};
 use crate::graphql::scalars::{DateTime, Decimal};
+use crate::graphql::size::Size;
 use crate::ledger::changes::Head;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
@@ -23,7 +24,7 @@ use crate::ledger::{BatchObserver, RecordedBatch};
 use crate::metrics::answer::{Answer, answer};
 use crate::metrics::cell::Values;
 use crate::metrics::period::Span;
-use crate::metrics::plan::{Plan, Size};
+use crate::metrics::plan::Plan;
 use crate::money::Money;
 use crate::outbox::{self, Message};
 

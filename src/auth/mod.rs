@@ -1,6 +1,7 @@
 //! Who calls: tokens, keys, sessions, roles and permissions. The token is the authority: tenant, role and permissions come
 //! from it, as far as they still hold.
 
+pub mod cursor;
 pub mod keys;
 pub mod opaque;
 pub mod password;

@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::keys::NamedKey;
 use super::sealed::Seals;
 use super::{Caller, Permission, Role, Through};
+use crate::auth::cursor::{Cursors, derive_key};
 use crate::clock::{SECOND, Timestamp};
 use crate::db::TenantId;
-use crate::graphql::cursor::{Cursors, derive_key};
 
 /// A token is at most this long.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;

@@ -11,9 +11,9 @@ use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::cursor::Mark;
 use super::payload::Payload;
 use crate::auth::Permission;
+use crate::auth::cursor::Mark;
 use crate::db::TenantId;
 use crate::telemetry::metrics::METRICS;
 
@@ -164,7 +164,7 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graphql::cursor::Mark;
+    use crate::auth::cursor::Mark;
     use async_graphql::Response;
     use futures_util::FutureExt;
     use tokio::sync::mpsc;

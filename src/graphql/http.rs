@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::request::Parts as RequestParts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -25,6 +25,7 @@ use super::operation::{Operations, Prepared, to_json};
 use super::params::{Params, parse_json};
 use super::payload::Payload;
 use super::reply::Reply;
+use super::size::Size;
 use super::streams::{self, Answer, CutOff};
 use super::{origin, socket};
 use crate::app::App;
@@ -37,6 +38,8 @@ use crate::telemetry::metrics::METRICS;
 
 /// A request's body is at most this long, and comes within this time.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// The same from somebody without a good token, who may sign in.
+const PUBLIC_BYTES_MAX: usize = 64 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(15);
 /// How long a kept answer waits to be told whether it is still the answer.
 const HEAD_WAIT: Duration = Duration::from_secs(2);
@@ -150,7 +153,16 @@ impl Endpoint {
                 return Err(Error::new(Code::Unauthenticated, "one token is enough"));
             }
         };
-        Ok(Asker { caller, client })
+        Ok(self.asker(caller, client))
+    }
+
+    /// Somebody whose answers count as one, and are paid for by their values.
+    pub fn asker(&self, caller: Option<Arc<Caller>>, client: Arc<Client>) -> Asker {
+        let pay = caller.clone().map(|caller| {
+            let usage = Arc::clone(&self.usage);
+            move |values| usage.charge(&caller, values)
+        });
+        Asker { caller, client, size: Arc::new(pay.map_or_else(Size::default, Size::paid)) }
     }
 
     /// An operation that its caller may ask for now. Error: RATE_LIMITED.
@@ -208,6 +220,8 @@ pub struct Asker {
     /// Nobody known, where there is no token.
     pub caller: Option<Arc<Caller>>,
     pub client: Arc<Client>,
+    /// What the answers come to.
+    pub size: Arc<Size>,
 }
 
 /// POST: an operation, or a batch of them, as JSON.
@@ -221,23 +235,28 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
     if !is_json(headers) {
         return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send application/json");
     }
-    let body = match read_body(body).await {
+    let asker = match endpoint.authenticate(&parts).await {
+        // Who signs in or asks for the next token may still send one that is over with it.
+        Err(error) if error.code == Code::Unauthenticated => Err(error),
+        Err(error) => return reply.error(error),
+        Ok(asker) => Ok(asker),
+    };
+    let is_known = asker.as_ref().is_ok_and(|asker| asker.caller.is_some());
+    let body = match read_body_of(body, if is_known { BODY_BYTES_MAX } else { PUBLIC_BYTES_MAX }).await {
         Ok(body) => body,
         Err((status, code, message)) => return reply.refuse(status, code, message),
     };
-    let asker = match endpoint.authenticate(&parts).await {
+    let asker = match asker {
         Ok(asker) => asker,
-        // Who signs in or asks for the next token may still send one that is over with it.
-        Err(error) if error.code == Code::Unauthenticated => {
+        Err(error) => {
             let params = parse_json(&body).and_then(Params::from_json);
             let prepared = params.and_then(|params| endpoint.operations.prepare(params));
             if !prepared.as_ref().is_ok_and(Prepared::is_public) {
                 return reply.error(error);
             }
-            let client = Arc::new(origin::client_of(&parts, &endpoint.proxies));
-            return run(&endpoint, &reply, Asker { caller: None, client }, None, prepared).await;
+            let asker = endpoint.asker(None, Arc::new(origin::client_of(&parts, &endpoint.proxies)));
+            return run(&endpoint, &reply, asker, None, prepared).await;
         }
-        Err(error) => return reply.error(error),
     };
     let key = asker.caller.as_ref().map(|caller| Key::new(caller, "POST", &body));
     if let Some(kept) = endpoint.kept(&reply, &asker, key.as_ref()).await {
@@ -418,11 +437,14 @@ pub async fn read_body(body: Body) -> Result<Bytes, (StatusCode, &'static str, &
 
 /// The same, for bodies that may be longer.
 pub async fn read_body_of(body: Body, bytes_max: usize) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
+    let too_long = (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too long");
+    // By what its sender says, before any of it is read.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(too_long);
+    }
     match tokio::time::timeout(BODY_WAIT, axum::body::to_bytes(body, bytes_max)).await {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if is_too_long(&error) => {
-            Err((StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too long"))
-        }
+        Ok(Err(error)) if is_too_long(&error) => Err(too_long),
         Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body cannot be read")),
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body comes too slowly")),
     }

@@ -22,6 +22,9 @@ use crate::error::{Code, Error};
 /// Those that are remembered before those at rest are looked for, to be forgotten.
 const REMEMBERED: usize = 10_000;
 
+/// Values of series and breakdowns that cost as much as a field.
+const VALUES_OF_FIELD: usize = 10;
+
 /// `None` is no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
@@ -108,6 +111,20 @@ impl Usage {
         of_user().and_then(|()| of_tenant()).map_err(|wait| {
             let refusal = Refusal::new("RATE_LIMITED", "that is too much in a minute; slow down");
             Refusal { retry_after: Some(wait), ..refusal }
+        })
+    }
+
+    /// Takes what the values of an answer come to, beyond the fields that are selected: several make up a field, as they are
+    /// not resolved one by one. Error: RATE_LIMITED.
+    pub fn charge(&self, caller: &Caller, values: usize) -> Result<(), Error> {
+        let most = [self.limits.user_fields, self.limits.tenant_fields].into_iter().flatten().min();
+        let fields = (values / VALUES_OF_FIELD).min(most.map_or(usize::MAX, |most| most.get() as usize));
+        if fields == 0 {
+            return Ok(());
+        }
+        self.spend(caller, fields).map_err(|refusal| Error {
+            retry_after: refusal.retry_after,
+            ..Error::new(Code::RateLimited, "those are too many values in a minute; slow down")
         })
     }
 
@@ -241,6 +258,16 @@ mod tests {
         assert!(usage.spend(&by_key, 100).is_ok() && usage.spend(&by_key, 1).is_err());
         assert!(usage.spend(&caller(1), 100).is_ok());
         assert!(Usage::new(Limits::default()).spend(&caller(1), usize::MAX).is_ok());
+    }
+
+    #[test]
+    fn values_cost_a_part_of_a_field() {
+        let usage = Usage::new(Limits { user_fields: NonZeroU32::new(100), ..Limits::default() });
+        assert!(usage.charge(&caller(1), 9).is_ok() && usage.charge(&caller(1), 600).is_ok());
+        let error = usage.charge(&caller(1), 600).expect_err("refused");
+        assert_eq!((error.code, error.retry_after.is_some()), (Code::RateLimited, true));
+        // Never more than there can be.
+        assert!(usage.charge(&caller(2), usize::MAX).is_ok() && usage.charge(&caller(2), 10).is_err());
     }
 
     #[test]

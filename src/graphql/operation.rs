@@ -18,18 +18,18 @@ use tracing::{Instrument, Span};
 use super::answers::Freshness;
 use super::cohorts::{After, Cohorts, Key};
 use super::completion::{Plan, Types};
-use super::cursor::{Cursors, Mark};
 use super::documents::Documents;
 use super::errors::{self, Refusal};
 use super::http::Asker;
 use super::params::Params;
 use super::payload::Payload;
 use super::reads::Reads;
+use super::size::Size;
 use super::{scan, shape, variables};
 use crate::auth::Caller;
+use crate::auth::cursor::{Cursors, Mark};
 use crate::error::{Code, Error};
 use crate::guard::Guard;
-use crate::metrics::plan::Size;
 use crate::schema::{PUBLIC, STATES, Schema};
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::operation_span;
@@ -94,7 +94,7 @@ pub struct Operation {
     loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     /// What fields of the root depend on, by the key of the answer; `None` where that is not known of each that was resolved.
     dated: Mutex<HashMap<String, Option<Freshness>>>,
-    size: Size,
+    size: Arc<Size>,
     /// What the client of a subscription has seen before.
     after: Option<Mark>,
     /// Where the answer stands that a subscription gives next.
@@ -102,9 +102,9 @@ pub struct Operation {
 }
 
 impl Operation {
-    fn of(kind: OperationType) -> Self {
+    fn of(kind: OperationType, size: Arc<Size>) -> Self {
         let reads = if kind == OperationType::Query { Reads::of_one_snapshot() } else { Reads::default() };
-        Operation { reads: Arc::new(reads), ..Operation::default() }
+        Operation { reads: Arc::new(reads), size, ..Operation::default() }
     }
 
     pub fn reads(&self) -> &Arc<Reads> {
@@ -129,8 +129,8 @@ impl Operation {
         dated.insert(key.to_owned(), all);
     }
 
-    /// What its series and breakdowns come to.
-    pub fn size(&self) -> &Size {
+    /// What series and breakdowns come to, of all operations of the request.
+    pub fn size(&self) -> &Arc<Size> {
         &self.size
     }
 
@@ -216,7 +216,7 @@ impl Operations {
         let tenant = asker.caller.as_ref().map(|caller| caller.tenant.0);
         let span = operation_span(&kind, prepared.name.as_deref(), tenant);
         let _timer = METRICS.operation_duration.with_label_values(&[&kind]).start_timer();
-        let operation = Arc::new(Operation::of(prepared.kind));
+        let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&asker.size)));
         let request = with_asker(prepared.request, asker).data(Arc::clone(&operation));
         let executed = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
         // What is being written is not left half-way.
@@ -233,6 +233,7 @@ impl Operations {
 
     /// Runs an operation of any kind as a stream of answers; a query or mutation gives one.
     pub fn stream(&self, mut prepared: Prepared, asker: Asker) -> BoxStream<'static, Payload> {
+        let size = Arc::clone(&asker.size);
         let (Some(Subscribed { field, hash, after }), Some(caller)) = (prepared.subscribed.take(), &asker.caller)
         else {
             let operations = self.clone();
@@ -250,7 +251,7 @@ impl Operations {
             };
             let permissions = caller.permissions.clone();
             let key = Key { tenant: tenant.at(Guard::Cohorts), permissions, operation: hash };
-            let member = self.cohorts.join(key, after, || self.live(prepared, caller, hash.to_vec(), None));
+            let member = self.cohorts.join(key, after, || self.live(prepared, caller, size, hash.to_vec(), None));
             return futures_util::stream::unfold(member, async |mut member| Some((member.next().await?, member)))
                 .boxed();
         }
@@ -261,7 +262,7 @@ impl Operations {
                 futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
             }
             // Whoever asks for the answers has no span of the operation.
-            after => in_current_span(self.live(prepared, caller, scope, after.flatten())),
+            after => in_current_span(self.live(prepared, caller, size, scope, after.flatten())),
         }
     }
 
@@ -276,11 +277,12 @@ impl Operations {
         &self,
         prepared: Prepared,
         caller: Arc<Caller>,
+        size: Arc<Size>,
         scope: Vec<u8>,
         after: Option<Mark>,
     ) -> BoxStream<'static, Payload> {
         let tenant = caller.tenant;
-        let operation = Arc::new(Operation { after, ..Operation::of(prepared.kind) });
+        let operation = Arc::new(Operation { after, ..Operation::of(prepared.kind, size) });
         let cursors = self.cursors.clone();
         let request = prepared.request.data(caller).data(Arc::clone(&operation));
         let mut has_begun = false;
@@ -391,7 +393,7 @@ fn is_public(operation: &OperationDefinition) -> bool {
     })
 }
 
-fn with_asker(request: Request, Asker { caller, client }: Asker) -> Request {
+fn with_asker(request: Request, Asker { caller, client, .. }: Asker) -> Request {
     let request = request.data(client);
     match caller {
         Some(caller) => request.data(caller),

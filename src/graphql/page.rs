@@ -70,23 +70,12 @@ pub struct Cursor(pub Vec<String>);
 
 impl Cursor {
     fn encode(&self) -> String {
-        use std::fmt::Write;
-        let text = self.0.join("\u{1f}");
-        text.bytes().fold(String::with_capacity(text.len() * 2), |mut out, byte| {
-            let written = write!(out, "{byte:02x}");
-            debug_assert!(written.is_ok());
-            out
-        })
+        hex::encode(self.0.join("\u{1f}"))
     }
 
     fn decode(text: &str, argument: &'static str) -> Result<Cursor> {
         let bad = || Error::bad_input(argument, "not a cursor of this list");
-        if !text.len().is_multiple_of(2) || !text.is_ascii() {
-            return Err(bad());
-        }
-        let bytes: Option<Vec<u8>> =
-            (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect();
-        let text = String::from_utf8(bytes.ok_or_else(bad)?).map_err(|_| bad())?;
+        let text = hex::decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(bad)?;
         // PostgreSQL has no texts with it.
         if text.contains('\0') {
             return Err(bad());

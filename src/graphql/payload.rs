@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_graphql::{Response, ServerError};
 
-use super::cursor::Mark;
 use super::errors;
 use super::operation::{is_request_error, to_json};
+use crate::auth::cursor::Mark;
 
 /// An answer. Cheap to clone.
 #[derive(Clone)]

@@ -28,14 +28,14 @@ async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response 
         let error = plain("UNSUPPORTED_MEDIA_TYPE", "send application/json");
         return respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[error]);
     }
-    let body = match read_body(body).await {
-        Ok(body) => body,
-        Err((status, code, message)) => return respond(status, &[plain(code, message)]),
-    };
     let asker = match endpoint.authenticate(&parts).await {
         Ok(asker) if asker.caller.is_some() => asker,
         Ok(_) => return refuse(Error::new(Code::Unauthenticated, "a bearer token is needed")),
         Err(error) => return refuse(error),
+    };
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err((status, code, message)) => return respond(status, &[plain(code, message)]),
     };
     let prepared = variables(&body)
         .and_then(|variables| endpoint.operations.prepare_own(RECORD, Params { variables, ..Params::default() }))

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::alerts::store::{Transition, find_oldest, list_after};
 use crate::app::App;
+use crate::auth::cursor::Mark;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
-use crate::graphql::cursor::Mark;
 use crate::ledger::store::read_head;
 use crate::stream::{Heard, Listener};
 

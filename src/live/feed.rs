@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
 use crate::db::{Db, TenantId};
@@ -27,6 +27,8 @@ const COMPARE_AFTER_DEGRADED: Duration = Duration::from_millis(500);
 const GAP_WAIT: Duration = Duration::from_millis(50);
 /// Positions that are read from the ledger to fill a gap; those who follow over a longer one read their answers anew.
 const GAP_MAX: i64 = 20_000;
+/// Of those who follow a tenant, so many read at a time.
+const READERS_MAX: usize = 4;
 
 /// The feeds of this process. Cheap to clone.
 #[derive(Clone)]
@@ -43,6 +45,7 @@ struct Feed {
     batches: broadcast::Sender<Arc<Batch>>,
     /// All batches up to here were handed on; `None` before it listens.
     place: watch::Receiver<Option<i64>>,
+    turns: Arc<Semaphore>,
 }
 
 impl Feeds {
@@ -62,6 +65,12 @@ impl Feeds {
             Ok(_) => Ok(listener),
             Err(_) => Err(Error::new(Code::ServiceUnavailable, "live updates are not available; try again")),
         }
+    }
+
+    /// Who follows a tenant reads its ledger by turns, so that many who come at once leave connections to others.
+    pub fn turns(&self, tenant: TenantId) -> Arc<Semaphore> {
+        let feeds = self.0.lock();
+        feeds.get(&tenant.at(Guard::Feeds)).map_or_else(new_turns, |feed| Arc::clone(&feed.turns))
     }
 
     /// The tenants that are followed, and up to which position.
@@ -88,8 +97,12 @@ impl Feeds {
             }
             shared.lock().remove(&tenant.at(Guard::Feeds));
         });
-        Feed { batches, place }
+        Feed { batches, place, turns: new_turns() }
     }
+}
+
+fn new_turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(READERS_MAX))
 }
 
 impl Shared {

@@ -8,10 +8,10 @@ use futures_util::Stream;
 use super::alerts::AlertLog;
 use super::watch::Watch;
 use crate::alerts::graphql::Alert;
+use crate::auth::cursor::Mark;
 use crate::auth::{Caller, Permission};
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, operation};
-use crate::graphql::cursor::Mark;
 use crate::graphql::scalars::Cursor;
 use crate::guard::Guard;
 use crate::metrics::filter::MetricsFilters;
@@ -45,7 +45,7 @@ impl LiveSubscription {
         let plan =
             Plan { period: period.unwrap_or(today), filters: filters.unwrap_or_default(), ..plan_of(ctx.field())? };
         let operation = Arc::clone(operation(ctx)?);
-        let watch = Watch::start(app(ctx)?, caller.tenant, plan).await?;
+        let watch = Watch::start(app(ctx)?, caller.tenant, plan, Arc::clone(operation.size())).await?;
         Ok(futures_util::stream::unfold(Some((watch, operation)), async |state| {
             let (mut watch, operation) = state?;
             match watch.next().await {

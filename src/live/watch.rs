@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::clock::{Timestamp, until};
 use crate::db::{LazyTx, TenantId};
 use crate::error::{Code, Error, Result};
+use crate::graphql::size::Size;
 use crate::metrics::answer::Answer;
-use crate::metrics::plan::{Plan, Size};
+use crate::metrics::plan::Plan;
 use crate::metrics::state::State;
 use crate::stream::{Heard, Listener};
 
@@ -27,6 +29,9 @@ pub struct Watch {
     /// `None` when it is to be read anew.
     state: Option<State>,
     given: Option<Given>,
+    turns: Arc<Semaphore>,
+    /// What the first answer comes to; those after it are not paid for.
+    size: Option<Arc<Size>>,
 }
 
 /// The last update.
@@ -37,9 +42,10 @@ struct Given {
 }
 
 impl Watch {
-    pub async fn start(app: &App, tenant: TenantId, plan: Plan) -> Result<Watch> {
+    pub async fn start(app: &App, tenant: TenantId, plan: Plan, size: Arc<Size>) -> Result<Watch> {
         let batches = app.feeds.follow(tenant).await?;
-        Ok(Watch { app: app.clone(), tenant, plan, batches, state: None, given: None })
+        let turns = app.feeds.turns(tenant);
+        Ok(Watch { app: app.clone(), tenant, plan, batches, state: None, given: None, turns, size: Some(size) })
     }
 
     /// The metrics as they stand: at first at once, then whenever the ledger has moved, a bucket or a period has ended, or
@@ -119,8 +125,10 @@ impl Watch {
                 state.answer(&LazyTx::later(&app.db, self.tenant), &app.memory, now).await
             }
             stale => {
+                let _turn = self.turns.acquire().await.map_err(Error::internal)?;
+                let size = self.size.take().unwrap_or_default();
                 let tx = app.db.read(self.tenant).await?;
-                let state = stale.insert(State::read(&tx, &app.memory, &self.plan, now, &Size::default()).await?);
+                let state = stale.insert(State::read(&tx, &app.memory, &self.plan, now, &size).await?);
                 state.answer(&LazyTx::Begun(&tx), &app.memory, now).await
             }
         }

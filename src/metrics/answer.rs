@@ -5,13 +5,14 @@ use super::history::{HistoryArgs, Told};
 use super::labels::Name;
 use super::measured::Measured;
 use super::period::Span;
-use super::plan::{BreakdownArgs, ComparisonArgs, Plan, SeriesArgs, Size};
+use super::plan::{BreakdownArgs, ComparisonArgs, Plan, SeriesArgs};
 use super::state::State;
+use crate::auth::cursor::Mark;
 use crate::clock::Timestamp;
 use crate::db::{LazyTx, TenantTx};
 use crate::error::Result;
 use crate::graphql::answers::Freshness;
-use crate::graphql::cursor::Mark;
+use crate::graphql::size::Size;
 use crate::ledger::memory::Memory;
 use crate::money::Money;
 

@@ -1,7 +1,6 @@
 //! What is asked of a period: made from arguments and the fields selected, so that only those are computed.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono_tz::Tz;
 
@@ -16,29 +15,9 @@ use crate::error::{Error, Result};
 
 /// Buckets of one series.
 pub const BUCKETS_MAX: usize = 10_000;
-/// Values in all series and breakdowns of one operation.
-pub const VALUES_MAX: usize = 200_000;
 /// Rows of one breakdown before the rest.
 const ROWS_MAX: i32 = 1000;
 const DIMENSIONS_MAX: usize = 3;
-
-/// How many values an operation's answer has so far.
-#[derive(Default)]
-pub struct Size(AtomicUsize);
-
-impl Size {
-    /// Counts `rows` of `fields` each, before they are made. Error: BAD_USER_INPUT, when there are too many in all.
-    pub fn take(&self, rows: usize, fields: usize) -> Result<()> {
-        let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);
-        if self.0.fetch_add(count, Ordering::Relaxed).saturating_add(count) <= VALUES_MAX {
-            return Ok(());
-        }
-        let message = format!(
-            "more than {VALUES_MAX} values in all series and breakdowns; take coarser grains, shorter periods or fewer fields"
-        );
-        Err(Error::bad_input("grain", message))
-    }
-}
 
 /// Everything that one `salesMetrics` or `metricsUpdated` selects.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -128,10 +128,5 @@ pub fn find_index(key: &IndexKey, field: Field, value: &str) -> Option<BlindInde
 /// without the tenant's key learns the id from it.
 pub fn erased_id(key: &IndexKey, external_id: &str) -> String {
     let print = fingerprint(key, "customers.external_id", external_id.as_bytes());
-    print.iter().fold(String::from("erased:"), |mut id, byte| {
-        use fmt::Write;
-        // Cannot fail: the target is a string.
-        let _ = write!(id, "{byte:02x}");
-        id
-    })
+    format!("erased:{}", hex::encode(print))
 }

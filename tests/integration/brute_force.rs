@@ -8,6 +8,7 @@ use salespulse::calendar::{date_of, instant, local_time, start_of_day};
 use salespulse::clock::Timestamp;
 use salespulse::db::{LazyTx, TenantId};
 use salespulse::graphql::scalars::DateTime;
+use salespulse::graphql::size::Size;
 use salespulse::ledger::event::{
     Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, VisitsCounted,
 };
@@ -18,7 +19,7 @@ use salespulse::metrics::filter::{CustomerSegment, MetricsFilters};
 use salespulse::metrics::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, SortDirection, Weekday};
 use salespulse::metrics::period::{Span, previous, whole_days};
 use salespulse::metrics::plan::{
-    BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan, Size,
+    BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan,
 };
 use salespulse::metrics::read::Dimension;
 use salespulse::metrics::state::State;

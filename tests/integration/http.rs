@@ -1,5 +1,6 @@
 //! GraphQL over HTTP: refusals, answers that are kept, streams, and pages of other origins.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,6 +9,7 @@ use futures_util::StreamExt;
 use salespulse::auth::Role;
 use salespulse::clock::MINUTE;
 use salespulse::graphql::http::Settings;
+use salespulse::graphql::limits::Limits;
 use salespulse::ledger::event::{Event, Fact, OrderPlaced};
 use salespulse::server::{Options, router};
 use serde_json::{Value, json};
@@ -276,6 +278,24 @@ async fn a_batch_is_answered_in_its_order() {
         let reply = client.post(&viewer, RESPONSE_JSON, wrong.to_string()).await;
         assert_eq!((reply.status, code(&reply)), (StatusCode::BAD_REQUEST, "BATCH_NOT_ALLOWED"));
     }
+}
+
+#[tokio::test]
+async fn the_values_of_a_batch_count_together_and_are_paid_for() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let limits = Limits { user_fields: NonZeroU32::new(25_000), ..Limits::default() };
+    let options = Options { api: Settings { limits, ..Settings::default() }, ..Options::default() };
+    let (client, viewer) = (Client(router(test.app.clone(), &options)), acme.viewer());
+    let series: Vec<String> = (0..7).map(|n| format!("s{n}: series(grain: DAY) {{ start totalRevenue }}")).collect();
+    let period = r#"period: { start: "2000-01-01T00:00:00Z", end: "2026-06-01T00:00:00Z" }"#;
+    let one = json!({ "query": format!("{{ salesMetrics({period}) {{ {} }} }}", series.join(" ")) });
+    let reply = client.post(&viewer, RESPONSE_JSON, json!([one, one]).to_string()).await;
+    assert!(reply.body[0].get("errors").is_none(), "{}", reply.body[0]["errors"]);
+    assert_eq!(reply.body[1]["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+    // Each is 135,000 values, which cost as much as 13,500 fields.
+    let reply = client.post(&viewer, RESPONSE_JSON, one.to_string()).await;
+    assert_eq!(reply.body["errors"][0]["extensions"]["code"], "RATE_LIMITED", "{}", reply.body["errors"]);
 }
 
 #[tokio::test]

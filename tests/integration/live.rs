@@ -1,7 +1,7 @@
 //! Subscriptions over a real WebSocket, end to end.
 
+use salespulse::auth::cursor::Mark;
 use salespulse::clock::Timestamp;
-use salespulse::graphql::cursor::Mark;
 use salespulse::ledger::event::{Event, Fact, OrderCancelled};
 use serde_json::{Value, json};
 

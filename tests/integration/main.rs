@@ -27,6 +27,7 @@ mod isolation;
 #[cfg(debug_assertions)]
 mod isolation_guards;
 mod kpis;
+mod layers;
 mod ledger;
 mod limits;
 mod lists;

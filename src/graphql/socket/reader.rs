@@ -183,7 +183,7 @@ impl Reader {
             let message = format!("more than {OPERATIONS_MAX} operations on one socket");
             (refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message)), false)
         } else {
-            self.start(params, Asker { caller: Some(caller), client: Arc::clone(&self.client) })
+            self.start(params, self.endpoint.asker(Some(caller), Arc::clone(&self.client)))
         };
         let running = Running::new(id, self.opened, payloads);
         let (handle, registration) = AbortHandle::new_pair();

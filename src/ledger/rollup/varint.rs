@@ -1,9 +1,17 @@
 //! Whole numbers in as few bytes as they need: seven bits a byte, the lowest first; signed ones by zigzag.
 
+use crate::error::Error;
+
 /// The stored bytes of a rollup are not what was written.
 #[derive(Debug, thiserror::Error)]
 #[error("stored rollup cannot be read")]
 pub struct BadBytes;
+
+impl From<BadBytes> for Error {
+    fn from(error: BadBytes) -> Self {
+        Error::internal(error)
+    }
+}
 
 pub fn write_unsigned(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {

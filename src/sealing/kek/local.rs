@@ -89,7 +89,7 @@ impl Kek {
             return Err(SetupError::NotAKey { source_name: source_name() });
         }
         let fingerprint = keyed(&key).chain_update("salespulse/kek-id/v1").finalize().into_bytes();
-        let id = fingerprint.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let id = hex::encode(&fingerprint[..8]);
         Ok(Kek { id, cipher: Box::new(Aes256Gcm::new(key.as_slice().into())) })
     }
 

@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
+use salespulse::auth::cursor::{Cursors, Mark, derive_key};
 use salespulse::clock::Timestamp;
 use salespulse::db::TenantId;
-use salespulse::graphql::cursor::{Cursors, Mark, derive_key};
 use uuid::Uuid;
 
 use super::{any_bytes, edited, edits, flipped, fuzz};
