@@ -50,7 +50,7 @@ impl AlertQuery {
         Ok(store::list(&tx).await?.into_iter().map(AlertRule::try_from).collect::<Result<_>>()?)
     }
 
-    /// What a rule would have reported of history, had it been created at `from`: the same changes at the same times. Backfills count, but are not news. Errors: BAD_USER_INPUT (more than 31 days, or too much in them), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (the months were dropped).
+    /// What a rule would have reported of history, had it been created at `from`: the same changes at the same times. Backfills count, but are not news. Events are gone through in the order and at the times in which they were recorded, whenever they happened: before an import was made, nothing of it is there. Errors: BAD_USER_INPUT (more than 31 days, or too much in them, or they end before anything was recorded), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (the months were dropped).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn simulate_alert(
         &self,

@@ -9,6 +9,7 @@ use super::rule::Rule;
 use crate::clock::{DAY, MINUTE, Timestamp};
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
+use crate::graphql::scalars::DateTime;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
@@ -41,7 +42,7 @@ pub async fn turn() -> Result<SemaphorePermit<'static>> {
 }
 
 /// What the rule would have reported from `from` to `to`, each with the position that causes it. Errors: BAD_USER_INPUT (the
-/// period), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (its months were dropped).
+/// period, also one that ends before anything was recorded), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (its months were dropped).
 pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span) -> Result<Vec<(Change, i64)>> {
     if period.end.0 - period.start.0 > PERIOD_MAX {
         return Err(Error::bad_input("to", "at most 31 days after from"));
@@ -75,6 +76,10 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     if batches.len() > ROWS_MAX {
         return Err(too_much());
     }
+    let before = position_before(tx, period.start).await?;
+    if batches.is_empty() && before == 0 && head.position > 0 {
+        return Err(not_yet(tx).await?);
+    }
     let history = History {
         entries: &entries,
         filter: &filter,
@@ -82,7 +87,7 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
         views,
         zone,
         now: period.start,
-        position: position_before(tx, period.start).await?,
+        position: before,
         looks: 0,
     };
     let mut trial = Trial { rule, progress: Progress::begin(period.start), history, changes: Vec::new() };
@@ -119,6 +124,16 @@ fn spans_of(views: &Views, rule: &Rule, looked_at: Span, zone: Tz) -> Vec<Span> 
 
 fn too_much() -> Error {
     Error::bad_input("to", "there is too much in this period; take a shorter one")
+}
+
+/// That nothing was recorded by the end of the period.
+async fn not_yet(tx: &TenantTx) -> Result<Error> {
+    let sql = "SELECT MIN(recorded_at) FROM ledger_batches WHERE tenant_id = $1";
+    let row = tx.query_one(sql, []).await?;
+    let first: Option<i64> = row.map_or(Ok(None), |row| get(&row, 0))?;
+    let first = first.and_then(|first| DateTime(Timestamp(first)).to_text()).unwrap_or_else(|| "the end".to_owned());
+    let message = format!("nothing was recorded before {first}; rules are replayed as events were recorded");
+    Ok(Error::bad_input("to", message))
 }
 
 async fn position_before(tx: &TenantTx, at: Timestamp) -> Result<i64> {

@@ -73,7 +73,7 @@ impl CustomerForecasts {
         Some(Decimal(terms::to_money(spend.model.expected_spend(&self.prediction.purchases))))
     }
 
-    /// What all purchases expected within a lifetime are worth today; what was bought so far is no part. Null where nobody has paid yet. Error: BAD_USER_INPUT.
+    /// What all purchases expected within a lifetime are worth today, those of each month discounted from its end; what was bought so far is no part. Null where nobody has paid yet. Error: BAD_USER_INPUT.
     async fn lifetime_value(
         &self,
         #[graphql(desc = "How long a lifetime is, 1 to 120.", default_with = "Some(36)")] months: Option<i32>,
@@ -142,7 +142,7 @@ impl CustomerRfm {
                 recency: rfm.recency.into(),
                 frequency: rfm.frequency.into(),
                 monetary: rfm.monetary.into(),
-                segment: rfm.segment().into(),
+                segment: rfm.segment.into(),
             }
         }))
     }
@@ -156,9 +156,9 @@ pub enum RfmSegment {
     Champion,
     /// Buys often and is not away long.
     Loyal,
-    /// Bought recently and more than once, not yet often.
+    /// Bought recently and more than once, not oftener than others.
     PotentialLoyalist,
-    /// Bought recently for the first time or nearly so.
+    /// Bought recently for the first time: within 90 days before the last purchase of all customers, on two days at most.
     New,
     /// Neither recent nor long away, and not frequent.
     NeedsAttention,

@@ -43,6 +43,8 @@ pub struct CustomerModel {
     basis_reason: Option<String>,
     /// Where the parameters of the spend model come from; null where nobody has paid yet.
     spend_basis: Option<ModelBasis>,
+    /// Why they are published ones, scaled to the mean that is spent here; null where they were fitted.
+    spend_basis_reason: Option<String>,
     /// The parameters: r, alpha in days, a and b of the purchase model; p, q and v (in the currency) of the spend model.
     parameters: Vec<ModelParameter>,
     /// How spend goes with frequency, -1 to 1; far from 0, values of frequent customers are too low (positive) or too high (negative). Null where that cannot be told.
@@ -106,16 +108,21 @@ impl CustomerModel {
             sample_size: count(fit.purchases.customers),
             repeaters_count: count(fit.repeaters),
             basis: basis(fit.purchases.basis),
-            basis_reason: match fit.purchases.basis {
-                Basis::Fitted => None,
-                Basis::Prior(why) => Some(why.to_string()),
-            },
+            basis_reason: reason(fit.purchases.basis),
+            spend_basis_reason: fit.spend.as_ref().and_then(|spend| reason(spend.basis)),
             spend_basis: fit.spend.as_ref().map(|spend| basis(spend.basis)),
             parameters: parameters(model),
             spend_frequency_correlation: fit.spend_frequency_correlation,
             calibration: calibration.ok().map(ModelCalibration::from),
             calibration_reason: calibration.err().map(NotJudged::to_string),
         }
+    }
+}
+
+fn reason(basis: Basis) -> Option<String> {
+    match basis {
+        Basis::Fitted => None,
+        Basis::Prior(why) => Some(why.to_string()),
     }
 }
 

@@ -226,7 +226,7 @@ struct Totals(BTreeMap<Segment, (i64, i128, i128)>);
 impl Totals {
     fn add(&mut self, predictions: &[Prediction]) {
         for prediction in predictions {
-            let (customers, revenue, value) = self.0.entry(prediction.rfm.segment()).or_default();
+            let (customers, revenue, value) = self.0.entry(prediction.rfm.segment).or_default();
             *customers += 1;
             *revenue += i128::from(prediction.purchases.total_minor());
             *value += i128::from(prediction.lifetime_value.0);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::retention::Table as RetentionTable;
 use crate::clock::{DAY, MINUTE, Timestamp};
-use crate::db::{Column, Db, OnConflict, Table, TenantId, TenantTx, get, word_text};
+use crate::db::{Column, Db, OnConflict, Table, TenantId, TenantTx, get, get_word, word_text};
 use crate::error::{Error, Result};
 use crate::graphql::loader::Batch;
 use crate::money::Money;
@@ -79,7 +79,7 @@ pub(super) async fn add(tx: &TenantTx, claim: Claim, predictions: &[Prediction],
         return Ok(false);
     }
     let int = |of: fn(&Prediction) -> i64| Column::Int(predictions.iter().map(of).collect());
-    let segments = predictions.iter().map(|p| word_text(p.rfm.segment())).collect::<Result<_>>()?;
+    let segments = predictions.iter().map(|p| word_text(p.rfm.segment)).collect::<Result<_>>()?;
     let rows = Table::new()
         .with("fit_no", Column::Int(vec![claim.fit_no; predictions.len()]))
         .with("customer_no", int(|p| p.customer_no))
@@ -162,7 +162,7 @@ pub async fn export(tx: &TenantTx, customer_no: i64) -> Result<serde_json::Value
     found.map_or(Ok(serde_json::Value::Null), |prediction| {
         let Prediction { rfm, purchases, .. } = &*prediction;
         Ok(serde_json::json!({
-            "segment": rfm.segment(),
+            "segment": rfm.segment,
             "recencyScore": rfm.recency,
             "frequencyScore": rfm.frequency,
             "monetaryScore": rfm.monetary,
@@ -182,7 +182,7 @@ impl Batch for PredictionsByNumber {
 
     async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Arc<Prediction>>> {
         let sql = "SELECT p.customer_no, p.repeats, p.recency_days, p.age_days, p.repeat_amount, p.total_amount, \
-                   p.recency, p.frequency, p.monetary, p.churn, p.lifetime_value FROM {keys} {each customer_predictions p: \
+                   p.recency, p.frequency, p.monetary, p.segment, p.churn, p.lifetime_value FROM {keys} {each customer_predictions p: \
                    p.fit_no = (SELECT m.fit_no FROM customer_models m WHERE m.tenant_id = $1) AND p.customer_no = k.customer_no}";
         let keys = Table::new().with("customer_no", Column::Int(keys.to_vec()));
         let rows = tx.query_by_keys(sql, &keys).await?;
@@ -197,9 +197,9 @@ fn prediction_from(row: &QueryResult) -> Result<Prediction> {
     Ok(Prediction {
         customer_no: get(row, 0)?,
         purchases: purchases.map_err(Error::internal)?,
-        rfm: Rfm { recency: score(6)?, frequency: score(7)?, monetary: score(8)? },
-        churn_millionths: get(row, 9)?,
-        lifetime_value: Money(get(row, 10)?),
+        rfm: Rfm { recency: score(6)?, frequency: score(7)?, monetary: score(8)?, segment: get_word(row, 9)? },
+        churn_millionths: get(row, 10)?,
+        lifetime_value: Money(get(row, 11)?),
     })
 }
 

@@ -125,7 +125,7 @@ pub enum CustomerOrder {
     Revenue,
     /// By the last purchase, newest first.
     LastPurchase,
-    /// By predicted churn of 90 days, highest first. Customers of whom nothing is predicted are left out.
+    /// By predicted churn of 90 days, to millionths, highest first. Customers of whom nothing is predicted are left out.
     Churn,
     /// By predicted lifetime value of 36 months at 10 % a year, largest first. Customers of whom nothing is predicted are left out.
     LifetimeValue,

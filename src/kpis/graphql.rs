@@ -34,7 +34,7 @@ impl KpiQuery {
         Ok(Kpi::new(&read_formulas(&tx).await?, kpi)?)
     }
 
-    /// Checks a formula as if it were saved, and says where it is wrong. Needs ANALYTICS_ADVANCED.
+    /// Checks a formula as if it were saved, and says where it is wrong; not whether alerts are compared in another unit. Needs ANALYTICS_ADVANCED.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn validate_kpi(
         &self,

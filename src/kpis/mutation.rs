@@ -6,7 +6,7 @@
 use async_graphql::{Context, InputObject, Object};
 
 use super::graphql::Kpi;
-use super::save::{check, check_count};
+use super::save::{check, check_count, check_units};
 use super::{KpiFormat, store};
 use crate::alerts;
 use crate::audit::{Change, Entry, change};
@@ -61,7 +61,7 @@ impl KpiMutation {
         save(change, kpi, true).await.map_err(Into::into)
     }
 
-    /// Defines a KPI anew; those that name it, and alerts that watch it, follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, BAD_USER_INPUT as of `createKpi`, also where a KPI that names it would not be right any more, or where an alert watches it that takes no such formula.
+    /// Defines a KPI anew; those that name it, and alerts that watch it, follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, CONFLICT (it, or a KPI that builds on it, would have another unit than the threshold of an ABOVE or BELOW alert that watches it), BAD_USER_INPUT as of `createKpi`, also where a KPI that names it would not be right any more, or where an alert watches it that takes no such formula.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_kpi(
         &self,
@@ -129,6 +129,10 @@ impl KpiInput {
 async fn save(change: Change<'_>, kpi: super::Kpi, is_new: bool) -> Result<Kpi> {
     let (formulas, hourly) = (read_formulas(&change).await?, alerts::store::list_hourly_kpis(&change).await?);
     let checked = check(&formulas, &hourly, &kpi.name, &kpi.formula)?;
+    if !is_new {
+        let rules = alerts::store::list(&change).await?;
+        check_units(&formulas, &checked.kpis, &kpi.name, rules.iter().map(|(rule, _)| rule))?;
+    }
     let before = change.see(&store::LOGGED, kpi.name.as_str()).await?;
     store::save(&change, &kpi).await?;
     let after = change.see(&store::LOGGED, kpi.name.as_str()).await?;

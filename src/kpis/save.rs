@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use models::kpis::{Formula, FormulaError, Kpis, Plan, SaveError, Unit};
 
-use crate::alerts::HOURLY_VIEWS_MAX;
+use crate::alerts::{AlertCondition, HOURLY_VIEWS_MAX, Rule};
 use crate::error::{Code, Error, Result};
 use crate::metrics::kpis::definitions::{Definition, VIEWS_MAX};
 
@@ -97,6 +97,25 @@ impl From<Mistake> for Error {
             },
         }
     }
+}
+
+/// Whether no alert compares the KPI, or one that builds on it, with a threshold of another unit than it is to have. Error:
+/// CONFLICT.
+pub fn check_units<'a>(before: &Kpis, after: &Kpis, name: &str, rules: impl Iterator<Item = &'a Rule>) -> Result<()> {
+    let unit = |kpis: &Kpis, kpi: &str| Some(kpis.plan(kpis.find(kpi)?).ok()?.unit());
+    let affected: BTreeSet<&str> = after.all_users(name).into_iter().chain([name]).collect();
+    let stands_against = |rule: &&Rule| {
+        let compares = matches!(rule.condition, AlertCondition::Above | AlertCondition::Below);
+        let kpi = rule.measured.kpi().filter(|kpi| compares && affected.contains(kpi));
+        kpi.is_some_and(|kpi| unit(before, kpi).is_some_and(|unit_before| unit(after, kpi) != Some(unit_before)))
+    };
+    let alerts: Vec<&str> = rules.filter(stands_against).map(|rule| rule.name.as_str()).collect();
+    if alerts.is_empty() {
+        return Ok(());
+    }
+    let message =
+        format!("the unit would be another one than that of thresholds of these alerts: {}", alerts.join(", "));
+    Err(Error::new(Code::Conflict, message))
 }
 
 /// Error: CONFLICT.

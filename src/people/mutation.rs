@@ -67,7 +67,7 @@ impl PeopleMutation {
         Ok(team.into())
     }
 
-    /// Renames a team or replaces its members. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    /// Renames a team or replaces its members. Memberships have no dates: what a team sold in the past is then what its new members sold. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_team(
         &self,

@@ -16,14 +16,14 @@ pub struct PerformanceQuery;
 
 #[Object]
 impl PerformanceQuery {
-    /// What a person or a team sold in a period. Exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT, NOT_FOUND.
+    /// What a person or a team sold in a period; a team is those who are its members now, in past periods, too. Exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT, NOT_FOUND.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn sales_performance(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The period asked for, half-open.")] period: DateRange,
         #[graphql(desc = "The salesperson.")] user_id: Option<ID>,
-        #[graphql(desc = "The team.")] team_id: Option<ID>,
+        #[graphql(desc = "The team, with the members that it has now.")] team_id: Option<ID>,
     ) -> async_graphql::Result<SalesPerformance> {
         let user_id = user_id.map(|id| parse_id(&id, "user")).transpose()?;
         let team_id = team_id.map(|id| parse_id(&id, "team")).transpose()?;
@@ -34,13 +34,13 @@ impl PerformanceQuery {
     }
 }
 
-/// What a person or a team sold in a period.
+/// What a person or a team sold in a period. A team is those who are its members now, whoever they were then.
 struct SalesPerformance {
     performance: Performance,
     now: Timestamp,
 }
 
-/// What a person or a team sold in a period.
+/// What a person or a team sold in a period. A team is those who are its members now, whoever they were then.
 #[Object]
 impl SalesPerformance {
     /// The period, resolved.

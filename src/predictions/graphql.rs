@@ -12,10 +12,11 @@ use super::anomalies::settings;
 use super::events::CalendarEvent;
 use super::forecasts::graphql::{Forecast, ForecastModel};
 use super::kept::Patience;
+use super::pool::Seat;
 use super::{anomalies, forecasts};
 use crate::db::LazyTx;
 use crate::error::{Error, Result};
-use crate::graphql::context::{app, caller, read};
+use crate::graphql::context::{app, caller, operation, read};
 use crate::graphql::scalars::TimeZone;
 use crate::metrics::answer::Answer;
 use crate::metrics::catalog::{Metric, Needs};
@@ -162,7 +163,7 @@ impl Predicted {
             question.events = calendar.iter().map(CalendarEvent::on_the_clock).collect();
         }
         let (measured, level) = (question.measured.clone(), question.level);
-        let made = forecasts::forecast(&app.predictions.forecasts, tenant, history, question, patience(ctx)).await?;
+        let made = forecasts::forecast(&app.predictions.forecasts, tenant, history, question, patience(ctx)?).await?;
         Forecast::new(&measured, level, &made, history)
     }
 
@@ -175,18 +176,21 @@ impl Predicted {
     ) -> Result<AnomalyReport> {
         let history = prepared(&self.0.histories, args)?.get()?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
-        let detections = &app.predictions.detections;
-        let found = anomalies::find(detections, tenant, history, measured, settings, patience(ctx)).await?;
+        let (detections, patience) = (&app.predictions.detections, patience(ctx)?);
+        let found = anomalies::find(detections, tenant, history, measured, settings, patience.clone()).await?;
         let detection = found.as_ref().as_ref().map_err(|error| Error::internal(*error))?;
         let within = anomalies::since(detection, history, self.0.span.start);
         let is_explained = ctx.look_ahead().field("groups").field("anomalies").field("contributions").exists();
         let parts = if is_explained {
             // A query reads from its one snapshot; a subscription has none, and mostly read it before.
-            let snapshot = if patience(ctx) == Patience::Request { Some(read(ctx).await?) } else { None };
+            let snapshot = match patience {
+                Patience::Request(_) => Some(read(ctx).await?),
+                Patience::Subscription => None,
+            };
             let reads = snapshot.as_deref().map_or_else(|| LazyTx::later(&app.db, tenant), LazyTx::Begun);
             let (explanations, from) = (&app.predictions.explanations, (&reads, &app.memory, tenant));
             let judged = (measured, settings.season_buckets);
-            anomalies::explain(explanations, from, history, judged, &within, patience(ctx)).await?
+            anomalies::explain(explanations, from, history, judged, &within, patience).await?
         } else {
             Arc::default()
         };
@@ -204,9 +208,9 @@ fn check_judged(judged: &[Measured]) -> Result<()> {
     Ok(())
 }
 
-fn patience(ctx: &Context<'_>) -> Patience {
-    match ctx.query_env.operation.node.ty {
+fn patience(ctx: &Context<'_>) -> Result<Patience> {
+    Ok(match ctx.query_env.operation.node.ty {
         OperationType::Subscription => Patience::Subscription,
-        OperationType::Query | OperationType::Mutation => Patience::Request,
-    }
+        OperationType::Query | OperationType::Mutation => Patience::Request(operation(ctx)?.loader(Seat::default)),
+    })
 }

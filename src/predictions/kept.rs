@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
-use super::pool::{Pool, pending};
+use super::pool::{Pool, Seat, pending};
 use crate::db::TenantId;
 use crate::error::{Error, Result};
 use crate::telemetry::metrics::METRICS;
@@ -37,10 +38,10 @@ pub fn bits(value: Option<f64>) -> u64 {
 }
 
 /// Who waits for a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Patience {
-    /// A request, which holds a snapshot of the database: for seconds.
-    Request,
+    /// A request, which holds a snapshot of the database: for seconds, in its place.
+    Request(Arc<Seat>),
     /// A subscription, which holds nothing: as long as it takes.
     Subscription,
 }
@@ -51,19 +52,23 @@ pub struct Kept<T> {
     name: &'static str,
     wait: Duration,
     results: Cache<Key, Arc<T>>,
+    /// By which a request raises what a subscription has begun.
+    asked: moka::sync::Cache<Key, Arc<Notify>>,
     pool: Pool,
 }
 
 impl<T> Clone for Kept<T> {
     fn clone(&self) -> Self {
-        Kept { name: self.name, wait: self.wait, results: self.results.clone(), pool: self.pool.clone() }
+        let (results, asked, pool) = (self.results.clone(), self.asked.clone(), self.pool.clone());
+        Kept { name: self.name, wait: self.wait, results, asked, pool }
     }
 }
 
 impl<T: Send + Sync + 'static> Kept<T> {
     /// Keeps at most so many results.
     pub fn new(name: &'static str, results_max: u64, pool: Pool) -> Self {
-        Kept { name, wait: WAIT, results: Cache::new(results_max), pool }
+        let (results, asked) = (Cache::new(results_max), moka::sync::Cache::new(results_max));
+        Kept { name, wait: WAIT, results, asked, pool }
     }
 
     /// The result of `key`, which `work` makes where it is not there. Errors: PREDICTION_PENDING, when it takes longer than a
@@ -74,22 +79,27 @@ impl<T: Send + Sync + 'static> Kept<T> {
         if let Some(kept) = kept {
             return Ok(kept);
         }
-        let (pool, results) = (self.pool.clone(), self.results.clone());
-        let place = match patience {
-            Patience::Request => Some(pool.place(key.tenant)?),
-            Patience::Subscription => None,
+        let (pool, results, asks) = (self.pool.clone(), self.results.clone(), self.asked.clone());
+        let (place, wait) = match patience {
+            Patience::Request(seat) => (Some(pool.place(&seat, key.tenant)?), self.wait),
+            Patience::Subscription => (None, Duration::MAX),
         };
+        let asked = asks.get_with(key, Arc::default);
+        if place.is_some() {
+            asked.notify_one();
+        }
         // In a task of its own, which goes on though nobody may wait for it any more.
         let fitted = tokio::spawn(async move {
             let fit = async {
-                match place {
-                    Some(place) => pool.run_in(place, work).await,
-                    None => pool.run_in_background(work).await,
+                match &place {
+                    Some(place) => pool.run(Arc::clone(place), work).await,
+                    None => pool.run_until_asked(asked.notified(), work).await,
                 }
             };
-            results.try_get_with(key, async { fit.await.map(Arc::new) }).await
+            let fitted = results.try_get_with(key, async { fit.await.map(Arc::new) }).await;
+            asks.invalidate(&key);
+            fitted
         });
-        let wait = if patience == Patience::Request { self.wait } else { Duration::MAX };
         let fitted = tokio::time::timeout(wait, fitted).await.map_err(|_| pending())?;
         fitted.map_err(Error::internal)?.map_err(|error| Error::shared(&error))
     }
@@ -100,6 +110,7 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::FutureExt;
     use uuid::Uuid;
 
     use super::*;
@@ -107,6 +118,11 @@ mod tests {
 
     fn key(tenant: u128, numbers: [u64; 2]) -> Key {
         Key::new(TenantId(Uuid::from_u128(tenant)), "question", numbers)
+    }
+
+    /// A request that asks for nothing else.
+    fn request() -> Patience {
+        Patience::Request(Arc::default())
     }
 
     #[tokio::test]
@@ -117,22 +133,47 @@ mod tests {
             let fits = Arc::clone(&fits);
             move || fits.fetch_add(1, Ordering::SeqCst)
         };
-        let (request, subscription) = (Patience::Request, Patience::Subscription);
+        let subscription = Patience::Subscription;
         let (one, other) =
-            tokio::join!(kept.get(key(1, [1, 2]), request, fit()), kept.get(key(1, [1, 2]), subscription, fit()));
+            tokio::join!(kept.get(key(1, [1, 2]), request(), fit()), kept.get(key(1, [1, 2]), subscription, fit()));
         assert_eq!((*one.expect("fitted"), *other.expect("fitted")), (0, 0));
-        assert_eq!(*kept.get(key(1, [1, 2]), request, fit()).await.expect("kept"), 0);
+        assert_eq!(*kept.get(key(1, [1, 2]), request(), fit()).await.expect("kept"), 0);
         // Another history, another tenant.
-        assert_eq!(*kept.get(key(1, [2, 1]), request, fit()).await.expect("fitted"), 1);
-        assert_eq!(*kept.get(key(2, [1, 2]), subscription, fit()).await.expect("fitted"), 2);
+        assert_eq!(*kept.get(key(1, [2, 1]), request(), fit()).await.expect("fitted"), 1);
+        assert_eq!(*kept.get(key(2, [1, 2]), Patience::Subscription, fit()).await.expect("fitted"), 2);
     }
 
     #[tokio::test]
     async fn a_fit_that_failed_is_tried_again() {
         let kept = Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN));
-        let failed = kept.get(key(1, [1, 2]), Patience::Request, || panic!("of the test")).await;
+        let failed = kept.get(key(1, [1, 2]), request(), || panic!("of the test")).await;
         assert_eq!(failed.expect_err("it panics").code, Code::Internal);
-        assert_eq!(*kept.get(key(1, [1, 2]), Patience::Request, || 7).await.expect("fitted"), 7);
+        assert_eq!(*kept.get(key(1, [1, 2]), request(), || 7).await.expect("fitted"), 7);
+    }
+
+    #[tokio::test]
+    async fn what_a_request_waits_for_too_goes_before_what_nobody_does() {
+        let kept = Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN));
+        let (end, receiver) = tokio::sync::oneshot::channel::<()>();
+        let (order, done) = std::sync::mpsc::channel();
+        let note = |name: &'static str| {
+            let order = order.clone();
+            move || order.send(name).expect("noted")
+        };
+        let mut busy = kept.pool.run_in_background(move || receiver.blocking_recv().is_ok()).boxed();
+        let mut refit = kept.pool.run_in_background(note("refit")).boxed();
+        let mut subscription = kept.get(key(1, [1, 2]), Patience::Subscription, note("asked")).boxed();
+        let mut asking = kept.get(key(1, [1, 2]), request(), || panic!("it was begun")).boxed();
+        // Each comes as far as it can.
+        for _ in 0..10 {
+            assert!((&mut busy).now_or_never().is_none() && (&mut refit).now_or_never().is_none());
+            assert!((&mut subscription).now_or_never().is_none() && (&mut asking).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        end.send(()).expect("it runs");
+        let (busy, refit, subscription, asking) = tokio::join!(busy, refit, subscription, asking);
+        assert!(busy.is_ok() && refit.is_ok() && subscription.is_ok() && asking.is_ok());
+        assert_eq!(done.try_iter().collect::<Vec<_>>(), ["asked", "refit"]);
     }
 
     #[tokio::test]
@@ -140,7 +181,7 @@ mod tests {
         let kept = Kept { wait: Duration::from_millis(10), ..Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN)) };
         let (end, receiver) = tokio::sync::oneshot::channel::<()>();
         let work = move || receiver.blocking_recv().is_ok();
-        let late = kept.get(key(1, [1, 2]), Patience::Request, work).await;
+        let late = kept.get(key(1, [1, 2]), request(), work).await;
         assert_eq!(late.expect_err("not yet").code, Code::PredictionPending);
         end.send(()).expect("it runs still");
         assert!(*kept.get(key(1, [1, 2]), Patience::Subscription, || false).await.expect("the same fit"));

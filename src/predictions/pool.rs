@@ -21,6 +21,7 @@ const CONNECTIONS: u32 = 16;
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
+    threads: usize,
     /// One for each fit that runs.
     turns: Arc<Semaphore>,
     /// One for each fit in the background that runs or is next: as long as there are more threads than one, one of them is
@@ -41,6 +42,7 @@ impl Pool {
     pub fn new(threads: NonZeroUsize) -> Self {
         let threads = threads.get();
         Pool {
+            threads,
             turns: Arc::new(Semaphore::new(threads)),
             background: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))),
             places: Arc::new(Places::beside(CONNECTIONS)),
@@ -53,39 +55,47 @@ impl Pool {
         Pool { places: Arc::new(Places::beside(connections)), ..self }
     }
 
-    /// Runs `work` for a request of a tenant. Errors: PREDICTION_PENDING when too many are waiting; internal where it panics.
+    /// The place of a request of a tenant among those that wait, taken when it first asks for it. Error: PREDICTION_PENDING
+    /// when too many are waiting.
+    pub fn place(&self, seat: &Seat, tenant: TenantId) -> Result<Arc<Place>> {
+        let mut taken = seat.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = taken.as_ref() {
+            return Ok(Arc::clone(place));
+        }
+        let place = Arc::new(Place::take(&self.places, tenant, self.threads)?);
+        *taken = Some(Arc::clone(&place));
+        Ok(place)
+    }
+
+    /// Runs `work` for the request of a place, behind what it has asked for before. Error: internal where it panics.
     pub async fn run<T: Send + 'static>(
         &self,
-        tenant: TenantId,
+        place: Arc<Place>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let place = self.place(tenant)?;
-        self.run_in(place, work).await
-    }
-
-    /// A place among the fits of requests that wait or run. Error: PREDICTION_PENDING.
-    pub fn place(&self, tenant: TenantId) -> Result<Place> {
-        Place::take(&self.places, tenant)
-    }
-
-    /// Runs `work` in a place that was taken. Error: internal where it panics.
-    pub async fn run_in<T: Send + 'static>(
-        &self,
-        place: Place,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T> {
-        let fitted = self.fit("request", work).await;
-        drop(place);
-        fitted
+        let _next = acquire(&place.next).await?;
+        self.fit("request", work).await
     }
 
     /// Runs `work` for which nobody waits, after what requests ask for. Error: internal where it panics.
     pub async fn run_in_background<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let _next = acquire(&self.background).await?;
+        self.run_until_asked(std::future::pending(), work).await
+    }
+
+    /// The same; when `asked` ends before its turn has come, a request waits for it, too.
+    pub async fn run_until_asked<T: Send + 'static>(
+        &self,
+        asked: impl Future<Output = ()>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let _next = tokio::select! {
+            next = acquire(&self.background) => Some(next?),
+            () = asked => None,
+        };
         self.fit("background", work).await
     }
 
-    /// Fits of requests that wait or run.
+    /// Requests that wait for fits, and those whose fits go on without them.
     pub fn waiting(&self) -> usize {
         self.places.lock().values().sum()
     }
@@ -113,7 +123,7 @@ pub fn pending() -> Error {
     Error::new(Code::PredictionPending, "this is being computed; ask again in a moment")
 }
 
-/// How many fits each tenant has that wait or run, and may have.
+/// How many requests of each tenant wait for fits, and may.
 struct Places {
     taken: Mutex<HashMap<TenantId, usize>>,
     all_max: usize,
@@ -132,22 +142,30 @@ impl Places {
     }
 }
 
-/// A tenant's place among the fits of requests; free again when it is dropped.
+/// What a request has of places: one for all of its fits, as it holds one connection, from the first of them to its own end
+/// and that of the last.
+#[derive(Default)]
+pub struct Seat(Mutex<Option<Arc<Place>>>);
+
+/// A request's place among those that wait for fits; free again when it is dropped.
 pub struct Place {
     places: Arc<Places>,
     tenant: TenantId,
+    /// One for each of its fits that runs or is next: as many as there are threads, so that others have their turn however
+    /// much it asks for.
+    next: Arc<Semaphore>,
 }
 
 impl Place {
     /// Error: PREDICTION_PENDING.
-    fn take(places: &Arc<Places>, tenant: TenantId) -> Result<Place> {
+    fn take(places: &Arc<Places>, tenant: TenantId, fits_max: usize) -> Result<Place> {
         let mut taken = places.lock();
         let (all, own) = (taken.values().sum::<usize>(), taken.get(&tenant).copied().unwrap_or_default());
         if all >= places.all_max || own >= places.tenant_max {
             return Err(pending());
         }
         taken.insert(tenant, own + 1);
-        Ok(Place { places: Arc::clone(places), tenant })
+        Ok(Place { places: Arc::clone(places), tenant, next: Arc::new(Semaphore::new(fits_max)) })
     }
 }
 
@@ -177,6 +195,12 @@ mod tests {
         TenantId(Uuid::from_u128(n))
     }
 
+    /// A fit for a request that asks for nothing else.
+    async fn run<T: Send + 'static>(pool: &Pool, of: TenantId, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let place = pool.place(&Seat::default(), of)?;
+        pool.run(place, work).await
+    }
+
     /// A pool whose only thread is busy until the sender is used.
     async fn busy() -> (Pool, mpsc::Sender<()>, tokio::task::JoinHandle<Result<()>>) {
         let (pool, (sender, receiver), (began, begins)) =
@@ -187,7 +211,7 @@ mod tests {
                 began.send(()).expect("somebody waits for it");
                 receiver.recv().expect("told to end");
             };
-            other.run(tenant(0), work).await
+            run(&other, tenant(0), work).await
         });
         begins.await.expect("it runs");
         (pool, sender, running)
@@ -196,17 +220,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_waited_for_has_its_bounds() {
         let (pool, end, running) = busy().await;
-        let mut waiting: Vec<_> = (0..4).map(|n| pool.run(tenant(1), move || n).boxed()).collect();
+        let mut waiting: Vec<_> = (0..4).map(|n| run(&pool, tenant(1), move || n).boxed()).collect();
         assert!(waiting.iter_mut().all(|fit| fit.now_or_never().is_none()));
-        let refused = pool.run(tenant(1), || 0).await.expect_err("a tenant has its share");
+        let refused = run(&pool, tenant(1), || 0).await.expect_err("a tenant has its share");
         assert_eq!(refused.code, Code::PredictionPending);
-        let others = (waiting.len()..7).map(|n| pool.run(tenant(n as u128 + 2), move || n).boxed());
+        let others = (waiting.len()..7).map(|n| run(&pool, tenant(n as u128 + 2), move || n).boxed());
         waiting.extend(others);
         assert!(waiting.iter_mut().all(|fit| fit.now_or_never().is_none()));
-        assert_eq!(pool.run(tenant(9999), || 0).await.expect_err("full").code, Code::PredictionPending);
+        assert_eq!(run(&pool, tenant(9999), || 0).await.expect_err("full").code, Code::PredictionPending);
         // Whoever does not wait any more leaves a place.
         drop(waiting.pop());
-        let last = pool.run(tenant(9999), || 7);
+        let last = run(&pool, tenant(9999), || 7);
         end.send(()).expect("it waits");
         let fitted: Vec<usize> =
             join_all(waiting.into_iter().chain([last.boxed()])).await.into_iter().map(|n| n.expect("fitted")).collect();
@@ -223,8 +247,33 @@ mod tests {
         };
         assert_eq!([1, 4, 16, 100].map(places), [(1, 1), (1, 2), (4, 8), (25, 50)]);
         let pool = Pool::new(NonZeroUsize::MIN).beside(4);
-        let _place = pool.place(tenant(1)).expect("free");
-        assert!(pool.place(tenant(1)).is_err() && pool.place(tenant(2)).is_ok());
+        let [mine, second, other] = [Seat::default(), Seat::default(), Seat::default()];
+        let place = pool.place(&mine, tenant(1)).expect("free");
+        assert!(pool.place(&second, tenant(1)).is_err() && pool.place(&other, tenant(2)).is_ok());
+        assert!(pool.place(&mine, tenant(1)).is_ok(), "a request has one place, whatever it asks for");
+        assert_eq!(pool.waiting(), 2);
+        drop((mine, place));
+        assert!(pool.place(&second, tenant(1)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_one_request_asks_for_lets_others_have_their_turn() {
+        let (pool, end, running) = busy().await;
+        let (order, done) = mpsc::channel();
+        let note = |name: &'static str| {
+            let order = order.clone();
+            move || order.send(name).expect("noted")
+        };
+        let seat = Seat::default();
+        let mut fits: Vec<_> = (0..20)
+            .map(|_| pool.run(pool.place(&seat, tenant(1)).expect("one place for all"), note("many")).boxed())
+            .collect();
+        fits.push(run(&pool, tenant(1), note("one")).boxed());
+        assert!(fits.iter_mut().all(|fit| fit.now_or_never().is_none()));
+        end.send(()).expect("it waits");
+        join_all(fits).await.into_iter().for_each(|fit| fit.expect("fitted"));
+        running.await.expect("no panic").expect("fitted");
+        assert_eq!(done.try_iter().position(|name| name == "one"), Some(1));
     }
 
     #[tokio::test]
@@ -237,7 +286,7 @@ mod tests {
         };
         let mut background: Vec<_> = (0..3).map(|_| pool.run_in_background(note("background")).boxed()).collect();
         assert!(background.iter_mut().all(|fit| fit.now_or_never().is_none()));
-        let mut request = pool.run(tenant(1), note("request")).boxed();
+        let mut request = run(&pool, tenant(1), note("request")).boxed();
         assert!(request.as_mut().now_or_never().is_none());
         end.send(()).expect("it waits");
         let (request, background, running) = tokio::join!(request, join_all(background), running);
@@ -251,8 +300,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_one_fits_own() {
         let pool = Pool::new(NonZeroUsize::MIN);
-        let panics = pool.run(tenant(1), || panic!("of the test")).await;
+        let panics = run(&pool, tenant(1), || panic!("of the test")).await;
         assert_eq!(panics.map(|()| "fitted").expect_err("it panics").code, Code::Internal);
-        assert_eq!(pool.run(tenant(1), || 7).await.expect("fitted"), 7);
+        assert_eq!(run(&pool, tenant(1), || 7).await.expect("fitted"), 7);
     }
 }

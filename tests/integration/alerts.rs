@@ -326,6 +326,25 @@ async fn rules_that_make_no_sense_are_refused() {
     assert_eq!(acme.viewer().error_code(&simulate(&at(-10), &at(0))).await, "FORBIDDEN");
 }
 
+#[tokio::test]
+async fn a_period_before_anything_was_recorded_is_refused() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    test.clock.set(minute(60));
+    assert_eq!(simulated(&acme, BUSY, 0, 50).await, [], "there is nothing at all yet");
+    // Of before, but recorded only now.
+    test.app.ledger.record(acme.id(), vec![sale("1", 3), sale("2", 4)], true).await.expect("recorded");
+    test.clock.set(minute(90));
+    let simulate = |to: i64| {
+        format!(r#"{{ simulateAlert(input: {{ {BUSY} }}, from: "{}", to: "{}") {{ state }} }}"#, at(0), at(to))
+    };
+    let response = acme.admin().run(&simulate(50), Value::Null).await;
+    let message = "nothing was recorded before 2026-06-15T13:00:00Z; rules are replayed as events were recorded";
+    assert_eq!(response.errors[0].message, message);
+    acme.admin().refused(&simulate(50), "to").await;
+    assert_eq!(acme.admin().query(&simulate(61)).await, json!({ "simulateAlert": [] }));
+}
+
 /// What happens at some minute.
 #[derive(Clone, Copy, Debug)]
 enum Step {

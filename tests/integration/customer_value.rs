@@ -20,7 +20,7 @@ use crate::ledger::{event, money, order};
 use crate::real_data::{data, import};
 use crate::support::{Actor, NOW, TestApp, TestTenant, at};
 
-const MODEL: &str = "{ customerModel { version fittedAt position day customersCount sampleSize repeatersCount basis basisReason \
+const MODEL: &str = "{ customerModel { version fittedAt position day customersCount sampleSize repeatersCount basis basisReason spendBasis spendBasisReason \
                      parameters { name value } calibration { auc brier brierOfShare customersCount } calibrationReason } }";
 
 async fn refit(test: &TestApp) {
@@ -61,6 +61,8 @@ async fn small_tenants_get_a_prior_and_are_told_so() {
     refit(&test).await;
     let model = model(&acme.viewer()).await;
     assert_eq!((&model["basis"], &model["basisReason"]), (&json!("PRIOR"), &json!("fewer than 200 customers")));
+    let too_few = "fewer than 50 customers who came again";
+    assert_eq!((&model["spendBasis"], &model["spendBasisReason"]), (&json!("PRIOR"), &json!(too_few)));
     assert_eq!((&model["customersCount"], &model["repeatersCount"]), (&json!(3), &json!(2)));
     assert_eq!((&model["position"], &model["day"]), (&json!("8"), &json!("2026-06-15")));
     assert_eq!((&model["calibration"], model["calibrationReason"].is_string()), (&Value::Null, true));

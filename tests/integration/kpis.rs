@@ -172,6 +172,43 @@ async fn what_an_alert_looks_at_each_hour_asks_for_few_filters_and_times() {
 }
 
 #[tokio::test]
+async fn a_kpi_keeps_its_unit_while_alerts_compare_it_with_a_threshold() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    define(&acme, "base", "totalRevenue").await;
+    define(&acme, "half", "base / 2").await;
+    let rule = |name: &str, kpi: &str, condition: &str| {
+        format!(
+            r#"mutation {{ createAlert(input: {{ name: "{name}", kpi: "{kpi}", condition: {condition}, threshold: "5", windowMinutes: 60 }}) {{ id }} }}"#
+        )
+    };
+    // A share and a score have no unit.
+    for condition in ["CHANGE_ABOVE", "CHANGE_BELOW", "NO_DATA", "ANOMALY"] {
+        acme.admin().query(&rule(condition, "base", condition)).await;
+    }
+    let update = |formula: &str| {
+        format!(r#"mutation {{ updateKpi(name: "base", input: {{ formula: "{formula}" }}) {{ unit }} }}"#)
+    };
+    for formula in ["ordersCount", "totalRevenue"] {
+        acme.admin().query(&update(formula)).await;
+    }
+    let mut alerts = Vec::new();
+    for (name, kpi, condition) in [("High", "base", "ABOVE"), ("Low", "half", "BELOW")] {
+        alerts.push(acme.admin().query(&rule(name, kpi, condition)).await["createAlert"]["id"].take());
+    }
+    let response = acme.admin().run(&update("ordersCount"), Value::Null).await;
+    let message = "the unit would be another one than that of thresholds of these alerts: High, Low";
+    assert_eq!(response.errors[0].message, message);
+    assert_eq!(acme.admin().error_code(&update("ordersCount")).await, "CONFLICT");
+    acme.admin().query(&update("grossRevenue")).await;
+    for alert in alerts {
+        assert_eq!(acme.admin().error_code(&update("ordersCount")).await, "CONFLICT");
+        acme.admin().query(&format!("mutation {{ deleteAlert(id: {alert}) }}")).await;
+    }
+    acme.admin().query(&update("ordersCount")).await;
+}
+
+#[tokio::test]
 async fn two_that_would_name_each_other_are_not_both_saved() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

@@ -357,7 +357,7 @@ async fn each_is_told_as_if_asked_for_alone() {
         );
         acme.viewer().query(&query).await["salesMetrics"].take()
     };
-    // One after another first: there are not as many places for those who wait for a fit.
+    // One after another first, so that each is made alone.
     let mut alone = Vec::new();
     for (field, start) in fields {
         let found = ask(&format!("alone: {}", selected(field))).await["alone"].take();
@@ -368,6 +368,19 @@ async fn each_is_told_as_if_asked_for_alone() {
     let together = ask(&together.join(" ")).await;
     for (n, alone) in alone.into_iter().enumerate() {
         assert_eq!(together[format!("f{n}")], alone, "{}", fields[n].0);
+    }
+}
+
+#[tokio::test]
+async fn one_request_waits_for_as_many_forecasts_as_it_asks_for() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", weeks(60)).await;
+    let fields: Vec<String> =
+        (1..=12).map(|n| format!("f{n}: forecast(horizon: {n}, model: NAIVE) {{ points {{ value }} }}")).collect();
+    let query = format!("{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ {} }} }}", fields.join(" "));
+    let found = acme.viewer().query(&query).await["salesMetrics"].take();
+    for n in 1..=12 {
+        assert_eq!(numbers(&found[format!("f{n}")]["points"], "value").len(), n);
     }
 }
 
@@ -397,10 +410,6 @@ async fn an_earlier_position_is_read_once_whatever_a_kpi_asks_for() {
     let (then, now) = (cost(60, plain).await, cost(61, plain).await);
     // One more for the formulas.
     assert_eq!(cost(60, spread).await, then + 1);
-    // There are not places for two that wait for a fit.
-    for (as_of, kpi) in [(60, returned), (61, spread), (61, returned)] {
-        cost(as_of, kpi).await;
-    }
     assert_eq!(cost(60, &format!("{plain} {spread} {returned}")).await, then + 3, "they begin at three times");
     // The newest is read together: beside the formulas three times of one formula and one of another.
     assert_eq!(cost(61, &format!("{plain} {spread} {returned}")).await, now + 1 + 4);
@@ -530,6 +539,19 @@ async fn whatever_the_history_there_is_an_answer_or_a_refusal() {
 }
 
 #[tokio::test]
+async fn what_a_horizon_may_be_is_told() {
+    let test = TestApp::start().await;
+    let acme = shop(&test, "acme", weeks(60)).await;
+    for horizon in [-1, 0, 367] {
+        let query = format!(
+            "{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ forecast(horizon: {horizon}) {{ season }} }} }}"
+        );
+        let response = acme.viewer().run(&query, Value::Null).await;
+        assert_eq!(response.errors[0].message, "the horizon must be 1 to 366 buckets");
+    }
+}
+
+#[tokio::test]
 async fn a_tenants_calendar_is_its_own_and_learned_from() {
     let test = TestApp::start().await;
     // Ten times as much on the day of each sale, every 20 days.
@@ -550,6 +572,11 @@ async fn a_tenants_calendar_is_its_own_and_learned_from() {
     // Day 16 from now on is the next sale: 5 - 20 = -15.
     let (before, after) = (numbers(&plain["points"], "value")[15], numbers(&known["points"], "value")[15]);
     assert!(before < 400.0 && (after - 1000.0).abs() < 50.0, "{before} {after}");
+    // What AUTO takes knows of it, whichever models these are; those asked for by name do not.
+    let auto = numbers(&forecast(&acme.viewer(), "horizon: 20").await["points"], "value");
+    assert!((auto[15] - 1000.0).abs() < 50.0 && (auto[14] - 100.0).abs() < 50.0, "{auto:?}");
+    let ets = numbers(&forecast(&acme.viewer(), "horizon: 20, model: ETS").await["points"], "value");
+    assert!(ets[15] < 400.0, "{ets:?}");
 
     let list = "{ calendarEvents { id name days { first last } } }";
     let events = acme.viewer().query(list).await["calendarEvents"].take();

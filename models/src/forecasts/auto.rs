@@ -1,4 +1,7 @@
 //! AUTO: the mean of the two models that were best. Taking more than the best one guards against the luck of a few origins.
+//!
+//! What PROPHET learns of events counts for all of them: they forecast the history without it, and it is added to what they
+//! say. Else a backtest, in which most days are like others, would mostly choose models that know nothing of events.
 
 use super::backtest::Backtest;
 use super::model::Model;

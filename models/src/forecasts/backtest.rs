@@ -94,7 +94,8 @@ mod tests {
         let starts: Vec<i64> = (0..120).map(|day| day * 86_400).collect();
         // Fourteen values at least: 100 - 3 x 28 = 16.
         for (horizon, expected) in [(28, vec![72, 44, 16]), (1, (92..100).rev().collect())] {
-            let (window, task) = (window(values(), &starts), Task { horizon, events: &[], floor: None });
+            let (window, task) =
+                (window(values(), &starts), Task { horizon, events: &[], shares_events: true, floor: None });
             let backtest = Backtest::new(&window, &task);
             let ends: Vec<usize> = backtest.origins.iter().map(|origin| origin.history.known.len()).collect();
             assert_eq!(ends, expected);
@@ -106,7 +107,7 @@ mod tests {
         let starts: Vec<i64> = (0..120).map(|day| day * 86_400).collect();
         let mut changed = values();
         changed[72..].fill(Some(0.9));
-        let task = Task { horizon: 28, events: &[], floor: None };
+        let task = Task { horizon: 28, events: &[], shares_events: true, floor: None };
         for model in Model::candidates(7) {
             let paths =
                 [values(), changed.clone()].map(|values| Backtest::new(&window(values, &starts), &task).run(model));
@@ -119,7 +120,8 @@ mod tests {
         let starts: Vec<i64> = (0..120).map(|day| day * 86_400).collect();
         let mut values = values();
         values[94] = None;
-        let (window, task) = (window(values, &starts), Task { horizon: 7, events: &[], floor: None });
+        let (window, task) =
+            (window(values, &starts), Task { horizon: 7, events: &[], shares_events: true, floor: None });
         let backtest = Backtest::new(&window, &task);
         let paths = backtest.run(Model::Naive).expect("forecasts");
         // The line rises by .014 a week.

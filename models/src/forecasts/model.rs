@@ -4,7 +4,7 @@ use super::event::Event;
 use super::path::Path;
 use super::request::Request;
 use super::series::{History, Window};
-use super::{ets, mstl, naive, prophet, theta};
+use super::{ets, mstl, naive, theta};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Model {
@@ -27,13 +27,24 @@ pub enum Model {
 pub struct Task<'a> {
     pub horizon: usize,
     pub events: &'a [Event],
+    /// What PROPHET learns of events is added to what other models say, too.
+    pub shares_events: bool,
     pub floor: Option<f64>,
 }
 
 impl<'a> Task<'a> {
     pub fn of(request: &'a Request, window: &Window) -> Task<'a> {
         let floor = request.floor.map(|floor| floor / window.scale);
-        Task { horizon: window.ahead, events: &request.events, floor }
+        let shares_events = request.model == Model::Auto;
+        Task { horizon: window.ahead, events: &request.events, shares_events, floor }
+    }
+
+    /// What events added to the buckets of a history and will add to those after it, where models share that.
+    fn shared<'h>(&self, history: &'h History) -> Option<(&'h [f64], &'h [f64])> {
+        if !self.shares_events || self.events.is_empty() {
+            return None;
+        }
+        history.prophecy(self.events, self.horizon)?.effects()
     }
 }
 
@@ -47,16 +58,34 @@ impl Model {
 
     /// Forecasts the buckets after a history. `None` if the model finds no finite numbers for it; AUTO is none itself.
     pub(super) fn forecast(self, history: &History, task: &Task) -> Option<Path> {
-        let (values, horizon) = (&history.values, task.horizon);
         let path = match (self, history.constant()) {
             (Model::Auto, _) => None,
-            (_, Some(value)) => Some(Path { values: vec![value; horizon], deviations: vec![0.0; horizon] }),
-            (Model::Prophet, _) => prophet::forecast(history, task.events, horizon),
+            (_, Some(value)) => Some(constant(value, task.horizon)),
+            (Model::Prophet, _) => history.prophecy(task.events, task.horizon).map(|prophecy| prophecy.path.clone()),
+            _ => match task.shared(history) {
+                Some((past, ahead)) => {
+                    self.without_events(&history.without(past), task.horizon).map(|path| path.plus(ahead))
+                }
+                None => self.without_events(history, task.horizon),
+            },
+        };
+        path.map(|path| path.at_least(task.floor)).filter(Path::is_finite)
+    }
+
+    /// The same of a model that knows no events; `None` of AUTO and PROPHET.
+    fn without_events(self, history: &History, horizon: usize) -> Option<Path> {
+        let values = &history.values;
+        match (self, history.constant()) {
+            (Model::Auto | Model::Prophet, _) => None,
+            (_, Some(value)) => Some(constant(value, horizon)),
             (Model::Mstl, _) => mstl::forecast(values, history.season, horizon),
             (Model::Ets, _) => Some(ets::forecast(values, history.seasonality(), horizon)),
             (Model::Theta, _) => Some(theta::forecast(values, history.seasonality(), horizon)),
             (Model::Naive, _) => Some(naive::forecast(values, history.season, horizon)),
-        };
-        path.map(|path| path.at_least(task.floor)).filter(Path::is_finite)
+        }
     }
+}
+
+fn constant(value: f64, horizon: usize) -> Path {
+    Path { values: vec![value; horizon], deviations: vec![0.0; horizon] }
 }

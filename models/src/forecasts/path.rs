@@ -31,6 +31,12 @@ impl Path {
         self
     }
 
+    /// The path with something added to each value.
+    pub fn plus(mut self, more: &[f64]) -> Path {
+        self.values.iter_mut().zip(more).for_each(|(value, more)| *value += more);
+        self
+    }
+
     /// The path with values raised to a floor.
     pub fn at_least(mut self, floor: Option<f64>) -> Path {
         if let Some(floor) = floor {

@@ -14,8 +14,8 @@ pub enum Refusal {
     TooShort { known: usize, needed: usize },
     #[error("the last {unknown} buckets have no value: with the horizon they must be {HORIZON_MAX} at most")]
     TooOld { unknown: usize },
-    #[error("the horizon must be 1 to {HORIZON_MAX} buckets, not {horizon}")]
-    HorizonOutOfRange { horizon: usize },
+    #[error("the horizon must be 1 to {HORIZON_MAX} buckets")]
+    HorizonOutOfRange,
     #[error("the season must be 1 (none) to {SEASON_MAX} buckets, not {season}")]
     SeasonOutOfRange { season: usize },
     #[error("the level must be {LEVEL_MIN} to {LEVEL_MAX}, not {level}")]
@@ -40,7 +40,7 @@ impl Refusal {
             Refusal::AllGaps => "FORECAST_HISTORY_ALL_GAPS",
             Refusal::TooShort { .. } => "FORECAST_HISTORY_TOO_SHORT",
             Refusal::TooOld { .. } => "FORECAST_HISTORY_TOO_OLD",
-            Refusal::HorizonOutOfRange { .. } => "FORECAST_HORIZON_OUT_OF_RANGE",
+            Refusal::HorizonOutOfRange => "FORECAST_HORIZON_OUT_OF_RANGE",
             Refusal::SeasonOutOfRange { .. } => "FORECAST_SEASON_OUT_OF_RANGE",
             Refusal::LevelOutOfRange { .. } => "FORECAST_LEVEL_OUT_OF_RANGE",
             Refusal::ValueOutOfRange { .. } => "FORECAST_VALUE_OUT_OF_RANGE",

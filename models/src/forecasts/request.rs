@@ -14,14 +14,14 @@ pub struct Request {
     pub level: f64,
     /// Below this there are no values: 0 for counts and revenue.
     pub floor: Option<f64>,
-    /// Only PROPHET learns from events.
+    /// PROPHET learns from events, and AUTO by it.
     pub events: Vec<Event>,
 }
 
 impl Request {
     pub(super) fn check(&self) -> Result<(), Refusal> {
         if !(1..=HORIZON_MAX).contains(&self.horizon) {
-            return Err(Refusal::HorizonOutOfRange { horizon: self.horizon });
+            return Err(Refusal::HorizonOutOfRange);
         }
         if !(LEVEL_MIN..=LEVEL_MAX).contains(&self.level) {
             return Err(Refusal::LevelOutOfRange { level: self.level });

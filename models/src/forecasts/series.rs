@@ -1,8 +1,11 @@
 //! What is forecast: a series of buckets, and the part of it that models learn from.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use super::decompose::{Seasonality, decompose};
+use super::event::Event;
+use super::prophet::{self, Prophecy};
 use super::refusal::Refusal;
 use super::request::Training;
 use super::{HORIZON_MAX, SEASON_MAX, TRAINING_MIN, VALUE_MAX, WINDOW_MAX};
@@ -40,12 +43,14 @@ pub struct Window<'a> {
 pub struct History<'a> {
     /// Starts of its buckets and all later ones.
     pub starts: &'a [i64],
-    pub known: &'a [Option<f64>],
+    pub known: Cow<'a, [Option<f64>]>,
     /// The values with gaps filled.
     pub values: Vec<f64>,
     pub season: usize,
     /// Found when it is first asked for: not every model does.
     pub seasonality: OnceCell<Option<Seasonality>>,
+    /// The same; a history is asked about the same events and horizon each time.
+    pub prophecy: OnceCell<Option<Prophecy>>,
 }
 
 /// Known values that a model needs to learn a season of this length: two seasons, and no fewer than [`TRAINING_MIN`].
@@ -98,9 +103,7 @@ impl<'a> Window<'a> {
 
     /// What was known of the window before its bucket `end`, which must be after its first.
     pub fn before(&self, end: usize) -> History<'_> {
-        let known = &self.values[..end];
-        let values = fill(known, self.season);
-        History { starts: self.starts, known, values, season: self.season, seasonality: OnceCell::new() }
+        History::new(self.starts, Cow::Borrowed(&self.values[..end]), self.season)
     }
 
     /// An error in units of the mean distance of values one season apart (MASE; Hyndman and Koehler 2006); `None` if each
@@ -118,7 +121,23 @@ impl<'a> Window<'a> {
     }
 }
 
-impl History<'_> {
+impl<'a> History<'a> {
+    fn new(starts: &'a [i64], known: Cow<'a, [Option<f64>]>, season: usize) -> History<'a> {
+        let values = fill(&known, season);
+        History { starts, known, values, season, seasonality: OnceCell::new(), prophecy: OnceCell::new() }
+    }
+
+    /// The history without what `effects` say was added to each of its buckets.
+    pub fn without(&self, effects: &[f64]) -> History<'a> {
+        let known = self.known.iter().zip(effects).map(|(value, effect)| value.map(|value| value - effect));
+        History::new(self.starts, known.collect(), self.season)
+    }
+
+    /// What Prophet says of the history; `None` if it finds nothing.
+    pub fn prophecy(&self, events: &[Event], horizon: usize) -> Option<&Prophecy> {
+        self.prophecy.get_or_init(|| prophet::forecast(self, events, horizon)).as_ref()
+    }
+
     /// The starts of some buckets; `None` if one has none.
     pub fn times(&self, buckets: &[usize]) -> Option<Vec<i64>> {
         buckets.iter().map(|bucket| self.starts.get(*bucket).copied()).collect()

@@ -16,7 +16,7 @@ use super::shift::{Length, Shift};
 use super::suggest::nearest;
 use super::unit::{Type, Unit};
 
-/// Numbers, metrics and operations of a formula, those of the KPIs it names included.
+/// Numbers, names and operations of a formula, those of the KPIs it names included.
 pub const OPERATIONS_MAX: usize = 1024;
 
 pub(super) fn compile(expr: &Expr, catalog: Catalog, kpis: &BTreeMap<String, Formula>) -> Result<Plan, Fault> {
@@ -49,12 +49,8 @@ const RATIO: Type = Type::Has(Unit::Ratio);
 
 impl Compiler<'_> {
     fn expression(&mut self, expr: &Expr, scope: &Scope) -> Result<Typed, Fault> {
-        self.operations += 1;
+        self.count(expr.span)?;
         self.depth += 1;
-        if self.operations > OPERATIONS_MAX {
-            let message = format!("more than {OPERATIONS_MAX} operations, with those of the KPIs that are named");
-            return Err(Fault::new(ErrorCode::TooManyOperations, expr.span, message));
-        }
         if self.depth > DEPTH_MAX {
             let message =
                 format!("more than {DEPTH_MAX} expressions stand in each other, with those of the KPIs named");
@@ -63,6 +59,17 @@ impl Compiler<'_> {
         let typed = self.term(expr, scope)?;
         self.depth -= 1;
         Ok(typed)
+    }
+
+    /// Counts a number, a name or an operation.
+    fn count(&mut self, span: Span) -> Result<(), Fault> {
+        self.operations += 1;
+        if self.operations > OPERATIONS_MAX {
+            let message =
+                format!("more than {OPERATIONS_MAX} numbers, names and operations, with those of the KPIs named");
+            return Err(Fault::new(ErrorCode::TooManyOperations, span, message));
+        }
+        Ok(())
     }
 
     fn term(&mut self, expr: &Expr, scope: &Scope) -> Result<Typed, Fault> {
@@ -138,7 +145,11 @@ impl Compiler<'_> {
     fn chain(&mut self, first: &Expr, rest: &[(Operator, Expr)], scope: &Scope) -> Result<Typed, Fault> {
         let (first, mut left) = self.expression(first, scope)?;
         let mut terms = Vec::with_capacity(rest.len());
-        for (operator, expr) in rest {
+        for (i, (operator, expr)) in rest.iter().enumerate() {
+            // The first was counted with the chain.
+            if i > 0 {
+                self.count(expr.span)?;
+            }
             let (term, right) = self.expression(expr, scope)?;
             let of = match operator {
                 Operator::Add | Operator::Subtract => left.joined(right),
@@ -162,6 +173,7 @@ impl Compiler<'_> {
             let message = "what stands before `?` must be a comparison such as `visits > 0`";
             return Err(Fault::new(ErrorCode::ConditionExpected, choice.condition.span, message));
         };
+        self.count(choice.condition.span)?;
         let (sides, _) =
             self.alike(left, right, scope, |left, right| format!("{left} cannot be compared with {right}"))?;
         let (results, of) = self.alike(&choice.then, &choice.otherwise, scope, |then, otherwise| {

@@ -1,11 +1,17 @@
 //! Segments by recency, frequency and monetary value (Hughes, Strategic Database Marketing, 1994): each customer gets a
-//! score from 1 to 5 in each of the three, by fifths of all customers, and a segment by the scores.
+//! score from 1 to 5 in each of the three, by fifths of all customers, and a segment by the scores. Who is new is not a matter
+//! of scores: where nobody has bought often, and where all have, everybody's frequency is 1.
 
 use serde::{Deserialize, Serialize};
 
 use super::purchases::Purchases;
 
-/// Scores of 1 to 5, 5 being best.
+/// A first purchase is recent up to so many days before the last purchase of all customers.
+const NEW_DAYS: u32 = 90;
+/// Who is new has bought on so many days at most.
+const NEW_PURCHASE_DAYS: u32 = 2;
+
+/// Scores of 1 to 5, 5 being best, and the segment that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rfm {
     /// How recently the customer bought.
@@ -14,6 +20,7 @@ pub struct Rfm {
     pub frequency: u8,
     /// For how much in all.
     pub monetary: u8,
+    pub segment: Segment,
 }
 
 /// What kind of customer one is, compared with the others.
@@ -24,9 +31,9 @@ pub enum Segment {
     Champion,
     /// Buys often and is not away long.
     Loyal,
-    /// Bought recently and more than once, not yet often.
+    /// Bought recently and more than once, not oftener than others.
     PotentialLoyalist,
-    /// Bought recently for the first time or nearly so.
+    /// Bought recently for the first time, on two days at most.
     New,
     /// Neither recent nor long away, and not frequent.
     NeedsAttention,
@@ -51,16 +58,24 @@ impl Segment {
     ];
 }
 
-impl Rfm {
-    /// The segment of the scores: the first line that holds.
-    pub fn segment(self) -> Segment {
-        let Rfm { recency, frequency, monetary } = self;
+/// When a customer's purchases were, beside those of the others.
+#[derive(Clone, Copy)]
+struct When {
+    purchase_days: u32,
+    /// From the first purchase to the last one of all customers.
+    first_days_ago: u32,
+}
+
+impl Segment {
+    /// That of some scores: the first line that holds.
+    fn of([recency, frequency, monetary]: [u8; 3], when: When) -> Segment {
+        let is_new = when.purchase_days <= NEW_PURCHASE_DAYS && when.first_days_ago <= NEW_DAYS;
         match recency {
             4.. if frequency >= 4 && monetary >= 4 => Segment::Champion,
             3.. if frequency >= 4 => Segment::Loyal,
-            4.. if frequency >= 2 => Segment::PotentialLoyalist,
-            4.. => Segment::New,
-            3 => Segment::NeedsAttention,
+            4.. if frequency == 1 && is_new => Segment::New,
+            4.. if when.purchase_days > 1 => Segment::PotentialLoyalist,
+            3.. => Segment::NeedsAttention,
             _ if frequency >= 4 || monetary >= 4 => Segment::AtRisk,
             2 => Segment::Hibernating,
             _ => Segment::Lost,
@@ -91,11 +106,13 @@ impl Scale {
 
     /// The scores of a customer, by fifths of the scale's customers.
     pub fn score(&self, customer: &Purchases) -> Rfm {
-        Rfm {
-            recency: 6 - fifth(&self.silent_days, &customer.silent_days()),
-            frequency: fifth(&self.purchase_days, &customer.purchase_days()),
-            monetary: fifth(&self.totals_minor, &customer.total_minor()),
-        }
+        let recency = 6 - fifth(&self.silent_days, &customer.silent_days());
+        let frequency = fifth(&self.purchase_days, &customer.purchase_days());
+        let monetary = fifth(&self.totals_minor, &customer.total_minor());
+        let least_silent = self.silent_days.first().copied().unwrap_or_default();
+        let first_days_ago = customer.age_days().saturating_sub(least_silent);
+        let when = When { purchase_days: customer.purchase_days(), first_days_ago };
+        Rfm { recency, frequency, monetary, segment: Segment::of([recency, frequency, monetary], when) }
     }
 }
 
@@ -122,6 +139,10 @@ mod tests {
         customers.iter().map(|customer| scale.score(customer)).collect()
     }
 
+    /// Once and often, first not long ago.
+    const BOUGHT: [When; 2] =
+        [When { purchase_days: 1, first_days_ago: 30 }, When { purchase_days: 5, first_days_ago: 30 }];
+
     /// A customer who bought on `days` days, the last of them `silent` days ago, for `total` in all.
     fn customer(silent: u32, days: u32, total: i64) -> Purchases {
         Purchases::new(days - 1, days - 1, days - 1 + silent, 0, total).expect("a history")
@@ -147,7 +168,9 @@ mod tests {
 
     #[test]
     fn segments_are_named_by_the_scores() {
-        let segment = |recency, frequency, monetary| Rfm { recency, frequency, monetary }.segment();
+        let segment = |recency, frequency, monetary| {
+            Segment::of([recency, frequency, monetary], BOUGHT[usize::from(frequency > 1)])
+        };
         assert_eq!(segment(5, 5, 5), Segment::Champion);
         assert_eq!(segment(3, 5, 5), Segment::Loyal);
         assert_eq!(segment(5, 4, 3), Segment::Loyal);
@@ -161,9 +184,28 @@ mod tests {
     }
 
     #[test]
+    fn who_is_new_bought_first_not_long_ago_and_twice_at_most() {
+        let segments = |customers: &[Purchases]| {
+            score(customers).iter().map(|rfm| (rfm.frequency, rfm.segment)).collect::<Vec<_>>()
+        };
+        // Bought on each of so many days, the last of them five days ago; all alike.
+        let alike = |days: u32| segments(&[customer(5, days, 100); 3])[0];
+        assert_eq!([1, 2].map(alike), [(1, Segment::New); 2]);
+        assert_eq!([3, 8].map(alike), [(1, Segment::PotentialLoyalist); 2]);
+        // Bought once; of five the last two score 5 and 4. What was 90 days before the last purchase of all is not long ago.
+        let bought_once = |silent: [u32; 5]| segments(&silent.map(|days| customer(days, 1, 100)));
+        assert_eq!(bought_once([500, 590, 1000, 1000, 1000])[..2], [(1, Segment::New); 2]);
+        let expected = [(1, Segment::New), (1, Segment::NeedsAttention)];
+        assert_eq!(bought_once([500, 591, 1000, 1000, 1000])[..2], expected);
+        // Twice, the first time long before.
+        let twice = Purchases::new(1, 200, 205, 50, 100).expect("a history");
+        assert_eq!(segments(&[twice; 3])[0], (1, Segment::PotentialLoyalist));
+    }
+
+    #[test]
     fn every_segment_is_reached() {
         let mut reached: Vec<Segment> = (0..125)
-            .map(|i| Rfm { recency: 1 + i / 25, frequency: 1 + i / 5 % 5, monetary: 1 + i % 5 }.segment())
+            .map(|i| Segment::of([1 + i / 25, 1 + i / 5 % 5, 1 + i % 5], BOUGHT[usize::from(i / 5 % 5 > 0)]))
             .collect();
         reached.sort_unstable();
         reached.dedup();
@@ -173,11 +215,12 @@ mod tests {
     #[test]
     fn who_is_beyond_the_scale_has_the_outermost_scores() {
         let sample = [customer(5, 2, 200), customer(6, 3, 300)];
+        let scores = |rfm: Rfm| ([rfm.recency, rfm.frequency, rfm.monetary], rfm.segment);
         let best = Scale::of(&sample).score(&customer(0, 9, 900));
-        assert_eq!(best, Rfm { recency: 5, frequency: 5, monetary: 5 });
+        assert_eq!(scores(best), ([5, 5, 5], Segment::Champion));
         let worst = Scale::of(&sample).score(&customer(90, 1, -900));
-        assert_eq!(worst, Rfm { recency: 1, frequency: 1, monetary: 1 });
-        assert_eq!(Scale::of(&[]).score(&sample[0]), Rfm { recency: 5, frequency: 1, monetary: 1 });
+        assert_eq!(scores(worst), ([1, 1, 1], Segment::Lost));
+        assert_eq!(scores(Scale::of(&[]).score(&sample[0])), ([5, 1, 1], Segment::New));
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use crate::predictions::amount;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "Model")]
 pub enum ForecastModel {
-    /// The mean of the two models that were best in a backtest on this history.
+    /// The mean of the two models that were best in a backtest on this history. What PROPHET learns of events of the calendar is added to what the others say, too.
     Auto,
     /// A trend that bends, the seasons of the calendar, and the events of the tenant's calendar.
     Prophet,

@@ -140,7 +140,7 @@ impl Buckets {
 /// An honest "no" as callers see it.
 fn refused(refusal: &Refusal) -> Error {
     let code = match refusal {
-        Refusal::HorizonOutOfRange { .. } => return Error::bad_input("horizon", refusal.to_string()),
+        Refusal::HorizonOutOfRange => return Error::bad_input("horizon", refusal.to_string()),
         Refusal::LevelOutOfRange { .. } => return Error::bad_input("level", refusal.to_string()),
         Refusal::Empty => Code::ForecastHistoryEmpty,
         Refusal::AllGaps => Code::ForecastHistoryAllGaps,

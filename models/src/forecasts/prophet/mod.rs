@@ -10,8 +10,8 @@ mod solver;
 use std::num::NonZeroU32;
 
 use augurs_prophet::{
-    FeatureMode, PositiveFloat, PredictionData, Predictions, Prophet, ProphetOptions, Regressor, SeasonalityOption,
-    Standardize, TrainingData,
+    FeatureMode, FeaturePrediction, PositiveFloat, PredictionData, Predictions, Prophet, ProphetOptions, Regressor,
+    SeasonalityOption, Standardize, TrainingData,
 };
 
 use super::TRAINING_MIN;
@@ -26,16 +26,32 @@ const DAY: f64 = 86_400.0;
 /// Prophet's own prior scale of an event's effect, in units of the scaled series.
 const EVENT_SCALE: f64 = 10.0;
 
+/// What Prophet says of a history.
+#[derive(Debug)]
+pub struct Prophecy {
+    pub path: Path,
+    /// What events add to each bucket of the history and then of the path; `None` where the history has seen none.
+    effects: Option<Vec<f64>>,
+}
+
+impl Prophecy {
+    /// What events added to the buckets of the history, and will add to those of the path.
+    pub fn effects(&self) -> Option<(&[f64], &[f64])> {
+        let effects = self.effects.as_ref()?;
+        effects.split_at_checked(effects.len().checked_sub(self.path.values.len())?)
+    }
+}
+
 /// Forecasts the `horizon` buckets after a history; `None` if it has too few values or the fit fails.
-pub fn forecast(history: &History, events: &[Event], horizon: usize) -> Option<Path> {
+pub fn forecast(history: &History, events: &[Event], horizon: usize) -> Option<Prophecy> {
     let n = history.known.len();
     let known: Vec<usize> = (0..n).filter(|bucket| history.known[*bucket].is_some()).collect();
     if known.len() < TRAINING_MIN {
         return None;
     }
-    let future: Vec<usize> = (n..n + horizon).collect();
+    let all: Vec<usize> = (0..n + horizon).collect();
     let (values, times) = (history.known.iter().flatten().copied().collect::<Vec<f64>>(), history.times(&known)?);
-    let regressors = Regressors::of(history.starts, events, &known, &future)?;
+    let regressors = Regressors::of(history.starts, events, &known, &all)?;
     let scale = values.iter().fold(0.0_f64, |scale, value| scale.max(value.abs()));
     let (first, last) = (*times.first()? as f64, *times.last()? as f64);
 
@@ -45,15 +61,18 @@ pub fn forecast(history: &History, events: &[Event], horizon: usize) -> Option<P
     for name in regressors.past.keys() {
         prophet.add_regressor(name.clone(), regressor(mode)?);
     }
+    let has_events = !regressors.past.is_empty();
     let training = TrainingData::new(times, values).ok()?.with_regressors(regressors.past).ok()?;
     prophet.fit(training, Default::default()).ok()?;
-    let future = history.times(&future)?;
-    let prediction = PredictionData::new(future.clone()).with_regressors(regressors.future).ok()?;
-    let values = sum(&prophet.predict(prediction).ok()?, mode);
+    let all = history.times(&all)?;
+    let prediction = PredictionData::new(all.clone()).with_regressors(regressors.all).ok()?;
+    let predictions = prophet.predict(prediction).ok()?;
+    let values = sum(&predictions, mode).split_off(n);
 
     let ahead = |start: i64| (start as f64 - last) / (last - first);
-    let deviations = future.iter().map(|start| scale * solver.noise().deviation(ahead(*start))).collect();
-    Some(Path { values, deviations })
+    let deviations = all[n..].iter().map(|start| scale * solver.noise().deviation(ahead(*start))).collect();
+    let effects = has_events.then(|| of_events(&predictions, mode));
+    Some(Prophecy { path: Path { values, deviations }, effects })
 }
 
 fn mode(history: &History) -> FeatureMode {
@@ -94,14 +113,29 @@ fn regressor(mode: FeatureMode) -> Option<Regressor> {
 
 /// The forecast from its parts, which are summed by name: the sums of the crate are in the order of a hash map.
 fn sum(predictions: &Predictions, mode: FeatureMode) -> Vec<f64> {
-    let mut parts: Vec<_> = predictions.seasonalities.iter().chain(&predictions.regressors).collect();
-    parts.sort_by_key(|(name, _)| *name);
-    let features = |i: usize| parts.iter().filter_map(|(_, part)| part.point.get(i)).sum::<f64>();
+    let features = by_name(predictions.seasonalities.iter().chain(&predictions.regressors));
     let trend = predictions.trend.point.iter().enumerate();
     match mode {
         FeatureMode::Additive => trend.map(|(i, trend)| trend + features(i)).collect(),
         FeatureMode::Multiplicative => trend.map(|(i, trend)| trend * (1.0 + features(i))).collect(),
     }
+}
+
+/// The part of the sum that events are.
+fn of_events(predictions: &Predictions, mode: FeatureMode) -> Vec<f64> {
+    let events = by_name(predictions.regressors.iter());
+    let trend = predictions.trend.point.iter().enumerate();
+    match mode {
+        FeatureMode::Additive => trend.map(|(i, _)| events(i)).collect(),
+        FeatureMode::Multiplicative => trend.map(|(i, trend)| trend * events(i)).collect(),
+    }
+}
+
+/// What parts come to in each bucket.
+fn by_name<'a>(parts: impl Iterator<Item = (&'a String, &'a FeaturePrediction)>) -> impl Fn(usize) -> f64 {
+    let mut parts: Vec<_> = parts.collect();
+    parts.sort_by_key(|(name, _)| *name);
+    move |i| parts.iter().filter_map(|(_, part)| part.point.get(i)).sum()
 }
 
 impl Noise {
@@ -124,7 +158,8 @@ mod tests {
     fn history<'a>(starts: &'a [i64], known: &'a [Option<f64>], mode: Mode) -> History<'a> {
         let values = known.iter().flatten().copied().collect();
         let seasonality = Some(Seasonality { mode, index: vec![0.0; 7], is_significant: true });
-        History { starts, known, values, season: 7, seasonality: seasonality.into() }
+        let known = known.into();
+        History { starts, known, values, season: 7, seasonality: seasonality.into(), prophecy: Default::default() }
     }
 
     /// The series of `forecast-synthetic.json`, which says how it is made.
@@ -142,7 +177,7 @@ mod tests {
     #[test]
     fn multiplicative_seasons_are_those_of_python() {
         let (starts, known): (Vec<i64>, _) = ((0..421).map(|i| START + i * 86_400).collect(), synthetic());
-        let path = forecast(&history(&starts, &known, Mode::Multiplicative), &[], 28).expect("a forecast");
+        let path = forecast(&history(&starts, &known, Mode::Multiplicative), &[], 28).expect("a forecast").path;
         // prophet 1.5.0; the values are about 300.
         for (step, expected) in [(0, 290.498), (13, 317.846), (26, 338.474), (27, 323.449)] {
             assert!((path.values[step] - expected).abs() < 0.5, "{step}: {}", path.values[step]);
@@ -152,7 +187,7 @@ mod tests {
     #[test]
     fn the_first_day_is_about_as_uncertain_as_in_python() {
         let (starts, known): (Vec<i64>, _) = ((0..421).map(|i| START + i * 86_400).collect(), synthetic());
-        let path = forecast(&history(&starts, &known, Mode::Additive), &[], 28).expect("a forecast");
+        let path = forecast(&history(&starts, &known, Mode::Additive), &[], 28).expect("a forecast").path;
         // An 80 % interval of 9.0 there, and wider later.
         assert!((2.0 * 1.2816 * path.deviations[0] - 9.0).abs() < 0.5, "{:?}", path.deviations);
         assert!(path.deviations[27] > path.deviations[0]);

@@ -7,13 +7,13 @@ use super::super::event::Event;
 /// A column for each event that has left a trace in the past.
 pub struct Regressors {
     pub past: HashMap<String, Vec<f64>>,
-    pub future: HashMap<String, Vec<f64>>,
+    pub all: HashMap<String, Vec<f64>>,
 }
 
 impl Regressors {
-    /// The columns over two choices of buckets, given the starts of all; `None` if one has no end.
-    pub fn of(starts: &[i64], events: &[Event], past: &[usize], future: &[usize]) -> Option<Regressors> {
-        let mut columns = Regressors { past: HashMap::new(), future: HashMap::new() };
+    /// The columns over those buckets that are learned from and over all, given their starts; `None` if one has no end.
+    pub fn of(starts: &[i64], events: &[Event], past: &[usize], all: &[usize]) -> Option<Regressors> {
+        let mut columns = Regressors { past: HashMap::new(), all: HashMap::new() };
         for (number, event) in events.iter().enumerate() {
             // Names need not differ.
             let key = format!("event {number} {}", event.name);
@@ -22,7 +22,7 @@ impl Regressors {
             let seen = shares(past)?;
             if seen.iter().any(|share| *share > 0.0) {
                 columns.past.insert(key.clone(), seen);
-                columns.future.insert(key, shares(future)?);
+                columns.all.insert(key, shares(all)?);
             }
         }
         Some(columns)

@@ -171,6 +171,27 @@ fn an_event_that_was_seen_is_expected_again() {
 }
 
 #[test]
+fn what_auto_takes_knows_events_too() {
+    let sale = |day: i64| day * DAY..(day + 2) * DAY;
+    let calm = sales(200);
+    // The last sale was a week ago, where it is in the season that comes again.
+    for past in [vec![40, 100, 160], vec![40, 100, 195], vec![120]] {
+        let mut values = calm.clone();
+        for day in past.iter().flat_map(|first| [*first, first + 1]) {
+            values[day as usize] = values[day as usize].map(|value| value + 300.0);
+        }
+        let plain = ask(&days(calm.clone()), Model::Auto);
+        let windows = past.iter().copied().chain([205]).map(sale).collect();
+        let request = Request { events: vec![christmas(windows)], ..request(Model::Auto, 14, 0.8) };
+        let known = forecast(&days(values), &request).expect("a forecast");
+        for (i, (known, plain)) in known.points.iter().zip(&plain.points).enumerate() {
+            let expected = if [5, 6].contains(&i) { 300.0 } else { 0.0 };
+            assert!((known.value - plain.value - expected).abs() < 30.0, "{past:?}, day {i}: {known:?} {plain:?}");
+        }
+    }
+}
+
+#[test]
 fn two_years_of_days_are_fitted_in_moments() {
     let series = days(sales(730));
     for model in MODELS {
