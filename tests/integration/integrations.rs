@@ -12,6 +12,7 @@ use salespulse::auth::{Permission, Role};
 use salespulse::clock::{DAY, SECOND, Timestamp};
 use salespulse::graphql::http::Settings;
 use salespulse::graphql::limits::Limits;
+use salespulse::graphql::origin::Peer;
 use salespulse::ledger::store::lock_head;
 use salespulse::privacy::erasure::erase_tenant;
 use salespulse::privacy::rotation::{destroy_unused, reseal};
@@ -55,7 +56,10 @@ impl Reply {
 
 async fn send(router: &axum::Router, path: &str, headers: &[(&str, String)], body: impl Into<Body>) -> Reply {
     let request = headers.iter().fold(Request::post(path), |request, (name, value)| request.header(*name, value));
-    let response = router.clone().oneshot(request.body(body.into()).expect("a request")).await.expect("a response");
+    reply(router.clone().oneshot(request.body(body.into()).expect("a request")).await.expect("a response")).await
+}
+
+async fn reply(response: axum::response::Response) -> Reply {
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
     Reply { status: parts.status, headers: parts.headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
@@ -626,7 +630,9 @@ async fn nothing_is_read_of_what_is_for_nobody() {
     ] {
         // It never comes.
         let body = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
-        assert_eq!(send(&router, path, &[], body).await.code(), code, "{path}");
+        let peer = Peer { address: "192.0.2.1:1".parse().expect("an address"), is_encrypted: false };
+        let request = Request::post(path).extension(peer).body(body).expect("a request");
+        assert_eq!(reply(router.clone().oneshot(request).await.expect("a response")).await.code(), code, "{path}");
     }
 }
 
