@@ -25,12 +25,12 @@ impl<'a> Columns<'a> {
         Columns { own, lookups: &[], unjoined: &[] }
     }
 
-    /// A column by its name, `table.column`, or its number from 1. Error: what there is.
+    /// A column by its name, `table.column`, or its number from 1. Error: what there is, or that two have the name.
     pub fn find(&self, name: &str) -> Result<Place, String> {
         if name == "#" {
             return Ok(Place::Line);
         }
-        if let Some(i) = self.own.iter().position(|column| column == name) {
+        if let Some(i) = find_one(self.own, name)? {
             return Ok(Place::Own(i));
         }
         if let Some((table, column)) = name.split_once('.')
@@ -39,7 +39,8 @@ impl<'a> Columns<'a> {
             if let Some(why) = self.unjoined.get(t).and_then(Option::as_ref) {
                 return Err(format!("the table {table} cannot be joined with: {why}"));
             }
-            let found = self.lookups[t].columns.iter().position(|other| other == column);
+            let found =
+                find_one(&self.lookups[t].columns, column).map_err(|why| format!("the table {table}: {why}"))?;
             return found.map(|c| Place::Joined(t, c)).ok_or_else(|| {
                 format!("the table {table} has no column {column}; it has {}", self.lookups[t].columns.join(", "))
             });
@@ -48,6 +49,15 @@ impl<'a> Columns<'a> {
             Ok(number) if (1..=self.own.len()).contains(&number) => Ok(Place::Own(number - 1)),
             _ => Err(format!("there is no column {name}; there are {}", self.own.join(", "))),
         }
+    }
+}
+
+/// Error: which of them is meant cannot be told.
+fn find_one(columns: &[String], name: &str) -> Result<Option<usize>, String> {
+    let mut found = columns.iter().enumerate().filter(|(_, column)| *column == name).map(|(i, _)| i);
+    match (found.next(), found.next()) {
+        (Some(one), Some(other)) => Err(format!("the columns {} and {} are both named {name}", one + 1, other + 1)),
+        (found, _) => Ok(found),
     }
 }
 
@@ -115,5 +125,19 @@ impl Template {
     /// The same, or `None` when it is empty.
     pub fn fill_some(&self, joined: &Joined<'_>) -> Option<String> {
         Some(self.fill(joined)).filter(|text| !text.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_two_columns_have_is_none() {
+        let own = ["id", "amount", "amount", "3"].map(str::to_owned);
+        let columns = Columns::of(&own);
+        assert_eq!(columns.find("id"), Ok(Place::Own(0)));
+        assert_eq!(columns.find("amount"), Err("the columns 2 and 3 are both named amount".to_owned()));
+        assert_eq!((columns.find("2"), columns.find("3")), (Ok(Place::Own(1)), Ok(Place::Own(3))));
     }
 }

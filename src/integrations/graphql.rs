@@ -1,6 +1,6 @@
 //! `integrations`, `quarantine` and their types.
 
-use async_graphql::{ComplexObject, Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{ComplexObject, Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use uuid::Uuid;
 
 use super::quarantine::{self, Quarantined};
@@ -49,24 +49,21 @@ impl IntegrationQuery {
     }
 }
 
-/// What an integration is to be.
+/// What an integration is to be. Of one that is changed, what is absent stays as it is.
 #[derive(InputObject)]
 pub struct IntegrationInput {
     /// What it is called, 1 to 100 characters, and no other data source.
     name: String,
-    /// Where what it sends belongs; absent means the default organization.
-    organization_id: Option<ID>,
-    /// The sales channel of all orders that it sends; absent means as the shop says.
-    channel: Option<String>,
-    /// Whether orders that the shop calls tests count.
-    #[graphql(default)]
-    counts_tests: bool,
-    /// For CRMs: their people, and who they are here. What is closed by others goes to the quarantine.
-    #[graphql(default)]
-    owners: Vec<IntegrationOwnerInput>,
-    /// Whether it is taken in; while it is not, senders are asked to come again later.
-    #[graphql(default = true)]
-    enabled: bool,
+    /// Where what it sends belongs; null, or absent from a new one, means the default organization.
+    organization_id: MaybeUndefined<ID>,
+    /// The sales channel of all orders that it sends; null, or absent from a new one, means as the shop says.
+    channel: MaybeUndefined<String>,
+    /// Whether orders that the shop calls tests count; null is as absent, which for a new one means that they do not.
+    counts_tests: Option<bool>,
+    /// For CRMs: their people, and who they are here, all of them. What is closed by others goes to the quarantine. Null is as absent, which for a new one means nobody.
+    owners: Option<Vec<IntegrationOwnerInput>>,
+    /// Whether it is taken in; while it is not, senders are asked to come again later. Null is as absent, which for a new one means that it is.
+    enabled: Option<bool>,
 }
 
 /// Who one of a CRM's people is.
@@ -79,25 +76,35 @@ pub struct IntegrationOwnerInput {
 }
 
 impl IntegrationInput {
-    /// Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
-    pub fn check(self) -> Result<NewIntegration> {
-        if self.owners.len() > OWNERS_MAX {
+    /// Over what it was `before`. Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
+    pub fn check(self, before: Option<&Integration>) -> Result<NewIntegration> {
+        if self.owners.as_ref().is_some_and(|owners| owners.len() > OWNERS_MAX) {
             return Err(Error::bad_input("owners", format!("more than {OWNERS_MAX}")));
         }
+        let settings = before.map(|before| before.settings.clone()).unwrap_or_default();
         let owner = |owner: IntegrationOwnerInput| {
             let external_id = text::name("owners", &owner.external_id, OWNER_CHARS_MAX)?;
             Ok::<_, Error>(Owner { external_id, user_id: parse_id(&owner.user_id, "user")? })
         };
-        let channel = self.channel.map(|channel| text::name("channel", &channel, CHANNEL_CHARS_MAX)).transpose()?;
+        let organization = match self.organization_id {
+            MaybeUndefined::Undefined => settings.organization,
+            MaybeUndefined::Null => None,
+            MaybeUndefined::Value(id) => Some(parse_id(&id, "organization")?),
+        };
+        let channel = match self.channel {
+            MaybeUndefined::Undefined => settings.channel,
+            MaybeUndefined::Null => None,
+            MaybeUndefined::Value(channel) => Some(text::name("channel", &channel, CHANNEL_CHARS_MAX)?),
+        };
+        let owners = match self.owners {
+            Some(owners) => owners.into_iter().map(owner).collect::<Result<_>>()?,
+            None => settings.owners,
+        };
+        let counts_tests = self.counts_tests.unwrap_or(settings.counts_tests);
         Ok(NewIntegration {
             name: text::name("name", &self.name, NAME_CHARS_MAX)?,
-            is_enabled: self.enabled,
-            settings: Settings {
-                organization: self.organization_id.map(|id| parse_id(&id, "organization")).transpose()?,
-                channel,
-                counts_tests: self.counts_tests,
-                owners: self.owners.into_iter().map(owner).collect::<Result<_>>()?,
-            },
+            is_enabled: self.enabled.unwrap_or_else(|| before.is_none_or(|before| before.is_enabled)),
+            settings: Settings { organization, channel, counts_tests, owners },
         })
     }
 }
@@ -168,7 +175,7 @@ impl From<Integration> for IntegrationNode {
     }
 }
 
-/// What an integration sent that was not taken. It is kept for 90 days.
+/// What an integration sent that was not taken, or in part: of several events those before the refused one may be in the ledger. It is kept for 90 days.
 #[derive(Clone, SimpleObject)]
 pub struct QuarantinedDelivery {
     /// Its id here.

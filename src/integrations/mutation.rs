@@ -4,11 +4,11 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 
 use super::graphql::{IntegrationInput, IntegrationNode, QuarantinedDelivery};
 use super::receive::{self, Received};
-use super::store::{self, LOGGED, NewSecret};
+use super::store::{self, LOGGED, SecretChange};
 use super::{Kind, quarantine};
 use crate::audit::{Entry, change};
-use crate::auth::Permission;
-use crate::error::{Error, Result};
+use crate::auth::{Caller, Permission};
+use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, parse_id};
 use crate::privacy::erasure::erased;
 
@@ -19,7 +19,7 @@ pub struct IntegrationMutation;
 
 #[Object]
 impl IntegrationMutation {
-    /// Begins to take in what a shop or CRM sends to the integration's `url`. Needs INTEGRATIONS_MANAGE. Errors: BAD_USER_INPUT; NOT_FOUND (organization, user); CONFLICT (name taken, more than 100); SERVICE_UNAVAILABLE (the tenant's keys cannot be reached).
+    /// Begins to take in what a shop or CRM sends to the integration's `url`. Needs INTEGRATIONS_MANAGE and, as whoever has the secret records sales, SALES_EDIT; for SHOPIFY, which has customers erased, PERSONAL_MANAGE too. Errors: FORBIDDEN; BAD_USER_INPUT; NOT_FOUND (organization, user); CONFLICT (name taken, more than 100); SERVICE_UNAVAILABLE (the tenant's keys cannot be reached).
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn create_integration(
         &self,
@@ -29,7 +29,8 @@ impl IntegrationMutation {
         secret: String,
         #[graphql(desc = "The integration.")] input: IntegrationInput,
     ) -> async_graphql::Result<IntegrationNode> {
-        let new = input.check()?;
+        check_may_give(caller(ctx)?, kind)?;
+        let new = input.check(None)?;
         check_secret(kind, &secret)?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         let keys = app.keys.get(tenant).await?.ok_or_else(erased)?;
@@ -41,27 +42,33 @@ impl IntegrationMutation {
         Ok(integration.into())
     }
 
-    /// Replaces what an integration is. With a new secret, the one before it stays good until the next, unless `endOldSecret`. Needs INTEGRATIONS_MANAGE. Errors: BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
+    /// Changes what an integration is; what `input` leaves out stays. With a new secret, the one before it stays good until the next, unless `endOldSecret`. Needs INTEGRATIONS_MANAGE, and with a secret what `createIntegration` needs. Errors: FORBIDDEN, BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn update_integration(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The integration's id.")] id: ID,
         #[graphql(desc = "What the sender signs with from now on; absent means as before.")] secret: Option<String>,
-        #[graphql(desc = "Whether only the new secret is good from now on.", default)] end_old_secret: bool,
-        #[graphql(desc = "The integration.")] input: IntegrationInput,
+        #[graphql(
+            desc = "Whether only the newest secret is good from now on: the new one, or without one the last that was set.",
+            default
+        )]
+        end_old_secret: bool,
+        #[graphql(desc = "What changes.")] input: IntegrationInput,
     ) -> async_graphql::Result<IntegrationNode> {
         let id = parse_id(&id, "integration")?;
-        let new = input.check()?;
         let keys = app(ctx)?.keys.get(caller(ctx)?.tenant).await?.ok_or_else(erased)?;
         let change = change(ctx).await?;
+        // What is absent stays as it is until then.
+        change.lock_settings().await?;
         let before = change.before(&LOGGED, id).await?;
-        let kind = store::get_integration(&change, id).await?.kind;
+        let known = store::get_integration(&change, id).await?;
         if let Some(secret) = &secret {
-            check_secret(kind, secret)?;
+            check_may_give(caller(ctx)?, known.kind)?;
+            check_secret(known.kind, secret)?;
         }
-        let secret = secret.map(|secret| NewSecret { secret, ends_old: end_old_secret });
-        store::update(&change, &keys, id, new, secret).await?;
+        let secrets = SecretChange { new: secret, ends_old: end_old_secret };
+        store::update(&change, &keys, id, input.check(Some(&known))?, secrets).await?;
         let integration = store::get_integration(&change, id).await?;
         let after = change.see(&LOGGED, id).await?;
         change.commit(Entry::of("integration.update", id).before(before).after(after)).await?;
@@ -126,6 +133,16 @@ struct RetriedDelivery {
     outcome: Received,
     /// The delivery; where it is still quarantined, with the reason of now.
     delivery: QuarantinedDelivery,
+}
+
+/// Whoever gives a secret may send with it: no more than they may do themselves. Error: FORBIDDEN.
+fn check_may_give(caller: &Caller, kind: Kind) -> Result<()> {
+    let erases = kind == Kind::Shopify;
+    if caller.may(Permission::SalesEdit) && (!erases || caller.may(Permission::PersonalManage)) {
+        return Ok(());
+    }
+    let needed = if erases { "SALES_EDIT and PERSONAL_MANAGE" } else { "SALES_EDIT" };
+    Err(Error::new(Code::Forbidden, format!("who has the secret can do what needs {needed}")))
 }
 
 fn check_secret(kind: Kind, secret: &str) -> Result<()> {

@@ -65,7 +65,7 @@ pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, 
     }
     let id = Uuid::now_v7();
     let (body, key_version) = QUARANTINED_BODIES.seal(keys, tx, id, kept.body).await?;
-    let print = fingerprint(&keys.index, "quarantine.body", kept.body.as_bytes()).to_vec();
+    let print = print_of(keys, kept);
     let values: [Value; 11] = [
         id.into(),
         kept.integration_id.into(),
@@ -85,6 +85,18 @@ pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, 
                WHERE i.tenant_id = $1 AND i.id = $3 ON CONFLICT DO NOTHING";
     tx.execute(sql, values).await?;
     Ok(())
+}
+
+/// What waits of this delivery, with this body.
+pub async fn find_same(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>) -> Result<Option<Uuid>> {
+    let sql = "SELECT id FROM quarantine WHERE tenant_id = $1 AND integration_id = $2 AND delivery_id = $3 AND fingerprint = $4";
+    let values: [Value; 3] = [kept.integration_id.into(), kept.delivery_id.into(), print_of(keys, kept).into()];
+    tx.query_one(sql, values).await?.map(|row| get(&row, 0)).transpose()
+}
+
+/// The bodies of one delivery are told apart by it.
+fn print_of(keys: &TenantKeys, kept: &Kept<'_>) -> Vec<u8> {
+    fingerprint(&keys.index, "quarantine.body", kept.body.as_bytes()).to_vec()
 }
 
 const COLUMNS: &str = "id, integration_id, delivery_id, topic, code, reason, happened_at, received_at, body";
@@ -119,10 +131,15 @@ pub async fn note(tx: &TenantTx, id: Uuid, why: &Why, now: Timestamp) -> Result<
 
 /// Error: NOT_FOUND.
 pub async fn remove(tx: &TenantTx, id: Uuid) -> Result<()> {
-    match tx.execute("DELETE FROM quarantine WHERE tenant_id = $1 AND id = $2", [id.into()]).await? {
+    match remove_if_there(tx, id).await? {
         0 => Err(Error::not_found("delivery in quarantine")),
         _ => Ok(()),
     }
+}
+
+/// Gives how many were there.
+pub async fn remove_if_there(tx: &TenantTx, id: Uuid) -> Result<u64> {
+    tx.execute("DELETE FROM quarantine WHERE tenant_id = $1 AND id = $2", [id.into()]).await
 }
 
 /// What waits and names a customer by `id`, with its body.

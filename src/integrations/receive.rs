@@ -1,5 +1,7 @@
 //! What becomes of a request: nobody known, recorded, nothing to record, or quarantine.
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -9,7 +11,6 @@ use super::store::{self, Integration};
 use super::{Delivery, Label, Request, Said, Unclear};
 use crate::app::App;
 use crate::audit::{Entry, record_by_operator};
-use crate::clock::Timestamp;
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::node_id::Numbered;
@@ -36,35 +37,68 @@ pub enum Received {
     Quarantined,
 }
 
-/// Takes a request for an integration. Errors: UNAUTHENTICATED, when it is not signed, or for nobody;
-/// SERVICE_UNAVAILABLE, when it is to come again.
-pub async fn receive(app: &App, tenant: TenantId, id: Uuid, headers: &HeaderMap, body: &[u8]) -> Result<Received> {
+/// Who may be sending.
+pub struct Sender {
+    integration: Integration,
+    keys: Arc<TenantKeys>,
+}
+
+/// Whom a request is for. Error: UNAUTHENTICATED, as when it is not signed.
+pub async fn find_sender(app: &App, tenant: TenantId, id: Uuid) -> Result<Sender> {
+    // Read before the keys, which a tenant that is not there would be given.
+    let integration = store::find(&app.db.read(tenant).await?, id).await?.ok_or_else(unsigned)?;
+    let keys = app.keys.get(tenant).await?.ok_or_else(unsigned)?;
+    Ok(Sender { integration, keys })
+}
+
+/// Takes a request for an integration. Errors: UNAUTHENTICATED, when it is not signed; SERVICE_UNAVAILABLE, when it is to
+/// come again.
+pub async fn receive(
+    app: &App,
+    tenant: TenantId,
+    Sender { integration, keys }: &Sender,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Received> {
     let (now, request) = (app.clock.now(), Request { headers, body });
-    let Some((integration, keys)) = sender(app, tenant, id, &request, now).await? else {
-        return Err(Error::new(Code::Unauthenticated, "the request is not signed as it has to be"));
-    };
+    let (connector, secrets) = (integration.kind.connector(), store::open_secrets(integration, keys, tenant)?);
+    if !secrets.iter().any(|secret| connector.is_signed(&request, secret, now)) {
+        return Err(unsigned());
+    }
     if !integration.is_enabled {
         return Err(Error::new(Code::ServiceUnavailable, "the integration is switched off"));
     }
-    let Label { topic, id, at } = integration.kind.connector().label(&request);
+    let Label { topic, id, at } = connector.label(&request);
     let topic: String = topic.chars().filter(|c| !c.is_control()).take(TOPIC_CHARS_MAX).collect();
     let id = id.filter(|id| id.len() <= ID_CHARS_MAX && !id.chars().any(char::is_control));
     let id = id.unwrap_or_else(|| hash(&topic, body));
     let at = at.map_or(now, |at| at.min(now));
     let delivery = Delivery { integration: integration.id, topic: &topic, id: &id, at, body };
-    let taken = take(app, tenant, &keys, &integration, &delivery).await?;
-    if matches!(taken, Taken::Not(_)) || integration.is_to_note(now) {
+    let taken = take(app, tenant, keys, integration, &delivery).await?;
+    let body = &String::from_utf8_lossy(body);
+    let kept = Kept { integration_id: integration.id, delivery_id: &id, topic: &topic, happened_at: at, body };
+    // What was sent again, and is taken now, waited until now.
+    let waited = match &taken {
+        Taken::Not(_) => None,
+        _ => quarantine::find_same(&app.db.read(tenant).await?, keys, &kept).await?,
+    };
+    if matches!(taken, Taken::Not(_)) || waited.is_some() || integration.is_to_note(now) {
         let tx = app.db.write(tenant).await?;
         if let Taken::Not(why) = &taken {
             tracing::warn!(tenant = %tenant.0, integration = %integration.id, topic, code = why.code, "delivery quarantined");
-            let body = &String::from_utf8_lossy(body);
-            let kept = Kept { integration_id: integration.id, delivery_id: &id, topic: &topic, happened_at: at, body };
-            quarantine::keep(&tx, &keys, &kept, why, now).await?;
+            quarantine::keep(&tx, keys, &kept, why, now).await?;
         }
-        store::note_delivery(&tx, &integration, now).await?;
+        if let Some(waited) = waited {
+            quarantine::remove_if_there(&tx, waited).await?;
+        }
+        store::note_delivery(&tx, integration, now).await?;
         tx.commit().await?;
     }
     Ok(taken.received())
+}
+
+fn unsigned() -> Error {
+    Error::new(Code::Unauthenticated, "the request is not signed as it has to be")
 }
 
 /// Tries what is in quarantine again; what is taken leaves it. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
@@ -107,23 +141,6 @@ impl Taken {
             Taken::Not(_) => Received::Quarantined,
         }
     }
-}
-
-/// The integration, if the request was signed with one of its secrets, and the tenant's keys.
-async fn sender(
-    app: &App,
-    tenant: TenantId,
-    id: Uuid,
-    request: &Request<'_>,
-    now: Timestamp,
-) -> Result<Option<(Integration, std::sync::Arc<TenantKeys>)>> {
-    // Read before the keys, which a tenant that is not there would be given.
-    let Some(integration) = store::find(&app.db.read(tenant).await?, id).await? else { return Ok(None) };
-    let Some(keys) = app.keys.get(tenant).await? else { return Ok(None) };
-    let secrets = store::open_secrets(&integration, &keys, tenant)?;
-    let connector = integration.kind.connector();
-    let is_signed = secrets.iter().any(|secret| connector.is_signed(request, secret, now));
-    Ok(is_signed.then_some((integration, keys)))
 }
 
 /// Reads a delivery and hands it to the ledger. Error: SERVICE_UNAVAILABLE and the like, when it is to come again.

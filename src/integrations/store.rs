@@ -111,10 +111,11 @@ pub async fn create(
     Ok(id)
 }
 
-/// A secret that takes over.
-pub struct NewSecret {
-    pub secret: String,
-    /// Whether the one before it is good no longer.
+/// Which secrets are to be good.
+pub struct SecretChange {
+    /// The one that takes over.
+    pub new: Option<String>,
+    /// Whether the newest alone is good.
     pub ends_old: bool,
 }
 
@@ -124,7 +125,7 @@ pub async fn update(
     keys: &TenantKeys,
     id: Uuid,
     new: NewIntegration,
-    secret: Option<NewSecret>,
+    secrets: SecretChange,
 ) -> Result<()> {
     tx.lock_settings().await?;
     check_names(tx, &new, Some(id)).await?;
@@ -137,10 +138,18 @@ pub async fn update(
         [id.into(), new.name.into()],
     )
     .await?;
-    let Some(NewSecret { secret, ends_old }) = secret else { return Ok(()) };
+    let SecretChange { new, ends_old } = secrets;
+    if new.is_none() && !ends_old {
+        return Ok(());
+    }
     let known = open_secrets(&get_integration(tx, id).await?, keys, tx.tenant())?;
-    let before = known.iter().filter(|known| **known != secret && !ends_old).take(1);
-    let good: Vec<&str> = std::iter::once(&secret).chain(before).map(String::as_str).collect();
+    let mut good: Vec<&str> = Vec::with_capacity(2);
+    for secret in new.iter().chain(&known) {
+        if !good.contains(&secret.as_str()) {
+            good.push(secret);
+        }
+    }
+    good.truncate(if ends_old { 1 } else { 2 });
     let (secrets, key_version) = sealed(keys, tx, id, &good).await?;
     let sql = "UPDATE integrations SET secrets = $3, key_version = $4 WHERE tenant_id = $1 AND id = $2";
     tx.execute(sql, [id.into(), secrets.into(), key_version.into()]).await?;

@@ -25,7 +25,7 @@ pub fn routes(endpoint: Endpoint) -> Router {
 async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     if !is_json(&parts.headers) {
-        let error = plain("UNSUPPORTED_MEDIA_TYPE", "send application/json");
+        let error = plain("UNSUPPORTED_MEDIA_TYPE", "send application/json, without a Content-Encoding");
         return respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[error]);
     }
     let asker = match endpoint.authenticate(&parts).await {

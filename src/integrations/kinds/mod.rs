@@ -43,16 +43,37 @@ fn time(text: &str) -> Result<Timestamp, Unclear> {
     time.map(|time| time.to_utc().into()).map_err(|_| Unclear("a time is none, or has no zone".to_owned()))
 }
 
-/// An amount in JSON, a string or a number, to the last digit.
+/// An amount in JSON: a string, to the last digit, or a number, which may be what is left of a float and is rounded half to
+/// even to four decimals.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Exact(Money);
 
 impl<'de> Deserialize<'de> for Exact {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let text = raw.get().strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(raw.get());
-        text.parse().map(Exact).map_err(|_| de::Error::custom("not an exact amount"))
+        let amount = match raw.get().strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+            Some(text) => text.parse().ok(),
+            None => rounded(raw.get()),
+        };
+        amount.map(Exact).ok_or_else(|| de::Error::custom("not an exact amount"))
     }
+}
+
+/// A number of JSON; `None` where it is none, or does not fit.
+fn rounded(number: &str) -> Option<Money> {
+    let (digits, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let units: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let decimals = i64::try_from(fraction.len()).ok()?.checked_sub(exponent.parse().ok()?)?;
+    let beyond = decimals.checked_sub(4)?;
+    let power = |zeros: u64| 10i128.checked_pow(u32::try_from(zeros).ok()?);
+    let amount = match beyond {
+        ..=0 => units.checked_mul(power(beyond.unsigned_abs())?)?,
+        1..=37 => div_half_even(units, power(beyond.unsigned_abs())?),
+        // No more than the digits that fit, so far behind the point.
+        _ => 0,
+    };
+    Money::from_sum(amount)
 }
 
 /// A list in JSON, which may be null or absent.
@@ -129,8 +150,28 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Exact>(text).map(|exact| exact.0);
         assert_eq!(read("\"19.99\"").expect("a string"), Money(199_900));
         assert_eq!(read("922337203685477.5807").expect("more digits than a float has"), Money(i64::MAX));
-        for wrong in ["\"\"", "1e3", "null", "[1]", "\"1,5\"", "0.00001"] {
+        for wrong in
+            ["\"\"", "\"1e3\"", "null", "[1]", "true", "\"1,5\"", "\"0.00001\"", "1e30", "1e99999999999999999999"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_rounded_half_to_even() {
+        for (number, amount) in [
+            ("19.99", 199_900),
+            ("59.97000000000001", 599_700),
+            ("-59.969999999999999", -599_700),
+            ("0.00005", 0),
+            ("0.00015", 2),
+            ("0.000150001", 2),
+            ("7.105427357601002e-15", 0),
+            ("1e-400", 0),
+            ("1.5E2", 1_500_000),
+            ("-0.0", 0),
+        ] {
+            assert_eq!(serde_json::from_str::<Exact>(number).expect(number).0, Money(amount), "{number}");
         }
     }
 

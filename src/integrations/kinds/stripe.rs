@@ -55,6 +55,8 @@ struct Named {
 
 #[derive(Deserialize)]
 struct About<T> {
+    /// Of the endpoint: in its form the event is told.
+    api_version: Option<String>,
     /// Whose it is, where it is of an account that is connected.
     account: Option<String>,
     created: i64,
@@ -117,6 +119,23 @@ impl<T> About<T> {
     }
 }
 
+/// The first version in which a refund is always of money that was taken (docs.stripe.com/changelog/basil). Before, an
+/// authorization that is captured in part or let go makes refunds as well, and nothing in them says so.
+const REFUNDS_SINCE: &str = "2025-03-31";
+
+impl About<Refund> {
+    /// Error: it may be of money that was never taken.
+    fn check_version(&self) -> Result<(), Unclear> {
+        let date = self.api_version.as_deref().and_then(|version| version.get(..REFUNDS_SINCE.len()));
+        if date.is_some_and(|date| date >= REFUNDS_SINCE) {
+            return Ok(());
+        }
+        Err(Unclear(
+            "refunds are told apart since 2025-03-31.basil: set the endpoint's API version to it or newer".to_owned(),
+        ))
+    }
+}
+
 fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) -> Result<Said, Unclear> {
     about.check_account()?;
     let charge = about.data.object;
@@ -145,6 +164,7 @@ fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) ->
 
 fn refund(delivery: &Delivery<'_>, about: About<Refund>, settings: &Settings) -> Result<Said, Unclear> {
     about.check_account()?;
+    about.check_version()?;
     let refund = about.data.object;
     match refund.status.as_deref() {
         Some("succeeded") if about.livemode || settings.counts_tests => {}

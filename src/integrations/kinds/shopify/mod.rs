@@ -1,0 +1,76 @@
+//! Shopify (REST Admin API 2026-07): bare objects, the topic in a header, signed with the app's secret.
+//!
+//! An order is what it is now, at the time it was processed; its version is the second in which it was changed last. A
+//! refund is worth its transactions of kind `refund` that succeeded, on its own day.
+//!
+//! `total_price` has all that was ever in the order, what an edit or an exchange took out too; `current_total_price` has
+//! neither that nor what was given back. So an order is worth `current_total_price` and the money that was given back: what
+//! went without money makes the order smaller, and what went for money stays in it, with a refund of its own against it. It
+//! is never worth more than `total_price`, which a refund of money alone, of no goods, would else make of it.
+
+mod order;
+mod payload;
+mod refund;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use self::order::order;
+use self::payload::{Deleted, Redacted};
+use self::refund::{Shop, refund};
+use super::{is_hmac, time};
+use crate::clock::Timestamp;
+use crate::integrations::{Connector, Delivery, Label, Request, Said, Settings, Unclear};
+use crate::ledger::event::{Fact, OrderCancelled};
+
+pub struct Shopify;
+
+impl Connector for Shopify {
+    fn is_signed(&self, request: &Request<'_>, secret: &str, _now: Timestamp) -> bool {
+        let signature = request.header(&["x-shopify-hmac-sha256", "shopify-hmac-sha256"]);
+        let signature = signature.and_then(|text| STANDARD.decode(text).ok());
+        is_hmac(secret.as_bytes(), &[request.body], signature)
+    }
+
+    fn label(&self, request: &Request<'_>) -> Label {
+        let topic = request.header(&["x-shopify-topic", "shopify-topic"]).unwrap_or_default().to_owned();
+        let ids = ["x-shopify-event-id", "shopify-event-id", "x-shopify-webhook-id", "shopify-webhook-id"];
+        // What happened once is told under several topics.
+        let id = request.header(&ids).map(|id| format!("{topic}:{id}"));
+        let at = request.header(&["x-shopify-triggered-at", "shopify-triggered-at"]);
+        Label { topic, id, at: at.and_then(|text| time(text).ok()) }
+    }
+
+    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<Said, Unclear> {
+        match delivery.topic {
+            "orders/create"
+            | "orders/updated"
+            | "orders/paid"
+            | "orders/cancelled"
+            | "orders/fulfilled"
+            | "orders/partially_fulfilled" => order(delivery, delivery.json()?, settings),
+            "orders/delete" => {
+                // The topic is not signed: nothing but what a deletion looks like is one.
+                let Deleted { id } = delivery.json()?;
+                // Nothing comes after it.
+                let fact = Fact::OrderCancelled(OrderCancelled { order_id: id.to_string(), version: i32::MAX.into() });
+                Ok(Said::Events(vec![delivery.event(&format!("deleted-{id}"), delivery.at, settings, fact)]))
+            }
+            "refunds/create" => {
+                let event = refund(delivery, &delivery.json()?, Shop::default(), settings)?;
+                Ok(event.map_or(Said::Nothing, |event| Said::Events(vec![event])))
+            }
+            "customers/redact" => {
+                let Redacted { customer, .. } = delivery.json()?;
+                Ok(Said::Erase(customer.id.to_string()))
+            }
+            "customers/data_request" => Err(Unclear("a customer asks for what is held of them: export it".to_owned())),
+            "shop/redact" => Err(Unclear("the shop asks for the erasure of all its data".to_owned())),
+            "" => Err(Unclear("there is no X-Shopify-Topic".to_owned())),
+            _ => Ok(Said::Nothing),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
