@@ -39,7 +39,7 @@ use crate::telemetry::requests::observe;
 use crate::tls::Tls;
 use crate::{accounts, customer_value, health, housekeeping, integrations, ledger, monitor, schema, web};
 
-/// From the first byte of a request's headers to the last.
+/// From when a connection is free for a request to the end of its headers: one that is idle is closed then.
 const HEADER_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -137,19 +137,15 @@ async fn with_strict_transport(mut response: Response) -> Response {
     response
 }
 
-/// A task beside requests has failed.
-#[derive(Debug, thiserror::Error)]
-#[error("a task of the server has failed")]
-pub struct TaskFailed;
-
 /// Serves until `stop`; then nobody is let in any more, requests that are running are finished, and streams and sockets end.
-/// Error: that had to be done because a background task failed.
+/// `has_failed` tells whether that had to be since a background task failed.
 pub async fn run(
     app: App,
     options: Options,
     listeners: impl Into<Listeners>,
     stop: CancellationToken,
-) -> Result<(), TaskFailed> {
+    has_failed: &AtomicBool,
+) {
     let Listeners { api, monitor } = listeners.into();
     METRICS.begin();
     // Ended when it is dropped.
@@ -166,8 +162,7 @@ pub async fn run(
     if let Some(tls) = options.tls.clone() {
         background.spawn(tls.watch());
     }
-    let has_failed = AtomicBool::new(false);
-    let supervised = supervise(background, &has_failed, stop.clone());
+    let supervised = supervise(background, has_failed, stop.clone());
     let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
     // It can be seen how the server ends.
@@ -190,7 +185,6 @@ pub async fn run(
         _ = serving => {}
         never = supervised => match never {},
     }
-    if has_failed.load(Ordering::Relaxed) { Err(TaskFailed) } else { Ok(()) }
 }
 
 /// Stops the server when a task beside requests fails, without which it would go on half-way; its supervisor is expected to

@@ -77,7 +77,7 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
         return Err(too_much());
     }
     let before = position_before(tx, period.start).await?;
-    if batches.is_empty() && before == 0 && head.position > 0 {
+    if batches.is_empty() && before == 0 && head.position > 0 && head.retained_from.is_none() {
         return Err(not_yet(tx).await?);
     }
     let history = History {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -89,13 +90,11 @@ pub async fn serve(app: App, options: Options, listeners: Listeners, stop: Cance
             tokio::time::sleep(GRACE).await;
         }
     };
-    let served = tokio::select! {
-        served = server::run(app, options, listeners, stop.clone()) => served,
-        () = overdue => {
-            tracing::warn!("requests were cut off");
-            Ok(())
-        }
-    };
+    let has_failed = AtomicBool::new(false);
+    tokio::select! {
+        () = server::run(app, options, listeners, stop.clone(), &has_failed) => {}
+        () = overdue => tracing::warn!("requests were cut off"),
+    }
     // The end is near either way; what is not folded is so by the next process.
     let _ = tokio::time::timeout(CLOSE_WAIT, async {
         ledger.close().await;
@@ -103,5 +102,8 @@ pub async fn serve(app: App, options: Options, listeners: Listeners, stop: Cance
     })
     .await;
     tracing::info!("ended");
-    served.map_err(Failure::failed)
+    match has_failed.load(Ordering::Relaxed) {
+        true => Err(Failure::new(Exit::Failed, "a task of the server has failed".to_owned())),
+        false => Ok(()),
+    }
 }

@@ -244,6 +244,10 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
     let is_known = asker.as_ref().is_ok_and(|asker| asker.caller.is_some());
     let body = match read_body_of(body, if is_known { BODY_BYTES_MAX } else { PUBLIC_BYTES_MAX }).await {
         Ok(body) => body,
+        // A client whose token is over is to hear that, and to ask for another.
+        Err((StatusCode::PAYLOAD_TOO_LARGE, ..)) if !is_known => {
+            return asker.map_or_else(|error| reply.error(error), |_| reply.unauthenticated());
+        }
         Err((status, code, message)) => return reply.refuse(status, code, message),
     };
     let asker = match asker {

@@ -45,16 +45,18 @@ async fn webhook(
     // What is no id is nobody's, like an id that is not there.
     let id = |text: &str| Uuid::parse_str(text).unwrap_or_default();
     let (tenant, integration) = (TenantId(id(&tenant)), id(&integration));
+    let sender = || find_sender(&endpoint.app, tenant, integration);
     // Of nobody's nothing is read.
-    let sender = match soon(find_sender(&endpoint.app, tenant, integration)).await {
-        Ok(sender) => sender,
-        Err(error) => return refuse_of(&endpoint, &parts, error),
-    };
+    if let Err(error) = soon(sender()).await {
+        return refuse_of(&endpoint, &parts, error);
+    }
     let body = match read_body_of(body, BODY_BYTES_MAX).await {
         Ok(body) => body,
         Err((status, code, message)) => return respond(status, &[plain(code, message)]),
     };
-    match soon(receive(&endpoint.app, tenant, &sender, &parts.headers, &body)).await {
+    // By its secrets as they are now, since a body may be slow.
+    let received = async { receive(&endpoint.app, tenant, &sender().await?, &parts.headers, &body).await };
+    match soon(received).await {
         Ok(outcome) => (StatusCode::OK, Json(json!({ "outcome": outcome }))).into_response(),
         Err(error) => refuse_of(&endpoint, &parts, error),
     }

@@ -53,6 +53,7 @@ pub const CHANGES: &[Change] = &[
     change("createTeam", r#"mutation { createTeam(input: { name: "tried", memberIds: ["{User}"] }) { id } }"#),
     change("updateTeam", r#"mutation { updateTeam(id: "{Team}", input: { name: "tried" }) { id name } }"#),
     change("deleteTeam", r#"mutation { deleteTeam(id: "{Team}") }"#),
+    change("deleteQuota", r#"mutation { deleteQuota(id: "{Quota}") }"#),
     change(
         "setQuota",
         r#"mutation { setQuota(input: { userId: "{User}", start: "2020-01-01", end: "2040-01-01", amount: [5] }) { id } }"#,

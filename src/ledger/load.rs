@@ -13,7 +13,7 @@ use super::organization::Organization;
 use super::state::{CustomerState, OrderState, RefundState};
 use super::wanted::Wanted;
 use crate::clock::Timestamp;
-use crate::db::{Column, FirstRows, Table, TenantTx, get};
+use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
 use crate::money::Money;
 use crate::personal::{Said, erased_id};
@@ -303,18 +303,14 @@ async fn load_rates(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Resu
     let table = Table::new()
         .with("from_currency", Column::Text(pairs.iter().map(|(from, ..)| from.clone()).collect()))
         .with("to_currency", Column::Text(pairs.iter().map(|(_, to, _)| to.clone()).collect()))
-        .with("day", Column::Int(pairs.iter().map(|(.., day)| *day).collect()))
-        .with("rows_max", Column::Int(vec![1; pairs.len()]));
-    let rows = FirstRows {
-        columns: "k.from_currency, k.to_currency, k.day, r.rate",
-        table: "exchange_rates r",
-        matching: "r.tenant_id = $1 AND r.from_currency = k.from_currency AND r.to_currency = k.to_currency \
-                   AND r.valid_from <= k.day",
-        key: "k.from_currency, k.to_currency, k.day",
-        order: "r.valid_from DESC",
-    };
-    for row in tx.query_first_by_keys(&rows, &table).await? {
-        loaded.rates.insert((get(&row, 0)?, get(&row, 1)?, get(&row, 2)?), get(&row, 3)?);
+        .with("day", Column::Int(pairs.iter().map(|(.., day)| *day).collect()));
+    let sql = "SELECT k.from_currency, k.to_currency, k.day, (SELECT r.rate FROM exchange_rates r WHERE r.tenant_id = $1 \
+               AND r.from_currency = k.from_currency AND r.to_currency = k.to_currency AND r.valid_from <= k.day \
+               ORDER BY r.valid_from DESC LIMIT 1) FROM {keys}";
+    for row in tx.query_by_keys(sql, &table).await? {
+        if let Some(rate) = get(&row, 3)? {
+            loaded.rates.insert((get(&row, 0)?, get(&row, 1)?, get(&row, 2)?), rate);
+        }
     }
     Ok(())
 }

@@ -126,6 +126,9 @@ impl Watch {
             }
             stale => {
                 let _turn = self.turns.acquire().await.map_err(Error::internal)?;
+                // What came while it waited is in what is read now.
+                while self.batches.try_next().is_some() {}
+                let now = app.clock.now();
                 let size = self.size.take().unwrap_or_default();
                 let tx = app.db.read(self.tenant).await?;
                 let state = stale.insert(State::read(&tx, &app.memory, &self.plan, now, &size).await?);

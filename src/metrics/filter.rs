@@ -76,7 +76,7 @@ impl MetricsFilters {
 /// The same by numbers. A name that no fact has is left out, so an empty list fits nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// The organizations that count, all with the same currency.
+    /// The organizations that count.
     pub organizations: Vec<Organization>,
     /// The numbers that fit, of the dimensions asked for, in order, each once.
     lists: Vec<(Dimension, Vec<i64>)>,
@@ -89,6 +89,16 @@ pub struct Filter {
 impl Filter {
     /// Looks the names up. Errors: NOT_FOUND (organization), MIXED_CURRENCIES.
     pub async fn find(tx: &TenantTx, organizations: &[Organization], names: &MetricsFilters) -> Result<Filter> {
+        let filter = Filter::find_any(tx, organizations, names).await?;
+        if filter.organizations.windows(2).any(|pair| pair[0].currency != pair[1].currency) {
+            let message = "the organizations have several currencies; filter by one organization";
+            return Err(Error::new(Code::MixedCurrencies, message));
+        }
+        Ok(filter)
+    }
+
+    /// The same for what is not added up, whose currencies may differ. Error: NOT_FOUND (organization).
+    pub async fn find_any(tx: &TenantTx, organizations: &[Organization], names: &MetricsFilters) -> Result<Filter> {
         names.check()?;
         let organizations = match &names.organization_id {
             Some(name) => {
@@ -98,10 +108,6 @@ impl Filter {
             }
             None => organizations.to_vec(),
         };
-        if organizations.windows(2).any(|pair| pair[0].currency != pair[1].currency) {
-            let message = "the organizations have several currencies; filter by one organization";
-            return Err(Error::new(Code::MixedCurrencies, message));
-        }
         let mut filter = Filter { organizations, is_complete: true, ..Filter::default() };
         for (dimension, kind, list) in [
             (Dimension::Channel, DimensionKind::Channel, &names.channels),

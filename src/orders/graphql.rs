@@ -18,6 +18,7 @@ use crate::graphql::scalars::{Currency, DateTime, Decimal};
 use crate::ledger::dimensions::dimension_name;
 use crate::ledger::organization::{find_organization, list_organizations};
 use crate::ledger::refunded::RefundedByOrder;
+use crate::metrics::filter::{Filter, MetricsFilters};
 use crate::metrics::input::DateRange;
 use crate::money::Money;
 
@@ -51,10 +52,17 @@ impl OrderQuery {
         #[graphql(desc = "Only orders placed in this period.")] period: Option<DateRange>,
         #[graphql(desc = "Only orders of this customer.")] customer_id: Option<ID>,
         #[graphql(desc = "Only orders in this state.")] status: Option<OrderStatus>,
+        #[graphql(
+            desc = "Only orders that `salesMetrics` counts with these filters, apart from cancelled ones; of categories and products those with such a line. Error: NOT_FOUND (organization)."
+        )]
+        filters: Option<MetricsFilters>,
     ) -> async_graphql::Result<OrderConnection> {
         let page = Page::new(first, after, last, before)?;
         let tx = read(ctx).await?;
         let mut filter = OrderFilter { status, ..OrderFilter::default() };
+        if let Some(names) = filters {
+            filter.facts = Some(Filter::find_any(&tx, &list_organizations(&tx).await?, &names).await?);
+        }
         if let Some(period) = period {
             let organizations = list_organizations(&tx).await?;
             let default = find_organization(&organizations, None)

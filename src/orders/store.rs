@@ -7,7 +7,9 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::metrics::filter::Filter;
 use crate::metrics::period::Span;
+use crate::metrics::read::Dimension;
 use crate::money::Money;
 
 /// What [`order_from`] reads, of a table named `o`.
@@ -20,6 +22,8 @@ pub struct OrderFilter {
     pub span: Option<Span>,
     pub customer_no: Option<i64>,
     pub status: Option<OrderStatus>,
+    /// Which count for metrics.
+    pub facts: Option<Filter>,
 }
 
 /// A page of orders, newest first by the time they were placed.
@@ -39,6 +43,9 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Ve
     if let Some(customer_no) = filter.customer_no {
         narrow("o.customer_no =", customer_no);
     }
+    if let Some(facts) = &filter.facts {
+        wanted.push_str(&narrow_as_metrics(facts, &mut values));
+    }
     wanted.push_str(match filter.status {
         None => "",
         Some(OrderStatus::Placed) => " AND o.cancelled_at IS NULL",
@@ -55,6 +62,36 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Ve
             Ok((Cursor(vec![order.placed_at.0.to_string(), order.order_no.to_string()]), order))
         })
         .collect()
+}
+
+/// Orders that a filter of metrics takes: those of categories and products by one of their lines. `values` are bound from `$2` on.
+fn narrow_as_metrics(facts: &Filter, values: &mut Vec<Value>) -> String {
+    let organizations: Vec<i64> = facts.organizations.iter().map(|organization| organization.org_no.into()).collect();
+    let all = [(Dimension::Organization, organizations.as_slice())].into_iter().chain(facts.lists());
+    let (mut orders, mut lines) = (String::new(), String::new());
+    for (dimension, numbers) in all {
+        let (column, conditions) = match dimension {
+            Dimension::Organization => ("o.org_no", &mut orders),
+            Dimension::Channel => ("o.channel_no", &mut orders),
+            Dimension::Region => ("o.region_no", &mut orders),
+            Dimension::CustomerSegment => ("o.segment", &mut orders),
+            Dimension::ProductCategory => ("l.category_no", &mut lines),
+            Dimension::Product => ("l.product_no", &mut lines),
+        };
+        let first = values.len() + 2;
+        let bound: Vec<String> = (first..first + numbers.len()).map(|index| format!("${index}")).collect();
+        values.extend(numbers.iter().map(|number| Value::from(*number)));
+        conditions.push_str(&match bound.is_empty() {
+            true => " AND false".to_owned(),
+            false => format!(" AND {column} IN ({})", bound.join(", ")),
+        });
+    }
+    if !lines.is_empty() {
+        orders.push_str(&format!(
+            " AND EXISTS (SELECT 1 FROM order_lines l WHERE l.tenant_id = $1 AND l.order_no = o.order_no{lines})"
+        ));
+    }
+    orders
 }
 
 /// An order by number. Error: NOT_FOUND.

@@ -3,7 +3,7 @@
 use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
 use uuid::Uuid;
 
-use super::quotas;
+use super::quotas::{self, Holder};
 use super::teams::{self, MembersByTeam};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
@@ -49,6 +49,26 @@ impl PeopleQuery {
     async fn teams(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Team>> {
         let teams = teams::list(read(ctx).await?.as_ref()).await?;
         Ok(teams.into_iter().map(Team::from).collect())
+    }
+
+    /// What people and teams are to sell, the newest first day first; at most 1000. Errors: BAD_USER_INPUT (both `userId` and `teamId`), NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn quotas(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those of this salesperson.")] user_id: Option<ID>,
+        #[graphql(desc = "Only those of this team.")] team_id: Option<ID>,
+    ) -> async_graphql::Result<Vec<Quota>> {
+        let tx = read(ctx).await?;
+        let holder = match (&user_id, &team_id) {
+            (None, None) => None,
+            _ => {
+                let holder = Holder::parse(user_id, team_id)?;
+                holder.check(&tx).await?;
+                Some(holder)
+            }
+        };
+        Ok(quotas::list(&tx, holder).await?.into_iter().map(Quota::from).collect())
     }
 }
 
@@ -124,6 +144,10 @@ impl From<(Uuid, String)> for Team {
 pub struct Quota {
     /// The quota's id.
     id: ID,
+    /// The salesperson whose it is; null where it is a team's.
+    user_id: Option<ID>,
+    /// The team whose it is; null where it is a salesperson's.
+    team_id: Option<ID>,
     /// The first day.
     start: Date,
     /// The first day that no longer counts.
@@ -134,6 +158,14 @@ pub struct Quota {
 
 impl From<quotas::Quota> for Quota {
     fn from(quota: quotas::Quota) -> Self {
-        Quota { id: quota.id.into(), start: Date(quota.start()), end: Date(quota.end()), amount: Decimal(quota.amount) }
+        let (user_id, team_id) = quota.holder.ids();
+        Quota {
+            id: quota.id.into(),
+            user_id: user_id.map(ID::from),
+            team_id: team_id.map(ID::from),
+            start: Date(quota.start()),
+            end: Date(quota.end()),
+            amount: Decimal(quota.amount),
+        }
     }
 }

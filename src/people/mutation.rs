@@ -12,7 +12,6 @@ use crate::auth::Permission;
 use crate::error::Result;
 use crate::graphql::context::{Needs, app, parse_id};
 use crate::graphql::scalars::{Currency, Date, Decimal, TimeZone};
-use crate::money::Money;
 
 #[derive(Default)]
 pub struct PeopleMutation;
@@ -107,19 +106,34 @@ impl PeopleMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The quota.")] input: QuotaInput,
     ) -> async_graphql::Result<Quota> {
-        let user_id = input.user_id.map(|id| parse_id(&id, "user")).transpose()?;
-        let team_id = input.team_id.map(|id| parse_id(&id, "team")).transpose()?;
-        let holder = Holder::new(user_id, team_id)?;
+        let holder = Holder::parse(input.user_id, input.team_id)?;
         let change = change(ctx).await?;
         let (before, quota) = quotas::set(&change, holder, input.start.0, input.end.0, input.amount.0).await?;
-        let told = |amount: Money| {
-            let (start, end) = (input.start.0.to_string(), input.end.0.to_string());
-            json!({ "userId": user_id, "teamId": team_id, "start": start, "end": end, "amount": amount.to_string() })
-        };
-        let entry = Entry::of("quota.set", quota.id).before(before.map(told)).after(told(quota.amount));
-        change.commit(entry).await?;
+        let before = before.map(|amount| told(&quotas::Quota { amount, ..quota }));
+        change.commit(Entry::of("quota.set", quota.id).before(before).after(told(&quota))).await?;
         Ok(quota.into())
     }
+
+    /// Deletes a quota; gives its id. Needs USERS_MANAGE. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    async fn delete_quota(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The quota's id.")] id: ID,
+    ) -> async_graphql::Result<ID> {
+        let quota_id = parse_id(&id, "quota")?;
+        let change = change(ctx).await?;
+        let before = quotas::delete(&change, quota_id).await?;
+        change.commit(Entry::of("quota.delete", quota_id).before(Some(told(&before)))).await?;
+        Ok(id)
+    }
+}
+
+/// A quota, for the log.
+fn told(quota: &quotas::Quota) -> serde_json::Value {
+    let (user_id, team_id) = quota.holder.ids();
+    let (start, end) = (quota.start().to_string(), quota.end().to_string());
+    json!({ "userId": user_id, "teamId": team_id, "start": start, "end": end, "amount": quota.amount.to_string() })
 }
 
 /// What an organization is to be.

@@ -1,15 +1,22 @@
 //! What a person or a team is to sell in a period of days.
 
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder};
+use async_graphql::ID;
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use uuid::Uuid;
 
 use super::teams::get_team_name;
 use crate::calendar::{day_from_number, day_number};
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
+use crate::graphql::context::parse_id;
 use crate::money::Money;
 use crate::users::get_user;
 use entity::quotas::{ActiveModel, Column, Entity, Model};
+
+/// Quotas in one list.
+const LISTED_MAX: u64 = 1000;
 
 /// Whose quota or performance it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +29,7 @@ pub enum Holder {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quota {
     pub id: Uuid,
+    pub holder: Holder,
     pub start_day: i32,
     pub end_day: i32,
     pub amount: Money,
@@ -34,6 +42,21 @@ impl Holder {
             (Some(id), None) => Ok(Holder::User(id)),
             (None, Some(id)) => Ok(Holder::Team(id)),
             _ => Err(Error::bad_input("userId", "give exactly one of userId and teamId")),
+        }
+    }
+
+    /// The same of ids as clients have them. Errors: BAD_USER_INPUT, NOT_FOUND.
+    pub fn parse(user_id: Option<ID>, team_id: Option<ID>) -> Result<Holder> {
+        let user_id = user_id.map(|id| parse_id(&id, "user")).transpose()?;
+        let team_id = team_id.map(|id| parse_id(&id, "team")).transpose()?;
+        Holder::new(user_id, team_id)
+    }
+
+    /// The user's id, or the team's.
+    pub fn ids(self) -> (Option<Uuid>, Option<Uuid>) {
+        match self {
+            Holder::User(id) => (Some(id), None),
+            Holder::Team(id) => (None, Some(id)),
         }
     }
 
@@ -74,10 +97,7 @@ pub async fn set(
     let same = holder.condition().add(Column::StartDay.eq(start_day)).add(Column::EndDay.eq(end_day));
     let old = tx.find::<Entity>().filter(same).one(tx).await?;
     let id = old.as_ref().map_or_else(Uuid::now_v7, |old| old.id);
-    let (user_id, team_id) = match holder {
-        Holder::User(id) => (Some(id), None),
-        Holder::Team(id) => (None, Some(id)),
-    };
+    let (user_id, team_id) = holder.ids();
     let row = ActiveModel {
         tenant_id: Set(tx.tenant().0),
         id: Set(id),
@@ -92,7 +112,22 @@ pub async fn set(
     } else {
         Entity::insert(row).exec_without_returning(tx).await?;
     }
-    Ok((old.map(|old| Money(old.amount)), Quota { id, start_day, end_day, amount }))
+    Ok((old.map(|old| Money(old.amount)), Quota { id, holder, start_day, end_day, amount }))
+}
+
+/// The newest quotas by their first day, of all holders or of one.
+pub async fn list(tx: &TenantTx, holder: Option<Holder>) -> Result<Vec<Quota>> {
+    let wanted = holder.map_or_else(Condition::all, Holder::condition);
+    let newest = tx.find::<Entity>().filter(wanted).order_by_desc(Column::StartDay).order_by_asc(Column::Id);
+    newest.limit(LISTED_MAX).all(tx).await?.iter().map(Quota::try_from).collect()
+}
+
+/// Removes a quota; gives what it was. Error: NOT_FOUND.
+pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<Quota> {
+    let row = tx.find::<Entity>().filter(Column::Id.eq(id)).one(tx).await?;
+    let quota = Quota::try_from(&row.ok_or_else(|| Error::not_found("quota"))?)?;
+    tx.execute("DELETE FROM quotas WHERE tenant_id = $1 AND id = $2", [id.into()]).await?;
+    Ok(quota)
 }
 
 /// The holder's quotas that share days with `start_day..end_day`.
@@ -107,7 +142,14 @@ impl TryFrom<&Model> for Quota {
 
     fn try_from(row: &Model) -> Result<Self> {
         let day = |day: i64| i32::try_from(day).map_err(Error::internal);
-        Ok(Quota { id: row.id, start_day: day(row.start_day)?, end_day: day(row.end_day)?, amount: Money(row.amount) })
+        let holder = Holder::new(row.user_id, row.team_id).map_err(|_| Error::internal("a quota of nobody"))?;
+        Ok(Quota {
+            id: row.id,
+            holder,
+            start_day: day(row.start_day)?,
+            end_day: day(row.end_day)?,
+            amount: Money(row.amount),
+        })
     }
 }
 

@@ -37,6 +37,7 @@ pub fn share(quotas: &[Quota], first_day: i32, end_day: i32) -> Result<Option<Mo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::people::quotas::Holder;
     use uuid::Uuid;
 
     fn at(text: &str) -> Timestamp {
@@ -44,7 +45,7 @@ mod tests {
     }
 
     fn quota(start_day: i32, end_day: i32, amount: i64) -> Quota {
-        Quota { id: Uuid::nil(), start_day, end_day, amount: Money(amount) }
+        Quota { id: Uuid::nil(), holder: Holder::User(Uuid::nil()), start_day, end_day, amount: Money(amount) }
     }
 
     #[test]

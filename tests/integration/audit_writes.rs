@@ -79,6 +79,8 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     };
     run!("setQuota", &quota(5), "quota.set", After);
     run!("setQuota", &quota(7), "quota.set", Both);
+    let made = admin.query("{ quotas { id } }").await["quotas"][0]["id"].take();
+    run!("deleteQuota", &format!("(id: {made})"), "quota.delete", Before);
     run!("deleteTeam", &format!(r#"(id: "{team}")"#), "team.delete", Before);
 
     let organization = r#"{slug: "b", name: "B", timezone: "UTC", currency: "GBP"}"#;

@@ -45,6 +45,52 @@ async fn orders_are_listed_newest_first_and_filtered() {
 }
 
 #[tokio::test]
+async fn the_orders_behind_a_number_are_listed_by_its_filters() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.organization("paris", chrono_tz::Europe::Paris, "EUR").await;
+    let sold = |id: &str, customer: &str, channel: &str, sku: &str, category: &str| {
+        let line = Line {
+            product_id: sku.into(),
+            category: Some(category.into()),
+            quantity: 1,
+            amount: money("10.00"),
+            ..Line::default()
+        };
+        let placed = order(id, 1, customer, "10.00");
+        let placed = OrderPlaced { channel: Some(channel.into()), lines: vec![line], ..placed };
+        event(id, &format!("2026-06-1{}T12:00:00Z", id.as_bytes()[0] - b'A'), Fact::OrderPlaced(placed))
+    };
+    let mut abroad = sold("D", "b", "web", "tea", "drinks");
+    abroad.organization = Some("paris".into());
+    acme.apply(vec![
+        sold("A", "a", "web", "tea", "drinks"),
+        sold("B", "a", "shop", "tea", "drinks"),
+        sold("C", "a", "web", "cake", "food"),
+        abroad,
+    ])
+    .await;
+    for (filters, expected) in [
+        ("", "DCBA"),
+        (r#"channels: ["web"]"#, "DCA"),
+        (r#"channels: ["web", "shop"], organizationId: "paris""#, "D"),
+        (r#"productCategories: ["drinks"]"#, "DBA"),
+        (r#"productCategories: ["drinks"], products: ["cake"]"#, ""),
+        (r#"products: ["tea"], channels: ["shop"]"#, "B"),
+        (r#"regions: ["mars"]"#, ""),
+        (r#"regions: [""]"#, ""),
+        (r#"regions: ["North"]"#, "DCBA"),
+        ("channels: []", ""),
+        ("customerSegment: NEW", "DA"),
+        ("customerSegment: RETURNING", "CB"),
+    ] {
+        assert_eq!(ids(&acme, &format!("(filters: {{ {filters} }})")).await, expected, "{filters}");
+    }
+    let code = acme.viewer().error(r#"{ orders(filters: { organizationId: "rome" }) { nodes { id } } }"#).await.0;
+    assert_eq!(code, "NOT_FOUND");
+}
+
+#[tokio::test]
 async fn an_order_holds_what_was_bought_and_given_back() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

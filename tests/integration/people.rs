@@ -213,6 +213,16 @@ async fn a_quota_replaces_the_one_of_the_same_holder_and_days() {
     let team = admin.query(r#"mutation { createTeam(input: {name: "T"}) { id } }"#).await["createTeam"]["id"].take();
     let of_team = format!("teamId: {team}");
     assert_ne!(admin.query(&set(&of_team, june, "1")).await["setQuota"]["id"], first["id"]);
+    let of = async |arguments: &str| {
+        admin.query(&format!("{{ quotas{arguments} {{ id userId teamId }} }}")).await["quotas"].take()
+    };
+    assert_eq!(of(&format!("({of_viewer})")).await, json!([{ "id": first["id"], "userId": viewer, "teamId": null }]));
+    assert_eq!(of("").await.as_array().map(Vec::len), Some(2));
+    admin.refused(&format!("{{ quotas({of_viewer}, {of_team}) {{ id }} }}"), "userId").await;
+    let delete = format!("mutation {{ deleteQuota(id: {}) }}", first["id"]);
+    assert_eq!(admin.query(&delete).await["deleteQuota"], first["id"]);
+    assert_eq!(admin.error_code(&delete).await, "NOT_FOUND");
+    assert_eq!(of(&format!("({of_viewer})")).await, json!([]));
     admin.refused(&set("", june, "1"), "userId").await;
     admin.refused(&set(&format!("{of_viewer} {of_team}"), june, "1"), "userId").await;
     admin.refused(&set(&of_viewer, r#"start: "2026-06-01", end: "2026-06-01""#, "1"), "end").await;
@@ -235,6 +245,7 @@ async fn only_who_manages_users_changes_them() {
         r#"createTeam(input: {name: "T"}) { id }"#.to_owned(),
         r#"updateTeam(id: "x", input: {name: "T"}) { id }"#.to_owned(),
         r#"deleteTeam(id: "x")"#.to_owned(),
+        r#"deleteQuota(id: "x")"#.to_owned(),
         format!(
             r#"setQuota(input: {{userId: "{viewer}", start: "2026-06-01", end: "2026-07-01", amount: 1}}) {{ id }}"#
         ),

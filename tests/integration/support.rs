@@ -1,6 +1,7 @@
 //! Tests as actors: `TestApp::start().await.tenant("acme").await.admin().query("{ me { id } }")`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_graphql::{Response, Variables};
 use migration::{Migrator, MigratorTrait};
@@ -104,8 +105,12 @@ impl Server {
         let (address, monitor_address) = (at(&api), at(&monitor));
         let stop = CancellationToken::new();
         let listeners = Listeners { api, monitor: Some(monitor) };
-        let serving = salespulse::server::run(app, options, listeners, stop.clone());
-        let task = tokio::spawn(async { serving.await.expect("no task fails") });
+        let ending = stop.clone();
+        let task = tokio::spawn(async move {
+            let has_failed = AtomicBool::new(false);
+            salespulse::server::run(app, options, listeners, ending, &has_failed).await;
+            assert!(!has_failed.into_inner(), "a task of the server has failed");
+        });
         Server { address, monitor: monitor_address, stop, task }
     }
 
