@@ -19,6 +19,7 @@ mod m0009_audit_append;
 mod m0010_integrations;
 mod m0011_cancellations;
 mod m0012_levels;
+mod m0013_partial_indexes;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_integrations::Migration),
             Box::new(m0011_cancellations::Migration),
             Box::new(m0012_levels::Migration),
+            Box::new(m0013_partial_indexes::Migration),
         ]
     }
 }
