@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use sea_orm::DbErr;
+
 use crate::config::ConfigError;
 use crate::db::ConnectError;
 use crate::db::migrations::StateError;
@@ -80,6 +82,8 @@ impl From<StateError> for Failure {
                 let message = format!("the database was migrated by a newer version, with {name} (run that version)");
                 Failure::new(Exit::NotMigrated, message)
             }
+            // A migration says why it does not go on.
+            StateError::Unknown(DbErr::Custom(why)) => Failure::new(Exit::Failed, why),
             StateError::Unknown(error) => Error::from(error).into(),
         }
     }

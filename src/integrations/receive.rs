@@ -200,5 +200,5 @@ async fn find_customer(tx: &TenantTx, external_id: &str) -> Result<Option<i64>> 
 
 fn hash(topic: &str, body: &[u8]) -> String {
     let hash = Sha256::new().chain_update(topic).chain_update([0]).chain_update(body).finalize();
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash)
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use salespulse::db::{Db, get};
+use salespulse::db::{Db, Owner, get};
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use crate::support::{KEK, SECRET};
@@ -109,6 +110,21 @@ fn a_database_of_another_version_ends_with_4() {
     program.succeed(&["migrate"]);
     assert!(program.succeed(&["migrate", "--status"]).starts_with("applied m0001"));
     program.succeed(&["migrate", "--down", "1"]);
+    program.fail(4, &["verify"], &[]);
+}
+
+#[tokio::test]
+async fn a_database_that_an_earlier_state_has_filled_is_refused() {
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.succeed(&["migrate", "--down", "2"]);
+    let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
+    let owner = Owner::connect(&url).await.expect("connected");
+    let row = "INSERT INTO sales_metrics VALUES (x'01', 3, 1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0, NULL, NULL, NULL)";
+    owner.connection().execute_unprepared(row).await.expect("inserted");
+    owner.close().await.expect("closed");
+    let why = program.fail(1, &["migrate"], &[]);
+    assert!(why.contains("salespulse: this database was filled by a state of SalesPulse before its release"), "{why}");
     program.fail(4, &["verify"], &[]);
 }
 

@@ -167,7 +167,7 @@ impl Item {
     pub fn product_id(&self) -> String {
         let sku: String = self.sku.iter().flat_map(|sku| sku.chars()).filter(|c| !c.is_control()).collect();
         if sku.chars().count() > ID_CHARS_MAX {
-            let hash: String = Sha256::digest(&sku).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            let hash = hex::encode(&Sha256::digest(&sku)[..8]);
             let begin: String = sku.chars().take(ID_CHARS_MAX - 1 - hash.len()).collect();
             return format!("{begin}~{hash}");
         }
