@@ -3,17 +3,20 @@
 //! `SALESPULSE_` in the environment, which holds much else.
 
 mod kek;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use axum::http::HeaderValue;
 pub use kek::KekSource;
+use values::Values;
 
 use crate::graphql::limits::Limits;
-use crate::graphql::origin::parse_origins;
+use crate::graphql::origin::parse_origin;
 use crate::housekeeping::Keep;
 use crate::{outbox, tls};
 
@@ -67,6 +70,8 @@ const PREFIX: &str = "SALESPULSE_";
 /// For test runs, not for the server.
 const TEST_PREFIX: &str = "SALESPULSE_TEST_";
 const JWT_SECRET_BYTES_MIN: usize = 32;
+const ADDRESS: &str = "must be an address and port, as 127.0.0.1:4000";
+const DAYS: RangeInclusive<u32> = 1..=36_500;
 
 /// What the server runs with.
 #[derive(Clone)]
@@ -123,6 +128,12 @@ pub enum ConfigError {
     EnvFile(String),
 }
 
+impl ConfigError {
+    fn bad(name: &'static str, why: impl Into<String>) -> Self {
+        ConfigError::Bad { name, why: why.into() }
+    }
+}
+
 impl Config {
     /// Whether no database was named.
     pub fn is_default_database(&self) -> bool {
@@ -147,141 +158,137 @@ impl Config {
         if let Some(name) = values.keys().find(|name| name.starts_with(PREFIX) && !is_known(name)) {
             return Err(ConfigError::Unknown(name.clone()));
         }
-        let text = |name: &'static str| {
-            let default = KNOWN.iter().find(|(known, _)| *known == name).map_or("", |(_, default)| *default);
-            values.get(name).map(String::as_str).filter(|value| !value.is_empty()).unwrap_or(default).to_owned()
-        };
-        let one_of = |name: &'static str, yes: &str, no: &str| match text(name) {
-            value if value == yes => Ok(true),
-            value if value == no => Ok(false),
-            _ => Err(ConfigError::Bad { name, why: format!("must be {yes} or {no}") }),
-        };
-        let limit = |name: &'static str| match text(name).parse() {
-            Ok(number) => Ok(NonZeroU32::new(number)),
-            Err(_) => Err(ConfigError::Bad { name, why: "must be a number; 0 is no limit".into() }),
-        };
-        let days = |name: &'static str| {
-            let number = text(name).parse().ok().filter(|days| (1..=36_500).contains(days));
-            number.ok_or_else(|| ConfigError::Bad { name, why: "must be a number of days, 1 or more".into() })
-        };
-        let database_url = text("DATABASE_URL");
-        if !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| database_url.starts_with(scheme)) {
-            return Err(ConfigError::Bad {
-                name: "DATABASE_URL",
-                why: "must begin with postgres:// or sqlite://".into(),
-            });
-        }
-        let redis_url = Some(text("REDIS_URL")).filter(|url| !url.is_empty());
-        for url in redis_url.iter().flat_map(|urls| urls.split(',').map(str::trim)) {
-            if url.starts_with("rediss://") {
-                let why = "rediss:// is not supported: reach Redis over a private network or a tunnel that encrypts";
-                return Err(ConfigError::Bad { name: "REDIS_URL", why: why.into() });
-            }
-            if !url.starts_with("redis://") && !url.is_empty() {
-                return Err(ConfigError::Bad { name: "REDIS_URL", why: "must begin with redis://".into() });
-            }
-        }
-        let jwt_secret = Some(text("SALESPULSE_JWT_SECRET")).filter(|secret| !secret.is_empty());
-        if jwt_secret.as_ref().is_some_and(|secret| secret.len() < JWT_SECRET_BYTES_MIN) {
-            let why = format!("must have at least {JWT_SECRET_BYTES_MIN} bytes");
-            return Err(ConfigError::Bad { name: "SALESPULSE_JWT_SECRET", why });
-        }
-        if jwt_secret.as_ref().is_some_and(|secret| is_weak(secret)) {
-            let why = "can be guessed; take random bytes, as of `openssl rand -hex 32`".to_owned();
-            return Err(ConfigError::Bad { name: "SALESPULSE_JWT_SECRET", why });
-        }
-        let some = |name| Some(text(name)).filter(|value| !value.is_empty());
-        let outbox = outbox::Settings {
-            smtp_url: some("SALESPULSE_SMTP_URL"),
-            mail_from: some("SALESPULSE_MAIL_FROM"),
-            allows_private: one_of("SALESPULSE_PRIVATE_WEBHOOKS", "on", "off")?,
-        };
-        if outbox.smtp_url.is_some() != outbox.mail_from.is_some() {
-            let why = "goes with SALESPULSE_MAIL_FROM, and only with it".to_owned();
-            return Err(ConfigError::Bad { name: "SALESPULSE_SMTP_URL", why });
-        }
-        if outbox.smtp_url.is_some() && some("SALESPULSE_PUBLIC_URL").is_none() {
-            let why = "goes with SALESPULSE_SMTP_URL: links in mail lead there".to_owned();
-            return Err(ConfigError::Bad { name: "SALESPULSE_PUBLIC_URL", why });
-        }
-        if some("SALESPULSE_OIDC_PROVIDERS").is_some() && some("SALESPULSE_PUBLIC_URL").is_none() {
-            let why = "goes with SALESPULSE_OIDC_PROVIDERS: providers send people back there".to_owned();
-            return Err(ConfigError::Bad { name: "SALESPULSE_PUBLIC_URL", why });
-        }
-        if let Err(error) = outbox::Senders::new(&outbox) {
-            return Err(ConfigError::Bad { name: "SALESPULSE_SMTP_URL", why: error.to_string() });
-        }
-        let parse_error = |name, why: &str| ConfigError::Bad { name, why: why.to_owned() };
-        let address =
-            |name| text(name).parse().map_err(|_| parse_error(name, "must be an address and port, as 127.0.0.1:4000"));
-        let otlp_endpoint = some("SALESPULSE_OTLP_ENDPOINT");
-        if otlp_endpoint.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-            return Err(parse_error("SALESPULSE_OTLP_ENDPOINT", "must begin with http:// or https://"));
-        }
-        let tls = match (some("SALESPULSE_TLS_CERT"), some("SALESPULSE_TLS_KEY")) {
-            (None, None) => None,
-            (Some(certificate), Some(key)) => Some(tls::Files { certificate: certificate.into(), key: key.into() }),
-            _ => return Err(parse_error("SALESPULSE_TLS_CERT", "goes with SALESPULSE_TLS_KEY, and only with it")),
-        };
+        let values = Values(values);
+        let listen: SocketAddr = values.parse("SALESPULSE_LISTEN", ADDRESS)?;
+        values.needs("SALESPULSE_SMTP_URL", "SALESPULSE_PUBLIC_URL", ": links in mail lead there")?;
+        values.needs("SALESPULSE_OIDC_PROVIDERS", "SALESPULSE_PUBLIC_URL", ": providers send people back there")?;
         Ok(Config {
-            database_url,
-            owner_url: some("SALESPULSE_OWNER_URL"),
-            redis_url,
-            listen: address("SALESPULSE_LISTEN")?,
-            metrics_listen: some("SALESPULSE_METRICS_LISTEN")
-                .map(|_| address("SALESPULSE_METRICS_LISTEN"))
-                .transpose()?,
-            otlp_endpoint,
-            tls,
-            public_url: some("SALESPULSE_PUBLIC_URL").map(|url| parse_public_url(&url)).transpose()?,
-            proxies: text("SALESPULSE_TRUSTED_PROXIES")
-                .split(',')
-                .filter(|part| !part.trim().is_empty())
-                .map(|part| part.trim().parse().map(|ip: IpAddr| ip.to_canonical()))
-                .collect::<Result<_, _>>()
-                .map_err(|_| parse_error("SALESPULSE_TRUSTED_PROXIES", "must be IP addresses with commas between"))?,
-            origins: parse_origins(&text("SALESPULSE_ALLOWED_ORIGINS")).ok_or_else(|| {
-                let why = "must be origins as browsers send them, as https://shop.example, with commas between";
-                parse_error("SALESPULSE_ALLOWED_ORIGINS", why)
+            database_url: database_url(&values)?,
+            owner_url: values.some("SALESPULSE_OWNER_URL"),
+            redis_url: redis_url(&values)?,
+            listen,
+            metrics_listen: values.parse_some("SALESPULSE_METRICS_LISTEN", ADDRESS)?,
+            otlp_endpoint: otlp_endpoint(&values)?,
+            tls: tls_files(&values)?,
+            public_url: public_url(&values)?,
+            proxies: values.list("SALESPULSE_TRUSTED_PROXIES", "must be IP addresses with commas between", |text| {
+                text.parse().ok().map(|ip: IpAddr| ip.to_canonical())
             })?,
-            signing_keys: text("SALESPULSE_SIGNING_KEYS").into(),
-            jwt_secret,
-            jwt_issuer: text("SALESPULSE_JWT_ISSUER"),
-            oidc_providers: some("SALESPULSE_OIDC_PROVIDERS").map(PathBuf::from),
-            kek: KekSource::from_settings(text)?,
+            origins: values.list(
+                "SALESPULSE_ALLOWED_ORIGINS",
+                "must be origins as browsers send them, as https://shop.example, with commas between",
+                parse_origin,
+            )?,
+            signing_keys: values.text("SALESPULSE_SIGNING_KEYS").into(),
+            jwt_secret: jwt_secret(&values)?,
+            jwt_issuer: values.text("SALESPULSE_JWT_ISSUER"),
+            oidc_providers: values.some("SALESPULSE_OIDC_PROVIDERS").map(PathBuf::from),
+            kek: KekSource::from_values(&values)?,
             limits: Limits {
-                user_fields: limit("SALESPULSE_USER_FIELDS_PER_MINUTE")?,
-                tenant_fields: limit("SALESPULSE_TENANT_FIELDS_PER_MINUTE")?,
-                user_sockets: limit("SALESPULSE_USER_SOCKETS")?,
-                tenant_sockets: limit("SALESPULSE_TENANT_SOCKETS")?,
-                sockets: limit("SALESPULSE_SOCKETS")?,
-                address_sockets: limit("SALESPULSE_ADDRESS_SOCKETS")?,
-                address_requests: limit("SALESPULSE_ADDRESS_REQUESTS_PER_MINUTE")?,
+                user_fields: values.limit("SALESPULSE_USER_FIELDS_PER_MINUTE")?,
+                tenant_fields: values.limit("SALESPULSE_TENANT_FIELDS_PER_MINUTE")?,
+                user_sockets: values.limit("SALESPULSE_USER_SOCKETS")?,
+                tenant_sockets: values.limit("SALESPULSE_TENANT_SOCKETS")?,
+                sockets: values.limit("SALESPULSE_SOCKETS")?,
+                address_sockets: values.limit("SALESPULSE_ADDRESS_SOCKETS")?,
+                address_requests: values.limit("SALESPULSE_ADDRESS_REQUESTS_PER_MINUTE")?,
             },
-            trusted_documents: some("SALESPULSE_TRUSTED_DOCUMENTS").map(PathBuf::from),
+            trusted_documents: values.some("SALESPULSE_TRUSTED_DOCUMENTS").map(PathBuf::from),
             keep: Keep {
-                alert_days: days("SALESPULSE_KEEP_ALERTS_DAYS")?,
-                delivery_days: days("SALESPULSE_KEEP_DELIVERIES_DAYS")?,
+                alert_days: values.number("SALESPULSE_KEEP_ALERTS_DAYS", DAYS)?.into(),
+                delivery_days: values.number("SALESPULSE_KEEP_DELIVERIES_DAYS", DAYS)?.into(),
             },
-            graphiql: match some("SALESPULSE_GRAPHIQL") {
-                Some(_) => one_of("SALESPULSE_GRAPHIQL", "on", "off")?,
-                None => address("SALESPULSE_LISTEN")?.ip().is_loopback(),
+            graphiql: match values.some("SALESPULSE_GRAPHIQL") {
+                Some(_) => values.one_of("SALESPULSE_GRAPHIQL", "on", "off")?,
+                None => listen.ip().is_loopback(),
             },
-            log_json: one_of("SALESPULSE_LOG_FORMAT", "json", "text")?,
-            log_level: text("SALESPULSE_LOG_LEVEL"),
-            database_connections: text("SALESPULSE_DATABASE_CONNECTIONS")
-                .parse()
-                .ok()
-                .filter(|n| (1..=1000).contains(n))
-                .ok_or_else(|| parse_error("SALESPULSE_DATABASE_CONNECTIONS", "must be a number from 1 to 1000"))?,
-            prediction_threads: some("SALESPULSE_PREDICTION_THREADS")
-                .map(|text| text.parse().ok().filter(|n: &NonZeroUsize| n.get() <= 1000))
-                .map(|n| {
-                    n.ok_or_else(|| parse_error("SALESPULSE_PREDICTION_THREADS", "must be a number from 1 to 1000"))
-                })
-                .transpose()?,
-            outbox,
+            log_json: values.one_of("SALESPULSE_LOG_FORMAT", "json", "text")?,
+            log_level: values.text("SALESPULSE_LOG_LEVEL"),
+            database_connections: values.number("SALESPULSE_DATABASE_CONNECTIONS", 1..=1000)?,
+            prediction_threads: match values.some("SALESPULSE_PREDICTION_THREADS") {
+                Some(_) => Some(values.number("SALESPULSE_PREDICTION_THREADS", 1..=1000)? as usize),
+                None => None,
+            }
+            .and_then(NonZeroUsize::new),
+            outbox: outbox_settings(&values)?,
         })
+    }
+}
+
+fn database_url(values: &Values<'_>) -> Result<String, ConfigError> {
+    let url = values.text("DATABASE_URL");
+    if ["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(url);
+    }
+    Err(ConfigError::bad("DATABASE_URL", "must begin with postgres:// or sqlite://"))
+}
+
+fn redis_url(values: &Values<'_>) -> Result<Option<String>, ConfigError> {
+    let urls = values.some("REDIS_URL");
+    for url in urls.iter().flat_map(|urls| urls.split(',').map(str::trim)) {
+        if url.starts_with("rediss://") {
+            let why = "rediss:// is not supported: reach Redis over a private network or a tunnel that encrypts";
+            return Err(ConfigError::bad("REDIS_URL", why));
+        }
+        if !url.starts_with("redis://") && !url.is_empty() {
+            return Err(ConfigError::bad("REDIS_URL", "must begin with redis://"));
+        }
+    }
+    Ok(urls)
+}
+
+fn otlp_endpoint(values: &Values<'_>) -> Result<Option<String>, ConfigError> {
+    let url = values.some("SALESPULSE_OTLP_ENDPOINT");
+    if url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+        return Err(ConfigError::bad("SALESPULSE_OTLP_ENDPOINT", "must begin with http:// or https://"));
+    }
+    Ok(url)
+}
+
+fn tls_files(values: &Values<'_>) -> Result<Option<tls::Files>, ConfigError> {
+    match (values.some("SALESPULSE_TLS_CERT"), values.some("SALESPULSE_TLS_KEY")) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(tls::Files { certificate: certificate.into(), key: key.into() })),
+        _ => Err(ConfigError::bad("SALESPULSE_TLS_CERT", "goes with SALESPULSE_TLS_KEY, and only with it")),
+    }
+}
+
+/// Where links begin that people are sent, without a slash at the end.
+fn public_url(values: &Values<'_>) -> Result<Option<String>, ConfigError> {
+    let Some(text) = values.some("SALESPULSE_PUBLIC_URL") else { return Ok(None) };
+    let is_good = reqwest::Url::parse(&text).is_ok_and(|url| {
+        ["http", "https"].contains(&url.scheme()) && url.has_host() && url.query().is_none() && url.fragment().is_none()
+    });
+    if is_good {
+        return Ok(Some(text.trim_end_matches('/').to_owned()));
+    }
+    Err(ConfigError::bad("SALESPULSE_PUBLIC_URL", "must be a URL of http or https, as https://sales.example.com"))
+}
+
+fn jwt_secret(values: &Values<'_>) -> Result<Option<String>, ConfigError> {
+    let secret = values.some("SALESPULSE_JWT_SECRET");
+    let why = match &secret {
+        Some(secret) if secret.len() < JWT_SECRET_BYTES_MIN => {
+            format!("must have at least {JWT_SECRET_BYTES_MIN} bytes")
+        }
+        Some(secret) if is_weak(secret) => "can be guessed; take random bytes, as of `openssl rand -hex 32`".to_owned(),
+        _ => return Ok(secret),
+    };
+    Err(ConfigError::bad("SALESPULSE_JWT_SECRET", why))
+}
+
+fn outbox_settings(values: &Values<'_>) -> Result<outbox::Settings, ConfigError> {
+    let settings = outbox::Settings {
+        smtp_url: values.some("SALESPULSE_SMTP_URL"),
+        mail_from: values.some("SALESPULSE_MAIL_FROM"),
+        allows_private: values.one_of("SALESPULSE_PRIVATE_WEBHOOKS", "on", "off")?,
+    };
+    if settings.smtp_url.is_some() != settings.mail_from.is_some() {
+        return Err(ConfigError::bad("SALESPULSE_SMTP_URL", "goes with SALESPULSE_MAIL_FROM, and only with it"));
+    }
+    match outbox::Senders::new(&settings) {
+        Ok(_) => Ok(settings),
+        Err(error) => Err(ConfigError::bad("SALESPULSE_SMTP_URL", error.to_string())),
     }
 }
 
@@ -297,34 +304,27 @@ fn is_weak(secret: &str) -> bool {
     distinct.len() < 8 || WORDS.iter().any(|word| lower.contains(word))
 }
 
+const ENV_FILE: &str = ".env";
+
 fn read_env_file() -> Result<BTreeMap<String, String>, ConfigError> {
-    let entries = match dotenvy::from_path_iter(".env") {
-        Ok(entries) => entries,
-        Err(error) if error.not_found() => return Ok(BTreeMap::new()),
-        Err(error) => return Err(env_file_error(&error)),
-    };
-    entries.collect::<Result<_, _>>().map_err(|error| env_file_error(&error))
-}
-
-/// Without the line, which may hold a secret.
-fn env_file_error(error: &dotenvy::Error) -> ConfigError {
-    ConfigError::EnvFile(match error {
-        dotenvy::Error::LineParse(_, column) => format!("a line is not NAME=value, from its character {}", column + 1),
-        error => error.to_string(),
-    })
-}
-
-/// Where links begin that people are sent, without a slash at the end.
-fn parse_public_url(text: &str) -> Result<String, ConfigError> {
-    let url = reqwest::Url::parse(text).ok();
-    let is_good = url.is_some_and(|url| {
-        ["http", "https"].contains(&url.scheme()) && url.has_host() && url.query().is_none() && url.fragment().is_none()
-    });
-    if is_good {
-        return Ok(text.trim_end_matches('/').to_owned());
+    match std::fs::read_to_string(ENV_FILE) {
+        Ok(text) => parse_env(&text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(ConfigError::EnvFile(error.to_string())),
     }
-    let why = "must be a URL of http or https, as https://sales.example.com".to_owned();
-    Err(ConfigError::Bad { name: "SALESPULSE_PUBLIC_URL", why })
+}
+
+/// Error: which line is wrong, and not what it says, which may be a secret.
+fn parse_env(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+    let entries: Result<_, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
+    entries.map_err(|error| match error {
+        dotenvy::Error::LineParse(wrong, _) => {
+            let wrong = wrong.lines().next().unwrap_or_default();
+            let line = text.lines().position(|line| line.contains(wrong)).map_or(1, |before| before + 1);
+            ConfigError::EnvFile(format!("line {line} is not NAME=value (a value with spaces stands in quotes)"))
+        }
+        error => ConfigError::EnvFile(error.to_string()),
+    })
 }
 
 #[cfg(test)]
@@ -370,6 +370,14 @@ mod tests {
             let message = load(&[(name, value)]).err().expect(name);
             assert!(message.starts_with(name) && !message.contains("short"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_told_without_what_it_says() {
+        let error = parse_env("A=1\n# more\nB=an open secret\n").expect_err("words without quotes").to_string();
+        assert!(error.contains("line 3 ") && !error.contains("secret"), "{error}");
+        let values = parse_env("A='cost$5'\nB=\"two words\"\n").expect("good lines");
+        assert_eq!((values["A"].as_str(), values["B"].as_str()), ("cost$5", "two words"));
     }
 
     #[test]

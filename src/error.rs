@@ -118,6 +118,11 @@ impl Error {
         self.source.as_ref().is_some_and(|source| source.is::<LacksMonth>())
     }
 
+    /// What lies behind it, for the log.
+    pub fn cause(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+
     pub fn internal(source: impl Into<BoxError>) -> Self {
         let message = "something went wrong on the server";
         Error { source: Some(source.into()), ..Error::new(Code::Internal, message) }
@@ -130,7 +135,7 @@ impl Error {
 struct LacksMonth;
 
 #[derive(Debug, thiserror::Error)]
-#[error("shared: {0:?}")]
+#[error("{}", .0.source.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string))]
 struct Shared(Arc<Error>);
 
 impl From<sea_orm::DbErr> for Error {

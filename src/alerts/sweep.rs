@@ -26,7 +26,7 @@ pub async fn sweep(app: App) {
     loop {
         ticks.tick().await;
         if let Err(error) = sweep_once(&app).await {
-            tracing::warn!(source = ?error.source, "alerts that are due were not looked for");
+            tracing::warn!(source = error.cause(), "alerts that are due were not looked for");
         }
     }
 }
@@ -39,7 +39,7 @@ pub async fn sweep_once(app: &App) -> Result<()> {
     // A tenant whose head somebody has locked does not hold up the others.
     let each = futures_util::stream::iter(due).for_each_concurrent(TOGETHER_MAX, async |tenant| {
         if let Err(error) = evaluate(app, tenant, now).await {
-            tracing::warn!(tenant = %tenant.0, source = ?error.source, "alerts not evaluated");
+            tracing::warn!(tenant = %tenant.0, source = error.cause(), "alerts not evaluated");
         }
     });
     each.await;

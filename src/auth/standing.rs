@@ -188,7 +188,7 @@ impl Standings {
                     }
                     epochs = seen;
                 }
-                Err(error) => tracing::warn!(source = ?error.source, "changes of users were not looked for"),
+                Err(error) => tracing::warn!(source = error.cause(), "changes of users were not looked for"),
             }
         }
     }

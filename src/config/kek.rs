@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::ConfigError;
+use super::values::Values;
 
 /// Where the key-encryption key is.
 #[derive(Clone)]
@@ -23,23 +24,21 @@ pub enum KekSource {
 
 impl KekSource {
     /// Files, unless one of the others is set.
-    pub(super) fn from_settings(text: impl Fn(&'static str) -> String) -> Result<Self, ConfigError> {
-        let some = |name| Some(text(name)).filter(|value| !value.is_empty());
-        match (some("SALESPULSE_VAULT_URL"), some("SALESPULSE_KEK")) {
+    pub(super) fn from_values(values: &Values<'_>) -> Result<Self, ConfigError> {
+        match (values.some("SALESPULSE_VAULT_URL"), values.some("SALESPULSE_KEK")) {
             (Some(_), Some(_)) => {
-                let why = "goes not with SALESPULSE_VAULT_URL; set one of them".to_owned();
-                Err(ConfigError::Bad { name: "SALESPULSE_KEK", why })
+                Err(ConfigError::bad("SALESPULSE_KEK", "cannot be set beside SALESPULSE_VAULT_URL; set one of them"))
             }
             (Some(url), None) => Ok(KekSource::Vault {
                 url,
-                mount: text("SALESPULSE_VAULT_MOUNT"),
-                key: text("SALESPULSE_VAULT_KEY"),
-                token: text("SALESPULSE_VAULT_TOKEN"),
-                authority: some("SALESPULSE_VAULT_CA").map(PathBuf::from),
+                mount: values.text("SALESPULSE_VAULT_MOUNT"),
+                key: values.text("SALESPULSE_VAULT_KEY"),
+                token: values.text("SALESPULSE_VAULT_TOKEN"),
+                authority: values.some("SALESPULSE_VAULT_CA").map(PathBuf::from),
             }),
             (None, Some(texts)) => Ok(KekSource::Texts(texts.split(',').map(|text| text.trim().to_owned()).collect())),
             (None, None) => {
-                let files = some("SALESPULSE_KEK_FILES").unwrap_or_default();
+                let files = values.some("SALESPULSE_KEK_FILES").unwrap_or_default();
                 let paths = files.split(',').map(str::trim).filter(|path| !path.is_empty());
                 Ok(KekSource::Files(paths.map(PathBuf::from).collect()))
             }

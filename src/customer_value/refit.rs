@@ -43,7 +43,7 @@ pub async fn keep_fitted(app: App) {
     loop {
         ticks.tick().await;
         if let Err(error) = refit_due(&app).await {
-            tracing::warn!(source = ?error.source, "models of customers that are due were not looked for");
+            tracing::warn!(source = error.cause(), "models of customers that are due were not looked for");
         }
     }
 }
@@ -58,7 +58,7 @@ pub async fn refit_due(app: &App) -> Result<()> {
             match refit(app, tenant).await {
                 Ok(()) => done += 1,
                 Err(error) => {
-                    tracing::warn!(tenant = %tenant.0, source = ?error.source, "customers' model not fitted");
+                    tracing::warn!(tenant = %tenant.0, source = error.cause(), "customers' model not fitted");
                 }
             }
         }
@@ -117,7 +117,7 @@ impl Run<'_> {
             match self.renew(now).await {
                 Ok(true) => renewed_at = now,
                 Ok(false) => return,
-                Err(error) => tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "claim not renewed"),
+                Err(error) => tracing::warn!(tenant = %self.tenant.0, source = error.cause(), "claim not renewed"),
             }
         }
     }

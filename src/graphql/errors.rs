@@ -12,20 +12,20 @@ use crate::error::{Code, Error};
 use crate::telemetry::metrics::METRICS;
 
 impl From<Error> for async_graphql::Error {
-    fn from(error: Error) -> Self {
+    fn from(mut error: Error) -> Self {
         let mut extensions = ErrorExtensionValues::default();
         set_code(&mut extensions, error.code.as_str());
         if let Some(argument) = error.argument {
             extensions.set("argument", argument);
         }
-        for (name, detail) in error.details {
+        for (name, detail) in std::mem::take(&mut error.details) {
             if let Ok(detail) = Value::from_json(detail) {
                 extensions.set(name, detail);
             }
         }
         if matches!(error.code, Code::Internal | Code::ServiceUnavailable | Code::DecryptionFailed) {
             let error_id = Uuid::now_v7().to_string();
-            tracing::error!(error_id, code = error.code.as_str(), source = ?error.source, "request failed");
+            tracing::error!(error_id, code = error.code.as_str(), source = error.cause(), "request failed");
             extensions.set("errorId", error_id);
         }
         set_wait(&mut extensions, error.retry_after);

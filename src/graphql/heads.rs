@@ -65,7 +65,7 @@ impl Heads {
                 Some(Arc::new(heads.collect()))
             }
             Err(error) => {
-                tracing::warn!(source = ?error.source, "heads not read");
+                tracing::warn!(source = error.cause(), "heads not read");
                 None
             }
         }

@@ -35,6 +35,7 @@ use crate::auth::{Caller, token};
 use crate::error::{Code, Error};
 use crate::schema::Schema;
 use crate::telemetry::metrics::METRICS;
+use crate::telemetry::requests;
 
 /// A request's body is at most this long, and comes within this time.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -116,6 +117,9 @@ impl Endpoint {
         let is_refused = caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated);
         if is_refused && !self.app.tokens.is_own(authorization) {
             self.usage.take_stranger(client.address)?;
+        }
+        if let Ok(caller) = &caller {
+            requests::note_tenant(caller.tenant.0);
         }
         caller
     }
@@ -330,6 +334,9 @@ async fn run(
 ) -> HttpResponse {
     if asker.caller.is_none() && !prepared.as_ref().is_ok_and(Prepared::is_public) {
         return reply.unauthenticated();
+    }
+    if let Ok(prepared) = &prepared {
+        requests::note_operation(&prepared.kind().to_string(), prepared.name());
     }
     let prepared = prepared.and_then(|prepared| endpoint.spend(&asker, prepared));
     let is_subscription = prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Subscription);

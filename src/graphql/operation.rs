@@ -78,6 +78,10 @@ impl Prepared {
         self.kind
     }
 
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     pub fn fields(&self) -> usize {
         self.fields
     }

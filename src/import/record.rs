@@ -118,7 +118,7 @@ impl Import {
         });
         if let Err(error) = app.ledger.fold(tenant).await {
             // Readers add the tail meanwhile, and the next batch's lane folds it.
-            tracing::warn!(tenant = %tenant.0, source = ?error.source, "tail not folded");
+            tracing::warn!(tenant = %tenant.0, source = error.cause(), "tail not folded");
         }
         Report { feeds: settled.feeds, rejected_files, end }
     }

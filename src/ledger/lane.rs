@@ -166,10 +166,10 @@ impl Lane {
             Ok(()) => self.folded = self.position,
             Err(error) if error.code == Code::ServiceUnavailable => {
                 // Others write; readers add the tail meanwhile.
-                tracing::info!(tenant = %self.tenant.0, source = ?error.source, "tail not folded yet");
+                tracing::info!(tenant = %self.tenant.0, source = error.cause(), "tail not folded yet");
             }
             Err(error) => {
-                tracing::error!(tenant = %self.tenant.0, source = ?error.source, "tail not folded");
+                tracing::error!(tenant = %self.tenant.0, source = error.cause(), "tail not folded");
             }
         }
     }
@@ -205,7 +205,7 @@ impl Lane {
             let _ = reply.send(answer);
         }
         if let Err(error) = result {
-            tracing::error!(tenant = %self.tenant.0, code = error.code.as_str(), source = ?error.source, "batch not recorded");
+            tracing::error!(tenant = %self.tenant.0, code = error.code.as_str(), source = error.cause(), "batch not recorded");
         }
     }
 

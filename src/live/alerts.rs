@@ -56,7 +56,7 @@ impl AlertLog {
             if self.must_look || self.read_to < self.newest {
                 match self.read().await {
                     Err(error) if error.code == Code::ServiceUnavailable => {
-                        tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "alerts not read");
+                        tracing::warn!(tenant = %self.tenant.0, source = error.cause(), "alerts not read");
                         tokio::time::sleep(RETRY_WAIT).await;
                     }
                     read => read?,

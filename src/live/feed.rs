@@ -92,7 +92,7 @@ impl Feeds {
             };
             match tokio::spawn(follow).await {
                 Ok(Ok(())) => return,
-                Ok(Err(error)) => tracing::warn!(tenant = %tenant.0, source = ?error.source, "ledger not followed"),
+                Ok(Err(error)) => tracing::warn!(tenant = %tenant.0, source = error.cause(), "ledger not followed"),
                 Err(panic) => tracing::error!(tenant = %tenant.0, %panic, "a feed has broken"),
             }
             shared.lock().remove(&tenant.at(Guard::Feeds));
@@ -173,7 +173,7 @@ impl<'a> Follower<'a> {
             self.early_since = None;
             self.early.clear();
             if let Err(error) = caught_up {
-                tracing::warn!(tenant = %self.tenant.0, source = ?error.source, "head not read");
+                tracing::warn!(tenant = %self.tenant.0, source = error.cause(), "head not read");
             }
         }
         self.shared.lock().remove(&self.tenant.at(Guard::Feeds));

@@ -62,7 +62,7 @@ pub async fn relay(app: App, senders: Senders) {
             let (app, senders) = (app.clone(), Arc::clone(&senders));
             looks.spawn(async move {
                 if let Err(error) = relay_once(&app, &senders).await {
-                    tracing::warn!(source = ?error.source, "deliveries that are due were not looked for");
+                    tracing::warn!(source = error.cause(), "deliveries that are due were not looked for");
                 }
             });
         }
@@ -75,7 +75,7 @@ pub async fn relay_once(app: &App, senders: &Senders) -> Result<()> {
     METRICS.set_due("deliveries", due.len());
     let attempts = futures_util::stream::iter(due).map(|due| async move {
         if let Err(error) = deliver(app, senders, &due).await {
-            tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, source = ?error.source, "delivery not noted");
+            tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, source = error.cause(), "delivery not noted");
         }
     });
     attempts.buffer_unordered(AT_ONCE).collect::<()>().await;

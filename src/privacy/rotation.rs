@@ -151,7 +151,7 @@ async fn reseal_texts(
                 tx.execute(&update, [id.into(), bytes.into(), version.into()]).await?;
             }
             Err(error) => {
-                tracing::error!(tenant = %tenant.0, table, %id, source = ?error.source, "text not sealed anew")
+                tracing::error!(tenant = %tenant.0, table, %id, source = error.cause(), "text not sealed anew")
             }
         }
     }
@@ -185,7 +185,7 @@ async fn reseal_some(app: &App, tenant: TenantId, keys: &TenantKeys, after: i64)
             Ok(sealed) => resealed.push((customer_no, sealed)),
             Err(error) => {
                 // Its version stays until somebody has seen to it.
-                tracing::error!(tenant = %tenant.0, customer_no, source = ?error.source, "customer not sealed anew");
+                tracing::error!(tenant = %tenant.0, customer_no, source = error.cause(), "customer not sealed anew");
             }
         }
     }
@@ -261,7 +261,7 @@ pub async fn sweep(app: App) {
         ticks.tick().await;
         app.keys.drop_expired();
         if let Err(error) = sweep_once(&app).await {
-            tracing::warn!(source = ?error.source, "rotations of keys were not looked for");
+            tracing::warn!(source = error.cause(), "rotations of keys were not looked for");
         }
     }
 }
@@ -275,7 +275,7 @@ pub async fn sweep_once(app: &App) -> Result<()> {
         let (tenant, is_retired, events) = (TenantId(get(&row, 0)?), get::<bool>(&row, 1)?, get::<i64>(&row, 2)?);
         if !is_retired && is_worn_out(events.unsigned_abs().saturating_mul(SEALS_PER_EVENT)) {
             if let Err(error) = begin(app, tenant).await {
-                tracing::warn!(tenant = %tenant.0, source = ?error.source, "worn-out key not rotated yet");
+                tracing::warn!(tenant = %tenant.0, source = error.cause(), "worn-out key not rotated yet");
             }
         } else if is_retired && retired.last() != Some(&tenant) {
             retired.push(tenant);
@@ -284,7 +284,7 @@ pub async fn sweep_once(app: &App) -> Result<()> {
     METRICS.set_due("rotations", retired.len());
     for tenant in retired {
         if let Err(error) = carry_on(app, tenant).await {
-            tracing::warn!(tenant = %tenant.0, source = ?error.source, "keys not rotated further");
+            tracing::warn!(tenant = %tenant.0, source = error.cause(), "keys not rotated further");
         }
     }
     Ok(())

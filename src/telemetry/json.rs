@@ -1,5 +1,6 @@
 //! The log for machines: a JSON object a line, with the fields of the event and of the spans around it side by side.
 
+use std::error::Error;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -57,6 +58,12 @@ impl Line {
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(field, format!("{value:?}"));
+    }
+
+    /// With what lies behind it.
+    fn record_error(&mut self, field: &Field, error: &(dyn Error + 'static)) {
+        let causes = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+        self.put(field, causes.map(ToString::to_string).collect::<Vec<_>>().join(": "));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

@@ -58,6 +58,9 @@ pub async fn observe(State(proxies): State<Arc<[IpAddr]>>, mut request: Request,
         http.request.method = method,
         http.route = route,
         http.response.status_code = Empty,
+        tenant = Empty,
+        graphql.operation.r#type = Empty,
+        graphql.operation.name = Empty,
     );
     join(&span, request.headers(), is_of(&request, &proxies));
     request.extensions_mut().insert(id.clone());
@@ -96,12 +99,30 @@ fn join(span: &Span, headers: &HeaderMap, is_believed: bool) {
 /// The span of a socket, which outlives the request that opened it. It is no part of a trace: its operations are.
 pub fn socket_span(request: &Extensions) -> Span {
     let id = request.get::<RequestId>().map(|id| &*id.0);
-    tracing::error_span!(target: "socket", parent: None, "socket", request_id = id)
+    tracing::error_span!(target: "socket", parent: None, "socket", request_id = id, tenant = Empty)
+}
+
+/// Notes whose request or socket it is, once that is known.
+pub fn note_tenant(tenant: Uuid) {
+    Span::current().record("tenant", tracing::field::display(tenant));
+}
+
+/// Notes what a request asks for.
+pub fn note_operation(kind: &str, name: Option<&str>) {
+    let span = Span::current();
+    span.record("graphql.operation.type", kind);
+    if let Some(name) = name {
+        span.record("graphql.operation.name", shortened(name));
+    }
+}
+
+fn shortened(name: &str) -> &str {
+    name.get(..OPERATION_NAME_CHARS_MAX).unwrap_or(name)
 }
 
 /// The span of an operation that runs, for nobody in particular where it needs no token.
 pub fn operation_span(kind: &str, name: Option<&str>, tenant: Option<Uuid>) -> Span {
-    let name = name.map(|name| name.get(..OPERATION_NAME_CHARS_MAX).unwrap_or(name));
+    let name = name.map(shortened);
     let tenant = tenant.map(tracing::field::display);
     tracing::error_span!("operation", graphql.operation.r#type = kind, graphql.operation.name = name, tenant)
 }

@@ -198,7 +198,11 @@ impl Provider {
                 Ok(metadata) => known.metadata = Some(Arc::new(metadata)),
                 // What it said before is still good for those keys that it had.
                 Err(error) if known.metadata.is_none() || lacks_key => return Err(self.away(error)),
-                Err(error) => tracing::warn!(provider = self.name, source = ?error, "not asked anew what it is"),
+                Err(error) => tracing::warn!(
+                    provider = self.name,
+                    source = &*error as &dyn std::error::Error,
+                    "not asked anew what it is"
+                ),
             }
         }
         known.metadata.clone().ok_or_else(|| self.away("it did not answer a moment ago"))
