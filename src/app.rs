@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::accounts::limits::Tries;
 use crate::accounts::oidc::Providers;
 use crate::auth::password::Passwords;
-use crate::auth::standing::Standings;
+use crate::auth::standing::AccessCache;
 use crate::auth::token::Tokens;
 use crate::clock::SharedClock;
 use crate::db::Db;
@@ -30,7 +30,7 @@ pub struct App {
     pub feeds: Feeds,
     pub predictions: Predictions,
     pub tokens: Tokens,
-    pub standings: Standings,
+    pub standings: AccessCache,
     pub passwords: Passwords,
     pub tries: Tries,
     /// Who else may say who somebody is.
@@ -55,7 +55,7 @@ impl App {
             Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, memory.clone(), keys.clone());
         let feeds = Feeds::new(db.clone(), Arc::clone(&stream));
         App {
-            standings: Standings::new(db.clone(), Arc::clone(&clock)),
+            standings: AccessCache::new(db.clone(), Arc::clone(&clock)),
             passwords: Passwords::default(),
             tries: Tries::default(),
             providers: Providers::default(),

@@ -17,7 +17,7 @@ use values::Values;
 
 use crate::graphql::limits::Limits;
 use crate::graphql::origin::parse_origin;
-use crate::housekeeping::Keep;
+use crate::housekeeping::RetentionDays;
 use crate::{outbox, tls};
 
 /// The settings and their defaults; `.env.example` says what they are for.
@@ -106,7 +106,7 @@ pub struct Config {
     /// The manifest of the only documents that are run; `None` for all.
     pub trusted_documents: Option<PathBuf>,
     /// How long what is over is kept.
-    pub keep: Keep,
+    pub keep: RetentionDays,
     pub graphiql: bool,
     pub log_json: bool,
     pub log_level: String,
@@ -194,7 +194,7 @@ impl Config {
                 address_requests: values.limit("SALESPULSE_ADDRESS_REQUESTS_PER_MINUTE")?,
             },
             trusted_documents: values.some("SALESPULSE_TRUSTED_DOCUMENTS").map(PathBuf::from),
-            keep: Keep {
+            keep: RetentionDays {
                 alert_days: values.number("SALESPULSE_KEEP_ALERTS_DAYS", DAYS)?.into(),
                 delivery_days: values.number("SALESPULSE_KEEP_DELIVERIES_DAYS", DAYS)?.into(),
             },

@@ -7,7 +7,7 @@ use async_graphql::{Context, SimpleObject};
 
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
-use crate::graphql::loader::{Batch, load, load_known};
+use crate::graphql::loader::{BatchLoad, load, load_known};
 use crate::graphql::scalars::{Currency, Decimal};
 use crate::ledger::changes::Holder;
 use crate::money::Money;
@@ -17,7 +17,7 @@ use crate::money::Money;
 pub struct CurrencyAmount {
     /// The currency.
     currency: Currency,
-    /// How much.
+    /// The amount.
     amount: Decimal,
 }
 
@@ -34,7 +34,7 @@ pub async fn other_revenue(ctx: &Context<'_>, holder: Holder, no: i64) -> Result
 /// Loads the default organization's currency.
 struct HomeCurrency;
 
-impl Batch for HomeCurrency {
+impl BatchLoad for HomeCurrency {
     type Key = ();
     type Value = Currency;
 
@@ -48,7 +48,7 @@ impl Batch for HomeCurrency {
 /// Loads revenue in other currencies, by whose it is.
 pub struct OtherRevenue;
 
-impl Batch for OtherRevenue {
+impl BatchLoad for OtherRevenue {
     type Key = (Holder, i64);
     type Value = Vec<CurrencyAmount>;
 

@@ -9,9 +9,9 @@ pub enum Guard {
     /// Whether `tenantId` is the caller's.
     Argument,
     /// Who may come in.
-    Standings,
+    AccessCache,
     /// Finished answers.
-    Answers,
+    ResponseCache,
     /// Where ledgers stand, asked by many at once.
     Heads,
     /// Equal subscriptions.
@@ -40,8 +40,8 @@ impl Guard {
     #[cfg(debug_assertions)]
     pub const ALL: [Guard; 15] = [
         Guard::Argument,
-        Guard::Standings,
-        Guard::Answers,
+        Guard::AccessCache,
+        Guard::ResponseCache,
         Guard::Heads,
         Guard::Cohorts,
         Guard::Cursors,

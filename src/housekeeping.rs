@@ -26,19 +26,19 @@ const ROUNDS_MAX: usize = 200;
 
 /// How long what is configured is kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Keep {
+pub struct RetentionDays {
     pub alert_days: i64,
     pub delivery_days: i64,
 }
 
-impl Default for Keep {
+impl Default for RetentionDays {
     fn default() -> Self {
-        Keep { alert_days: 365, delivery_days: 90 }
+        RetentionDays { alert_days: 365, delivery_days: 90 }
     }
 }
 
 /// Tidies up once an hour, until it is dropped.
-pub async fn run(app: App, keep: Keep) {
+pub async fn run(app: App, keep: RetentionDays) {
     tokio::time::sleep(FIRST_WAIT).await;
     loop {
         match tidy(&app, keep).await {
@@ -52,7 +52,7 @@ pub async fn run(app: App, keep: Keep) {
 
 /// Removes what is older than it is kept, of all tenants; gives the number of rows, without refresh tokens. Several processes
 /// may do it at once.
-pub async fn tidy(app: &App, keep: Keep) -> Result<u64> {
+pub async fn tidy(app: &App, keep: RetentionDays) -> Result<u64> {
     let now = app.clock.now();
     let mut removed = 0;
     for (_, tenant) in list_tenants(&app.db).await? {
@@ -66,7 +66,7 @@ pub async fn tidy(app: &App, keep: Keep) -> Result<u64> {
     Ok(removed)
 }
 
-async fn tidy_tenant(app: &App, tenant: TenantId, now: Timestamp, keep: Keep) -> Result<u64> {
+async fn tidy_tenant(app: &App, tenant: TenantId, now: Timestamp, keep: RetentionDays) -> Result<u64> {
     let before = |days: i64| Timestamp(now.0 - days * DAY);
     // Ids are made in the order of time, and are what the tables are ordered by.
     let id_before = |days| -> Value { first_id(before(days)).into() };

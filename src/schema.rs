@@ -32,7 +32,7 @@ use crate::products::mutation::ProductMutation;
 use crate::sources::graphql::DataSourceQuery;
 use crate::users::graphql::UserQuery;
 
-/// Where questions start. Every field needs a bearer token and sees the rows of its tenant only.
+/// The root of all queries. Every field needs a bearer token and sees only the data of that token's tenant.
 #[derive(MergedObject, Default)]
 pub struct Query(
     AccountQuery,
@@ -56,7 +56,7 @@ pub struct Query(
     UserQuery,
 );
 
-/// Where changes are made. Each is checked against the permissions of the token; what changes is written to the audit log. Signing in needs no token.
+/// The root of all mutations. Each one checks the permissions of the token; changes are recorded in the audit log. Signing in needs no token.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     AccountMutation,
@@ -74,7 +74,7 @@ pub struct Mutation(
     RateMutation,
 );
 
-/// What is pushed as it happens. Over WebSocket, subprotocol graphql-transport-ws.
+/// The root of all subscriptions. They run over WebSocket (subprotocol graphql-transport-ws), server-sent events, or multipart responses.
 #[derive(MergedSubscription, Default)]
 pub struct Subscription(LiveSubscription);
 

@@ -31,7 +31,7 @@ use crate::error::Error;
 use crate::graphql::errors::{plain, respond, unplaced};
 use crate::graphql::http::{self, Endpoint};
 use crate::graphql::origin::{Peer, cross_origin};
-use crate::housekeeping::Keep;
+use crate::housekeeping::RetentionDays;
 use crate::outbox::{self, Senders, relay};
 use crate::privacy::rotation;
 use crate::telemetry::metrics::METRICS;
@@ -54,7 +54,7 @@ pub struct Options {
     pub outbox: outbox::Settings,
     pub api: http::Settings,
     /// How long what is over is kept.
-    pub keep: Keep,
+    pub keep: RetentionDays,
 }
 
 /// Where the server is reached.

@@ -19,7 +19,7 @@ use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{DAY, SystemClock, Timestamp};
 use salespulse::db::{Db, Owner};
 use salespulse::graphql::documents::Documents;
-use salespulse::graphql::http::Asker;
+use salespulse::graphql::http::Requester;
 use salespulse::graphql::operation::Operations;
 use salespulse::graphql::params::Params;
 use salespulse::graphql::scalars::DateTime;
@@ -34,7 +34,7 @@ use salespulse::metrics::plan::Plan;
 use salespulse::money::{Money, SCALE};
 use salespulse::predictions::Predictions;
 use salespulse::predictions::forecasts::{Question, forecast};
-use salespulse::predictions::kept::Patience;
+use salespulse::predictions::kept::WaitPolicy;
 use salespulse::predictions::pool::Pool;
 use salespulse::sealing::kek::LocalKek;
 use salespulse::tenancy::{CreatedTenant, NewTenant, create_tenant};
@@ -156,7 +156,7 @@ async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
         };
         let history = read.histories[0].1.get().expect("a history");
         let forecasts = &app.predictions.forecasts;
-        forecast(forecasts, tenant.id, history, question, Patience::Subscription).await.expect("fitted");
+        forecast(forecasts, tenant.id, history, question, WaitPolicy::Subscription).await.expect("fitted");
     };
     stream::iter(tenants).for_each_concurrent(REFITS, refit).await;
 }
@@ -204,7 +204,7 @@ async fn query(operations: &Operations, tenant: &CreatedTenant) {
         expires_at_secs: i64::MAX,
         through: Through::Token { issued_at_secs: 0 },
     };
-    let asker = Asker { caller: Some(Arc::new(caller)), client: Arc::default(), size: Arc::default() };
+    let asker = Requester { caller: Some(Arc::new(caller)), client: Arc::default(), size: Arc::default() };
     let prepared = operations.prepare(params).expect("a good question");
     let (response, _) = operations.run(prepared, asker).await;
     assert!(response.errors.is_empty(), "{:?}", response.errors);

@@ -5,7 +5,7 @@ use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::members::name_of;
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::auth::opaque::{Kind, Opaque};
 use crate::auth::{Caller, Permission, Through, standing};
 use crate::clock::Timestamp;
@@ -18,7 +18,7 @@ const KEYS_MAX: i64 = 100;
 const HINT_CHARS: usize = 6;
 
 /// What the log tells of keys.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "api_keys",
     key: "id",
     columns: &[

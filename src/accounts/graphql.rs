@@ -19,22 +19,27 @@ pub struct AccountQuery;
 
 #[Object]
 impl AccountQuery {
-    /// The people of the tenant, by e-mail address. Needs USERS_MANAGE.
+    /// The tenant's users, sorted by e-mail address. Needs USERS_MANAGE.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn users(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
+        #[graphql(
+            desc = "Return at most this many items from the start of the list, 0 to 100; defaults to 20 if neither `first` nor `last` is given."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Return at most this many items from the end of the list, 0 to 100; not together with `first`."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<MemberConnection> {
         let page = Page::new(first, after, last, before)?;
         Ok(MemberConnection::new(&page, members::list(read(ctx).await?.as_ref(), &page).await?))
     }
 
-    /// The caller's own sessions that go on, the newest first; at most 100. Error: FORBIDDEN for API keys.
+    /// The caller's own active sessions, newest first; at most 100. Error: FORBIDDEN for API keys.
     async fn sessions(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Session>> {
         let (caller, now) = (caller(ctx)?, app(ctx)?.clock.now());
         refuse_keys(caller)?;
@@ -50,7 +55,7 @@ impl AccountQuery {
         Ok(sessions.collect())
     }
 
-    /// The tenant's API keys, those that are good first; at most 200. Needs INTEGRATIONS_MANAGE.
+    /// The tenant's API keys, valid ones first; at most 200. Needs INTEGRATIONS_MANAGE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn api_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<ApiKey>> {
         let keys = api_keys::list(read(ctx).await?.as_ref()).await?;
@@ -74,32 +79,32 @@ impl Member {
 
 connection!(MemberConnection, MemberEdge, Member, "users");
 
-/// A sign-in that goes on.
+/// An active session.
 #[derive(SimpleObject)]
 struct Session {
     /// The session's id.
     id: ID,
-    /// When somebody signed in.
+    /// When the user signed in.
     created_at: DateTime,
-    /// When it was refreshed last.
+    /// When it was last refreshed.
     last_used_at: DateTime,
-    /// From which network address.
+    /// The network address it came from.
     address: Option<String>,
-    /// With which program, as that says itself.
+    /// The client program, as it names itself.
     agent: Option<String>,
-    /// Whether the request is of this session.
+    /// Whether this request belongs to it.
     is_current: bool,
 }
 
-/// What whoever signed in goes on with.
+/// The tokens of a session, and whose it is.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct SignIn {
-    /// For `Authorization: Bearer …`, and for `connection_init` of sockets.
+    /// The access token, to be sent as `Authorization: Bearer …`, and in `connection_init` of sockets.
     access_token: String,
-    /// When the access token ends: after 15 minutes.
+    /// When the access token expires: after 15 minutes.
     expires_at: DateTime,
-    /// For `refresh`, once; it ends after 14 days without use.
+    /// The token for `refresh`, to be used once; it expires after 14 days without use.
     refresh_token: String,
     #[graphql(skip)]
     tenant: crate::db::TenantId,
@@ -127,7 +132,7 @@ impl From<SignedIn> for SignIn {
     }
 }
 
-/// What a program comes in with. It acts for the user who made it, with some of their permissions.
+/// A key with which programs sign in. It acts for the user who created it, with some of their permissions.
 #[derive(Clone, SimpleObject)]
 #[graphql(complex)]
 pub struct ApiKey {
@@ -135,15 +140,15 @@ pub struct ApiKey {
     id: ID,
     /// What it is for.
     name: String,
-    /// The last characters of the secret, by which it is known again.
+    /// The last characters of the secret, to recognize it by.
     hint: String,
-    /// What it may do, while its user may.
+    /// Its permissions, as far as its user still has them.
     permissions: Vec<Permission>,
-    /// When it was made.
+    /// When it was created.
     created_at: DateTime,
-    /// When it ends; null for never.
+    /// When it expires; null for never.
     expires_at: Option<DateTime>,
-    /// When it was ended.
+    /// When it was revoked; null if it was not.
     revoked_at: Option<DateTime>,
     #[graphql(skip)]
     user_id: Uuid,
@@ -151,7 +156,7 @@ pub struct ApiKey {
 
 #[ComplexObject]
 impl ApiKey {
-    /// For whom it acts.
+    /// The user for whom it acts.
     async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
         Ok(load::<UsersById>(ctx, self.user_id).await?)
     }

@@ -23,7 +23,7 @@ pub fn name_of(name: &str) -> Result<String> {
 /// Whether somebody may sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, async_graphql::Enum)]
 pub enum UserState {
-    /// The invitation was not used yet.
+    /// Invited, and has not accepted yet.
     Invited,
     /// May sign in.
     Active,

@@ -16,19 +16,19 @@ pub struct AccountMutation;
 
 #[Object]
 impl AccountMutation {
-    /// Signs in by password; needs no token. Errors: UNAUTHENTICATED, the same for whatever is wrong; RATE_LIMITED after 10 tries at once for an account or from an address, then one is free every 90 seconds.
+    /// Signs in with a password; needs no token. Errors: UNAUTHENTICATED, whatever was wrong; RATE_LIMITED after 10 attempts in a row for an account or from an address, with one more allowed every 90 seconds.
     async fn login(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The tenant's short name.")] tenant: String,
+        #[graphql(desc = "The tenant's slug.")] tenant: String,
         #[graphql(desc = "The user's e-mail address.")] email: String,
         #[graphql(desc = "The user's password.")] password: String,
     ) -> async_graphql::Result<SignIn> {
         Ok(sign_in::by_password(app(ctx)?, client(ctx)?, &tenant, &email, password).await?.into())
     }
 
-    /// Gets the next access token, and the refresh token after that; needs no token. An answer that was lost can be asked for again
-    /// within 10 seconds; a refresh token that comes later a second time ends its session. Error: INVALID_GRANT.
+    /// Exchanges a refresh token for the next access token and refresh token; needs no token. If the answer was lost, it can be requested again
+    /// within 10 seconds; using a refresh token a second time after that ends its session. Error: INVALID_GRANT.
     async fn refresh(
         &self,
         ctx: &Context<'_>,
@@ -37,55 +37,55 @@ impl AccountMutation {
         Ok(sign_in::refresh(app(ctx)?, client(ctx)?, &refresh_token).await?.into())
     }
 
-    /// Ends the caller's session at once, on open sockets too. Error: BAD_USER_INPUT, for a token that is of no session.
+    /// Ends the caller's session immediately, on open sockets too. Error: BAD_USER_INPUT if the token belongs to no session.
     async fn logout(&self, ctx: &Context<'_>) -> async_graphql::Result<bool> {
         sign_in::end(app(ctx)?, client(ctx)?, caller(ctx)?).await?;
         Ok(true)
     }
 
-    /// Ends all sessions of the caller, this one too, and tokens that operators made for them; gives the number of sessions. Error: FORBIDDEN for API keys.
+    /// Ends all sessions of the caller, including this one, and revokes tokens that operators issued for them; returns the number of sessions. Error: FORBIDDEN for API keys.
     async fn logout_everywhere(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
         let ended = sign_in::end_all(app(ctx)?, client(ctx)?, caller(ctx)?).await?;
         Ok(i32::try_from(ended).unwrap_or(i32::MAX))
     }
 
-    /// Sets another password, ends all sessions of the caller and begins a new one. Errors: UNAUTHENTICATED, FORBIDDEN for API keys, BAD_USER_INPUT, RATE_LIMITED.
+    /// Changes the caller's password, ends all their sessions and starts a new one. Errors: UNAUTHENTICATED, FORBIDDEN for API keys, BAD_USER_INPUT, RATE_LIMITED.
     async fn change_password(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The password so far.")] current: String,
-        #[graphql(desc = "The new one, 12 to 128 characters.")] new: String,
+        #[graphql(desc = "The current password.")] current: String,
+        #[graphql(desc = "The new password, 12 to 128 characters.")] new: String,
     ) -> async_graphql::Result<SignIn> {
         Ok(sign_in::change_password(app(ctx)?, client(ctx)?, caller(ctx)?, current, new).await?.into())
     }
 
-    /// Mails a link by which to set another password, unless three are good already; needs no token. The answer is the same whether there is such a user or not. Error: RATE_LIMITED.
+    /// E-mails a link for setting a new password, unless three such links are still valid; needs no token. The answer is the same whether or not there is such a user. Error: RATE_LIMITED.
     async fn request_password_reset(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The tenant's short name.")] tenant: String,
+        #[graphql(desc = "The tenant's slug.")] tenant: String,
         #[graphql(desc = "The user's e-mail address.")] email: String,
     ) -> async_graphql::Result<bool> {
         mailed::request_reset(app(ctx)?, client(ctx)?, &tenant, &email).await?;
         Ok(true)
     }
 
-    /// Sets the password by the token of a mailed link, ends what the user had open and their API keys, and signs in; needs no other token. Errors: INVALID_GRANT, BAD_USER_INPUT.
+    /// Sets the password using the token of an e-mailed link, ends the user's sessions, revokes their API keys, and signs in; needs no other token. Errors: INVALID_GRANT, BAD_USER_INPUT.
     async fn set_password(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What follows the # of the link.")] token: String,
+        #[graphql(desc = "The part of the link after the #.")] token: String,
         #[graphql(desc = "The password, 12 to 128 characters.")] password: String,
     ) -> async_graphql::Result<SignIn> {
         Ok(mailed::redeem(app(ctx)?, client(ctx)?, &token, password).await?.into())
     }
 
-    /// Invites somebody by mail, or once more who has not come yet. Needs USERS_MANAGE. Errors: FORBIDDEN, for a role that may do more than the caller; CONFLICT.
+    /// Invites someone by e-mail, or again if they have not accepted yet. Needs USERS_MANAGE. Errors: FORBIDDEN, for a role with permissions that the caller lacks; CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn invite_user(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whom.")] input: InvitationInput,
+        #[graphql(desc = "Whom to invite, and with what role.")] input: InvitationInput,
     ) -> async_graphql::Result<Member> {
         members::check_role(caller(ctx)?, input.role)?;
         let change = change(ctx).await?;
@@ -95,13 +95,13 @@ impl AccountMutation {
         Ok(member)
     }
 
-    /// Changes a user; a change of role or state is felt at once, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, for a role that may do more than the caller, before or after; CONFLICT, when nobody would be left who manages users.
+    /// Changes a user; a change of role or state takes effect immediately, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT, if nobody who manages users would be left, or an invited user would be activated.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_user(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The user's id.")] id: ID,
-        #[graphql(desc = "What to change.")] input: UserInput,
+        #[graphql(desc = "The new values.")] input: UserInput,
     ) -> async_graphql::Result<Member> {
         let id = parse_id(&id, "user")?;
         if let Some(role) = input.role {
@@ -117,12 +117,12 @@ impl AccountMutation {
         Ok(member)
     }
 
-    /// Makes an API key; the answer alone has its secret. Needs INTEGRATIONS_MANAGE. Errors: FORBIDDEN, for a permission that the caller lacks or an end after that of the key that makes it; CONFLICT beyond 100 keys.
+    /// Creates an API key; only this answer contains its secret. Needs INTEGRATIONS_MANAGE. Errors: FORBIDDEN, for a permission that the caller lacks, or an expiry after that of the API key that makes the request; CONFLICT beyond 100 keys.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn create_api_key(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The key.")] input: ApiKeyInput,
+        #[graphql(desc = "The new key.")] input: ApiKeyInput,
     ) -> async_graphql::Result<CreatedApiKey> {
         let (app, caller) = (app(ctx)?, caller(ctx)?);
         let ends_at = input.expires_at.map(|at| at.0);
@@ -135,7 +135,7 @@ impl AccountMutation {
         Ok(CreatedApiKey { key: key.into(), secret: secret.to_text() })
     }
 
-    /// Ends an API key at once. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
+    /// Revokes an API key immediately. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn revoke_api_key(
         &self,
@@ -153,36 +153,36 @@ impl AccountMutation {
     }
 }
 
-/// Who is invited.
+/// An invitation.
 #[derive(InputObject)]
 struct InvitationInput {
-    /// Where the invitation goes; what the user signs in with.
+    /// Where the invitation is sent, and what the user will sign in with.
     email: String,
     /// The user's name, 1 to 200 characters.
     name: String,
-    /// What the user will be.
+    /// The role that the user will have.
     role: Role,
 }
 
-/// What to change of a user; what is absent stays.
+/// The new values of a user; fields that are omitted or null stay unchanged.
 #[derive(InputObject)]
 struct UserInput {
     /// The user's name, 1 to 200 characters.
     name: Option<String>,
-    /// What the user is to be.
+    /// The user's role.
     role: Option<Role>,
-    /// Whether the user may sign in. False ends the user's API keys for good, too.
+    /// Whether the user may sign in. False also revokes the user's API keys for good.
     is_active: Option<bool>,
 }
 
-/// What an API key is to be.
+/// The settings of a new API key.
 #[derive(InputObject)]
 struct ApiKeyInput {
     /// What it is for, 1 to 200 characters.
     name: String,
-    /// What it may do: some of the caller's permissions.
+    /// Its permissions: some of the caller's.
     permissions: Vec<Permission>,
-    /// When it ends; absent for never.
+    /// When it expires; omit for never.
     expires_at: Option<DateTime>,
 }
 
@@ -191,6 +191,6 @@ struct ApiKeyInput {
 struct CreatedApiKey {
     /// The key.
     key: ApiKey,
-    /// For `Authorization: Bearer …`. It cannot be shown again.
+    /// The secret, to be sent as `Authorization: Bearer …`. It cannot be shown again.
     secret: String,
 }

@@ -43,21 +43,21 @@ pub struct AlertQuery;
 
 #[Object]
 impl AlertQuery {
-    /// The tenant's alert rules, by name; at most 100.
+    /// The tenant's alert rules, sorted by name; at most 100.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn alerts(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<AlertRule>> {
         let tx = read(ctx).await?;
         Ok(store::list(&tx).await?.into_iter().map(AlertRule::try_from).collect::<Result<_>>()?)
     }
 
-    /// What a rule would have reported of history, had it been created at `from`: the same changes at the same times. Backfills count, but are not news. Events are gone through in the order and at the times in which they were recorded, whenever they happened: before an import was made, nothing of it is there. Errors: BAD_USER_INPUT (more than 31 days, or too much in them, or they end before anything was recorded), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (the months were dropped).
+    /// Backtests an alert rule: what it would have reported, and when, had it been created at `from`. Backfilled events are counted but do not trigger anything. Events are replayed in the order and at the times at which they were recorded, not at which they occurred; so nothing of an import exists before the import was made. Errors: BAD_USER_INPUT (`to` lies in the future, more than 31 days, too much to replay, or nothing had been recorded by `to`), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (the months were dropped).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn simulate_alert(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The rule.")] input: AlertRuleInput,
-        #[graphql(desc = "The first moment.")] from: DateTime,
-        #[graphql(desc = "The last moment, at most 31 days later.")] to: DateTime,
+        #[graphql(desc = "When the simulation starts.")] from: DateTime,
+        #[graphql(desc = "When the simulation ends: at most 31 days later, and not in the future.")] to: DateTime,
     ) -> async_graphql::Result<Vec<SimulatedAlert>> {
         let rule = input.into_rule(Uuid::nil(), &[])?;
         let now = app(ctx)?.clock.now();
@@ -80,17 +80,22 @@ impl AlertQuery {
         Ok(simulated.collect())
     }
 
-    /// What alerts have reported, newest first.
+    /// Alerts that have been reported, newest first.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn alert_history(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
+        #[graphql(
+            desc = "Return at most this many items from the start of the list, 0 to 100; defaults to 20 if neither `first` nor `last` is given."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
-        #[graphql(desc = "Only of this rule.")] rule_id: Option<ID>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Return at most this many items from the end of the list, 0 to 100; not together with `first`."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only alerts of this rule.")] rule_id: Option<ID>,
     ) -> async_graphql::Result<AlertConnection> {
         let page = Page::new(first, after, last, before)?;
         let rule_id = rule_id.map(|id| parse_id(&id, "alert")).transpose()?;
@@ -104,7 +109,7 @@ pub struct AlertMutation;
 
 #[Object]
 impl AlertMutation {
-    /// Creates an alert rule. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (KPI, organization), MIXED_CURRENCIES (filter by organization), CONFLICT (100 are there already).
+    /// Creates an alert rule. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (KPI, organization), MIXED_CURRENCIES (filter by organization), CONFLICT (the limit of 100 is reached).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn create_alert(
         &self,
@@ -126,7 +131,7 @@ impl AlertMutation {
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Replaces an alert rule; its state starts anew. One that was FIRING is reported as RESOLVED first. A webhook without a secret keeps that of the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (filter by organization).
+    /// Replaces an alert rule and resets its state: whatever `input` leaves out goes back to its default. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (filter by organization).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,
@@ -151,7 +156,7 @@ impl AlertMutation {
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Deletes an alert rule; its history stays. One that was FIRING is reported as RESOLVED first. Gives its id. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
+    /// Deletes an alert rule and returns its id; its history stays. A rule that was FIRING is first reported as RESOLVED. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn delete_alert(
         &self,
@@ -173,54 +178,54 @@ impl AlertMutation {
     }
 }
 
-/// When to report what.
+/// A rule that watches a metric or a KPI, and reports when a condition holds.
 #[derive(SimpleObject)]
 pub struct AlertRule {
     /// The rule's id.
     id: ID,
     /// Its name.
     name: String,
-    /// The metric watched; null where a KPI is.
+    /// The metric watched; null if a KPI is.
     metric: Option<Metric>,
-    /// The KPI watched, by its name.
+    /// The name of the KPI watched; null if a metric is.
     kpi: Option<String>,
-    /// How it is compared.
+    /// The condition on which it fires.
     condition: AlertCondition,
-    /// For ANOMALY: how many buckets are worth a word.
+    /// For ANOMALY: how many buckets to report.
     sensitivity: AnomalySensitivity,
-    /// The value it is compared with.
+    /// The value that the condition compares with; meaningless for NO_DATA.
     threshold: Decimal,
-    /// Beyond this a firing rule is at rest again; null means beyond the threshold.
+    /// A firing rule resolves only once the value is back beyond this; null means beyond the threshold.
     clear_threshold: Option<Decimal>,
-    /// The length of the window watched.
+    /// The length of the window watched, in minutes.
     window_minutes: i32,
-    /// How long the condition must hold before the rule fires.
+    /// For how many minutes the condition must hold before the rule fires.
     for_minutes: i32,
-    /// Whether the running 15 minutes belong to the window; else it ends with the last ones that are over.
+    /// Whether the window includes the current, incomplete 15 minutes; if not, it ends with the last complete ones.
     include_open: bool,
     /// How often it may fire.
     frequency: AlertFrequency,
-    /// For AT_MOST_EVERY: the minutes from one firing to the next.
+    /// For AT_MOST_EVERY: the least number of minutes from one firing to the next.
     every_minutes: Option<i32>,
-    /// What counts.
+    /// Which facts count, as JSON of `MetricsFilters`; null for all.
     filters: Option<Json>,
-    /// Who is told of each change. Needs ANALYTICS_ADVANCED, since a URL may be a secret.
+    /// Who is notified of each change of state. Needs ANALYTICS_ADVANCED, since a URL may be a secret; without it, selecting this field fails the whole answer.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     recipients: Vec<AlertRecipient>,
-    /// Whether it is evaluated.
+    /// Whether it is evaluated at all.
     enabled: bool,
-    /// Where it stands.
+    /// Its current state.
     state: AlertState,
 }
 
 /// How often a rule may fire.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 enum AlertFrequency {
-    /// Whenever the condition begins to hold.
+    /// Every time the condition begins to hold.
     EveryTime,
     /// Once, until the rule is changed.
     Once,
-    /// Not sooner than `everyMinutes` after it has fired.
+    /// No sooner than `everyMinutes` after it last fired.
     AtMostEvery,
 }
 
@@ -255,44 +260,44 @@ impl TryFrom<Watched> for AlertRule {
     }
 }
 
-/// What an alert rule is to be.
+/// The settings of an alert rule.
 #[derive(InputObject)]
 struct AlertRuleInput {
     /// Its name, 1 to 200 characters.
     name: String,
-    /// The metric watched; either this or `kpi`.
+    /// The metric to watch; give either this or `kpi`.
     metric: Option<Metric>,
-    /// The KPI watched, by its name. Errors: NOT_FOUND; BAD_USER_INPUT with the `formulaCode` TOO_MANY_VIEWS where an ANOMALY of hours would watch one of more than 4 different filters and times.
+    /// The name of the KPI to watch. Errors: NOT_FOUND; BAD_USER_INPUT with the `formulaCode` TOO_MANY_VIEWS for an hourly ANOMALY rule on a KPI with more than 4 different filters and periods.
     kpi: Option<String>,
-    /// How it is compared.
+    /// The condition on which it fires.
     condition: AlertCondition,
-    /// For ANOMALY: how many buckets are worth a word.
+    /// For ANOMALY: how many buckets to report.
     #[graphql(default_with = "Some(AnomalySensitivity::Medium)")]
     sensitivity: Option<AnomalySensitivity>,
-    /// The value it is compared with; a share of one for changes; for ANOMALY the least score, in robust standard deviations. For NO_DATA it says nothing.
+    /// The value that the condition compares with: for changes a ratio (0.1 is 10%), for ANOMALY the lowest score that counts, in robust standard deviations. Ignored for NO_DATA.
     #[graphql(default_with = "Some(Decimal(Money::ZERO))")]
     threshold: Option<Decimal>,
-    /// Beyond this a firing rule is at rest again, so that values about the threshold do not make it fire over and over; absent means beyond the threshold. Not above it for ABOVE and CHANGE_ABOVE, not below it for BELOW and CHANGE_BELOW.
+    /// A firing rule resolves only once the value is back beyond this, so that values close to the threshold do not make it fire over and over; omit for the threshold itself. It may not be above the threshold for ABOVE and CHANGE_ABOVE, nor below it for BELOW and CHANGE_BELOW.
     clear_threshold: Option<Decimal>,
-    /// The length of the window watched: 15 to 44640, in steps of 15; for ANOMALY 60, an hour, or 1440, a day of the organization's zone.
+    /// The length of the window watched, in minutes: 15 to 44640, in steps of 15; for ANOMALY 60 (an hour) or 1440 (a day in the organization's time zone).
     #[graphql(default_with = "Some(60)")]
     window_minutes: Option<i32>,
-    /// How long the condition must hold before the rule fires, 0 to 10080.
+    /// For how many minutes the condition must hold before the rule fires, 0 to 10080.
     #[graphql(default_with = "Some(0)")]
     for_minutes: Option<i32>,
-    /// Whether the running 15 minutes belong to the window. What is BELOW, or has NO_DATA, would then fire while they fill.
+    /// Whether the window includes the current, incomplete 15 minutes. BELOW and NO_DATA would then fire while these are still filling up.
     #[graphql(default_with = "Some(false)")]
     include_open: Option<bool>,
     /// How often it may fire.
     #[graphql(default_with = "Some(AlertFrequency::EveryTime)")]
     frequency: Option<AlertFrequency>,
-    /// For AT_MOST_EVERY, and only then: the minutes from one firing to the next, 1 to 44640.
+    /// For AT_MOST_EVERY, and only then: the least number of minutes from one firing to the next, 1 to 44640.
     every_minutes: Option<i32>,
-    /// What counts.
+    /// Which facts count; omit for all.
     filters: Option<MetricsFilters>,
-    /// Who is told of each change, at most 10.
+    /// Who is notified of each change of state, at most 10.
     recipients: Option<Vec<AlertRecipientInput>>,
-    /// Whether it is evaluated.
+    /// Whether it is evaluated at all.
     #[graphql(default_with = "Some(true)")]
     enabled: Option<bool>,
 }
@@ -399,28 +404,28 @@ async fn check_named(tx: &TenantTx, rule: &Rule) -> Result<()> {
     Ok(())
 }
 
-/// What a rule would have reported.
+/// A change of state that an alert rule would have reported.
 #[derive(SimpleObject)]
 struct SimulatedAlert {
-    /// The state it would have gone to.
+    /// The state it would have changed to.
     state: AlertState,
-    /// The metric's value then, or its relative change; null where it had none.
+    /// The metric's value at that time, or its relative change; null if it had none.
     value: Option<Decimal>,
-    /// For ANOMALY: what was to be expected; null where nothing was, and for other conditions, as are the next three.
+    /// For ANOMALY: what was expected; null if nothing was. For other conditions null, like the next three.
     expected: Option<Decimal>,
-    /// The lower end of the range in which it would have been no anomaly.
+    /// The lower end of the range within which it would not have been an anomaly.
     lower: Option<Decimal>,
     /// The upper end of that range.
     upper: Option<Decimal>,
-    /// How far it was from what was to be expected, in robust standard deviations, to hundredths; negative below.
+    /// How far it was from what was expected, in robust standard deviations, to hundredths; negative if below.
     score: Option<Decimal>,
-    /// The position of the ledger that would have caused it.
+    /// The position in the ledger that would have caused it.
     position: Position,
-    /// When.
+    /// When it would have been reported.
     triggered_at: DateTime,
 }
 
-/// A rule's change of state.
+/// A change of state of an alert rule.
 #[derive(Clone, SimpleObject)]
 #[graphql(complex)]
 pub struct Alert {
@@ -428,29 +433,29 @@ pub struct Alert {
     alert_no: i64,
     /// The alert's id.
     id: ID,
-    /// The rule's id; the rule may be deleted since.
+    /// The rule's id; the rule may have been deleted since.
     rule_id: ID,
-    /// The rule's name then.
+    /// The rule's name at that time.
     name: String,
-    /// The metric watched; null where a KPI was.
+    /// The metric watched; null if a KPI was.
     metric: Option<Metric>,
-    /// The KPI watched, by its name.
+    /// The name of the KPI watched; null if a metric was.
     kpi: Option<String>,
-    /// The state it went to.
+    /// The state it changed to.
     state: AlertState,
-    /// The metric's value then, or its relative change; null where it had none.
+    /// The metric's value at that time, or its relative change; null if it had none.
     value: Option<Decimal>,
-    /// For ANOMALY: what was to be expected; null where nothing was, and for other conditions, as are the next three.
+    /// For ANOMALY: what was expected; null if nothing was. For other conditions null, like the next three.
     expected: Option<Decimal>,
-    /// The lower end of the range in which it would have been no anomaly.
+    /// The lower end of the range within which it would not have been an anomaly.
     lower: Option<Decimal>,
     /// The upper end of that range.
     upper: Option<Decimal>,
-    /// How far it was from what was to be expected, in robust standard deviations, to hundredths; negative below.
+    /// How far it was from what was expected, in robust standard deviations, to hundredths; negative if below.
     score: Option<Decimal>,
-    /// The threshold then.
+    /// The threshold at that time.
     threshold: Decimal,
-    /// The position of the ledger that caused it.
+    /// The position in the ledger that caused it.
     position: Position,
     /// When it was reported.
     triggered_at: DateTime,
@@ -458,7 +463,7 @@ pub struct Alert {
 
 #[ComplexObject]
 impl Alert {
-    /// For `alertTriggered(after:)`: from this alert on.
+    /// The cursor for `alertTriggered(after:)` to continue after this alert. It is not the cursor of an edge.
     async fn cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<Cursor> {
         let mark = Mark { position: self.alert_no, part: 0, until: None };
         Ok(Cursor(app(ctx)?.tokens.cursors().write(caller(ctx)?.tenant, b"alertTriggered", mark)))

@@ -17,7 +17,7 @@ use crate::money::Money;
 use crate::outbox::Recipient;
 use crate::predictions::anomalies::graphql::AnomalySensitivity;
 
-/// When to report what.
+/// A rule that watches a metric or a KPI, and reports when a condition holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     pub id: Uuid,
@@ -25,13 +25,13 @@ pub struct Rule {
     /// What is watched.
     pub measured: Measured,
     pub condition: AlertCondition,
-    /// For ANOMALY: how many buckets are worth a word.
+    /// For ANOMALY: how many buckets to report.
     pub sensitivity: AnomalySensitivity,
     pub threshold: Money,
     /// Beyond this a firing rule is at rest again; `None` means beyond the threshold.
     pub clear_threshold: Option<Money>,
     pub window_minutes: i32,
-    /// How long the condition must hold before the rule fires.
+    /// For how many minutes the condition must hold before the rule fires.
     pub for_minutes: i32,
     /// The running 15 minutes belong to the window.
     pub counts_open: bool,
@@ -42,21 +42,21 @@ pub struct Rule {
     pub is_enabled: bool,
 }
 
-/// How a metric is compared.
+/// The condition on which an alert rule fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AlertCondition {
-    /// Greater than the threshold.
+    /// The value is greater than the threshold.
     Above,
-    /// Less than the threshold.
+    /// The value is less than the threshold.
     Below,
-    /// The relative change from the window just before is greater than the threshold, 0.1 being 10 % more.
+    /// The relative change from the window immediately before is greater than the threshold (0.1 is 10% more).
     ChangeAbove,
-    /// The relative change from the window just before is less than the threshold, -0.1 being 10 % less.
+    /// The relative change from the window immediately before is less than the threshold (-0.1 is 10% less).
     ChangeBelow,
-    /// No order, refund or visit lies in the window. The threshold says nothing then.
+    /// There is no order, refund or visit in the window. The threshold is ignored.
     NoData,
-    /// The last hour or day that is over was not what was to be expected from those before it.
+    /// The last complete hour or day was not as expected from those before it.
     Anomaly,
 }
 
@@ -69,9 +69,9 @@ pub enum AlertState {
     Ok,
     /// The condition holds.
     Firing,
-    /// It has fired, and the condition does not hold any more, or the rule was changed or deleted.
+    /// It fired, and the condition no longer holds, or the rule was changed, disabled or deleted.
     Resolved,
-    /// It has fired, and facts that came later (a late event, a cancellation, a refund) undid the cause.
+    /// It fired, and facts that arrived later (a late event, a cancellation, a refund) removed the cause.
     Retracted,
 }
 
@@ -105,7 +105,7 @@ pub struct Judgement {
     /// The range in which it would have been no anomaly.
     pub lower: Money,
     pub upper: Money,
-    /// How far it is from what was expected, in robust standard deviations; negative below.
+    /// How far it is from the expected value, in robust standard deviations; negative if below.
     pub score: Money,
 }
 

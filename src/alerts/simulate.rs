@@ -18,7 +18,7 @@ use crate::metrics::cell::Values;
 use crate::metrics::filter::Filter;
 use crate::metrics::kpis::part::Views;
 use crate::metrics::kpis::{Calendar, definitions};
-use crate::metrics::part::Part;
+use crate::metrics::part::CellGrid;
 use crate::metrics::period::Span;
 use crate::metrics::read::{Question, read_entries};
 use crate::metrics::state::default_zone;
@@ -196,7 +196,7 @@ impl<'a> History<'a> {
     }
 
     /// What was between boundaries, of what the ledger knew then.
-    fn part(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Part>> {
+    fn part(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<CellGrid>> {
         let (Some(start), Some(end)) = (boundaries.first(), boundaries.last()) else { return Ok(None) };
         if start >= end {
             return Ok(None);
@@ -208,7 +208,7 @@ impl<'a> History<'a> {
         let calendar = Calendar { zone: self.zone, now: self.now, whole: None, part_of: None, step: None };
         let views = self.views.clone();
         let kpis = views.of_entries((organizations, boundaries), &calendar, |span| self.then(span))?;
-        Ok(Some(Part { boundaries: boundaries.to_vec(), group: Vec::new(), needs, cells, kpis }))
+        Ok(Some(CellGrid { boundaries: boundaries.to_vec(), group: Vec::new(), needs, cells, kpis }))
     }
 
     /// Ends what looks at too much.

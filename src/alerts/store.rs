@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::progress::{Change, Progress};
 use super::rule::{AlertState, Frequency, Judgement, Rule};
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ use crate::money::Money;
 pub const RULES_MAX: usize = 100;
 
 /// What the log tells of rules. Whom they tell may be a person, or a URL that is a secret.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "alerts",
     key: "id",
     columns: &[
@@ -42,7 +42,7 @@ pub const LOGGED: Thing = Thing {
     members: None,
 };
 
-/// A rule's change of state.
+/// A change of state of an alert rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
     pub id: Uuid,

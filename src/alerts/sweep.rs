@@ -12,7 +12,7 @@ use crate::db::TenantId;
 use crate::error::Result;
 use crate::ledger::changes::Head;
 use crate::ledger::store::lock_head;
-use crate::stream::Batch;
+use crate::stream::CommittedBatch;
 use crate::telemetry::metrics::METRICS;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ async fn evaluate(app: &App, tenant: TenantId, now: Timestamp) -> Result<()> {
 
 /// Tells those who follow the log, here and elsewhere, that there are alerts up to those of `head`, which is committed.
 pub async fn announce(app: &App, tenant: TenantId, head: &Head) {
-    let batch = Batch {
+    let batch = CommittedBatch {
         first: head.position + 1,
         last: head.position,
         watermark: head.watermark,

@@ -44,13 +44,13 @@ impl Change<'_> {
     }
 
     /// What the log tells of a thing before it is changed; other changes of settings wait from here on.
-    pub async fn before(&self, thing: &Thing, key: impl Into<Value>) -> Result<Option<Json>> {
+    pub async fn before(&self, thing: &AuditedTable, key: impl Into<Value>) -> Result<Option<Json>> {
         self.lock_settings().await?;
         self.see(thing, key).await
     }
 
     /// What the log tells of a thing as it is now; `None` where there is none.
-    pub async fn see(&self, thing: &Thing, key: impl Into<Value>) -> Result<Option<Json>> {
+    pub async fn see(&self, thing: &AuditedTable, key: impl Into<Value>) -> Result<Option<Json>> {
         let key = key.into();
         let columns: Vec<&str> = thing.columns.iter().map(|(_, column, _)| *column).collect();
         let sql =
@@ -70,7 +70,7 @@ impl Change<'_> {
 }
 
 /// What the log tells of a kind of rows. Personal data and secrets are left out, or only counted.
-pub struct Thing {
+pub struct AuditedTable {
     pub table: &'static str,
     /// The column beside `tenant_id` by which one is found.
     pub key: &'static str,

@@ -23,17 +23,22 @@ pub struct AuditQuery;
 
 #[Object]
 impl AuditQuery {
-    /// Who changed what and who signed in, newest first. Needs USERS_MANAGE.
+    /// The audit log: who changed what and who signed in, newest first. Needs USERS_MANAGE.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn audit_log(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only these.")] filter: Option<AuditFilter>,
-        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
+        #[graphql(desc = "Which entries to list; omit for all.")] filter: Option<AuditFilter>,
+        #[graphql(
+            desc = "Return at most this many items from the start of the list, 0 to 100; defaults to 20 if neither `first` nor `last` is given."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Return at most this many items from the end of the list, 0 to 100; not together with `first`."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<AuditEntryConnection> {
         let page = Page::new(first, after, last, before)?;
         let filter = filter.unwrap_or_default().check()?;
@@ -42,18 +47,18 @@ impl AuditQuery {
     }
 }
 
-/// Which entries of the log. What is absent does not count.
+/// Which entries of the audit log to list. Fields that are omitted do not restrict.
 #[derive(Default, InputObject)]
 struct AuditFilter {
-    /// By this user.
+    /// Only entries of this user.
     actor_id: Option<ID>,
-    /// Of this kind, as dashboard.create; with a dot at its end, as session., of all such kinds.
+    /// Only this action, such as dashboard.create; or, ending with a dot as in session., all actions that begin with it.
     action: Option<String>,
-    /// Done to this.
+    /// Only what was done to this.
     subject: Option<String>,
-    /// From this time on.
+    /// Only entries from this time on (inclusive).
     since: Option<DateTime>,
-    /// Before this time.
+    /// Only entries before this time (exclusive).
     until: Option<DateTime>,
 }
 
@@ -69,35 +74,35 @@ impl AuditFilter {
     }
 }
 
-/// One change that someone made.
+/// An entry of the audit log.
 #[derive(Clone, SimpleObject)]
 #[graphql(complex)]
 pub struct AuditEntry {
     /// The entry's id.
     id: ID,
-    /// When.
+    /// When it happened.
     at: DateTime,
     #[graphql(skip)]
     actor_id: Option<Uuid>,
-    /// What was done, as dashboard.create.
+    /// What was done, such as dashboard.create.
     action: String,
-    /// What it was done to.
+    /// What it was done to, mostly an id.
     subject: String,
-    /// What it was before, without personal data.
+    /// The state before, without personal data; null if there was none.
     before: Option<Json<Value>>,
-    /// What it was then, without personal data.
+    /// The state after, without personal data; null if there is none.
     after: Option<Json<Value>>,
-    /// By what it was done: a session, a token of an operator, an api-key; null where nobody was signed in.
+    /// How the caller was signed in: session, token (issued by an operator) or api-key; null if nobody was signed in.
     through: Option<String>,
-    /// Which session or API key.
+    /// The id of the session or API key.
     through_id: Option<ID>,
-    /// From which network address.
+    /// The network address it came from.
     address: Option<String>,
 }
 
 #[ComplexObject]
 impl AuditEntry {
-    /// Who.
+    /// The user who did it; null if nobody was signed in.
     async fn actor(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
         match self.actor_id {
             Some(id) => Ok(load::<UsersById>(ctx, id).await?),

@@ -4,7 +4,7 @@ mod change;
 pub mod graphql;
 mod store;
 
-pub use change::{Change, Shown, Thing, change};
+pub use change::{AuditedTable, Change, Shown, change};
 
 use sea_orm::Value;
 use serde_json::Value as Json;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::db::get;
 use crate::error::{Error, Result};
 
-/// What a user may do.
+/// A permission of a user or an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize, Deserialize)]
 pub enum Permission {
     /// Read sales and metrics (sales.view).
@@ -22,31 +22,31 @@ pub enum Permission {
     /// Manage users, teams, organizations, quotas; read the audit log (users.manage).
     #[serde(rename = "users.manage")]
     UsersManage,
-    /// Manage data sources (integrations.manage).
+    /// Manage integrations and API keys, see data sources (integrations.manage).
     #[serde(rename = "integrations.manage")]
     IntegrationsManage,
     /// Reserved for exports of reports; nothing needs it yet (reports.export).
     #[serde(rename = "reports.export")]
     ReportsExport,
-    /// See what identifies customers, and find them by it (personal.view).
+    /// See customers' personal data, and find customers by it (personal.view).
     #[serde(rename = "personal.view")]
     PersonalView,
-    /// Export and erase customers, rotate the keys of their data (personal.manage).
+    /// Export and erase customers, rotate the keys that encrypt their data (personal.manage).
     #[serde(rename = "personal.manage")]
     PersonalManage,
 }
 
-/// What a user is in a tenant.
+/// A user's role in a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// May do everything.
+    /// All permissions.
     Admin,
-    /// Sells and leads: everything but the management of users and integrations.
+    /// SALES_VIEW, SALES_EDIT, ANALYTICS_ADVANCED, REPORTS_EXPORT and PERSONAL_VIEW: everything but managing users, teams, organizations, quotas, integrations and personal data.
     Manager,
-    /// Reads, analyses, exports.
+    /// SALES_VIEW, ANALYTICS_ADVANCED and REPORTS_EXPORT: reads and analyses, without customers' personal data.
     Analyst,
-    /// Reads.
+    /// SALES_VIEW: reads, without customers' personal data.
     Viewer,
 }
 

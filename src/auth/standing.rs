@@ -31,15 +31,15 @@ const CHANGES_MAX: usize = 1024;
 
 /// What is known of tenants. Cheap to clone.
 #[derive(Clone)]
-pub struct Standings {
+pub struct AccessCache {
     db: Db,
     clock: SharedClock,
-    known: Cache<TenantId, Arc<OnceCell<Standing>>>,
+    known: Cache<TenantId, Arc<OnceCell<TenantAccess>>>,
     changes: broadcast::Sender<TenantId>,
 }
 
 /// Who may come in.
-struct Standing {
+struct TenantAccess {
     read_at: Instant,
     /// Active users: their roles, and from which second on operators' tokens for them are good.
     users: HashMap<Uuid, (Role, i64)>,
@@ -48,7 +48,7 @@ struct Standing {
     keys: HashMap<[u8; 32], Arc<Caller>>,
 }
 
-impl Standing {
+impl TenantAccess {
     fn allows(&self, caller: &Caller) -> bool {
         let Some((role, tokens_from)) = self.users.get(&caller.user_id) else { return false };
         *role == caller.role
@@ -60,9 +60,9 @@ impl Standing {
     }
 }
 
-impl Standings {
+impl AccessCache {
     pub fn new(db: Db, clock: SharedClock) -> Self {
-        Standings { db, clock, known: Cache::new(TENANTS_MAX), changes: broadcast::channel(CHANGES_MAX).0 }
+        AccessCache { db, clock, known: Cache::new(TENANTS_MAX), changes: broadcast::channel(CHANGES_MAX).0 }
     }
 
     /// Error: UNAUTHENTICATED.
@@ -76,7 +76,7 @@ impl Standings {
     pub async fn caller_of(&self, key: &Opaque, may_look: impl Fn() -> Result<()>) -> Result<Arc<Caller>> {
         let hash = key.hash();
         let find =
-            |standing: &Standing| standing.keys.get(&hash).filter(|caller| standing.allows(caller)).map(Arc::clone);
+            |standing: &TenantAccess| standing.keys.get(&hash).filter(|caller| standing.allows(caller)).map(Arc::clone);
         let caller = self.find(key.tenant, may_look, find).await?.ok_or_else(unauthenticated)?;
         if caller.expires_at() <= self.clock.now() { Err(unauthenticated()) } else { Ok(caller) }
     }
@@ -86,10 +86,10 @@ impl Standings {
         &self,
         tenant: TenantId,
         may_look: impl Fn() -> Result<()>,
-        find: impl Fn(&Standing) -> Option<T>,
+        find: impl Fn(&TenantAccess) -> Option<T>,
     ) -> Result<Option<T>> {
         for _ in 0..2 {
-            let cell = self.known.get_with(tenant.at(Guard::Standings), Arc::default);
+            let cell = self.known.get_with(tenant.at(Guard::AccessCache), Arc::default);
             if !cell.initialized() {
                 may_look()?;
             }
@@ -98,12 +98,12 @@ impl Standings {
             if found.is_some() || standing.read_at.elapsed() < LOOK_AGAIN {
                 return Ok(found);
             }
-            self.known.invalidate(&tenant.at(Guard::Standings));
+            self.known.invalidate(&tenant.at(Guard::AccessCache));
         }
         Ok(None)
     }
 
-    async fn read(&self, tenant: TenantId) -> Result<Standing> {
+    async fn read(&self, tenant: TenantId) -> Result<TenantAccess> {
         let read_at = Instant::now();
         let tx = self.db.read(tenant).await?;
         let sql = "SELECT id, role, tokens_from FROM users WHERE tenant_id = $1 AND is_active";
@@ -134,22 +134,22 @@ impl Standings {
             };
             keys.insert(hash, Arc::new(caller));
         }
-        Ok(Standing { read_at, users, ended_sessions, keys })
+        Ok(TenantAccess { read_at, users, ended_sessions, keys })
     }
 
     /// Says that a user comes in as `role`: it may have been another process, of which this one has not heard yet, that made
     /// them so.
     pub fn came_in(&self, tenant: TenantId, user_id: Uuid, role: Role) {
-        let cell = self.known.get(&tenant.at(Guard::Standings));
+        let cell = self.known.get(&tenant.at(Guard::AccessCache));
         let known = cell.as_deref().and_then(OnceCell::get).and_then(|standing| standing.users.get(&user_id));
         if known.is_none_or(|(known, _)| *known != role) {
-            self.known.invalidate(&tenant.at(Guard::Standings));
+            self.known.invalidate(&tenant.at(Guard::AccessCache));
         }
     }
 
     /// Says that a tenant's standing has changed: at once here, while others see it when they look.
     pub fn changed(&self, tenant: TenantId) {
-        self.known.invalidate(&tenant.at(Guard::Standings));
+        self.known.invalidate(&tenant.at(Guard::AccessCache));
         // Nobody may be listening.
         let _ = self.changes.send(tenant);
     }
@@ -200,7 +200,7 @@ impl Standings {
     }
 }
 
-/// Part of a change after which somebody may no longer come in, or may now; [`Standings::changed`] is called after it has
+/// Part of a change after which somebody may no longer come in, or may now; [`AccessCache::changed`] is called after it has
 /// committed.
 pub async fn begin_epoch(tx: &TenantTx, now: Timestamp) -> Result<()> {
     let sql = "UPDATE tenants SET standing_epoch = standing_epoch + 1, standing_changed_at = $2 WHERE id = $1";

@@ -34,7 +34,7 @@ pub struct CreateArgs {
     /// What the user is called.
     #[arg(long)]
     name: String,
-    /// What the user may do.
+    /// The user's permissions; in the answer of `me` to an API key, those of the key.
     #[arg(long, value_enum)]
     role: Role,
 }

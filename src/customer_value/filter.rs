@@ -9,19 +9,19 @@ use crate::db::word;
 use crate::error::{Error, Result};
 use crate::graphql::scalars::Decimal;
 
-/// Customers of whom all of this is predicted. Customers of whom nothing is predicted fit none.
+/// Which customers to list by their predictions; all fields given must match. Customers without predictions never match.
 #[derive(InputObject)]
 #[graphql(name = "CustomerPredictionFilter")]
 pub struct PredictionFilter {
-    /// Any of these segments.
+    /// In one of these RFM segments.
     pub segments: Option<Vec<RfmSegment>>,
-    /// Churn of 90 days is not less, 0 to 1.
+    /// The lowest 90-day churn, 0 to 1.
     pub churn_min: Option<f64>,
-    /// Churn of 90 days is not more, 0 to 1.
+    /// The highest 90-day churn, 0 to 1.
     pub churn_max: Option<f64>,
-    /// Lifetime value of 36 months at 10 % a year is not less.
+    /// The lowest lifetime value, over 36 months at a discount rate of 10% a year.
     pub lifetime_value_min: Option<Decimal>,
-    /// Lifetime value of 36 months at 10 % a year is not more.
+    /// The highest lifetime value, over 36 months at a discount rate of 10% a year.
     pub lifetime_value_max: Option<Decimal>,
 }
 

@@ -14,21 +14,21 @@ use crate::error::{Error, Result};
 use crate::graphql::loader::load;
 use crate::graphql::scalars::{Date, Decimal};
 
-/// Predicted figures of one customer, as of the position and day of the model.
+/// Predictions for one customer, as of the position and day of the model.
 pub struct CustomerForecasts {
     model: Arc<Model>,
     prediction: Arc<Prediction>,
 }
 
-/// Predicted figures of one customer, as of the position and day of the model.
+/// Predictions for one customer, as of the position and day of the model.
 #[Object]
 impl CustomerForecasts {
-    /// The model that they come from, with how good it is.
+    /// The model they come from, with its quality.
     async fn model(&self) -> CustomerModel {
         CustomerModel::new(&self.model)
     }
 
-    /// Revenue expected in the next 365 days; null where nobody has paid yet.
+    /// Revenue expected in the next 365 days; null if nobody has paid yet.
     async fn expected_revenue(&self) -> Option<Decimal> {
         let Prediction { purchases, .. } = self.prediction.as_ref();
         let fit = &self.model.content.fit;
@@ -37,12 +37,12 @@ impl CustomerForecasts {
         Some(Decimal(terms::to_money(expected * spend)))
     }
 
-    /// The probability that the customer has not lapsed for ever. Its complement is not churn.
+    /// The probability that the customer has not left for good. One minus this is not the churn.
     async fn p_alive(&self) -> f64 {
         self.model.content.fit.purchases.model.p_alive(&self.prediction.purchases)
     }
 
-    /// The probability of no purchase in the next days. Error: BAD_USER_INPUT.
+    /// The probability that the customer makes no purchase in the next `horizonDays` days. Error: BAD_USER_INPUT.
     async fn churn(
         &self,
         #[graphql(desc = "How many days, 1 to 3650.", default_with = "Some(90)")] horizon_days: Option<i32>,
@@ -51,7 +51,7 @@ impl CustomerForecasts {
         Ok(self.model.content.fit.purchases.model.churn(&self.prediction.purchases, days))
     }
 
-    /// Purchases expected in the next days, orders of one day being one. Error: BAD_USER_INPUT.
+    /// The purchases expected in the next `horizonDays` days; orders on the same day are one purchase. Error: BAD_USER_INPUT.
     async fn expected_purchases(
         &self,
         #[graphql(desc = "How many days, 1 to 3650.", default_with = "Some(365)")] horizon_days: Option<i32>,
@@ -60,29 +60,30 @@ impl CustomerForecasts {
         Ok(self.model.content.fit.purchases.model.expected_purchases(&self.prediction.purchases, days))
     }
 
-    /// The day by which a customer who has not lapsed buys again with a probability of one half; null beyond ten years.
+    /// The day by which a customer who has not left will have bought again with a probability of 50%; null if beyond ten years.
     async fn next_purchase_date(&self) -> Option<Date> {
         let fit = &self.model.content.fit;
         let days = fit.purchases.model.median_days_to_next(&self.prediction.purchases)?;
         day_from_number(fit.as_of_day).checked_add_days(Days::new(days.into())).map(Date)
     }
 
-    /// What a purchase to come is worth on average; null where nobody has paid yet.
+    /// The expected average value of a future purchase; null if nobody has paid yet.
     async fn expected_spend(&self) -> Option<Decimal> {
         let spend = self.model.content.fit.spend.as_ref()?;
         Some(Decimal(terms::to_money(spend.model.expected_spend(&self.prediction.purchases))))
     }
 
-    /// What all purchases expected within a lifetime are worth today, those of each month discounted from its end; what was bought so far is no part. Null where nobody has paid yet. Error: BAD_USER_INPUT.
+    /// Customer lifetime value: what all purchases expected within `months` are worth today, each month's discounted from its end. Past purchases are not included. Null if nobody has paid yet. Error: BAD_USER_INPUT.
     async fn lifetime_value(
         &self,
-        #[graphql(desc = "How long a lifetime is, 1 to 120.", default_with = "Some(36)")] months: Option<i32>,
+        #[graphql(desc = "How many months to look ahead, 1 to 120.", default_with = "Some(36)")] months: Option<i32>,
         #[graphql(
-            desc = "How much less an amount is worth a year later, 0 to 1: 0.1 is 10 %.",
+            desc = "The discount rate per year, 0 to 1: with 0.1 an amount is worth 10% less a year later.",
             default_with = "Some(0.1)"
         )]
         discount_rate: Option<f64>,
-        #[graphql(desc = "The share of revenue that is kept, 0 to 1.", default_with = "Some(1.0)")] margin: Option<f64>,
+        #[graphql(desc = "The profit margin, 0 to 1: the share of revenue that is kept.", default_with = "Some(1.0)")]
+        margin: Option<f64>,
     ) -> async_graphql::Result<Option<Decimal>> {
         let months = months.map_or(terms::LIFETIME_MONTHS, |months| u32::try_from(months).unwrap_or(0));
         let discount = Discount::Annual(discount_rate.unwrap_or(terms::DISCOUNT_RATE));
@@ -119,16 +120,16 @@ fn bad_terms(error: ValueError) -> Error {
     Error::bad_input(argument, error.to_string())
 }
 
-/// How a customer compares with the others: by fifths of all customers, 5 being best, as of the model.
+/// How a customer compares with all others: quintiles from 1 to 5, where 5 is best, as of the model.
 #[derive(SimpleObject)]
 pub struct CustomerRfm {
     /// How recently the customer bought, 1 to 5.
     recency: i32,
-    /// On how many days, 1 to 5.
+    /// How often the customer bought, counted in days with a purchase: 1 to 5.
     frequency: i32,
-    /// For how much in all, 1 to 5.
+    /// How much the customer spent in total: 1 to 5.
     monetary: i32,
-    /// The segment that follows.
+    /// The segment that follows from the scores.
     segment: RfmSegment,
 }
 
@@ -148,24 +149,24 @@ impl CustomerRfm {
     }
 }
 
-/// What kind of customer one is, compared with the others, by scores of recency, frequency and monetary value.
+/// A segment of customers by their scores of recency, frequency and monetary value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "Segment")]
 pub enum RfmSegment {
-    /// Bought recently, often and for much.
+    /// Bought recently, buys often, and spends a lot.
     Champion,
-    /// Buys often and is not away long.
+    /// Buys often, and has not been away for long.
     Loyal,
-    /// Bought recently and more than once, not oftener than others.
+    /// Bought recently and more than once, but no more often than others.
     PotentialLoyalist,
-    /// Bought recently for the first time: within 90 days before the last purchase of all customers, on two days at most.
+    /// Bought for the first time recently: within 90 days before the last purchase of all customers, and on two days at most.
     New,
-    /// Neither recent nor long away, and not frequent.
+    /// Has not been away for long, but does not buy often.
     NeedsAttention,
-    /// Bought often or for much, but long ago.
+    /// Used to buy often or spend a lot, but has been away for long.
     AtRisk,
-    /// Bought little, long ago.
+    /// Bought little, and a long time ago.
     Hibernating,
-    /// Bought little, longest ago.
+    /// Bought little, and longest ago.
     Lost,
 }

@@ -18,20 +18,20 @@ pub struct CustomerValueQuery;
 
 #[Object]
 impl CustomerValueQuery {
-    /// The model that customers' predicted figures come from; null while none is fitted. It is fitted again, in the background, when it is a day old or there are 5 % more events, 50 at least.
+    /// The model behind the predictions for customers; null until one has been fitted. It is refitted in the background once it is a day old or there are 5% more events (at least 50).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn customer_model(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<CustomerModel>> {
         Ok(load::<TheModel>(ctx, ()).await?.map(|model| CustomerModel::new(&model)))
     }
 
-    /// The customers by segment, all eight segments; empty while no model is fitted.
+    /// Totals for each of the eight customer segments; empty until a model has been fitted.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn customer_segments(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CustomerSegmentTotals>> {
         let Some(model) = load::<TheModel>(ctx, ()).await? else { return Ok(Vec::new()) };
         Ok(model.content.segments.iter().map(|totals| CustomerSegmentTotals::new(&model, totals)).collect())
     }
 
-    /// How many customers come back, by the month of their first purchase, up to the last month that is over; null while no model is fitted, in whose background work they are counted.
+    /// Cohort retention: how many customers come back, by the month of their first purchase, up to the last complete month. It is computed in the background together with the customer model, and null until one has been fitted.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn customer_retention(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<CustomerRetention>> {
         let tx = read(ctx).await?;
@@ -45,20 +45,20 @@ impl CustomerValueQuery {
     }
 }
 
-/// The customers of one segment.
+/// Totals of the customers in one RFM segment.
 #[derive(SimpleObject)]
 struct CustomerSegmentTotals {
     /// The segment.
     segment: RfmSegment,
-    /// How many they are.
+    /// The number of customers.
     customers_count: Count,
-    /// Their share of all customers, 0.1 being 10 %.
+    /// Their share of all customers (0.1 is 10%).
     share: f64,
-    /// What they have bought so far, less refunds.
+    /// Their revenue so far, less refunds.
     revenue: Decimal,
-    /// What they are expected to be worth: the sum of their lifetime values of 36 months at 10 % a year.
+    /// The sum of their predicted lifetime values over 36 months at a discount rate of 10% a year.
     lifetime_value: Decimal,
-    /// The model that told them apart.
+    /// The model that assigned the segments.
     model: CustomerModel,
 }
 
@@ -75,14 +75,14 @@ impl CustomerSegmentTotals {
     }
 }
 
-/// How many customers come back. Months are the calendar's, in the default organization's zone.
+/// How many customers come back. Months are calendar months in the default organization's time zone.
 #[derive(SimpleObject)]
 struct CustomerRetention {
-    /// The customers by the month of their first purchase, oldest first.
+    /// The cohorts by month of first purchase, oldest first.
     cohorts: Vec<RetentionCohort>,
-    /// All cohorts together, by months since the first.
+    /// The retention curve: all cohorts together, by months since the first purchase.
     curve: Vec<RetentionPoint>,
-    /// The model in whose background work they were counted: as of its position.
+    /// The model with which it was computed: it is as of the same position.
     model: CustomerModel,
 }
 
@@ -91,33 +91,33 @@ struct CustomerRetention {
 struct RetentionCohort {
     /// The first day of the month.
     month: Date,
-    /// How many they are.
+    /// The number of customers.
     customers_count: Count,
-    /// By months since the first, which is 0.
+    /// Its months, beginning with that of the first purchase.
     months: Vec<RetentionMonth>,
 }
 
 /// A cohort in one month.
 #[derive(SimpleObject)]
 struct RetentionMonth {
-    /// Months since the first.
+    /// Months since the month of the first purchase, which is 0.
     offset: i32,
-    /// Customers of the cohort who bought in it.
+    /// Customers of the cohort who bought in this month.
     customers_count: Count,
-    /// The share of the cohort that they are.
+    /// Their share of the cohort, 0 to 1.
     retention: f64,
-    /// What they bought, less refunds of those orders.
+    /// Revenue from the cohort in this month, less refunds of those orders.
     revenue: Decimal,
 }
 
 /// A point of the retention curve.
 #[derive(SimpleObject)]
 struct RetentionPoint {
-    /// Months since the first.
+    /// Months since the month of the first purchase, which is 0.
     offset: i32,
-    /// Customers of all cohorts that have been followed for so long.
+    /// Customers in the cohorts that are old enough to have such a month.
     customers_count: Count,
-    /// The share of them who bought in that month.
+    /// The share of them who bought in that month, 0 to 1.
     retention: f64,
 }
 

@@ -8,7 +8,7 @@ use crate::calendar::day_of;
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::loader::Batch;
+use crate::graphql::loader::BatchLoad;
 use crate::ledger::organization::Organization;
 use crate::ledger::refunded::RefundsByOrder;
 use crate::ledger::state::RATE_DECIMALS;
@@ -48,7 +48,7 @@ pub struct Histories<'a> {
     zone: Tz,
     /// Of this many customers one is taken.
     every: i64,
-    after: Place,
+    after: OrderCursor,
     /// The customer whose orders may go on in the next page.
     open: Option<History>,
     is_done: bool,
@@ -56,7 +56,7 @@ pub struct Histories<'a> {
 
 /// The last order read.
 #[derive(Default)]
-struct Place {
+struct OrderCursor {
     customer_no: i64,
     placed_at: i64,
     order_no: i64,
@@ -66,7 +66,7 @@ impl<'a> Histories<'a> {
     pub fn new(tx: &'a TenantTx, organizations: &[Organization], home: &Organization, every: i64) -> Self {
         let same_currency = organizations.iter().filter(|organization| organization.currency == home.currency);
         let org_nos = same_currency.map(|organization| organization.org_no).collect();
-        Histories { tx, org_nos, zone: home.timezone, every, after: Place::default(), open: None, is_done: false }
+        Histories { tx, org_nos, zone: home.timezone, every, after: OrderCursor::default(), open: None, is_done: false }
     }
 
     /// The next customers; none at the end, and perhaps none of a page before it.
@@ -77,7 +77,7 @@ impl<'a> Histories<'a> {
         let sql = "SELECT o.customer_no, o.placed_at, o.order_no, o.org_no, o.external_id, o.amount_paid, o.rate, o.cancelled_at FROM orders o \
                    WHERE o.tenant_id = $1 AND (o.customer_no, o.placed_at, o.order_no) > ($2, $3, $4) AND o.customer_no > 0 \
                    AND o.customer_no % $5 = 0 ORDER BY o.customer_no, o.placed_at, o.order_no LIMIT $6";
-        let Place { customer_no, placed_at, order_no } = self.after;
+        let OrderCursor { customer_no, placed_at, order_no } = self.after;
         let limit = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
         let values: [Value; 5] =
             [customer_no.into(), placed_at.into(), order_no.into(), self.every.into(), limit.into()];
@@ -85,7 +85,7 @@ impl<'a> Histories<'a> {
         self.is_done = rows.len() < ROWS_MAX;
         let mut orders = Vec::with_capacity(rows.len());
         for row in &rows {
-            self.after = Place { customer_no: get(row, 0)?, placed_at: get(row, 1)?, order_no: get(row, 2)? };
+            self.after = OrderCursor { customer_no: get(row, 0)?, placed_at: get(row, 1)?, order_no: get(row, 2)? };
             if self.org_nos.contains(&get(row, 3)?) {
                 let amount = Money(get(row, 5)?).convert(get(row, 6)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
                 let day = |at: i64| day_of(Timestamp(at), self.zone);

@@ -14,82 +14,82 @@ use crate::money::{Money, SCALE};
 enum ModelBasis {
     /// They were fitted to this tenant's customers.
     Fitted,
-    /// They are published ones of another shop, since there are too few customers: they say how customers may behave, and nothing about these.
+    /// They were published for another shop, since there are too few customers here: they say how customers may behave, and nothing about these.
     Prior,
 }
 
-/// Predicts purchases by MBG/NBD and spend by Gamma-Gamma. Only orders in `currency` are seen, each less its refunds; orders of one day are one purchase.
+/// Predicts purchases by MBG/NBD and spend by Gamma-Gamma. Only orders in `currency` are used, each less its refunds; orders on the same day are one purchase.
 #[derive(Clone, SimpleObject)]
 pub struct CustomerModel {
-    /// The models and the version in which they are computed.
+    /// The models, and the version of their implementation.
     version: String,
     /// When it was fitted.
     fitted_at: DateTime,
-    /// The position of the ledger that it knows.
+    /// The last position of the ledger that is included.
     position: Position,
-    /// The last day that it knows, in the default organization's zone; predictions begin after it.
+    /// The last day that is included, in the default organization's time zone; predictions begin after it.
     day: Date,
     /// The currency of all amounts.
     currency: Currency,
     /// Customers who have predictions.
     customers_count: Count,
-    /// Customers that the purchase model was fitted to, or would have been: all of them, up to about 100000.
+    /// The number of customers that the purchase model was fitted to, or would have been: all of them, up to about 100000.
     sample_size: Count,
-    /// Of the sample, customers who bought on more than one day.
+    /// Customers in the sample who bought on more than one day.
     repeaters_count: Count,
     /// Where the parameters of the purchase model come from.
     basis: ModelBasis,
-    /// Why they are published ones; null where they were fitted.
+    /// Why published parameters are used; null if they were fitted.
     basis_reason: Option<String>,
-    /// Where the parameters of the spend model come from; null where nobody has paid yet.
+    /// Where the parameters of the spend model come from; null if nobody has paid yet.
     spend_basis: Option<ModelBasis>,
-    /// Why they are published ones, scaled to the mean that is spent here; null where they were fitted.
+    /// Why published parameters are used, scaled to the average spend here; null if they were fitted.
     spend_basis_reason: Option<String>,
     /// The parameters: r, alpha in days, a and b of the purchase model; p, q and v (in the currency) of the spend model.
     parameters: Vec<ModelParameter>,
-    /// How spend goes with frequency, -1 to 1; far from 0, values of frequent customers are too low (positive) or too high (negative). Null where that cannot be told.
+    /// The correlation of spend with purchase frequency, -1 to 1. The further it is from 0, the more the values of frequent customers are too low (positive) or too high (negative). Null if it cannot be determined.
     spend_frequency_correlation: Option<f64>,
-    /// How good the same procedure was 90 days before the end of the last day that was over; null where that cannot be told yet.
+    /// How well the same procedure did 90 days before the end of the last complete day; null if that cannot be determined yet.
     calibration: Option<ModelCalibration>,
-    /// Why there is no calibration.
+    /// Why there is no calibration; null if there is one.
     calibration_reason: Option<String>,
 }
 
 /// A parameter of a model.
 #[derive(Clone, SimpleObject)]
 struct ModelParameter {
-    /// Its letter in the literature.
+    /// Its symbol in the literature.
     name: String,
     /// Its value.
     value: f64,
 }
 
-/// Predictions as of an earlier day, from what was known then, beside what came.
+/// Predictions made as of an earlier day, from what was known then, compared with what happened.
 #[derive(Clone, SimpleObject)]
 struct ModelCalibration {
-    /// The last day that was known.
+    /// The last day whose data was used.
     day: Date,
-    /// For how many days after it the predictions were.
+    /// How many days after it were predicted.
     horizon_days: i32,
     /// Customers known on that day.
     customers_count: Count,
-    /// The probability that of two customers, one who came back and one who did not, the latter had more churn: 0.5 is chance, 1 is perfect.
+    /// The probability that, of a customer who came back and one who did not, the latter had the higher predicted churn: 0.5 is chance, 1 is perfect.
     auc: f64,
-    /// Mean squared error of churn: 0 is perfect.
+    /// The Brier score of churn, which is its mean squared error: 0 is perfect.
     brier: f64,
-    /// What it would have been with the share of churn that came predicted for everybody.
+    /// The Brier score of a baseline that predicts the actual share of churn for everybody.
     brier_of_share: f64,
-    /// Mean churn predicted.
+    /// The mean of the predicted churn.
     churn_predicted: f64,
     /// The share of customers who did not come back.
     churn_actual: f64,
-    /// Purchases predicted, of all customers.
+    /// Purchases predicted, of all customers together.
     purchases_predicted: f64,
-    /// Purchases made, orders of one day being one.
+    /// Purchases made; orders on the same day are one purchase.
     purchases_actual: Count,
-    /// Revenue predicted; null where nobody had paid yet.
+    /// Revenue predicted; null if nobody had paid yet.
     revenue_predicted: Option<Decimal>,
-    /// Revenue that came.
+    /// Actual revenue.
     revenue_actual: Decimal,
 }
 

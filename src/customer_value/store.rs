@@ -15,7 +15,7 @@ use super::retention::Table as RetentionTable;
 use crate::clock::{DAY, MINUTE, Timestamp};
 use crate::db::{Column, Db, OnConflict, Table, TenantId, TenantTx, get, get_word, word_text};
 use crate::error::{Error, Result};
-use crate::graphql::loader::Batch;
+use crate::graphql::loader::BatchLoad;
 use crate::money::Money;
 
 /// Tenants of one look.
@@ -176,7 +176,7 @@ pub async fn export(tx: &TenantTx, customer_no: i64) -> Result<serde_json::Value
 /// Loads predictions by the customer's number.
 pub struct PredictionsByNumber;
 
-impl Batch for PredictionsByNumber {
+impl BatchLoad for PredictionsByNumber {
     type Key = i64;
     type Value = Arc<Prediction>;
 
@@ -221,7 +221,7 @@ pub struct Content {
     pub(super) segments: Vec<SegmentTotals>,
 }
 
-/// The customers of one segment.
+/// Totals of the customers in one RFM segment.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SegmentTotals {
     pub(super) segment: Segment,
@@ -233,7 +233,7 @@ pub struct SegmentTotals {
 /// Loads the tenant's model.
 pub struct TheModel;
 
-impl Batch for TheModel {
+impl BatchLoad for TheModel {
     type Key = ();
     type Value = Arc<Model>;
 

@@ -23,7 +23,7 @@ pub struct CustomerQuery;
 
 #[Object]
 impl CustomerQuery {
-    /// A customer. Error: NOT_FOUND.
+    /// A customer by id. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn customer(
         &self,
@@ -33,13 +33,15 @@ impl CustomerQuery {
         Ok(get_customer(read(ctx).await?.as_ref(), Numbered::Customer.parse(&id)?).await?)
     }
 
-    /// What is known of one customer. Error: NOT_FOUND.
+    /// Analytics for one customer. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn customer_analytics(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The customer's id.")] customer_id: ID,
-        #[graphql(desc = "Adds predicted figures.", default_with = "Some(false)")] include_forecasts: Option<bool>,
+        #[graphql(desc = "Whether to fill in `forecasts`.", default_with = "Some(false)")] include_forecasts: Option<
+            bool,
+        >,
     ) -> async_graphql::Result<CustomerAnalytics> {
         let customer_no = Numbered::Customer.parse(&customer_id)?;
         let customer = get_customer(read(ctx).await?.as_ref(), customer_no).await?;
@@ -53,25 +55,30 @@ impl CustomerQuery {
         Ok(CustomerAnalytics { rfm, forecasts, ..analytics })
     }
 
-    /// Customers, ordered by id unless said otherwise. Names and addresses are stored sealed: customers are found by a whole e-mail address or phone number, for which one needs PERSONAL_VIEW, and by no part of them, and are not ordered by them. Errors: FORBIDDEN, SERVICE_UNAVAILABLE (such a search while the tenant's keys cannot be reached).
+    /// Customers, sorted by id unless `orderBy` says otherwise. Names and addresses are stored encrypted: customers can be found by a complete e-mail address or phone number (which needs PERSONAL_VIEW), but not by part of one, and cannot be sorted by name or address. Errors: FORBIDDEN; SERVICE_UNAVAILABLE (when searching by e-mail address or phone number while the tenant's encryption keys cannot be reached).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn customers(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
-        #[graphql(desc = "The order of the list; ties are broken by id.", default_with = "Some(CustomerOrder::Id)")]
-        order_by: Option<CustomerOrder>,
-        #[graphql(desc = "Only those with this e-mail address, whatever its case.")] email: Option<String>,
         #[graphql(
-            desc = "Only those with this phone number, however it is grouped. Error: BAD_USER_INPUT without a digit."
+            desc = "Return at most this many items from the start of the list, 0 to 100; defaults to 20 if neither `first` nor `last` is given."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Return at most this many items from the end of the list, 0 to 100; not together with `first`."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "How to sort the list; ties are broken by id.", default_with = "Some(CustomerOrder::Id)")]
+        order_by: Option<CustomerOrder>,
+        #[graphql(desc = "Only customers with this e-mail address, ignoring case.")] email: Option<String>,
+        #[graphql(
+            desc = "Only customers with this phone number, ignoring spaces and punctuation. Error: BAD_USER_INPUT if it contains no digit."
         )]
         phone: Option<String>,
-        #[graphql(desc = "Narrows the list to customers of whom this is predicted; absent means all.")] filter: Option<
+        #[graphql(desc = "Only customers whose predictions match; omit for all customers.")] filter: Option<
             PredictionFilter,
         >,
     ) -> async_graphql::Result<CustomerConnection> {
@@ -116,22 +123,22 @@ async fn find_filter(ctx: &Context<'_>, email: Option<&str>, phone: Option<&str>
     }))
 }
 
-/// What customers are ordered by.
+/// How to sort customers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum CustomerOrder {
-    /// By id, that is by first appearance.
+    /// By id, that is, in the order of first appearance.
     Id,
     /// By revenue, largest first.
     Revenue,
-    /// By the last purchase, newest first.
+    /// By last purchase, most recent first.
     LastPurchase,
-    /// By predicted churn of 90 days, to millionths, highest first. Customers of whom nothing is predicted are left out.
+    /// By predicted 90-day churn (compared to the millionth), highest first. Customers without predictions are left out.
     Churn,
-    /// By predicted lifetime value of 36 months at 10 % a year, largest first. Customers of whom nothing is predicted are left out.
+    /// By predicted lifetime value over 36 months at a discount rate of 10% a year, largest first. Customers without predictions are left out.
     LifetimeValue,
 }
 
-/// A buyer.
+/// A customer.
 // Its orders and more are fields that `crate::orders` adds.
 #[derive(Clone, SimpleObject)]
 #[graphql(complex)]
@@ -140,38 +147,38 @@ pub struct Customer {
     pub id: ID,
     #[graphql(skip)]
     pub customer_no: i64,
-    /// The source's id of the customer; of one who was erased, something else in its place.
+    /// The source's id of the customer; a placeholder after the customer was erased.
     pub external_id: String,
     #[graphql(flatten)]
     pub identity: Identity,
-    /// When the customer first bought; null without a counting order.
+    /// When the customer first bought; null without an order that counts.
     pub first_purchase_at: Option<DateTime>,
-    /// When the customer last bought; null without a counting order.
+    /// When the customer last bought; null without an order that counts.
     pub last_purchase_at: Option<DateTime>,
-    /// Counting orders.
+    /// The number of orders, cancelled ones excluded.
     pub orders_count: Count,
-    /// Sum of the amounts of counting orders, less their refunds, in `currency`.
+    /// Net revenue: the amounts of orders that are not cancelled, less their refunds, in `currency`.
     pub revenue: Decimal,
-    /// When what identified the customer was erased; null for all others.
+    /// When the customer's personal data was erased; null if it was not.
     pub erased_at: Option<DateTime>,
 }
 
-/// What is known of one customer.
+/// Analytics for one customer.
 #[derive(SimpleObject)]
 struct CustomerAnalytics {
     /// The customer.
     customer: Customer,
-    /// Days since the last purchase; null without one.
+    /// Days since the last purchase; null if there is none.
     recency_days: Option<i32>,
-    /// Counting orders.
+    /// The number of orders, cancelled ones excluded.
     frequency: Count,
-    /// Revenue per counting order; null without one, or where orders are in other currencies than `revenue`.
+    /// Revenue per order; null without orders, or if some are in other currencies than `revenue`.
     monetary_value: Option<Decimal>,
-    /// Revenue so far, in the customer's `currency`.
+    /// Net revenue so far, in the customer's `currency`.
     revenue: Decimal,
-    /// Scores and segment; null while no model is fitted that knows the customer.
+    /// RFM scores and segment; null until a model that knows the customer has been fitted.
     rfm: Option<CustomerRfm>,
-    /// Predicted figures; null unless asked for, or while no model is fitted that knows the customer.
+    /// Predictions; null unless `includeForecasts` is set, and until a model that knows the customer has been fitted.
     forecasts: Option<CustomerForecasts>,
 }
 

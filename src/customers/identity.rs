@@ -20,22 +20,22 @@ pub struct Identity {
 /// Part of [`super::Customer`].
 #[Object(name = "CustomerIdentity")]
 impl Identity {
-    /// The customer's name. Null without PERSONAL_VIEW, for customers who were erased, and with the error DECRYPTION_FAILED where the stored value was changed.
+    /// The customer's name, if known. Null without PERSONAL_VIEW and for customers who were erased; null with the error DECRYPTION_FAILED if the stored value was tampered with.
     async fn name(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
         Ok(self.read_field(ctx, Field::Name).await?)
     }
 
-    /// The customer's e-mail address; null as `name`.
+    /// The customer's e-mail address; null in the same cases as `name`.
     async fn email(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
         Ok(self.read_field(ctx, Field::Email).await?)
     }
 
-    /// The customer's phone number; null as `name`.
+    /// The customer's phone number; null in the same cases as `name`.
     async fn phone(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
         Ok(self.read_field(ctx, Field::Phone).await?)
     }
 
-    /// The customer's postal address; null as `name`.
+    /// The customer's postal address; null in the same cases as `name`.
     async fn address(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
         Ok(self.read_field(ctx, Field::Address).await?)
     }

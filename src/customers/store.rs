@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::customer_value::PredictionFilter;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
-use crate::graphql::loader::Batch;
+use crate::graphql::loader::BatchLoad;
 use crate::graphql::node_id::Numbered;
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
@@ -115,7 +115,7 @@ pub async fn get_customer(tx: &TenantTx, customer_no: i64) -> Result<Customer> {
 /// Loads customers by number.
 pub struct CustomersByNumber;
 
-impl Batch for CustomersByNumber {
+impl BatchLoad for CustomersByNumber {
     type Key = i64;
     type Value = Customer;
 

@@ -20,7 +20,7 @@ pub struct DashboardQuery;
 
 #[Object]
 impl DashboardQuery {
-    /// One dashboard that the user may see; null when there is none.
+    /// A dashboard that the user may see; null if there is none with this id.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn dashboard(
         &self,
@@ -37,11 +37,16 @@ impl DashboardQuery {
     async fn dashboards(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
+        #[graphql(
+            desc = "Return at most this many items from the start of the list, 0 to 100; defaults to 20 if neither `first` nor `last` is given."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Return at most this many items from the end of the list, 0 to 100; not together with `first`."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<DashboardConnection> {
         let page = Page::new(first, after, last, before)?;
         let rows = store::list_visible(read(ctx).await?.as_ref(), &page, caller(ctx)?.user_id).await?;
@@ -58,7 +63,7 @@ pub struct Dashboard {
     id: ID,
     /// Its name.
     name: String,
-    /// What it is about.
+    /// Its description.
     description: Option<String>,
     #[graphql(skip)]
     owner_id: Uuid,
@@ -66,11 +71,11 @@ pub struct Dashboard {
     sharing: DashboardSharing,
     /// Whether it opens first for its owner.
     is_default: bool,
-    /// Columns of the grid that widgets lie on.
+    /// The number of columns of the grid on which widgets are placed.
     columns: i32,
-    /// Filters of all its widgets, as JSON of MetricsFilters.
+    /// The filters applied to all its widgets, as JSON of `MetricsFilters`.
     filters: Option<Json>,
-    /// What it shows.
+    /// Its widgets.
     widgets: Vec<Widget>,
     /// When it was last changed.
     updated_at: DateTime,
@@ -78,7 +83,7 @@ pub struct Dashboard {
 
 #[ComplexObject]
 impl Dashboard {
-    /// Whose it is.
+    /// The user who owns it.
     async fn owner(&self, ctx: &Context<'_>) -> async_graphql::Result<User> {
         Ok(load_known::<UsersById>(ctx, self.owner_id).await?)
     }
@@ -115,17 +120,17 @@ pub enum DashboardSharing {
 /// One tile of a dashboard.
 #[derive(Clone, SimpleObject)]
 struct Widget {
-    /// Tells it from the other widgets of the dashboard.
+    /// Identifies the widget within the dashboard.
     key: String,
-    /// What it draws.
+    /// The kind of widget.
     kind: WidgetKind,
-    /// Its heading.
+    /// Its title.
     title: String,
     /// The metrics it shows.
     metrics: Vec<Metric>,
-    /// The KPIs it shows, by name; one that was deleted since stays.
+    /// The names of the KPIs it shows; a KPI that was deleted since is still among them.
     kpis: Vec<String>,
-    /// Where and how large it is on the grid.
+    /// Its place and size on the grid.
     layout: WidgetLayout,
     /// Further settings, as JSON.
     options: Option<Json>,

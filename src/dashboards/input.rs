@@ -21,60 +21,60 @@ const WIDGET_KEY_CHARS_MAX: usize = 100;
 const ROWS_MAX: i32 = 10_000;
 const OPTIONS_BYTES_MAX: usize = 4096;
 
-/// What a dashboard is to be.
+/// The settings of a dashboard.
 #[derive(InputObject)]
 pub struct DashboardInput {
     /// Its name, 1 to 200 characters.
     name: String,
-    /// What it is about.
+    /// Its description.
     description: Option<String>,
     /// Who may see it.
     #[graphql(default_with = "Some(DashboardSharing::Private)")]
     sharing: Option<DashboardSharing>,
-    /// Whether it opens first for its owner; the former default then no longer does.
+    /// Whether it opens first for its owner, in place of the former default.
     #[graphql(default_with = "Some(false)")]
     is_default: Option<bool>,
     /// Columns of the grid, 1 to 48.
     #[graphql(default_with = "Some(12)")]
     columns: Option<i32>,
-    /// Filters of all its widgets.
+    /// The filters applied to all its widgets.
     filters: Option<MetricsFilters>,
-    /// What it shows, at most 50.
+    /// Its widgets, at most 50.
     #[graphql(default_with = "Some(Vec::new())")]
     widgets: Option<Vec<WidgetInput>>,
 }
 
-/// What a widget is to be.
+/// The settings of a widget.
 #[derive(InputObject)]
 struct WidgetInput {
-    /// Tells it from the other widgets of the dashboard, 1 to 100 characters.
+    /// Identifies the widget within the dashboard, 1 to 100 characters.
     key: String,
-    /// What it draws.
+    /// The kind of widget.
     kind: WidgetKind,
-    /// Its heading.
+    /// Its title.
     title: String,
     /// The metrics it shows.
     #[graphql(default_with = "Some(Vec::new())")]
     metrics: Option<Vec<Metric>>,
-    /// The KPIs it shows, by name; at most 50.
+    /// The names of the KPIs it shows, at most 50.
     #[graphql(default_with = "Some(Vec::new())")]
     kpis: Option<Vec<String>>,
-    /// Where and how large it is on the grid.
+    /// Its place and size on the grid.
     layout: WidgetLayoutInput,
     /// Further settings, at most 4096 bytes as JSON.
     options: Option<Json>,
 }
 
-/// A place on the grid.
+/// A place and size on the grid.
 #[derive(InputObject)]
 struct WidgetLayoutInput {
     /// The first column, from 0.
     x: i32,
     /// The first row, from 0.
     y: i32,
-    /// Columns wide, at least 1.
+    /// The width in columns, at least 1.
     width: i32,
-    /// Rows high, at least 1.
+    /// The height in rows, at least 1.
     height: i32,
 }
 

@@ -18,12 +18,12 @@ pub struct DashboardMutation;
 
 #[Object]
 impl DashboardMutation {
-    /// Creates a dashboard owned by the user. Needs SALES_VIEW. Errors: NOT_FOUND (organization, KPI), CONFLICT (200 are there already).
+    /// Creates a dashboard owned by the user. Needs SALES_VIEW. Errors: NOT_FOUND (organization, KPI), CONFLICT (the limit of 200 is reached).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn create_dashboard(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What it shows.")] input: DashboardInput,
+        #[graphql(desc = "The new dashboard.")] input: DashboardInput,
     ) -> async_graphql::Result<Dashboard> {
         let content = input.check()?;
         let change = change(ctx).await?;
@@ -34,13 +34,13 @@ impl DashboardMutation {
         Ok(dashboard.try_into()?)
     }
 
-    /// Replaces a dashboard of the user's own. Needs SALES_VIEW. Error: NOT_FOUND (dashboard, organization, KPI).
+    /// Replaces one of the user's own dashboards: whatever `input` leaves out goes back to its default. Needs SALES_VIEW. Error: NOT_FOUND (dashboard, organization, KPI).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn update_dashboard(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The dashboard's id.")] id: ID,
-        #[graphql(desc = "What it shows.")] input: DashboardInput,
+        #[graphql(desc = "The dashboard as it should be from now on.")] input: DashboardInput,
     ) -> async_graphql::Result<Dashboard> {
         let id = parse_id(&id, "dashboard")?;
         let content = input.check()?;
@@ -53,7 +53,7 @@ impl DashboardMutation {
         Ok(dashboard.try_into()?)
     }
 
-    /// Deletes a dashboard of the user's own; gives its id. Needs SALES_VIEW. Error: NOT_FOUND.
+    /// Deletes one of the user's own dashboards and returns its id. Needs SALES_VIEW. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn delete_dashboard(
         &self,

@@ -5,14 +5,14 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, Entity
 use uuid::Uuid;
 
 use super::{Dashboard, NewDashboard};
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 
 /// What the log tells of dashboards.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "dashboards",
     key: "id",
     columns: &[

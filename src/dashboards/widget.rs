@@ -21,31 +21,31 @@ pub struct Widget {
     pub options: Option<serde_json::Value>,
 }
 
-/// What a widget draws.
+/// The kind of a widget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WidgetKind {
-    /// One number.
+    /// A single number.
     Number,
-    /// A line over time.
+    /// A line chart over time.
     Line,
-    /// Bars.
+    /// A bar chart.
     Bar,
     /// A table.
     Table,
-    /// Alerts.
+    /// A list of alerts.
     Alerts,
 }
 
-/// A place on the grid, in columns and rows from the top left.
+/// A place and size on the grid, in columns and rows from the top left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, SimpleObject, Serialize, Deserialize)]
 pub struct WidgetLayout {
     /// The first column, from 0.
     pub x: i32,
     /// The first row, from 0.
     pub y: i32,
-    /// Columns wide.
+    /// The width in columns.
     pub width: i32,
-    /// Rows high.
+    /// The height in rows.
     pub height: i32,
 }

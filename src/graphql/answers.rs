@@ -47,22 +47,22 @@ impl Key {
     /// `method` is that of HTTP, `request` the body or the query string.
     pub fn new(caller: &Caller, method: &str, request: &[u8]) -> Self {
         let request = Sha256::new().chain_update(method).chain_update([0]).chain_update(request).finalize().into();
-        Key { tenant: caller.tenant.at(Guard::Answers), permissions: caller.permissions.clone(), request }
+        Key { tenant: caller.tenant.at(Guard::ResponseCache), permissions: caller.permissions.clone(), request }
     }
 }
 
 /// The answers kept; the least used ones go first.
 #[derive(Clone)]
-pub struct Answers(Cache<Key, Arc<(Freshness, Bytes)>>);
+pub struct ResponseCache(Cache<Key, Arc<(Freshness, Bytes)>>);
 
-impl Default for Answers {
+impl Default for ResponseCache {
     fn default() -> Self {
         let weight = |_: &Key, entry: &Arc<(Freshness, Bytes)>| u32::try_from(entry.1.len() + 256).unwrap_or(u32::MAX);
-        Answers(Cache::builder().max_capacity(BYTES_MAX).weigher(weight).build())
+        ResponseCache(Cache::builder().max_capacity(BYTES_MAX).weigher(weight).build())
     }
 }
 
-impl Answers {
+impl ResponseCache {
     pub fn get(&self, key: &Key) -> Option<Arc<(Freshness, Bytes)>> {
         self.0.get(key)
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answers::{Answers, Key};
+use super::answers::{Key, ResponseCache};
 use super::documents::Documents;
 use super::errors::{self, Refusal};
 use super::heads::Heads;
@@ -81,7 +81,7 @@ pub struct Parts {
     pub origins: Vec<HeaderValue>,
     /// What callers have asked for.
     pub usage: Arc<Usage>,
-    answers: Answers,
+    answers: ResponseCache,
     heads: Heads,
 }
 
@@ -97,7 +97,7 @@ impl Endpoint {
     pub fn new(app: App, schema: Schema, settings: &Settings, stop: CancellationToken) -> Self {
         Endpoint(Arc::new(Parts {
             heads: Heads::new(app.db.clone()),
-            answers: Answers::default(),
+            answers: ResponseCache::default(),
             operations: Operations::new(schema, app.tokens.cursors(), settings.documents.clone()),
             sockets: TaskTracker::new(),
             streams: TaskTracker::new(),
@@ -143,7 +143,7 @@ impl Endpoint {
 
     /// Who asks. Errors: UNAUTHENTICATED, where a token is not good; what needs one is refused later. RATE_LIMITED, for an
     /// address that asks too often without a good one.
-    pub async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Asker> {
+    pub async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Requester> {
         let client = Arc::new(origin::client_of(parts, &self.proxies));
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
         let caller = match (values.next(), values.next()) {
@@ -161,16 +161,16 @@ impl Endpoint {
     }
 
     /// Somebody whose answers count as one, and are paid for by their values.
-    pub fn asker(&self, caller: Option<Arc<Caller>>, client: Arc<Client>) -> Asker {
+    pub fn asker(&self, caller: Option<Arc<Caller>>, client: Arc<Client>) -> Requester {
         let pay = caller.clone().map(|caller| {
             let usage = Arc::clone(&self.usage);
             move |values| usage.charge(&caller, values)
         });
-        Asker { caller, client, size: Arc::new(pay.map_or_else(Size::default, Size::paid)) }
+        Requester { caller, client, size: Arc::new(pay.map_or_else(Size::default, Size::paid)) }
     }
 
     /// An operation that its caller may ask for now. Error: RATE_LIMITED.
-    pub fn spend(&self, asker: &Asker, prepared: Prepared) -> Result<Prepared, Refusal> {
+    pub fn spend(&self, asker: &Requester, prepared: Prepared) -> Result<Prepared, Refusal> {
         if let Some(caller) = &asker.caller {
             self.usage.spend(caller, prepared.fields())?;
         }
@@ -196,7 +196,7 @@ impl Endpoint {
     }
 
     /// The finished answer to the same request, if it is still the answer and the client takes it in one piece.
-    async fn kept(&self, reply: &Reply, asker: &Asker, key: Option<&Key>) -> Option<HttpResponse> {
+    async fn kept(&self, reply: &Reply, asker: &Requester, key: Option<&Key>) -> Option<HttpResponse> {
         if reply.stream_format().is_some() {
             return None;
         }
@@ -220,7 +220,7 @@ impl Endpoint {
 
 /// Who asks, and from where.
 #[derive(Clone)]
-pub struct Asker {
+pub struct Requester {
     /// Nobody known, where there is no token.
     pub caller: Option<Arc<Caller>>,
     pub client: Arc<Client>,
@@ -328,7 +328,7 @@ async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
 async fn run(
     endpoint: &Endpoint,
     reply: &Reply,
-    asker: Asker,
+    asker: Requester,
     key: Option<Key>,
     prepared: Result<Prepared, Refusal>,
 ) -> HttpResponse {
@@ -420,7 +420,7 @@ fn until(
 }
 
 /// Runs requests one after the other; each has its own answer, in their order.
-async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Asker, requests: Vec<Value>) -> HttpResponse {
+async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Requester, requests: Vec<Value>) -> HttpResponse {
     if requests.is_empty() || requests.len() > BATCH_MAX || !requests.iter().all(Value::is_object) {
         let message = format!("a batch has 1 to {BATCH_MAX} requests");
         return reply.refuse(StatusCode::BAD_REQUEST, "BATCH_NOT_ALLOWED", &message);

@@ -58,7 +58,7 @@ struct Sockets {
 }
 
 /// A socket of nobody known yet, which is counted while this lives.
-pub struct Waiting {
+pub struct UnauthenticatedSocket {
     usage: Arc<Usage>,
     network: Option<IpAddr>,
 }
@@ -144,7 +144,7 @@ impl Usage {
 
     /// Counts a socket until it is known whose it is, so that no address takes all for itself; `None` when there are as many as
     /// may be.
-    pub fn wait(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Waiting> {
+    pub fn wait(self: &Arc<Self>, address: Option<IpAddr>) -> Option<UnauthenticatedSocket> {
         let network = address.map(network_of);
         if let Some(network) = network {
             let mut sockets = self.sockets();
@@ -154,7 +154,7 @@ impl Usage {
             }
             *waiting += 1;
         }
-        Some(Waiting { usage: Arc::clone(self), network })
+        Some(UnauthenticatedSocket { usage: Arc::clone(self), network })
     }
 
     /// Counts a socket of a caller; `None` when there are as many as may be.
@@ -179,7 +179,7 @@ impl Usage {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for UnauthenticatedSocket {
     fn drop(&mut self) {
         if let Some(network) = &self.network {
             leave(&mut self.usage.sockets().strangers, network);

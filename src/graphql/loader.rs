@@ -29,7 +29,7 @@ const KEYS_MAX: usize = 1_000_000;
 const YIELDS: usize = 2;
 
 /// What is read together: one kind of thing by its key.
-pub trait Batch: Send + Sync + 'static {
+pub trait BatchLoad: Send + Sync + 'static {
     type Key: Clone + Debug + Eq + Hash + Send + Sync + 'static;
     type Value: Clone + Send + Sync + 'static;
 
@@ -37,21 +37,21 @@ pub trait Batch: Send + Sync + 'static {
     fn load(tx: &TenantTx, keys: &[Self::Key]) -> impl Future<Output = Result<HashMap<Self::Key, Self::Value>>> + Send;
 }
 
-type Values<B> = HashMap<<B as Batch>::Key, <B as Batch>::Value>;
+type Values<B> = HashMap<<B as BatchLoad>::Key, <B as BatchLoad>::Value>;
 type Read<B> = Result<Arc<Values<B>>, Arc<Error>>;
-type Loader<B> = CachedLoader<<B as Batch>::Key, Reading<B>, Fetch<B>>;
+type Loader<B> = CachedLoader<<B as BatchLoad>::Key, Reading<B>, Fetch<B>>;
 
 /// The reading of one batch; each clone gives the same answer.
-struct Reading<B: Batch>(Shared<BoxFuture<'static, Read<B>>>);
+struct Reading<B: BatchLoad>(Shared<BoxFuture<'static, Read<B>>>);
 
-impl<B: Batch> Clone for Reading<B> {
+impl<B: BatchLoad> Clone for Reading<B> {
     fn clone(&self) -> Self {
         Reading(self.0.clone())
     }
 }
 
 /// The value of `key`, read together with the others that this operation asks for now.
-pub async fn load<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::Value>> {
+pub async fn load<B: BatchLoad>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::Value>> {
     let loader = loader::<Loader<B>>(ctx, |reads, db, tenant| {
         CachedLoader::new(Fetch::<B> { reads, db, tenant, batch: PhantomData })
             .with_max_batch_size(KEYS_MAX)
@@ -66,7 +66,7 @@ pub async fn load<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::
 }
 
 /// The value of a key that others refer to.
-pub async fn load_known<B: Batch>(ctx: &Context<'_>, key: B::Key) -> Result<B::Value> {
+pub async fn load_known<B: BatchLoad>(ctx: &Context<'_>, key: B::Key) -> Result<B::Value> {
     let missing = format!("nothing by the key {key:?}");
     load::<B>(ctx, key).await?.ok_or_else(|| Error::internal(missing))
 }
@@ -78,7 +78,7 @@ struct Fetch<B> {
     batch: PhantomData<B>,
 }
 
-impl<B: Batch> BatchFn<B::Key, Reading<B>> for Fetch<B> {
+impl<B: BatchLoad> BatchFn<B::Key, Reading<B>> for Fetch<B> {
     async fn load(&mut self, keys: &[B::Key]) -> HashMap<B::Key, Reading<B>> {
         let (reads, db, tenant, all) = (Arc::clone(&self.reads), self.db.clone(), self.tenant, keys.to_vec());
         let read = async move {

@@ -20,7 +20,7 @@ use super::cohorts::{After, Cohorts, Key};
 use super::completion::{Plan, Types};
 use super::documents::Documents;
 use super::errors::{self, Refusal};
-use super::http::Asker;
+use super::http::Requester;
 use super::params::Params;
 use super::payload::Payload;
 use super::reads::Reads;
@@ -214,7 +214,7 @@ impl Operations {
     }
 
     /// Runs a query or mutation; also tells what its answer depends on, if that is known.
-    pub async fn run(&self, prepared: Prepared, asker: Asker) -> (Response, Option<Freshness>) {
+    pub async fn run(&self, prepared: Prepared, asker: Requester) -> (Response, Option<Freshness>) {
         self.keep(&prepared);
         let kind = prepared.kind.to_string();
         let tenant = asker.caller.as_ref().map(|caller| caller.tenant.0);
@@ -236,7 +236,7 @@ impl Operations {
     }
 
     /// Runs an operation of any kind as a stream of answers; a query or mutation gives one.
-    pub fn stream(&self, mut prepared: Prepared, asker: Asker) -> BoxStream<'static, Payload> {
+    pub fn stream(&self, mut prepared: Prepared, asker: Requester) -> BoxStream<'static, Payload> {
         let size = Arc::clone(&asker.size);
         let (Some(Subscribed { field, hash, after }), Some(caller)) = (prepared.subscribed.take(), &asker.caller)
         else {
@@ -397,7 +397,7 @@ fn is_public(operation: &OperationDefinition) -> bool {
     })
 }
 
-fn with_asker(request: Request, Asker { caller, client, .. }: Asker) -> Request {
+fn with_asker(request: Request, Requester { caller, client, .. }: Requester) -> Request {
     let request = request.data(client);
     match caller {
         Some(caller) => request.data(caller),

@@ -8,16 +8,16 @@ use crate::error::{Error, Result};
 pub const PAGE_DEFAULT: usize = 20;
 pub const PAGE_MAX: usize = 100;
 
-/// Where a page stands within its list.
+/// Information on a page of a connection.
 #[derive(Clone, Debug, Default, SimpleObject)]
 pub struct PageInfo {
-    /// Whether there is more after this page.
+    /// Whether there are more items after this page.
     pub has_next_page: bool,
-    /// Whether there is more before this page.
+    /// Whether there are more items before this page.
     pub has_previous_page: bool,
-    /// The first cursor of this page.
+    /// The cursor of the first item of this page; null if it is empty.
     pub start_cursor: Option<String>,
-    /// The last cursor of this page.
+    /// The cursor of the last item of this page; null if it is empty.
     pub end_cursor: Option<String>,
 }
 
@@ -211,7 +211,7 @@ macro_rules! connection {
                 self.items.iter().map(|(_, node)| $crate::graphql::eager::Eager(node.clone())).collect()
             }
 
-            /// Where the page stands.
+            /// Information for fetching further pages.
             async fn page_info(&self) -> &$crate::graphql::page::PageInfo {
                 &self.page_info
             }
@@ -222,7 +222,7 @@ macro_rules! connection {
         pub struct $edge {
             /// The item.
             node: $crate::graphql::eager::Eager<$node>,
-            /// Where the item stands in the list; opaque.
+            /// The item's position in the list; opaque.
             cursor: String,
         }
     };

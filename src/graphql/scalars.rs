@@ -24,7 +24,7 @@ pub fn form_of(name: &str) -> Option<&'static str> {
     })
 }
 
-/// A point in time, RFC 3339 with an offset or Z, years 1970 to 2100; given in UTC with up to six decimals.
+/// A point in time in RFC 3339 format, with an offset or Z, of the years 1970 to 2100; returned in UTC with up to six decimals.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DateTime(pub Timestamp);
 
@@ -35,7 +35,7 @@ impl DateTime {
     }
 }
 
-/// A point in time, RFC 3339 with an offset or Z, years 1970 to 2100; given in UTC with up to six decimals.
+/// A point in time in RFC 3339 format, with an offset or Z, of the years 1970 to 2100; returned in UTC with up to six decimals.
 #[Scalar]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -58,11 +58,11 @@ impl ScalarType for DateTime {
     }
 }
 
-/// A day of the calendar, as 2026-01-31.
+/// A calendar date, such as 2026-01-31.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Date(pub NaiveDate);
 
-/// A day of the calendar, as 2026-01-31.
+/// A calendar date, such as 2026-01-31.
 #[Scalar]
 impl ScalarType for Date {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -83,11 +83,11 @@ impl ScalarType for Date {
     }
 }
 
-/// An exact decimal number as a string, as "19.90": money in whole units of its currency, at most four decimals. A JSON number without exponent is read too.
+/// An exact decimal number as a string, such as "19.90", with at most four decimals; money is in whole units of its currency. Returned with at least two decimals. As input, a JSON number without an exponent is accepted too.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decimal(pub Money);
 
-/// An exact decimal number as a string, as "19.90": money in whole units of its currency, at most four decimals. A JSON number without exponent is read too.
+/// An exact decimal number as a string, such as "19.90", with at most four decimals; money is in whole units of its currency. Returned with at least two decimals. As input, a JSON number without an exponent is accepted too.
 #[Scalar]
 impl ScalarType for Decimal {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -114,11 +114,11 @@ impl ScalarType for Decimal {
     }
 }
 
-/// A whole number of up to 2^53 as a JSON number.
+/// A whole number up to 2^53 as a JSON number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Count(pub i64);
 
-/// A whole number of up to 2^53 as a JSON number.
+/// A whole number up to 2^53 as a JSON number.
 #[Scalar]
 impl ScalarType for Count {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -140,11 +140,11 @@ impl ScalarType for Count {
     }
 }
 
-/// A position of the tenant's ledger: a whole number as a string, strictly increasing without gaps.
+/// A position in the tenant's ledger: a whole number as a string, strictly increasing and without gaps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Position(pub i64);
 
-/// A position of the tenant's ledger: a whole number as a string, strictly increasing without gaps.
+/// A position in the tenant's ledger: a whole number as a string, strictly increasing and without gaps.
 #[Scalar]
 impl ScalarType for Position {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -165,11 +165,11 @@ impl ScalarType for Position {
     }
 }
 
-/// Where a subscription stands: opaque, signed, of one tenant and one subscription. It comes with each live answer, in `extensions.cursor`.
+/// Where a subscription stands: opaque, signed, and valid for one tenant and one subscription. Each live result carries one in `extensions.cursor`. The cursors of connections are something else.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor(pub String);
 
-/// Where a subscription stands: opaque, signed, of one tenant and one subscription. It comes with each live answer, in `extensions.cursor`.
+/// Where a subscription stands: opaque, signed, and valid for one tenant and one subscription. Each live result carries one in `extensions.cursor`. The cursors of connections are something else.
 #[Scalar]
 impl ScalarType for Cursor {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -186,11 +186,11 @@ impl ScalarType for Cursor {
     }
 }
 
-/// A time zone by its IANA name, as Europe/London.
+/// A time zone by its IANA name, such as Europe/London.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TimeZone(pub chrono_tz::Tz);
 
-/// A time zone by its IANA name, as Europe/London.
+/// A time zone by its IANA name, such as Europe/London.
 #[Scalar]
 impl ScalarType for TimeZone {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -209,11 +209,11 @@ impl ScalarType for TimeZone {
     }
 }
 
-/// A currency by its ISO 4217 code, as EUR.
+/// A currency by its ISO 4217 code, such as EUR.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Currency(pub String);
 
-/// A currency by its ISO 4217 code, as EUR.
+/// A currency by its ISO 4217 code, such as EUR.
 #[Scalar]
 impl ScalarType for Currency {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -63,7 +63,10 @@ mod tests {
 
     #[test]
     fn presence_and_types_are_checked() {
-        assert!(is_good("$a: Int!, $b: String, $c: [ID!] = [1], $d: Thing!", json!({ "a": 1, "d": { "x": 1 } })));
+        assert!(is_good(
+            "$a: Int!, $b: String, $c: [ID!] = [1], $d: AuditedTable!",
+            json!({ "a": 1, "d": { "x": 1 } })
+        ));
         assert!(is_good("$a: [ID!]", json!({ "a": "one" })) && is_good("$a: ID!", json!({ "a": 7 })));
         assert!(is_good("$a: Int! = 1", json!({})));
         for (definitions, variables) in [

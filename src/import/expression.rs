@@ -1,12 +1,12 @@
 //! Numbers made of columns: `"{Quantity} * {Price}"`, `"{retail} + {coupon}"`, `"-{Quantity}"`, `"1"`.
 
 use super::number::Number;
-use super::template::{Columns, Joined, Place};
+use super::template::{ColumnRef, Columns, Joined};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Factor {
     Constant(Number),
-    Column(Place),
+    Column(ColumnRef),
 }
 
 #[derive(Clone, Debug, PartialEq)]

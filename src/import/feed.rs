@@ -54,7 +54,7 @@ struct LineFeed {
 
 /// What one row, or all rows of a fact so far, have said.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct ParsedRow {
     pub id: String,
     at: Timestamp,
     organization: Option<String>,
@@ -160,7 +160,7 @@ impl Feed {
     }
 
     /// What a row says. Error: what is wrong with it.
-    pub fn read(&self, joined: &Joined<'_>) -> Result<Said, String> {
+    pub fn read(&self, joined: &Joined<'_>) -> Result<ParsedRow, String> {
         let id = self.id(joined);
         if id.is_empty() {
             return Err("`id` is empty".into());
@@ -174,7 +174,7 @@ impl Feed {
             phone: text(&self.customer_phone),
             address: text(&self.customer_address),
         });
-        Ok(Said {
+        Ok(ParsedRow {
             id,
             at: Timestamp(at.0 + self.shift_micros),
             organization: text(&self.organization),
@@ -219,7 +219,7 @@ impl Feed {
     }
 
     /// The event of all that was said of one fact.
-    pub fn event(&self, said: Said) -> Result<Event, String> {
+    pub fn event(&self, said: ParsedRow) -> Result<Event, String> {
         let money = |sum: Option<i128>| match sum.map(Money::from_sum) {
             Some(None) => Err("a sum is beyond the largest amount".to_owned()),
             Some(sum) => Ok(sum),
@@ -259,10 +259,10 @@ impl Feed {
     }
 }
 
-impl Said {
+impl ParsedRow {
     /// Adds what a further row says: of several versions the highest counts; in it sums and lines add up, the earliest time
     /// counts, else the first that says it.
-    pub fn add(&mut self, row: Said) {
+    pub fn add(&mut self, row: ParsedRow) {
         match row.version.cmp(&self.version) {
             Ordering::Less => return,
             Ordering::Greater => return *self = row,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 use super::ImportError;
-use super::feed::{Feed, Said};
+use super::feed::{Feed, ParsedRow};
 use super::lookup::Lookup;
 use super::mapping::{FeedSpec, FileSpec, Grouping, Mapping};
 use super::rows::{Row, Rows};
@@ -37,7 +37,7 @@ pub struct Draft {
 
 /// Part of a feed.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct CsvBatch {
     pub feed: usize,
     pub drafts: Vec<Draft>,
     /// Rows that are not the feed's.
@@ -45,7 +45,7 @@ pub struct Batch {
 }
 
 /// Reads all feeds of a mapping and sends batches; the last message is the error, if there is one.
-pub struct Reader {
+pub struct CsvReader {
     pub mapping: Mapping,
     pub files: Files,
     /// Added to every time.
@@ -56,9 +56,9 @@ pub struct Reader {
     pub stop: Arc<AtomicBool>,
 }
 
-impl Reader {
+impl CsvReader {
     /// Blocks; ends early when nobody receives any more.
-    pub fn run(self, sender: &mpsc::Sender<Result<Batch, ImportError>>) {
+    pub fn run(self, sender: &mpsc::Sender<Result<CsvBatch, ImportError>>) {
         if let Err(Some(error)) = self.read_all(sender) {
             // Nobody may be there to hear it.
             let _ = sender.blocking_send(Err(error));
@@ -66,7 +66,7 @@ impl Reader {
     }
 
     /// Error: `None` when there is nobody to read for.
-    fn read_all(&self, sender: &mpsc::Sender<Result<Batch, ImportError>>) -> Result<(), Option<ImportError>> {
+    fn read_all(&self, sender: &mpsc::Sender<Result<CsvBatch, ImportError>>) -> Result<(), Option<ImportError>> {
         let lookups = self
             .mapping
             .lookups
@@ -143,7 +143,7 @@ impl Reader {
 /// The events of all feeds of a mapping; what makes none is left out.
 pub async fn read_events(mapping: Mapping, files: Files) -> Result<Vec<Event>, ImportError> {
     let (sender, mut batches) = mpsc::channel(1);
-    let reader = Reader { mapping, files, shift_micros: 0, read_bytes: Arc::default(), stop: Arc::default() };
+    let reader = CsvReader { mapping, files, shift_micros: 0, read_bytes: Arc::default(), stop: Arc::default() };
     tokio::task::spawn_blocking(move || reader.run(&sender));
     let mut events = Vec::new();
     while let Some(batch) = batches.recv().await {
@@ -176,8 +176,8 @@ type Sent = Result<(), ()>;
 /// Facts in the making.
 struct Groups<'a> {
     feed: &'a Feed,
-    sender: &'a mpsc::Sender<Result<Batch, ImportError>>,
-    batch: Batch,
+    sender: &'a mpsc::Sender<Result<CsvBatch, ImportError>>,
+    batch: CsvBatch,
     batch_rows: u64,
     /// In the order of their first rows.
     open: Vec<Group>,
@@ -186,13 +186,13 @@ struct Groups<'a> {
 }
 
 struct Group {
-    said: Result<Said, String>,
+    said: Result<ParsedRow, String>,
     rows: Vec<RawRow>,
 }
 
 impl<'a> Groups<'a> {
-    fn new(number: usize, feed: &'a Feed, sender: &'a mpsc::Sender<Result<Batch, ImportError>>) -> Self {
-        let batch = Batch { feed: number, ..Batch::default() };
+    fn new(number: usize, feed: &'a Feed, sender: &'a mpsc::Sender<Result<CsvBatch, ImportError>>) -> Self {
+        let batch = CsvBatch { feed: number, ..CsvBatch::default() };
         Groups { feed, sender, batch, batch_rows: 0, open: Vec::new(), index: HashMap::new(), open_rows: 0 }
     }
 
@@ -203,7 +203,7 @@ impl<'a> Groups<'a> {
     }
 
     /// Error: nobody receives, or why no more rows can be held.
-    fn add(&mut self, id: String, said: Result<Said, String>, row: RawRow) -> Result<(), Option<String>> {
+    fn add(&mut self, id: String, said: Result<ParsedRow, String>, row: RawRow) -> Result<(), Option<String>> {
         let Some(grouping) = self.feed.grouping.filter(|_| !id.is_empty()) else {
             return self.close(Group { said, rows: vec![row] }).map_err(|()| None);
         };
@@ -248,7 +248,7 @@ impl<'a> Groups<'a> {
     }
 
     fn send(&mut self) -> Sent {
-        let next = Batch { feed: self.batch.feed, ..Batch::default() };
+        let next = CsvBatch { feed: self.batch.feed, ..CsvBatch::default() };
         let batch = std::mem::replace(&mut self.batch, next);
         self.batch_rows = 0;
         self.sender.blocking_send(Ok(batch)).map_err(|_| ())
@@ -270,7 +270,7 @@ impl<'a> Groups<'a> {
 
 impl Group {
     /// One bad row makes the whole fact one, which would otherwise be wrong.
-    fn add(&mut self, said: Result<Said, String>, row: RawRow) {
+    fn add(&mut self, said: Result<ParsedRow, String>, row: RawRow) {
         match (&mut self.said, said) {
             (Ok(all), Ok(said)) => all.add(said),
             (Ok(_), Err(defect)) => self.said = Err(format!("line {}: {defect}", row.line)),

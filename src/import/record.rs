@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::read::{Batch, Draft, RawRow, Reader};
+use super::read::{CsvBatch, CsvReader, Draft, RawRow};
 use super::rejected::Rejected;
 use super::totals::Totals;
 use super::{Files, ImportError, Mapping};
@@ -93,7 +93,7 @@ impl Import {
         let mut settled = Settled { feeds: totals, paths, rejected, rows: self.settled_rows };
         let name = self.mapping.name.clone();
         let stopped = Arc::new(AtomicBool::new(false));
-        let reader = Reader {
+        let reader = CsvReader {
             mapping: self.mapping,
             files: self.files,
             shift_micros: self.shift_micros,
@@ -138,7 +138,7 @@ impl Settled {
         &mut self,
         app: &App,
         tenant: TenantId,
-        mut batches: mpsc::Receiver<Result<Batch, ImportError>>,
+        mut batches: mpsc::Receiver<Result<CsvBatch, ImportError>>,
         stop: &CancellationToken,
     ) -> End {
         let mut in_flight = FuturesOrdered::new();
@@ -195,7 +195,7 @@ struct Rejoined {
     facts: Vec<(Option<String>, Vec<RawRow>)>,
 }
 
-async fn record(app: &App, tenant: TenantId, batch: Batch) -> (Rejoined, Result<Vec<Outcome>>) {
+async fn record(app: &App, tenant: TenantId, batch: CsvBatch) -> (Rejoined, Result<Vec<Outcome>>) {
     let mut events: Vec<Event> = Vec::with_capacity(batch.drafts.len());
     let mut facts = Vec::with_capacity(batch.drafts.len());
     for Draft { event, rows } in batch.drafts {

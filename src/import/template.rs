@@ -5,7 +5,7 @@ use super::rows::Row;
 
 /// Where a value of a row comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Place {
+pub enum ColumnRef {
     Line,
     Own(usize),
     /// Of a table, a column.
@@ -26,12 +26,12 @@ impl<'a> Columns<'a> {
     }
 
     /// A column by its name, `table.column`, or its number from 1. Error: what there is, or that two have the name.
-    pub fn find(&self, name: &str) -> Result<Place, String> {
+    pub fn find(&self, name: &str) -> Result<ColumnRef, String> {
         if name == "#" {
-            return Ok(Place::Line);
+            return Ok(ColumnRef::Line);
         }
         if let Some(i) = find_one(self.own, name)? {
-            return Ok(Place::Own(i));
+            return Ok(ColumnRef::Own(i));
         }
         if let Some((table, column)) = name.split_once('.')
             && let Some(t) = self.lookups.iter().position(|lookup| lookup.name == table)
@@ -41,12 +41,12 @@ impl<'a> Columns<'a> {
             }
             let found =
                 find_one(&self.lookups[t].columns, column).map_err(|why| format!("the table {table}: {why}"))?;
-            return found.map(|c| Place::Joined(t, c)).ok_or_else(|| {
+            return found.map(|c| ColumnRef::Joined(t, c)).ok_or_else(|| {
                 format!("the table {table} has no column {column}; it has {}", self.lookups[t].columns.join(", "))
             });
         }
         match name.parse::<usize>() {
-            Ok(number) if (1..=self.own.len()).contains(&number) => Ok(Place::Own(number - 1)),
+            Ok(number) if (1..=self.own.len()).contains(&number) => Ok(ColumnRef::Own(number - 1)),
             _ => Err(format!("there is no column {name}; there are {}", self.own.join(", "))),
         }
     }
@@ -71,11 +71,11 @@ pub struct Joined<'a> {
 
 impl Joined<'_> {
     /// The value of a column; a line's number has none, it is written by [`Template::fill`].
-    pub fn value(&self, place: Place) -> &str {
+    pub fn value(&self, place: ColumnRef) -> &str {
         match place {
-            Place::Line => "",
-            Place::Own(column) => self.row.field(column),
-            Place::Joined(table, column) => {
+            ColumnRef::Line => "",
+            ColumnRef::Own(column) => self.row.field(column),
+            ColumnRef::Joined(table, column) => {
                 self.found.get(table).copied().flatten().map_or("", |row| self.lookups[table].value(row, column))
             }
         }
@@ -85,7 +85,7 @@ impl Joined<'_> {
 #[derive(Clone, Debug, PartialEq)]
 enum Piece {
     Text(String),
-    Value(Place),
+    Value(ColumnRef),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -115,7 +115,7 @@ impl Template {
         for piece in &self.0 {
             match piece {
                 Piece::Text(piece) => text.push_str(piece),
-                Piece::Value(Place::Line) => text.push_str(&joined.row.line.to_string()),
+                Piece::Value(ColumnRef::Line) => text.push_str(&joined.row.line.to_string()),
                 Piece::Value(place) => text.push_str(joined.value(*place)),
             }
         }
@@ -136,8 +136,8 @@ mod tests {
     fn a_name_that_two_columns_have_is_none() {
         let own = ["id", "amount", "amount", "3"].map(str::to_owned);
         let columns = Columns::of(&own);
-        assert_eq!(columns.find("id"), Ok(Place::Own(0)));
+        assert_eq!(columns.find("id"), Ok(ColumnRef::Own(0)));
         assert_eq!(columns.find("amount"), Err("the columns 2 and 3 are both named amount".to_owned()));
-        assert_eq!((columns.find("2"), columns.find("3")), (Ok(Place::Own(1)), Ok(Place::Own(3))));
+        assert_eq!((columns.find("2"), columns.find("3")), (Ok(ColumnRef::Own(1)), Ok(ColumnRef::Own(3))));
     }
 }

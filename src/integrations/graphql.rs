@@ -24,23 +24,28 @@ pub struct IntegrationQuery;
 
 #[Object]
 impl IntegrationQuery {
-    /// Shops and CRMs that send what happens to them, by name; at most 100. Needs INTEGRATIONS_MANAGE.
+    /// Shops and CRMs that send their events by webhook, sorted by name; at most 100. Needs INTEGRATIONS_MANAGE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn integrations(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<IntegrationNode>> {
         Ok(store::list(read(ctx).await?.as_ref()).await?.into_iter().map(IntegrationNode::from).collect())
     }
 
-    /// What integrations sent, signed, that was not understood or was refused, newest first. Needs INTEGRATIONS_MANAGE.
+    /// Authenticated webhook deliveries that were not understood or were refused, newest first. Needs INTEGRATIONS_MANAGE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn quarantine(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
+        #[graphql(
+            desc = "Return at most this many items from the start of the list, 0 to 100; defaults to 20 if neither `first` nor `last` is given."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
-        #[graphql(desc = "Only what this integration sent.")] integration_id: Option<ID>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Return at most this many items from the end of the list, 0 to 100; not together with `first`."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only deliveries from this integration.")] integration_id: Option<ID>,
     ) -> async_graphql::Result<QuarantinedDeliveryConnection> {
         let page = Page::new(first, after, last, before)?;
         let integration = integration_id.map(|id| parse_id(&id, "integration")).transpose()?;
@@ -49,27 +54,27 @@ impl IntegrationQuery {
     }
 }
 
-/// What an integration is to be. Of one that is changed, what is absent stays as it is.
+/// The settings of an integration. On update, fields that are omitted stay unchanged.
 #[derive(InputObject)]
 pub struct IntegrationInput {
-    /// What it is called, 1 to 100 characters, and no other data source.
+    /// Its name, 1 to 100 characters; no other data source may have the same.
     name: String,
-    /// Where what it sends belongs; null, or absent from a new one, means the default organization.
+    /// The organization its events belong to; null, or omitted for a new one, means the default organization.
     organization_id: MaybeUndefined<ID>,
-    /// The sales channel of all orders that it sends; null, or absent from a new one, means as the shop says.
+    /// The sales channel of all its orders; null, or omitted for a new one, means as the shop says.
     channel: MaybeUndefined<String>,
-    /// Whether orders that the shop calls tests count; null is as absent, which for a new one means that they do not.
+    /// Whether the shop's test orders count. Null is the same as omitted; for a new one that means no.
     counts_tests: Option<bool>,
-    /// For CRMs: their people, and who they are here, all of them. What is closed by others goes to the quarantine. Null is as absent, which for a new one means nobody.
+    /// For CRMs: all of their people, and the users they are here. Deals closed by others go to the quarantine. Null is the same as omitted; for a new one that means nobody.
     owners: Option<Vec<IntegrationOwnerInput>>,
-    /// Whether it is taken in; while it is not, senders are asked to come again later. Null is as absent, which for a new one means that it is.
+    /// Whether its deliveries are accepted; while they are not, senders are told to retry later. Null is the same as omitted; for a new one that means yes.
     enabled: Option<bool>,
 }
 
-/// Who one of a CRM's people is.
+/// Which user a person in the CRM is.
 #[derive(InputObject)]
 pub struct IntegrationOwnerInput {
-    /// The CRM's id of them.
+    /// The person's id in the CRM.
     external_id: ID,
     /// The user.
     user_id: ID,
@@ -109,38 +114,38 @@ impl IntegrationInput {
     }
 }
 
-/// A shop or CRM that sends what happens to it.
+/// A shop or CRM that sends its events by webhook.
 #[derive(SimpleObject)]
 #[graphql(complex, name = "Integration")]
 pub struct IntegrationNode {
     /// The integration's id.
     id: ID,
-    /// Who sends.
+    /// The kind of shop or CRM.
     kind: Kind,
-    /// What it is called.
+    /// Its name.
     name: String,
-    /// Where what it sends belongs; null means the default organization.
+    /// The organization its events belong to; null means the default one.
     organization_id: Option<ID>,
-    /// The sales channel of all orders that it sends; null means as the shop says.
+    /// The sales channel of all its orders; null means as the shop says.
     channel: Option<String>,
-    /// Whether orders that the shop calls tests count.
+    /// Whether the shop's test orders count.
     counts_tests: bool,
-    /// The CRM's people, and who they are here.
+    /// The people in the CRM, and the users they are here.
     owners: Vec<IntegrationOwner>,
-    /// Whether it is taken in.
+    /// Whether its deliveries are accepted.
     enabled: bool,
-    /// When it was made.
+    /// When it was created.
     created_at: DateTime,
-    /// When it sent something last, to the minute; null before.
+    /// When it last sent something, to the minute; null if never.
     last_delivery_at: Option<DateTime>,
     #[graphql(skip)]
     uuid: Uuid,
 }
 
-/// Who one of a CRM's people is.
+/// Which user a person in the CRM is.
 #[derive(SimpleObject)]
 pub struct IntegrationOwner {
-    /// The CRM's id of them.
+    /// The person's id in the CRM.
     external_id: ID,
     /// The user's id.
     user_id: ID,
@@ -148,7 +153,7 @@ pub struct IntegrationOwner {
 
 #[ComplexObject]
 impl IntegrationNode {
-    /// Where the shop or CRM is to send to, by POST.
+    /// The URL that the shop or CRM must send to, by POST.
     async fn url(&self, ctx: &Context<'_>) -> async_graphql::Result<String> {
         Ok(format!("{}{}", app(ctx)?.public_url, http::path_of(caller(ctx)?.tenant, self.uuid)))
     }
@@ -175,22 +180,22 @@ impl From<Integration> for IntegrationNode {
     }
 }
 
-/// What an integration sent that was not taken, or in part: of several events those before the refused one may be in the ledger. It is kept for 90 days.
+/// A webhook delivery that was not processed, or only in part: if it had several events, those before the refused one may be in the ledger. It is kept for 90 days.
 #[derive(Clone, SimpleObject)]
 pub struct QuarantinedDelivery {
-    /// Its id here.
+    /// Its id in this API.
     id: ID,
-    /// Who sent it.
+    /// The integration that sent it.
     integration_id: ID,
-    /// What the sender knows it by, or a hash of it.
+    /// The sender's id of the delivery, or a hash of it.
     delivery_id: String,
-    /// What it is about, as the sender says.
+    /// Its topic, as given by the sender.
     topic: String,
-    /// Why it was not taken, stable: UNCLEAR, or the code of an event that the ledger refused.
+    /// Why it was not processed, as a stable code: UNCLEAR, or the code of an event that the ledger refused.
     code: String,
-    /// Why it was not taken, in words.
+    /// Why it was not processed, in plain words.
     reason: String,
-    /// When it came first.
+    /// When it was first received.
     received_at: DateTime,
 }
 
@@ -208,4 +213,4 @@ impl From<Quarantined> for QuarantinedDelivery {
     }
 }
 
-connection!(QuarantinedDeliveryConnection, QuarantinedDeliveryEdge, QuarantinedDelivery, "deliveries");
+connection!(QuarantinedDeliveryConnection, QuarantinedDeliveryEdge, QuarantinedDelivery, "quarantined deliveries");

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::ledger::event::{Event, Fact};
 
-/// Who sends.
+/// The kind of shop or CRM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[graphql(name = "IntegrationKind")]
@@ -29,9 +29,9 @@ pub enum Kind {
     Shopify,
     /// Stripe. Types: charge.succeeded, charge.captured, refund.created, refund.updated. The secret is the endpoint's, `whsec_…`.
     Stripe,
-    /// Pipedrive, webhooks version 1 and 2, for deals. It signs nothing, so the secret is `user:password` of HTTP Basic.
+    /// Pipedrive, webhooks version 1 and 2, for deals. It does not sign, so the secret is the `user:password` of HTTP Basic authentication.
     Pipedrive,
-    /// Anything else that signs as standardwebhooks.com has it and sends `{"events": […]}` of SalesEventInput.
+    /// Any other sender that signs as specified by standardwebhooks.com and sends `{"events": […]}` of SalesEventInput.
     Standard,
 }
 
@@ -61,7 +61,7 @@ trait Connector: Send + Sync {
     fn label(&self, request: &Request<'_>) -> Label;
 
     /// What a request says.
-    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<Said, Unclear>;
+    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<WebhookContent, Unclear>;
 }
 
 /// A request as it came.
@@ -119,7 +119,7 @@ impl Delivery<'_> {
 
 /// What a request says, understood.
 #[derive(Debug)]
-enum Said {
+enum WebhookContent {
     Events(Vec<Event>),
     /// Nothing that numbers are made of.
     Nothing,
@@ -139,7 +139,7 @@ struct Settings {
     organization: Option<Uuid>,
     /// The sales channel of all that comes; absent means as the sender says.
     channel: Option<String>,
-    /// Whether orders that the shop calls tests count.
+    /// Whether the shop's test orders count.
     counts_tests: bool,
     /// The sender's people, and who they are here.
     owners: Vec<Owner>,

@@ -19,13 +19,15 @@ pub struct IntegrationMutation;
 
 #[Object]
 impl IntegrationMutation {
-    /// Begins to take in what a shop or CRM sends to the integration's `url`. Needs INTEGRATIONS_MANAGE and, as whoever has the secret records sales, SALES_EDIT; for SHOPIFY, which has customers erased, PERSONAL_MANAGE too. Errors: FORBIDDEN; BAD_USER_INPUT; NOT_FOUND (organization, user); CONFLICT (name taken, more than 100); SERVICE_UNAVAILABLE (the tenant's keys cannot be reached).
+    /// Starts accepting what a shop or CRM sends to the integration's `url`. Needs INTEGRATIONS_MANAGE, and SALES_EDIT because whoever has the secret can record sales; SHOPIFY, which can have customers erased, also needs PERSONAL_MANAGE. Errors: FORBIDDEN; BAD_USER_INPUT; NOT_FOUND (organization, user); CONFLICT (name taken, more than 100); SERVICE_UNAVAILABLE (the tenant's encryption keys cannot be reached).
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn create_integration(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Who sends.")] kind: Kind,
-        #[graphql(desc = "What the sender signs with, 16 to 200 characters. It is stored sealed and not shown again.")]
+        #[graphql(desc = "The kind of shop or CRM.")] kind: Kind,
+        #[graphql(
+            desc = "The secret that the sender signs with, 16 to 200 characters. It is stored encrypted and never shown again."
+        )]
         secret: String,
         #[graphql(desc = "The integration.")] input: IntegrationInput,
     ) -> async_graphql::Result<IntegrationNode> {
@@ -42,19 +44,20 @@ impl IntegrationMutation {
         Ok(integration.into())
     }
 
-    /// Changes what an integration is; what `input` leaves out stays. With a new secret, the one before it stays good until the next, unless `endOldSecret`. Needs INTEGRATIONS_MANAGE, and with a secret what `createIntegration` needs. Errors: FORBIDDEN, BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
+    /// Changes an integration; fields that `input` leaves out stay unchanged. When a new secret is set, the previous one stays valid until the next change, unless `endOldSecret` is set. Needs INTEGRATIONS_MANAGE and, for a secret, what `createIntegration` needs. Errors: FORBIDDEN, BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn update_integration(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The integration's id.")] id: ID,
-        #[graphql(desc = "What the sender signs with from now on; absent means as before.")] secret: Option<String>,
+        #[graphql(desc = "The secret that the sender signs with from now on; omit to keep the current one.")]
+        secret: Option<String>,
         #[graphql(
-            desc = "Whether only the newest secret is good from now on: the new one, or without one the last that was set.",
+            desc = "Whether to stop accepting the previous secret at once, so that only the newest one is valid.",
             default
         )]
         end_old_secret: bool,
-        #[graphql(desc = "What changes.")] input: IntegrationInput,
+        #[graphql(desc = "The new settings.")] input: IntegrationInput,
     ) -> async_graphql::Result<IntegrationNode> {
         let id = parse_id(&id, "integration")?;
         let keys = app(ctx)?.keys.get(caller(ctx)?.tenant).await?.ok_or_else(erased)?;
@@ -75,7 +78,7 @@ impl IntegrationMutation {
         Ok(integration.into())
     }
 
-    /// Ends an integration and forgets its quarantine; what it brought stays. Gives its id. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
+    /// Deletes an integration with its quarantine, and returns its id; events that came from it stay. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn delete_integration(
         &self,
@@ -90,7 +93,7 @@ impl IntegrationMutation {
         Ok(id)
     }
 
-    /// Takes what is in quarantine once more, as after a change of the integration's owners. What is taken now leaves the quarantine. Needs INTEGRATIONS_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+    /// Processes a quarantined delivery again, for example after the integration's owners were changed. If that succeeds, it leaves the quarantine. Needs INTEGRATIONS_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn retry_quarantined(
         &self,
@@ -110,7 +113,7 @@ impl IntegrationMutation {
         Ok(RetriedDelivery { outcome, delivery: kept.into() })
     }
 
-    /// Forgets what is in quarantine; gives its id. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
+    /// Discards a quarantined delivery and returns its id. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn dismiss_quarantined(
         &self,
@@ -126,12 +129,12 @@ impl IntegrationMutation {
     }
 }
 
-/// What became of a delivery that was taken once more.
+/// The result of processing a quarantined delivery again.
 #[derive(SimpleObject)]
 struct RetriedDelivery {
-    /// What became of it.
+    /// What happened to it.
     outcome: Received,
-    /// The delivery; where it is still quarantined, with the reason of now.
+    /// The delivery; if it is still quarantined, with the present reason.
     delivery: QuarantinedDelivery,
 }
 

@@ -4,7 +4,7 @@ use sea_orm::{QueryResult, Value};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
@@ -16,7 +16,7 @@ use crate::sealing::{TenantKeys, fingerprint};
 const DELIVERIES_MAX: i64 = 10_000;
 
 /// What the log tells of what is quarantined.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "quarantine",
     key: "id",
     columns: &[

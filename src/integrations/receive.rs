@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::quarantine::{self, Kept, Quarantined, Why};
 use super::store::{self, Integration};
-use super::{Delivery, Label, Request, Said, Unclear};
+use super::{Delivery, Label, Request, Unclear, WebhookContent};
 use crate::app::App;
 use crate::audit::{Entry, record_by_operator};
 use crate::db::{TenantId, TenantTx, get};
@@ -24,16 +24,16 @@ const ID_CHARS_MAX: usize = 100;
 const TOPIC_CHARS_MAX: usize = 100;
 const REASON_CHARS_MAX: usize = 200;
 
-/// What became of a delivery.
+/// What happened to a webhook delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, async_graphql::Enum, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[graphql(name = "DeliveryOutcome")]
 pub enum Received {
-    /// Its events are in the ledger, now or since before.
+    /// Its events are in the ledger, now or from before.
     Recorded,
-    /// It says nothing that numbers are made of.
+    /// There is nothing in it to record.
     Ignored,
-    /// It was kept, as it cannot be taken.
+    /// It could not be processed and was kept.
     Quarantined,
 }
 
@@ -156,12 +156,12 @@ async fn take(
     let not = |code: &str, reason: String| Taken::Not(Why { code: code.to_owned(), reason: legible(reason) });
     match integration.kind.connector().read(delivery, &integration.settings) {
         Err(Unclear(reason)) => Ok(not("UNCLEAR", reason)),
-        Ok(Said::Nothing) => Ok(Taken::Ignored),
-        Ok(Said::Erase(external_id)) => {
+        Ok(WebhookContent::Nothing) => Ok(Taken::Ignored),
+        Ok(WebhookContent::Erase(external_id)) => {
             erase(app, tenant, keys, &external_id).await?;
             Ok(Taken::Recorded)
         }
-        Ok(Said::Events(events)) => {
+        Ok(WebhookContent::Events(events)) => {
             for refusal in record(app, tenant, events).await? {
                 if let Outcome::Refused(refusal) = refusal {
                     return Ok(not(refusal.code.as_str(), refusal.reason));

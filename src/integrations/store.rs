@@ -6,7 +6,7 @@ use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::{Kind, Settings};
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::clock::{MINUTE, Timestamp};
 use crate::db::{Column, Table, TenantId, TenantTx, get, get_word, word, word_text};
 use crate::error::{Code, Error, Result};
@@ -18,7 +18,7 @@ const INTEGRATIONS_MAX: i64 = 100;
 const NOTE_EVERY: i64 = MINUTE;
 
 /// What the log tells of integrations. Secrets are left out.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "integrations",
     key: "id",
     columns: &[

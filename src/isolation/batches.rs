@@ -7,7 +7,7 @@ use super::canary::Canary;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ledger::tail::read_entries;
-use crate::stream::{Batch, Heard, Listener};
+use crate::stream::{CommittedBatch, Listener, ListenerEvent};
 
 /// A batch that takes longer is lost.
 const HEARD_WAIT: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ async fn follow(
         let head = run.app.db.head(of.tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
         loop {
             match tokio::time::timeout(HEARD_WAIT, listener.next()).await {
-                Ok(Some(Heard::Batch(batch))) => {
+                Ok(Some(ListenerEvent::CommittedBatch(batch))) => {
                     count += 1;
                     if !is_of(run, of, &batch).await? {
                         run.report.findings.push(format!("who listens to {} hears of {batch:?}", of.word));
@@ -53,7 +53,7 @@ async fn follow(
                         break;
                     }
                 }
-                Ok(Some(Heard::Missed)) => {}
+                Ok(Some(ListenerEvent::Missed)) => {}
                 Ok(None) | Err(_) => {
                     run.report.findings.push(format!("nobody knows, as batches of {} are not heard", of.word));
                     break;
@@ -65,7 +65,7 @@ async fn follow(
 }
 
 /// Whether the tenant's ledger holds the batch's entries; without entries there is nothing in it that is anybody's.
-async fn is_of(run: &Run<'_>, of: &Canary, batch: &Batch) -> Result<bool> {
+async fn is_of(run: &Run<'_>, of: &Canary, batch: &CommittedBatch) -> Result<bool> {
     let Some(entries) = &batch.entries else { return Ok(true) };
     let tx = run.app.db.read(of.tenant).await?;
     Ok(read_entries(&tx, batch.first - 1, batch.last).await? == **entries)

@@ -18,7 +18,7 @@ pub struct KpiQuery;
 
 #[Object]
 impl KpiQuery {
-    /// The tenant's KPIs, by name; at most 200.
+    /// The tenant's KPIs, sorted by name; at most 200.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn kpis(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Kpi>> {
         let tx = read(ctx).await?;
@@ -26,21 +26,25 @@ impl KpiQuery {
         Ok(kpis.into_iter().map(|kpi| Kpi::new(&formulas, kpi)).collect::<Result<_>>()?)
     }
 
-    /// A KPI. Error: NOT_FOUND.
+    /// A KPI by its name. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::SalesView)")]
-    async fn kpi(&self, ctx: &Context<'_>, #[graphql(desc = "Its name.")] name: String) -> async_graphql::Result<Kpi> {
+    async fn kpi(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The KPI's name.")] name: String,
+    ) -> async_graphql::Result<Kpi> {
         let tx = read(ctx).await?;
         let kpi = store::get_kpi(&tx, &name).await?;
         Ok(Kpi::new(&read_formulas(&tx).await?, kpi)?)
     }
 
-    /// Checks a formula as if it were saved, and says where it is wrong; not whether alerts are compared in another unit. Needs ANALYTICS_ADVANCED.
+    /// Checks a formula as saving it would, and says where it is wrong. Whether alert rules depend on the present unit of the KPI is not checked. Needs ANALYTICS_ADVANCED.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn validate_kpi(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The name that it is to have, of a new KPI or of one that is to be changed.")] name: String,
-        #[graphql(desc = "The formula.")] formula: String,
+        #[graphql(desc = "The KPI's name: that of a new KPI, or of an existing one to be changed.")] name: String,
+        #[graphql(desc = "The formula to check.")] formula: String,
     ) -> async_graphql::Result<KpiValidation> {
         let tx = read(ctx).await?;
         let (kpis, hourly) = (read_formulas(&tx).await?, list_hourly_kpis(&tx).await?);
@@ -53,22 +57,22 @@ impl KpiQuery {
     }
 }
 
-/// A metric that the tenant defines by a formula. It is asked by its name wherever metrics are: `kpi(name:)`.
+/// A metric that the tenant defines by a formula. Its values are available by name wherever metrics are: `kpi(name:)`.
 #[derive(SimpleObject)]
 pub struct Kpi {
-    /// Its name, which formulas may use.
+    /// Its name, by which formulas can refer to it.
     name: String,
-    /// Its formula, as it was written.
+    /// Its formula, as entered.
     formula: String,
-    /// What it means.
+    /// Its description.
     description: Option<String>,
     /// Its unit, which follows from the formula.
     unit: KpiUnit,
-    /// How it is meant to be shown.
+    /// How it should be displayed.
     format: KpiFormat,
-    /// How many decimals are meant to be shown.
+    /// How many decimals should be displayed.
     decimals: i32,
-    /// The KPIs whose formulas name it.
+    /// The names of the KPIs whose formulas use it.
     used_by: Vec<String>,
     /// When it was created.
     created_at: DateTime,
@@ -93,33 +97,33 @@ impl Kpi {
     }
 }
 
-/// What is found of a formula.
+/// The result of checking a formula.
 #[derive(SimpleObject)]
 struct KpiValidation {
-    /// The unit of the KPI; null where there is a mistake.
+    /// The unit of the KPI; null if there is a mistake.
     unit: Option<KpiUnit>,
-    /// The formula in its canonical form; null where there is a mistake.
+    /// The formula in its canonical form; null if there is a mistake.
     formula: Option<String>,
-    /// The first mistake; null where it may be saved.
+    /// The first mistake; null if the KPI can be saved.
     mistake: Option<KpiMistake>,
 }
 
-/// A mistake in a name or a formula. The same is told in `extensions` where saving is refused.
+/// A mistake in the name or formula of a KPI. When saving is refused, `extensions` of the error has the same details.
 #[derive(SimpleObject)]
 struct KpiMistake {
-    /// What kind of mistake: BAD_NAME, TOO_MANY_VIEWS, or a code of the language's.
+    /// The kind of mistake: BAD_NAME, TOO_MANY_VIEWS, or a code of the KPI language.
     code: String,
-    /// For its author.
+    /// An explanation for the author of the formula.
     message: String,
-    /// The KPI whose formula would be wrong: this one, or one that names it. Null where the name is wrong.
+    /// The KPI whose formula would be wrong: this one, or one that uses it. Null if the name is wrong.
     kpi: Option<String>,
-    /// What could stand there instead.
+    /// What may have been meant; null without a suggestion.
     suggestion: Option<String>,
-    /// The line, from 1.
+    /// The line, counting from 1.
     line: Option<usize>,
-    /// The column in characters, from 1.
+    /// The column in characters, counting from 1.
     column: Option<usize>,
-    /// How many characters it is about.
+    /// The length of the wrong part in characters.
     length: Option<usize>,
 }
 

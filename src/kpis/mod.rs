@@ -9,13 +9,13 @@ use async_graphql::Enum;
 
 use crate::clock::Timestamp;
 
-/// How a KPI is meant to be shown; its numbers are the same.
+/// How a KPI should be displayed; its values are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum KpiFormat {
-    /// As it is.
+    /// As a plain number.
     Plain,
-    /// As a percentage: 0.05 as 5 %.
+    /// As a percentage: 0.05 as 5%.
     Percent,
 }
 

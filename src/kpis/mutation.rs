@@ -23,31 +23,33 @@ const DECIMALS_MAX: i32 = 4;
 #[derive(Default)]
 pub struct KpiMutation;
 
-/// What a KPI is to be.
+/// The definition of a KPI.
 #[derive(InputObject)]
 struct KpiInput {
-    /// The formula, in the language of KPIs; at most 4096 bytes.
+    /// The formula, in the KPI language (docs/kpis-language.md); at most 4096 bytes.
     formula: String,
-    /// What it means, at most 2000 characters.
+    /// Its description, at most 2000 characters.
     description: Option<String>,
-    /// How it is meant to be shown.
+    /// How it should be displayed.
     #[graphql(default_with = "Some(KpiFormat::Plain)")]
     format: Option<KpiFormat>,
-    /// How many decimals are meant to be shown, 0 to 4.
+    /// How many decimals should be displayed, 0 to 4.
     #[graphql(default_with = "Some(2)")]
     decimals: Option<i32>,
 }
 
 #[Object]
 impl KpiMutation {
-    /// Defines a KPI. Needs ANALYTICS_ADVANCED. Errors: CONFLICT (the name is taken, or there are 200), BAD_USER_INPUT; of a mistake in the formula `extensions` has `formulaCode`, `kpi`, `line`, `column`, `length` and `suggestion`.
+    /// Defines a KPI. Needs ANALYTICS_ADVANCED. Errors: CONFLICT (the name is taken, or the limit of 200 is reached), BAD_USER_INPUT; for a mistake in the formula `extensions` has `formulaCode`, `kpi`, `line`, `column`, `length` and `suggestion`.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn create_kpi(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its name: 1 to 64 letters, digits and underscores, none of a metric. It stays.")]
+        #[graphql(
+            desc = "Its name: 1 to 64 letters, digits and underscores, and not the name of a metric. It cannot be changed later."
+        )]
         name: String,
-        #[graphql(desc = "What it is to be.")] input: KpiInput,
+        #[graphql(desc = "The KPI's definition.")] input: KpiInput,
     ) -> async_graphql::Result<Kpi> {
         let change = change(ctx).await?;
         begin_policy_epoch(&change).await?;
@@ -61,13 +63,13 @@ impl KpiMutation {
         save(change, kpi, true).await.map_err(Into::into)
     }
 
-    /// Defines a KPI anew; those that name it, and alerts that watch it, follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, CONFLICT (it, or a KPI that builds on it, would have another unit than the threshold of an ABOVE or BELOW alert that watches it), BAD_USER_INPUT as of `createKpi`, also where a KPI that names it would not be right any more, or where an alert watches it that takes no such formula.
+    /// Redefines a KPI; KPIs that use it and alert rules that watch it follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND; CONFLICT (an ABOVE or BELOW alert rule watches it, or a KPI built on it, whose unit would change); BAD_USER_INPUT as for `createKpi`, also if a KPI that uses it would no longer be valid, or if an alert rule that watches it does not accept such a formula.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_kpi(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its name.")] name: String,
-        #[graphql(desc = "What it is to be.")] input: KpiInput,
+        #[graphql(desc = "The KPI's name.")] name: String,
+        #[graphql(desc = "The KPI's new definition.")] input: KpiInput,
     ) -> async_graphql::Result<Kpi> {
         let change = change(ctx).await?;
         begin_policy_epoch(&change).await?;
@@ -76,12 +78,12 @@ impl KpiMutation {
         save(change, kpi, false).await.map_err(Into::into)
     }
 
-    /// Deletes a KPI; gives its name. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, CONFLICT (a KPI names it, or an alert watches it).
+    /// Deletes a KPI and returns its name. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, CONFLICT (another KPI uses it, or an alert rule watches it).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn delete_kpi(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its name.")] name: String,
+        #[graphql(desc = "The KPI's name.")] name: String,
     ) -> async_graphql::Result<String> {
         let change = change(ctx).await?;
         begin_policy_epoch(&change).await?;

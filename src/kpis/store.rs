@@ -3,13 +3,13 @@
 use sea_orm::{QueryResult, Value};
 
 use super::Kpi;
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
 
 /// What the log tells of KPIs.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "kpis",
     key: "name",
     columns: &[

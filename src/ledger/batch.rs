@@ -17,7 +17,7 @@ use crate::clock::{DAY, Timestamp};
 use crate::money::Money;
 
 /// Applies events in turn.
-pub struct Batch {
+pub struct BatchApplier {
     pub loaded: Loaded,
     pub changes: Changes,
 }
@@ -32,9 +32,9 @@ fn too_large() -> Refusal {
     refusal(RefusalCode::AmountOutOfRange, "the amounts do not fit")
 }
 
-impl Batch {
+impl BatchApplier {
     pub fn new(loaded: Loaded) -> Self {
-        Batch { loaded, changes: Changes::default() }
+        BatchApplier { loaded, changes: Changes::default() }
     }
 
     /// Gives the event its position and effect, or says why not. A refused event leaves no trace.
@@ -181,7 +181,7 @@ impl Batch {
         let counting =
             |order: &OrderState| (!order.is_cancelled() && order.customer_no != 0).then_some(order.customer_no);
         let customers: BTreeSet<i64> = old.iter().chain([&new]).filter_map(counting).collect();
-        let firsts = |batch: &Batch| -> Vec<String> {
+        let firsts = |batch: &BatchApplier| -> Vec<String> {
             let states = customers.iter().filter_map(|no| batch.customer(*no));
             states.filter_map(|c| c.first.as_ref().map(|(_, order_id)| order_id.clone())).collect()
         };

@@ -8,7 +8,7 @@ use moka::sync::Cache;
 
 use crate::db::{Column, Table, TenantId, TenantTx, get};
 use crate::error::Result;
-use crate::graphql::loader::{Batch, load};
+use crate::graphql::loader::{BatchLoad, load};
 use crate::guard::Guard;
 
 /// Names remembered by one process, of all tenants.
@@ -53,7 +53,7 @@ pub async fn dimension_name(ctx: &Context<'_>, no: i32) -> Result<Option<String>
 /// Loads names by number.
 pub struct DimensionName;
 
-impl Batch for DimensionName {
+impl BatchLoad for DimensionName {
     type Key = i64;
     type Value = String;
 

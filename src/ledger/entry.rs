@@ -25,7 +25,7 @@ impl EntryKind {
     }
 }
 
-/// Which order of its customer an order is.
+/// Whether an order is the first of its customer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Segment {
     /// Of no known customer.

@@ -43,7 +43,7 @@ pub enum Fact {
 pub struct OrderPlaced {
     /// The source's id of the order.
     pub order_id: String,
-    /// Of two versions of one order the higher counts; an older or equal one changes nothing.
+    /// Of two versions of an order the higher one counts; an older or equal one changes nothing.
     pub version: i64,
     /// ISO 4217; `None` means the organization's currency.
     pub currency: Option<String>,
@@ -150,7 +150,7 @@ pub struct ActivityLogged {
     pub count: i64,
 }
 
-/// What became of an event.
+/// What happened to an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Stored, and it changed numbers.

@@ -16,13 +16,16 @@ pub struct LedgerMutation;
 
 #[Object]
 impl LedgerMutation {
-    /// Records a batch of up to 1000 events; each gets its own answer, in the order given. Needs SALES_EDIT. Errors: BAD_USER_INPUT (batch too large or empty), SERVICE_UNAVAILABLE (events of customers while the tenant's keys cannot be reached).
+    /// Records a batch of up to 1000 events; each gets its own result, in the order given. Needs SALES_EDIT. Errors: BAD_USER_INPUT (batch empty or too large), SERVICE_UNAVAILABLE (the batch has customers in it and the tenant's encryption keys cannot be reached).
     #[graphql(guard = "Needs(Permission::SalesEdit)")]
     async fn record_events(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The events, each with exactly one fact.")] events: Vec<SalesEventInput>,
-        #[graphql(desc = "History that is not news: it fires no alert.", default_with = "Some(false)")]
+        #[graphql(desc = "The events, each carrying exactly one fact.")] events: Vec<SalesEventInput>,
+        #[graphql(
+            desc = "Set for historical data: the events count, but do not trigger alerts.",
+            default_with = "Some(false)"
+        )]
         backfill: Option<bool>,
     ) -> async_graphql::Result<RecordEventsResult> {
         let ids: Vec<ID> = events.iter().map(|event| event.event_id.clone()).collect();
@@ -78,27 +81,27 @@ fn find_unknown<'a>(given: &'a Value, known: &Value) -> Option<&'a str> {
     }
 }
 
-/// The answers to a batch of events, in its order.
+/// The results of a batch of events.
 #[derive(SimpleObject)]
 struct RecordEventsResult {
-    /// One answer per event.
+    /// One result per event, in the order given.
     results: Vec<RecordedEvent>,
     /// The ledger's position after the batch.
     position: Position,
 }
 
-/// What became of one event.
+/// The result for one event.
 #[derive(SimpleObject)]
 struct RecordedEvent {
     /// The event's id.
     event_id: ID,
-    /// What became of it.
+    /// What happened to it.
     outcome: RecordOutcome,
-    /// Its position; null when it was refused.
+    /// Its position in the ledger; null if it was refused.
     position: Option<Position>,
-    /// Why it was refused, stable: BAD_USER_INPUT, BAD_CURRENCY, NO_EXCHANGE_RATE, IDEMPOTENCY_CONFLICT, NOT_FOUND, AMOUNT_OUT_OF_RANGE, TIME_OUT_OF_RANGE, ERASED.
+    /// Why it was refused, as a stable code: BAD_USER_INPUT, BAD_CURRENCY, NO_EXCHANGE_RATE, IDEMPOTENCY_CONFLICT, NOT_FOUND, AMOUNT_OUT_OF_RANGE, TIME_OUT_OF_RANGE, ERASED. Null if it was not.
     code: Option<&'static str>,
-    /// Why it was refused, in words.
+    /// Why it was refused, in plain words; null if it was not.
     reason: Option<String>,
 }
 
@@ -120,12 +123,12 @@ impl RecordedEvent {
     }
 }
 
-/// What became of an event.
+/// What happened to an event.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 enum RecordOutcome {
     /// Stored.
     Applied,
-    /// Stored; a newer version was there already, so no number changed.
+    /// Stored, but a newer version was there already, so no number changed.
     Superseded,
     /// The same event was there already; nothing changed.
     Repeated,
@@ -133,28 +136,28 @@ enum RecordOutcome {
     Refused,
 }
 
-/// One event of sales with exactly one fact.
+/// One sales event. Give exactly one of the fields from `orderPlaced` on.
 #[derive(InputObject)]
 struct SalesEventInput {
-    /// Unique per tenant, 1 to 200 characters. A repeat with the same content changes nothing; with other content it is an IDEMPOTENCY_CONFLICT.
+    /// Unique within the tenant, 1 to 200 characters. Sending an event again with the same content changes nothing; with other content it is an IDEMPOTENCY_CONFLICT.
     event_id: ID,
     /// When it happened; at most five minutes ahead of the server's clock.
     occurred_at: DateTime,
-    /// The organization's id or slug; absent means the default one.
+    /// The organization's id or slug; omit for the default one.
     organization_id: Option<ID>,
     /// An order, or a newer version of one.
     order_placed: Option<OrderPlacedInput>,
-    /// An order was called off: it and its refunds no longer count.
+    /// An order was cancelled: it and its refunds no longer count.
     order_cancelled: Option<OrderCancelledInput>,
-    /// Money was given back.
+    /// A refund was issued.
     refund_issued: Option<RefundIssuedInput>,
-    /// Visits of a shop were counted.
+    /// Visits to a shop were counted.
     visits_counted: Option<VisitsCountedInput>,
-    /// A product's page was looked at.
+    /// A product page was viewed.
     product_viewed: Option<ProductViewedInput>,
-    /// A deal of a salesperson was won or lost.
+    /// A salesperson's deal was won or lost.
     deal_closed: Option<DealClosedInput>,
-    /// A salesperson called, wrote or met someone.
+    /// A salesperson called, wrote to or met someone.
     activity_logged: Option<ActivityLoggedInput>,
 }
 
@@ -188,24 +191,24 @@ impl SalesEventInput {
 /// An order, or a newer version of one.
 #[derive(InputObject)]
 struct OrderPlacedInput {
-    /// The source's id of the order, of one order of the tenant: orders of several shops need ids that differ.
+    /// The source's id of the order, unique within the tenant: orders of several shops need different ids.
     order_id: ID,
-    /// Of two versions of one order the higher counts; an older or equal one changes nothing.
+    /// Of two versions of an order the higher one counts; an older or equal one changes nothing.
     #[graphql(default_with = "Some(1)")]
     version: Option<i32>,
-    /// Absent means the organization's currency. Errors: BAD_CURRENCY, NO_EXCHANGE_RATE.
+    /// A currency by its ISO 4217 code; omit for the organization's. Errors: BAD_CURRENCY, NO_EXCHANGE_RATE.
     currency: Option<String>,
-    /// What the order is worth; absent means the sum of its lines. Not negative.
+    /// The total of the order after discounts; omit for the sum of its lines. Not negative.
     amount: Option<Decimal>,
-    /// The discount already taken off; absent means the sum of the lines' discounts.
+    /// The discount, already deducted from the amount; omit for the sum of the lines' discounts.
     discount: Option<Decimal>,
     /// The sales channel.
     channel: Option<String>,
     /// The region.
     region: Option<String>,
-    /// Who bought; absent for guests.
+    /// The customer; omit for guests.
     customer: Option<CustomerInput>,
-    /// What was bought, at most 1000 lines.
+    /// The order lines, at most 1000.
     #[graphql(default_with = "Some(Vec::new())")]
     lines: Option<Vec<OrderLineInput>>,
 }
@@ -226,12 +229,12 @@ impl From<OrderPlacedInput> for OrderPlaced {
     }
 }
 
-/// Who bought. What is absent or empty stays as it is known; of a customer who was erased nothing but the id is taken.
+/// A customer. Fields that are omitted or empty keep their known values; for a customer who was erased only the id is used.
 #[derive(InputObject)]
 struct CustomerInput {
-    /// The source's id of the customer. It is stored in the clear, so let it be no name or address.
+    /// The source's id of the customer. It is stored unencrypted, so it should not be a name or an address.
     id: ID,
-    /// The customer's name; stored sealed, as all that follows.
+    /// The customer's name; stored encrypted, like the fields below.
     name: Option<String>,
     /// The customer's e-mail address.
     email: Option<String>,
@@ -248,23 +251,23 @@ impl From<CustomerInput> for Customer {
     }
 }
 
-/// One product within an order or a refund.
+/// One line of an order or a refund.
 #[derive(InputObject)]
 struct OrderLineInput {
     /// The source's id of the product, often its SKU.
     product_id: ID,
-    /// What the product is called.
+    /// The product's title.
     title: Option<String>,
     /// The product's category.
     category: Option<String>,
-    /// Pieces; 1 when absent.
+    /// Units; 1 if omitted.
     #[graphql(default_with = "Some(1)")]
     quantity: Option<i32>,
-    /// What the line is worth in all, in the currency of the order.
+    /// The total of the line after discounts, in the currency of the order or refund.
     amount: Decimal,
-    /// The discount already taken off the line.
+    /// The discount, already deducted from the line's amount.
     discount: Option<Decimal>,
-    /// What the goods of the line cost the seller in all.
+    /// What the goods of the line cost the seller in total.
     cost: Option<Decimal>,
 }
 
@@ -281,12 +284,12 @@ fn lines(input: Option<Vec<OrderLineInput>>) -> Vec<Line> {
     input.unwrap_or_default().into_iter().map(line).collect()
 }
 
-/// An order was called off.
+/// An order was cancelled.
 #[derive(InputObject)]
 struct OrderCancelledInput {
     /// The source's id of the order.
     order_id: ID,
-    /// Must be higher than the version cancelled.
+    /// Must be higher than the version that is cancelled.
     #[graphql(default_with = "Some(2)")]
     version: Option<i32>,
 }
@@ -297,25 +300,25 @@ impl From<OrderCancelledInput> for OrderCancelled {
     }
 }
 
-/// Money was given back.
+/// A refund was issued.
 #[derive(InputObject)]
 struct RefundIssuedInput {
-    /// The source's id of the refund; absent means the event's id.
+    /// The source's id of the refund; omit to use the event's id.
     refund_id: Option<ID>,
-    /// The order refunded; it may be recorded later than the refund.
+    /// The source's id of the order refunded, which may be recorded later than the refund.
     order_id: Option<ID>,
-    /// Absent means the organization's currency.
+    /// A currency by its ISO 4217 code; omit for the organization's.
     currency: Option<String>,
-    /// What was given back, not negative; absent means the sum of the lines.
+    /// The amount refunded, not negative; omit for the sum of the lines.
     amount: Option<Decimal>,
-    /// The sales channel; absent means the order's.
+    /// The sales channel; omit for the order's.
     channel: Option<String>,
-    /// The region; absent means the order's.
+    /// The region; omit for the order's.
     region: Option<String>,
-    /// What was given back by product.
+    /// The amounts refunded by product.
     #[graphql(default_with = "Some(Vec::new())")]
     lines: Option<Vec<OrderLineInput>>,
-    /// An earlier refund was taken back: the amounts, still not negative, count against refunds.
+    /// Set if an earlier refund was reversed: the amounts, still not negative, are then deducted from refunds.
     #[graphql(default_with = "Some(false)")]
     reversal: Option<bool>,
 }
@@ -335,10 +338,10 @@ impl From<RefundIssuedInput> for RefundIssued {
     }
 }
 
-/// Visits (sessions) of a shop.
+/// Visits (sessions) to a shop.
 #[derive(InputObject)]
 struct VisitsCountedInput {
-    /// How many; 1 when absent.
+    /// How many; 1 if omitted.
     #[graphql(default_with = "Some(1)")]
     count: Option<i32>,
     /// The sales channel.
@@ -353,12 +356,12 @@ impl From<VisitsCountedInput> for VisitsCounted {
     }
 }
 
-/// A product's page was looked at.
+/// A product page was viewed.
 #[derive(InputObject)]
 struct ProductViewedInput {
     /// The source's id of the product.
     product_id: ID,
-    /// How often; 1 when absent.
+    /// How often; 1 if omitted.
     #[graphql(default_with = "Some(1)")]
     count: Option<i32>,
 }
@@ -369,21 +372,21 @@ impl From<ProductViewedInput> for ProductViewed {
     }
 }
 
-/// A deal of a salesperson was won or lost. Deals feed sales performance and add nothing to revenue.
+/// A salesperson's deal was won or lost. Deals feed sales performance and add nothing to revenue.
 #[derive(InputObject)]
 struct DealClosedInput {
     /// The source's id of the deal.
     deal_id: ID,
-    /// Of two versions of one deal the higher counts.
+    /// Of two versions of a deal the higher one counts.
     #[graphql(default_with = "Some(1)")]
     version: Option<i32>,
     /// The salesperson: a user's id or e-mail address.
     owner: ID,
-    /// Won or lost.
+    /// True if won, false if lost.
     won: bool,
-    /// Absent means the organization's currency.
+    /// A currency by its ISO 4217 code; omit for the organization's.
     currency: Option<String>,
-    /// What the deal is worth.
+    /// The value of the deal.
     amount: Decimal,
 }
 
@@ -400,14 +403,14 @@ impl From<DealClosedInput> for DealClosed {
     }
 }
 
-/// A salesperson called, wrote or met someone.
+/// A salesperson called, wrote to or met someone.
 #[derive(InputObject)]
 struct ActivityLoggedInput {
     /// The salesperson: a user's id or e-mail address.
     owner: ID,
-    /// What was done, as call, email or meeting.
+    /// The kind of activity, such as call, email or meeting.
     activity: String,
-    /// How often; 1 when absent.
+    /// How often; 1 if omitted.
     #[graphql(default_with = "Some(1)")]
     count: Option<i32>,
 }

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use super::batch::Batch;
+use super::batch::BatchApplier;
 use super::changes::{Head, Names};
 use super::check::check;
 use super::entry::Entry;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
 use super::fold::{TAIL_MAX, fold, fold_tail, volume_of};
 use super::tail::{Chunk, takes_back};
-use super::{Answer, BATCH_EVENTS_MAX, Parts, RecordedBatch, load, save, store};
+use super::{Answer, BATCH_EVENTS_MAX, LaneContext, RecordedBatch, load, save, store};
 use crate::clock::Timestamp;
 use crate::db::{TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
@@ -44,14 +44,14 @@ pub(super) struct Job {
 
 /// Where the ledger stood after the last commit of a lane, and up to where rollups were; zero before the first.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Place {
+pub(super) struct LaneProgress {
     pub position: i64,
     pub folded: i64,
 }
 
 pub(super) struct Lane {
     tenant: TenantId,
-    parts: Arc<Parts>,
+    parts: Arc<LaneContext>,
     /// Where the ledger stood after the last commit of this lane, and up to where rollups were.
     position: i64,
     folded: i64,
@@ -81,15 +81,15 @@ pub(super) struct Item {
 }
 
 impl Lane {
-    pub(super) fn new(tenant: TenantId, parts: Arc<Parts>) -> Self {
+    pub(super) fn new(tenant: TenantId, parts: Arc<LaneContext>) -> Self {
         Lane { tenant, parts, position: 0, folded: 0, is_behind: false, callers: 1, names: Names::default() }
     }
 
     /// Tells `place` where it stands when it has done something.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, place: watch::Sender<Place>) {
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, place: watch::Sender<LaneProgress>) {
         let mut waiting: Option<Job> = None;
         loop {
-            place.send_replace(Place { position: self.position, folded: self.folded });
+            place.send_replace(LaneProgress { position: self.position, folded: self.folded });
             let first = match waiting.take() {
                 Some(job) => job,
                 None => match tokio::time::timeout(self.patience(), jobs.recv()).await {
@@ -286,7 +286,7 @@ impl Lane {
         let events: Vec<&Event> = items.iter().filter(|i| i.refusal.is_none()).map(|i| &i.event).collect();
         let names = std::mem::take(&mut self.names);
         let loaded = load::load(&tx, head, organizations, names, &events, keys).await?;
-        let mut batch = Batch::new(loaded);
+        let mut batch = BatchApplier::new(loaded);
         for item in items.iter_mut() {
             item.outcome = Some(match &item.refusal {
                 Some(refusal) => Outcome::Refused(refusal.clone()),
@@ -328,7 +328,7 @@ impl Lane {
     }
 
     async fn publish(&self, first: i64, head: &Head, entries: Arc<Vec<(i64, Entry)>>) {
-        let batch = stream::Batch {
+        let batch = stream::CommittedBatch {
             first,
             last: head.position,
             watermark: head.watermark,
@@ -343,8 +343,8 @@ impl Lane {
 
     /// Folds the tail with the batch where it must not be left to later: an order is taken back, entries lie in months that
     /// are being dropped, or a sum might leave its range, which must refuse the event that does it.
-    async fn fold_if_needed(&self, tx: &TenantTx, before: &Head, batch: &mut Batch) -> Result<()> {
-        let Batch { loaded, changes } = batch;
+    async fn fold_if_needed(&self, tx: &TenantTx, before: &Head, batch: &mut BatchApplier) -> Result<()> {
+        let BatchApplier { loaded, changes } = batch;
         let entries = || changes.entries.iter().map(|(_, entry)| entry);
         let volume = entries().map(volume_of).sum::<i128>() + i128::from(before.tail_volume);
         let is_in_range = volume + i128::from(before.largest_sum) <= i128::from(i64::MAX);
@@ -358,7 +358,7 @@ impl Lane {
     }
 
     /// Times of entries, apart from `made`, whose months the ledger may lack.
-    fn lacking_months(&self, batch: &Batch, made: &BTreeSet<i64>) -> BTreeSet<i64> {
+    fn lacking_months(&self, batch: &BatchApplier, made: &BTreeSet<i64>) -> BTreeSet<i64> {
         let times: BTreeSet<i64> = batch.changes.entries.iter().map(|(_, entry)| entry.at.0).collect();
         let retained_from = batch.loaded.head.retained_from;
         times.difference(made).copied().filter(|at| !self.parts.db.has_month(*at, retained_from)).collect()

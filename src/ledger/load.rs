@@ -11,12 +11,12 @@ use super::entry::{EntryLine, Segment, lines_from_json};
 use super::event::Event;
 use super::organization::Organization;
 use super::state::{CustomerState, OrderState, RefundState};
-use super::wanted::Wanted;
+use super::wanted::BatchKeys;
 use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
 use crate::money::Money;
-use crate::personal::{Said, erased_id};
+use crate::personal::{CustomerDetails, erased_id};
 use crate::sealing::TenantKeys;
 
 /// Loads all that `events` refer to.
@@ -29,7 +29,7 @@ pub async fn load(
     keys: Option<&TenantKeys>,
 ) -> Result<Loaded> {
     let mut loaded = Loaded { head, organizations, names, ..Loaded::default() };
-    let wanted = Wanted::of(events, &loaded);
+    let wanted = BatchKeys::of(events, &loaded);
     load_recorded(tx, &mut loaded, events).await?;
     load_names(tx, &mut loaded.names, &wanted).await?;
     load_orders(tx, &mut loaded, "external_id", texts(&wanted.orders)).await?;
@@ -68,7 +68,7 @@ async fn load_recorded(tx: &TenantTx, loaded: &mut Loaded, events: &[&Event]) ->
     Ok(())
 }
 
-async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &Wanted) -> Result<()> {
+async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &BatchKeys) -> Result<()> {
     let dimensions = Table::new()
         .with("kind", Column::Int(wanted.dimensions.iter().map(|(kind, _)| *kind as i64).collect()))
         .with("value", Column::Text(wanted.dimensions.iter().map(|(_, value)| value.clone()).collect()));
@@ -135,7 +135,7 @@ async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Co
             customer_no: get(&row, 0)?,
             external_id: get(&row, 1)?,
             is_erased: get(&row, 2)?,
-            said: Said::default(),
+            said: CustomerDetails::default(),
             first: first_at.map(Timestamp).zip(first_id),
             last_at: get::<Option<i64>>(&row, 5)?.map(Timestamp),
             orders_count: get(&row, 6)?,
@@ -149,7 +149,7 @@ async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Co
 }
 
 /// Loads customers who were erased, by what took the place of the ids that events still give them.
-async fn load_erased(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted, keys: Option<&TenantKeys>) -> Result<()> {
+async fn load_erased(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys, keys: Option<&TenantKeys>) -> Result<()> {
     let Some(keys) = keys.filter(|_| loaded.head.erased_customers > 0) else { return Ok(()) };
     let unknown = wanted.customers.iter().filter(|id| !loaded.customers.contains_key(*id));
     let given: Vec<(String, String)> = unknown.map(|id| (id.clone(), erased_id(&keys.index, id))).collect();
@@ -169,7 +169,7 @@ async fn load_erased(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted, keys: 
 async fn load_histories(
     tx: &TenantTx,
     loaded: &mut Loaded,
-    wanted: &Wanted,
+    wanted: &BatchKeys,
     changed: &BTreeSet<String>,
     former: BTreeSet<i64>,
 ) -> Result<()> {
@@ -228,7 +228,7 @@ async fn load_lines(tx: &TenantTx, loaded: &mut Loaded, order_nos: BTreeSet<i64>
     Ok(())
 }
 
-async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Result<()> {
+async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> Result<()> {
     let sql = "SELECT r.external_id FROM {keys} {each refunds r: r.external_id = k.id}";
     for row in tx.query_by_keys(sql, &keys("id", texts(&wanted.refunds))).await? {
         loaded.refund_ids.insert(get(&row, 0)?);
@@ -260,7 +260,7 @@ async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Re
     Ok(())
 }
 
-async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Result<()> {
+async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> Result<()> {
     let sql = "SELECT d.external_id, d.version, d.owner_id, d.org_no, d.is_won, d.closed_at, d.currency, d.amount_paid, d.amount \
                FROM {keys} {each deals d: d.external_id = k.id}";
     for row in tx.query_by_keys(sql, &keys("id", texts(&wanted.deals))).await? {
@@ -294,7 +294,7 @@ async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Resu
 }
 
 /// The newest rates that hold from the wanted days or earlier ones.
-async fn load_rates(tx: &TenantTx, loaded: &mut Loaded, wanted: &Wanted) -> Result<()> {
+async fn load_rates(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> Result<()> {
     let currencies: BTreeSet<&str> = loaded.organizations.iter().map(|o| o.currency.as_str()).collect();
     let pairs = wanted.foreign_currencies.iter().flat_map(|(from, day)| {
         currencies.iter().filter(move |to| **to != from).map(move |to| (from.clone(), (*to).to_owned(), *day))

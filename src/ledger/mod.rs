@@ -41,7 +41,7 @@ use tokio_util::task::TaskTracker;
 use self::changes::Head;
 use self::entry::Entry;
 use self::event::{Event, Outcome};
-use self::lane::{Item, Job, Lane, Place};
+use self::lane::{Item, Job, Lane, LaneProgress};
 use self::memory::Memory;
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
@@ -90,14 +90,14 @@ pub struct Ledger {
 }
 
 struct Shared {
-    parts: Arc<Parts>,
+    parts: Arc<LaneContext>,
     lanes: Mutex<HashMap<TenantId, OpenLane>>,
     /// The tasks of all lanes.
     tasks: TaskTracker,
 }
 
 /// What lanes work with.
-struct Parts {
+struct LaneContext {
     db: Db,
     clock: SharedClock,
     stream: Arc<dyn EventStream>,
@@ -111,7 +111,7 @@ struct OpenLane {
     jobs: mpsc::Sender<Job>,
     /// One permit for each event that may still come.
     room: Arc<Semaphore>,
-    place: watch::Receiver<Place>,
+    place: watch::Receiver<LaneProgress>,
 }
 
 /// Where a lane stands.
@@ -134,13 +134,13 @@ impl Ledger {
         memory: Memory,
         keys: Keys,
     ) -> Self {
-        let parts = Arc::new(Parts { db, clock, stream, observer, memory, keys });
+        let parts = Arc::new(LaneContext { db, clock, stream, observer, memory, keys });
         Ledger { shared: Arc::new(Shared { parts, lanes: Mutex::default(), tasks: TaskTracker::new() }) }
     }
 
     /// Adds to the rollups what they do not hold yet. Lanes do it by themselves; a process that ends does it at last.
     pub async fn fold(&self, tenant: TenantId) -> Result<()> {
-        let Parts { db, memory, .. } = &*self.shared.parts;
+        let LaneContext { db, memory, .. } = &*self.shared.parts;
         fold::fold_tail(db, &memory.tails, tenant).await
     }
 
@@ -178,7 +178,7 @@ impl Ledger {
         let lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let open = lanes.iter().filter(|(_, lane)| !lane.jobs.is_closed());
         open.map(|(tenant, lane)| {
-            let Place { position, folded } = *lane.place.borrow();
+            let LaneProgress { position, folded } = *lane.place.borrow();
             LaneState { tenant: *tenant, position, folded, waiting: LANE_JOBS_MAX - lane.jobs.capacity() }
         })
         .collect()
@@ -205,7 +205,7 @@ impl Ledger {
 
     fn start_lane(&self, tenant: TenantId) -> OpenLane {
         let (sender, jobs) = mpsc::channel(LANE_JOBS_MAX);
-        let (told, place) = watch::channel(Place::default());
+        let (told, place) = watch::channel(LaneProgress::default());
         let lane = Lane::new(tenant, Arc::clone(&self.shared.parts));
         self.shared.tasks.spawn(lane.run(jobs, told));
         OpenLane { jobs: sender, room: Arc::new(Semaphore::new(LANE_EVENTS_MAX)), place }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::batch::Batch;
+use super::batch::BatchApplier;
 use super::changes::DimensionKind;
 use super::entry::EntryLine;
 use super::event::{Customer, Line};
 use super::state::CustomerState;
-use crate::personal::Said;
+use crate::personal::CustomerDetails;
 
-impl Batch {
+impl BatchApplier {
     pub(super) fn customer_no(&mut self, customer: &Customer) -> i64 {
         let head = &mut self.loaded.head;
         let state = self.loaded.customers.entry(customer.id.clone()).or_insert_with(|| {
@@ -23,7 +23,7 @@ impl Batch {
         });
         if !state.is_erased {
             let Customer { name, email, phone, address, .. } = customer.clone();
-            state.said.take_over(Said { name, email, phone, address });
+            state.said.take_over(CustomerDetails { name, email, phone, address });
         }
         self.loaded.customer_ids.insert(state.customer_no, customer.id.clone());
         self.changes.customers.insert(customer.id.clone());

@@ -25,7 +25,7 @@ pub struct RateMutation;
 
 #[Object]
 impl RateMutation {
-    /// Sets exchange rates, each from a day on. Needs SALES_EDIT. Rates apply to events recorded afterwards.
+    /// Sets exchange rates, each valid from a given day, and returns how many were set. They apply to events recorded afterwards. Needs SALES_EDIT.
     #[graphql(guard = "Needs(Permission::SalesEdit)")]
     async fn set_exchange_rates(
         &self,
@@ -43,16 +43,16 @@ impl RateMutation {
     }
 }
 
-/// What one unit of a currency is worth in another, from a day on until the next rate.
+/// What one unit of a currency is worth in another, from a given day until the next rate.
 #[derive(InputObject)]
 struct ExchangeRateInput {
-    /// The currency converted.
+    /// The currency converted from.
     from: Currency,
-    /// The currency it becomes.
+    /// The currency converted to.
     to: Currency,
-    /// The first day it holds, in UTC.
+    /// The first day on which it applies, in UTC.
     valid_from: Date,
-    /// Units of `to` for one of `from`, positive, at most eight decimals.
+    /// Units of `to` per unit of `from`; positive, at most eight decimals.
     rate: String,
 }
 

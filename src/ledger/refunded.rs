@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::loader::Batch;
+use crate::graphql::loader::BatchLoad;
 use crate::ledger::state::RATE_DECIMALS;
 use crate::money::Money;
 
 /// Loads the refunds of orders in their organizations' currency, by the source's id of the order: when, and how much.
 pub struct RefundsByOrder;
 
-impl Batch for RefundsByOrder {
+impl BatchLoad for RefundsByOrder {
     type Key = String;
     type Value = Vec<(Timestamp, Money)>;
 
@@ -33,7 +33,7 @@ impl Batch for RefundsByOrder {
 /// currencies gave back is left out: it cannot be added.
 pub struct RefundedByOrder;
 
-impl Batch for RefundedByOrder {
+impl BatchLoad for RefundedByOrder {
     type Key = String;
     type Value = Money;
 

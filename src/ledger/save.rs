@@ -1,6 +1,6 @@
 //! Saves what becomes of a batch: the rows of all tables at once.
 
-use super::batch::Batch;
+use super::batch::BatchApplier;
 use super::changes::{Changes, DealState, Head, Loaded, ProductChange, ProductNames};
 use super::entry::{Entry, EntryLine, lines_to_json};
 use super::rollup::FoldError;
@@ -16,12 +16,12 @@ use crate::sealing::TenantKeys;
 pub async fn save(
     tx: &TenantTx,
     before: &Head,
-    batch: &Batch,
+    batch: &BatchApplier,
     received_at: Timestamp,
     is_backfill: bool,
     keys: Option<&TenantKeys>,
 ) -> Result<()> {
-    let Batch { loaded, changes } = batch;
+    let BatchApplier { loaded, changes } = batch;
     take_from_products(tx, changes).await?;
     delete_lines(tx, loaded, changes).await?;
     let mut inserts = Inserts::default();

@@ -1,13 +1,13 @@
 //! Saves customers: their totals, and sealed what identifies them.
 
-use super::batch::Batch;
+use super::batch::BatchApplier;
 use super::changes::Head;
 use super::save::sums;
 use super::state::CustomerState;
 use crate::clock::Timestamp;
 use crate::db::{Column, Inserts, OnConflict, Table, TenantId};
 use crate::error::Result;
-use crate::personal::{Field, SealedSaid};
+use crate::personal::{Field, SealedDetails};
 use crate::sealing::{BlindIndex, TenantKeys};
 
 /// What was not said stays, and so does the id, in whose place something else may stand.
@@ -25,7 +25,7 @@ pub(super) fn add(
     inserts: &mut Inserts,
     tenant: TenantId,
     before: &Head,
-    Batch { loaded, changes }: &Batch,
+    BatchApplier { loaded, changes }: &BatchApplier,
     keys: Option<&TenantKeys>,
 ) -> Result<()> {
     let customers = changes.customers.iter().filter_map(|id| loaded.customers.get(id));
@@ -40,10 +40,10 @@ fn customer_table(tenant: TenantId, customers: &[&CustomerState], keys: Option<&
     let first = |c: &CustomerState| c.first.clone().unzip();
     let seal = |c: &&CustomerState| match keys {
         Some(keys) => c.said.seal(keys, tenant, c.customer_no),
-        None => Ok(SealedSaid::default()),
+        None => Ok(SealedDetails::default()),
     };
     let sealed = customers.iter().map(seal).collect::<Result<Vec<_>>>()?;
-    let index = |of: fn(&SealedSaid) -> Option<BlindIndex>| {
+    let index = |of: fn(&SealedDetails) -> Option<BlindIndex>| {
         Column::OptBytes(sealed.iter().map(|said| of(said).map(Vec::from).unwrap_or_default()).collect())
     };
     let table = Table::new()

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::entry::{Entry, EntryKind, EntryLine, Segment};
 use crate::clock::Timestamp;
 use crate::money::Money;
-use crate::personal::Said;
+use crate::personal::CustomerDetails;
 
 /// Decimals of an exchange rate.
 pub const RATE_DECIMALS: u32 = 8;
@@ -68,7 +68,7 @@ pub struct CustomerState {
     /// What identifies the customer is no longer kept.
     pub is_erased: bool,
     /// What this batch says of the customer.
-    pub said: Said,
+    pub said: CustomerDetails,
     pub first: Option<Placed>,
     pub last_at: Option<Timestamp>,
     pub orders_count: i64,

@@ -8,7 +8,7 @@ use crate::clock::{DAY, Timestamp};
 
 /// The names that a batch mentions.
 #[derive(Default)]
-pub(super) struct Wanted {
+pub(super) struct BatchKeys {
     /// Orders placed or cancelled.
     pub placed: BTreeSet<String>,
     /// Those that occur more than once.
@@ -33,9 +33,9 @@ pub(super) struct PlacedOrder {
     pub at: Timestamp,
 }
 
-impl Wanted {
+impl BatchKeys {
     pub(super) fn of(events: &[&Event], loaded: &Loaded) -> Self {
-        let mut wanted = Wanted::default();
+        let mut wanted = BatchKeys::default();
         for event in events {
             wanted.add(event, loaded);
         }

@@ -9,7 +9,7 @@ use crate::auth::cursor::Mark;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::ledger::store::read_head;
-use crate::stream::{Heard, Listener};
+use crate::stream::{Listener, ListenerEvent};
 
 /// Alerts read from the log at once.
 const ALERTS_AT_ONCE: i64 = 100;
@@ -64,8 +64,8 @@ impl AlertLog {
                 continue;
             }
             match self.batches.next().await {
-                Some(Heard::Batch(batch)) => self.newest = batch.last_alert_no.max(self.newest),
-                Some(Heard::Missed) => self.must_look = true,
+                Some(ListenerEvent::CommittedBatch(batch)) => self.newest = batch.last_alert_no.max(self.newest),
+                Some(ListenerEvent::Missed) => self.must_look = true,
                 None => return Err(Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again")),
             }
         }

@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::guard::Guard;
 use crate::ledger::store::read_head;
 use crate::ledger::tail::read_entries;
-use crate::stream::{BATCHES_KEPT, Batch, EventStream, Heard, Listener};
+use crate::stream::{BATCHES_KEPT, CommittedBatch, EventStream, Listener, ListenerEvent};
 use crate::telemetry::metrics::METRICS;
 
 /// The head is compared when nothing was heard for this time.
@@ -42,7 +42,7 @@ struct Shared {
 
 #[derive(Clone)]
 struct Feed {
-    batches: broadcast::Sender<Arc<Batch>>,
+    batches: broadcast::Sender<Arc<CommittedBatch>>,
     /// All batches up to here were handed on; `None` before it listens.
     place: watch::Receiver<Option<i64>>,
     turns: Arc<Semaphore>,
@@ -116,12 +116,12 @@ struct Follower<'a> {
     shared: &'a Shared,
     tenant: TenantId,
     listener: Listener,
-    out: broadcast::Sender<Arc<Batch>>,
+    out: broadcast::Sender<Arc<CommittedBatch>>,
     /// All batches up to here were handed on.
     head: crate::db::Head,
     place: watch::Sender<Option<i64>>,
     /// Batches that came before the one that goes before them, by their positions; and since when.
-    early: BTreeMap<(i64, i64), Arc<Batch>>,
+    early: BTreeMap<(i64, i64), Arc<CommittedBatch>>,
     early_since: Option<Instant>,
 }
 
@@ -129,7 +129,7 @@ impl<'a> Follower<'a> {
     async fn start(
         shared: &'a Shared,
         tenant: TenantId,
-        out: broadcast::Sender<Arc<Batch>>,
+        out: broadcast::Sender<Arc<CommittedBatch>>,
         place: watch::Sender<Option<i64>>,
     ) -> Result<Self> {
         let listener = shared.stream.listen(tenant).await.map_err(|error| Error {
@@ -150,13 +150,13 @@ impl<'a> Follower<'a> {
             let look_at = self.early_since.map_or(heard_at + patience, |since| since + GAP_WAIT);
             let caught_up = tokio::select! {
                 heard = self.listener.next() => match heard {
-                    Some(Heard::Batch(batch)) => {
+                    Some(ListenerEvent::CommittedBatch(batch)) => {
                         if self.take(batch) {
                             heard_at = Instant::now();
                         }
                         continue;
                     }
-                    Some(Heard::Missed) => self.catch_up().await,
+                    Some(ListenerEvent::Missed) => self.catch_up().await,
                     None => break,
                 },
                 () = tokio::time::sleep_until(look_at) => self.catch_up().await,
@@ -180,7 +180,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Hands a batch on if it is the next one, with those that have waited for it. `false` when that moved nothing.
-    fn take(&mut self, batch: Arc<Batch>) -> bool {
+    fn take(&mut self, batch: Arc<CommittedBatch>) -> bool {
         if batch.first > self.head.position + 1 {
             self.early.insert((batch.first, batch.last), batch);
             self.early_since.get_or_insert_with(Instant::now);
@@ -200,7 +200,7 @@ impl<'a> Follower<'a> {
     }
 
     /// `false` for what is old news.
-    fn hand_on(&mut self, batch: Arc<Batch>) -> bool {
+    fn hand_on(&mut self, batch: Arc<CommittedBatch>) -> bool {
         let head = crate::db::Head {
             position: batch.last.max(self.head.position),
             policy_epoch: batch.policy_epoch.max(self.head.policy_epoch),
@@ -232,7 +232,7 @@ impl<'a> Follower<'a> {
             true => Some(Arc::new(read_entries(&tx, after, head.position).await?)),
             false => None,
         };
-        let batch = Batch {
+        let batch = CommittedBatch {
             first: head.position.min(after) + 1,
             last: head.position,
             watermark: head.watermark,

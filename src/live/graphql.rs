@@ -24,17 +24,17 @@ pub struct LiveSubscription;
 
 #[Subscription]
 impl LiveSubscription {
-    /// The metrics of a period: first as they stand, then after each change, the newest state at most ten times a second. `extensions` has the `cursor` of each answer; `skipped`, when states before it were not sent because the client was slow; `reset`, when it does not go on from `after`. Errors: FORBIDDEN (another tenant).
+    /// Live metrics for a period: first the current state, then the newest state after each change, at most ten times a second. `extensions` has the `cursor` of each result; `skipped`, if states before it were not sent because the client was slow; and `reset`, if it does not continue from `after`. Errors: FORBIDDEN (another tenant).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn metrics_updated(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Must be the token's tenant.")] tenant_id: ID,
-        #[graphql(desc = "The period watched; absent means today in the default organization's time zone.")]
+        #[graphql(desc = "The period to watch; omit for today in the default organization's time zone.")]
         period: Option<DateRange>,
-        #[graphql(desc = "Narrows the facts that count; absent means all.")] filters: Option<MetricsFilters>,
+        #[graphql(desc = "Which facts to count; omit for all.")] filters: Option<MetricsFilters>,
         #[graphql(
-            desc = "The cursor of the last answer that was seen: what has not changed since is not sent again. Where one is not good any more, the first answer says `extensions.reset`."
+            desc = "The cursor of the last result received: nothing is sent until something has changed since then. If the cursor is no longer valid, the first result has `extensions.reset`."
         )]
         after: Option<Cursor>,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<SalesMetrics>> + use<>> {
@@ -58,14 +58,14 @@ impl LiveSubscription {
         }))
     }
 
-    /// Each alert as it is reported, none left out. Errors: FORBIDDEN (another tenant), RESUME_GAP (the cursor is none of this subscription).
+    /// Every alert as it is reported, without gaps. Errors: FORBIDDEN (another tenant), RESUME_GAP (the cursor does not belong to this subscription).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn alert_triggered(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Must be the token's tenant.")] tenant_id: ID,
         #[graphql(
-            desc = "The cursor of the last alert that was seen: those after it come first. Absent means from now on."
+            desc = "The cursor of the last alert received: alerts after it are sent first. Omit for alerts from now on."
         )]
         after: Option<Cursor>,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<Alert>> + use<>> {

@@ -14,7 +14,7 @@ use crate::graphql::size::Size;
 use crate::metrics::answer::Answer;
 use crate::metrics::plan::Plan;
 use crate::metrics::state::State;
-use crate::stream::{Heard, Listener};
+use crate::stream::{Listener, ListenerEvent};
 
 /// Updates are at least this far apart; the newest state wins.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
@@ -87,15 +87,15 @@ impl Watch {
     }
 
     /// Folds what was heard. `false` when it was known already.
-    fn take(&mut self, heard: Option<Heard>) -> Result<bool> {
+    fn take(&mut self, heard: Option<ListenerEvent>) -> Result<bool> {
         let ended = || Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again");
         let heard = heard.ok_or_else(ended)?;
         let Some(state) = &mut self.state else { return Ok(true) };
         let before = state.head();
         let is_folded = match heard {
             // A sum that does not fit is told when it is read.
-            Heard::Batch(batch) => state.fold(&batch, self.app.clock.now()).unwrap_or(false),
-            Heard::Missed => false,
+            ListenerEvent::CommittedBatch(batch) => state.fold(&batch, self.app.clock.now()).unwrap_or(false),
+            ListenerEvent::Missed => false,
         };
         if is_folded {
             return Ok(state.head() != before);

@@ -1,7 +1,7 @@
 //! The answer to a [`Plan`]: numbers of one position of the ledger.
 
 use super::cell::Values;
-use super::history::{HistoryArgs, Told};
+use super::history::{HistoryArgs, HistoryResult};
 use super::labels::Name;
 use super::measured::Measured;
 use super::period::Span;
@@ -32,7 +32,7 @@ pub struct Answer {
     pub series: Vec<(SeriesArgs, Vec<Bucket>)>,
     pub breakdowns: Vec<(BreakdownArgs, Breakdown)>,
     pub comparisons: Vec<(ComparisonArgs, Comparison)>,
-    pub histories: Vec<(HistoryArgs, Told)>,
+    pub histories: Vec<(HistoryArgs, HistoryResult)>,
     /// Parts of open periods are compared with earlier ones as long, so that it changes at every moment.
     pub is_running: bool,
 }

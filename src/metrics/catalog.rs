@@ -5,7 +5,7 @@ use async_graphql::Enum;
 use super::cell::Values;
 use crate::money::{Money, SCALE};
 
-/// The metrics of the catalog.
+/// The built-in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Metric {
@@ -19,7 +19,7 @@ pub enum Metric {
     Discounts,
     /// Orders placed.
     OrdersCount,
-    /// Pieces sold.
+    /// Units sold.
     UnitsSold,
     /// Gross revenue per order.
     AvgOrderValue,
@@ -29,11 +29,11 @@ pub enum Metric {
     Visits,
     /// Customers whose first order ever lies in the period.
     NewCustomers,
-    /// Customers who bought and had bought before the period.
+    /// Customers who bought in the period and had bought before it.
     ReturningCustomers,
-    /// Distinct customers.
+    /// Distinct customers who bought.
     UniqueCustomers,
-    /// Refunds per gross revenue.
+    /// Refunds divided by gross revenue.
     RefundRate,
     /// Median order value.
     #[graphql(name = "ORDER_VALUE_P50")]
@@ -52,7 +52,7 @@ pub struct Needs {
     pub orders: bool,
     /// First orders, told apart by segment.
     pub first_orders: bool,
-    /// Distinct customers.
+    /// Distinct customers who bought.
     pub customers: bool,
     /// Customers whose first order lies in the same bucket, whatever the filter.
     pub first_customers: bool,

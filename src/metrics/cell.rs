@@ -7,7 +7,7 @@ use super::kpis::KpiValue;
 use crate::error::{Code, Error, Result};
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::rollup::sketch::Sketch;
-use crate::ledger::rollup::{Part, Row};
+use crate::ledger::rollup::{RollupDelta, Row};
 use crate::money::Money;
 
 /// Sums and sets of one bucket and one combination of dimension values. Sums are exact in 128 bits.
@@ -44,7 +44,7 @@ impl Cell {
     }
 
     /// Adds a part of an entry; of sets only those that are needed.
-    pub fn add_part(&mut self, entry: &Entry, part: Part, by_line: bool, needs: Needs) -> Result<()> {
+    pub fn add_part(&mut self, entry: &Entry, part: RollupDelta, by_line: bool, needs: Needs) -> Result<()> {
         let sign = i128::from(entry.sign);
         let amount = sign * i128::from(part.amount);
         match entry.kind {

@@ -14,7 +14,7 @@ use crate::ledger::organization::{Organization, find_organization, list_organiza
 /// Names in one list of a filter.
 const NAMES_MAX: usize = 1000;
 
-/// Narrows the facts that count. Within one list any value fits; between fields all must fit. An empty list fits nothing.
+/// Which facts to count. Values within a list are alternatives; all fields given must match. An empty list matches nothing. In the lists of channels, regions and categories, an empty string matches facts without a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, InputObject, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct MetricsFilters {
@@ -27,18 +27,18 @@ pub struct MetricsFilters {
     /// Regions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<String>>,
-    /// Product categories. Reads the lines of orders: amounts are those of the lines, an order still counts once.
+    /// Product categories. Counts order lines: amounts are those of the matching lines, while an order still counts once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product_categories: Option<Vec<String>>,
-    /// SKUs, as `sku` of `Product` has them. Reads the lines of orders, as with categories.
+    /// Products by SKU (`sku` of `Product`). Counts order lines, as with categories.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub products: Option<Vec<String>>,
-    /// Only first orders, or only later orders, of known customers.
+    /// Only the first orders of known customers, or only their later orders. Orders of guests are neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub customer_segment: Option<CustomerSegment>,
 }
 
-/// Which order of its customer an order is.
+/// Whether an order is the first of its customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CustomerSegment {

@@ -29,15 +29,15 @@ pub struct MetricsQuery;
 
 #[Object]
 impl MetricsQuery {
-    /// Exact sales metrics of a period. Errors: BAD_USER_INPUT (period, zone, filter), MIXED_CURRENCIES (filter by organization).
+    /// Exact sales metrics for a period. Errors: BAD_USER_INPUT (period, time zone, filter), NOT_FOUND (organization, KPI), MIXED_CURRENCIES (filter by organization).
     #[graphql(guard = "NeedsPermission(Permission::SalesView)")]
     async fn sales_metrics(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The period asked for, half-open.")] period: DateRange,
-        #[graphql(desc = "Narrows the facts that count; absent means all.")] filters: Option<MetricsFilters>,
+        #[graphql(desc = "The period to report on; its end is exclusive.")] period: DateRange,
+        #[graphql(desc = "Which facts to count; omit for all.")] filters: Option<MetricsFilters>,
         #[graphql(
-            desc = "Answers as the ledger stood at this position; absent means now. Error: AS_OF_NOT_AVAILABLE."
+            desc = "Answer from the ledger as it stood at this position; omit for the current state. Error: AS_OF_NOT_AVAILABLE."
         )]
         as_of: Option<Position>,
     ) -> async_graphql::Result<SalesMetrics> {
@@ -189,13 +189,13 @@ pub fn argument<T: InputType>(field: SelectionField<'_>, name: &'static str) -> 
         .map_err(|error| Error::bad_input(name, error.into_server_error(async_graphql::Pos::default()).message))
 }
 
-/// Metrics of a period at one position of the ledger.
+/// Sales metrics for a period, at one position of the ledger.
 pub struct SalesMetrics(pub Arc<Answer>);
 
-/// Metrics of a period at one position of the ledger.
+/// Sales metrics for a period, at one position of the ledger.
 #[Object]
 impl SalesMetrics {
-    /// The period, resolved.
+    /// The period, resolved to exact times.
     async fn period(&self) -> Period {
         Period::new(self.0.span, self.0.now)
     }
@@ -215,16 +215,16 @@ impl SalesMetrics {
         MetricValues(self.0.totals.clone())
     }
 
-    /// The period cut into buckets, empty ones included. Error: BAD_USER_INPUT (more than 10000 buckets, unknown zone).
+    /// The period split into buckets, including empty ones unless `by` is given. Error: BAD_USER_INPUT (more than 10000 buckets, unknown time zone).
     async fn series(
         &self,
-        #[graphql(desc = "How long a bucket is.")] grain: Grain,
-        #[graphql(desc = "The zone in which buckets begin; absent means the organization's.")] timezone: Option<
+        #[graphql(desc = "The length of a bucket.")] grain: Grain,
+        #[graphql(desc = "The time zone in which buckets begin; omit for the organization's.")] timezone: Option<
             TimeZone,
         >,
-        #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
+        #[graphql(desc = "The first day of the week, for WEEK buckets.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
-        #[graphql(desc = "One series per value of this dimension; buckets without facts are then left out.")]
+        #[graphql(desc = "Gives one series per value of this dimension; buckets without facts are then omitted.")]
         by: Option<Dimension>,
     ) -> async_graphql::Result<FlatList<MetricsBucket>> {
         let week_start = week_start.unwrap_or(Weekday::Monday);
@@ -233,24 +233,29 @@ impl SalesMetrics {
         Ok(FlatList(buckets.iter().cloned().map(MetricsBucket::from).collect()))
     }
 
-    /// The period split by dimensions, the largest first, the rest in `other`.
+    /// The period split by dimensions: the first rows in the order asked for, and the rest combined in `other`.
     async fn breakdown(
         &self,
-        #[graphql(desc = "One to three dimensions, each once.")] by: Vec<Dimension>,
-        #[graphql(desc = "What rows are ordered by; ties by key.")] order_by: Option<BreakdownOrder>,
-        #[graphql(desc = "How many rows before the rest, 1 to 1000.", default_with = "Some(10)")] first: Option<i32>,
+        #[graphql(desc = "One to three different dimensions.")] by: Vec<Dimension>,
+        #[graphql(desc = "How to sort the rows, by default by total revenue, largest first; ties are broken by key.")]
+        order_by: Option<BreakdownOrder>,
+        #[graphql(
+            desc = "How many rows to return, 1 to 1000; all others are combined in `other`.",
+            default_with = "Some(10)"
+        )]
+        first: Option<i32>,
     ) -> async_graphql::Result<Breakdown> {
         let args = BreakdownArgs::new(by, order_by, first.unwrap_or(10))?;
         Ok(Breakdown(prepared(&self.0.breakdowns, &args)?.clone()))
     }
 
-    /// This period beside an earlier one, both cut to the same elapsed part while this one runs.
+    /// This period compared with another one. While this period is still running, both are cut to the same elapsed part.
     async fn comparison(
         &self,
         #[graphql(desc = "What to compare with.", default_with = "Some(ComparisonPeriod::PreviousPeriod)")] to: Option<
             ComparisonPeriod,
         >,
-        #[graphql(desc = "The other period, for CUSTOM.")] period: Option<DateRange>,
+        #[graphql(desc = "The period to compare with; for CUSTOM, and only then.")] period: Option<DateRange>,
     ) -> async_graphql::Result<MetricsComparison> {
         let args = ComparisonArgs::new(to.unwrap_or(ComparisonPeriod::PreviousPeriod), period)?;
         Ok(MetricsComparison { comparison: prepared(&self.0.comparisons, &args)?.clone(), now: self.0.now })
@@ -268,14 +273,14 @@ pub fn prepared<'a, A: PartialEq, T>(parts: &'a [(A, T)], args: &A) -> Result<&'
     found.ok_or_else(|| Error::internal("a part of the answer was not planned"))
 }
 
-/// A half-open period.
+/// A period with an inclusive start and an exclusive end.
 #[derive(SimpleObject)]
 pub struct Period {
-    /// The first moment that counts.
+    /// The beginning of the period (inclusive).
     start: DateTime,
-    /// The first moment that no longer counts.
+    /// The end of the period (exclusive).
     end: DateTime,
-    /// Whether more can still happen in it.
+    /// Whether the period is over.
     state: BucketState,
 }
 
@@ -285,12 +290,12 @@ impl Period {
     }
 }
 
-/// A state of the ledger. Asking again as of the same position gives the same numbers.
+/// A state of the ledger. A query as of the same position gives the same numbers again.
 #[derive(SimpleObject)]
 pub struct AsOf {
-    /// The last position that is counted.
+    /// The last position that is included.
     position: Position,
-    /// The latest time at which any counted event occurred; null for an empty ledger.
+    /// The latest time at which an included event occurred; null for an empty ledger.
     watermark: Option<DateTime>,
 }
 
@@ -316,12 +321,12 @@ impl Breakdown {
         self.0.rows.iter().map(row).collect()
     }
 
-    /// All further rows taken together, each order and customer counted once; null when there are none.
+    /// All further rows combined, each order and customer counted once; null if there are none.
     async fn other(&self) -> Option<MetricValues> {
         self.0.other.clone().map(MetricValues)
     }
 
-    /// How many rows there are in all.
+    /// The total number of rows.
     async fn rows_count(&self) -> usize {
         self.0.rows_count
     }
@@ -332,19 +337,19 @@ impl Breakdown {
 struct BreakdownRow {
     /// The values, in the order of `by`.
     keys: Vec<DimensionValue>,
-    /// What to show for the row: the labels, joined.
+    /// The text to display for the row: its labels, joined.
     key: String,
     #[graphql(flatten)]
     values: MetricValues,
 }
 
-/// Two periods side by side. While the current one runs, both are cut to the part that has elapsed.
+/// Two periods side by side. While the current one is still running, both are cut to the same elapsed part.
 struct MetricsComparison {
     comparison: answer::Comparison,
     now: Timestamp,
 }
 
-/// Two periods side by side. While the current one runs, both are cut to the part that has elapsed.
+/// Two periods side by side. While the current one is still running, both are cut to the same elapsed part.
 #[Object]
 impl MetricsComparison {
     /// The part of the current period that is compared.
@@ -353,17 +358,17 @@ impl MetricsComparison {
         Period { state, ..Period::new(self.comparison.current_span, self.now) }
     }
 
-    /// The part of the earlier period that it is compared with.
+    /// The part of the other period that it is compared with.
     async fn previous_period(&self) -> Period {
         Period::new(self.comparison.previous_span, self.now)
     }
 
-    /// The metrics of the current period's part.
+    /// The metrics of `currentPeriod`.
     async fn current(&self) -> MetricValues {
         MetricValues(self.comparison.current.clone())
     }
 
-    /// The metrics of the earlier period's part.
+    /// The metrics of `previousPeriod`.
     async fn previous(&self) -> MetricValues {
         MetricValues(self.comparison.previous.clone())
     }
@@ -393,9 +398,9 @@ impl MetricsComparison {
 struct KpiChange {
     /// The KPI's name.
     name: String,
-    /// Current less previous, in the KPI's unit to four decimals; null where either is null.
+    /// Current minus previous, in the KPI's unit to four decimals; null if either is null.
     absolute: Option<Decimal>,
-    /// The absolute change per previous value, 0.1 being 10 % more; null where previous is null or zero.
+    /// The absolute change divided by the previous value (0.1 is 10% more); null if the previous value is null or zero.
     relative: Option<f64>,
 }
 
@@ -404,8 +409,8 @@ struct KpiChange {
 struct MetricChange {
     /// The metric.
     metric: Metric,
-    /// Current less previous; null where either is null.
+    /// Current minus previous; null if either is null.
     absolute: Option<Decimal>,
-    /// The absolute change per previous value, 0.1 being 10 % more; null where previous is null or zero.
+    /// The absolute change divided by the previous value (0.1 is 10% more); null if the previous value is null or zero.
     relative: Option<f64>,
 }

@@ -17,7 +17,7 @@ use super::kpis::Calendar;
 use super::kpis::definitions::Definition;
 use super::labels::{Labels, Name};
 use super::measured::Measured;
-use super::part::{Reader, Scope, too_many_buckets};
+use super::part::{GridReader, Scope, too_many_buckets};
 use super::period::Span;
 use super::plan::BUCKETS_MAX;
 use super::read::{Dimension, Facts, read_entries};
@@ -50,15 +50,15 @@ pub struct HistoryPlan {
 
 /// A history, or why there is none.
 #[derive(Clone, Debug)]
-pub struct Told(Result<Arc<History>, Arc<Error>>);
+pub struct HistoryResult(Result<Arc<History>, Arc<Error>>);
 
-impl Told {
+impl HistoryResult {
     /// Keeps the error of who asks for too much; any other ends the whole answer.
-    fn of(read: Result<History>) -> Result<Told> {
+    fn of(read: Result<History>) -> Result<HistoryResult> {
         match read {
-            Ok(history) => Ok(Told(Ok(Arc::new(history)))),
+            Ok(history) => Ok(HistoryResult(Ok(Arc::new(history)))),
             Err(error) if matches!(error.code, Code::BadUserInput | Code::AsOfNotAvailable) => {
-                Ok(Told(Err(Arc::new(error))))
+                Ok(HistoryResult(Err(Arc::new(error))))
             }
             Err(error) => Err(error),
         }
@@ -75,7 +75,7 @@ impl Told {
 }
 
 /// Of the same numbers.
-impl PartialEq for Told {
+impl PartialEq for HistoryResult {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Ok(history), Ok(other)) => history == other,
@@ -109,23 +109,23 @@ impl History {
     /// Reads what `plans` ask for in a period. Each is told as if it was asked for alone, but those made of the same are read
     /// together.
     pub(super) async fn tell(
-        reader: &Reader<'_>,
+        reader: &GridReader<'_>,
         at: &At<'_>,
         plans: &[HistoryPlan],
         span: Span,
-    ) -> Result<Vec<(HistoryArgs, Told)>> {
+    ) -> Result<Vec<(HistoryArgs, HistoryResult)>> {
         let frames: Vec<Option<Frame>> = plans.iter().map(|plan| Frame::of(at, &plan.args, span)).collect();
-        let mut told: Vec<(HistoryArgs, Told)> = Vec::with_capacity(plans.len());
+        let mut told: Vec<(HistoryArgs, HistoryResult)> = Vec::with_capacity(plans.len());
         for (plan, frame) in plans.iter().zip(&frames) {
             let of_same = frames.iter().position(|other| other == frame).and_then(|first| told.get(first));
             let history = match (of_same, frame) {
                 (Some((_, history)), _) => history.clone(),
-                (None, None) => Told::of(Err(too_many_buckets()))?,
+                (None, None) => HistoryResult::of(Err(too_many_buckets()))?,
                 (None, Some(frame)) => {
                     let same = || plans.iter().zip(&frames).filter(|(_, other)| other.as_ref() == Some(frame));
                     let needs = same().fold(Needs::default(), |needs, (plan, _)| needs.and(plan.needs));
                     let kpis = same().flat_map(|(plan, _)| &plan.args.kpis).cloned().collect();
-                    Told::of(History::read(reader, at, frame, needs, &kpis).await)?
+                    HistoryResult::of(History::read(reader, at, frame, needs, &kpis).await)?
                 }
             };
             told.push((plan.args.clone(), history));
@@ -134,7 +134,7 @@ impl History {
     }
 
     async fn read(
-        reader: &Reader<'_>,
+        reader: &GridReader<'_>,
         at: &At<'_>,
         frame: &Frame,
         needs: Needs,
@@ -147,7 +147,7 @@ impl History {
             }
             Facts::Newest(_) | Facts::Entries(_) => None,
         };
-        let reader = Reader { facts: entries.as_ref().unwrap_or(reader.facts), ..*reader };
+        let reader = GridReader { facts: entries.as_ref().unwrap_or(reader.facts), ..*reader };
         let mut part = reader.part(frame.boundaries.clone(), Vec::new(), needs, kpis, frame.calendar()).await?;
         let buckets = part.boundaries.len() - 1;
         let first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);

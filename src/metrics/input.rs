@@ -9,16 +9,16 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::graphql::scalars::{DateTime, TimeZone};
 
-/// A period: either `start` and `end`, half-open, or a `preset` that slides with the clock. In months whose entries were dropped (`salespulse retention`), all that happened within a quarter of an hour counts at its beginning.
+/// A period: either `start` and `end`, or a `preset` that moves with the clock. In months whose entries were dropped (`salespulse retention`), everything within a quarter of an hour counts at its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, InputObject)]
 pub struct DateRange {
-    /// The first moment that counts.
+    /// The beginning of the period (inclusive).
     pub start: Option<DateTime>,
-    /// The first moment that no longer counts.
+    /// The end of the period (exclusive).
     pub end: Option<DateTime>,
-    /// A period that slides with the clock.
+    /// A period relative to now.
     pub preset: Option<PeriodPreset>,
-    /// The zone in which a preset's days begin; absent means the organization's.
+    /// The time zone in which a preset's days begin; omit for the organization's.
     pub timezone: Option<TimeZone>,
 }
 
@@ -52,34 +52,34 @@ impl DateRange {
     }
 }
 
-/// Periods that slide with the clock. Days and months begin in the zone of the range.
+/// Periods that move with the clock. Their days, weeks and months begin in the time zone of the range. Those that include today run to the end of today.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum PeriodPreset {
-    /// The running day.
+    /// Today.
     Today,
-    /// The day before the running one.
+    /// Yesterday.
     Yesterday,
-    /// The running day and the six before.
+    /// Today and the 6 days before it.
     #[graphql(name = "LAST_7_DAYS")]
     Last7Days,
-    /// The running day and the 29 before.
+    /// Today and the 29 days before it.
     #[graphql(name = "LAST_30_DAYS")]
     Last30Days,
-    /// The running day and the 89 before.
+    /// Today and the 89 days before it.
     #[graphql(name = "LAST_90_DAYS")]
     Last90Days,
-    /// The running day and the 364 before.
+    /// Today and the 364 days before it.
     #[graphql(name = "LAST_365_DAYS")]
     Last365Days,
-    /// The running week, from Monday.
+    /// The current week up to and including today, beginning on Monday.
     WeekToDate,
-    /// The running month.
+    /// The current month up to and including today.
     MonthToDate,
-    /// The running quarter of the year.
+    /// The current quarter up to and including today.
     QuarterToDate,
-    /// The running year.
+    /// The current year up to and including today.
     YearToDate,
-    /// The month before the running one.
+    /// The whole month before the current one.
     PreviousMonth,
 }
 
@@ -101,14 +101,14 @@ impl From<PeriodPreset> for Preset {
     }
 }
 
-/// How long a bucket is, by the calendar of a time zone.
+/// The length of a bucket, by the calendar of a time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum Grain {
     /// 15 minutes.
     QuarterHour,
     /// An hour.
     Hour,
-    /// A day; 23 or 25 hours where the clock changes.
+    /// A day; 23 or 25 hours when the clocks change.
     Day,
     /// A week.
     Week,
@@ -172,24 +172,24 @@ impl From<Weekday> for chrono::Weekday {
 pub enum RefundTime {
     /// When the refund was issued.
     Refund,
-    /// When the refunded order was placed; a refund of no known order counts when it was issued.
+    /// When the refunded order was placed; a refund without a known order counts when it was issued.
     Order,
 }
 
-/// How the rows of a breakdown are ordered.
+/// How to sort the rows of a breakdown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, InputObject)]
 pub struct BreakdownOrder {
-    /// The metric; rows for which it is null come last.
+    /// The metric to sort by; rows in which it is null come last.
     #[graphql(default_with = "Metric::TotalRevenue")]
     pub metric: Metric,
-    /// A KPI by its name, instead of the metric.
+    /// A KPI by name, to sort by instead of the metric.
     pub kpi: Option<String>,
-    /// The direction.
+    /// The sort direction.
     #[graphql(default_with = "SortDirection::Desc")]
     pub direction: SortDirection,
 }
 
-/// A direction of ordering.
+/// A sort direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum SortDirection {
     /// Smallest first.
@@ -201,10 +201,10 @@ pub enum SortDirection {
 /// What a period is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum ComparisonPeriod {
-    /// The period of the same length just before; for periods of whole days, months or years in the organization's zone, the same number of them.
+    /// The period of the same length immediately before. For a preset such as MONTH_TO_DATE, the whole month (week, quarter, year) before; for periods of whole days, months or years in the organization's time zone, the same number of them.
     PreviousPeriod,
     /// The same dates a year earlier.
     SamePeriodLastYear,
-    /// The period given.
+    /// The period given as `period`.
     Custom,
 }

@@ -36,7 +36,7 @@ pub struct Scope {
 }
 
 /// Cells, and what they are cells of.
-pub struct Part {
+pub struct CellGrid {
     pub boundaries: Vec<Timestamp>,
     pub group: Vec<Dimension>,
     pub needs: Needs,
@@ -45,7 +45,7 @@ pub struct Part {
 }
 
 /// Reads parts in one snapshot.
-pub struct Reader<'a> {
+pub struct GridReader<'a> {
     pub tx: &'a TenantTx,
     pub scope: &'a Scope,
     pub facts: &'a Facts,
@@ -53,7 +53,7 @@ pub struct Reader<'a> {
     pub retained_from: Option<Timestamp>,
 }
 
-impl Reader<'_> {
+impl GridReader<'_> {
     pub async fn part(
         &self,
         boundaries: Vec<Timestamp>,
@@ -61,12 +61,12 @@ impl Reader<'_> {
         needs: Needs,
         kpis: &BTreeSet<String>,
         calendar: Calendar,
-    ) -> Result<Part> {
+    ) -> Result<CellGrid> {
         let needs = needs.and(own_needs(&self.scope.definitions, kpis));
         let boundaries = self.facts.known(boundaries, self.retained_from)?;
         let cells = self.scope.question(&boundaries, &group, needs).cells(self.tx, self.facts).await?;
         let kpis = self.kpis(&boundaries, &group, kpis, calendar).await?;
-        Ok(Part { boundaries, group, needs, cells, kpis })
+        Ok(CellGrid { boundaries, group, needs, cells, kpis })
     }
 
     pub async fn part_of(
@@ -76,7 +76,7 @@ impl Reader<'_> {
         needs: Needs,
         kpis: &BTreeSet<String>,
         calendar: Calendar,
-    ) -> Result<Part> {
+    ) -> Result<CellGrid> {
         self.part(vec![span.start, span.end], group, needs, kpis, calendar).await
     }
 
@@ -94,7 +94,7 @@ impl Reader<'_> {
     }
 }
 
-impl Part {
+impl CellGrid {
     pub fn fold<'e>(&mut self, scope: &Scope, entries: impl Iterator<Item = &'e Entry> + Clone) -> Result<bool> {
         let question = scope.question(&self.boundaries, &self.group, self.needs);
         Ok(question.fold(entries.clone(), &mut self.cells)?
@@ -179,7 +179,7 @@ pub struct Ranked<'a> {
 }
 
 impl<'a> Ranked<'a> {
-    pub fn new(part: &'a Part, asked: &BreakdownPlan) -> Result<Self> {
+    pub fn new(part: &'a CellGrid, asked: &BreakdownPlan) -> Result<Self> {
         let (measured, direction) = (asked.args.order.measured(), asked.args.order.direction);
         let mut rows = Vec::with_capacity(part.cells.cells.len());
         for ((_, key), cell) in &part.cells.cells {
@@ -198,7 +198,7 @@ impl<'a> Ranked<'a> {
         self.rows[..self.named].iter().map(|(_, key, _)| *key)
     }
 
-    pub fn breakdown(mut self, part: &Part, asked: &BreakdownPlan, labels: &Labels) -> Result<Breakdown> {
+    pub fn breakdown(mut self, part: &CellGrid, asked: &BreakdownPlan, labels: &Labels) -> Result<Breakdown> {
         let BreakdownPlan { args, has_other, .. } = asked;
         let rows_count = self.rows.len();
         let mut rows: Vec<_> = self

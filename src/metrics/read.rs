@@ -20,11 +20,11 @@ use crate::ledger::changes::Head;
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
-use crate::ledger::rollup::{self, Key, Level, Part, Rows, Slots, Split, packed};
+use crate::ledger::rollup::{self, Key, Level, RollupDelta, Rows, Slots, Split, packed};
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
 use crate::ledger::tail::{Tail, takes_back};
 
-/// What metrics can be split by.
+/// The dimensions that metrics can be split by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum)]
 pub enum Dimension {
     /// The organization.
@@ -33,11 +33,11 @@ pub enum Dimension {
     Channel,
     /// The region.
     Region,
-    /// First or later order of a customer.
+    /// Whether an order is the first of its customer or a later one; orders of guests have no value.
     CustomerSegment,
-    /// The category of the order's lines. Rows add up to the lines, not to the orders: their amounts are those of the lines.
+    /// The category of order lines. Rows have the amounts of lines, and so add up to the lines and not to the orders.
     ProductCategory,
-    /// The product of the order's lines.
+    /// The product of order lines.
     Product,
 }
 
@@ -460,7 +460,7 @@ impl Question<'_> {
         Ok(())
     }
 
-    fn fitting_parts(&self, entry: &Entry, level: Level) -> impl Iterator<Item = (Key, Part)> {
+    fn fitting_parts(&self, entry: &Entry, level: Level) -> impl Iterator<Item = (Key, RollupDelta)> {
         let is_asked = self.filter.organizations.iter().any(|o| o.org_no == entry.org_no);
         let parts = is_asked.then(|| rollup::parts(entry, level, Slots::default()));
         parts.into_iter().flatten().filter(|(key, _)| self.fits(key))

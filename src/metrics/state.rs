@@ -8,12 +8,12 @@ use sea_orm::Value;
 
 use super::answer::{Answer, AsOf, Comparison};
 use super::filter::Filter;
-use super::history::{self, History, HistoryArgs, Told};
+use super::history::{self, History, HistoryArgs, HistoryResult};
 use super::input::ComparisonPeriod;
 use super::kpis::Calendar;
 use super::kpis::definitions::{self, own_needs};
 use super::labels::Labels;
-use super::part::{Part, Ranked, Reader, Scope, too_many_buckets};
+use super::part::{CellGrid, GridReader, Ranked, Scope, too_many_buckets};
 use super::period::{self, Span};
 use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, Plan};
 use super::read::{Dimension, Facts};
@@ -27,7 +27,7 @@ use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
 use crate::ledger::store::read_head;
-use crate::stream::Batch;
+use crate::stream::CommittedBatch;
 
 /// The part of a running period that is compared ends no longer ago than this; without newer facts, than that.
 const CUT_AGE_MAX: i64 = SECOND;
@@ -45,12 +45,12 @@ pub struct State {
     slides_at: Option<Timestamp>,
     head: Head,
     as_of: AsOf,
-    totals: Option<Part>,
-    series: Vec<Part>,
-    breakdowns: Vec<Part>,
+    totals: Option<CellGrid>,
+    series: Vec<CellGrid>,
+    breakdowns: Vec<CellGrid>,
     comparisons: Vec<Compared>,
     /// As they were read: what comes later is not added to them.
-    histories: Vec<(HistoryArgs, Told)>,
+    histories: Vec<(HistoryArgs, HistoryResult)>,
     labels: Labels,
     /// Newer entries were added since it was read.
     is_carried_on: bool,
@@ -58,8 +58,8 @@ pub struct State {
 
 /// Two periods, both cut to the part that had elapsed.
 struct Compared {
-    current: (Span, Part),
-    previous: (Span, Part),
+    current: (Span, CellGrid),
+    previous: (Span, CellGrid),
     is_open: bool,
 }
 
@@ -102,7 +102,8 @@ impl State {
 
     async fn read_parts(&mut self, tx: &TenantTx, facts: &Facts, size: &Size) -> Result<()> {
         let span = self.span;
-        let reader = Reader { tx, scope: &self.scope, facts, retained_from: self.head.retained_from.map(Timestamp) };
+        let reader =
+            GridReader { tx, scope: &self.scope, facts, retained_from: self.head.retained_from.map(Timestamp) };
         let whole = Some((self.plan.period, span));
         let zone = self.period_zone();
         let calendar = Calendar { zone, now: self.read_at, whole, part_of: None, step: None };
@@ -132,7 +133,7 @@ impl State {
                 let (boundaries, cells): (Vec<_>, _) =
                     (ends.into_iter().flatten().copied().collect(), part.cells.whole());
                 let kpis = reader.kpis(&boundaries, &[], &self.plan.kpis, calendar).await?;
-                self.totals = Some(Part { boundaries, group: Vec::new(), needs, cells, kpis });
+                self.totals = Some(CellGrid { boundaries, group: Vec::new(), needs, cells, kpis });
             }
             self.series.push(part);
         }
@@ -166,7 +167,7 @@ impl State {
         Ok(())
     }
 
-    async fn read_histories(&self, reader: &Reader<'_>) -> Result<Vec<(HistoryArgs, Told)>> {
+    async fn read_histories(&self, reader: &GridReader<'_>) -> Result<Vec<(HistoryArgs, HistoryResult)>> {
         if self.plan.histories.is_empty() {
             return Ok(Vec::new());
         }
@@ -219,7 +220,7 @@ impl State {
         self.comparisons.iter().any(|compared| compared.is_open) || self.parts().any(|part| part.kpis.is_running)
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Part> {
+    fn parts(&self) -> impl Iterator<Item = &CellGrid> {
         let compared = self.comparisons.iter().flat_map(|c| [&c.current.1, &c.previous.1]);
         self.totals.iter().chain(&self.series).chain(&self.breakdowns).chain(compared)
     }
@@ -227,7 +228,7 @@ impl State {
     /// Carries on to the end of `batch`. `false` when it must be read anew instead: the batch does not follow, is not all
     /// there, or does not tell what becomes of sets; settings have changed; a name of the filter may be there only now; or
     /// `now` is too late.
-    pub fn fold(&mut self, batch: &Batch, now: Timestamp) -> Result<bool> {
+    pub fn fold(&mut self, batch: &CommittedBatch, now: Timestamp) -> Result<bool> {
         let Some(entries) = &batch.entries else { return Ok(false) };
         if batch.policy_epoch > self.head.policy_epoch || batch.first > self.head.position + 1 {
             return Ok(false);
@@ -295,7 +296,7 @@ impl State {
             head: self.head.to_db(),
             slides_at: self.slides_at,
             currency: self.scope.filter.organizations.first().map(|o| o.currency.clone()).unwrap_or_default(),
-            totals: self.totals.as_ref().map(Part::values).transpose()?.unwrap_or_default(),
+            totals: self.totals.as_ref().map(CellGrid::values).transpose()?.unwrap_or_default(),
             series,
             breakdowns,
             comparisons: comparisons.map(|(c, asked)| Ok((asked.args, comparison(c)?))).collect::<Result<_>>()?,

@@ -13,10 +13,10 @@ use super::read::Dimension;
 use crate::error::Result;
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 
-/// Metrics without their context.
+/// Metrics alone; their period, currency and position are those of the answer around them.
 pub struct MetricValues(pub Values);
 
-/// Metrics without their context.
+/// Metrics alone; their period, currency and position are those of the answer around them.
 #[Object]
 impl MetricValues {
     /// Gross revenue less refunds.
@@ -44,7 +44,7 @@ impl MetricValues {
         }
     }
 
-    /// Sum of discounts given; they are already taken off revenue.
+    /// Sum of discounts given; revenue is already net of them.
     async fn discounts(&self) -> Decimal {
         Decimal(self.0.discounts)
     }
@@ -54,32 +54,32 @@ impl MetricValues {
         Count(self.0.orders)
     }
 
-    /// Pieces sold.
+    /// Units sold.
     async fn units_sold(&self) -> Count {
         Count(self.0.units)
     }
 
-    /// Gross revenue per order, half rounded to even at four decimals; null without orders.
+    /// Gross revenue per order, rounded half to even at four decimals; null if there are no orders.
     async fn avg_order_value(&self) -> Option<Decimal> {
         self.0.avg_order_value().map(Decimal)
     }
 
-    /// Orders per visit, 0.05 being 5 %; null without visits, or where visits cannot be told apart (category, product, segment).
+    /// Orders per visit (0.05 is 5%); null if there are no visits, or if visits cannot be attributed (by category, product or segment).
     async fn conversion_rate(&self) -> Option<f64> {
         self.0.conversion_rate()
     }
 
-    /// Visits counted; null where they cannot be told apart (category, product, segment).
+    /// Visits counted; null if they cannot be attributed (by category, product or segment).
     async fn visits(&self) -> Option<Count> {
         self.0.visits.map(Count)
     }
 
-    /// Customers whose first order ever lies in the period and counts here: under a filter or in a row, those who bought first elsewhere are not among them, so that rows add up.
+    /// Customers whose first order ever is in the period and counted here. Under a filter or in a row, customers whose first order was elsewhere are not included, so rows add up.
     async fn new_customers(&self) -> Count {
         Count(self.0.new_customers)
     }
 
-    /// Customers who bought in the period and had bought before it, anywhere.
+    /// Customers who bought in the period and had bought before it, in whatever channel, region and so on.
     async fn returning_customers(&self) -> Count {
         Count(self.0.returning_customers)
     }
@@ -89,32 +89,32 @@ impl MetricValues {
         Count(self.0.unique_customers)
     }
 
-    /// Refunds per gross revenue, by amount; null without revenue.
+    /// Refunds divided by gross revenue; null if there is no gross revenue.
     async fn refund_rate(&self) -> Option<f64> {
         self.0.refund_rate()
     }
 
-    /// Median order value, within 1 %; null without orders, or by category or product.
+    /// Median order value, accurate to 1%; null if there are no orders, and by category or product.
     #[graphql(name = "orderValueP50")]
     async fn order_value_p50(&self) -> Option<Decimal> {
         self.0.order_value_p50.map(Decimal)
     }
 
-    /// 95th percentile of order values, within 1 %: of n values in order, the one at ⌊0.95 (n - 1)⌋ from 0; null without orders, or by category or product.
+    /// 95th percentile of order values, accurate to 1%: of n values in ascending order, the one at index ⌊0.95 (n - 1)⌋, counting from 0; null if there are no orders, and by category or product.
     #[graphql(name = "orderValueP95")]
     async fn order_value_p95(&self) -> Option<Decimal> {
         self.0.order_value_p95.map(Decimal)
     }
 
-    /// A KPI of the tenant's own. Error: NOT_FOUND.
-    async fn kpi(&self, #[graphql(desc = "Its name.")] name: String) -> async_graphql::Result<KpiNumber> {
+    /// The value of one of the tenant's KPIs. Error: NOT_FOUND, which fails the whole answer.
+    async fn kpi(&self, #[graphql(desc = "The KPI's name.")] name: String) -> async_graphql::Result<KpiNumber> {
         Ok(KpiNumber::of(&self.0, &name)?)
     }
 
-    /// KPIs of the tenant's own, in the order of their names given. Error: NOT_FOUND.
+    /// The values of several of the tenant's KPIs, in the order of `names`. Error: NOT_FOUND, which fails the whole answer.
     async fn kpis(
         &self,
-        #[graphql(desc = "Their names.")] names: Vec<String>,
+        #[graphql(desc = "The KPIs' names.")] names: Vec<String>,
     ) -> async_graphql::Result<Vec<KpiNumber>> {
         Ok(names.iter().map(|name| KpiNumber::of(&self.0, name)).collect::<Result<_>>()?)
     }
@@ -125,9 +125,9 @@ impl MetricValues {
 pub struct DimensionValue {
     /// The dimension.
     dimension: Dimension,
-    /// The value; null where the source gave none.
+    /// The value as `MetricsFilters` takes it (of an organization the slug, of a product the SKU); null if the source gave none.
     value: Option<String>,
-    /// What to show: a product's title or an organization's name where there is one.
+    /// The text to display: a product's title or an organization's name if there is one, else the value; "(none)" if there is none.
     label: String,
 }
 
@@ -137,12 +137,12 @@ impl From<Name> for DimensionValue {
     }
 }
 
-/// Whether a bucket's time is over.
+/// Whether a bucket or period is over.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 pub enum BucketState {
-    /// Its end is still to come: the numbers are of its elapsed part.
+    /// Not over yet: the numbers cover the part that has elapsed, which for a bucket in the future is nothing.
     Open,
-    /// Its end has passed; only late events can change it.
+    /// Over; only late events can change it.
     Closed,
 }
 
@@ -155,13 +155,13 @@ impl BucketState {
 /// Metrics of one bucket of a series.
 #[derive(SimpleObject)]
 pub struct MetricsBucket {
-    /// The first moment of the bucket within the period.
+    /// The start of the bucket, or of the period if that is later.
     start: DateTime,
-    /// The first moment after it.
+    /// Its end (exclusive).
     end: DateTime,
-    /// Whether its time is over.
+    /// Whether the bucket is over.
     state: BucketState,
-    /// The value of the series' dimension, when it is split.
+    /// The value of the dimension by which the series is split; null if it is not split.
     key: Option<DimensionValue>,
     #[graphql(flatten)]
     values: MetricValues,

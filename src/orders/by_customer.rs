@@ -12,7 +12,7 @@ use crate::customers::Customer;
 use crate::db::{Column, FirstRows, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::eager::{self, Eager};
-use crate::graphql::loader::{Batch, load};
+use crate::graphql::loader::{BatchLoad, load};
 use crate::graphql::scalars::Currency;
 use crate::ledger::changes::Holder;
 
@@ -25,22 +25,22 @@ impl Customer {
         Ok(home_currency(ctx).await?)
     }
 
-    /// Revenue in organizations of other currencies; it is not part of `revenue`.
+    /// Revenue in organizations with other currencies, which is not included in `revenue`.
     async fn other_revenue(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CurrencyAmount>> {
         Ok(other_revenue(ctx, Holder::Customer, self.customer_no).await?)
     }
 
-    /// Scores and segment; null while no model is fitted that knows the customer.
+    /// RFM scores and segment; null until a model that knows the customer has been fitted.
     async fn rfm(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<CustomerRfm>> {
         Ok(CustomerRfm::find(ctx, self.customer_no).await?)
     }
 
-    /// Predicted figures; null while no model is fitted that knows the customer.
+    /// Predictions; null until a model that knows the customer has been fitted.
     async fn forecasts(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<CustomerForecasts>> {
         Ok(CustomerForecasts::find(ctx, self.customer_no).await?)
     }
 
-    /// The customer's newest orders.
+    /// The customer's most recent orders.
     async fn orders(
         &self,
         ctx: &Context<'_>,
@@ -57,7 +57,7 @@ impl Customer {
 /// Loads the newest orders of customers, by the customer's number and how many are wanted.
 struct OrdersByCustomer;
 
-impl Batch for OrdersByCustomer {
+impl BatchLoad for OrdersByCustomer {
     type Key = (i64, i64);
     type Value = Vec<Order>;
 

@@ -27,7 +27,7 @@ pub struct OrderQuery;
 
 #[Object]
 impl OrderQuery {
-    /// An order in its newest version. Error: NOT_FOUND.
+    /// An order by id, in its latest version. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn order(
         &self,
@@ -38,22 +38,29 @@ impl OrderQuery {
         Ok(store::get_order(read(ctx).await?.as_ref(), order_no).await?)
     }
 
-    /// Orders, newest first by the time they were placed.
+    /// Orders, most recently placed first.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn orders(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
-        #[graphql(desc = "Only orders placed in this period.")] period: Option<DateRange>,
-        #[graphql(desc = "Only orders of this customer.")] customer_id: Option<ID>,
-        #[graphql(desc = "Only orders in this state.")] status: Option<OrderStatus>,
         #[graphql(
-            desc = "Only orders that `salesMetrics` counts with these filters, apart from cancelled ones; of categories and products those with such a line. Error: NOT_FOUND (organization)."
+            desc = "Return at most this many items from the start of the list, 0 to 100; defaults to 20 if neither `first` nor `last` is given."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Return at most this many items from the end of the list, 0 to 100; not together with `first`."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only orders placed in this period.")] period: Option<DateRange>,
+        #[graphql(desc = "Only this customer's orders. An id of no customer gives an empty list.")] customer_id: Option<
+            ID,
+        >,
+        #[graphql(desc = "Only orders with this status.")] status: Option<OrderStatus>,
+        #[graphql(
+            desc = "Only orders that `salesMetrics` would count with these filters; cancelled ones are listed as well. With `productCategories` or `products`, orders that have such a line. Error: NOT_FOUND (organization)."
         )]
         filters: Option<MetricsFilters>,
     ) -> async_graphql::Result<OrderConnection> {
@@ -79,12 +86,12 @@ impl OrderQuery {
     }
 }
 
-/// The state of an order.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum OrderStatus {
-    /// It counts.
+    /// Placed; it counts.
     Placed,
-    /// It no longer counts.
+    /// Cancelled; it no longer counts.
     Cancelled,
 }
 
@@ -104,7 +111,7 @@ pub struct Order {
     pub customer_no: i64,
 }
 
-/// An order in its newest version.
+/// An order in its latest version.
 #[Object]
 impl Order {
     /// The order's id.
@@ -117,12 +124,12 @@ impl Order {
         &self.external_id
     }
 
-    /// Its version.
+    /// Its version number.
     async fn version(&self) -> i32 {
         i32::try_from(self.version).unwrap_or(i32::MAX)
     }
 
-    /// Its state.
+    /// Its status.
     async fn status(&self) -> OrderStatus {
         self.status
     }
@@ -132,17 +139,17 @@ impl Order {
         DateTime(self.placed_at)
     }
 
-    /// What it is worth, in `currency`.
+    /// The total of the order after discounts, in `currency`.
     async fn amount(&self) -> Decimal {
         Decimal(self.amount)
     }
 
-    /// The discount already taken off.
+    /// The discount, already deducted from the amount.
     async fn discount(&self) -> Decimal {
         Decimal(self.discount)
     }
 
-    /// What was refunded of it so far, in the currency of its organization; what organizations of other currencies refunded is not in it.
+    /// What was refunded of it so far. This is in the currency of its organization, which need not be `currency`; refunds by organizations with other currencies are not included. 0 for cancelled orders.
     async fn refunded(&self, ctx: &Context<'_>) -> async_graphql::Result<Decimal> {
         // As in the metrics: refunds of an order that no longer counts do not count either.
         if self.status == OrderStatus::Cancelled {
@@ -151,7 +158,7 @@ impl Order {
         Ok(Decimal(load::<RefundedByOrder>(ctx, self.external_id.clone()).await?.unwrap_or_default()))
     }
 
-    /// The currency it was paid in.
+    /// The currency it was paid in; that of `amount`, `discount` and `lines`.
     async fn currency(&self) -> Currency {
         Currency(self.currency.clone())
     }
@@ -166,7 +173,7 @@ impl Order {
         Ok(dimension_name(ctx, self.region_no).await?)
     }
 
-    /// Who bought; null for guests.
+    /// The customer; null for guests.
     async fn customer(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Customer>> {
         if self.customer_no == 0 {
             return Ok(None);
@@ -174,7 +181,7 @@ impl Order {
         Ok(load::<CustomersByNumber>(ctx, self.customer_no).await?)
     }
 
-    /// What was bought.
+    /// The order lines.
     async fn lines(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Eager<OrderLine>>> {
         Ok(eager::all(load::<LinesByOrder>(ctx, self.order_no).await?.unwrap_or_default()))
     }

@@ -7,7 +7,7 @@ use async_graphql::{Context, Object};
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
 use crate::graphql::eager::Eager;
-use crate::graphql::loader::{Batch, load_known};
+use crate::graphql::loader::{BatchLoad, load_known};
 use crate::graphql::scalars::{Count, Decimal};
 use crate::ledger::dimensions::dimension_name;
 use crate::money::Money;
@@ -23,7 +23,7 @@ pub struct OrderLine {
     discount: Money,
 }
 
-/// One product within an order.
+/// One line of an order.
 #[Object]
 impl OrderLine {
     /// The product.
@@ -31,22 +31,22 @@ impl OrderLine {
         Ok(Eager(load_known::<ProductsByNumber>(ctx, self.product_no).await?))
     }
 
-    /// The category the product was sold in.
+    /// The category under which the product was sold.
     async fn category(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
         Ok(dimension_name(ctx, self.category_no).await?)
     }
 
-    /// Pieces.
+    /// Units.
     async fn quantity(&self) -> Count {
         Count(self.quantity)
     }
 
-    /// What the line is worth in all, in the order's currency.
+    /// The total of the line after discounts, in the order's currency.
     async fn amount(&self) -> Decimal {
         Decimal(self.amount)
     }
 
-    /// The discount already taken off.
+    /// The discount, already deducted from the amount.
     async fn discount(&self) -> Decimal {
         Decimal(self.discount)
     }
@@ -55,7 +55,7 @@ impl OrderLine {
 /// Loads the lines of orders, by the order's number.
 pub struct LinesByOrder;
 
-impl Batch for LinesByOrder {
+impl BatchLoad for LinesByOrder {
     type Key = i64;
     type Value = Vec<OrderLine>;
 

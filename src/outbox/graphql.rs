@@ -11,14 +11,14 @@ use crate::graphql::context::{Needs, app, parse_id, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
 
-/// Who is told of an alert.
+/// Someone to be notified of alerts.
 #[derive(Clone, InputObject)]
 pub struct AlertRecipientInput {
-    /// How.
+    /// How to notify them.
     channel: Channel,
     /// The e-mail address, or the URL: https to a public address, unless the server allows others.
     target: String,
-    /// For WEBHOOK, and only then: what requests are signed with, 24 to 200 characters; `whsec_` and base64, or as it is. It is not shown again.
+    /// For WEBHOOK, and only then: the secret that requests are signed with, 24 to 200 characters, either `whsec_` followed by base64 or used as it is. It is never shown again.
     secret: Option<String>,
 }
 
@@ -28,10 +28,10 @@ impl From<AlertRecipientInput> for Recipient {
     }
 }
 
-/// Who is told of an alert.
+/// Someone who is notified of alerts.
 #[derive(SimpleObject)]
 pub struct AlertRecipient {
-    /// How.
+    /// How they are notified.
     channel: Channel,
     /// The e-mail address, or the URL.
     target: String,
@@ -48,17 +48,22 @@ pub struct OutboxQuery;
 
 #[Object]
 impl OutboxQuery {
-    /// What is told to recipients of alerts, newest first. Needs ANALYTICS_ADVANCED.
+    /// The notifications sent to recipients of alerts, newest first. Needs ANALYTICS_ADVANCED.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn alert_deliveries(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
+        #[graphql(
+            desc = "Return at most this many items from the start of the list, 0 to 100; defaults to 20 if neither `first` nor `last` is given."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
-        #[graphql(desc = "Only those in this state.")] state: Option<DeliveryState>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Return at most this many items from the end of the list, 0 to 100; not together with `first`."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Only deliveries in this state.")] state: Option<DeliveryState>,
     ) -> async_graphql::Result<AlertDeliveryConnection> {
         let page = Page::new(first, after, last, before)?;
         let rows = store::list(read(ctx).await?.as_ref(), &page, state).await?;
@@ -71,7 +76,7 @@ pub struct OutboxMutation;
 
 #[Object]
 impl OutboxMutation {
-    /// Tries a delivery anew that was given up. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
+    /// Retries a delivery that was given up. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND (also for a delivery that was not given up).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn retry_alert_delivery(
         &self,
@@ -88,26 +93,26 @@ impl OutboxMutation {
     }
 }
 
-/// What is told to one recipient of one alert. Each attempt has the same id.
+/// The notification of one recipient of one alert. All attempts have the same id.
 #[derive(Clone, SimpleObject)]
 pub struct AlertDelivery {
     /// The delivery's id.
     id: ID,
-    /// How.
+    /// How the recipient is notified.
     channel: Channel,
-    /// To whom.
+    /// The e-mail address or URL.
     target: String,
-    /// What became of it.
+    /// Its state.
     state: DeliveryState,
-    /// How often it was tried.
+    /// The number of attempts so far.
     attempts: i32,
-    /// When it is tried next; null when it is not.
+    /// When it will be attempted next; null if it will not.
     next_at: Option<DateTime>,
-    /// Why the last attempt failed.
+    /// Why the last attempt failed; null if none did.
     last_error: Option<String>,
     /// When the alert was reported.
     created_at: DateTime,
-    /// When it arrived.
+    /// When it was delivered; null if it was not.
     delivered_at: Option<DateTime>,
 }
 
@@ -127,4 +132,4 @@ impl From<store::Delivery> for AlertDelivery {
     }
 }
 
-connection!(AlertDeliveryConnection, AlertDeliveryEdge, AlertDelivery, "deliveries");
+connection!(AlertDeliveryConnection, AlertDeliveryEdge, AlertDelivery, "alert deliveries");

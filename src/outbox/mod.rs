@@ -33,7 +33,7 @@ pub struct Settings {
     pub allows_private: bool,
 }
 
-/// How a recipient is told.
+/// How a recipient is notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Channel {

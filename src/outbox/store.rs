@@ -5,7 +5,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Attempt, Channel, Message, Recipient};
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::clock::{MINUTE, Timestamp};
 use crate::db::{Db, TenantId, TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
@@ -14,15 +14,15 @@ use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 /// An attempt that has not ended after this time is taken to have died with its process.
 const LEASE: i64 = 2 * MINUTE;
 
-/// What became of a delivery.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, async_graphql::Enum, Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DeliveryState {
-    /// It is still tried.
+    /// Still being attempted.
     Pending,
-    /// It has arrived.
+    /// Delivered.
     Delivered,
-    /// It was given up.
+    /// Given up.
     Dead,
 }
 
@@ -135,7 +135,7 @@ pub async fn finish(
 }
 
 /// What the log tells of deliveries.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "deliveries",
     key: "id",
     columns: &[

@@ -22,7 +22,7 @@ pub struct PeopleQuery;
 
 #[Object]
 impl PeopleQuery {
-    /// The tenant of the token.
+    /// The tenant that the token belongs to.
     async fn tenant(&self, ctx: &Context<'_>) -> async_graphql::Result<Tenant> {
         let sql = "SELECT t.id, t.name, h.position, h.watermark FROM tenants t \
                    JOIN ledger_heads h ON h.tenant_id = t.id WHERE t.id = $1";
@@ -35,7 +35,7 @@ impl PeopleQuery {
         })
     }
 
-    /// The tenant's organizations, by slug; at most 100.
+    /// The tenant's organizations, sorted by slug; at most 100.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn organizations(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Organization>> {
         let tx = read(ctx).await?;
@@ -44,20 +44,20 @@ impl PeopleQuery {
         Ok(organizations.into_iter().map(Organization::from).collect())
     }
 
-    /// The tenant's teams, by name; at most 100.
+    /// The tenant's teams, sorted by name; at most 100.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn teams(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Team>> {
         let teams = teams::list(read(ctx).await?.as_ref()).await?;
         Ok(teams.into_iter().map(Team::from).collect())
     }
 
-    /// What people and teams are to sell, the newest first day first; at most 1000. Errors: BAD_USER_INPUT (both `userId` and `teamId`), NOT_FOUND.
+    /// The sales quotas of people and teams, latest start date first; at most 1000. Errors: BAD_USER_INPUT (both `userId` and `teamId`), NOT_FOUND.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn quotas(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only those of this salesperson.")] user_id: Option<ID>,
-        #[graphql(desc = "Only those of this team.")] team_id: Option<ID>,
+        #[graphql(desc = "Only this salesperson's quotas.")] user_id: Option<ID>,
+        #[graphql(desc = "Only this team's quotas.")] team_id: Option<ID>,
     ) -> async_graphql::Result<Vec<Quota>> {
         let tx = read(ctx).await?;
         let holder = match (&user_id, &team_id) {
@@ -72,7 +72,7 @@ impl PeopleQuery {
     }
 }
 
-/// A customer of the token's user: data of one company, apart from all others.
+/// A company whose data is kept apart from that of all others.
 #[derive(SimpleObject)]
 struct Tenant {
     /// The tenant's id.
@@ -88,11 +88,11 @@ struct Tenant {
 pub struct Organization {
     /// The organization's id.
     id: ID,
-    /// Its short name, unique in the tenant.
+    /// Its short name, unique within the tenant.
     slug: String,
     /// Its name.
     name: String,
-    /// The zone in which its days begin.
+    /// The time zone in which its days begin.
     timezone: TimeZone,
     /// The currency of its metrics.
     currency: Currency,
@@ -127,7 +127,7 @@ pub struct Team {
 
 #[ComplexObject]
 impl Team {
-    /// Who is in it, by name; at most 100.
+    /// The members, sorted by name; at most 100.
     async fn members(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         Ok(load::<MembersByTeam>(ctx, self.team_id).await?.unwrap_or_default())
     }
@@ -139,20 +139,20 @@ impl From<(Uuid, String)> for Team {
     }
 }
 
-/// What a person or a team is to sell in a period.
+/// A sales quota of a person or a team for a period.
 #[derive(SimpleObject)]
 pub struct Quota {
     /// The quota's id.
     id: ID,
-    /// The salesperson whose it is; null where it is a team's.
+    /// The salesperson it is for; null if it is for a team.
     user_id: Option<ID>,
-    /// The team whose it is; null where it is a salesperson's.
+    /// The team it is for; null if it is for a salesperson.
     team_id: Option<ID>,
     /// The first day.
     start: Date,
-    /// The first day that no longer counts.
+    /// The end (exclusive).
     end: Date,
-    /// What is to be sold.
+    /// The amount to be sold.
     amount: Decimal,
 }
 

@@ -33,7 +33,7 @@ impl PeopleMutation {
         Ok(organization.into())
     }
 
-    /// Renames an organization. Its time zone and currency are fixed once events were recorded. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    /// Changes an organization. Its time zone and currency can no longer change once events have been recorded. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_organization(
         &self,
@@ -66,7 +66,7 @@ impl PeopleMutation {
         Ok(team.into())
     }
 
-    /// Renames a team or replaces its members. Memberships have no dates: what a team sold in the past is then what its new members sold. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    /// Renames a team or replaces its members. Memberships have no dates: past sales of the team become those of its new members. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_team(
         &self,
@@ -84,7 +84,7 @@ impl PeopleMutation {
         Ok(team.into())
     }
 
-    /// Deletes a team; gives its id. Needs USERS_MANAGE. Error: NOT_FOUND.
+    /// Deletes a team and returns its id. Needs USERS_MANAGE. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn delete_team(
         &self,
@@ -99,7 +99,7 @@ impl PeopleMutation {
         Ok(id)
     }
 
-    /// Sets what a person or a team is to sell in a period; replaces the quota of the same holder and period. Needs USERS_MANAGE.
+    /// Sets the sales quota of a person or a team for a period, replacing their quota for the same period if there is one. Needs USERS_MANAGE.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn set_quota(
         &self,
@@ -114,7 +114,7 @@ impl PeopleMutation {
         Ok(quota.into())
     }
 
-    /// Deletes a quota; gives its id. Needs USERS_MANAGE. Error: NOT_FOUND.
+    /// Deletes a quota and returns its id. Needs USERS_MANAGE. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn delete_quota(
         &self,
@@ -136,14 +136,14 @@ fn told(quota: &quotas::Quota) -> serde_json::Value {
     json!({ "userId": user_id, "teamId": team_id, "start": start, "end": end, "amount": quota.amount.to_string() })
 }
 
-/// What an organization is to be.
+/// The settings of an organization.
 #[derive(InputObject)]
 struct OrganizationInput {
-    /// Short name, unique in the tenant: small letters, digits and hyphens, at most 60.
+    /// Its short name, unique in the tenant: lower-case letters, digits and hyphens, at most 60.
     slug: String,
     /// Its name, 1 to 200 characters.
     name: String,
-    /// The zone in which its days begin.
+    /// The time zone in which its days begin.
     timezone: TimeZone,
     /// The currency of its metrics.
     currency: Currency,
@@ -155,12 +155,12 @@ impl OrganizationInput {
     }
 }
 
-/// What a team is to be.
+/// The settings of a team.
 #[derive(InputObject)]
 struct TeamInput {
     /// The team's name, unique in the tenant, 1 to 200 characters.
     name: String,
-    /// The users in it, at most 100; absent leaves them as they are.
+    /// The users in it, at most 100; omit to leave them as they are.
     member_ids: Option<Vec<ID>>,
 }
 
@@ -171,17 +171,17 @@ impl TeamInput {
     }
 }
 
-/// What a person or a team is to sell. Exactly one of `userId` and `teamId`.
+/// A sales quota. Give exactly one of `userId` and `teamId`.
 #[derive(InputObject)]
 struct QuotaInput {
     /// The salesperson.
     user_id: Option<ID>,
     /// The team.
     team_id: Option<ID>,
-    /// The first day, in the default organization's zone.
+    /// The first day, in the default organization's time zone.
     start: Date,
-    /// The first day that no longer counts.
+    /// The end (exclusive).
     end: Date,
-    /// What is to be sold, positive.
+    /// The amount to be sold, in the default organization's currency; positive.
     amount: Decimal,
 }

@@ -3,7 +3,7 @@
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
@@ -16,7 +16,7 @@ const SLUG_CHARS_MAX: usize = 60;
 const NAME_CHARS_MAX: usize = 200;
 
 /// What the log tells of organizations.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "organizations",
     key: "id",
     columns: &[

@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::loader::Batch;
+use crate::graphql::loader::BatchLoad;
 use crate::graphql::text;
 use crate::users::{USER_COLUMNS, User, check_users, user_from};
 
@@ -18,7 +18,7 @@ const MEMBERS_MAX: usize = 100;
 const NAME_CHARS_MAX: usize = 200;
 
 /// What the log tells of teams.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "teams",
     key: "id",
     columns: &[("name", "name", Shown::Text)],
@@ -126,7 +126,7 @@ async fn set_members(tx: &TenantTx, id: Uuid, member_ids: Option<BTreeSet<Uuid>>
 /// Loads the members of teams, by name.
 pub struct MembersByTeam;
 
-impl Batch for MembersByTeam {
+impl BatchLoad for MembersByTeam {
     type Key = Uuid;
     type Value = Vec<User>;
 

@@ -16,14 +16,14 @@ pub struct PerformanceQuery;
 
 #[Object]
 impl PerformanceQuery {
-    /// What a person or a team sold in a period; a team is those who are its members now, in past periods, too. Exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT, NOT_FOUND.
+    /// Deals and activities of one salesperson or one team in a period. A team means its current members, in past periods too. Give exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT, NOT_FOUND, MIXED_CURRENCIES.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn sales_performance(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The period asked for, half-open.")] period: DateRange,
+        #[graphql(desc = "The period to report on; its end is exclusive.")] period: DateRange,
         #[graphql(desc = "The salesperson.")] user_id: Option<ID>,
-        #[graphql(desc = "The team, with the members that it has now.")] team_id: Option<ID>,
+        #[graphql(desc = "The team, with its current members.")] team_id: Option<ID>,
     ) -> async_graphql::Result<SalesPerformance> {
         let user_id = user_id.map(|id| parse_id(&id, "user")).transpose()?;
         let team_id = team_id.map(|id| parse_id(&id, "team")).transpose()?;
@@ -34,16 +34,16 @@ impl PerformanceQuery {
     }
 }
 
-/// What a person or a team sold in a period. A team is those who are its members now, whoever they were then.
+/// Deals and activities of a person or a team in a period. A team means its current members, in past periods too.
 struct SalesPerformance {
     performance: Performance,
     now: Timestamp,
 }
 
-/// What a person or a team sold in a period. A team is those who are its members now, whoever they were then.
+/// Deals and activities of a person or a team in a period. A team means its current members, in past periods too.
 #[Object]
 impl SalesPerformance {
-    /// The period, resolved.
+    /// The period, resolved to exact times.
     async fn period(&self) -> Period {
         Period::new(self.performance.span, self.now)
     }
@@ -68,12 +68,12 @@ impl SalesPerformance {
         Decimal(self.performance.revenue)
     }
 
-    /// Revenue per quota, the quota counted by the share of its days that lie in the period; null without a quota.
+    /// Revenue divided by `quota`; null without a quota.
     async fn quota_attainment(&self) -> Option<f64> {
         self.performance.quota_attainment()
     }
 
-    /// The quota of the period; null without one. Quotas of one holder whose periods overlap are added.
+    /// The quota for this period: quotas that lie in it only in part count by the share of their days, and overlapping ones are added. Null without one.
     async fn quota(&self) -> Option<Decimal> {
         self.performance.quota.map(Decimal)
     }
@@ -83,12 +83,12 @@ impl SalesPerformance {
         Count(self.performance.activities)
     }
 
-    /// Deals won per deals closed; null without closed deals.
+    /// Win rate: deals won divided by deals closed; null if none were closed.
     async fn conversion_rate(&self) -> Option<f64> {
         self.performance.conversion_rate()
     }
 
-    /// Revenue per deal won; null without one.
+    /// Revenue per deal won; null if none were won.
     async fn average_deal_size(&self) -> Option<Decimal> {
         self.performance.average_deal_size().map(Decimal)
     }

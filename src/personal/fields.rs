@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::db::TenantId;
 use crate::error::Result;
-use crate::sealing::{self, BlindIndex, Form, IndexKey, Place, TenantKeys, blind_index, fingerprint};
+use crate::sealing::{self, AssociatedData, BlindIndex, Form, IndexKey, TenantKeys, blind_index, fingerprint};
 
 /// What a sealed value is bound to, besides tenant, column and row.
 const TABLE: &str = "customers";
@@ -30,21 +30,21 @@ impl Field {
         }
     }
 
-    fn place(self, tenant: TenantId, row: &[u8; 8]) -> Place<'_> {
-        Place { tenant: tenant.0, table: TABLE, column: self.column(), row }
+    fn place(self, tenant: TenantId, row: &[u8; 8]) -> AssociatedData<'_> {
+        AssociatedData { tenant: tenant.0, table: TABLE, column: self.column(), row }
     }
 }
 
 /// What a source said of a customer. An empty text is none.
 #[derive(Clone, Default, PartialEq)]
-pub struct Said {
+pub struct CustomerDetails {
     pub name: Option<String>,
     pub email: Option<String>,
     pub phone: Option<String>,
     pub address: Option<String>,
 }
 
-impl Said {
+impl CustomerDetails {
     pub fn get(&self, field: Field) -> Option<&str> {
         let value = match field {
             Field::Name => &self.name,
@@ -56,7 +56,7 @@ impl Said {
     }
 
     /// Takes over what `newer` says; of the rest the older stays.
-    pub fn take_over(&mut self, newer: Said) {
+    pub fn take_over(&mut self, newer: CustomerDetails) {
         for (value, newer) in [
             (&mut self.name, newer.name),
             (&mut self.email, newer.email),
@@ -70,9 +70,9 @@ impl Said {
     }
 
     /// As it is stored in the row of `customer_no`.
-    pub fn seal(&self, keys: &TenantKeys, tenant: TenantId, customer_no: i64) -> Result<SealedSaid> {
+    pub fn seal(&self, keys: &TenantKeys, tenant: TenantId, customer_no: i64) -> Result<SealedDetails> {
         let row = customer_no.to_be_bytes();
-        let mut sealed = SealedSaid::default();
+        let mut sealed = SealedDetails::default();
         for (field, bytes) in Field::ALL.into_iter().zip(&mut sealed.values) {
             if let Some(text) = self.get(field) {
                 *bytes = sealing::seal(keys.data.active(), &field.place(tenant, &row), text)?;
@@ -86,15 +86,15 @@ impl Said {
     }
 }
 
-impl fmt::Debug for Said {
+impl fmt::Debug for CustomerDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Said")
     }
 }
 
-/// [`Said`] as it is stored; what was not said is empty.
+/// [`CustomerDetails`] as it is stored; what was not said is empty.
 #[derive(Default)]
-pub struct SealedSaid {
+pub struct SealedDetails {
     /// In the order of [`Field::ALL`].
     pub values: [Vec<u8>; 4],
     pub email_index: Option<BlindIndex>,

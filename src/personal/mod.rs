@@ -6,7 +6,7 @@ mod keys;
 pub mod store;
 mod texts;
 
-pub use fields::{Field, Said, SealedSaid, erased_id, find_index, open};
+pub use fields::{CustomerDetails, Field, SealedDetails, erased_id, find_index, open};
 pub use keys::{Access, Keys};
 pub use texts::{INTEGRATION_SECRETS, QUARANTINED_BODIES, SEALED_COLUMNS, SealedColumn};
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::sealing::{self, Place, TenantKeys};
+use crate::sealing::{self, AssociatedData, TenantKeys};
 
 /// A column of sealed texts.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ impl SealedColumn {
         Ok(sealing::open(&keys.data, &self.place(tenant, &id), sealed)?)
     }
 
-    fn place<'a>(&self, tenant: TenantId, id: &'a Uuid) -> Place<'a> {
-        Place { tenant: tenant.0, table: self.table, column: self.column, row: id.as_bytes() }
+    fn place<'a>(&self, tenant: TenantId, id: &'a Uuid) -> AssociatedData<'a> {
+        AssociatedData { tenant: tenant.0, table: self.table, column: self.column, row: id.as_bytes() }
     }
 }

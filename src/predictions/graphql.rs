@@ -11,7 +11,7 @@ use super::anomalies::graphql::{AnomalyReport, AnomalySensitivity};
 use super::anomalies::settings;
 use super::events::CalendarEvent;
 use super::forecasts::graphql::{Forecast, ForecastModel};
-use super::kept::Patience;
+use super::kept::WaitPolicy;
 use super::pool::Seat;
 use super::{anomalies, forecasts};
 use crate::db::LazyTx;
@@ -82,26 +82,30 @@ pub struct Predicted(pub Arc<Answer>);
 
 #[Object]
 impl Predicted {
-    /// What is to be expected of a metric or a KPI after the period: from the last bucket on that is over by the period's end (or now, if that is sooner) at the answer's position. It is learned from up to 1461 buckets before, whatever the period's start. The same position, end and calendar of events give the same forecast. Null with an error: FORECAST_HISTORY_EMPTY, FORECAST_HISTORY_ALL_GAPS, FORECAST_HISTORY_TOO_SHORT, FORECAST_HISTORY_TOO_OLD, FORECAST_VALUE_OUT_OF_RANGE, FORECAST_NO_FIT, AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (also buckets to come after 2199). Error of the whole answer: NOT_FOUND (the KPI).
+    /// A forecast of a metric or KPI. It begins with the first bucket that is not complete by the end of the period (or by now, if that is earlier), as of the position of the answer. It is learned from up to 1461 buckets before that, whatever the start of the period. The same position, end and calendar of events give the same forecast. Null with an error: FORECAST_HISTORY_EMPTY, FORECAST_HISTORY_ALL_GAPS, FORECAST_HISTORY_TOO_SHORT, FORECAST_HISTORY_TOO_OLD, FORECAST_VALUE_OUT_OF_RANGE, FORECAST_NO_FIT, AS_OF_NOT_AVAILABLE (an earlier position that needs more than 200000 entries to be read), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (also for buckets after the year 2199). An error that fails the whole answer: NOT_FOUND (the KPI).
     #[expect(clippy::too_many_arguments, reason = "they are the contract's")]
     async fn forecast(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many buckets to forecast, 1 to 366.")] horizon: i32,
-        #[graphql(desc = "How long a bucket is.", default_with = "Some(Grain::Day)")] grain: Option<Grain>,
-        #[graphql(desc = "How to forecast.", default_with = "Some(ForecastModel::Auto)")] model: Option<ForecastModel>,
+        #[graphql(desc = "The length of a bucket.", default_with = "Some(Grain::Day)")] grain: Option<Grain>,
+        #[graphql(desc = "The forecasting model.", default_with = "Some(ForecastModel::Auto)")] model: Option<
+            ForecastModel,
+        >,
         #[graphql(
-            desc = "The share of values that intervals are to cover, 0.5 to 0.99.",
+            desc = "The share of values that the prediction intervals should cover, 0.5 to 0.99.",
             default_with = "Some(LEVEL)"
         )]
         level: Option<f64>,
-        #[graphql(desc = "The metric; TOTAL_REVENUE where neither it nor a KPI is given.")] metric: Option<Metric>,
-        #[graphql(desc = "A KPI by its name, instead of the metric. Where it has no value, nothing is known.")]
+        #[graphql(desc = "The metric; TOTAL_REVENUE if neither a metric nor a KPI is given.")] metric: Option<Metric>,
+        #[graphql(
+            desc = "A KPI by name, instead of the metric. Buckets in which it has no value are treated as unknown."
+        )]
         kpi: Option<String>,
-        #[graphql(desc = "The zone in which buckets begin; absent means the organization's.")] timezone: Option<
+        #[graphql(desc = "The time zone in which buckets begin; omit for the organization's.")] timezone: Option<
             TimeZone,
         >,
-        #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
+        #[graphql(desc = "The first day of the week, for WEEK buckets.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
     ) -> async_graphql::Result<Option<Forecast>> {
         let measured = forecast_of(metric, kpi);
@@ -118,23 +122,23 @@ impl Predicted {
         Ok(Some(self.make_forecast(ctx, &args, question).await?))
     }
 
-    /// Which buckets of the period were unusual, of those that are over: what metrics and KPIs were expected to be follows from their season and trend, on both sides of a bucket, in the period and up to 1461 buckets before its end; they are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), AS_OF_NOT_AVAILABLE (as of an earlier position, from more than 200000 entries), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (more than 10000 buckets). Error of the whole answer: NOT_FOUND (a KPI).
+    /// The unusual buckets of the period, among those that are complete. What was to be expected is derived from the season and trend on both sides of a bucket, within the period and up to 1461 buckets before its end; metrics and KPIs are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), AS_OF_NOT_AVAILABLE (an earlier position that needs more than 200000 entries to be read), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (more than 10000 buckets). An error that fails the whole answer: NOT_FOUND (a KPI).
     #[expect(clippy::too_many_arguments, reason = "they are the contract's")]
     async fn anomalies(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How much is worth a word.", default_with = "Some(AnomalySensitivity::Medium)")]
+        #[graphql(desc = "How many buckets to report.", default_with = "Some(AnomalySensitivity::Medium)")]
         sensitivity: Option<AnomalySensitivity>,
         #[graphql(
-            desc = "The metrics that are judged together, with the KPIs one to eight, each once; TOTAL_REVENUE, ORDERS_COUNT, AVG_ORDER_VALUE and REFUNDS where neither are given."
+            desc = "The metrics to judge together: with the KPIs one to eight, all different. TOTAL_REVENUE, ORDERS_COUNT, AVG_ORDER_VALUE and REFUNDS if neither are given."
         )]
         metrics: Option<Vec<Metric>>,
-        #[graphql(desc = "KPIs by their names, judged together with the metrics given.")] kpis: Option<Vec<String>>,
-        #[graphql(desc = "How long a bucket is.", default_with = "Some(Grain::Day)")] grain: Option<Grain>,
-        #[graphql(desc = "The zone in which buckets begin; absent means the organization's.")] timezone: Option<
+        #[graphql(desc = "KPIs by name, judged together with the metrics.")] kpis: Option<Vec<String>>,
+        #[graphql(desc = "The length of a bucket.", default_with = "Some(Grain::Day)")] grain: Option<Grain>,
+        #[graphql(desc = "The time zone in which buckets begin; omit for the organization's.")] timezone: Option<
             TimeZone,
         >,
-        #[graphql(desc = "The first day of a week, for grain WEEK.", default_with = "Some(Weekday::Monday)")]
+        #[graphql(desc = "The first day of the week, for WEEK buckets.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
     ) -> async_graphql::Result<Option<AnomalyReport>> {
         let sensitivity = sensitivity.unwrap_or(AnomalySensitivity::Medium).into();
@@ -184,8 +188,8 @@ impl Predicted {
         let parts = if is_explained {
             // A query reads from its one snapshot; a subscription has none, and mostly read it before.
             let snapshot = match patience {
-                Patience::Request(_) => Some(read(ctx).await?),
-                Patience::Subscription => None,
+                WaitPolicy::Request(_) => Some(read(ctx).await?),
+                WaitPolicy::Subscription => None,
             };
             let reads = snapshot.as_deref().map_or_else(|| LazyTx::later(&app.db, tenant), LazyTx::Begun);
             let (explanations, from) = (&app.predictions.explanations, (&reads, &app.memory, tenant));
@@ -208,9 +212,9 @@ fn check_judged(judged: &[Measured]) -> Result<()> {
     Ok(())
 }
 
-fn patience(ctx: &Context<'_>) -> Result<Patience> {
+fn patience(ctx: &Context<'_>) -> Result<WaitPolicy> {
     Ok(match ctx.query_env.operation.node.ty {
-        OperationType::Subscription => Patience::Subscription,
-        OperationType::Query | OperationType::Mutation => Patience::Request(operation(ctx)?.loader(Seat::default)),
+        OperationType::Subscription => WaitPolicy::Subscription,
+        OperationType::Query | OperationType::Mutation => WaitPolicy::Request(operation(ctx)?.loader(Seat::default)),
     })
 }

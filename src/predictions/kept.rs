@@ -39,7 +39,7 @@ pub fn bits(value: Option<f64>) -> u64 {
 
 /// Who waits for a result.
 #[derive(Clone)]
-pub enum Patience {
+pub enum WaitPolicy {
     /// A request, which holds a snapshot of the database: for seconds, in its place.
     Request(Arc<Seat>),
     /// A subscription, which holds nothing: as long as it takes.
@@ -47,7 +47,7 @@ pub enum Patience {
 }
 
 /// The results of one kind. Cheap to clone.
-pub struct Kept<T> {
+pub struct FitCache<T> {
     /// What they are, in metrics.
     name: &'static str,
     wait: Duration,
@@ -57,23 +57,28 @@ pub struct Kept<T> {
     pool: Pool,
 }
 
-impl<T> Clone for Kept<T> {
+impl<T> Clone for FitCache<T> {
     fn clone(&self) -> Self {
         let (results, asked, pool) = (self.results.clone(), self.asked.clone(), self.pool.clone());
-        Kept { name: self.name, wait: self.wait, results, asked, pool }
+        FitCache { name: self.name, wait: self.wait, results, asked, pool }
     }
 }
 
-impl<T: Send + Sync + 'static> Kept<T> {
+impl<T: Send + Sync + 'static> FitCache<T> {
     /// Keeps at most so many results.
     pub fn new(name: &'static str, results_max: u64, pool: Pool) -> Self {
         let (results, asked) = (Cache::new(results_max), moka::sync::Cache::new(results_max));
-        Kept { name, wait: WAIT, results, asked, pool }
+        FitCache { name, wait: WAIT, results, asked, pool }
     }
 
     /// The result of `key`, which `work` makes where it is not there. Errors: PREDICTION_PENDING, when it takes longer than a
     /// request waits, or too many are waiting.
-    pub async fn get(&self, key: Key, patience: Patience, work: impl FnOnce() -> T + Send + 'static) -> Result<Arc<T>> {
+    pub async fn get(
+        &self,
+        key: Key,
+        patience: WaitPolicy,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Arc<T>> {
         let kept = self.results.get(&key).await;
         METRICS.cache_was_asked(self.name, kept.is_some());
         if let Some(kept) = kept {
@@ -81,8 +86,8 @@ impl<T: Send + Sync + 'static> Kept<T> {
         }
         let (pool, results, asks) = (self.pool.clone(), self.results.clone(), self.asked.clone());
         let (place, wait) = match patience {
-            Patience::Request(seat) => (Some(pool.place(&seat, key.tenant)?), self.wait),
-            Patience::Subscription => (None, Duration::MAX),
+            WaitPolicy::Request(seat) => (Some(pool.place(&seat, key.tenant)?), self.wait),
+            WaitPolicy::Subscription => (None, Duration::MAX),
         };
         let asked = asks.get_with(key, Arc::default);
         if place.is_some() {
@@ -121,31 +126,31 @@ mod tests {
     }
 
     /// A request that asks for nothing else.
-    fn request() -> Patience {
-        Patience::Request(Arc::default())
+    fn request() -> WaitPolicy {
+        WaitPolicy::Request(Arc::default())
     }
 
     #[tokio::test]
     async fn equal_questions_are_fitted_once() {
-        let kept = Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN));
+        let kept = FitCache::new("tests", 10, Pool::new(NonZeroUsize::MIN));
         let fits = Arc::new(AtomicUsize::new(0));
         let fit = || {
             let fits = Arc::clone(&fits);
             move || fits.fetch_add(1, Ordering::SeqCst)
         };
-        let subscription = Patience::Subscription;
+        let subscription = WaitPolicy::Subscription;
         let (one, other) =
             tokio::join!(kept.get(key(1, [1, 2]), request(), fit()), kept.get(key(1, [1, 2]), subscription, fit()));
         assert_eq!((*one.expect("fitted"), *other.expect("fitted")), (0, 0));
         assert_eq!(*kept.get(key(1, [1, 2]), request(), fit()).await.expect("kept"), 0);
         // Another history, another tenant.
         assert_eq!(*kept.get(key(1, [2, 1]), request(), fit()).await.expect("fitted"), 1);
-        assert_eq!(*kept.get(key(2, [1, 2]), Patience::Subscription, fit()).await.expect("fitted"), 2);
+        assert_eq!(*kept.get(key(2, [1, 2]), WaitPolicy::Subscription, fit()).await.expect("fitted"), 2);
     }
 
     #[tokio::test]
     async fn a_fit_that_failed_is_tried_again() {
-        let kept = Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN));
+        let kept = FitCache::new("tests", 10, Pool::new(NonZeroUsize::MIN));
         let failed = kept.get(key(1, [1, 2]), request(), || panic!("of the test")).await;
         assert_eq!(failed.expect_err("it panics").code, Code::Internal);
         assert_eq!(*kept.get(key(1, [1, 2]), request(), || 7).await.expect("fitted"), 7);
@@ -153,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_request_waits_for_too_goes_before_what_nobody_does() {
-        let kept = Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN));
+        let kept = FitCache::new("tests", 10, Pool::new(NonZeroUsize::MIN));
         let (end, receiver) = tokio::sync::oneshot::channel::<()>();
         let (order, done) = std::sync::mpsc::channel();
         let note = |name: &'static str| {
@@ -162,7 +167,7 @@ mod tests {
         };
         let mut busy = kept.pool.run_in_background(move || receiver.blocking_recv().is_ok()).boxed();
         let mut refit = kept.pool.run_in_background(note("refit")).boxed();
-        let mut subscription = kept.get(key(1, [1, 2]), Patience::Subscription, note("asked")).boxed();
+        let mut subscription = kept.get(key(1, [1, 2]), WaitPolicy::Subscription, note("asked")).boxed();
         let mut asking = kept.get(key(1, [1, 2]), request(), || panic!("it was begun")).boxed();
         // Each comes as far as it can.
         for _ in 0..10 {
@@ -178,12 +183,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_does_not_wait_for_ever() {
-        let kept = Kept { wait: Duration::from_millis(10), ..Kept::new("tests", 10, Pool::new(NonZeroUsize::MIN)) };
+        let kept =
+            FitCache { wait: Duration::from_millis(10), ..FitCache::new("tests", 10, Pool::new(NonZeroUsize::MIN)) };
         let (end, receiver) = tokio::sync::oneshot::channel::<()>();
         let work = move || receiver.blocking_recv().is_ok();
         let late = kept.get(key(1, [1, 2]), request(), work).await;
         assert_eq!(late.expect_err("not yet").code, Code::PredictionPending);
         end.send(()).expect("it runs still");
-        assert!(*kept.get(key(1, [1, 2]), Patience::Subscription, || false).await.expect("the same fit"));
+        assert!(*kept.get(key(1, [1, 2]), WaitPolicy::Subscription, || false).await.expect("the same fit"));
     }
 }

@@ -27,7 +27,7 @@ pub struct Pool {
     /// One for each fit in the background that runs or is next: as long as there are more threads than one, one of them is
     /// always left to requests.
     background: Arc<Semaphore>,
-    places: Arc<Places>,
+    places: Arc<Admission>,
 }
 
 impl Default for Pool {
@@ -45,24 +45,24 @@ impl Pool {
             threads,
             turns: Arc::new(Semaphore::new(threads)),
             background: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))),
-            places: Arc::new(Places::beside(CONNECTIONS)),
+            places: Arc::new(Admission::beside(CONNECTIONS)),
         }
     }
 
     /// The same for a server with so many connections for reading. Each request that waits holds one.
     #[must_use]
     pub fn beside(self, connections: u32) -> Self {
-        Pool { places: Arc::new(Places::beside(connections)), ..self }
+        Pool { places: Arc::new(Admission::beside(connections)), ..self }
     }
 
     /// The place of a request of a tenant among those that wait, taken when it first asks for it. Error: PREDICTION_PENDING
     /// when too many are waiting.
-    pub fn place(&self, seat: &Seat, tenant: TenantId) -> Result<Arc<Place>> {
+    pub fn place(&self, seat: &Seat, tenant: TenantId) -> Result<Arc<AdmissionPermit>> {
         let mut taken = seat.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = taken.as_ref() {
             return Ok(Arc::clone(place));
         }
-        let place = Arc::new(Place::take(&self.places, tenant, self.threads)?);
+        let place = Arc::new(AdmissionPermit::take(&self.places, tenant, self.threads)?);
         *taken = Some(Arc::clone(&place));
         Ok(place)
     }
@@ -70,7 +70,7 @@ impl Pool {
     /// Runs `work` for the request of a place, behind what it has asked for before. Error: internal where it panics.
     pub async fn run<T: Send + 'static>(
         &self,
-        place: Arc<Place>,
+        place: Arc<AdmissionPermit>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         let _next = acquire(&place.next).await?;
@@ -124,17 +124,17 @@ pub fn pending() -> Error {
 }
 
 /// How many requests of each tenant wait for fits, and may.
-struct Places {
+struct Admission {
     taken: Mutex<HashMap<TenantId, usize>>,
     all_max: usize,
     tenant_max: usize,
 }
 
-impl Places {
+impl Admission {
     /// Half of the connections and no more are held by requests that wait, a quarter by those of one tenant.
-    fn beside(connections: u32) -> Places {
+    fn beside(connections: u32) -> Admission {
         let part = |of: u32| usize::try_from(connections / of).unwrap_or(usize::MAX).max(1);
-        Places { taken: Mutex::default(), all_max: part(2), tenant_max: part(4) }
+        Admission { taken: Mutex::default(), all_max: part(2), tenant_max: part(4) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, usize>> {
@@ -145,31 +145,31 @@ impl Places {
 /// What a request has of places: one for all of its fits, as it holds one connection, from the first of them to its own end
 /// and that of the last.
 #[derive(Default)]
-pub struct Seat(Mutex<Option<Arc<Place>>>);
+pub struct Seat(Mutex<Option<Arc<AdmissionPermit>>>);
 
 /// A request's place among those that wait for fits; free again when it is dropped.
-pub struct Place {
-    places: Arc<Places>,
+pub struct AdmissionPermit {
+    places: Arc<Admission>,
     tenant: TenantId,
     /// One for each of its fits that runs or is next: as many as there are threads, so that others have their turn however
     /// much it asks for.
     next: Arc<Semaphore>,
 }
 
-impl Place {
+impl AdmissionPermit {
     /// Error: PREDICTION_PENDING.
-    fn take(places: &Arc<Places>, tenant: TenantId, fits_max: usize) -> Result<Place> {
+    fn take(places: &Arc<Admission>, tenant: TenantId, fits_max: usize) -> Result<AdmissionPermit> {
         let mut taken = places.lock();
         let (all, own) = (taken.values().sum::<usize>(), taken.get(&tenant).copied().unwrap_or_default());
         if all >= places.all_max || own >= places.tenant_max {
             return Err(pending());
         }
         taken.insert(tenant, own + 1);
-        Ok(Place { places: Arc::clone(places), tenant, next: Arc::new(Semaphore::new(fits_max)) })
+        Ok(AdmissionPermit { places: Arc::clone(places), tenant, next: Arc::new(Semaphore::new(fits_max)) })
     }
 }
 
-impl Drop for Place {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
         if let Some(own) = taken.get_mut(&self.tenant) {
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn most_connections_are_left_to_those_who_do_not_wait() {
         let places = |connections| {
-            let places = Places::beside(connections);
+            let places = Admission::beside(connections);
             (places.tenant_max, places.all_max)
         };
         assert_eq!([1, 4, 16, 100].map(places), [(1, 1), (1, 2), (4, 8), (25, 50)]);

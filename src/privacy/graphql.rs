@@ -20,7 +20,7 @@ pub struct PrivacyQuery;
 
 #[Object]
 impl PrivacyQuery {
-    /// The keys that customers' names and addresses are sealed with, and how far their rotation is. Needs PERSONAL_MANAGE.
+    /// The keys that encrypt customers' personal data, and the progress of their rotation. Needs PERSONAL_MANAGE.
     #[graphql(guard = "Needs(Permission::PersonalManage)")]
     async fn data_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<DataKeys> {
         Ok(DataKeys::read(read(ctx).await?.as_ref()).await?)
@@ -32,7 +32,7 @@ pub struct PrivacyMutation;
 
 #[Object]
 impl PrivacyMutation {
-    /// Makes a new data key, which seals from now on. What older ones have sealed is sealed anew while events come in, and a key that is no longer needed is destroyed, ten minutes later at the earliest; `dataKeys` says how far that is. Needs PERSONAL_MANAGE. Errors: CONFLICT (another rotation begins at the same time, or the tenant was erased), SERVICE_UNAVAILABLE (the key-encryption key cannot be reached).
+    /// Creates a new data key, which encrypts from now on. What older keys have encrypted is re-encrypted as events come in, and a key that is no longer needed is destroyed, after ten minutes at the earliest; `dataKeys` shows the progress. Needs PERSONAL_MANAGE. Errors: CONFLICT (another rotation is starting at the same time, or the tenant was erased), SERVICE_UNAVAILABLE (the key-encryption key cannot be reached).
     #[graphql(guard = "Needs(Permission::PersonalManage)")]
     async fn rotate_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<DataKeys> {
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
@@ -44,7 +44,7 @@ impl PrivacyMutation {
         Ok(DataKeys::read(read(ctx).await?.as_ref()).await?)
     }
 
-    /// Erases what identifies a customer: name, e-mail address, phone number, address, and the source's id. Orders and all numbers stay. Later events with the same customer's id count for the same customer, and nothing else of the customer is taken from them. It cannot be undone; done again, it changes nothing. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, CONFLICT (the tenant was erased), SERVICE_UNAVAILABLE.
+    /// Erases what identifies a customer: name, e-mail address, phone number, postal address, and the source's id. Orders and all metrics stay. Later events with the same source id still count for this customer, but nothing else about the customer is taken from them. This cannot be undone; repeating it changes nothing. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, CONFLICT (the tenant was erased), SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::PersonalManage)")]
     async fn erase_customer(
         &self,
@@ -61,7 +61,7 @@ impl PrivacyMutation {
         Ok(get_customer(read(ctx).await?.as_ref(), customer_no).await?)
     }
 
-    /// All that is held of one customer: the profile, orders with lines and refunds, what is predicted, deliveries that wait in quarantine, and what was done to it, as a JSON object. The export itself is noted in the audit log. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+    /// Everything held about one customer, as a JSON object: the profile, orders with lines and refunds, predictions, quarantined deliveries, and audit log entries. The export itself is recorded in the audit log. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::PersonalManage)")]
     async fn export_customer(
         &self,
@@ -76,25 +76,25 @@ impl PrivacyMutation {
     }
 }
 
-/// The data keys of the tenant.
+/// The keys that encrypt the tenant's personal data.
 #[derive(SimpleObject)]
 struct DataKeys {
-    /// Customers with something sealed that have still to be sealed anew; 0 when no rotation is under way.
+    /// Customers with data that has yet to be re-encrypted; 0 if no rotation is under way.
     rows_left: Count,
-    /// The keys, the newest first; none before the first customer was recorded, and none after the tenant was erased.
+    /// The keys, newest first; none before the first customer was recorded, and none after the tenant was erased.
     keys: Vec<DataKey>,
 }
 
 /// One data key.
 #[derive(SimpleObject)]
 struct DataKey {
-    /// Its version. The newest one seals, the others only open.
+    /// Its version. The newest key encrypts, the others only decrypt.
     version: Count,
-    /// When it was made.
+    /// When it was created.
     created_at: DateTime,
-    /// Since when it only opens; null for the one that seals.
+    /// Since when it only decrypts; null for the one that encrypts.
     retired_at: Option<DateTime>,
-    /// Customers of which something is sealed with it, and nothing with an older one.
+    /// Customers with data encrypted by this key and none encrypted by an older one.
     rows: Count,
 }
 

@@ -17,7 +17,7 @@ use crate::db::{Column, Table, TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::store::lock_head;
 use crate::personal::store::{self, KeyRow};
-use crate::personal::{Access, Field, SEALED_COLUMNS, Said, SealedColumn, SealedSaid, open};
+use crate::personal::{Access, CustomerDetails, Field, SEALED_COLUMNS, SealedColumn, SealedDetails, open};
 use crate::sealing::kek::Purpose;
 use crate::sealing::{KEYS_TTL_MS, TenantKeys, is_worn_out};
 use crate::telemetry::metrics::METRICS;
@@ -160,13 +160,13 @@ async fn reseal_texts(
 }
 
 /// What one transaction has sealed anew.
-struct Part {
+struct ResealedPage {
     rows: u64,
     /// The last customer that was looked at.
     last: i64,
 }
 
-async fn reseal_some(app: &App, tenant: TenantId, keys: &TenantKeys, after: i64) -> Result<Option<Part>> {
+async fn reseal_some(app: &App, tenant: TenantId, keys: &TenantKeys, after: i64) -> Result<Option<ResealedPage>> {
     let tx = app.db.write(tenant).await?;
     let version = i64::from(keys.data.active().version());
     if version < lock_head(&tx).await?.oldest_key {
@@ -191,20 +191,20 @@ async fn reseal_some(app: &App, tenant: TenantId, keys: &TenantKeys, after: i64)
     }
     save(&tx, &resealed).await?;
     tx.commit().await?;
-    Ok(Some(Part { rows: resealed.len() as u64, last }))
+    Ok(Some(ResealedPage { rows: resealed.len() as u64, last }))
 }
 
-fn reseal_row(keys: &TenantKeys, tenant: TenantId, row: &Identity) -> Result<SealedSaid> {
+fn reseal_row(keys: &TenantKeys, tenant: TenantId, row: &Identity) -> Result<SealedDetails> {
     let open = |field: Field| match row.sealed(field) {
         Some(sealed) => Ok::<_, Error>(Some(open(keys, tenant, row.customer_no, field, sealed)?)),
         None => Ok(None),
     };
     let [name, email, phone, address] =
         [open(Field::Name)?, open(Field::Email)?, open(Field::Phone)?, open(Field::Address)?];
-    Said { name, email, phone, address }.seal(keys, tenant, row.customer_no)
+    CustomerDetails { name, email, phone, address }.seal(keys, tenant, row.customer_no)
 }
 
-async fn save(tx: &TenantTx, rows: &[(i64, SealedSaid)]) -> Result<()> {
+async fn save(tx: &TenantTx, rows: &[(i64, SealedDetails)]) -> Result<()> {
     let versions = rows.iter().map(|(_, said)| said.key_version.map(i64::from));
     let versions: Option<Vec<i64>> = versions.collect();
     let versions = versions.ok_or_else(|| Error::internal("a sealed customer without a version of the key"))?;

@@ -20,7 +20,7 @@ pub struct ProductQuery;
 
 #[Object]
 impl ProductQuery {
-    /// A product, by its id or by its SKU. Errors: NOT_FOUND, BAD_USER_INPUT (neither or both are given).
+    /// A product by its id or its SKU. Errors: NOT_FOUND, BAD_USER_INPUT (neither or both are given).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn product(
         &self,
@@ -36,17 +36,22 @@ impl ProductQuery {
         }
     }
 
-    /// Products, ordered by id unless said otherwise.
+    /// Products, sorted by id unless `orderBy` says otherwise.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn products(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most this many from the start, 0 to 100; 20 when neither `first` nor `last` is given.")]
+        #[graphql(
+            desc = "Return at most this many items from the start of the list, 0 to 100; defaults to 20 if neither `first` nor `last` is given."
+        )]
         first: Option<i32>,
-        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
-        #[graphql(desc = "At most this many from the end, 0 to 100.")] last: Option<i32>,
-        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
-        #[graphql(desc = "The order of the list; ties are broken by id.", default_with = "Some(ProductOrder::Id)")]
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Return at most this many items from the end of the list, 0 to 100; not together with `first`."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "How to sort the list; ties are broken by id.", default_with = "Some(ProductOrder::Id)")]
         order_by: Option<ProductOrder>,
     ) -> async_graphql::Result<ProductConnection> {
         let page = Page::new(first, after, last, before)?;
@@ -55,14 +60,14 @@ impl ProductQuery {
     }
 }
 
-/// What products are ordered by.
+/// How to sort products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum ProductOrder {
-    /// By id, that is by first appearance.
+    /// By id, that is, in the order of first appearance.
     Id,
     /// By revenue, largest first.
     Revenue,
-    /// By pieces sold, most first.
+    /// By units sold, most first.
     Units,
 }
 
@@ -83,7 +88,7 @@ pub struct Product {
     pub inventory: Option<i64>,
 }
 
-/// What is sold.
+/// A product.
 #[Object]
 impl Product {
     /// The product's id.
@@ -96,22 +101,22 @@ impl Product {
         &self.sku
     }
 
-    /// What it is called.
+    /// The product's title.
     async fn title(&self) -> Option<&str> {
         self.title.as_deref()
     }
 
-    /// Its category, as last sold.
+    /// Its category, as last sold or set.
     async fn category(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
         Ok(dimension_name(ctx, self.category_no).await?)
     }
 
-    /// Pieces sold in counting orders.
+    /// Units sold in orders that are not cancelled.
     async fn units_sold(&self) -> Count {
         Count(self.units)
     }
 
-    /// Sum of the line amounts of counting orders, in `currency`.
+    /// Gross revenue: the line amounts of orders that are not cancelled, refunds not deducted, in `currency`.
     async fn revenue(&self) -> Decimal {
         Decimal(self.revenue)
     }
@@ -121,28 +126,28 @@ impl Product {
         Ok(home_currency(ctx).await?)
     }
 
-    /// Revenue in organizations of other currencies; it is not part of `revenue`, `margin` and `returnRate`.
+    /// Revenue in organizations with other currencies, which is not included in `revenue`, `margin` and `returnRate`.
     async fn other_revenue(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CurrencyAmount>> {
         Ok(other_revenue(ctx, Holder::Product, self.product_no).await?)
     }
 
-    /// Views counted.
+    /// Page views counted.
     async fn views(&self) -> Count {
         Count(self.views)
     }
 
-    /// Revenue less cost, per revenue; null while no cost is known.
+    /// Gross margin: revenue less cost, divided by revenue (0.4 is 40%), of the lines whose cost is known; null if there are none.
     async fn margin(&self) -> Option<f64> {
         let revenue = self.revenue_with_cost.0;
         (revenue != 0).then(|| (i128::from(revenue) - i128::from(self.cost.0)) as f64 / revenue as f64)
     }
 
-    /// Refunded per sold, by amount; null without revenue.
+    /// Refunds divided by `revenue`; null without revenue.
     async fn return_rate(&self) -> Option<f64> {
         (self.revenue.0 != 0).then(|| self.refunded.0 as f64 / self.revenue.0 as f64)
     }
 
-    /// Pieces in stock; null when unknown.
+    /// Units in stock; null if unknown.
     async fn inventory(&self) -> Option<Count> {
         self.inventory.map(Count)
     }

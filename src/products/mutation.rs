@@ -16,12 +16,12 @@ pub struct ProductMutation;
 
 #[Object]
 impl ProductMutation {
-    /// Sets the title, category or stock of a product; absent fields stay. Needs SALES_EDIT.
+    /// Sets the title, category or stock of a product; fields that are omitted or null stay unchanged. Needs SALES_EDIT.
     #[graphql(guard = "Needs(Permission::SalesEdit)")]
     async fn update_product(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The product and what changes.")] input: ProductInput,
+        #[graphql(desc = "The product and its new values.")] input: ProductInput,
     ) -> async_graphql::Result<Product> {
         let wanted = input.check()?;
         let sku = wanted.sku.clone();
@@ -34,16 +34,16 @@ impl ProductMutation {
     }
 }
 
-/// What changes of a product; absent fields stay.
+/// The new values of a product; fields that are omitted or null stay unchanged.
 #[derive(InputObject)]
 struct ProductInput {
-    /// The source's id of the product, often its SKU; it is created when unknown.
+    /// The source's id of the product, often its SKU; a product is created if it is unknown.
     sku: ID,
-    /// What it is called.
+    /// The product's title.
     title: Option<String>,
     /// Its category.
     category: Option<String>,
-    /// Pieces in stock.
+    /// Units in stock.
     inventory: Option<i32>,
 }
 

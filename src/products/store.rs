@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use sea_orm::{QueryResult, Value};
 
 use super::graphql::{Product, ProductOrder};
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
-use crate::graphql::loader::Batch;
+use crate::graphql::loader::BatchLoad;
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::ledger::changes::DimensionKind;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
@@ -76,7 +76,7 @@ pub async fn find_product(tx: &TenantTx, sku: &str) -> Result<Product> {
 /// Loads products by number.
 pub struct ProductsByNumber;
 
-impl Batch for ProductsByNumber {
+impl BatchLoad for ProductsByNumber {
     type Key = i64;
     type Value = Product;
 
@@ -89,7 +89,7 @@ impl Batch for ProductsByNumber {
 }
 
 /// What the log tells of products.
-pub const LOGGED: Thing = Thing {
+pub const LOGGED: AuditedTable = AuditedTable {
     table: "products",
     key: "sku",
     columns: &[

@@ -19,7 +19,7 @@ const HEADER_BYTES: usize = 1 + VERSION_BYTES + NONCE_BYTES;
 
 /// Where a value is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct AssociatedData<'a> {
     pub tenant: Uuid,
     pub table: &'a str,
     pub column: &'a str,
@@ -52,7 +52,7 @@ pub enum OpenError {
 }
 
 /// Seals `text` for its place. The same text gives other bytes each time.
-pub fn seal(key: &DataKey, place: &Place<'_>, text: &str) -> Result<Vec<u8>, SealError> {
+pub fn seal(key: &DataKey, place: &AssociatedData<'_>, text: &str) -> Result<Vec<u8>, SealError> {
     let nonce = generate_nonce()?;
     // All that is needed at once: growing would leave copies of the text behind.
     let mut sealed = Vec::with_capacity(HEADER_BYTES + text.len() + TAG_BYTES);
@@ -70,7 +70,7 @@ pub fn seal(key: &DataKey, place: &Place<'_>, text: &str) -> Result<Vec<u8>, Sea
 }
 
 /// The text of a value that was sealed for this place with one of `keys`.
-pub fn open(keys: &DataKeys, place: &Place<'_>, sealed: &[u8]) -> Result<String, OpenError> {
+pub fn open(keys: &DataKeys, place: &AssociatedData<'_>, sealed: &[u8]) -> Result<String, OpenError> {
     let envelope = Envelope::read(sealed)?;
     let key = keys.find(envelope.key_version).ok_or(OpenError::UnknownKeyVersion(envelope.key_version))?;
     let mut text = envelope.ciphertext.to_vec();
@@ -111,7 +111,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn associated_data(place: &Place<'_>, key_version: u32) -> Vec<u8> {
+fn associated_data(place: &AssociatedData<'_>, key_version: u32) -> Vec<u8> {
     let version = key_version.to_be_bytes();
     let parts: [&[u8]; 6] =
         [b"v1", place.tenant.as_bytes(), place.table.as_bytes(), place.column.as_bytes(), place.row, &version];
@@ -132,12 +132,13 @@ mod tests {
         DataKeys::new(DataKey::new(7, &KeyBytes::new([0x42; 32])), Vec::new())
     }
 
-    const PLACE: Place<'_> = Place { tenant: Uuid::from_u128(1), table: "customers", column: "email", row: &[0, 9] };
+    const PLACE: AssociatedData<'_> =
+        AssociatedData { tenant: Uuid::from_u128(1), table: "customers", column: "email", row: &[0, 9] };
 
     #[test]
     fn the_parts_of_a_place_cannot_flow_into_each_other() {
-        let data = associated_data(&Place { table: "ab", column: "c", ..PLACE }, 7);
-        assert_ne!(data, associated_data(&Place { table: "a", column: "bc", ..PLACE }, 7));
+        let data = associated_data(&AssociatedData { table: "ab", column: "c", ..PLACE }, 7);
+        assert_ne!(data, associated_data(&AssociatedData { table: "a", column: "bc", ..PLACE }, 7));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub mod kek;
 mod key;
 mod keyring;
 
-pub use envelope::{OpenError, Place, SealError, key_version, open, seal};
+pub use envelope::{AssociatedData, OpenError, SealError, key_version, open, seal};
 pub use index::{BlindIndex, Form, IndexKey, blind_index, fingerprint};
 pub use key::{DataKey, DataKeys, KeyBytes, NoRandomness, SEALS_MAX, generate_key, is_worn_out};
 pub use keyring::{Held, KEYS_TTL_MS, Keyring, TenantKeys, WrappedKey, WrappedKeys};

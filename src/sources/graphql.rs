@@ -17,7 +17,7 @@ pub struct DataSourceQuery;
 
 #[Object]
 impl DataSourceQuery {
-    /// Where events come from that nobody sends by hand: files and integrations, by name; at most 200. Needs INTEGRATIONS_MANAGE.
+    /// Files and integrations that events have come from, sorted by name; at most 200. Needs INTEGRATIONS_MANAGE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn data_sources(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<DataSource>> {
         let tx = read(ctx).await?;
@@ -26,16 +26,16 @@ impl DataSourceQuery {
     }
 }
 
-/// A source of events. Those that clients record have none.
+/// A source of events: a file or an integration. Events recorded directly have none.
 #[derive(SimpleObject)]
 struct DataSource {
     /// The source's id.
     id: ID,
     /// Its name.
     name: String,
-    /// Its kind: csv, or an integration's kind in small letters.
+    /// Its kind: csv, or an integration's kind in lower case.
     kind: String,
-    /// When it last brought something; null before.
+    /// When events last came from it; null if never.
     last_sync_at: Option<DateTime>,
 }
 

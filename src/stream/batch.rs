@@ -11,7 +11,7 @@ use crate::money::Money;
 
 /// The positions from `first` to `last` of a tenant's ledger; `last` is `first - 1` when none was added.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
+pub struct CommittedBatch {
     pub first: i64,
     pub last: i64,
     /// The time of the newest event, in microseconds.
@@ -46,7 +46,7 @@ type StoredEntry = (i64, i64, i32, i32, i32, i32, i32, i32, i64, i64, String, i6
 #[error("not a batch of this tenant")]
 pub struct BadBatch;
 
-impl Batch {
+impl CommittedBatch {
     /// As JSON of at most `bytes_max` bytes: without the entries, where they are too long.
     pub fn to_json(&self, tenant: TenantId, bytes_max: usize) -> Result<String, serde_json::Error> {
         let stored = |entries: &Arc<Vec<(i64, Entry)>>| entries.iter().map(to_stored).collect();
@@ -67,8 +67,8 @@ impl Batch {
         serde_json::to_string(&message)
     }
 
-    /// Reads what [`Batch::to_json`] wrote for `tenant`.
-    pub fn from_json(tenant: TenantId, json: &str) -> Result<Batch, BadBatch> {
+    /// Reads what [`CommittedBatch::to_json`] wrote for `tenant`.
+    pub fn from_json(tenant: TenantId, json: &str) -> Result<CommittedBatch, BadBatch> {
         let message: Message = serde_json::from_str(json).map_err(|_| BadBatch)?;
         if message.tenant != tenant || message.last < message.first - 1 {
             return Err(BadBatch);
@@ -79,7 +79,7 @@ impl Batch {
             }
             None => None,
         };
-        Ok(Batch {
+        Ok(CommittedBatch {
             first: message.first,
             last: message.last,
             watermark: message.watermark,
@@ -138,7 +138,7 @@ mod tests {
     use crate::ledger::entry::EntryLine;
     use uuid::Uuid;
 
-    fn batch() -> Batch {
+    fn batch() -> CommittedBatch {
         let line =
             EntryLine { category_no: 3, product_no: 4, units: 2, amount: Money(5), discount: Money(1), cost: None };
         let entry = Entry {
@@ -159,16 +159,18 @@ mod tests {
             lines: vec![line, EntryLine { cost: Some(Money(3)), ..line }],
         };
         let entries = Some(Arc::new(vec![(11, entry)]));
-        Batch { first: 11, last: 12, watermark: Some(7), policy_epoch: 1, last_alert_no: 2, entries }
+        CommittedBatch { first: 11, last: 12, watermark: Some(7), policy_epoch: 1, last_alert_no: 2, entries }
     }
 
     #[test]
     fn a_batch_is_read_as_it_was_written_by_its_own_tenant() {
         let (one, other) = (TenantId(Uuid::from_u128(1)), TenantId(Uuid::from_u128(2)));
         let json = batch().to_json(one, 10_000).expect("written");
-        assert_eq!(Batch::from_json(one, &json).expect("read"), batch());
-        assert!(Batch::from_json(other, &json).is_err() && Batch::from_json(one, &json[1..]).is_err());
+        assert_eq!(CommittedBatch::from_json(one, &json).expect("read"), batch());
+        assert!(
+            CommittedBatch::from_json(other, &json).is_err() && CommittedBatch::from_json(one, &json[1..]).is_err()
+        );
         let short = batch().to_json(one, 100).expect("written");
-        assert_eq!(Batch::from_json(one, &short).expect("read"), Batch { entries: None, ..batch() });
+        assert_eq!(CommittedBatch::from_json(one, &short).expect("read"), CommittedBatch { entries: None, ..batch() });
     }
 }

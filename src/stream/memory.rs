@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
-use super::{BATCHES_KEPT, Batch, EventStream, Listener, StreamError};
+use super::{BATCHES_KEPT, CommittedBatch, EventStream, Listener, StreamError};
 use crate::db::TenantId;
 use crate::guard::Guard;
 
 /// A channel per tenant that has listeners.
 #[derive(Default)]
 pub struct MemoryStream {
-    channels: Mutex<HashMap<TenantId, broadcast::Sender<Arc<Batch>>>>,
+    channels: Mutex<HashMap<TenantId, broadcast::Sender<Arc<CommittedBatch>>>>,
 }
 
 #[async_trait::async_trait]
 impl EventStream for MemoryStream {
-    async fn publish(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<(), StreamError> {
+    async fn publish(&self, tenant: TenantId, batch: Arc<CommittedBatch>) -> Result<(), StreamError> {
         self.hand_on(tenant, batch);
         Ok(())
     }
@@ -40,12 +40,12 @@ impl EventStream for MemoryStream {
 }
 
 impl MemoryStream {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, broadcast::Sender<Arc<Batch>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, broadcast::Sender<Arc<CommittedBatch>>>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives a batch to the listeners in this process.
-    pub fn hand_on(&self, tenant: TenantId, batch: Arc<Batch>) {
+    pub fn hand_on(&self, tenant: TenantId, batch: Arc<CommittedBatch>) {
         let mut channels = self.lock();
         if let Some(channel) = channels.get(&tenant.at(Guard::Channels))
             && channel.send(batch).is_err()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-pub use batch::Batch;
+pub use batch::CommittedBatch;
 
 use crate::db::TenantId;
 
@@ -24,7 +24,7 @@ pub struct StreamError(pub String);
 #[async_trait::async_trait]
 pub trait EventStream: Send + Sync + 'static {
     /// Sends a batch to all listeners of the tenant. Sending one twice, or an older one later, is harmless.
-    async fn publish(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<(), StreamError>;
+    async fn publish(&self, tenant: TenantId, batch: Arc<CommittedBatch>) -> Result<(), StreamError>;
 
     /// Batches of the tenant from now on.
     async fn listen(&self, tenant: TenantId) -> Result<Listener, StreamError>;
@@ -58,31 +58,31 @@ pub async fn connect(redis_url: Option<&str>) -> Result<Arc<dyn EventStream>, St
 }
 
 /// One listener's end.
-pub struct Listener(pub(crate) broadcast::Receiver<Arc<Batch>>);
+pub struct Listener(pub(crate) broadcast::Receiver<Arc<CommittedBatch>>);
 
 /// What a listener hears.
 #[derive(Debug, PartialEq)]
-pub enum Heard {
-    Batch(Arc<Batch>),
+pub enum ListenerEvent {
+    CommittedBatch(Arc<CommittedBatch>),
     /// Some batches were dropped because this listener was slow.
     Missed,
 }
 
 impl Listener {
     /// The next batch; `None` when the stream has ended.
-    pub async fn next(&mut self) -> Option<Heard> {
+    pub async fn next(&mut self) -> Option<ListenerEvent> {
         match self.0.recv().await {
-            Ok(batch) => Some(Heard::Batch(batch)),
-            Err(broadcast::error::RecvError::Lagged(_)) => Some(Heard::Missed),
+            Ok(batch) => Some(ListenerEvent::CommittedBatch(batch)),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(ListenerEvent::Missed),
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
 
     /// What is there already.
-    pub fn try_next(&mut self) -> Option<Heard> {
+    pub fn try_next(&mut self) -> Option<ListenerEvent> {
         match self.0.try_recv() {
-            Ok(batch) => Some(Heard::Batch(batch)),
-            Err(broadcast::error::TryRecvError::Lagged(_)) => Some(Heard::Missed),
+            Ok(batch) => Some(ListenerEvent::CommittedBatch(batch)),
+            Err(broadcast::error::TryRecvError::Lagged(_)) => Some(ListenerEvent::Missed),
             Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
         }
     }

@@ -11,7 +11,7 @@ pub struct UserQuery;
 
 #[Object]
 impl UserQuery {
-    /// The user whose token this is.
+    /// The user that the token belongs to. For an API key this is the user who created it, with the permissions of the key.
     async fn me(&self, ctx: &Context<'_>) -> async_graphql::Result<User> {
         let caller = caller(ctx)?;
         let user = get_user(read(ctx).await?.as_ref(), caller.user_id).await?;
@@ -29,8 +29,8 @@ pub struct User {
     pub name: String,
     /// The user's e-mail address.
     pub email: String,
-    /// What the user is in the tenant.
+    /// The user's role in the tenant.
     pub role: Role,
-    /// What the user may do.
+    /// The user's permissions; in the answer of `me` to an API key, those of the key.
     pub permissions: Vec<Permission>,
 }

@@ -10,7 +10,7 @@ use crate::auth::Role;
 use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
-use crate::graphql::loader::Batch;
+use crate::graphql::loader::BatchLoad;
 
 /// What [`user_from`] reads, of a table named `u`.
 pub const USER_COLUMNS: &str = "u.id, u.name, u.email, u.role";
@@ -76,7 +76,7 @@ pub async fn check_users(tx: &TenantTx, ids: &[Uuid]) -> Result<()> {
 /// Loads users by id.
 pub struct UsersById;
 
-impl Batch for UsersById {
+impl BatchLoad for UsersById {
     type Key = Uuid;
     type Value = User;
 

@@ -24,7 +24,7 @@ use salespulse::metrics::plan::{
 use salespulse::metrics::read::Dimension;
 use salespulse::metrics::state::State;
 use salespulse::money::Money;
-use salespulse::stream::Heard;
+use salespulse::stream::ListenerEvent;
 
 use crate::support::{NOW, TestApp, TestTenant, at};
 
@@ -870,7 +870,7 @@ async fn follow(seeds: &[Seed], sizes: &[usize], asked: &[Asked]) {
         rest = later;
         let position = tenant.record(now.to_vec()).await.position;
         while followed[0].1.head().position < position {
-            let Some(Heard::Batch(batch)) = batches.next().await else { panic!("a batch was missed") };
+            let Some(ListenerEvent::CommittedBatch(batch)) = batches.next().await else { panic!("a batch was missed") };
             for (plan, state) in &mut followed {
                 if !state.fold(&batch, NOW).expect("sums fit") {
                     *state = read(plan).await;

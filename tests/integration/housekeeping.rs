@@ -5,7 +5,7 @@ use salespulse::auth::Role;
 use salespulse::auth::sessions::{Client, open};
 use salespulse::clock::{Clock, DAY, SystemClock, Timestamp};
 use salespulse::db::get;
-use salespulse::housekeeping::{Keep, tidy};
+use salespulse::housekeeping::{RetentionDays, tidy};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ async fn what_is_long_over_is_removed_and_nothing_else() {
     };
     let tidy = async |days| {
         later(days);
-        tidy(&test.app, Keep::default()).await.expect("tidied")
+        tidy(&test.app, RetentionDays::default()).await.expect("tidied")
     };
     assert_eq!(tidy(7).await, 0);
     assert_eq!(counts(&acme).await, [25, 25, 1, 2, 1]);

@@ -8,23 +8,30 @@ use salespulse::db::TenantId;
 use salespulse::ledger::event::{Fact, VisitsCounted};
 use salespulse::stream::memory::MemoryStream;
 use salespulse::stream::redis::RedisStream;
-use salespulse::stream::{Batch, EventStream, Heard, Listener};
+use salespulse::stream::{CommittedBatch, EventStream, Listener, ListenerEvent};
 use uuid::Uuid;
 
 use crate::ledger::event;
 use crate::redis_servers::{Redis, cluster};
 use crate::support::{Server, TestApp, kek, test_redis_url};
 
-fn batch(position: i64) -> Arc<Batch> {
+fn batch(position: i64) -> Arc<CommittedBatch> {
     let entries = Some(Arc::default());
-    Arc::new(Batch { first: position, last: position, watermark: None, policy_epoch: 0, last_alert_no: 0, entries })
+    Arc::new(CommittedBatch {
+        first: position,
+        last: position,
+        watermark: None,
+        policy_epoch: 0,
+        last_alert_no: 0,
+        entries,
+    })
 }
 
 /// The position that the listener hears of next.
 async fn next(listener: &mut Listener) -> i64 {
     let heard = tokio::time::timeout(Duration::from_secs(20), listener.next()).await.expect("within 20 s");
     match heard {
-        Some(Heard::Batch(batch)) => batch.last,
+        Some(ListenerEvent::CommittedBatch(batch)) => batch.last,
         other => panic!("{other:?}"),
     }
 }
@@ -34,8 +41,10 @@ async fn hears(listener: &mut Listener, writer: &dyn EventStream, tenant: Tenant
     for _ in 0..20 {
         while let Ok(heard) = tokio::time::timeout(Duration::from_secs(1), listener.next()).await {
             match heard {
-                Some(Heard::Batch(batch)) if batch.last == position => return,
-                Some(Heard::Batch(batch)) => assert!(batch.last < position, "{batch:?} of another tenant"),
+                Some(ListenerEvent::CommittedBatch(batch)) if batch.last == position => return,
+                Some(ListenerEvent::CommittedBatch(batch)) => {
+                    assert!(batch.last < position, "{batch:?} of another tenant")
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -82,7 +91,7 @@ async fn a_slow_listener_is_told_that_it_missed_something() {
     for position in 0..5000 {
         stream.publish(tenant, batch(position)).await.expect("published");
     }
-    assert_eq!(listener.next().await, Some(Heard::Missed));
+    assert_eq!(listener.next().await, Some(ListenerEvent::Missed));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ pub struct IdentityQuery;
 
 #[Object]
 impl IdentityQuery {
-    /// By which OpenID Connect providers the caller may sign in, the oldest first; at most 100. Another is added by `POST /auth/oidc/<provider>/link`. Error: FORBIDDEN for API keys.
+    /// The caller's identities at OpenID Connect providers, oldest first; at most 100. Another one is linked by `POST /auth/oidc/<provider>/link`. Error: FORBIDDEN for API keys.
     async fn identities(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Identity>> {
         let (caller, providers) = (caller(ctx)?, &app(ctx)?.providers);
         refuse_keys(caller)?;
@@ -34,7 +34,7 @@ pub struct IdentityMutation;
 
 #[Object]
 impl IdentityMutation {
-    /// Takes from the caller a way to sign in; sessions go on. Errors: NOT_FOUND; BAD_USER_INPUT; FORBIDDEN for API keys; CONFLICT for the only way in of a user without a password.
+    /// Removes one of the caller's identities, which can then no longer be used to sign in; existing sessions continue. Errors: NOT_FOUND; BAD_USER_INPUT; FORBIDDEN for API keys; CONFLICT for the only way to sign in of a user without a password.
     async fn unlink_identity(
         &self,
         ctx: &Context<'_>,
@@ -53,15 +53,15 @@ impl IdentityMutation {
     }
 }
 
-/// Who a user is at an OpenID Connect provider.
+/// A user's identity at an OpenID Connect provider.
 #[derive(SimpleObject)]
 struct Identity {
-    /// The provider's name in `/auth/oidc/<provider>`; null when it is no longer used here.
+    /// The provider's name in `/auth/oidc/<provider>`; null if it is no longer configured.
     provider: Option<String>,
-    /// The provider's issuer, as its tokens have it.
+    /// The provider's issuer, as in its tokens.
     issuer: String,
-    /// What the provider calls the user, and nobody else.
+    /// The provider's unique identifier of the user.
     subject: String,
-    /// Since when the user may sign in by it.
+    /// Since when the user can sign in with it.
     created_at: DateTime,
 }

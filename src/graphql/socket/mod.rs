@@ -26,12 +26,12 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use self::close::RESTART;
-use self::reader::Reader;
+use self::reader::SocketReader;
 use self::shared::Shared;
-use self::writer::{WRITE_WAIT, Writer};
+use self::writer::{SocketWriter, WRITE_WAIT};
 use super::errors::{plain, respond};
 use super::http::Endpoint;
-use super::limits::Waiting;
+use super::limits::UnauthenticatedSocket;
 use super::origin::{client_of, is_foreign};
 use crate::auth::sessions::Client;
 use crate::telemetry::requests::socket_span;
@@ -87,12 +87,12 @@ fn refuse(status: StatusCode, code: &'static str, message: &str) -> HttpResponse
     respond(status, &[plain(code, message)])
 }
 
-async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>, waiting: Waiting) {
+async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>, waiting: UnauthenticatedSocket) {
     let (sink, stream) = socket.split();
     let shared = Arc::new(Shared::default());
     // It logs nothing, and is woken for each answer, so it goes without the socket's span.
-    let mut writing = AbortOnDropHandle::new(tokio::spawn(Writer::new(sink, Arc::clone(&shared)).run()));
-    let mut reader = Reader::new(endpoint.clone(), Arc::clone(&shared), stream, client, waiting);
+    let mut writing = AbortOnDropHandle::new(tokio::spawn(SocketWriter::new(sink, Arc::clone(&shared)).run()));
+    let mut reader = SocketReader::new(endpoint.clone(), Arc::clone(&shared), stream, client, waiting);
     let end = async {
         endpoint.turn_to_end().await;
         shared.finish();

@@ -17,13 +17,13 @@ use super::close::{
     TOO_MANY_MESSAGES, TOO_MANY_SOCKETS, UNAUTHORIZED, UNAVAILABLE, close_of,
 };
 use super::running::Running;
-use super::shared::{Live, Order, Shared};
+use super::shared::{Live, Shared, WriterCommand};
 use crate::auth::Caller;
 use crate::auth::sessions::Client;
 use crate::error::Code;
 use crate::graphql::errors::{Refusal, unplaced};
-use crate::graphql::http::{Asker, Endpoint};
-use crate::graphql::limits::{Seat, Waiting};
+use crate::graphql::http::{Endpoint, Requester};
+use crate::graphql::limits::{Seat, UnauthenticatedSocket};
 use crate::graphql::params::{Params, parse_json};
 use crate::graphql::payload::Payload;
 
@@ -37,7 +37,7 @@ const INIT_WAIT: Duration = Duration::from_secs(10);
 /// From a sign of life of the client to the end, when no other comes.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 
-pub struct Reader {
+pub struct SocketReader {
     endpoint: Endpoint,
     shared: Arc<Shared>,
     stream: SplitStream<WebSocket>,
@@ -45,22 +45,22 @@ pub struct Reader {
     /// Known after `connection_init`; a ping may bring a newer token of the same.
     caller: Option<Arc<Caller>>,
     /// Counts it among those of its address, until `connection_init`.
-    waiting: Option<Waiting>,
+    waiting: Option<UnauthenticatedSocket>,
     /// Counts it among the sockets of its caller.
     seat: Option<Seat>,
     /// Operations opened so far.
     opened: u64,
 }
 
-impl Reader {
+impl SocketReader {
     pub fn new(
         endpoint: Endpoint,
         shared: Arc<Shared>,
         stream: SplitStream<WebSocket>,
         client: Arc<Client>,
-        waiting: Waiting,
+        waiting: UnauthenticatedSocket,
     ) -> Self {
-        Reader { endpoint, shared, stream, client, caller: None, waiting: Some(waiting), seat: None, opened: 0 }
+        SocketReader { endpoint, shared, stream, client, caller: None, waiting: Some(waiting), seat: None, opened: 0 }
     }
 
     /// Reads what comes after the end, and heeds none of it.
@@ -122,7 +122,7 @@ impl Reader {
     }
 
     fn order(&self, message: Value) -> Result<(), Close> {
-        self.shared.order(Order::Send(Message::text(message.to_string())))
+        self.shared.order(WriterCommand::Send(Message::text(message.to_string())))
     }
 
     async fn init(&mut self, payload: Option<&Value>) -> Result<(), Close> {
@@ -194,11 +194,11 @@ impl Reader {
         }
         live.insert(id.to_owned(), Live { number: self.opened, handle, is_subscription });
         drop(live);
-        self.shared.order(Order::Run(Abortable::new(running, registration)))
+        self.shared.order(WriterCommand::Run(Abortable::new(running, registration)))
     }
 
     /// The answers of an operation, which is under way, and whether it is a subscription.
-    fn start(&self, params: Params, asker: Asker) -> (BoxStream<'static, Payload>, bool) {
+    fn start(&self, params: Params, asker: Requester) -> (BoxStream<'static, Payload>, bool) {
         let operations = &self.endpoint.operations;
         let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&asker, prepared));
         let prepared = match prepared {

@@ -19,7 +19,7 @@ pub struct Running {
 }
 
 /// What an operation has to say.
-pub enum Said {
+pub enum OperationMessage {
     Next(Message),
     /// The last message, and whose it is.
     Last(Message, String, u64),
@@ -43,15 +43,15 @@ impl Running {
 }
 
 impl Stream for Running {
-    type Item = Said;
+    type Item = OperationMessage;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Said>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<OperationMessage>> {
         if self.is_done {
             return Poll::Ready(None);
         }
         let last = match ready!(self.payloads.poll_next_unpin(context)) {
             Some(Payload { json, refused: None, .. }) => {
-                return Poll::Ready(Some(Said::Next(self.next_message(&json))));
+                return Poll::Ready(Some(OperationMessage::Next(self.next_message(&json))));
             }
             Some(Payload { refused: Some(errors), .. }) => {
                 let error = json!({ "type": "error", "id": self.id, "payload": *errors });
@@ -60,7 +60,7 @@ impl Stream for Running {
             None => complete(&self.id),
         };
         self.is_done = true;
-        Poll::Ready(Some(Said::Last(last, self.id.clone(), self.number)))
+        Poll::Ready(Some(OperationMessage::Last(last, self.id.clone(), self.number)))
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Shared {
     /// Whether no more begin. It changes while `live` is held.
     is_finishing: AtomicBool,
     /// What the reader has for the writer.
-    orders: Mutex<VecDeque<Order>>,
+    orders: Mutex<VecDeque<WriterCommand>>,
     writer: AtomicWaker,
 }
 
@@ -36,7 +36,7 @@ pub struct Live {
 }
 
 /// What goes before all answers.
-pub enum Order {
+pub enum WriterCommand {
     Send(Message),
     Run(Abortable<Running>),
     /// The last.
@@ -91,7 +91,7 @@ impl Shared {
     }
 
     /// Error: too many wait.
-    pub fn order(&self, order: Order) -> Result<(), Close> {
+    pub fn order(&self, order: WriterCommand) -> Result<(), Close> {
         let mut orders = self.orders();
         if orders.len() >= ORDERS_MAX {
             return Err(TOO_SLOW);
@@ -103,25 +103,25 @@ impl Shared {
 
     /// The last order.
     pub fn close(&self, close: Option<Close>) {
-        self.orders().push_back(Order::Close(close));
+        self.orders().push_back(WriterCommand::Close(close));
         self.writer.wake();
     }
 
-    pub fn next_order(&self) -> Option<Order> {
+    pub fn next_order(&self) -> Option<WriterCommand> {
         self.orders().pop_front()
     }
 
     /// The next order; the last one, by itself, when the server ends and all that could begin has said its last.
-    pub fn poll_order(&self, context: &mut Context<'_>) -> Poll<Order> {
+    pub fn poll_order(&self, context: &mut Context<'_>) -> Poll<WriterCommand> {
         self.writer.register(context.waker());
         match self.next_order() {
             Some(order) => Poll::Ready(order),
-            None if self.is_finishing() && self.live().is_empty() => Poll::Ready(Order::Close(Some(RESTART))),
+            None if self.is_finishing() && self.live().is_empty() => Poll::Ready(WriterCommand::Close(Some(RESTART))),
             None => Poll::Pending,
         }
     }
 
-    fn orders(&self) -> MutexGuard<'_, VecDeque<Order>> {
+    fn orders(&self) -> MutexGuard<'_, VecDeque<WriterCommand>> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,23 +10,23 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::time::Instant;
 
 use super::close::{Close, TOO_SLOW};
-use super::running::{Running, Said};
-use super::shared::{Order, Shared};
+use super::running::{OperationMessage, Running};
+use super::shared::{Shared, WriterCommand};
 use crate::telemetry::metrics::METRICS;
 
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// For one message to leave.
 pub const WRITE_WAIT: Duration = Duration::from_secs(10);
 
-pub struct Writer {
+pub struct SocketWriter {
     sink: SplitSink<WebSocket, Message>,
     shared: Arc<Shared>,
     running: SelectAll<Abortable<Running>>,
 }
 
-impl Writer {
+impl SocketWriter {
     pub fn new(sink: SplitSink<WebSocket, Message>, shared: Arc<Shared>) -> Self {
-        Writer { sink, shared, running: SelectAll::new() }
+        SocketWriter { sink, shared, running: SelectAll::new() }
     }
 
     /// Until the client has gone (`None`) or does not take a message in time, the server ends and all answers are out, or the
@@ -45,18 +45,18 @@ impl Writer {
             let message = tokio::select! {
                 biased;
                 order = poll_fn(|context| self.shared.poll_order(context)) => match order {
-                    Order::Send(message) => message,
-                    Order::Run(operation) => {
+                    WriterCommand::Send(message) => message,
+                    WriterCommand::Run(operation) => {
                         self.running.push(operation);
                         continue;
                     }
-                    Order::Close(close) => return close,
+                    WriterCommand::Close(close) => return close,
                 },
                 _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
                 Some(said) = self.running.next() => match said {
-                    Said::Next(message) => message,
-                    Said::Last(message, id, number) if self.shared.has_ended(&id, number) => message,
-                    Said::Last(..) => continue,
+                    OperationMessage::Next(message) => message,
+                    OperationMessage::Last(message, id, number) if self.shared.has_ended(&id, number) => message,
+                    OperationMessage::Last(..) => continue,
                 },
             };
             match tokio::time::timeout(WRITE_WAIT, self.sink.send(message)).await {
@@ -74,7 +74,7 @@ impl Writer {
             return self.sink.close().await;
         };
         while let Some(order) = self.shared.next_order() {
-            if let Order::Send(message) = order {
+            if let WriterCommand::Send(message) = order {
                 self.sink.feed(message).await?;
             }
         }

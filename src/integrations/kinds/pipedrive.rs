@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Exact, Id, is_hmac, time};
 use crate::clock::{SECOND, Timestamp};
-use crate::integrations::{Connector, Delivery, Label, Request, Said, Settings, Unclear};
+use crate::integrations::{Connector, Delivery, Label, Request, Settings, Unclear, WebhookContent};
 use crate::ledger::event::{DealClosed, Fact};
 
 pub struct Pipedrive;
@@ -33,7 +33,7 @@ impl Connector for Pipedrive {
         Label { topic: format!("{}.{}", meta.action, meta.object()), id, at: None }
     }
 
-    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<Said, Unclear> {
+    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<WebhookContent, Unclear> {
         match delivery.topic.split_once('.') {
             Some(("added" | "create" | "updated" | "change" | "deleted" | "delete", "deal")) => {
                 deal(delivery, delivery.json()?, settings)
@@ -41,7 +41,7 @@ impl Connector for Pipedrive {
             Some(("merged" | "merge", "deal")) => {
                 Err(Unclear("deals were merged: one of them no longer counts".to_owned()))
             }
-            Some(_) => Ok(Said::Nothing),
+            Some(_) => Ok(WebhookContent::Nothing),
             None => Err(Unclear("the body is no webhook of Pipedrive".to_owned())),
         }
     }
@@ -119,7 +119,7 @@ struct Before {
     status: Option<String>,
 }
 
-fn deal(delivery: &Delivery<'_>, change: Change, settings: &Settings) -> Result<Said, Unclear> {
+fn deal(delivery: &Delivery<'_>, change: Change, settings: &Settings) -> Result<WebhookContent, Unclear> {
     let was = change.previous.and_then(|before| before.status);
     let was_closed = was.is_some_and(|status| is_closed(&status));
     let Some(deal) = change.current.filter(|deal| is_closed(&deal.status)) else {
@@ -127,7 +127,7 @@ fn deal(delivery: &Delivery<'_>, change: Change, settings: &Settings) -> Result<
         return if was_closed {
             Err(Unclear("a deal that was closed is open again, or deleted".to_owned()))
         } else {
-            Ok(Said::Nothing)
+            Ok(WebhookContent::Nothing)
         };
     };
     let won = deal.status == "won";
@@ -145,7 +145,7 @@ fn deal(delivery: &Delivery<'_>, change: Change, settings: &Settings) -> Result<
         currency: deal.currency,
         amount: deal.value.unwrap_or_default().0,
     });
-    Ok(Said::Events(vec![delivery.event(
+    Ok(WebhookContent::Events(vec![delivery.event(
         &format!("deal-{}-{}", change.meta.thing(), change.meta.moment()?.0),
         at,
         settings,

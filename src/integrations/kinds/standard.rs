@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{is_hmac, is_recent};
 use crate::clock::Timestamp;
-use crate::integrations::{Connector, Delivery, Label, Request, Said, Settings, Unclear};
+use crate::integrations::{Connector, Delivery, Label, Request, Settings, Unclear, WebhookContent};
 use crate::ledger::graphql::parse_event;
 use crate::outbox::signing_key;
 
@@ -36,7 +36,7 @@ impl Connector for Standard {
         Label { topic: "events".to_owned(), id: request.header(&["webhook-id"]).map(str::to_owned), at: None }
     }
 
-    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<Said, Unclear> {
+    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<WebhookContent, Unclear> {
         let Sent { events } = delivery.json()?;
         let mut read = Vec::with_capacity(events.len());
         for event in events {
@@ -44,7 +44,7 @@ impl Connector for Standard {
             event.organization = event.organization.or_else(|| settings.organization.map(|id| id.to_string()));
             read.push(event);
         }
-        Ok(if read.is_empty() { Said::Nothing } else { Said::Events(read) })
+        Ok(if read.is_empty() { WebhookContent::Nothing } else { WebhookContent::Events(read) })
     }
 }
 

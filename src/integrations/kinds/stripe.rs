@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{is_hmac, is_recent};
 use crate::clock::{SECOND, Timestamp};
-use crate::integrations::{Connector, Delivery, Label, Request, Said, Settings, Unclear};
+use crate::integrations::{Connector, Delivery, Label, Request, Settings, Unclear, WebhookContent};
 use crate::ledger::event::{Customer, Fact, OrderPlaced, RefundIssued};
 use crate::money::{Money, SCALE};
 
@@ -31,7 +31,7 @@ impl Connector for Stripe {
         named.map_or_else(Label::default, |named| Label { topic: named.kind, id: Some(named.id), at: None })
     }
 
-    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<Said, Unclear> {
+    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<WebhookContent, Unclear> {
         match delivery.topic {
             "charge.succeeded" | "charge.captured" | "charge.updated" => charge(delivery, delivery.json()?, settings),
             "refund.created" | "refund.updated" | "charge.refund.updated" => {
@@ -39,7 +39,7 @@ impl Connector for Stripe {
             }
             "refund.failed" => Err(Unclear("a refund failed: see whether it was counted before".to_owned())),
             "" => Err(Unclear("the body is no event of Stripe with what it is about".to_owned())),
-            _ => Ok(Said::Nothing),
+            _ => Ok(WebhookContent::Nothing),
         }
     }
 }
@@ -136,12 +136,12 @@ impl About<Refund> {
     }
 }
 
-fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) -> Result<Said, Unclear> {
+fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) -> Result<WebhookContent, Unclear> {
     about.check_account()?;
     let charge = about.data.object;
     let is_taken = charge.captured && charge.status == "succeeded";
     if !is_taken || !(about.livemode || settings.counts_tests) {
-        return Ok(Said::Nothing);
+        return Ok(WebhookContent::Nothing);
     }
     let address = charge.billing_details.as_ref().and_then(|billing| billing.address.as_ref());
     let fact = Fact::OrderPlaced(OrderPlaced {
@@ -154,7 +154,7 @@ fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) ->
         customer: charge.customer.map(|id| customer(id, charge.billing_details)),
         ..OrderPlaced::default()
     });
-    Ok(Said::Events(vec![delivery.event(
+    Ok(WebhookContent::Events(vec![delivery.event(
         &format!("{}-{}", charge.id, about.created),
         seconds(charge.created)?,
         settings,
@@ -162,7 +162,7 @@ fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) ->
     )]))
 }
 
-fn refund(delivery: &Delivery<'_>, about: About<Refund>, settings: &Settings) -> Result<Said, Unclear> {
+fn refund(delivery: &Delivery<'_>, about: About<Refund>, settings: &Settings) -> Result<WebhookContent, Unclear> {
     about.check_account()?;
     about.check_version()?;
     let refund = about.data.object;
@@ -172,7 +172,7 @@ fn refund(delivery: &Delivery<'_>, about: About<Refund>, settings: &Settings) ->
             return Err(Unclear("a refund was not carried out: see whether it was counted before".to_owned()));
         }
         None => return Err(Unclear("a refund that does not say whether it succeeded".to_owned())),
-        Some(_) => return Ok(Said::Nothing),
+        Some(_) => return Ok(WebhookContent::Nothing),
     }
     let fact = Fact::RefundIssued(RefundIssued {
         refund_id: Some(refund.id.clone()),
@@ -181,7 +181,7 @@ fn refund(delivery: &Delivery<'_>, about: About<Refund>, settings: &Settings) ->
         currency: Some(refund.currency.to_ascii_uppercase()),
         ..RefundIssued::default()
     });
-    Ok(Said::Events(vec![delivery.event(&refund.id, seconds(refund.created)?, settings, fact)]))
+    Ok(WebhookContent::Events(vec![delivery.event(&refund.id, seconds(refund.created)?, settings, fact)]))
 }
 
 fn customer(id: String, billing: Option<Billing>) -> Customer {

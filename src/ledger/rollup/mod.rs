@@ -202,7 +202,7 @@ pub fn keys(entry: &Entry, zone: Tz) -> impl Iterator<Item = Key> {
 
 /// What an entry adds to one row.
 #[derive(Clone, Copy)]
-pub struct Part {
+pub struct RollupDelta {
     pub amount: i64,
     pub discount: i64,
     pub units: i64,
@@ -210,7 +210,7 @@ pub struct Part {
 
 /// The rows of one level that `entry` adds to, with what it adds: one of a whole order, or one for each of its
 /// categories or products.
-pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, Part)> {
+pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, RollupDelta)> {
     let slot = if level.by_day() { slots.day } else { slots.quarter };
     let split = level.split();
     let whole = Key {
@@ -224,13 +224,13 @@ pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, Part)> {
         product_no: 0,
     };
     if !split.by_line() {
-        return vec![(whole, Part { amount: entry.amount.0, discount: entry.discount.0, units: entry.units })];
+        return vec![(whole, RollupDelta { amount: entry.amount.0, discount: entry.discount.0, units: entry.units })];
     }
-    let mut parts: Vec<(Key, Part)> = Vec::with_capacity(entry.lines.len());
+    let mut parts: Vec<(Key, RollupDelta)> = Vec::with_capacity(entry.lines.len());
     for line in &entry.lines {
         let product_no = if split.product { line.product_no } else { 0 };
         let key = Key { category_no: line.category_no, product_no, ..whole };
-        let added = Part { amount: line.amount.0, discount: line.discount.0, units: line.units };
+        let added = RollupDelta { amount: line.amount.0, discount: line.discount.0, units: line.units };
         match parts.iter_mut().find(|(other, _)| *other == key) {
             // Within one order the sums fit: the batch has refused those whose lines together would not.
             Some((_, part)) => {
@@ -246,7 +246,7 @@ pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, Part)> {
 
 impl Row {
     /// Adds what `entry` has for a row of `level`.
-    pub fn add(&mut self, entry: &Entry, part: Part, level: Level) -> Result<(), FoldError> {
+    pub fn add(&mut self, entry: &Entry, part: RollupDelta, level: Level) -> Result<(), FoldError> {
         let sign = i64::from(entry.sign);
         match entry.kind {
             EntryKind::Order => {

@@ -8,28 +8,28 @@ use crate::graphql::scalars::Decimal;
 use crate::metrics::cell::Values;
 use crate::metrics::flat::{Flat, SelectedField};
 
-/// A KPI in one period, bucket or row.
+/// The value of a KPI in one period, bucket or row.
 #[derive(SimpleObject)]
 pub struct KpiNumber {
     /// The KPI's name.
     name: String,
     /// Its unit, which follows from its formula.
     unit: KpiUnit,
-    /// Of a KPI of money, the amount, rounded half to even at four decimals; null for others, and where there is none.
+    /// The amount, if the unit is MONEY, rounded half to even at four decimals; null for other units, and if there is no value.
     amount: Option<Decimal>,
-    /// Of a KPI of another unit, the number: a ratio of 5 % is 0.05, a duration is in seconds; null for money, and where there is none.
+    /// The number, if the unit is not MONEY: a ratio of 5% is 0.05, a duration is in seconds; null for MONEY, and if there is no value.
     number: Option<f64>,
-    /// Why there is no value.
+    /// Why there is no value; null if there is one.
     absent: Option<KpiAbsence>,
 }
 
-/// What a metric or a KPI counts.
+/// The unit of a metric or a KPI.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Unit")]
 pub enum KpiUnit {
     /// An amount in the currency of the answer.
     Money,
-    /// A number of orders, pieces, visits or customers.
+    /// A number of orders, units, visits or customers.
     Count,
     /// A plain number: a share, a rate, a factor.
     Ratio,
@@ -40,11 +40,11 @@ pub enum KpiUnit {
 /// Why a KPI has no value.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 pub enum KpiAbsence {
-    /// A metric that it needs has none here, or `nullif` took it away.
+    /// A metric that it needs has no value here, or `nullif` made it null.
     NoValue,
-    /// Something is divided by zero.
+    /// A division by zero.
     DivisionByZero,
-    /// The number is too large to be shown.
+    /// The number is too large to be represented.
     TooLarge,
 }
 

@@ -4,7 +4,7 @@ use async_graphql::{Enum, SimpleObject};
 use models::anomalies::{self, Detection, Direction, Sensitivity};
 use serde::{Deserialize, Serialize};
 
-use super::{Explained, Part};
+use super::{Explained, MemberContribution};
 use crate::error::{Error, Result};
 use crate::graphql::scalars::{DateTime, Decimal};
 use crate::metrics::catalog::Metric;
@@ -16,20 +16,20 @@ use crate::metrics::values::DimensionValue;
 use crate::predictions::forecasts::graphql::Training;
 use crate::predictions::{amount, floor};
 
-/// How many buckets are worth a word: the most unusual ones of a year are.
+/// How many buckets to report, as a share of the buckets of a year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[graphql(remote = "Sensitivity")]
 pub enum AnomalySensitivity {
-    /// 0.3 % of buckets: of days about two a year.
+    /// The most unusual 0.3% of buckets: about two days a year.
     Low,
-    /// 1 % of buckets: of days about four a year.
+    /// The most unusual 1% of buckets: about four days a year.
     Medium,
-    /// 3 % of buckets: of days about eleven a year.
+    /// The most unusual 3% of buckets: about eleven days a year.
     High,
 }
 
-/// Which way a metric went.
+/// Whether a value was above or below what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "Direction")]
 enum AnomalyDirection {
@@ -39,88 +39,88 @@ enum AnomalyDirection {
     Down,
 }
 
-/// What was unusual in a period.
+/// The anomalies of a period.
 #[derive(SimpleObject)]
 pub struct AnomalyReport {
-    /// Anomalies that follow each other are one group; in order of time.
+    /// The anomalies in order of time, consecutive ones as one group.
     groups: Vec<AnomalyGroup>,
-    /// The score above which a bucket is an anomaly: as many buckets of a year have more as the sensitivity says, and it is at least 3.5.
+    /// The score above which a bucket is an anomaly. It is set so that within a year as many buckets exceed it as the sensitivity says, and is at least 3.5.
     threshold: f64,
-    /// What was learned from.
+    /// The history that was learned from.
     training: Training,
-    /// The state of the ledger that was looked at. In a subscription it may be an earlier one than that of the answer: anomalies are looked for when a bucket is over.
+    /// The state of the ledger that was examined. In a subscription it may be earlier than that of the answer, as anomalies are only looked for when a bucket is over.
     as_of: AsOf,
 }
 
-/// Anomalies that follow each other.
+/// Consecutive anomalies.
 #[derive(SimpleObject)]
 struct AnomalyGroup {
-    /// The first moment of the first.
+    /// The start of the first one.
     start: DateTime,
-    /// The first moment after the last.
+    /// The end of the last one (exclusive).
     end: DateTime,
-    /// The highest score.
+    /// The highest score among them.
     score: f64,
-    /// Its anomalies in order of time.
+    /// Its anomalies, in order of time.
     anomalies: Vec<Anomaly>,
 }
 
-/// A bucket in which metrics were not what was to be expected.
+/// A bucket in which metrics were not as expected.
 #[derive(SimpleObject)]
 struct Anomaly {
-    /// The first moment of the bucket.
+    /// The start of the bucket.
     start: DateTime,
-    /// The first moment after it.
+    /// Its end (exclusive).
     end: DateTime,
-    /// The metric that deviates most; null where a KPI does.
+    /// The metric that deviates most; null if a KPI does.
     metric: Option<Metric>,
-    /// The KPI that deviates most, by its name.
+    /// The name of the KPI that deviates most; null if a metric does.
     kpi: Option<String>,
-    /// Which way it went.
+    /// Whether it was above or below what was expected.
     direction: AnomalyDirection,
-    /// How unusual the metrics are together, knowing what usually moves together: as a single one would be that many standard deviations from what was expected.
+    /// How unusual the metrics are together, taking into account which ones usually move together. It reads like the number of standard deviations of a single metric.
     score: f64,
-    /// A second opinion, of an isolation forest: how far the bucket is from the company of others, 0 to 1; usual ones have less than one half.
+    /// A second opinion, from an isolation forest: how isolated the bucket is, 0 to 1; ordinary ones have less than 0.5.
     isolation: f64,
-    /// What each metric and KPI was and was expected to be, those left out of which nothing was expected.
+    /// The actual and the expected value of each metric and KPI, except where nothing could be expected.
     readings: Vec<AnomalyReading>,
-    /// Which channels, regions and categories were behind it: of each at most three, those that deviate most; none of a dimension with more than 1000 values, and none of KPIs.
+    /// Which channels, regions and categories were behind it: of each at most three, the ones that deviate most. Dimensions with more than 1000 values are left out, and there are none for KPIs.
     contributions: Vec<AnomalyContribution>,
 }
 
-/// What a metric or KPI was, and what it was expected to be.
+/// The actual and the expected value of a metric or KPI.
 #[derive(SimpleObject)]
 struct AnomalyReading {
-    /// The metric; null where it is a KPI.
+    /// The metric; null if it is a KPI.
     metric: Option<Metric>,
-    /// The KPI, by its name.
+    /// The KPI's name; null if it is a metric.
     kpi: Option<String>,
-    /// What the values are, as in a forecast.
+    /// The unit of the values.
     unit: KpiUnit,
-    /// What it was.
+    /// The actual value.
     value: Decimal,
-    /// What was expected, by the buckets on both sides.
+    /// The expected value, given the buckets on both sides.
     expected: Decimal,
-    /// The lower end of the range in which it alone would have been no anomaly.
+    /// The lower end of the range within which it alone would not have been an anomaly.
     lower: Decimal,
     /// The upper end of that range.
     upper: Decimal,
-    /// How far it is from what was expected, in robust standard deviations; negative below.
+    /// How far it is from the expected value, in robust standard deviations; negative if below.
     score: f64,
 }
 
-/// A value of a dimension and its part in an anomaly.
+/// A value of a dimension and how much it contributed to an anomaly.
 #[derive(SimpleObject)]
 struct AnomalyContribution {
-    /// The metric that is split: the one that deviates most of those that are the sum of their parts.
+    /// The metric that is split: of those that are sums of their parts, the one that deviates most.
     metric: Metric,
-    /// The value.
+    /// The value of the dimension.
     key: DimensionValue,
-    /// What it brought.
+    /// The metric for this value.
     value: Decimal,
-    /// What it mostly brought in such buckets: the median of the last eight.
+    /// The usual amount for this value: the median of the last eight comparable buckets.
     expected: Decimal,
-    /// Its share of the whole deviation, 0.4 being 40 %; negative where it went the other way, null where the deviations cancel out.
+    /// Its share of the whole deviation (0.4 is 40%); negative if it went the other way, null if the deviations cancel out.
     share: Option<f64>,
 }
 
@@ -161,7 +161,12 @@ impl AnomalyReport {
 }
 
 impl Anomaly {
-    fn new(history: &History, measured: &[Measured], anomaly: &anomalies::Anomaly, parts: &[Part]) -> Result<Self> {
+    fn new(
+        history: &History,
+        measured: &[Measured],
+        anomaly: &anomalies::Anomaly,
+        parts: &[MemberContribution],
+    ) -> Result<Self> {
         let span = history.span(anomaly.index).ok_or_else(|| Error::internal("an anomaly in no bucket"))?;
         let readings = measured.iter().zip(&anomaly.readings);
         let readings =
@@ -198,8 +203,8 @@ impl AnomalyReading {
 }
 
 impl AnomalyContribution {
-    fn new(part: &Part) -> Result<Self> {
-        let Part { metric, name, contribution } = part.clone();
+    fn new(part: &MemberContribution) -> Result<Self> {
+        let MemberContribution { metric, name, contribution } = part.clone();
         let amount = |value| amount(&Measured::Metric(metric), value).map(Decimal);
         Ok(AnomalyContribution {
             metric,

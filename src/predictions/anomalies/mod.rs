@@ -10,7 +10,7 @@ use models::anomalies::{
     member_history,
 };
 
-use super::kept::{Kept, Key, Patience, bits};
+use super::kept::{FitCache, Key, WaitPolicy, bits};
 use super::seasons;
 use crate::clock::Timestamp;
 use crate::db::{LazyTx, TenantId};
@@ -35,20 +35,20 @@ const DIMENSIONS: [Dimension; 3] = [Dimension::Channel, Dimension::Region, Dimen
 const MEMBERS_MAX: usize = 3;
 
 /// What was found in a history, or why nothing can be.
-pub type Found = Result<Detection, AnomalyError>;
+pub type DetectionResult = Result<Detection, AnomalyError>;
 
 /// The detections of this process. Cheap to clone.
-pub type Detections = Kept<Found>;
+pub type Detections = FitCache<DetectionResult>;
 
 /// What was behind anomalies, by their buckets.
-pub type Explained = HashMap<usize, Vec<Part>>;
+pub type Explained = HashMap<usize, Vec<MemberContribution>>;
 
 /// What this process found to be behind anomalies. Cheap to clone.
-pub type Explanations = Kept<Explained>;
+pub type Explanations = FitCache<Explained>;
 
 /// How a dimension's value deviates.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct MemberContribution {
     pub metric: Metric,
     pub name: Name,
     pub contribution: Contribution,
@@ -86,8 +86,8 @@ pub async fn find(
     history: &History,
     measured: &[Measured],
     settings: Settings,
-    patience: Patience,
-) -> Result<Arc<Found>> {
+    patience: WaitPolicy,
+) -> Result<Arc<DetectionResult>> {
     let dial = history.dial(&history.boundaries);
     let series: Vec<Vec<Option<f64>>> = measured.iter().map(|m| dial.lay(&history.series(m))).collect();
     let buckets = history.by_place(&dial);
@@ -131,7 +131,7 @@ pub async fn explain(
     history: &History,
     (measured, season): (&[Measured], usize),
     anomalies: &[&Anomaly],
-    patience: Patience,
+    patience: WaitPolicy,
 ) -> Result<Arc<Explained>> {
     let (mut splits, mut question) = (Vec::new(), vec![season.to_string()]);
     let dial = history.dial(&history.boundaries);
@@ -176,7 +176,7 @@ pub async fn explain(
 }
 
 /// The members that deviate most in a bucket; none where their sums are no numbers.
-fn of_members(members: &[Member], split: &Split, asked: &Asked) -> Vec<Part> {
+fn of_members(members: &[Member], split: &Split, asked: &Asked) -> Vec<MemberContribution> {
     let metric = asked.metric;
     let before: Vec<usize> = asked.before.iter().filter_map(|bucket| split.place(*bucket, metric)).collect();
     let now = split.place(asked.at, metric);
@@ -187,7 +187,12 @@ fn of_members(members: &[Member], split: &Split, asked: &Asked) -> Vec<Part> {
     let deviations: Vec<(f64, f64)> = members.iter().map(deviates).collect();
     let most = contributions(&deviations).unwrap_or_default().into_iter().take(MEMBERS_MAX);
     let most = most.filter(|contribution| contribution.deviation() != 0.0);
-    most.map(|contribution| Part { metric, name: members[contribution.member].name.clone(), contribution }).collect()
+    most.map(|contribution| MemberContribution {
+        metric,
+        name: members[contribution.member].name.clone(),
+        contribution,
+    })
+    .collect()
 }
 
 /// The metric that deviates most of those that a dimension's values add up to.

@@ -13,7 +13,7 @@ pub struct CalendarQuery;
 
 #[Object]
 impl CalendarQuery {
-    /// The tenant's own calendar of days that are not like others, by name; at most 50. Forecasts learn from it.
+    /// The tenant's calendar of special days such as holidays and sales, sorted by name; at most 50. Forecasts learn from it.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn calendar_events(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CalendarEventObject>> {
         Ok(super::list(read(ctx).await?.as_ref()).await?.into_iter().map(CalendarEventObject::from).collect())
@@ -25,7 +25,7 @@ pub struct CalendarMutation;
 
 #[Object]
 impl CalendarMutation {
-    /// Adds an event to the calendar, or replaces the one of the same name. Needs ANALYTICS_ADVANCED. Errors: BAD_USER_INPUT, CONFLICT (50 events, 1000 times of all together).
+    /// Adds an event to the calendar, or replaces the one with the same name. Needs ANALYTICS_ADVANCED. Errors: BAD_USER_INPUT, CONFLICT (more than 50 events, or 1000 dates in all).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn set_calendar_event(
         &self,
@@ -43,7 +43,7 @@ impl CalendarMutation {
         Ok(event.into())
     }
 
-    /// Deletes an event of the calendar; gives its id. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
+    /// Deletes a calendar event and returns its id. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn delete_calendar_event(
         &self,
@@ -59,7 +59,7 @@ impl CalendarMutation {
     }
 }
 
-/// A kind of event (a holiday, a sale) and all its times, past and to come.
+/// A kind of event, such as a holiday or a sale, with all its dates, past and future.
 #[derive(SimpleObject)]
 #[graphql(name = "CalendarEvent")]
 struct CalendarEventObject {
@@ -67,11 +67,11 @@ struct CalendarEventObject {
     id: ID,
     /// Its name.
     name: String,
-    /// Its times, in order.
+    /// Its dates, in order.
     days: Vec<CalendarDays>,
 }
 
-/// Days of an organization's calendar that follow each other.
+/// Consecutive days of an organization's calendar.
 #[derive(SimpleObject)]
 struct CalendarDays {
     /// The first day.
@@ -87,20 +87,20 @@ impl From<CalendarEvent> for CalendarEventObject {
     }
 }
 
-/// What an event of the calendar is to be.
+/// A calendar event to be added or replaced.
 #[derive(InputObject)]
 struct CalendarEventInput {
     /// Its name, 1 to 100 characters.
     name: String,
-    /// Its times, past ones to learn from and those to come; each of at most 92 days, none overlapping another.
+    /// Its dates: past ones to learn from, and future ones. At least one entry, each of at most 92 days, none overlapping another.
     days: Vec<CalendarDaysInput>,
 }
 
-/// Days that follow each other.
+/// Consecutive days.
 #[derive(InputObject)]
 struct CalendarDaysInput {
     /// The first day.
     first: Date,
-    /// The last day; absent means the first.
+    /// The last day; omit if it is the same as the first.
     last: Option<Date>,
 }

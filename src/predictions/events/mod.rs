@@ -11,7 +11,7 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::audit::{Shown, Thing};
+use crate::audit::{AuditedTable, Shown};
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::text;
@@ -63,9 +63,9 @@ impl CalendarEvent {
 }
 
 /// What the log tells of an event that is found by its `id` or `name`.
-pub const fn logged(key: &'static str) -> Thing {
+pub const fn logged(key: &'static str) -> AuditedTable {
     let columns = &[("name", "name", Shown::Text), ("days", "days", Shown::Document)];
-    Thing { table: "calendar_events", key, columns, members: None }
+    AuditedTable { table: "calendar_events", key, columns, members: None }
 }
 
 /// All events by name.

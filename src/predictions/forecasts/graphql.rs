@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Enum, SimpleObject};
 use models::forecasts::Model;
 
-use super::Made;
+use super::FittedForecast;
 use crate::clock::{SECOND, Timestamp};
 use crate::error::{Error, Result};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
@@ -20,74 +20,74 @@ use crate::predictions::amount;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "Model")]
 pub enum ForecastModel {
-    /// The mean of the two models that were best in a backtest on this history. What PROPHET learns of events of the calendar is added to what the others say, too.
+    /// The mean of the two models that did best in a backtest on this history. What PROPHET learns about calendar events is added to the other models, too.
     Auto,
-    /// A trend that bends, the seasons of the calendar, and the events of the tenant's calendar.
+    /// Prophet: a trend that can bend, calendar seasonality, and the events of the tenant's calendar.
     Prophet,
-    /// The season by local regression, the rest by exponential smoothing.
+    /// Seasonal decomposition by local regression, with exponential smoothing of the rest.
     Mstl,
     /// Exponential smoothing of level, trend and season.
     Ets,
-    /// Exponential smoothing and the line through the history.
+    /// The theta method: exponential smoothing combined with a straight line through the history.
     Theta,
-    /// The last season again: what any other model has to beat.
+    /// Seasonal naive: the last season again. It is the baseline that any other model has to beat.
     Naive,
 }
 
-/// A forecast of one metric or KPI, with what is known of its quality.
+/// A forecast of one metric or KPI, with measures of its quality.
 #[derive(SimpleObject)]
 pub struct Forecast {
-    /// The metric; null where a KPI is forecast.
+    /// The metric that is forecast; null if a KPI is.
     metric: Option<Metric>,
-    /// The KPI that is forecast, by its name.
+    /// The name of the KPI that is forecast; null if a metric is.
     kpi: Option<String>,
-    /// What the values are: amounts in the currency of the answer, numbers of things, shares, or seconds.
+    /// The unit of the values; money is in the currency of the answer.
     unit: KpiUnit,
-    /// The buckets to come, in order, from the first on that was not over. Where the last buckets that were have no value, the training ends before.
+    /// The forecast buckets in order, beginning with the first one that was not complete. If the last buckets before that have no value, the training ends earlier.
     points: Vec<ForecastPoint>,
-    /// The model; for AUTO the two whose mean this is.
+    /// The model; for AUTO the two that were averaged.
     models: Vec<ForecastModel>,
-    /// The share of values that intervals are made to cover.
+    /// The share of values that the prediction intervals are meant to cover.
     level: f64,
-    /// The share of values of the backtest that lay in their intervals: what `level` comes to here.
+    /// The share of values in the backtest that lay within their intervals: what `level` amounts to here.
     coverage: f64,
-    /// The mean absolute error of the backtest, in units of the mean difference between values one season apart: below 1, it was smaller than that. Null where each season repeats the last.
+    /// Mean absolute scaled error of the backtest: the mean absolute error divided by the mean difference between values one season apart; less than 1 is better than repeating the last season. Null if every season repeats the one before.
     mase: Option<f64>,
-    /// The moments of the past from which forecasts were made and compared with what came.
+    /// How many moments in the past were forecast from in the backtest.
     origins: usize,
-    /// Buckets in the season that was learned; 1 for none.
+    /// The length of the season that was learned, in buckets; 1 if there is none.
     season: usize,
-    /// What was learned from.
+    /// The history that was learned from.
     training: Training,
-    /// The state of the ledger that was learned from. In a subscription it may be an earlier one than that of the answer: a forecast is made anew when a bucket is over.
+    /// The state of the ledger that was learned from. In a subscription it may be earlier than that of the answer, as a forecast is only recomputed when a bucket is over.
     as_of: AsOf,
 }
 
-/// One bucket to come.
+/// One forecast bucket.
 #[derive(SimpleObject)]
 struct ForecastPoint {
-    /// The first moment of the bucket.
+    /// The start of the bucket.
     start: DateTime,
-    /// The first moment after it.
+    /// Its end (exclusive).
     end: DateTime,
-    /// What is expected: hundredths at the finest, of rates and KPIs ten thousandths. Counts have fractions. It is a middle: a mean, or, of a model whose season multiplies, nearer to a median.
+    /// The expected value, to hundredths; for rates and KPIs to ten thousandths. Counts may have fractions. It is a central value: the mean or, for models with a multiplicative season, closer to the median.
     value: Decimal,
-    /// The lower end of the interval.
+    /// The lower end of the prediction interval.
     lower: Decimal,
-    /// The upper end of the interval.
+    /// The upper end of the prediction interval.
     upper: Decimal,
 }
 
 /// The part of the history that was learned from.
 #[derive(SimpleObject)]
 pub struct Training {
-    /// The first moment.
+    /// Its start.
     start: DateTime,
-    /// The first moment after it.
+    /// Its end (exclusive).
     end: DateTime,
-    /// Buckets, those without a value included.
+    /// The number of buckets, including those without a value.
     buckets: Count,
-    /// Buckets with a value.
+    /// The number of buckets with a value.
     known: Count,
 }
 
@@ -100,7 +100,7 @@ impl Training {
 
 impl Forecast {
     /// Error: AMOUNT_OUT_OF_RANGE.
-    pub fn new(measured: &Measured, level: f64, made: &Arc<Made>, history: &History) -> Result<Self> {
+    pub fn new(measured: &Measured, level: f64, made: &Arc<FittedForecast>, history: &History) -> Result<Self> {
         let forecast = made.forecast.as_ref().map_err(|refusal| Error::internal(*refusal))?;
         let at = |secs: i64| Timestamp(secs * SECOND);
         let point = |(point, end): (&models::forecasts::Point, Timestamp)| {

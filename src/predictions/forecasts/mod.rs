@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use models::forecasts::{self, Event, HORIZON_MAX, Model, Refusal, Request, Series};
 
-use super::kept::{Kept, Key, Patience, bits};
+use super::kept::{FitCache, Key, WaitPolicy, bits};
 use super::{floor, seasons};
 use crate::calendar::dial::Dial;
 use crate::clock::{SECOND, Timestamp};
@@ -31,14 +31,14 @@ pub struct Question {
 
 /// A forecast, or why there is none.
 #[derive(Debug)]
-pub struct Made {
+pub struct FittedForecast {
     pub forecast: Result<forecasts::Forecast, Refusal>,
-    /// Buckets in the season that was learned; 1 for none.
+    /// The length of the season that was learned, in buckets; 1 if there is none.
     pub season: usize,
 }
 
 /// The forecasts of this process. Cheap to clone.
-pub type Forecasts = Kept<Made>;
+pub type Forecasts = FitCache<FittedForecast>;
 
 /// Forecasts that are kept; one of a year of days has 12 KB.
 pub const KEPT_MAX: u64 = 4_000;
@@ -50,8 +50,8 @@ pub async fn forecast(
     tenant: TenantId,
     history: &History,
     question: Question,
-    patience: Patience,
-) -> Result<Arc<Made>> {
+    patience: WaitPolicy,
+) -> Result<Arc<FittedForecast>> {
     let (values, over) = (history.series(&question.measured), history.boundaries.len());
     let to_come = history.ends_to_come().take(question.horizon.min(HORIZON_MAX));
     let boundaries: Vec<Timestamp> = history.boundaries.iter().copied().chain(to_come).collect();
@@ -70,7 +70,7 @@ pub async fn forecast(
 }
 
 /// Learns the longest season that the history has enough of.
-fn make(question: &Question, buckets: &Buckets, values: &[Option<f64>]) -> Made {
+fn make(question: &Question, buckets: &Buckets, values: &[Option<f64>]) -> FittedForecast {
     let laid = buckets.dial.lay(values);
     let request = Request {
         horizon: buckets.horizon(question.horizon, laid.len()),
@@ -85,10 +85,10 @@ fn make(question: &Question, buckets: &Buckets, values: &[Option<f64>]) -> Made 
         let forecast = forecasts::forecast(&series, &request);
         if *season == 1 || !matches!(forecast, Err(Refusal::TooShort { .. })) {
             let forecast = forecast.map(|forecast| buckets.told(forecast, series.values.len()));
-            return Made { forecast, season: *season };
+            return FittedForecast { forecast, season: *season };
         }
     }
-    Made { forecast: Err(Refusal::Empty), season: 1 }
+    FittedForecast { forecast: Err(Refusal::Empty), season: 1 }
 }
 
 /// Buckets that are over and then those to come. Models know their places on the clock instead.

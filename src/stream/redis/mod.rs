@@ -2,7 +2,7 @@
 //!
 //! | key | entry id | fields | kept |
 //! |---|---|---|---|
-//! | `salespulse:{<tenant id>}:batches` | `<last position>-<settings changed + alerts logged>` | `from`: the process; `batch`: [`Batch`] as JSON | about [`ENTRIES_KEPT`] entries, [`IDLE_EXPIRY`] after the newest |
+//! | `salespulse:{<tenant id>}:batches` | `<last position>-<settings changed + alerts logged>` | `from`: the process; `batch`: [`CommittedBatch`] as JSON | about [`ENTRIES_KEPT`] entries, [`IDLE_EXPIRY`] after the newest |
 //!
 //! The braces put a tenant's keys on one node of a cluster. Redis refuses an id that is not above the newest, so a
 //! batch that comes late or twice changes nothing. One task publishes, from a bounded queue, so that no writer waits
@@ -27,9 +27,9 @@ use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use self::link::{Link, Redis};
-use self::reader::Reader;
+use self::reader::StreamReader;
 use super::memory::MemoryStream;
-use super::{Batch, EventStream, Listener, StreamError};
+use super::{CommittedBatch, EventStream, Listener, StreamError};
 use crate::db::TenantId;
 use crate::guard::Guard;
 
@@ -52,7 +52,7 @@ const TENANTS_AT_ONCE: usize = 16;
 
 pub struct RedisStream {
     local: Arc<MemoryStream>,
-    queue: mpsc::Sender<(TenantId, Arc<Batch>)>,
+    queue: mpsc::Sender<(TenantId, Arc<CommittedBatch>)>,
     shared: Arc<Shared>,
     tasks: [AbortHandle; 2],
 }
@@ -75,7 +75,7 @@ struct Shared {
 struct EntryId(i64, i64);
 
 impl EntryId {
-    fn of(batch: &Batch) -> Self {
+    fn of(batch: &CommittedBatch) -> Self {
         EntryId(batch.last, batch.policy_epoch + batch.last_alert_no)
     }
 
@@ -106,7 +106,7 @@ impl RedisStream {
         let local = Arc::new(MemoryStream::default());
         let (queue, batches) = mpsc::channel(QUEUE_MAX);
         let publisher = tokio::spawn(publish_all(Arc::clone(&shared), batches)).abort_handle();
-        let reader = Reader { shared: Arc::clone(&shared), local: Arc::clone(&local) };
+        let reader = StreamReader { shared: Arc::clone(&shared), local: Arc::clone(&local) };
         let reader = tokio::spawn(reader.run()).abort_handle();
         Ok(RedisStream { local, queue, shared, tasks: [publisher, reader] })
     }
@@ -120,7 +120,7 @@ impl Drop for RedisStream {
 
 #[async_trait::async_trait]
 impl EventStream for RedisStream {
-    async fn publish(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<(), StreamError> {
+    async fn publish(&self, tenant: TenantId, batch: Arc<CommittedBatch>) -> Result<(), StreamError> {
         self.local.hand_on(tenant, Arc::clone(&batch));
         if self.is_degraded() {
             return Ok(());
@@ -184,7 +184,7 @@ impl Shared {
     }
 
     /// Publishes batches of one or more tenants; of a cluster, of one.
-    async fn publish(&self, batches: &[(TenantId, Arc<Batch>)]) -> Result<(), StreamError> {
+    async fn publish(&self, batches: &[(TenantId, Arc<CommittedBatch>)]) -> Result<(), StreamError> {
         let mut pipeline = redis::pipe();
         for (tenant, batch) in batches {
             let json = batch.to_json(*tenant, BATCH_BYTES_MAX).map_err(failed)?;
@@ -202,8 +202,8 @@ impl Shared {
     }
 
     /// Error: no tenant's batches could be published. Those of a node that is away are found by the heads.
-    async fn publish_by_tenant(&self, batches: &[(TenantId, Arc<Batch>)]) -> Result<(), StreamError> {
-        let mut tenants: HashMap<TenantId, Vec<(TenantId, Arc<Batch>)>> = HashMap::new();
+    async fn publish_by_tenant(&self, batches: &[(TenantId, Arc<CommittedBatch>)]) -> Result<(), StreamError> {
+        let mut tenants: HashMap<TenantId, Vec<(TenantId, Arc<CommittedBatch>)>> = HashMap::new();
         for (tenant, batch) in batches {
             tenants.entry(*tenant).or_default().push((*tenant, Arc::clone(batch)));
         }
@@ -231,7 +231,7 @@ impl Shared {
 
 /// Publishes what comes through the queue, up to [`TOGETHER_MAX`] batches at once; without work, or while Redis is away,
 /// sees from time to time whether it answers.
-async fn publish_all(shared: Arc<Shared>, mut queue: mpsc::Receiver<(TenantId, Arc<Batch>)>) {
+async fn publish_all(shared: Arc<Shared>, mut queue: mpsc::Receiver<(TenantId, Arc<CommittedBatch>)>) {
     let mut waiting = Vec::new();
     loop {
         let is_away = shared.is_away.load(Ordering::Relaxed);

@@ -15,7 +15,7 @@ use super::link::Reading;
 use super::{EntryId, RETRY_WAIT, Shared, key};
 use crate::db::TenantId;
 use crate::stream::memory::MemoryStream;
-use crate::stream::{Batch, EventStream};
+use crate::stream::{CommittedBatch, EventStream};
 
 /// How long one read waits for news.
 const READ_WAIT: Duration = Duration::from_secs(1);
@@ -25,15 +25,15 @@ const CLUSTER_PAUSE_MAX: Duration = Duration::from_millis(160);
 /// Entries of each stream in one answer.
 const ENTRIES_AT_ONCE: usize = 1000;
 
-pub(super) struct Reader {
+pub(super) struct StreamReader {
     pub shared: Arc<Shared>,
     pub local: Arc<MemoryStream>,
 }
 
 /// Where to go on in a tenant's stream.
-type Place = (TenantId, EntryId);
+type StreamOffset = (TenantId, EntryId);
 
-impl Reader {
+impl StreamReader {
     pub async fn run(self) {
         let mut connection: Option<Reading> = None;
         let mut pause = CLUSTER_PAUSE;
@@ -52,10 +52,10 @@ impl Reader {
     }
 
     /// The tenants that still have listeners; waits while there is none.
-    async fn places(&self) -> Vec<Place> {
+    async fn places(&self) -> Vec<StreamOffset> {
         loop {
             let added = self.shared.added.notified();
-            let places: Vec<Place> = {
+            let places: Vec<StreamOffset> = {
                 // Whoever listens from now on finds the place taken away, and makes it again.
                 let mut places = self.shared.places();
                 let listening: HashSet<TenantId> = self.local.listening().into_iter().collect();
@@ -144,7 +144,7 @@ impl Reader {
             if entry.get::<String>("from").is_some_and(|from| from == self.shared.process) {
                 continue;
             }
-            match entry.get::<String>("batch").map(|json| Batch::from_json(tenant, &json)) {
+            match entry.get::<String>("batch").map(|json| CommittedBatch::from_json(tenant, &json)) {
                 Some(Ok(batch)) => self.local.hand_on(tenant, Arc::new(batch)),
                 _ => tracing::warn!(tenant = %tenant.0, entry = %entry.id, "an entry that is no batch of its tenant"),
             }

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use salespulse::sealing::kek::{KeyEncryption, KeyName, LocalKek, Purpose};
-use salespulse::sealing::{DataKey, DataKeys, KeyBytes, Place, key_version, open, seal};
+use salespulse::sealing::{AssociatedData, DataKey, DataKeys, KeyBytes, key_version, open, seal};
 use uuid::Uuid;
 
 use super::{any_bytes, edited, edits, flipped, fuzz};
@@ -21,8 +21,9 @@ fn a_value_opens_as_it_was_sealed_and_no_other_opens() {
     let place = || (any::<u128>(), "[a-z]{1,6}", "[a-z]{1,6}", any_bytes());
     let inputs = (any::<String>(), place(), place(), edits(any_bytes()));
     fuzz(inputs, |(text, mine, others, edits)| {
-        let place_of = |(tenant, table, column, row): &(u128, String, String, Vec<u8>), look: &dyn Fn(&Place<'_>)| {
-            look(&Place { tenant: Uuid::from_u128(*tenant), table, column, row });
+        let place_of = |(tenant, table, column, row): &(u128, String, String, Vec<u8>),
+                        look: &dyn Fn(&AssociatedData<'_>)| {
+            look(&AssociatedData { tenant: Uuid::from_u128(*tenant), table, column, row });
         };
         place_of(&mine, &|place| {
             let sealed = seal(keys.active(), place, &text).expect("sealed");
@@ -50,7 +51,7 @@ fn a_value_opens_as_it_was_sealed_and_no_other_opens() {
 #[test]
 fn no_bytes_open_that_were_not_sealed() {
     let keys = keys();
-    let place = Place { tenant: Uuid::from_u128(1), table: "customers", column: "email", row: &[0, 0, 0, 42] };
+    let place = AssociatedData { tenant: Uuid::from_u128(1), table: "customers", column: "email", row: &[0, 0, 0, 42] };
     let formed = any_bytes().prop_map(|bytes| [&[1, 0, 0, 0, 2], bytes.as_slice()].concat());
     fuzz(prop_oneof![any_bytes(), formed], |bytes| {
         let version = key_version(&bytes);

@@ -1,10 +1,11 @@
 //! What an attacker who can write to the database may try with sealed values.
 
 use proptest::prelude::*;
-use salespulse::sealing::{DataKey, DataKeys, KeyBytes, OpenError, Place, key_version, open, seal};
+use salespulse::sealing::{AssociatedData, DataKey, DataKeys, KeyBytes, OpenError, key_version, open, seal};
 use uuid::Uuid;
 
-const PLACE: Place<'_> = Place { tenant: Uuid::from_u128(1), table: "customers", column: "email", row: &[0, 0, 0, 42] };
+const PLACE: AssociatedData<'_> =
+    AssociatedData { tenant: Uuid::from_u128(1), table: "customers", column: "email", row: &[0, 0, 0, 42] };
 const TEXT: &str = "zoe@example.com";
 
 /// Versions 1 and 2 of one key, so that only the version in the associated data tells them apart.
@@ -13,7 +14,7 @@ fn keys() -> DataKeys {
     DataKeys::new(key(2), vec![key(1)])
 }
 
-fn sealed(place: &Place<'_>, text: &str) -> Vec<u8> {
+fn sealed(place: &AssociatedData<'_>, text: &str) -> Vec<u8> {
     seal(keys().active(), place, text).expect("sealed")
 }
 
@@ -22,14 +23,14 @@ fn a_value_does_not_open_in_another_row_column_table_or_tenant() {
     let value = sealed(&PLACE, TEXT);
     assert_eq!(open(&keys(), &PLACE, &value).as_deref(), Ok(TEXT));
     for other in [
-        Place { row: &[0, 0, 0, 43], ..PLACE },
-        Place { row: &[], ..PLACE },
-        Place { column: "name", ..PLACE },
-        Place { table: "users", ..PLACE },
+        AssociatedData { row: &[0, 0, 0, 43], ..PLACE },
+        AssociatedData { row: &[], ..PLACE },
+        AssociatedData { column: "name", ..PLACE },
+        AssociatedData { table: "users", ..PLACE },
         // The same key: it is the place that differs.
-        Place { tenant: Uuid::from_u128(2), ..PLACE },
+        AssociatedData { tenant: Uuid::from_u128(2), ..PLACE },
         // The same bytes in all, cut elsewhere.
-        Place { table: "customerse", column: "mail", ..PLACE },
+        AssociatedData { table: "customerse", column: "mail", ..PLACE },
     ] {
         assert_eq!(open(&keys(), &other, &value), Err(OpenError::BadTag), "{other:?}");
     }
@@ -67,14 +68,14 @@ fn a_value_does_not_open_when_it_is_cut_or_longer() {
 #[test]
 fn errors_do_not_show_the_text() {
     let value = sealed(&PLACE, TEXT);
-    let error = open(&keys(), &Place { row: &[], ..PLACE }, &value).expect_err("another row");
+    let error = open(&keys(), &AssociatedData { row: &[], ..PLACE }, &value).expect_err("another row");
     assert!(!format!("{error} {error:?}").contains("zoe"));
 }
 
 proptest! {
     #[test]
     fn any_text_opens_as_it_was_sealed(text in any::<String>(), tenant in any::<u128>(), row in any::<Vec<u8>>()) {
-        let place = Place { tenant: Uuid::from_u128(tenant), row: &row, ..PLACE };
+        let place = AssociatedData { tenant: Uuid::from_u128(tenant), row: &row, ..PLACE };
         let value = sealed(&place, &text);
         prop_assert_eq!(value.len(), text.len() + 33);
         prop_assert_eq!(open(&keys(), &place, &value), Ok(text));

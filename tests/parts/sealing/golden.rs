@@ -2,7 +2,7 @@
 //! standard library's `hmac`) out of the same description.
 
 use salespulse::sealing::kek::{KeyEncryption, KeyName, LocalKek, Purpose};
-use salespulse::sealing::{DataKey, DataKeys, Form, IndexKey, KeyBytes, Place, blind_index, open};
+use salespulse::sealing::{AssociatedData, DataKey, DataKeys, Form, IndexKey, KeyBytes, blind_index, open};
 use uuid::Uuid;
 
 const TENANT: Uuid = Uuid::from_u128(0x0190_a5b8_0000_7000_8000_0000_0000_0001);
@@ -28,7 +28,7 @@ fn a_sealed_value_is_opened() {
          27ec6565e6523e006dd807ba35c3c5ac6c7b8aef63a2",
     );
     let row = 42_i64.to_be_bytes();
-    let place = Place { tenant: TENANT, table: "customers", column: "email", row: &row };
+    let place = AssociatedData { tenant: TENANT, table: "customers", column: "email", row: &row };
     let keys = DataKeys::new(DataKey::new(7, &key()), Vec::new());
     assert_eq!(open(&keys, &place, &sealed).as_deref(), Ok("Zoë <zoe@example.com>"));
 }

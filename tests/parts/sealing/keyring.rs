@@ -7,13 +7,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use salespulse::sealing::kek::{KekError, KeyEncryption, KeyName, LocalKek, Purpose};
 use salespulse::sealing::{
-    DataKey, Form, Held, KEYS_TTL_MS, KeyBytes, Keyring, OpenError, Place, WrappedKey, WrappedKeys, blind_index,
-    generate_key, open, seal,
+    AssociatedData, DataKey, Form, Held, KEYS_TTL_MS, KeyBytes, Keyring, OpenError, WrappedKey, WrappedKeys,
+    blind_index, generate_key, open, seal,
 };
 use uuid::Uuid;
 
 const TENANT: Uuid = Uuid::from_u128(1);
-const PLACE: Place<'_> = Place { tenant: TENANT, table: "customers", column: "email", row: &[42] };
+const PLACE: AssociatedData<'_> = AssociatedData { tenant: TENANT, table: "customers", column: "email", row: &[42] };
 const MINUTE_MS: i64 = 60 * 1000;
 
 /// A key-encryption key that can be out of reach, and counts how often it unwraps.

@@ -20,7 +20,7 @@ use self::payload::{Deleted, Redacted};
 use self::refund::{Shop, refund};
 use super::{is_hmac, time};
 use crate::clock::Timestamp;
-use crate::integrations::{Connector, Delivery, Label, Request, Said, Settings, Unclear};
+use crate::integrations::{Connector, Delivery, Label, Request, Settings, Unclear, WebhookContent};
 use crate::ledger::event::{Fact, OrderCancelled};
 
 pub struct Shopify;
@@ -41,7 +41,7 @@ impl Connector for Shopify {
         Label { topic, id, at: at.and_then(|text| time(text).ok()) }
     }
 
-    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<Said, Unclear> {
+    fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<WebhookContent, Unclear> {
         match delivery.topic {
             "orders/create"
             | "orders/updated"
@@ -54,20 +54,20 @@ impl Connector for Shopify {
                 let Deleted { id } = delivery.json()?;
                 // Nothing comes after it.
                 let fact = Fact::OrderCancelled(OrderCancelled { order_id: id.to_string(), version: i32::MAX.into() });
-                Ok(Said::Events(vec![delivery.event(&format!("deleted-{id}"), delivery.at, settings, fact)]))
+                Ok(WebhookContent::Events(vec![delivery.event(&format!("deleted-{id}"), delivery.at, settings, fact)]))
             }
             "refunds/create" => {
                 let event = refund(delivery, &delivery.json()?, Shop::default(), settings)?;
-                Ok(event.map_or(Said::Nothing, |event| Said::Events(vec![event])))
+                Ok(event.map_or(WebhookContent::Nothing, |event| WebhookContent::Events(vec![event])))
             }
             "customers/redact" => {
                 let Redacted { customer, .. } = delivery.json()?;
-                Ok(Said::Erase(customer.id.to_string()))
+                Ok(WebhookContent::Erase(customer.id.to_string()))
             }
             "customers/data_request" => Err(Unclear("a customer asks for what is held of them: export it".to_owned())),
             "shop/redact" => Err(Unclear("the shop asks for the erasure of all its data".to_owned())),
             "" => Err(Unclear("there is no X-Shopify-Topic".to_owned())),
-            _ => Ok(Said::Nothing),
+            _ => Ok(WebhookContent::Nothing),
         }
     }
 }

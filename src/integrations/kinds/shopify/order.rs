@@ -6,13 +6,13 @@ use super::super::{sum, time};
 use super::payload::{Item, Order, Refund};
 use super::refund::{Shop, lines, paid, refund};
 use crate::clock::SECOND;
-use crate::integrations::{Delivery, Said, Settings, Unclear};
+use crate::integrations::{Delivery, Settings, Unclear, WebhookContent};
 use crate::ledger::event::{Fact, Line, OrderCancelled, OrderPlaced};
 use crate::money::{Money, div_half_even};
 
-pub fn order(delivery: &Delivery<'_>, mut order: Order, settings: &Settings) -> Result<Said, Unclear> {
+pub fn order(delivery: &Delivery<'_>, mut order: Order, settings: &Settings) -> Result<WebhookContent, Unclear> {
     if order.test == Some(true) && !settings.counts_tests {
-        return Ok(Said::Nothing);
+        return Ok(WebhookContent::Nothing);
     }
     let (id, version) = (order.id, time(&order.updated_at)?.0 / SECOND);
     let refunds = order.refunds.take();
@@ -41,7 +41,7 @@ pub fn order(delivery: &Delivery<'_>, mut order: Order, settings: &Settings) -> 
         }
     };
     events.insert(0, event);
-    Ok(Said::Events(events))
+    Ok(WebhookContent::Events(events))
 }
 
 fn placed(order: Order, version: i64, worth: Worth, settings: &Settings) -> Fact {

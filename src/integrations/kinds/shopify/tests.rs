@@ -8,9 +8,9 @@ fn read(topic: &str, body: &Value) -> Vec<Event> {
     let at = Timestamp(0);
     let delivery = Delivery { integration: uuid::Uuid::nil(), topic, id: "d", at, body: body.as_bytes() };
     match Shopify.read(&delivery, &Settings::default()).expect("understood") {
-        Said::Events(events) => events,
-        Said::Nothing => Vec::new(),
-        Said::Erase(id) => panic!("erases {id}"),
+        WebhookContent::Events(events) => events,
+        WebhookContent::Nothing => Vec::new(),
+        WebhookContent::Erase(id) => panic!("erases {id}"),
     }
 }
 
