@@ -17,7 +17,7 @@ use crate::integrations::mutation::IntegrationMutation;
 use crate::kpis::graphql::KpiQuery;
 use crate::kpis::mutation::KpiMutation;
 use crate::ledger::graphql::LedgerMutation;
-use crate::ledger::rates::RateMutation;
+use crate::ledger::rates::{RateMutation, RateQuery};
 use crate::live::graphql::LiveSubscription;
 use crate::metrics::graphql::MetricsQuery;
 use crate::orders::graphql::OrderQuery;
@@ -53,6 +53,7 @@ pub struct Query(
     PerformanceQuery,
     PrivacyQuery,
     ProductQuery,
+    RateQuery,
     UserQuery,
 );
 

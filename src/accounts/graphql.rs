@@ -34,9 +34,9 @@ impl AccountQuery {
         )]
         last: Option<i32>,
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
-    ) -> async_graphql::Result<MemberConnection> {
+    ) -> async_graphql::Result<Option<MemberConnection>> {
         let page = Page::new(first, after, last, before)?;
-        Ok(MemberConnection::new(&page, members::list(read(ctx).await?.as_ref(), &page).await?))
+        Ok(Some(MemberConnection::new(&page, members::list(read(ctx).await?.as_ref(), &page).await?)))
     }
 
     /// The caller's own active sessions, newest first; at most 100. Error: FORBIDDEN for API keys.
@@ -57,9 +57,9 @@ impl AccountQuery {
 
     /// The tenant's API keys, valid ones first; at most 200. Needs INTEGRATIONS_MANAGE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
-    async fn api_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<ApiKey>> {
+    async fn api_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<ApiKey>>> {
         let keys = api_keys::list(read(ctx).await?.as_ref()).await?;
-        Ok(keys.into_iter().map(ApiKey::from).collect())
+        Ok(Some(keys.into_iter().map(ApiKey::from).collect()))
     }
 }
 

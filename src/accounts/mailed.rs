@@ -13,7 +13,7 @@ use crate::auth::{Role, password};
 use crate::clock::{DAY, MINUTE, Timestamp};
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Code, Error, Result};
-use crate::outbox::{self, Channel, Message, Recipient};
+use crate::outbox::{self, Message, NotificationChannel, Recipient};
 use crate::tenancy::find_tenant;
 use crate::users::{NewUser, insert_user};
 
@@ -65,7 +65,7 @@ pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose:
             ),
         ),
     };
-    let recipient = Recipient { channel: Channel::Email, target: email.to_owned(), secret: None };
+    let recipient = Recipient { channel: NotificationChannel::Email, target: email.to_owned(), secret: None };
     let message = Message { alert_no: None, subject: subject.to_owned(), text, body: String::new() };
     outbox::store::add(tx, &[recipient], &message, now).await
 }

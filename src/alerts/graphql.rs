@@ -180,6 +180,7 @@ impl AlertMutation {
 
 /// A rule that watches a metric or a KPI, and reports when a condition holds.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct AlertRule {
     /// The rule's id.
     id: ID,
@@ -209,13 +210,20 @@ pub struct AlertRule {
     every_minutes: Option<i32>,
     /// Which facts count, as JSON of `MetricsFilters`; null for all.
     filters: Option<Json>,
-    /// Who is notified of each change of state. Needs ANALYTICS_ADVANCED, since a URL may be a secret; without it, selecting this field fails the whole answer.
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(skip)]
     recipients: Vec<AlertRecipient>,
     /// Whether it is evaluated at all.
     enabled: bool,
     /// Its current state.
     state: AlertState,
+}
+
+#[ComplexObject]
+impl AlertRule {
+    /// Who is notified of each change of state. Null without ANALYTICS_ADVANCED, since a URL may be a secret.
+    async fn recipients(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<&[AlertRecipient]>> {
+        Ok(caller(ctx)?.may(Permission::AnalyticsAdvanced).then_some(&self.recipients))
+    }
 }
 
 /// How often a rule may fire.
@@ -274,8 +282,7 @@ struct AlertRuleInput {
     /// For ANOMALY: how many buckets to report.
     #[graphql(default_with = "Some(AnomalySensitivity::Medium)")]
     sensitivity: Option<AnomalySensitivity>,
-    /// The value that the condition compares with: for changes a ratio (0.1 is 10%), for ANOMALY the lowest score that counts, in robust standard deviations. Ignored for NO_DATA.
-    #[graphql(default_with = "Some(Decimal(Money::ZERO))")]
+    /// The value that the condition compares with: for changes a ratio (0.1 is 10%), for ANOMALY the lowest score that counts, in robust standard deviations, by default 0. Ignored for NO_DATA, required otherwise.
     threshold: Option<Decimal>,
     /// A firing rule resolves only once the value is back beyond this, so that values close to the threshold do not make it fire over and over; omit for the threshold itself. It may not be above the threshold for ABOVE and CHANGE_ABOVE, nor below it for BELOW and CHANGE_BELOW.
     clear_threshold: Option<Decimal>,
@@ -354,7 +361,11 @@ impl AlertRuleInput {
                 return Err(Error::bad_input("everyMinutes", message));
             }
         };
-        let threshold = self.threshold.map_or(Money::ZERO, |threshold| threshold.0);
+        let threshold = match (self.threshold, self.condition) {
+            (Some(threshold), _) => threshold.0,
+            (None, AlertCondition::NoData | AlertCondition::Anomaly) => Money::ZERO,
+            (None, _) => return Err(Error::bad_input("threshold", "is needed to compare with")),
+        };
         let clear_threshold = self.clear_threshold.map(|threshold| threshold.0);
         let is_good = clear_threshold.is_none_or(|clear| match self.condition {
             AlertCondition::Above | AlertCondition::ChangeAbove => clear <= threshold,

@@ -39,11 +39,11 @@ impl AuditQuery {
         )]
         last: Option<i32>,
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
-    ) -> async_graphql::Result<AuditEntryConnection> {
+    ) -> async_graphql::Result<Option<AuditEntryConnection>> {
         let page = Page::new(first, after, last, before)?;
         let filter = filter.unwrap_or_default().check()?;
         let rows = store::list(read(ctx).await?.as_ref(), &page, &filter).await?;
-        Ok(AuditEntryConnection::new(&page, rows.into_iter().map(|(cursor, row)| (cursor, row.into())).collect()))
+        Ok(Some(AuditEntryConnection::new(&page, rows.into_iter().map(|(cursor, row)| (cursor, row.into())).collect())))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::customer_value::PredictionFilter;
 use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, read};
-use crate::graphql::node_id::Numbered;
+use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::ledger::changes::Holder;
@@ -23,14 +23,16 @@ pub struct CustomerQuery;
 
 #[Object]
 impl CustomerQuery {
-    /// A customer by id. Error: NOT_FOUND.
+    /// A customer by id or the source's id; null if there is none. Error: BAD_USER_INPUT (neither or both are given).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn customer(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The customer's id.")] id: ID,
-    ) -> async_graphql::Result<Customer> {
-        Ok(get_customer(read(ctx).await?.as_ref(), Numbered::Customer.parse(&id)?).await?)
+        #[graphql(desc = "The customer's id.")] id: Option<ID>,
+        #[graphql(desc = "The source's id of the customer.")] external_id: Option<String>,
+    ) -> async_graphql::Result<Option<Customer>> {
+        let key = OneOf::new("id", Numbered::Customer, id, external_id)?;
+        Ok(store::find_customer(read(ctx).await?.as_ref(), &key).await?)
     }
 
     /// Analytics for one customer. Error: NOT_FOUND.
@@ -71,8 +73,8 @@ impl CustomerQuery {
         )]
         last: Option<i32>,
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
-        #[graphql(desc = "How to sort the list; ties are broken by id.", default_with = "Some(CustomerOrder::Id)")]
-        order_by: Option<CustomerOrder>,
+        #[graphql(desc = "How to sort the list; ties are broken by id.", default_with = "Some(CustomerSort::Id)")]
+        order_by: Option<CustomerSort>,
         #[graphql(desc = "Only customers with this e-mail address, ignoring case.")] email: Option<String>,
         #[graphql(
             desc = "Only customers with this phone number, ignoring spaces and punctuation. Error: BAD_USER_INPUT if it contains no digit."
@@ -86,7 +88,7 @@ impl CustomerQuery {
         let Some(identity) = find_filter(ctx, email.as_deref(), phone.as_deref()).await? else {
             return Ok(CustomerConnection::new(&page, Vec::new()));
         };
-        let order = order_by.unwrap_or(CustomerOrder::Id);
+        let order = order_by.unwrap_or(CustomerSort::Id);
         let rows = store::list(read(ctx).await?.as_ref(), &page, &identity, filter.as_ref(), order).await?;
         Ok(CustomerConnection::new(&page, rows))
     }
@@ -125,7 +127,7 @@ async fn find_filter(ctx: &Context<'_>, email: Option<&str>, phone: Option<&str>
 
 /// How to sort customers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-pub enum CustomerOrder {
+pub enum CustomerSort {
     /// By id, that is, in the order of first appearance.
     Id,
     /// By revenue, largest first.

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use sea_orm::{QueryResult, Value};
 
-use super::graphql::{Customer, CustomerOrder};
+use super::graphql::{Customer, CustomerSort};
 use super::identity::Identity;
 use crate::clock::Timestamp;
 use crate::customer_value::PredictionFilter;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
-use crate::graphql::node_id::Numbered;
+use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::money::Money;
@@ -39,7 +39,7 @@ pub async fn list(
     page: &Page,
     filter: &CustomerFilter,
     predicted: Option<&PredictionFilter>,
-    order: CustomerOrder,
+    order: CustomerSort,
 ) -> Result<Vec<(Cursor, Customer)>> {
     const BY_NUMBER: SortKey = SortKey::ascending("c.customer_no", KeyKind::Int);
     // Who never bought comes last: no time is before 1970.
@@ -47,11 +47,11 @@ pub async fn list(
     // As in the indexes, so that a page reads no more than its rows.
     const BY_PREDICTED_NUMBER: SortKey = SortKey::ascending("p.customer_no", KeyKind::Int);
     let keys = match order {
-        CustomerOrder::Id => vec![BY_NUMBER],
-        CustomerOrder::Revenue => vec![SortKey::descending("c.revenue", KeyKind::Int), BY_NUMBER],
-        CustomerOrder::LastPurchase => vec![LAST_PURCHASE, BY_NUMBER],
-        CustomerOrder::Churn => vec![SortKey::descending("p.churn", KeyKind::Int), BY_PREDICTED_NUMBER],
-        CustomerOrder::LifetimeValue => {
+        CustomerSort::Id => vec![BY_NUMBER],
+        CustomerSort::Revenue => vec![SortKey::descending("c.revenue", KeyKind::Int), BY_NUMBER],
+        CustomerSort::LastPurchase => vec![LAST_PURCHASE, BY_NUMBER],
+        CustomerSort::Churn => vec![SortKey::descending("p.churn", KeyKind::Int), BY_PREDICTED_NUMBER],
+        CustomerSort::LifetimeValue => {
             vec![SortKey::descending("p.lifetime_value", KeyKind::Int), BY_PREDICTED_NUMBER]
         }
     };
@@ -66,7 +66,7 @@ pub async fn list(
     let conditions = predicted.map(|filter| filter.conditions("p", 2, &mut values)).transpose()?.unwrap_or_default();
     let clauses = page.clauses(&keys, 2 + values.len())?;
     values.extend(clauses.values);
-    let is_predicted = predicted.is_some() || matches!(order, CustomerOrder::Churn | CustomerOrder::LifetimeValue);
+    let is_predicted = predicted.is_some() || matches!(order, CustomerSort::Churn | CustomerSort::LifetimeValue);
     let (columns, from) = if is_predicted {
         (", p.churn, p.lifetime_value", PREDICTED)
     } else {
@@ -78,11 +78,11 @@ pub async fn list(
         .map(|row| {
             let customer = customer_from(row)?;
             let key = match order {
-                CustomerOrder::Id => None,
-                CustomerOrder::Revenue => Some(customer.revenue.0.0),
-                CustomerOrder::LastPurchase => Some(customer.last_purchase_at.map_or(-1, |at| at.0.0)),
-                CustomerOrder::Churn => Some(get(row, COLUMNS_COUNT)?),
-                CustomerOrder::LifetimeValue => Some(get(row, COLUMNS_COUNT + 1)?),
+                CustomerSort::Id => None,
+                CustomerSort::Revenue => Some(customer.revenue.0.0),
+                CustomerSort::LastPurchase => Some(customer.last_purchase_at.map_or(-1, |at| at.0.0)),
+                CustomerSort::Churn => Some(get(row, COLUMNS_COUNT)?),
+                CustomerSort::LifetimeValue => Some(get(row, COLUMNS_COUNT + 1)?),
             };
             let cursor = key.into_iter().chain([customer.customer_no]).map(|key| key.to_string());
             Ok((Cursor(cursor.collect()), customer))
@@ -110,6 +110,13 @@ fn customer_from(row: &QueryResult) -> Result<Customer> {
 pub async fn get_customer(tx: &TenantTx, customer_no: i64) -> Result<Customer> {
     let mut found = CustomersByNumber::load(tx, &[customer_no]).await?;
     found.remove(&customer_no).ok_or_else(|| Error::not_found("customer"))
+}
+
+/// A customer by number or the source's id.
+pub async fn find_customer(tx: &TenantTx, key: &OneOf) -> Result<Option<Customer>> {
+    let Some((column, value)) = key.condition("customer_no", "external_id") else { return Ok(None) };
+    let sql = format!("SELECT {COLUMNS} FROM customers c WHERE c.tenant_id = $1 AND c.{column} = $2");
+    tx.query_one(&sql, [value]).await?.as_ref().map(customer_from).transpose()
 }
 
 /// Loads customers by number.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use async_graphql::InputObject;
+use async_graphql::{InputObject, MaybeUndefined};
 
 use super::graphql::DashboardSharing;
 use super::{NewDashboard, Widget, WidgetKind, WidgetLayout};
+use crate::db::TenantTx;
 use crate::error::{Error, Result};
 use crate::graphql::scalars::Json;
 use crate::graphql::text;
 use crate::metrics::catalog::Metric;
 use crate::metrics::filter::MetricsFilters;
+use crate::metrics::kpis::definitions;
 
 const NAME_CHARS_MAX: usize = 200;
 const DESCRIPTION_CHARS_MAX: usize = 2000;
@@ -21,26 +23,22 @@ const WIDGET_KEY_CHARS_MAX: usize = 100;
 const ROWS_MAX: i32 = 10_000;
 const OPTIONS_BYTES_MAX: usize = 4096;
 
-/// The settings of a dashboard.
+/// The settings of a dashboard. What is omitted stays as it is, or for a new dashboard takes its default.
 #[derive(InputObject)]
 pub struct DashboardInput {
-    /// Its name, 1 to 200 characters.
-    name: String,
-    /// Its description.
-    description: Option<String>,
-    /// Who may see it.
-    #[graphql(default_with = "Some(DashboardSharing::Private)")]
+    /// Its name, 1 to 200 characters; required for a new dashboard.
+    name: Option<String>,
+    /// Its description; null for none.
+    description: MaybeUndefined<String>,
+    /// Who may see it; by default PRIVATE.
     sharing: Option<DashboardSharing>,
-    /// Whether it opens first for its owner, in place of the former default.
-    #[graphql(default_with = "Some(false)")]
+    /// Whether it opens first for its owner, in place of the former default; by default false.
     is_default: Option<bool>,
-    /// Columns of the grid, 1 to 48.
-    #[graphql(default_with = "Some(12)")]
+    /// Columns of the grid, 1 to 48; by default 12. All widgets must fit.
     columns: Option<i32>,
-    /// The filters applied to all its widgets.
-    filters: Option<MetricsFilters>,
-    /// Its widgets, at most 50.
-    #[graphql(default_with = "Some(Vec::new())")]
+    /// The filters applied to all its widgets; null for none.
+    filters: MaybeUndefined<MetricsFilters>,
+    /// Its widgets, at most 50; they replace the ones before.
     widgets: Option<Vec<WidgetInput>>,
 }
 
@@ -79,40 +77,63 @@ struct WidgetLayoutInput {
 }
 
 impl DashboardInput {
-    /// Error: BAD_USER_INPUT.
-    pub fn check(self) -> Result<NewDashboard> {
-        let columns = self.columns.unwrap_or(12);
+    /// What becomes of `old`. Error: BAD_USER_INPUT.
+    pub fn change(self, old: NewDashboard) -> Result<NewDashboard> {
+        let columns = self.columns.unwrap_or(old.columns);
         if !(1..=COLUMNS_MAX).contains(&columns) {
             return Err(Error::bad_input("columns", format!("must be from 1 to {COLUMNS_MAX}")));
         }
-        if let Some(filters) = &self.filters {
+        if let MaybeUndefined::Value(filters) = &self.filters {
             filters.check()?;
             check_storable("filters", &serde_json::to_value(filters)?)?;
         }
-        let widgets = self.widgets.unwrap_or_default();
-        if widgets.len() > WIDGETS_MAX {
-            return Err(Error::bad_input("widgets", format!("more than {WIDGETS_MAX} widgets")));
-        }
-        let widgets = widgets.into_iter().map(|widget| widget.check(columns)).collect::<Result<Vec<_>>>()?;
+        let widgets = match self.widgets {
+            None => old.widgets,
+            Some(widgets) if widgets.len() > WIDGETS_MAX => {
+                return Err(Error::bad_input("widgets", format!("more than {WIDGETS_MAX} widgets")));
+            }
+            Some(widgets) => widgets.into_iter().map(WidgetInput::check).collect::<Result<Vec<_>>>()?,
+        };
+        widgets.iter().try_for_each(|widget| check_layout(&widget.layout, columns))?;
         let keys: BTreeSet<&str> = widgets.iter().map(|widget| widget.key.as_str()).collect();
         if keys.len() != widgets.len() {
             return Err(Error::bad_input("widgets", "two widgets have the same key"));
         }
-        let description = self.description.map(|text| text::prose("description", text, DESCRIPTION_CHARS_MAX));
         Ok(NewDashboard {
-            name: text::name("name", &self.name, NAME_CHARS_MAX)?,
-            description: description.transpose()?,
-            is_shared: self.sharing == Some(DashboardSharing::Tenant),
-            is_default: self.is_default.unwrap_or(false),
+            name: match self.name {
+                None if !old.name.is_empty() => old.name,
+                name => text::name("name", &name.unwrap_or_default(), NAME_CHARS_MAX)?,
+            },
+            description: match self.description {
+                MaybeUndefined::Undefined => old.description,
+                MaybeUndefined::Null => None,
+                MaybeUndefined::Value(text) => Some(text::prose("description", text, DESCRIPTION_CHARS_MAX)?),
+            },
+            is_shared: self.sharing.map_or(old.is_shared, |sharing| sharing == DashboardSharing::Tenant),
+            is_default: self.is_default.unwrap_or(old.is_default),
             columns,
-            filters: self.filters,
+            filters: match self.filters {
+                MaybeUndefined::Undefined => old.filters,
+                MaybeUndefined::Null => None,
+                MaybeUndefined::Value(filters) => Some(filters),
+            },
             widgets,
         })
+    }
+
+    /// What is named here must be there; of what stays as it was it may be gone. Error: NOT_FOUND.
+    pub async fn check_named(&self, tx: &TenantTx) -> Result<()> {
+        if let MaybeUndefined::Value(filters) = &self.filters {
+            filters.check_organization(tx).await?;
+        }
+        let kpis = self.widgets.iter().flatten().flat_map(|widget| widget.kpis.iter().flatten().cloned()).collect();
+        definitions::find(tx, &kpis).await?;
+        Ok(())
     }
 }
 
 impl WidgetInput {
-    fn check(self, columns: i32) -> Result<Widget> {
+    fn check(self) -> Result<Widget> {
         let metrics = self.metrics.unwrap_or_default();
         if metrics.iter().collect::<BTreeSet<_>>().len() != metrics.len() {
             return Err(Error::bad_input("metrics", "a metric is there twice"));
@@ -137,24 +158,28 @@ impl WidgetInput {
             title: text::name("title", &self.title, NAME_CHARS_MAX)?,
             metrics,
             kpis,
-            layout: self.layout.check(columns)?,
+            layout: self.layout.into(),
             options,
         })
     }
 }
 
-impl WidgetLayoutInput {
-    fn check(self, columns: i32) -> Result<WidgetLayout> {
-        let WidgetLayoutInput { x, y, width, height } = self;
-        let fits = |from: i32, length: i32, max: i32| from >= 0 && length >= 1 && from <= max && length <= max - from;
-        if !fits(x, width, columns) {
-            return Err(Error::bad_input("layout", format!("must lie within the {columns} columns")));
-        }
-        if !fits(y, height, ROWS_MAX) {
-            return Err(Error::bad_input("layout", format!("must lie within {ROWS_MAX} rows")));
-        }
-        Ok(WidgetLayout { x, y, width, height })
+impl From<WidgetLayoutInput> for WidgetLayout {
+    fn from(WidgetLayoutInput { x, y, width, height }: WidgetLayoutInput) -> Self {
+        WidgetLayout { x, y, width, height }
     }
+}
+
+/// Error: BAD_USER_INPUT, for what lies beyond the grid.
+fn check_layout(layout: &WidgetLayout, columns: i32) -> Result<()> {
+    let fits = |from: i32, length: i32, max: i32| from >= 0 && length >= 1 && from <= max && length <= max - from;
+    if !fits(layout.x, layout.width, columns) {
+        return Err(Error::bad_input("layout", format!("must lie within the {columns} columns")));
+    }
+    if !fits(layout.y, layout.height, ROWS_MAX) {
+        return Err(Error::bad_input("layout", format!("must lie within {ROWS_MAX} rows")));
+    }
+    Ok(())
 }
 
 /// PostgreSQL stores no NUL in JSON.

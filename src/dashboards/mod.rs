@@ -13,6 +13,9 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::metrics::filter::MetricsFilters;
 
+/// Columns of a new dashboard's grid.
+const COLUMNS: i32 = 12;
+
 /// What a dashboard is to be, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewDashboard {
@@ -23,6 +26,21 @@ pub struct NewDashboard {
     pub columns: i32,
     pub filters: Option<MetricsFilters>,
     pub widgets: Vec<Widget>,
+}
+
+impl Default for NewDashboard {
+    /// An empty one, for its owner alone.
+    fn default() -> Self {
+        NewDashboard {
+            name: String::new(),
+            description: None,
+            is_shared: false,
+            is_default: false,
+            columns: COLUMNS,
+            filters: None,
+            widgets: Vec::new(),
+        }
+    }
 }
 
 /// A stored dashboard.

@@ -2,16 +2,15 @@
 
 use async_graphql::{Context, ID, Object};
 
-use super::NewDashboard;
 use super::graphql::Dashboard;
 use super::input::DashboardInput;
 use super::store::{self, LOGGED};
+use super::{self as dashboards, NewDashboard};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
-use crate::db::TenantTx;
-use crate::error::Result;
+use crate::error::{Code, Error};
 use crate::graphql::context::{Needs, app, caller, parse_id};
-use crate::metrics::kpis::definitions;
+use crate::graphql::scalars::DateTime;
 
 #[derive(Default)]
 pub struct DashboardMutation;
@@ -25,29 +24,38 @@ impl DashboardMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The new dashboard.")] input: DashboardInput,
     ) -> async_graphql::Result<Dashboard> {
-        let content = input.check()?;
         let change = change(ctx).await?;
-        check_named(&change, &content).await?;
+        input.check_named(&change).await?;
+        let content = input.change(NewDashboard::default())?;
         let dashboard = store::create(&change, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
         let after = change.see(&LOGGED, dashboard.id).await?;
         change.commit(Entry::of("dashboard.create", dashboard.id).after(after)).await?;
         Ok(dashboard.try_into()?)
     }
 
-    /// Replaces one of the user's own dashboards: whatever `input` leaves out goes back to its default. Needs SALES_VIEW. Error: NOT_FOUND (dashboard, organization, KPI).
+    /// Changes one of the user's own dashboards; what `input` leaves out stays as it is. Needs SALES_VIEW. Errors: NOT_FOUND (dashboard, organization, KPI), CONFLICT (changed since `ifUpdatedAt`).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn update_dashboard(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The dashboard's id.")] id: ID,
-        #[graphql(desc = "The dashboard as it should be from now on.")] input: DashboardInput,
+        #[graphql(desc = "What changes.")] input: DashboardInput,
+        #[graphql(
+            desc = "Refuses the change unless this is when the dashboard was last changed, so that nobody's changes are overwritten unseen."
+        )]
+        if_updated_at: Option<DateTime>,
     ) -> async_graphql::Result<Dashboard> {
         let id = parse_id(&id, "dashboard")?;
-        let content = input.check()?;
         let change = change(ctx).await?;
-        check_named(&change, &content).await?;
         let before = change.before(&LOGGED, id).await?;
-        let dashboard = store::update(&change, id, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
+        let old = store::lock_own(&change, id, caller(ctx)?.user_id).await?;
+        if if_updated_at.is_some_and(|at| at.0 != old.updated_at) {
+            return Err(Error::new(Code::Conflict, "the dashboard was changed meanwhile").into());
+        }
+        input.check_named(&change).await?;
+        let content = input.change(old.content)?;
+        let new = dashboards::Dashboard { updated_at: app(ctx)?.clock.now(), content, ..old };
+        let dashboard = store::update(&change, new).await?;
         let after = change.see(&LOGGED, id).await?;
         change.commit(Entry::of("dashboard.update", id).before(before).after(after)).await?;
         Ok(dashboard.try_into()?)
@@ -67,14 +75,4 @@ impl DashboardMutation {
         change.commit(Entry::of("dashboard.delete", dashboard_id).before(before)).await?;
         Ok(id)
     }
-}
-
-/// What a dashboard names must be there. Error: NOT_FOUND.
-async fn check_named(tx: &TenantTx, content: &NewDashboard) -> Result<()> {
-    if let Some(filters) = &content.filters {
-        filters.check_organization(tx).await?;
-    }
-    let kpis = content.widgets.iter().flat_map(|widget| widget.kpis.iter().cloned()).collect();
-    definitions::find(tx, &kpis).await?;
-    Ok(())
 }

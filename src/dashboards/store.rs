@@ -69,18 +69,15 @@ pub async fn create(tx: &TenantTx, owner_id: Uuid, content: NewDashboard, now: T
     Ok(dashboard)
 }
 
-/// Replaces a dashboard of `owner_id`'s own. Error: NOT_FOUND.
-pub async fn update(
-    tx: &TenantTx,
-    id: Uuid,
-    owner_id: Uuid,
-    content: NewDashboard,
-    now: Timestamp,
-) -> Result<Dashboard> {
+/// A dashboard of `owner_id`'s own, which nobody else changes until the transaction ends. Error: NOT_FOUND.
+pub async fn lock_own(tx: &TenantTx, id: Uuid, owner_id: Uuid) -> Result<Dashboard> {
     tx.lock_settings().await?;
     let own = tx.find::<Entity>().filter(Column::Id.eq(id)).filter(Column::OwnerId.eq(owner_id));
-    own.one(tx).await?.ok_or_else(|| Error::not_found("dashboard"))?;
-    let dashboard = Dashboard { id, owner_id, updated_at: now, content };
+    own.one(tx).await?.ok_or_else(|| Error::not_found("dashboard"))?.try_into()
+}
+
+/// Replaces a dashboard that was locked.
+pub async fn update(tx: &TenantTx, dashboard: Dashboard) -> Result<Dashboard> {
     leave_default(tx, &dashboard).await?;
     row(tx, &dashboard)?.update(tx).await?;
     Ok(dashboard)

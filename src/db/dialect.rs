@@ -268,6 +268,11 @@ pub(super) fn for_update(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR NO KEY UPDATE" } else { "" }
 }
 
+/// SQLite's own operator knows the case of ASCII letters alone.
+pub(super) fn like_any_case(backend: DbBackend) -> &'static str {
+    if backend == DbBackend::Postgres { "ILIKE" } else { "LIKE" }
+}
+
 /// Replaces each `{each TABLE ALIAS: CONDITION}` by a join that looks the table up once per key, by index, whatever the
 /// planner believes of sizes: tables that have just been filled have no statistics yet. Only the tenant's rows match.
 pub(super) fn each(backend: DbBackend, sql: &str) -> String {

@@ -119,6 +119,11 @@ impl TenantTx {
         dialect::for_update(self.backend)
     }
 
+    /// The operator that compares a text with a pattern, whatever the case of letters: on SQLite, of ASCII letters.
+    pub fn like_any_case(&self) -> &'static str {
+        dialect::like_any_case(self.backend)
+    }
+
     /// Makes the tenant's other changes of settings wait until this transaction ends, so that what was checked (a name
     /// is free, there are not too many) still holds when it commits.
     pub async fn lock_settings(&self) -> Result<()> {

@@ -2,6 +2,7 @@
 //! must differ: the number stands behind a letter for the kind.
 
 use async_graphql::ID;
+use sea_orm::Value;
 
 use crate::error::{Error, Result};
 
@@ -44,6 +45,32 @@ impl Numbered {
     /// The same of an argument. Error: NOT_FOUND.
     pub fn parse(self, id: &ID) -> Result<i64> {
         self.find(id).ok_or_else(|| Error::not_found(self.name()))
+    }
+}
+
+/// One of these, by its id or by what its source calls it.
+pub enum OneOf {
+    /// `None` where the id is none of these.
+    Number(Option<i64>),
+    Source(String),
+}
+
+impl OneOf {
+    /// Error: BAD_USER_INPUT, naming `argument`, unless exactly one is given.
+    pub fn new(argument: &'static str, kind: Numbered, id: Option<ID>, source: Option<String>) -> Result<Self> {
+        match (id, source) {
+            (Some(id), None) => Ok(OneOf::Number(kind.find(&id))),
+            (None, Some(source)) => Ok(OneOf::Source(source)),
+            _ => Err(Error::bad_input(argument, "give either its id or the source's")),
+        }
+    }
+
+    /// The column that tells it, of these two, and its value there; `None` where there can be none.
+    pub fn condition(&self, number: &'static str, source: &'static str) -> Option<(&'static str, Value)> {
+        match self {
+            OneOf::Number(no) => no.map(|no| (number, no.into())),
+            OneOf::Source(text) => (!text.contains('\0')).then(|| (source, text.clone().into())),
+        }
     }
 }
 

@@ -26,8 +26,8 @@ pub struct IntegrationQuery;
 impl IntegrationQuery {
     /// Shops and CRMs that send their events by webhook, sorted by name; at most 100. Needs INTEGRATIONS_MANAGE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
-    async fn integrations(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<IntegrationNode>> {
-        Ok(store::list(read(ctx).await?.as_ref()).await?.into_iter().map(IntegrationNode::from).collect())
+    async fn integrations(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<IntegrationNode>>> {
+        Ok(Some(store::list(read(ctx).await?.as_ref()).await?.into_iter().map(IntegrationNode::from).collect()))
     }
 
     /// Authenticated webhook deliveries that were not understood or were refused, newest first. Needs INTEGRATIONS_MANAGE.
@@ -46,11 +46,14 @@ impl IntegrationQuery {
         last: Option<i32>,
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only deliveries from this integration.")] integration_id: Option<ID>,
-    ) -> async_graphql::Result<QuarantinedDeliveryConnection> {
+    ) -> async_graphql::Result<Option<QuarantinedDeliveryConnection>> {
         let page = Page::new(first, after, last, before)?;
         let integration = integration_id.map(|id| parse_id(&id, "integration")).transpose()?;
         let rows = quarantine::list(read(ctx).await?.as_ref(), &page, integration).await?;
-        Ok(QuarantinedDeliveryConnection::new(&page, rows.into_iter().map(|(cursor, q)| (cursor, q.into())).collect()))
+        Ok(Some(QuarantinedDeliveryConnection::new(
+            &page,
+            rows.into_iter().map(|(cursor, q)| (cursor, q.into())).collect(),
+        )))
     }
 }
 

@@ -218,7 +218,8 @@ pub const SECRET: &str = "a secret that is long enough";
 /// What a tenant has once. The alert fires with the sales that come after.
 const SETTINGS: [&str; 12] = [
     r#"mutation { updateProduct(input: { sku: "tea", title: "tea of {word}", category: "drinks of {word}", inventory: 7 }) { id } }"#,
-    r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.01" }]) }"#,
+    r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.01" },
+        { from: "SEK", to: "USD", validFrom: "2020-01-01", rate: "0.1" }]) }"#,
     r#"mutation { createOrganization(input: { slug: "second", name: "second of {word}", timezone: "Asia/Tokyo", currency: "USD" }) { id } }"#,
     r#"mutation { createTeam(input: { name: "team of {word}", memberIds: ["{user}"] }) { id } }"#,
     r#"mutation { createDashboard(input: { name: "board of {word}", description: "of {word}", sharing: TENANT,

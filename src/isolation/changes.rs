@@ -23,6 +23,10 @@ pub const CHANGES: &[Change] = &[
         r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.02" }]) }"#,
     ),
     change(
+        "deleteExchangeRate",
+        r#"mutation { deleteExchangeRate(from: "SEK", to: "USD", validFrom: "2020-01-01") { rate } }"#,
+    ),
+    change(
         "createDashboard",
         r#"mutation { createDashboard(input: { name: "tried", filters: { organizationId: "{Organization}" } }) { id } }"#,
     ),
@@ -33,12 +37,12 @@ pub const CHANGES: &[Change] = &[
     change("deleteDashboard", r#"mutation { deleteDashboard(id: "{Dashboard}") }"#),
     change(
         "createAlert",
-        r#"mutation { createAlert(input: { name: "tried", metric: VISITS, condition: ABOVE, enabled: false,
+        r#"mutation { createAlert(input: { name: "tried", metric: VISITS, condition: NO_DATA, enabled: false,
         filters: { organizationId: "{Organization}" } }) { id } }"#,
     ),
     change(
         "updateAlert",
-        r#"mutation { updateAlert(id: "{AlertRule}", input: { name: "tried", metric: VISITS, condition: ABOVE }) { id name } }"#,
+        r#"mutation { updateAlert(id: "{AlertRule}", input: { name: "tried", metric: VISITS, condition: NO_DATA }) { id name } }"#,
     ),
     change("deleteAlert", r#"mutation { deleteAlert(id: "{AlertRule}") }"#),
     change("retryAlertDelivery", r#"mutation { retryAlertDelivery(id: "{AlertDelivery}") { id } }"#),

@@ -105,12 +105,12 @@ struct KpiValidation {
     /// The formula in its canonical form; null if there is a mistake.
     formula: Option<String>,
     /// The first mistake; null if the KPI can be saved.
-    mistake: Option<KpiMistake>,
+    mistake: Option<KpiFormulaError>,
 }
 
 /// A mistake in the name or formula of a KPI. When saving is refused, `extensions` of the error has the same details.
 #[derive(SimpleObject)]
-struct KpiMistake {
+struct KpiFormulaError {
     /// The kind of mistake: BAD_NAME, TOO_MANY_VIEWS, or a code of the KPI language.
     code: String,
     /// An explanation for the author of the formula.
@@ -127,9 +127,9 @@ struct KpiMistake {
     length: Option<usize>,
 }
 
-impl From<Mistake> for KpiMistake {
+impl From<Mistake> for KpiFormulaError {
     fn from(mistake: Mistake) -> Self {
-        let plain = |code: &str, message, kpi| KpiMistake {
+        let plain = |code: &str, message, kpi| KpiFormulaError {
             code: code.to_owned(),
             message,
             kpi,
@@ -141,7 +141,7 @@ impl From<Mistake> for KpiMistake {
         match mistake {
             Mistake::Name(message) => plain("BAD_NAME", message, None),
             Mistake::TooManyViews { kpi, is_hourly } => plain("TOO_MANY_VIEWS", too_many_views(is_hourly), Some(kpi)),
-            Mistake::Formula { kpi, error } => KpiMistake {
+            Mistake::Formula { kpi, error } => KpiFormulaError {
                 suggestion: error.suggestion,
                 line: Some(error.line),
                 column: Some(error.column),

@@ -84,6 +84,14 @@ pub async fn list_organizations(tx: &TenantTx) -> Result<Vec<Organization>> {
         .collect()
 }
 
+/// Whether metrics have anything of an organization.
+pub async fn has_facts(tx: &TenantTx, org_no: i32) -> Result<bool> {
+    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM sales_metrics_base WHERE tenant_id = $1 AND org_no = $2) \
+               OR EXISTS (SELECT 1 FROM ledger_entries e JOIN ledger_heads h ON h.tenant_id = e.tenant_id \
+                          WHERE e.tenant_id = $1 AND e.position > h.folded AND e.org_no = $2)";
+    Ok(tx.query_one(sql, [org_no.into()]).await?.is_some())
+}
+
 /// The organization named by id or slug; the default one for `None`.
 pub fn find_organization<'a>(organizations: &'a [Organization], name: Option<&str>) -> Option<&'a Organization> {
     match name {

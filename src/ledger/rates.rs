@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use async_graphql::{Context, InputObject, Object};
+use async_graphql::{Context, InputObject, Object, SimpleObject};
+use sea_orm::{QueryResult, Value};
 use serde_json::{Value as Json, json};
 
 use super::state::RATE_DECIMALS;
@@ -11,7 +12,7 @@ use crate::auth::Permission;
 use crate::calendar::{day_from_number, day_number};
 use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Error, Result};
-use crate::graphql::context::Needs;
+use crate::graphql::context::{Needs, read};
 use crate::graphql::scalars::{Currency, Date};
 use crate::money::{MoneyError, parse_decimal};
 
@@ -19,6 +20,41 @@ const RATES_MAX: usize = 1000;
 
 /// Rates by what is converted, what it becomes, and the first day, in days since 1970-01-01.
 type Rates = BTreeMap<(String, String, i32), i64>;
+
+#[derive(Default)]
+pub struct RateQuery;
+
+#[Object]
+impl RateQuery {
+    /// The exchange rates that were set, by pair of currencies, the latest first; at most 1000 of them.
+    #[graphql(guard = "Needs(Permission::SalesView)")]
+    async fn exchange_rates(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only rates from this currency.")] from: Option<Currency>,
+        #[graphql(desc = "Only rates to this currency.")] to: Option<Currency>,
+        #[graphql(desc = "Only rates that apply from this day or earlier.")] until: Option<Date>,
+    ) -> async_graphql::Result<Vec<ExchangeRate>> {
+        let filter = [
+            ("from_currency =", from.map(|currency| currency.0.into())),
+            ("to_currency =", to.map(|currency| currency.0.into())),
+            ("valid_from <=", until.map(|day| day_number(day.0).into())),
+        ];
+        let mut values: Vec<Value> = Vec::new();
+        let mut wanted = String::new();
+        for (condition, value) in filter {
+            let Some(value) = value else { continue };
+            values.push(value);
+            wanted.push_str(&format!(" AND {condition} ${}", values.len() + 1));
+        }
+        let sql = format!(
+            "SELECT from_currency, to_currency, valid_from, rate FROM exchange_rates WHERE tenant_id = $1{wanted} \
+             ORDER BY from_currency, to_currency, valid_from DESC LIMIT {RATES_MAX}"
+        );
+        let rows = read(ctx).await?.query(&sql, values).await?;
+        Ok(rows.iter().map(rate_from).map(|rate| Ok(rate?.into())).collect::<Result<_>>()?)
+    }
+}
 
 #[derive(Default)]
 pub struct RateMutation;
@@ -40,6 +76,53 @@ impl RateMutation {
         let before = (!before.is_empty()).then(|| told(&before));
         change.commit(Entry::of("rates.set", pairs(&rates)).before(before).after(told(&rates))).await?;
         Ok(rates.len())
+    }
+
+    /// Deletes an exchange rate; the one before it then applies until the next. What was recorded stays as it is. Needs SALES_EDIT. Error: NOT_FOUND.
+    #[graphql(guard = "Needs(Permission::SalesEdit)")]
+    async fn delete_exchange_rate(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The currency converted from.")] from: Currency,
+        #[graphql(desc = "The currency converted to.")] to: Currency,
+        #[graphql(desc = "The first day on which it applies, in UTC.")] valid_from: Date,
+    ) -> async_graphql::Result<ExchangeRate> {
+        let change = change(ctx).await?;
+        change.lock_settings().await?;
+        let wanted = Rates::from([((from.0, to.0, day_number(valid_from.0)), 0)]);
+        let before = find(&change, &wanted).await?;
+        let Some(deleted) = before.clone().pop_first() else {
+            return Err(Error::not_found("exchange rate").into());
+        };
+        let sql = "DELETE FROM exchange_rates WHERE tenant_id = $1 AND from_currency = $2 AND to_currency = $3 AND valid_from = $4";
+        let (from, to, day) = deleted.0.clone();
+        change.execute(sql, [from.into(), to.into(), day.into()]).await?;
+        change.commit(Entry::of("rates.delete", pairs(&before)).before(told(&before))).await?;
+        Ok(deleted.into())
+    }
+}
+
+/// What one unit of a currency is worth in another, from a given day until the next rate.
+#[derive(SimpleObject)]
+struct ExchangeRate {
+    /// The currency converted from.
+    from: Currency,
+    /// The currency converted to.
+    to: Currency,
+    /// The first day on which it applies, in UTC.
+    valid_from: Date,
+    /// Units of `to` per unit of `from`, with eight decimals.
+    rate: String,
+}
+
+impl From<((String, String, i32), i64)> for ExchangeRate {
+    fn from(((from, to, day), units): ((String, String, i32), i64)) -> Self {
+        ExchangeRate {
+            from: Currency(from),
+            to: Currency(to),
+            valid_from: Date(day_from_number(day)),
+            rate: decimal(units),
+        }
     }
 }
 
@@ -88,12 +171,12 @@ fn check(rates: Vec<ExchangeRateInput>) -> Result<Rates> {
 async fn find(tx: &TenantTx, rates: &Rates) -> Result<Rates> {
     let sql = "SELECT r.from_currency, r.to_currency, r.valid_from, r.rate FROM {keys} {each exchange_rates r: \
                r.from_currency = k.from_currency AND r.to_currency = k.to_currency AND r.valid_from = k.valid_from}";
-    let rows = tx.query_by_keys(sql, &keys(rates)).await?;
-    let found = rows.iter().map(|row| {
-        let day = i32::try_from(get::<i64>(row, 2)?).map_err(Error::internal)?;
-        Ok(((get(row, 0)?, get(row, 1)?, day), get(row, 3)?))
-    });
-    found.collect()
+    tx.query_by_keys(sql, &keys(rates)).await?.iter().map(rate_from).collect()
+}
+
+fn rate_from(row: &QueryResult) -> Result<((String, String, i32), i64)> {
+    let day = i32::try_from(get::<i64>(row, 2)?).map_err(Error::internal)?;
+    Ok(((get(row, 0)?, get(row, 1)?, day), get(row, 3)?))
 }
 
 fn keys(rates: &Rates) -> Table {
@@ -111,13 +194,16 @@ async fn save(tx: &TenantTx, rates: &Rates) -> Result<()> {
 
 /// Rates, for the log.
 fn told(rates: &Rates) -> Json {
-    let scale = RATE_DECIMALS as usize;
     let rates = rates.iter().map(|((from, to, day), units)| {
-        let whole = 10_i64.pow(RATE_DECIMALS);
-        let rate = format!("{}.{:0scale$}", units / whole, units % whole);
-        json!({ "from": from, "to": to, "validFrom": day_from_number(*day).to_string(), "rate": rate })
+        json!({ "from": from, "to": to, "validFrom": day_from_number(*day).to_string(), "rate": decimal(*units) })
     });
     rates.collect()
+}
+
+/// A rate as a decimal number.
+fn decimal(units: i64) -> String {
+    let (scale, whole) = (RATE_DECIMALS as usize, 10_i64.pow(RATE_DECIMALS));
+    format!("{}.{:0scale$}", units / whole, units % whole)
 }
 
 /// The pairs of currencies, as EUR/GBP, for the log.

@@ -68,6 +68,7 @@ pub struct AsOf {
 pub struct Bucket {
     pub span: Span,
     pub is_open: bool,
+    pub has_begun: bool,
     pub key: Option<Name>,
     pub values: Values,
 }
@@ -91,10 +92,9 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Current less previous.
+    /// Current less previous, of exact values, in ten thousandths.
     pub fn absolute(&self, measured: &Measured) -> Option<Money> {
-        let (current, previous) = (measured.value(&self.current)?, measured.value(&self.previous)?);
-        Money::from_sum(i128::from(current.0) - i128::from(previous.0))
+        measured.exact(&self.current)?.less(measured.exact(&self.previous)?)?.ten_thousandths().map(Money)
     }
 
     /// The change per previous value, of exact values: a rate is not rounded before.

@@ -85,7 +85,7 @@ impl DayStatement {
             let numbers: Vec<String> = list.iter().map(|number| bound.push(*number)).collect();
             sql.push_str(&format!(" AND {} IN ({})", dimension.column(), numbers.join(", ")));
         }
-        for (dimension, list) in question.filter.excluded() {
+        for (dimension, list) in question.filter.excluded().filter(|(_, list)| !list.is_empty()) {
             let numbers: Vec<String> = list.iter().map(|number| bound.push(*number)).collect();
             sql.push_str(&format!(" AND {} NOT IN ({})", dimension.column(), numbers.join(", ")));
         }

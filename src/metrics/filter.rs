@@ -9,7 +9,7 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::changes::DimensionKind;
 use crate::ledger::entry::Segment;
-use crate::ledger::organization::{Organization, find_organization, list_organizations};
+use crate::ledger::organization::{Organization, find_organization, has_facts, list_organizations};
 
 /// Names in one list of a filter.
 const NAMES_MAX: usize = 1000;
@@ -78,6 +78,8 @@ impl MetricsFilters {
 pub struct Filter {
     /// The organizations that count.
     pub organizations: Vec<Organization>,
+    /// The numbers of those that would count, had they anything, and have another currency.
+    pub left_out: Vec<i32>,
     /// The numbers that fit, of the dimensions asked for, in order, each once.
     lists: Vec<(Dimension, Vec<i64>)>,
     /// The numbers that do not fit, likewise.
@@ -89,12 +91,39 @@ pub struct Filter {
 impl Filter {
     /// Looks the names up. Errors: NOT_FOUND (organization), MIXED_CURRENCIES.
     pub async fn find(tx: &TenantTx, organizations: &[Organization], names: &MetricsFilters) -> Result<Filter> {
-        let filter = Filter::find_any(tx, organizations, names).await?;
-        if filter.organizations.windows(2).any(|pair| pair[0].currency != pair[1].currency) {
+        let mut filter = Filter::find_any(tx, organizations, names).await?;
+        if filter.has_several_currencies() {
+            filter.leave_out_empty(tx).await?;
+        }
+        if filter.has_several_currencies() {
             let message = "the organizations have several currencies; filter by one organization";
             return Err(Error::new(Code::MixedCurrencies, message));
         }
         Ok(filter)
+    }
+
+    fn has_several_currencies(&self) -> bool {
+        self.organizations.windows(2).any(|pair| pair[0].currency != pair[1].currency)
+    }
+
+    /// Leaves out organizations of which nothing was recorded yet: of all such, the default one stays.
+    async fn leave_out_empty(&mut self, tx: &TenantTx) -> Result<()> {
+        let mut filled: Vec<Organization> = Vec::new();
+        for organization in &self.organizations {
+            if has_facts(tx, organization.org_no).await? {
+                filled.push(organization.clone());
+                if filled[0].currency != organization.currency {
+                    return Ok(());
+                }
+            }
+        }
+        if filled.is_empty() {
+            filled.extend(self.organizations.first().cloned());
+        }
+        let is_left_out = |one: &&Organization| !filled.iter().any(|other| other.org_no == one.org_no);
+        self.left_out = self.organizations.iter().filter(is_left_out).map(|one| one.org_no).collect();
+        self.organizations = filled;
+        Ok(())
     }
 
     /// The same for what is not added up, whose currencies may differ. Error: NOT_FOUND (organization).
@@ -151,7 +180,8 @@ impl Filter {
     pub fn drop(&mut self, dimension: Dimension, numbers: &[i64]) {
         if let Some((_, list)) = self.lists.iter_mut().find(|(other, _)| *other == dimension) {
             list.retain(|number| !numbers.contains(number));
-        } else if !numbers.is_empty() {
+        } else {
+            // Also without numbers: lines are looked at where products are told apart, whether or not there is such a one yet.
             self.excluded.push((dimension, in_order(numbers)));
         }
     }
@@ -161,7 +191,7 @@ impl Filter {
         self.lists.iter().map(|(dimension, list)| (*dimension, list.as_slice()))
     }
 
-    /// The lists of excluded numbers by dimension; none is empty.
+    /// The lists of excluded numbers by dimension; those that nobody has yet are empty.
     pub fn excluded(&self) -> impl Iterator<Item = (Dimension, &[i64])> {
         self.excluded.iter().map(|(dimension, list)| (*dimension, list.as_slice()))
     }

@@ -10,7 +10,7 @@ use super::catalog::{Metric, Needs};
 use super::cell::Values;
 use super::filter::MetricsFilters;
 use super::flat::FlatList;
-use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, Weekday};
+use super::input::{BreakdownSort, ComparisonPeriod, DateRange, Grain, Weekday};
 use super::labels::Name;
 use super::measured::Measured;
 use super::period::Span;
@@ -110,8 +110,7 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
                 }
             }
             "comparison" => {
-                let to = argument::<Option<ComparisonPeriod>>(field, "to")?.unwrap_or(ComparisonPeriod::PreviousPeriod);
-                let args = ComparisonArgs::new(to, argument(field, "period")?)?;
+                let args = ComparisonArgs::new(argument(field, "to")?, argument(field, "period")?)?;
                 let (mut needs, mut kpis) = (Needs::default(), BTreeSet::new());
                 for inner in field.selection_set() {
                     match inner.name() {
@@ -219,9 +218,10 @@ impl SalesMetrics {
     async fn series(
         &self,
         #[graphql(desc = "The length of a bucket.")] grain: Grain,
-        #[graphql(desc = "The time zone in which buckets begin; omit for the organization's.")] timezone: Option<
-            TimeZone,
-        >,
+        #[graphql(
+            desc = "The time zone in which buckets begin; omit for that of the period, else the organization's."
+        )]
+        timezone: Option<TimeZone>,
         #[graphql(desc = "The first day of the week, for WEEK buckets.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
         #[graphql(desc = "Gives one series per value of this dimension; buckets without facts are then omitted.")]
@@ -238,7 +238,7 @@ impl SalesMetrics {
         &self,
         #[graphql(desc = "One to three different dimensions.")] by: Vec<Dimension>,
         #[graphql(desc = "How to sort the rows, by default by total revenue, largest first; ties are broken by key.")]
-        order_by: Option<BreakdownOrder>,
+        order_by: Option<BreakdownSort>,
         #[graphql(
             desc = "How many rows to return, 1 to 1000; all others are combined in `other`.",
             default_with = "Some(10)"
@@ -252,12 +252,12 @@ impl SalesMetrics {
     /// This period compared with another one. While this period is still running, both are cut to the same elapsed part.
     async fn comparison(
         &self,
-        #[graphql(desc = "What to compare with.", default_with = "Some(ComparisonPeriod::PreviousPeriod)")] to: Option<
+        #[graphql(desc = "What to compare with: by default `period` if it is given, else PREVIOUS_PERIOD.")] to: Option<
             ComparisonPeriod,
         >,
         #[graphql(desc = "The period to compare with; for CUSTOM, and only then.")] period: Option<DateRange>,
     ) -> async_graphql::Result<MetricsComparison> {
-        let args = ComparisonArgs::new(to.unwrap_or(ComparisonPeriod::PreviousPeriod), period)?;
+        let args = ComparisonArgs::new(to, period)?;
         Ok(MetricsComparison { comparison: prepared(&self.0.comparisons, &args)?.clone(), now: self.0.now })
     }
 

@@ -7,30 +7,47 @@ use super::period::{self, Preset, Span};
 use crate::calendar::{Step, date_of, start_of_day};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::graphql::scalars::{DateTime, TimeZone};
+use crate::graphql::scalars::{Date, DateTime, TimeZone};
 
-/// A period: either `start` and `end`, or a `preset` that moves with the clock. In months whose entries were dropped (`salespulse retention`), everything within a quarter of an hour counts at its beginning.
+/// A period: `start` and `end`, `firstDay` and `lastDay`, or a `preset` that moves with the clock. In months whose entries were dropped (`salespulse retention`), everything within a quarter of an hour counts at its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, InputObject)]
 pub struct DateRange {
     /// The beginning of the period (inclusive).
     pub start: Option<DateTime>,
     /// The end of the period (exclusive).
     pub end: Option<DateTime>,
+    /// The first day of the period, in `timezone`.
+    pub first_day: Option<Date>,
+    /// The last day of the period, in `timezone` (inclusive).
+    pub last_day: Option<Date>,
     /// A period relative to now.
     pub preset: Option<PeriodPreset>,
-    /// The time zone in which a preset's days begin; omit for the organization's.
+    /// The time zone in which days begin; omit for the organization's.
     pub timezone: Option<TimeZone>,
 }
 
 impl DateRange {
     /// The span that is meant at `now`. Error: BAD_USER_INPUT, naming `argument`.
     pub fn resolve(&self, argument: &'static str, now: Timestamp, zone: chrono_tz::Tz) -> Result<Span> {
-        match (self.start, self.end, self.preset) {
-            (Some(start), Some(end), None) if start.0 < end.0 => Ok(Span { start: start.0, end: end.0 }),
-            (Some(_), Some(_), None) => Err(Error::bad_input(argument, "start must be before end")),
-            (None, None, Some(preset)) => Ok(Preset::from(preset).resolve(now, self.timezone.map_or(zone, |z| z.0))),
-            _ => Err(Error::bad_input(argument, "give either start and end, or a preset")),
+        let zone = self.timezone.map_or(zone, |zone| zone.0);
+        match (self.start.zip(self.end), self.first_day.zip(self.last_day), self.preset) {
+            _ if self.is_ambiguous() => {}
+            (Some((start, end)), None, None) if start.0 < end.0 => return Ok(Span { start: start.0, end: end.0 }),
+            (Some(_), None, None) => return Err(Error::bad_input(argument, "start must be before end")),
+            (None, Some((first, last)), None) if first.0 <= last.0 => {
+                let next = last.0.succ_opt().ok_or_else(|| Error::bad_input(argument, "lastDay is too late"))?;
+                return Ok(Span { start: start_of_day(first.0, zone), end: start_of_day(next, zone) });
+            }
+            (None, Some(_), None) => return Err(Error::bad_input(argument, "firstDay must not be after lastDay")),
+            (None, None, Some(preset)) => return Ok(Preset::from(preset).resolve(now, zone)),
+            _ => {}
         }
+        Err(Error::bad_input(argument, "give start and end, firstDay and lastDay, or a preset"))
+    }
+
+    /// Whether one of two that belong together is missing.
+    fn is_ambiguous(&self) -> bool {
+        self.start.is_some() != self.end.is_some() || self.first_day.is_some() != self.last_day.is_some()
     }
 
     /// When a preset next means another span: at the end of the running day.
@@ -79,8 +96,14 @@ pub enum PeriodPreset {
     QuarterToDate,
     /// The current year up to and including today.
     YearToDate,
+    /// The whole week before the current one, beginning on Monday.
+    PreviousWeek,
     /// The whole month before the current one.
     PreviousMonth,
+    /// The whole quarter before the current one.
+    PreviousQuarter,
+    /// The whole year before the current one.
+    PreviousYear,
 }
 
 impl From<PeriodPreset> for Preset {
@@ -96,7 +119,10 @@ impl From<PeriodPreset> for Preset {
             PeriodPreset::MonthToDate => Preset::MonthToDate,
             PeriodPreset::QuarterToDate => Preset::QuarterToDate,
             PeriodPreset::YearToDate => Preset::YearToDate,
-            PeriodPreset::PreviousMonth => Preset::PreviousMonth,
+            PeriodPreset::PreviousWeek => Preset::Previous(Step::Week(chrono::Weekday::Mon)),
+            PeriodPreset::PreviousMonth => Preset::Previous(Step::Months(1)),
+            PeriodPreset::PreviousQuarter => Preset::Previous(Step::Months(3)),
+            PeriodPreset::PreviousYear => Preset::Previous(Step::Months(12)),
         }
     }
 }
@@ -178,7 +204,7 @@ pub enum RefundTime {
 
 /// How to sort the rows of a breakdown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, InputObject)]
-pub struct BreakdownOrder {
+pub struct BreakdownSort {
     /// The metric to sort by; rows in which it is null come last.
     #[graphql(default_with = "Metric::TotalRevenue")]
     pub metric: Metric,

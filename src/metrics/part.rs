@@ -126,7 +126,7 @@ impl CellGrid {
         let bucket = |index: usize, key: &GroupKey, name: Option<Name>, cell: &Cell| -> Result<Bucket> {
             let span = Span { start: self.boundaries[index], end: self.boundaries[index + 1] };
             let values = self.with_kpis(self.cells.values(index, cell)?, index, &[key])?;
-            Ok(Bucket { span, is_open: span.is_open(now), key: name, values })
+            Ok(Bucket { span, is_open: span.is_open(now), has_begun: span.start <= now, key: name, values })
         };
         let Some(dimension) = args.by else {
             let (empty, all) = (Cell::default(), GroupKey::new());

@@ -1,6 +1,6 @@
 //! Periods and what their words mean.
 
-use chrono::{Days, NaiveDate, Weekday};
+use chrono::{Days, Months, NaiveDate, Weekday};
 use chrono_tz::Tz;
 
 use crate::calendar::{Step, date_of, first_day, instant, local_time, next_first_day, start_of_day};
@@ -54,7 +54,8 @@ pub enum Preset {
     MonthToDate,
     QuarterToDate,
     YearToDate,
-    PreviousMonth,
+    /// The whole unit before the running one.
+    Previous(Step),
 }
 
 impl Preset {
@@ -71,9 +72,9 @@ impl Preset {
             Preset::MonthToDate => (first_day(today, Step::Months(1)), tomorrow),
             Preset::QuarterToDate => (first_day(today, Step::Months(3)), tomorrow),
             Preset::YearToDate => (first_day(today, Step::Months(12)), tomorrow),
-            Preset::PreviousMonth => {
-                let this = first_day(today, Step::Months(1));
-                (first_day(this.pred_opt().unwrap_or(this), Step::Months(1)), this)
+            Preset::Previous(unit) => {
+                let this = first_day(today, unit);
+                (first_day(this.pred_opt().unwrap_or(this), unit), this)
             }
         };
         Span { start: start_of_day(first, zone), end: start_of_day(end, zone) }
@@ -86,7 +87,7 @@ impl Preset {
             Preset::MonthToDate => Step::Months(1),
             Preset::QuarterToDate => Step::Months(3),
             Preset::YearToDate => Step::Months(12),
-            Preset::Today | Preset::Yesterday | Preset::LastDays(_) | Preset::PreviousMonth => {
+            Preset::Today | Preset::Yesterday | Preset::LastDays(_) | Preset::Previous(_) => {
                 return previous(span, zone);
             }
         };
@@ -127,14 +128,42 @@ pub fn previous(span: Span, zone: Tz) -> Span {
     Span { start: start_of_day(before.unwrap_or(first), zone), end: span.start }
 }
 
-/// The same dates a year earlier; 29 February becomes the 28th. Times within a day keep what the clock shows.
-pub fn year_before(span: Span, zone: Tz) -> Span {
-    let earlier = |at: Timestamp| {
-        let day = date_of(at, zone);
-        let before = day.checked_sub_months(chrono::Months::new(12)).unwrap_or(day);
-        instant(before.and_time(local_time(at, zone).time()), zone)
+/// The same dates so many months and days earlier: of whole months, if only months are counted, whole ones; else each day's,
+/// of which one that its month does not have is the month's last. Times within a day keep what the clock shows.
+pub fn dates_before(span: Span, months: u32, days: u32, zone: Tz) -> Span {
+    let earlier = |day: NaiveDate| {
+        let month = day.checked_sub_months(Months::new(months));
+        month.and_then(|month| month.checked_sub_days(Days::new(days.into()))).unwrap_or(day)
     };
-    Span { start: earlier(span.start), end: earlier(span.end) }
+    if let Some((first, end)) = whole_days(span, zone)
+        && days == 0
+        && whole_months(first, end).is_some()
+    {
+        let [start, end] = [first, end].map(|day| start_of_day(earlier(day), zone));
+        return Span { start, end };
+    }
+    // Where days begin it is days that are meant, whatever the clock shows there.
+    let day_that_begins = |at| Some(date_of(at, zone)).filter(|day| start_of_day(*day, zone) == at);
+    let within_a_day = |at| instant(earlier(date_of(at, zone)).and_time(local_time(at, zone).time()), zone);
+    let start =
+        day_that_begins(span.start).map_or_else(|| within_a_day(span.start), |day| start_of_day(earlier(day), zone));
+    let end = match day_that_begins(span.end).and_then(|day| day.pred_opt()) {
+        Some(last) => start_of_day(earlier(last).succ_opt().unwrap_or(last), zone),
+        None => within_a_day(span.end),
+    };
+    Span { start, end: end.max(start) }
+}
+
+/// The same dates a year earlier.
+pub fn year_before(span: Span, zone: Tz) -> Span {
+    dates_before(span, 12, 0, zone)
+}
+
+/// The part of `current` that has elapsed at `now`, and the same dates a year earlier.
+pub fn elapsed_and_year_before(current: Span, now: Timestamp, zone: Tz) -> (Span, Span) {
+    let (whole, elapsed) = (year_before(current, zone), Span { end: now.clamp(current.start, current.end), ..current });
+    let end = year_before(elapsed, zone).end.clamp(whole.start, whole.end);
+    (elapsed, Span { end, ..whole })
 }
 
 /// The days of a span that begins and ends with one.
@@ -192,7 +221,10 @@ mod tests {
         let zone = chrono_tz::America::New_York;
         assert_eq!(Preset::Today.resolve(now, zone), span("2026-06-14T04:00:00Z", "2026-06-15T04:00:00Z"));
         assert_eq!(Preset::LastDays(7).resolve(now, zone), span("2026-06-08T04:00:00Z", "2026-06-15T04:00:00Z"));
-        assert_eq!(Preset::PreviousMonth.resolve(now, zone), span("2026-05-01T04:00:00Z", "2026-06-01T04:00:00Z"));
+        assert_eq!(
+            Preset::Previous(Step::Months(1)).resolve(now, zone),
+            span("2026-05-01T04:00:00Z", "2026-06-01T04:00:00Z")
+        );
     }
 
     #[test]
@@ -211,8 +243,34 @@ mod tests {
     }
 
     #[test]
-    fn a_leap_day_is_compared_with_the_28th() {
-        let day = span("2024-02-29T00:00:00Z", "2024-03-01T00:00:00Z");
-        assert_eq!(year_before(day, chrono_tz::UTC), span("2023-02-28T00:00:00Z", "2023-03-01T00:00:00Z"));
+    fn a_year_before_are_the_same_dates() {
+        let days = |first: &str, end: &str| span(&format!("{first}T00:00:00Z"), &format!("{end}T00:00:00Z"));
+        for ((first, end), (then, then_end)) in [
+            (("2024-02-29", "2024-03-01"), ("2023-02-28", "2023-03-01")),
+            (("2024-02-28", "2024-02-29"), ("2023-02-28", "2023-03-01")),
+            (("2024-02-22", "2024-02-29"), ("2023-02-22", "2023-03-01")),
+            (("2025-02-28", "2025-03-01"), ("2024-02-28", "2024-02-29")),
+            (("2025-02-22", "2025-03-01"), ("2024-02-22", "2024-02-29")),
+            (("2025-02-01", "2025-03-01"), ("2024-02-01", "2024-03-01")),
+        ] {
+            assert_eq!(year_before(days(first, end), chrono_tz::UTC), days(then, then_end), "{first} to {end}");
+        }
+        // Of days whose first hour the clock leaves out, as in Beirut on 30 March 2025.
+        let (day, then) = (
+            span("2025-03-29T22:00:00Z", "2025-03-30T21:00:00Z"),
+            span("2024-03-29T22:00:00Z", "2024-03-30T22:00:00Z"),
+        );
+        let beirut = chrono_tz::Asia::Beirut;
+        assert_eq!(start_of_day(date_of(then.start, beirut), beirut), then.start);
+        assert_eq!(year_before(day, beirut), Span { end: start_of_day(date_of(then.end, beirut), beirut), ..then });
+    }
+
+    #[test]
+    fn a_year_before_what_has_elapsed_ends_at_the_same_date_and_time() {
+        let year = span("2028-01-01T00:00:00Z", "2029-01-01T00:00:00Z");
+        let now = span("2028-11-27T16:28:00Z", "2028-11-27T16:28:01Z").start;
+        let (elapsed, before) = elapsed_and_year_before(year, now, chrono_tz::UTC);
+        assert_eq!(elapsed, Span { end: now, ..year });
+        assert_eq!(before, span("2027-01-01T00:00:00Z", "2027-11-27T16:28:00Z"));
     }
 }

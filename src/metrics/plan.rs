@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use super::catalog::{Metric, Needs};
 use super::filter::MetricsFilters;
 use super::history::HistoryPlan;
-use super::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, Weekday};
+use super::input::{BreakdownSort, ComparisonPeriod, DateRange, Grain, Weekday};
 use super::measured::Measured;
 use super::read::Dimension;
 use crate::calendar::Step;
@@ -75,13 +75,13 @@ pub struct BreakdownPlan {
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakdownArgs {
     pub by: Vec<Dimension>,
-    pub order: BreakdownOrder,
+    pub order: BreakdownSort,
     pub first: usize,
 }
 
 impl BreakdownArgs {
     /// Error: BAD_USER_INPUT.
-    pub fn new(by: Vec<Dimension>, order: Option<BreakdownOrder>, first: i32) -> Result<Self> {
+    pub fn new(by: Vec<Dimension>, order: Option<BreakdownSort>, first: i32) -> Result<Self> {
         let is_repeated = by.iter().enumerate().any(|(i, dimension)| by[..i].contains(dimension));
         if by.is_empty() || by.len() > DIMENSIONS_MAX || is_repeated {
             return Err(Error::bad_input("by", format!("give one to {DIMENSIONS_MAX} dimensions, each once")));
@@ -120,7 +120,11 @@ pub struct ComparisonArgs {
 
 impl ComparisonArgs {
     /// Error: BAD_USER_INPUT.
-    pub fn new(to: ComparisonPeriod, period: Option<DateRange>) -> Result<Self> {
+    pub fn new(to: Option<ComparisonPeriod>, period: Option<DateRange>) -> Result<Self> {
+        let to = to.unwrap_or(match period {
+            Some(_) => ComparisonPeriod::Custom,
+            None => ComparisonPeriod::PreviousPeriod,
+        });
         if (to == ComparisonPeriod::Custom) != period.is_some() {
             return Err(Error::bad_input("period", "a period goes with CUSTOM, and only with it"));
         }
@@ -128,13 +132,13 @@ impl ComparisonArgs {
     }
 }
 
-impl Default for BreakdownOrder {
+impl Default for BreakdownSort {
     fn default() -> Self {
-        BreakdownOrder { metric: Metric::TotalRevenue, kpi: None, direction: super::input::SortDirection::Desc }
+        BreakdownSort { metric: Metric::TotalRevenue, kpi: None, direction: super::input::SortDirection::Desc }
     }
 }
 
-impl BreakdownOrder {
+impl BreakdownSort {
     /// What rows are ordered by.
     pub fn measured(&self) -> Measured {
         match &self.kpi {

@@ -37,7 +37,7 @@ const CUT_AGE_MAX_IDLE: i64 = MINUTE;
 pub struct State {
     plan: Plan,
     scope: Arc<Scope>,
-    /// The zone of days, where the plan names none.
+    /// The zone of days: that of the period, else of its organization.
     zone: Tz,
     span: Span,
     /// When it was read, which is where running periods are cut for comparison.
@@ -69,7 +69,7 @@ impl State {
         let head = read_head(tx).await?;
         let organizations = memory.organizations.get(tx, &head).await?;
         let filter = Filter::find(tx, &organizations, &plan.filters).await?;
-        let zone = default_zone(&filter, &organizations);
+        let zone = plan.period.timezone.map_or_else(|| default_zone(&filter, &organizations), |zone| zone.0);
         let span = plan.period.resolve("period", now, zone)?;
         let as_of = as_of(tx, plan, &head).await?;
         let facts = Facts::at(tx, memory, &head, as_of.position).await?;
@@ -105,7 +105,7 @@ impl State {
         let reader =
             GridReader { tx, scope: &self.scope, facts, retained_from: self.head.retained_from.map(Timestamp) };
         let whole = Some((self.plan.period, span));
-        let zone = self.period_zone();
+        let zone = self.zone;
         let calendar = Calendar { zone, now: self.read_at, whole, part_of: None, step: None };
         let mut boundaries_of_series = Vec::with_capacity(self.plan.series.len());
         for asked in &self.plan.series {
@@ -149,8 +149,11 @@ impl State {
         let is_open = span.is_open(self.read_at);
         for asked in &self.plan.comparisons {
             let other = self.compared_with(asked.args)?;
-            let (current, previous) =
-                if is_open { period::elapsed_parts(span, other, self.read_at, zone) } else { (span, other) };
+            let (current, previous) = match asked.args.to {
+                _ if !is_open => (span, other),
+                ComparisonPeriod::SamePeriodLastYear => period::elapsed_and_year_before(span, self.read_at, zone),
+                _ => period::elapsed_parts(span, other, self.read_at, zone),
+            };
             // What is before a part is as long a part of what is before the whole.
             let read =
                 async |part, calendar| reader.part_of(part, Vec::new(), asked.needs, &asked.kpis, calendar).await;
@@ -185,15 +188,10 @@ impl State {
         History::tell(reader, &at, &self.plan.histories, self.span).await
     }
 
-    /// The zone of the period's days.
-    fn period_zone(&self) -> Tz {
-        self.plan.period.timezone.map_or(self.zone, |zone| zone.0)
-    }
-
     fn compared_with(&self, args: ComparisonArgs) -> Result<Span> {
         match (args.to, args.period) {
             (ComparisonPeriod::Custom, Some(other)) => other.resolve("period", self.read_at, self.zone),
-            (ComparisonPeriod::SamePeriodLastYear, _) => Ok(period::year_before(self.span, self.period_zone())),
+            (ComparisonPeriod::SamePeriodLastYear, _) => Ok(period::year_before(self.span, self.zone)),
             _ => Ok(self.plan.period.previous(self.span, self.zone)),
         }
     }
@@ -226,8 +224,8 @@ impl State {
     }
 
     /// Carries on to the end of `batch`. `false` when it must be read anew instead: the batch does not follow, is not all
-    /// there, or does not tell what becomes of sets; settings have changed; a name of the filter may be there only now; or
-    /// `now` is too late.
+    /// there, or does not tell what becomes of sets; settings have changed; a name of the filter may be there only now; an
+    /// organization that had nothing has now; or `now` is too late.
     pub fn fold(&mut self, batch: &CommittedBatch, now: Timestamp) -> Result<bool> {
         let Some(entries) = &batch.entries else { return Ok(false) };
         if batch.policy_epoch > self.head.policy_epoch || batch.first > self.head.position + 1 {
@@ -243,6 +241,10 @@ impl State {
         let new = entries.iter().filter(|(at, _)| *at > position).map(|(_, entry)| entry);
         let is_complete = self.scope.filter.is_complete && self.parts().all(|part| part.kpis.is_complete());
         if !is_complete && new.clone().any(|entry| has_new_name(&self.head, entry)) {
+            return Ok(false);
+        }
+        let left_out = &self.scope.filter.left_out;
+        if new.clone().any(|entry| left_out.contains(&entry.org_no)) {
             return Ok(false);
         }
         let compared = self.comparisons.iter_mut().flat_map(|c| [&mut c.current.1, &mut c.previous.1]);

@@ -7,7 +7,7 @@ use super::catalog::Metric;
 use super::cell::Values;
 use super::flat::{Flat, SelectedField, object_of};
 use super::input::RefundTime;
-use super::kpis::graphql::KpiNumber;
+use super::kpis::graphql::KpiValue;
 use super::labels::Name;
 use super::read::Dimension;
 use crate::error::Result;
@@ -107,16 +107,16 @@ impl MetricValues {
     }
 
     /// The value of one of the tenant's KPIs. Error: NOT_FOUND, which fails the whole answer.
-    async fn kpi(&self, #[graphql(desc = "The KPI's name.")] name: String) -> async_graphql::Result<KpiNumber> {
-        Ok(KpiNumber::of(&self.0, &name)?)
+    async fn kpi(&self, #[graphql(desc = "The KPI's name.")] name: String) -> async_graphql::Result<KpiValue> {
+        Ok(KpiValue::of(&self.0, &name)?)
     }
 
     /// The values of several of the tenant's KPIs, in the order of `names`. Error: NOT_FOUND, which fails the whole answer.
     async fn kpis(
         &self,
         #[graphql(desc = "The KPIs' names.")] names: Vec<String>,
-    ) -> async_graphql::Result<Vec<KpiNumber>> {
-        Ok(names.iter().map(|name| KpiNumber::of(&self.0, name)).collect::<Result<_>>()?)
+    ) -> async_graphql::Result<Vec<KpiValue>> {
+        Ok(names.iter().map(|name| KpiValue::of(&self.0, name)).collect::<Result<_>>()?)
     }
 }
 
@@ -161,6 +161,8 @@ pub struct MetricsBucket {
     end: DateTime,
     /// Whether the bucket is over.
     state: BucketState,
+    /// Whether the bucket has begun; the numbers of one that has not are those of nothing.
+    has_begun: bool,
     /// The value of the dimension by which the series is split; null if it is not split.
     key: Option<DimensionValue>,
     #[graphql(flatten)]
@@ -173,6 +175,7 @@ impl From<answer::Bucket> for MetricsBucket {
             start: DateTime(bucket.span.start),
             end: DateTime(bucket.span.end),
             state: BucketState::of(bucket.is_open),
+            has_begun: bucket.has_begun,
             key: bucket.key.map(DimensionValue::from),
             values: MetricValues(bucket.values),
         }
@@ -182,7 +185,7 @@ impl From<answer::Bucket> for MetricsBucket {
 impl MetricValues {
     /// The KPIs that a field selects, as the resolvers give them.
     fn kpi_leaves(&self, field: &SelectedField<'_>) -> Value {
-        let mut found = field.kpis.iter().map(|name| match KpiNumber::of(&self.0, name) {
+        let mut found = field.kpis.iter().map(|name| match KpiValue::of(&self.0, name) {
             Ok(number) => object_of(&number, &field.fields),
             // A name that was not planned for; none is.
             Err(_) => Value::Null,
@@ -234,6 +237,7 @@ impl Flat for MetricsBucket {
             "start" => self.start.to_value(),
             "end" => self.end.to_value(),
             "state" => async_graphql::resolver_utils::enum_value(self.state),
+            "hasBegun" => Value::Boolean(self.has_begun),
             _ => self.values.leaf(field),
         }
     }

@@ -3,6 +3,7 @@
 use async_graphql::{Context, Enum, ID, Object};
 
 use super::lines::{LinesByOrder, OrderLine};
+use super::refunds::{OrderRefunds, Refund};
 use super::store::{self, OrderFilter};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
@@ -12,7 +13,7 @@ use crate::error::Error;
 use crate::graphql::context::{Needs, app, read};
 use crate::graphql::eager::{self, Eager};
 use crate::graphql::loader::load;
-use crate::graphql::node_id::Numbered;
+use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
 use crate::ledger::dimensions::dimension_name;
@@ -27,15 +28,16 @@ pub struct OrderQuery;
 
 #[Object]
 impl OrderQuery {
-    /// An order by id, in its latest version. Error: NOT_FOUND.
+    /// An order in its latest version, by its id or the source's id; null if there is none. Error: BAD_USER_INPUT (neither or both are given).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn order(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The order's id.")] id: ID,
-    ) -> async_graphql::Result<Order> {
-        let order_no = Numbered::Order.parse(&id)?;
-        Ok(store::get_order(read(ctx).await?.as_ref(), order_no).await?)
+        #[graphql(desc = "The order's id.")] id: Option<ID>,
+        #[graphql(desc = "The source's id of the order.")] external_id: Option<String>,
+    ) -> async_graphql::Result<Option<Order>> {
+        let key = OneOf::new("id", Numbered::Order, id, external_id)?;
+        Ok(store::find_order(read(ctx).await?.as_ref(), &key).await?)
     }
 
     /// Orders, most recently placed first.
@@ -59,6 +61,9 @@ impl OrderQuery {
             ID,
         >,
         #[graphql(desc = "Only orders with this status.")] status: Option<OrderStatus>,
+        #[graphql(desc = "Only orders in this currency.")] currency: Option<Currency>,
+        #[graphql(desc = "Only orders of at least this amount, each in its own currency.")] min_amount: Option<Decimal>,
+        #[graphql(desc = "Only orders of at most this amount, each in its own currency.")] max_amount: Option<Decimal>,
         #[graphql(
             desc = "Only orders that `salesMetrics` would count with these filters; cancelled ones are listed as well. With `productCategories` or `products`, orders that have such a line. Error: NOT_FOUND (organization)."
         )]
@@ -66,7 +71,13 @@ impl OrderQuery {
     ) -> async_graphql::Result<OrderConnection> {
         let page = Page::new(first, after, last, before)?;
         let tx = read(ctx).await?;
-        let mut filter = OrderFilter { status, ..OrderFilter::default() };
+        let mut filter = OrderFilter {
+            status,
+            currency: currency.map(|currency| currency.0),
+            min_amount: min_amount.map(|amount| amount.0),
+            max_amount: max_amount.map(|amount| amount.0),
+            ..OrderFilter::default()
+        };
         if let Some(names) = filters {
             filter.facts = Some(Filter::find_any(&tx, &list_organizations(&tx).await?, &names).await?);
         }
@@ -156,6 +167,11 @@ impl Order {
             return Ok(Decimal(Money::ZERO));
         }
         Ok(Decimal(load::<RefundedByOrder>(ctx, self.external_id.clone()).await?.unwrap_or_default()))
+    }
+
+    /// The refunds of it, as they were recorded, in the order in which they were issued. Those of cancelled orders are listed, too, though they no longer count.
+    async fn refunds(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Refund>> {
+        Ok(load::<OrderRefunds>(ctx, self.external_id.clone()).await?.unwrap_or_default())
     }
 
     /// The currency it was paid in; that of `amount`, `discount` and `lines`.

@@ -3,4 +3,5 @@
 mod by_customer;
 pub mod graphql;
 mod lines;
+mod refunds;
 mod store;

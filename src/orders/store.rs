@@ -5,7 +5,8 @@ use sea_orm::{QueryResult, Value};
 use super::graphql::{Order, OrderStatus};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::graphql::node_id::OneOf;
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::metrics::filter::Filter;
 use crate::metrics::period::Span;
@@ -22,6 +23,10 @@ pub struct OrderFilter {
     pub span: Option<Span>,
     pub customer_no: Option<i64>,
     pub status: Option<OrderStatus>,
+    pub currency: Option<String>,
+    /// Each in the order's own currency.
+    pub min_amount: Option<Money>,
+    pub max_amount: Option<Money>,
     /// Which count for metrics.
     pub facts: Option<Filter>,
 }
@@ -32,16 +37,25 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Ve
         [SortKey::descending("o.placed_at", KeyKind::Int), SortKey::descending("o.order_no", KeyKind::Int)];
     let mut values: Vec<Value> = Vec::new();
     let mut wanted = String::new();
-    let mut narrow = |condition: &str, value: i64| {
-        values.push(value.into());
+    let mut narrow = |condition: &str, value: Value| {
+        values.push(value);
         wanted.push_str(&format!(" AND {condition} ${}", values.len() + 1));
     };
     if let Some(span) = filter.span {
-        narrow("o.placed_at >=", span.start.0);
-        narrow("o.placed_at <", span.end.0);
+        narrow("o.placed_at >=", span.start.0.into());
+        narrow("o.placed_at <", span.end.0.into());
     }
     if let Some(customer_no) = filter.customer_no {
-        narrow("o.customer_no =", customer_no);
+        narrow("o.customer_no =", customer_no.into());
+    }
+    if let Some(currency) = &filter.currency {
+        narrow("o.currency =", currency.clone().into());
+    }
+    if let Some(amount) = filter.min_amount {
+        narrow("o.amount_paid >=", amount.0.into());
+    }
+    if let Some(amount) = filter.max_amount {
+        narrow("o.amount_paid <=", amount.0.into());
     }
     if let Some(facts) = &filter.facts {
         wanted.push_str(&narrow_as_metrics(facts, &mut values));
@@ -94,10 +108,11 @@ fn narrow_as_metrics(facts: &Filter, values: &mut Vec<Value>) -> String {
     orders
 }
 
-/// An order by number. Error: NOT_FOUND.
-pub async fn get_order(tx: &TenantTx, order_no: i64) -> Result<Order> {
-    let sql = format!("SELECT {COLUMNS} FROM orders o WHERE o.tenant_id = $1 AND o.order_no = $2");
-    order_from(&tx.query_one(&sql, [order_no.into()]).await?.ok_or_else(|| Error::not_found("order"))?)
+/// An order by its number or the source's id.
+pub async fn find_order(tx: &TenantTx, key: &OneOf) -> Result<Option<Order>> {
+    let Some((column, value)) = key.condition("order_no", "external_id") else { return Ok(None) };
+    let sql = format!("SELECT {COLUMNS} FROM orders o WHERE o.tenant_id = $1 AND o.{column} = $2");
+    tx.query_one(&sql, [value]).await?.as_ref().map(order_from).transpose()
 }
 
 pub fn order_from(row: &QueryResult) -> Result<Order> {

@@ -3,7 +3,7 @@
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::store::{self, DeliveryState};
-use super::{Channel, Recipient};
+use super::{NotificationChannel, Recipient};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::connection;
@@ -15,7 +15,7 @@ use crate::graphql::scalars::DateTime;
 #[derive(Clone, InputObject)]
 pub struct AlertRecipientInput {
     /// How to notify them.
-    channel: Channel,
+    channel: NotificationChannel,
     /// The e-mail address, or the URL: https to a public address, unless the server allows others.
     target: String,
     /// For WEBHOOK, and only then: the secret that requests are signed with, 24 to 200 characters, either `whsec_` followed by base64 or used as it is. It is never shown again.
@@ -32,7 +32,7 @@ impl From<AlertRecipientInput> for Recipient {
 #[derive(SimpleObject)]
 pub struct AlertRecipient {
     /// How they are notified.
-    channel: Channel,
+    channel: NotificationChannel,
     /// The e-mail address, or the URL.
     target: String,
 }
@@ -64,10 +64,10 @@ impl OutboxQuery {
         last: Option<i32>,
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
         #[graphql(desc = "Only deliveries in this state.")] state: Option<DeliveryState>,
-    ) -> async_graphql::Result<AlertDeliveryConnection> {
+    ) -> async_graphql::Result<Option<AlertDeliveryConnection>> {
         let page = Page::new(first, after, last, before)?;
         let rows = store::list(read(ctx).await?.as_ref(), &page, state).await?;
-        Ok(AlertDeliveryConnection::new(&page, rows.into_iter().map(|(cursor, d)| (cursor, d.into())).collect()))
+        Ok(Some(AlertDeliveryConnection::new(&page, rows.into_iter().map(|(cursor, d)| (cursor, d.into())).collect())))
     }
 }
 
@@ -99,7 +99,7 @@ pub struct AlertDelivery {
     /// The delivery's id.
     id: ID,
     /// How the recipient is notified.
-    channel: Channel,
+    channel: NotificationChannel,
     /// The e-mail address or URL.
     target: String,
     /// Its state.

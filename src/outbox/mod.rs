@@ -36,19 +36,19 @@ pub struct Settings {
 /// How a recipient is notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Channel {
+pub enum NotificationChannel {
     /// By e-mail.
     Email,
     /// By POST to a URL.
     Webhook,
 }
 
-impl Channel {
+impl NotificationChannel {
     /// In one word.
     pub fn as_str(self) -> &'static str {
         match self {
-            Channel::Email => "email",
-            Channel::Webhook => "webhook",
+            NotificationChannel::Email => "email",
+            NotificationChannel::Webhook => "webhook",
         }
     }
 }
@@ -56,7 +56,7 @@ impl Channel {
 /// Who is told.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Recipient {
-    pub channel: Channel,
+    pub channel: NotificationChannel,
     /// The address or URL.
     pub target: String,
     /// What webhooks are signed with.
@@ -74,10 +74,12 @@ impl Recipient {
             return bad("a NUL in it");
         }
         match self.channel {
-            Channel::Email if self.target.parse::<lettre::Address>().is_err() => bad("not an e-mail address"),
-            Channel::Email if self.secret.is_some() => bad("a secret goes with webhooks only"),
-            Channel::Email => Ok(()),
-            Channel::Webhook => {
+            NotificationChannel::Email if self.target.parse::<lettre::Address>().is_err() => {
+                bad("not an e-mail address")
+            }
+            NotificationChannel::Email if self.secret.is_some() => bad("a secret goes with webhooks only"),
+            NotificationChannel::Email => Ok(()),
+            NotificationChannel::Webhook => {
                 let url = reqwest::Url::parse(&self.target);
                 let is_good = url.is_ok_and(|url| {
                     ["http", "https"].contains(&url.scheme()) && url.has_host() && url.username().is_empty()

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::mail::Mailer;
 use super::store::{self, DeliveryState, Due};
-use super::{Attempt, Channel, SendError, Settings, webhook};
+use super::{Attempt, NotificationChannel, SendError, Settings, webhook};
 use crate::app::App;
 use crate::clock::{SECOND, Timestamp};
 use crate::error::Result;
@@ -43,9 +43,9 @@ impl Senders {
 
     async fn send(&self, attempt: &Attempt, now: Timestamp) -> Result<(), SendError> {
         match (attempt.recipient.channel, &self.mailer) {
-            (Channel::Webhook, _) => webhook::send(attempt, self.allows_private, now).await,
-            (Channel::Email, Some(mailer)) => mailer.send(attempt).await,
-            (Channel::Email, None) => Err(SendError::Refused("this server has no mail server".to_owned())),
+            (NotificationChannel::Webhook, _) => webhook::send(attempt, self.allows_private, now).await,
+            (NotificationChannel::Email, Some(mailer)) => mailer.send(attempt).await,
+            (NotificationChannel::Email, None) => Err(SendError::Refused("this server has no mail server".to_owned())),
         }
     }
 }

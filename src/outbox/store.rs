@@ -4,7 +4,7 @@ use sea_orm::{QueryResult, Value};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Attempt, Channel, Message, Recipient};
+use super::{Attempt, Message, NotificationChannel, Recipient};
 use crate::audit::{AuditedTable, Shown};
 use crate::clock::{MINUTE, Timestamp};
 use crate::db::{Db, TenantId, TenantTx, get, get_word, word};
@@ -41,7 +41,7 @@ impl DeliveryState {
 pub struct Delivery {
     pub id: Uuid,
     pub alert_no: i64,
-    pub channel: Channel,
+    pub channel: NotificationChannel,
     pub target: String,
     pub state: DeliveryState,
     pub attempts: i32,

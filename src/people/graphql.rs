@@ -24,12 +24,13 @@ pub struct PeopleQuery;
 impl PeopleQuery {
     /// The tenant that the token belongs to.
     async fn tenant(&self, ctx: &Context<'_>) -> async_graphql::Result<Tenant> {
-        let sql = "SELECT t.id, t.name, h.position, h.watermark FROM tenants t \
+        let sql = "SELECT t.id, t.name, h.position, h.watermark, t.slug FROM tenants t \
                    JOIN ledger_heads h ON h.tenant_id = t.id WHERE t.id = $1";
         let row = read(ctx).await?.query_one(sql, []).await?.ok_or_else(|| Error::not_found("tenant"))?;
         let watermark = get::<Option<i64>>(&row, 3)?.map(Timestamp);
         Ok(Tenant {
             id: get::<Uuid>(&row, 0)?.into(),
+            slug: get(&row, 4)?,
             name: get(&row, 1)?,
             as_of: AsOf::from(answer::AsOf { position: get(&row, 2)?, watermark }),
         })
@@ -77,6 +78,8 @@ impl PeopleQuery {
 struct Tenant {
     /// The tenant's id.
     id: ID,
+    /// Its short name, by which people sign in.
+    slug: String,
     /// The tenant's name.
     name: String,
     /// The state of the tenant's ledger.

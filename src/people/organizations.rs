@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
-use crate::db::{TenantTx, get};
+use crate::db::TenantTx;
 use crate::error::{Code, Error, Result};
 use crate::graphql::text;
-use crate::ledger::organization::Organization;
+use crate::ledger::organization::{Organization, has_facts};
 use crate::ledger::store::{begin_policy_epoch, read_head};
 
 const ORGANIZATIONS_MAX: usize = 100;
@@ -138,11 +138,7 @@ fn check_slug(rows: &[(Uuid, String, i32)], slug: &str, own: Option<Uuid>) -> Re
 /// Whether anything that was recorded depends on the organization's zone or currency. A cancelled order's refund is in
 /// no rollup, but would come back with the order.
 async fn has_events(tx: &TenantTx, org_no: i32) -> Result<bool> {
-    let sql = "SELECT CASE WHEN EXISTS (SELECT 1 FROM sales_metrics_base WHERE tenant_id = $1 AND org_no = $2) \
-               OR EXISTS (SELECT 1 FROM ledger_entries e JOIN ledger_heads h ON h.tenant_id = e.tenant_id \
-                          WHERE e.tenant_id = $1 AND e.position > h.folded AND e.org_no = $2) \
-               OR EXISTS (SELECT 1 FROM sales_performance WHERE tenant_id = $1 AND org_no = $2) \
-               OR EXISTS (SELECT 1 FROM refunds WHERE tenant_id = $1 AND org_no = $2) THEN 1 ELSE 0 END";
-    let row = tx.query_one(sql, [org_no.into()]).await?;
-    row.map(|row| get::<i32>(&row, 0).map(|found| found == 1)).transpose().map(|found| found.unwrap_or(false))
+    let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM sales_performance WHERE tenant_id = $1 AND org_no = $2) \
+               OR EXISTS (SELECT 1 FROM refunds WHERE tenant_id = $1 AND org_no = $2)";
+    Ok(has_facts(tx, org_no).await? || tx.query_one(sql, [org_no.into()]).await?.is_some())
 }

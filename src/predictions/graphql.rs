@@ -102,9 +102,10 @@ impl Predicted {
             desc = "A KPI by name, instead of the metric. Buckets in which it has no value are treated as unknown."
         )]
         kpi: Option<String>,
-        #[graphql(desc = "The time zone in which buckets begin; omit for the organization's.")] timezone: Option<
-            TimeZone,
-        >,
+        #[graphql(
+            desc = "The time zone in which buckets begin; omit for that of the period, else the organization's."
+        )]
+        timezone: Option<TimeZone>,
         #[graphql(desc = "The first day of the week, for WEEK buckets.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
     ) -> async_graphql::Result<Option<Forecast>> {
@@ -135,9 +136,10 @@ impl Predicted {
         metrics: Option<Vec<Metric>>,
         #[graphql(desc = "KPIs by name, judged together with the metrics.")] kpis: Option<Vec<String>>,
         #[graphql(desc = "The length of a bucket.", default_with = "Some(Grain::Day)")] grain: Option<Grain>,
-        #[graphql(desc = "The time zone in which buckets begin; omit for the organization's.")] timezone: Option<
-            TimeZone,
-        >,
+        #[graphql(
+            desc = "The time zone in which buckets begin; omit for that of the period, else the organization's."
+        )]
+        timezone: Option<TimeZone>,
         #[graphql(desc = "The first day of the week, for WEEK buckets.", default_with = "Some(Weekday::Monday)")]
         week_start: Option<Weekday>,
     ) -> async_graphql::Result<Option<AnomalyReport>> {

@@ -22,8 +22,8 @@ pub struct PrivacyQuery;
 impl PrivacyQuery {
     /// The keys that encrypt customers' personal data, and the progress of their rotation. Needs PERSONAL_MANAGE.
     #[graphql(guard = "Needs(Permission::PersonalManage)")]
-    async fn data_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<DataKeys> {
-        Ok(DataKeys::read(read(ctx).await?.as_ref()).await?)
+    async fn data_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<DataKeys>> {
+        Ok(Some(DataKeys::read(read(ctx).await?.as_ref()).await?))
     }
 }
 

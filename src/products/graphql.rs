@@ -2,13 +2,12 @@
 
 use async_graphql::{Context, Enum, ID, Object};
 
-use super::store;
+use super::store::{self, ProductFilter};
 use crate::auth::Permission;
 use crate::connection;
 use crate::currencies::{CurrencyAmount, home_currency, other_revenue};
-use crate::error::Error;
 use crate::graphql::context::{Needs, read};
-use crate::graphql::node_id::Numbered;
+use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, Currency, Decimal};
 use crate::ledger::changes::Holder;
@@ -20,24 +19,21 @@ pub struct ProductQuery;
 
 #[Object]
 impl ProductQuery {
-    /// A product by its id or its SKU. Errors: NOT_FOUND, BAD_USER_INPUT (neither or both are given).
+    /// A product by its id or its SKU; null if there is none. Error: BAD_USER_INPUT (neither or both are given).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn product(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The product's id.")] id: Option<ID>,
         #[graphql(desc = "The source's id of the product.")] sku: Option<String>,
-    ) -> async_graphql::Result<Product> {
-        let tx = read(ctx).await?;
-        match (id, sku) {
-            (Some(id), None) => Ok(store::get_product(&tx, Numbered::Product.parse(&id)?).await?),
-            (None, Some(sku)) => Ok(store::find_product(&tx, &sku).await?),
-            _ => Err(Error::bad_input("id", "give either an id or a SKU").into()),
-        }
+    ) -> async_graphql::Result<Option<Product>> {
+        let key = OneOf::new("id", Numbered::Product, id, sku)?;
+        Ok(store::find_product(read(ctx).await?.as_ref(), &key).await?)
     }
 
     /// Products, sorted by id unless `orderBy` says otherwise.
     #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn products(
         &self,
         ctx: &Context<'_>,
@@ -51,18 +47,25 @@ impl ProductQuery {
         )]
         last: Option<i32>,
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
-        #[graphql(desc = "How to sort the list; ties are broken by id.", default_with = "Some(ProductOrder::Id)")]
-        order_by: Option<ProductOrder>,
+        #[graphql(desc = "How to sort the list; ties are broken by id.", default_with = "Some(ProductSort::Id)")]
+        order_by: Option<ProductSort>,
+        #[graphql(desc = "Only products of this category, as they were last sold or set.")] category: Option<String>,
+        #[graphql(
+            desc = "Only products whose SKU or title contains this text, ignoring case (on SQLite that of ASCII letters only)."
+        )]
+        search: Option<String>,
     ) -> async_graphql::Result<ProductConnection> {
         let page = Page::new(first, after, last, before)?;
-        let rows = store::list(read(ctx).await?.as_ref(), &page, order_by.unwrap_or(ProductOrder::Id)).await?;
+        let filter = ProductFilter { category, search };
+        let order = order_by.unwrap_or(ProductSort::Id);
+        let rows = store::list(read(ctx).await?.as_ref(), &page, &filter, order).await?;
         Ok(ProductConnection::new(&page, rows))
     }
 }
 
 /// How to sort products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-pub enum ProductOrder {
+pub enum ProductSort {
     /// By id, that is, in the order of first appearance.
     Id,
     /// By revenue, largest first.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use sea_orm::{QueryResult, Value};
 
-use super::graphql::{Product, ProductOrder};
+use super::graphql::{Product, ProductSort};
 use crate::audit::{AuditedTable, Shown};
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
+use crate::graphql::node_id::OneOf;
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::ledger::changes::DimensionKind;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
@@ -17,25 +18,57 @@ use crate::money::Money;
 const COLUMNS: &str = "p.product_no, p.sku, p.title, p.category_no, p.units, p.revenue, p.refunded, p.cost, \
     p.revenue_with_cost, p.views, p.inventory";
 
+/// Which products are listed.
+#[derive(Default)]
+pub struct ProductFilter {
+    pub category: Option<String>,
+    /// A part of the SKU or the title.
+    pub search: Option<String>,
+}
+
 /// A page of products.
-pub async fn list(tx: &TenantTx, page: &Page, order: ProductOrder) -> Result<Vec<(Cursor, Product)>> {
+pub async fn list(
+    tx: &TenantTx,
+    page: &Page,
+    filter: &ProductFilter,
+    order: ProductSort,
+) -> Result<Vec<(Cursor, Product)>> {
     const BY_NUMBER: SortKey = SortKey::ascending("p.product_no", KeyKind::Int);
+    if [&filter.category, &filter.search].into_iter().flatten().any(|text| text.contains('\0')) {
+        return Ok(Vec::new());
+    }
     let keys = match order {
-        ProductOrder::Id => vec![BY_NUMBER],
-        ProductOrder::Revenue => vec![SortKey::descending("p.revenue", KeyKind::Int), BY_NUMBER],
-        ProductOrder::Units => vec![SortKey::descending("p.units", KeyKind::Int), BY_NUMBER],
+        ProductSort::Id => vec![BY_NUMBER],
+        ProductSort::Revenue => vec![SortKey::descending("p.revenue", KeyKind::Int), BY_NUMBER],
+        ProductSort::Units => vec![SortKey::descending("p.units", KeyKind::Int), BY_NUMBER],
     };
-    let clauses = page.clauses(&keys, 2)?;
-    let sql = format!("SELECT {COLUMNS} FROM products p WHERE p.tenant_id = $1{}{}", clauses.filter, clauses.order);
-    let rows = tx.query(&sql, clauses.values).await?;
+    let mut values: Vec<Value> = Vec::new();
+    let mut wanted = String::new();
+    if let Some(category) = &filter.category {
+        values.extend([Value::from(DimensionKind::Category as i32), category.clone().into()]);
+        wanted.push_str(
+            " AND p.category_no = (SELECT d.no FROM dimension_values d WHERE d.tenant_id = $1 AND d.kind = $2 AND d.value = $3)",
+        );
+    }
+    if let Some(search) = &filter.search {
+        values.push(like(search).into());
+        let index = values.len() + 1;
+        let contains = |column| format!("{column} {} ${index} ESCAPE '!'", tx.like_any_case());
+        wanted.push_str(&format!(" AND ({} OR {})", contains("p.sku"), contains("p.title")));
+    }
+    let clauses = page.clauses(&keys, values.len() + 2)?;
+    values.extend(clauses.values);
+    let sql =
+        format!("SELECT {COLUMNS} FROM products p WHERE p.tenant_id = $1{wanted}{}{}", clauses.filter, clauses.order);
+    let rows = tx.query(&sql, values).await?;
     rows.iter()
         .map(|row| {
             let product = product_from(row)?;
             let number = product.product_no.to_string();
             let cursor = match order {
-                ProductOrder::Id => vec![number],
-                ProductOrder::Revenue => vec![product.revenue.0.to_string(), number],
-                ProductOrder::Units => vec![product.units.to_string(), number],
+                ProductSort::Id => vec![number],
+                ProductSort::Revenue => vec![product.revenue.0.to_string(), number],
+                ProductSort::Units => vec![product.units.to_string(), number],
             };
             Ok((Cursor(cursor), product))
         })
@@ -58,19 +91,23 @@ fn product_from(row: &QueryResult) -> Result<Product> {
     })
 }
 
-/// A product by number. Error: NOT_FOUND.
-pub async fn get_product(tx: &TenantTx, product_no: i64) -> Result<Product> {
-    let mut found = ProductsByNumber::load(tx, &[product_no]).await?;
-    found.remove(&product_no).ok_or_else(|| Error::not_found("product"))
+/// The pattern of what contains `text`, for `LIKE … ESCAPE '!'`.
+fn like(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for letter in text.chars() {
+        if ['!', '%', '_'].contains(&letter) {
+            pattern.push('!');
+        }
+        pattern.push(letter);
+    }
+    pattern + "%"
 }
 
-/// A product by the source's id. Error: NOT_FOUND.
-pub async fn find_product(tx: &TenantTx, sku: &str) -> Result<Product> {
-    if sku.contains('\0') {
-        return Err(Error::not_found("product"));
-    }
-    let sql = format!("SELECT {COLUMNS} FROM products p WHERE p.tenant_id = $1 AND p.sku = $2");
-    product_from(&tx.query_one(&sql, [sku.into()]).await?.ok_or_else(|| Error::not_found("product"))?)
+/// A product by number or the source's id.
+pub async fn find_product(tx: &TenantTx, key: &OneOf) -> Result<Option<Product>> {
+    let Some((column, value)) = key.condition("product_no", "sku") else { return Ok(None) };
+    let sql = format!("SELECT {COLUMNS} FROM products p WHERE p.tenant_id = $1 AND p.{column} = $2");
+    tx.query_one(&sql, [value]).await?.as_ref().map(product_from).transpose()
 }
 
 /// Loads products by number.

@@ -19,10 +19,10 @@ pub struct DataSourceQuery;
 impl DataSourceQuery {
     /// Files and integrations that events have come from, sorted by name; at most 200. Needs INTEGRATIONS_MANAGE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
-    async fn data_sources(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<DataSource>> {
+    async fn data_sources(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<DataSource>>> {
         let tx = read(ctx).await?;
         let query = tx.find::<Entity>().order_by_asc(Column::Name).limit(SOURCES_MAX);
-        Ok(query.all(tx.as_ref()).await.map_err(Error::from)?.into_iter().map(DataSource::from).collect())
+        Ok(Some(query.all(tx.as_ref()).await.map_err(Error::from)?.into_iter().map(DataSource::from).collect()))
     }
 }
 

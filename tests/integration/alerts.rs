@@ -266,6 +266,7 @@ async fn a_rule_that_cannot_be_answered_any_more_stays_as_it_is() {
     assert_eq!(reported(&acme).await, [report("FIRING", "1.00", 10)]);
     let create_second = r#"mutation { createOrganization(input: { slug: "second", name: "Second", timezone: "UTC", currency: "JPY" }) { id } }"#;
     acme.admin().query(create_second).await;
+    acme.apply(vec![Event { organization: Some("second".into()), ..sale("3", 9) }]).await;
     let again = format!("mutation {{ createAlert(input: {{ {input} }}) {{ id }} }}");
     assert_eq!(acme.admin().error_code(&again).await, "MIXED_CURRENCIES");
     time_is(&test, 20).await;

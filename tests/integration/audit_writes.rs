@@ -129,6 +129,8 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     let rate = |rate| format!(r#"(rates: [{{from: "EUR", to: "GBP", validFrom: "2026-01-01", rate: "{rate}"}}])"#);
     run!("setExchangeRates", &rate("0.85"), "rates.set", After);
     run!("setExchangeRates", &rate("0.86"), "rates.set", Both);
+    let rate = r#"(from: "EUR", to: "GBP", validFrom: "2026-01-01") { rate }"#;
+    run!("deleteExchangeRate", rate, "rates.delete", Before);
 
     let key = run!(
         "createApiKey",

@@ -16,7 +16,7 @@ use salespulse::metrics::answer::{Answer, answer};
 use salespulse::metrics::catalog::{Metric, Needs};
 use salespulse::metrics::cell::Values;
 use salespulse::metrics::filter::{CustomerSegment, MetricsFilters};
-use salespulse::metrics::input::{BreakdownOrder, ComparisonPeriod, DateRange, Grain, SortDirection, Weekday};
+use salespulse::metrics::input::{BreakdownSort, ComparisonPeriod, DateRange, Grain, SortDirection, Weekday};
 use salespulse::metrics::period::{Span, previous, whole_days};
 use salespulse::metrics::plan::{
     BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan,
@@ -406,19 +406,31 @@ async fn define(tenant: &TestTenant<'_>) {
 /// The same dates one month before, of whole months the whole ones.
 fn month_before(span: Span, zone: chrono_tz::Tz) -> Span {
     use chrono::{Datelike, NaiveDate};
-    let date = |at| date_of(at, zone);
     let earlier = |day: NaiveDate| {
         let (year, month) = if day.month() == 1 { (day.year() - 1, 12) } else { (day.year(), day.month() - 1) };
         (1..=day.day()).rev().find_map(|day| NaiveDate::from_ymd_opt(year, month, day)).expect("a day")
     };
-    let Some((first, end)) = whole_days(span, zone) else {
-        let start = instant(earlier(date(span.start)).and_time(local_time(span.start, zone).time()), zone);
-        return Span { start, end: Timestamp(start.0 + (span.end.0 - span.start.0)) };
+    match whole_days(span, zone) {
+        Some((first, end)) if first.day() == 1 && end.day() == 1 => {
+            Span { start: start_of_day(earlier(first), zone), end: start_of_day(earlier(end), zone) }
+        }
+        _ => date_by_date(span, zone, earlier),
+    }
+}
+
+/// Where a day begins it is the day that is meant, as the first one or the one after the last; else what the clock shows.
+fn date_by_date(span: Span, zone: chrono_tz::Tz, earlier: impl Fn(chrono::NaiveDate) -> chrono::NaiveDate) -> Span {
+    let day = |at| date_of(at, zone);
+    let begins = |at| start_of_day(day(at), zone) == at;
+    let clock = |at| instant(earlier(day(at)).and_time(local_time(at, zone).time()), zone);
+    let start = if begins(span.start) { start_of_day(earlier(day(span.start)), zone) } else { clock(span.start) };
+    let end = if begins(span.end) {
+        let last = day(span.end).pred_opt().expect("a day");
+        start_of_day(earlier(last).succ_opt().expect("a day"), zone)
+    } else {
+        clock(span.end)
     };
-    let last = end.pred_opt().expect("a day");
-    let then_end =
-        if first.day() == 1 && end.day() == 1 { earlier(end) } else { earlier(last).succ_opt().expect("a day") };
-    Span { start: start_of_day(earlier(first), zone), end: start_of_day(then_end, zone) }
+    Span { start, end: end.max(start) }
 }
 
 /// Of the bucket before `whole` what `part` is of `whole`: from the same day and time of the clock on to the same, where both
@@ -445,17 +457,7 @@ fn before(part: Span, whole: Span, zone: chrono_tz::Tz) -> Span {
 fn assert_kpis(found: &Values, cut: &Cut<'_>, (whole, zone): (Span, chrono_tz::Tz), truth: &Truth, what: &str) {
     let exact = cut.values(truth);
     let span = Span { start: cut.start, end: cut.end };
-    let day_before = match whole_days(span, zone) {
-        Some((first, end)) => {
-            let day = |day: chrono::NaiveDate| start_of_day(day.pred_opt().expect("a day"), zone);
-            Span { start: day(first), end: day(end) }
-        }
-        None => {
-            let day = date_of(span.start, zone).pred_opt().expect("a day");
-            let start = instant(day.and_time(local_time(span.start, zone).time()), zone);
-            Span { start, end: Timestamp(start.0 + (span.end.0 - span.start.0)) }
-        }
-    };
+    let day_before = date_by_date(span, zone, |day| day.pred_opt().expect("a day"));
     for kpi in &found.kpis {
         let expected = match &*kpi.name {
             "refund_share" => Metric::RefundRate.value(&exact),
@@ -595,7 +597,7 @@ fn plan(asked: &Asked) -> Plan {
     let needs = Needs::of(Metric::ALL);
     let args = SeriesArgs { grain: asked.grain, timezone: Some(asked.zone), week_start: Weekday::Sunday, by: None };
     let kpis: BTreeSet<String> = KPIS.iter().filter(|_| asked.has_kpis).map(|(name, _)| (*name).to_owned()).collect();
-    let order = BreakdownOrder { metric: asked.order, kpi: None, direction: SortDirection::Desc };
+    let order = BreakdownSort { metric: asked.order, kpi: None, direction: SortDirection::Desc };
     let first = i32::try_from(asked.first).expect("small");
     let breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");
     let compared = ComparisonArgs::new(ComparisonPeriod::PreviousPeriod, None).expect("good");

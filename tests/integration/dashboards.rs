@@ -1,9 +1,10 @@
 //! Dashboards: whose they are, who sees them, what they may hold.
 
 use salespulse::auth::Role;
+use salespulse::clock::{SECOND, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::TestApp;
+use crate::support::{NOW, TestApp};
 
 const CREATE: &str = "mutation($input: DashboardInput!) { createDashboard(input: $input) { id name description sharing \
     isDefault columns filters updatedAt owner { name } widgets { key kind title metrics kpis options layout { x y width height } } } }";
@@ -188,4 +189,42 @@ async fn bad_dashboards_are_refused() {
     {
         acme.actor(Role::Analyst).query_with(CREATE, json!({ "input": input })).await;
     }
+}
+
+#[tokio::test]
+async fn a_change_leaves_what_it_does_not_name() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let viewer = acme.viewer();
+    let input = json!({ "name": "Sales", "description": "of all", "sharing": "TENANT", "columns": 24,
+        "filters": { "channels": ["web"] }, "widgets": [widget("a", 0, 24)] });
+    let created = viewer.query_with(CREATE, json!({ "input": input })).await["createDashboard"].take();
+    let update = async |changes: Value, at: &Value| {
+        let document = "mutation($id: ID!, $input: DashboardInput!, $at: DateTime) {
+            updateDashboard(id: $id, input: $input, ifUpdatedAt: $at) {
+                name description sharing columns filters widgets { key } updatedAt } }";
+        viewer.run(document, json!({ "id": created["id"], "input": changes, "at": at })).await
+    };
+    let changed = async |changes: Value| {
+        let response = update(changes, &Value::Null).await;
+        assert!(response.errors.is_empty(), "{:?}", response.errors);
+        response.data.into_json().expect("JSON")["updateDashboard"].take()
+    };
+    let mut renamed = changed(json!({ "name": "Revenue" })).await;
+    let updated_at = renamed["updatedAt"].take();
+    let expected = json!({ "name": "Revenue", "description": "of all", "sharing": "TENANT", "columns": 24,
+        "filters": { "channels": ["web"] }, "widgets": [{ "key": "a" }], "updatedAt": null });
+    assert_eq!(renamed, expected);
+    test.clock.set(Timestamp(NOW.0 + SECOND));
+    let cleared = changed(json!({ "description": null, "filters": null, "widgets": [] })).await;
+    assert_eq!((&cleared["description"], &cleared["filters"]), (&Value::Null, &Value::Null));
+    assert_eq!((&cleared["name"], &cleared["widgets"]), (&json!("Revenue"), &json!([])));
+    let code = |response: async_graphql::Response| {
+        let extensions = response.errors.first().and_then(|error| error.extensions.clone()).expect("an error");
+        extensions.get("code").cloned().expect("a code")
+    };
+    assert_eq!(code(update(json!({ "name": "Late" }), &updated_at).await), "CONFLICT".into());
+    changed(json!({ "widgets": [widget("b", 12, 12)] })).await;
+    assert_eq!(code(update(json!({ "columns": 12 }), &Value::Null).await), "BAD_USER_INPUT".into());
+    assert_eq!(code(viewer.run(CREATE, json!({ "input": {} })).await), "BAD_USER_INPUT".into());
 }

@@ -368,9 +368,9 @@ async fn a_rule_may_watch_a_kpi_and_keeps_it_from_being_deleted() {
     let created = acme.admin().query(&create).await["createAlert"].take();
     assert_eq!((&created["metric"], &created["kpi"]), (&Value::Null, &json!("web_share")));
     for (input, code) in [
-        (r#"name: "x", kpi: "none", condition: ABOVE"#, "NOT_FOUND"),
-        (r#"name: "x", condition: ABOVE"#, "BAD_USER_INPUT"),
-        (r#"name: "x", kpi: "web_share", metric: VISITS, condition: ABOVE"#, "BAD_USER_INPUT"),
+        (r#"name: "x", kpi: "none", condition: NO_DATA"#, "NOT_FOUND"),
+        (r#"name: "x", condition: NO_DATA"#, "BAD_USER_INPUT"),
+        (r#"name: "x", kpi: "web_share", metric: VISITS, condition: NO_DATA"#, "BAD_USER_INPUT"),
     ] {
         assert_eq!(
             acme.admin().error_code(&format!("mutation {{ createAlert(input: {{ {input} }}) {{ id }} }}")).await,

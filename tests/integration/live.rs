@@ -155,6 +155,7 @@ async fn alert_rules_are_checked_and_guarded() {
     for bad in [
         r#"name: " ", threshold: "5""#,
         r#"name: "x", threshold: "five""#,
+        r#"name: "x""#,
         r#"name: "x", threshold: "5", windowMinutes: 20"#,
     ] {
         assert_eq!(acme.admin().error_code(&create(bad)).await, "BAD_USER_INPUT", "{bad}");

@@ -102,6 +102,11 @@ impl Number {
         self.exactly(other, Fraction::per).map_or_else(|| finite(self.to_f64() / other.to_f64()), Ok)
     }
 
+    /// This number less an earlier one; `None` beyond what can be told.
+    pub fn less(self, before: Number) -> Option<Number> {
+        self.minus(before).ok()
+    }
+
     /// This number less an earlier one, per the earlier one; `None` where that is zero.
     pub fn change_since(self, before: Number) -> Option<Number> {
         self.minus(before).and_then(|change| change.per(before)).ok()

@@ -168,10 +168,9 @@ async fn finish(
     let app = &endpoint.app;
     let provider = find(endpoint, name)?;
     let (Some(flow), Ok(Query(back))) = (flow, query) else { return Err(stray()) };
-    let is_answer = back.state.map(CsrfToken::new).is_some_and(|state| state == flow.state)
-        && flow.provider == provider.name
-        && back.iss.is_none_or(|issuer| issuer == provider.issuer());
-    if !is_answer {
+    let is_answer =
+        back.state.map(CsrfToken::new).is_some_and(|state| state == flow.state) && flow.provider == provider.name;
+    if !is_answer || !provider.has_answered(back.iss.as_deref()).await? {
         return Err(stray());
     }
     let (None, Some(code)) = (back.error, back.code) else {

@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openidconnect::core::{
-    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreErrorResponseType, CoreIdToken, CoreIdTokenClaims,
-    CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreUserInfoClaims,
+    CoreAuthDisplay, CoreAuthenticationFlow, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod,
+    CoreErrorResponseType, CoreGrantType, CoreIdToken, CoreIdTokenClaims, CoreJsonWebKey,
+    CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm, CoreResponseMode,
+    CoreResponseType, CoreSubjectIdentifierType, CoreUserInfoClaims,
 };
 use openidconnect::url::Url;
 use openidconnect::{
-    AccessToken, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, EndpointMaybeSet,
-    EndpointNotSet, EndpointSet, IssuerUrl, OAuth2TokenResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
-    RequestTokenError, Scope, SignatureVerificationError, TokenResponse,
+    AccessToken, AdditionalProviderMetadata, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId,
+    ClientSecret, EndpointMaybeSet, EndpointNotSet, EndpointSet, IssuerUrl, OAuth2TokenResponse, PkceCodeChallenge,
+    PkceCodeVerifier, ProviderMetadata, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError,
+    TokenResponse,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -45,6 +49,30 @@ const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::EdDsa,
 ];
 
+/// What a provider says of itself beside what OpenID Connect Discovery has (RFC 9207, section 3).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Announced {
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+}
+
+impl AdditionalProviderMetadata for Announced {}
+
+type Metadata = ProviderMetadata<
+    Announced,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
 type ProviderClient =
     CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointMaybeSet>;
 
@@ -60,7 +88,7 @@ pub struct Provider {
 /// What a provider says of itself.
 #[derive(Default)]
 struct Known {
-    metadata: Option<Arc<CoreProviderMetadata>>,
+    metadata: Option<Arc<Metadata>>,
     asked_at: Option<Instant>,
     /// When a key was looked for that is not among those known.
     looked_at: Option<Instant>,
@@ -95,6 +123,18 @@ impl Provider {
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&flow.verifier))
             .url();
         Ok(url)
+    }
+
+    /// Whether an answer that names `issuer` is this provider's; one that announces to name itself must (RFC 9207). Error:
+    /// SERVICE_UNAVAILABLE.
+    pub async fn has_answered(&self, issuer: Option<&str>) -> Result<bool> {
+        match issuer {
+            Some(issuer) => Ok(issuer == self.issuer()),
+            None => {
+                let metadata = self.metadata(false).await?;
+                Ok(!metadata.additional_metadata().authorization_response_iss_parameter_supported)
+            }
+        }
     }
 
     /// Who came back with `code`. Errors: INVALID_GRANT, where the provider does not take the code or its answer is not for
@@ -144,7 +184,7 @@ impl Provider {
     /// The claims of a token by this provider, for this client and this sign-in, that is good now.
     fn check<'a>(
         &self,
-        metadata: &CoreProviderMetadata,
+        metadata: &Metadata,
         token: &'a CoreIdToken,
         flow: &Flow,
         now: Timestamp,
@@ -169,7 +209,7 @@ impl Provider {
         }
     }
 
-    fn client(&self, metadata: &CoreProviderMetadata) -> ProviderClient {
+    fn client(&self, metadata: &Metadata) -> ProviderClient {
         let Settings { client_id, client_secret, .. } = &self.settings;
         // Without a word about it, providers take the first (OpenID Connect Discovery, 3).
         let takes_basic = metadata
@@ -182,14 +222,13 @@ impl Provider {
     }
 
     /// What the provider says of itself; asked anew where a key is missing, but seldom. Error: SERVICE_UNAVAILABLE.
-    async fn metadata(&self, lacks_key: bool) -> Result<Arc<CoreProviderMetadata>> {
+    async fn metadata(&self, lacks_key: bool) -> Result<Arc<Metadata>> {
         let mut known = self.known.lock().await;
         let is_over = |at: Option<Instant>, pause| at.is_none_or(|at| at.elapsed() >= pause);
         let pause = if known.metadata.is_some() { KEPT } else { FAILED_PAUSE };
         let looks = lacks_key && is_over(known.looked_at, LOOK_PAUSE);
         if looks || is_over(known.asked_at, pause) {
-            let asked =
-                timeout(ANSWER_WAIT, CoreProviderMetadata::discover_async(self.issuer.clone(), &self.fetch)).await;
+            let asked = timeout(ANSWER_WAIT, Metadata::discover_async(self.issuer.clone(), &self.fetch)).await;
             let asked = asked.map_err(BoxError::from).and_then(|metadata| metadata.map_err(BoxError::from));
             let now = Some(Instant::now());
             known.asked_at = now;

@@ -10,7 +10,7 @@ use crate::metrics::flat::{Flat, SelectedField};
 
 /// The value of a KPI in one period, bucket or row.
 #[derive(SimpleObject)]
-pub struct KpiNumber {
+pub struct KpiValue {
     /// The KPI's name.
     name: String,
     /// Its unit, which follows from its formula.
@@ -20,7 +20,7 @@ pub struct KpiNumber {
     /// The number, if the unit is not MONEY: a ratio of 5% is 0.05, a duration is in seconds; null for MONEY, and if there is no value.
     number: Option<f64>,
     /// Why there is no value; null if there is one.
-    absent: Option<KpiAbsence>,
+    absent: Option<KpiNullReason>,
 }
 
 /// The unit of a metric or a KPI.
@@ -39,7 +39,7 @@ pub enum KpiUnit {
 
 /// Why a KPI has no value.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
-pub enum KpiAbsence {
+pub enum KpiNullReason {
     /// A metric that it needs has no value here, or `nullif` made it null.
     NoValue,
     /// A division by zero.
@@ -48,24 +48,24 @@ pub enum KpiAbsence {
     TooLarge,
 }
 
-impl KpiNumber {
+impl KpiValue {
     /// The KPI of a name among values. Error: NOT_FOUND.
-    pub fn of(values: &Values, name: &str) -> Result<KpiNumber> {
+    pub fn of(values: &Values, name: &str) -> Result<KpiValue> {
         let kpi = values.kpi(name).ok_or_else(|| Error::not_found("KPI"))?;
         let is_money = kpi.unit == Unit::Money;
         let amount = kpi.value().filter(|_| is_money).map(Decimal);
         let number = kpi.result.ok().filter(|_| !is_money).map(models::kpis::Number::to_f64);
         let absent = match kpi.result {
-            Err(Absent::NoValue) => Some(KpiAbsence::NoValue),
-            Err(Absent::DivisionByZero) => Some(KpiAbsence::DivisionByZero),
-            Err(Absent::Overflow) => Some(KpiAbsence::TooLarge),
-            Ok(_) => (amount.is_none() && number.is_none()).then_some(KpiAbsence::TooLarge),
+            Err(Absent::NoValue) => Some(KpiNullReason::NoValue),
+            Err(Absent::DivisionByZero) => Some(KpiNullReason::DivisionByZero),
+            Err(Absent::Overflow) => Some(KpiNullReason::TooLarge),
+            Ok(_) => (amount.is_none() && number.is_none()).then_some(KpiNullReason::TooLarge),
         };
-        Ok(KpiNumber { name: name.to_owned(), unit: kpi.unit.into(), amount, number, absent })
+        Ok(KpiValue { name: name.to_owned(), unit: kpi.unit.into(), amount, number, absent })
     }
 }
 
-impl Flat for KpiNumber {
+impl Flat for KpiValue {
     fn leaf(&self, field: &SelectedField<'_>) -> Value {
         match field.name {
             "name" => Value::String(self.name.clone()),

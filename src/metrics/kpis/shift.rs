@@ -1,13 +1,12 @@
 //! Which earlier time a formula means.
 
-use chrono::{Days, Months, NaiveDate};
 use chrono_tz::Tz;
 use models::kpis::Shift;
 
-use crate::calendar::{Step, boundaries_after, buckets_before, date_of, instant, local_time, start_of_day};
+use crate::calendar::{Step, boundaries_after, buckets_before};
 use crate::clock::Timestamp;
 use crate::metrics::input::DateRange;
-use crate::metrics::period::{self, Span, elapsed_parts, whole_days, whole_months};
+use crate::metrics::period::{self, Span, elapsed_parts};
 
 /// How times are counted where a KPI is asked.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +39,14 @@ impl Calendar {
             return Span { start: place(bucket.start), end: place(end) };
         }
         let earlier = self.whole_back(bucket, shift);
-        if bucket.is_open(self.now) { elapsed_parts(bucket, earlier, self.now, self.zone).1 } else { earlier }
+        if !bucket.is_open(self.now) {
+            return earlier;
+        }
+        if shift.periods > 0 {
+            return elapsed_parts(bucket, earlier, self.now, self.zone).1;
+        }
+        let elapsed = Span { end: self.now.max(bucket.start), ..bucket };
+        Span { end: self.dates_back(elapsed, shift).end.clamp(earlier.start, earlier.end), ..earlier }
     }
 
     fn whole_back(&self, bucket: Span, shift: Shift) -> Span {
@@ -55,30 +61,12 @@ impl Calendar {
         earlier
     }
 
-    /// The same dates, months and days before: of whole months whole ones, if only months are counted; of whole days their
-    /// dates; else the first moment and what follows.
+    /// The same dates, months and days before.
     fn dates_back(&self, span: Span, shift: Shift) -> Span {
         if shift.months == 0 && shift.days == 0 {
             return span;
         }
-        let earlier = |day: NaiveDate| {
-            let month = day.checked_sub_months(Months::new(shift.months));
-            month.and_then(|month| month.checked_sub_days(Days::new(shift.days.into()))).unwrap_or(day)
-        };
-        if let Some((first, end)) = whole_days(span, self.zone)
-            && let Some(last) = end.pred_opt()
-        {
-            if shift.days == 0 && whole_months(first, end).is_some() {
-                let [start, end] = [first, end].map(|day| start_of_day(earlier(day), self.zone));
-                return Span { start, end };
-            }
-            let (first, last) = (earlier(first), earlier(last));
-            let end = last.succ_opt().unwrap_or(last);
-            return Span { start: start_of_day(first, self.zone), end: start_of_day(end, self.zone) };
-        }
-        let start = earlier(date_of(span.start, self.zone)).and_time(local_time(span.start, self.zone).time());
-        let start = instant(start, self.zone);
-        Span { start, end: Timestamp(start.0 + (span.end.0 - span.start.0)) }
+        period::dates_before(span, shift.months, shift.days, self.zone)
     }
 }
 
@@ -154,6 +142,34 @@ mod tests {
         let running = Calendar { now: at("2025-02-27T12:00:00Z"), ..closed() };
         let january = span("2025-01-01T00:00:00Z", "2025-01-27T12:00:00Z");
         assert_eq!(running.back(days("2025-02-01", "2025-03-01"), MONTH), january);
+    }
+
+    #[test]
+    fn a_month_back_of_parts_of_days_ends_by_date_too() {
+        let back = |start, end| closed().back(span(start, end), MONTH);
+        assert_eq!(
+            back("2026-03-01T00:00:00Z", "2026-03-31T22:00:00Z"),
+            span("2026-02-01T00:00:00Z", "2026-02-28T22:00:00Z")
+        );
+        assert_eq!(
+            back("2026-06-01T04:00:00Z", "2026-07-01T04:00:00Z"),
+            span("2026-05-01T04:00:00Z", "2026-06-01T04:00:00Z")
+        );
+        // The month after begins there where this one ends.
+        assert_eq!(back("2026-05-03T05:00:00Z", "2026-06-01T00:00:00Z").end, at("2026-05-01T00:00:00Z"));
+        // Of what is open, up to the same date and time.
+        let running = Calendar { now: at("2026-11-27T16:28:00Z"), ..closed() };
+        assert_eq!(
+            running.back(span("2026-03-10T00:00:00Z", "2026-12-01T00:00:00Z"), MONTH),
+            span("2026-02-10T00:00:00Z", "2026-10-27T16:28:00Z")
+        );
+        let berlin = Calendar { zone: chrono_tz::Europe::Berlin, ..closed() };
+        let week = Shift { months: 0, days: 7, periods: 0 };
+        assert_eq!(
+            berlin.back(span("2026-03-20T05:00:00Z", "2026-03-31T22:00:00Z"), week).end,
+            at("2026-03-24T23:00:00Z"),
+            "the clocks changed between"
+        );
     }
 
     #[test]
