@@ -64,7 +64,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let ready = match import.open(&stop).await {
         Ok(ready) => ready,
         Err(report) => {
-            progress.end();
+            drop(progress);
             print(&report);
             return end_of(&report);
         }
@@ -76,11 +76,13 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     // The stream tells servers at work of what is recorded; tokens are not made here.
     let app = super::wire(config, db, Tokens::with_keys(&[], None, &config.jwt_issuer), Arc::new(SystemClock)).await?;
     let report = ready.run(&app, tenant, &stop).await;
-    progress.end();
+    drop(progress);
     print(&report);
     let noted = note(&app, tenant, &name, &report, &stop).await;
-    end_of(&report)?;
-    noted
+    if report.end == End::Done {
+        noted?;
+    }
+    end_of(&report)
 }
 
 /// Tells the audit log what was recorded.
@@ -197,8 +199,10 @@ impl Progress {
         };
         Progress { task, bar }
     }
+}
 
-    fn end(self) {
+impl Drop for Progress {
+    fn drop(&mut self) {
         self.task.abort();
         self.bar.finish_and_clear();
     }

@@ -1,6 +1,5 @@
 //! Runs an import: batches from the reading thread into the ledger, up to [`IN_FLIGHT`] at a time.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,26 +7,27 @@ use std::thread;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use roaring::RoaringTreemap;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::group::{CsvBatch, Defect, Draft, RawRow};
+use super::group::{CsvBatch, Draft};
+use super::places::Places;
 use super::read::{CsvReader, OpenFiles};
 use super::rejected::Rejected;
 use super::retry::{is_away, patiently};
+use super::settled::{Rejoined, Settled};
 use super::totals::Totals;
 use super::{Files, ImportError, Mapping};
 use crate::app::App;
 use crate::db::TenantId;
 use crate::error::{Error, Result};
-use crate::ledger::event::{Event, Outcome, RefusalCode};
+use crate::ledger::event::{Event, Outcome};
 
 /// While one batch commits, the next one waits and the one after it is read.
 const IN_FLIGHT: usize = 2;
 const READ_AHEAD: usize = 2;
-const BROKE_DOWN: &str = "the reading of files broke down";
+pub(super) const BROKE_DOWN: &str = "the reading of files broke down";
 
 /// What to import.
 pub struct Import {
@@ -110,7 +110,7 @@ impl Import {
     pub async fn open(self, stop: &CancellationToken) -> Result<Ready, Report> {
         let feeds: Vec<_> = self.mapping.feeds.iter().map(|feed| (feed.name.clone(), Totals::default())).collect();
         let name = self.mapping.name.clone();
-        let places = Places::of(&self);
+        let places = Places::of(&self.mapping, &self.files, self.rejected_folder.as_deref());
         let stopped = Arc::new(AtomicBool::new(false));
         let reader = CsvReader {
             mapping: self.mapping,
@@ -158,7 +158,7 @@ impl Ready {
             reading.map_err(|error| End::Failed(format!("{BROKE_DOWN}: {error}")))
         });
         let mut end = match reading {
-            Ok(reading) => match settled.record_all(app, tenant, batches, stop).await {
+            Ok(reading) => match record_all(&mut settled, app, tenant, batches, stop).await {
                 // It has ended when it sends no more.
                 End::Done if reading.join().is_err() => End::Failed(BROKE_DOWN.to_owned()),
                 end => end,
@@ -181,193 +181,36 @@ impl Ready {
     }
 }
 
-/// Where refused rows go.
-struct Places {
-    /// By feed.
-    feeds: Vec<PathBuf>,
-    /// By table, in the order of their names; `None` where a feed reads the same file and refuses its rows.
-    lookups: Vec<Option<PathBuf>>,
-    /// Those that are made before anything is read; of files within the program there is seldom something to refuse.
-    to_make: Vec<PathBuf>,
-    /// What is read.
-    inputs: Vec<PathBuf>,
-}
-
-impl Places {
-    fn of(import: &Import) -> Places {
-        let Import { mapping, files, rejected_folder, .. } = import;
-        let place = |path: &String| files.rejected_path(path, rejected_folder.as_deref());
-        let feeds: Vec<&String> = mapping.feeds.iter().map(|feed| &feed.file.path).collect();
-        let lookups: Vec<&String> = mapping.lookups.values().map(|lookup| &lookup.file.path).collect();
-        let all = || feeds.iter().chain(&lookups).copied();
-        Places {
-            to_make: all().filter(|path| !files.embedded.contains_key(*path)).map(place).collect(),
-            inputs: all().map(|path| files.path(path)).collect(),
-            lookups: lookups.iter().map(|path| (!feeds.contains(path)).then(|| place(path))).collect(),
-            feeds: feeds.into_iter().map(place).collect(),
-        }
-    }
-}
-
-/// What has been recorded so far.
-struct Settled {
-    feeds: Vec<(String, Totals)>,
-    places: Places,
-    rejected: Rejected,
-    rows: Arc<AtomicU64>,
-    /// Positions of what this run has recorded or found recorded.
-    seen: RoaringTreemap,
-    tables: Vec<Table>,
-    /// By feed and table, rows that found nothing.
-    missed: BTreeMap<(usize, usize), u64>,
-}
-
-/// A table to join with.
-struct Table {
-    name: String,
-    rows_refused: u64,
-}
-
-impl Settled {
-    fn new(feeds: Vec<(String, Totals)>, places: Places, rejected: Rejected, rows: Arc<AtomicU64>) -> Settled {
-        let (seen, tables, missed) = (RoaringTreemap::new(), Vec::new(), BTreeMap::new());
-        Settled { feeds, places, rejected, rows, seen, tables, missed }
-    }
-
-    /// Writes down which rows are not in the tables.
-    fn begin(&mut self, files: &mut OpenFiles) -> Result<(), End> {
-        for (lookup, place) in files.lookups.iter_mut().zip(&self.places.lookups) {
-            let refused = std::mem::take(&mut lookup.refused);
-            let table = Table { name: lookup.name.clone(), rows_refused: refused.len() as u64 };
-            for (defect, row) in refused {
-                let Some(place) = place else { continue };
-                let feed = format!("lookups.{}", table.name);
-                let code = RefusalCode::BadUserInput.as_str();
-                let written = self.rejected.write(place, &feed, code, &defect, &[row]);
-                written.map_err(|error| End::Failed(error.to_string()))?;
-            }
-            self.tables.push(table);
-        }
-        Ok(())
-    }
-
-    async fn record_all(
-        &mut self,
-        app: &App,
-        tenant: TenantId,
-        mut batches: mpsc::Receiver<Result<CsvBatch, ImportError>>,
-        stop: &CancellationToken,
-    ) -> End {
-        let mut in_flight = FuturesOrdered::new();
-        let mut end = None;
-        loop {
-            let is_reading = end.is_none();
-            tokio::select! {
-                biased;
-                () = stop.cancelled(), if is_reading => end = Some(End::Stopped),
-                Some((batch, outcomes)) = in_flight.next(), if !in_flight.is_empty() => {
-                    // The first that went wrong is told.
-                    if let Err(failed) = self.settle(batch, outcomes)
-                        && end.as_ref().is_none_or(|end| *end == End::Done)
-                    {
-                        end = Some(failed);
-                    }
+async fn record_all(
+    settled: &mut Settled,
+    app: &App,
+    tenant: TenantId,
+    mut batches: mpsc::Receiver<Result<CsvBatch, ImportError>>,
+    stop: &CancellationToken,
+) -> End {
+    let mut in_flight = FuturesOrdered::new();
+    let mut end = None;
+    loop {
+        let is_reading = end.is_none();
+        tokio::select! {
+            biased;
+            () = stop.cancelled(), if is_reading => end = Some(End::Stopped),
+            Some((batch, outcomes)) = in_flight.next(), if !in_flight.is_empty() => {
+                // The first that went wrong is told.
+                if let Err(failed) = settled.settle(batch, outcomes)
+                    && end.as_ref().is_none_or(|end| *end == End::Done)
+                {
+                    end = Some(failed);
                 }
-                message = batches.recv(), if is_reading && in_flight.len() < IN_FLIGHT => match message {
-                    Some(Ok(batch)) => in_flight.push_back(record(app, tenant, batch, stop)),
-                    Some(Err(error)) => end = Some(End::Failed(error.to_string())),
-                    None => end = Some(End::Done),
-                },
-                else => return end.unwrap_or(End::Done),
             }
+            message = batches.recv(), if is_reading && in_flight.len() < IN_FLIGHT => match message {
+                Some(Ok(batch)) => in_flight.push_back(record(app, tenant, batch, stop)),
+                Some(Err(error)) => end = Some(End::Failed(error.to_string())),
+                None => end = Some(End::Done),
+            },
+            else => return end.unwrap_or(End::Done),
         }
     }
-
-    /// Counts a batch and writes down what was refused. Error: what keeps the import from going on; all that was
-    /// recorded is counted even so.
-    fn settle(&mut self, batch: Rejoined, outcomes: Result<Vec<Outcome>, End>) -> Result<(), End> {
-        let outcomes = outcomes?;
-        let mut outcomes = outcomes.iter();
-        let (Some((name, totals)), Some(path)) = (self.feeds.get_mut(batch.feed), self.places.feeds.get(batch.feed))
-        else {
-            return Err(End::Failed(BROKE_DOWN.to_owned()));
-        };
-        let before = totals.rows.read;
-        let mut written = Ok(());
-        totals.add_skipped(batch.skipped);
-        for (table, rows) in batch.missed {
-            *self.missed.entry((batch.feed, table)).or_default() += rows;
-        }
-        for (defect, rows) in &batch.facts {
-            let outcome = if defect.is_none() { outcomes.next() } else { None };
-            let is_first = outcome.and_then(position_of).is_none_or(|position| self.seen.insert(position));
-            totals.add_fact(outcome, is_first, rows.len() as u64);
-            let refused;
-            let (code, defect) = match (defect, outcome) {
-                (Some(defect), _) => (RefusalCode::BadUserInput, defect),
-                (None, Some(Outcome::Refused(refusal))) => {
-                    let line = rows.first().map(|row| row.line);
-                    refused = Defect { line, what: refusal.reason.clone() };
-                    (refusal.code, &refused)
-                }
-                (None, _) => continue,
-            };
-            written = written.and_then(|()| self.rejected.write(path, name, code.as_str(), defect, rows));
-        }
-        self.rows.fetch_add(totals.rows.read - before, Ordering::Relaxed);
-        written.map_err(|error| End::Failed(error.to_string()))
-    }
-
-    fn report(self, mut end: End) -> Report {
-        let notes = self.notes();
-        let table_rows_refused = self.tables.iter().map(|table| table.rows_refused).sum();
-        let (rejected_files, written) = self.rejected.finish();
-        if let Err(error) = written
-            && end == End::Done
-        {
-            end = End::Failed(error.to_string());
-        }
-        Report { feeds: self.feeds, notes, table_rows_refused, rejected_files, end }
-    }
-
-    fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        for Table { name, rows_refused } in self.tables.iter().filter(|table| table.rows_refused > 0) {
-            notes.push(format!("{name}: {rows_refused} rows of this table cannot be used"));
-        }
-        for ((feed, table), rows) in &self.missed {
-            if let (Some((feed, _)), Some(Table { name, .. })) = (self.feeds.get(*feed), self.tables.get(*table)) {
-                notes.push(format!("{feed}: {rows} rows find nothing in the table {name}"));
-            }
-        }
-        for (feed, totals) in self.feeds.iter().filter(|(_, totals)| totals.rows.repeated_in_run > 0) {
-            let rows = totals.rows.repeated_in_run;
-            notes.push(format!(
-                "{feed}: warning: {rows} rows are alike others of this run and were not recorded again (is `id` another for \
-                 each of them?)"
-            ));
-        }
-        notes
-    }
-}
-
-/// Where an event was recorded, now or before.
-fn position_of(outcome: &Outcome) -> Option<u64> {
-    match outcome {
-        Outcome::Applied { position } | Outcome::Superseded { position } | Outcome::Repeated { position } => {
-            u64::try_from(*position).ok()
-        }
-        Outcome::Refused(_) => None,
-    }
-}
-
-/// A batch whose events are with the ledger.
-struct Rejoined {
-    feed: usize,
-    skipped: u64,
-    missed: BTreeMap<usize, u64>,
-    /// Of each fact, why it is no event, and its rows.
-    facts: Vec<(Option<Defect>, Vec<RawRow>)>,
 }
 
 async fn record(

@@ -32,7 +32,8 @@ impl Rejected {
         let mut rejected = Rejected::default();
         for path in paths {
             if let Err(error) = rejected.writer(path) {
-                rejected.finish();
+                // What was made so far has no rows, and is removed.
+                let _ = rejected.finish();
                 return Err(error);
             }
         }

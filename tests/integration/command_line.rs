@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use salespulse::db::{Db, Owner, get};
+use salespulse::db::{Db, Owner, TenantId, get};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
@@ -316,13 +316,14 @@ async fn an_import_waits_for_others_who_write() {
     program.write("shop.toml", MAPPING);
     program.write("orders.csv", "time,amount\n2026-01-01,1\n");
     let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
-    let other = Owner::connect(&url).await.expect("connected");
-    other.connection().execute_unprepared("BEGIN IMMEDIATE").await.expect("locked");
+    let other = Db::connect(&url, 1).await.expect("connected");
+    let writing = other.write(TenantId(uuid::Uuid::nil())).await.expect("a transaction");
     let mut command = program.command(&["import", "--tenant", "acme", "shop.toml"], &[]);
-    let import = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut import = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     // Longer than SQLite waits by itself.
     tokio::time::sleep(Duration::from_secs(8)).await;
-    other.connection().execute_unprepared("ROLLBACK").await.expect("unlocked");
+    assert_eq!(import.try_wait().expect("asked"), None, "it did not wait");
+    drop(writing);
     let output = import.wait_with_output().expect("ended");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(counts(&String::from_utf8_lossy(&output.stdout))[1], 1);

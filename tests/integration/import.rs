@@ -253,15 +253,10 @@ async fn a_row_that_two_feeds_may_have_is_refused_once() {
     let (sales, cancelled) = (report.feeds[0].1.rows, report.feeds[1].1.rows);
     assert_eq!(sales, Counts { read: 8, accepted: 1, refused: 3, skipped: 4, ..Counts::default() });
     assert_eq!(cancelled, Counts { read: 8, refused: 3, skipped: 5, ..Counts::default() });
-    let told = |lines: &[u64], why: &str| lines.iter().map(|line| (*line, why.to_owned())).collect::<Vec<_>>();
     let why = "line 4: may belong here, but has 4 columns and not 3";
-    let expected = [
-        told(&[2, 3, 5], why),
-        told(&[4], "has 4 columns and not 3"),
-        told(&[6], why),
-        told(&[7], "has 2 columns and not 3"),
-    ];
-    assert_eq!(reasons["orders.csv"], expected.concat().into_iter().collect());
+    let mut expected: BTreeMap<u64, String> = [2, 3, 5, 6, 7].map(|line| (line, why.to_owned())).into();
+    expected.insert(4, "has 4 columns and not 3".to_owned());
+    assert_eq!(reasons["orders.csv"], expected);
 }
 
 #[tokio::test]
