@@ -9,15 +9,19 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
 use super::signals;
 use super::tenant::{self, OrganizationArgs};
+use crate::app::App;
 use crate::audit::{self, Entry};
 use crate::auth::token::Tokens;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::db::{Db, TenantId};
+use crate::db::{Db, TenantId, get};
+use crate::error::Error;
+use crate::import::retry::patiently;
 use crate::import::{End, Files, Import, Mapping, Report};
 use crate::tenancy;
 
@@ -41,33 +45,80 @@ pub struct Args {
     /// Create the tenant if there is none.
     #[arg(long)]
     create_tenant: bool,
-    #[command(flatten)]
-    organization: OrganizationArgs,
+    /// The time zone in which the days of a tenant to create begin, by IANA name; absent means UTC.
+    #[arg(long, requires = "create_tenant", value_parser = tenant::parse_timezone)]
+    timezone: Option<chrono_tz::Tz>,
+    /// The currency of the metrics of a tenant to create, by ISO 4217 code; absent means USD.
+    #[arg(long, requires = "create_tenant", value_parser = tenant::parse_currency)]
+    currency: Option<String>,
 }
 
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let import = import_of(args)?;
     let db = super::connect(config).await?;
-    let tenant = tenant_of(&db, args).await?;
-    // The stream tells servers at work of what is recorded; tokens are not made here.
-    let app = super::wire(config, db, Tokens::with_keys(&[], None, &config.jwt_issuer), Arc::new(SystemClock)).await?;
+    let known = find_tenant(&db, args).await?;
+    let stop = signals::stop_token()?;
     let progress = Progress::start(&import);
     let name = import.mapping.name.clone();
-    let report = import.run(&app, tenant, &signals::stop_token()?).await;
-    progress.end();
+    // A mapping that does not fit its files leaves no tenant behind.
+    let ready = match import.open(&stop).await {
+        Ok(ready) => ready,
+        Err(report) => {
+            drop(progress);
+            print(&report);
+            return end_of(&report);
+        }
+    };
+    let tenant = match known {
+        Some(tenant) => tenant,
+        None => create_tenant(&db, args).await?,
+    };
+    // The stream tells servers at work of what is recorded; tokens are not made here.
+    let app = super::wire(config, db, Tokens::with_keys(&[], None, &config.jwt_issuer), Arc::new(SystemClock)).await?;
+    let report = ready.run(&app, tenant, &stop).await;
+    drop(progress);
     print(&report);
-    let rows = report.totals().rows;
-    if rows.accepted > 0 {
-        let told = json!({ "by": "operator", "rowsRead": rows.read, "rowsAccepted": rows.accepted });
-        let tx = app.db.write(tenant).await?;
-        audit::record_by_operator(&tx, app.clock.now(), Entry::of("import", name).after(told)).await?;
-        tx.commit().await?;
+    let noted = note(&app, tenant, &name, &report, &stop).await;
+    if report.end == End::Done {
+        noted?;
     }
-    match report.end {
-        End::Done if report.totals().rows.refused > 0 => Err(Failure::silent(Exit::LinesRefused)),
+    end_of(&report)
+}
+
+/// Tells the audit log what was recorded.
+async fn note(
+    app: &App,
+    tenant: TenantId,
+    name: &str,
+    report: &Report,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let rows = report.totals().rows;
+    if rows.accepted == 0 || matches!(report.end, End::DatabaseAway(_)) {
+        return Ok(());
+    }
+    let told = json!({ "by": "operator", "rowsRead": rows.read, "rowsAccepted": rows.accepted });
+    let attempt = || async {
+        let tx = app.db.write(tenant).await?;
+        audit::record_by_operator(&tx, app.clock.now(), Entry::of("import", name).after(told.clone())).await?;
+        tx.commit().await
+    };
+    let noted = patiently(stop, attempt).await;
+    noted.map_err(|error| {
+        let Failure { exit, message } = error.into();
+        Failure::new(exit, format!("{message} (what is recorded stays; run the import again)"))
+    })
+}
+
+fn end_of(report: &Report) -> Result<(), Failure> {
+    match &report.end {
+        End::Done if report.totals().rows.refused + report.table_rows_refused > 0 => {
+            Err(Failure::silent(Exit::LinesRefused))
+        }
         End::Done => Ok(()),
         End::Stopped => Err(Failure::new(Exit::Interrupted, "stopped; run the same command again to go on")),
         End::Failed(message) => Err(Failure::new(Exit::Failed, message)),
+        End::DatabaseAway(message) => Err(Failure::new(Exit::DatabaseAway, message)),
     }
 }
 
@@ -82,11 +133,33 @@ fn import_of(args: &Args) -> Result<Import, Failure> {
     Ok(import)
 }
 
-async fn tenant_of(db: &Db, args: &Args) -> Result<TenantId, Failure> {
-    if args.create_tenant && tenancy::find_tenant(db, &args.tenant).await?.is_none() {
-        return tenant::create(db, &args.tenant, &args.tenant, &args.organization).await;
+/// The tenant, or `None` when it is to be created. Error: there is none, or it is not as the arguments say.
+async fn find_tenant(db: &Db, args: &Args) -> Result<Option<TenantId>, Failure> {
+    if !args.create_tenant {
+        return super::get_tenant(db, &args.tenant).await.map(Some);
     }
-    super::get_tenant(db, &args.tenant).await
+    let Some(tenant) = tenancy::find_tenant(db, &args.tenant).await? else { return Ok(None) };
+    let tx = db.read(tenant).await?;
+    let sql = "SELECT timezone, currency FROM organizations WHERE tenant_id = $1 AND is_default";
+    let row = tx.query_one(sql, []).await?.ok_or_else(|| Error::not_found("organization"))?;
+    let differs = |option: &str, given: Option<&str>, known: String| match given {
+        Some(given) if given != known => Err(Failure::new(
+            Exit::BadConfig,
+            format!("there is a tenant {} already, with {known} and not {given} (leave out {option})", args.tenant),
+        )),
+        _ => Ok(()),
+    };
+    differs("--timezone", args.timezone.map(|zone| zone.name()), get(&row, 0)?)?;
+    differs("--currency", args.currency.as_deref(), get(&row, 1)?)?;
+    Ok(Some(tenant))
+}
+
+async fn create_tenant(db: &Db, args: &Args) -> Result<TenantId, Failure> {
+    let organization = OrganizationArgs {
+        timezone: args.timezone.unwrap_or(chrono_tz::UTC),
+        currency: args.currency.clone().unwrap_or_else(|| "USD".to_owned()),
+    };
+    tenant::create(db, &args.tenant, &args.tenant, &organization).await
 }
 
 fn print(report: &Report) {
@@ -95,6 +168,9 @@ fn print(report: &Report) {
     }
     if report.feeds.len() > 1 {
         println!("all: {}", report.totals());
+    }
+    for note in &report.notes {
+        println!("{note}");
     }
     for path in &report.rejected_files {
         println!("refused rows are in {}", path.display());
@@ -115,7 +191,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}  {eta} left") {
             bar.set_style(style);
         }
-        let bytes_max = import.bytes().max(1);
+        let bytes_max = import.bytes();
         let task = if bar.is_hidden() {
             tokio::spawn(report_lines(rows, bytes, bytes_max))
         } else {
@@ -123,8 +199,10 @@ impl Progress {
         };
         Progress { task, bar }
     }
+}
 
-    fn end(self) {
+impl Drop for Progress {
+    fn drop(&mut self) {
         self.task.abort();
         self.bar.finish_and_clear();
     }
@@ -143,8 +221,11 @@ async fn report_lines(rows: Arc<AtomicU64>, bytes: Arc<AtomicU64>, bytes_max: u6
     let begun = Instant::now();
     loop {
         tokio::time::sleep(REPORT).await;
-        let percent = 100 * bytes.load(Ordering::Relaxed).min(bytes_max) / bytes_max;
-        eprintln!("salespulse: {percent} % read, {}", rate(rows.load(Ordering::Relaxed), begun));
+        let rate = rate(rows.load(Ordering::Relaxed), begun);
+        match (100 * bytes.load(Ordering::Relaxed).min(bytes_max)).checked_div(bytes_max) {
+            Some(percent) => eprintln!("salespulse: {percent} % read, {rate}"),
+            None => eprintln!("salespulse: {rate}"),
+        }
     }
 }
 

@@ -79,10 +79,10 @@ pub async fn create(db: &Db, slug: &str, name: &str, organization: &Organization
     Ok(tenancy::create_tenant(db, &new, SystemClock.now()).await?.id)
 }
 
-fn parse_timezone(name: &str) -> Result<chrono_tz::Tz, String> {
+pub fn parse_timezone(name: &str) -> Result<chrono_tz::Tz, String> {
     name.parse().map_err(|_| "no time zone of that name; for example Europe/London".to_owned())
 }
 
-fn parse_currency(code: &str) -> Result<String, String> {
+pub fn parse_currency(code: &str) -> Result<String, String> {
     if is_currency(code) { Ok(code.to_owned()) } else { Err("no currency of that code; for example EUR".to_owned()) }
 }

@@ -27,7 +27,7 @@ pub async fn import(app: &App, tenants: Tenants, stop: &CancellationToken) -> Re
         match import_one(app, tenant, mapping, shift_micros, stop).await {
             End::Done => {}
             End::Stopped => return Ok(false),
-            End::Failed(message) => return Err(message),
+            End::Failed(message) | End::DatabaseAway(message) => return Err(message),
         }
     }
     Ok(true)

@@ -18,6 +18,11 @@ impl Condition {
         Ok(Condition { value: Template::parse(&spec.value, columns)?, spec: spec.clone(), decimal_comma })
     }
 
+    /// Whether a row that lacks columns is left out by what it has.
+    pub fn leaves_out(&self, joined: &Joined<'_>) -> bool {
+        self.value.is_within(joined.row.len()) && matches!(self.holds(joined), Ok(false))
+    }
+
     /// Error: the value is compared with a number and is none.
     pub fn holds(&self, joined: &Joined<'_>) -> Result<bool, String> {
         let value = self.value.fill(joined);

@@ -67,7 +67,8 @@ impl Expression {
             let value = match factor {
                 Factor::Constant(number) => *number,
                 Factor::Column(place) => {
-                    let text = joined.value(*place);
+                    let line = if *place == ColumnRef::Line { joined.row.line.to_string() } else { String::new() };
+                    let text = if line.is_empty() { joined.value(*place) } else { &line };
                     if text.is_empty() {
                         return Ok(None);
                     }

@@ -1,15 +1,18 @@
 //! A feed's mapping with its columns found, and the making of facts from rows.
 
+use std::cell::RefCell;
+
 use super::condition::Condition;
 use super::expression::Expression;
 use super::lookup::Lookup;
 use super::mapping::{FactKind, FeedSpec, Grouping, LineSpec};
+use super::parsed::ParsedRow;
+use super::rows::Row;
 use super::template::{Columns, Joined, Template};
 use super::time::TimeFormats;
 use crate::clock::Timestamp;
 use crate::ledger::event::{Customer, Event, Fact, Line, OrderPlaced, RefundIssued, VisitsCounted};
 use crate::money::Money;
-use std::cmp::Ordering;
 
 /// What a row needs to be read.
 pub struct Feed {
@@ -17,7 +20,7 @@ pub struct Feed {
     prefix: String,
     fact: FactKind,
     when: Vec<Condition>,
-    /// By table, the key of the row to join with.
+    /// By table, the key of the row to join with; of tables that are used.
     joins: Vec<Option<Template>>,
     id: Template,
     version: Option<Expression>,
@@ -38,6 +41,7 @@ pub struct Feed {
     count: Option<Expression>,
     amount: Option<Expression>,
     discount: Option<Expression>,
+    reversals: bool,
     round: Option<u32>,
     line: Option<LineFeed>,
 }
@@ -50,24 +54,6 @@ struct LineFeed {
     amount: Expression,
     discount: Option<Expression>,
     cost: Option<Expression>,
-}
-
-/// What one row, or all rows of a fact so far, have said.
-#[derive(Clone, Debug)]
-pub struct ParsedRow {
-    pub id: String,
-    at: Timestamp,
-    organization: Option<String>,
-    currency: Option<String>,
-    channel: Option<String>,
-    region: Option<String>,
-    customer: Option<Customer>,
-    order: Option<String>,
-    version: Option<i64>,
-    count: i64,
-    amount: Option<i128>,
-    discount: Option<i128>,
-    lines: Vec<Line>,
 }
 
 impl Feed {
@@ -86,7 +72,7 @@ impl Feed {
                 Err(why) => (None, Some(why)),
             })
             .unzip();
-        let columns = Columns { own, lookups, unjoined: &unjoined };
+        let columns = Columns { own, lookups, unjoined: &unjoined, used: RefCell::default() };
         let text = |key: &str, spec: &str| Template::parse(spec, &columns).map_err(|what| format!("`{key}`: {what}"));
         let text_of = |key: &str, spec: &Option<String>| spec.as_ref().map(|spec| text(key, spec)).transpose();
         let number = |key: &str, text: &String| {
@@ -104,7 +90,7 @@ impl Feed {
                 cost: number_of("line.cost", &line.cost)?,
             })
         };
-        Ok(Feed {
+        let mut feed = Feed {
             grouping: spec.group,
             prefix: format!("{mapping_name}/{}:", spec.name),
             fact: spec.fact,
@@ -133,16 +119,32 @@ impl Feed {
             count: number_of("count", &spec.count)?,
             amount: number_of("amount", &spec.amount)?,
             discount: number_of("discount", &spec.discount)?,
+            reversals: spec.reversals,
             round: spec.round,
             line: spec.line.as_ref().map(line).transpose()?,
-        })
+        };
+        let used = columns.used.borrow();
+        let unused = feed.joins.iter_mut().enumerate().filter(|(table, _)| !used.contains(table));
+        unused.for_each(|(_, join)| *join = None);
+        Ok(feed)
     }
 
     /// For each table, the row that this row is joined with.
-    pub fn join(&self, row: &super::rows::Row, lookups: &[Lookup]) -> Vec<Option<usize>> {
+    pub fn join(&self, row: &Row, lookups: &[Lookup]) -> Vec<Option<usize>> {
         let alone = Joined { row, lookups: &[], found: &[] };
         let find = |(by, lookup): (&Option<Template>, &Lookup)| lookup.find(&by.as_ref()?.fill(&alone));
         self.joins.iter().zip(lookups).map(find).collect()
+    }
+
+    /// The tables that have nothing for a row that was joined with `found`.
+    pub fn missed<'a>(&'a self, found: &'a [Option<usize>]) -> impl Iterator<Item = usize> + 'a {
+        let pairs = self.joins.iter().zip(found).enumerate();
+        pairs.filter(|(_, (join, row))| join.is_some() && row.is_none()).map(|(table, _)| table)
+    }
+
+    /// Whether a row that lacks columns is left out by those it has.
+    pub fn leaves_out(&self, joined: &Joined<'_>) -> bool {
+        self.when.iter().any(|condition| condition.leaves_out(joined))
     }
 
     /// Whether the row is one of this feed's. Error: it cannot be told.
@@ -157,6 +159,11 @@ impl Feed {
 
     pub fn id(&self, joined: &Joined<'_>) -> String {
         self.id.fill(joined)
+    }
+
+    /// The id that a row without all of its columns seems to have; empty where it has none.
+    pub fn id_within(&self, joined: &Joined<'_>) -> String {
+        if self.id.is_within(joined.row.len()) { self.id(joined) } else { String::new() }
     }
 
     /// What a row says. Error: what is wrong with it.
@@ -239,7 +246,7 @@ impl Feed {
                 customer: said.customer,
                 lines,
             }),
-            FactKind::Refund => Fact::RefundIssued(positive(RefundIssued {
+            FactKind::Refund => Fact::RefundIssued(self.positive(RefundIssued {
                 refund_id: Some(said.id.clone()),
                 order_id: said.order,
                 currency,
@@ -248,7 +255,7 @@ impl Feed {
                 region,
                 lines,
                 is_reversal: false,
-            })),
+            })?),
             FactKind::Visits => Fact::VisitsCounted(VisitsCounted { count: said.count, channel, region }),
         };
         let event_id = match said.version {
@@ -257,54 +264,32 @@ impl Feed {
         };
         Ok(Event { event_id, occurred_at: said.at, organization: said.organization, fact })
     }
-}
 
-impl ParsedRow {
-    /// Adds what a further row says: of several versions the highest counts; in it sums and lines add up, the earliest time
-    /// counts, else the first that says it.
-    pub fn add(&mut self, row: ParsedRow) {
-        match row.version.cmp(&self.version) {
-            Ordering::Less => return,
-            Ordering::Greater => return *self = row,
-            Ordering::Equal => {}
+    /// A refund whose amounts are all negative is one that was taken back, where the mapping says that there are such.
+    fn positive(&self, mut refund: RefundIssued) -> Result<RefundIssued, String> {
+        let amounts = refund.amount.iter().chain(refund.lines.iter().map(|line| &line.amount));
+        let (mut some, mut all) = (false, true);
+        for amount in amounts {
+            some |= amount.is_negative();
+            all &= amount.is_negative();
         }
-        self.at = self.at.min(row.at);
-        self.count += row.count;
-        for (sum, added) in [(&mut self.amount, row.amount), (&mut self.discount, row.discount)] {
-            if let Some(added) = added {
-                *sum = Some(sum.unwrap_or(0) + added);
+        if some && !self.reversals {
+            return Err(
+                "the amount of a refund is negative (put a minus before the column, or set `reversals = true` where \
+                        that takes a refund back)"
+                    .into(),
+            );
+        }
+        refund.is_reversal = some && all;
+        if refund.is_reversal {
+            refund.amount = refund.amount.map(|amount| Money(-amount.0));
+            for line in &mut refund.lines {
+                line.amount = Money(-line.amount.0);
+                line.quantity = line.quantity.saturating_abs();
             }
         }
-        for (text, other) in [
-            (&mut self.organization, row.organization),
-            (&mut self.currency, row.currency),
-            (&mut self.channel, row.channel),
-            (&mut self.region, row.region),
-            (&mut self.order, row.order),
-        ] {
-            if text.is_none() {
-                *text = other;
-            }
-        }
-        if self.customer.is_none() {
-            self.customer = row.customer;
-        }
-        self.lines.extend(row.lines);
+        Ok(refund)
     }
-}
-
-/// A refund whose amounts are all negative is one that was taken back.
-fn positive(mut refund: RefundIssued) -> RefundIssued {
-    let amounts = refund.amount.iter().chain(refund.lines.iter().map(|line| &line.amount));
-    refund.is_reversal = amounts.clone().count() > 0 && amounts.into_iter().all(|amount| amount.is_negative());
-    if refund.is_reversal {
-        refund.amount = refund.amount.map(|amount| Money(-amount.0));
-        for line in &mut refund.lines {
-            line.amount = Money(-line.amount.0);
-            line.quantity = line.quantity.saturating_abs();
-        }
-    }
-    refund
 }
 
 fn whole(key: &str, of: Option<&Expression>, joined: &Joined<'_>) -> Result<Option<i64>, String> {

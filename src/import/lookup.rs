@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ImportError;
+use super::group::{Defect, RawRow};
 use super::mapping::LookupSpec;
 use super::read::column_names;
 use super::rows::{Row, Rows};
@@ -18,19 +19,28 @@ pub struct Lookup {
     pub columns: Vec<String>,
     /// Of the feed's columns, as the mapping has it.
     pub by: String,
+    /// Rows whose fields cannot be trusted, which are not in the table.
+    pub refused: Vec<(Defect, RawRow)>,
     rows: Vec<Row>,
     index: HashMap<String, usize>,
 }
 
 impl Lookup {
-    /// Reads a table. Of two rows with the same key the first counts.
+    /// Reads a table. Of two rows with the same key the first counts; one without a key is never found.
     pub fn read(name: &str, spec: &LookupSpec, files: &Files) -> Result<Lookup, ImportError> {
         let mut rows = Rows::new(files.open(&spec.file.path, Arc::default())?, &spec.file)?;
         let (columns, mut next) = column_names(&mut rows, &spec.file)?;
         let key =
             Template::parse(&spec.key, &Columns::of(&columns)).map_err(|what| ImportError::new(&rows.place, what))?;
-        let mut lookup =
-            Lookup { name: name.to_owned(), columns, by: spec.by.clone(), rows: Vec::new(), index: HashMap::new() };
+        let mut lookup = Lookup {
+            name: name.to_owned(),
+            columns,
+            by: spec.by.clone(),
+            refused: Vec::new(),
+            rows: Vec::new(),
+            index: HashMap::new(),
+        };
+        let mut expected = None;
         loop {
             let Some(mut row) = (match next.take() {
                 Some(row) => Some(row),
@@ -38,16 +48,22 @@ impl Lookup {
             }) else {
                 return Ok(lookup);
             };
-            if lookup.rows.len() == ROWS_MAX {
+            if lookup.rows.len() + lookup.refused.len() == ROWS_MAX {
                 return Err(ImportError::new(
                     &rows.place,
                     format!("more than {ROWS_MAX} rows in a table to join with"),
                 ));
             }
+            let raw = std::mem::take(&mut row.raw);
+            if let Some(what) = row.flaw(*expected.get_or_insert(rows.columns_count(row.len()))) {
+                lookup.refused.push((Defect::at(row.line, what), RawRow { line: row.line, text: raw }));
+                continue;
+            }
             let id = key.fill(&Joined { row: &row, lookups: &[], found: &[] });
-            row.raw = String::new();
-            lookup.index.entry(id).or_insert(lookup.rows.len());
-            lookup.rows.push(row);
+            if !id.is_empty() {
+                lookup.index.entry(id).or_insert(lookup.rows.len());
+                lookup.rows.push(row);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::ImportError;
+use super::check::check;
 
 /// One mapping file.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Mapping {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSpec {
-    /// Relative to the folder of the data.
+    /// Relative to the folder of the data; `-` is the standard input.
     pub path: String,
     /// One character, or `blank` for any number of blanks and tabs.
     #[serde(default = "comma")]
@@ -46,7 +47,9 @@ pub struct FileSpec {
 pub enum Encoding {
     #[default]
     Utf8,
-    Latin1,
+    /// What Windows writes in western Europe; what calls itself Latin-1 mostly is this.
+    #[serde(rename = "windows-1252", alias = "latin1")]
+    Windows1252,
 }
 
 /// A table whose rows are found by a key.
@@ -95,6 +98,9 @@ pub struct FeedSpec {
     pub count: Option<String>,
     pub amount: Option<String>,
     pub discount: Option<String>,
+    /// Refunds whose amounts are all negative are refunds taken back; absent means that they are refused.
+    #[serde(default)]
+    pub reversals: bool,
     /// Amounts are rounded half to even to this many decimals; absent means that more than four are refused.
     pub round: Option<u32>,
     /// Numbers are written as 1.234,56.
@@ -165,6 +171,7 @@ impl Mapping {
                 return Err(ImportError::new(place, format!("two feeds are named {}", feed.name)));
             }
         }
+        check(&mapping).map_err(|what| ImportError::new(place, what))?;
         Ok(mapping)
     }
 }

@@ -4,16 +4,22 @@
 //! Ids of events are made of the mapping and the rows alone, so an import that was stopped, or is run again, records
 //! nothing twice.
 
+mod check;
 mod condition;
 mod expression;
 mod feed;
+mod group;
 mod lookup;
 pub mod mapping;
 mod number;
+mod parsed;
+mod places;
 mod read;
 pub mod record;
-pub mod rejected;
+mod rejected;
+pub mod retry;
 mod rows;
+mod settled;
 mod source;
 mod template;
 mod time;
@@ -21,7 +27,7 @@ pub mod totals;
 
 pub use mapping::Mapping;
 pub use read::read_events;
-pub use record::{End, Import, Report};
+pub use record::{End, Import, Ready, Report};
 pub use source::Files;
 
 /// Why an import ends early: where and what.

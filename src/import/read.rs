@@ -4,47 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use roaring::RoaringTreemap;
 use tokio::sync::mpsc;
 
 use super::ImportError;
-use super::feed::{Feed, ParsedRow};
+use super::feed::Feed;
+use super::group::{Batches, BrokenRow, Defect, Groups, RawRow};
 use super::lookup::Lookup;
-use super::mapping::{FeedSpec, FileSpec, Grouping, Mapping};
+use super::mapping::{FeedSpec, FileSpec, Mapping};
 use super::rows::{Row, Rows};
 use super::source::Files;
 use super::template::Joined;
-use crate::ledger::BATCH_EVENTS_MAX;
 use crate::ledger::event::Event;
 
-/// Rows held for facts whose rows stand anywhere.
-const GROUPED_ROWS_MAX: usize = 2_000_000;
-/// A batch goes on after this many rows, so that skipped rows are told as well.
-const BATCH_ROWS_MAX: u64 = 20_000;
-
-/// A row as it stands in the file, for what is refused.
-#[derive(Debug)]
-pub struct RawRow {
-    pub line: u64,
-    pub text: String,
-}
-
-/// A fact's event with the rows it is made of, or why there is none.
-#[derive(Debug)]
-pub struct Draft {
-    pub event: Result<Event, String>,
-    pub rows: Vec<RawRow>,
-}
-
-/// Part of a feed.
-#[derive(Debug, Default)]
-pub struct CsvBatch {
-    pub feed: usize,
-    pub drafts: Vec<Draft>,
-    /// Rows that are not the feed's.
-    pub skipped: u64,
-}
-
-/// Reads all feeds of a mapping and sends batches; the last message is the error, if there is one.
+/// Opens the files of a mapping.
 pub struct CsvReader {
     pub mapping: Mapping,
     pub files: Files,
@@ -56,51 +29,66 @@ pub struct CsvReader {
     pub stop: Arc<AtomicBool>,
 }
 
+/// The files of a mapping, with the columns that it names found.
+pub struct OpenFiles {
+    pub lookups: Vec<Lookup>,
+    feeds: Vec<OpenFeed>,
+    stop: Arc<AtomicBool>,
+    /// Lines that a feed has refused, whatever they are a feed's; of files that several read.
+    refused: HashMap<String, RoaringTreemap>,
+}
+
+struct OpenFeed {
+    feed: Feed,
+    path: String,
+    rows: Rows,
+    /// A row that had to be read to know the columns.
+    first: Option<Row>,
+}
+
 impl CsvReader {
-    /// Blocks; ends early when nobody receives any more.
-    pub fn run(self, sender: &mpsc::Sender<Result<CsvBatch, ImportError>>) {
-        if let Err(Some(error)) = self.read_all(sender) {
-            // Nobody may be there to hear it.
-            let _ = sender.blocking_send(Err(error));
-        }
+    /// Blocks. All is opened before anything is recorded, so that a mistake in the last feed is told at once.
+    pub fn open(self) -> Result<OpenFiles, ImportError> {
+        let specs = self.mapping.lookups.iter();
+        let lookups = specs.map(|(name, spec)| Lookup::read(name, spec, &self.files)).collect::<Result<Vec<_>, _>>()?;
+        let specs = &self.mapping.feeds;
+        let feeds = specs.iter().map(|spec| self.open_feed(spec, &lookups)).collect::<Result<Vec<_>, _>>()?;
+        let readers = |path: &str| specs.iter().filter(|spec| spec.file.path == path).count();
+        let shared = specs.iter().map(|spec| &spec.file.path).filter(|path| readers(path) > 1);
+        let refused = shared.map(|path| (path.clone(), RoaringTreemap::new())).collect();
+        Ok(OpenFiles { lookups, feeds, stop: self.stop, refused })
     }
 
-    /// Error: `None` when there is nobody to read for.
-    fn read_all(&self, sender: &mpsc::Sender<Result<CsvBatch, ImportError>>) -> Result<(), Option<ImportError>> {
-        let lookups = self
-            .mapping
-            .lookups
-            .iter()
-            .map(|(name, spec)| Lookup::read(name, spec, &self.files))
-            .collect::<Result<Vec<_>, _>>()?;
-        // All feeds are opened first, so that a mistake in the last one is told before anything is recorded.
-        let mut opened = Vec::new();
-        for spec in &self.mapping.feeds {
-            opened.push(self.open(spec, &lookups)?);
-        }
-        for (number, (feed, rows, first)) in opened.into_iter().enumerate() {
-            let mut groups = Groups::new(number, &feed, sender);
-            self.read_feed(&feed, rows, first, &lookups, &mut groups)?;
-        }
-        Ok(())
-    }
-
-    fn open(&self, spec: &FeedSpec, lookups: &[Lookup]) -> Result<(Feed, Rows, Option<Row>), ImportError> {
+    fn open_feed(&self, spec: &FeedSpec, lookups: &[Lookup]) -> Result<OpenFeed, ImportError> {
         let mut rows = Rows::new(self.files.open(&spec.file.path, Arc::clone(&self.read_bytes))?, &spec.file)?;
         let (columns, first) = column_names(&mut rows, &spec.file)?;
         let feed = Feed::new(&self.mapping.name, spec, &columns, lookups, self.shift_micros)
             .map_err(|what| ImportError::new(&rows.place, format!("feed {}: {what}", spec.name)))?;
-        Ok((feed, rows, first))
+        Ok(OpenFeed { feed, path: spec.file.path.clone(), rows, first })
+    }
+}
+
+impl OpenFiles {
+    /// Reads all feeds and sends batches; the last message is the error, if there is one. Blocks; ends early when nobody
+    /// receives any more.
+    pub fn read(mut self, sender: &Batches) {
+        for (number, feed) in std::mem::take(&mut self.feeds).into_iter().enumerate() {
+            match self.read_feed(number, feed, sender) {
+                Ok(()) => {}
+                Err(None) => return,
+                Err(Some(error)) => {
+                    // Nobody may be there to hear it.
+                    let _ = sender.blocking_send(Err(error));
+                    return;
+                }
+            }
+        }
     }
 
-    fn read_feed(
-        &self,
-        feed: &Feed,
-        mut rows: Rows,
-        first: Option<Row>,
-        lookups: &[Lookup],
-        groups: &mut Groups<'_>,
-    ) -> Result<(), Option<ImportError>> {
+    /// Error: `None` when there is nobody to read for.
+    fn read_feed(&mut self, number: usize, open: OpenFeed, sender: &Batches) -> Result<(), Option<ImportError>> {
+        let OpenFeed { feed, path, mut rows, first } = open;
+        let mut groups = Groups::new(number, &feed, sender);
         let mut next = first;
         let mut columns = None;
         loop {
@@ -119,24 +107,56 @@ impl CsvReader {
                 },
             };
             let expected = *columns.get_or_insert(rows.columns_count(row.len()));
-            let found = feed.join(&row, lookups);
-            let joined = Joined { row: &row, lookups, found: &found };
-            let said = match &row.defect {
-                Some(defect) => Some(Err(defect.clone())),
-                None if row.len() != expected => Some(Err(format!("has {} columns and not {expected}", row.len()))),
-                None => match feed.takes(&joined) {
-                    Ok(true) => Some(feed.read(&joined)),
-                    Ok(false) => None,
-                    Err(defect) => Some(Err(defect)),
-                },
+            let added = match row.flaw(expected) {
+                None => self.add(&feed, row, &mut groups),
+                Some(flaw) => self.add_flawed(&feed, row, expected, flaw, &path, &mut groups),
             };
-            let id = feed.id(&joined);
-            match said {
-                None => groups.skip(),
-                Some(said) => groups.add(id, said, RawRow { line: row.line, text: row.raw }),
-            }
-            .map_err(|gone| gone.map(|what| ImportError::new(&rows.place, what)))?;
+            added.map_err(|gone| gone.map(|what| ImportError::new(&rows.place, what)))?;
         }
+    }
+
+    fn add(&self, feed: &Feed, row: Row, groups: &mut Groups<'_>) -> Result<(), Option<String>> {
+        let found = feed.join(&row, &self.lookups);
+        let joined = Joined { row: &row, lookups: &self.lookups, found: &found };
+        let said = match feed.takes(&joined) {
+            Ok(true) => feed.read(&joined),
+            Ok(false) => return groups.skip(),
+            Err(defect) => Err(defect),
+        };
+        feed.missed(&found).for_each(|table| groups.miss(table));
+        let id = feed.id(&joined);
+        let line = row.line;
+        let raw = RawRow { line, text: row.raw };
+        match said.map_err(|what| Defect::at(line, what)) {
+            Err(defect) if id.is_empty() => groups.add_broken(BrokenRow { defect, id, is_sure: false, row: Some(raw) }),
+            said => groups.add(id, said, raw),
+        }
+    }
+
+    /// A row whose fields may not be what they seem. Of the feeds that read a file the first that may have it refuses it: if
+    /// each did, whoever mends it would have it twice.
+    fn add_flawed(
+        &mut self,
+        feed: &Feed,
+        row: Row,
+        expected: usize,
+        flaw: String,
+        path: &str,
+        groups: &mut Groups<'_>,
+    ) -> Result<(), Option<String>> {
+        let found = feed.join(&row, &self.lookups);
+        let joined = Joined { row: &row, lookups: &self.lookups, found: &found };
+        // Such as a line below the table.
+        if row.len() < expected && feed.leaves_out(&joined) {
+            return groups.skip();
+        }
+        let is_whole = row.len() == expected;
+        let id = if is_whole { feed.id(&joined) } else { feed.id_within(&joined) };
+        let is_sure = is_whole && !id.is_empty() && !id.contains(char::REPLACEMENT_CHARACTER);
+        let line = row.line;
+        let is_first = self.refused.get_mut(path).is_none_or(|lines| lines.insert(line));
+        let row = is_first.then_some(RawRow { line, text: row.raw });
+        groups.add_broken(BrokenRow { defect: Defect::at(line, flaw), id, is_sure, row })
     }
 }
 
@@ -144,7 +164,11 @@ impl CsvReader {
 pub async fn read_events(mapping: Mapping, files: Files) -> Result<Vec<Event>, ImportError> {
     let (sender, mut batches) = mpsc::channel(1);
     let reader = CsvReader { mapping, files, shift_micros: 0, read_bytes: Arc::default(), stop: Arc::default() };
-    tokio::task::spawn_blocking(move || reader.run(&sender));
+    tokio::task::spawn_blocking(move || match reader.open() {
+        Ok(files) => files.read(&sender),
+        // Nobody may be there to hear it.
+        Err(error) => drop(sender.blocking_send(Err(error))),
+    });
     let mut events = Vec::new();
     while let Some(batch) = batches.recv().await {
         events.extend(batch?.drafts.into_iter().filter_map(|draft| draft.event.ok()));
@@ -169,113 +193,4 @@ pub fn column_names(rows: &mut Rows, spec: &FileSpec) -> Result<(Vec<String>, Op
     }
     rows.columns = Some(spec.columns.len());
     Ok((spec.columns.clone(), first))
-}
-
-type Sent = Result<(), ()>;
-
-/// Facts in the making.
-struct Groups<'a> {
-    feed: &'a Feed,
-    sender: &'a mpsc::Sender<Result<CsvBatch, ImportError>>,
-    batch: CsvBatch,
-    batch_rows: u64,
-    /// In the order of their first rows.
-    open: Vec<Group>,
-    index: HashMap<String, usize>,
-    open_rows: usize,
-}
-
-struct Group {
-    said: Result<ParsedRow, String>,
-    rows: Vec<RawRow>,
-}
-
-impl<'a> Groups<'a> {
-    fn new(number: usize, feed: &'a Feed, sender: &'a mpsc::Sender<Result<CsvBatch, ImportError>>) -> Self {
-        let batch = CsvBatch { feed: number, ..CsvBatch::default() };
-        Groups { feed, sender, batch, batch_rows: 0, open: Vec::new(), index: HashMap::new(), open_rows: 0 }
-    }
-
-    fn skip(&mut self) -> Result<(), Option<String>> {
-        self.batch.skipped += 1;
-        self.batch_rows += 1;
-        self.send_if_full().map_err(|()| None)
-    }
-
-    /// Error: nobody receives, or why no more rows can be held.
-    fn add(&mut self, id: String, said: Result<ParsedRow, String>, row: RawRow) -> Result<(), Option<String>> {
-        let Some(grouping) = self.feed.grouping.filter(|_| !id.is_empty()) else {
-            return self.close(Group { said, rows: vec![row] }).map_err(|()| None);
-        };
-        if grouping == Grouping::Adjacent && !self.index.contains_key(&id) {
-            self.close_all().map_err(|()| None)?;
-        }
-        self.open_rows += 1;
-        if self.open_rows > GROUPED_ROWS_MAX {
-            return Err(Some(format!(
-                "more than {GROUPED_ROWS_MAX} rows to group (sort the file and set `group = \"adjacent\"`)"
-            )));
-        }
-        match self.index.get(&id) {
-            Some(i) => self.open[*i].add(said, row),
-            None => {
-                self.index.insert(id, self.open.len());
-                self.open.push(Group { said, rows: vec![row] });
-            }
-        }
-        Ok(())
-    }
-
-    fn close_all(&mut self) -> Sent {
-        self.index.clear();
-        self.open_rows = 0;
-        std::mem::take(&mut self.open).into_iter().try_for_each(|group| self.close(group))
-    }
-
-    fn close(&mut self, group: Group) -> Sent {
-        self.batch_rows += group.rows.len() as u64;
-        let event = group.said.and_then(|said| self.feed.event(said));
-        self.batch.drafts.push(Draft { event, rows: group.rows });
-        self.send_if_full()
-    }
-
-    fn send_if_full(&mut self) -> Sent {
-        if self.batch.drafts.len() < BATCH_EVENTS_MAX && self.batch_rows < BATCH_ROWS_MAX {
-            Ok(())
-        } else {
-            self.send()
-        }
-    }
-
-    fn send(&mut self) -> Sent {
-        let next = CsvBatch { feed: self.batch.feed, ..CsvBatch::default() };
-        let batch = std::mem::replace(&mut self.batch, next);
-        self.batch_rows = 0;
-        self.sender.blocking_send(Ok(batch)).map_err(|_| ())
-    }
-
-    fn finish(&mut self) -> Sent {
-        self.close_all()?;
-        self.send()
-    }
-
-    /// Refuses the facts that may lack rows because the file broke off.
-    fn break_off(&mut self, error: &ImportError) -> Sent {
-        for group in &mut self.open {
-            group.said = Err(format!("the file breaks off before all rows were read: {error}"));
-        }
-        self.finish()
-    }
-}
-
-impl Group {
-    /// One bad row makes the whole fact one, which would otherwise be wrong.
-    fn add(&mut self, said: Result<ParsedRow, String>, row: RawRow) {
-        match (&mut self.said, said) {
-            (Ok(all), Ok(said)) => all.add(said),
-            (Ok(_), Err(defect)) => self.said = Err(format!("line {}: {defect}", row.line)),
-            (Err(_), _) => {}
-        }
-        self.rows.push(row);
-    }
 }

@@ -1,27 +1,33 @@
 //! Runs an import: batches from the reading thread into the ledger, up to [`IN_FLIGHT`] at a time.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::read::{CsvBatch, CsvReader, Draft, RawRow};
+use super::group::{CsvBatch, Draft};
+use super::places::Places;
+use super::read::{CsvReader, OpenFiles};
 use super::rejected::Rejected;
+use super::retry::{is_away, patiently};
+use super::settled::{Rejoined, Settled};
 use super::totals::Totals;
 use super::{Files, ImportError, Mapping};
 use crate::app::App;
 use crate::db::TenantId;
-use crate::error::Result;
-use crate::ledger::event::{Event, Outcome, RefusalCode};
+use crate::error::{Error, Result};
+use crate::ledger::event::{Event, Outcome};
 
 /// While one batch commits, the next one waits and the one after it is read.
 const IN_FLIGHT: usize = 2;
 const READ_AHEAD: usize = 2;
+pub(super) const BROKE_DOWN: &str = "the reading of files broke down";
 
 /// What to import.
 pub struct Import {
@@ -37,18 +43,24 @@ pub struct Import {
     pub settled_rows: Arc<AtomicU64>,
 }
 
-/// How an import ended.
+/// How an import ended. What was recorded stays, whichever it is.
 #[derive(Debug, PartialEq)]
 pub enum End {
     Done,
     Stopped,
     Failed(String),
+    /// The database could not be reached, for as long as it was tried.
+    DatabaseAway(String),
 }
 
 #[derive(Debug)]
 pub struct Report {
     /// By feed, in the mapping's order.
     pub feeds: Vec<(String, Totals)>,
+    /// What the totals do not tell, for people.
+    pub notes: Vec<String>,
+    /// Rows of tables to join with that are not used.
+    pub table_rows_refused: u64,
     pub rejected_files: Vec<PathBuf>,
     pub end: End,
 }
@@ -59,6 +71,14 @@ impl Report {
         self.feeds.iter().for_each(|(_, feed)| totals.merge(feed));
         totals
     }
+}
+
+/// An import whose files are open and fit the mapping, and whose refused rows have a place.
+pub struct Ready {
+    name: String,
+    files: OpenFiles,
+    settled: Settled,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Import {
@@ -73,25 +93,24 @@ impl Import {
         }
     }
 
-    /// All there is to read, in bytes.
+    /// All there is to read, in bytes; 0 when it is not known.
     pub fn bytes(&self) -> u64 {
         self.mapping.feeds.iter().map(|feed| self.files.size(&feed.file.path)).sum()
     }
 
-    /// Records all rows, as history that fires no alert, until `stop`. What was recorded stays, however it ends.
+    /// [`Import::open`] and [`Ready::run`].
     pub async fn run(self, app: &App, tenant: TenantId, stop: &CancellationToken) -> Report {
-        let feeds = self.mapping.feeds.iter();
-        let totals: Vec<_> = feeds.clone().map(|feed| (feed.name.clone(), Totals::default())).collect();
-        let paths: Vec<_> =
-            feeds.map(|f| self.files.rejected_path(&f.file.path, self.rejected_folder.as_deref())).collect();
-        let rejected = match Rejected::begin(&paths) {
-            Ok(rejected) => rejected,
-            Err(error) => {
-                return Report { feeds: totals, rejected_files: Vec::new(), end: End::Failed(error.to_string()) };
-            }
-        };
-        let mut settled = Settled { feeds: totals, paths, rejected, rows: self.settled_rows };
+        match self.open(stop).await {
+            Ok(ready) => ready.run(app, tenant, stop).await,
+            Err(report) => report,
+        }
+    }
+
+    /// Opens the files and makes places for refused rows. Error: why there is nothing to run; nothing was changed then.
+    pub async fn open(self, stop: &CancellationToken) -> Result<Ready, Report> {
+        let feeds: Vec<_> = self.mapping.feeds.iter().map(|feed| (feed.name.clone(), Totals::default())).collect();
         let name = self.mapping.name.clone();
+        let places = Places::of(&self.mapping, &self.files, self.rejected_folder.as_deref());
         let stopped = Arc::new(AtomicBool::new(false));
         let reader = CsvReader {
             mapping: self.mapping,
@@ -100,102 +119,106 @@ impl Import {
             read_bytes: self.read_bytes,
             stop: Arc::clone(&stopped),
         };
-        let (sender, batches) = mpsc::channel(READ_AHEAD);
-        let reading = tokio::task::spawn_blocking(move || reader.run(&sender));
-        let mut end = settled.record_all(app, tenant, batches, stop).await;
-        stopped.store(true, Ordering::Relaxed);
-        if reading.await.is_err() {
-            end = End::Failed("the reading of files broke down".to_owned());
-        }
-        if end == End::Done
-            && let Err(error) = note_source(app, tenant, &name).await
-        {
-            end = End::Failed(error.message);
-        }
-        let rejected_files = settled.rejected.finish().unwrap_or_else(|error| {
-            end = End::Failed(error.to_string());
-            Vec::new()
+        let (sender, opened) = oneshot::channel();
+        // Not one of the runtime's threads, which would be waited for: it may wait for input that does not come. One that
+        // cannot begin drops the sender.
+        drop(thread::Builder::new().spawn(move || sender.send(reader.open())));
+        let opened = tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(End::Stopped),
+            opened = opened => match opened {
+                Ok(opened) => opened.map_err(|error| End::Failed(error.to_string())),
+                Err(_) => Err(End::Failed(BROKE_DOWN.to_owned())),
+            },
+        };
+        let begun = opened.and_then(|files| {
+            let rejected = Rejected::begin(&places.to_make, &places.inputs);
+            rejected.map(|rejected| (files, rejected)).map_err(|error| End::Failed(error.to_string()))
         });
-        if let Err(error) = app.ledger.fold(tenant).await {
-            // Readers add the tail meanwhile, and the next batch's lane folds it.
-            tracing::warn!(tenant = %tenant.0, source = error.cause(), "tail not folded");
-        }
-        Report { feeds: settled.feeds, rejected_files, end }
-    }
-}
-
-/// What has been recorded so far.
-struct Settled {
-    feeds: Vec<(String, Totals)>,
-    /// By feed, where its refused rows go.
-    paths: Vec<PathBuf>,
-    rejected: Rejected,
-    rows: Arc<AtomicU64>,
-}
-
-impl Settled {
-    async fn record_all(
-        &mut self,
-        app: &App,
-        tenant: TenantId,
-        mut batches: mpsc::Receiver<Result<CsvBatch, ImportError>>,
-        stop: &CancellationToken,
-    ) -> End {
-        let mut in_flight = FuturesOrdered::new();
-        let mut end = None;
-        loop {
-            let is_reading = end.is_none();
-            tokio::select! {
-                biased;
-                () = stop.cancelled(), if is_reading => end = Some(End::Stopped),
-                Some((batch, outcomes)) = in_flight.next(), if !in_flight.is_empty() => {
-                    if let Err(error) = self.settle(batch, outcomes) {
-                        end = Some(End::Failed(error));
-                    }
-                }
-                message = batches.recv(), if is_reading && in_flight.len() < IN_FLIGHT => match message {
-                    Some(Ok(batch)) => in_flight.push_back(record(app, tenant, batch)),
-                    Some(Err(error)) => end = Some(End::Failed(error.to_string())),
-                    None => end = Some(End::Done),
-                },
-                else => return end.unwrap_or(End::Done),
+        match begun {
+            Ok((files, rejected)) => {
+                let settled = Settled::new(feeds, places, rejected, self.settled_rows);
+                Ok(Ready { name, files, settled, stopped })
+            }
+            Err(end) => {
+                Err(Report { feeds, notes: Vec::new(), table_rows_refused: 0, rejected_files: Vec::new(), end })
             }
         }
     }
+}
 
-    /// Counts a batch and writes down what was refused. Error: what keeps the import from going on.
-    fn settle(&mut self, batch: Rejoined, outcomes: Result<Vec<Outcome>>) -> Result<(), String> {
-        let outcomes =
-            outcomes.map_err(|error| format!("{} (what is recorded stays; run the import again)", error.message))?;
-        let mut outcomes = outcomes.iter();
-        let (name, totals) = &mut self.feeds[batch.feed];
-        let path: &Path = &self.paths[batch.feed];
-        let before = totals.rows.read;
-        totals.add_skipped(batch.skipped);
-        for (defect, rows) in &batch.facts {
-            let outcome = if defect.is_none() { outcomes.next() } else { None };
-            totals.add_fact(outcome, rows.len() as u64);
-            let (code, reason) = match (defect, outcome) {
-                (Some(defect), _) => (RefusalCode::BadUserInput, defect),
-                (None, Some(Outcome::Refused(refusal))) => (refusal.code, &refusal.reason),
-                (None, _) => continue,
-            };
-            self.rejected.write(path, name, code.as_str(), reason, rows).map_err(|error| error.to_string())?;
+impl Ready {
+    /// Records all rows, as history that fires no alert, until `stop`. What was recorded stays, however it ends.
+    pub async fn run(self, app: &App, tenant: TenantId, stop: &CancellationToken) -> Report {
+        let Ready { name, mut files, mut settled, stopped } = self;
+        let begun = settled.begin(&mut files);
+        let (sender, batches) = mpsc::channel(READ_AHEAD);
+        let reading = begun.and_then(|()| {
+            let reading = thread::Builder::new().spawn(move || files.read(&sender));
+            reading.map_err(|error| End::Failed(format!("{BROKE_DOWN}: {error}")))
+        });
+        let mut end = match reading {
+            Ok(reading) => match record_all(&mut settled, app, tenant, batches, stop).await {
+                // It has ended when it sends no more.
+                End::Done if reading.join().is_err() => End::Failed(BROKE_DOWN.to_owned()),
+                end => end,
+            },
+            Err(end) => end,
+        };
+        stopped.store(true, Ordering::Relaxed);
+        if end == End::Done
+            && let Err(error) = patiently(stop, || note_source(app, tenant, &name)).await
+        {
+            end = end_of(app, &error).await;
         }
-        self.rows.fetch_add(totals.rows.read - before, Ordering::Relaxed);
-        Ok(())
+        if !matches!(end, End::DatabaseAway(_))
+            && let Err(error) = app.ledger.fold(tenant).await
+        {
+            // Readers add the tail meanwhile, and the next batch's lane folds it.
+            tracing::warn!(tenant = %tenant.0, source = error.cause(), "tail not folded");
+        }
+        settled.report(end)
     }
 }
 
-/// A batch whose events are with the ledger.
-struct Rejoined {
-    feed: usize,
-    skipped: u64,
-    /// Of each fact, why it is no event, and its rows.
-    facts: Vec<(Option<String>, Vec<RawRow>)>,
+async fn record_all(
+    settled: &mut Settled,
+    app: &App,
+    tenant: TenantId,
+    mut batches: mpsc::Receiver<Result<CsvBatch, ImportError>>,
+    stop: &CancellationToken,
+) -> End {
+    let mut in_flight = FuturesOrdered::new();
+    let mut end = None;
+    loop {
+        let is_reading = end.is_none();
+        tokio::select! {
+            biased;
+            () = stop.cancelled(), if is_reading => end = Some(End::Stopped),
+            Some((batch, outcomes)) = in_flight.next(), if !in_flight.is_empty() => {
+                // The first that went wrong is told.
+                if let Err(failed) = settled.settle(batch, outcomes)
+                    && end.as_ref().is_none_or(|end| *end == End::Done)
+                {
+                    end = Some(failed);
+                }
+            }
+            message = batches.recv(), if is_reading && in_flight.len() < IN_FLIGHT => match message {
+                Some(Ok(batch)) => in_flight.push_back(record(app, tenant, batch, stop)),
+                Some(Err(error)) => end = Some(End::Failed(error.to_string())),
+                None => end = Some(End::Done),
+            },
+            else => return end.unwrap_or(End::Done),
+        }
+    }
 }
 
-async fn record(app: &App, tenant: TenantId, batch: CsvBatch) -> (Rejoined, Result<Vec<Outcome>>) {
+async fn record(
+    app: &App,
+    tenant: TenantId,
+    batch: CsvBatch,
+    stop: &CancellationToken,
+) -> (Rejoined, Result<Vec<Outcome>, End>) {
     let mut events: Vec<Event> = Vec::with_capacity(batch.drafts.len());
     let mut facts = Vec::with_capacity(batch.drafts.len());
     for Draft { event, rows } in batch.drafts {
@@ -207,12 +230,21 @@ async fn record(app: &App, tenant: TenantId, batch: CsvBatch) -> (Rejoined, Resu
             Err(defect) => facts.push((Some(defect), rows)),
         }
     }
-    let rejoined = Rejoined { feed: batch.feed, skipped: batch.skipped, facts };
+    let rejoined = Rejoined { feed: batch.feed, skipped: batch.skipped, missed: batch.missed, facts };
     if events.is_empty() {
         return (rejoined, Ok(Vec::new()));
     }
-    let answer = app.ledger.record(tenant, events, true).await;
-    (rejoined, answer.map(|answer| answer.outcomes))
+    let outcomes = match patiently(stop, || app.ledger.record(tenant, events.clone(), true)).await {
+        Ok(answer) => Ok(answer.outcomes),
+        Err(error) => Err(end_of(app, &error).await),
+    };
+    (rejoined, outcomes)
+}
+
+/// How an import ends that the ledger could not go on with.
+async fn end_of(app: &App, error: &Error) -> End {
+    let message = format!("{} (what is recorded stays; run the import again)", error.message);
+    if is_away(&app.db, error).await { End::DatabaseAway(message) } else { End::Failed(message) }
 }
 
 /// Writes down where events came from, and when last.

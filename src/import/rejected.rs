@@ -1,29 +1,43 @@
-//! Files of refused rows: line, feed, code, reason and the row as it stood. Made when there is one;
-//! those of an earlier run are removed.
+//! Files of refused rows: line, feed, code, reason and the row as it stood. Their places are made sure of before anything
+//! is recorded; what stays without rows is removed at the end, as is what an earlier run left.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::ImportError;
-use super::read::RawRow;
+use super::group::{Defect, RawRow};
 
 #[derive(Default)]
 pub struct Rejected {
-    writers: HashMap<PathBuf, csv::Writer<File>>,
+    writers: BTreeMap<PathBuf, Writer>,
+}
+
+struct Writer {
+    csv: csv::Writer<File>,
+    has_rows: bool,
 }
 
 impl Rejected {
-    /// Removes what earlier runs left at `paths`, so that a file that is there is of this run.
-    pub fn begin(paths: &[PathBuf]) -> Result<Rejected, ImportError> {
+    /// Makes the files at `paths`, in the place of those of earlier runs. `inputs` are what is to be read, which none may
+    /// take the place of.
+    pub fn begin(paths: &[PathBuf], inputs: &[PathBuf]) -> Result<Rejected, ImportError> {
+        let inputs: Vec<PathBuf> = inputs.iter().filter_map(|path| path.canonicalize().ok()).collect();
         for path in paths {
-            if let Err(error) = std::fs::remove_file(path)
-                && path.exists()
-            {
-                return Err(ImportError::new(path.display().to_string(), format!("cannot be removed: {error}")));
+            if path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
+                let what = "is to be read, and is where refused rows would go (see --rejected)";
+                return Err(ImportError::new(path.display().to_string(), what));
             }
         }
-        Ok(Rejected::default())
+        let mut rejected = Rejected::default();
+        for path in paths {
+            if let Err(error) = rejected.writer(path) {
+                // What was made so far has no rows, and is removed.
+                let _ = rejected.finish();
+                return Err(error);
+            }
+        }
+        Ok(rejected)
     }
 
     pub fn write(
@@ -31,40 +45,68 @@ impl Rejected {
         path: &Path,
         feed: &str,
         code: &str,
-        reason: &str,
+        defect: &Defect,
         rows: &[RawRow],
     ) -> Result<(), ImportError> {
-        let failed =
-            |error: csv::Error| ImportError::new(path.display().to_string(), format!("cannot be written: {error}"));
-        if !self.writers.contains_key(path) {
-            let mut writer = csv::Writer::from_writer(create(path).map_err(|error| failed(error.into()))?);
-            writer.write_record(["line", "feed", "code", "reason", "row"]).map_err(failed)?;
-            self.writers.insert(path.to_owned(), writer);
-        }
-        let Some(writer) = self.writers.get_mut(path) else { return Ok(()) };
+        let writer = self.writer(path)?;
+        writer.has_rows = true;
         for row in rows {
-            writer.write_record([&row.line.to_string(), feed, code, reason, &row.text]).map_err(failed)?;
+            let told = defect.told_at(row.line);
+            writer
+                .csv
+                .write_record([&row.line.to_string(), feed, code, &told, &row.text])
+                .map_err(|error| unwritable(path, error))?;
         }
         Ok(())
     }
 
-    /// Writes what is still to be written; gives the files.
-    pub fn finish(self) -> Result<Vec<PathBuf>, ImportError> {
-        let mut paths = Vec::new();
-        for (path, mut writer) in self.writers {
-            let place = path.display().to_string();
-            writer.flush().map_err(|error| ImportError::new(place, format!("cannot be written: {error}")))?;
-            paths.push(path);
+    /// The file at `path`, made where it is not.
+    fn writer(&mut self, path: &Path) -> Result<&mut Writer, ImportError> {
+        if !self.writers.contains_key(path) {
+            let mut csv = csv::Writer::from_writer(create(path).map_err(|error| unwritable(path, error))?);
+            csv.write_record(["line", "feed", "code", "reason", "row"]).map_err(|error| unwritable(path, error))?;
+            self.writers.insert(path.to_owned(), Writer { csv, has_rows: false });
         }
-        paths.sort();
-        Ok(paths)
+        self.writers.get_mut(path).ok_or_else(|| unwritable(path, "it is not open"))
     }
+
+    /// Writes what is still to be written, and removes what has no rows; gives the files, and what went wrong.
+    pub fn finish(self) -> (Vec<PathBuf>, Result<(), ImportError>) {
+        let mut paths = Vec::new();
+        let mut result = Ok(());
+        for (path, Writer { mut csv, has_rows }) in self.writers {
+            if !has_rows {
+                drop(csv);
+                // One that stays has no rows in it.
+                let _ = std::fs::remove_file(&path);
+                continue;
+            }
+            match csv.flush() {
+                Ok(()) => paths.push(path),
+                Err(error) => result = result.and(Err(unwritable(&path, error))),
+            }
+        }
+        (paths, result)
+    }
+}
+
+fn unwritable(path: &Path, why: impl std::fmt::Display) -> ImportError {
+    let what = format!("refused rows cannot be written: {why} (see --rejected)");
+    ImportError::new(path.display().to_string(), what)
 }
 
 /// Makes a file that only its owner can read: there are people in its rows.
 fn create(path: &Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)

@@ -20,7 +20,7 @@ pub struct Row {
     pub line: u64,
     /// As it stands in the file.
     pub raw: String,
-    /// Why its fields cannot be trusted.
+    /// What is wrong with how it is written.
     pub defect: Option<String>,
     text: String,
     ends: Vec<usize>,
@@ -36,6 +36,12 @@ impl Row {
 
     pub fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Why its fields cannot be trusted, where a row has `expected` of them.
+    pub fn flaw(&self, expected: usize) -> Option<String> {
+        let count = || (self.len() != expected).then(|| format!("has {} columns and not {expected}", self.len()));
+        self.defect.clone().or_else(count)
     }
 
     pub fn fields(&self) -> impl Iterator<Item = &str> {
@@ -107,6 +113,11 @@ impl Rows {
             let longest = ROW_BYTES_MAX as u64 + 1;
             let read = Read::take(&mut self.input, longest).read_until(b'\n', &mut bytes);
             let n = read.map_err(|error| self.broken(&error))?;
+            if self.line == 0
+                && let Some(what) = self.no_text(&bytes)
+            {
+                return Err(ImportError::new(&self.place, what));
+            }
             if n > ROW_BYTES_MAX && !bytes.ends_with(b"\n") {
                 return Err(self.error(self.line + 1, "a line is longer than 1 MiB"));
             }
@@ -193,6 +204,20 @@ impl Rows {
         }
     }
 
+    /// Why a file that begins with `bytes` is none of separated values.
+    fn no_text(&self, bytes: &[u8]) -> Option<&'static str> {
+        let is_separator = |b: u8| matches!(self.separator, Separator::Char(c) if c == char::from(b));
+        let is_strange = |b: u8| b.is_ascii_control() && !matches!(b, b'\t' | b'\r' | b'\n') && !is_separator(b);
+        let line = bytes.trim_ascii_end();
+        match bytes {
+            [b'P', b'K', 3, 4, ..] => Some("is a zip archive or a spreadsheet (unpack it, or save it as CSV)"),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => Some("is UTF-16 (save it as UTF-8)"),
+            _ if bytes.iter().any(|b| is_strange(*b)) => Some("is no text"),
+            _ if line.contains(&b'\r') => Some("its lines end with CR alone (save it with LF or CRLF)"),
+            _ => None,
+        }
+    }
+
     fn broken(&self, error: &std::io::Error) -> ImportError {
         let what = match error.kind() {
             ErrorKind::UnexpectedEof => "the compressed data ends in the middle; the file was cut off".to_owned(),
@@ -208,7 +233,7 @@ impl Rows {
 
 fn decode(bytes: &[u8], encoding: Encoding, defect: &mut Option<String>) -> String {
     match encoding {
-        Encoding::Latin1 => bytes.iter().map(|b| char::from(*b)).collect(),
+        Encoding::Windows1252 => encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0.into_owned(),
         Encoding::Utf8 => match std::str::from_utf8(bytes) {
             Ok(text) => text.to_owned(),
             Err(_) => {
@@ -259,6 +284,29 @@ mod tests {
         assert_eq!(fields(" 1  2\t3\r\n", "separator = \"blank\""), [["1", "2", "3"]]);
         assert_eq!(fields("1;'a;b'\n", "separator = \";\"\nquote = \"'\""), [["1", "a;b"]]);
         assert_eq!(fields("\"a\n", "quote = \"\""), [["\"a"]]);
+    }
+
+    #[test]
+    fn what_is_no_text_of_lines_is_told() {
+        for (text, what) in [
+            ("PK\u{3}\u{4}rest", "zip archive"),
+            ("i\0d\0", "UTF-16"),
+            ("id\u{1}amount\n", "is no text"),
+            ("id,amount\ra,1\rb,2\r", "CR alone"),
+        ] {
+            let error = rows(text, "").expect_err(text);
+            assert!(error.starts_with("a.csv: ") && error.contains(what), "{error}");
+        }
+        assert_eq!(fields("a\u{1}b\n", "separator = \"\\u0001\""), [["a", "b"]]);
+        assert_eq!(fields("a,b\r\r\n1,2\r\n", ""), [["a", "b"], ["1", "2"]]);
+    }
+
+    #[test]
+    fn what_windows_writes_is_read() {
+        let spec: FileSpec = toml::from_str("path = \"a.csv\"\nencoding = \"windows-1252\"").expect("a specification");
+        let source = Source { input: Box::new(Cursor::new(b"caf\xe9,5 \x80\n".to_vec())), place: "a.csv".into() };
+        let row = Rows::new(source, &spec).and_then(|mut rows| rows.next()).expect("readable").expect("a row");
+        assert_eq!(row.fields().collect::<Vec<_>>(), ["café", "5 €"]);
     }
 
     #[test]

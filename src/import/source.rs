@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,10 +40,11 @@ impl Files {
 
     /// Opens a file, decompressed if it is gzip; `read_bytes` counts what was taken from the disk.
     pub fn open(&self, name: &str, read_bytes: Arc<AtomicU64>) -> Result<Source, ImportError> {
-        let place = self.path(name).display().to_string();
+        let place = if is_stdin(name) { "the standard input".into() } else { self.path(name).display().to_string() };
         let unreadable = |error: std::io::Error| ImportError::new(&place, format!("cannot be read: {error}"));
         let raw: Box<dyn Read + Send> = match self.embedded.get(name) {
             Some(bytes) => Box::new(Cursor::new(*bytes)),
+            None if is_stdin(name) => Box::new(std::io::stdin()),
             None => Box::new(File::open(self.path(name)).map_err(unreadable)?),
         };
         let mut input = BufReader::with_capacity(BUFFER_BYTES, Counting { inner: raw, read_bytes });
@@ -64,13 +65,32 @@ impl Files {
         }
     }
 
-    /// Where the refused rows of a file are written.
+    /// Where the refused rows of a file are written: beside it, or into `folder`, there in the same folders as the mapping
+    /// names.
     pub fn rejected_path(&self, name: &str, folder: Option<&Path>) -> PathBuf {
-        let path = self.path(name);
+        if is_stdin(name) {
+            return folder.unwrap_or(Path::new("")).join("stdin.rejected.csv");
+        }
+        let path = folder.map_or_else(|| self.path(name), |folder| folder.join(below(name)));
         let mut file = path.file_name().unwrap_or_default().to_os_string();
         file.push(".rejected.csv");
-        folder.map_or_else(|| path.with_file_name(&file), |folder| folder.join(&file))
+        path.with_file_name(file)
     }
+}
+
+/// Whether a mapping's path is what is piped into the program.
+pub fn is_stdin(name: &str) -> bool {
+    name == "-" || name == "/dev/stdin"
+}
+
+/// A path that leads out of no folder.
+fn below(name: &str) -> PathBuf {
+    let part = |component| match component {
+        Component::Normal(part) => Some(part),
+        Component::ParentDir => Some("_".as_ref()),
+        _ => None,
+    };
+    Path::new(name).components().filter_map(part).collect()
 }
 
 struct Counting<R> {
@@ -83,5 +103,23 @@ impl<R: Read> Read for Counting<R> {
         let n = self.inner.read(buffer)?;
         self.read_bytes.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_rows_of_files_named_alike_do_not_meet() {
+        let files = Files::in_folder("/data");
+        let beside = |name| files.rejected_path(name, None).display().to_string();
+        let into = |name| files.rejected_path(name, Some(Path::new("out"))).display().to_string();
+        assert_eq!(beside("a/o.csv"), "/data/a/o.csv.rejected.csv");
+        assert_eq!(beside("-"), "stdin.rejected.csv");
+        assert_eq!(into("/dev/stdin"), "out/stdin.rejected.csv");
+        assert_eq!(into("./a/o.csv"), "out/a/o.csv.rejected.csv");
+        assert_eq!(into("/srv/b/o.csv"), "out/srv/b/o.csv.rejected.csv");
+        assert_eq!(into("../o.csv"), "out/_/o.csv.rejected.csv");
     }
 }

@@ -1,5 +1,8 @@
 //! Texts with columns in them: `"{Country}"`, `"1 {Month} 2017"`, `"{products.department}"`; `{#}` is the line.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use super::lookup::Lookup;
 use super::rows::Row;
 
@@ -18,11 +21,13 @@ pub struct Columns<'a> {
     pub lookups: &'a [Lookup],
     /// By table, why rows cannot be joined with it.
     pub unjoined: &'a [Option<String>],
+    /// The tables of which a column was found.
+    pub used: RefCell<BTreeSet<usize>>,
 }
 
 impl<'a> Columns<'a> {
     pub fn of(own: &'a [String]) -> Self {
-        Columns { own, lookups: &[], unjoined: &[] }
+        Columns { own, lookups: &[], unjoined: &[], used: RefCell::default() }
     }
 
     /// A column by its name, `table.column`, or its number from 1. Error: what there is, or that two have the name.
@@ -39,6 +44,7 @@ impl<'a> Columns<'a> {
             if let Some(why) = self.unjoined.get(t).and_then(Option::as_ref) {
                 return Err(format!("the table {table} cannot be joined with: {why}"));
             }
+            self.used.borrow_mut().insert(t);
             let found =
                 find_one(&self.lookups[t].columns, column).map_err(|why| format!("the table {table}: {why}"))?;
             return found.map(|c| ColumnRef::Joined(t, c)).ok_or_else(|| {
@@ -109,20 +115,41 @@ impl Template {
         Ok(Template(pieces))
     }
 
-    /// The text for a row, without the blanks around it.
+    /// The text for a row, without the blanks around it. It is empty where all of its columns are: what stands before
+    /// an id makes none of nothing.
     pub fn fill(&self, joined: &Joined<'_>) -> String {
         let mut text = String::new();
+        let (mut has_columns, mut has_values) = (false, false);
         for piece in &self.0 {
             match piece {
                 Piece::Text(piece) => text.push_str(piece),
-                Piece::Value(ColumnRef::Line) => text.push_str(&joined.row.line.to_string()),
-                Piece::Value(place) => text.push_str(joined.value(*place)),
+                Piece::Value(place) => {
+                    let before = text.len();
+                    match place {
+                        ColumnRef::Line => text.push_str(&joined.row.line.to_string()),
+                        place => text.push_str(joined.value(*place)),
+                    }
+                    has_columns = true;
+                    has_values |= text.len() > before;
+                }
             }
+        }
+        if has_columns && !has_values {
+            return String::new();
         }
         if text.trim().len() == text.len() { text } else { text.trim().to_owned() }
     }
 
-    /// The same, or `None` when it is empty.
+    /// Whether a row of `len` fields has all of its columns.
+    pub fn is_within(&self, len: usize) -> bool {
+        self.0.iter().all(|piece| match piece {
+            Piece::Text(_) | Piece::Value(ColumnRef::Line) => true,
+            Piece::Value(ColumnRef::Own(column)) => *column < len,
+            Piece::Value(ColumnRef::Joined(..)) => false,
+        })
+    }
+
+    /// [`Template::fill`], or `None` when it is empty.
     pub fn fill_some(&self, joined: &Joined<'_>) -> Option<String> {
         Some(self.fill(joined)).filter(|text| !text.is_empty())
     }

@@ -31,6 +31,9 @@ impl TimeFormats {
                     Ok(items) if has_half_a_day(&items) => {
                         Err(format!("{format:?} needs %p beside the hour of half a day"))
                     }
+                    Ok(items) if items.contains(&Item::Fixed(Fixed::TimezoneName)) => Err(format!(
+                        "{format:?}: names of zones (%Z) are not read; use %z for an offset, or `timezone`"
+                    )),
                     Ok(items) => Ok(Format::Items(items)),
                     Err(_) => Err(format!("{format:?} is not a format of times, as %Y-%m-%d %H:%M:%S")),
                 },
@@ -148,6 +151,7 @@ mod tests {
         assert!(read("2024-02-01", "%Y-%m-%d", "Europe/Atlantis").is_err_and(|e| e.contains("Atlantis")));
         assert!(read("2024-02-01 05:30", "%Y-%m-%d %I:%M", "UTC").is_err_and(|e| e.contains("%p")));
         assert!(read("2024-02-01 30", "%Y-%m-%d %M", "UTC").is_err());
+        assert!(read("2024-02-01 05:30 EST", "%Y-%m-%d %H:%M %Z", "UTC").is_err_and(|e| e.contains("use %z")));
         assert!(read("2024-02-01", "%Q", "UTC").is_err_and(|e| e.contains("%Q")));
     }
 }

@@ -4,13 +4,16 @@ use std::fmt;
 
 use crate::ledger::event::Outcome;
 
-/// `read = accepted + repeated + superseded + refused + skipped`, of rows as of events. All rows of a fact share its
-/// fate; no event is made of skipped rows.
+/// `read = accepted + repeated + repeated_in_run + superseded + refused + skipped`, of rows as of events. All rows of a
+/// fact share its fate; no event is made of skipped rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub read: u64,
     pub accepted: u64,
+    /// Recorded by an earlier run.
     pub repeated: u64,
+    /// Alike another fact of this run, which counts once.
+    pub repeated_in_run: u64,
     pub superseded: u64,
     pub refused: u64,
     pub skipped: u64,
@@ -23,9 +26,10 @@ pub struct Totals {
 }
 
 impl Counts {
-    fn add(&mut self, outcome: Option<&Outcome>, n: u64) {
+    fn add(&mut self, outcome: Option<&Outcome>, is_first: bool, n: u64) {
         self.read += n;
         match outcome {
+            Some(Outcome::Repeated { .. }) if !is_first => self.repeated_in_run += n,
             Some(Outcome::Applied { .. }) => self.accepted += n,
             Some(Outcome::Repeated { .. }) => self.repeated += n,
             Some(Outcome::Superseded { .. }) => self.superseded += n,
@@ -35,10 +39,11 @@ impl Counts {
 }
 
 impl Totals {
-    /// One fact made of `rows` rows; without an outcome it was refused before it was an event.
-    pub fn add_fact(&mut self, outcome: Option<&Outcome>, rows: u64) {
-        self.rows.add(outcome, rows);
-        self.events.add(outcome, 1);
+    /// One fact made of `rows` rows; without an outcome it was refused before it was an event. `is_first`: none of this
+    /// run was the same event.
+    pub fn add_fact(&mut self, outcome: Option<&Outcome>, is_first: bool, rows: u64) {
+        self.rows.add(outcome, is_first, rows);
+        self.events.add(outcome, is_first, 1);
     }
 
     pub fn add_skipped(&mut self, rows: u64) {
@@ -51,6 +56,7 @@ impl Totals {
             counts.read += other.read;
             counts.accepted += other.accepted;
             counts.repeated += other.repeated;
+            counts.repeated_in_run += other.repeated_in_run;
             counts.superseded += other.superseded;
             counts.refused += other.refused;
             counts.skipped += other.skipped;
@@ -63,17 +69,19 @@ impl fmt::Display for Totals {
         let (rows, events) = (&self.rows, &self.events);
         write!(
             f,
-            "rows: {} read = {} accepted + {} repeated + {} superseded + {} refused + {} skipped; \
-             events: {} = {} accepted + {} repeated + {} superseded + {} refused",
+            "rows: {} read = {} accepted + {} repeated + {} repeated in this run + {} superseded + {} refused + {} skipped; \
+             events: {} = {} accepted + {} repeated + {} repeated in this run + {} superseded + {} refused",
             rows.read,
             rows.accepted,
             rows.repeated,
+            rows.repeated_in_run,
             rows.superseded,
             rows.refused,
             rows.skipped,
             events.read,
             events.accepted,
             events.repeated,
+            events.repeated_in_run,
             events.superseded,
             events.refused
         )

@@ -1,12 +1,12 @@
 //! The program itself: exit codes, messages, and an import that is interrupted.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use salespulse::db::{Db, Owner, get};
+use salespulse::db::{Db, Owner, TenantId, get};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
@@ -243,12 +243,90 @@ fn an_import_that_is_interrupted_goes_on_without_counting_twice() {
     assert!(first[0] == first[1] && first[1] > 0 && first[1] < ROWS, "{first:?}");
 
     let second = counts(&program.succeed(&arguments));
-    // read, accepted, repeated, superseded, refused, skipped
-    assert_eq!(second, [ROWS, ROWS - first[1], first[1], 0, 0, 0]);
+    // read, accepted, repeated, repeated in this run, superseded, refused, skipped
+    assert_eq!(second, [ROWS, ROWS - first[1], first[1], 0, 0, 0, 0]);
     let verified = program.succeed(&["verify"]);
     assert!(verified.contains(&format!("with {ROWS} entries as of position {ROWS}, 0 differ")), "{verified}");
     let accepted: Vec<Value> = logged(&program, "import").iter().map(|told| told["rowsAccepted"].clone()).collect();
     assert_eq!(accepted, [json!(first[1]), json!(ROWS - first[1])]);
+}
+
+#[test]
+fn an_import_that_does_not_fit_changes_nothing() {
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.write("shop.toml", MAPPING);
+    let import = ["import", "--tenant", "acme", "shop.toml", "--create-tenant"];
+    let why = program.fail(1, &import, &[]);
+    assert!(why.contains("orders.csv: cannot be read"), "{why}");
+    program.write("orders.csv", "time,price\n2026-01-01,1\n");
+    assert!(program.fail(1, &import, &[]).contains("there is no column amount"));
+    assert_eq!(program.succeed(&["tenant", "list"]), "");
+
+    program.write("orders.csv", "time,amount\n2026-01-01,1\n");
+    let euros = [&import[..], &["--currency", "EUR", "--timezone", "Europe/Berlin"]].concat();
+    assert_eq!(counts(&program.succeed(&euros))[1], 1);
+    assert_eq!(counts(&program.succeed(&euros))[2], 1);
+    let why = program.fail(2, &[&import[..], &["--currency", "USD"]].concat(), &[]);
+    assert!(why.contains("there is a tenant acme already, with EUR and not USD (leave out --currency)"), "{why}");
+    let why = program.fail(2, &[&import[..], &["--timezone", "Europe/London"]].concat(), &[]);
+    assert!(why.contains("with Europe/Berlin and not Europe/London"), "{why}");
+    let output = program.run(&["import", "--tenant", "acme", "shop.toml", "--currency", "EUR"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--create-tenant"));
+}
+
+#[test]
+fn an_import_that_waits_for_input_is_stopped() {
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.succeed(&["tenant", "create", "acme"]);
+    program.write("shop.toml", &MAPPING.replace("orders.csv", "-"));
+    let arguments = ["import", "--tenant", "acme", "shop.toml"];
+    for input in ["", "time,amount\n2026-01-01,1\n"] {
+        let mut command = program.command(&arguments, &[]);
+        let mut import =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let mut stdin = import.stdin.take().expect("a pipe");
+        stdin.write_all(input.as_bytes()).expect("written");
+        // It tells how far it is when it has waited for a while.
+        let mut told = BufReader::new(import.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        told.read_line(&mut line).expect("text");
+        assert_eq!(line, "salespulse: 0 rows, 0 a second\n");
+        signal("INT", import.id());
+        let output = import.wait_with_output().expect("ended");
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        assert_eq!(counts(&String::from_utf8_lossy(&output.stdout))[0], 0);
+        drop(stdin);
+    }
+    let mut import = program.command(&arguments, &[]);
+    let mut import = import.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
+    import.stdin.take().expect("a pipe").write_all(b"time,amount\n2026-01-01,1\n2026-01-01,x\n").expect("written");
+    let output = import.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    assert!(program.path().join("stdin.rejected.csv").exists());
+}
+
+#[tokio::test]
+async fn an_import_waits_for_others_who_write() {
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.succeed(&["tenant", "create", "acme"]);
+    program.write("shop.toml", MAPPING);
+    program.write("orders.csv", "time,amount\n2026-01-01,1\n");
+    let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
+    let other = Db::connect(&url, 1).await.expect("connected");
+    let writing = other.write(TenantId(uuid::Uuid::nil())).await.expect("a transaction");
+    let mut command = program.command(&["import", "--tenant", "acme", "shop.toml"], &[]);
+    let mut import = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    // Longer than SQLite waits by itself.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(import.try_wait().expect("asked"), None, "it did not wait");
+    drop(writing);
+    let output = import.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(counts(&String::from_utf8_lossy(&output.stdout))[1], 1);
 }
 
 /// What the audit log has of an action.

@@ -1,5 +1,6 @@
 //! Imports of what files should not be: broken, wrong, or read twice.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -40,8 +41,271 @@ async fn import(content: &[u8], mapping: &str) -> (Report, Vec<String>) {
     acme.verified().await;
     let rejected = std::fs::read_to_string(folder.path().join("orders.csv.rejected.csv")).unwrap_or_default();
     let rows = report.totals().rows;
-    assert_eq!(rows.read, rows.accepted + rows.repeated + rows.superseded + rows.refused + rows.skipped);
+    let settled = rows.accepted + rows.repeated + rows.repeated_in_run + rows.superseded + rows.refused + rows.skipped;
+    assert_eq!(rows.read, settled);
     (report, rejected.lines().map(str::to_owned).collect())
+}
+
+/// Imports several files; gives the report and, by file and line, the reasons of refused rows.
+async fn import_files(files: &[(&str, &str)], mapping: &str) -> (Report, BTreeMap<String, BTreeMap<u64, String>>) {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (file, content) in files {
+        std::fs::write(folder.path().join(file), content).expect("written");
+    }
+    let report = run(&acme, folder.path(), mapping).await;
+    acme.verified().await;
+    let mut reasons: BTreeMap<String, BTreeMap<u64, String>> = BTreeMap::new();
+    for (file, _) in files {
+        let path = folder.path().join(format!("{file}.rejected.csv"));
+        assert_eq!(path.exists(), report.rejected_files.contains(&path));
+        let Ok(mut rows) = csv::Reader::from_path(path) else { continue };
+        for row in rows.records() {
+            let row = row.expect("a row");
+            let line = row[0].parse().expect("a number");
+            let twice = reasons.entry((*file).to_owned()).or_default().insert(line, row[3].to_owned());
+            assert_eq!(twice, None, "line {line} of {file} is refused twice");
+        }
+    }
+    (report, reasons)
+}
+
+/// By line, why rows below a header are refused.
+fn reasons_of(rows: &[(&str, &str)]) -> BTreeMap<u64, String> {
+    let refused = (2..).zip(rows).filter(|(_, (_, why))| !why.is_empty());
+    refused.map(|(line, (_, why))| (line, (*why).to_owned())).collect()
+}
+
+fn grouped(how: &str) -> String {
+    MAPPING.replace("id = \"{id}\"", &format!("id = \"{{id}}\"\ngroup = \"{how}\""))
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_tell_its_order_refuses_each_that_it_may_be_of() {
+    let rows = [
+        ("a,2026-06-01,GBP,1", "line 3: has 3 columns and not 4"),
+        ("a,2026-06-01,GBP", "has 3 columns and not 4"),
+        ("b,2026-06-01,GBP,1", "line 6: may belong here, but has 5 columns and not 4"),
+        ("b,2026-06-01,GBP,2", "line 6: may belong here, but has 5 columns and not 4"),
+        ("x,y,2026-06-01,GBP,1", "has 5 columns and not 4"),
+        ("c,2026-06-01,GBP,1", "line 6: may belong here, but has 5 columns and not 4"),
+        ("d,2026-06-01,GBP,1", ""),
+        ("e,2026-06-01,GBP,1", "line 10: may belong here, but `id` is empty"),
+        (",2026-06-01,GBP,1", "`id` is empty"),
+        ("f,2026-06-01,GBP,1", "line 10: may belong here, but `id` is empty"),
+        ("g,2026-06-01,GBP", "has 3 columns and not 4"),
+        ("g,2026-06-01,GBP,1", "line 12: has 3 columns and not 4"),
+        ("h,2026-06-01,GBP,1", "line 15: may belong here, but has 2 columns and not 4"),
+        ("x,y", "has 2 columns and not 4"),
+        ("h,2026-06-01,GBP,1", "line 15: may belong here, but has 2 columns and not 4"),
+        ("i,2026-06-01,GBP,1", ""),
+    ];
+    let content: String = rows.iter().map(|(row, _)| format!("{row}\n")).collect();
+    let expected = reasons_of(&rows);
+    for how in ["adjacent", "anywhere"] {
+        let (report, reasons) = import_files(&[("orders.csv", &format!("{HEADER}{content}"))], &grouped(how)).await;
+        let totals = report.totals();
+        assert_eq!((totals.rows.read, totals.rows.accepted, totals.rows.refused), (16, 2, 14), "{how}");
+        assert_eq!(reasons["orders.csv"], expected, "{how}");
+    }
+}
+
+#[tokio::test]
+async fn many_broken_rows_in_a_row_refuse_the_order_after_them() {
+    let broken = "x,y\n".repeat(2_500);
+    let content = format!("{HEADER}a,2026-06-01,GBP,1\n{broken}b,2026-06-01,GBP,1\nc,2026-06-01,GBP,1\n");
+    let (report, reasons) = import_files(&[("orders.csv", &content)], &grouped("adjacent")).await;
+    let rows = report.totals().rows;
+    assert_eq!((rows.read, rows.accepted, rows.refused), (2_503, 1, 2_502));
+    assert_eq!(reasons["orders.csv"][&2], "line 3: may belong here, but has 2 columns and not 4");
+    assert!(reasons["orders.csv"][&2_503].contains("may belong here"));
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_of_one_order_are_none() {
+    let mapping = format!("{}customer = \"{{customer}}\"\nchannel = \"{{channel}}\"\n", grouped("adjacent"));
+    let rows = [
+        ("a,2026-06-01,GBP,10,k1,web", ""),
+        ("a,2026-06-02,,10,,shop", ""),
+        (
+            "b,2026-06-01,GBP,10,k1,web",
+            "line 5: `currency` is \"JPY\", and was \"GBP\" in a row before with the same id",
+        ),
+        ("b,2026-06-01,JPY,10,k1,web", "`currency` is \"JPY\", and was \"GBP\" in a row before with the same id"),
+        ("b,2026-06-01,,10,k1,web", "line 5: `currency` is \"JPY\", and was \"GBP\" in a row before with the same id"),
+        ("c,2026-06-01,GBP,10,k1,web", "line 8: `customer` is \"k2\", and was \"k1\" in a row before with the same id"),
+        ("c,2026-06-01,GBP,10,k2,web", "`customer` is \"k2\", and was \"k1\" in a row before with the same id"),
+        ("d,2026-06-01,USD,10,k1,web", "no exchange rate from USD to GBP on that day"),
+        ("d,2026-06-01,USD,10,k1,web", "line 9: no exchange rate from USD to GBP on that day"),
+    ];
+    let content: String = rows.iter().map(|(row, _)| format!("{row}\n")).collect();
+    let expected = reasons_of(&rows);
+    let content = format!("{},customer,channel\n{content}", HEADER.trim_end());
+    let (report, reasons) = import_files(&[("orders.csv", &content)], &mapping).await;
+    assert_eq!(reasons["orders.csv"], expected);
+    assert_eq!(report.totals().events.accepted, 1);
+}
+
+#[tokio::test]
+async fn a_prefix_alone_is_no_id_and_no_customer() {
+    let mapping = format!("{MAPPING}customer = \"berlin-{{customer}}\"\n").replace("\"{id}\"", "\"berlin-{id}\"");
+    let content = "id,time,currency,amount,customer\na,2026-06-01,GBP,1,\n,2026-06-01,GBP,1,k\nb,2026-06-01,GBP,1,k\n";
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("orders.csv"), content).expect("written");
+    let rows = run(&acme, folder.path(), &mapping).await.totals().rows;
+    assert_eq!((rows.accepted, rows.refused), (2, 1));
+    let tx = test.app.db.read(acme.id()).await.expect("a transaction");
+    let count = tx.query("SELECT customer_no FROM customers WHERE tenant_id = $1", []).await.expect("rows").len();
+    assert_eq!(count, 1, "a guest is no customer");
+}
+
+#[tokio::test]
+async fn negative_refunds_take_refunds_back_only_where_the_mapping_says_so() {
+    let refunds = MAPPING.replace("fact = \"order\"", "fact = \"refund\"");
+    let content = format!("{HEADER}a,2026-06-01,GBP,5\nb,2026-06-01,GBP,-5\n");
+    let (report, reasons) = import_files(&[("orders.csv", &content)], &refunds).await;
+    assert_eq!((report.totals().rows.accepted, report.totals().rows.refused), (1, 1));
+    assert!(reasons["orders.csv"][&3].contains("set `reversals = true`"), "{reasons:?}");
+    let (report, _) = import_files(&[("orders.csv", &content)], &format!("{refunds}reversals = true\n")).await;
+    assert_eq!(report.totals().rows.accepted, 2);
+}
+
+#[tokio::test]
+async fn rows_alike_are_told_from_those_of_an_earlier_run() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let row = "a,2026-06-01,GBP,1\n";
+    std::fs::write(folder.path().join("orders.csv"), format!("{HEADER}{row}{row}")).expect("written");
+    let first = run(&acme, folder.path(), MAPPING).await;
+    assert_eq!(first.totals().rows, Counts { read: 2, accepted: 1, repeated_in_run: 1, ..Counts::default() });
+    assert!(first.notes[0].starts_with("orders: warning: 1 rows are alike others of this run"), "{:?}", first.notes);
+    let second = run(&acme, folder.path(), MAPPING).await;
+    assert_eq!(second.totals().rows, Counts { read: 2, repeated: 1, repeated_in_run: 1, ..Counts::default() });
+}
+
+const JOINED: &str = r#"
+name = "shop"
+[lookups.shops]
+file = { path = "shops.csv" }
+key = "{shop}"
+by = "{shop}"
+[lookups.towns]
+file = { path = "towns.csv" }
+key = "{town}"
+by = "{town}"
+[[feeds]]
+name = "orders"
+fact = "order"
+file = { path = "orders.csv" }
+id = "{id}"
+time = "{time}"
+amount = "{amount}"
+region = "{shops.region}"
+"#;
+
+#[tokio::test]
+async fn rows_of_tables_that_cannot_be_used_and_rows_without_one_are_told() {
+    let shops = "shop,region\n1,North\n2,South,\n,Nowhere\n3,West\n";
+    let orders = "id,time,amount,shop\na,2026-06-01,1,1\nb,2026-06-01,1,2\nc,2026-06-01,1,\nd,2026-06-01,1,3\n";
+    // No feed uses it.
+    let towns = "town,country\n";
+    let files = [("shops.csv", shops), ("towns.csv", towns), ("orders.csv", orders)];
+    let (report, reasons) = import_files(&files, JOINED).await;
+    assert_eq!(report.totals().rows, Counts { read: 4, accepted: 4, ..Counts::default() });
+    assert_eq!(report.table_rows_refused, 1);
+    assert_eq!(reasons["shops.csv"], BTreeMap::from([(3, "has 3 columns and not 2".to_owned())]));
+    let notes = ["shops: 1 rows of this table cannot be used", "orders: 2 rows find nothing in the table shops"];
+    assert_eq!(report.notes, notes);
+}
+
+const TWO_FEEDS: &str = r#"
+name = "shop"
+[[feeds]]
+name = "sales"
+fact = "order"
+group = "adjacent"
+file = { path = "orders.csv" }
+when = [{ value = "{id}", starts_with = "R" }]
+id = "{id}"
+time = "{time}"
+amount = "{amount}"
+[[feeds]]
+name = "cancellations"
+fact = "refund"
+group = "adjacent"
+file = { path = "orders.csv" }
+when = [{ value = "{id}", starts_with = "S" }]
+id = "{id}"
+time = "{time}"
+amount = "{amount}"
+"#;
+
+#[tokio::test]
+async fn a_row_that_two_feeds_may_have_is_refused_once() {
+    // A row too many columns may be of both feeds; one too few is of the feed that `when` says; the last is of none.
+    let content = "id,time,amount\nR1,2026-06-01,5\nS1,2026-06-01,1\nx,S1,2026-06-01,1\nR2,2026-06-01,5\n\
+                   S2,2026-06-01,1\nS2,2026-06-01\nR3,2026-06-01,5\nTotal: 7 rows\n";
+    let (report, reasons) = import_files(&[("orders.csv", content)], TWO_FEEDS).await;
+    let (sales, cancelled) = (report.feeds[0].1.rows, report.feeds[1].1.rows);
+    assert_eq!(sales, Counts { read: 8, accepted: 1, refused: 3, skipped: 4, ..Counts::default() });
+    assert_eq!(cancelled, Counts { read: 8, refused: 3, skipped: 5, ..Counts::default() });
+    let why = "line 4: may belong here, but has 4 columns and not 3";
+    let mut expected: BTreeMap<u64, String> = [2, 3, 5, 6, 7].map(|line| (line, why.to_owned())).into();
+    expected.insert(4, "has 4 columns and not 3".to_owned());
+    assert_eq!(reasons["orders.csv"], expected);
+}
+
+#[tokio::test]
+async fn a_mapping_that_fails_leaves_the_refused_rows_of_the_run_before() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rejected = folder.path().join("orders.csv.rejected.csv");
+    std::fs::write(folder.path().join("orders.csv"), format!("{HEADER}a,2026-06-01,GBP,-1\n")).expect("written");
+    run(&acme, folder.path(), MAPPING).await;
+    let before = std::fs::read(&rejected).expect("refused rows");
+    let report = run(&acme, folder.path(), &MAPPING.replace("{amount}", "{price}")).await;
+    assert!(failure(&report).contains("there is no column price"), "{report:?}");
+    // What is to be read is never overwritten.
+    let again = "[[feeds]]\nname = \"again\"\nfact = \"order\"\nfile = { path = \"orders.csv.rejected.csv\" }\n\
+                 id = \"{line}\"\ntime = \"{row}\"\n";
+    let both = format!("{MAPPING}{again}");
+    let report = run(&acme, folder.path(), &both).await;
+    assert!(failure(&report).contains("is to be read, and is where refused rows would go"), "{report:?}");
+    assert_eq!(std::fs::read(&rejected).expect("refused rows"), before);
+}
+
+#[tokio::test]
+async fn a_place_for_refused_rows_is_made_before_anything_is_recorded() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("orders.csv"), format!("{HEADER}a,2026-06-01,GBP,1\nb,2026-06-01,GBP,-1\n"))
+        .expect("written");
+    let run_into = async |rejected: &str| {
+        let mut import =
+            Import::new(Mapping::parse(MAPPING, "shop.toml").expect("good"), Files::in_folder(folder.path()));
+        import.rejected_folder = Some(folder.path().join(rejected));
+        import.run(&test.app, acme.id(), &CancellationToken::new()).await
+    };
+    std::fs::write(folder.path().join("taken"), "a file").expect("written");
+    let report = run_into("taken/in/it").await;
+    assert!(failure(&report).contains("refused rows cannot be written"), "{report:?}");
+    assert_eq!(report.totals().rows.read, 0);
+    let report = run_into("made/for/it").await;
+    assert_eq!(report.rejected_files, [folder.path().join("made/for/it/orders.csv.rejected.csv")]);
+    assert_eq!((report.totals().rows.accepted, report.totals().rows.refused), (1, 1));
+}
+
+#[tokio::test]
+async fn the_number_of_a_line_is_a_number() {
+    let mapping = MAPPING.replace("{amount}", "{#}");
+    let (report, _) = import_files(&[("orders.csv", &format!("{HEADER}a,2026-06-01,GBP,-1\n"))], &mapping).await;
+    assert_eq!(report.totals().rows.accepted, 1);
 }
 
 #[tokio::test]
@@ -85,7 +349,7 @@ async fn bad_rows_are_refused_alone_with_line_and_reason() {
     let content: String = rows.iter().map(|(row, _)| format!("{row}\r\n")).collect();
     let (report, rejected) = import(format!("{HEADER}{content}").as_bytes(), MAPPING).await;
     assert_eq!(report.end, End::Done);
-    let counts = Counts { read: 15, accepted: 1, repeated: 1, refused: 13, ..Counts::default() };
+    let counts = Counts { read: 15, accepted: 1, repeated_in_run: 1, refused: 13, ..Counts::default() };
     assert_eq!((report.totals().rows, report.totals().events), (counts, counts));
     let expected: Vec<String> = (2..)
         .zip(rows)
@@ -99,13 +363,15 @@ async fn bad_rows_are_refused_alone_with_line_and_reason() {
 }
 
 #[tokio::test]
-async fn what_is_not_utf8_is_refused_or_read_as_latin1() {
+async fn what_is_not_utf8_is_refused_or_read_as_windows_writes_it() {
     let content = [HEADER.as_bytes(), b"caf\xe9,2026-06-01,GBP,1\n"].concat();
     let (report, rejected) = import(&content, MAPPING).await;
     assert_eq!(report.totals().rows.refused, 1);
     assert!(rejected[1].contains("not UTF-8"), "{rejected:?}");
-    let latin = MAPPING.replace("\"orders.csv\" }", "\"orders.csv\", encoding = \"latin1\" }");
-    assert_eq!(import(&content, &latin).await.0.totals().rows.accepted, 1);
+    for encoding in ["latin1", "windows-1252"] {
+        let encoded = MAPPING.replace("\"orders.csv\" }", &format!("\"orders.csv\", encoding = \"{encoding}\" }}"));
+        assert_eq!(import(&content, &encoded).await.0.totals().rows.accepted, 1);
+    }
 }
 
 #[tokio::test]
@@ -173,13 +439,32 @@ async fn what_cannot_be_read_ends_the_import_with_the_place() {
 }
 
 #[test]
-fn mistakes_in_a_mapping_are_told_with_their_line() {
+fn mistakes_in_a_mapping_are_told_with_their_place() {
+    let with = |more: &str| format!("{MAPPING}{more}\n");
+    let refunds = |more: &str| with(more).replace("fact = \"order\"", "fact = \"refund\"");
     for (wrong, place, why) in [
         ("name = \"shop\"\nfeeds = 3\n", "shop.toml:2: ", "expected a sequence"),
         ("name = \"shop\"\n[[feeds]\n", "shop.toml:2: ", ""),
         (&MAPPING.replace("amount", "ammount"), "shop.toml:10: ", "unknown field `ammount`"),
         (&MAPPING.replace("\"order\"", "\"offer\""), "shop.toml:5: ", "unknown variant `offer`"),
         (&MAPPING.replace("id = \"{id}\"", ""), "shop.toml:3: ", "missing field `id`"),
+        (
+            &with("customer_email = \"{e}\""),
+            "shop.toml: feed orders: ",
+            "`customer_email` has no effect without `customer`",
+        ),
+        (&with("count = \"1\""), "shop.toml: feed orders: ", "`count` has no effect on orders"),
+        (&with("order = \"{id}\""), "shop.toml: feed orders: ", "`order` has no effect on orders"),
+        (&with("reversals = true"), "shop.toml: feed orders: ", "`reversals` has no effect on orders"),
+        (&with("round = 5"), "shop.toml: feed orders: ", "`round` must be from 0 to 4"),
+        (&with("when = [{ value = \"{id}\" }]"), "shop.toml: feed orders: ", "a condition of `when` has no test"),
+        (&refunds("version = \"2\""), "shop.toml: feed orders: ", "`version` has no effect on refunds"),
+        (&refunds("customer = \"{c}\""), "shop.toml: feed orders: ", "`customer` has no effect on refunds"),
+        (
+            &with("").replace("orders.csv\"", "o.csv\", columns = [\"id\"]"),
+            "shop.toml: feed orders: ",
+            "`columns` has no effect",
+        ),
     ] {
         let error = Mapping::parse(wrong, "shop.toml").expect_err("a mistake").to_string();
         assert!(error.starts_with(place) && error.contains(why), "{error}");

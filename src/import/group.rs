@@ -1,0 +1,314 @@
+//! Rows of one fact are put together, and facts into batches.
+//!
+//! A fact without all of its rows would be wrong, so one bad row refuses the whole. A row that does not tell for sure
+//! whose it is refuses the fact whose id it seems to have; where there is none of that id, it may belong to the fact of
+//! the row before it or of the row after it, and refuses both.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tokio::sync::mpsc;
+
+use super::ImportError;
+use super::feed::Feed;
+use super::mapping::Grouping;
+use super::parsed::ParsedRow;
+use crate::ledger::BATCH_EVENTS_MAX;
+use crate::ledger::event::Event;
+
+/// Rows held for facts whose rows stand anywhere.
+const GROUPED_ROWS_MAX: usize = 2_000_000;
+/// Broken rows in a row that wait for the fact after them.
+const LOOSE_ROWS_MAX: usize = 1_000;
+/// A batch goes on after this many rows, so that skipped rows are told as well.
+const BATCH_ROWS_MAX: u64 = 20_000;
+
+/// A row as it stands in the file, for what is refused.
+#[derive(Debug)]
+pub struct RawRow {
+    pub line: u64,
+    pub text: String,
+}
+
+/// What is wrong, and in which line, if it is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Defect {
+    pub line: Option<u64>,
+    pub what: String,
+}
+
+impl Defect {
+    pub fn at(line: u64, what: impl Into<String>) -> Self {
+        Defect { line: Some(line), what: what.into() }
+    }
+
+    /// What is wrong, as it is told beside a line of the fact.
+    pub fn told_at(&self, line: u64) -> String {
+        match self.line {
+            Some(bad) if bad != line => format!("line {bad}: {}", self.what),
+            _ => self.what.clone(),
+        }
+    }
+}
+
+/// A fact's event with the rows it is made of, or why there is none.
+#[derive(Debug)]
+pub struct Draft {
+    pub event: Result<Event, Defect>,
+    pub rows: Vec<RawRow>,
+}
+
+/// Part of a feed.
+#[derive(Debug, Default)]
+pub struct CsvBatch {
+    pub feed: usize,
+    pub drafts: Vec<Draft>,
+    /// Rows that are not the feed's.
+    pub skipped: u64,
+    /// By table, how many rows found nothing in it.
+    pub missed: BTreeMap<usize, u64>,
+}
+
+/// A row that does not tell for sure whose it is.
+pub struct BrokenRow {
+    pub defect: Defect,
+    /// What stands where its id should; may be empty.
+    pub id: String,
+    /// That this is its id can be relied on.
+    pub is_sure: bool,
+    /// As it stands; `None` when an earlier feed has refused it.
+    pub row: Option<RawRow>,
+}
+
+pub type Batches = mpsc::Sender<Result<CsvBatch, ImportError>>;
+
+/// Error: nobody receives.
+type Sent = Result<(), ()>;
+/// Error: nobody receives, or why no more rows can be held.
+type Added = Result<(), Option<String>>;
+
+/// Facts in the making.
+pub struct Groups<'a> {
+    feed: &'a Feed,
+    sender: &'a Batches,
+    batch: CsvBatch,
+    batch_rows: u64,
+    /// In the order of their first rows.
+    open: Vec<Group>,
+    index: HashMap<String, usize>,
+    /// The one of the last row.
+    last: Option<usize>,
+    /// Broken rows whose facts are not known yet.
+    loose: Vec<Loose>,
+    /// Why the next fact is refused.
+    spoils_next: Option<Defect>,
+    open_rows: usize,
+}
+
+struct Group {
+    said: Result<ParsedRow, Defect>,
+    rows: Vec<RawRow>,
+}
+
+/// A broken row between two that are none.
+struct Loose {
+    broken: BrokenRow,
+    before: Option<usize>,
+    after: Option<usize>,
+}
+
+impl<'a> Groups<'a> {
+    pub fn new(number: usize, feed: &'a Feed, sender: &'a Batches) -> Self {
+        Groups {
+            feed,
+            sender,
+            batch: CsvBatch { feed: number, ..CsvBatch::default() },
+            batch_rows: 0,
+            open: Vec::new(),
+            index: HashMap::new(),
+            last: None,
+            loose: Vec::new(),
+            spoils_next: None,
+            open_rows: 0,
+        }
+    }
+
+    /// A row that is not the feed's.
+    pub fn skip(&mut self) -> Added {
+        self.skip_one().map_err(|()| None)
+    }
+
+    /// A row found nothing in a table.
+    pub fn miss(&mut self, table: usize) {
+        *self.batch.missed.entry(table).or_default() += 1;
+    }
+
+    /// A row whose id is known.
+    pub fn add(&mut self, id: String, said: Result<ParsedRow, Defect>, row: RawRow) -> Added {
+        let Some(grouping) = self.feed.grouping else {
+            return self.close(Group { said, rows: vec![row] }).map_err(|()| None);
+        };
+        self.count_row()?;
+        let known = self.index.get(&id).copied();
+        let number = known.unwrap_or(self.open.len());
+        match self.open.get_mut(number) {
+            Some(group) => group.add(said, row),
+            None => self.open.push(Group { said, rows: vec![row] }),
+        }
+        if let Some(defect) = self.spoils_next.take() {
+            self.spoil(number, defect);
+        }
+        self.loose.iter_mut().rev().take_while(|loose| loose.after.is_none()).for_each(|l| l.after = Some(number));
+        self.last = Some(number);
+        if known.is_none() {
+            self.index.insert(id.clone(), number);
+            if grouping == Grouping::Adjacent && number > 0 {
+                self.close_before(id).map_err(|()| None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A row of which it is not sure whose it is.
+    pub fn add_broken(&mut self, broken: BrokenRow) -> Added {
+        let Some(grouping) = self.feed.grouping else {
+            return self.refuse_alone(broken).map_err(|()| None);
+        };
+        self.count_row()?;
+        self.loose.push(Loose { broken, before: self.last, after: None });
+        if grouping == Grouping::Adjacent && self.loose.len() > LOOSE_ROWS_MAX {
+            let rows = self.loose.len();
+            self.settle_loose().map_err(|()| None)?;
+            self.open_rows = self.open_rows.saturating_sub(rows);
+        }
+        Ok(())
+    }
+
+    pub fn finish(&mut self) -> Sent {
+        self.close_all()?;
+        self.send()
+    }
+
+    /// Refuses the facts that may lack rows because the file broke off.
+    pub fn break_off(&mut self, error: &ImportError) -> Sent {
+        self.settle_loose()?;
+        let what = format!("the file breaks off before all rows were read: {error}");
+        for group in &mut self.open {
+            group.said = Err(Defect { line: None, what: what.clone() });
+        }
+        self.finish()
+    }
+
+    fn count_row(&mut self) -> Added {
+        self.open_rows += 1;
+        if self.open_rows <= GROUPED_ROWS_MAX {
+            return Ok(());
+        }
+        Err(Some(format!("more than {GROUPED_ROWS_MAX} rows to group (sort the file and set `group = \"adjacent\"`)")))
+    }
+
+    fn skip_one(&mut self) -> Sent {
+        self.batch.skipped += 1;
+        self.batch_rows += 1;
+        self.send_if_full()
+    }
+
+    fn spoil(&mut self, number: usize, defect: Defect) {
+        if let Some(group) = self.open.get_mut(number)
+            && group.said.is_ok()
+        {
+            group.said = Err(defect);
+        }
+    }
+
+    /// Finds whose the broken rows are.
+    fn settle_loose(&mut self) -> Sent {
+        for Loose { mut broken, before, after } in std::mem::take(&mut self.loose) {
+            if let Some(number) = self.index.get(&broken.id).copied() {
+                self.spoil(number, broken.defect.clone());
+                if let Some(group) = self.open.get_mut(number)
+                    && let Some(row) = broken.row.take()
+                {
+                    group.rows.push(row);
+                    continue;
+                }
+            } else if !broken.is_sure {
+                let Defect { line, what } = &broken.defect;
+                let defect = Defect { line: *line, what: format!("may belong here, but {what}") };
+                before.into_iter().chain(after).for_each(|number| self.spoil(number, defect.clone()));
+                if after.is_none() {
+                    self.spoils_next = Some(defect);
+                }
+            }
+            self.refuse_alone(broken)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_alone(&mut self, broken: BrokenRow) -> Sent {
+        match broken.row {
+            Some(row) => self.close(Group { said: Err(broken.defect), rows: vec![row] }),
+            None => self.skip_one(),
+        }
+    }
+
+    /// Closes all facts but the last, which has that id.
+    fn close_before(&mut self, id: String) -> Sent {
+        self.settle_loose()?;
+        let last = self.open.split_off(self.open.len().saturating_sub(1));
+        let closed = std::mem::replace(&mut self.open, last);
+        self.index.clear();
+        self.index.insert(id, 0);
+        self.last = Some(0);
+        self.open_rows = 1;
+        closed.into_iter().try_for_each(|group| self.close(group))
+    }
+
+    fn close_all(&mut self) -> Sent {
+        self.settle_loose()?;
+        self.index.clear();
+        self.last = None;
+        self.open_rows = 0;
+        std::mem::take(&mut self.open).into_iter().try_for_each(|group| self.close(group))
+    }
+
+    fn close(&mut self, group: Group) -> Sent {
+        let Group { said, mut rows } = group;
+        self.batch_rows += rows.len() as u64;
+        if said.is_err() {
+            rows.sort_by_key(|row| row.line);
+        }
+        let first = rows.first().map(|row| row.line);
+        let event = said.and_then(|said| self.feed.event(said).map_err(|what| Defect { line: first, what }));
+        self.batch.drafts.push(Draft { event, rows });
+        self.send_if_full()
+    }
+
+    fn send_if_full(&mut self) -> Sent {
+        if self.batch.drafts.len() < BATCH_EVENTS_MAX && self.batch_rows < BATCH_ROWS_MAX {
+            Ok(())
+        } else {
+            self.send()
+        }
+    }
+
+    fn send(&mut self) -> Sent {
+        let next = CsvBatch { feed: self.batch.feed, ..CsvBatch::default() };
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.batch_rows = 0;
+        self.sender.blocking_send(Ok(batch)).map_err(|_| ())
+    }
+}
+
+impl Group {
+    /// One bad row makes the whole fact one, which would otherwise be wrong.
+    fn add(&mut self, said: Result<ParsedRow, Defect>, row: RawRow) {
+        if let Ok(all) = &mut self.said {
+            let line = row.line;
+            let added = said.and_then(|said| all.add(said).map_err(|what| Defect::at(line, what)));
+            if let Err(defect) = added {
+                self.said = Err(defect);
+            }
+        }
+        self.rows.push(row);
+    }
+}
