@@ -1,11 +1,9 @@
 //! The HTTP server: routes and the end.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -55,7 +53,14 @@ pub struct Options {
     pub api: http::Settings,
     /// How long what is over is kept.
     pub keep: RetentionDays,
+    /// What still runs so long after the end has begun is cut off; `None` waits for it.
+    pub grace: Option<Duration>,
 }
+
+/// The server had to end.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the server has failed")]
+pub struct TaskFailed;
 
 /// Where the server is reached.
 pub struct Listeners {
@@ -138,14 +143,13 @@ async fn with_strict_transport(mut response: Response) -> Response {
 }
 
 /// Serves until `stop`; then nobody is let in any more, requests that are running are finished, and streams and sockets end.
-/// `has_failed` tells whether that had to be since a background task failed.
+/// Error: that had to be since a background task failed.
 pub async fn run(
     app: App,
     options: Options,
     listeners: impl Into<Listeners>,
     stop: CancellationToken,
-    has_failed: &AtomicBool,
-) {
+) -> Result<(), TaskFailed> {
     let Listeners { api, monitor } = listeners.into();
     METRICS.begin();
     // Ended when it is dropped.
@@ -162,7 +166,6 @@ pub async fn run(
     if let Some(tls) = options.tls.clone() {
         background.spawn(tls.watch());
     }
-    let supervised = supervise(background, has_failed, stop.clone());
     let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
     // It can be seen how the server ends.
@@ -179,22 +182,39 @@ pub async fn run(
         sockets.wait().await;
         ended.cancel();
     };
-    let serving = async { tokio::join!(monitored, served) };
+    let overdue = async {
+        stop.cancelled().await;
+        match options.grace {
+            Some(grace) => tokio::time::sleep(grace).await,
+            None => std::future::pending().await,
+        }
+    };
+    let serving = async {
+        tokio::select! {
+            biased;
+            _ = async { tokio::join!(monitored, served) } => {}
+            () = overdue => tracing::warn!("requests were cut off"),
+        }
+    };
+    let mut serving = pin!(serving);
     tokio::select! {
         biased;
-        _ = serving => {}
-        never = supervised => match never {},
+        () = serving.as_mut() => Ok(()),
+        () = failure(&mut background) => {
+            stop.cancel();
+            serving.await;
+            Err(TaskFailed)
+        }
     }
 }
 
-/// Stops the server when a task beside requests fails, without which it would go on half-way; its supervisor is expected to
+/// Until a task beside requests fails. The server would go on half-way without it, so it ends; its supervisor is expected to
 /// restart it.
-async fn supervise(mut tasks: JoinSet<()>, has_failed: &AtomicBool, stop: CancellationToken) -> Infallible {
+async fn failure(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
             tracing::error!(%error, "a task of the server has failed; the server ends");
-            has_failed.store(true, Ordering::Relaxed);
-            stop.cancel();
+            return;
         }
     }
     std::future::pending().await

@@ -20,6 +20,7 @@ mod m0010_integrations;
 mod m0011_cancellations;
 mod m0012_levels;
 mod m0013_partial_indexes;
+mod m0014_watermarks;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_cancellations::Migration),
             Box::new(m0012_levels::Migration),
             Box::new(m0013_partial_indexes::Migration),
+            Box::new(m0014_watermarks::Migration),
         ]
     }
 }

@@ -49,12 +49,19 @@ impl BatchObserver for AlertObserver {
         if head.alerts_due_at.is_none() {
             return Ok(());
         }
+        let rules = store::list_enabled(tx).await?;
+        let news = || batch.entries.iter().map(|(_, entry)| entry);
+        let is_concerned = |(rule, progress): &Watched| progress.is_concerned(rule, batch.now, news());
+        let concerned: Vec<usize> = (0..rules.len()).filter(|index| is_concerned(&rules[*index])).collect();
+        if concerned.is_empty() {
+            return Ok(());
+        }
         // The rules look at what the batch has appended without reading it once for each.
         let chunk = Chunk { first: batch.first, last: head.position, entries: Arc::clone(batch.entries) };
-        let tails = self.memory.tails.within(tx.tenant(), head.folded, chunk);
+        let tails = self.memory.tails.within(tx.tenant(), head.folded, chunk).complete(tx, head).await?;
         let memory = Memory { tails, ..self.memory.clone() };
-        let mut evaluation = Evaluation { tx, memory: &memory, head, rules: store::list_enabled(tx).await? };
-        for index in 0..evaluation.rules.len() {
+        let mut evaluation = Evaluation { tx, memory: &memory, head, rules };
+        for index in concerned {
             evaluation.step(index, batch.now, Occasion::Batch(batch.entries)).await?;
         }
         evaluation.end().await
@@ -70,7 +77,8 @@ pub async fn evaluate_due(tx: &TenantTx, memory: &Memory, head: &mut Head, now: 
     for (_, progress) in &mut rules {
         progress.evaluated_to = progress.evaluated_to.max(Timestamp(now.0 - MADE_UP_FOR));
     }
-    let mut evaluation = Evaluation { tx, memory, head, rules };
+    let memory = Memory { tails: memory.tails.clone().complete(tx, head).await?, ..memory.clone() };
+    let mut evaluation = Evaluation { tx, memory: &memory, head, rules };
     while let Some((index, due)) = evaluation.next_due().filter(|(_, due)| *due <= now) {
         evaluation.step(index, due, Occasion::Due).await?;
     }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -46,6 +45,7 @@ pub fn options(config: &Config) -> Result<Options, Failure> {
         graphiql: config.graphiql,
         outbox: config.outbox.clone(),
         keep: config.keep,
+        grace: Some(GRACE),
         api: Settings {
             proxies: config.proxies.clone(),
             origins: config.origins.clone(),
@@ -83,18 +83,7 @@ pub async fn serve(app: App, options: Options, listeners: Listeners, stop: Cance
     }
     tracing::info!(%address, "serving");
     let (db, ledger) = (app.db.clone(), app.ledger.clone());
-    let overdue = {
-        let stop = stop.clone();
-        async move {
-            stop.cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        }
-    };
-    let has_failed = AtomicBool::new(false);
-    tokio::select! {
-        () = server::run(app, options, listeners, stop.clone(), &has_failed) => {}
-        () = overdue => tracing::warn!("requests were cut off"),
-    }
+    let served = server::run(app, options, listeners, stop).await;
     // The end is near either way; what is not folded is so by the next process.
     let _ = tokio::time::timeout(CLOSE_WAIT, async {
         ledger.close().await;
@@ -102,8 +91,5 @@ pub async fn serve(app: App, options: Options, listeners: Listeners, stop: Cance
     })
     .await;
     tracing::info!("ended");
-    match has_failed.load(Ordering::Relaxed) {
-        true => Err(Failure::new(Exit::Failed, "a task of the server has failed".to_owned())),
-        false => Ok(()),
-    }
+    served.map_err(Failure::failed)
 }

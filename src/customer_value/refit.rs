@@ -1,6 +1,6 @@
 //! Fits the models of tenants again when their data has moved enough.
 //!
-//! It goes through the purchases of a tenant twice, in one snapshot: first through those of a sample of customers, to which
+//! It goes through the purchases of a tenant twice, in a snapshot each, so that none is held while a fit waits for its turn: first through those of a sample of customers, to which
 //! the models are fitted, then through all, page by page, so that a tenant of any size takes the same memory.
 
 use std::collections::BTreeMap;
@@ -142,6 +142,8 @@ impl Run<'_> {
         while let Some(page) = histories.next().await? {
             sample.extend(page.iter().filter_map(History::days));
         }
+        drop(histories);
+        drop(tx);
         let fit = move || {
             let known: Vec<Purchases> = sample.iter().filter_map(|days| days.until(day)).collect();
             // Who has not bought today may yet.
@@ -149,13 +151,14 @@ impl Run<'_> {
             let fit = fit(&sample, day, Kind::MbgNbd, backtest).ok()?;
             Some((fit, Scale::of(&known)))
         };
-        let (fitted, position) = (self.app.predictions.pool.run_in_background(fit).await?, head.position);
-        let Some((fit, scale)) = fitted else {
+        let Some((fit, scale)) = self.app.predictions.pool.run_in_background(fit).await? else {
             let tx = self.app.db.write(self.tenant).await?;
-            store::publish(&tx, self.claim, position, now, None).await?;
+            store::publish(&tx, self.claim, head.position, now, None).await?;
             tx.commit().await?;
             return Ok(());
         };
+        let tx = self.app.db.read(self.tenant).await?;
+        let position = read_head(&tx).await?.position;
         let mut scorer = Scorer { fit, scale, terms: terms::kept()?, day };
         let (mut retention, mut totals) = (Counting::before_month_of(day), Totals::default());
         let mut histories = Histories::new(&tx, &organizations, home, 1);

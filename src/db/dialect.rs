@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Datelike, NaiveDate};
 use sea_orm::{
@@ -13,12 +14,17 @@ use sea_orm::{
 
 use migration::roles;
 use sea_orm::sqlx::pool::{PoolConnection, PoolOptions};
-use sea_orm::sqlx::{Connection, Postgres, Sqlite};
+use sea_orm::sqlx::{Connection, PgConnection, Postgres, Sqlite};
 use uuid::Uuid;
 
 use super::{FirstRows, Head, TenantId};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one look at heads may take.
+const HEADS_WAIT: Duration = Duration::from_secs(1);
+/// How long connections that come back are asked whether they answer, after one was given up; and how long they may take.
+const DOUBT: Duration = Duration::from_secs(60);
+const DOUBT_WAIT: Duration = Duration::from_secs(5);
 const SQLITE_BUSY_TIMEOUT: &str = "5000";
 
 /// Why no connection could be made. No variant shows a password.
@@ -58,16 +64,32 @@ pub(super) struct Pools {
     pub across: DatabaseConnection,
 }
 
-pub(super) async fn connect(url: &str, connections_max: u32) -> Result<Pools, ConnectError> {
+/// Whether the database was found not to answer lately: what was given up comes back to its pool, which would wait for it as long
+/// as the network does, and count it as one of its connections.
+#[derive(Clone, Default)]
+pub(super) struct Doubt(Arc<Mutex<Option<Instant>>>);
+
+impl Doubt {
+    pub fn begin(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_raised(&self) -> bool {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() < DOUBT)
+    }
+}
+
+pub(super) async fn connect(url: &str, connections_max: u32, doubt: &Doubt) -> Result<Pools, ConnectError> {
     check_url(url)?;
     if is_postgres_url(url) {
         let pool = async |connections_max, role, more: &'static [(&str, &str)]| {
+            let doubt = doubt.clone();
             let pool = options(url, connections_max, |o| {
                 o.map_sqlx_postgres_opts(move |pg| {
                     pg.options([("role", role), ("jit", "off"), GENERIC_PLANS]).options(more.iter().copied())
                 });
-                #[cfg(debug_assertions)]
-                o.map_sqlx_postgres_pool_opts(closing_what_is_some_tenants);
+                o.map_sqlx_postgres_pool_opts(move |pool| closing_what_is_not_to_be_lent(pool, doubt.clone()));
             });
             open(pool).await.map_err(|error| no_role(error, role))
         };
@@ -106,21 +128,32 @@ fn closing_what_is_in_a_transaction(pool: PoolOptions<Sqlite>) -> PoolOptions<Sq
     })
 }
 
-/// A connection that comes back to its pool is nobody's: what `SET LOCAL` said ended with the transaction. One that is some
-/// tenant's still is closed, so that nobody meets it. It costs a round trip for each transaction, and no statement but that
-/// of [`enter`] says a tenant, so builds for production go without.
-#[cfg(debug_assertions)]
-fn closing_what_is_some_tenants(pool: PoolOptions<Postgres>) -> PoolOptions<Postgres> {
-    pool.after_release(|connection, _| {
+/// In doubt, a connection that comes back and does not answer is closed. Any that is some tenant's still is closed too.
+fn closing_what_is_not_to_be_lent(pool: PoolOptions<Postgres>, doubt: Doubt) -> PoolOptions<Postgres> {
+    pool.after_release(move |connection, _| {
+        let is_in_doubt = doubt.is_raised();
         Box::pin(async move {
-            let sql = "SELECT coalesce(current_setting('app.tenant_id', true), '') = ''";
-            let is_nobodys: bool = sea_orm::sqlx::query_scalar(sql).fetch_one(connection).await?;
-            if !is_nobodys {
-                tracing::error!("a connection came back with a tenant");
+            if is_in_doubt {
+                let answered = tokio::time::timeout(DOUBT_WAIT, connection.ping()).await;
+                answered.map_err(|_| sea_orm::sqlx::Error::PoolTimedOut)??;
             }
-            Ok(is_nobodys)
+            is_nobodys(connection).await
         })
     })
+}
+
+/// A connection that comes back to its pool is nobody's: what `SET LOCAL` said ended with the transaction. To ask costs a round
+/// trip for each transaction, and no statement but that of [`enter`] says a tenant, so builds for production do not.
+async fn is_nobodys(connection: &mut PgConnection) -> Result<bool, sea_orm::sqlx::Error> {
+    if !cfg!(debug_assertions) {
+        return Ok(true);
+    }
+    let sql = "SELECT coalesce(current_setting('app.tenant_id', true), '') = ''";
+    let is_nobodys: bool = sea_orm::sqlx::query_scalar(sql).fetch_one(connection).await?;
+    if !is_nobodys {
+        tracing::error!("a connection came back with a tenant");
+    }
+    Ok(is_nobodys)
 }
 
 /// The one connection of an owner.
@@ -129,7 +162,7 @@ pub(super) async fn connect_owner(url: &str) -> Result<DatabaseConnection, Conne
         check_url(url)?;
         open(options(url, 1, |_| {})).await
     } else {
-        Ok(connect(url, 1).await?.write)
+        Ok(connect(url, 1, &Doubt::default()).await?.write)
     }
 }
 
@@ -195,32 +228,56 @@ pub(super) fn count_connections(pool: &DatabaseConnection) -> (usize, usize) {
 pub(super) struct HeadsConnection(tokio::sync::Mutex<Option<PoolConnection<Postgres>>>);
 
 impl HeadsConnection {
-    /// A connection that has failed is given up; the next one who asks gets a new one.
+    /// A connection that fails or does not answer in time is closed. Those that have died while they were idle are passed over,
+    /// and once it is asked anew where there was no answer.
     pub async fn list(
         &self,
         pool: &DatabaseConnection,
         tenants: &BTreeSet<TenantId>,
     ) -> Result<Vec<(TenantId, Head)>, DbErr> {
         let mut kept = self.0.lock().await;
-        let mut connection = match kept.take() {
-            Some(connection) => connection,
-            None => pool.get_postgres_connection_pool().acquire().await.map_err(conn_error)?,
-        };
         let ids: Vec<Uuid> = tenants.iter().map(|tenant| tenant.0).collect();
-        let sql = "SELECT tenant_id, position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = ANY($1)";
-        let rows: Vec<(Uuid, i64, i64, i64)> =
-            sea_orm::sqlx::query_as(sql).bind(ids).fetch_all(&mut *connection).await.map_err(query_error)?;
-        *kept = Some(connection);
-        let heads = rows.into_iter().map(|(tenant, position, policy_epoch, last_alert_no)| {
-            (TenantId(tenant), Head { position, policy_epoch, last_alert_no })
-        });
-        Ok(heads.collect())
+        let (mut dead_max, mut has_waited) = (count_connections(pool).0, false);
+        loop {
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => pool.get_postgres_connection_pool().acquire().await.map_err(conn_error)?,
+            };
+            let failed = match tokio::time::timeout(HEADS_WAIT, list_heads(&mut connection, &ids)).await {
+                Ok(Ok(heads)) => {
+                    *kept = Some(connection);
+                    return Ok(heads);
+                }
+                Ok(Err(error)) => Some(query_error(error)),
+                Err(_) => None,
+            };
+            // Its pool would wait for it.
+            drop(connection.detach());
+            match failed {
+                Some(error) if dead_max == 0 || !is_cut_off(&error) => return Err(error),
+                Some(_) => dead_max -= 1,
+                None if has_waited => return Err(conn_error(sea_orm::sqlx::Error::PoolTimedOut)),
+                None => has_waited = true,
+            }
+        }
     }
 
     /// Its pool can be closed then.
     pub async fn close(&self) {
         self.0.lock().await.take();
     }
+}
+
+async fn list_heads(
+    connection: &mut PgConnection,
+    tenants: &[Uuid],
+) -> Result<Vec<(TenantId, Head)>, sea_orm::sqlx::Error> {
+    let sql = "SELECT tenant_id, position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = ANY($1)";
+    let rows: Vec<(Uuid, i64, i64, i64)> = sea_orm::sqlx::query_as(sql).bind(tenants).fetch_all(connection).await?;
+    let heads = rows.into_iter().map(|(tenant, position, policy_epoch, last_alert_no)| {
+        (TenantId(tenant), Head { position, policy_epoch, last_alert_no })
+    });
+    Ok(heads.collect())
 }
 
 fn conn_error(error: sea_orm::sqlx::Error) -> DbErr {

@@ -16,6 +16,7 @@ mod tx;
 pub mod wall;
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub use dialect::{ConnectError, is_out_of_range, is_timeout, is_unavailable, is_
 pub use table::{Column, Inserts, OnConflict, Table};
 pub use tx::{FirstRows, LazyTx, TenantEntity, TenantTx};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::guard::Guard;
 
 /// Whose rows. Made from a verified token, or by a command that names the tenant.
@@ -68,6 +69,7 @@ pub struct Db {
     /// Single statements over all tenants.
     across: DatabaseConnection,
     heads: Arc<dialect::HeadsConnection>,
+    doubt: dialect::Doubt,
     backend: DbBackend,
     counter: Arc<Counter>,
     /// The first days of months that were made sure of.
@@ -79,13 +81,15 @@ pub struct Db {
 impl Db {
     /// Connects by URL: `postgres://…` or `sqlite://…`. Errors name the place without the password.
     pub async fn connect(url: &str, connections_max: u32) -> Result<Db, ConnectError> {
-        let dialect::Pools { read, write, across } = dialect::connect(url, connections_max).await?;
+        let doubt = dialect::Doubt::default();
+        let dialect::Pools { read, write, across } = dialect::connect(url, connections_max, &doubt).await?;
         let backend = write.get_database_backend();
         Ok(Db {
             read,
             write,
             across,
             heads: Arc::default(),
+            doubt,
             backend,
             counter: Arc::default(),
             months: Arc::default(),
@@ -131,6 +135,21 @@ impl Db {
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = begin(&self.write, dialect::write_options(self.backend)).await?;
         self.tenant_tx(tx, tenant, true).await
+    }
+
+    /// Does what should be done within `wait`, and gives it up after that, with its transaction: a network that is lost would
+    /// be waited for many minutes. Error: SERVICE_UNAVAILABLE.
+    pub async fn within<T>(&self, wait: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut work = pin!(work);
+        match tokio::time::timeout(wait, work.as_mut()).await {
+            Ok(done) => done,
+            Err(elapsed) => {
+                // Before its connection comes back.
+                self.doubt.begin();
+                let error = Error::new(Code::ServiceUnavailable, "the database does not answer; try again");
+                Err(Error { source: Some(elapsed.into()), ..error })
+            }
+        }
     }
 
     async fn tenant_tx(&self, tx: DatabaseTransaction, tenant: TenantId, may_write: bool) -> Result<TenantTx> {

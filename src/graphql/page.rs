@@ -139,16 +139,7 @@ impl Page {
         for (cursor, argument, is_after) in [(&self.after, "after", true), (&self.before, "before", false)] {
             let Some(cursor) = cursor else { continue };
             let bound = cursor.values(keys, argument)?;
-            let param = |index: usize| format!("${}", first_param + values.len() + index);
-            // (a, b) beyond (x, y) in mixed directions: a beyond x, or a = x and b beyond y.
-            let beyond = |index: usize| {
-                let key = &keys[index];
-                let equal: String = (0..index).map(|i| format!("{} = {} AND ", keys[i].column, param(i))).collect();
-                let sign = if key.is_descending == is_after { "<" } else { ">" };
-                format!("({equal}{} {sign} {})", key.column, param(index))
-            };
-            let any: Vec<String> = (0..keys.len()).map(beyond).collect();
-            filter.push_str(&format!(" AND ({})", any.join(" OR ")));
+            filter.push_str(&beyond(keys, is_after, first_param + values.len()));
             values.extend(bound);
         }
         let direction = |key: &SortKey| if key.is_descending == self.backward { "ASC" } else { "DESC" };
@@ -173,6 +164,26 @@ impl Page {
         };
         (items, info)
     }
+}
+
+/// ` AND …`: what lies beyond a cursor, whose values are bound from `first_param` on, so that an index of the keys is begun to be
+/// read there.
+fn beyond(keys: &[SortKey], is_after: bool, first_param: usize) -> String {
+    let param = |index: usize| format!("${}", first_param + index);
+    let sign = |key: &SortKey| if key.is_descending == is_after { '<' } else { '>' };
+    let Some(first) = keys.first() else { return String::new() };
+    if keys.iter().all(|key| key.is_descending == first.is_descending) {
+        let columns: Vec<&str> = keys.iter().map(|key| key.column).collect();
+        let params: Vec<String> = (0..keys.len()).map(param).collect();
+        return format!(" AND ({}) {} ({})", columns.join(", "), sign(first), params.join(", "));
+    }
+    // (a, b) beyond (x, y) in mixed directions: a beyond x, or a = x and b beyond y.
+    let beyond = |(index, key): (usize, &SortKey)| {
+        let equal: String = (0..index).map(|i| format!("{} = {} AND ", keys[i].column, param(i))).collect();
+        format!("({equal}{} {} {})", key.column, sign(key), param(index))
+    };
+    let any: Vec<String> = keys.iter().enumerate().map(beyond).collect();
+    format!(" AND {} {}= {} AND ({})", first.column, sign(first), param(0), any.join(" OR "))
 }
 
 /// Declares `<Node>Connection` and `<Node>Edge` for a node type, with the descriptions of the contract.
@@ -226,4 +237,19 @@ macro_rules! connection {
             cursor: String,
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_begins_within_the_index_of_its_keys() {
+        const KEYS: [SortKey; 2] = [SortKey::ascending("a", KeyKind::Int), SortKey::ascending("b", KeyKind::Int)];
+        assert_eq!(beyond(&KEYS, true, 2), " AND (a, b) > ($2, $3)");
+        assert_eq!(beyond(&KEYS, false, 4), " AND (a, b) < ($4, $5)");
+        const MIXED: [SortKey; 2] = [SortKey::descending("a", KeyKind::Int), SortKey::ascending("b", KeyKind::Int)];
+        assert_eq!(beyond(&MIXED, true, 2), " AND a <= $2 AND ((a < $2) OR (a = $2 AND b > $3))");
+        assert_eq!(beyond(&MIXED, false, 2), " AND a >= $2 AND ((a > $2) OR (a = $2 AND b < $3))");
+    }
 }

@@ -23,6 +23,11 @@ impl Size {
         Size { count: AtomicUsize::default(), pay: Some(Box::new(pay)) }
     }
 
+    /// How many values there are by now.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// Counts `rows` of `fields` each, before they are made. Errors: BAD_USER_INPUT, when there are too many in all;
     /// RATE_LIMITED.
     pub fn take(&self, rows: usize, fields: usize) -> Result<()> {

@@ -300,11 +300,11 @@ impl BatchApplier {
     }
 
     fn deal_closed(&mut self, deal: &DealClosed, at: Timestamp, organization: &Organization) -> Applied {
-        let owner_id = self.user(&deal.owner)?;
         let old = self.loaded.deals.get(&deal.deal_id).cloned();
         if old.as_ref().is_some_and(|old| old.version >= deal.version) {
             return Ok(false);
         }
+        let owner_id = self.user(&deal.owner)?;
         let currency = deal.currency.clone().unwrap_or_else(|| organization.currency.clone());
         let rate = self.rate(&currency, &organization.currency, at)?;
         let state = DealState {

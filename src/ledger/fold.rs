@@ -15,6 +15,8 @@ use crate::error::{Code, Error, Result};
 
 /// Positions after which a tail is folded even while more events come: so many entries are quickly added when reading.
 pub const TAIL_MAX: i64 = 4096;
+/// The same of backfills, and where more waits than a batch takes.
+pub const CROWDED_TAIL_MAX: i64 = 16_384;
 
 /// Adds `entries`, which are all those after `head.folded`, to the stored rollups and moves `head` on; the caller
 /// stores it. Error: AMOUNT_OUT_OF_RANGE, when a sum would be beyond 64 bits.

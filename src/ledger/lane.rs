@@ -12,9 +12,9 @@ use super::changes::{Head, Names};
 use super::check::check;
 use super::entry::Entry;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
-use super::fold::{TAIL_MAX, fold, fold_tail, volume_of};
+use super::fold::{CROWDED_TAIL_MAX, TAIL_MAX, fold, fold_tail, volume_of};
 use super::tail::{Chunk, takes_back};
-use super::{Answer, BATCH_EVENTS_MAX, LaneContext, RecordedBatch, load, save, store};
+use super::{Answer, LANE_BATCH_EVENTS_MAX, LaneContext, RecordedBatch, load, save, store};
 use crate::clock::Timestamp;
 use crate::db::{TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
@@ -28,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const FOLD_AFTER: Duration = Duration::from_millis(500);
 /// How long a batch waits for callers who are likely to come.
 const GATHER_MAX: Duration = Duration::from_millis(2);
+/// An attempt to commit, or to fold, is given up after this time.
+const COMMIT_WAIT: Duration = Duration::from_secs(30);
 /// Names kept in memory per lane; beyond it they are read again.
 const NAMES_MAX: usize = 200_000;
 
@@ -111,9 +113,12 @@ impl Lane {
                 },
             };
             let batch;
+            // To fold seldom is more work for readers, and less for whoever has much to record.
+            let is_backfill = first.is_backfill;
             (batch, waiting) = self.gather(first, &mut jobs).await;
             self.serve(batch).await;
-            if self.position - self.folded >= TAIL_MAX {
+            let tail_max = if is_backfill || waiting.is_some() { CROWDED_TAIL_MAX } else { TAIL_MAX };
+            if self.position - self.folded >= tail_max {
                 self.fold_tail().await;
             }
         }
@@ -136,7 +141,7 @@ impl Lane {
             };
             match next {
                 Some(job)
-                    if events + job.items.len() <= BATCH_EVENTS_MAX && job.is_backfill == batch[0].is_backfill =>
+                    if events + job.items.len() <= LANE_BATCH_EVENTS_MAX && job.is_backfill == batch[0].is_backfill =>
                 {
                     events += job.items.len();
                     batch.push(job);
@@ -160,7 +165,8 @@ impl Lane {
     /// Folds the tail. Where that fails, it is tried again after the next batch, or when the lane has had no work for
     /// long; meanwhile readers add the tail.
     async fn fold_tail(&mut self) {
-        let folded = fold_tail(&self.parts.db, &self.parts.memory.tails, self.tenant).await;
+        let LaneContext { db, memory, .. } = &*self.parts;
+        let folded = db.within(COMMIT_WAIT, fold_tail(db, &memory.tails, self.tenant)).await;
         self.is_behind = folded.is_err();
         match folded {
             Ok(()) => self.folded = self.position,
@@ -244,9 +250,15 @@ impl Lane {
         let mut made = BTreeSet::new();
         let mut has_forgotten = false;
         loop {
-            match self.try_commit(items, now, is_backfill, keys, &made).await {
+            let db = self.parts.db.clone();
+            match db.within(COMMIT_WAIT, self.try_commit(items, now, is_backfill, keys, &made)).await {
+                // It is there as a table that is on its way out.
+                Err(error) if error.lacks_month() && has_forgotten => {
+                    let message = "a month of the ledger is being dropped; try again";
+                    return Err(Error { source: error.source, ..Error::new(Code::ServiceUnavailable, message) });
+                }
                 // Months that were dropped since are made anew.
-                Err(error) if error.lacks_month() && !has_forgotten => {
+                Err(error) if error.lacks_month() => {
                     has_forgotten = true;
                     made.clear();
                     self.parts.db.forget_months();

@@ -164,8 +164,8 @@ async fn load_erased(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys, key
     Ok(())
 }
 
-/// Loads whole orders where one of them may leave or come to be its customer's first: for customers of orders that
-/// change, and of orders that are no later than the first one known.
+/// Loads whole orders where one of them may leave or come to be its customer's first: all of customers of orders that
+/// change; and where an order is no later than the first one known, that one, which may become the second.
 async fn load_histories(
     tx: &TenantTx,
     loaded: &mut Loaded,
@@ -173,14 +173,15 @@ async fn load_histories(
     changed: &BTreeSet<String>,
     former: BTreeSet<i64>,
 ) -> Result<()> {
-    let mut customers = former;
+    let (mut customers, mut firsts) = (former, BTreeSet::new());
     for event in &wanted.placed_customers {
         let Some(customer) = loaded.customers.get(&event.customer_id) else { continue };
-        let moves_first = customer.first.as_ref().is_none_or(|(first_at, _)| event.at <= *first_at);
-        if moves_first || changed.contains(&event.order_id) || wanted.placed_again.contains(&event.order_id) {
+        if changed.contains(&event.order_id) || wanted.placed_again.contains(&event.order_id) {
             customers.insert(customer.customer_no);
         }
+        firsts.extend(customer.first.iter().filter(|(first_at, _)| event.at <= *first_at).map(|(_, id)| id.clone()));
     }
+    load_orders(tx, loaded, "external_id", texts(&firsts)).await?;
     load_orders(tx, loaded, "customer_no", Column::Int(customers.iter().copied().collect())).await?;
     for customer in loaded.customers.values_mut().filter(|c| customers.contains(&c.customer_no)) {
         customer.history = Some(BTreeSet::new());
@@ -200,7 +201,9 @@ async fn load_histories(
     let whole: BTreeSet<i64> = loaded
         .orders
         .values()
-        .filter(|o| changed.contains(&o.external_id) || customers.contains(&o.customer_no))
+        .filter(|o| {
+            changed.contains(&o.external_id) || firsts.contains(&o.external_id) || customers.contains(&o.customer_no)
+        })
         .map(|o| o.order_no)
         .collect();
     load_lines(tx, loaded, whole).await

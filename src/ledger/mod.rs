@@ -1,7 +1,7 @@
 //! Events in: validation, group commit, positions, orders and refunds; rollups and the tail that they do not hold yet.
 //!
 //! [`Ledger::record`] hands events to the tenant's lane. A lane takes all that has come while it was committing (up to
-//! [`BATCH_EVENTS_MAX`]) into one transaction: alone, an event waits for nobody; under load, commits are shared.
+//! [`LANE_BATCH_EVENTS_MAX`]) into one transaction: alone, an event waits for nobody; under load, commits are shared.
 //! The transaction locks the tenant's head ([`store::lock_head`]), so commit order is position order.
 
 mod batch;
@@ -50,8 +50,10 @@ use crate::guard::Guard;
 use crate::personal::Keys;
 use crate::stream::EventStream;
 
-/// Events in one transaction.
+/// Events in one call.
 pub const BATCH_EVENTS_MAX: usize = 1000;
+/// Events in one transaction, of calls that wait.
+const LANE_BATCH_EVENTS_MAX: usize = 4 * BATCH_EVENTS_MAX;
 /// Requests that wait for one lane, and events in them; more are refused with SERVICE_UNAVAILABLE.
 const LANE_JOBS_MAX: usize = 4096;
 const LANE_EVENTS_MAX: usize = 50_000;

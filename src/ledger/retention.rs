@@ -59,15 +59,37 @@ pub async fn close_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<(
 pub async fn drop_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<Dropped> {
     let entries = "DELETE FROM ledger_entries WHERE tenant_id = $1 AND at < $2 AND position IN \
                    (SELECT e.position FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at < $2 ORDER BY e.at LIMIT $3)";
-    let events = "DELETE FROM ledger_events WHERE tenant_id = $1 AND event_id IN \
-                  (SELECT e.event_id FROM ledger_events e WHERE e.tenant_id = $1 AND e.occurred_at < $2 LIMIT $3)";
     let batches = "DELETE FROM ledger_batches WHERE tenant_id = $1 AND last_position IN \
                    (SELECT b.last_position FROM ledger_batches b WHERE b.tenant_id = $1 AND b.recorded_at < $2 LIMIT $3)";
     delete_in_parts(db, tenant, batches, cut).await?;
     Ok(Dropped {
         entries: delete_in_parts(db, tenant, entries, cut).await?,
-        events: delete_in_parts(db, tenant, events, cut).await?,
+        events: delete_events(db, tenant, cut).await?,
     })
+}
+
+/// Goes through the events by their ids, which they are found by.
+async fn delete_events(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<u64> {
+    let page =
+        "SELECT event_id FROM ledger_events WHERE tenant_id = $1 AND event_id > $2 ORDER BY event_id LIMIT 1 OFFSET $3";
+    let sql =
+        "DELETE FROM ledger_events WHERE tenant_id = $1 AND event_id > $2 AND event_id <= $3 AND occurred_at < $4";
+    let rest = "DELETE FROM ledger_events WHERE tenant_id = $1 AND event_id > $2 AND occurred_at < $3";
+    let (mut after, mut deleted) = (String::new(), 0);
+    loop {
+        let tx = db.write(tenant).await?;
+        let last = tx.query_one(page, [after.clone().into(), (ROWS_MAX - 1).into()]).await?;
+        let last: Option<String> = last.map(|row| crate::db::get(&row, 0)).transpose()?;
+        deleted += match &last {
+            Some(last) => tx.execute(sql, [after.into(), last.clone().into(), micros(cut).into()]).await?,
+            None => tx.execute(rest, [after.into(), micros(cut).into()]).await?,
+        };
+        tx.commit().await?;
+        match last {
+            Some(last) => after = last,
+            None => return Ok(deleted),
+        }
+    }
 }
 
 async fn delete_in_parts(db: &Db, tenant: TenantId, sql: &str, cut: NaiveDate) -> Result<u64> {

@@ -28,7 +28,8 @@ pub async fn save(
     let table = Table::new()
         .with("last_position", Column::Int(vec![loaded.head.position]))
         .with("recorded_at", Column::Int(vec![received_at.0]))
-        .with("is_backfill", Column::Bool(vec![is_backfill]));
+        .with("is_backfill", Column::Bool(vec![is_backfill]))
+        .with("watermark", Column::OptInt(vec![loaded.head.watermark]));
     inserts.add("ledger_batches", table, OnConflict::Fail);
     add_events(&mut inserts, changes, received_at);
     add_entries(&mut inserts, changes)?;

@@ -98,6 +98,12 @@ impl Tails {
         Ok(Tail { after, to, chunks })
     }
 
+    /// The same with all of the tail, for whoever reads it more than once within a transaction that writes.
+    pub async fn complete(self, tx: &TenantTx, head: &Head) -> Result<Tails> {
+        let written = Arc::new(self.get(tx, head).await?.chunks);
+        Ok(Tails { written: Some(written), ..self })
+    }
+
     /// Remembers a batch that was committed when rollups stood at `folded`.
     pub fn remember(&self, tenant: TenantId, folded: i64, chunk: Chunk) {
         self.remembered.insert(tenant.at(Guard::Tails), self.with(tenant, folded, chunk));
@@ -108,15 +114,14 @@ impl Tails {
         Tails { written: Some(self.with(tenant, folded, chunk)), ..self.clone() }
     }
 
+    /// Where others have written in between, what is known up to there is worth more than the new chunk: whoever reads goes on
+    /// from it.
     fn with(&self, tenant: TenantId, folded: i64, chunk: Chunk) -> Chunks {
-        let chunk = Arc::new(chunk);
-        let mut chunks: Vec<Arc<Chunk>> = match self.remembered.get(&tenant.at(Guard::Tails)) {
-            Some(before) if before.last().is_some_and(|last| last.last + 1 == chunk.first) => {
-                before.iter().filter(|c| c.last > folded).cloned().collect()
-            }
-            _ => Vec::new(),
-        };
-        chunks.push(chunk);
+        let remembered = self.remembered.get(&tenant.at(Guard::Tails)).unwrap_or_default();
+        let mut chunks: Vec<Arc<Chunk>> = remembered.iter().filter(|c| c.last > folded).cloned().collect();
+        if chunks.last().is_none_or(|last| last.last + 1 == chunk.first) {
+            chunks.push(Arc::new(chunk));
+        }
         Arc::new(chunks)
     }
 
@@ -133,4 +138,36 @@ pub async fn read_entries(tx: &TenantTx, after: i64, to: i64) -> Result<Vec<(i64
          ORDER BY e.position, e.entry_no"
     );
     tx.query(&sql, [after.into(), to.into()]).await?.iter().map(entry_from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn chunk(first: i64, last: i64) -> Chunk {
+        Chunk { first, last, entries: Arc::default() }
+    }
+
+    fn places(tails: &Tails, tenant: TenantId) -> Vec<(i64, i64)> {
+        let chunks = tails.remembered.get(&tenant).unwrap_or_default();
+        chunks.iter().map(|chunk| (chunk.first, chunk.last)).collect()
+    }
+
+    #[test]
+    fn what_is_known_of_a_tail_outlasts_a_gap() {
+        let (tails, tenant) = (Tails::default(), TenantId(Uuid::nil()));
+        tails.remember(tenant, 0, chunk(1, 3));
+        tails.remember(tenant, 0, chunk(4, 5));
+        // Another process has written 6, and somebody has read the last one already.
+        tails.remember(tenant, 0, chunk(7, 9));
+        tails.remember(tenant, 0, chunk(4, 5));
+        assert_eq!(places(&tails, tenant), [(1, 3), (4, 5)]);
+        tails.remember(tenant, 3, chunk(6, 6));
+        assert_eq!(places(&tails, tenant), [(4, 5), (6, 6)]);
+        // All that was known is folded.
+        tails.remember(tenant, 8, chunk(9, 9));
+        assert_eq!(places(&tails, tenant), [(9, 9)]);
+    }
 }

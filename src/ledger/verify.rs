@@ -69,7 +69,7 @@ pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
 async fn read_page(tx: &TenantTx, after: (i64, i32)) -> Result<Vec<(i64, i32, super::entry::Entry)>> {
     let sql = format!(
         "SELECT {ENTRY_COLUMNS}, e.entry_no FROM ledger_entries e WHERE e.tenant_id = $1 \
-         AND (e.position > $2 OR (e.position = $2 AND e.entry_no > $3)) ORDER BY e.position, e.entry_no LIMIT {PAGE}"
+         AND (e.position, e.entry_no) > ($2, $3) ORDER BY e.position, e.entry_no LIMIT {PAGE}"
     );
     let rows = tx.query(&sql, [after.0.into(), after.1.into()]).await?;
     rows.iter()

@@ -1,8 +1,10 @@
 //! The tenant's log of alerts, followed from a place in it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::feed::Followed;
 use crate::alerts::store::{Transition, find_oldest, list_after};
 use crate::app::App;
 use crate::auth::cursor::Mark;
@@ -20,6 +22,7 @@ pub struct AlertLog {
     app: App,
     tenant: TenantId,
     batches: Listener,
+    followed: Followed,
     /// All alerts up to here were given or are ready.
     read_to: i64,
     /// There were alerts up to here when the log was last heard of.
@@ -33,6 +36,8 @@ impl AlertLog {
     /// From `after` on, or from now on. Error: RESUME_GAP, when the log has not come so far, or is no longer kept from there on.
     pub async fn start(app: &App, tenant: TenantId, after: Option<Mark>) -> Result<AlertLog> {
         let batches = app.feeds.follow(tenant).await?;
+        let followed = app.feeds.followed(tenant);
+        let turn = followed.turns.acquire().await.map_err(Error::internal)?;
         let head = app.db.head(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
         let newest = head.last_alert_no;
         let read_to = after.map_or(newest, |mark| mark.position);
@@ -43,8 +48,9 @@ impl AlertLog {
         {
             return Err(Error::new(Code::ResumeGap, "alerts after the cursor are no longer kept"));
         }
+        drop(turn);
         let ready = VecDeque::new();
-        Ok(AlertLog { app: app.clone(), tenant, batches, read_to, newest, must_look: false, ready })
+        Ok(AlertLog { app: app.clone(), tenant, batches, followed, read_to, newest, must_look: false, ready })
     }
 
     /// The next alert. Error: RESUME_GAP, when the log has gone back.
@@ -71,19 +77,39 @@ impl AlertLog {
         }
     }
 
-    /// Reads the next part of the log. How far it goes is read in the same snapshot.
+    /// Takes the next part of the log from what others have read of it, or reads it. How far it goes is read in the same
+    /// snapshot.
     async fn read(&mut self) -> Result<()> {
+        if self.take_known() {
+            return Ok(());
+        }
+        let turns = Arc::clone(&self.followed.turns);
+        let _turn = turns.acquire().await.map_err(Error::internal)?;
+        // Those who had a turn before may have read it.
+        if self.take_known() {
+            return Ok(());
+        }
         let tx = self.app.db.read(self.tenant).await?;
         let newest = read_head(&tx).await?.last_alert_no;
         if newest < self.read_to {
             return Err(gap());
         }
         let found = list_after(&tx, self.read_to, ALERTS_AT_ONCE).await?;
+        self.followed.alerts.add(&found);
         self.newest = newest;
         self.must_look = false;
         self.read_to = found.last().map_or(newest, |last| last.alert_no);
         self.ready.extend(found);
         Ok(())
+    }
+
+    /// `false` where it is not known what comes next, or something was missed.
+    fn take_known(&mut self) -> bool {
+        let known = if self.must_look { None } else { self.followed.alerts.after(self.read_to) };
+        let Some(last) = known.as_ref().and_then(|known| known.last()) else { return false };
+        self.read_to = last.alert_no;
+        self.ready.extend(known.into_iter().flatten());
+        true
     }
 }
 

@@ -4,13 +4,14 @@
 //! reads from the ledger: when a later batch shows the gap, or when the head, which it compares about once a second,
 //! has moved without it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
+use crate::alerts::store::Transition;
 use crate::db::{Db, TenantId};
 use crate::error::{Code, Error, Result};
 use crate::guard::Guard;
@@ -29,6 +30,10 @@ const GAP_WAIT: Duration = Duration::from_millis(50);
 const GAP_MAX: i64 = 20_000;
 /// Of those who follow a tenant, so many read at a time.
 const READERS_MAX: usize = 4;
+/// Values of series and breakdowns that are watched of a tenant.
+pub const VALUES_MAX: usize = 2_000_000;
+/// The newest alerts that are remembered of a tenant.
+const ALERTS_KEPT: usize = 1_000;
 
 /// The feeds of this process. Cheap to clone.
 #[derive(Clone)]
@@ -45,7 +50,59 @@ struct Feed {
     batches: broadcast::Sender<Arc<CommittedBatch>>,
     /// All batches up to here were handed on; `None` before it listens.
     place: watch::Receiver<Option<i64>>,
-    turns: Arc<Semaphore>,
+    shared: Followed,
+}
+
+/// What those share who follow a tenant. Cheap to clone.
+#[derive(Clone)]
+pub struct Followed {
+    /// They read its ledger by turns, so that many who come at once leave connections to others.
+    pub turns: Arc<Semaphore>,
+    /// A permit for each value that may still be watched.
+    pub values: Arc<Semaphore>,
+    pub alerts: RecentAlerts,
+}
+
+impl Default for Followed {
+    fn default() -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Followed { turns: semaphore(READERS_MAX), values: semaphore(VALUES_MAX), alerts: RecentAlerts::default() }
+    }
+}
+
+/// The newest alerts that somebody has read of a tenant's log, so that others need not. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct RecentAlerts(Arc<Mutex<VecDeque<Transition>>>);
+
+impl RecentAlerts {
+    /// The alerts after a number, if the next one is known.
+    pub fn after(&self, alert_no: i64) -> Option<Vec<Transition>> {
+        let alerts = self.lock();
+        let start = alerts.partition_point(|alert| alert.alert_no <= alert_no);
+        let is_next = alerts.get(start).is_some_and(|alert| alert.alert_no == alert_no + 1);
+        is_next.then(|| alerts.range(start..).cloned().collect())
+    }
+
+    /// Remembers alerts that follow on each other, where they are newer than those that are known.
+    pub fn add(&self, read: &[Transition]) {
+        let mut alerts = self.lock();
+        let known = alerts.back().map_or(0, |alert| alert.alert_no);
+        let newer = &read[read.partition_point(|alert| alert.alert_no <= known)..];
+        if newer.first().is_some_and(|alert| alert.alert_no > known + 1) {
+            alerts.clear();
+        }
+        alerts.extend(newer.iter().cloned());
+        let excess = alerts.len().saturating_sub(ALERTS_KEPT);
+        alerts.drain(..excess);
+    }
+
+    fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Transition>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Feeds {
@@ -67,10 +124,10 @@ impl Feeds {
         }
     }
 
-    /// Who follows a tenant reads its ledger by turns, so that many who come at once leave connections to others.
-    pub fn turns(&self, tenant: TenantId) -> Arc<Semaphore> {
+    /// What whoever follows a tenant shares with others who do.
+    pub fn followed(&self, tenant: TenantId) -> Followed {
         let feeds = self.0.lock();
-        feeds.get(&tenant.at(Guard::Feeds)).map_or_else(new_turns, |feed| Arc::clone(&feed.turns))
+        feeds.get(&tenant.at(Guard::Feeds)).map(|feed| feed.shared.clone()).unwrap_or_default()
     }
 
     /// The tenants that are followed, and up to which position.
@@ -82,11 +139,13 @@ impl Feeds {
         let (batches, _) = broadcast::channel(BATCHES_KEPT);
         let (told, place) = watch::channel(None);
         let (shared, out) = (Arc::clone(&self.0), batches.clone());
+        let followed = Followed::default();
+        let alerts = followed.alerts.clone();
         tokio::spawn(async move {
             let follow = {
                 let shared = Arc::clone(&shared);
                 async move {
-                    Follower::start(&shared, tenant, out, told).await?.run().await;
+                    Follower::start(&shared, tenant, out, told, alerts).await?.run().await;
                     Ok::<_, Error>(())
                 }
             };
@@ -97,12 +156,8 @@ impl Feeds {
             }
             shared.lock().remove(&tenant.at(Guard::Feeds));
         });
-        Feed { batches, place, turns: new_turns() }
+        Feed { batches, place, shared: followed }
     }
-}
-
-fn new_turns() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(READERS_MAX))
 }
 
 impl Shared {
@@ -120,6 +175,7 @@ struct Follower<'a> {
     /// All batches up to here were handed on.
     head: crate::db::Head,
     place: watch::Sender<Option<i64>>,
+    alerts: RecentAlerts,
     /// Batches that came before the one that goes before them, by their positions; and since when.
     early: BTreeMap<(i64, i64), Arc<CommittedBatch>>,
     early_since: Option<Instant>,
@@ -131,6 +187,7 @@ impl<'a> Follower<'a> {
         tenant: TenantId,
         out: broadcast::Sender<Arc<CommittedBatch>>,
         place: watch::Sender<Option<i64>>,
+        alerts: RecentAlerts,
     ) -> Result<Self> {
         let listener = shared.stream.listen(tenant).await.map_err(|error| Error {
             source: Some(error.into()),
@@ -138,7 +195,7 @@ impl<'a> Follower<'a> {
         })?;
         let head = shared.db.head(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
         place.send_replace(Some(head.position));
-        Ok(Follower { shared, tenant, listener, out, head, place, early: BTreeMap::new(), early_since: None })
+        Ok(Follower { shared, tenant, listener, out, head, place, alerts, early: BTreeMap::new(), early_since: None })
     }
 
     /// Until nobody follows, or the stream has ended.
@@ -241,9 +298,61 @@ impl<'a> Follower<'a> {
             entries,
         };
         METRICS.live_catch_ups.inc();
+        if head.last_alert_no < self.head.last_alert_no {
+            self.alerts.forget();
+        }
         self.head = head.to_db();
         self.place.send_replace(Some(head.position));
         let _ = self.out.send(Arc::new(batch));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::alerts::AlertState;
+    use crate::clock::Timestamp;
+    use crate::metrics::catalog::Metric;
+    use crate::metrics::measured::Measured;
+    use crate::money::Money;
+
+    fn alerts(numbers: std::ops::RangeInclusive<i64>) -> Vec<Transition> {
+        let alert = |alert_no| Transition {
+            id: Uuid::nil(),
+            alert_no,
+            rule_id: Uuid::nil(),
+            name: String::new(),
+            measured: Measured::Metric(Metric::OrdersCount),
+            state: AlertState::Firing,
+            value: None,
+            judgement: None,
+            threshold: Money::ZERO,
+            position: alert_no,
+            triggered_at: Timestamp(0),
+        };
+        numbers.map(alert).collect()
+    }
+
+    fn numbers(alerts: Option<Vec<Transition>>) -> Option<Vec<i64>> {
+        alerts.map(|alerts| alerts.iter().map(|alert| alert.alert_no).collect())
+    }
+
+    #[test]
+    fn alerts_are_remembered_without_a_gap() {
+        let recent = RecentAlerts::default();
+        assert_eq!(recent.after(0), None);
+        recent.add(&alerts(5..=7));
+        recent.add(&alerts(4..=8));
+        assert_eq!(numbers(recent.after(4)), Some(vec![5, 6, 7, 8]));
+        assert_eq!(numbers(recent.after(7)), Some(vec![8]));
+        assert_eq!((recent.after(3), recent.after(8)), (None, None));
+        recent.add(&alerts(10..=11));
+        assert_eq!((numbers(recent.after(7)), numbers(recent.after(9))), (None, Some(vec![10, 11])));
+        recent.add(&alerts(12..=1_200));
+        assert_eq!(recent.after(199), None, "only the newest are kept");
+        assert_eq!(recent.after(200).map(|alerts| alerts.len()), Some(1_000));
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::feed::{Followed, VALUES_MAX};
 use crate::app::App;
 use crate::clock::{Timestamp, until};
 use crate::db::{LazyTx, TenantId};
@@ -18,6 +19,8 @@ use crate::stream::{Listener, ListenerEvent};
 
 /// Updates are at least this far apart; the newest state wins.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+/// The pause after an answer is at least as many times as long as it took to make, so that no answer keeps a core busy.
+const REST: u32 = 4;
 /// Pause before the database is asked again.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
@@ -29,7 +32,11 @@ pub struct Watch {
     /// `None` when it is to be read anew.
     state: Option<State>,
     given: Option<Given>,
-    turns: Arc<Semaphore>,
+    followed: Followed,
+    /// Its values among those that may be watched of the tenant, once there is an answer.
+    held: Option<OwnedSemaphorePermit>,
+    /// When it was begun to make the last answer.
+    begun_at: Instant,
     /// What the first answer comes to; those after it are not paid for.
     size: Option<Arc<Size>>,
 }
@@ -44,15 +51,26 @@ struct Given {
 impl Watch {
     pub async fn start(app: &App, tenant: TenantId, plan: Plan, size: Arc<Size>) -> Result<Watch> {
         let batches = app.feeds.follow(tenant).await?;
-        let turns = app.feeds.turns(tenant);
-        Ok(Watch { app: app.clone(), tenant, plan, batches, state: None, given: None, turns, size: Some(size) })
+        Ok(Watch {
+            app: app.clone(),
+            tenant,
+            plan,
+            batches,
+            state: None,
+            given: None,
+            followed: app.feeds.followed(tenant),
+            held: None,
+            begun_at: Instant::now(),
+            size: Some(size),
+        })
     }
 
     /// The metrics as they stand: at first at once, then whenever the ledger has moved, a bucket or a period has ended, or
-    /// a sliding period means another one.
+    /// a sliding period means another one. Whoever asks for the next answer has made the last one into what is sent. Error
+    /// of the first: RATE_LIMITED, when too much is watched of the tenant.
     pub async fn next(&mut self) -> Result<Arc<Answer>> {
         if let Some(given) = &self.given {
-            let pause = given.at + UPDATE_INTERVAL;
+            let pause = (given.at + UPDATE_INTERVAL).max(Instant::now() + REST * self.begun_at.elapsed());
             self.wait().await?;
             tokio::time::sleep_until(pause).await;
             while let Some(heard) = self.batches.try_next() {
@@ -120,20 +138,37 @@ impl Watch {
 
     async fn try_answer(&mut self) -> Result<Answer> {
         let (app, now) = (&self.app, self.app.clock.now());
+        self.begun_at = Instant::now();
         match &mut self.state {
             Some(state) if state.due_at().is_none_or(|at| now < at) => {
                 state.answer(&LazyTx::later(&app.db, self.tenant), &app.memory, now).await
             }
             stale => {
-                let _turn = self.turns.acquire().await.map_err(Error::internal)?;
+                let _turn = self.followed.turns.acquire().await.map_err(Error::internal)?;
+                self.begun_at = Instant::now();
                 // What came while it waited is in what is read now.
                 while self.batches.try_next().is_some() {}
                 let now = app.clock.now();
                 let size = self.size.take().unwrap_or_default();
                 let tx = app.db.read(self.tenant).await?;
-                let state = stale.insert(State::read(&tx, &app.memory, &self.plan, now, &size).await?);
+                let state = State::read(&tx, &app.memory, &self.plan, now, &size).await?;
+                if self.held.is_none() {
+                    self.held = Some(hold(&self.followed, size.count())?);
+                }
+                let state = stale.insert(state);
                 state.answer(&LazyTx::Begun(&tx), &app.memory, now).await
             }
         }
     }
+}
+
+/// Takes as many values of those that may be watched of a tenant. Error: RATE_LIMITED.
+fn hold(followed: &Followed, values: usize) -> Result<OwnedSemaphorePermit> {
+    let values = u32::try_from(values).unwrap_or(u32::MAX);
+    let too_many = |_| {
+        let message =
+            format!("live metrics of the tenant come to more than {VALUES_MAX} values; watch fewer at a time");
+        Error::new(Code::RateLimited, message)
+    };
+    Arc::clone(&followed.values).try_acquire_many_owned(values).map_err(too_many)
 }

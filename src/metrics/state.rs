@@ -328,11 +328,27 @@ async fn as_of(tx: &TenantTx, plan: &Plan, head: &Head) -> Result<AsOf> {
     if position > head.position {
         return Err(Error::new(Code::AsOfNotAvailable, "the ledger has not come to this position yet"));
     }
-    let sql =
-        "SELECT MAX(occurred_at) FROM ledger_events WHERE tenant_id = $1 AND position <= $2 AND NOT is_superseded";
-    let row = tx.query_one(sql, [Value::from(position)]).await?;
-    let watermark = row.map(|row| get::<Option<i64>>(&row, 0)).transpose()?.flatten();
-    Ok(AsOf { position, watermark: watermark.map(Timestamp) })
+    Ok(AsOf { position, watermark: find_watermark(tx, position).await?.map(Timestamp) })
+}
+
+/// The newest time of events up to a position: as the last batch before it has noted, and of the events of the one that it
+/// cuts. Where nothing was noted, of all events.
+async fn find_watermark(tx: &TenantTx, position: i64) -> Result<Option<i64>> {
+    let sql = "SELECT last_position, watermark FROM ledger_batches WHERE tenant_id = $1 AND last_position <= $2 \
+               ORDER BY last_position DESC LIMIT 1";
+    let (after, noted) = match tx.query_one(sql, [Value::from(position)]).await? {
+        Some(row) => (get::<i64>(&row, 0)?, get::<Option<i64>>(&row, 1)?),
+        None => (0, None),
+    };
+    if noted.is_some() && after == position {
+        return Ok(noted);
+    }
+    let after = if noted.is_some() { after } else { 0 };
+    let sql = "SELECT MAX(occurred_at) FROM ledger_events \
+               WHERE tenant_id = $1 AND position > $2 AND position <= $3 AND NOT is_superseded";
+    let row = tx.query_one(sql, [after.into(), position.into()]).await?;
+    let newest = row.map(|row| get::<Option<i64>>(&row, 0)).transpose()?.flatten();
+    Ok(noted.max(newest))
 }
 
 /// Whether an entry has a name that was given its number after `head`.

@@ -152,15 +152,20 @@ pub struct ProductChange {
 
 /// Changes a product, or creates one that sells from now on by this number.
 pub async fn save(tx: &TenantTx, change: ProductChange) -> Result<Product> {
-    // Its lock keeps the ledger from giving out the same numbers; answers with old titles are not used again.
-    begin_policy_epoch(tx).await?;
+    let known = find_no(tx, &change.sku).await?;
+    // Its lock keeps the ledger from giving out the same numbers; answers with old titles are not used again. No answer that is
+    // kept has stock in it.
+    if known.is_none() || change.title.is_some() || change.category.is_some() {
+        begin_policy_epoch(tx).await?;
+    }
     let category_no = match &change.category {
         Some(category) => Some(category_no(tx, category).await?),
         None => None,
     };
-    let sql = "SELECT product_no FROM products WHERE tenant_id = $1 AND sku = $2";
-    let product_no = match tx.query_one(sql, [change.sku.clone().into()]).await? {
-        Some(row) => get(&row, 0)?,
+    // It may have been sold before the lock was there.
+    let known = if known.is_some() { known } else { find_no(tx, &change.sku).await? };
+    let product_no = match known {
+        Some(product_no) => product_no,
         None => create(tx, &change.sku).await?,
     };
     let values: [Value; 4] = [product_no.into(), change.title.into(), category_no.into(), change.inventory.into()];
@@ -169,6 +174,11 @@ pub async fn save(tx: &TenantTx, change: ProductChange) -> Result<Product> {
     tx.execute(sql, values).await?;
     let mut saved = ProductsByNumber::load(tx, &[product_no]).await?;
     saved.remove(&product_no).ok_or_else(|| Error::internal("a product that was just saved is gone"))
+}
+
+async fn find_no(tx: &TenantTx, sku: &str) -> Result<Option<i64>> {
+    let sql = "SELECT product_no FROM products WHERE tenant_id = $1 AND sku = $2";
+    tx.query_one(sql, [sku.into()]).await?.map(|row| get(&row, 0)).transpose()
 }
 
 async fn create(tx: &TenantTx, sku: &str) -> Result<i64> {

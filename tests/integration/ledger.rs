@@ -1,14 +1,17 @@
 //! What the ledger does with events: positions, repeats, versions, refunds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use salespulse::app::App;
 use salespulse::clock::ManualClock;
 use salespulse::db::Db;
+use salespulse::error::Code;
 use salespulse::ledger::event::{
     Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, RefusalCode, VisitsCounted,
 };
+use salespulse::ledger::store::lock_head;
 use salespulse::money::Money;
 use salespulse::stream::memory::MemoryStream;
 
@@ -86,6 +89,22 @@ async fn one_connection_is_enough_for_tenants_that_begin_new_months() {
     for answer in join_all(recorded).await {
         assert_eq!(answer.expect("recorded").position, 5);
     }
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_given_up_and_holds_up_nobody() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let db = &test.app.db;
+    let stuck = async {
+        let tx = db.write(acme.id()).await?;
+        lock_head(&tx).await?;
+        std::future::pending::<salespulse::error::Result<()>>().await
+    };
+    let given_up = db.within(Duration::from_millis(500), stuck).await;
+    assert_eq!(given_up.expect_err("given up").code, Code::ServiceUnavailable);
+    let visits = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
+    acme.apply(vec![event("v", "2026-06-01T10:00:00Z", visits)]).await;
 }
 
 #[tokio::test]

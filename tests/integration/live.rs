@@ -3,6 +3,7 @@
 use salespulse::auth::cursor::Mark;
 use salespulse::clock::Timestamp;
 use salespulse::ledger::event::{Event, Fact, OrderCancelled};
+use salespulse::live::feed::VALUES_MAX;
 use serde_json::{Value, json};
 
 use crate::ledger::{event, order};
@@ -37,6 +38,27 @@ async fn metrics_come_first_as_they_stand_then_after_each_change() {
         second["data"]["metricsUpdated"],
         json!({ "ordersCount": 3, "totalRevenue": "30.00", "asOf": { "position": "3" } })
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_values_are_watched_of_a_tenant_than_may_be() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let _follows = test.app.feeds.follow(acme.id()).await.expect("followed");
+    let followed = test.app.feeds.followed(acme.id());
+    let others = followed.values.acquire_many(VALUES_MAX as u32 - 23).await.expect("taken");
+    let by_hour =
+        "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant) { series(grain: HOUR) { ordersCount } } }";
+    socket.subscribe("1", by_hour, json!({ "tenant": acme.id().0 })).await;
+    assert_eq!(socket.next("1").await["errors"][0]["extensions"]["code"], "RATE_LIMITED");
+    drop(others);
+    socket.subscribe("2", by_hour, json!({ "tenant": acme.id().0 })).await;
+    let first = socket.next("2").await;
+    assert_eq!(first["data"]["metricsUpdated"]["series"].as_array().map(Vec::len), Some(24), "{first}");
+    assert_eq!(followed.values.available_permits(), VALUES_MAX - 24);
     server.stop().await;
 }
 

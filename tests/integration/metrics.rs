@@ -249,6 +249,23 @@ async fn an_answer_can_be_asked_for_again() {
     // Without A and its refund: 10 + 5.50.
     assert_eq!(acme.viewer().query(&at("6")).await, answer("15.50", "6", "2026-06-03T10:00:00Z"));
     assert_eq!(acme.viewer().error_code(&at("7")).await, "AS_OF_NOT_AVAILABLE");
+    // A batch that is cut, and batches that have not noted how far they came.
+    let viewed = |id: &str, when: &str| {
+        event(id, when, Fact::ProductViewed(ProductViewed { product_id: "tea".into(), count: 1 }))
+    };
+    acme.apply(vec![viewed("7", "2026-06-04T10:00:00Z"), viewed("8", "2026-06-05T10:00:00Z")]).await;
+    acme.apply(vec![viewed("9", "2026-06-01T10:00:00Z")]).await;
+    for is_noted in [true, false] {
+        if !is_noted {
+            let tx = test.app.db.write(acme.id()).await.expect("begun");
+            let sql = "UPDATE ledger_batches SET watermark = NULL WHERE tenant_id = $1";
+            tx.execute(sql, []).await.expect("forgotten");
+            tx.commit().await.expect("committed");
+        }
+        assert_eq!(acme.viewer().query(&at("5")).await, answer("23.25", "5", "2026-06-02T13:00:00Z"));
+        assert_eq!(acme.viewer().query(&at("7")).await, answer("15.50", "7", "2026-06-04T10:00:00Z"));
+        assert_eq!(acme.viewer().query(&at("8")).await, answer("15.50", "8", "2026-06-05T10:00:00Z"));
+    }
 }
 
 #[tokio::test]

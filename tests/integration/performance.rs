@@ -1,7 +1,7 @@
 //! What salespeople sold, beside their quotas.
 
 use salespulse::auth::Role;
-use salespulse::ledger::event::{ActivityLogged, DealClosed, Event, Fact};
+use salespulse::ledger::event::{ActivityLogged, DealClosed, Event, Fact, Outcome};
 use serde_json::{Value, json};
 
 use crate::ledger::{event, money};
@@ -65,6 +65,16 @@ async fn deals_and_activities_add_up() {
     let none = acme.viewer().query(&query(&period, &user(&acme, Role::Analyst))).await["salesPerformance"].take();
     assert_eq!((&none["revenue"], &none["dealsWon"]), (&json!("0.00"), &json!(0)));
     assert_eq!((&none["conversionRate"], &none["averageDealSize"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test]
+async fn an_old_version_of_a_deal_is_superseded_whoever_owned_it() {
+    let test = TestApp::start().await;
+    let acme = seeded(&test).await;
+    let Event { occurred_at, fact, .. } = deal("d1", "2026-06-01T10:00:00Z", "gone@acme.example", true, "1.00");
+    let again = Event { event_id: "d1 again".into(), occurred_at, fact, organization: None };
+    let outcomes = acme.record(vec![again]).await.outcomes;
+    assert!(matches!(outcomes[..], [Outcome::Superseded { .. }]), "{outcomes:?}");
 }
 
 #[tokio::test]

@@ -114,6 +114,20 @@ async fn products_are_set_while_sales_come_in() {
 }
 
 #[tokio::test]
+async fn stock_alone_makes_no_answer_old() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let mut epochs = Vec::new();
+    for input in [r#"sku: "tea", inventory: 1"#, r#"sku: "tea", inventory: 2"#, r#"sku: "tea", title: "Tea""#] {
+        acme.actor(Role::Manager).query(&update(input)).await;
+        epochs.push(test.app.db.head(acme.id()).await.expect("a head").expect("a tenant").policy_epoch);
+    }
+    assert_eq!((epochs[1] - epochs[0], epochs[2] - epochs[1]), (0, 1));
+    let found = acme.viewer().query("{ products { nodes { title inventory } } }").await;
+    assert_eq!(found["products"]["nodes"], json!([{ "title": "Tea", "inventory": 2 }]));
+}
+
+#[tokio::test]
 async fn bad_products_are_refused() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

@@ -1,7 +1,6 @@
 //! Tests as actors: `TestApp::start().await.tenant("acme").await.admin().query("{ me { id } }")`.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_graphql::{Response, Variables};
 use migration::{Migrator, MigratorTrait};
@@ -107,9 +106,7 @@ impl Server {
         let listeners = Listeners { api, monitor: Some(monitor) };
         let ending = stop.clone();
         let task = tokio::spawn(async move {
-            let has_failed = AtomicBool::new(false);
-            salespulse::server::run(app, options, listeners, ending, &has_failed).await;
-            assert!(!has_failed.into_inner(), "a task of the server has failed");
+            salespulse::server::run(app, options, listeners, ending).await.expect("all tasks of the server run");
         });
         Server { address, monitor: monitor_address, stop, task }
     }

@@ -8,6 +8,9 @@
 //! batch that comes late or twice changes nothing. One task publishes, from a bounded queue, so that no writer waits
 //! for Redis; one task reads, over a connection of its own, the streams of the tenants that have listeners here.
 //!
+//! The reading task takes few entries of a stream at once, and leaves out what it could not read in time: those who follow read
+//! it from the ledger.
+//!
 //! When Redis does not answer, from the start or later, nothing is sent to it until it does: this process's listeners have its own batches anyway,
 //! and those of others are found by comparing heads ([`crate::live::feed`]).
 
@@ -34,7 +37,7 @@ use crate::db::TenantId;
 use crate::guard::Guard;
 
 /// Entries of one stream.
-pub const ENTRIES_KEPT: usize = 10_000;
+pub const ENTRIES_KEPT: usize = 1_000;
 /// A stream without news is removed after this time.
 pub const IDLE_EXPIRY: Duration = Duration::from_secs(3600);
 /// A longer batch goes without its entries, which listeners then read from the ledger.

@@ -1,10 +1,11 @@
 //! The task that reads the streams of all tenants that have listeners in this process.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
@@ -12,7 +13,7 @@ use redis::streams::{StreamId, StreamReadOptions, StreamReadReply};
 use redis::{AsyncCommands, RedisError};
 
 use super::link::Reading;
-use super::{EntryId, RETRY_WAIT, Shared, key};
+use super::{EntryId, RETRY_WAIT, Shared, TENANTS_AT_ONCE, key};
 use crate::db::TenantId;
 use crate::stream::memory::MemoryStream;
 use crate::stream::{CommittedBatch, EventStream};
@@ -22,8 +23,8 @@ const READ_WAIT: Duration = Duration::from_secs(1);
 /// The pause between reads of a cluster that had no news: the first, and the longest, to which it doubles.
 const CLUSTER_PAUSE: Duration = Duration::from_millis(10);
 const CLUSTER_PAUSE_MAX: Duration = Duration::from_millis(160);
-/// Entries of each stream in one answer.
-const ENTRIES_AT_ONCE: usize = 1000;
+/// Entries of each stream in one answer, which is to be here in time however many streams have news.
+const ENTRIES_AT_ONCE: usize = 64;
 
 pub(super) struct StreamReader {
     pub shared: Arc<Shared>,
@@ -37,17 +38,43 @@ impl StreamReader {
     pub async fn run(self) {
         let mut connection: Option<Reading> = None;
         let mut pause = CLUSTER_PAUSE;
+        let mut has_failed = false;
         loop {
             let result = match &mut connection {
                 Some(Reading::Server(connection, client_id)) => self.read_server(connection, *client_id).await,
                 Some(Reading::Cluster(connection)) => self.read_cluster(connection, &mut pause).await,
-                None => self.shared.link.reading(2 * READ_WAIT).await.map(|made| connection = Some(made)),
+                None => {
+                    if std::mem::take(&mut has_failed) {
+                        self.skip_to_newest().await;
+                    }
+                    self.shared.link.reading(2 * READ_WAIT).await.map(|made| connection = Some(made))
+                }
             };
             if let Err(error) = result {
                 tracing::debug!(%error, "stream not read");
+                // Of a cluster each stream is read on its own, and what one node does not give is no burden to others.
+                has_failed |= matches!(connection, Some(Reading::Server(..)));
                 connection = None;
                 tokio::time::sleep(RETRY_WAIT).await;
             }
+        }
+    }
+
+    /// Goes on from the newest entries: what could not be read in time would again not be. Who listens reads from the ledger what
+    /// lies between. Where Redis does not say, the place stays.
+    async fn skip_to_newest(&self) {
+        let tenants: Vec<TenantId> = self.shared.places().keys().copied().collect();
+        let skipped = futures_util::stream::iter(tenants).for_each_concurrent(TENANTS_AT_ONCE, |tenant| async move {
+            if let Ok(newest) = self.shared.newest_entry(tenant).await {
+                self.moves_to(tenant, newest);
+            }
+        });
+        skipped.await;
+    }
+
+    fn moves_to(&self, tenant: TenantId, newest: EntryId) {
+        if let Some(place) = self.shared.places().get_mut(&tenant) {
+            *place = newest.max(*place);
         }
     }
 
@@ -73,6 +100,8 @@ impl StreamReader {
     async fn read_server(&self, connection: &mut MultiplexedConnection, client_id: i64) -> Result<(), RedisError> {
         let places = self.places().await;
         let keys: Vec<String> = places.iter().map(|(tenant, _)| key(*tenant)).collect();
+        let tenants: HashMap<&str, TenantId> =
+            keys.iter().map(String::as_str).zip(places.iter().map(|(tenant, _)| *tenant)).collect();
         let ids: Vec<String> = places.iter().map(|(_, id)| id.to_string()).collect();
         let wait = usize::try_from(READ_WAIT.as_millis()).unwrap_or(0);
         let options = StreamReadOptions::default().block(wait).count(ENTRIES_AT_ONCE);
@@ -85,8 +114,8 @@ impl StreamReader {
             }
         };
         for stream in reply.into_iter().flat_map(|reply| reply.keys) {
-            if let Some(index) = keys.iter().position(|key| *key == stream.key) {
-                self.hand_on(places[index].0, &stream.ids);
+            if let Some(tenant) = tenants.get(stream.key.as_str()) {
+                self.hand_on(*tenant, &stream.ids);
             }
         }
         Ok(())
@@ -149,8 +178,6 @@ impl StreamReader {
                 _ => tracing::warn!(tenant = %tenant.0, entry = %entry.id, "an entry that is no batch of its tenant"),
             }
         }
-        if let Some(place) = self.shared.places().get_mut(&tenant) {
-            *place = last.max(*place);
-        }
+        self.moves_to(tenant, last);
     }
 }
