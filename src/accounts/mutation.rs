@@ -16,7 +16,7 @@ pub struct AccountMutation;
 
 #[Object]
 impl AccountMutation {
-    /// Signs in with a password; needs no token. Errors: UNAUTHENTICATED, whatever was wrong; RATE_LIMITED after 10 attempts in a row for an account or from an address, with one more allowed every 90 seconds.
+    /// Signs in with a password; needs no token. Errors: UNAUTHENTICATED, whatever was wrong; RATE_LIMITED after 10 attempts in a row from an address, with one more allowed every 90 seconds, or 100 for an account.
     async fn login(
         &self,
         ctx: &Context<'_>,

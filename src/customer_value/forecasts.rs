@@ -78,7 +78,7 @@ impl CustomerForecasts {
         &self,
         #[graphql(desc = "How many months to look ahead, 1 to 120.", default_with = "Some(36)")] months: Option<i32>,
         #[graphql(
-            desc = "The discount rate per year, 0 to 1: with 0.1 an amount is worth 10% less a year later.",
+            desc = "The discount rate per year, 0 to 1: with 0.1 an amount a year later is worth 1/1.1 of it today.",
             default_with = "Some(0.1)"
         )]
         discount_rate: Option<f64>,

@@ -27,7 +27,7 @@ use crate::ledger::event::{Event, Fact};
 pub enum Kind {
     /// Shopify. Topics: orders/*, refunds/create, customers/redact. The secret is the app's client secret.
     Shopify,
-    /// Stripe. Types: charge.succeeded, charge.captured, refund.created, refund.updated. The secret is the endpoint's, `whsec_…`.
+    /// Stripe. Types: charge.succeeded, charge.captured, charge.updated, refund.created, refund.updated, charge.refund.updated. The secret is the endpoint's, `whsec_…`.
     Stripe,
     /// Pipedrive, webhooks version 1 and 2, for deals. It does not sign, so the secret is the `user:password` of HTTP Basic authentication.
     Pipedrive,

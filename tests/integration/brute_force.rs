@@ -600,7 +600,7 @@ fn plan(asked: &Asked) -> Plan {
     let order = BreakdownSort { metric: asked.order, kpi: None, direction: SortDirection::Desc };
     let first = i32::try_from(asked.first).expect("small");
     let breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");
-    let compared = ComparisonArgs::new(ComparisonPeriod::PreviousPeriod, None).expect("good");
+    let compared = ComparisonArgs::new(Some(ComparisonPeriod::PreviousPeriod), None).expect("good");
     let split = asked.by.map(|by| SeriesPlan {
         args: SeriesArgs { by: Some(by), ..args },
         needs,
