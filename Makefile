@@ -1,36 +1,36 @@
-# `make help` lists what there is to do.
+# `make help` lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# One thing after another: cargo uses every core by itself.
+# One target at a time: cargo uses all cores by itself.
 .NOTPARALLEL:
 
 CARGO ?= cargo
 NPM ?= npm
-# The program that schema-check and schema ask; a built one may be given instead.
+# The program that schema and schema-check run; may be set to a binary that is already built.
 SALESPULSE ?= $(CARGO) run -q --
-# More arguments for the test runner, for the demo, for the benchmarks, for the chaos.
+# Additional arguments for the test runner, the demo, the benchmarks, and chaos.
 TEST_FLAGS ?=
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
 CHAOS_FLAGS ?=
-# How long each target is fed, and with what.
+# How long each fuzz target runs, and its seed.
 FUZZ_SECS ?= 600
 FUZZ_SEED ?= 1
 
-# The real data sets, for the tests that use them: where they are not, those tests say so.
+# The real data sets, for the tests that use them; if they are missing, those tests say so.
 ifneq ($(wildcard ../shared/data),)
 export SALESPULSE_TEST_DATA ?= $(abspath ../shared/data)
 endif
 
-# cargo-nextest where it is installed, cargo's own runner otherwise.
+# cargo-nextest if it is installed, otherwise cargo's own runner.
 RUN_TESTS = $(if $(shell $(CARGO) nextest --version 2>/dev/null),$(CARGO) nextest run,$(CARGO) test)
 
-# Library, programs and tests; of the examples tests need only chaos, and lint looks at all.
+# Library, programs and tests. Of the examples, the tests need only chaos; lint checks all.
 TEST_TARGETS = --workspace --lib --bins --tests
-# The programs with the features of the tests, which an example has too: what the tests built is not built once more.
+# Building an example enables the same features as building the tests, so the programs are not built twice.
 BUILD_PROGRAMS = $(CARGO) build --workspace --bins --example chaos
 
 .PHONY: help
@@ -39,20 +39,20 @@ help: ## List the targets
 	    awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: web ## Start SalesPulse with demo data, on SQLite, no servers needed
+demo: web ## Start SalesPulse with demo data, on SQLite; needs no other servers
 	$(CARGO) run --release -- demo $(DEMO_FLAGS)
 
 .PHONY: test
 test: test-web test-sqlite test-servers test-clients test-browser ## Run all tests, on SQLite and on PostgreSQL + Redis
 
 .PHONY: test-chaos
-test-chaos: ## A short form of `make chaos`
+test-chaos: ## Run a short form of `make chaos`
 	$(BUILD_PROGRAMS)
 	SERVERS_DURABLE=1 tests/servers.sh $(or $(CARGO_TARGET_DIR),target)/debug/examples/chaos \
 	    --seed 4 --secs 25 --pause 3 --writers 8 --subscribers 60
 
 .PHONY: fuzz
-fuzz: ## Feed random and spoilt input to what reads documents, sockets, cursors and sealed values: FUZZ_SECS=600 FUZZ_SEED=1
+fuzz: ## Feed random and corrupted input to the parsers of documents, sockets, cursors and encrypted values: FUZZ_SECS=600 FUZZ_SEED=1
 	SALESPULSE_TEST_FUZZ_SECS=$(FUZZ_SECS) SALESPULSE_TEST_FUZZ_SEED=$(FUZZ_SEED) \
 	    $(CARGO) test --workspace --test integration fuzz:: -- --nocapture
 
@@ -61,12 +61,12 @@ test-web: web ## Check GraphiQL's example operations against the schema (needs N
 	@if command -v $(NPM) >/dev/null; then cd web && $(NPM) test; else echo "web: not tested, as npm is missing"; fi
 
 .PHONY: test-clients
-test-clients: ## Try real clients from npm and PyPI against the server (needs Node.js; Python for one of them)
+test-clients: ## Test the server with real clients from npm and PyPI (needs Node.js; Python for one of them)
 	$(BUILD_PROGRAMS)
 	@if command -v $(NPM) >/dev/null; then tests/clients/run.sh; else echo "clients: not tested, as npm is missing"; fi
 
 .PHONY: test-browser
-test-browser: web ## Try GraphiQL in a headless Chromium (needs Node.js; SCREENSHOT=page.png)
+test-browser: web ## Test GraphiQL in a headless Chromium (needs Node.js; SCREENSHOT=page.png)
 	$(BUILD_PROGRAMS)
 	@if command -v $(NPM) >/dev/null; then web/e2e/run.sh; else echo "browser: not tested, as npm is missing"; fi
 
@@ -74,44 +74,44 @@ test-browser: web ## Try GraphiQL in a headless Chromium (needs Node.js; SCREENS
 test-sqlite: ## Run the whole suite on SQLite with in-process streams
 	env -u TEST_DATABASE_URL -u TEST_OWNER_URL -u TEST_REDIS_URL $(RUN_TESTS) $(TEST_TARGETS) $(TEST_FLAGS)
 
-# --workspace keeps the features, and so the build, the same as above.
+# --workspace keeps the features the same as above, and so the build.
 .PHONY: test-servers
 test-servers: ## Run the integration suite on a private PostgreSQL + Redis
 	$(RUN_TESTS) --workspace --test integration --no-run
 	tests/servers.sh $(RUN_TESTS) --workspace --test integration $(TEST_FLAGS)
 
 .PHONY: check
-check: fmt-check lint test schema-check ## Everything a change must pass
+check: fmt-check lint test schema-check ## Run everything that a change must pass
 
 .PHONY: fmt
 fmt: ## Format the Rust code
 	$(CARGO) fmt --all
 
 .PHONY: fmt-check
-fmt-check: ## Fail where the Rust code is not formatted
+fmt-check: ## Fail if the Rust code is not formatted
 	$(CARGO) fmt --all --check
 
 .PHONY: lint
-lint: ## Clippy on every crate and target; a warning is an error
+lint: ## Run Clippy on every crate and target; warnings are errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 .PHONY: schema
-schema: ## Write schema.graphql anew from the code
+schema: ## Regenerate schema.graphql from the code
 	$(SALESPULSE) schema >schema.graphql.new
 	mv schema.graphql.new schema.graphql
 
 .PHONY: schema-check
-schema-check: ## Fail where schema.graphql differs from the code
+schema-check: ## Fail if schema.graphql differs from the code
 	@echo '$(SALESPULSE) schema | diff -u schema.graphql -'
 	@$(SALESPULSE) schema | diff -u schema.graphql - || \
 	    { echo "schema.graphql differs from the code; 'make schema' writes it anew" >&2; exit 1; }
 
 .PHONY: deny
-deny: ## Check the dependencies' licences and known faults (needs cargo-deny)
+deny: ## Check the dependencies' licences and known vulnerabilities (needs cargo-deny)
 	$(CARGO) deny check
 
 .PHONY: bench
-bench: ## Measure on a durable, private PostgreSQL + Redis
+bench: ## Measure performance on a durable, private PostgreSQL + Redis
 	$(CARGO) build --release --bin salespulse --example bench
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench -- $(BENCH_FLAGS)
 
@@ -121,21 +121,21 @@ bench-live: ## Measure live updates at 1, 1,000 and 10,000 sockets
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench_live -- $(BENCH_FLAGS)
 
 .PHONY: bench-predictions
-bench-predictions: ## Measure the refits of 1,000 tenants, and what queries notice of them
+bench-predictions: ## Measure refits for 1,000 tenants, and their effect on queries
 	$(CARGO) build --release --example bench_predictions
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench_predictions -- $(BENCH_FLAGS)
 
 .PHONY: bench-python
-bench-python: ## Compare the models with Python's: accuracy and time (needs Python 3.11, and the data sets)
+bench-python: ## Compare the models with Python's: accuracy and time (needs Python 3.11 and the data sets)
 	bench/compare_python.py
 
 .PHONY: chaos
-chaos: ## Kill and pause servers, PostgreSQL and Redis under load, then check everything: CHAOS_FLAGS="--seed 1 --secs 600"
+chaos: ## Kill and pause servers, PostgreSQL and Redis under load, then verify everything: CHAOS_FLAGS="--seed 1 --secs 600"
 	$(CARGO) build --profile profiling --bin salespulse --example chaos
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --profile profiling --example chaos -- $(CHAOS_FLAGS)
 
 .PHONY: web
-web: ## Build the web app into web/dist, if its sources changed
+web: ## Build the web app into web/dist if its sources have changed
 	@NPM='$(NPM)' scripts/web.sh
 
 .PHONY: docker
@@ -143,6 +143,6 @@ docker: ## Build the container image
 	docker build -t salespulse .
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove everything that was built
 	$(CARGO) clean
 	rm -rf web/dist web/node_modules schema.graphql.new

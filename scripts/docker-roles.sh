@@ -1,5 +1,5 @@
 #!/bin/sh
-# For the image of PostgreSQL: the roles of SalesPulse and its database, when the volume is new.
+# For the PostgreSQL image: creates SalesPulse's roles and database when the volume is new.
 set -eu
 psql -v ON_ERROR_STOP=1 -v owner="$SALESPULSE_OWNER_PASSWORD" -v server="$SALESPULSE_PASSWORD" \
     --username "$POSTGRES_USER" --dbname postgres -f /roles.sql -f - <<'SQL'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the web app into web/dist when a source is newer than the last build.
-# Without npm it says so in one line and leaves web/dist as it is.
+# Builds the web app into web/dist if a source is newer than the last build.
+# Without npm it prints one line and leaves web/dist as it is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 npm=${NPM:-npm}
@@ -12,7 +12,7 @@ if [ ! -f web/package.json ]; then
 fi
 
 if [ -f "$index" ]; then
-    # The page contains the schema, and the operations of the tests as its examples.
+    # The page includes the schema, and the operations of the tests as examples.
     newer=$(find web tests/operations schema.graphql \( -name node_modules -o -path web/dist -o -name coverage -o -name test-results \
         -o -name playwright-report \) -prune -o \( -type f -newer "$index" -print -quit \))
     if [ -z "$newer" ]; then
@@ -27,7 +27,7 @@ if ! command -v "$npm" >/dev/null; then
 fi
 
 cd web
-# What npm installed last is noted in this file.
+# npm records its last installation in this file.
 installed=node_modules/.package-lock.json
 if [ ! -f "$installed" ] || [ package-lock.json -nt "$installed" ] || [ package.json -nt "$installed" ]; then
     "$npm" ci --no-audit --no-fund

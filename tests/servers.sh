@@ -4,31 +4,31 @@
 #   tests/servers.sh cargo nextest run --test integration
 #   tests/servers.sh bash -c 'psql "$TEST_DATABASE_URL"'
 #
-# Both servers listen on free ports of 127.0.0.1 and keep everything in a fresh
-# temporary folder. The command finds them in
+# Both servers listen on free ports of 127.0.0.1 and keep everything in a new
+# temporary folder. The command finds them through these variables:
 #
 #   TEST_DATABASE_URL   postgres://salespulse@127.0.0.1:PORT/salespulse, as a server logs in
-#   TEST_OWNER_URL      the same as the owner of the tables
+#   TEST_OWNER_URL      the same, as the owner of the tables
 #   TEST_REDIS_URL      redis://127.0.0.1:PORT
 #   TEST_POSTGRES_PID_FILE, TEST_POSTGRES_RESTART
 #                       the file with PostgreSQL's process id, and the shell
-#                       command that starts it again after it was killed
+#                       command that restarts it after it was killed
 #
-# The role `salespulse` owns the database and may create others; it is not a
-# superuser. When the command ends, or on INT, TERM or HUP, what was started is
-# stopped and the folder removed. The exit code is the command's; 2 is wrong
-# usage, 3 means the servers are not installed, 4 that one did not start.
+# The role `salespulse_owner` owns the database and may create others; it is not
+# a superuser. When the command ends, or on INT, TERM or HUP, the servers are
+# stopped and the folder is removed. The exit code is the command's; 2 means wrong
+# usage, 3 that the servers are not installed, 4 that one of them did not start.
 #
-#   SERVERS_DURABLE=1       PostgreSQL writes durably (for measurements);
+#   SERVERS_DURABLE=1       PostgreSQL commits durably (for measurements);
 #                           otherwise fsync is off (for tests)
 #   SERVERS_KEEP_LOGS=DIR   copies the servers' logs to DIR at the end
 #
-# Servers that are missing are installed with apt when that works without a
-# password; no system-wide server is created or started by it.
+# Missing servers are installed with apt if that works without a password; this
+# creates and starts no system-wide server.
 set -euo pipefail
 
 readonly POSTGRES_MIN=15 REDIS_MIN=7
-# Seconds granted to: a server's start, the command's end, a server's end.
+# Seconds to wait for: a server to start, the command to end, a server to stop.
 readonly START_WAIT=60 COMMAND_WAIT=15 STOP_WAIT=20
 
 say() { printf 'servers: %s\n' "$*" >&2; }
@@ -38,7 +38,7 @@ if [ $# -eq 0 ]; then
     exit 2
 fi
 
-# Settings of some other PostgreSQL must reach neither psql below nor the command.
+# Settings for another PostgreSQL must not reach psql below or the command.
 for name in "${!PG@}"; do unset "$name"; done
 
 folder='' postgres_pid='' redis_pid='' command_pid=''
@@ -50,13 +50,13 @@ undo_install=()
 
 alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
-# Process $1 and those of the session it leads: everything the command started.
+# Process $1 and all processes of its session: everything that the command started.
 session() {
     local stat fields pid
     for stat in /proc/[0-9]*/stat; do
         pid=${stat#/proc/} pid=${pid%/stat} fields=''
         { read -r fields <"$stat"; } 2>/dev/null || continue
-        # pid (name, which may hold anything) state ppid pgrp session ...
+        # pid (name, which may contain anything) state ppid pgrp session ...
         # shellcheck disable=SC2086
         set -- "$1" ${fields##*) }
         if { [ "${5:-}" = "$1" ] || [ "$pid" = "$1" ]; } && [ "${2:-}" != Z ]; then
@@ -82,7 +82,7 @@ stop_command() {
     done
 }
 
-# stop_server PID SIGNAL: the polite signal first, KILL after a while.
+# stop_server PID SIGNAL: sends SIGNAL, and KILL if the server does not stop in time.
 stop_server() {
     local pid=$1 signal=$2 deadline
     if alive "$pid"; then
@@ -116,7 +116,7 @@ finish() {
     fi
     [ -z "$redis_pid" ] || stop_server "$redis_pid" TERM
     [ -z "$postgres_pid" ] || stop_server "$postgres_pid" INT
-    # The command may have started another one.
+    # The command may have restarted PostgreSQL.
     if [ -s "$folder/postgres/postmaster.pid" ]; then
         stop_server "$(head -n 1 "$folder/postgres/postmaster.pid")" INT
     fi
@@ -136,7 +136,7 @@ trap 'exit 129' HUP
 
 # ---------------------------------------------------------------- installing
 
-# Prints the folder of the PostgreSQL programs: 15 if there, else a newer one.
+# Prints the folder of the PostgreSQL programs: version 15 if present, else the newest.
 find_postgres() {
     local dir version found='' best=0
     for dir in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
@@ -192,19 +192,19 @@ install_missing() {
     [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null ||
         give_up "not installed from here: that takes root or sudo without a password"
 
-    # One installation at a time, of those who start this same file.
+    # One installation at a time, among all runs of this file.
     exec 9<"${BASH_SOURCE[0]}"
     flock 9
     if missing >/dev/null; then
         say "installing $(missing)"
-        # PostgreSQL's package would create and start a cluster on port 5432 ...
+        # PostgreSQL's package would create and start a cluster on port 5432, ...
         file=/etc/postgresql-common/createcluster.d/salespulse-tests.conf
         if ! find_postgres >/dev/null; then
             undo_install+=("$file")
             as_root mkdir -p "${file%/*}"
             echo "create_main_cluster = false" | as_root tee "$file" >/dev/null
         fi
-        # ... and Redis's a server on port 6379.
+        # ... and Redis's package would start a server on port 6379.
         file=/usr/sbin/policy-rc.d
         if [ ! -e "$file" ]; then
             undo_install+=("$file")
@@ -246,21 +246,21 @@ postgres_bin=$(find_postgres)
 
 # ------------------------------------------------------------------ starting
 
-# PostgreSQL refuses to run as root, so the servers get another user then.
+# PostgreSQL refuses to run as root; in that case the servers run as another user.
 run_as=()
 if [ "$(id -u)" -eq 0 ]; then
     server_user=postgres
     id "$server_user" >/dev/null 2>&1 || server_user=nobody
     run_as=(setpriv "--reuid=$(id -u "$server_user")" "--regid=$(id -g "$server_user")" --clear-groups)
 fi
-# Should this script be killed outright, the servers follow it.
+# If this script is killed outright, the servers stop with it.
 server=("${run_as[@]}")
 if setpriv --help 2>/dev/null | grep -q -- --pdeathsig; then
     [ ${#server[@]} -gt 0 ] || server=(setpriv)
     server+=(--pdeathsig INT)
 fi
 
-# A socket's path is at most 107 characters long.
+# The path of a socket may have at most 107 characters.
 base=${TMPDIR:-/tmp}
 if [ ${#base} -gt 60 ] || { [ ${#run_as[@]} -gt 0 ] && ! "${run_as[@]}" test -x "$base"; }; then
     base=/tmp
@@ -273,8 +273,8 @@ redis_log=$folder/redis.log
 mkdir "$folder/redis"
 [ ${#run_as[@]} -eq 0 ] || chown -R "$(id -u "$server_user"):$(id -g "$server_user")" "$folder"
 
-# Prints a port nobody listens on, below those given to outgoing connections.
-# Someone else may still take it first; then the start fails and is tried again.
+# Prints a port that is not in use, below those used for outgoing connections.
+# Another process may still take it first; then the start fails and is retried.
 free_port() {
     local port
     for _ in {1..200}; do
@@ -302,7 +302,8 @@ start_postgres() {
         cat "$postgres_log" >&2
         return 1
     fi
-    # Without a password come in: the folder's own user by socket, those of roles.sql by loopback.
+    # No password is needed over the socket, which only the folder's own user can reach, nor over
+    # loopback for the logins of roles.sql.
     printf '%s\n' 'local all all trust' 'host all salespulse,salespulse_owner,salespulse_backup 127.0.0.1/32 trust' >"$data/pg_hba.conf"
 
     for _ in {1..10}; do
@@ -348,7 +349,7 @@ start_redis() {
         redis_pid=$!
         deadline=$((SECONDS + START_WAIT))
         while alive "$redis_pid" && [ "$SECONDS" -lt "$deadline" ]; do
-            # Its own log, as it may be another server that answers on this port.
+            # Check its log, since another server may be answering on this port.
             if grep -q 'Ready to accept connections' "$redis_log"; then
                 redis_port=$port
                 return 0
@@ -377,8 +378,8 @@ export TEST_POSTGRES_PID_FILE=$folder/postgres/postmaster.pid
 TEST_POSTGRES_RESTART=$(printf '%q ' setsid "${run_as[@]}" "${postgres[@]}")
 export TEST_POSTGRES_RESTART="cd $(printf '%q' "$folder") && $TEST_POSTGRES_RESTART </dev/null >>$(printf '%q' "$postgres_log") 2>&1 &"
 
-# A session of its own, so that all of it can be found and stopped; the shell has
-# background commands ignore INT and QUIT, which is undone.
+# A separate session, so that all its processes can be found and stopped. The shell
+# makes background commands ignore INT and QUIT; this is undone.
 own=(setsid)
 if env --default-signal=INT true 2>/dev/null; then own+=(env --default-signal=INT --default-signal=QUIT); fi
 "${own[@]}" "$@" <&0 &
