@@ -77,19 +77,6 @@ impl Progress {
         due.chain([quarter_end]).min().unwrap_or(quarter_end)
     }
 
-    /// Whether a batch may change something at `now`: one of its entries, `news`, lies in what is looked at or has caused the
-    /// last alert. What a metric is of other times is the same as when it was last looked at, and a window moves only where
-    /// that is due; a KPI may look at other times, and is cut at `now`. A rule that may be new was not looked at yet.
-    pub fn is_concerned<'e>(&self, rule: &Rule, now: Timestamp, mut news: impl Iterator<Item = &'e Entry>) -> bool {
-        let may_be_new = self.evaluated_to.0 % QUARTER_HOUR != 0;
-        if may_be_new || rule.bucket_grain().is_some() || !matches!(rule.measured, Measured::Metric(_)) {
-            return true;
-        }
-        let window = rule.window(now);
-        let spans = [Some(window), rule.window_before(window), self.cause];
-        news.any(|entry| spans.iter().flatten().any(|span| span.holds(entry.at)))
-    }
-
     /// Evaluates the rule at `now`. `news` are the entries that have come since the last time.
     pub async fn step<'e>(
         &mut self,

@@ -121,13 +121,26 @@ impl DashboardInput {
         })
     }
 
-    /// What is named here must be there; of what stays as it was it may be gone. Error: NOT_FOUND.
-    pub async fn check_named(&self, tx: &TenantTx) -> Result<()> {
-        if let MaybeUndefined::Value(filters) = &self.filters {
+    /// What it names, apart from what stays as it was, of which something may be gone.
+    pub fn named(&self) -> Named {
+        let kpis = self.widgets.iter().flatten().flat_map(|widget| widget.kpis.iter().flatten().cloned());
+        Named { filters: self.filters.value().cloned(), kpis: kpis.collect() }
+    }
+}
+
+/// What a dashboard is to show.
+pub struct Named {
+    filters: Option<MetricsFilters>,
+    kpis: BTreeSet<String>,
+}
+
+impl Named {
+    /// All of it must be there. Error: NOT_FOUND.
+    pub async fn check(&self, tx: &TenantTx) -> Result<()> {
+        if let Some(filters) = &self.filters {
             filters.check_organization(tx).await?;
         }
-        let kpis = self.widgets.iter().flatten().flat_map(|widget| widget.kpis.iter().flatten().cloned()).collect();
-        definitions::find(tx, &kpis).await?;
+        definitions::find(tx, &self.kpis).await?;
         Ok(())
     }
 }

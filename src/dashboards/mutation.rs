@@ -24,9 +24,10 @@ impl DashboardMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The new dashboard.")] input: DashboardInput,
     ) -> async_graphql::Result<Dashboard> {
-        let change = change(ctx).await?;
-        input.check_named(&change).await?;
+        let named = input.named();
         let content = input.change(NewDashboard::default())?;
+        let change = change(ctx).await?;
+        named.check(&change).await?;
         let dashboard = store::create(&change, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
         let after = change.see(&LOGGED, dashboard.id).await?;
         change.commit(Entry::of("dashboard.create", dashboard.id).after(after)).await?;
@@ -52,8 +53,9 @@ impl DashboardMutation {
         if if_updated_at.is_some_and(|at| at.0 != old.updated_at) {
             return Err(Error::new(Code::Conflict, "the dashboard was changed meanwhile").into());
         }
-        input.check_named(&change).await?;
+        let named = input.named();
         let content = input.change(old.content)?;
+        named.check(&change).await?;
         let new = dashboards::Dashboard { updated_at: app(ctx)?.clock.now(), content, ..old };
         let dashboard = store::update(&change, new).await?;
         let after = change.see(&LOGGED, id).await?;

@@ -255,6 +255,7 @@ async fn what_cannot_be_measured_any_more_is_resolved_and_not_retracted() {
     time_is(&test, end_of_day(0)).await;
     // Revenue of two currencies is no sum.
     acme.organization("far", chrono_tz::Asia::Tokyo, "JPY").await;
+    acme.apply(vec![Event { organization: Some("far".into()), ..sale("c", -5, 1) }]).await;
     time_is(&test, end_of_day(1)).await;
     let resolved = ("RESOLVED".to_owned(), None, end_of_day(1));
     assert_eq!(reported(&acme).await, [report("FIRING", "1005.00", end_of_day(0)), resolved]);
