@@ -78,7 +78,7 @@ impl MetricsFilters {
 pub struct Filter {
     /// The organizations that count.
     pub organizations: Vec<Organization>,
-    /// Organizations that match but are left out because they have no facts.
+    /// Organizations without facts, left out so that currencies are not mixed.
     pub left_out: Vec<i32>,
     /// Allowed numbers per filtered dimension, sorted and distinct.
     lists: Vec<(Dimension, Vec<i64>)>,
@@ -106,7 +106,7 @@ impl Filter {
         self.organizations.windows(2).any(|pair| pair[0].currency != pair[1].currency)
     }
 
-    /// Leaves out organizations without facts; if none has any, the default one stays.
+    /// Leaves out organizations without facts, if that leaves one currency; if none has any, the default one stays.
     async fn leave_out_empty(&mut self, tx: &TenantTx) -> Result<()> {
         let mut filled: Vec<Organization> = Vec::new();
         for organization in &self.organizations {
