@@ -20,7 +20,7 @@ use crate::money::Money;
 /// Maximum rules per tenant.
 pub const RULES_MAX: usize = 100;
 
-/// Audited columns of rules. Recipients are excluded: they may be persons, or URLs that are secrets.
+/// Audited columns of rules. Of recipients only the count is shown: they may be persons, or URLs that are secrets.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "alerts",
     key: "id",

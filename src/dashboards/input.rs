@@ -1,4 +1,4 @@
-//! What a dashboard may be.
+//! Validation of dashboards.
 
 use std::collections::BTreeSet;
 
@@ -77,7 +77,7 @@ struct WidgetLayoutInput {
 }
 
 impl DashboardInput {
-    /// What becomes of `old`. Error: BAD_USER_INPUT.
+    /// Applies the change to `old`. Error: BAD_USER_INPUT.
     pub fn change(self, old: NewDashboard) -> Result<NewDashboard> {
         let columns = self.columns.unwrap_or(old.columns);
         if !(1..=COLUMNS_MAX).contains(&columns) {
@@ -121,7 +121,7 @@ impl DashboardInput {
         })
     }
 
-    /// What is named here must be there; of what stays as it was it may be gone. Error: NOT_FOUND.
+    /// Checks that newly referenced entities exist; unchanged references may have gone stale. Error: NOT_FOUND.
     pub async fn check_named(&self, tx: &TenantTx) -> Result<()> {
         if let MaybeUndefined::Value(filters) = &self.filters {
             filters.check_organization(tx).await?;
@@ -170,7 +170,7 @@ impl From<WidgetLayoutInput> for WidgetLayout {
     }
 }
 
-/// Error: BAD_USER_INPUT, for what lies beyond the grid.
+/// Error: BAD_USER_INPUT if it exceeds the grid.
 fn check_layout(layout: &WidgetLayout, columns: i32) -> Result<()> {
     let fits = |from: i32, length: i32, max: i32| from >= 0 && length >= 1 && from <= max && length <= max - from;
     if !fits(layout.x, layout.width, columns) {
@@ -182,7 +182,7 @@ fn check_layout(layout: &WidgetLayout, columns: i32) -> Result<()> {
     Ok(())
 }
 
-/// PostgreSQL stores no NUL in JSON.
+/// PostgreSQL cannot store NUL in JSON.
 fn check_storable(argument: &'static str, json: &serde_json::Value) -> Result<()> {
     if json.to_string().contains("\\u0000") {
         return Err(Error::bad_input(argument, "holds a NUL"));

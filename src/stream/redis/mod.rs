@@ -50,7 +50,7 @@ const TOGETHER_MAX: usize = 128;
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause before retrying Redis, and heartbeat interval without batches.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
-/// Concurrent writes per tenant, on a cluster.
+/// Tenants written to concurrently, on a cluster.
 const TENANTS_AT_ONCE: usize = 16;
 
 pub struct RedisStream {
