@@ -119,8 +119,7 @@ pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl 
     let score = scored.score.unwrap_or_default();
     let expectation = scored.expectations.first().copied().flatten();
     let judgement = expectation.and_then(|e| judgement(measured, &e.reading(scored.threshold.max(least))));
-    // On the second day of an incident the score is no longer among the most unusual, but still as far from the
-    // expectation.
+    // By its second day an incident no longer ranks among the most unusual buckets, but is just as unexpected.
     let (fires, stays) = (scored.alerts && score >= least, score >= least.max(SCORE_MIN));
     Ok(Some(Reading { value, judgement, fires, stays }))
 }

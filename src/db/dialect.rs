@@ -116,9 +116,9 @@ pub(super) async fn connect(url: &str, connections_max: u32, doubt: &Doubt) -> R
     }
 }
 
-/// SQLite rolls a transaction back by itself when the disk is full or fails. The driver's transaction count then goes
-/// out of sync: the next borrower would begin within a leftover transaction, so its commits would be lost and its reads
-/// stale. Hence a connection still in a transaction after its pending work is done is closed.
+/// SQLite rolls a transaction back by itself when the disk is full or fails. The driver still counts it as open, so the
+/// next borrower's transaction would nest within it: its commits would be lost and its reads stale. Hence a connection
+/// still in a transaction once its pending work is done is closed.
 fn closing_what_is_in_a_transaction(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
     pool.after_release(|connection, _| {
         Box::pin(async move {

@@ -113,7 +113,7 @@ impl Lane {
                 },
             };
             let batch;
-            // Folding rarely costs readers more but speeds up bulk recording.
+            // Infrequent folds cost readers more but speed up bulk recording.
             let is_backfill = first.is_backfill;
             (batch, waiting) = self.gather(first, &mut jobs).await;
             self.serve(batch).await;

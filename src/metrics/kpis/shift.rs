@@ -70,7 +70,7 @@ impl Calendar {
     }
 }
 
-/// The whole bucket of which the period leaves `bucket`.
+/// The whole bucket that the period cuts down to `bucket`.
 fn whole_bucket(bucket: Span, step: Step, zone: Tz) -> Span {
     let next = |at| boundaries_after(at, step, zone).next();
     let end = next(bucket.start).map_or(bucket.end, |end| end.max(bucket.end));
