@@ -58,7 +58,6 @@ pub fn day_from_number(number: i32) -> NaiveDate {
     day.unwrap_or(EPOCH)
 }
 
-/// The first instant of a day.
 pub fn start_of_day(day: NaiveDate, zone: Tz) -> Timestamp {
     instant(day.and_time(NaiveTime::MIN), zone)
 }

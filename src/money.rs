@@ -18,7 +18,7 @@ pub const EVENT_AMOUNT_MAX: Money = Money(1_000_000_000_000 * SCALE);
 #[serde(transparent)]
 pub struct Money(pub i64);
 
-/// Why a text is not an amount.
+/// Parse errors of amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     #[error("not a decimal number")]

@@ -79,7 +79,7 @@ pub enum AlertState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frequency {
     EveryTime,
-    /// Once until it is changed.
+    /// Only once, until the rule is changed.
     Once,
     /// Minimum number of minutes after it last fired.
     AtMostEvery(i32),

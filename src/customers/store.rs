@@ -119,7 +119,6 @@ pub async fn find_customer(tx: &TenantTx, key: &OneOf) -> Result<Option<Customer
     tx.query_one(&sql, [value]).await?.as_ref().map(customer_from).transpose()
 }
 
-/// Loads customers by number.
 pub struct CustomersByNumber;
 
 impl BatchLoad for CustomersByNumber {

@@ -43,7 +43,6 @@ impl Default for NewDashboard {
     }
 }
 
-/// A stored dashboard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dashboard {
     pub id: Uuid,

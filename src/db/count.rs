@@ -8,7 +8,7 @@ pub(super) struct Counter {
     transactions: AtomicU64,
 }
 
-/// Counts since the database was connected.
+/// Counts since connecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statements {
     pub statements: u64,

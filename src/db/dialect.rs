@@ -252,7 +252,7 @@ impl HeadsConnection {
                 Ok(Err(error)) => Some(query_error(error)),
                 Err(_) => None,
             };
-            // Its pool would wait for it.
+            // Detached: its pool would wait for it.
             drop(connection.detach());
             match failed {
                 Some(error) if dead_max == 0 || !is_cut_off(&error) => return Err(error),

@@ -329,7 +329,7 @@ pub fn word(value: impl Serialize) -> Result<Value> {
     word_text(value).map(Value::from)
 }
 
-/// The same as text.
+/// Like [`word`], as text.
 pub fn word_text(value: impl Serialize) -> Result<String> {
     match serde_json::to_value(value)? {
         serde_json::Value::String(word) => Ok(word),

@@ -13,8 +13,8 @@ pub const QUANTITY_MAX: i64 = 1_000_000_000;
 
 type Checked = Result<(), Refusal>;
 
-/// Refuses what can never be stored: empty or overlong ids, amounts out of range, unknown currencies, times in the
-/// future.
+/// Refuses what can never be stored: empty or overlong ids, amounts out of range, unknown currencies, times too far
+/// ahead.
 pub fn check(event: &Event, now: Timestamp) -> Checked {
     id("eventId", &event.event_id)?;
     if let Some(organization) = &event.organization {

@@ -99,7 +99,7 @@ struct Shared {
     tasks: TaskTracker,
 }
 
-/// What lanes work with.
+/// Dependencies shared by all lanes.
 struct LaneContext {
     db: Db,
     clock: SharedClock,

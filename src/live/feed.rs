@@ -56,7 +56,7 @@ struct Feed {
 /// State shared by the followers of a tenant. Cheap to clone.
 #[derive(Clone)]
 pub struct Followed {
-    /// Serializes reads of the ledger, so that a burst of followers leaves connections for others.
+    /// Limits concurrent reads of the ledger, so that a burst of followers leaves connections for others.
     pub turns: Arc<Semaphore>,
     /// One permit per value that may still be watched.
     pub values: Arc<Semaphore>,

@@ -45,7 +45,7 @@ pub struct Watch {
 /// The last update.
 struct Given {
     at: Instant,
-    /// When time alone changes the answer.
+    /// When time alone next changes the answer.
     ends_at: Option<Timestamp>,
 }
 

@@ -139,7 +139,7 @@ impl Default for BreakdownSort {
 }
 
 impl BreakdownSort {
-    /// What rows are ordered by.
+    /// The sort key of rows.
     pub fn measured(&self) -> Measured {
         match &self.kpi {
             Some(name) => Measured::Kpi(name.clone()),

@@ -19,7 +19,8 @@ pub fn days(span: Span, zone: Tz) -> (i32, i32) {
     (first_from(span.start), first_from(span.end))
 }
 
-/// Sum of the quotas, each prorated by its days in `first_day..end_day`, rounded half to even; `None` without quotas.
+/// Sum of the quotas, each prorated by its days in `first_day..end_day` and rounded half to even; `None` if none
+/// overlaps.
 pub fn share(quotas: &[Quota], first_day: i32, end_day: i32) -> Result<Option<Money>> {
     let of = |quota: &Quota| {
         let shared = quota.end_day.min(end_day) - quota.start_day.max(first_day);

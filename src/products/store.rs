@@ -110,7 +110,6 @@ pub async fn find_product(tx: &TenantTx, key: &OneOf) -> Result<Option<Product>>
     tx.query_one(&sql, [value]).await?.as_ref().map(product_from).transpose()
 }
 
-/// Loads products by number.
 pub struct ProductsByNumber;
 
 impl BatchLoad for ProductsByNumber {

@@ -57,7 +57,6 @@ pub async fn connect(redis_url: Option<&str>) -> Result<Arc<dyn EventStream>, St
     }
 }
 
-/// One listener's end.
 pub struct Listener(pub(crate) broadcast::Receiver<Arc<CommittedBatch>>);
 
 /// What a listener hears.
