@@ -1,4 +1,4 @@
-//! The server's parts, wired once. Cheap to clone.
+//! The server's components, wired once. Cheap to clone.
 
 use std::sync::Arc;
 
@@ -23,24 +23,24 @@ pub struct App {
     pub clock: SharedClock,
     pub ledger: Ledger,
     pub memory: Memory,
-    /// What personal data is sealed with.
+    /// Seals personal data.
     pub keys: Keys,
     pub stream: Arc<dyn EventStream>,
-    /// Who follows a ledger follows it here.
+    /// Feeds for following a ledger.
     pub feeds: Feeds,
     pub predictions: Predictions,
     pub tokens: Tokens,
     pub standings: AccessCache,
     pub passwords: Passwords,
     pub tries: Tries,
-    /// Who else may say who somebody is.
+    /// External identity providers.
     pub providers: Providers,
-    /// Where people reach this server, for links.
+    /// Public URL of this server, for links.
     pub public_url: Arc<str>,
 }
 
 impl App {
-    /// Wires the parts around a database, a clock, a stream, and what wraps the tenants' keys.
+    /// Wires the components around a database, a clock, a stream, and the key that wraps the tenants' keys.
     pub fn new(
         db: Db,
         clock: SharedClock,

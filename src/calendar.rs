@@ -1,8 +1,8 @@
 //! Days, weeks and months of a time zone as instants.
 //!
-//! A day begins at the first instant at which the zone's clock shows midnight or later, so days follow each other
-//! without gap or overlap whatever the clock does: a day may have 23 or 25 hours, and one that the zone left out
-//! (Samoa, 2011-12-30) has none.
+//! A day begins at the first instant at which the zone's clock shows midnight or later, so days are contiguous and
+//! disjoint whatever the clock does: a day may have 23 or 25 hours, and one that the zone skipped (Samoa, 2011-12-30)
+//! is empty.
 
 pub mod dial;
 
@@ -11,16 +11,17 @@ use chrono_tz::Tz;
 
 use crate::clock::{SECOND, Timestamp};
 
-/// 1970-01-01, from which days are counted.
+/// 1970-01-01, day zero of day numbers.
 const EPOCH: NaiveDate = match NaiveDate::from_ymd_opt(1970, 1, 1) {
     Some(day) => day,
     None => NaiveDate::MIN,
 };
 
-/// How long a bucket is, by the calendar.
+/// Bucket length, by the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// 15 minutes of the clock; hours are counted on the UTC line so that both hours of an ambiguous one are there.
+    /// Length in minutes of wall-clock time, stepped along the UTC line so that both instances of a repeated hour
+    /// exist.
     Minutes(i64),
     Day,
     Week(Weekday),
@@ -28,8 +29,8 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether nothing is missing of a bucket: a clock that moves by half an hour cuts one short. Days and longer ones are
-    /// whole whatever the clock does.
+    /// Whether a bucket is complete: a clock that shifts by half an hour cuts one short. Days and longer buckets always
+    /// are.
     pub fn is_whole(self, start: Timestamp, end: Timestamp) -> bool {
         match self {
             Step::Minutes(minutes) => end.0 - start.0 == minutes * crate::clock::MINUTE,
@@ -38,11 +39,11 @@ impl Step {
     }
 }
 
-/// The day that holds `at` in `zone`, in days since 1970-01-01.
+/// The day containing `at` in `zone`, in days since 1970-01-01.
 pub fn day_of(at: Timestamp, zone: Tz) -> i32 {
     let local = local_time(at, zone).date();
     let day = day_number(local);
-    // After a clock was set back over midnight, the old date is shown again in the new day.
+    // After a clock is set back across midnight, the old date shows again within the new day.
     let next = local.succ_opt().map(|next| start_of_day(next, zone));
     if next.is_some_and(|next| at >= next) { day + 1 } else { day }
 }
@@ -57,12 +58,11 @@ pub fn day_from_number(number: i32) -> NaiveDate {
     day.unwrap_or(EPOCH)
 }
 
-/// The first instant of a day.
 pub fn start_of_day(day: NaiveDate, zone: Tz) -> Timestamp {
     instant(day.and_time(NaiveTime::MIN), zone)
 }
 
-/// When the zone's clock first shows `local`, or, where it leaves that out, jumps over it.
+/// The instant at which the zone's clock first shows `local` or, if it is skipped, jumps over it.
 pub fn instant(local: NaiveDateTime, zone: Tz) -> Timestamp {
     match zone.from_local_datetime(&local) {
         MappedLocalTime::Single(at) | MappedLocalTime::Ambiguous(at, _) => at.to_utc().into(),
@@ -72,7 +72,7 @@ pub fn instant(local: NaiveDateTime, zone: Tz) -> Timestamp {
 
 /// The instant at which the clock jumped over `local`.
 fn end_of_gap(local: NaiveDateTime, zone: Tz) -> Timestamp {
-    // No zone is further than this from UTC, and no jump longer than a day.
+    // No zone is further than this from UTC, and no jump exceeds a day.
     const REACH_SECS: i64 = 40 * 3600;
     let guess = local.and_utc().timestamp();
     let (mut before, mut after) = (guess - REACH_SECS, guess + REACH_SECS);
@@ -83,19 +83,19 @@ fn end_of_gap(local: NaiveDateTime, zone: Tz) -> Timestamp {
     Timestamp(after * SECOND)
 }
 
-/// What the zone's clock shows.
+/// Wall-clock time in the zone.
 pub fn local_time(at: Timestamp, zone: Tz) -> NaiveDateTime {
     let utc = at.to_utc().unwrap_or_default().naive_utc();
     let offset = zone.offset_from_utc_datetime(&utc).fix();
     utc + offset
 }
 
-/// The date that `at` falls on, by days as this module has them.
+/// The date of `at`, with days as defined in this module.
 pub fn date_of(at: Timestamp, zone: Tz) -> NaiveDate {
     day_from_number(day_of(at, zone))
 }
 
-/// The first day of the week, month, quarter or year that holds `day`.
+/// The first day of the week, month, quarter or year containing `day`.
 pub fn first_day(day: NaiveDate, step: Step) -> NaiveDate {
     match step {
         Step::Minutes(_) | Step::Day => day,
@@ -110,7 +110,7 @@ pub fn first_day(day: NaiveDate, step: Step) -> NaiveDate {
     }
 }
 
-/// The day after the last one of the week, month, … that begins at `first`.
+/// The first day of the unit after the one that begins at `first`.
 pub fn next_first_day(first: NaiveDate, step: Step) -> NaiveDate {
     let next = match step {
         Step::Minutes(_) | Step::Day => first.succ_opt(),
@@ -120,7 +120,8 @@ pub fn next_first_day(first: NaiveDate, step: Step) -> NaiveDate {
     next.unwrap_or(NaiveDate::MAX)
 }
 
-/// The boundaries of the buckets that cut `start..end`: `start`, those between, `end`. `None` beyond `buckets_max`.
+/// The boundaries of the buckets that partition `start..end`: `start`, those in between, `end`. `None` if there are
+/// more than `buckets_max` buckets.
 pub fn boundaries(
     start: Timestamp,
     end: Timestamp,
@@ -137,7 +138,7 @@ pub fn boundaries(
     Some(all)
 }
 
-/// The boundaries of buckets after `at`, in order.
+/// The bucket boundaries after `at`, ascending.
 pub fn boundaries_after(at: Timestamp, step: Step, zone: Tz) -> impl Iterator<Item = Timestamp> {
     std::iter::successors(boundary_after(at, step, zone), move |at| boundary_after(*at, step, zone))
 }
@@ -146,11 +147,11 @@ pub fn boundaries_after(at: Timestamp, step: Step, zone: Tz) -> impl Iterator<It
 fn boundary_after(at: Timestamp, step: Step, zone: Tz) -> Option<Timestamp> {
     if let Step::Minutes(minutes) = step {
         let length = minutes * crate::clock::MINUTE;
-        // Steps of the zone's own clock: offsets of half and quarter hours shift whole hours.
+        // Steps follow the zone's own clock: offsets with half or quarter hours shift whole hours.
         let offset = offset_secs(at, zone) * SECOND;
         let into = (at.0 + offset).rem_euclid(length);
         let next = Timestamp(at.0 + length - into);
-        // A change of the clock within the step ends it.
+        // A clock change within the step ends it.
         let is_one_step = offset_secs(next, zone) * SECOND == offset;
         return Some(if is_one_step { next } else { transition(at, next, zone) });
     }
@@ -158,14 +159,15 @@ fn boundary_after(at: Timestamp, step: Step, zone: Tz) -> Option<Timestamp> {
     loop {
         day = next_first_day(day, step);
         let next = start_of_day(day, zone);
-        // A day that the zone left out has no bucket.
+        // A day skipped by the zone has no bucket.
         if day == NaiveDate::MAX || next > at {
             return (day != NaiveDate::MAX).then_some(next);
         }
     }
 }
 
-/// The start of the bucket that lies `count` buckets, or a little more, before the one that holds `at`; none is before 1970.
+/// The start of the bucket at least `count` buckets, possibly a few more, before the one containing `at`; never before
+/// 1970.
 pub fn buckets_before(at: Timestamp, count: u32, step: Step, zone: Tz) -> Timestamp {
     let day = date_of(at, zone);
     let first = match step {
@@ -184,7 +186,7 @@ fn offset_secs(at: Timestamp, zone: Tz) -> i64 {
     i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc())
 }
 
-/// The instant after `from` and up to `to` at which the zone's offset changes.
+/// The instant after `from`, up to and including `to`, at which the zone's offset changes.
 fn transition(from: Timestamp, to: Timestamp, zone: Tz) -> Timestamp {
     let offset = offset_secs(from, zone);
     let (mut before, mut after) = (from.0.div_euclid(SECOND), to.0.div_euclid(SECOND));

@@ -1,4 +1,4 @@
-//! Time as a dependency: the server asks a [`Clock`], tests move a [`ManualClock`].
+//! Time as a dependency: the server reads a [`Clock`], tests advance a [`ManualClock`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,7 +17,7 @@ pub const DAY: i64 = 24 * 60 * MINUTE;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The same instant for calendars; `None` outside of the years chrono knows.
+    /// The same instant as a chrono date; `None` outside chrono's range.
     pub fn to_utc(self) -> Option<DateTime<Utc>> {
         DateTime::from_timestamp_micros(self.0)
     }
@@ -29,20 +29,20 @@ impl From<DateTime<Utc>> for Timestamp {
     }
 }
 
-/// Where "now" comes from.
+/// The source of the current time.
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
 pub type SharedClock = Arc<dyn Clock>;
 
-/// Waits until `clock` is at `at`, as far as it moves like the machine's.
+/// Sleeps until `clock` reaches `at`, assuming that it advances like the system clock.
 pub async fn until(clock: &dyn Clock, at: Timestamp) {
     let micros = u64::try_from(at.0 - clock.now().0).unwrap_or(0);
     tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
 }
 
-/// The machine's clock.
+/// The system clock.
 pub struct SystemClock;
 
 impl Clock for SystemClock {
@@ -52,7 +52,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when it is told to.
+/// A clock that only moves when set.
 #[derive(Default)]
 pub struct ManualClock(AtomicI64);
 

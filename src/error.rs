@@ -1,5 +1,4 @@
-//! What can go wrong, as a caller sees it: a stable code and a sentence. What lies behind an internal error stays
-//! in the log.
+//! Client-facing errors: a stable code and a sentence. The cause of an internal error goes only to the log.
 //!
 //! [`Error`] has no `Display`: async-graphql turns anything that has one into a client-visible message.
 
@@ -31,7 +30,7 @@ pub enum Code {
     AnomalyHistoryTooShort,
     QueryTimeout,
     ServiceUnavailable,
-    /// A sealed value was changed, or is where it does not belong.
+    /// A sealed value was tampered with or is out of place.
     DecryptionFailed,
     Internal,
 }
@@ -68,17 +67,17 @@ impl Code {
 
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A failure with what the client may know of it.
+/// A failure, with what the client may know about it.
 #[derive(Debug)]
 pub struct Error {
     pub code: Code,
-    /// For the client; of internal errors it is the same for all.
+    /// For the client; identical for all internal errors.
     pub message: String,
-    /// The argument that was wrong.
+    /// The invalid argument.
     pub argument: Option<&'static str>,
-    /// When to try again, where that is known.
+    /// When to retry, if known.
     pub retry_after: Option<Duration>,
-    /// More of it for programs: further members of `extensions`.
+    /// Machine-readable details: further members of `extensions`.
     pub details: Vec<(&'static str, serde_json::Value)>,
     /// For the log only.
     pub source: Option<BoxError>,
@@ -95,12 +94,12 @@ impl Error {
         Error { argument: Some(argument), ..Error::new(Code::BadUserInput, message) }
     }
 
-    /// The same for a missing thing and for another tenant's.
+    /// Identical for a missing entity and for another tenant's.
     pub fn not_found(what: &str) -> Self {
         Error::new(Code::NotFound, format!("no such {what}"))
     }
 
-    /// The same error for each of those who waited for one thing.
+    /// The same error for each waiter of one shared operation.
     pub fn shared(error: &Arc<Error>) -> Self {
         let source = Shared(Arc::clone(error));
         Error {
@@ -113,12 +112,12 @@ impl Error {
         }
     }
 
-    /// Whether the ledger has no partition of the month, which was there before.
+    /// Whether the ledger's partition for a month is missing although it existed before.
     pub fn lacks_month(&self) -> bool {
         self.source.as_ref().is_some_and(|source| source.is::<LacksMonth>())
     }
 
-    /// What lies behind it, for the log.
+    /// The underlying cause, for the log.
     pub fn cause(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
@@ -129,7 +128,7 @@ impl Error {
     }
 }
 
-/// The ledger has no partition of the month any more.
+/// The ledger's partition for the month no longer exists.
 #[derive(Debug, thiserror::Error)]
 #[error("no partition of the month")]
 struct LacksMonth;
@@ -140,7 +139,7 @@ struct Shared(Arc<Error>);
 
 impl From<sea_orm::DbErr> for Error {
     fn from(error: sea_orm::DbErr) -> Self {
-        // Its message alone: the details of PostgreSQL's errors have the values of rows in them.
+        // Only the message: the details of PostgreSQL errors contain row values.
         let source = error.to_string();
         if crate::db::is_out_of_range(&error) {
             return Error {
@@ -171,7 +170,7 @@ impl From<sea_orm::DbErr> for Error {
 }
 
 impl From<serde_json::Error> for Error {
-    /// Where it is wrong: the message would have the value in it.
+    /// Only the kind and location: the message would contain the value.
     fn from(error: serde_json::Error) -> Self {
         Error::internal(format!("{:?} error of JSON, column {}", error.classify(), error.column()))
     }

@@ -1,6 +1,6 @@
 //! SalesPulse: exact, live sales metrics for many tenants. `docs/architecture.md` is the map.
 
-/// The write path is made of many small allocations, which this does in about half the time of the system's.
+/// The write path makes many small allocations, which take about half as long as with the system allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

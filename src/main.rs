@@ -1,4 +1,4 @@
-//! The program; what it can do stands in [`salespulse::cli`].
+//! The executable; its commands are defined in [`salespulse::cli`].
 
 use std::process::ExitCode;
 

@@ -1,24 +1,24 @@
 //! Exact money: a fixed-point integer with four decimals.
 //!
-//! `Money` is what is stored and summed; it never passes through a float. Sums are made in `i128` by their
-//! callers and come back through [`Money::from_sum`], which refuses what does not fit.
+//! `Money` is what is stored and summed; it never passes through a float. Callers sum in `i128` and convert back
+//! through [`Money::from_sum`], which rejects overflow.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Ten thousandths in one unit of currency.
+/// Ten-thousandths per unit of currency.
 pub const SCALE: i64 = 10_000;
 const DECIMALS: usize = 4;
 
-/// The largest amount one event may carry, in ten thousandths: 10^12 units of currency.
+/// The largest amount one event may carry, in ten-thousandths: 10^12 units of currency.
 pub const EVENT_AMOUNT_MAX: Money = Money(1_000_000_000_000 * SCALE);
 
-/// An amount in ten thousandths of a unit of currency (19.99 is `Money(199_900)`).
+/// An amount in ten-thousandths of a unit of currency (19.99 is `Money(199_900)`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Money(pub i64);
 
-/// Why a text is not an amount.
+/// Parse errors of amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     #[error("not a decimal number")]
@@ -32,7 +32,7 @@ pub enum MoneyError {
 impl Money {
     pub const ZERO: Money = Money(0);
 
-    /// The money of a sum made in `i128`; `None` beyond the range of storage.
+    /// Converts a sum computed in `i128`; `None` beyond the range of storage.
     pub fn from_sum(sum: i128) -> Option<Money> {
         i64::try_from(sum).ok().map(Money)
     }
@@ -47,13 +47,13 @@ impl Money {
         Money::from_sum(div_half_even(product, 10i128.pow(rate_decimals)))
     }
 
-    /// A share or rate in ten thousandths, rounded half to even; `None` of zero.
+    /// A ratio in ten-thousandths, rounded half to even; `None` for a zero denominator.
     pub fn rate(numerator: i128, denominator: i128) -> Option<Money> {
         let numerator = numerator.checked_mul(SCALE.into())?;
         (denominator != 0).then(|| Money::from_sum(div_half_even(numerator, denominator))).flatten()
     }
 
-    /// This sum divided by a count, rounded half to even; `None` for a count of zero.
+    /// This sum divided by a count, rounded half to even; `None` for a zero count.
     pub fn per(self, count: i64) -> Option<Money> {
         (count != 0).then(|| Money::from_sum(div_half_even(i128::from(self.0), i128::from(count)))).flatten()
     }
@@ -71,7 +71,7 @@ pub fn div_half_even(numerator: i128, denominator: i128) -> i128 {
     }
 }
 
-/// Parses a plain decimal ("-12.5", "1e3" is refused) into `units / 10^decimals`.
+/// Parses a plain decimal ("-12.5"; "1e3" is rejected) into `units / 10^decimals`.
 ///
 /// Trailing zeros beyond `decimals` are accepted, other digits there are [`MoneyError::TooPrecise`].
 pub fn parse_decimal(text: &str, decimals: usize) -> Result<i64, MoneyError> {
@@ -107,7 +107,7 @@ impl FromStr for Money {
 }
 
 impl fmt::Display for Money {
-    /// At least two decimals, up to four: "19.90", "0.125", "-3.00".
+    /// At least two decimals, at most four: "19.90", "0.125", "-3.00".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let whole = self.0.unsigned_abs() / SCALE.unsigned_abs();
@@ -120,7 +120,7 @@ impl fmt::Display for Money {
     }
 }
 
-/// Whether `code` is a currency of ISO 4217.
+/// Whether `code` is an ISO 4217 currency.
 pub fn is_currency(code: &str) -> bool {
     iso_currency::Currency::from_code(code).is_some()
 }

@@ -1,4 +1,4 @@
-//! The HTTP server: routes and the end.
+//! The HTTP server: routes and shutdown.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -37,35 +37,35 @@ use crate::telemetry::requests::observe;
 use crate::tls::Tls;
 use crate::{accounts, customer_value, health, housekeeping, integrations, ledger, monitor, schema, web};
 
-/// From when a connection is free for a request to the end of its headers: one that is idle is closed then.
+/// Time from when a connection is ready for a request to the end of its headers; idle connections are closed after it.
 const HEADER_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is served, and how.
+/// Server options.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Encrypts the connections of the API, where no proxy does it.
+    /// Encrypts API connections where no proxy does.
     pub tls: Option<Tls>,
-    /// The page for trying queries in a browser, at `/graphiql`.
+    /// Serves the GraphiQL page at `/graphiql`.
     pub graphiql: bool,
-    /// How alerts reach their recipients.
+    /// How alerts are delivered to their recipients.
     pub outbox: outbox::Settings,
     pub api: http::Settings,
-    /// How long what is over is kept.
+    /// Retention of expired data.
     pub keep: RetentionDays,
-    /// What still runs so long after the end has begun is cut off; `None` waits for it.
+    /// Grace period for shutdown, after which whatever still runs is aborted; `None` waits indefinitely.
     pub grace: Option<Duration>,
 }
 
-/// The server had to end.
+/// The server had to shut down.
 #[derive(Debug, thiserror::Error)]
 #[error("a task of the server has failed")]
 pub struct TaskFailed;
 
-/// Where the server is reached.
+/// The server's listening sockets.
 pub struct Listeners {
     pub api: TcpListener,
-    /// For those who run it: `monitor`.
+    /// For operators: `monitor`.
     pub monitor: Option<TcpListener>,
 }
 
@@ -75,7 +75,7 @@ impl From<TcpListener> for Listeners {
     }
 }
 
-/// All routes over the server's parts.
+/// All routes over the server's components.
 pub fn router(app: App, options: &Options) -> Router {
     routes(endpoint(app, options, CancellationToken::new()), options)
 }
@@ -87,7 +87,7 @@ fn endpoint(app: App, options: &Options, stop: CancellationToken) -> Endpoint {
 fn routes(endpoint: Endpoint, options: &Options) -> Router {
     let health = health::routes(endpoint.app.clone(), endpoint.stop.clone());
     let api = Router::new().route("/graphql", post(http::post).get(http::get)).with_state(endpoint.clone());
-    // Before the layer, which answers a method of its own.
+    // Before the CORS layer, which answers a method itself.
     let api = api.method_not_allowed_fallback(refuse_method);
     let origins = &options.api.origins;
     let api = if origins.is_empty() { api } else { api.layer(cross_origin(origins)) };
@@ -100,7 +100,7 @@ fn routes(endpoint: Endpoint, options: &Options) -> Router {
     all.layer(map_response(with_safe_headers)).layer(from_fn_with_state(proxies, observe))
 }
 
-/// The router itself says in `Allow` which methods there are.
+/// The router sets `Allow` itself.
 async fn refuse_method() -> Response {
     respond(StatusCode::METHOD_NOT_ALLOWED, &[plain("METHOD_NOT_ALLOWED", "there is no such method here")])
 }
@@ -109,7 +109,7 @@ async fn refuse_path() -> Response {
     respond(StatusCode::NOT_FOUND, &[plain("NOT_FOUND", "there is nothing here")])
 }
 
-/// Whoever asks for what breaks is told so, as the connection goes on; operations have their own answer for it.
+/// Turns a panic into an error response, and the connection stays open; GraphQL operations handle their own panics.
 async fn catch_panics(request: Request, next: Next) -> Response {
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answer.unwrap_or_else(|_| {
@@ -118,7 +118,7 @@ async fn catch_panics(request: Request, next: Next) -> Response {
     })
 }
 
-/// What no answer is to be without, whatever it is.
+/// Headers every response must have.
 async fn with_safe_headers(mut response: Response) -> Response {
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -128,22 +128,22 @@ async fn with_safe_headers(mut response: Response) -> Response {
     ] {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
-    // The rest of the body may still be on its way.
+    // The rest of the body may still be in transit.
     if matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// Browsers that were here once come back by TLS alone.
+/// HSTS: browsers that were here once return only over TLS.
 async fn with_strict_transport(mut response: Response) -> Response {
     let a_year = HeaderValue::from_static("max-age=31536000");
     response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, a_year);
     response
 }
 
-/// Serves until `stop`; then nobody is let in any more, requests that are running are finished, and streams and sockets end.
-/// Error: that had to be since a background task failed.
+/// Serves until `stop`; then stops accepting, lets running requests finish, and ends streams and sockets. Error:
+/// shutdown was caused by a failed background task.
 pub async fn run(
     app: App,
     options: Options,
@@ -152,7 +152,7 @@ pub async fn run(
 ) -> Result<(), TaskFailed> {
     let Listeners { api, monitor } = listeners.into();
     METRICS.begin();
-    // Ended when it is dropped.
+    // Aborted on drop.
     let mut background = JoinSet::new();
     background.spawn(sweep(app.clone()));
     match Senders::new(&options.outbox) {
@@ -168,7 +168,7 @@ pub async fn run(
     }
     let endpoint = endpoint(app, &options, stop.clone());
     let sockets = endpoint.sockets.clone();
-    // It can be seen how the server ends.
+    // Stays up during shutdown, so that it can be observed.
     let ended = CancellationToken::new();
     let monitored = async {
         if let Some(listener) = monitor {
@@ -208,8 +208,8 @@ pub async fn run(
     }
 }
 
-/// Until a task beside requests fails. The server would go on half-way without it, so it ends; its supervisor is expected to
-/// restart it.
+/// Resolves when a background task fails. The server would continue without that function, so it shuts down and relies
+/// on its supervisor to restart it.
 async fn failure(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -220,7 +220,7 @@ async fn failure(tasks: &mut JoinSet<()>) {
     std::future::pending().await
 }
 
-/// Serves each connection in a task of its own.
+/// Serves each connection in its own task.
 async fn accept(listener: TcpListener, tls: Option<&Tls>, routes: &Router, stop: &CancellationToken) {
     let connections = TaskTracker::new();
     loop {
@@ -229,14 +229,14 @@ async fn accept(listener: TcpListener, tls: Option<&Tls>, routes: &Router, stop:
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "connection not accepted");
-                    // Without file descriptors left, the next try would fail at once.
+                    // Out of file descriptors: an immediate retry would fail again.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
             () = stop.cancelled() => break,
         };
-        // A live update is a small packet that is not to wait for the next.
+        // A live update is a small packet that must not be held back.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "packets may be held back");
         }
@@ -245,7 +245,7 @@ async fn accept(listener: TcpListener, tls: Option<&Tls>, routes: &Router, stop:
         connections.spawn(async move {
             match tls {
                 None => serve(stream, peer, routes, &stop).await,
-                // Who has not come so far when the server ends has asked for nothing yet.
+                // A handshake unfinished at shutdown has not requested anything yet.
                 Some(tls) => {
                     if let Some(stream) = stop.run_until_cancelled(tls.accept(stream)).await.flatten() {
                         serve(stream, peer, routes, &stop).await;
@@ -254,13 +254,13 @@ async fn accept(listener: TcpListener, tls: Option<&Tls>, routes: &Router, stop:
             }
         });
     }
-    // Who comes now is refused at once, and may go to another server.
+    // New connections are refused at once, so that clients can go to another server.
     drop(listener);
     connections.close();
     connections.wait().await;
 }
 
-/// Serves a connection to its end; after `stop`, only the request that it is in.
+/// Serves a connection to its end; after `stop`, only the request in flight.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     peer: Peer,

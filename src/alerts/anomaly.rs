@@ -1,5 +1,5 @@
-//! The condition ANOMALY: an hour or a day beside those before it, as it is over. What was to be expected follows from the past
-//! alone, by medians, which costs no fit; and between the ends of two buckets nothing is looked at.
+//! The ANOMALY condition: compares an hour or day with those before it once it has closed. The expectation derives from
+//! the past alone, by medians, which needs no model fit; nothing is evaluated between bucket ends.
 
 use chrono_tz::Tz;
 use models::anomalies::{self, SCORE_MIN, Sensitivity, score_last};
@@ -25,18 +25,18 @@ use crate::predictions::{amount, floor};
 pub const HOUR_MINUTES: i32 = 60;
 pub const DAY_MINUTES: i32 = 1_440;
 
-/// Filters and earlier times that the formula of a KPI may ask for that is looked at by the hour. Each is nine weeks of hours
-/// more, read in a batch's transaction.
+/// Maximum filters and shifts in the formula of a KPI watched hourly. Each adds nine weeks of hours read in a batch's
+/// transaction.
 pub const HOURLY_VIEWS_MAX: usize = 4;
 
 impl Rule {
-    /// How long the buckets are that an ANOMALY is looked for in; `None` for other conditions.
+    /// Bucket length of an ANOMALY; `None` for other conditions.
     pub fn bucket_grain(&self) -> Option<Grain> {
         let grain = if self.window_minutes == HOUR_MINUTES { Grain::Hour } else { Grain::Day };
         (self.condition == AlertCondition::Anomaly).then_some(grain)
     }
 
-    /// Error: BAD_USER_INPUT, where it would read too much each hour.
+    /// Error: BAD_USER_INPUT if it would read too much each hour.
     pub fn check_views(&self, watched: &Definitions) -> Result<()> {
         let is_hourly = self.bucket_grain() == Some(Grain::Hour);
         if !is_hourly || watched.values().all(|kpi| kpi.views().len() <= HOURLY_VIEWS_MAX) {
@@ -48,14 +48,14 @@ impl Rule {
         Err(Error { details: vec![("formulaCode", "TOO_MANY_VIEWS".into())], ..Error::bad_input("kpi", message) })
     }
 
-    /// The question whose answer has its buckets.
+    /// The plan whose answer contains its buckets.
     pub fn buckets_plan(&self, span: Span) -> Option<Plan> {
         let args = SeriesArgs { grain: self.bucket_grain()?, timezone: None, week_start: Weekday::Monday, by: None };
         let series = vec![SeriesPlan { args, needs: self.needs(), kpis: self.measured.kpis(), fields: 1 }];
         Some(Plan { totals: None, series, ..self.plan(span) })
     }
 
-    /// The zone in which its buckets begin: of the organization whose facts count, else of the default one.
+    /// The zone its buckets are aligned to: that of the organization whose facts count, otherwise of the default one.
     pub fn zone(&self, organizations: &[Organization]) -> Option<Tz> {
         let named = self.filters.as_ref().and_then(|filters| filters.organization_id.as_ref());
         let found = match (named, organizations) {
@@ -66,7 +66,7 @@ impl Rule {
     }
 }
 
-/// Buckets that are looked back on: a year of days, or eight weeks of hours, and what the first of them are compared with.
+/// Number of past buckets read: a year of days or eight weeks of hours, plus what the first of them are compared with.
 fn lookback(grain: Grain) -> u32 {
     match grain {
         Grain::Hour => 24 * 7 * 9,
@@ -74,12 +74,12 @@ fn lookback(grain: Grain) -> u32 {
     }
 }
 
-/// Where the buckets begin that are looked back on from `end`.
+/// Start of the buckets read back from `end`.
 pub fn looks_back_to(grain: Grain, end: Timestamp, zone: Tz) -> Timestamp {
     buckets_before(end, lookback(grain), grain.step(Weekday::Monday), zone)
 }
 
-/// So many buckets, the last of which ends at `end`; no boundaries where none does.
+/// Boundaries of `count` buckets ending at `end`; empty if no bucket ends there.
 fn boundaries(grain: Grain, count: u32, end: Timestamp, zone: Tz) -> Vec<Timestamp> {
     let step = grain.step(Weekday::Monday);
     let start = buckets_before(end, count, step, zone);
@@ -88,7 +88,7 @@ fn boundaries(grain: Grain, count: u32, end: Timestamp, zone: Tz) -> Vec<Timesta
     if boundaries.last() == Some(&end) { boundaries } else { Vec::new() }
 }
 
-/// The bucket that ends at `now`; `None` where none does, or one that the clock has cut short, which nothing is like.
+/// The bucket ending at `now`; `None` if there is none, or if a clock change cut it short, which makes it incomparable.
 pub async fn ending(rule: &Rule, grain: Grain, now: Timestamp, measure: &mut impl Measure) -> Result<Option<Span>> {
     let Some(zone) = measure.zone(rule).await? else { return Ok(None) };
     Ok(match boundaries(grain, 1, now, zone).as_slice() {
@@ -99,7 +99,7 @@ pub async fn ending(rule: &Rule, grain: Grain, now: Timestamp, measure: &mut imp
     })
 }
 
-/// Judges the bucket that ends at `end` by those before it; `None` where they cannot be told any more.
+/// Scores the bucket ending at `end` against those before it; `None` if they are no longer available.
 pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl Measure) -> Result<Option<Reading>> {
     let Some(zone) = measure.zone(rule).await? else { return Ok(None) };
     let boundaries = boundaries(grain, lookback(grain), end, zone);
@@ -119,12 +119,12 @@ pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl 
     let score = scored.score.unwrap_or_default();
     let expectation = scored.expectations.first().copied().flatten();
     let judgement = expectation.and_then(|e| judgement(measured, &e.reading(scored.threshold.max(least))));
-    // The second day of an incident is no longer among the most unusual ones, but as little as was to be expected.
+    // By its second day an incident no longer ranks among the most unusual buckets, but is just as unexpected.
     let (fires, stays) = (scored.alerts && score >= least, score >= least.max(SCORE_MIN));
     Ok(Some(Reading { value, judgement, fires, stays }))
 }
 
-/// `None` where something is beyond the largest amount.
+/// `None` on overflow of the money range.
 fn judgement(measured: &Measured, reading: &anomalies::Reading) -> Option<Judgement> {
     let amount = |value| amount(measured, value).ok();
     let lower = floor(measured).map_or(reading.lower, |floor| reading.lower.max(floor));
@@ -132,12 +132,12 @@ fn judgement(measured: &Measured, reading: &anomalies::Reading) -> Option<Judgem
         expected: amount(reading.expected)?,
         lower: amount(lower)?,
         upper: amount(reading.upper)?,
-        // Scores have bounds.
+        // Cannot overflow: scores are bounded.
         score: Money((reading.score * 100.0).round_ties_even() as i64 * (SCALE / 100)),
     })
 }
 
-/// Whether nothing happened.
+/// Whether the bucket has no activity.
 fn is_nothing(values: &Values) -> bool {
     values.orders == 0 && values.refunds.0 == 0 && values.visits.unwrap_or(0) == 0
 }

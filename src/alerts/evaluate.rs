@@ -1,4 +1,4 @@
-//! Evaluates the tenant's rules in a transaction that has locked the head, so that each change of state is logged with the
+//! Evaluates the tenant's rules in a transaction that holds the head lock, so that each state change is logged with the
 //! position that caused it.
 
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use crate::metrics::plan::Plan;
 use crate::money::Money;
 use crate::outbox::{self, Message};
 
-/// After a longer time without any process, what was due before is not made up for.
+/// After a longer outage of all processes, missed due times are not caught up.
 const MADE_UP_FOR: i64 = DAY;
 
-/// Some million rows no larger than this fit together into 64 bits.
+/// A few million rows no larger than this sum within 64 bits.
 const LARGE_SUM: i64 = i64::MAX / 4_000_000;
 
 /// Evaluates rules with each batch.
@@ -49,7 +49,7 @@ impl BatchObserver for AlertObserver {
         if head.alerts_due_at.is_none() {
             return Ok(());
         }
-        // The rules look at what the batch has appended without reading it once for each.
+        // Makes the batch's own entries visible to the rules without a read per rule.
         let chunk = Chunk { first: batch.first, last: head.position, entries: Arc::clone(batch.entries) };
         let tails = self.memory.tails.within(tx.tenant(), head.folded, chunk).complete(tx, head).await?;
         let memory = Memory { tails, ..self.memory.clone() };
@@ -61,7 +61,7 @@ impl BatchObserver for AlertObserver {
     }
 }
 
-/// Evaluates what was due up to `now`, in order of time.
+/// Evaluates what was due up to `now`, in time order.
 pub async fn evaluate_due(tx: &TenantTx, memory: &Memory, head: &mut Head, now: Timestamp) -> Result<()> {
     if head.alerts_due_at.is_none_or(|due| due > now.0) {
         return Ok(());
@@ -93,13 +93,13 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// The rule that is due first, and when.
+    /// The rule due first, and when.
     fn next_due(&self) -> Option<(usize, Timestamp)> {
         let due = self.rules.iter().enumerate().map(|(index, (rule, progress))| (progress.due_at(rule), index));
         due.min().map(|(due, index)| (index, due))
     }
 
-    /// Evaluates one rule, and logs it if it changes.
+    /// Evaluates one rule and logs a change.
     async fn step(&mut self, index: usize, now: Timestamp, occasion: Occasion<'_>) -> Result<()> {
         let (rule, progress) = &mut self.rules[index];
         let before = *progress;
@@ -121,7 +121,7 @@ impl Evaluation<'_> {
         Ok(())
     }
 
-    /// Stores with the head what it says of alerts.
+    /// Stores the alert state of the head.
     async fn end(self) -> Result<()> {
         let due_at = self.next_due().map(|(_, due)| due.0);
         self.head.alerts_due_at = due_at;
@@ -129,7 +129,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// Logs a change under the next number, and writes what recipients are told of it.
+/// Logs a change under the next number and enqueues the recipients' messages.
 async fn report(tx: &TenantTx, head: &mut Head, rule: &Rule, change: &Change) -> Result<()> {
     head.last_alert_no += 1;
     let (alert_no, position) = (head.last_alert_no, head.position);
@@ -138,8 +138,8 @@ async fn report(tx: &TenantTx, head: &mut Head, rule: &Rule, change: &Change) ->
     outbox::store::add(tx, &rule.recipients, &message, change.at).await
 }
 
-/// Resolves a rule that fires, before it is changed or deleted: nobody else would tell those who were told that it fires.
-/// Whether there was something to tell. The transaction has locked the head.
+/// Resolves a firing rule before it is changed or deleted: otherwise recipients would never learn that it no longer
+/// fires. Returns whether it was firing. The transaction must have locked the head.
 pub async fn resolve(tx: &TenantTx, head: &mut Head, (rule, progress): &Watched, now: Timestamp) -> Result<bool> {
     let is_firing = progress.state == AlertState::Firing;
     if is_firing {
@@ -149,7 +149,7 @@ pub async fn resolve(tx: &TenantTx, head: &mut Head, (rule, progress): &Watched,
     Ok(is_firing)
 }
 
-/// What recipients are told.
+/// The message to recipients.
 fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position: i64) -> Result<Message> {
     let words = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let (state, metric) = (words(serde_json::to_value(change.state)?), words(serde_json::to_value(&rule.measured)?));
@@ -157,9 +157,9 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
     let value = change.value.map(decimal);
     let at = words(DateTime(change.at).to_value().into_json().unwrap_or_default());
     let shown = value.as_deref().unwrap_or("no value");
-    // A line break in a name would begin another header.
+    // A line break in a name would allow header injection.
     let name: String = rule.name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    // For ANOMALY the threshold is one of scores, and mostly zero: what tells something is the range.
+    // For ANOMALY the threshold is one of scores, and mostly zero: the informative part is the range.
     let is_anomaly = rule.condition == AlertCondition::Anomaly;
     let judged = change.judgement.map(|Judgement { expected, lower, upper, score }| {
         let [expected, lower, upper, score] = [expected, lower, upper, score].map(decimal);
@@ -199,7 +199,7 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
     })
 }
 
-/// Measures in the transaction, which sees what it has written.
+/// Measures within the transaction, which sees its own writes.
 struct Live<'a> {
     tx: &'a TenantTx,
     memory: &'a Memory,
@@ -208,9 +208,9 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    /// A rule that can no longer be answered must not keep sales from being recorded.
+    /// A rule that can no longer be answered must not block the recording of sales.
     async fn answer(&self, plan: &Plan) -> Result<Option<Answer>> {
-        // A sum that leaves its range ends PostgreSQL's transaction, unless it can go back.
+        // An overflowing sum aborts PostgreSQL's transaction unless there is a savepoint.
         let may_fail = self.head.largest_sum > LARGE_SUM;
         if may_fail {
             self.tx.execute_unprepared("SAVEPOINT measured").await?;

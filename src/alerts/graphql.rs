@@ -310,7 +310,7 @@ struct AlertRuleInput {
 }
 
 impl AlertRuleInput {
-    /// An ANOMALY is looked for when a bucket is over, and at no other time. Error: BAD_USER_INPUT.
+    /// An ANOMALY is only evaluated at bucket ends. Error: BAD_USER_INPUT.
     fn check_anomaly(&self, window_minutes: i32) -> Result<()> {
         if ![HOUR_MINUTES, DAY_MINUTES].contains(&window_minutes) {
             let message = format!("must be {HOUR_MINUTES} or {DAY_MINUTES} for ANOMALY");
@@ -328,7 +328,7 @@ impl AlertRuleInput {
         Ok(())
     }
 
-    /// `known` are recipients whose secrets need not be said again. Error: BAD_USER_INPUT.
+    /// Secrets may be omitted for recipients in `known`. Error: BAD_USER_INPUT.
     fn into_rule(self, id: Uuid, known: &[Recipient]) -> Result<Rule> {
         let name = self.name.trim();
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.contains('\0') {
@@ -406,8 +406,8 @@ impl AlertRuleInput {
     }
 }
 
-/// Whether the KPI and the organization that a rule names are there, the KPI is one that it may watch, and what it watches
-/// has one currency.
+/// Checks that the rule's KPI and organization exist, that the KPI may be watched by it, and that a single currency is
+/// involved.
 async fn check_named(tx: &TenantTx, rule: &Rule) -> Result<()> {
     rule.check_views(&definitions::find(tx, &rule.measured.kpis()).await?)?;
     let filters = rule.filters.clone().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Alert rules: evaluated with each committed batch, in its transaction, and when time alone may change them.
 //!
-//! [`progress`] says what becomes of a rule, whatever its numbers come from: from the ledger as it stands ([`evaluate`]), or
-//! from history ([`simulate`]).
+//! [`progress`] is the state machine of a rule, independent of where its numbers come from: the current ledger
+//! ([`evaluate`]) or history ([`simulate`]).
 
 mod anomaly;
 pub mod evaluate;

@@ -1,8 +1,8 @@
-//! What becomes of a rule from one evaluation to the next. Nothing here knows a database or a clock: rules that are
-//! evaluated as events come and rules that are tried on history go through the same steps.
+//! The state machine of a rule. It knows neither database nor clock, so live evaluation and simulation on history go
+//! through the same steps.
 //!
-//! A rule is evaluated when a batch was committed, and when time alone may change it: at the end of each 15 minutes, and when
-//! its condition has held for long enough. What is due before a batch is evaluated before it.
+//! A rule is evaluated when a batch is committed and when time alone may change it: at the end of each 15 minutes, and
+//! once its condition has held long enough. What is due before a batch is evaluated before it.
 
 use chrono_tz::Tz;
 
@@ -18,47 +18,47 @@ use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::money::Money;
 
-/// Where a rule stands.
+/// The state of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     pub state: AlertState,
-    /// All that was due up to here was evaluated.
+    /// Everything due up to here was evaluated.
     pub evaluated_to: Timestamp,
-    /// The condition holds since.
+    /// Since when the condition has held.
     pub holds_since: Option<Timestamp>,
-    /// The part of the window in which the condition last held, mostly up to when it was found to hold.
+    /// The part of the window in which the condition last held, usually ending when that was detected.
     pub cause: Option<Span>,
     pub fired_at: Option<Timestamp>,
 }
 
-/// A change of state.
+/// A state change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
     pub state: AlertState,
     pub value: Option<Money>,
-    /// For ANOMALY; `None` where nothing was to be expected.
+    /// For ANOMALY; `None` without an expectation.
     pub judgement: Option<Judgement>,
     pub at: Timestamp,
 }
 
-/// Gives the metrics of a period, in the state of the ledger that is looked at.
+/// Supplies the metrics of a period, in the ledger state under evaluation.
 pub trait Measure {
-    /// `None` where they cannot be told any more: the organization is gone, or currencies are mixed.
+    /// `None` if no longer available: the organization is gone, or currencies are mixed.
     fn values(&mut self, rule: &Rule, span: Span) -> impl Future<Output = Result<Option<Values>>> + Send;
 
-    /// The same of the buckets between some boundaries.
+    /// The same per bucket, between the given boundaries.
     fn buckets(
         &mut self,
         rule: &Rule,
         boundaries: &[Timestamp],
     ) -> impl Future<Output = Result<Option<Vec<Values>>>> + Send;
 
-    /// The zone in which buckets begin; `None` where the organization is gone.
+    /// The zone buckets are aligned to; `None` if the organization is gone.
     fn zone(&mut self, rule: &Rule) -> impl Future<Output = Result<Option<Tz>>> + Send;
 }
 
 impl Progress {
-    /// A rule that is new or was changed at `now`.
+    /// Initial state of a rule created or changed at `now`.
     pub fn begin(now: Timestamp) -> Self {
         Progress { evaluated_to: now, ..Progress::default() }
     }
@@ -77,7 +77,7 @@ impl Progress {
         due.chain([quarter_end]).min().unwrap_or(quarter_end)
     }
 
-    /// Evaluates the rule at `now`. `news` are the entries that have come since the last time.
+    /// Evaluates the rule at `now`. `news` are the entries since the last evaluation.
     pub async fn step<'e>(
         &mut self,
         rule: &Rule,
@@ -94,7 +94,7 @@ impl Progress {
         };
         let reading = match measured(rule, window, measure).await? {
             Some(reading) => reading,
-            // What cannot be told changes nothing; of buckets it means that nothing was to be expected.
+            // Missing values change nothing; for buckets they mean there was no expectation.
             None if rule.bucket_grain().is_none() => return Ok(None),
             None => Reading::default(),
         };
@@ -121,7 +121,7 @@ impl Progress {
             self.fired_at = Some(now);
             return Ok(change(self.state));
         }
-        // Between the ends of buckets nothing is looked at, so at each of them it is not known what has come.
+        // Nothing is evaluated between bucket ends, so at each of them it is unknown which entries arrived.
         let touches =
             |cause: Span| rule.bucket_grain().is_some() || news.into_iter().any(|entry| cause.holds(entry.at));
         if self.state == AlertState::Resolved
@@ -146,7 +146,7 @@ impl Progress {
             }
     }
 
-    /// Whether the ledger does not say any more what made the rule fire.
+    /// Whether the ledger no longer supports what made the rule fire.
     async fn is_undone(&self, rule: &Rule, measure: &mut impl Measure) -> Result<bool> {
         let Some(cause) = self.cause else { return Ok(false) };
         if rule.bucket_grain().is_some() {
@@ -164,8 +164,9 @@ impl Progress {
     }
 }
 
-/// What made the condition hold: the window until now, since what comes later into an open one is no part of what was seen;
-/// but all of it where that alone would not do, because some facts are dated a little ahead.
+/// The span that made the condition hold: the window up to now, since facts added to an open window later were not part
+/// of the evidence; or the whole window if that alone does not suffice, because some facts are dated slightly in the
+/// future.
 async fn cause(rule: &Rule, window: Span, now: Timestamp, measure: &mut impl Measure) -> Result<Span> {
     let seen = Span { start: window.start, end: window.end.min(now) };
     if seen == window || read(rule, seen, measure).await?.fires { Ok(seen) } else { Ok(window) }
@@ -175,7 +176,7 @@ async fn read(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<R
     Ok(measured(rule, window, measure).await?.unwrap_or_default())
 }
 
-/// `None` where it cannot be told any more.
+/// `None` if no longer available.
 async fn measured(rule: &Rule, window: Span, measure: &mut impl Measure) -> Result<Option<Reading>> {
     if let Some(grain) = rule.bucket_grain() {
         return anomaly::read(rule, grain, window.end, measure).await;

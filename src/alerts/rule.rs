@@ -1,4 +1,4 @@
-//! What a rule says, and when it holds.
+//! Alert rules and when they hold.
 
 use async_graphql::Enum;
 use uuid::Uuid;
@@ -22,22 +22,22 @@ use crate::predictions::anomalies::graphql::AnomalySensitivity;
 pub struct Rule {
     pub id: Uuid,
     pub name: String,
-    /// What is watched.
+    /// The watched metric or KPI.
     pub measured: Measured,
     pub condition: AlertCondition,
     /// For ANOMALY: how many buckets to report.
     pub sensitivity: AnomalySensitivity,
     pub threshold: Money,
-    /// Beyond this a firing rule is at rest again; `None` means beyond the threshold.
+    /// Hysteresis: a firing rule clears beyond this; `None` means the threshold.
     pub clear_threshold: Option<Money>,
     pub window_minutes: i32,
     /// For how many minutes the condition must hold before the rule fires.
     pub for_minutes: i32,
-    /// The running 15 minutes belong to the window.
+    /// The current 15 minutes belong to the window.
     pub counts_open: bool,
     pub frequency: Frequency,
     pub filters: Option<MetricsFilters>,
-    /// Who is told of each change.
+    /// Notified of each change.
     pub recipients: Vec<Recipient>,
     pub is_enabled: bool,
 }
@@ -79,30 +79,30 @@ pub enum AlertState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frequency {
     EveryTime,
-    /// Once until it is changed.
+    /// Only once, until the rule is changed.
     Once,
-    /// Not sooner after it has fired than this many minutes.
+    /// Minimum number of minutes after it last fired.
     AtMostEvery(i32),
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// The metric, or its relative change; `None` where it has none.
+    /// The metric, or its relative change; `None` if undefined.
     pub value: Option<Money>,
-    /// For ANOMALY; `None` where nothing was to be expected.
+    /// For ANOMALY; `None` without an expectation.
     pub judgement: Option<Judgement>,
     /// The condition holds.
     pub fires: bool,
-    /// A rule that fires goes on firing.
+    /// A firing rule keeps firing.
     pub stays: bool,
 }
 
-/// A bucket beside what was to be expected of it.
+/// A bucket compared with its expectation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement {
     pub expected: Money,
-    /// The range in which it would have been no anomaly.
+    /// The range that would not have been anomalous.
     pub lower: Money,
     pub upper: Money,
     /// How far it is from the expected value, in robust standard deviations; negative if below.
@@ -114,21 +114,21 @@ impl Rule {
         Needs { orders: true, ..self.measured.needs() }
     }
 
-    /// The period watched at `now`: whole rollup slots, up to the end of the running one or the last one that has ended.
+    /// The window watched at `now`: whole rollup slots, up to the end of the current or the last closed one.
     pub fn window(&self, now: Timestamp) -> Span {
         let running = i64::from(self.counts_open);
         let end = (now.0.div_euclid(QUARTER_HOUR) + running) * QUARTER_HOUR;
         Span { start: Timestamp(end - i64::from(self.window_minutes) * MINUTE), end: Timestamp(end) }
     }
 
-    /// The window just before, where the condition compares with it.
+    /// The preceding window, if the condition compares with it.
     pub fn window_before(&self, window: Span) -> Option<Span> {
         let is_change = matches!(self.condition, AlertCondition::ChangeAbove | AlertCondition::ChangeBelow);
         let start = Timestamp(window.start.0 - i64::from(self.window_minutes) * MINUTE);
         is_change.then_some(Span { start, end: window.start })
     }
 
-    /// The question whose answer is watched.
+    /// The plan whose answer is watched.
     pub fn plan(&self, span: Span) -> Plan {
         Plan {
             period: DateRange {
@@ -143,7 +143,7 @@ impl Rule {
         }
     }
 
-    /// Compares. A metric without a value is neither above nor below, and does not change.
+    /// Evaluates the condition. An undefined metric is neither above nor below, and does not change.
     pub fn read(&self, values: &Values, before: Option<&Values>) -> Reading {
         let clear = self.clear_threshold.unwrap_or(self.threshold);
         let metric = self.measured.value(values);
@@ -165,7 +165,7 @@ impl Rule {
             AlertCondition::Below => compared(metric, false),
             AlertCondition::ChangeAbove => compared(change(), true),
             AlertCondition::ChangeBelow => compared(change(), false),
-            // It is read of many buckets: `anomaly::read`.
+            // Needs many buckets: `anomaly::read`.
             AlertCondition::Anomaly => Reading { value: metric, ..Reading::default() },
             AlertCondition::NoData => {
                 let is_silent = values.orders == 0 && values.refunds == Money::ZERO && values.visits.unwrap_or(0) == 0;

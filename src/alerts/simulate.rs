@@ -1,4 +1,4 @@
-//! Tries a rule on history: the same steps at the same moments as if it had been there.
+//! Simulates a rule on history: the same steps at the same moments as if it had existed.
 
 use chrono_tz::Tz;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -23,26 +23,27 @@ use crate::metrics::period::Span;
 use crate::metrics::read::{Question, read_entries};
 use crate::metrics::state::default_zone;
 
-/// The longest period that is tried.
+/// Maximum simulated period.
 const PERIOD_MAX: i64 = 31 * DAY;
-/// Entries and batches of the period.
+/// Maximum entries, and batches, of the period.
 const ROWS_MAX: usize = 200_000;
-/// Entries looked at in all: each evaluation looks at those of its window.
+/// Limit on entries visited in total: each evaluation visits those in its window.
 const LOOKS_MAX: usize = 50_000_000;
-/// How much longer a month may be than another, and a day.
+/// Maximum difference in length between months, plus a day.
 const MARGIN: i64 = 4 * DAY;
-/// Looks after which others have their turn.
+/// Entries visited before yielding.
 const LOOKS_AT_ONCE: usize = 200_000;
-/// Trials at the same time; others wait.
+/// Concurrent simulations; further ones wait.
 static TRIALS: Semaphore = Semaphore::const_new(1);
 
-/// A turn to simulate. It is waited for before a snapshot is taken, whose connection everybody else would have to do without.
+/// A permit to simulate. Acquired before the snapshot, whose connection would otherwise be held while waiting.
 pub async fn turn() -> Result<SemaphorePermit<'static>> {
     TRIALS.acquire().await.map_err(Error::internal)
 }
 
-/// What the rule would have reported from `from` to `to`, each with the position that causes it. Errors: BAD_USER_INPUT (the
-/// period, also one that ends before anything was recorded), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (its months were dropped).
+/// What the rule would have reported between `from` and `to`, with the causing positions. Errors: BAD_USER_INPUT (the
+/// period, including one that ends before anything was recorded), NOT_FOUND (organization), MIXED_CURRENCIES,
+/// AS_OF_NOT_AVAILABLE (its months were dropped).
 pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span) -> Result<Vec<(Change, i64)>> {
     if period.end.0 - period.start.0 > PERIOD_MAX {
         return Err(Error::bad_input("to", "at most 31 days after from"));
@@ -51,7 +52,8 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     let organizations = memory.organizations.get(tx, &head).await?;
     let filter = Filter::find(tx, &organizations, &rule.filters.clone().unwrap_or_default()).await?;
     let zone = default_zone(&filter, &organizations);
-    // A cause may lie some windows back; windows may reach into the running 15 minutes, and nothing lies more than a day ahead.
+    // A cause may lie a few windows back; windows may reach into the current 15 minutes, and nothing lies more than a
+    // day ahead.
     let first = match rule.bucket_grain() {
         Some(grain) => anomaly::looks_back_to(grain, period.start, zone),
         None => Timestamp(period.start.0 - 2 * i64::from(rule.window_minutes) * MINUTE),
@@ -70,7 +72,7 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     let arrived = |position: i64| arrivals.partition_point(|(other, _)| *other <= position);
     let sql = "SELECT last_position, recorded_at, is_backfill FROM ledger_batches WHERE tenant_id = $1 \
                AND recorded_at >= $2 AND recorded_at <= $3 ORDER BY last_position LIMIT $4";
-    // One more than is taken.
+    // One more than allowed, to detect excess.
     let limit = i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX);
     let batches = tx.query(sql, [period.start.0.into(), period.end.0.into(), limit.into()]).await?;
     if batches.len() > ROWS_MAX {
@@ -106,16 +108,16 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     Ok(trial.changes)
 }
 
-/// The spans of which entries are looked at, in order and apart: `looked_at`, and as far back as the views look.
+/// The spans whose entries are visited, disjoint and in order: `looked_at`, extended as far back as the views look.
 fn spans_of(views: &Views, rule: &Rule, looked_at: Span, zone: Tz) -> Vec<Span> {
     let window = i64::from(rule.window_minutes) * MINUTE;
-    // Nothing is cut, as nothing is open at the end of time.
+    // With `now` at the end of time, no bucket is open and none is cut.
     let calendar = Calendar { zone, now: Timestamp(i64::MAX), whole: None, part_of: None, step: None };
     let first = Span { start: looked_at.start, end: Timestamp(looked_at.start.0 + window) };
     let last = Span { start: Timestamp(looked_at.end.0 - window), end: looked_at.end };
     let back = views.spans(first, &calendar).zip(views.spans(last, &calendar));
     let earlier = back.map(|((first, shift), (last, _))| {
-        // Windows between may be of whole days or months, whose lengths differ.
+        // Windows in between may be whole days or months, whose lengths vary.
         let margin = MARGIN * (1 + i64::from(shift.periods));
         Span { start: Timestamp(first.start.0 - margin), end: Timestamp(last.end.0 + margin) }
     });
@@ -126,7 +128,7 @@ fn too_much() -> Error {
     Error::bad_input("to", "there is too much in this period; take a shorter one")
 }
 
-/// That nothing was recorded by the end of the period.
+/// The error for a period that ends before anything was recorded.
 async fn not_yet(tx: &TenantTx) -> Result<Error> {
     let sql = "SELECT MIN(recorded_at) FROM ledger_batches WHERE tenant_id = $1";
     let row = tx.query_one(sql, []).await?;
@@ -173,7 +175,7 @@ impl Trial<'_> {
 
 /// The ledger as it stood at `position`.
 struct History<'a> {
-    /// In order of time.
+    /// In time order.
     entries: &'a [(i64, Entry)],
     filter: &'a Filter,
     organizations: &'a [Organization],
@@ -186,7 +188,7 @@ struct History<'a> {
 }
 
 impl<'a> History<'a> {
-    /// The entries of a span that were there at the position.
+    /// The entries of a span known at the position.
     fn then(&mut self, span: Span) -> impl Iterator<Item = &'a Entry> + Clone + use<'a> {
         let place = |at: Timestamp| self.entries.partition_point(|(_, entry)| entry.at < at);
         let within = &self.entries[place(span.start)..place(span.end)];
@@ -195,7 +197,7 @@ impl<'a> History<'a> {
         within.iter().filter(move |(then, _)| *then <= position).map(|(_, entry)| entry)
     }
 
-    /// What was between boundaries, of what the ledger knew then.
+    /// Cells between boundaries, from what the ledger knew then.
     fn part(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<CellGrid>> {
         let (Some(start), Some(end)) = (boundaries.first(), boundaries.last()) else { return Ok(None) };
         if start >= end {
@@ -211,12 +213,12 @@ impl<'a> History<'a> {
         Ok(Some(CellGrid { boundaries: boundaries.to_vec(), group: Vec::new(), needs, cells, kpis }))
     }
 
-    /// Ends what looks at too much.
+    /// Aborts simulations that visit too many entries.
     fn check_looks(&self) -> Result<()> {
         if self.looks > LOOKS_MAX { Err(too_much()) } else { Ok(()) }
     }
 
-    /// The same, and gives others their turn; it had looked at `before` when its turn began.
+    /// The same, and yields; `before` is the count at the start of the time slice.
     async fn pause(&self, before: usize) -> Result<()> {
         self.check_looks()?;
         if before / LOOKS_AT_ONCE < self.looks / LOOKS_AT_ONCE {
@@ -236,7 +238,7 @@ impl Measure for History<'_> {
 
     async fn buckets(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Vec<Values>>> {
         let part = self.part(rule, boundaries)?;
-        // Each bucket is scored besides. That takes long enough for others to have their turn after each evaluation.
+        // Scoring each bucket takes long enough to yield after each evaluation.
         self.looks += boundaries.len();
         self.check_looks()?;
         tokio::task::yield_now().await;

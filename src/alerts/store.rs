@@ -1,4 +1,4 @@
-//! Rules and what they have reported, in the database.
+//! Storage of rules and of what they reported.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +17,10 @@ use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::money::Money;
 
-/// Rules of one tenant.
+/// Maximum rules per tenant.
 pub const RULES_MAX: usize = 100;
 
-/// What the log tells of rules. Whom they tell may be a person, or a URL that is a secret.
+/// Audited columns of rules. Of recipients only the count is shown: they may be persons, or URLs that are secrets.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "alerts",
     key: "id",
@@ -46,7 +46,7 @@ pub const LOGGED: AuditedTable = AuditedTable {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
     pub id: Uuid,
-    /// Its place in the tenant's log of alerts.
+    /// Its number in the tenant's alert log.
     pub alert_no: i64,
     pub rule_id: Uuid,
     pub name: String,
@@ -62,7 +62,7 @@ pub struct Transition {
 const RULE_COLUMNS: &str = "id, name, metric, condition, threshold, clear_threshold, window_minutes, for_minutes, \
     counts_open, every_minutes, filters, is_enabled, state, evaluated_to, holds_since, cause_start, cause_end, fired_at, recipients, sensitivity";
 
-/// A rule and where it stands.
+/// A rule and its state.
 pub type Watched = (Rule, Progress);
 
 pub async fn list(tx: &TenantTx) -> Result<Vec<Watched>> {
@@ -75,14 +75,14 @@ pub async fn list_enabled(tx: &TenantTx) -> Result<Vec<Watched>> {
     tx.query(&sql, []).await?.iter().map(watched_from).collect()
 }
 
-/// The name of a rule that watches this, if there is one.
+/// The name of a rule that watches this, if any.
 pub async fn find_watching(tx: &TenantTx, measured: &Measured) -> Result<Option<String>> {
     let sql = "SELECT name FROM alerts WHERE tenant_id = $1 AND metric = $2 ORDER BY id LIMIT 1";
     let row = tx.query_one(sql, [word(measured)?]).await?;
     row.map(|row| get(&row, 0)).transpose()
 }
 
-/// The KPIs that are looked at by the hour for anomalies.
+/// The KPIs watched hourly for anomalies.
 pub async fn list_hourly_kpis(tx: &TenantTx) -> Result<BTreeSet<String>> {
     let rules = list(tx).await?.into_iter().map(|(rule, _)| rule);
     Ok(rules.filter(|rule| rule.bucket_grain() == Some(Grain::Hour)).flat_map(|rule| rule.measured.kpis()).collect())
@@ -129,7 +129,7 @@ fn watched_from(row: &QueryResult) -> Result<Watched> {
     Ok((rule, progress))
 }
 
-/// Stores a new rule, or one in the place of that of the same id; it begins at `now`. The transaction has locked the head.
+/// Upserts a rule by id; its state is reset as of `now`. The transaction must have locked the head.
 pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
     let filters = rule.filters.as_ref().map(serde_json::to_value).transpose()?;
     let every_minutes = match rule.frequency {
@@ -170,7 +170,7 @@ pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
     refresh_due(tx).await
 }
 
-/// Stores where a rule stands.
+/// Stores a rule's state.
 pub async fn save_progress(tx: &TenantTx, id: Uuid, progress: &Progress) -> Result<()> {
     let sql = "UPDATE alerts SET state = $3, evaluated_to = $4, holds_since = $5, cause_start = $6, cause_end = $7, \
                fired_at = $8 WHERE tenant_id = $1 AND id = $2";
@@ -188,7 +188,7 @@ pub async fn save_progress(tx: &TenantTx, id: Uuid, progress: &Progress) -> Resu
     Ok(())
 }
 
-/// Stores when a rule is due next, after rules were changed; of a transaction that has locked the head.
+/// Stores the next due time after rules were changed; the transaction must have locked the head.
 async fn refresh_due(tx: &TenantTx) -> Result<()> {
     let rules = list_enabled(tx).await?;
     let due_at = rules.iter().map(|(rule, progress)| progress.due_at(rule).0).min();
@@ -197,14 +197,14 @@ async fn refresh_due(tx: &TenantTx) -> Result<()> {
     Ok(())
 }
 
-/// Stores what the head says of alerts.
+/// Stores the alert state of the head.
 pub async fn save_head(tx: &TenantTx, last_alert_no: i64, due_at: Option<i64>) -> Result<()> {
     let sql = "UPDATE ledger_heads SET last_alert_no = $2, alerts_due_at = $3 WHERE tenant_id = $1";
     tx.execute(sql, [last_alert_no.into(), due_at.into()]).await?;
     Ok(())
 }
 
-/// How many rules there are.
+/// The number of rules.
 pub async fn count(tx: &TenantTx) -> Result<usize> {
     let row = tx.query_one("SELECT COUNT(*) FROM alerts WHERE tenant_id = $1", []).await?;
     let count: i64 = row.map(|row| get(&row, 0)).transpose()?.unwrap_or(0);
@@ -220,7 +220,7 @@ pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
     refresh_due(tx).await
 }
 
-/// Logs a change of a rule under the next number.
+/// Logs a rule's change under the given number.
 pub async fn log(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position: i64) -> Result<()> {
     let of_judgement = |of: fn(Judgement) -> Money| Value::from(change.judgement.map(|judgement| of(judgement).0));
     let values: [Value; 14] = [
@@ -249,7 +249,7 @@ pub async fn log(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, pos
 const TRANSITION_COLUMNS: &str = "id, alert_id, name, metric, state, value, threshold, position, triggered_at, alert_no, \
     expected, expected_lower, expected_upper, score";
 
-/// The next of the log after a number, in order, at most `rows_max`.
+/// The log after a number, in order, at most `rows_max` entries.
 pub async fn list_after(tx: &TenantTx, alert_no: i64, rows_max: i64) -> Result<Vec<Transition>> {
     let sql = format!(
         "SELECT {TRANSITION_COLUMNS} FROM alert_events WHERE tenant_id = $1 AND alert_no > $2 ORDER BY alert_no LIMIT $3"
@@ -257,13 +257,13 @@ pub async fn list_after(tx: &TenantTx, alert_no: i64, rows_max: i64) -> Result<V
     tx.query(&sql, [alert_no.into(), rows_max.into()]).await?.iter().map(transition_from).collect()
 }
 
-/// The number of the oldest alert that is kept.
+/// The number of the oldest alert kept.
 pub async fn find_oldest(tx: &TenantTx) -> Result<Option<i64>> {
     let row = tx.query_one("SELECT min(alert_no) FROM alert_events WHERE tenant_id = $1", []).await?;
     row.map_or(Ok(None), |row| get(&row, 0))
 }
 
-/// A page of what was reported, newest first, of one rule or of all.
+/// A page of reported changes, newest first, of one rule or all.
 pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Result<Vec<(Cursor, Transition)>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("alert_no", KeyKind::Int)];
     let mut values: Vec<Value> = rule_id.into_iter().map(Value::from).collect();

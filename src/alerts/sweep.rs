@@ -1,4 +1,4 @@
-//! Evaluates rules when time alone may change them, though no event comes.
+//! Evaluates rules when time alone may change them, without events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::stream::CommittedBatch;
 use crate::telemetry::metrics::METRICS;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Tenants evaluated at a time.
+/// Tenants evaluated concurrently.
 const TOGETHER_MAX: usize = 4;
 
-/// Runs until it is dropped.
+/// Runs until dropped.
 pub async fn sweep(app: App) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -31,12 +31,12 @@ pub async fn sweep(app: App) {
     }
 }
 
-/// Evaluates all that is due now. Several processes may do it at once: each tenant's head is locked.
+/// Evaluates everything due now. Safe to run in several processes: each tenant's head is locked.
 pub async fn sweep_once(app: &App) -> Result<()> {
     let now = app.clock.now();
     let due = app.db.list_due(now.0).await?;
     METRICS.set_due("alerts", due.len());
-    // A tenant whose head somebody has locked does not hold up the others.
+    // A tenant whose head is locked does not hold up the others.
     let each = futures_util::stream::iter(due).for_each_concurrent(TOGETHER_MAX, async |tenant| {
         if let Err(error) = evaluate(app, tenant, now).await {
             tracing::warn!(tenant = %tenant.0, source = error.cause(), "alerts not evaluated");
@@ -58,7 +58,7 @@ async fn evaluate(app: &App, tenant: TenantId, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Tells those who follow the log, here and elsewhere, that there are alerts up to those of `head`, which is committed.
+/// Announces to followers of the log, in all processes, the alerts up to those in `head`, which is committed.
 pub async fn announce(app: &App, tenant: TenantId, head: &Head) {
     let batch = CommittedBatch {
         first: head.position + 1,

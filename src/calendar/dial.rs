@@ -1,28 +1,27 @@
-//! Buckets as a zone's clock counts them, for those who compare each with others of the same hour.
+//! Aligns buckets with a zone's clock, to compare each with others at the same hour.
 
 use chrono_tz::Tz;
 
 use super::{Step, local_time};
 use crate::clock::{MINUTE, SECOND, Timestamp};
 
-/// Where buckets stand on the clock. An hour that the clock leaves out has a place of its own, and of one that it shows twice
-/// both have the same. Days and longer buckets follow each other.
+/// Clock positions of buckets. A skipped hour has a place of its own; the two instances of a repeated hour share one.
+/// Days and longer buckets are consecutive.
 ///
-/// An hour that the clock cuts short (Lord Howe moves it by half an hour) says nothing of a whole one: of sums it has about
-/// half, of rates and distinct customers nobody knows what, so it is not made up to one by a factor. It is left out, as the
-/// hour is that the clock leaves out.
+/// An hour cut short by the clock (Lord Howe shifts by half an hour) says nothing about a whole one: sums are about
+/// halved, but for rates and distinct counts there is no factor to scale by. It is left out, like a skipped hour.
 #[derive(Debug)]
 pub struct Dial {
-    /// Of each boundary, counted from the first.
+    /// For each boundary, its place, counted from the first.
     places: Vec<usize>,
-    /// Of each bucket, whether the clock left it whole.
+    /// For each bucket, whether the clock left it whole.
     wholes: Vec<bool>,
-    /// What the clock shows where places begin, in seconds as if it were that of UTC.
+    /// Wall-clock time at the start of each place, in seconds as if it were UTC.
     pub starts: Vec<i64>,
 }
 
 impl Dial {
-    /// Of the buckets between `boundaries`.
+    /// The dial of the buckets between `boundaries`.
     pub fn new(boundaries: &[Timestamp], step: Step, zone: Tz) -> Dial {
         let shown = boundaries.iter().map(|at| local_time(*at, zone).and_utc().timestamp());
         let wholes = boundaries.windows(2).map(|pair| step.is_whole(pair[0], pair[1])).collect();
@@ -32,7 +31,7 @@ impl Dial {
         let length = minutes * MINUTE / SECOND;
         let steps: Vec<i64> = shown.map(|shown| shown.div_euclid(length)).collect();
         let first = steps.first().copied().unwrap_or_default();
-        // The last place ends where one more begins.
+        // The last place ends where the next begins.
         let end = steps.iter().max().map_or(first, |last| last + 2);
         Dial {
             places: steps.iter().map(|step| usize::try_from(step - first).unwrap_or_default()).collect(),
@@ -46,8 +45,8 @@ impl Dial {
         self.places.get(bucket).copied()
     }
 
-    /// What the first buckets have, by their places, up to that of the last one: of an hour that is shown twice what the later
-    /// whole one has, of one that is left out or cut short nothing.
+    /// Lays the values of the first buckets out by place, up to the place of the last: for a repeated hour, that of the
+    /// later whole one; `None` for an hour skipped or cut short.
     pub fn lay<T: Copy>(&self, of_buckets: &[Option<T>]) -> Vec<Option<T>> {
         let Some(last) = of_buckets.len().checked_sub(1).and_then(|last| self.place(last)) else { return Vec::new() };
         let mut laid = vec![None; last + 1];
@@ -93,7 +92,7 @@ mod tests {
         assert_eq!(autumn.lay(&[Some('a'), Some('b'), Some('c'), Some('d')]), [Some('a'), Some('c'), Some('d')]);
         assert_eq!(autumn.lay(&[Some('a'), Some('b')]), [Some('a'), Some('b')], "it is not known yet");
         assert_eq!(autumn.lay::<char>(&[]), []);
-        // The quarters of the hour again, as far as they are over.
+        // The quarters of the repeated hour, as far as they have closed.
         let quarters = dial("2026-10-25T01:00:00+01:00", 9, Step::Minutes(15), LONDON);
         let laid = quarters.lay(&[Some(0), Some(1), Some(2), Some(3), Some(4), Some(5)]);
         assert_eq!(laid, [Some(4), Some(5)]);
@@ -117,15 +116,15 @@ mod tests {
         // From 02:00 back to 01:30: 00:00, 01:00, 01:30, 02:00.
         let autumn = dial("2026-04-05T00:00:00+11:00", 5, Step::Minutes(60), LORD_HOWE);
         assert_eq!(autumn.lay(&[Some(0), Some(1), Some(2), Some(3)]), [Some(0), Some(1), Some(3)]);
-        // Two quarters are left out, or come twice.
+        // Two quarters are skipped, or repeated.
         let quarters = dial("2026-10-04T01:45:00+10:30", 3, Step::Minutes(15), LORD_HOWE);
         assert_eq!(quarters.lay(&[Some(0), Some(1)]), [Some(0), None, None, Some(1)]);
         let quarters = dial("2026-04-05T01:30:00+11:00", 6, Step::Minutes(15), LORD_HOWE);
         assert_eq!(quarters.lay(&[0, 1, 2, 3, 4].map(Some)), [2, 3, 4].map(Some));
     }
 
-    /// Among the years are those in which St. John's moved its clock at a minute past midnight, Samoa left out a day, and
-    /// Caracas and Pyongyang moved by half an hour.
+    /// The years include those in which St. John's changed its clock at a minute past midnight, Samoa skipped a day,
+    /// and Caracas and Pyongyang shifted by half an hour.
     #[test]
     fn in_every_zone_no_bucket_is_lost_and_none_counts_twice() {
         let first = |year| NaiveDate::from_yo_opt(year, 1).expect("a day");
@@ -157,7 +156,7 @@ mod tests {
         assert!(dial.starts.windows(2).all(|pair| pair[0] < pair[1]), "{zone}: places follow each other");
         let mut times_found = vec![0; buckets.len()];
         laid.iter().flatten().for_each(|bucket| times_found[*bucket] += 1);
-        // What each place of the clock last had that was whole.
+        // The last whole bucket at each place.
         let mut last = std::collections::HashMap::new();
         for (bucket, pair) in boundaries.windows(2).enumerate() {
             let place = dial.place(bucket).expect("a place");

@@ -94,7 +94,7 @@ impl CustomerQuery {
     }
 }
 
-/// What the searched customers are found by; `None` where the tenant has no keys and so nobody to find.
+/// The filter for a search by identity; `None` if the tenant has no keys, and so nobody to find.
 async fn find_filter(ctx: &Context<'_>, email: Option<&str>, phone: Option<&str>) -> Result<Option<CustomerFilter>> {
     if email.is_none() && phone.is_none() {
         return Ok(Some(CustomerFilter::default()));
@@ -141,7 +141,7 @@ pub enum CustomerSort {
 }
 
 /// A customer.
-// Its orders and more are fields that `crate::orders` adds.
+// `crate::orders` adds orders and further fields.
 #[derive(Clone, SimpleObject)]
 #[graphql(complex)]
 pub struct Customer {
@@ -186,7 +186,7 @@ struct CustomerAnalytics {
 
 impl CustomerAnalytics {
     fn new(customer: Customer, is_of_one_currency: bool, now: Timestamp) -> Self {
-        // A purchase may be a little ahead of the clock.
+        // A purchase may be dated slightly in the future.
         let days_since = |at: DateTime| i32::try_from((now.0 - at.0.0).max(0) / DAY).unwrap_or(i32::MAX);
         CustomerAnalytics {
             recency_days: customer.last_purchase_at.map(days_since),

@@ -1,4 +1,4 @@
-//! What identifies a customer: opened field by field, for those who may see it.
+//! Identifying data of a customer, unsealed field by field for those permitted to see it.
 
 use async_graphql::{Context, Object};
 
@@ -54,7 +54,7 @@ impl Identity {
                 opened => return Ok(Some(opened?)),
             }
         }
-        // Not at hand, or another process has rotated.
+        // Keys not cached, or rotated by another process.
         self.open(keys, read(ctx).await?.as_ref(), field).await
     }
 
@@ -63,14 +63,14 @@ impl Identity {
         self.sealed.get(field as usize)?.as_deref()
     }
 
-    /// A field's text by the keys that `tx` sees; `None` where there is none, or the tenant was erased.
-    /// Errors: DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+    /// A field's text, unsealed with the keys that `tx` sees; `None` if there is none or the tenant was erased. Errors:
+    /// DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
     pub async fn open(&self, keys: &Keys, tx: &TenantTx, field: Field) -> Result<Option<String>> {
         let Some(sealed) = self.sealed(field) else { return Ok(None) };
         match keys.load(tx).await? {
             Access::Keys(held) => {
                 match (open(&held.keys, tx.tenant(), self.customer_no, field, sealed), held.trouble) {
-                    // Another process rotated, and the new key cannot be unwrapped now.
+                    // Another process rotated, and the new key cannot be unwrapped at present.
                     (Err(OpenError::UnknownKeyVersion(_)), Some(trouble)) => Err(trouble.into()),
                     (opened, _) => Ok(Some(opened?)),
                 }

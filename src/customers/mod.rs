@@ -1,4 +1,4 @@
-//! Customers: buyers and what they bought.
+//! Customers: buyers and their purchases.
 
 pub mod graphql;
 mod identity;

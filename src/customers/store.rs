@@ -1,4 +1,4 @@
-//! Customers in the database.
+//! Storage of customers.
 
 use std::collections::HashMap;
 
@@ -22,14 +22,14 @@ const COLUMNS: &str = "c.customer_no, c.external_id, c.first_at, c.last_at, c.or
 
 const COLUMNS_COUNT: usize = 11;
 
-/// Which customers: those who have all of these.
+/// Restricts customers to those that satisfy all of these.
 #[derive(Default)]
 pub struct CustomerFilter {
     pub email: Option<BlindIndex>,
     pub phone: Option<BlindIndex>,
 }
 
-/// What is predicted of customers, for those who have predictions.
+/// Predictions by the current model, for customers that have any.
 const PREDICTED: &str = "customer_predictions p JOIN customers c ON c.tenant_id = $1 AND c.customer_no = p.customer_no \
     WHERE p.tenant_id = $1 AND p.fit_no = (SELECT m.fit_no FROM customer_models m WHERE m.tenant_id = $1)";
 
@@ -42,9 +42,9 @@ pub async fn list(
     order: CustomerSort,
 ) -> Result<Vec<(Cursor, Customer)>> {
     const BY_NUMBER: SortKey = SortKey::ascending("c.customer_no", KeyKind::Int);
-    // Who never bought comes last: no time is before 1970.
+    // Customers without a purchase come last: no time is before 1970.
     const LAST_PURCHASE: SortKey = SortKey::descending("COALESCE(c.last_at, -1)", KeyKind::Int);
-    // As in the indexes, so that a page reads no more than its rows.
+    // Matches the index order, so that a page reads only its own rows.
     const BY_PREDICTED_NUMBER: SortKey = SortKey::ascending("p.customer_no", KeyKind::Int);
     let keys = match order {
         CustomerSort::Id => vec![BY_NUMBER],
@@ -119,7 +119,6 @@ pub async fn find_customer(tx: &TenantTx, key: &OneOf) -> Result<Option<Customer
     tx.query_one(&sql, [value]).await?.as_ref().map(customer_from).transpose()
 }
 
-/// Loads customers by number.
 pub struct CustomersByNumber;
 
 impl BatchLoad for CustomersByNumber {

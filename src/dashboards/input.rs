@@ -1,4 +1,4 @@
-//! What a dashboard may be.
+//! Validation of dashboards.
 
 use std::collections::BTreeSet;
 
@@ -77,7 +77,7 @@ struct WidgetLayoutInput {
 }
 
 impl DashboardInput {
-    /// What becomes of `old`. Error: BAD_USER_INPUT.
+    /// Applies the change to `old`. Error: BAD_USER_INPUT.
     pub fn change(self, old: NewDashboard) -> Result<NewDashboard> {
         let columns = self.columns.unwrap_or(old.columns);
         if !(1..=COLUMNS_MAX).contains(&columns) {
@@ -121,21 +121,21 @@ impl DashboardInput {
         })
     }
 
-    /// What it names, apart from what stays as it was, of which something may be gone.
+    /// The entities that the input refers to; references that stay unchanged may have gone stale.
     pub fn named(&self) -> Named {
         let kpis = self.widgets.iter().flatten().flat_map(|widget| widget.kpis.iter().flatten().cloned());
         Named { filters: self.filters.value().cloned(), kpis: kpis.collect() }
     }
 }
 
-/// What a dashboard is to show.
+/// Entities that a dashboard refers to.
 pub struct Named {
     filters: Option<MetricsFilters>,
     kpis: BTreeSet<String>,
 }
 
 impl Named {
-    /// All of it must be there. Error: NOT_FOUND.
+    /// Checks that they exist. Error: NOT_FOUND.
     pub async fn check(&self, tx: &TenantTx) -> Result<()> {
         if let Some(filters) = &self.filters {
             filters.check_organization(tx).await?;
@@ -183,7 +183,7 @@ impl From<WidgetLayoutInput> for WidgetLayout {
     }
 }
 
-/// Error: BAD_USER_INPUT, for what lies beyond the grid.
+/// Error: BAD_USER_INPUT if it exceeds the grid.
 fn check_layout(layout: &WidgetLayout, columns: i32) -> Result<()> {
     let fits = |from: i32, length: i32, max: i32| from >= 0 && length >= 1 && from <= max && length <= max - from;
     if !fits(layout.x, layout.width, columns) {
@@ -195,7 +195,7 @@ fn check_layout(layout: &WidgetLayout, columns: i32) -> Result<()> {
     Ok(())
 }
 
-/// PostgreSQL stores no NUL in JSON.
+/// PostgreSQL cannot store NUL in JSON.
 fn check_storable(argument: &'static str, json: &serde_json::Value) -> Result<()> {
     if json.to_string().contains("\\u0000") {
         return Err(Error::bad_input(argument, "holds a NUL"));

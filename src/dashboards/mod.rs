@@ -1,4 +1,4 @@
-//! Dashboards: pages of widgets that a user arranges for herself or shares with the tenant.
+//! Dashboards: pages of widgets, private to a user or shared with the tenant.
 
 pub mod graphql;
 pub mod input;
@@ -13,10 +13,10 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::metrics::filter::MetricsFilters;
 
-/// Columns of a new dashboard's grid.
+/// Grid columns of a new dashboard.
 const COLUMNS: i32 = 12;
 
-/// What a dashboard is to be, checked.
+/// Validated content of a dashboard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewDashboard {
     pub name: String,
@@ -29,7 +29,7 @@ pub struct NewDashboard {
 }
 
 impl Default for NewDashboard {
-    /// An empty one, for its owner alone.
+    /// An empty, private dashboard.
     fn default() -> Self {
         NewDashboard {
             name: String::new(),
@@ -43,7 +43,6 @@ impl Default for NewDashboard {
     }
 }
 
-/// A stored dashboard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dashboard {
     pub id: Uuid,

@@ -1,4 +1,4 @@
-//! Changes of dashboards; everyone who may see sales arranges dashboards of her own.
+//! Mutations of dashboards; everyone who may see sales can manage dashboards of their own.
 
 use async_graphql::{Context, ID, Object};
 

@@ -1,4 +1,4 @@
-//! Dashboards in the database. A foreign one that is not shared is "not found".
+//! Storage of dashboards. Another user's dashboard that is not shared is "not found".
 
 use entity::dashboards::{ActiveModel, Column, Entity, Model};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, FromQueryResult, QueryFilter};
@@ -11,7 +11,7 @@ use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 
-/// What the log tells of dashboards.
+/// Audited columns of dashboards.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "dashboards",
     key: "id",
@@ -27,14 +27,14 @@ pub const LOGGED: AuditedTable = AuditedTable {
     members: None,
 };
 
-/// One dashboard that `user_id` may see.
+/// A dashboard visible to `user_id`.
 pub async fn find_visible(tx: &TenantTx, id: Uuid, user_id: Uuid) -> Result<Option<Dashboard>> {
     let visible = Condition::any().add(Column::OwnerId.eq(user_id)).add(Column::IsShared.eq(true));
     let row = tx.find::<Entity>().filter(Column::Id.eq(id)).filter(visible).one(tx).await?;
     row.map(Dashboard::try_from).transpose()
 }
 
-/// A page of those that `user_id` may see, newest first: ids are made in the order of time.
+/// A page of those visible to `user_id`, newest first: ids are time-ordered.
 pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<Vec<(Cursor, Dashboard)>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
     let clauses = page.clauses(&KEYS, 3)?;
@@ -51,10 +51,10 @@ pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<V
         .collect()
 }
 
-/// Dashboards of one owner.
+/// Maximum dashboards per owner.
 const DASHBOARDS_MAX: i64 = 200;
 
-/// Stores a new dashboard. Error: CONFLICT, when its owner has as many as there may be.
+/// Stores a new dashboard. Error: CONFLICT if its owner has reached the limit.
 pub async fn create(tx: &TenantTx, owner_id: Uuid, content: NewDashboard, now: Timestamp) -> Result<Dashboard> {
     tx.lock_settings().await?;
     let sql = "SELECT count(*) FROM dashboards WHERE tenant_id = $1 AND owner_id = $2";
@@ -69,28 +69,28 @@ pub async fn create(tx: &TenantTx, owner_id: Uuid, content: NewDashboard, now: T
     Ok(dashboard)
 }
 
-/// A dashboard of `owner_id`'s own, which nobody else changes until the transaction ends. Error: NOT_FOUND.
+/// A dashboard owned by `owner_id`, locked against other changes until the transaction ends. Error: NOT_FOUND.
 pub async fn lock_own(tx: &TenantTx, id: Uuid, owner_id: Uuid) -> Result<Dashboard> {
     tx.lock_settings().await?;
     let own = tx.find::<Entity>().filter(Column::Id.eq(id)).filter(Column::OwnerId.eq(owner_id));
     own.one(tx).await?.ok_or_else(|| Error::not_found("dashboard"))?.try_into()
 }
 
-/// Replaces a dashboard that was locked.
+/// Replaces a locked dashboard.
 pub async fn update(tx: &TenantTx, dashboard: Dashboard) -> Result<Dashboard> {
     leave_default(tx, &dashboard).await?;
     row(tx, &dashboard)?.update(tx).await?;
     Ok(dashboard)
 }
 
-/// Deletes a dashboard of `owner_id`'s own. Error: NOT_FOUND.
+/// Deletes a dashboard owned by `owner_id`. Error: NOT_FOUND.
 pub async fn delete(tx: &TenantTx, id: Uuid, owner_id: Uuid) -> Result<()> {
     let sql = "DELETE FROM dashboards WHERE tenant_id = $1 AND id = $2 AND owner_id = $3";
     let deleted = tx.execute(sql, [id.into(), owner_id.into()]).await?;
     if deleted == 0 { Err(Error::not_found("dashboard")) } else { Ok(()) }
 }
 
-/// When `next` opens first for its owner, no other does.
+/// If `next` is its owner's default, clears that of the others.
 async fn leave_default(tx: &TenantTx, next: &Dashboard) -> Result<()> {
     if next.content.is_default {
         let sql = "UPDATE dashboards SET is_default = false WHERE tenant_id = $1 AND owner_id = $2 AND is_default";
@@ -99,7 +99,7 @@ async fn leave_default(tx: &TenantTx, next: &Dashboard) -> Result<()> {
     Ok(())
 }
 
-/// All columns but the time of creation.
+/// All columns except the creation time.
 fn row(tx: &TenantTx, dashboard: &Dashboard) -> Result<ActiveModel> {
     let content = &dashboard.content;
     Ok(ActiveModel {

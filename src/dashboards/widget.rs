@@ -1,4 +1,4 @@
-//! Widgets, as they are stored within their dashboard.
+//! Widgets, as stored within their dashboard.
 
 use async_graphql::{Enum, SimpleObject};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub struct Widget {
     pub kind: WidgetKind,
     pub title: String,
     pub metrics: Vec<Metric>,
-    /// By name; one may have been deleted since.
+    /// By name; any may have been deleted since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kpis: Vec<String>,
     pub layout: WidgetLayout,

@@ -1,4 +1,4 @@
-//! How much is asked of the database: tests pin it, so that a list does not come to cost a statement per row.
+//! Counts database statements: tests pin the counts to prevent N+1 queries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ pub(super) struct Counter {
     transactions: AtomicU64,
 }
 
-/// Counts since the database was connected.
+/// Counts since connecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statements {
     pub statements: u64,

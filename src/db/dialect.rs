@@ -1,5 +1,5 @@
-//! Every difference between PostgreSQL and SQLite, apart from the types of columns (`migration::sql`) and the
-//! binding of many rows ([`super::table`]).
+//! Every difference between PostgreSQL and SQLite, apart from column types (`migration::sql`) and the binding of many
+//! rows ([`super::table`]).
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -20,14 +20,14 @@ use uuid::Uuid;
 use super::{FirstRows, Head, TenantId};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long one look at heads may take.
+/// Timeout of one read of heads.
 const HEADS_WAIT: Duration = Duration::from_secs(1);
-/// How long connections that come back are asked whether they answer, after one was given up; and how long they may take.
+/// How long, after a query was abandoned, connections are pinged on return to the pool, and the timeout of the ping.
 const DOUBT: Duration = Duration::from_secs(60);
 const DOUBT_WAIT: Duration = Duration::from_secs(5);
 const SQLITE_BUSY_TIMEOUT: &str = "5000";
 
-/// Why no connection could be made. No variant shows a password.
+/// Why connecting failed. No variant contains a password.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("DATABASE_URL must begin with postgres:// or sqlite://")]
@@ -40,32 +40,32 @@ pub enum ConnectError {
     Unreachable(DbErr),
 }
 
-/// One statement after another sees the same, and none goes on for a query that was given up.
+/// All statements of a transaction see one snapshot, and none keeps running for an abandoned query.
 const SNAPSHOTS: [(&str, &str); 3] = [
     ("default_transaction_isolation", "repeatable read"),
     ("default_transaction_read_only", "on"),
     ("statement_timeout", "9s"),
 ];
 
-/// A writer that stopped in the midst of a transaction, or waits for one that did, does not hold up its tenant for ever.
+/// A writer stuck within a transaction, or waiting for one that is, does not block its tenant forever.
 const WRITES: [(&str, &str); 2] = [("lock_timeout", "30s"), ("idle_in_transaction_session_timeout", "60s")];
 
-/// Plans are made for any tenant. One made for a tenant that the statistics do not know yet, beside a large one, takes
-/// an index for as good as another and reads all rows of the tenant for each key.
+/// Plans are independent of the tenant. A plan made for a tenant missing from the statistics, next to a large one,
+/// considers any index as good as another and reads all rows of the tenant for each key.
 const GENERIC_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 
 /// The pools of a server.
 pub(super) struct Pools {
-    /// Snapshot transactions of one tenant that cannot write.
+    /// Read-only snapshot transactions of one tenant.
     pub read: DatabaseConnection,
-    /// Transactions of one tenant.
+    /// Read-write transactions of one tenant.
     pub write: DatabaseConnection,
-    /// Single statements over all tenants.
+    /// Single statements across all tenants.
     pub across: DatabaseConnection,
 }
 
-/// Whether the database was found not to answer lately: what was given up comes back to its pool, which would wait for it as long
-/// as the network does, and count it as one of its connections.
+/// Whether the database recently failed to answer: an abandoned connection returns to its pool, which would wait for it
+/// as long as the network does, while counting it against the pool's limit.
 #[derive(Clone, Default)]
 pub(super) struct Doubt(Arc<Mutex<Option<Instant>>>);
 
@@ -103,7 +103,7 @@ pub(super) async fn connect(url: &str, connections_max: u32, doubt: &Doubt) -> R
             o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).pragma("query_only", "1"));
             o.map_sqlx_sqlite_pool_opts(closing_what_is_in_a_transaction);
         });
-        // One writer: SQLite has one write lock, and waiting in our own queue is fairer than polling it.
+        // A single writer: SQLite has one write lock, and queueing for a connection is fairer than polling for it.
         let write = options(url, 1, |o| {
             o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).create_if_missing(true));
             o.map_sqlx_sqlite_pool_opts(closing_what_is_in_a_transaction);
@@ -116,9 +116,9 @@ pub(super) async fn connect(url: &str, connections_max: u32, doubt: &Doubt) -> R
     }
 }
 
-/// SQLite ends a transaction by itself when the disk is full or fails. The driver then counts one that is open, so that the next
-/// to borrow the connection would begin within it: what they committed would be kept by nobody, and what they read would be old.
-/// So a connection that is still in a transaction once all that was asked of it is done is closed.
+/// SQLite rolls a transaction back by itself when the disk is full or fails. The driver still counts it as open, so the
+/// next borrower's transaction would nest within it: its commits would be lost and its reads stale. Hence a connection
+/// still in a transaction once its pending work is done is closed.
 fn closing_what_is_in_a_transaction(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
     pool.after_release(|connection, _| {
         Box::pin(async move {
@@ -128,7 +128,7 @@ fn closing_what_is_in_a_transaction(pool: PoolOptions<Sqlite>) -> PoolOptions<Sq
     })
 }
 
-/// In doubt, a connection that comes back and does not answer is closed. Any that is some tenant's still is closed too.
+/// In doubt, closes returned connections that do not answer; always closes those still assigned to a tenant.
 fn closing_what_is_not_to_be_lent(pool: PoolOptions<Postgres>, doubt: Doubt) -> PoolOptions<Postgres> {
     pool.after_release(move |connection, _| {
         let is_in_doubt = doubt.is_raised();
@@ -142,8 +142,8 @@ fn closing_what_is_not_to_be_lent(pool: PoolOptions<Postgres>, doubt: Doubt) -> 
     })
 }
 
-/// A connection that comes back to its pool is nobody's: what `SET LOCAL` said ended with the transaction. To ask costs a round
-/// trip for each transaction, and no statement but that of [`enter`] says a tenant, so builds for production do not.
+/// A returned connection belongs to no tenant: `SET LOCAL` ended with the transaction. The check costs a round trip per
+/// transaction and only [`enter`] sets a tenant, so release builds skip it.
 async fn is_nobodys(connection: &mut PgConnection) -> Result<bool, sea_orm::sqlx::Error> {
     if !cfg!(debug_assertions) {
         return Ok(true);
@@ -156,7 +156,7 @@ async fn is_nobodys(connection: &mut PgConnection) -> Result<bool, sea_orm::sqlx
     Ok(is_nobodys)
 }
 
-/// The one connection of an owner.
+/// The single connection of an owner.
 pub(super) async fn connect_owner(url: &str) -> Result<DatabaseConnection, ConnectError> {
     if is_postgres_url(url) {
         check_url(url)?;
@@ -170,20 +170,21 @@ fn is_postgres_url(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
-/// Begins the transaction's work: what the second wall lets it see are the rows of `tenant`. SQLite has no such wall.
+/// Sets the tenant for row-level security, which limits the transaction to rows of `tenant`. No-op on SQLite, which has
+/// none.
 pub(super) async fn enter(
     tx: &DatabaseTransaction,
     backend: DbBackend,
     TenantId(tenant): TenantId,
 ) -> Result<(), DbErr> {
     if backend == DbBackend::Postgres {
-        // SET takes no parameters; a UUID is written in hexadecimal digits and hyphens.
+        // SET takes no parameters; a UUID consists of hexadecimal digits and hyphens, so it is safe to interpolate.
         tx.execute_unprepared(&format!("SET LOCAL app.tenant_id = '{tenant}'")).await?;
     }
     Ok(())
 }
 
-/// Reads the URL as the driver will: sea-orm's own message would show it whole, with the password.
+/// Parses the URL like the driver will: sea-orm's own error message would contain it in full, including the password.
 fn check_url(url: &str) -> Result<(), ConnectError> {
     if url.starts_with("sqlite:") {
         SqliteOptions::from_str(url).map(|_| ()).map_err(ConnectError::BadUrl)
@@ -207,7 +208,7 @@ async fn open(options: ConnectOptions) -> Result<DatabaseConnection, ConnectErro
     Database::connect(options).await.map_err(ConnectError::Unreachable)
 }
 
-/// The connections of a pool that are open, and how many of them are idle.
+/// The numbers of open and of idle connections in a pool.
 pub(super) fn count_connections(pool: &DatabaseConnection) -> (usize, usize) {
     let (open, idle) = match pool.get_database_backend() {
         DbBackend::Postgres => {
@@ -222,14 +223,14 @@ pub(super) fn count_connections(pool: &DatabaseConnection) -> (usize, usize) {
     (usize::try_from(open).unwrap_or(usize::MAX), idle)
 }
 
-/// A connection that stays with those who ask where ledgers stand: one that goes back to its pool is asked whether it still
-/// answers, which is a round trip for each request. PostgreSQL only.
+/// A connection dedicated to head reads: one returned to the pool is pinged, which costs a round trip per request.
+/// PostgreSQL only.
 #[derive(Default)]
 pub(super) struct HeadsConnection(tokio::sync::Mutex<Option<PoolConnection<Postgres>>>);
 
 impl HeadsConnection {
-    /// A connection that fails or does not answer in time is closed. Those that have died while they were idle are passed over,
-    /// and once it is asked anew where there was no answer.
+    /// A connection that fails or times out is closed. Connections that died while idle are skipped, and an attempt
+    /// without an answer is retried once.
     pub async fn list(
         &self,
         pool: &DatabaseConnection,
@@ -251,7 +252,7 @@ impl HeadsConnection {
                 Ok(Err(error)) => Some(query_error(error)),
                 Err(_) => None,
             };
-            // Its pool would wait for it.
+            // Detached: its pool would wait for it.
             drop(connection.detach());
             match failed {
                 Some(error) if dead_max == 0 || !is_cut_off(&error) => return Err(error),
@@ -262,7 +263,7 @@ impl HeadsConnection {
         }
     }
 
-    /// Its pool can be closed then.
+    /// Allows its pool to be closed.
     pub async fn close(&self) {
         self.0.lock().await.take();
     }
@@ -288,7 +289,7 @@ fn query_error(error: sea_orm::sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
-/// PostgreSQL tells of a role that is missing or not granted as of a setting that cannot be used.
+/// PostgreSQL reports a role that is missing or not granted as an invalid setting.
 fn no_role(error: ConnectError, role: &'static str) -> ConnectError {
     match error {
         ConnectError::Unreachable(inner)
@@ -302,7 +303,7 @@ fn no_role(error: ConnectError, role: &'static str) -> ConnectError {
 
 type SqliteOptions = sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
-/// Write-ahead log and a sync at each commit: an acknowledged event survives a power cut.
+/// Write-ahead log with a sync at each commit: acknowledged events survive a power failure.
 fn sqlite_pragmas(options: SqliteOptions) -> SqliteOptions {
     options
         .pragma("journal_mode", "WAL")
@@ -312,7 +313,7 @@ fn sqlite_pragmas(options: SqliteOptions) -> SqliteOptions {
         .pragma("cache_size", "-16384")
 }
 
-/// SQLite takes its write lock at once, so that a transaction never fails half-way for want of it.
+/// SQLite takes its write lock up front, so that a transaction never fails halfway for lack of it.
 pub(super) fn write_options(backend: DbBackend) -> TransactionOptions {
     TransactionOptions {
         sqlite_transaction_mode: (backend == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate),
@@ -320,18 +321,18 @@ pub(super) fn write_options(backend: DbBackend) -> TransactionOptions {
     }
 }
 
-/// Rows that refer to the locked one may be written meanwhile: they lock its key alone.
+/// Rows that reference the locked one can still be written: they only lock its key.
 pub(super) fn for_update(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR NO KEY UPDATE" } else { "" }
 }
 
-/// SQLite's own operator knows the case of ASCII letters alone.
+/// SQLite's operator is case-insensitive for ASCII letters only.
 pub(super) fn like_any_case(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "ILIKE" } else { "LIKE" }
 }
 
 /// Replaces each `{each TABLE ALIAS: CONDITION}` by a join that looks the table up once per key, by index, whatever the
-/// planner believes of sizes: tables that have just been filled have no statistics yet. Only the tenant's rows match.
+/// planner's size estimates: freshly filled tables have no statistics. Only the tenant's rows match.
 pub(super) fn each(backend: DbBackend, sql: &str) -> String {
     let mut out = String::with_capacity(sql.len() + 64);
     let mut rest = sql;
@@ -341,7 +342,8 @@ pub(super) fn each(backend: DbBackend, sql: &str) -> String {
         let (table, condition) = inside.split_once(": ").unwrap_or((inside, "true"));
         let alias = table.rsplit(' ').next().unwrap_or(table);
         out.push_str(&if backend == DbBackend::Postgres {
-            // OFFSET keeps the planner from merging the subquery into a join of its own choice.
+            // OFFSET is an optimization fence: it keeps the planner from flattening the subquery into a join of its
+            // choice.
             format!(
                 "CROSS JOIN LATERAL (SELECT * FROM {table} WHERE {alias}.tenant_id = $1 AND {condition} OFFSET 0) {alias}"
             )
@@ -354,8 +356,8 @@ pub(super) fn each(backend: DbBackend, sql: &str) -> String {
     out
 }
 
-/// PostgreSQL reads no more than `rows_max` rows of a key's index; SQLite, which cannot limit a subquery per key,
-/// numbers them all.
+/// PostgreSQL reads at most `rows_max` rows per key from the index; SQLite, which cannot limit a subquery per key,
+/// numbers all rows.
 pub(super) fn first_rows(backend: DbBackend, rows: &FirstRows<'_>) -> String {
     let FirstRows { columns, table, matching, key, order } = rows;
     if backend == DbBackend::Postgres {
@@ -372,7 +374,7 @@ pub(super) fn first_rows(backend: DbBackend, rows: &FirstRows<'_>) -> String {
     }
 }
 
-/// The names of all tables with a tenant in their rows.
+/// The names of all tables with a tenant column.
 pub(super) fn tenant_tables(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres {
         "SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' \
@@ -383,7 +385,7 @@ pub(super) fn tenant_tables(backend: DbBackend) -> &'static str {
     }
 }
 
-/// The SQLSTATE of PostgreSQL or the extended code of SQLite.
+/// The PostgreSQL SQLSTATE or the SQLite extended code.
 fn driver_code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(RuntimeErr::SqlxError(inner))
     | DbErr::Query(RuntimeErr::SqlxError(inner))
@@ -394,7 +396,8 @@ fn driver_code(error: &DbErr) -> Option<String> {
     inner.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned())
 }
 
-/// Whether a sum left 64 bits: 22003 in PostgreSQL; in SQLite a sum that overflows or that a strict column refuses.
+/// Whether a sum overflowed 64 bits: 22003 in PostgreSQL; in SQLite a sum that overflows or that a strict column
+/// rejects.
 pub fn is_out_of_range(error: &DbErr) -> bool {
     const SQLITE_CONSTRAINT_DATATYPE: &str = "3091";
     match driver_code(error).as_deref() {
@@ -404,22 +407,23 @@ pub fn is_out_of_range(error: &DbErr) -> bool {
     }
 }
 
-/// Whether a text or document has a character that PostgreSQL takes in none: NUL.
+/// Whether a text or document contains NUL, which PostgreSQL cannot store.
 pub fn is_unwritable(error: &DbErr) -> bool {
     matches!(driver_code(error).as_deref(), Some("22021" | "22P05"))
 }
 
-/// Whether PostgreSQL has no partition for a row. The code is that of a check which fails, too; the text depends on its language.
+/// Whether PostgreSQL has no partition for a row. The code is shared with failed check constraints; the text depends on
+/// the server's language.
 pub fn lacks_month(error: &DbErr) -> bool {
     driver_code(error).as_deref() == Some("23514")
 }
 
-/// Whether PostgreSQL gave a statement up because it took too long.
+/// Whether PostgreSQL cancelled a statement on timeout.
 pub fn is_timeout(error: &DbErr) -> bool {
     driver_code(error).as_deref() == Some("57014")
 }
 
-/// Whether the database is away, starting, full, or out of connections: the same request may work later.
+/// Whether the database is down, starting, full, or out of connections: the request may succeed later.
 pub fn is_unavailable(error: &DbErr) -> bool {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
@@ -433,7 +437,7 @@ pub fn is_unavailable(error: &DbErr) -> bool {
     }
 }
 
-/// Whether the database has ended the connection.
+/// Whether the database closed the connection.
 pub(super) fn is_cut_off(error: &DbErr) -> bool {
     let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner))) = error else {
         return false;
@@ -442,8 +446,8 @@ pub(super) fn is_cut_off(error: &DbErr) -> bool {
         || driver_code(error).is_some_and(|code| code.starts_with("57P"))
 }
 
-/// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only), 40001, 40P01 and 55P03 (in the
-/// way of each other), 25P03 (idle for too long); SQLite busy, full, and failing to read or write.
+/// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only), 40001, 40P01 and 55P03
+/// (serialization, deadlock and lock conflicts), 25P03 (idle timeout); SQLite busy, full, and I/O errors.
 fn is_unavailable_code(code: &str) -> bool {
     const SQLITE_BUSY: u32 = 5;
     const SQLITE_IOERR: u32 = 10;
@@ -453,12 +457,13 @@ fn is_unavailable_code(code: &str) -> bool {
             || code.starts_with("53")
             || code.starts_with("57P")
             || ["25006", "25P03", "40001", "40P01", "55P03"].contains(&code))
-        // The lowest byte of an extended code is the code.
+        // The low byte of an extended code is the primary code.
         || code.len() < 5
             && code.parse().is_ok_and(|code: u32| [SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL].contains(&(code & 0xff)))
 }
 
-/// PostgreSQL: makes the monthly partitions that are missing; only the function `ledger_month` may. SQLite has one table.
+/// PostgreSQL: creates missing monthly partitions, through the function `ledger_month`, which alone has the rights.
+/// SQLite has one table.
 pub(super) async fn ensure_months(db: &DatabaseConnection, months: &BTreeSet<NaiveDate>) -> Result<(), DbErr> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(());
@@ -469,8 +474,8 @@ pub(super) async fn ensure_months(db: &DatabaseConnection, months: &BTreeSet<Nai
     Ok(())
 }
 
-/// PostgreSQL: drops the partitions of all months before `before`, each detached first so that nobody waits for a
-/// long drop. SQLite: nothing. Gives the names of those dropped.
+/// PostgreSQL: drops the partitions of all months before `before`, each detached first so that nobody waits for a long
+/// drop. SQLite: no-op. Returns the names of those dropped.
 pub(super) async fn drop_months(db: &DatabaseConnection, before: NaiveDate) -> Result<Vec<String>, DbErr> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(Vec::new());
@@ -482,11 +487,11 @@ pub(super) async fn drop_months(db: &DatabaseConnection, before: NaiveDate) -> R
     let mut dropped = Vec::new();
     for row in rows {
         let (name, is_detaching): (String, bool) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        // Names carry year and month, so they sort by time.
+        // Names contain year and month, so they sort chronologically.
         if name >= oldest_kept {
             continue;
         }
-        // What an interrupted run left half detached is finished first.
+        // First finishes a detach that an earlier run left half done.
         let how = if is_detaching { "FINALIZE" } else { "CONCURRENTLY" };
         db.execute_unprepared(&format!("ALTER TABLE ledger_entries DETACH PARTITION {name} {how}")).await?;
         db.execute_unprepared(&format!("DROP TABLE {name}")).await?;
@@ -495,12 +500,12 @@ pub(super) async fn drop_months(db: &DatabaseConnection, before: NaiveDate) -> R
     Ok(dropped)
 }
 
-/// The name of the ledger's partition that holds the month beginning at `month`.
+/// The name of the ledger partition for the month starting at `month`.
 pub(super) fn partition_name(month: NaiveDate) -> String {
     format!("ledger_entries_{:04}_{:02}", month.year(), month.month())
 }
 
-/// The first day of the month that holds a time.
+/// The first day of the month containing a time.
 pub(super) fn month_of(micros: i64) -> Option<NaiveDate> {
     DateTime::from_timestamp_micros(micros)?.date_naive().with_day(1)
 }

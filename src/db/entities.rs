@@ -1,4 +1,4 @@
-//! Which entities are tenants', and by which column.
+//! Tenant-owned entities and their tenant columns.
 
 use super::TenantEntity;
 

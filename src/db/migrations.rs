@@ -1,16 +1,16 @@
-//! Whether the database's tables are those of this version, and bringing them there.
+//! Checks the database schema against this version's migrations, and applies them.
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
 use super::{Db, Owner};
 
-/// Why the database cannot be worked with.
+/// Why the schema cannot be used.
 #[derive(Debug)]
 pub enum StateError {
-    /// Migrations are still to be applied.
+    /// Pending migrations.
     Behind,
-    /// A migration was applied that this version does not know.
+    /// A migration unknown to this version was applied.
     Ahead(String),
     Unknown(DbErr),
 }
@@ -21,7 +21,7 @@ impl From<DbErr> for StateError {
     }
 }
 
-/// Makes sure that exactly the migrations of this version are applied. Writes nothing.
+/// Checks that exactly this version's migrations are applied. Read-only.
 pub async fn check(db: &Db) -> Result<(), StateError> {
     compare(&applied(&db.read).await?)
 }
@@ -34,7 +34,7 @@ fn compare(applied: &[String]) -> Result<(), StateError> {
     if applied.len() < known.len() { Err(StateError::Behind) } else { Ok(()) }
 }
 
-/// The migrations of this version, and whether each is applied.
+/// This version's migrations, and whether each is applied.
 pub async fn list(owner: &Owner) -> Result<Vec<(String, bool)>, StateError> {
     let applied = applied(&owner.0).await?;
     Ok(names().into_iter().map(|name| (name.clone(), applied.contains(&name))).collect())

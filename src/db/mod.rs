@@ -1,9 +1,9 @@
-//! The only door to rows. Everything a tenant owns is reached through [`TenantTx`], whose statements all begin
-//! with the tenant's id as `$1`.
+//! The only access path to rows. Everything a tenant owns is reached through [`TenantTx`], whose statements all take
+//! the tenant id as `$1`.
 //!
-//! On PostgreSQL row-level security stands behind that door; [`wall`] makes sure of it.
+//! On PostgreSQL row-level security backs this up; [`wall`] verifies it.
 //!
-//! What differs between PostgreSQL and SQLite stands in [`dialect`].
+//! Differences between PostgreSQL and SQLite live in [`dialect`].
 
 mod count;
 mod dialect;
@@ -39,20 +39,20 @@ pub use tx::{FirstRows, LazyTx, TenantEntity, TenantTx};
 use crate::error::{Code, Error, Result};
 use crate::guard::Guard;
 
-/// Whose rows. Made from a verified token, or by a command that names the tenant.
+/// Owner of rows. Created from a verified token, or by a command that names the tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct TenantId(pub Uuid);
 
 impl TenantId {
-    /// What tells it from other tenants at a guard.
+    /// The id that distinguishes it from other tenants at a guard.
     pub fn at(self, guard: Guard) -> TenantId {
         TenantId(guard.of(self.0))
     }
 }
 
-/// Where a tenant's data stands: the ledger's position, the count of changes to what is not in the ledger
-/// (organizations, products), and the number of alerts logged.
+/// Version of a tenant's data: the ledger's position, the count of changes outside the ledger (organizations,
+/// products), and the number of alerts logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub position: i64,
@@ -60,26 +60,26 @@ pub struct Head {
     pub last_alert_no: i64,
 }
 
-/// The connections to the database.
+/// The database connections.
 #[derive(Clone)]
 pub struct Db {
-    /// Snapshot transactions that cannot write.
+    /// Read-only snapshot transactions.
     read: DatabaseConnection,
     write: DatabaseConnection,
-    /// Single statements over all tenants.
+    /// Single statements across all tenants.
     across: DatabaseConnection,
     heads: Arc<dialect::HeadsConnection>,
     doubt: dialect::Doubt,
     backend: DbBackend,
     counter: Arc<Counter>,
-    /// The first days of months that were made sure of.
+    /// First days of months whose partitions are known to exist.
     months: Arc<Mutex<BTreeSet<NaiveDate>>>,
     #[cfg(debug_assertions)]
     mutant: Option<mutant::Mutate>,
 }
 
 impl Db {
-    /// Connects by URL: `postgres://…` or `sqlite://…`. Errors name the place without the password.
+    /// Connects by URL: `postgres://…` or `sqlite://…`. Errors contain the location without the password.
     pub async fn connect(url: &str, connections_max: u32) -> Result<Db, ConnectError> {
         let doubt = dialect::Doubt::default();
         let dialect::Pools { read, write, across } = dialect::connect(url, connections_max, &doubt).await?;
@@ -98,14 +98,14 @@ impl Db {
         })
     }
 
-    /// Sends what `mutate` makes of a tenant's statement instead of it, where it makes something: for the test that a guard
-    /// which is gone is missed. Not in release builds.
+    /// Replaces a tenant's statement by the result of `mutate`, if any: for the mutation test that the absence of a
+    /// guard is detected. Not in release builds.
     #[cfg(debug_assertions)]
     pub fn mutate(&mut self, mutate: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
         self.mutant = Some(mutant::Mutate(Arc::new(mutate)));
     }
 
-    /// Calls `callback` with each statement that was sent and the time it took: for measurements.
+    /// Calls `callback` with each statement sent and its duration, for measurements.
     pub fn on_statement(&mut self, callback: impl Fn(&Statement, Duration) + Clone + Send + Sync + 'static) {
         let other = callback.clone();
         self.read.set_metric_callback(move |info| callback(info.statement, info.elapsed));
@@ -116,13 +116,13 @@ impl Db {
         self.backend == DbBackend::Postgres
     }
 
-    /// A transaction that sees one snapshot of the tenant's rows and cannot write.
+    /// A read-only transaction on one snapshot of the tenant's rows.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = begin(&self.read, TransactionOptions::default()).await?;
         self.tenant_tx(tx, tenant, false).await
     }
 
-    /// The same for commands that read all there is, which takes as long as it takes.
+    /// The same without a time limit, for commands that read everything.
     pub async fn read_patiently(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = self.read(tenant).await?;
         if self.is_postgres() {
@@ -131,20 +131,20 @@ impl Db {
         Ok(tx)
     }
 
-    /// A transaction that may write the tenant's rows; nothing is kept unless [`TenantTx::commit`] is called.
+    /// A transaction that may write the tenant's rows; rolled back unless [`TenantTx::commit`] is called.
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = begin(&self.write, dialect::write_options(self.backend)).await?;
         self.tenant_tx(tx, tenant, true).await
     }
 
-    /// Does what should be done within `wait`, and gives it up after that, with its transaction: a network that is lost would
-    /// be waited for many minutes. Error: SERVICE_UNAVAILABLE.
+    /// Runs `work` with the timeout `wait`, after which it and its transaction are abandoned: a lost network would take
+    /// many minutes to be noticed. Error: SERVICE_UNAVAILABLE.
     pub async fn within<T>(&self, wait: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut work = pin!(work);
         match tokio::time::timeout(wait, work.as_mut()).await {
             Ok(done) => done,
             Err(elapsed) => {
-                // Before its connection comes back.
+                // Before its connection returns to the pool.
                 self.doubt.begin();
                 let error = Error::new(Code::ServiceUnavailable, "the database does not answer; try again");
                 Err(Error { source: Some(elapsed.into()), ..error })
@@ -173,12 +173,12 @@ impl Db {
         rows.iter().map(|row| get(row, 0)).collect()
     }
 
-    /// What was asked of the database for tenants since it was connected.
+    /// Statements executed for tenants since connecting.
     pub fn statements(&self) -> Statements {
         self.counter.read()
     }
 
-    /// Where the tenant's data stands now; one statement without a transaction around it. `None` for no such tenant.
+    /// The tenant's current head; one statement without a surrounding transaction. `None` if there is no such tenant.
     pub async fn head(&self, tenant: TenantId) -> Result<Option<Head>> {
         let sql = "SELECT position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = $1";
         let statement = Statement::from_sql_and_values(self.backend, sql, [tenant.0.into()]);
@@ -187,7 +187,7 @@ impl Db {
             .transpose()
     }
 
-    /// Where the data of `tenants` stands now, without those that there are not; for what is asked with each request.
+    /// The current heads of `tenants`, omitting those that do not exist; optimized for one call per request.
     pub async fn list_heads(&self, tenants: &BTreeSet<TenantId>) -> Result<Vec<(TenantId, Head)>> {
         if self.is_postgres() {
             return Ok(self.heads.list(&self.across, tenants).await?);
@@ -206,7 +206,7 @@ impl Db {
         rows.iter().map(|row| Ok(TenantId(get(row, 0)?))).collect()
     }
 
-    /// Looks for work of all tenants: for tasks of the server itself, which then go on tenant by tenant.
+    /// Finds work across all tenants, for server tasks that then proceed tenant by tenant.
     pub async fn query_all_tenants(
         &self,
         sql: &str,
@@ -216,7 +216,7 @@ impl Db {
         Ok(past_dead(&self.across, || self.across.query_all_raw(statement.clone())).await?)
     }
 
-    /// The pools: what each is for, and how many of its connections are open, and idle.
+    /// The pools: purpose, open and idle connections.
     pub fn list_pools(&self) -> Vec<(&'static str, usize, usize)> {
         let mut pools = vec![("read", &self.read), ("write", &self.write)];
         if self.is_postgres() {
@@ -226,22 +226,22 @@ impl Db {
         counts.map(|(name, (open, idle))| (name, open, idle)).collect()
     }
 
-    /// Whether the database answers. Requests of tenants, which may have all connections for a while, do not stand in the
-    /// way of it on PostgreSQL.
+    /// Whether the database answers. On PostgreSQL it does not compete with tenants' requests, which may occupy all
+    /// their connections.
     pub async fn ping(&self) -> Result<()> {
         self.across.execute_unprepared("SELECT 1").await?;
         Ok(())
     }
 
-    /// Whether the ledger is known to take entries of the month that holds `at` (microseconds). A month before
+    /// Whether the ledger is known to have a partition for the month containing `at` (microseconds). A month before
     /// `retained_from` may have been dropped since.
     pub fn has_month(&self, at: i64, retained_from: Option<i64>) -> bool {
         let is_known = || dialect::month_of(at).is_some_and(|month| self.months().contains(&month));
         !self.is_postgres() || retained_from.is_none_or(|from| at >= from) && is_known()
     }
 
-    /// Makes sure that the ledger can take entries of the months that hold `times` (microseconds). It takes a connection for
-    /// writing: whoever has a transaction open would wait for another such one.
+    /// Ensures that the ledger has partitions for the months containing `times` (microseconds). Takes a write
+    /// connection, so the caller must not have a transaction open.
     pub async fn ensure_months(&self, times: impl Iterator<Item = i64>) -> Result<()> {
         let months: BTreeSet<NaiveDate> = times.filter_map(dialect::month_of).collect();
         dialect::ensure_months(&self.write, &months).await?;
@@ -249,7 +249,7 @@ impl Db {
         Ok(())
     }
 
-    /// Forgets which months were made sure of: retention of all tenants drops months of a running server.
+    /// Clears the cache of existing months: retention for all tenants drops months under a running server.
     pub fn forget_months(&self) {
         self.months().clear();
     }
@@ -266,8 +266,8 @@ impl Db {
     }
 }
 
-/// Asks anew for each connection of `pool` that has died while it was idle, with a database that is back since. What is asked
-/// changes nothing.
+/// Retries for each connection of `pool` that died while idle, e.g. after a database restart. `ask` must be free of
+/// side effects.
 async fn past_dead<T, F>(pool: &DatabaseConnection, ask: impl Fn() -> F) -> Result<T, DbErr>
 where
     F: Future<Output = Result<T, DbErr>>,
@@ -282,8 +282,8 @@ where
     ask().await
 }
 
-/// Begins in a task of its own, which goes on when whoever asked has gone. The driver knows of a transaction only once the
-/// database has answered: one that is given up before stays open on its connection, and whoever borrows that next would read
+/// Begins in a separate task that survives cancellation of the caller. The driver registers a transaction only once the
+/// database has answered: if cancelled before, it would stay open on its connection, and the next borrower would read
 /// an old snapshot.
 async fn begin(pool: &DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction> {
     let pool = pool.clone();
@@ -291,7 +291,7 @@ async fn begin(pool: &DatabaseConnection, options: TransactionOptions) -> Result
     Ok(tokio::spawn(begun.in_current_span()).await.map_err(Error::internal)??)
 }
 
-/// The connection of whoever owns the tables: for migrations and for what drops whole tables. Servers have none.
+/// Connection of the tables' owner: for migrations and for dropping partitions. Servers have none.
 pub struct Owner(DatabaseConnection);
 
 impl Owner {
@@ -303,8 +303,8 @@ impl Owner {
         &self.0
     }
 
-    /// Drops the ledger's months before `before` of all tenants where each month is a table of its own; gives their
-    /// names. Elsewhere nothing is done and the rows are to be deleted.
+    /// Drops the ledger's months before `before` for all tenants, where each month is its own partition, and returns
+    /// their names. Elsewhere a no-op: the rows must be deleted.
     pub async fn drop_months(&self, before: NaiveDate) -> Result<Vec<String>> {
         Ok(dialect::drop_months(&self.0, before).await?)
     }
@@ -314,22 +314,22 @@ impl Owner {
     }
 }
 
-/// The value of column `index`, as an internal error when it is not of type `T`.
+/// The value of column `index`; an internal error if it is not of type `T`.
 pub fn get<T: sea_orm::TryGetable>(row: &QueryResult, index: usize) -> Result<T> {
     row.try_get_by_index(index).map_err(Error::internal)
 }
 
-/// A value of column `index` that is stored as the word it has in the API.
+/// A value of column `index` stored under its API name.
 pub fn get_word<T: DeserializeOwned>(row: &QueryResult, index: usize) -> Result<T> {
     Ok(serde_json::from_value(serde_json::Value::String(get(row, index)?))?)
 }
 
-/// A value as it is stored for [`get_word`].
+/// A value in the storage form of [`get_word`].
 pub fn word(value: impl Serialize) -> Result<Value> {
     word_text(value).map(Value::from)
 }
 
-/// The same as text.
+/// Like [`word`], as text.
 pub fn word_text(value: impl Serialize) -> Result<String> {
     match serde_json::to_value(value)? {
         serde_json::Value::String(word) => Ok(word),

@@ -1,4 +1,4 @@
-//! Statements that are not what was written: for the test that a guard which is gone is missed.
+//! Statement mutation, for the test that the absence of a guard is detected.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use sea_orm::Statement;
 
 type Make = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-/// Makes another statement of a text, or none.
+/// Maps a statement's text to a replacement, if any.
 #[derive(Clone)]
 pub struct Mutate(pub Arc<Make>);
 

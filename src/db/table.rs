@@ -1,4 +1,4 @@
-//! Many rows as one parameter per column, so that one statement text serves any number of rows.
+//! Bulk rows as one parameter per column, so that the statement text is independent of the number of rows.
 //!
 //! PostgreSQL unnests arrays, SQLite reads one JSON array of rows; both then `INSERT … SELECT` or join.
 
@@ -8,10 +8,10 @@ use sea_orm::sea_query::ArrayType;
 use sea_orm::{DbBackend, Value};
 use uuid::Uuid;
 
-/// Stands for NULL within an array of whole numbers, since arrays are bound without NULLs.
+/// Sentinel for NULL in integer arrays, which are bound without NULLs.
 const NO_INT: i64 = i64::MIN;
 
-/// A column of many rows. The `Opt…` kinds can hold NULL (an empty text or empty bytes is NULL there).
+/// A column of many rows. The `Opt…` kinds are nullable (empty text or bytes mean NULL there).
 #[derive(Clone, Debug)]
 pub enum Column {
     Int(Vec<i64>),
@@ -24,25 +24,25 @@ pub enum Column {
     Uuid(Vec<Uuid>),
 }
 
-/// What to do when a row with the same key is there.
+/// What to do if a row with the same key exists.
 pub enum OnConflict<'a> {
     Fail,
-    /// Keep the row that is there.
+    /// Keep the existing row.
     Ignore,
-    /// `(key columns, assignments)`; `excluded.x` is the new value.
+    /// Upsert `(key columns, assignments)`; `excluded.x` is the new value.
     Update(&'a str, &'a str),
-    /// `(key columns)`: every other column takes the new value.
+    /// Upsert `(key columns)`: every other column takes the new value.
     Replace(&'a str),
 }
 
-/// Rows by column, without the tenant's id.
+/// Rows by column, without the tenant id.
 #[derive(Default)]
 pub struct Table {
     columns: Vec<(&'static str, Column)>,
     len: usize,
 }
 
-/// Rows for several tables, none of which depends on another's.
+/// Rows for several tables, independent of each other.
 #[derive(Default)]
 pub struct Inserts(Vec<(&'static str, Table, OnConflict<'static>)>);
 
@@ -53,7 +53,7 @@ impl Inserts {
         }
     }
 
-    /// The statements to run: PostgreSQL takes all as one, which saves a round trip for each table.
+    /// The statements to run: PostgreSQL combines them into one, saving a round trip per table.
     pub(super) fn statements(self, backend: DbBackend) -> Vec<(String, Vec<Value>)> {
         let inserts = self.0.into_iter();
         if backend != DbBackend::Postgres {
@@ -92,7 +92,7 @@ impl Table {
         self.len == 0
     }
 
-    /// A table expression named `k` and its parameters, numbered from `first`.
+    /// A table expression aliased `k` and its parameters, numbered from `first`.
     pub(super) fn expression(&self, backend: DbBackend, first: usize) -> (String, Vec<Value>) {
         if backend == DbBackend::Postgres { self.unnest(first) } else { self.json_each(first) }
     }
@@ -213,7 +213,7 @@ impl Column {
         }
     }
 
-    /// The value of `expression` with what stands for NULL made NULL again.
+    /// The value of `expression` with NULL sentinels restored.
     fn restore_null(&self, expression: &str, backend: DbBackend) -> String {
         match (self, backend) {
             (Column::OptInt(_), DbBackend::Postgres) => format!("NULLIF({expression}, {NO_INT})"),

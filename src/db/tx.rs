@@ -1,4 +1,4 @@
-//! One transaction of one tenant: the only door to its rows.
+//! A transaction of one tenant: the only access path to its rows.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub trait TenantEntity: EntityTrait {
     const TENANT: Self::Column;
 }
 
-/// One transaction of one tenant.
+/// A transaction of one tenant.
 pub struct TenantTx {
     pub(super) tx: DatabaseTransaction,
     pub(super) tenant: TenantId,
@@ -31,7 +31,7 @@ pub struct TenantTx {
 }
 
 impl TenantTx {
-    /// Whether it may see rows that are not committed: its own.
+    /// Whether it may see uncommitted rows: its own.
     pub fn may_write(&self) -> bool {
         self.may_write
     }
@@ -40,7 +40,7 @@ impl TenantTx {
         self.tenant
     }
 
-    /// The rows of `E` that are the tenant's.
+    /// The tenant's rows of `E`.
     #[expect(clippy::disallowed_methods, reason = "this is the door that adds the tenant")]
     pub fn find<E: TenantEntity>(&self) -> Select<E> {
         use sea_orm::{ColumnTrait, QueryFilter};
@@ -56,13 +56,13 @@ impl TenantTx {
         Ok(self.query_one_raw(self.statement(sql, values)).await?)
     }
 
-    /// Runs `sql` as [`TenantTx::query`] does; gives the number of rows changed.
+    /// Runs `sql` like [`TenantTx::query`]; returns the number of affected rows.
     pub async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<u64> {
         Ok(self.execute_raw(self.statement(sql, values)).await?.rows_affected())
     }
 
-    /// Like [`TenantTx::query`] with a table of keys: `{keys}` in `sql` becomes a table expression named `k` with
-    /// the columns of `keys`, bound from `$2` on, and `{each TABLE ALIAS: CONDITION}` after it a join with the tenant's
+    /// Like [`TenantTx::query`] with a table of keys: `{keys}` in `sql` becomes a table expression aliased `k` with the
+    /// columns of `keys`, bound from `$2` on, and a following `{each TABLE ALIAS: CONDITION}` a join with the tenant's
     /// rows of a table that match a key.
     pub async fn query_by_keys(&self, sql: &str, keys: &Table) -> Result<Vec<QueryResult>> {
         self.query_by_keys_after(sql, Vec::new(), keys).await
@@ -83,12 +83,12 @@ impl TenantTx {
         self.query(&dialect::each(self.backend, sql).replace("{keys}", &expression), values).await
     }
 
-    /// The first rows of each key, at most `k.rows_max` of them, in no particular order between keys.
+    /// The first `k.rows_max` rows of each key, in unspecified order between keys.
     pub async fn query_first_by_keys(&self, rows: &FirstRows<'_>, keys: &Table) -> Result<Vec<QueryResult>> {
         self.query_by_keys(&dialect::first_rows(self.backend, rows), keys).await
     }
 
-    /// Runs a changing statement with a table of keys, as [`TenantTx::query_by_keys`].
+    /// Runs a modifying statement with a table of keys, like [`TenantTx::query_by_keys`].
     pub async fn execute_by_keys(&self, sql: &str, keys: &Table) -> Result<u64> {
         if keys.is_empty() {
             return Ok(0);
@@ -97,7 +97,7 @@ impl TenantTx {
         self.execute(&sql.replace("{keys}", &expression), values).await
     }
 
-    /// Writes all rows of `rows` in one statement; what a row in the way means says `conflict`.
+    /// Inserts all of `rows` in one statement; `conflict` handles existing rows.
     pub async fn insert(&self, table: &str, rows: &Table, conflict: OnConflict<'_>) -> Result<u64> {
         if rows.is_empty() {
             return Ok(0);
@@ -106,7 +106,7 @@ impl TenantTx {
         self.execute(&sql, values).await
     }
 
-    /// Writes rows of several tables at once.
+    /// Inserts rows into several tables at once.
     pub async fn insert_all(&self, inserts: Inserts) -> Result<()> {
         for (sql, values) in inserts.statements(self.backend) {
             self.execute(&sql, values).await?;
@@ -114,18 +114,18 @@ impl TenantTx {
         Ok(())
     }
 
-    /// What to add to a SELECT of the row that serializes writers of a tenant.
+    /// Suffix for a SELECT of the row that serializes a tenant's writers.
     pub fn for_update(&self) -> &'static str {
         dialect::for_update(self.backend)
     }
 
-    /// The operator that compares a text with a pattern, whatever the case of letters: on SQLite, of ASCII letters.
+    /// The operator for case-insensitive pattern matching; on SQLite, for ASCII letters only.
     pub fn like_any_case(&self) -> &'static str {
         dialect::like_any_case(self.backend)
     }
 
-    /// Makes the tenant's other changes of settings wait until this transaction ends, so that what was checked (a name
-    /// is free, there are not too many) still holds when it commits.
+    /// Serializes the tenant's settings changes until this transaction ends, so that checked preconditions (a free
+    /// name, a limit) still hold at commit.
     pub async fn lock_settings(&self) -> Result<()> {
         let sql = format!("SELECT 1 FROM tenants WHERE id = $1 {}", self.for_update());
         self.query_one(&sql, []).await?;
@@ -136,7 +136,7 @@ impl TenantTx {
         Ok(self.tx.commit().await?)
     }
 
-    /// Counts a statement that is about to be sent.
+    /// Counts a statement about to be sent.
     fn sent(&self, statement: Statement) -> Statement {
         self.counter.statement();
         #[cfg(debug_assertions)]
@@ -150,10 +150,10 @@ impl TenantTx {
     }
 }
 
-/// A reading transaction that may not be needed.
+/// A read transaction that may turn out not to be needed.
 pub enum LazyTx<'a> {
     Begun(&'a TenantTx),
-    /// Begun when it is first asked for.
+    /// Begun on first use.
     Later(&'a Db, TenantId, OnceCell<TenantTx>),
 }
 
@@ -170,7 +170,7 @@ impl<'a> LazyTx<'a> {
     }
 }
 
-/// For what sea-orm runs itself: entities' `one`, `all`, `insert`, `update`.
+/// For operations sea-orm runs itself: entities' `one`, `all`, `insert`, `update`.
 #[async_trait::async_trait]
 impl ConnectionTrait for TenantTx {
     fn get_database_backend(&self) -> DbBackend {
@@ -200,9 +200,9 @@ pub struct FirstRows<'a> {
     pub columns: &'a str,
     /// The table and its alias.
     pub table: &'a str,
-    /// Which rows are the tenant's and belong to a key `k`.
+    /// The condition that rows are the tenant's and match a key `k`.
     pub matching: &'a str,
-    /// The columns of `k` that tell keys apart.
+    /// The columns of `k` that identify a key.
     pub key: &'a str,
     pub order: &'a str,
 }

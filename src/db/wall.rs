@@ -1,12 +1,12 @@
-//! The check that row-level security stands, made before a server of PostgreSQL serves. What it is made of says the
-//! migration `row_security`.
+//! Verifies row-level security before a server on PostgreSQL serves requests. It is set up by the migration
+//! `row_security`.
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{Db, get};
 use crate::error::Result;
 
-/// Why the wall between tenants does not stand; nothing on SQLite, which has none.
+/// Holes in the wall between tenants; none on SQLite, which has no wall.
 pub async fn list_holes(db: &Db) -> Result<Vec<String>> {
     if !db.is_postgres() {
         return Ok(Vec::new());
@@ -28,18 +28,18 @@ pub async fn list_holes(db: &Db) -> Result<Vec<String>> {
     Ok(holes)
 }
 
-/// Who logs in, and what it is while it serves: neither may be above the policies, or become so.
+/// The login role and the role it serves as: neither may bypass the policies, or become able to.
 const ROLES: &str = "SELECT r.rolname::text, 'is above row-level security, or a member of ' || min(above.rolname::text) FROM pg_roles r JOIN pg_roles above \
      ON above.rolsuper OR above.rolbypassrls OR above.oid = (SELECT relowner FROM pg_class WHERE oid = 'tenants'::regclass) \
      WHERE r.rolname IN (session_user, current_user) AND pg_has_role(r.oid, above.oid, 'MEMBER') GROUP BY 1";
 
-/// Tables with a tenant in them and no wall around.
+/// Tables with a tenant column but no forced row-level security.
 const TABLES: &str = "SELECT c.relname::text, 'has no forced row-level security' FROM pg_class c \
      WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT (c.relrowsecurity AND c.relforcerowsecurity) \
      AND (c.relname = 'tenants' OR EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id')) \
      ORDER BY 1";
 
-/// Tables of which a row is seen without a tenant.
+/// Tables that expose a row without a tenant being set.
 async fn list_visible(db: &Db) -> Result<Vec<String>> {
     let sql = "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relrowsecurity \
                AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1";

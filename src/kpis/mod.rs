@@ -1,4 +1,4 @@
-//! KPIs: how tenants define them. What they come to, wherever metrics are, computes `metrics::kpis`.
+//! KPI definitions of tenants. Their values are computed by `metrics::kpis`, wherever metrics are.
 
 pub mod graphql;
 pub mod mutation;
@@ -19,7 +19,7 @@ pub enum KpiFormat {
     Percent,
 }
 
-/// A KPI as it is stored.
+/// A KPI as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kpi {
     pub name: String,

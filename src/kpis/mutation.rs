@@ -1,7 +1,7 @@
-//! Changes of KPIs.
+//! Mutations of KPIs.
 //!
-//! They are made one at a time for each tenant, under the lock of its head: two that are right each by itself might name each
-//! other. A change begins a new policy epoch, so that what is kept or followed live is computed anew.
+//! They are serialized per tenant under its head lock: two changes, each valid on its own, might refer to each other. A
+//! change begins a new policy epoch, so that cached answers and live subscriptions are recomputed.
 
 use async_graphql::{Context, InputObject, Object};
 
@@ -127,7 +127,7 @@ impl KpiInput {
     }
 }
 
-/// Checks and stores it in a transaction that has locked the head.
+/// Validates and stores a KPI in a transaction that has locked the head.
 async fn save(change: Change<'_>, kpi: super::Kpi, is_new: bool) -> Result<Kpi> {
     let (formulas, hourly) = (read_formulas(&change).await?, alerts::store::list_hourly_kpis(&change).await?);
     let checked = check(&formulas, &hourly, &kpi.name, &kpi.formula)?;

@@ -1,4 +1,4 @@
-//! Whether a formula may be saved, and what is told of one that may not.
+//! Validation of formulas before saving, and the errors reported.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,19 @@ use crate::alerts::{AlertCondition, HOURLY_VIEWS_MAX, Rule};
 use crate::error::{Code, Error, Result};
 use crate::metrics::kpis::definitions::{Definition, VIEWS_MAX};
 
-/// KPIs of one tenant.
+/// Maximum KPIs per tenant.
 pub const KPIS_MAX: usize = 200;
 
-/// A formula that may be saved.
+/// A validated formula.
 pub struct Checked {
     pub unit: Unit,
-    /// In its canonical form.
+    /// In canonical form.
     pub formula: String,
-    /// The tenant's KPIs with it.
+    /// The tenant's KPIs including this one.
     pub kpis: Kpis,
 }
 
-/// Checks a formula under a name, with the KPIs that build on it; `hourly` are those that an alert looks at by the hour.
+/// Validates a formula under a name, along with the KPIs that build on it; `hourly` are those an alert watches hourly.
 pub fn check(kpis: &Kpis, hourly: &BTreeSet<String>, name: &str, text: &str) -> Result<Checked, Mistake> {
     let formula = Formula::parse(text).map_err(|error| Mistake::Formula { kpi: name.to_owned(), error })?;
     let (canonical, saved) = (formula.to_string(), kpis.with(name, formula)?);
@@ -41,17 +41,17 @@ pub fn check(kpis: &Kpis, hourly: &BTreeSet<String>, name: &str, text: &str) -> 
     Ok(Checked { unit, formula: canonical, kpis: saved })
 }
 
-/// Why a formula may not be saved.
+/// Why a formula cannot be saved.
 pub enum Mistake {
     Name(String),
     Formula {
         kpi: String,
         error: FormulaError,
     },
-    /// The KPI asks for too many filters and earlier times.
+    /// The KPI uses too many filters and shifts.
     TooManyViews {
         kpi: String,
-        /// Since an alert looks at it by the hour.
+        /// The limit for KPIs an alert watches hourly applies.
         is_hourly: bool,
     },
 }
@@ -75,7 +75,7 @@ impl From<SaveError> for Mistake {
     }
 }
 
-/// As a client sees it, with the place in the formula. Error: BAD_USER_INPUT.
+/// The client-visible error, with the location in the formula. Error: BAD_USER_INPUT.
 impl From<Mistake> for Error {
     fn from(mistake: Mistake) -> Self {
         match mistake {
@@ -99,8 +99,8 @@ impl From<Mistake> for Error {
     }
 }
 
-/// Whether no alert compares the KPI, or one that builds on it, with a threshold of another unit than it is to have. Error:
-/// CONFLICT.
+/// Checks that no alert compares the KPI, or one that builds on it, with a threshold in a unit other than its new one.
+/// Error: CONFLICT.
 pub fn check_units<'a>(before: &Kpis, after: &Kpis, name: &str, rules: impl Iterator<Item = &'a Rule>) -> Result<()> {
     let unit = |kpis: &Kpis, kpi: &str| Some(kpis.plan(kpis.find(kpi)?).ok()?.unit());
     let affected: BTreeSet<&str> = after.all_users(name).into_iter().chain([name]).collect();

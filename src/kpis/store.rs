@@ -1,4 +1,4 @@
-//! KPIs in the database.
+//! Storage of KPIs.
 
 use sea_orm::{QueryResult, Value};
 
@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
 
-/// What the log tells of KPIs.
+/// Audited columns of KPIs.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "kpis",
     key: "name",
@@ -39,7 +39,7 @@ pub async fn get_kpi(tx: &TenantTx, name: &str) -> Result<Kpi> {
     kpi_from(&row.ok_or_else(|| Error::not_found("KPI"))?)
 }
 
-/// Stores a KPI, in the place of one of the same name.
+/// Upserts a KPI by name.
 pub async fn save(tx: &TenantTx, kpi: &Kpi) -> Result<()> {
     let sql = "INSERT INTO kpis (tenant_id, name, formula, description, format, decimals, created_at, updated_at) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (tenant_id, name) DO UPDATE SET formula = excluded.formula, \

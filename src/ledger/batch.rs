@@ -1,5 +1,5 @@
-//! One batch of events applied to what was loaded of the tenant: positions, entries and the new states, all in
-//! memory. [`super::load`] goes before and [`super::save`] after, in one transaction.
+//! Applies one batch of events to the loaded state of a tenant: positions, entries and new states, all in memory.
+//! [`super::load`] runs before and [`super::save`] after, in the same transaction.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use super::state::{CustomerState, OrderState, RATE_DECIMALS, RATE_ONE, RefundSta
 use crate::clock::{DAY, Timestamp};
 use crate::money::Money;
 
-/// Applies events in turn.
+/// Applies events in order.
 pub struct BatchApplier {
     pub loaded: Loaded,
     pub changes: Changes,
@@ -37,7 +37,7 @@ impl BatchApplier {
         BatchApplier { loaded, changes: Changes::default() }
     }
 
-    /// Gives the event its position and effect, or says why not. A refused event leaves no trace.
+    /// Assigns the event a position and applies it, or refuses it. A refused event leaves no trace.
     pub fn apply(&mut self, event: &Event, payload_hash: &[u8]) -> Outcome {
         if let Some((position, hash)) = self.loaded.recorded.get(&event.event_id) {
             if hash == payload_hash {
@@ -74,7 +74,7 @@ impl BatchApplier {
         }
     }
 
-    /// `false` when a newer version was there already.
+    /// `false` when a newer version was already stored.
     fn apply_fact(&mut self, event: &Event) -> Applied {
         let organization = find_organization(&self.loaded.organizations, event.organization.as_deref())
             .cloned()
@@ -94,7 +94,7 @@ impl BatchApplier {
         }
     }
 
-    /// The position that the event being applied will get.
+    /// The position the event being applied will get.
     fn next_position(&self) -> i64 {
         self.loaded.head.position + 1
     }
@@ -126,7 +126,7 @@ impl BatchApplier {
             lines: Vec::new(),
         };
         check_convertible(rate, &[state.amount_paid, state.discount_paid], &order.lines)?;
-        // From here on nothing can be refused.
+        // Infallible from here on.
         let lines = self.entry_lines(&order.lines);
         let state = OrderState {
             customer_no: order.customer.as_ref().map_or(0, |customer| self.customer_no(customer)),
@@ -149,7 +149,7 @@ impl BatchApplier {
             Some(old) => {
                 OrderState { version: cancelled.version, cancelled_at: old.cancelled_at.or(Some(at)), ..old.clone() }
             }
-            // Cancelled before it was placed: kept, so that the late order changes nothing.
+            // Cancelled before it was placed: kept so that the late order changes nothing.
             None => OrderState {
                 order_no: self.loaded.head.last_order_no + 1,
                 external_id: cancelled.order_id.clone(),
@@ -174,7 +174,7 @@ impl BatchApplier {
         Ok(true)
     }
 
-    /// Puts `new` in the place of `old`, and tells which order is now its customers' first.
+    /// Replaces `old` with `new` and redetermines which of the customers' orders is the first.
     fn replace_order(&mut self, old: Option<OrderState>, new: OrderState) -> Result<(), Refusal> {
         let id = new.external_id.clone();
         let mut affected = BTreeSet::from([id.clone()]);
@@ -239,7 +239,7 @@ impl BatchApplier {
         let rate = self.rate(&currency, &organization.currency, at)?;
         let amount_paid = refund.amount.or(LineSums::of(&refund.lines).amount).ok_or_else(too_large)?;
         check_convertible(rate, &[amount_paid], &refund.lines)?;
-        // From here on nothing can be refused.
+        // Infallible from here on.
         let signed = |amount: Money| if refund.is_reversal { Money(-amount.0) } else { amount };
         let lines = self.entry_lines(&refund.lines);
         let state = RefundState {
@@ -365,7 +365,7 @@ impl BatchApplier {
         Ok(entries)
     }
 
-    /// Appends entries at the position of the event being applied, and adds them to customers' and products' totals.
+    /// Appends entries at the position of the event being applied and adds them to customer and product totals.
     fn append(&mut self, entries: Vec<Entry>) {
         let position = self.next_position();
         for entry in entries {
@@ -421,7 +421,7 @@ impl BatchApplier {
         }
     }
 
-    /// The organization's currency, if it is not the default one's.
+    /// The organization's currency if it differs from the default organization's.
     fn other_currency(&self, org_no: i32) -> Option<String> {
         let organizations = &self.loaded.organizations;
         let currency = &organizations.iter().find(|o| o.org_no == org_no)?.currency;
@@ -446,7 +446,8 @@ impl BatchApplier {
     }
 }
 
-/// Conversion of the whole amounts, of each line and of all lines together fits, so that entries can be made and added up.
+/// Checks that the whole amounts, each line and the sum of all lines can be converted, so that entries can be built and
+/// summed.
 fn check_convertible(rate: i64, whole: &[Money], lines: &[Line]) -> Result<(), Refusal> {
     let converted = |amount: Money| amount.convert(rate, RATE_DECIMALS).ok_or_else(too_large);
     whole.iter().try_for_each(|amount| converted(*amount).map(|_| ()))?;
@@ -460,7 +461,7 @@ fn check_convertible(rate: i64, whole: &[Money], lines: &[Line]) -> Result<(), R
     Ok(())
 }
 
-/// Sums of an order's lines; `None` beyond the range of money.
+/// Sums over an order's lines; `None` on overflow of the money range.
 struct LineSums {
     amount: Option<Money>,
     discount: Option<Money>,

@@ -1,4 +1,4 @@
-//! What a batch is applied to, and what it changes.
+//! The state a batch is applied to, and the changes it makes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::state::{CustomerState, OrderState, RefundState};
 use crate::clock::Timestamp;
 use crate::money::Money;
 
-/// Kinds of [`Loaded::dimensions`].
+/// Keys of [`Loaded::dimensions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DimensionKind {
     Channel = 1,
@@ -20,15 +20,15 @@ pub enum DimensionKind {
     Category = 3,
 }
 
-/// The tenant's row that writers lock: the newest position and the last numbers given out.
+/// The tenant's row that writers lock: the newest position and the last numbers assigned.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
     pub position: i64,
-    /// Rollups are the sums of the entries up to here; later ones are the tail.
+    /// Rollups are the sums of the entries up to this position; later entries are the tail.
     pub folded: i64,
-    /// No sum of the rollups is larger.
+    /// Upper bound on every sum in the rollups.
     pub largest_sum: i64,
-    /// The tail adds no more than this to any sum.
+    /// Upper bound on what the tail adds to any sum.
     pub tail_volume: i64,
     pub watermark: Option<i64>,
     pub policy_epoch: i64,
@@ -40,28 +40,28 @@ pub struct Head {
     pub last_alert_no: i64,
     /// When time alone may next change an alert rule; `None` without rules.
     pub alerts_due_at: Option<i64>,
-    /// Months before this were dropped.
+    /// Months before this were dropped by retention.
     pub retained_from: Option<i64>,
-    /// Data keys of older versions are destroyed.
+    /// Data keys of older versions have been destroyed.
     pub oldest_key: i64,
     pub erased_customers: i64,
 }
 
 impl Head {
-    /// What answers depend on.
+    /// The part of the head that answers depend on.
     pub fn to_db(&self) -> crate::db::Head {
         crate::db::Head { position: self.position, policy_epoch: self.policy_epoch, last_alert_no: self.last_alert_no }
     }
 }
 
-/// Names and their numbers; numbers are never given to another name, so these may be kept between batches.
+/// Names and their numbers. A number is never reassigned to another name, so these may be cached between batches.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     pub dimensions: HashMap<(DimensionKind, String), i32>,
     pub products: HashMap<String, i64>,
 }
 
-/// Whose revenue in a currency other than the default organization's.
+/// Owner of revenue in a currency other than the default organization's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Holder {
     Customer = 1,
@@ -81,13 +81,13 @@ pub struct DealState {
     pub amount: Money,
 }
 
-/// What was loaded for a batch, and what becomes of it.
+/// State loaded for a batch and updated by it.
 #[derive(Default)]
 pub struct Loaded {
     pub head: Head,
     pub organizations: Arc<Vec<Organization>>,
     pub names: Names,
-    /// Position and payload hash of events recorded before.
+    /// Position and payload hash of events already recorded.
     pub recorded: HashMap<String, (i64, Vec<u8>)>,
     pub orders: HashMap<String, OrderState>,
     pub refunds_by_order: HashMap<String, Vec<RefundState>>,
@@ -96,11 +96,11 @@ pub struct Loaded {
     pub customer_ids: HashMap<i64, String>,
     pub deals: HashMap<String, DealState>,
     pub users: HashMap<String, Uuid>,
-    /// The rate in force by currency, the one it becomes, and the day of UTC.
+    /// The rate in force by source currency, target currency and UTC day.
     pub rates: HashMap<(String, String, i64), i64>,
 }
 
-/// One event that got a position.
+/// An event that got a position.
 pub struct Recorded {
     pub event_id: String,
     pub payload_hash: Vec<u8>,
@@ -110,7 +110,7 @@ pub struct Recorded {
     pub occurred_at: Timestamp,
 }
 
-/// Amounts of many events together may be beyond the range of storage, which [`super::save`] refuses.
+/// Amounts of many events together may exceed the range of storage, which [`super::save`] refuses.
 #[derive(Clone, Copy, Default)]
 pub struct ProductChange {
     pub units: i64,
@@ -121,7 +121,7 @@ pub struct ProductChange {
     pub views: i64,
 }
 
-/// What describes a product in the newest line that names it.
+/// Product attributes from the newest line that names it.
 #[derive(Clone, Default)]
 pub struct ProductNames {
     pub sku: String,
@@ -137,20 +137,20 @@ pub struct PerformanceChange {
     pub activities: i64,
 }
 
-/// What a batch changes, besides what [`Loaded`] holds.
+/// Changes a batch makes beyond those held in [`Loaded`].
 #[derive(Default)]
 pub struct Changes {
     pub recorded: Vec<Recorded>,
-    /// Entries with the position that caused them.
+    /// Entries with the position of the event that caused them.
     pub entries: Vec<(i64, Entry)>,
     pub orders: BTreeSet<String>,
-    /// Orders whose stored lines are replaced, with whether there are stored ones.
+    /// Orders whose stored lines are replaced, and whether any are stored.
     pub lines: BTreeMap<String, bool>,
     pub refunds: Vec<RefundState>,
     pub customers: BTreeSet<String>,
     pub dimensions: Vec<(DimensionKind, i32, String)>,
     pub products: BTreeMap<i64, (ProductNames, ProductChange)>,
-    /// What is added to revenue in other currencies, by holder, its number and the currency.
+    /// Deltas to revenue in other currencies, by holder, its number and the currency.
     pub other_revenue: BTreeMap<(Holder, i64, String), i128>,
     pub deals: BTreeSet<String>,
     pub activities: Vec<(i64, Uuid, ActivityLogged, Timestamp)>,

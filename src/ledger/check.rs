@@ -1,10 +1,10 @@
-//! Whether an event is acceptable by itself, before anything is read from the database.
+//! Stateless validation of an event, before any database read.
 
 use super::event::{Event, Fact, Line, Refusal, RefusalCode};
 use crate::clock::{MINUTE, Timestamp};
 use crate::money::{EVENT_AMOUNT_MAX, Money, is_currency};
 
-/// How far ahead of the server's clock an event may be.
+/// How far ahead of the server's clock an event may be dated.
 pub const AHEAD_MAX: i64 = 5 * MINUTE;
 pub const ID_CHARS_MAX: usize = 200;
 pub const TEXT_CHARS_MAX: usize = 500;
@@ -13,7 +13,8 @@ pub const QUANTITY_MAX: i64 = 1_000_000_000;
 
 type Checked = Result<(), Refusal>;
 
-/// Refuses what can never be stored: empty or overlong ids, amounts out of range, unknown currencies, times ahead.
+/// Refuses what can never be stored: empty or overlong ids, amounts out of range, unknown currencies, times too far
+/// ahead.
 pub fn check(event: &Event, now: Timestamp) -> Checked {
     id("eventId", &event.event_id)?;
     if let Some(organization) = &event.organization {

@@ -1,4 +1,4 @@
-//! Names of channels, regions and categories by their numbers. A number is given out once and keeps its name.
+//! Names of channels, regions and categories by number. A number is assigned once and keeps its name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::error::Result;
 use crate::graphql::loader::{BatchLoad, load};
 use crate::guard::Guard;
 
-/// Names remembered by one process, of all tenants.
+/// Names cached per process, across all tenants.
 const REMEMBERED_MAX: u64 = 1_000_000;
 
-/// Names by number of the tenants that this process was asked for. Cheap to clone.
+/// Per-process cache of names by number, by tenant. Cheap to clone.
 #[derive(Clone)]
 pub struct DimensionNames(Cache<TenantId, Arc<HashMap<i64, String>>>);
 
@@ -27,7 +27,7 @@ impl Default for DimensionNames {
 }
 
 impl DimensionNames {
-    /// The tenant's names, those of `numbers` among them.
+    /// The tenant's cached names, including those of `numbers`.
     pub async fn get(&self, tx: &TenantTx, numbers: impl Iterator<Item = i64>) -> Result<Arc<HashMap<i64, String>>> {
         let known = self.0.get(&tx.tenant().at(Guard::Names)).unwrap_or_default();
         let unknown: Vec<i64> = numbers.filter(|no| *no != 0 && !known.contains_key(no)).collect();
@@ -37,7 +37,7 @@ impl DimensionNames {
         let mut names = HashMap::clone(&known);
         names.extend(DimensionName::load(tx, &unknown).await?);
         let names = Arc::new(names);
-        // What a writer sees may yet be rolled back.
+        // Not cached: a write transaction may still roll back.
         if !tx.may_write() {
             self.0.insert(tx.tenant().at(Guard::Names), Arc::clone(&names));
         }

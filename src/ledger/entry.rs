@@ -1,10 +1,10 @@
-//! The ledger's entries: signed facts with the dimensions they count under. They are never changed; a correction is
-//! a reversal (`sign` -1) and a new entry. Rollups are sums of entries, and nothing else.
+//! Ledger entries: signed facts with the dimensions they count under. They are immutable; a correction is a reversal
+//! (`sign` -1) plus a new entry. Rollups are sums of entries and nothing else.
 
 use crate::clock::Timestamp;
 use crate::money::Money;
 
-/// What an entry adds to.
+/// What an entry contributes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EntryKind {
     /// An order, at the time it was placed.
@@ -28,12 +28,12 @@ impl EntryKind {
 /// Whether an order is the first of its customer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Segment {
-    /// Of no known customer.
+    /// No known customer.
     #[default]
     None = 0,
     /// The customer's first counting order.
     New = 1,
-    /// A later one.
+    /// A later counting order.
     Returning = 2,
 }
 
@@ -47,8 +47,8 @@ impl Segment {
     }
 }
 
-/// One signed fact. `_no` are the tenant's own running numbers, 0 stands for none; amounts are in the
-/// organization's currency but for `amount_paid`, which is in `currency`.
+/// One signed fact. `_no` fields are tenant-local sequence numbers, 0 meaning none; amounts are in the organization's
+/// currency except `amount_paid`, which is in `currency`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     pub kind: EntryKind,
@@ -69,7 +69,7 @@ pub struct Entry {
     pub lines: Vec<EntryLine>,
 }
 
-/// The part of one product in an entry, in the organization's currency.
+/// One product's share of an entry, in the organization's currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntryLine {
     pub category_no: i32,
@@ -80,7 +80,7 @@ pub struct EntryLine {
     pub cost: Option<Money>,
 }
 
-/// A line as it is stored: category, product, units, amount, discount, cost.
+/// Storage form of a line: category, product, units, amount, discount, cost.
 pub type StoredLine = (i32, i64, i64, i64, i64, Option<i64>);
 
 impl Entry {
@@ -112,7 +112,7 @@ pub fn lines_from(stored: Vec<StoredLine>) -> Vec<EntryLine> {
         .collect()
 }
 
-/// Lines as they are stored: a JSON array.
+/// Storage form of lines: a JSON array.
 pub fn lines_to_json(lines: &[EntryLine]) -> Result<String, serde_json::Error> {
     serde_json::to_string(&stored_lines(lines))
 }
@@ -121,7 +121,7 @@ pub fn lines_from_json(text: &str) -> Result<Vec<EntryLine>, serde_json::Error> 
     Ok(lines_from(serde_json::from_str(text)?))
 }
 
-/// What must be appended so that the ledger says `after` where it said `before`: reversals first.
+/// The entries to append so that the ledger states `after` where it stated `before`: reversals first.
 pub fn difference(before: Vec<Entry>, mut after: Vec<Entry>) -> Vec<Entry> {
     let mut changes = Vec::new();
     for entry in before {

@@ -1,15 +1,15 @@
-//! What the ledger accepts: one [`Event`] is one fact from a source, before it gets a position.
+//! Input of the ledger: one [`Event`] is one fact from a source, before it gets a position.
 //!
-//! All sources (GraphQL, REST, webhooks, import) make these; [`super::check`] decides whether one is
-//! acceptable, [`super::Ledger::record`] stores it.
+//! All sources (GraphQL, REST, webhooks, import) produce these; [`super::check`] validates one,
+//! [`super::Ledger::record`] stores it.
 
 use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::money::Money;
 
-/// A fact with its identity. `event_id` is unique per tenant: a repeat with the same content changes nothing, with
-/// other content it is a conflict.
+/// A fact with its identity. `event_id` is unique per tenant and is the idempotency key: a repeat with the same content
+/// is a no-op, with other content a conflict.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
     pub event_id: String,
@@ -20,7 +20,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether it speaks of a person.
+    /// Whether it contains personal data.
     pub fn has_person(&self) -> bool {
         matches!(&self.fact, Fact::OrderPlaced(OrderPlaced { customer: Some(_), .. }))
     }
@@ -47,9 +47,9 @@ pub struct OrderPlaced {
     pub version: i64,
     /// ISO 4217; `None` means the organization's currency.
     pub currency: Option<String>,
-    /// What the order is worth; `None` means the sum of its lines.
+    /// Total value of the order; `None` means the sum of its lines.
     pub amount: Option<Money>,
-    /// The discount already taken off `amount`; `None` means the sum of the lines' discounts.
+    /// Discount already deducted from `amount`; `None` means the sum of the lines' discounts.
     pub discount: Option<Money>,
     pub channel: Option<String>,
     pub region: Option<String>,
@@ -57,10 +57,10 @@ pub struct OrderPlaced {
     pub lines: Vec<Line>,
 }
 
-/// Who bought. What is `None` or empty stays as it is known.
+/// The buyer. Fields that are `None` or empty keep their known values.
 #[derive(Clone, Default, PartialEq, Serialize)]
 pub struct Customer {
-    /// The source's id of the customer. It is stored in the clear.
+    /// The source's id of the customer, stored in the clear.
     pub id: String,
     pub name: Option<String>,
     pub email: Option<String>,
@@ -69,13 +69,13 @@ pub struct Customer {
 }
 
 impl std::fmt::Debug for Customer {
-    /// Without what identifies.
+    /// Omits identifying fields.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Customer").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// One product within an order, or, with the refunded amount, within a refund.
+/// One product within an order or, with the refunded amount, within a refund.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Line {
     /// The source's id of the product (often its SKU).
@@ -83,10 +83,10 @@ pub struct Line {
     pub title: Option<String>,
     pub category: Option<String>,
     pub quantity: i64,
-    /// What the line is worth in all (not per piece), in the order's currency.
+    /// Total of the line (not per unit), in the order's currency.
     pub amount: Money,
     pub discount: Money,
-    /// What the goods of this line cost the seller in all.
+    /// Total cost of the line's goods to the seller.
     pub cost: Option<Money>,
 }
 
@@ -96,21 +96,21 @@ pub struct OrderCancelled {
     pub version: i64,
 }
 
-/// Money given back, at its own time.
+/// Money paid back, dated at its own time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RefundIssued {
     /// The source's id of the refund; `None` means the event's id.
     pub refund_id: Option<String>,
-    /// The order refunded, if it is known; it may arrive later than the refund.
+    /// The refunded order, if known; it may arrive after the refund.
     pub order_id: Option<String>,
     pub currency: Option<String>,
     /// Positive. `None` means the sum of the lines.
     pub amount: Option<Money>,
-    /// Where it belongs; what is `None` is taken from the order.
+    /// Attribution; `None` is taken from the order.
     pub channel: Option<String>,
     pub region: Option<String>,
     pub lines: Vec<Line>,
-    /// An earlier refund was taken back (a credit note that was cancelled): the amounts count against refunds.
+    /// An earlier refund was reversed (a cancelled credit note): the amounts are subtracted from refunds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_reversal: bool,
 }
@@ -129,8 +129,8 @@ pub struct ProductViewed {
     pub count: i64,
 }
 
-/// A deal of a salesperson that was won or lost. Deals feed sales performance; they are not orders and add
-/// nothing to revenue metrics.
+/// A salesperson's deal, won or lost. Deals feed sales performance; they are not orders and contribute nothing to
+/// revenue metrics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DealClosed {
     pub deal_id: String,
@@ -142,7 +142,7 @@ pub struct DealClosed {
     pub amount: Money,
 }
 
-/// Calls, e-mails, meetings of a salesperson.
+/// A salesperson's calls, e-mails and meetings.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ActivityLogged {
     pub owner: String,
@@ -155,16 +155,16 @@ pub struct ActivityLogged {
 pub enum Outcome {
     /// Stored, and it changed numbers.
     Applied { position: i64 },
-    /// Stored, but a newer version of the same order, refund or deal was there already.
+    /// Stored, but a newer version of the same order, refund or deal already existed.
     Superseded { position: i64 },
-    /// This very event was there already; `position` is the first one's.
+    /// Duplicate of a recorded event; `position` is that of the first.
     Repeated { position: i64 },
     /// Not stored.
     Refused(Refusal),
 }
 
 impl Outcome {
-    /// In one word.
+    /// Stable identifier of the variant.
     pub fn as_str(&self) -> &'static str {
         match self {
             Outcome::Applied { .. } => "applied",
@@ -175,7 +175,7 @@ impl Outcome {
     }
 }
 
-/// Why one event was not stored. `code` is stable, `reason` is for people.
+/// Why an event was not stored. `code` is stable, `reason` is for humans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     pub code: RefusalCode,
@@ -186,19 +186,19 @@ pub struct Refusal {
 pub enum RefusalCode {
     /// A field is missing, empty, too long or out of range.
     BadUserInput,
-    /// Not a currency of ISO 4217.
+    /// Not an ISO 4217 currency.
     BadCurrency,
     /// No exchange rate is known for the event's date.
     NoExchangeRate,
-    /// The id was used for other content.
+    /// The id was already used for different content.
     IdempotencyConflict,
-    /// The organization, user or other named thing does not exist.
+    /// The organization, user or other referenced entity does not exist.
     NotFound,
-    /// The sums that the event would change do not fit.
+    /// A sum the event would change would overflow.
     AmountOutOfRange,
-    /// The event is dated after now or before the retained months.
+    /// The event is dated in the future or before the retained months.
     TimeOutOfRange,
-    /// The tenant's personal data was erased, and no more of it is taken.
+    /// The tenant's personal data was erased and no more is accepted.
     Erased,
 }
 

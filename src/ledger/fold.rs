@@ -1,4 +1,4 @@
-//! Adds the ledger's tail to the rollups.
+//! Folds the ledger's tail into the rollups.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,13 +13,14 @@ use super::tail::Tails;
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
 
-/// Positions after which a tail is folded even while more events come: so many entries are quickly added when reading.
+/// Tail length, in positions, that forces a fold even while events keep arriving: this many entries are cheap to add
+/// when reading.
 pub const TAIL_MAX: i64 = 4096;
-/// The same of backfills, and where more waits than a batch takes.
+/// Like [`TAIL_MAX`], for backfills and when more is queued than fits into a batch.
 pub const CROWDED_TAIL_MAX: i64 = 16_384;
 
-/// Adds `entries`, which are all those after `head.folded`, to the stored rollups and moves `head` on; the caller
-/// stores it. Error: AMOUNT_OUT_OF_RANGE, when a sum would be beyond 64 bits.
+/// Folds `entries`, which must be all those after `head.folded`, into the stored rollups and advances `head`, which the
+/// caller stores. Error: AMOUNT_OUT_OF_RANGE if a sum would exceed 64 bits.
 pub(super) async fn fold(
     tx: &TenantTx,
     head: &mut Head,
@@ -41,7 +42,7 @@ pub(super) async fn fold(
     Ok(())
 }
 
-/// Folds the tenant's tail in a transaction of its own.
+/// Folds the tenant's tail in its own transaction.
 pub async fn fold_tail(db: &Db, tails: &Tails, tenant: TenantId) -> Result<()> {
     let tx = db.write(tenant).await?;
     fold_locked(&tx, tails).await?;
@@ -50,7 +51,7 @@ pub async fn fold_tail(db: &Db, tails: &Tails, tenant: TenantId) -> Result<()> {
     Ok(())
 }
 
-/// Locks the head and folds the tail; nobody appends to the ledger until the transaction ends.
+/// Locks the head and folds the tail; nothing is appended to the ledger until the transaction ends.
 pub async fn fold_locked(tx: &TenantTx, tails: &Tails) -> Result<()> {
     let mut head = lock_head(tx).await?;
     if head.folded == head.position {
@@ -62,7 +63,7 @@ pub async fn fold_locked(tx: &TenantTx, tails: &Tails) -> Result<()> {
     save_folded(tx, &head).await
 }
 
-/// What one entry can add to a sum, at most.
+/// Upper bound on what one entry adds to any sum.
 pub fn volume_of(entry: &Entry) -> i128 {
     let lines = entry.lines.iter().map(|l| i128::from(l.amount.0.abs()) + i128::from(l.discount.0.abs()));
     let units = i128::from(entry.units.abs()) + entry.lines.iter().map(|l| i128::from(l.units.abs())).sum::<i128>();

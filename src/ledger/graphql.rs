@@ -29,7 +29,7 @@ impl LedgerMutation {
         backfill: Option<bool>,
     ) -> async_graphql::Result<RecordEventsResult> {
         let ids: Vec<ID> = events.iter().map(|event| event.event_id.clone()).collect();
-        // Events that are no event by their form are answered here; the rest goes to the ledger.
+        // Malformed events are answered here; the rest goes to the ledger.
         let checked: Vec<Result<Event, Refusal>> = events.into_iter().map(SalesEventInput::into_event).collect();
         let good: Vec<Event> = checked.iter().filter_map(|event| event.as_ref().ok().cloned()).collect();
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
@@ -55,7 +55,7 @@ impl LedgerMutation {
     }
 }
 
-/// An event as JSON in the form of `SalesEventInput`. Error: BAD_USER_INPUT, for names that it does not have too.
+/// Parses an event from JSON shaped like `SalesEventInput`. Error: BAD_USER_INPUT, including for unknown fields.
 pub fn parse_event(json: serde_json::Value) -> Result<Event, Refusal> {
     let bad = |reason: String| Refusal { code: RefusalCode::BadUserInput, reason };
     let value = Value::from_json(json).map_err(|_| bad("not an event".to_owned()))?;
@@ -67,7 +67,7 @@ pub fn parse_event(json: serde_json::Value) -> Result<Event, Refusal> {
     input.into_event()
 }
 
-/// A name of an object within `given` that `known` does not have.
+/// An object key within `given` that `known` lacks.
 fn find_unknown<'a>(given: &'a Value, known: &Value) -> Option<&'a str> {
     match (given, known) {
         (Value::Object(given), Value::Object(known)) => given.iter().find_map(|(name, value)| match known.get(name) {

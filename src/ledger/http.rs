@@ -1,5 +1,5 @@
-//! `POST /v1/events`: events for programs that do not speak GraphQL. The body has the arguments of `recordEvents`, and the
-//! answer is what that gives; it is the same operation, with the same checks, limits and errors.
+//! `POST /v1/events`: event ingestion for clients that do not speak GraphQL. The body holds the arguments of
+//! `recordEvents` and the response is its result; it runs the same operation, with the same checks, limits and errors.
 
 use async_graphql::{Response as Answer, Variables};
 use axum::extract::{Request, State};
@@ -49,7 +49,7 @@ async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response 
     }
 }
 
-/// The members of the body, which has no others than the arguments.
+/// The body's members; only the operation's arguments are allowed.
 fn variables(body: &[u8]) -> Result<Variables, Refusal> {
     let bad = |message: &str| Refusal::new("BAD_REQUEST", message);
     let Value::Object(members) = parse_json(body)? else { return Err(bad("send an object with events")) };

@@ -1,4 +1,4 @@
-//! A tenant's lane: one task that commits the tenant's events, one batch after the other.
+//! A tenant's lane: one task that commits the tenant's events, batch by batch.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,29 +22,29 @@ use crate::sealing::{TenantKeys, fingerprint};
 use crate::stream;
 use crate::telemetry::metrics::METRICS;
 
-/// A lane without work ends after this time and gives its memory back.
+/// An idle lane ends after this time, which frees its memory.
 const IDLE: Duration = Duration::from_secs(60);
-/// A lane that had no work for this time folds its tail.
+/// An idle lane folds its tail after this time.
 const FOLD_AFTER: Duration = Duration::from_millis(500);
-/// How long a batch waits for callers who are likely to come.
+/// How long a batch waits for callers likely to return.
 const GATHER_MAX: Duration = Duration::from_millis(2);
-/// An attempt to commit, or to fold, is given up after this time.
+/// Timeout of an attempt to commit or fold.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
-/// Names kept in memory per lane; beyond it they are read again.
+/// Names cached per lane; beyond this the cache is dropped and re-read.
 const NAMES_MAX: usize = 200_000;
 
 /// One caller's events.
 pub(super) struct Job {
     pub items: Vec<Item>,
-    /// What seals, where an event has a person in it.
+    /// Sealing keys, when an event contains personal data.
     pub keys: Option<Arc<TenantKeys>>,
     pub is_backfill: bool,
     pub reply: oneshot::Sender<Result<Answer>>,
-    /// Its place among the events that wait.
+    /// Its permits in the bounded queue of waiting events.
     pub room: Option<OwnedSemaphorePermit>,
 }
 
-/// Where the ledger stood after the last commit of a lane, and up to where rollups were; zero before the first.
+/// Ledger and rollup positions after a lane's last commit; zero before the first.
 #[derive(Clone, Copy, Default)]
 pub(super) struct LaneProgress {
     pub position: i64,
@@ -54,21 +54,21 @@ pub(super) struct LaneProgress {
 pub(super) struct Lane {
     tenant: TenantId,
     parts: Arc<LaneContext>,
-    /// Where the ledger stood after the last commit of this lane, and up to where rollups were.
+    /// Ledger and rollup positions after this lane's last commit.
     position: i64,
     folded: i64,
-    /// The last attempt to fold has failed: the next is made after a batch, or when there was no work for long.
+    /// The last fold failed: it is retried after a batch or a long idle period.
     is_behind: bool,
-    /// How many shared the last batch.
+    /// Number of callers that shared the last batch.
     callers: usize,
     names: Names,
 }
 
-/// What became of an attempt to commit.
+/// Outcome of an attempt to commit.
 enum Attempt {
-    /// The position after it.
+    /// The position after the commit.
     Committed(i64),
-    /// Nothing is kept: of the months that hold these times it is not known that the ledger can take their entries.
+    /// Rolled back: the ledger may lack partitions for the months of these times.
     LacksMonths(BTreeSet<i64>),
 }
 
@@ -76,9 +76,9 @@ enum Attempt {
 pub(super) struct Item {
     event: Event,
     hash: Vec<u8>,
-    /// Why it can never be taken, whatever the ledger holds.
+    /// Why it can never be accepted, regardless of the ledger's state.
     refusal: Option<Refusal>,
-    /// What became of it in the last attempt to commit.
+    /// Its outcome in the last attempt to commit.
     outcome: Option<Outcome>,
 }
 
@@ -87,7 +87,7 @@ impl Lane {
         Lane { tenant, parts, position: 0, folded: 0, is_behind: false, callers: 1, names: Names::default() }
     }
 
-    /// Tells `place` where it stands when it has done something.
+    /// Publishes its progress to `place` after each step.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, place: watch::Sender<LaneProgress>) {
         let mut waiting: Option<Job> = None;
         loop {
@@ -103,7 +103,7 @@ impl Lane {
                         continue;
                     }
                     Err(_) => {
-                        // What was sent before the lane closed is still served.
+                        // Jobs sent before the lane closed are still served.
                         jobs.close();
                         match jobs.recv().await {
                             Some(job) => job,
@@ -113,7 +113,7 @@ impl Lane {
                 },
             };
             let batch;
-            // To fold seldom is more work for readers, and less for whoever has much to record.
+            // Infrequent folds cost readers more but speed up bulk recording.
             let is_backfill = first.is_backfill;
             (batch, waiting) = self.gather(first, &mut jobs).await;
             self.serve(batch).await;
@@ -124,9 +124,10 @@ impl Lane {
         }
     }
 
-    /// The jobs of one batch, `first` and what else is there, and the one after it if it has come. As many callers as
-    /// shared the last batch are likely to be back at once, so they are waited for: half of them would else be too late, and
-    /// so wait for a batch of the other half. Nobody waits for others after a batch of one's own.
+    /// Collects the jobs of one batch, `first` and whatever is queued, plus the job after it if one has arrived. The
+    /// callers that shared the last batch are likely to return at once, so as many are awaited: otherwise half of them
+    /// would miss this batch and have to wait out the other half's. After a batch with a single caller there is no
+    /// wait.
     async fn gather(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) -> (Vec<Job>, Option<Job>) {
         let deadline = tokio::time::Instant::now() + GATHER_MAX;
         let mut events = first.items.len();
@@ -157,13 +158,13 @@ impl Lane {
         self.folded < self.position
     }
 
-    /// How long to wait for work before something else is done.
+    /// How long to wait for work before folding or ending.
     fn patience(&self) -> Duration {
         if self.has_tail() && !self.is_behind { FOLD_AFTER } else { IDLE }
     }
 
-    /// Folds the tail. Where that fails, it is tried again after the next batch, or when the lane has had no work for
-    /// long; meanwhile readers add the tail.
+    /// Folds the tail. On failure it is retried after the next batch or a long idle period; until then readers add the
+    /// tail.
     async fn fold_tail(&mut self) {
         let LaneContext { db, memory, .. } = &*self.parts;
         let folded = db.within(COMMIT_WAIT, fold_tail(db, &memory.tails, self.tenant)).await;
@@ -171,7 +172,7 @@ impl Lane {
         match folded {
             Ok(()) => self.folded = self.position,
             Err(error) if error.code == Code::ServiceUnavailable => {
-                // Others write; readers add the tail meanwhile.
+                // Lock contention; readers add the tail meanwhile.
                 tracing::info!(tenant = %self.tenant.0, source = error.cause(), "tail not folded yet");
             }
             Err(error) => {
@@ -207,7 +208,7 @@ impl Lane {
                 (Ok(_), None) => Err(Error::internal("an event without an outcome")),
                 (Err(error), _) => Err(Error { source: None, ..Error::new(error.code, error.message.clone()) }),
             };
-            // A caller that has gone away needs no answer.
+            // The caller may have gone away.
             let _ = reply.send(answer);
         }
         if let Err(error) = result {
@@ -215,7 +216,7 @@ impl Lane {
         }
     }
 
-    /// Commits all items; where their sums do not fit, finds the ones that are to blame by halving.
+    /// Commits all items; on overflow of a sum, finds the offending ones by bisection.
     async fn commit_or_split(
         &mut self,
         items: &mut [Item],
@@ -238,8 +239,8 @@ impl Lane {
         Box::pin(self.commit_or_split(right, now, is_backfill, keys)).await
     }
 
-    /// One transaction. Gives the position after it. Months that the ledger lacks are made without a transaction open, which
-    /// would hold one connection while it waits for another; then it begins anew.
+    /// Commits in one transaction and returns the position after it. Missing months are created with no transaction
+    /// open, which would hold one connection while waiting for another; then the commit is retried.
     async fn commit(
         &mut self,
         items: &mut [Item],
@@ -252,12 +253,12 @@ impl Lane {
         loop {
             let db = self.parts.db.clone();
             match db.within(COMMIT_WAIT, self.try_commit(items, now, is_backfill, keys, &made)).await {
-                // It is there as a table that is on its way out.
+                // The month still exists as a table that is being dropped.
                 Err(error) if error.lacks_month() && has_forgotten => {
                     let message = "a month of the ledger is being dropped; try again";
                     return Err(Error { source: error.source, ..Error::new(Code::ServiceUnavailable, message) });
                 }
-                // Months that were dropped since are made anew.
+                // Recreates months dropped in the meantime.
                 Err(error) if error.lacks_month() => {
                     has_forgotten = true;
                     made.clear();
@@ -284,11 +285,11 @@ impl Lane {
         let tx = self.parts.db.write(self.tenant).await?;
         let mut head = store::lock_head(&tx).await?;
         if keys.is_some_and(|keys| i64::from(keys.data.active().version()) < head.oldest_key) {
-            // Nobody could open what it would seal: it was destroyed while the events waited.
+            // The key was destroyed while the events waited: what it seals could never be opened.
             self.parts.keys.forget(self.tenant);
             return Err(Error::new(Code::ServiceUnavailable, "the tenant's keys have just changed; try again"));
         }
-        // Read after the lock, so that the times of one process never fall as positions rise.
+        // Read after the lock so that within a process, time is monotonic in position.
         let now = self.parts.clock.now().max(now);
         let alerts_before = head.last_alert_no;
         self.parts.observer.batch_begins(&tx, &mut head, now).await?;
@@ -353,8 +354,8 @@ impl Lane {
         }
     }
 
-    /// Folds the tail with the batch where it must not be left to later: an order is taken back, entries lie in months that
-    /// are being dropped, or a sum might leave its range, which must refuse the event that does it.
+    /// Folds the tail with the batch where it cannot be deferred: an order is reversed, entries lie in months being
+    /// dropped, or a sum might overflow, which must refuse the event that causes it.
     async fn fold_if_needed(&self, tx: &TenantTx, before: &Head, batch: &mut BatchApplier) -> Result<()> {
         let BatchApplier { loaded, changes } = batch;
         let entries = || changes.entries.iter().map(|(_, entry)| entry);
@@ -369,7 +370,7 @@ impl Lane {
         fold(tx, &mut loaded.head, &loaded.organizations, &tail.entries().chain(entries()).collect::<Vec<_>>()).await
     }
 
-    /// Times of entries, apart from `made`, whose months the ledger may lack.
+    /// Times of entries, except `made`, whose months the ledger may lack.
     fn lacking_months(&self, batch: &BatchApplier, made: &BTreeSet<i64>) -> BTreeSet<i64> {
         let times: BTreeSet<i64> = batch.changes.entries.iter().map(|(_, entry)| entry.at.0).collect();
         let retained_from = batch.loaded.head.retained_from;
@@ -384,8 +385,8 @@ fn count(items: &[Item]) {
 }
 
 impl Item {
-    /// Of a person only the tenant's key makes the hash, so that nobody else can try what it was made of. Where the keys were
-    /// destroyed, nothing of persons is taken.
+    /// Personal data is hashed only under the tenant's key, so that nobody else can guess its content by trial. Once
+    /// the keys are destroyed, personal data is refused.
     pub(super) fn new(event: Event, now: Timestamp, keys: Option<&TenantKeys>) -> Self {
         let json = serde_json::to_vec(&event).unwrap_or_default();
         let (checked, hash) = match keys {

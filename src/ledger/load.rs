@@ -1,4 +1,4 @@
-//! Loads what a batch of events needs of a tenant, as a few statements over many keys.
+//! Loads a tenant's state needed by a batch of events, in a few multi-key statements.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::money::Money;
 use crate::personal::{CustomerDetails, erased_id};
 use crate::sealing::TenantKeys;
 
-/// Loads all that `events` refer to.
+/// Loads everything `events` refer to.
 pub async fn load(
     tx: &TenantTx,
     head: Head,
@@ -39,7 +39,7 @@ pub async fn load(
         wanted.placed.iter().filter(|id| loaded.orders.contains_key(*id)).cloned().collect();
     let former: BTreeSet<i64> =
         changed.iter().filter_map(|id| loaded.orders.get(id)).map(|o| o.customer_no).filter(|no| *no != 0).collect();
-    // Also of orders that are refunded: the totals of their customers change.
+    // Includes refunded orders: their customers' totals change.
     let unknown: BTreeSet<i64> = loaded.orders.values().map(|order| order.customer_no).filter(|no| *no != 0).collect();
     let unknown = unknown.into_iter().filter(|no| !loaded.customer_ids.contains_key(no)).collect();
     load_customers(tx, &mut loaded, "customer_no", Column::Int(unknown)).await?;
@@ -92,7 +92,7 @@ async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &BatchKeys) -> Res
 const ORDER_COLUMNS: &str = "o.order_no, o.external_id, o.version, o.cancelled_at, o.org_no, o.placed_at, o.customer_no, \
     o.channel_no, o.region_no, o.segment, o.currency, o.rate, o.amount_paid, o.discount_paid, o.units";
 
-/// Loads orders by a column, without their lines; those that are loaded stay as they are.
+/// Loads orders by a column, without their lines; orders already loaded are kept.
 async fn load_orders(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Column) -> Result<()> {
     let sql = format!("SELECT {ORDER_COLUMNS} FROM {{keys}} {{each orders o: o.{by} = k.key}}");
     for row in tx.query_by_keys(&sql, &keys("key", values)).await? {
@@ -148,7 +148,7 @@ async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Co
     Ok(())
 }
 
-/// Loads customers who were erased, by what took the place of the ids that events still give them.
+/// Loads erased customers by the pseudonyms that replaced the ids events still use.
 async fn load_erased(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys, keys: Option<&TenantKeys>) -> Result<()> {
     let Some(keys) = keys.filter(|_| loaded.head.erased_customers > 0) else { return Ok(()) };
     let unknown = wanted.customers.iter().filter(|id| !loaded.customers.contains_key(*id));
@@ -164,8 +164,8 @@ async fn load_erased(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys, key
     Ok(())
 }
 
-/// Loads whole orders where one of them may leave or come to be its customer's first: all of customers of orders that
-/// change; and where an order is no later than the first one known, that one, which may become the second.
+/// Loads full order histories where an order may cease or come to be its customer's first: all orders of customers
+/// whose orders change; and where an order is no later than the known first one, that one, which may become the second.
 async fn load_histories(
     tx: &TenantTx,
     loaded: &mut Loaded,
@@ -296,7 +296,7 @@ async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> R
     Ok(())
 }
 
-/// The newest rates that hold from the wanted days or earlier ones.
+/// The newest rates in force on the wanted days.
 async fn load_rates(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> Result<()> {
     let currencies: BTreeSet<&str> = loaded.organizations.iter().map(|o| o.currency.as_str()).collect();
     let pairs = wanted.foreign_currencies.iter().flat_map(|(from, day)| {

@@ -1,4 +1,4 @@
-//! What a process remembers of ledgers, so as not to read it again: only what is right in every snapshot it is used in.
+//! Per-process caches of ledger state, limited to what is valid in every snapshot it is used in.
 
 use super::dimensions::DimensionNames;
 use super::organization::Organizations;

@@ -1,7 +1,7 @@
-//! Events in: validation, group commit, positions, orders and refunds; rollups and the tail that they do not hold yet.
+//! The write path: validation, group commit, positions, orders and refunds; rollups and the unfolded tail.
 //!
-//! [`Ledger::record`] hands events to the tenant's lane. A lane takes all that has come while it was committing (up to
-//! [`LANE_BATCH_EVENTS_MAX`]) into one transaction: alone, an event waits for nobody; under load, commits are shared.
+//! [`Ledger::record`] hands events to the tenant's lane. A lane puts everything that arrived while it was committing
+//! (up to [`LANE_BATCH_EVENTS_MAX`]) into one transaction: a lone event does not wait; under load, commits are shared.
 //! The transaction locks the tenant's head ([`store::lock_head`]), so commit order is position order.
 
 mod batch;
@@ -50,21 +50,22 @@ use crate::guard::Guard;
 use crate::personal::Keys;
 use crate::stream::EventStream;
 
-/// Events in one call.
+/// Maximum events per call.
 pub const BATCH_EVENTS_MAX: usize = 1000;
-/// Events in one transaction, of calls that wait.
+/// Maximum events per transaction, across waiting calls.
 const LANE_BATCH_EVENTS_MAX: usize = 4 * BATCH_EVENTS_MAX;
-/// Requests that wait for one lane, and events in them; more are refused with SERVICE_UNAVAILABLE.
+/// Back-pressure: requests queued for one lane, and events in them; beyond this, SERVICE_UNAVAILABLE.
 const LANE_JOBS_MAX: usize = 4096;
 const LANE_EVENTS_MAX: usize = 50_000;
 
-/// What else happens in the transaction of a batch: alerts.
+/// Hook into the transaction of a batch, for alerts.
 #[async_trait::async_trait]
 pub trait BatchObserver: Send + Sync + 'static {
-    /// The head is locked, and nothing of the batch is written yet. What the observer changes of the head, it stores.
+    /// Called with the head locked, before anything of the batch is written. The observer stores its own changes to the
+    /// head.
     async fn batch_begins(&self, tx: &TenantTx, head: &mut Head, now: Timestamp) -> Result<()>;
 
-    /// All of the batch is written. Not called for backfills, which are no news.
+    /// Called once the batch is fully written. Skipped for backfills, which are not news.
     async fn batch_recorded(&self, tx: &TenantTx, head: &mut Head, batch: &RecordedBatch<'_>) -> Result<()>;
 }
 
@@ -76,10 +77,10 @@ pub struct RecordedBatch<'a> {
     pub entries: &'a Arc<Vec<(i64, Entry)>>,
 }
 
-/// The answers to one call.
+/// The result of one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// One per event, in their order.
+    /// One per event, in order.
     pub outcomes: Vec<Outcome>,
     /// The ledger's position after the events.
     pub position: i64,
@@ -98,7 +99,7 @@ struct Shared {
     tasks: TaskTracker,
 }
 
-/// What lanes work with.
+/// Dependencies shared by all lanes.
 struct LaneContext {
     db: Db,
     clock: SharedClock,
@@ -108,22 +109,22 @@ struct LaneContext {
     keys: Keys,
 }
 
-/// A lane as callers have it.
+/// The callers' handle of a lane.
 struct OpenLane {
     jobs: mpsc::Sender<Job>,
-    /// One permit for each event that may still come.
+    /// One permit per event that may still be queued.
     room: Arc<Semaphore>,
     place: watch::Receiver<LaneProgress>,
 }
 
-/// Where a lane stands.
+/// A lane's progress.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneState {
     pub tenant: TenantId,
     pub position: i64,
-    /// Up to here the rollups are.
+    /// The position up to which rollups are folded.
     pub folded: i64,
-    /// Requests that wait.
+    /// Queued requests.
     pub waiting: usize,
 }
 
@@ -140,15 +141,15 @@ impl Ledger {
         Ledger { shared: Arc::new(Shared { parts, lanes: Mutex::default(), tasks: TaskTracker::new() }) }
     }
 
-    /// Adds to the rollups what they do not hold yet. Lanes do it by themselves; a process that ends does it at last.
+    /// Folds the tail into the rollups. Lanes do this on their own; a process does it once more on shutdown.
     pub async fn fold(&self, tenant: TenantId) -> Result<()> {
         let LaneContext { db, memory, .. } = &*self.shared.parts;
         fold::fold_tail(db, &memory.tails, tenant).await
     }
 
-    /// Stores `events` and gives one outcome for each. When this returns `Ok`, they are committed; after an error none
-    /// is known to be, and the same call may be made again. Events of customers need the tenant's keys: while they cannot be
-    /// reached, SERVICE_UNAVAILABLE.
+    /// Stores `events` and returns one outcome for each. On `Ok` they are committed; on error none is known to be, and
+    /// the call can safely be retried. Events with customers need the tenant's keys: SERVICE_UNAVAILABLE while those
+    /// are unreachable.
     pub async fn record(&self, tenant: TenantId, events: Vec<Event>, is_backfill: bool) -> Result<Answer> {
         if events.is_empty() {
             return Err(Error::bad_input("events", "no events"));
@@ -160,14 +161,14 @@ impl Ledger {
         let parts = &self.shared.parts;
         let keys = if has_persons { parts.keys.get(tenant).await? } else { None };
         let (reply, answer) = oneshot::channel();
-        // What can be done without the ledger is done here, beside the lane.
+        // Work that does not need the ledger is done here, outside the lane.
         let now = parts.clock.now();
         let items = events.into_iter().map(|event| Item::new(event, now, keys.as_deref())).collect();
         self.enqueue(tenant, Job { items, keys, is_backfill, reply, room: None })?;
         answer.await.map_err(|_| Error::internal("a lane ended without an answer"))?
     }
 
-    /// Ends all lanes: what they were given is recorded and folded. Events that come later begin new ones.
+    /// Ends all lanes after they record and fold what they were given. Later events start new ones.
     pub async fn close(&self) {
         self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.shared.tasks.close();
@@ -175,7 +176,7 @@ impl Ledger {
         self.shared.tasks.reopen();
     }
 
-    /// The lanes that have work, or had some a short time ago.
+    /// Lanes that have work or had some recently.
     pub fn list_lanes(&self) -> Vec<LaneState> {
         let lanes = self.shared.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let open = lanes.iter().filter(|(_, lane)| !lane.jobs.is_closed());
@@ -197,7 +198,7 @@ impl Ledger {
             Err(mpsc::error::TrySendError::Closed(job)) => {
                 let lane = self.start_lane(tenant);
                 let sent = lane.send(job);
-                // Others that have ended are not kept either.
+                // Also drops other lanes that have ended.
                 lanes.retain(|_, lane| !lane.jobs.is_closed());
                 lanes.insert(tenant.at(Guard::Lanes), lane);
                 sent.map_err(|_| Error::internal("a new lane does not take events"))

@@ -1,4 +1,4 @@
-//! The tenant's running numbers: what a batch names gets one when it is named first.
+//! Tenant-local sequence numbers, assigned when a batch first names an entity.
 
 use std::collections::BTreeSet;
 

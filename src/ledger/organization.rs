@@ -1,4 +1,4 @@
-//! A tenant's organizations as the ledger and the metrics need them.
+//! A tenant's organizations as used by the ledger and the metrics.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::guard::Guard;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Organization {
     pub id: Uuid,
-    /// The short number used in entries and rollups.
+    /// Short number used in entries and rollups.
     pub org_no: i32,
     pub slug: String,
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Organization {
     pub is_default: bool,
 }
 
-/// Tenants whose organizations one process remembers.
+/// Tenants whose organizations are cached per process.
 const REMEMBERED_MAX: u64 = 10_000;
 
 /// Organizations by tenant, each as of a policy epoch. Cheap to clone.
@@ -38,7 +38,7 @@ impl Default for Organizations {
 }
 
 impl Organizations {
-    /// All organizations of the tenant, the default one first, where `head` is what `tx` sees.
+    /// All organizations of the tenant, the default first; `head` must be what `tx` sees.
     pub async fn get(&self, tx: &TenantTx, head: &Head) -> Result<Arc<Vec<Organization>>> {
         if let Some((epoch, organizations)) = self.0.get(&tx.tenant().at(Guard::Organizations))
             && epoch == head.policy_epoch
@@ -46,20 +46,20 @@ impl Organizations {
             return Ok(organizations);
         }
         let organizations = Arc::new(list_organizations(tx).await?);
-        // What a writer sees may yet be rolled back.
+        // Not cached: a write transaction may still roll back.
         if !tx.may_write() {
             self.0.insert(tx.tenant().at(Guard::Organizations), (head.policy_epoch, Arc::clone(&organizations)));
         }
         Ok(organizations)
     }
 
-    /// Remembers what a transaction saw that has committed.
+    /// Caches what a committed transaction saw.
     pub fn remember(&self, tenant: TenantId, policy_epoch: i64, organizations: Arc<Vec<Organization>>) {
         self.0.insert(tenant.at(Guard::Organizations), (policy_epoch, organizations));
     }
 }
 
-/// All organizations of the tenant, the default one first.
+/// All organizations of the tenant, the default first.
 pub async fn list_organizations(tx: &TenantTx) -> Result<Vec<Organization>> {
     let rows = tx
         .query(
@@ -84,7 +84,7 @@ pub async fn list_organizations(tx: &TenantTx) -> Result<Vec<Organization>> {
         .collect()
 }
 
-/// Whether metrics have anything of an organization.
+/// Whether an organization contributes anything to metrics.
 pub async fn has_facts(tx: &TenantTx, org_no: i32) -> Result<bool> {
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM sales_metrics_base WHERE tenant_id = $1 AND org_no = $2) \
                OR EXISTS (SELECT 1 FROM ledger_entries e JOIN ledger_heads h ON h.tenant_id = e.tenant_id \
@@ -92,7 +92,7 @@ pub async fn has_facts(tx: &TenantTx, org_no: i32) -> Result<bool> {
     Ok(tx.query_one(sql, [org_no.into()]).await?.is_some())
 }
 
-/// The organization named by id or slug; the default one for `None`.
+/// The organization with this id or slug; the default for `None`.
 pub fn find_organization<'a>(organizations: &'a [Organization], name: Option<&str>) -> Option<&'a Organization> {
     match name {
         None => organizations.iter().find(|o| o.is_default),

@@ -1,4 +1,4 @@
-//! Exchange rates: each holds from a day of UTC until the next one of its pair of currencies.
+//! Exchange rates: each is in force from a UTC day until the next one of its currency pair.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::money::{MoneyError, parse_decimal};
 
 const RATES_MAX: usize = 1000;
 
-/// Rates by what is converted, what it becomes, and the first day, in days since 1970-01-01.
+/// Rates by source currency, target currency and first day, in days since 1970-01-01.
 type Rates = BTreeMap<(String, String, i32), i64>;
 
 #[derive(Default)]
@@ -139,7 +139,7 @@ struct ExchangeRateInput {
     rate: String,
 }
 
-/// Of two rates for the same day the later one counts. Error: BAD_USER_INPUT.
+/// Of two rates for the same day the later wins. Error: BAD_USER_INPUT.
 fn check(rates: Vec<ExchangeRateInput>) -> Result<Rates> {
     if rates.is_empty() || rates.len() > RATES_MAX {
         return Err(Error::bad_input("rates", format!("give 1 to {RATES_MAX} rates")));
@@ -167,7 +167,7 @@ fn check(rates: Vec<ExchangeRateInput>) -> Result<Rates> {
     Ok(checked)
 }
 
-/// The rates that there are of the same pairs and days.
+/// The stored rates of the same pairs and days.
 async fn find(tx: &TenantTx, rates: &Rates) -> Result<Rates> {
     let sql = "SELECT r.from_currency, r.to_currency, r.valid_from, r.rate FROM {keys} {each exchange_rates r: \
                r.from_currency = k.from_currency AND r.to_currency = k.to_currency AND r.valid_from = k.valid_from}";
@@ -192,7 +192,7 @@ async fn save(tx: &TenantTx, rates: &Rates) -> Result<()> {
     Ok(())
 }
 
-/// Rates, for the log.
+/// Rates, for the audit log.
 fn told(rates: &Rates) -> Json {
     let rates = rates.iter().map(|((from, to, day), units)| {
         json!({ "from": from, "to": to, "validFrom": day_from_number(*day).to_string(), "rate": decimal(*units) })
@@ -206,7 +206,7 @@ fn decimal(units: i64) -> String {
     format!("{}.{:0scale$}", units / whole, units % whole)
 }
 
-/// The pairs of currencies, as EUR/GBP, for the log.
+/// The currency pairs, as EUR/GBP, for the audit log.
 fn pairs(rates: &Rates) -> String {
     let mut pairs: Vec<String> = rates.keys().map(|(from, to, _)| format!("{from}/{to}")).collect();
     pairs.dedup();

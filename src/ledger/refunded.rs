@@ -1,4 +1,4 @@
-//! What was given back of orders.
+//! Refunds by order.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::graphql::loader::BatchLoad;
 use crate::ledger::state::RATE_DECIMALS;
 use crate::money::Money;
 
-/// Loads the refunds of orders in their organizations' currency, by the source's id of the order: when, and how much.
+/// Loads the refunds of orders in their organizations' currency, by the source's order id: time and amount.
 pub struct RefundsByOrder;
 
 impl BatchLoad for RefundsByOrder {
@@ -21,7 +21,7 @@ impl BatchLoad for RefundsByOrder {
         let keys = Table::new().with("order_id", Column::Text(keys.to_vec()));
         let mut refunds: HashMap<String, Self::Value> = HashMap::new();
         for row in tx.query_by_keys(sql, &keys).await? {
-            // Each is rounded by itself, as its entry in the ledger is.
+            // Each is rounded individually, like its ledger entry.
             let amount = Money(get(&row, 2)?).convert(get(&row, 3)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
             refunds.entry(get(&row, 0)?).or_default().push((Timestamp(get(&row, 1)?), amount));
         }
@@ -29,8 +29,8 @@ impl BatchLoad for RefundsByOrder {
     }
 }
 
-/// Loads what was given back of orders in all, in the currency of the order's organization. What organizations of other
-/// currencies gave back is left out: it cannot be added.
+/// Loads the total refunded per order, in the currency of the order's organization. Refunds by organizations with
+/// another currency are left out: they cannot be added.
 pub struct RefundedByOrder;
 
 impl BatchLoad for RefundedByOrder {

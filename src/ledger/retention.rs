@@ -1,6 +1,6 @@
-//! Drops the raw entries of old months. Rollups, orders, refunds and customers stay, so metrics stay as they are, of whole
-//! slots of 15 minutes; what goes is the possibility to recompute them, to tell parts of slots and earlier states, and the
-//! ids of the events, which are refused by their time from then on.
+//! Drops the raw entries of old months. Rollups, orders, refunds and customers stay, so metrics are unchanged at the
+//! granularity of whole 15-minute slots; lost are the ability to recompute them, partial slots, earlier states, and the
+//! event ids, whose events are refused by their time from then on.
 
 use chrono::{Datelike, Months, NaiveDate, NaiveTime};
 
@@ -11,24 +11,24 @@ use crate::clock::Timestamp;
 use crate::db::{Db, TenantId};
 use crate::error::{Error, Result};
 
-/// Rows removed in one transaction, so that writers do not wait long.
+/// Rows deleted per transaction, to keep writers from waiting.
 const ROWS_MAX: i64 = 20_000;
 
-/// What was dropped of one tenant, or would be.
+/// What was, or would be, dropped of one tenant.
 #[derive(Debug, Default, PartialEq)]
 pub struct Dropped {
     pub entries: u64,
     pub events: u64,
 }
 
-/// The first moment that is kept when `months` whole months before the running one are.
+/// The first instant kept when `months` whole months before the current one are.
 pub fn cut(now: Timestamp, months: u32) -> Result<NaiveDate> {
     let today = now.to_utc().ok_or_else(|| Error::internal("a clock outside of the calendar"))?.date_naive();
     let first = today.with_day(1).and_then(|first| first.checked_sub_months(Months::new(months)));
     first.ok_or_else(|| Error::bad_input("keepMonths", "more months than the calendar has"))
 }
 
-/// How much [`drop_before`] would drop.
+/// Counts what [`drop_before`] would drop.
 pub async fn count_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<Dropped> {
     let tx = db.read(tenant).await?;
     let count = async |sql: &str| -> Result<u64> {
@@ -42,20 +42,20 @@ pub async fn count_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<D
     })
 }
 
-/// Closes the months before `cut` to new events. What they hold is then in the rollups.
+/// Closes the months before `cut` to new events. Their content is then in the rollups.
 pub async fn close_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<()> {
     let tx = db.write(tenant).await?;
     fold_locked(&tx, &Tails::default()).await?;
     let sql = "UPDATE ledger_heads SET retained_from = $2 \
                WHERE tenant_id = $1 AND (retained_from IS NULL OR retained_from < $2)";
     if tx.execute(sql, [micros(cut).into()]).await? > 0 {
-        // Answers of these months are others now.
+        // Invalidates answers about these months.
         begin_policy_epoch(&tx).await?;
     }
     tx.commit().await
 }
 
-/// Removes what the closed months hold. It may be stopped and run again.
+/// Deletes the content of the closed months. Interruptible and resumable.
 pub async fn drop_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<Dropped> {
     let entries = "DELETE FROM ledger_entries WHERE tenant_id = $1 AND at < $2 AND position IN \
                    (SELECT e.position FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at < $2 ORDER BY e.at LIMIT $3)";
@@ -68,7 +68,7 @@ pub async fn drop_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<Dr
     })
 }
 
-/// Goes through the events by their ids, which they are found by.
+/// Walks the events in id order, by keyset.
 async fn delete_events(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<u64> {
     let page =
         "SELECT event_id FROM ledger_events WHERE tenant_id = $1 AND event_id > $2 ORDER BY event_id LIMIT 1 OFFSET $3";

@@ -1,4 +1,4 @@
-//! Saves what becomes of a batch: the rows of all tables at once.
+//! Saves the result of a batch: bulk writes, per table.
 
 use super::batch::BatchApplier;
 use super::changes::{Changes, DealState, Head, Loaded, ProductChange, ProductNames};
@@ -11,8 +11,8 @@ use crate::db::{Column, Inserts, OnConflict, Table, TenantTx};
 use crate::error::Result;
 use crate::sealing::TenantKeys;
 
-/// Saves a batch: its events, entries and facts. Rollups and the head are left to the caller. `before` is the head before
-/// the batch, whose running numbers tell what is new.
+/// Saves a batch's events, entries and facts. Rollups and the head are left to the caller. `before` is the head before
+/// the batch; its sequence numbers tell which entities are new.
 pub async fn save(
     tx: &TenantTx,
     before: &Head,
@@ -123,13 +123,13 @@ fn add_other_revenue(inserts: &mut Inserts, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-/// A column of sums. Error: AMOUNT_OUT_OF_RANGE, which makes the lane look for the event that is to blame.
+/// A column of sums. Error: AMOUNT_OUT_OF_RANGE, on which the lane bisects for the offending event.
 pub(super) fn sums(values: impl Iterator<Item = i128>) -> Result<Column> {
     let stored = |sum: i128| i64::try_from(sum).map_err(|_| FoldError::OutOfRange);
     Ok(Column::Int(values.map(stored).collect::<Result<_, _>>()?))
 }
 
-/// What is added to products.
+/// Deltas of products.
 fn product_columns(products: &[(&i64, &(ProductNames, ProductChange))]) -> Result<Table> {
     let int = |of: fn(&ProductChange) -> i64| Column::Int(products.iter().map(|(_, (_, c))| of(c)).collect());
     let sum = |of: fn(&ProductChange) -> i128| sums(products.iter().map(|(_, (_, c))| of(c)));
@@ -143,7 +143,7 @@ fn product_columns(products: &[(&i64, &(ProductNames, ProductChange))]) -> Resul
         .with("views", int(|c| c.views)))
 }
 
-/// Products that only take something back were named by an earlier batch; their rows are there.
+/// Products with reversals only were named by an earlier batch, so their rows exist.
 async fn take_from_products(tx: &TenantTx, changes: &Changes) -> Result<()> {
     let unnamed: Vec<_> = changes.products.iter().filter(|(_, (names, _))| names.sku.is_empty()).collect();
     let sql = "UPDATE products SET units = products.units + k.units, revenue = products.revenue + k.revenue, \
@@ -182,7 +182,7 @@ fn order_table(orders: &[&OrderState]) -> Table {
         .with("units", int(|o| o.units))
 }
 
-/// Deletes the stored lines of orders that get others.
+/// Deletes the stored lines of orders whose lines are replaced.
 async fn delete_lines(tx: &TenantTx, loaded: &Loaded, changes: &Changes) -> Result<()> {
     let stored: Vec<i64> = changes
         .lines
@@ -276,7 +276,7 @@ fn add_performance(inserts: &mut Inserts, loaded: &Loaded, changes: &Changes) ->
     Ok(())
 }
 
-/// Saves where the ledger stands after a batch.
+/// Saves the head after a batch.
 pub async fn save_head(tx: &TenantTx, head: &Head) -> Result<()> {
     let values = [
         head.position.into(),

@@ -1,4 +1,4 @@
-//! Saves customers: their totals, and sealed what identifies them.
+//! Saves customers: their totals and, sealed, their identifying fields.
 
 use super::batch::BatchApplier;
 use super::changes::Head;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::personal::{Field, SealedDetails};
 use crate::sealing::{BlindIndex, TenantKeys};
 
-/// What was not said stays, and so does the id, in whose place something else may stand.
+/// Omitted fields keep their value, and so does the id, which may have been replaced by a pseudonym.
 const UPDATE: &str = "first_at = excluded.first_at, first_order_id = excluded.first_order_id, last_at = excluded.last_at, \
     orders_count = excluded.orders_count, revenue = excluded.revenue, \
     name = COALESCE(excluded.name, customers.name), email = COALESCE(excluded.email, customers.email), \
@@ -20,7 +20,7 @@ const UPDATE: &str = "first_at = excluded.first_at, first_order_id = excluded.fi
     key_version = CASE WHEN excluded.key_version < customers.key_version THEN excluded.key_version \
         ELSE COALESCE(customers.key_version, excluded.key_version) END";
 
-/// Adds the customers of a batch; what it says of them is sealed here, once for each.
+/// Adds the customers of a batch; their details are sealed here, once each.
 pub(super) fn add(
     inserts: &mut Inserts,
     tenant: TenantId,

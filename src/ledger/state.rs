@@ -1,8 +1,8 @@
-//! What the ledger knows of orders, refunds and customers, and what that amounts to in entries.
+//! The ledger's state of orders, refunds and customers, and the entries it amounts to.
 //!
-//! An order with its refunds is one unit: [`entries_of`] says what it contributes in its present state. Every change
-//! (a new version, a cancellation, a refund, a late order that makes another one the customer's second) is made by
-//! comparing that before and after ([`super::entry::difference`]).
+//! An order with its refunds is one unit: [`entries_of`] is its contribution in the current state. Every change (a new
+//! version, a cancellation, a refund, a late order that makes another one the customer's second) is the difference of
+//! that before and after ([`super::entry::difference`]).
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ use crate::personal::CustomerDetails;
 
 /// Decimals of an exchange rate.
 pub const RATE_DECIMALS: u32 = 8;
-/// One to one.
+/// A rate of 1.
 pub const RATE_ONE: i64 = 100_000_000;
 
-/// An order in its newest version. Amounts are in `currency`; times `rate` they are in the organization's.
+/// The newest version of an order. Amounts are in `currency`; times `rate` they are in the organization's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OrderState {
     pub order_no: i64,
     pub external_id: String,
     pub version: i64,
-    /// When it was cancelled, if it was; by what was said first.
+    /// When it was cancelled, if it was; the first cancellation wins.
     pub cancelled_at: Option<Timestamp>,
     pub org_no: i32,
     pub placed_at: Timestamp,
@@ -39,7 +39,7 @@ pub struct OrderState {
     pub lines: Vec<EntryLine>,
 }
 
-/// A refund; what is `None` is taken from its order.
+/// A refund; `None` is taken from its order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefundState {
     pub refund_no: i64,
@@ -56,18 +56,17 @@ pub struct RefundState {
     pub lines: Vec<EntryLine>,
 }
 
-/// When an order was placed and the source's id of it: orders of one customer in an order that does not depend on
-/// their arrival.
+/// An order's time and source id: a total order of a customer's orders, independent of arrival.
 pub type Placed = (Timestamp, String);
 
-/// A customer's counting orders in short.
+/// Summary of a customer's counting orders.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CustomerState {
     pub customer_no: i64,
     pub external_id: String,
-    /// What identifies the customer is no longer kept.
+    /// Identifying data is no longer kept.
     pub is_erased: bool,
-    /// What this batch says of the customer.
+    /// Details given by this batch.
     pub said: CustomerDetails,
     pub first: Option<Placed>,
     pub last_at: Option<Timestamp>,
@@ -98,7 +97,7 @@ impl CustomerState {
         }
     }
 
-    /// Needs the history.
+    /// Requires the history.
     pub fn order_removed(&mut self, placed: &Placed) {
         debug_assert!(self.history.is_some(), "the history of a customer whose order is removed is loaded");
         if let Some(history) = &mut self.history {
@@ -109,8 +108,8 @@ impl CustomerState {
     }
 }
 
-/// What an order and its refunds contribute. A cancelled order contributes nothing, nor do its refunds; refunds of an
-/// order that is not known yet count at their own time.
+/// The contribution of an order and its refunds. A cancelled order and its refunds contribute nothing; refunds of an
+/// order not known yet count at their own time.
 pub fn entries_of(order: Option<&OrderState>, refunds: &[RefundState]) -> Option<Vec<Entry>> {
     if order.is_some_and(OrderState::is_cancelled) {
         return Some(Vec::new());
@@ -164,7 +163,7 @@ pub fn entries_of(order: Option<&OrderState>, refunds: &[RefundState]) -> Option
     Some(entries)
 }
 
-/// `None` beyond the range of money.
+/// `None` on overflow of the money range.
 fn convert(amount: Money, rate: i64) -> Option<Money> {
     if rate == RATE_ONE { Some(amount) } else { amount.convert(rate, RATE_DECIMALS) }
 }

@@ -1,4 +1,4 @@
-//! The tenant's head, and entries as they are stored.
+//! The tenant's head, and the storage form of entries.
 
 use sea_orm::QueryResult;
 
@@ -9,24 +9,24 @@ use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
 use crate::money::Money;
 
-/// Locks the tenant's ledger for writing and gives its head.
+/// Locks the tenant's ledger for writing and returns its head.
 pub async fn lock_head(tx: &TenantTx) -> Result<Head> {
     head(tx, tx.for_update()).await
 }
 
-/// Locks the head and begins a new policy epoch: what lanes and caches know of organizations and products is read
-/// again.
+/// Locks the head and begins a new policy epoch, which invalidates what lanes and caches know of organizations and
+/// products.
 pub async fn begin_policy_epoch(tx: &TenantTx) -> Result<()> {
     let sql = "UPDATE ledger_heads SET policy_epoch = policy_epoch + 1 WHERE tenant_id = $1";
     if tx.execute(sql, []).await? == 1 { Ok(()) } else { Err(Error::not_found("tenant")) }
 }
 
-/// The next number of a product, of a transaction that has locked the head.
+/// The next product number; the transaction must have locked the head.
 pub async fn new_product_no(tx: &TenantTx) -> Result<i64> {
     new_number(tx, "last_product_no").await
 }
 
-/// The next number of a channel, region or category, of a transaction that has locked the head.
+/// The next number of a channel, region or category; the transaction must have locked the head.
 pub async fn new_dimension_no(tx: &TenantTx) -> Result<i32> {
     i32::try_from(new_number(tx, "last_dimension_no").await?).map_err(Error::internal)
 }
@@ -69,18 +69,18 @@ async fn head(tx: &TenantTx, lock: &str) -> Result<Head> {
     })
 }
 
-/// Stores how far rollups are.
+/// Stores the rollups' position.
 pub async fn save_folded(tx: &TenantTx, head: &Head) -> Result<()> {
     let sql = "UPDATE ledger_heads SET folded = $2, largest_sum = $3, tail_volume = $4 WHERE tenant_id = $1";
     tx.execute(sql, [head.folded.into(), head.largest_sum.into(), head.tail_volume.into()]).await?;
     Ok(())
 }
 
-/// What [`entry_from`] reads, of a table named `e`.
+/// Columns read by [`entry_from`], of a table aliased `e`.
 pub const ENTRY_COLUMNS: &str = "e.position, e.at, e.kind, e.sign, e.org_no, e.channel_no, e.region_no, e.segment, \
     e.customer_no, e.order_no, e.currency, e.amount_paid, e.amount, e.discount, e.units, e.lines";
 
-/// A stored entry and its position, from [`ENTRY_COLUMNS`].
+/// Decodes an entry and its position from [`ENTRY_COLUMNS`].
 pub fn entry_from(row: &QueryResult) -> Result<(i64, Entry)> {
     let entry = Entry {
         at: Timestamp(get(row, 1)?),

@@ -1,8 +1,8 @@
-//! The ledger's tail: the entries that rollups do not hold yet.
+//! The ledger's tail: entries not yet folded into the rollups.
 //!
-//! A batch only appends entries; they are added to the rollups many batches at a time ([`super::fold`]), because events
-//! that come together mostly add to the same rows. Readers add the tail to what the rollups say, so they see every
-//! committed entry. Entries never change, so what a process remembers of them is right in every snapshot.
+//! A batch only appends entries; they are folded many batches at a time ([`super::fold`]), because events that arrive
+//! together mostly add to the same rows. Readers add the tail to the rollups, so they see every committed entry.
+//! Entries are immutable, so cached ones are valid in every snapshot.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use crate::error::Result;
 use crate::guard::Guard;
 use crate::telemetry::metrics::METRICS;
 
-/// Entries remembered by one process, of all tenants.
+/// Entries cached per process, across all tenants.
 const REMEMBERED_MAX: u64 = 500_000;
 
-/// The entries of the positions `first..=last`, in order, each with its position.
+/// The entries of positions `first..=last`, in order, each with its position.
 pub struct Chunk {
     pub first: i64,
     pub last: i64,
     pub entries: Arc<Vec<(i64, Entry)>>,
 }
 
-/// The entries after one position up to another.
+/// The entries in a range of positions, exclusive of the first.
 #[derive(Default)]
 pub struct Tail {
     after: i64,
@@ -41,20 +41,20 @@ impl Tail {
     }
 }
 
-/// Whether an entry takes an order back. Sets cannot tell what that means without the rollups' counts, so such an entry
-/// is never left in the tail: its batch is folded at once.
+/// Whether an entry reverses an order. Sets cannot apply that without the rollups' multiplicities, so such an entry is
+/// never left in the tail: its batch is folded at once.
 pub fn takes_back(entry: &Entry) -> bool {
     entry.kind == EntryKind::Order && entry.sign < 0
 }
 
-/// Chunks that follow on each other without a gap.
+/// Contiguous chunks.
 type Chunks = Arc<Vec<Arc<Chunk>>>;
 
-/// The tails that this process remembers. Cheap to clone.
+/// The tails cached by this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Tails {
     remembered: Cache<TenantId, Chunks>,
-    /// In a transaction that writes: its tenant's, with what it has appended.
+    /// In a write transaction: its tenant's tail, including what it appended.
     written: Option<Chunks>,
 }
 
@@ -70,7 +70,7 @@ impl Default for Tails {
 }
 
 impl Tails {
-    /// The entries after `head.folded` up to `head.position`, where `head` is what `tx` sees.
+    /// The entries after `head.folded` up to `head.position`; `head` must be what `tx` sees.
     pub async fn get(&self, tx: &TenantTx, head: &Head) -> Result<Tail> {
         let (after, to) = (head.folded, head.position);
         if after >= to {
@@ -90,7 +90,7 @@ impl Tails {
             let chunk =
                 Arc::new(Chunk { first: known + 1, last: to, entries: Arc::new(read_entries(tx, known, to).await?) });
             chunks.push(Arc::clone(&chunk));
-            // What a writer sees may yet be rolled back.
+            // Not cached: a write transaction may still roll back.
             if !tx.may_write() {
                 self.remembered.insert(tx.tenant().at(Guard::Tails), Arc::new(chunks.clone()));
             }
@@ -98,24 +98,23 @@ impl Tails {
         Ok(Tail { after, to, chunks })
     }
 
-    /// The same with all of the tail, for whoever reads it more than once within a transaction that writes.
+    /// Pins the whole tail, for repeated reads within a write transaction.
     pub async fn complete(self, tx: &TenantTx, head: &Head) -> Result<Tails> {
         let written = Arc::new(self.get(tx, head).await?.chunks);
         Ok(Tails { written: Some(written), ..self })
     }
 
-    /// Remembers a batch that was committed when rollups stood at `folded`.
+    /// Caches a batch committed when rollups stood at `folded`.
     pub fn remember(&self, tenant: TenantId, folded: i64, chunk: Chunk) {
         self.remembered.insert(tenant.at(Guard::Tails), self.with(tenant, folded, chunk));
     }
 
-    /// The same for whoever reads within a transaction that has appended a batch: nobody else is to see it yet.
+    /// Like [`Tails::remember`], but visible only to reads within the transaction that appended the batch.
     pub fn within(&self, tenant: TenantId, folded: i64, chunk: Chunk) -> Tails {
         Tails { written: Some(self.with(tenant, folded, chunk)), ..self.clone() }
     }
 
-    /// Where others have written in between, what is known up to there is worth more than the new chunk: whoever reads goes on
-    /// from it.
+    /// If others have written in between, the known prefix is worth more than the new chunk: readers continue from it.
     fn with(&self, tenant: TenantId, folded: i64, chunk: Chunk) -> Chunks {
         let remembered = self.remembered.get(&tenant.at(Guard::Tails)).unwrap_or_default();
         let mut chunks: Vec<Arc<Chunk>> = remembered.iter().filter(|c| c.last > folded).cloned().collect();
@@ -125,13 +124,13 @@ impl Tails {
         Arc::new(chunks)
     }
 
-    /// Forgets a tenant's entries, all of which are in the rollups.
+    /// Evicts a tenant's entries, all of which are in the rollups.
     pub fn forget(&self, tenant: TenantId) {
         self.remembered.invalidate(&tenant.at(Guard::Tails));
     }
 }
 
-/// The entries of the positions after `after` up to `to`, in order.
+/// The entries of positions after `after` up to `to`, in order.
 pub async fn read_entries(tx: &TenantTx, after: i64, to: i64) -> Result<Vec<(i64, Entry)>> {
     let sql = format!(
         "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.position > $2 AND e.position <= $3 \
@@ -160,13 +159,13 @@ mod tests {
         let (tails, tenant) = (Tails::default(), TenantId(Uuid::nil()));
         tails.remember(tenant, 0, chunk(1, 3));
         tails.remember(tenant, 0, chunk(4, 5));
-        // Another process has written 6, and somebody has read the last one already.
+        // Another process wrote 6, and the last one has already been read.
         tails.remember(tenant, 0, chunk(7, 9));
         tails.remember(tenant, 0, chunk(4, 5));
         assert_eq!(places(&tails, tenant), [(1, 3), (4, 5)]);
         tails.remember(tenant, 3, chunk(6, 6));
         assert_eq!(places(&tails, tenant), [(4, 5), (6, 6)]);
-        // All that was known is folded.
+        // Everything known has been folded.
         tails.remember(tenant, 8, chunk(9, 9));
         assert_eq!(places(&tails, tenant), [(9, 9)]);
     }

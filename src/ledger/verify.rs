@@ -1,5 +1,5 @@
-//! Recomputes every rollup from the entries, or from the deals and activities, and the totals of customers and products,
-//! and compares.
+//! Recomputes every rollup from entries, or from deals and activities, plus the customer and product totals, and
+//! compares.
 
 use std::collections::BTreeSet;
 
@@ -11,24 +11,24 @@ use super::verify_totals::{self, Totals};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::Result;
 
-/// Rows read at a time.
+/// Rows per page.
 pub(super) const PAGE: i64 = 10_000;
 
-/// What [`verify`] found.
+/// Findings of [`verify`].
 #[derive(Debug, Default)]
 pub struct Report {
     pub position: i64,
     pub entries: u64,
     pub rows: u64,
-    /// Rows that are not the sum of their entries, in words.
+    /// Human-readable descriptions of rows that are not the sum of their entries.
     pub differences: Vec<String>,
 }
 
-/// Compares all rollups of a tenant with the entries they are the sums of, in one snapshot. Entries of the tail, which
-/// rollups do not hold yet, are counted, and checked when they are folded.
+/// Compares all rollups of a tenant with the entries they sum, in one snapshot. Tail entries, not in the rollups yet,
+/// are counted; they are checked once folded.
 ///
-/// Months dropped by retention have no entries to compare with and are left out; so are then the sums of money of customers
-/// and products.
+/// Months dropped by retention have no entries to compare with and are skipped; money sums of customers and products
+/// are then skipped too.
 pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
     let tx = db.read_patiently(tenant).await?;
     let head = read_head(&tx).await?;
@@ -46,7 +46,7 @@ pub async fn verify(db: &Db, tenant: TenantId) -> Result<Report> {
         for (position, _, entry) in &page {
             report.entries += 1;
             totals.add(entry);
-            // What corrects an entry of a dropped month takes back what is not there.
+            // A correction of an entry in a dropped month reverses what is gone.
             let is_dropped = head.retained_from.is_some_and(|from| entry.at.0 < from);
             if *position > head.folded || is_dropped {
                 continue;
@@ -105,7 +105,7 @@ async fn compare(tx: &TenantTx, report: &mut Report, mut expected: Rows, retaine
 /// Whether the row's slot may reach into months without entries.
 fn is_dropped(key: &Key, retained_from: Option<i64>) -> bool {
     let step = if key.level.by_day() { crate::clock::DAY } else { rollup::QUARTER_HOUR };
-    // A local day begins up to 14 hours before the same day of UTC.
+    // A local day begins up to 14 hours before the same UTC day.
     retained_from.is_some_and(|from| i64::from(key.slot) * step - crate::clock::DAY < from)
 }
 

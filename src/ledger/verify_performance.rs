@@ -1,4 +1,4 @@
-//! Recomputes the rollup of salespeople from deals and activities and compares.
+//! Recomputes the salespeople rollup from deals and activities and compares.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::Result;
 
-/// Deals won and lost, and revenue, by owner, organization and slot; activities, whose facts name no organization, by
-/// owner and slot.
+/// Deals won and lost, and revenue, by owner, organization and slot; activities, which carry no organization, by owner
+/// and slot.
 #[derive(Default)]
 struct Totals {
     deals: BTreeMap<(Uuid, i32, i32), [i128; 3]>,
@@ -59,7 +59,7 @@ fn wide(row: &QueryResult, index: usize) -> Result<i128> {
     get::<i64>(row, index).map(i128::from)
 }
 
-/// A row that is not there is zero.
+/// A missing row is zero.
 fn differences<K: Ord + Copy + std::fmt::Debug, V: Default + PartialEq + std::fmt::Debug>(
     what: &str,
     stored: &BTreeMap<K, V>,

@@ -1,5 +1,5 @@
-//! Recomputes the totals of customers and products from entries, and customers' first and last orders and the segments of
-//! orders from orders, and compares.
+//! Recomputes customer and product totals from entries, and customers' first and last orders and order segments from
+//! orders, and compares.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,10 +12,10 @@ use super::verify::{PAGE, Report};
 use crate::db::{TenantTx, get};
 use crate::error::Result;
 
-/// Sums of entries, those of the tail too.
+/// Sums of entries, including the tail.
 #[derive(Default)]
 pub(super) struct Totals {
-    /// Currencies of organizations that are not the default one's.
+    /// Currencies of organizations that differ from the default's.
     other_currencies: HashMap<i32, String>,
     /// Orders and revenue.
     customers: HashMap<i64, [i128; 2]>,
@@ -75,7 +75,7 @@ impl Totals {
         }
     }
 
-    /// Compares with what is stored.
+    /// Compares with the stored totals.
     pub async fn compare(self, tx: &TenantTx, report: &mut Report) -> Result<()> {
         let customers = "SELECT customer_no, orders_count, revenue FROM customers \
                          WHERE tenant_id = $1 AND customer_no > $2 ORDER BY customer_no LIMIT $3";
@@ -106,7 +106,7 @@ fn bounded(sum: i128) -> i128 {
     sum.clamp(i64::MIN.into(), i64::MAX.into())
 }
 
-/// Reads pages of a number and its sums.
+/// Compares pages of numbers and their sums.
 async fn compare_sums<const N: usize>(
     tx: &TenantTx,
     report: &mut Report,
@@ -125,7 +125,7 @@ async fn compare_sums<const N: usize>(
             for (index, sum) in stored.iter_mut().enumerate() {
                 *sum = i128::from(get::<i64>(row, index + 1)?);
             }
-            // Stored sums stay at the bounds of 64 bits.
+            // Stored sums saturate at 64 bits.
             let computed = computed.remove(&no).unwrap_or([0; N]).map(bounded);
             report.rows += 1;
             if stored != computed {
@@ -139,18 +139,18 @@ async fn compare_sums<const N: usize>(
     Ok(())
 }
 
-/// The orders of a customer that are not cancelled.
+/// A customer's orders that are not cancelled.
 #[derive(Debug, Default, PartialEq)]
 struct Orders {
     count: i64,
     first_at: Option<i64>,
     last_at: Option<i64>,
-    /// Of customers the first order; of orders the one whose segment says that it is.
+    /// For a customer, the first order; for orders, the one whose segment says it is first.
     first_id: Option<String>,
 }
 
-/// Compares what customers say of their orders, and orders of being the first, with the orders. They outlive the entries
-/// of dropped months.
+/// Compares customers' order summaries, and the orders' first-order segments, with the orders. Orders outlive the
+/// entries of dropped months.
 pub(super) async fn compare_orders(tx: &TenantTx, report: &mut Report) -> Result<()> {
     let customers = "SELECT customer_no, orders_count, first_at, last_at, first_order_id FROM customers \
                      WHERE tenant_id = $1 AND customer_no > $2 ORDER BY customer_no LIMIT $3";

@@ -1,4 +1,4 @@
-//! What a batch of events speaks of, and so must be loaded.
+//! Collects the entities a batch of events refers to, which must be loaded.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,14 @@ use super::changes::{DimensionKind, Loaded};
 use super::event::{Event, Fact};
 use crate::clock::{DAY, Timestamp};
 
-/// The names that a batch mentions.
+/// The names a batch mentions.
 #[derive(Default)]
 pub(super) struct BatchKeys {
     /// Orders placed or cancelled.
     pub placed: BTreeSet<String>,
     /// Those that occur more than once.
     pub placed_again: BTreeSet<String>,
-    /// Those and orders refunded.
+    /// Those and the refunded orders.
     pub orders: BTreeSet<String>,
     pub customers: BTreeSet<String>,
     pub placed_customers: Vec<PlacedOrder>,
@@ -22,11 +22,11 @@ pub(super) struct BatchKeys {
     pub dimensions: BTreeSet<(DimensionKind, String)>,
     pub deals: BTreeSet<String>,
     pub users: BTreeSet<String>,
-    /// Currencies that are not those of all organizations, and the days of UTC they are wanted for.
+    /// Currencies that differ from some organization's, and the UTC days their rates are wanted for.
     pub foreign_currencies: BTreeSet<(String, i64)>,
 }
 
-/// Whose an order is and when it was placed.
+/// The customer and time of an order.
 pub(super) struct PlacedOrder {
     pub order_id: String,
     pub customer_id: String,

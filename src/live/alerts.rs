@@ -1,4 +1,4 @@
-//! The tenant's log of alerts, followed from a place in it.
+//! Follows the tenant's alert log from a given position.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::error::{Code, Error, Result};
 use crate::ledger::store::read_head;
 use crate::stream::{Listener, ListenerEvent};
 
-/// Alerts read from the log at once.
+/// Alerts per read of the log.
 const ALERTS_AT_ONCE: i64 = 100;
-/// Pause before the database is asked again.
+/// Pause before retrying the database.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
 pub struct AlertLog {
@@ -23,17 +23,18 @@ pub struct AlertLog {
     tenant: TenantId,
     batches: Listener,
     followed: Followed,
-    /// All alerts up to here were given or are ready.
+    /// All alerts up to here were delivered or are ready.
     read_to: i64,
-    /// There were alerts up to here when the log was last heard of.
+    /// The newest alert number announced so far.
     newest: i64,
-    /// Something was missed, so the log is to be looked at.
+    /// Something was missed, so the log must be read.
     must_look: bool,
     ready: VecDeque<Transition>,
 }
 
 impl AlertLog {
-    /// From `after` on, or from now on. Error: RESUME_GAP, when the log has not come so far, or is no longer kept from there on.
+    /// Starts after `after`, or from now on. Error: RESUME_GAP if the log does not reach that far or no longer retains
+    /// what follows it.
     pub async fn start(app: &App, tenant: TenantId, after: Option<Mark>) -> Result<AlertLog> {
         let batches = app.feeds.follow(tenant).await?;
         let followed = app.feeds.followed(tenant);
@@ -53,7 +54,7 @@ impl AlertLog {
         Ok(AlertLog { app: app.clone(), tenant, batches, followed, read_to, newest, must_look: false, ready })
     }
 
-    /// The next alert. Error: RESUME_GAP, when the log has gone back.
+    /// The next alert. Error: RESUME_GAP if the log has gone back.
     pub async fn next(&mut self) -> Result<Transition> {
         loop {
             if let Some(alert) = self.ready.pop_front() {
@@ -77,7 +78,7 @@ impl AlertLog {
         }
     }
 
-    /// Takes the next part of the log from what others have read of it, or reads it. How far it goes is read in the same
+    /// Takes the next part of the log from the shared cache, or reads it. How far the log goes is read in the same
     /// snapshot.
     async fn read(&mut self) -> Result<()> {
         if self.take_known() {
@@ -85,7 +86,7 @@ impl AlertLog {
         }
         let turns = Arc::clone(&self.followed.turns);
         let _turn = turns.acquire().await.map_err(Error::internal)?;
-        // Those who had a turn before may have read it.
+        // Followers whose turn came before may have read it.
         if self.take_known() {
             return Ok(());
         }
@@ -103,7 +104,7 @@ impl AlertLog {
         Ok(())
     }
 
-    /// `false` where it is not known what comes next, or something was missed.
+    /// `false` if the next alerts are not cached or something was missed.
     fn take_known(&mut self) -> bool {
         let known = if self.must_look { None } else { self.followed.alerts.after(self.read_to) };
         let Some(last) = known.as_ref().and_then(|known| known.last()) else { return false };

@@ -1,8 +1,8 @@
-//! A tenant's batches in this process: in order, without gap, whatever the stream does.
+//! A tenant's batches in this process: ordered and gapless, whatever the stream does.
 //!
-//! One task per tenant that is followed listens to the stream. What does not come (its publisher died, the bus is away) it
-//! reads from the ledger: when a later batch shows the gap, or when the head, which it compares about once a second,
-//! has moved without it.
+//! One task per followed tenant listens to the stream. Batches that do not arrive (their publisher died, the bus is
+//! down) are read from the ledger: when a later batch reveals the gap, or when the head, polled about once a second,
+//! has moved without them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,19 +20,19 @@ use crate::ledger::tail::read_entries;
 use crate::stream::{BATCHES_KEPT, CommittedBatch, EventStream, Listener, ListenerEvent};
 use crate::telemetry::metrics::METRICS;
 
-/// The head is compared when nothing was heard for this time.
+/// Polls the head after hearing nothing for this long.
 const COMPARE_AFTER: Duration = Duration::from_secs(1);
-/// The same while batches of other processes do not come.
+/// Poll interval while batches of other processes do not arrive.
 const COMPARE_AFTER_DEGRADED: Duration = Duration::from_millis(500);
-/// How long a batch that came too early waits for the one before it.
+/// How long an out-of-order batch waits for its predecessor.
 const GAP_WAIT: Duration = Duration::from_millis(50);
-/// Positions that are read from the ledger to fill a gap; those who follow over a longer one read their answers anew.
+/// Maximum gap, in positions, filled from the ledger; across a longer one, followers re-read their answers.
 const GAP_MAX: i64 = 20_000;
-/// Of those who follow a tenant, so many read at a time.
+/// Maximum concurrent reads by followers of a tenant.
 const READERS_MAX: usize = 4;
-/// Values of series and breakdowns that are watched of a tenant.
+/// Limit on watched values of series and breakdowns per tenant.
 pub const VALUES_MAX: usize = 2_000_000;
-/// The newest alerts that are remembered of a tenant.
+/// Newest alerts cached per tenant.
 const ALERTS_KEPT: usize = 1_000;
 
 /// The feeds of this process. Cheap to clone.
@@ -48,17 +48,17 @@ struct Shared {
 #[derive(Clone)]
 struct Feed {
     batches: broadcast::Sender<Arc<CommittedBatch>>,
-    /// All batches up to here were handed on; `None` before it listens.
+    /// All batches up to here were delivered; `None` before listening starts.
     place: watch::Receiver<Option<i64>>,
     shared: Followed,
 }
 
-/// What those share who follow a tenant. Cheap to clone.
+/// State shared by the followers of a tenant. Cheap to clone.
 #[derive(Clone)]
 pub struct Followed {
-    /// They read its ledger by turns, so that many who come at once leave connections to others.
+    /// Limits concurrent reads of the ledger, so that a burst of followers leaves connections for others.
     pub turns: Arc<Semaphore>,
-    /// A permit for each value that may still be watched.
+    /// One permit per value that may still be watched.
     pub values: Arc<Semaphore>,
     pub alerts: RecentAlerts,
 }
@@ -70,12 +70,12 @@ impl Default for Followed {
     }
 }
 
-/// The newest alerts that somebody has read of a tenant's log, so that others need not. Cheap to clone.
+/// The newest alerts any follower has read from a tenant's log, to spare the others the read. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct RecentAlerts(Arc<Mutex<VecDeque<Transition>>>);
 
 impl RecentAlerts {
-    /// The alerts after a number, if the next one is known.
+    /// The alerts after a number, if the next one is cached.
     pub fn after(&self, alert_no: i64) -> Option<Vec<Transition>> {
         let alerts = self.lock();
         let start = alerts.partition_point(|alert| alert.alert_no <= alert_no);
@@ -83,7 +83,7 @@ impl RecentAlerts {
         is_next.then(|| alerts.range(start..).cloned().collect())
     }
 
-    /// Remembers alerts that follow on each other, where they are newer than those that are known.
+    /// Caches consecutive alerts, where newer than those known.
     pub fn add(&self, read: &[Transition]) {
         let mut alerts = self.lock();
         let known = alerts.back().map_or(0, |alert| alert.alert_no);
@@ -110,7 +110,7 @@ impl Feeds {
         Feeds(Arc::new(Shared { db, stream, feeds: Mutex::default() }))
     }
 
-    /// The tenant's batches from now on: whoever reads the ledger after this finds in it all those before. Error:
+    /// The tenant's batches from now on: a ledger read made after this call contains all earlier ones. Error:
     /// SERVICE_UNAVAILABLE.
     pub async fn follow(&self, tenant: TenantId) -> Result<Listener> {
         let (listener, mut place) = {
@@ -124,13 +124,13 @@ impl Feeds {
         }
     }
 
-    /// What whoever follows a tenant shares with others who do.
+    /// State shared with the tenant's other followers.
     pub fn followed(&self, tenant: TenantId) -> Followed {
         let feeds = self.0.lock();
         feeds.get(&tenant.at(Guard::Feeds)).map(|feed| feed.shared.clone()).unwrap_or_default()
     }
 
-    /// The tenants that are followed, and up to which position.
+    /// The followed tenants and their positions.
     pub fn list_places(&self) -> Vec<(TenantId, i64)> {
         self.0.lock().iter().filter_map(|(tenant, feed)| Some((*tenant, (*feed.place.borrow())?))).collect()
     }
@@ -166,17 +166,17 @@ impl Shared {
     }
 }
 
-/// One tenant's task.
+/// The task of one tenant.
 struct Follower<'a> {
     shared: &'a Shared,
     tenant: TenantId,
     listener: Listener,
     out: broadcast::Sender<Arc<CommittedBatch>>,
-    /// All batches up to here were handed on.
+    /// All batches up to here were delivered.
     head: crate::db::Head,
     place: watch::Sender<Option<i64>>,
     alerts: RecentAlerts,
-    /// Batches that came before the one that goes before them, by their positions; and since when.
+    /// Out-of-order batches by position, and since when they wait.
     early: BTreeMap<(i64, i64), Arc<CommittedBatch>>,
     early_since: Option<Instant>,
 }
@@ -198,7 +198,7 @@ impl<'a> Follower<'a> {
         Ok(Follower { shared, tenant, listener, out, head, place, alerts, early: BTreeMap::new(), early_since: None })
     }
 
-    /// Until nobody follows, or the stream has ended.
+    /// Runs until there are no followers or the stream ends.
     async fn run(mut self) {
         let mut heard_at = Instant::now();
         loop {
@@ -236,7 +236,7 @@ impl<'a> Follower<'a> {
         self.shared.lock().remove(&self.tenant.at(Guard::Feeds));
     }
 
-    /// Hands a batch on if it is the next one, with those that have waited for it. `false` when that moved nothing.
+    /// Delivers a batch if it is the next one, along with those waiting for it. `false` if that made no progress.
     fn take(&mut self, batch: Arc<CommittedBatch>) -> bool {
         if batch.first > self.head.position + 1 {
             self.early.insert((batch.first, batch.last), batch);
@@ -256,7 +256,7 @@ impl<'a> Follower<'a> {
         has_moved
     }
 
-    /// `false` for what is old news.
+    /// `false` if the batch is stale.
     fn hand_on(&mut self, batch: Arc<CommittedBatch>) -> bool {
         let head = crate::db::Head {
             position: batch.last.max(self.head.position),
@@ -267,13 +267,13 @@ impl<'a> Follower<'a> {
         if has_moved {
             self.head = head;
             self.place.send_replace(Some(head.position));
-            // Without followers it is nobody's loss.
+            // Having no followers is fine.
             let _ = self.out.send(batch);
         }
         has_moved
     }
 
-    /// Reads from the ledger what has not come, and hands it on.
+    /// Reads missing batches from the ledger and delivers them.
     async fn catch_up(&mut self) -> Result<()> {
         match self.shared.db.head(self.tenant).await? {
             Some(head) if head == self.head => return Ok(()),
@@ -283,7 +283,7 @@ impl<'a> Follower<'a> {
         let tx = self.shared.db.read(self.tenant).await?;
         let head = read_head(&tx).await?;
         let after = self.head.position;
-        // A ledger that has gone back was restored: all of it is news.
+        // A ledger that went back was restored from a backup: all of it is new.
         let is_short = (0..=GAP_MAX).contains(&(head.position - after));
         let entries = match is_short {
             true => Some(Arc::new(read_entries(&tx, after, head.position).await?)),

@@ -38,7 +38,7 @@ impl LiveSubscription {
         )]
         after: Option<Cursor>,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<SalesMetrics>> + use<>> {
-        // Equal subscriptions are one, whatever each of their clients has seen.
+        // Not part of the plan: equal subscriptions share one, regardless of each client's cursor.
         drop(after);
         let caller = check_tenant(ctx, &tenant_id)?;
         let today = DateRange { preset: Some(PeriodPreset::Today), ..DateRange::default() };
@@ -69,7 +69,7 @@ impl LiveSubscription {
         )]
         after: Option<Cursor>,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<Alert>> + use<>> {
-        // The cursor was read and checked before the operation began.
+        // The cursor was validated before the operation began.
         drop(after);
         let caller = check_tenant(ctx, &tenant_id)?;
         let operation = Arc::clone(operation(ctx)?);

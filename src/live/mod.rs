@@ -1,6 +1,6 @@
 //! Live answers: a tenant's batches in order ([`feed`]), folded into the state of what is watched ([`watch`]).
 //!
-//! Whoever subscribes follows the feed first and then reads the snapshot, so that nothing falls between the two.
+//! A subscriber follows the feed before it reads the snapshot, so that nothing falls in between.
 
 mod alerts;
 pub mod feed;

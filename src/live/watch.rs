@@ -1,4 +1,4 @@
-//! One set of metrics, watched: a snapshot, then the batches folded into it.
+//! Watches one set of metrics: a snapshot, then the batches folded into it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,12 @@ use crate::metrics::plan::Plan;
 use crate::metrics::state::State;
 use crate::stream::{Listener, ListenerEvent};
 
-/// Updates are at least this far apart; the newest state wins.
+/// Minimum interval between updates; the newest state wins.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
-/// The pause after an answer is at least as many times as long as it took to make, so that no answer keeps a core busy.
+/// The pause after an answer is at least this multiple of its computation time, so that no subscription keeps a core
+/// busy.
 const REST: u32 = 4;
-/// Pause before the database is asked again.
+/// Pause before retrying the database.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
 pub struct Watch {
@@ -29,22 +30,22 @@ pub struct Watch {
     tenant: TenantId,
     plan: Plan,
     batches: Listener,
-    /// `None` when it is to be read anew.
+    /// `None` if it must be re-read.
     state: Option<State>,
     given: Option<Given>,
     followed: Followed,
-    /// Its values among those that may be watched of the tenant, once there is an answer.
+    /// Its share of the tenant's watched values, held from the first answer on.
     held: Option<OwnedSemaphorePermit>,
-    /// When it was begun to make the last answer.
+    /// When computation of the last answer began.
     begun_at: Instant,
-    /// What the first answer comes to; those after it are not paid for.
+    /// Size of the first answer; later ones are not charged.
     size: Option<Arc<Size>>,
 }
 
 /// The last update.
 struct Given {
     at: Instant,
-    /// When time alone changes the answer.
+    /// When time alone next changes the answer.
     ends_at: Option<Timestamp>,
 }
 
@@ -65,9 +66,9 @@ impl Watch {
         })
     }
 
-    /// The metrics as they stand: at first at once, then whenever the ledger has moved, a bucket or a period has ended, or
-    /// a sliding period means another one. Whoever asks for the next answer has made the last one into what is sent. Error
-    /// of the first: RATE_LIMITED, when too much is watched of the tenant.
+    /// The current metrics: immediately at first, then whenever the ledger has moved, a bucket or period has ended, or
+    /// a sliding period means another span. The caller must have serialized the previous answer, whose cost sets the
+    /// pace. Error of the first: RATE_LIMITED if too much of the tenant is watched.
     pub async fn next(&mut self) -> Result<Arc<Answer>> {
         if let Some(given) = &self.given {
             let pause = (given.at + UPDATE_INTERVAL).max(Instant::now() + REST * self.begun_at.elapsed());
@@ -82,7 +83,7 @@ impl Watch {
         Ok(answer)
     }
 
-    /// Waits until there is something new to say.
+    /// Waits for a change.
     async fn wait(&mut self) -> Result<()> {
         let ends_at = self.given.as_ref().and_then(|given| given.ends_at);
         loop {
@@ -104,14 +105,14 @@ impl Watch {
         }
     }
 
-    /// Folds what was heard. `false` when it was known already.
+    /// Folds the event. `false` if it was already known.
     fn take(&mut self, heard: Option<ListenerEvent>) -> Result<bool> {
         let ended = || Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again");
         let heard = heard.ok_or_else(ended)?;
         let Some(state) = &mut self.state else { return Ok(true) };
         let before = state.head();
         let is_folded = match heard {
-            // A sum that does not fit is told when it is read.
+            // An overflow is reported by the re-read.
             ListenerEvent::CommittedBatch(batch) => state.fold(&batch, self.app.clock.now()).unwrap_or(false),
             ListenerEvent::Missed => false,
         };
@@ -146,7 +147,7 @@ impl Watch {
             stale => {
                 let _turn = self.followed.turns.acquire().await.map_err(Error::internal)?;
                 self.begun_at = Instant::now();
-                // What came while it waited is in what is read now.
+                // Batches that arrived while waiting are in the snapshot about to be read.
                 while self.batches.try_next().is_some() {}
                 let now = app.clock.now();
                 let size = self.size.take().unwrap_or_default();
@@ -162,7 +163,7 @@ impl Watch {
     }
 }
 
-/// Takes as many values of those that may be watched of a tenant. Error: RATE_LIMITED.
+/// Acquires permits for as many watched values of the tenant. Error: RATE_LIMITED.
 fn hold(followed: &Followed, values: usize) -> Result<OwnedSemaphorePermit> {
     let values = u32::try_from(values).unwrap_or(u32::MAX);
     let too_many = |_| {

@@ -1,4 +1,4 @@
-//! The answer to a [`Plan`]: numbers of one position of the ledger.
+//! The answer to a [`Plan`]: numbers as of one ledger position.
 
 use super::cell::Values;
 use super::history::{HistoryArgs, HistoryResult};
@@ -16,11 +16,11 @@ use crate::graphql::size::Size;
 use crate::ledger::memory::Memory;
 use crate::money::Money;
 
-/// The numbers of one plan, all of the same position.
+/// The numbers of one plan, all as of the same position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub span: Span,
-    /// When it was computed: buckets that end later are open.
+    /// Time of computation: buckets ending later are open.
     pub now: Timestamp,
     pub as_of: AsOf,
     /// The head of the snapshot.
@@ -33,23 +33,23 @@ pub struct Answer {
     pub breakdowns: Vec<(BreakdownArgs, Breakdown)>,
     pub comparisons: Vec<(ComparisonArgs, Comparison)>,
     pub histories: Vec<(HistoryArgs, HistoryResult)>,
-    /// Parts of open periods are compared with earlier ones as long, so that it changes at every moment.
+    /// Open periods are compared with equally long parts of earlier ones, so the answer changes continuously.
     pub is_running: bool,
 }
 
 impl Answer {
-    /// How long this is the answer; `None` where it changes at every moment.
+    /// How long this answer is valid; `None` if it changes continuously.
     pub fn freshness(&self) -> Option<Freshness> {
         (!self.is_running).then(|| Freshness { head: self.head, until: self.next_end() })
     }
 
-    /// Where it stands, for those who come back.
+    /// Resume mark for returning clients.
     pub fn mark(&self) -> Mark {
         Mark { position: self.as_of.position, part: self.head.policy_epoch, until: self.next_end() }
     }
 
-    /// When the same question next has another answer though the ledger stands still: an open bucket or the period
-    /// ends, one more is over for a history, or a preset slides on. A comparison of an open period changes at every moment; it is not waited for.
+    /// When the answer next changes even though the ledger does not: an open bucket or the period ends, a history gains
+    /// a bucket, or a preset slides on. Comparisons of open periods change continuously and are not considered.
     pub fn next_end(&self) -> Option<Timestamp> {
         let buckets = self.series.iter().flat_map(|(_, buckets)| buckets).map(|bucket| bucket.span.end);
         let histories = self.histories.iter().filter_map(|(_, history)| history.next_end());
@@ -76,7 +76,7 @@ pub struct Bucket {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Breakdown {
     pub rows: Vec<(Vec<Name>, Values)>,
-    /// What further rows are together.
+    /// Aggregate of the remaining rows.
     pub other: Option<Values>,
     pub rows_count: usize,
 }
@@ -87,25 +87,25 @@ pub struct Comparison {
     pub previous_span: Span,
     pub current: Values,
     pub previous: Values,
-    /// Whether the current period still runs, so that the part compared grows with the clock.
+    /// Whether the current period is still running, so that the compared part grows with time.
     pub is_open: bool,
 }
 
 impl Comparison {
-    /// Current less previous, of exact values, in ten thousandths.
+    /// Current minus previous, from exact values, in ten-thousandths.
     pub fn absolute(&self, measured: &Measured) -> Option<Money> {
         measured.exact(&self.current)?.less(measured.exact(&self.previous)?)?.ten_thousandths().map(Money)
     }
 
-    /// The change per previous value, of exact values: a rate is not rounded before.
+    /// Change relative to the previous value, from exact values: rates are not rounded first.
     pub fn relative(&self, measured: &Measured) -> Option<f64> {
         let change = measured.exact(&self.current)?.change_since(measured.exact(&self.previous)?)?;
         Some(change.to_f64())
     }
 }
 
-/// Answers `plan` in the snapshot of `tx`, at the time `now`; what it has is added to `size`. Errors: BAD_USER_INPUT, NOT_FOUND (organization),
-/// MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE, AMOUNT_OUT_OF_RANGE.
+/// Answers `plan` in the snapshot of `tx` at time `now` and charges the answer to `size`. Errors: BAD_USER_INPUT,
+/// NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE, AMOUNT_OUT_OF_RANGE.
 pub async fn answer(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp, size: &Size) -> Result<Answer> {
     State::read(tx, memory, plan, now, size).await?.answer(&LazyTx::Begun(tx), memory, now).await
 }

@@ -1,4 +1,4 @@
-//! The metrics: what each is made of, its unit, and its value. GraphQL fields, alerts and orderings come from here.
+//! The metrics catalog: inputs, unit and value of each. GraphQL fields, alerts and orderings derive from it.
 
 use async_graphql::Enum;
 
@@ -50,11 +50,11 @@ pub enum Metric {
 pub struct Needs {
     /// The number of orders.
     pub orders: bool,
-    /// First orders, told apart by segment.
+    /// Customers' first orders, distinguished by segment.
     pub first_orders: bool,
     /// Distinct customers who bought.
     pub customers: bool,
-    /// Customers whose first order lies in the same bucket, whatever the filter.
+    /// Customers whose first order lies in the same bucket, regardless of the filter.
     pub first_customers: bool,
     /// Order values.
     pub order_values: bool,
@@ -79,7 +79,7 @@ impl Metric {
         Metric::OrderValueP95,
     ];
 
-    /// The GraphQL field of the metric.
+    /// The metric's GraphQL field.
     pub fn field(self) -> &'static str {
         match self {
             Metric::TotalRevenue => "totalRevenue",
@@ -123,7 +123,7 @@ impl Metric {
         }
     }
 
-    /// The metric's value in ten thousandths (of money, or of one: a rate of 5 % is 500); `None` where it has none.
+    /// The metric's value in ten-thousandths (of currency, or of one: a rate of 5 % is 500); `None` if undefined.
     pub fn value(self, values: &Values) -> Option<Money> {
         let whole = |n: i64| Money::from_sum(i128::from(n) * i128::from(SCALE));
         match self {
@@ -162,8 +162,8 @@ impl Needs {
         metrics.into_iter().fold(Needs::default(), |needs, metric| needs.and(metric.needs()))
     }
 
-    /// Whether sets must be read, not sums alone. In the levels of lines an order is in several rows, so that even the
-    /// number of orders is of a set.
+    /// Whether sets must be read, not just sums. At line levels an order is in several rows, so even the number of
+    /// orders needs a set.
     pub fn sets(self, by_line: bool) -> bool {
         self.customers || self.order_values || (by_line && (self.orders || self.first_orders))
     }

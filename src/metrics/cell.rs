@@ -1,4 +1,4 @@
-//! What rows add up to, and the values that come of it.
+//! Aggregates of rows, and the values derived from them.
 
 use roaring::RoaringBitmap;
 
@@ -10,11 +10,11 @@ use crate::ledger::rollup::sketch::Sketch;
 use crate::ledger::rollup::{RollupDelta, Row};
 use crate::money::Money;
 
-/// Sums and sets of one bucket and one combination of dimension values. Sums are exact in 128 bits.
+/// Sums and sets of one bucket and one combination of dimension values. Sums are exact, in 128 bits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cell {
     pub orders: i128,
-    /// Of them the first ones of their customers.
+    /// Those that are their customers' first.
     pub first_orders: i128,
     pub gross: i128,
     pub discount: i128,
@@ -31,19 +31,19 @@ pub struct Cell {
 /// What a cell's facts were read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct View {
-    /// Lines of orders rather than whole orders.
+    /// Order lines rather than whole orders.
     pub by_line: bool,
-    /// Visits can be told apart.
+    /// Visits can be attributed.
     pub has_visits: bool,
 }
 
 impl Cell {
-    /// Whether nothing is left: all that was counted here was taken back.
+    /// Whether everything counted here was reversed.
     pub fn is_void(&self) -> bool {
         self.orders == 0 && self.refunds == 0 && self.refunds_by_order == 0 && self.visits == 0
     }
 
-    /// Adds a part of an entry; of sets only those that are needed.
+    /// Adds a part of an entry; only the sets that are needed.
     pub fn add_part(&mut self, entry: &Entry, part: RollupDelta, by_line: bool, needs: Needs) -> Result<()> {
         let sign = i128::from(entry.sign);
         let amount = sign * i128::from(part.amount);
@@ -79,7 +79,7 @@ impl Cell {
         Ok(())
     }
 
-    /// Adds a row folded from entries; of first orders of their customers, or not.
+    /// Adds a row folded from entries, of either first orders or others.
     pub fn add_row(&mut self, row: &Row, is_first: bool) {
         self.orders += i128::from(row.orders);
         self.gross += i128::from(row.gross);
@@ -104,7 +104,7 @@ impl Cell {
         }
     }
 
-    /// Adds all of `other`, each order and customer once.
+    /// Merges `other`, counting each order and customer once.
     pub fn merge(&mut self, other: &Cell) {
         self.orders += other.orders;
         self.first_orders += other.first_orders;
@@ -148,7 +148,7 @@ impl Cell {
     }
 }
 
-/// A running number as a member of a set.
+/// A sequence number as a set member.
 pub fn member(number: i64) -> Result<u32> {
     u32::try_from(number).map_err(Error::internal)
 }
@@ -157,7 +157,7 @@ fn fit(sum: i128) -> Result<i64> {
     i64::try_from(sum).map_err(|_| Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount"))
 }
 
-/// The metrics' parts, each final. What was not needed is not filled.
+/// The final components of metrics. Those not needed are not filled in.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Values {
     pub total_revenue: Money,
@@ -173,7 +173,7 @@ pub struct Values {
     pub returning_customers: i64,
     pub order_value_p50: Option<Money>,
     pub order_value_p95: Option<Money>,
-    /// The KPIs asked for beside them.
+    /// The requested KPIs.
     pub kpis: Vec<KpiValue>,
 }
 
@@ -191,7 +191,7 @@ impl Values {
     }
 }
 
-/// The quotient of two whole numbers, as near as a float can be; for rates, never for money.
+/// The quotient of two integers as the nearest float; for rates, never for money.
 pub fn ratio(numerator: i64, denominator: i64) -> Option<f64> {
     (denominator != 0).then(|| numerator as f64 / denominator as f64)
 }

@@ -1,4 +1,4 @@
-//! The statement that reads rollups of days.
+//! The statement that reads day rollups.
 
 use sea_orm::{QueryResult, Value};
 
@@ -13,7 +13,7 @@ use crate::ledger::rollup::Level;
 use crate::ledger::rollup::set::CountedSet;
 use crate::ledger::rollup::sketch::Sketch;
 
-/// Values bound to a statement after the tenant's id.
+/// Values bound to a statement after the tenant id.
 #[derive(Default)]
 struct Bound {
     values: Vec<Value>,
@@ -26,7 +26,7 @@ impl Bound {
     }
 }
 
-/// Ranges of slots as keys of a statement, in whose `{each}` rows match as [`IN_RANGE`] says.
+/// Slot ranges as a statement's keys; rows of its `{each}` match by [`IN_RANGE`].
 pub fn range_table<'a>(ranges: impl Iterator<Item = &'a SlotRange> + Clone) -> Table {
     let int = |of: fn(&SlotRange) -> i32| Column::Int(ranges.clone().map(|range| of(range).into()).collect());
     Table::new()
@@ -35,18 +35,18 @@ pub fn range_table<'a>(ranges: impl Iterator<Item = &'a SlotRange> + Clone) -> T
         .with("slot_to", int(|range| range.to))
 }
 
-/// That a row of the table named `m` lies in a range of [`range_table`].
+/// Condition that a row of the table aliased `m` lies in a range of [`range_table`].
 pub const IN_RANGE: &str = "m.org_no = k.org_no AND m.slot >= k.slot_from AND m.slot < k.slot_to";
 
-/// The one statement that reads rollups of days for a question.
+/// The single statement that reads a query's day rollups.
 pub struct DayStatement {
     pub sql: String,
-    /// What is bound before the ranges.
+    /// Bound before the ranges.
     pub values: Vec<Value>,
     pub ranges: Table,
-    /// Rows begin with organization and slot, because there are several buckets.
+    /// Rows start with organization and slot, because there are several buckets.
     pub has_slot: bool,
-    /// Rows are stored ones with their sets; else they are sums made by the database.
+    /// Rows are stored ones with their sets; otherwise sums computed by the database.
     has_sets: bool,
     needs: Needs,
     by_line: bool,
@@ -97,7 +97,7 @@ impl DayStatement {
     }
 }
 
-/// Adds a row of [`DayStatement`], whose sums begin at `index`.
+/// Adds a row of [`DayStatement`] whose sums start at `index`.
 pub fn add_row(cell: &mut Cell, row: &QueryResult, index: usize, statement: &DayStatement) -> Result<()> {
     let sum = |offset: usize| get::<Option<i64>>(row, index + offset).map(|sum| i128::from(sum.unwrap_or(0)));
     let orders = sum(0)?;

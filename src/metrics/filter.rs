@@ -1,4 +1,4 @@
-//! Which facts count, in the ledger's numbers.
+//! Which facts count, by ledger numbers.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::ledger::changes::DimensionKind;
 use crate::ledger::entry::Segment;
 use crate::ledger::organization::{Organization, find_organization, has_facts, list_organizations};
 
-/// Names in one list of a filter.
+/// Maximum names per filter list.
 const NAMES_MAX: usize = 1000;
 
 /// Which facts to count. Values within a list are alternatives; all fields given must match. An empty list matches nothing. In the lists of channels, regions and categories, an empty string matches facts without a value.
@@ -63,7 +63,7 @@ impl MetricsFilters {
         Ok(())
     }
 
-    /// Refuses to keep filters that nothing can be asked by. Error: NOT_FOUND (organization).
+    /// Rejects storing a filter that no query could use. Error: NOT_FOUND (organization).
     pub async fn check_organization(&self, tx: &TenantTx) -> Result<()> {
         let Some(name) = &self.organization_id else { return Ok(()) };
         match find_organization(&list_organizations(tx).await?, Some(name)) {
@@ -73,23 +73,23 @@ impl MetricsFilters {
     }
 }
 
-/// The same by numbers. A name that no fact has is left out, so an empty list fits nothing.
+/// A filter resolved to numbers. Names no fact has are dropped, so a list may be empty, which matches nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// The organizations that count.
     pub organizations: Vec<Organization>,
-    /// The numbers of those that would count, had they anything, and have another currency.
+    /// Organizations without facts, left out so that currencies are not mixed.
     pub left_out: Vec<i32>,
-    /// The numbers that fit, of the dimensions asked for, in order, each once.
+    /// Allowed numbers per filtered dimension, sorted and distinct.
     lists: Vec<(Dimension, Vec<i64>)>,
-    /// The numbers that do not fit, likewise.
+    /// Excluded numbers, likewise.
     excluded: Vec<(Dimension, Vec<i64>)>,
-    /// Every name asked for was found.
+    /// Every requested name was found.
     pub is_complete: bool,
 }
 
 impl Filter {
-    /// Looks the names up. Errors: NOT_FOUND (organization), MIXED_CURRENCIES.
+    /// Resolves names. Errors: NOT_FOUND (organization), MIXED_CURRENCIES.
     pub async fn find(tx: &TenantTx, organizations: &[Organization], names: &MetricsFilters) -> Result<Filter> {
         let mut filter = Filter::find_any(tx, organizations, names).await?;
         if filter.has_several_currencies() {
@@ -106,7 +106,7 @@ impl Filter {
         self.organizations.windows(2).any(|pair| pair[0].currency != pair[1].currency)
     }
 
-    /// Leaves out organizations of which nothing was recorded yet: of all such, the default one stays.
+    /// Leaves out organizations without facts, if that leaves one currency; if none has any, the default one stays.
     async fn leave_out_empty(&mut self, tx: &TenantTx) -> Result<()> {
         let mut filled: Vec<Organization> = Vec::new();
         for organization in &self.organizations {
@@ -126,7 +126,8 @@ impl Filter {
         Ok(())
     }
 
-    /// The same for what is not added up, whose currencies may differ. Error: NOT_FOUND (organization).
+    /// Like [`Filter::find`], for results that are not summed, so currencies may differ. Error: NOT_FOUND
+    /// (organization).
     pub async fn find_any(tx: &TenantTx, organizations: &[Organization], names: &MetricsFilters) -> Result<Filter> {
         names.check()?;
         let organizations = match &names.organization_id {
@@ -168,7 +169,7 @@ impl Filter {
         self.keep(dimension, &numbers);
     }
 
-    /// Only facts with one of these numbers fit, of those that do.
+    /// Restricts the filter to facts with one of these numbers.
     pub fn keep(&mut self, dimension: Dimension, numbers: &[i64]) {
         match self.lists.iter_mut().find(|(other, _)| *other == dimension) {
             Some((_, list)) => list.retain(|number| numbers.contains(number)),
@@ -176,22 +177,22 @@ impl Filter {
         }
     }
 
-    /// Facts with one of these numbers do not fit any more.
+    /// Excludes facts with one of these numbers.
     pub fn drop(&mut self, dimension: Dimension, numbers: &[i64]) {
         if let Some((_, list)) = self.lists.iter_mut().find(|(other, _)| *other == dimension) {
             list.retain(|number| !numbers.contains(number));
         } else {
-            // Also without numbers: lines are looked at where products are told apart, whether or not there is such a one yet.
+            // Even when empty: filtering by product reads lines whether or not the product exists yet.
             self.excluded.push((dimension, in_order(numbers)));
         }
     }
 
-    /// The lists of allowed numbers by dimension.
+    /// Allowed numbers by dimension.
     pub fn lists(&self) -> impl Iterator<Item = (Dimension, &[i64])> {
         self.lists.iter().map(|(dimension, list)| (*dimension, list.as_slice()))
     }
 
-    /// The lists of excluded numbers by dimension; those that nobody has yet are empty.
+    /// Excluded numbers by dimension; empty for names without a number yet.
     pub fn excluded(&self) -> impl Iterator<Item = (Dimension, &[i64])> {
         self.excluded.iter().map(|(dimension, list)| (*dimension, list.as_slice()))
     }
@@ -200,7 +201,7 @@ impl Filter {
         self.lists().chain(self.excluded()).any(|(other, _)| other == dimension)
     }
 
-    /// Whether facts fit whose number of a dimension `number` gives.
+    /// Whether facts match whose number in a dimension is given by `number`.
     pub fn fits(&self, number: impl Fn(Dimension) -> i64) -> bool {
         let has = |list: &[i64], dimension| list.binary_search(&number(dimension)).is_ok();
         self.lists().all(|(dimension, list)| has(list, dimension))
@@ -231,7 +232,7 @@ pub fn segment_number(name: &str) -> Option<i64> {
     }
 }
 
-/// The numbers of names that are known; the empty name stands for facts without one.
+/// The numbers of known names; the empty name stands for facts without one.
 pub async fn dimension_numbers(tx: &TenantTx, kind: DimensionKind, names: &[String]) -> Result<Vec<i64>> {
     let keys = Table::new().with("value", Column::Text(names.to_vec()));
     let sql = format!(
@@ -248,7 +249,7 @@ pub async fn dimension_numbers(tx: &TenantTx, kind: DimensionKind, names: &[Stri
     Ok(numbers)
 }
 
-/// The numbers of products that are known.
+/// The numbers of known products.
 pub async fn product_numbers(tx: &TenantTx, skus: &[String]) -> Result<Vec<i64>> {
     let keys = Table::new().with("sku", Column::Text(skus.to_vec()));
     let sql = "SELECT p.product_no FROM {keys} {each products p: p.sku = k.sku}";

@@ -1,7 +1,7 @@
-//! Lists of buckets and rows, resolved without a future per field.
+//! Resolves lists of buckets and rows without a future per field.
 //!
-//! A dashboard asks for hundreds of small objects whose fields are all at hand. The library would make a future for each
-//! field of each; here the selection is looked at once for the whole list.
+//! A dashboard selects hundreds of small objects whose fields are all in memory. async-graphql would create a future
+//! for each field of each; here the selection is examined once for the whole list.
 
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
@@ -10,21 +10,21 @@ use async_graphql::{ContextSelectionSet, Name, OutputType, Positioned, ServerRes
 
 use super::input::RefundTime;
 
-/// A list of objects; to the schema it is a list of `T`.
+/// A list of objects; in the schema, a list of `T`.
 pub struct FlatList<T>(pub Vec<T>);
 
-/// An object whose fields are at hand.
+/// An object whose fields are in memory.
 pub trait Flat: OutputType {
-    /// The value of a field that is no object's.
+    /// The value of a scalar field.
     fn leaf(&self, field: &SelectedField<'_>) -> Value;
 
-    /// The value of a field that is an object, made of what is selected of it.
+    /// The value of an object field, restricted to its selection.
     fn object(&self, field: &SelectedField<'_>) -> Value {
         self.leaf(field)
     }
 }
 
-/// A field that is selected, with what is selected within it.
+/// A selected field with its own selection.
 pub struct SelectedField<'a> {
     key: &'a Name,
     pub name: &'a str,
@@ -35,7 +35,7 @@ pub struct SelectedField<'a> {
     pub fields: Vec<SelectedField<'a>>,
 }
 
-/// What is selected, fragments in their places and fields of one key merged.
+/// The selection, with fragments expanded in place and fields of the same key merged.
 fn selected<'a>(
     ctx: &ContextSelectionSet<'a>,
     set: &'a SelectionSet,

@@ -56,7 +56,7 @@ impl MetricsQuery {
     }
 }
 
-/// How many values are selected within a field.
+/// Number of values selected within a field.
 fn values_of(field: SelectionField<'_>) -> usize {
     let inner = field.selection_set().map(|inner| {
         let times = argument::<Vec<String>>(inner, "names").map_or(1, |names| names.len());
@@ -65,7 +65,7 @@ fn values_of(field: SelectionField<'_>) -> usize {
     inner.sum()
 }
 
-/// What the selected fields of a `SalesMetrics` need; arguments of the field itself are left to its resolver.
+/// What the selected fields of a `SalesMetrics` need; the field's own arguments are left to its resolver.
 pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
     for field in field.selection_set() {
@@ -180,7 +180,7 @@ impl SeriesArgs {
     }
 }
 
-/// An argument of a field that is looked at ahead of its resolver. Error: BAD_USER_INPUT.
+/// Looks ahead at a field's argument, before its resolver runs. Error: BAD_USER_INPUT.
 pub fn argument<T: InputType>(field: SelectionField<'_>, name: &'static str) -> Result<T> {
     let arguments = field.arguments().map_err(|_| Error::bad_input(name, "cannot be read"))?;
     let value = arguments.into_iter().find(|(argument, _)| argument == name).map(|(_, value)| value);

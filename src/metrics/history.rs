@@ -1,4 +1,4 @@
-//! What metrics were, bucket by bucket, as far as it is over: for those who learn from it.
+//! Past values of metrics in closed buckets: training data for models.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,19 +29,19 @@ use crate::error::{Code, Error, Result};
 use crate::ledger::memory::Memory;
 use crate::ledger::store::read_head;
 
-/// Which history is meant: all that decides which buckets it has.
+/// Identifies a history: everything that determines its buckets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryArgs {
     pub grain: Grain,
     pub timezone: Option<Tz>,
     pub week_start: Weekday,
-    /// Whether it reaches back to the start of the period, however long ago that was.
+    /// Whether it reaches back to the start of the period, however long ago.
     pub covers_period: bool,
-    /// Where months were dropped, it begins later for those that look back.
+    /// Where months were dropped, KPIs that look back make the history start later.
     pub kpis: BTreeSet<String>,
 }
 
-/// A history that is asked for.
+/// A requested history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryPlan {
     pub args: HistoryArgs,
@@ -53,7 +53,7 @@ pub struct HistoryPlan {
 pub struct HistoryResult(Result<Arc<History>, Arc<Error>>);
 
 impl HistoryResult {
-    /// Keeps the error of who asks for too much; any other ends the whole answer.
+    /// Keeps the error if the request asks for too much; any other fails the whole answer.
     fn of(read: Result<History>) -> Result<HistoryResult> {
         match read {
             Ok(history) => Ok(HistoryResult(Ok(Arc::new(history)))),
@@ -68,13 +68,13 @@ impl HistoryResult {
         self.0.as_deref().map_err(Error::shared)
     }
 
-    /// When one more bucket will be over.
+    /// When the next bucket closes.
     pub fn next_end(&self) -> Option<Timestamp> {
         self.0.as_ref().ok().and_then(|history| history.next_end)
     }
 }
 
-/// Of the same numbers.
+/// Equality of the numbers.
 impl PartialEq for HistoryResult {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
@@ -85,29 +85,29 @@ impl PartialEq for HistoryResult {
     }
 }
 
-/// The last buckets that were over by the end of a period, each with its metrics and KPIs. It begins with the first one that
-/// has any facts.
+/// The last buckets closed by the end of a period, each with its metrics and KPIs, starting with the first that has any
+/// facts.
 #[derive(Debug)]
 pub struct History {
     scope: Arc<Scope>,
     step: Step,
     zone: Tz,
     pub as_of: AsOf,
-    /// The head of the snapshot that it was read from.
+    /// Head of the snapshot it was read from.
     pub head: Head,
-    /// Buckets lie between these.
+    /// Bucket boundaries.
     pub boundaries: Vec<Timestamp>,
     values: Vec<Values>,
-    /// When one more bucket will be over.
+    /// When the next bucket closes.
     next_end: Option<Timestamp>,
-    /// Whether nothing newer was known.
+    /// Whether it was read as of the newest position.
     was_newest: bool,
     splits: Mutex<Vec<(Split, Members)>>,
 }
 
 impl History {
-    /// Reads what `plans` ask for in a period. Each is told as if it was asked for alone, but those made of the same are read
-    /// together.
+    /// Reads the histories `plans` ask for in a period. Each result is as if requested alone, but those with the same
+    /// frame are read together.
     pub(super) async fn tell(
         reader: &GridReader<'_>,
         at: &At<'_>,
@@ -168,16 +168,16 @@ impl History {
     /// A metric or KPI by bucket.
     pub fn series(&self, measured: &Measured) -> Vec<Option<f64>> {
         let series = self.values.iter().map(|values| measured.number(values)).collect();
-        // A rate is none where there is nothing to divide by; a zero is one that was so.
+        // A ratio is `None` without a denominator, so its zeros are real.
         if measured.kpi().is_some() && self.unit(measured) != Unit::Ratio { begun(series) } else { series }
     }
 
-    /// What a KPI was made by.
+    /// The definition of a KPI.
     pub fn definition(&self, measured: &Measured) -> Option<&Definition> {
         measured.kpi().and_then(|name| self.scope.definitions.get(name)).map(Arc::as_ref)
     }
 
-    /// What a metric or KPI counts.
+    /// Unit of a metric or KPI.
     pub fn unit(&self, measured: &Measured) -> Unit {
         let of_formula = self.definition(measured).map(|definition| definition.plan.unit());
         of_formula.or_else(|| measured.metric().map(Metric::unit)).unwrap_or(Unit::Ratio)
@@ -187,23 +187,23 @@ impl History {
         Some(Span { start: *self.boundaries.get(bucket)?, end: *self.boundaries.get(bucket + 1)? })
     }
 
-    /// Where its buckets stand on the clock, or those between other boundaries of the same kind.
+    /// Clock positions of its buckets, or of those between other boundaries of the same kind.
     pub fn dial(&self, boundaries: &[Timestamp]) -> Dial {
         Dial::new(boundaries, self.step, self.zone)
     }
 
-    /// Which bucket is at each place of its dial.
+    /// The bucket at each position of its dial.
     pub fn by_place(&self, dial: &Dial) -> Vec<Option<usize>> {
         dial.lay(&(0..self.values.len()).map(Some).collect::<Vec<_>>())
     }
 
-    /// The ends of the buckets that come next.
+    /// The ends of the upcoming buckets.
     pub fn ends_to_come(&self) -> impl Iterator<Item = Timestamp> {
         self.boundaries.last().into_iter().flat_map(|last| boundaries_after(*last, self.step, self.zone))
     }
 
-    /// Some buckets by the values of a dimension, as of the same position; `None` where it has more than [`MEMBERS_MAX`]. What
-    /// was read once is not read again.
+    /// Splits some buckets by a dimension's values, as of the same position; `None` if it has more than
+    /// [`MEMBERS_MAX`]. Cached.
     pub async fn split(&self, reads: &LazyTx<'_>, memory: &Memory, split: Split) -> Result<Members> {
         let mut splits = self.splits.lock().await;
         if let Some((_, members)) = splits.iter().find(|(other, _)| *other == split) {
@@ -214,7 +214,7 @@ impl History {
         Ok(members)
     }
 
-    /// Reads some seasons at a time: what is read is far more than the sums that are kept of it.
+    /// Reads a few seasons at a time: the cells read are far larger than the sums kept.
     async fn read_split(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Option<Vec<Member>>> {
         let facts = self.facts_of(tx, memory, split).await?;
         let (group, needs) = ([split.dimension], Needs::of(split.wanted.iter().map(|(_, metric)| *metric)));
@@ -250,8 +250,9 @@ impl History {
         Ok(Some(members))
     }
 
-    /// The state that a split is read from: the history's own, or the newest where that would take too many entries and the
-    /// history was the newest. That is a subscription's; its buckets are over, so hardly anything has come into them since.
+    /// The state to read a split from: the history's own, or the newest if that would take too many entries and the
+    /// history was the newest. The latter occurs in subscriptions, whose buckets are closed, so hardly anything has
+    /// changed in them since.
     async fn facts_of(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Facts> {
         let head = read_head(tx).await?;
         let facts = Facts::at(tx, memory, &head, self.as_of.position).await?;
@@ -269,16 +270,16 @@ impl History {
 struct Frame {
     step: Step,
     zone: Tz,
-    /// What ends later is not over.
+    /// Buckets ending later are not closed.
     until: Timestamp,
     boundaries: Vec<Timestamp>,
     next_end: Option<Timestamp>,
-    /// As of an earlier position, where its entries lie, those that KPIs look back on too: they are read once for all.
+    /// As of an earlier position: where its entries lie, including those KPIs look back on; read once for all.
     spans: Vec<Span>,
 }
 
 impl Frame {
-    /// `None` where there are too many buckets.
+    /// `None` if there are too many buckets.
     fn of(at: &At<'_>, args: &HistoryArgs, span: Span) -> Option<Frame> {
         let (step, zone) = (args.grain.step(args.week_start), args.timezone.unwrap_or(at.zone));
         let until = at.over_by.min(span.end);
@@ -303,7 +304,7 @@ impl Frame {
         Some(frame)
     }
 
-    /// Leaves out the buckets that would need what is gone, and tells where what the others need lies.
+    /// Drops the buckets that need dropped months, and determines the spans the others need.
     fn cut(&mut self, at: &At<'_>, shifts: &BTreeSet<Shift>) {
         let calendar = self.calendar();
         let back = |pair: &[Timestamp], shift: &Shift| calendar.back(Span { start: pair[0], end: pair[1] }, *shift);
@@ -321,53 +322,53 @@ impl Frame {
         self.spans = Span::united(shifts.iter().chain([&Shift::default()]).filter_map(hull).collect());
     }
 
-    /// Until when buckets are whole.
+    /// The calendar in which the buckets are closed.
     fn calendar(&self) -> Calendar {
         Calendar { zone: self.zone, now: self.until, whole: None, part_of: None, step: Some(self.step) }
     }
 }
 
-/// A KPI without the zeros at its beginning: what it filters by may have begun later than the sales it stands beside, and
-/// what was not there yet says nothing of what is to come.
+/// Strips a KPI's leading zeros: what it filters by may have begun later than the sales around it, and its absence
+/// before says nothing about the future.
 pub fn begun(mut series: Vec<Option<f64>>) -> Vec<Option<f64>> {
     let before = series.iter().take_while(|value| value.is_none_or(|value| value == 0.0)).count();
     series[..before].fill(None);
     series
 }
 
-/// Values of a dimension by which a history is split at most.
+/// Maximum dimension values in a split.
 const MEMBERS_MAX: usize = 1_000;
-/// Buckets of which cells are held at once.
+/// Maximum buckets whose cells are held at once.
 const SPLIT_BUCKETS: usize = 400;
 
-/// Which sums of a history are split by what.
+/// Which sums of a history are split, and by which dimension.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
     pub dimension: Dimension,
-    /// Buckets with a metric that is the sum of what it is by the dimension's values; in order, each once.
+    /// Buckets with a metric that is additive over the dimension's values; sorted and distinct.
     pub wanted: Vec<(usize, Metric)>,
 }
 
 impl Split {
-    /// Where a sum stands in `wanted`.
+    /// Index of a sum in `wanted`.
     pub fn place(&self, bucket: usize, metric: Metric) -> Option<usize> {
         self.wanted.binary_search(&(bucket, metric)).ok()
     }
 }
 
-/// All of them; `None` where there are too many.
+/// All members; `None` if there are too many.
 type Members = Option<Arc<Vec<Member>>>;
 
 /// One value of a dimension.
 #[derive(Debug)]
 pub struct Member {
     pub name: Name,
-    /// What it brought, by the place in [`Split::wanted`], in order; nothing where there is none.
+    /// Its sums by index in [`Split::wanted`], sorted; absent ones are zero.
     sums: Vec<(usize, f64)>,
 }
 
 impl Member {
-    /// What it is told apart by, but for its name.
+    /// Its distinguishing content, apart from the name.
     pub fn numbers(&self) -> impl Iterator<Item = u64> {
         let sums = self.sums.iter().flat_map(|(place, sum)| [*place as u64, sum.to_bits()]);
         std::iter::once(self.sums.len() as u64).chain(sums)
@@ -379,17 +380,17 @@ impl Member {
     }
 }
 
-/// Of the same numbers.
+/// Equality of the numbers.
 impl PartialEq for History {
     fn eq(&self, other: &Self) -> bool {
         (self.as_of, &self.boundaries, &self.values) == (other.as_of, &other.boundaries, &other.values)
     }
 }
 
-/// Entries from which a history of an earlier position is added up at most: there are no sums of those.
+/// Limit on entries summed for a history as of an earlier position, which has no rollups.
 const ENTRIES_MAX: usize = 200_000;
 
-/// Whether what lies between boundaries would have to be added up from more entries.
+/// Whether summing what lies between the boundaries would exceed that limit.
 async fn has_too_many(tx: &TenantTx, facts: &Facts, boundaries: &[Timestamp]) -> Result<bool> {
     let (Facts::AsOf(position), Some(start), Some(end)) = (facts, boundaries.first(), boundaries.last()) else {
         return Ok(false);
@@ -406,21 +407,21 @@ fn too_many_entries() -> Error {
     Error::new(Code::AsOfNotAvailable, message)
 }
 
-/// From where and when a history is read.
+/// The state and time a history is read at.
 pub(super) struct At<'a> {
     pub scope: &'a Arc<Scope>,
     pub zone: Tz,
     pub as_of: AsOf,
     pub head: Head,
-    /// Whether nothing newer is known.
+    /// Whether the position is the newest.
     pub is_newest: bool,
-    /// What lies before cannot be told any more.
+    /// Data before this has been dropped.
     pub kept_from: Option<Timestamp>,
-    /// What ends later was not over yet at that position.
+    /// Buckets ending later were not closed at that position.
     pub over_by: Timestamp,
 }
 
-/// When a position had been the newest for the last time: the ledger did not know then what came later.
+/// When a position was last the newest: the ledger did not yet contain anything later.
 pub(super) async fn left_at(tx: &TenantTx, position: i64) -> Result<Option<Timestamp>> {
     let sql = "SELECT recorded_at FROM ledger_batches WHERE tenant_id = $1 AND last_position > $2 ORDER BY last_position LIMIT 1";
     let row = tx.query_one(sql, [Value::from(position)]).await?;

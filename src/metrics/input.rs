@@ -1,4 +1,4 @@
-//! Arguments of metrics: periods, grains and what to split and order by.
+//! Arguments of metrics: periods, grains, splits and orderings.
 
 use async_graphql::{Enum, InputObject};
 
@@ -27,7 +27,7 @@ pub struct DateRange {
 }
 
 impl DateRange {
-    /// The span that is meant at `now`. Error: BAD_USER_INPUT, naming `argument`.
+    /// The span meant at `now`. Error: BAD_USER_INPUT, naming `argument`.
     pub fn resolve(&self, argument: &'static str, now: Timestamp, zone: chrono_tz::Tz) -> Result<Span> {
         let zone = self.timezone.map_or(zone, |zone| zone.0);
         match (self.start.zip(self.end), self.first_day.zip(self.last_day), self.preset) {
@@ -45,12 +45,12 @@ impl DateRange {
         Err(Error::bad_input(argument, "give start and end, firstDay and lastDay, or a preset"))
     }
 
-    /// Whether one of two that belong together is missing.
+    /// Whether one of a pair of bounds is missing.
     fn is_ambiguous(&self) -> bool {
         self.start.is_some() != self.end.is_some() || self.first_day.is_some() != self.last_day.is_some()
     }
 
-    /// When a preset next means another span: at the end of the running day.
+    /// When a preset next means another span: at the end of the current day.
     pub fn slides_at(&self, now: Timestamp, zone: chrono_tz::Tz) -> Option<Timestamp> {
         self.preset?;
         let zone = self.timezone.map_or(zone, |z| z.0);
@@ -58,8 +58,8 @@ impl DateRange {
         Some(start_of_day(tomorrow, zone))
     }
 
-    /// The period before `span`, which this range was resolved to: of a month to date the whole month before, and so
-    /// on; else the one of the same kind just before.
+    /// The period before `span`, to which this range was resolved: for month to date, the whole previous month, and so
+    /// on; otherwise the preceding one of the same kind.
     pub fn previous(&self, span: Span, zone: chrono_tz::Tz) -> Span {
         let zone = self.timezone.map_or(zone, |z| z.0);
         match self.preset.map(Preset::from) {

@@ -1,4 +1,4 @@
-//! What the numbers of dimension values stand for.
+//! Labels of dimension values by number.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,7 +22,7 @@ pub struct Name {
 pub struct Labels(HashMap<(Dimension, i64), (String, Option<String>)>);
 
 impl Labels {
-    /// Looks up the names that are missing of all values in `keys`, whose parts are of the dimensions `by`.
+    /// Looks up the missing names of all values in `keys`, whose elements belong to the dimensions `by`.
     pub async fn complete<'a>(
         &mut self,
         reads: &LazyTx<'_>,
@@ -51,12 +51,12 @@ impl Labels {
         Ok(())
     }
 
-    /// Forgets a product's name, which a newer sale may have changed.
+    /// Evicts a product's name, which a newer sale may have changed.
     pub fn forget_product(&mut self, product_no: i64) {
         self.0.remove(&(Dimension::Product, product_no));
     }
 
-    /// The name of a number; facts for which the source gave none are "(none)".
+    /// The name of a number; "(none)" for facts whose source gave none.
     pub fn name(&self, dimension: Dimension, number: i64) -> Name {
         match self.0.get(&(dimension, number)) {
             Some((value, label)) => {
@@ -71,7 +71,7 @@ impl Labels {
     }
 }
 
-/// Number, value, and what to show instead of it.
+/// Number, value, and display name.
 type Names = Vec<(i64, (String, Option<String>))>;
 
 fn organization_names(organizations: &[Organization]) -> Names {

@@ -1,4 +1,4 @@
-//! What is measured: a metric of the catalog or a KPI.
+//! What is measured: a catalog metric or a KPI.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use super::catalog::{Metric, Needs};
 use super::cell::Values;
 use crate::money::Money;
 
-/// Before the name of a KPI, where a word says what is measured. The words of metrics have no colon.
+/// Prefix of KPI names in the textual form. Metric names contain no colon.
 const KPI: &str = "kpi:";
 
-/// A metric of the catalog, or a KPI by its name. As a word, `TOTAL_REVENUE` or `kpi:margin`.
+/// A catalog metric, or a KPI by name. Textual form: `TOTAL_REVENUE` or `kpi:margin`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "serde_json::Value", into = "serde_json::Value")]
 pub enum Measured {
@@ -21,7 +21,7 @@ pub enum Measured {
 }
 
 impl Measured {
-    /// Error: neither or both are given.
+    /// `None` if neither or both are given.
     pub fn of(metric: Option<Metric>, kpi: Option<String>) -> Option<Measured> {
         match (metric, kpi) {
             (Some(metric), None) => Some(Measured::Metric(metric)),
@@ -44,17 +44,17 @@ impl Measured {
         }
     }
 
-    /// What it needs, but for what the KPI's own formula does.
+    /// What it needs, apart from the KPI's own formula.
     pub fn needs(&self) -> Needs {
         self.metric().map(Metric::needs).unwrap_or_default()
     }
 
-    /// The names of KPIs that it needs.
+    /// The names of the KPIs it needs.
     pub fn kpis(&self) -> BTreeSet<String> {
         self.kpi().map(str::to_owned).into_iter().collect()
     }
 
-    /// The value in ten thousandths; `None` where it has none, or where `values` were not asked for it.
+    /// The value in ten-thousandths; `None` if undefined or not among the requested `values`.
     pub fn value(&self, values: &Values) -> Option<Money> {
         match self {
             Measured::Metric(metric) => metric.value(values),
@@ -62,8 +62,8 @@ impl Measured {
         }
     }
 
-    /// The exact value, in units of currency, pieces, shares of one, or seconds; `None` where it has none, or none that could
-    /// be shown.
+    /// The exact value, in currency units, pieces, fractions of one, or seconds; `None` if undefined or not
+    /// representable for display.
     pub fn exact(&self, values: &Values) -> Option<Number> {
         match self {
             Measured::Metric(metric) => metric.number(values),
@@ -71,7 +71,7 @@ impl Measured {
         }
     }
 
-    /// The value as models take it.
+    /// The value as models consume it.
     pub fn number(&self, values: &Values) -> Option<f64> {
         self.exact(values).map(Number::to_f64)
     }

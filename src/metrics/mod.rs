@@ -1,9 +1,9 @@
 //! Metrics: exact answers from the rollups.
 //!
-//! [`catalog`] defines each metric once. [`read`] adds up rollup rows (and, where a boundary cuts a slot of 15
-//! minutes or an earlier position is asked for, the ledger's entries) into one [`cell::Cell`] per bucket and
-//! combination of dimension values; [`state`] holds all cells of a plan and carries them on with new batches, and [`answer`]
-//! is the whole `SalesMetrics` that is made of them. [`kpis`] has formulas over metrics wherever metrics are.
+//! [`catalog`] defines each metric once. [`read`] adds up rollup rows (and, where a boundary cuts a 15-minute slot or
+//! an earlier position is requested, the ledger's entries) into one [`cell::Cell`] per bucket and combination of
+//! dimension values; [`state`] holds all cells of a plan and carries them forward with new batches, and [`answer`] is
+//! the complete `SalesMetrics` computed from them. [`kpis`] adds formulas wherever metrics are.
 
 pub mod answer;
 pub mod catalog;

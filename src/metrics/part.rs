@@ -1,4 +1,4 @@
-//! A part of an answer: cells, the KPIs beside them, and what is made of them.
+//! A part of an answer: cells, their KPIs, and what is derived from them.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -29,13 +29,13 @@ use crate::ledger::organization::Organization;
 #[derive(Debug)]
 pub struct Scope {
     pub filter: Filter,
-    /// All of the tenant.
+    /// All organizations of the tenant.
     pub organizations: Arc<Vec<Organization>>,
-    /// The KPIs asked for.
+    /// The requested KPIs.
     pub definitions: Definitions,
 }
 
-/// Cells, and what they are cells of.
+/// Cells and their dimensions.
 pub struct CellGrid {
     pub boundaries: Vec<Timestamp>,
     pub group: Vec<Dimension>,
@@ -49,7 +49,7 @@ pub struct GridReader<'a> {
     pub tx: &'a TenantTx,
     pub scope: &'a Scope,
     pub facts: &'a Facts,
-    /// Entries before this are gone.
+    /// Entries before this have been dropped.
     pub retained_from: Option<Timestamp>,
 }
 
@@ -101,18 +101,18 @@ impl CellGrid {
             && self.kpis.fold(&scope.organizations, &self.group, entries)?)
     }
 
-    /// The values of a part that has one bucket and no group.
+    /// The values of a part with one bucket and no grouping.
     pub fn values(&self) -> Result<Values> {
         self.with_kpis(self.cells.whole_values()?, 0, &[&GroupKey::new()])
     }
 
-    /// The metrics of a bucket and of groups taken together, with the KPIs there.
+    /// The metrics of a bucket, over some groups combined, with the KPIs there.
     fn with_kpis(&self, values: Values, bucket: usize, keys: &[&GroupKey]) -> Result<Values> {
         let kpis = self.kpis.values(&values, bucket, keys)?;
         Ok(Values { kpis, ..values })
     }
 
-    /// The values of some buckets of a part that has no group.
+    /// The values of some buckets of a part without grouping.
     pub fn values_by_bucket(&self, buckets: Range<usize>) -> Result<Vec<Values>> {
         let (empty, all) = (Cell::default(), GroupKey::new());
         let values = |bucket| {
@@ -157,7 +157,7 @@ impl Scope {
 }
 
 impl Cells {
-    /// The values of cells of one bucket and no group.
+    /// The values of cells with one bucket and no grouping.
     pub fn whole_values(&self) -> Result<Values> {
         match self.cells.get(&(0, GroupKey::new())) {
             Some(cell) => self.values(0, cell),
@@ -165,16 +165,16 @@ impl Cells {
         }
     }
 
-    /// The values of a cell of a bucket.
+    /// The values of a cell in a bucket.
     fn values(&self, bucket: usize, cell: &Cell) -> Result<Values> {
         cell.values(self.view, self.first_customers(bucket))
     }
 }
 
-/// The rows of a breakdown in the order asked for, but for ties.
+/// The rows of a breakdown in the requested order, ties unresolved.
 pub struct Ranked<'a> {
     rows: Vec<(Rank, &'a GroupKey, Values)>,
-    /// Names break ties, so only rows that tie with the last one shown must be named beyond those shown.
+    /// Rows to name. Names break ties, so beyond the rows shown only those tied with the last one need names.
     named: usize,
 }
 
@@ -222,7 +222,7 @@ impl<'a> Ranked<'a> {
     }
 }
 
-/// Where a row stands: by its exact value in the direction asked for, rows without one last.
+/// Sort key of a row: its exact value in the requested direction, rows without one last.
 #[derive(Clone, Copy)]
 struct Rank {
     value: Option<Number>,

@@ -1,4 +1,4 @@
-//! Periods and what their words mean.
+//! Periods and presets.
 
 use chrono::{Days, Months, NaiveDate, Weekday};
 use chrono_tz::Tz;
@@ -7,7 +7,7 @@ use crate::calendar::{Step, date_of, first_day, instant, local_time, next_first_
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
-/// A half-open stretch of time.
+/// A half-open time interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     pub start: Timestamp,
@@ -24,7 +24,7 @@ impl Span {
         self.start <= at && at < self.end
     }
 
-    /// The same moments as spans that lie apart, in order.
+    /// The union as disjoint spans, in order.
     pub fn united(mut spans: Vec<Span>) -> Vec<Span> {
         spans.sort_by_key(|span| span.start);
         spans.dedup_by(|next, kept| {
@@ -48,18 +48,18 @@ impl Span {
 pub enum Preset {
     Today,
     Yesterday,
-    /// The running day and those before, this many together.
+    /// The current day and those before it, this many in total.
     LastDays(u64),
     WeekToDate,
     MonthToDate,
     QuarterToDate,
     YearToDate,
-    /// The whole unit before the running one.
+    /// The whole unit before the current one.
     Previous(Step),
 }
 
 impl Preset {
-    /// The span of days that the preset means now.
+    /// The span of days the preset means at `now`.
     pub fn resolve(self, now: Timestamp, zone: Tz) -> Span {
         let today = date_of(now, zone);
         let tomorrow = today.succ_opt().unwrap_or(today);
@@ -80,7 +80,7 @@ impl Preset {
         Span { start: start_of_day(first, zone), end: start_of_day(end, zone) }
     }
 
-    /// What a span of this preset is compared with: of a week, month, quarter or year to date the whole one before.
+    /// What a span of this preset is compared with: for week, month, quarter or year to date, the whole previous one.
     pub fn previous(self, span: Span, zone: Tz) -> Span {
         let unit = match self {
             Preset::WeekToDate => Step::Week(Weekday::Mon),
@@ -97,8 +97,8 @@ impl Preset {
     }
 }
 
-/// The part of `current` that has elapsed at `now`, and the part of `previous` as long: where both begin with a day of
-/// `zone`, by days and what the clock shows, so that noon is compared with noon; else by time elapsed.
+/// The part of `current` elapsed at `now` and the equally long part of `previous`: where both start with a day in
+/// `zone`, by days and wall-clock time, so that noon is compared with noon; otherwise by elapsed time.
 pub fn elapsed_parts(current: Span, previous: Span, now: Timestamp, zone: Tz) -> (Span, Span) {
     let now = now.clamp(current.start, current.end);
     let begins_a_day = |span: Span| start_of_day(date_of(span.start, zone), zone) == span.start;
@@ -114,8 +114,8 @@ pub fn elapsed_parts(current: Span, previous: Span, now: Timestamp, zone: Tz) ->
     (Span { start: current.start, end: now }, Span { start: previous.start, end: previous_end })
 }
 
-/// The period of the same kind just before: whole months before whole months, whole days before whole days in `zone`,
-/// else the same length of time.
+/// The preceding period of the same kind: whole months before whole months, whole days before whole days in `zone`,
+/// otherwise the same duration.
 pub fn previous(span: Span, zone: Tz) -> Span {
     let Some((first, end)) = whole_days(span, zone) else {
         return Span { start: Timestamp(span.start.0 - (span.end.0 - span.start.0)), end: span.start };
@@ -128,8 +128,8 @@ pub fn previous(span: Span, zone: Tz) -> Span {
     Span { start: start_of_day(before.unwrap_or(first), zone), end: span.start }
 }
 
-/// The same dates so many months and days earlier: of whole months, if only months are counted, whole ones; else each day's,
-/// of which one that its month does not have is the month's last. Times within a day keep what the clock shows.
+/// The same dates, months and days earlier. Whole months map to whole months if only months are subtracted; otherwise
+/// each day is mapped, clamped to the end of its month. Times within a day keep their wall-clock time.
 pub fn dates_before(span: Span, months: u32, days: u32, zone: Tz) -> Span {
     let earlier = |day: NaiveDate| {
         let month = day.checked_sub_months(Months::new(months));
@@ -142,7 +142,7 @@ pub fn dates_before(span: Span, months: u32, days: u32, zone: Tz) -> Span {
         let [start, end] = [first, end].map(|day| start_of_day(earlier(day), zone));
         return Span { start, end };
     }
-    // Where days begin it is days that are meant, whatever the clock shows there.
+    // At the start of a day the date is meant, whatever the clock shows there.
     let day_that_begins = |at| Some(date_of(at, zone)).filter(|day| start_of_day(*day, zone) == at);
     let within_a_day = |at| instant(earlier(date_of(at, zone)).and_time(local_time(at, zone).time()), zone);
     let start =
@@ -159,21 +159,21 @@ pub fn year_before(span: Span, zone: Tz) -> Span {
     dates_before(span, 12, 0, zone)
 }
 
-/// The part of `current` that has elapsed at `now`, and the same dates a year earlier.
+/// The part of `current` elapsed at `now`, and the same dates a year earlier.
 pub fn elapsed_and_year_before(current: Span, now: Timestamp, zone: Tz) -> (Span, Span) {
     let (whole, elapsed) = (year_before(current, zone), Span { end: now.clamp(current.start, current.end), ..current });
     let end = year_before(elapsed, zone).end.clamp(whole.start, whole.end);
     (elapsed, Span { end, ..whole })
 }
 
-/// The days of a span that begins and ends with one.
+/// The days of a span that begins and ends on day boundaries.
 pub fn whole_days(span: Span, zone: Tz) -> Option<(NaiveDate, NaiveDate)> {
     let (first, end) = (date_of(span.start, zone), date_of(span.end, zone));
     let is_start = |day, at| start_of_day(day, zone) == at;
     (is_start(first, span.start) && is_start(end, span.end)).then_some((first, end))
 }
 
-/// How many months lie between two days, if both are the first of one.
+/// The number of months between two days, if both are the first of a month.
 pub fn whole_months(first: NaiveDate, end: NaiveDate) -> Option<u32> {
     let month = Step::Months(1);
     if first_day(first, month) != first || first_day(end, month) != end {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn days_before_a_clock_change_are_whole_days() {
-        // The last Sunday of March has 23 hours in London; the week before it begins at local midnight.
+        // The last Sunday of March has 23 hours in London; the week before it starts at local midnight.
         let zone = chrono_tz::Europe::London;
         let week = span("2026-03-30T23:00:00Z", "2026-04-06T23:00:00Z");
         assert_eq!(previous(week, zone), span("2026-03-24T00:00:00Z", "2026-03-30T23:00:00Z"));
@@ -255,7 +255,7 @@ mod tests {
         ] {
             assert_eq!(year_before(days(first, end), chrono_tz::UTC), days(then, then_end), "{first} to {end}");
         }
-        // Of days whose first hour the clock leaves out, as in Beirut on 30 March 2025.
+        // Days whose first hour the clock skips, as in Beirut on 30 March 2025.
         let (day, then) = (
             span("2025-03-29T22:00:00Z", "2025-03-30T21:00:00Z"),
             span("2024-03-29T22:00:00Z", "2024-03-30T22:00:00Z"),

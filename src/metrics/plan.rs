@@ -1,4 +1,4 @@
-//! What is asked of a period: made from arguments and the fields selected, so that only those are computed.
+//! The query over a period, built from arguments and the selected fields so that nothing else is computed.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,20 @@ use super::read::Dimension;
 use crate::calendar::Step;
 use crate::error::{Error, Result};
 
-/// Buckets of one series.
+/// Maximum buckets per series.
 pub const BUCKETS_MAX: usize = 10_000;
-/// Rows of one breakdown before the rest.
+/// Maximum rows per breakdown, excluding the rest.
 const ROWS_MAX: i32 = 1000;
 const DIMENSIONS_MAX: usize = 3;
 
-/// Everything that one `salesMetrics` or `metricsUpdated` selects.
+/// Everything one `salesMetrics` or `metricsUpdated` selects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub period: DateRange,
     pub filters: MetricsFilters,
-    /// Answers as the ledger stood then; `None` means now.
+    /// Position to answer as of; `None` means the newest.
     pub as_of: Option<i64>,
-    /// What the fields of the whole period need; `None` when none is selected.
+    /// What the period's total fields need; `None` if none is selected.
     pub totals: Option<Needs>,
     /// The KPIs of the whole period.
     pub kpis: BTreeSet<String>,
@@ -36,13 +36,13 @@ pub struct Plan {
     pub histories: Vec<HistoryPlan>,
 }
 
-/// The arguments of `series`, and what its fields need.
+/// The arguments of `series` and what its fields need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesPlan {
     pub args: SeriesArgs,
     pub needs: Needs,
     pub kpis: BTreeSet<String>,
-    /// Values of each bucket, as often as they are shown.
+    /// Values per bucket, counting repeated selections.
     pub fields: usize,
 }
 
@@ -60,15 +60,15 @@ impl SeriesArgs {
     }
 }
 
-/// The arguments of `breakdown`, and what its fields need.
+/// The arguments of `breakdown` and what its fields need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakdownPlan {
     pub args: BreakdownArgs,
     pub needs: Needs,
     pub kpis: BTreeSet<String>,
-    /// Whether the rest is asked for.
+    /// Whether the rest is requested.
     pub has_other: bool,
-    /// Values of each row, as often as they are shown.
+    /// Values per row, counting repeated selections.
     pub fields: usize,
 }
 
@@ -93,7 +93,7 @@ impl BreakdownArgs {
 }
 
 impl Plan {
-    /// The names of all KPIs that are asked for.
+    /// The names of all requested KPIs.
     pub fn all_kpis(&self) -> BTreeSet<String> {
         let series = self.series.iter().map(|part| &part.kpis);
         let breakdowns = self.breakdowns.iter().map(|part| &part.kpis);
@@ -103,7 +103,7 @@ impl Plan {
     }
 }
 
-/// The arguments of `comparison`, and what its fields need.
+/// The arguments of `comparison` and what its fields need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComparisonPlan {
     pub args: ComparisonArgs,
@@ -114,7 +114,7 @@ pub struct ComparisonPlan {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ComparisonArgs {
     pub to: ComparisonPeriod,
-    /// For CUSTOM, and only then.
+    /// Set if and only if CUSTOM.
     pub period: Option<DateRange>,
 }
 
@@ -139,7 +139,7 @@ impl Default for BreakdownSort {
 }
 
 impl BreakdownSort {
-    /// What rows are ordered by.
+    /// The sort key of rows.
     pub fn measured(&self) -> Measured {
         match &self.kpi {
             Some(name) => Measured::Kpi(name.clone()),

@@ -1,7 +1,7 @@
-//! Which rollup slots a list of buckets is made of.
+//! Maps buckets to rollup slots.
 //!
-//! A bucket is days of the organization's zone where it holds whole ones, slots of 15 minutes at its edges, and where
-//! a boundary cuts such a slot, the ledger's entries of that part.
+//! A bucket consists of whole days in the organization's zone where possible, 15-minute slots at its edges, and, where
+//! a boundary cuts such a slot, the ledger's entries in that part.
 
 use super::period::Span;
 use crate::calendar::{date_of, day_from_number, day_number, start_of_day};
@@ -18,15 +18,15 @@ pub struct SlotRange {
     pub to: i32,
 }
 
-/// All that must be read for some buckets.
+/// Everything to read for some buckets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ranges {
     pub slots: Vec<SlotRange>,
-    /// Parts of slots of 15 minutes.
+    /// Parts of 15-minute slots.
     pub cut: Vec<Span>,
 }
 
-/// The slots of the buckets between `boundaries`; days are used only where `may_use_days`.
+/// The slots of the buckets between `boundaries`; day slots only if `may_use_days`.
 pub fn ranges(boundaries: &[Timestamp], organizations: &[Organization], may_use_days: bool) -> Ranges {
     let mut ranges = Ranges { slots: Vec::new(), cut: cut_parts(boundaries) };
     for organization in organizations {
@@ -37,7 +37,7 @@ pub fn ranges(boundaries: &[Timestamp], organizations: &[Organization], may_use_
     ranges
 }
 
-/// The parts of slots that a boundary cuts, bucket by bucket.
+/// The parts of slots cut by a boundary, bucket by bucket.
 fn cut_parts(boundaries: &[Timestamp]) -> Vec<Span> {
     let mut parts = Vec::new();
     for pair in boundaries.windows(2) {
@@ -58,7 +58,7 @@ fn cut_parts(boundaries: &[Timestamp]) -> Vec<Span> {
     parts
 }
 
-/// The next beginning of a slot of 15 minutes.
+/// Rounds up to the start of a 15-minute slot.
 pub fn round_up(at: Timestamp) -> Timestamp {
     Timestamp(-(-at.0).div_euclid(QUARTER_HOUR) * QUARTER_HOUR)
 }
@@ -95,7 +95,7 @@ fn add_bucket(
     }
 }
 
-/// Adds a range, or makes the last one longer when it follows on it.
+/// Appends a range, extending the last one if contiguous.
 fn push(slots: &mut Vec<SlotRange>, org_no: i32, by_day: bool, from: i32, to: i32) {
     if from >= to {
         return;

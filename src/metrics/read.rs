@@ -42,7 +42,8 @@ pub enum Dimension {
 }
 
 impl Dimension {
-    /// Whether its values' cells add up to the whole: an order may be in several categories, and visits have no segment.
+    /// Whether the cells of its values sum to the whole: an order may be in several categories, and visits have no
+    /// segment.
     pub fn adds_up(self) -> bool {
         matches!(self, Dimension::Organization | Dimension::Channel | Dimension::Region)
     }
@@ -70,39 +71,39 @@ impl Dimension {
     }
 }
 
-/// Entries read at a time.
+/// Entries per page.
 const PAGE: usize = 10_000;
 
-/// What entries of a bucket add up to.
+/// Sums of entries by bucket.
 type BucketRows = HashMap<usize, Rows>;
 
-/// A combination of dimension values, by number, in the order asked for.
+/// A combination of dimension values, by number, in the requested order.
 pub type GroupKey = Vec<i64>;
 
-/// What is to be added up.
+/// What to aggregate.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
-    /// Buckets lie between these, in order.
+    /// Bucket boundaries, ascending.
     pub boundaries: &'a [Timestamp],
     pub filter: &'a Filter,
-    /// All organizations of the tenant, for what does not depend on the filter.
+    /// All organizations of the tenant, for what is independent of the filter.
     pub organizations: &'a [Organization],
     pub group: &'a [Dimension],
     pub needs: Needs,
 }
 
-/// Which state of the ledger is asked for.
+/// The ledger state to read.
 pub enum Facts {
-    /// The newest: the rollups and the tail that they do not hold yet.
+    /// The newest: the rollups plus the unfolded tail.
     Newest(Tail),
     /// The entries up to this position.
     AsOf(i64),
-    /// These entries, with their positions: all that can be asked for.
+    /// These entries, with their positions, cover everything that is read.
     Entries(Vec<(i64, Entry)>),
 }
 
 impl Facts {
-    /// The state at a position, where `head` is what `tx` sees.
+    /// The state at a position; `head` must be what `tx` sees.
     pub async fn at(tx: &TenantTx, memory: &Memory, head: &Head, position: i64) -> Result<Facts> {
         if position == head.position {
             Ok(Facts::Newest(memory.tails.get(tx, head).await?))
@@ -111,8 +112,8 @@ impl Facts {
         }
     }
 
-    /// Where buckets lie, as far as it can be told. Of what lies before `retained_from` there are slots of 15 minutes alone, so
-    /// what happened within one counts at its beginning; earlier states of that there are none. Error: AS_OF_NOT_AVAILABLE.
+    /// Adjusts bucket boundaries to what is known. Before `retained_from` only 15-minute slots remain, so a slot counts
+    /// as a whole, at its start; earlier states are gone. Error: AS_OF_NOT_AVAILABLE.
     pub fn known(&self, mut boundaries: Vec<Timestamp>, retained_from: Option<Timestamp>) -> Result<Vec<Timestamp>> {
         let dropped = boundaries.iter_mut().filter(|at| retained_from.is_some_and(|from| **at < from));
         for at in dropped {
@@ -126,7 +127,7 @@ impl Facts {
     }
 }
 
-/// Cells by bucket and group; a bucket without facts has none.
+/// Cells by bucket and group; empty buckets have none.
 #[derive(Default)]
 pub struct Cells {
     pub view: View,
@@ -136,13 +137,13 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// Who bought first in a bucket.
+    /// The customers whose first order lies in a bucket.
     pub fn first_customers(&self, bucket: usize) -> &RoaringBitmap {
         static NOBODY: LazyLock<RoaringBitmap> = LazyLock::new(RoaringBitmap::new);
         self.first_customers.get(bucket).unwrap_or(&NOBODY)
     }
 
-    /// The same of one bucket and no group: all taken together.
+    /// All cells merged into one bucket without grouping.
     pub fn whole(&self) -> Cells {
         let mut whole = Cell::default();
         self.cells.values().for_each(|cell| whole.merge(cell));
@@ -154,7 +155,7 @@ impl Cells {
     }
 }
 
-/// The entries of spans that lie apart, up to a position, in order of time; `None` where there are more than `rows_max`.
+/// The entries of disjoint spans up to a position, in time order; `None` if there are more than `rows_max`.
 pub async fn read_entries(
     tx: &TenantTx,
     spans: &[Span],
@@ -184,13 +185,13 @@ impl Question<'_> {
         self.group.contains(&dimension) || self.filter.uses(dimension)
     }
 
-    /// Whether only lines of orders can tell.
+    /// The source rows; order lines are used only where necessary.
     pub fn view(&self) -> View {
         let by_line = self.split().by_line();
         View { by_line, has_visits: !by_line && !self.uses(Dimension::CustomerSegment) }
     }
 
-    /// What rows must be kept apart by to tell the answer.
+    /// The dimensions rows must keep apart to answer.
     fn split(&self) -> Split {
         Split {
             channel: self.uses(Dimension::Channel),
@@ -201,7 +202,7 @@ impl Question<'_> {
         }
     }
 
-    /// Adds up, in the snapshot of `tx`.
+    /// Aggregates in the snapshot of `tx`.
     pub async fn cells(&self, tx: &TenantTx, facts: &Facts) -> Result<Cells> {
         let mut cells = Cells { view: self.view(), cells: HashMap::new(), first_customers: Vec::new() };
         let is_nothing = self.filter.lists().any(|(_, list)| list.is_empty());
@@ -215,7 +216,7 @@ impl Question<'_> {
         Ok(cells)
     }
 
-    /// Adds up entries alone. What they take back must be among them.
+    /// Aggregates entries alone. What they reverse must be among them.
     pub fn cells_of<'e>(&self, entries: impl Iterator<Item = &'e Entry> + Clone) -> Result<Cells> {
         let mut cells = Cells { view: self.view(), cells: HashMap::new(), first_customers: Vec::new() };
         let entries = entries.filter(|entry| self.holds(entry.at));
@@ -230,8 +231,8 @@ impl Question<'_> {
         Ok(cells)
     }
 
-    /// Adds entries that are newer than `cells`. `false` when they do not tell what becomes of them, so that the cells are
-    /// to be added up anew: an order is taken back from sets, which do not know how often their members occur.
+    /// Adds entries newer than `cells`. `false` if the cells must be recomputed instead: an order is removed from sets,
+    /// which do not know multiplicities.
     pub fn fold<'e>(&self, entries: impl Iterator<Item = &'e Entry> + Clone, cells: &mut Cells) -> Result<bool> {
         let entries = entries.filter(|entry| self.holds(entry.at));
         let has_sets = self.needs.customers
@@ -252,7 +253,7 @@ impl Question<'_> {
         Ok(true)
     }
 
-    /// First orders are told without the filter: a customer who bought before in another channel is not new.
+    /// First orders are determined without the filter: a customer who bought before in another channel is not new.
     async fn first_customers(&self, tx: &TenantTx, facts: &Facts) -> Result<Vec<RoaringBitmap>> {
         let filter = Filter::first_orders(self.organizations);
         let mut found = HashMap::new();
@@ -303,7 +304,7 @@ impl Question<'_> {
         if self.view().by_line { Level::QuarterLine } else { Level::Quarter }
     }
 
-    /// Adds rollups of days.
+    /// Adds day rollups.
     async fn add_days(
         &self,
         tx: &TenantTx,
@@ -336,7 +337,7 @@ impl Question<'_> {
         Ok(())
     }
 
-    /// Adds slots of the base.
+    /// Adds base slots.
     async fn add_base(
         &self,
         tx: &TenantTx,
@@ -378,8 +379,8 @@ impl Question<'_> {
         self.boundaries.partition_point(|boundary| *boundary <= at).saturating_sub(1).min(last)
     }
 
-    /// Adds the entries of `span` up to a position, some thousands at a time. What takes an entry back has its time, so that it
-    /// comes later in order of time and position.
+    /// Adds the entries of `span` up to a position, page by page. A reversal has the same time as its entry, so it
+    /// follows in order of time and position.
     async fn add_cut(
         &self,
         tx: &TenantTx,
@@ -412,7 +413,7 @@ impl Question<'_> {
         Ok(())
     }
 
-    /// Adds the entries that fit the filter. What they take back must be among them.
+    /// Adds the entries that match the filter. What they reverse must be among them.
     fn add_entries<'e>(
         &self,
         entries: impl Iterator<Item = &'e Entry>,
@@ -443,7 +444,7 @@ impl Question<'_> {
         }
     }
 
-    /// Adds entries that fit the filter and take nothing back that sets are made of.
+    /// Adds entries that match the filter and reverse nothing that sets contain.
     fn add_new<'e>(
         &self,
         entries: impl Iterator<Item = &'e Entry>,

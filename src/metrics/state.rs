@@ -1,5 +1,5 @@
-//! What the answer to a [`Plan`] is made of. It is read once, in one snapshot of the ledger; then it can be carried on from
-//! batch to batch by adding their entries, which costs nothing but those entries.
+//! The data behind the answer to a [`Plan`]. It is read once, in one ledger snapshot, and then carried forward batch by
+//! batch by adding their entries, at no further cost.
 
 use std::sync::Arc;
 
@@ -29,18 +29,18 @@ use crate::ledger::organization::Organization;
 use crate::ledger::store::read_head;
 use crate::stream::CommittedBatch;
 
-/// The part of a running period that is compared ends no longer ago than this; without newer facts, than that.
+/// Maximum age of the cut-off of a running period in comparisons, with and without newer facts.
 const CUT_AGE_MAX: i64 = SECOND;
 const CUT_AGE_MAX_IDLE: i64 = MINUTE;
 
-/// Sums and sets of everything that a plan asks for, as of one position.
+/// Sums and sets of everything a plan asks for, as of one position.
 pub struct State {
     plan: Plan,
     scope: Arc<Scope>,
-    /// The zone of days: that of the period, else of its organization.
+    /// Time zone of days: the period's, otherwise its organization's.
     zone: Tz,
     span: Span,
-    /// When it was read, which is where running periods are cut for comparison.
+    /// When it was read, which is the cut-off of running periods in comparisons.
     read_at: Timestamp,
     slides_at: Option<Timestamp>,
     head: Head,
@@ -49,14 +49,14 @@ pub struct State {
     series: Vec<CellGrid>,
     breakdowns: Vec<CellGrid>,
     comparisons: Vec<Compared>,
-    /// As they were read: what comes later is not added to them.
+    /// As read: not carried forward.
     histories: Vec<(HistoryArgs, HistoryResult)>,
     labels: Labels,
     /// Newer entries were added since it was read.
     is_carried_on: bool,
 }
 
-/// Two periods, both cut to the part that had elapsed.
+/// Two periods, both cut to the elapsed part.
 struct Compared {
     current: (Span, CellGrid),
     previous: (Span, CellGrid),
@@ -64,7 +64,7 @@ struct Compared {
 }
 
 impl State {
-    /// Reads all of it in the snapshot of `tx`, at the time `now`. Errors: as [`super::answer::answer`].
+    /// Reads everything in the snapshot of `tx` at time `now`. Errors: as [`super::answer::answer`].
     pub async fn read(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp, size: &Size) -> Result<State> {
         let head = read_head(tx).await?;
         let organizations = memory.organizations.get(tx, &head).await?;
@@ -116,7 +116,7 @@ impl State {
             boundaries_of_series.push((boundaries, zone));
         }
         for (asked, (boundaries, zone)) in self.plan.series.iter().zip(boundaries_of_series) {
-            // What the buckets are made of makes up the whole too, and is then read once.
+            // Where the buckets sum to the whole, the data is read once for both.
             let adds_up = asked.args.by.is_none_or(Dimension::adds_up);
             let whole_needs = self.plan.totals.filter(|_| self.totals.is_none() && adds_up);
             let of_kpis = own_needs(&self.scope.definitions, &self.plan.kpis);
@@ -154,7 +154,7 @@ impl State {
                 ComparisonPeriod::SamePeriodLastYear => period::elapsed_and_year_before(span, self.read_at, zone),
                 _ => period::elapsed_parts(span, other, self.read_at, zone),
             };
-            // What is before a part is as long a part of what is before the whole.
+            // A shifted part is the equally long part of the shifted whole.
             let read =
                 async |part, calendar| reader.part_of(part, Vec::new(), asked.needs, &asked.kpis, calendar).await;
             let current_calendar = Calendar { part_of: Some(span), ..calendar };
@@ -196,13 +196,13 @@ impl State {
         }
     }
 
-    /// The newest state of the ledger that is counted.
+    /// The newest ledger state counted.
     pub fn head(&self) -> crate::db::Head {
         self.head.to_db()
     }
 
-    /// When it must be read anew though the ledger stands still: a preset slides on, more of a running period has
-    /// elapsed than is compared, or one more bucket is over for a history.
+    /// When it must be re-read even though the ledger does not move: a preset slides on, a running comparison's cut-off
+    /// is too old, or a history gains a bucket.
     pub fn due_at(&self) -> Option<Timestamp> {
         self.due_after(if self.is_carried_on { CUT_AGE_MAX } else { CUT_AGE_MAX_IDLE })
     }
@@ -213,7 +213,7 @@ impl State {
         [self.slides_at, cut].into_iter().flatten().chain(histories).min()
     }
 
-    /// Whether parts of open periods are compared with earlier ones as long.
+    /// Whether parts of open periods are compared with equally long earlier ones.
     fn is_running(&self) -> bool {
         self.comparisons.iter().any(|compared| compared.is_open) || self.parts().any(|part| part.kpis.is_running)
     }
@@ -223,9 +223,9 @@ impl State {
         self.totals.iter().chain(&self.series).chain(&self.breakdowns).chain(compared)
     }
 
-    /// Carries on to the end of `batch`. `false` when it must be read anew instead: the batch does not follow, is not all
-    /// there, or does not tell what becomes of sets; settings have changed; a name of the filter may be there only now; an
-    /// organization that had nothing has now; or `now` is too late.
+    /// Carries the state forward to the end of `batch`. `false` if it must be re-read instead: the batch is not
+    /// contiguous or incomplete, or set multiplicities are unknown; settings changed; a name in the filter may be new;
+    /// an organization got its first facts; or `now` is past the due time.
     pub fn fold(&mut self, batch: &CommittedBatch, now: Timestamp) -> Result<bool> {
         let Some(entries) = &batch.entries else { return Ok(false) };
         if batch.policy_epoch > self.head.policy_epoch || batch.first > self.head.position + 1 {
@@ -264,7 +264,7 @@ impl State {
         Ok(true)
     }
 
-    /// The numbers at the time `now`. Names that are not known are read.
+    /// The numbers at time `now`. Unknown names are looked up.
     pub async fn answer(&mut self, reads: &LazyTx<'_>, memory: &Memory, now: Timestamp) -> Result<Answer> {
         let mut labels = std::mem::take(&mut self.labels);
         let mut series = Vec::with_capacity(self.series.len());
@@ -308,7 +308,7 @@ impl State {
     }
 }
 
-/// The zone of the one organization asked for, else of the default one.
+/// The zone of the single requested organization, otherwise of the default one.
 pub fn default_zone(filter: &Filter, organizations: &[Organization]) -> Tz {
     let asked = match filter.organizations.as_slice() {
         [only] => Some(only),
@@ -331,8 +331,8 @@ async fn as_of(tx: &TenantTx, plan: &Plan, head: &Head) -> Result<AsOf> {
     Ok(AsOf { position, watermark: find_watermark(tx, position).await?.map(Timestamp) })
 }
 
-/// The newest time of events up to a position: as the last batch before it has noted, and of the events of the one that it
-/// cuts. Where nothing was noted, of all events.
+/// The watermark at a position: that noted by the last batch before it, combined with the events of the batch it cuts.
+/// If none was noted, that of all events.
 async fn find_watermark(tx: &TenantTx, position: i64) -> Result<Option<i64>> {
     let sql = "SELECT last_position, watermark FROM ledger_batches WHERE tenant_id = $1 AND last_position <= $2 \
                ORDER BY last_position DESC LIMIT 1";
@@ -351,7 +351,7 @@ async fn find_watermark(tx: &TenantTx, position: i64) -> Result<Option<i64>> {
     Ok(noted.max(newest))
 }
 
-/// Whether an entry has a name that was given its number after `head`.
+/// Whether an entry has a name that got its number after `head`.
 fn has_new_name(head: &Head, entry: &Entry) -> bool {
     let is_new = |no: i32| i64::from(no) > head.last_dimension_no;
     is_new(entry.channel_no)

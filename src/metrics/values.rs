@@ -183,17 +183,17 @@ impl From<answer::Bucket> for MetricsBucket {
 }
 
 impl MetricValues {
-    /// The KPIs that a field selects, as the resolvers give them.
+    /// The KPIs a field selects, as the resolvers return them.
     fn kpi_leaves(&self, field: &SelectedField<'_>) -> Value {
         let mut found = field.kpis.iter().map(|name| match KpiValue::of(&self.0, name) {
             Ok(number) => object_of(&number, &field.fields),
-            // A name that was not planned for; none is.
+            // Unreachable: every selected name is planned.
             Err(_) => Value::Null,
         });
         if field.name == "kpi" { found.next().unwrap_or(Value::Null) } else { Value::List(found.collect()) }
     }
 
-    /// The same as the resolvers give, without a future.
+    /// Equivalent to the resolvers, without futures.
     fn leaf(&self, field: &SelectedField<'_>) -> Value {
         let (values, none) = (&self.0, Value::Null);
         let rate = |rate: Option<f64>| rate.map_or(Value::Null, Value::from);

@@ -1,4 +1,5 @@
-//! What a customer has beside the customer's own columns: the newest orders, of many customers in one statement, and what is predicted.
+//! Customer fields beyond the customer's own columns: predictions, and the newest orders of many customers in one
+//! statement.
 
 use std::collections::HashMap;
 
@@ -54,7 +55,7 @@ impl Customer {
     }
 }
 
-/// Loads the newest orders of customers, by the customer's number and how many are wanted.
+/// Loads the newest orders of customers, by customer number and limit.
 struct OrdersByCustomer;
 
 impl BatchLoad for OrdersByCustomer {

@@ -1,4 +1,4 @@
-//! What orders are made of.
+//! Order lines.
 
 use std::collections::HashMap;
 
@@ -52,7 +52,7 @@ impl OrderLine {
     }
 }
 
-/// Loads the lines of orders, by the order's number.
+/// Loads the lines of orders, by order number.
 pub struct LinesByOrder;
 
 impl BatchLoad for LinesByOrder {

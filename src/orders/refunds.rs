@@ -1,4 +1,4 @@
-//! The refunds of orders, as they were recorded.
+//! The refunds of orders, as recorded.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub struct Refund {
     currency: Currency,
 }
 
-/// Loads the refunds of orders by the source's id of the order.
+/// Loads the refunds of orders, by the source's order id.
 pub struct OrderRefunds;
 
 impl BatchLoad for OrderRefunds {

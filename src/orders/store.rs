@@ -1,4 +1,4 @@
-//! Orders in the database.
+//! Storage of orders.
 
 use sea_orm::{QueryResult, Value};
 
@@ -13,7 +13,7 @@ use crate::metrics::period::Span;
 use crate::metrics::read::Dimension;
 use crate::money::Money;
 
-/// What [`order_from`] reads, of a table named `o`.
+/// Columns read by [`order_from`], of a table aliased `o`.
 pub const COLUMNS: &str = "o.order_no, o.external_id, o.version, o.cancelled_at, o.placed_at, o.amount_paid, \
     o.discount_paid, o.currency, o.channel_no, o.region_no, o.customer_no";
 
@@ -27,11 +27,11 @@ pub struct OrderFilter {
     /// Each in the order's own currency.
     pub min_amount: Option<Money>,
     pub max_amount: Option<Money>,
-    /// Which count for metrics.
+    /// Restricts to orders that count in metrics with this filter.
     pub facts: Option<Filter>,
 }
 
-/// A page of orders, newest first by the time they were placed.
+/// A page of orders, newest first by time placed.
 pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Vec<(Cursor, Order)>> {
     const KEYS: [SortKey; 2] =
         [SortKey::descending("o.placed_at", KeyKind::Int), SortKey::descending("o.order_no", KeyKind::Int)];
@@ -78,7 +78,8 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Ve
         .collect()
 }
 
-/// Orders that a filter of metrics takes: those of categories and products by one of their lines. `values` are bound from `$2` on.
+/// The condition for orders matched by a metrics filter; categories and products match by any of an order's lines.
+/// `values` are bound from `$2` on.
 fn narrow_as_metrics(facts: &Filter, values: &mut Vec<Value>) -> String {
     let organizations: Vec<i64> = facts.organizations.iter().map(|organization| organization.org_no.into()).collect();
     let all = [(Dimension::Organization, organizations.as_slice())].into_iter().chain(facts.lists());

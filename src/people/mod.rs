@@ -1,4 +1,4 @@
-//! How a tenant is made up: its organizations, its teams and what they are to sell.
+//! The structure of a tenant: its organizations, teams and quotas.
 
 pub mod graphql;
 pub mod mutation;

@@ -1,4 +1,4 @@
-//! Changes of organizations, teams and quotas.
+//! Mutations of organizations, teams and quotas.
 
 use async_graphql::{Context, ID, InputObject, Object};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Organizations: created and changed, never deleted, since entries refer to them.
+//! Organizations: created and updated, never deleted, since entries refer to them.
 
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ const ORGANIZATIONS_MAX: usize = 100;
 const SLUG_CHARS_MAX: usize = 60;
 const NAME_CHARS_MAX: usize = 200;
 
-/// What the log tells of organizations.
+/// Audited columns of organizations.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "organizations",
     key: "id",
@@ -28,7 +28,7 @@ pub const LOGGED: AuditedTable = AuditedTable {
     members: None,
 };
 
-/// What an organization is to be, checked.
+/// Validated content of an organization.
 pub struct NewOrganization {
     slug: String,
     name: String,
@@ -44,7 +44,7 @@ impl NewOrganization {
             let message = format!("must have 1 to {SLUG_CHARS_MAX} small letters, digits and hyphens");
             return Err(Error::bad_input("slug", message));
         }
-        // Organizations are named by id or slug: one must not be taken for the other.
+        // Organizations are looked up by id or slug, so the two must be unambiguous.
         if Uuid::parse_str(&slug).is_ok() {
             return Err(Error::bad_input("slug", "must not be an id"));
         }
@@ -54,7 +54,7 @@ impl NewOrganization {
 
 /// Errors: CONFLICT (slug taken, too many).
 pub async fn create(tx: &TenantTx, new: NewOrganization, now: Timestamp) -> Result<Organization> {
-    // The lanes read organizations once per epoch; its lock keeps others from taking the same number.
+    // Lanes re-read organizations once per epoch; the epoch's head lock prevents duplicate numbers.
     begin_policy_epoch(tx).await?;
     let rows = rows(tx).await?;
     if rows.len() >= ORGANIZATIONS_MAX {
@@ -93,7 +93,7 @@ pub async fn update(tx: &TenantTx, id: Uuid, new: NewOrganization) -> Result<Org
     let old = old.ok_or_else(|| Error::not_found("organization"))?;
     check_slug(&rows(tx).await?, &new.slug, Some(id))?;
     let is_same = old.timezone == new.timezone.name() && old.currency == new.currency;
-    // Totals of customers and products are in the default organization's currency, whoever sold.
+    // Customer and product totals are in the default organization's currency, whoever sold.
     let is_of_all = old.is_default && old.currency != new.currency;
     let is_in_use = has_events(tx, old.org_no).await? || (is_of_all && read_head(tx).await?.position > 0);
     if !is_same && is_in_use {
@@ -135,8 +135,8 @@ fn check_slug(rows: &[(Uuid, String, i32)], slug: &str, own: Option<Uuid>) -> Re
     Ok(())
 }
 
-/// Whether anything that was recorded depends on the organization's zone or currency. A cancelled order's refund is in
-/// no rollup, but would come back with the order.
+/// Whether anything recorded depends on the organization's zone or currency. The refund of a cancelled order is in no
+/// rollup, but would come back with the order.
 async fn has_events(tx: &TenantTx, org_no: i32) -> Result<bool> {
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM sales_performance WHERE tenant_id = $1 AND org_no = $2) \
                OR EXISTS (SELECT 1 FROM refunds WHERE tenant_id = $1 AND org_no = $2)";

@@ -1,4 +1,4 @@
-//! What a person or a team is to sell in a period of days.
+//! Sales quotas of a person or a team for a period of days.
 
 use async_graphql::ID;
 use sea_orm::{
@@ -15,17 +15,17 @@ use crate::money::Money;
 use crate::users::get_user;
 use entity::quotas::{ActiveModel, Column, Entity, Model};
 
-/// Quotas in one list.
+/// Maximum quotas per list.
 const LISTED_MAX: u64 = 1000;
 
-/// Whose quota or performance it is.
+/// Owner of a quota or performance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     User(Uuid),
     Team(Uuid),
 }
 
-/// Half-open in days since 1970-01-01.
+/// A quota; its days are half-open, in days since 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quota {
     pub id: Uuid,
@@ -45,14 +45,14 @@ impl Holder {
         }
     }
 
-    /// The same of ids as clients have them. Errors: BAD_USER_INPUT, NOT_FOUND.
+    /// Like [`Holder::new`], from client ids. Errors: BAD_USER_INPUT, NOT_FOUND.
     pub fn parse(user_id: Option<ID>, team_id: Option<ID>) -> Result<Holder> {
         let user_id = user_id.map(|id| parse_id(&id, "user")).transpose()?;
         let team_id = team_id.map(|id| parse_id(&id, "team")).transpose()?;
         Holder::new(user_id, team_id)
     }
 
-    /// The user's id, or the team's.
+    /// The user's id or the team's.
     pub fn ids(self) -> (Option<Uuid>, Option<Uuid>) {
         match self {
             Holder::User(id) => (Some(id), None),
@@ -76,8 +76,7 @@ impl Holder {
     }
 }
 
-/// Stores a quota in the place of the one of the same holder and days; gives the amount of that too. Errors: BAD_USER_INPUT,
-/// NOT_FOUND (holder).
+/// Upserts a quota by holder and days; also returns the previous amount. Errors: BAD_USER_INPUT, NOT_FOUND (holder).
 pub async fn set(
     tx: &TenantTx,
     holder: Holder,
@@ -115,14 +114,14 @@ pub async fn set(
     Ok((old.map(|old| Money(old.amount)), Quota { id, holder, start_day, end_day, amount }))
 }
 
-/// The newest quotas by their first day, of all holders or of one.
+/// The newest quotas by first day, of one holder or all.
 pub async fn list(tx: &TenantTx, holder: Option<Holder>) -> Result<Vec<Quota>> {
     let wanted = holder.map_or_else(Condition::all, Holder::condition);
     let newest = tx.find::<Entity>().filter(wanted).order_by_desc(Column::StartDay).order_by_asc(Column::Id);
     newest.limit(LISTED_MAX).all(tx).await?.iter().map(Quota::try_from).collect()
 }
 
-/// Removes a quota; gives what it was. Error: NOT_FOUND.
+/// Deletes and returns a quota. Error: NOT_FOUND.
 pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<Quota> {
     let row = tx.find::<Entity>().filter(Column::Id.eq(id)).one(tx).await?;
     let quota = Quota::try_from(&row.ok_or_else(|| Error::not_found("quota"))?)?;
@@ -130,7 +129,7 @@ pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<Quota> {
     Ok(quota)
 }
 
-/// The holder's quotas that share days with `start_day..end_day`.
+/// The holder's quotas that overlap `start_day..end_day`.
 pub async fn list_overlapping(tx: &TenantTx, holder: Holder, start_day: i32, end_day: i32) -> Result<Vec<Quota>> {
     let overlapping = holder.condition().add(Column::StartDay.lt(end_day)).add(Column::EndDay.gt(start_day));
     let rows = tx.find::<Entity>().filter(overlapping).order_by_asc(Column::StartDay).all(tx).await?;

@@ -1,4 +1,4 @@
-//! Teams and who is in them.
+//! Teams and their members.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,7 +17,7 @@ pub const TEAMS_MAX: u64 = 100;
 const MEMBERS_MAX: usize = 100;
 const NAME_CHARS_MAX: usize = 200;
 
-/// What the log tells of teams.
+/// Audited columns of teams.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "teams",
     key: "id",
@@ -28,10 +28,10 @@ pub const LOGGED: AuditedTable = AuditedTable {
     )),
 };
 
-/// What a team is to be, checked.
+/// Validated content of a team.
 pub struct NewTeam {
     name: String,
-    /// `None` leaves the members as they are.
+    /// `None` leaves the members unchanged.
     member_ids: Option<BTreeSet<Uuid>>,
 }
 
@@ -45,7 +45,7 @@ impl NewTeam {
     }
 }
 
-/// All teams by name: id and name.
+/// Id and name of all teams, by name.
 pub async fn list(tx: &TenantTx) -> Result<Vec<(Uuid, String)>> {
     use entity::teams::{Column, Entity};
     let query = tx.find::<Entity>().order_by_asc(Column::Name).limit(TEAMS_MAX);
@@ -59,14 +59,14 @@ pub async fn get_team_name(tx: &TenantTx, id: Uuid) -> Result<String> {
     Ok(found.ok_or_else(|| Error::not_found("team"))?.name)
 }
 
-/// Who is in a team now.
+/// The current members of a team.
 pub async fn team_user_ids(tx: &TenantTx, id: Uuid) -> Result<Vec<Uuid>> {
     use entity::team_members::{Column, Entity};
     let query = tx.find::<Entity>().filter(Column::TeamId.eq(id)).order_by_asc(Column::UserId);
     Ok(query.select_only().column(Column::UserId).into_tuple().all(tx).await?)
 }
 
-/// Gives the id and the name. Errors: CONFLICT (name taken, too many), NOT_FOUND (member).
+/// Returns id and name. Errors: CONFLICT (name taken, too many), NOT_FOUND (member).
 pub async fn create(tx: &TenantTx, new: NewTeam, now: Timestamp) -> Result<(Uuid, String)> {
     tx.lock_settings().await?;
     if tx.find::<entity::teams::Entity>().count(tx).await? >= TEAMS_MAX {

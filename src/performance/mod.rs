@@ -1,4 +1,4 @@
-//! What salespeople and teams sold, beside what they were to sell.
+//! Sales of salespeople and teams, compared with their quotas.
 
 pub mod graphql;
 mod quota;
@@ -16,7 +16,7 @@ use crate::people::team_user_ids;
 
 use self::store::Sums;
 
-/// What a person or a team sold in a period.
+/// Sales of a person or a team in a period.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Performance {
     pub span: Span,
@@ -25,18 +25,18 @@ pub struct Performance {
     pub deals_lost: i64,
     pub revenue: Money,
     pub activities: i64,
-    /// The shares of the quotas that lie in the period.
+    /// Sum of the quotas, prorated to the period.
     pub quota: Option<Money>,
 }
 
 impl Performance {
-    /// Revenue per quota.
+    /// Revenue relative to quota.
     pub fn quota_attainment(&self) -> Option<f64> {
         let quota = self.quota.filter(|quota| *quota != Money::ZERO)?;
         Some(self.revenue.0 as f64 / quota.0 as f64)
     }
 
-    /// Deals won per deals closed.
+    /// Deals won relative to deals closed.
     pub fn conversion_rate(&self) -> Option<f64> {
         let closed = self.deals_won + self.deals_lost;
         (closed != 0).then(|| self.deals_won as f64 / closed as f64)
@@ -47,10 +47,10 @@ impl Performance {
     }
 }
 
-/// Reads the performance of `holder`; of a team, what those sold who are its members now.
+/// Reads the performance of `holder`; for a team, the sales of its current members.
 ///
-/// Amounts are of one currency: that of the organizations in which the deals were closed and, where there is a quota
-/// or no deal, the default one's. Errors: BAD_USER_INPUT (period), NOT_FOUND (holder), MIXED_CURRENCIES.
+/// Amounts are in one currency: that of the organizations in which the deals were closed and, if there is a quota or no
+/// deal, the default one's. Errors: BAD_USER_INPUT (period), NOT_FOUND (holder), MIXED_CURRENCIES.
 pub async fn performance(tx: &TenantTx, holder: Holder, period: &DateRange, now: Timestamp) -> Result<Performance> {
     let organizations = list_organizations(tx).await?;
     let default = find_organization(&organizations, None)

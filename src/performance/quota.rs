@@ -1,4 +1,4 @@
-//! The part of quotas that falls into a period.
+//! Prorates quotas to a period.
 
 use chrono_tz::Tz;
 
@@ -9,8 +9,8 @@ use crate::metrics::period::Span;
 use crate::money::{Money, div_half_even};
 use crate::people::quotas::Quota;
 
-/// The days that begin in `span`, half-open, in days since 1970-01-01: so a day that a period cuts belongs to one of
-/// two that follow each other, and never to both.
+/// The days that begin in `span`, half-open, in days since 1970-01-01: a day cut by the boundary of two adjacent
+/// periods belongs to exactly one of them.
 pub fn days(span: Span, zone: Tz) -> (i32, i32) {
     let first_from = |at: Timestamp| {
         let day = date_of(at, zone);
@@ -19,7 +19,8 @@ pub fn days(span: Span, zone: Tz) -> (i32, i32) {
     (first_from(span.start), first_from(span.end))
 }
 
-/// Each quota by the share of its days that lie in `first_day..end_day`, rounded half to even; `None` without any.
+/// Sum of the quotas, each prorated by its days in `first_day..end_day` and rounded half to even; `None` if none
+/// overlaps.
 pub fn share(quotas: &[Quota], first_day: i32, end_day: i32) -> Result<Option<Money>> {
     let of = |quota: &Quota| {
         let shared = quota.end_day.min(end_day) - quota.start_day.max(first_day);
@@ -60,7 +61,7 @@ mod tests {
 
     #[test]
     fn shares_are_rounded_half_to_even_and_summed() {
-        // 10 of 30 days of 90.00; 1 of 2 days of 0.0003, that is 0.00015.
+        // 10 of 30 days of 90.00; 1 of 2 days of 0.0003, i.e. 0.00015.
         let quotas = [quota(0, 30, 900_000), quota(9, 11, 3), quota(50, 60, 7)];
         assert_eq!(share(&quotas, 0, 10).expect("fits"), Some(Money(300_002)));
         assert_eq!(share(&quotas, 40, 50).expect("fits"), None);

@@ -1,4 +1,4 @@
-//! Sums of deals and activities: whole slots of 15 minutes from the rollup, parts of slots from the facts.
+//! Sums of deals and activities: whole 15-minute slots from the rollup, partial slots from the facts.
 
 use std::collections::HashMap;
 
@@ -25,9 +25,9 @@ impl Sums {
     }
 }
 
-/// Sums by the number of the organization; activities in parts of slots count to `default`, since they have no amount.
+/// Sums by organization number; activities in partial slots count to `default`, since they have no amount.
 pub async fn read(tx: &TenantTx, owners: &[Uuid], span: Span, default: &Organization) -> Result<HashMap<i32, Sums>> {
-    // Slots are the same for all organizations, so those of one say which.
+    // Slots are the same for all organizations, so one organization's ranges serve for all.
     let ranges = ranges(&[span.start, span.end], std::slice::from_ref(default), false);
     let mut sums: HashMap<i32, Sums> = HashMap::new();
     for range in &ranges.slots {
@@ -40,7 +40,7 @@ pub async fn read(tx: &TenantTx, owners: &[Uuid], span: Span, default: &Organiza
 }
 
 async fn add_slots(tx: &TenantTx, owners: &[Uuid], from: i32, to: i32, sums: &mut HashMap<i32, Sums>) -> Result<()> {
-    // Sums of one person fit 64 bits wherever the rollup's own do; what does not fit is refused by the database.
+    // A person's sums fit 64 bits wherever the rollup's own do; the database rejects overflow.
     let sql = "SELECT p.owner_id, p.org_no, CAST(SUM(p.deals_won) AS bigint), CAST(SUM(p.deals_lost) AS bigint), \
                CAST(SUM(p.revenue) AS bigint), CAST(SUM(p.activities) AS bigint) \
                FROM {keys} {each sales_performance p: p.owner_id = k.owner_id AND p.slot >= k.from_slot \
@@ -81,7 +81,7 @@ async fn sum_activities(tx: &TenantTx, owners: &[Uuid], parts: &[Span]) -> Resul
     rows.iter().map(|row| get::<i64>(row, 0).map(i128::from)).sum()
 }
 
-/// Each owner with each part of a slot.
+/// The cross product of owners and partial slots.
 fn parts_table(owners: &[Uuid], parts: &[Span]) -> Table {
     let each = || owners.iter().flat_map(|owner| parts.iter().map(move |part| (*owner, part)));
     let time = |of: fn(&Span) -> Timestamp| Column::Int(each().map(|(_, part)| of(part).0).collect());

@@ -84,7 +84,7 @@ pub struct Product {
     pub units: i64,
     pub revenue: Money,
     pub refunded: Money,
-    /// Of the lines whose cost is known, and what these brought in.
+    /// Cost of the lines whose cost is known, and their revenue.
     pub cost: Money,
     pub revenue_with_cost: Money,
     pub views: i64,

@@ -1,4 +1,4 @@
-//! Products: what is known of them from sales, and what is set by hand.
+//! Products: attributes known from sales, and those set by hand.
 
 pub mod graphql;
 pub mod mutation;

@@ -51,7 +51,7 @@ impl ProductInput {
     /// Error: BAD_USER_INPUT.
     fn check(self) -> Result<ProductChange> {
         let sku = self.sku.0;
-        // As the ledger takes it from events, blanks and all, so that both name the same product.
+        // Same rule as for events, without trimming, so that both name the same product.
         if sku.is_empty() || sku.chars().count() > ID_CHARS_MAX || sku.chars().any(char::is_control) {
             let message = format!("must have 1 to {ID_CHARS_MAX} characters, none of them a control character");
             return Err(Error::bad_input("sku", message));

@@ -1,4 +1,4 @@
-//! Products in the database.
+//! Storage of products.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ const COLUMNS: &str = "p.product_no, p.sku, p.title, p.category_no, p.units, p.r
 #[derive(Default)]
 pub struct ProductFilter {
     pub category: Option<String>,
-    /// A part of the SKU or the title.
+    /// Substring of the SKU or the title.
     pub search: Option<String>,
 }
 
@@ -91,7 +91,7 @@ fn product_from(row: &QueryResult) -> Result<Product> {
     })
 }
 
-/// The pattern of what contains `text`, for `LIKE … ESCAPE '!'`.
+/// The pattern matching texts that contain `text`, for `LIKE … ESCAPE '!'`.
 fn like(text: &str) -> String {
     let mut pattern = String::from("%");
     for letter in text.chars() {
@@ -110,7 +110,6 @@ pub async fn find_product(tx: &TenantTx, key: &OneOf) -> Result<Option<Product>>
     tx.query_one(&sql, [value]).await?.as_ref().map(product_from).transpose()
 }
 
-/// Loads products by number.
 pub struct ProductsByNumber;
 
 impl BatchLoad for ProductsByNumber {
@@ -125,7 +124,7 @@ impl BatchLoad for ProductsByNumber {
     }
 }
 
-/// What the log tells of products.
+/// Audited columns of products.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "products",
     key: "sku",
@@ -142,7 +141,7 @@ pub const LOGGED: AuditedTable = AuditedTable {
     members: None,
 };
 
-/// What changes of a product, checked; what is `None` stays.
+/// A validated change of a product; `None` leaves a field as it is.
 pub struct ProductChange {
     pub sku: String,
     pub title: Option<String>,
@@ -150,11 +149,11 @@ pub struct ProductChange {
     pub inventory: Option<i64>,
 }
 
-/// Changes a product, or creates one that sells from now on by this number.
+/// Updates a product, or creates one with a number of its own that later sales will use.
 pub async fn save(tx: &TenantTx, change: ProductChange) -> Result<Product> {
     let known = find_no(tx, &change.sku).await?;
-    // Its lock keeps the ledger from giving out the same numbers; answers with old titles are not used again. No answer that is
-    // kept has stock in it.
+    // The epoch's head lock keeps the ledger from assigning the same numbers; answers with old titles are invalidated.
+    // No cached answer contains stock.
     if known.is_none() || change.title.is_some() || change.category.is_some() {
         begin_policy_epoch(tx).await?;
     }
@@ -162,7 +161,7 @@ pub async fn save(tx: &TenantTx, change: ProductChange) -> Result<Product> {
         Some(category) => Some(category_no(tx, category).await?),
         None => None,
     };
-    // It may have been sold before the lock was there.
+    // It may have been sold before the lock was acquired.
     let known = if known.is_some() { known } else { find_no(tx, &change.sku).await? };
     let product_no = match known {
         Some(product_no) => product_no,

@@ -1,4 +1,4 @@
-//! A committed batch as it goes through streams: enough to carry live answers on without asking the database.
+//! Wire form of a committed batch: enough to carry live answers forward without a database query.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use crate::db::TenantId;
 use crate::ledger::entry::{Entry, EntryKind, Segment, StoredLine, lines_from, stored_lines};
 use crate::money::Money;
 
-/// The positions from `first` to `last` of a tenant's ledger; `last` is `first - 1` when none was added.
+/// The positions `first..=last` of a tenant's ledger; `last` is `first - 1` if none was added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommittedBatch {
     pub first: i64,
     pub last: i64,
-    /// The time of the newest event, in microseconds.
+    /// Time of the newest event, in microseconds.
     pub watermark: Option<i64>,
-    /// Changes of settings so far.
+    /// Number of settings changes so far.
     pub policy_epoch: i64,
-    /// Alerts logged so far.
+    /// Number of alerts logged so far.
     pub last_alert_no: i64,
-    /// Entries with their positions; `None` when they are to be read from the ledger.
+    /// Entries with their positions; `None` if they must be read from the ledger.
     pub entries: Option<Arc<Vec<(i64, Entry)>>>,
 }
 
-/// A batch as JSON. Its tenant stands in it too, so that one that came to the wrong place is found out.
+/// A batch as JSON. It includes the tenant, so that misrouted messages are detected.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Message {
@@ -41,13 +41,13 @@ struct Message {
 /// discount, units; lines.
 type StoredEntry = (i64, i64, i32, i32, i32, i32, i32, i32, i64, i64, String, i64, i64, i64, i64, Vec<StoredLine>);
 
-/// The message cannot be read, or is another tenant's.
+/// The message is malformed or belongs to another tenant.
 #[derive(Debug, thiserror::Error)]
 #[error("not a batch of this tenant")]
 pub struct BadBatch;
 
 impl CommittedBatch {
-    /// As JSON of at most `bytes_max` bytes: without the entries, where they are too long.
+    /// Serializes to at most `bytes_max` bytes of JSON, dropping the entries if they are too long.
     pub fn to_json(&self, tenant: TenantId, bytes_max: usize) -> Result<String, serde_json::Error> {
         let stored = |entries: &Arc<Vec<(i64, Entry)>>| entries.iter().map(to_stored).collect();
         let mut message = Message {
@@ -67,7 +67,7 @@ impl CommittedBatch {
         serde_json::to_string(&message)
     }
 
-    /// Reads what [`CommittedBatch::to_json`] wrote for `tenant`.
+    /// Parses what [`CommittedBatch::to_json`] wrote for `tenant`.
     pub fn from_json(tenant: TenantId, json: &str) -> Result<CommittedBatch, BadBatch> {
         let message: Message = serde_json::from_str(json).map_err(|_| BadBatch)?;
         if message.tenant != tenant || message.last < message.first - 1 {

@@ -1,4 +1,4 @@
-//! Batches within one process.
+//! In-process transport of batches.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use super::{BATCHES_KEPT, CommittedBatch, EventStream, Listener, StreamError};
 use crate::db::TenantId;
 use crate::guard::Guard;
 
-/// A channel per tenant that has listeners.
+/// A channel per tenant with listeners.
 #[derive(Default)]
 pub struct MemoryStream {
     channels: Mutex<HashMap<TenantId, broadcast::Sender<Arc<CommittedBatch>>>>,
@@ -44,7 +44,7 @@ impl MemoryStream {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a batch to the listeners in this process.
+    /// Delivers a batch to the listeners in this process.
     pub fn hand_on(&self, tenant: TenantId, batch: Arc<CommittedBatch>) {
         let mut channels = self.lock();
         if let Some(channel) = channels.get(&tenant.at(Guard::Channels))

@@ -1,5 +1,5 @@
-//! Carries committed batches to those who follow a tenant's ledger: within the process ([`memory`]) or between processes
-//! ([`redis`]). It is transport and never truth: who misses a batch finds the same in the ledger.
+//! Transports committed batches to those who follow a tenant's ledger: within the process ([`memory`]) or between
+//! processes ([`redis`]). The ledger remains the source of truth: a missed batch can be read from there.
 
 mod batch;
 pub mod memory;
@@ -13,43 +13,43 @@ pub use batch::CommittedBatch;
 
 use crate::db::TenantId;
 
-/// Batches kept for a slow listener; it is told when it missed some.
+/// Batches buffered for a slow listener; beyond this it is told that it missed some.
 pub const BATCHES_KEPT: usize = 256;
 
-/// The bus is away. The batch is not sent again: listeners compare positions.
+/// The bus is down. The batch is not resent: listeners compare positions.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream is not available: {0}")]
 pub struct StreamError(pub String);
 
 #[async_trait::async_trait]
 pub trait EventStream: Send + Sync + 'static {
-    /// Sends a batch to all listeners of the tenant. Sending one twice, or an older one later, is harmless.
+    /// Sends a batch to all listeners of the tenant. Duplicates and out-of-order batches are harmless.
     async fn publish(&self, tenant: TenantId, batch: Arc<CommittedBatch>) -> Result<(), StreamError>;
 
-    /// Batches of the tenant from now on.
+    /// The tenant's batches from now on.
     async fn listen(&self, tenant: TenantId) -> Result<Listener, StreamError>;
 
-    /// The tenants that have listeners in this process.
+    /// The tenants with listeners in this process.
     fn listening(&self) -> Vec<TenantId>;
 
-    /// Whether batches of other processes come too.
+    /// Whether batches of other processes are delivered too.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// Batches that wait to be sent to other processes.
+    /// Batches queued for other processes.
     fn waiting(&self) -> usize {
         0
     }
 
-    /// Whether batches of other processes do not come now.
+    /// Whether batches of other processes are currently not arriving.
     fn is_degraded(&self) -> bool {
         false
     }
 }
 
-/// The stream of this process: on Redis where a URL is given, which need not answer yet, else within the process. Error: the
-/// URL cannot be read.
+/// The process's stream: Redis if a URL is given, which need not answer yet, otherwise in-process. Error: the URL is
+/// malformed.
 pub async fn connect(redis_url: Option<&str>) -> Result<Arc<dyn EventStream>, StreamError> {
     match redis_url {
         Some(url) => Ok(Arc::new(redis::RedisStream::connect(url).await?)),
@@ -57,7 +57,6 @@ pub async fn connect(redis_url: Option<&str>) -> Result<Arc<dyn EventStream>, St
     }
 }
 
-/// One listener's end.
 pub struct Listener(pub(crate) broadcast::Receiver<Arc<CommittedBatch>>);
 
 /// What a listener hears.
@@ -69,7 +68,7 @@ pub enum ListenerEvent {
 }
 
 impl Listener {
-    /// The next batch; `None` when the stream has ended.
+    /// The next batch; `None` once the stream has ended.
     pub async fn next(&mut self) -> Option<ListenerEvent> {
         match self.0.recv().await {
             Ok(batch) => Some(ListenerEvent::CommittedBatch(batch)),
@@ -78,7 +77,7 @@ impl Listener {
         }
     }
 
-    /// What is there already.
+    /// The next batch, if already available.
     pub fn try_next(&mut self) -> Option<ListenerEvent> {
         match self.0.try_recv() {
             Ok(batch) => Some(ListenerEvent::CommittedBatch(batch)),

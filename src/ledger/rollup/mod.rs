@@ -1,11 +1,10 @@
-//! Rollups: sums of entries by slot of time and dimensions.
+//! Rollups: sums of entries by time slot and dimensions.
 //!
-//! The base is a slot of 15 minutes in UTC, from which every time zone's hours, days and months are made when
-//! reading (all zones in use are offset by multiples of 15 minutes). Coarser levels exist to read less; they equal
-//! the base, which [`crate::ledger::verify`] checks. Levels differ in the length of their slot and in the
-//! dimensions they keep.
+//! The base is a 15-minute slot in UTC, from which every time zone's hours, days and months are derived when reading
+//! (all zones in use are offset by multiples of 15 minutes). Coarser levels exist to read less; they equal the base,
+//! which [`crate::ledger::verify`] checks. Levels differ in slot length and in the dimensions they keep.
 //!
-//! Rollups are the sums of the entries up to the position `folded` of the tenant's head; entries after it are added when
+//! Rollups are the sums of the entries up to the position `folded` of the tenant's head; later entries are added when
 //! reading ([`super::tail`]), so answers never lag behind the ledger.
 
 pub mod packed;
@@ -26,11 +25,11 @@ use crate::clock::Timestamp;
 pub use store::{for_each, load, save};
 pub use varint::BadBytes;
 
-/// Microseconds of a slot of the base.
+/// Length of a base slot, in microseconds.
 pub const QUARTER_HOUR: i64 = 15 * crate::clock::MINUTE;
 
-/// One way of adding entries up. Those of days are in order of how little they keep apart, since a question takes the first
-/// that has what it needs.
+/// One granularity of aggregation. Day levels are in ascending order of the dimensions they keep, since a query uses
+/// the first that suffices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Level {
     /// 15 minutes, whole orders.
@@ -48,7 +47,7 @@ pub enum Level {
     DayChannelRegionCategory = 9,
 }
 
-/// What rows are kept apart by, beside organization and slot.
+/// Dimensions that distinguish rows, besides organization and slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     pub channel: bool,
@@ -59,7 +58,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// Whether all that `asked` has can be told from rows that are split so.
+    /// Whether rows split this way can answer everything `asked` needs.
     fn tells(self, asked: Split) -> bool {
         self.channel >= asked.channel
             && self.region >= asked.region
@@ -68,7 +67,7 @@ impl Split {
             && self.product >= asked.product
     }
 
-    /// Whether rows are of lines of orders rather than of whole orders.
+    /// Whether rows aggregate order lines rather than whole orders.
     pub fn by_line(self) -> bool {
         self.category || self.product
     }
@@ -91,7 +90,7 @@ impl Level {
         Level::ALL.into_iter().find(|l| *l as i32 == level)
     }
 
-    /// The level of days that reads least to tell what `asked` is split by, if there is one.
+    /// The cheapest day level that can answer the split `asked`, if any.
     pub fn of_days(asked: Split) -> Option<Self> {
         let fits = |level: &Level| level.by_line() == asked.by_line() && level.split().tells(asked);
         Level::ALL.into_iter().filter(|level| level.by_day()).find(fits)
@@ -121,7 +120,7 @@ impl Level {
     }
 }
 
-/// Which row.
+/// Identifies a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     pub level: Level,
@@ -135,7 +134,7 @@ pub struct Key {
     pub product_no: i64,
 }
 
-/// One row's sums and sets. Amounts in ten thousandths.
+/// One row's sums and sets. Amounts are in ten-thousandths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     pub orders: i64,
@@ -145,15 +144,15 @@ pub struct Row {
     pub refunds: i64,
     pub refunds_by_order: i64,
     pub visits: i64,
-    /// Customers by the number of their orders.
+    /// Customers with their order counts.
     pub customers: CountedSet,
-    /// Orders; kept by the levels of lines only, where an order is in several rows.
+    /// Orders; kept only by line levels, where an order is in several rows.
     pub order_set: CountedSet,
-    /// Amounts of whole orders; not kept by the levels of lines.
+    /// Whole-order amounts; not kept by line levels.
     pub order_values: Sketch,
 }
 
-/// A row's number left 64 bits, or more was taken back than had been added.
+/// A row's number overflowed 64 bits, or more was reversed than had been added.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldError {
     #[error("a sum is beyond 64 bits")]
@@ -162,12 +161,12 @@ pub enum FoldError {
     Inconsistent,
 }
 
-/// The slot of the base that holds `at`.
+/// The base slot containing `at`.
 pub fn quarter_slot(at: Timestamp) -> i32 {
     i32::try_from(at.0.div_euclid(QUARTER_HOUR)).unwrap_or(i32::MAX)
 }
 
-/// Both slots of an entry; those of no time where rows are told apart by their dimensions alone.
+/// Both slots of an entry; zero where rows differ by dimensions alone.
 #[derive(Clone, Copy, Default)]
 pub struct Slots {
     quarter: i32,
@@ -180,10 +179,10 @@ impl Slots {
     }
 }
 
-/// Rows by key: what a batch changes, or what a period adds up to.
+/// Rows by key: those a batch changes, or the sums of a period.
 pub type Rows = HashMap<Key, Row, foldhash::fast::RandomState>;
 
-/// Adds `entry` to the rows of every level; `zone` is its organization's. What the entry takes back must be in `rows`.
+/// Folds `entry` into the rows of every level; `zone` is its organization's. What the entry reverses must be in `rows`.
 pub fn fold(entry: &Entry, zone: Tz, rows: &mut Rows) -> Result<(), FoldError> {
     let slots = Slots::of(entry, zone);
     for level in Level::ALL {
@@ -194,7 +193,7 @@ pub fn fold(entry: &Entry, zone: Tz, rows: &mut Rows) -> Result<(), FoldError> {
     Ok(())
 }
 
-/// The rows of every level that `entry` adds to.
+/// The keys of the rows, at every level, that `entry` adds to.
 pub fn keys(entry: &Entry, zone: Tz) -> impl Iterator<Item = Key> {
     let slots = Slots::of(entry, zone);
     Level::ALL.into_iter().flat_map(move |level| parts(entry, level, slots)).map(|(key, _)| key)
@@ -208,7 +207,7 @@ pub struct RollupDelta {
     pub units: i64,
 }
 
-/// The rows of one level that `entry` adds to, with what it adds: one of a whole order, or one for each of its
+/// The rows of one level that `entry` adds to, with the deltas: one for a whole order, or one for each of its
 /// categories or products.
 pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, RollupDelta)> {
     let slot = if level.by_day() { slots.day } else { slots.quarter };
@@ -232,7 +231,7 @@ pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, RollupDelta
         let key = Key { category_no: line.category_no, product_no, ..whole };
         let added = RollupDelta { amount: line.amount.0, discount: line.discount.0, units: line.units };
         match parts.iter_mut().find(|(other, _)| *other == key) {
-            // Within one order the sums fit: the batch has refused those whose lines together would not.
+            // Cannot overflow within one order: the batch refused those whose lines together would.
             Some((_, part)) => {
                 part.amount += added.amount;
                 part.discount += added.discount;
@@ -245,7 +244,7 @@ pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, RollupDelta
 }
 
 impl Row {
-    /// Adds what `entry` has for a row of `level`.
+    /// Adds the part of `entry` that belongs to a row of `level`.
     pub fn add(&mut self, entry: &Entry, part: RollupDelta, level: Level) -> Result<(), FoldError> {
         let sign = i64::from(entry.sign);
         match entry.kind {
@@ -269,14 +268,14 @@ impl Row {
         Ok(())
     }
 
-    /// The largest of the sums, whatever its sign.
+    /// The largest absolute sum.
     pub fn largest_sum(&self) -> i64 {
         let sums =
             [self.orders, self.gross, self.discount, self.units, self.refunds, self.refunds_by_order, self.visits];
         sums.into_iter().map(i64::saturating_abs).max().unwrap_or(0)
     }
 
-    /// Adds all of `other`; of sets only those that `other` has.
+    /// Adds all of `other`; only the sets `other` has.
     pub fn merge(&mut self, other: &Row) -> Result<(), FoldError> {
         add(&mut self.orders, 1, other.orders)?;
         add(&mut self.gross, 1, other.gross)?;

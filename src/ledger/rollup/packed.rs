@@ -1,5 +1,5 @@
-//! The cells of one slot of the base in two values: their sums, and beside them their sets, which most questions do not
-//! need. A slot is written as a whole, so events that share 15 minutes share a row.
+//! The cells of one base slot in two values: sums and, separately, sets, which most queries do not need. A slot is
+//! written as a whole, so events within the same 15 minutes share a row.
 
 use super::set::CountedSet;
 use super::sketch::Sketch;
@@ -9,14 +9,14 @@ use super::{Key, Level, Row};
 /// Sums and sets of the cells of one slot and level.
 #[derive(Default)]
 pub struct Packed {
-    /// For each cell its dimensions, then its sums.
+    /// For each cell, its dimensions, then its sums.
     pub sums: Vec<u8>,
     /// For each cell, in the same order, its customers, then its orders or order values.
     pub sets: Vec<u8>,
 }
 
 impl Packed {
-    /// Adds a cell; cells are added in the order of their keys.
+    /// Appends a cell; cells must be pushed in key order.
     pub fn push(&mut self, key: &Key, row: &Row) {
         for number in [key.channel_no, key.region_no, key.segment, key.category_no] {
             write_signed(number.into(), &mut self.sums);
@@ -39,7 +39,7 @@ impl Packed {
     }
 }
 
-/// The cells of a slot, one after the other; without `sets` their sets are left empty.
+/// Iterates over the cells of a slot; without `sets` their sets are left empty.
 pub struct Cells<'a> {
     level: Level,
     org_no: i32,

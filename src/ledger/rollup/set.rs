@@ -1,4 +1,4 @@
-//! Sets that can be merged and taken back: which numbers occur, and how often.
+//! Mergeable, reversible multisets: members and their multiplicities.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use roaring::RoaringBitmap;
 
 use super::varint::{BadBytes, read_unsigned, write_unsigned};
 
-/// A multiset of numbers. Most members occur once, so it is a bitmap of the members and a list of those that occur
-/// more often. A member that is taken out as often as it was put in is gone.
+/// A multiset of numbers. Most members occur once, so it is a bitmap of members plus a list of extra multiplicities. A
+/// member removed as often as it was added is gone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CountedSet {
     members: RoaringBitmap,
-    /// How often beyond once, of those that occur more than once.
+    /// Multiplicity minus one, for members that occur more than once.
     further: BTreeMap<u32, u32>,
 }
 
@@ -25,8 +25,8 @@ impl CountedSet {
         &self.members
     }
 
-    /// Puts `member` in `times` times, or takes it out for a negative number. `false` if more were taken out than
-    /// are in, which leaves the set without it.
+    /// Adds `member` `times` times, or removes it if negative. Returns `false` if more were removed than present, which
+    /// leaves the set without it.
     #[must_use]
     pub fn add(&mut self, member: u32, times: i64) -> bool {
         let present = self.members.contains(member);
@@ -50,7 +50,7 @@ impl CountedSet {
         true
     }
 
-    /// `varint count, (varint member, varint further)…, roaring bitmap`; nothing for an empty set.
+    /// `varint count, (varint member, varint further)…, roaring bitmap`; empty for an empty set.
     pub fn to_bytes(&self) -> Vec<u8> {
         if self.is_empty() {
             return Vec::new();
@@ -81,7 +81,7 @@ impl CountedSet {
         Ok(CountedSet { members, further })
     }
 
-    /// The members of stored bytes, without how often they occur.
+    /// The members in stored bytes, without multiplicities.
     pub fn members_of(mut bytes: &[u8]) -> Result<RoaringBitmap, BadBytes> {
         if bytes.is_empty() {
             return Ok(RoaringBitmap::new());
@@ -92,7 +92,7 @@ impl CountedSet {
         RoaringBitmap::deserialize_from(bytes).map_err(|_| BadBytes)
     }
 
-    /// Adds every member of `other` as often as it occurs there.
+    /// Adds every member of `other` with its multiplicity there.
     pub fn merge(&mut self, other: &CountedSet) {
         for member in &(&self.members & &other.members) {
             let more = 1 + other.further.get(&member).copied().unwrap_or(0);

@@ -1,8 +1,8 @@
-//! Order values for quantiles: a DDSketch (Masson, Rim, Lee: "DDSketch: A Fast and Fully-Mergeable Quantile Sketch
-//! with Relative-Error Guarantees", VLDB 2019) of relative accuracy 1 %.
+//! Order values for quantiles: a DDSketch (Masson, Rim, Lee: "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with
+//! Relative-Error Guarantees", VLDB 2019) with 1 % relative accuracy.
 //!
-//! Bin `i` counts values in `(γ^(i-1), γ^i]` ten thousandths with γ = 1.01/0.99; bin 0 counts zeros. The edges are
-//! whole numbers computed once, so that putting a value in and taking it out meet the same bin.
+//! Bin `i` counts values in `(γ^(i-1), γ^i]` ten-thousandths with γ = 1.01/0.99; bin 0 counts zeros. The edges are
+//! integers computed once, so that adding and removing a value hit the same bin.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -10,13 +10,13 @@ use std::sync::LazyLock;
 use super::varint::{BadBytes, read_signed, read_unsigned, write_signed, write_unsigned};
 use crate::money::Money;
 
-/// Counts by bin. Mergeable by adding, reversible by subtracting.
+/// Counts by bin. Merged by adding, reversed by subtracting.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sketch {
     bins: BTreeMap<u16, i64>,
 }
 
-/// Upper edges of the bins from 1 on, rising, the last one `i64::MAX`.
+/// Upper edges of the bins from 1 on, ascending, the last one `i64::MAX`.
 static EDGES: LazyLock<Vec<i64>> = LazyLock::new(|| {
     let gamma: f64 = 1.01 / 0.99;
     let mut edges = Vec::new();
@@ -33,7 +33,7 @@ static EDGES: LazyLock<Vec<i64>> = LazyLock::new(|| {
 });
 
 impl Sketch {
-    /// Counts `value` `times` times (negative: takes it back). Negative values count as zero.
+    /// Counts `value` `times` times (negative: removes it). Negative values count as zero.
     pub fn add(&mut self, value: Money, times: i64) {
         let bin = if value.0 <= 0 { 0 } else { 1 + EDGES.partition_point(|edge| *edge < value.0) as u16 };
         self.add_bin(bin, times);
@@ -57,7 +57,7 @@ impl Sketch {
         self.bins.is_empty()
     }
 
-    /// The value at `percent` (0 to 100) of the counted ones, the lower one where it falls between two; at most 1 % off.
+    /// The value at `percent` (0 to 100), the lower one where it falls between two; within 1 %.
     pub fn quantile(&self, percent: i64) -> Option<Money> {
         let total: i64 = self.bins.values().sum();
         if total <= 0 {
@@ -74,7 +74,7 @@ impl Sketch {
         None
     }
 
-    /// `(varint bin, varint count zigzag)…`; nothing when empty.
+    /// `(varint bin, varint count zigzag)…`; empty when there are none.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.bins.len() * 3);
         for (bin, count) in &self.bins {
@@ -94,7 +94,7 @@ impl Sketch {
     }
 }
 
-/// The value that is at most 1 % from both edges of a bin.
+/// The value within 1 % of both edges of a bin.
 fn middle(bin: u16) -> Money {
     if bin == 0 {
         return Money::ZERO;
@@ -105,7 +105,7 @@ fn middle(bin: u16) -> Money {
     if upper - lower <= 1 {
         return Money(upper);
     }
-    // 2ab / (a + b), the harmonic mean: the same relative distance to both.
+    // 2ab / (a + b), the harmonic mean: equal relative distance to both.
     let (a, b) = (i128::from(lower + 1), i128::from(upper));
     Money::from_sum(2 * a * b / (a + b)).unwrap_or(Money(upper))
 }

@@ -1,4 +1,4 @@
-//! Rows of rollups in the database: those of days one by one, those of the base packed by slot.
+//! Storage of rollups: one row per cell for day levels, packed by slot for the base.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ const BASE_COLUMNS: &str = "b.org_no, b.slot, b.orders, b.order_sets, b.lines, b
 
 const DAY_KEY: &str = "level, org_no, slot, channel_no, region_no, segment, category_no, product_no";
 
-/// The stored rows of `keys`, and all others of their slots of the base. Those that are not stored yet are left out.
+/// The stored rows of `keys`, plus all others in the same base slots. Rows not stored yet are absent.
 pub async fn load(tx: &TenantTx, keys: &BTreeSet<Key>) -> Result<Rows> {
     let mut rows = Rows::default();
     let days: Vec<&Key> = keys.iter().filter(|key| key.level.by_day()).collect();
@@ -42,7 +42,7 @@ pub async fn load(tx: &TenantTx, keys: &BTreeSet<Key>) -> Result<Rows> {
     Ok(rows)
 }
 
-/// Stores `rows` as they are, in the order of their keys. Of the base they hold whole slots, as [`load`] gave them.
+/// Upserts `rows` in key order. Base slots must be complete, as returned by [`load`].
 pub async fn save(tx: &TenantTx, rows: &Rows) -> Result<()> {
     let sorted: BTreeMap<&Key, &Row> = rows.iter().collect();
     save_days(tx, sorted.iter().filter(|(key, _)| key.level.by_day()).map(|(key, row)| (*key, *row)).collect()).await?;
@@ -122,7 +122,7 @@ fn slot_table<'a>(slots: impl Iterator<Item = &'a (i32, i32)> + Clone) -> Table 
         .with("slot", Column::Int(slots.map(|(_, slot)| i64::from(*slot)).collect()))
 }
 
-/// A key and its row from [`DAY_COLUMNS`].
+/// Decodes a key and its row from [`DAY_COLUMNS`].
 fn day_row(row: &QueryResult) -> Result<(Key, Row)> {
     let level = Level::from_i32(get(row, 0)?).ok_or_else(|| Error::internal("a rollup row of an unknown level"))?;
     let key = Key {
@@ -151,7 +151,7 @@ fn day_row(row: &QueryResult) -> Result<(Key, Row)> {
     Ok((key, sums))
 }
 
-/// The cells of both levels of a slot, from [`BASE_COLUMNS`].
+/// Decodes the cells of both levels of a slot from [`BASE_COLUMNS`].
 fn base_rows(row: &QueryResult, mut found: impl FnMut(Key, Row)) -> Result<()> {
     let (org_no, slot) = (get(row, 0)?, get(row, 1)?);
     for (level, index) in [(Level::Quarter, 2), (Level::QuarterLine, 4)] {

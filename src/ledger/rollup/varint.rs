@@ -1,8 +1,8 @@
-//! Whole numbers in as few bytes as they need: seven bits a byte, the lowest first; signed ones by zigzag.
+//! Variable-length integers: seven bits per byte, little-endian; signed ones by zigzag.
 
 use crate::error::Error;
 
-/// The stored bytes of a rollup are not what was written.
+/// The stored bytes of a rollup are corrupt.
 #[derive(Debug, thiserror::Error)]
 #[error("stored rollup cannot be read")]
 pub struct BadBytes;
@@ -43,7 +43,7 @@ pub fn read_signed(bytes: &mut &[u8]) -> Result<i64, BadBytes> {
     Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
 }
 
-/// A length and that many bytes.
+/// Length-prefixed bytes.
 pub fn write_bytes(value: &[u8], out: &mut Vec<u8>) {
     write_unsigned(value.len() as u64, out);
     out.extend_from_slice(value);

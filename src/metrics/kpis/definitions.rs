@@ -1,4 +1,4 @@
-//! The formulas of a tenant, as they are stored, and the plans made of them.
+//! A tenant's stored formulas and the plans compiled from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
 use crate::metrics::catalog::{Metric, Needs};
 
-/// Filters and earlier times that one formula may ask for, each of which is read by itself.
+/// Filters and shifts per formula, each of which is a separate read.
 pub const VIEWS_MAX: usize = 16;
 
-/// A KPI that can be computed.
+/// A computable KPI.
 #[derive(Debug)]
 pub struct Definition {
     pub name: Arc<str>,
@@ -22,16 +22,16 @@ pub struct Definition {
 /// KPIs by name.
 pub type Definitions = BTreeMap<String, Arc<Definition>>;
 
-/// Under which filter and of which time a metric is asked.
+/// The filter and shift a metric is evaluated under.
 pub type View = (Filter, Shift);
 
 impl Definition {
-    /// What the formula needs of the cells beside which it stands, without a filter or time of its own.
+    /// What the formula needs of the surrounding cells, without its own filter or shift.
     pub fn own_needs(&self) -> Needs {
         Needs::of(self.plan.questions().iter().filter(|q| is_own(&q.filter, q.shift)).filter_map(metric_of))
     }
 
-    /// The filters and times that it asks for beyond those, and what it needs there.
+    /// The other filters and shifts it asks for, and what it needs there.
     pub fn views(&self) -> Vec<(View, Needs)> {
         let mut views: Vec<(View, Needs)> = Vec::new();
         for question in self.plan.questions().iter().filter(|q| !is_own(&q.filter, q.shift)) {
@@ -46,13 +46,13 @@ impl Definition {
     }
 }
 
-/// What the KPIs of `names` need of the cells beside which they stand.
+/// What the KPIs `names` need of the surrounding cells.
 pub fn own_needs(definitions: &Definitions, names: &BTreeSet<String>) -> Needs {
     let asked = names.iter().filter_map(|name| definitions.get(name));
     asked.fold(Needs::default(), |needs, definition| needs.and(definition.own_needs()))
 }
 
-/// The metric that a question is about. The catalog of formulas has the names of this one's.
+/// The metric a question is about. The formula catalog uses this catalog's names.
 pub fn metric_of(question: &models::kpis::Question) -> Option<Metric> {
     Metric::of_field(question.metric)
 }
@@ -68,7 +68,7 @@ pub async fn read_formulas(tx: &TenantTx) -> Result<Kpis> {
     Ok(Kpis::new(SALES, rows.iter().map(formula).collect::<Result<_>>()?))
 }
 
-/// The KPIs of these names. Error: NOT_FOUND.
+/// The KPIs with these names. Error: NOT_FOUND.
 pub async fn find(tx: &TenantTx, names: &BTreeSet<String>) -> Result<Definitions> {
     if names.is_empty() {
         return Ok(Definitions::new());

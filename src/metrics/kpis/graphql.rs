@@ -1,4 +1,4 @@
-//! A KPI's number as a GraphQL object.
+//! A KPI's value as a GraphQL object.
 
 use async_graphql::{Enum, ScalarType, SimpleObject, Value};
 use models::kpis::{Absent, Unit};
@@ -49,7 +49,7 @@ pub enum KpiNullReason {
 }
 
 impl KpiValue {
-    /// The KPI of a name among values. Error: NOT_FOUND.
+    /// The KPI with a given name among the values. Error: NOT_FOUND.
     pub fn of(values: &Values, name: &str) -> Result<KpiValue> {
         let kpi = values.kpi(name).ok_or_else(|| Error::not_found("KPI"))?;
         let is_money = kpi.unit == Unit::Money;

@@ -1,8 +1,8 @@
-//! KPIs beside the metrics: wherever metrics are, formulas over them can be.
+//! KPIs: formulas over metrics, available wherever metrics are.
 //!
-//! A formula asks for metrics under filters of its own and of earlier times. [`definitions`] reads formulas and makes plans
-//! of them, [`shift`] says which time is meant, and [`part`] holds the cells of each filter and time, read in the same
-//! snapshot as the cells that they stand beside and carried on with them.
+//! A formula evaluates metrics under its own filters and shifted in time. [`definitions`] reads formulas and compiles
+//! them to plans, [`shift`] resolves the shifted time, and [`part`] holds the cells of each filter and shift, read in
+//! the same snapshot as the surrounding cells and carried forward with them.
 
 pub mod definitions;
 pub mod graphql;

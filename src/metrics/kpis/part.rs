@@ -1,4 +1,4 @@
-//! The cells that KPIs need beside those of the metrics: one set for each filter and time that their formulas have.
+//! The extra cells KPIs need: one set per filter and shift in their formulas.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -22,10 +22,10 @@ use crate::metrics::filter::{Filter, dimension_numbers, product_numbers, segment
 use crate::metrics::period::Span;
 use crate::metrics::read::{Cells, Dimension, Facts, GroupKey, Question};
 
-/// Filters and times of all KPIs in one part of a request.
+/// Filters and shifts of all KPIs in one part of a request.
 const VIEWS_MAX: usize = 48;
 
-/// KPIs with the filters and times that their formulas ask for, names looked up.
+/// KPIs with the filters and shifts of their formulas, names resolved.
 #[derive(Clone, Default)]
 pub struct Views {
     kpis: Vec<Compiled>,
@@ -35,7 +35,7 @@ pub struct Views {
 #[derive(Clone)]
 struct Compiled {
     definition: Arc<Definition>,
-    /// For each question the metric, and the place of its view; `None` for the cells of the part itself.
+    /// For each question, the metric and the index of its view; `None` for the part's own cells.
     questions: Vec<(Option<usize>, Metric)>,
 }
 
@@ -44,14 +44,14 @@ struct Compiled {
 pub struct KpiPart {
     kpis: Vec<Compiled>,
     viewed: Vec<Viewed>,
-    /// A bucket is open of which an earlier one is looked at, so that more of that one counts at every moment.
+    /// A shifted bucket's original is open, so ever more of the shifted one counts.
     pub is_running: bool,
 }
 
-/// Cells under a filter and of a time.
+/// Cells under a filter and shift.
 struct Viewed {
     filter: Filter,
-    /// Where the buckets begin and end. They may overlap and leave gaps, so each is a range of cells.
+    /// Bucket boundaries. Buckets may overlap and leave gaps, so each is a range of cells.
     boundaries: Vec<Timestamp>,
     buckets: Vec<Range<usize>>,
     needs: Needs,
@@ -59,8 +59,8 @@ struct Viewed {
 }
 
 impl Views {
-    /// Those of some KPIs, on top of what `base` filters; equal ones are one, whichever KPIs ask for them. Error:
-    /// BAD_USER_INPUT (too many).
+    /// The views of some KPIs, on top of the filter `base`; equal views are shared across KPIs. Error: BAD_USER_INPUT
+    /// (too many).
     pub async fn find(
         tx: &TenantTx,
         base: &Filter,
@@ -94,12 +94,12 @@ impl Views {
         Ok(Views { kpis, views })
     }
 
-    /// What they need of the cells beside which they stand.
+    /// What they need of the surrounding cells.
     pub fn own_needs(&self) -> Needs {
         self.kpis.iter().fold(Needs::default(), |needs, kpi| needs.and(kpi.definition.own_needs()))
     }
 
-    /// The spans that are looked at for `span`, but for itself.
+    /// The spans read for `span`, except itself.
     pub fn spans(&self, span: Span, calendar: &Calendar) -> impl Iterator<Item = (Span, Shift)> {
         self.views.iter().map(move |(_, shift, _)| (calendar.back(span, *shift), *shift))
     }
@@ -123,7 +123,8 @@ impl Views {
         Ok(part)
     }
 
-    /// What they need in the buckets between `boundaries`, from entries alone, of which `entries` gives those of a span.
+    /// Computes what they need in the buckets between `boundaries` from entries alone; `entries` returns those of a
+    /// span.
     pub fn of_entries<'e, E: Iterator<Item = &'e Entry> + Clone>(
         self,
         (organizations, boundaries): (&[Organization], &[Timestamp]),
@@ -143,21 +144,21 @@ impl Views {
     }
 }
 
-/// Where boundaries of buckets lie, and what each is split by.
+/// Bucket boundaries, and the dimensions each bucket is split by.
 type Buckets<'a> = (&'a [Timestamp], &'a [Dimension]);
 
-/// What is read from.
+/// The source of a read.
 pub struct Snapshot<'a> {
     pub tx: &'a TenantTx,
-    /// All of the tenant.
+    /// All organizations of the tenant.
     pub organizations: &'a [Organization],
     pub facts: &'a Facts,
-    /// Entries before this are gone.
+    /// Entries before this have been dropped.
     pub retained_from: Option<Timestamp>,
 }
 
 impl Compiled {
-    /// Its value, where `own` are the metrics of the place and `viewed` those of the views.
+    /// The KPI's value, given the surrounding metrics `own` and those of the views, `viewed`.
     fn value(&self, own: &Values, viewed: &[Values]) -> KpiValue {
         let values = |view: &Option<usize>| view.and_then(|view| viewed.get(view)).unwrap_or(own);
         let answers: Vec<Option<Number>> =
@@ -168,12 +169,12 @@ impl Compiled {
 }
 
 impl KpiPart {
-    /// Whether every name that the filters have was found.
+    /// Whether every name in the filters was found.
     pub fn is_complete(&self) -> bool {
         self.viewed.iter().all(|viewed| viewed.filter.is_complete)
     }
 
-    /// Adds newer entries; `false` when the cells are to be read anew.
+    /// Adds newer entries; `false` if the cells must be re-read.
     pub fn fold<'e>(
         &mut self,
         organizations: &[Organization],
@@ -190,7 +191,7 @@ impl KpiPart {
         Ok(true)
     }
 
-    /// The KPIs in one bucket, of the groups `keys` taken together; `own` are the metrics there.
+    /// The KPIs in one bucket, over the groups `keys` combined; `own` are the metrics there.
     pub fn values(&self, own: &Values, bucket: usize, keys: &[&GroupKey]) -> Result<Vec<KpiValue>> {
         let viewed = self.viewed.iter().map(|viewed| viewed.values(bucket, keys)).collect::<Result<Vec<_>>>()?;
         Ok(self.kpis.iter().map(|kpi| kpi.value(own, &viewed)).collect())
@@ -212,7 +213,7 @@ impl Viewed {
         Question { boundaries: &self.boundaries, filter: &self.filter, organizations, group, needs: self.needs }
     }
 
-    /// The metrics of a bucket's cells, each order and customer counted once.
+    /// The metrics of a bucket's cells, counting each order and customer once.
     fn values(&self, bucket: usize, keys: &[&GroupKey]) -> Result<Values> {
         let (mut all, mut first_customers) = (Cell::default(), RoaringBitmap::new());
         for index in self.buckets.get(bucket).cloned().unwrap_or_default() {
@@ -224,7 +225,7 @@ impl Viewed {
     }
 }
 
-/// A filter with what a formula adds to it.
+/// A filter narrowed by a formula's conditions.
 async fn narrowed(tx: &TenantTx, base: &Filter, conditions: &Conditions) -> Result<Filter> {
     let mut filter = base.clone();
     for (named, values) in conditions.by_dimension() {

@@ -1,4 +1,4 @@
-//! Which earlier time a formula means.
+//! Resolves the earlier time a formula refers to.
 
 use chrono_tz::Tz;
 use models::kpis::Shift;
@@ -8,24 +8,24 @@ use crate::clock::Timestamp;
 use crate::metrics::input::DateRange;
 use crate::metrics::period::{self, Span, elapsed_parts};
 
-/// How times are counted where a KPI is asked.
+/// How time is divided where a KPI is evaluated.
 #[derive(Clone, Copy, Debug)]
 pub struct Calendar {
-    /// The zone of days.
+    /// Time zone of days.
     pub zone: Tz,
-    /// Of what is open only the part until now is looked at earlier.
+    /// An open bucket is compared with only the part before this.
     pub now: Timestamp,
-    /// The whole period asked for and its words, which say what is before it.
+    /// The whole requested period and the range it was resolved from, which determines the period before it.
     pub whole: Option<(DateRange, Span)>,
-    /// Of what the only bucket is the part that has elapsed.
+    /// The whole of which the only bucket is the elapsed part.
     pub part_of: Option<Span>,
-    /// Where buckets begin of which the period asked for may cut the first and the last; `None` for a single one.
+    /// The grid of buckets, the first and last of which the period may cut; `None` for a single bucket.
     pub step: Option<Step>,
 }
 
 impl Calendar {
-    /// `bucket` so far back; of an open bucket the part as long as has elapsed of it, of one that the period cuts the same
-    /// part of the whole one before.
+    /// `bucket` shifted back. For an open bucket, the equally long part of the earlier one; for one cut by the period,
+    /// the same part of the whole earlier one.
     pub fn back(&self, bucket: Span, shift: Shift) -> Span {
         if shift == Shift::default() {
             return bucket;
@@ -61,7 +61,7 @@ impl Calendar {
         earlier
     }
 
-    /// The same dates, months and days before.
+    /// The same dates, months and days earlier.
     fn dates_back(&self, span: Span, shift: Shift) -> Span {
         if shift.months == 0 && shift.days == 0 {
             return span;
@@ -70,7 +70,7 @@ impl Calendar {
     }
 }
 
-/// The bucket of which the period has left `bucket`.
+/// The whole bucket that the period cuts down to `bucket`.
 fn whole_bucket(bucket: Span, step: Step, zone: Tz) -> Span {
     let next = |at| boundaries_after(at, step, zone).next();
     let end = next(bucket.start).map_or(bucket.end, |end| end.max(bucket.end));
@@ -114,7 +114,7 @@ mod tests {
                 last
             );
         }
-        // The last hour of a day that February does not have.
+        // The last hour of a day that February lacks.
         assert_eq!(
             back("2026-03-30T23:00:00Z", "2026-03-31T00:00:00Z"),
             span("2026-02-28T23:00:00Z", "2026-03-01T00:00:00Z")
@@ -129,16 +129,16 @@ mod tests {
             (("2025-02-01", "2025-03-01"), 1, ("2025-01-01", "2025-02-01")),
             (("2025-04-01", "2025-07-01"), 3, ("2025-01-01", "2025-04-01")),
             (("2025-02-01", "2025-03-01"), 12, ("2024-02-01", "2024-03-01")),
-            // No whole month, though it ends with one; its last day is none of February's.
+            // Not a whole month, though it ends with one; its last day does not exist in February.
             (("2025-03-02", "2025-04-01"), 1, ("2025-02-02", "2025-03-01")),
             (("2025-02-02", "2025-03-01"), 1, ("2025-01-02", "2025-01-29")),
         ] {
             assert_eq!(closed().back(days(first, end), months(back)), days(then, then_end), "{first} to {end}");
         }
-        // Months and days: the same dates, so many days before.
+        // Months and days: the same dates, then that many days earlier.
         let both = Shift { months: 1, days: 1, periods: 0 };
         assert_eq!(closed().back(days("2025-02-01", "2025-03-01"), both), days("2024-12-31", "2025-01-28"));
-        // Until noon of the last day but one.
+        // Until noon of the second-to-last day.
         let running = Calendar { now: at("2025-02-27T12:00:00Z"), ..closed() };
         let january = span("2025-01-01T00:00:00Z", "2025-01-27T12:00:00Z");
         assert_eq!(running.back(days("2025-02-01", "2025-03-01"), MONTH), january);
@@ -155,9 +155,9 @@ mod tests {
             back("2026-06-01T04:00:00Z", "2026-07-01T04:00:00Z"),
             span("2026-05-01T04:00:00Z", "2026-06-01T04:00:00Z")
         );
-        // The month after begins there where this one ends.
+        // The next month starts where this one ends.
         assert_eq!(back("2026-05-03T05:00:00Z", "2026-06-01T00:00:00Z").end, at("2026-05-01T00:00:00Z"));
-        // Of what is open, up to the same date and time.
+        // For an open period, up to the same date and time.
         let running = Calendar { now: at("2026-11-27T16:28:00Z"), ..closed() };
         assert_eq!(
             running.back(span("2026-03-10T00:00:00Z", "2026-12-01T00:00:00Z"), MONTH),
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(months.back(days("05-01", "06-01"), BEFORE), days("04-01", "05-01"));
         assert_eq!(months.back(days("06-01", "06-21"), BEFORE), days("05-01", "05-21"));
         assert_eq!(months.back(days("03-30", "04-01"), BEFORE), days("03-01", "03-01"), "February has no 30th");
-        // Today is the 20th, and it is noon.
+        // Today is the 20th, at noon.
         let now = Calendar { now: at("2026-06-20T12:00:00Z"), ..months };
         let then = span("2026-05-01T00:00:00Z", "2026-05-20T12:00:00Z");
         assert_eq!(now.back(days("06-01", "06-21"), BEFORE), then);

@@ -1,4 +1,4 @@
-//! The numbers that formulas are made of, and what comes of them.
+//! The inputs and results of formulas.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::metrics::catalog::Metric;
 use crate::metrics::cell::Values;
 use crate::money::{Money, SCALE};
 
-/// A KPI in one place.
+/// A KPI's value in one place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KpiValue {
     pub name: Arc<str>,
@@ -17,26 +17,26 @@ pub struct KpiValue {
 }
 
 impl KpiValue {
-    /// In ten thousandths, as metrics are compared; `None` where it has no value or one beyond 64 bits.
+    /// In ten-thousandths, as metrics are compared; `None` if undefined or beyond 64 bits.
     pub fn value(&self) -> Option<Money> {
         self.result.ok()?.ten_thousandths().map(Money)
     }
 }
 
 impl Values {
-    /// The KPI of a name, if it was asked for.
+    /// The KPI with this name, if it was requested.
     pub fn kpi(&self, name: &str) -> Option<&KpiValue> {
         self.kpis.iter().find(|kpi| *kpi.name == *name)
     }
 }
 
 impl Metric {
-    /// What it counts.
+    /// The metric's unit.
     pub fn unit(self) -> Unit {
         SALES.find(self.field()).map_or(Unit::Ratio, |metric| metric.unit)
     }
 
-    /// The metric's value exactly: averages and rates as quotients; `None` where it has none.
+    /// The metric's exact value, with averages and rates as quotients; `None` if undefined.
     pub fn number(self, values: &Values) -> Option<Number> {
         let money = |money: Money| Number::money(money.0);
         match self {
@@ -46,7 +46,7 @@ impl Metric {
             Metric::Discounts => Some(money(values.discounts)),
             Metric::OrdersCount => Some(Number::count(values.orders)),
             Metric::UnitsSold => Some(Number::count(values.units)),
-            // The sum is in ten thousandths; where there are too many orders to say so, it is rounded.
+            // The sum is in ten-thousandths; with too many orders for an exact quotient, it is rounded.
             Metric::AvgOrderValue => match values.orders.checked_mul(SCALE) {
                 Some(parts) => Number::ratio(values.gross.0, parts),
                 None => values.avg_order_value().map(money),

@@ -1,4 +1,4 @@
-//! Connections to Redis: to one server, or to a cluster, which is found out by asking when it first answers.
+//! Connections to Redis: a single server or a cluster, detected when it first answers.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,33 +13,33 @@ use super::{ANSWER_TIMEOUT, failed};
 use crate::stream::StreamError;
 
 pub(super) struct Link {
-    /// Of one server, or of some nodes of a cluster.
+    /// Of one server, or of some cluster nodes.
     urls: Vec<String>,
     found: OnceLock<Redis>,
 }
 
-/// What has answered.
+/// The detected kind of server.
 pub(super) enum Redis {
     Server { client: Client, pool: Pool },
     Cluster { client: Box<ClusterClient>, pool: cluster::Pool },
 }
 
-/// A connection from the pool, for commands that do not block.
+/// A pooled connection, for commands that do not block.
 pub(super) enum Pooled {
     Server(deadpool_redis::Connection),
     Cluster(cluster::Connection),
 }
 
-/// The connection of the reading task.
+/// The reader task's connection.
 pub(super) enum Reading {
-    /// It may block; the number is what Redis calls it.
+    /// May block; the number is its Redis client id.
     Server(MultiplexedConnection, i64),
-    /// No command reaches streams of several tenants, and one that blocks would hold up the others.
+    /// Must not block: a command cannot span streams of several tenants, and a blocking one would hold up the others.
     Cluster(ClusterConnection),
 }
 
 impl Link {
-    /// By URLs, separated by commas. Nothing is connected yet. Error: one cannot be read.
+    /// From comma-separated URLs, without connecting. Error: one is malformed.
     pub fn new(urls: &str) -> Result<Link, StreamError> {
         let urls: Vec<String> =
             urls.split(',').map(|url| url.trim().to_owned()).filter(|url| !url.is_empty()).collect();
@@ -52,12 +52,12 @@ impl Link {
         Ok(Link { urls, found: OnceLock::new() })
     }
 
-    /// What has answered once; `None` before.
+    /// The detected server; `None` until one has answered.
     pub fn found(&self) -> Option<&Redis> {
         self.found.get()
     }
 
-    /// Asks one URL after the other what it is of. Error: none answers now.
+    /// Probes the URLs in turn for the kind of server. Error: none answers.
     pub async fn find(&self) -> Result<(), StreamError> {
         let mut last_error = not_found_yet();
         for url in &self.urls {
@@ -84,7 +84,7 @@ impl Link {
         tokio::time::timeout(ANSWER_TIMEOUT, connection).await.map_err(failed)?.map_err(failed)
     }
 
-    /// A connection for reading, whose answers may take up to `answer_wait`; nothing waits for news at a cluster.
+    /// A connection for reading whose replies may take up to `answer_wait`; cluster reads never block.
     pub async fn reading(&self, answer_wait: Duration) -> Result<Reading, RedisError> {
         match self.found() {
             None => Err(RedisError::from((ErrorKind::Io, NOT_FOUND_YET))),

@@ -1,18 +1,18 @@
-//! Batches between processes, on Redis Streams: of one server or of a cluster.
+//! Inter-process transport of batches on Redis Streams, of a single server or a cluster.
 //!
 //! | key | entry id | fields | kept |
 //! |---|---|---|---|
 //! | `salespulse:{<tenant id>}:batches` | `<last position>-<settings changed + alerts logged>` | `from`: the process; `batch`: [`CommittedBatch`] as JSON | about [`ENTRIES_KEPT`] entries, [`IDLE_EXPIRY`] after the newest |
 //!
-//! The braces put a tenant's keys on one node of a cluster. Redis refuses an id that is not above the newest, so a
-//! batch that comes late or twice changes nothing. One task publishes, from a bounded queue, so that no writer waits
-//! for Redis; one task reads, over a connection of its own, the streams of the tenants that have listeners here.
+//! The braces are a hash tag that keeps a tenant's keys on one cluster node. Redis rejects an id that is not above the
+//! newest, so a late or duplicate batch is a no-op. One task publishes from a bounded queue, so that no writer waits
+//! for Redis; another reads the streams of the tenants with listeners here, over its own connection.
 //!
-//! The reading task takes few entries of a stream at once, and leaves out what it could not read in time: those who follow read
-//! it from the ledger.
+//! The reader takes few entries of a stream at once and skips what it could not read in time: followers read that from
+//! the ledger.
 //!
-//! When Redis does not answer, from the start or later, nothing is sent to it until it does: this process's listeners have its own batches anyway,
-//! and those of others are found by comparing heads ([`crate::live::feed`]).
+//! While Redis does not answer, at startup or later, nothing is sent to it: listeners in this process receive its own
+//! batches anyway, and find those of others by comparing heads ([`crate::live::feed`]).
 
 mod link;
 mod reader;
@@ -36,21 +36,21 @@ use super::{CommittedBatch, EventStream, Listener, StreamError};
 use crate::db::TenantId;
 use crate::guard::Guard;
 
-/// Entries of one stream.
+/// Entries kept per stream.
 pub const ENTRIES_KEPT: usize = 1_000;
-/// A stream without news is removed after this time.
+/// A stream without new entries expires after this time.
 pub const IDLE_EXPIRY: Duration = Duration::from_secs(3600);
-/// A longer batch goes without its entries, which listeners then read from the ledger.
+/// A longer batch is sent without its entries, which listeners then read from the ledger.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
-/// Batches that wait to be published; beyond it they are dropped.
+/// Batches queued for publishing; beyond this they are dropped.
 const QUEUE_MAX: usize = 4096;
-/// Batches published at once: with their entries they are some megabytes, which Redis takes within [`ANSWER_TIMEOUT`].
+/// Batches per publish: with their entries a few megabytes, which Redis takes within [`ANSWER_TIMEOUT`].
 const TOGETHER_MAX: usize = 128;
-/// Redis is taken to be away when it has not answered for this long.
+/// Redis is considered down after not answering for this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-/// Pause before Redis is tried again, and between signs of life without batches.
+/// Pause before retrying Redis, and heartbeat interval without batches.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
-/// Tenants of a cluster that are written to at once.
+/// Tenants written to concurrently, on a cluster.
 const TENANTS_AT_ONCE: usize = 16;
 
 pub struct RedisStream {
@@ -60,20 +60,20 @@ pub struct RedisStream {
     tasks: [AbortHandle; 2],
 }
 
-/// What the tasks and the callers share.
+/// State shared by the tasks and the callers.
 struct Shared {
     link: Link,
-    /// This process, so that it does not read what it has written.
+    /// Id of this process, so that it skips its own entries.
     process: String,
-    /// Redis did not answer when it was last asked.
+    /// Redis did not answer the last request.
     is_away: AtomicBool,
-    /// The last entry read of each tenant that has listeners.
+    /// The last entry read of each tenant with listeners.
     places: Mutex<HashMap<TenantId, EntryId>>,
-    /// Told when a tenant was added to `places`.
+    /// Notified when a tenant is added to `places`.
     added: Notify,
 }
 
-/// The two numbers of an entry's id.
+/// The two parts of an entry id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct EntryId(i64, i64);
 
@@ -95,8 +95,8 @@ impl std::fmt::Display for EntryId {
 }
 
 impl RedisStream {
-    /// Connects by URL, or by several, separated by commas, of a cluster's nodes. Redis need not answer: it is away then,
-    /// and used once it does. Error: a URL cannot be read.
+    /// Connects by URL, or by comma-separated URLs of cluster nodes. Redis need not answer: it then counts as down and
+    /// is used once it does. Error: a URL is malformed.
     pub async fn connect(urls: &str) -> Result<RedisStream, StreamError> {
         let shared = Arc::new(Shared {
             link: Link::new(urls)?,
@@ -135,7 +135,7 @@ impl EventStream for RedisStream {
         let listener = self.local.listen(tenant).await?;
         let is_read = self.shared.places().contains_key(&tenant);
         if !is_read {
-            // From the newest entry on. While Redis is away, from the first one it will have.
+            // From the newest entry on; while Redis is down, from its first one.
             let newest = self.shared.newest_entry(tenant).await.unwrap_or_default();
             self.shared.places().entry(tenant).or_insert(newest);
             self.shared.added.notify_one();
@@ -186,7 +186,7 @@ impl Shared {
         redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(failed)
     }
 
-    /// Publishes batches of one or more tenants; of a cluster, of one.
+    /// Publishes batches of one or more tenants; on a cluster, of a single one.
     async fn publish(&self, batches: &[(TenantId, Arc<CommittedBatch>)]) -> Result<(), StreamError> {
         let mut pipeline = redis::pipe();
         for (tenant, batch) in batches {
@@ -198,13 +198,13 @@ impl Shared {
         }
         let mut connection = self.link.pooled().await?;
         match pipeline.query_async::<()>(&mut connection).await {
-            // An id that is not above the newest one: the batch is old news.
+            // The id is not above the newest one: the batch is stale.
             Err(error) if error.to_string().contains("equal or smaller") => Ok(()),
             result => result.map_err(failed),
         }
     }
 
-    /// Error: no tenant's batches could be published. Those of a node that is away are found by the heads.
+    /// Error: no tenant's batches could be published. Those for a node that is down are found by comparing heads.
     async fn publish_by_tenant(&self, batches: &[(TenantId, Arc<CommittedBatch>)]) -> Result<(), StreamError> {
         let mut tenants: HashMap<TenantId, Vec<(TenantId, Arc<CommittedBatch>)>> = HashMap::new();
         for (tenant, batch) in batches {
@@ -221,7 +221,7 @@ impl Shared {
         sent.into_iter().collect()
     }
 
-    /// Notes whether Redis has answered, and says so when that changes.
+    /// Records whether Redis answered, and logs changes.
     fn has_answered(&self, result: Result<(), StreamError>) {
         let was_away = self.is_away.swap(result.is_err(), Ordering::Relaxed);
         match result {
@@ -232,15 +232,15 @@ impl Shared {
     }
 }
 
-/// Publishes what comes through the queue, up to [`TOGETHER_MAX`] batches at once; without work, or while Redis is away,
-/// sees from time to time whether it answers.
+/// Publishes what is queued, up to [`TOGETHER_MAX`] batches at once; when idle, or while Redis is down, probes it
+/// periodically.
 async fn publish_all(shared: Arc<Shared>, mut queue: mpsc::Receiver<(TenantId, Arc<CommittedBatch>)>) {
     let mut waiting = Vec::new();
     loop {
         let is_away = shared.is_away.load(Ordering::Relaxed);
         if is_away {
             tokio::time::sleep(RETRY_WAIT).await;
-            // What came while Redis was away is not news any more.
+            // Batches queued while Redis was down are stale.
             while queue.try_recv().is_ok() {}
         } else if let Ok(0) = tokio::time::timeout(RETRY_WAIT, queue.recv_many(&mut waiting, TOGETHER_MAX)).await {
             return;

@@ -1,4 +1,4 @@
-//! The task that reads the streams of all tenants that have listeners in this process.
+//! The task that reads the streams of all tenants with listeners in this process.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -18,12 +18,12 @@ use crate::db::TenantId;
 use crate::stream::memory::MemoryStream;
 use crate::stream::{CommittedBatch, EventStream};
 
-/// How long one read waits for news.
+/// How long one read blocks for new entries.
 const READ_WAIT: Duration = Duration::from_secs(1);
-/// The pause between reads of a cluster that had no news: the first, and the longest, to which it doubles.
+/// Backoff between cluster reads without new entries: initial and, after doubling, maximum.
 const CLUSTER_PAUSE: Duration = Duration::from_millis(10);
 const CLUSTER_PAUSE_MAX: Duration = Duration::from_millis(160);
-/// Entries of each stream in one answer, which is to be here in time however many streams have news.
+/// Entries per stream in one reply, which must arrive in time however many streams have new ones.
 const ENTRIES_AT_ONCE: usize = 64;
 
 pub(super) struct StreamReader {
@@ -31,7 +31,7 @@ pub(super) struct StreamReader {
     pub local: Arc<MemoryStream>,
 }
 
-/// Where to go on in a tenant's stream.
+/// Where to resume a tenant's stream.
 type StreamOffset = (TenantId, EntryId);
 
 impl StreamReader {
@@ -52,7 +52,7 @@ impl StreamReader {
             };
             if let Err(error) = result {
                 tracing::debug!(%error, "stream not read");
-                // Of a cluster each stream is read on its own, and what one node does not give is no burden to others.
+                // On a cluster each stream is read separately, so one node's failure does not affect the others.
                 has_failed |= matches!(connection, Some(Reading::Server(..)));
                 connection = None;
                 tokio::time::sleep(RETRY_WAIT).await;
@@ -60,8 +60,8 @@ impl StreamReader {
         }
     }
 
-    /// Goes on from the newest entries: what could not be read in time would again not be. Who listens reads from the ledger what
-    /// lies between. Where Redis does not say, the place stays.
+    /// Skips to the newest entries: what could not be read in time would fail again. Listeners read what lies between
+    /// from the ledger. If Redis does not answer, the place stays.
     async fn skip_to_newest(&self) {
         let tenants: Vec<TenantId> = self.shared.places().keys().copied().collect();
         let skipped = futures_util::stream::iter(tenants).for_each_concurrent(TENANTS_AT_ONCE, |tenant| async move {
@@ -78,12 +78,12 @@ impl StreamReader {
         }
     }
 
-    /// The tenants that still have listeners; waits while there is none.
+    /// The tenants that still have listeners; waits while there are none.
     async fn places(&self) -> Vec<StreamOffset> {
         loop {
             let added = self.shared.added.notified();
             let places: Vec<StreamOffset> = {
-                // Whoever listens from now on finds the place taken away, and makes it again.
+                // A listener that arrives after this finds its place gone and recreates it.
                 let mut places = self.shared.places();
                 let listening: HashSet<TenantId> = self.local.listening().into_iter().collect();
                 places.retain(|tenant, _| listening.contains(tenant));
@@ -96,7 +96,7 @@ impl StreamReader {
         }
     }
 
-    /// Waits for news of any tenant; not longer, once another tenant was added.
+    /// Blocks for new entries of any tenant; returns early once another tenant is added.
     async fn read_server(&self, connection: &mut MultiplexedConnection, client_id: i64) -> Result<(), RedisError> {
         let places = self.places().await;
         let keys: Vec<String> = places.iter().map(|(tenant, _)| key(*tenant)).collect();
@@ -121,7 +121,7 @@ impl StreamReader {
         Ok(())
     }
 
-    /// Ends the wait of the reading connection. Where that fails, it ends by itself.
+    /// Unblocks the reading connection. On failure, its wait simply times out.
     async fn unblock(&self, client_id: i64) {
         let Ok(mut connection) = self.shared.link.pooled().await else { return };
         let unblocked = redis::cmd("CLIENT").arg("UNBLOCK").arg(client_id).exec_async(&mut connection).await;
@@ -130,7 +130,7 @@ impl StreamReader {
         }
     }
 
-    /// Looks for news of each tenant, all at once; without any it pauses, longer each time.
+    /// Polls all tenants concurrently; backs off exponentially without new entries.
     async fn read_cluster(&self, connection: &ClusterConnection, pause: &mut Duration) -> Result<(), RedisError> {
         let options = StreamReadOptions::default().count(ENTRIES_AT_ONCE);
         let reads = self.places().await.into_iter().map(|(tenant, id)| {
@@ -142,7 +142,7 @@ impl StreamReader {
             }
         });
         let (mut has_news, mut failed) = (false, Ok(()));
-        // A node that is away keeps nothing from the tenants of others.
+        // A node that is down does not affect the tenants of others.
         for read in join_all(reads).await {
             let (tenant, reply) = match read {
                 Ok(read) => read,
@@ -165,7 +165,7 @@ impl StreamReader {
         failed
     }
 
-    /// Gives batches that other processes wrote to the listeners. What cannot be read is skipped: listeners find the gap.
+    /// Delivers batches of other processes to the listeners. Unreadable ones are skipped: listeners detect the gap.
     fn hand_on(&self, tenant: TenantId, entries: &[StreamId]) {
         let mut last = EntryId::default();
         for entry in entries {
