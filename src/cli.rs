@@ -66,7 +66,7 @@ enum Command {
     Demo(demo::Args),
 }
 
-/// Runs the command of this process's arguments.
+/// Runs the command given by the process arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli.command) {

@@ -1,6 +1,6 @@
-//! The settings, read once at the start: the process's environment over the file `.env` beside it. This is the only
-//! reader of the environment. What is not known is refused: any name in the file, and those that begin with
-//! `SALESPULSE_` in the environment, which holds much else.
+//! The configuration, read once at startup: the process environment overrides the file `.env`. This is the only place
+//! that reads the environment. Unknown names are rejected: any in the file, and in the environment, which contains much
+//! else, those that begin with `SALESPULSE_`.
 
 mod kek;
 mod values;
@@ -20,7 +20,7 @@ use crate::graphql::origin::parse_origin;
 use crate::housekeeping::RetentionDays;
 use crate::{outbox, tls};
 
-/// The settings and their defaults; `.env.example` says what they are for.
+/// The settings and their defaults; documented in `.env.example`.
 const KNOWN: [(&str, &str); 40] = [
     ("DATABASE_URL", "sqlite://data/salespulse.db"),
     ("SALESPULSE_OWNER_URL", ""),
@@ -63,61 +63,61 @@ const KNOWN: [(&str, &str); 40] = [
     ("SALESPULSE_MAIL_FROM", ""),
     ("SALESPULSE_PRIVATE_WEBHOOKS", "off"),
 ];
-/// For docker compose, which reads the same file.
+/// Used by docker compose, which reads the same file.
 const COMPOSE: [&str; 4] =
     ["POSTGRES_PASSWORD", "SALESPULSE_OWNER_PASSWORD", "SALESPULSE_PASSWORD", "SALESPULSE_PUBLISH"];
 const PREFIX: &str = "SALESPULSE_";
-/// For test runs, not for the server.
+/// For tests, not for the server.
 const TEST_PREFIX: &str = "SALESPULSE_TEST_";
 const JWT_SECRET_BYTES_MIN: usize = 32;
 const ADDRESS: &str = "must be an address and port, as 127.0.0.1:4000";
 const DAYS: RangeInclusive<u32> = 1..=36_500;
 
-/// What the server runs with.
+/// The configuration of the server.
 #[derive(Clone)]
 pub struct Config {
     pub database_url: String,
-    /// The database as the owner of its tables; `None` where that is nobody else.
+    /// Database URL for the owner of its tables; `None` where there is no separate owner.
     pub owner_url: Option<String>,
     pub redis_url: Option<String>,
     pub listen: SocketAddr,
-    /// Where metrics are, and the server's health; `None` for nowhere.
+    /// Address that serves metrics and health; `None` for neither.
     pub metrics_listen: Option<SocketAddr>,
-    /// The collector that traces are sent to.
+    /// OTLP collector for traces.
     pub otlp_endpoint: Option<String>,
-    /// The certificate and key of the server, where it is not a proxy that encrypts.
+    /// The server's certificate and key, if it terminates TLS itself rather than a proxy.
     pub tls: Option<tls::Files>,
-    /// Where people reach the server, for links; `None` for the address it listens on.
+    /// Public URL of the server, for links; `None` for the address it listens on.
     pub public_url: Option<String>,
-    /// Proxies in front of the server.
+    /// Trusted reverse proxies.
     pub proxies: Vec<IpAddr>,
-    /// Origins of pages elsewhere that may use the API.
+    /// Origins allowed for cross-origin requests.
     pub origins: Vec<HeaderValue>,
-    /// The file of the keys that sign access tokens.
+    /// File of the keys that sign access tokens.
     pub signing_keys: PathBuf,
-    /// Checks access tokens too, and signs them where there is no such file; `None` when it is not set.
+    /// Also verifies access tokens, and signs them where there is no key file; `None` when not set.
     pub jwt_secret: Option<String>,
     pub jwt_issuer: String,
-    /// The file of the OpenID Connect providers that people may sign in by.
+    /// File of the OpenID Connect providers.
     pub oidc_providers: Option<PathBuf>,
-    /// What wraps the tenants' keys.
+    /// Source of the key that wraps the tenants' keys.
     pub kek: KekSource,
     pub limits: Limits,
-    /// The manifest of the only documents that are run; `None` for all.
+    /// Manifest of the only documents that are executed; `None` for all.
     pub trusted_documents: Option<PathBuf>,
-    /// How long what is over is kept.
+    /// How long expired records are kept.
     pub keep: RetentionDays,
     pub graphiql: bool,
     pub log_json: bool,
     pub log_level: String,
     pub database_connections: u32,
-    /// Threads on which models are fitted; `None` for half of the machine's cores.
+    /// Number of threads for model fitting; `None` for half of the machine's cores.
     pub prediction_threads: Option<NonZeroUsize>,
-    /// How alerts reach their recipients.
+    /// How alerts are delivered.
     pub outbox: outbox::Settings,
 }
 
-/// A setting that cannot be used. The value is not shown where it may be a secret.
+/// An invalid setting. The value is omitted where it may be a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{0}: no such setting; see .env.example for those there are")]
@@ -135,7 +135,7 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Whether no database was named.
+    /// Whether no database is configured.
     pub fn is_default_database(&self) -> bool {
         KNOWN.contains(&("DATABASE_URL", self.database_url.as_str()))
     }
@@ -146,14 +146,14 @@ impl Config {
         if let Some(name) = values.keys().find(|name| !is_known(name)) {
             return Err(ConfigError::Unknown(name.clone()));
         }
-        // What is not UTF-8 is no setting of ours.
+        // Names and values that are not UTF-8 are not ours.
         values.extend(
             std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())),
         );
         Config::from_values(&values)
     }
 
-    /// The settings from names and values; an empty value is the same as none.
+    /// Parses the configuration from names and values; an empty value is the same as a missing one.
     pub fn from_values(values: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
         if let Some(name) = values.keys().find(|name| name.starts_with(PREFIX) && !is_known(name)) {
             return Err(ConfigError::Unknown(name.clone()));
@@ -253,7 +253,7 @@ fn tls_files(values: &Values<'_>) -> Result<Option<tls::Files>, ConfigError> {
     }
 }
 
-/// Where links begin that people are sent, without a slash at the end.
+/// The base of links sent to people, without a trailing slash.
 fn public_url(values: &Values<'_>) -> Result<Option<String>, ConfigError> {
     let Some(text) = values.some("SALESPULSE_PUBLIC_URL") else { return Ok(None) };
     let is_good = reqwest::Url::parse(&text).is_ok_and(|url| {
@@ -296,7 +296,7 @@ fn is_known(name: &str) -> bool {
     KNOWN.iter().any(|(known, _)| *known == name) || COMPOSE.contains(&name) || name.starts_with(TEST_PREFIX)
 }
 
-/// Whether a secret is of a tutorial, or of few different characters.
+/// Whether a secret comes from a tutorial, or has few distinct characters.
 fn is_weak(secret: &str) -> bool {
     const WORDS: [&str; 5] = ["your-256-bit-secret", "changeme", "change-me", "change_me", "password"];
     let lower = secret.to_lowercase();
@@ -314,7 +314,7 @@ fn read_env_file() -> Result<BTreeMap<String, String>, ConfigError> {
     }
 }
 
-/// Error: which line is wrong, and not what it says, which may be a secret.
+/// Error: which line is invalid, without quoting it, since it may be a secret.
 fn parse_env(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     let entries: Result<_, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
     entries.map_err(|error| match error {
@@ -340,7 +340,7 @@ mod tests {
     fn nothing_set_runs_alone() {
         let config = load(&[]).expect("defaults are good");
         assert!(config.database_url.starts_with("sqlite://") && config.redis_url.is_none());
-        // The page is for this machine, unless somebody says otherwise.
+        // By default the page is for this machine only.
         let open = ("SALESPULSE_LISTEN", "0.0.0.0:4000");
         let graphiql = |settings: &[(&str, &str)]| load(settings).expect("good").graphiql;
         assert!(config.graphiql && !graphiql(&[open]) && graphiql(&[open, ("SALESPULSE_GRAPHIQL", "on")]));

@@ -1,4 +1,4 @@
-//! The contract, `schema.graphql`, and the running schema as text in the contract's order, so that the two can be
+//! The contract, `schema.graphql`, and the running schema as SDL in the contract's order, so that the two can be
 //! compared line by line.
 
 use std::collections::BTreeMap;
@@ -7,10 +7,10 @@ use async_graphql::SDLExportOptions;
 
 use crate::schema::{Mutation, Query, Subscription};
 
-/// The contract as it was written.
+/// The contract as written.
 pub const CONTRACT: &str = include_str!("../schema.graphql");
 
-/// The running schema: its definitions and their members where the contract has them, what it lacks at the end.
+/// The running schema: definitions and members in the contract's order, additional ones at the end.
 pub fn running() -> String {
     let schema = async_graphql::Schema::build(Query::default(), Mutation::default(), Subscription::default()).finish();
     let options = SDLExportOptions::new().prefer_single_line_descriptions().use_space_ident();
@@ -39,18 +39,18 @@ fn in_contract_style(line: &str) -> String {
     }
 }
 
-/// One type, with its description.
+/// A type with its description.
 struct Definition<'a> {
-    /// As `type Query`.
+    /// Such as `type Query`.
     head: String,
-    /// Lines up to and with the opening brace.
+    /// Lines up to and including the opening brace.
     opening: Vec<&'a str>,
     /// Each with its description and arguments.
     members: Vec<Vec<&'a str>>,
 }
 
 impl Definition<'_> {
-    /// What every schema has.
+    /// Whether every schema has it.
     fn is_built_in(&self) -> bool {
         self.head.starts_with("directive") || self.head.starts_with("schema")
     }
@@ -62,7 +62,7 @@ impl Definition<'_> {
     }
 }
 
-/// The definitions of a text, which are separated by empty lines or follow on a closing brace.
+/// The definitions of an SDL, separated by empty lines or following a closing brace.
 fn definitions(sdl: &str) -> impl Iterator<Item = Definition<'_>> {
     let mut all: Vec<Vec<&str>> = vec![Vec::new()];
     for line in sdl.lines() {
@@ -96,7 +96,7 @@ fn definition(lines: Vec<&str>) -> Definition<'_> {
     definition
 }
 
-/// Where definitions and members stand in a text.
+/// Positions of definitions and members in an SDL.
 struct Places {
     definitions: BTreeMap<String, usize>,
     members: BTreeMap<(String, String), usize>,

@@ -1,5 +1,5 @@
-//! Totals in more than one currency: two are never added, so those of customers and products are in the default
-//! organization's, and what was sold in others is listed beside them.
+//! Totals in several currencies: amounts of different currencies are never added, so those of customers and products
+//! are in the default organization's currency, with sales in others listed separately.
 
 use std::collections::HashMap;
 
@@ -45,7 +45,7 @@ impl BatchLoad for HomeCurrency {
     }
 }
 
-/// Loads revenue in other currencies, by whose it is.
+/// Loads revenue in other currencies by holder.
 pub struct OtherRevenue;
 
 impl BatchLoad for OtherRevenue {

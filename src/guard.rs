@@ -1,24 +1,24 @@
-//! What keeps tenants apart where no statement does: the keys of what a process keeps, and a comparison. Each has a name, so
-//! that a test can take it away and see that `salespulse verify isolation` misses it.
+//! Tenant guards outside of SQL: cache keys and a comparison. Each is named, so that a test can disable it and check
+//! that `salespulse verify isolation` detects that.
 
 use uuid::Uuid;
 
 /// One such guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// Whether `tenantId` is the caller's.
+    /// Comparison of `tenantId` with the caller's.
     Argument,
-    /// Who may come in.
+    /// Access data.
     AccessCache,
-    /// Finished answers.
+    /// Cached responses.
     ResponseCache,
-    /// Where ledgers stand, asked by many at once.
+    /// Coalesced reads of ledger heads.
     Heads,
     /// Equal subscriptions.
     Cohorts,
-    /// Whose a cursor is.
+    /// Ownership of cursors.
     Cursors,
-    /// Batches in order.
+    /// Ordered batches.
     Feeds,
     /// Batches within a process.
     Channels,
@@ -26,7 +26,7 @@ pub enum Guard {
     Streams,
     /// Events on their way into a ledger.
     Lanes,
-    /// Entries that rollups do not hold yet.
+    /// Entries not yet in rollups.
     Tails,
     Organizations,
     /// Names of channels, regions and categories.
@@ -56,7 +56,7 @@ impl Guard {
         Guard::Keyring,
     ];
 
-    /// What tells a tenant from others here: its id, which is all that release builds know of.
+    /// The tenant's part of a key: its id; release builds do nothing else.
     pub fn of(self, tenant: Uuid) -> Uuid {
         #[cfg(debug_assertions)]
         if GONE.get() == Some(self) {
@@ -65,7 +65,7 @@ impl Guard {
         tenant
     }
 
-    /// Takes this guard, and no other, away from what runs on this thread.
+    /// Disables this guard, and no other, for what runs on this thread.
     #[cfg(debug_assertions)]
     pub fn take_away(self) {
         GONE.set(Some(self));
@@ -74,6 +74,6 @@ impl Guard {
 
 #[cfg(debug_assertions)]
 thread_local! {
-    /// Tests of one process have a thread each.
+    /// Per thread, since tests of one process run on a thread each.
     static GONE: std::cell::Cell<Option<Guard>> = const { std::cell::Cell::new(None) };
 }

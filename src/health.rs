@@ -1,4 +1,4 @@
-//! For load balancers and operators: whether the process lives, and whether it serves.
+//! Liveness and readiness, for load balancers and operators.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use crate::app::App;
 use tokio_util::sync::CancellationToken;
 
-/// The database is taken to be away when it has not answered for this long.
+/// The database is considered unavailable after this long without a response.
 const DATABASE_WAIT: Duration = Duration::from_secs(1);
 
-/// `/health` says that the process lives. `/ready` says whether requests should come here: 503 when the server ends or the
-/// database is away, 200 with `degraded` when updates from other processes come late because the stream is away.
+/// `/health` is the liveness probe. `/ready` says whether requests should be routed here: 503 during shutdown or when
+/// the database is unavailable, 200 with `degraded` when updates from other processes are delayed because the stream is
+/// unavailable.
 pub fn routes(app: App, stop: CancellationToken) -> Router {
     Router::new().route("/health", get(|| async { "ok" })).route("/ready", get(ready)).with_state((app, stop))
 }

@@ -1,5 +1,5 @@
-//! Removes what nobody needs any more, tenant by tenant and some rows at a time: sessions that have long ended with their
-//! refresh tokens, mailed links, deliveries and alerts of long ago. The audit log stays: the server may not remove from it.
+//! Deletes expired records, tenant by tenant and in batches: long-ended sessions with their refresh tokens, mailed
+//! links, old deliveries and alerts. The audit log stays: the server has no right to delete from it.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use crate::tenancy::list_tenants;
 
 const FIRST_WAIT: Duration = Duration::from_secs(5 * 60);
 const INTERVAL: Duration = Duration::from_secs(3600);
-/// A session ends 30 days after its sign-in at the latest; it can be looked for as long again.
+/// A session ends at most 30 days after its sign-in; its record is kept for as long again.
 const SESSION_DAYS: i64 = 60;
-/// After the end of a mailed link, the longest of which is good for 7 days.
+/// After the expiry of a mailed link, whose lifetime is at most 7 days.
 const MAILED_DAYS: i64 = 7;
-/// Removed of a tenant at once; sessions have up to some thousand refresh tokens each.
+/// Rows of a tenant deleted per batch; sessions have up to a few thousand refresh tokens each.
 const ROWS_AT_ONCE: i64 = 500;
 const SESSIONS_AT_ONCE: i64 = 10;
-/// Of each kind and tenant; the next look goes on.
+/// Per kind and tenant; the next run continues.
 const ROUNDS_MAX: usize = 200;
 
-/// How long what is configured is kept.
+/// Configurable retention periods.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionDays {
     pub alert_days: i64,
@@ -37,7 +37,7 @@ impl Default for RetentionDays {
     }
 }
 
-/// Tidies up once an hour, until it is dropped.
+/// Runs once an hour, until dropped.
 pub async fn run(app: App, keep: RetentionDays) {
     tokio::time::sleep(FIRST_WAIT).await;
     loop {
@@ -50,8 +50,8 @@ pub async fn run(app: App, keep: RetentionDays) {
     }
 }
 
-/// Removes what is older than it is kept, of all tenants; gives the number of rows, without refresh tokens. Several processes
-/// may do it at once.
+/// Deletes expired records of all tenants; returns the number of rows, without refresh tokens. Safe to run in several
+/// processes.
 pub async fn tidy(app: &App, keep: RetentionDays) -> Result<u64> {
     let now = app.clock.now();
     let mut removed = 0;
@@ -68,7 +68,7 @@ pub async fn tidy(app: &App, keep: RetentionDays) -> Result<u64> {
 
 async fn tidy_tenant(app: &App, tenant: TenantId, now: Timestamp, keep: RetentionDays) -> Result<u64> {
     let before = |days: i64| Timestamp(now.0 - days * DAY);
-    // Ids are made in the order of time, and are what the tables are ordered by.
+    // Ids are time-ordered, and the tables are ordered by them.
     let id_before = |days| -> Value { first_id(before(days)).into() };
     let mut removed = 0;
     for (table, key, which, limit, at_once) in [
@@ -107,7 +107,7 @@ async fn remove(
     Ok(removed)
 }
 
-/// No id that was made from `at` on is less (RFC 9562, 5.7).
+/// A lower bound of the ids generated from `at` on (RFC 9562, 5.7).
 fn first_id(at: Timestamp) -> Uuid {
     let millis = u128::try_from(at.0.div_euclid(1000)).unwrap_or(0);
     Uuid::from_u128(millis << 80)

@@ -1,6 +1,6 @@
-//! The second listener, for those who run the server and nobody else: `/metrics` for Prometheus, `/health`, `/ready`.
+//! The second listener, for operators only: `/metrics` for Prometheus, `/health`, `/ready`.
 //!
-//! Where the server stands is looked up when it is asked for, in what the process knows: the database is not asked.
+//! Gauges are sampled on each scrape, from process state only: the database is not queried.
 
 use std::collections::HashMap;
 
@@ -33,7 +33,7 @@ async fn metrics(State(endpoint): State<Endpoint>) -> Response {
     }
 }
 
-/// Where the server stands.
+/// Samples the server's gauges.
 fn look(endpoint: &Endpoint) -> Vec<MetricFamily> {
     let app = &endpoint.app;
     let registry = Registry::new();
@@ -80,7 +80,7 @@ fn size(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// How far ledgers have come, all of them together.
+/// Progress of all ledgers, in total.
 #[derive(Debug, PartialEq)]
 struct Stages {
     position: i64,
@@ -117,7 +117,8 @@ mod tests {
     fn a_ledger_that_is_recorded_and_followed_counts_once() {
         let [a, b, c] = [1, 2, 3].map(|n| TenantId(Uuid::from_u128(n)));
         let lane = |tenant, position, folded| LaneState { tenant, position, folded, waiting: 0 };
-        // a has recorded what it does not hear of yet; b's newest events are of another process; c is only followed.
+        // a has recorded what its feed has not received yet; b's newest events are from another process; c is only
+        // followed.
         let stages = Stages::of(&[lane(a, 10, 7), lane(b, 20, 20)], &[(a, 8), (b, 25), (c, 100)]);
         assert_eq!(stages, Stages { position: 10 + 25 + 100, rollups_lag: 3, feeds_lag: 2 });
     }

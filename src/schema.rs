@@ -82,13 +82,13 @@ pub struct Subscription(LiveSubscription);
 /// Subscriptions whose answers are states: equal ones share them, and only the newest matters.
 pub const STATES: [&str; 1] = ["metricsUpdated"];
 
-/// Mutations that need no token, since they are how one is come by.
+/// Mutations that need no token, since they are how to obtain one.
 pub const PUBLIC: [&str; 4] = ["login", "refresh", "requestPasswordReset", "setPassword"];
 
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
-/// The schema over the server's parts. How large operations may be says `graphql::shape`, whose limits know introspection.
-/// What fields there are is not suggested to who mistypes one: documents are validated before it is known who asks.
+/// Builds the schema over the application. Operation size is limited by `graphql::shape`, which treats introspection
+/// separately. Field suggestions are disabled: documents are validated before the caller is known.
 pub fn build(app: App) -> Schema {
     let schema = async_graphql::Schema::build(Query::default(), Mutation::default(), Subscription::default());
     schema.data(app).disable_suggestions().finish()

@@ -1,4 +1,4 @@
-//! Tenants, their first user and organization: what has to exist before anything else can.
+//! Tenants with their first users and organization: the prerequisites of everything else.
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::db::{Db, TenantId};
 use crate::error::{Code, Error, Result};
 use crate::users::{NewUser, insert_user};
 
-/// What a tenant begins with.
+/// The initial settings of a tenant.
 pub struct NewTenant<'a> {
     pub slug: &'a str,
     pub name: &'a str,
@@ -26,8 +26,8 @@ pub struct CreatedTenant {
     pub users: Vec<(Role, Uuid)>,
 }
 
-/// Creates a tenant with its default organization, an empty ledger and one user for each role. Error: CONFLICT when
-/// the slug is taken.
+/// Creates a tenant with its default organization, an empty ledger and one user for each role. Error: CONFLICT when the
+/// slug is taken.
 pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Result<CreatedTenant> {
     if find_tenant(db, new.slug).await?.is_some() {
         return Err(Error::new(Code::Conflict, format!("there is a tenant {} already", new.slug)));
@@ -71,10 +71,10 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
     Ok(CreatedTenant { id: TenantId(id), users })
 }
 
-/// Longer than any slug, and than any way to write an id.
+/// Longer than any slug, and than any notation of an id.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The tenant of a slug or id.
+/// The tenant with a slug or id.
 pub async fn find_tenant(db: &Db, name: &str) -> Result<Option<TenantId>> {
     if name.len() > NAME_BYTES_MAX || name.contains('\0') {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! TLS 1.3 by rustls, where no proxy in front does it. Certificate and key are two PEM files, which are looked at once a
-//! minute, so that a renewed certificate needs no new start.
+//! TLS 1.3 by rustls, where no proxy terminates it. Certificate and key are two PEM files, checked once a minute, so
+//! that a renewed certificate needs no restart.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,19 +17,19 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
-/// From a connection's first byte to where it is encrypted.
+/// Timeout of the handshake.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Where certificate and key are.
+/// Paths of certificate and key.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The certificate, and those between it and a root.
+    /// The certificate, followed by its intermediates.
     pub certificate: PathBuf,
     pub key: PathBuf,
 }
 
-/// Why the files cannot be used. None shows the key.
+/// Why the files cannot be used. No variant contains key material.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("{0} cannot be read: {1}")]
@@ -44,7 +44,7 @@ pub enum TlsError {
     Unusable(rustls::Error),
 }
 
-/// Encrypts connections. Cheap to clone.
+/// TLS acceptor. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -52,7 +52,7 @@ pub struct Tls {
     current: Arc<Current>,
 }
 
-/// What connections get from now on.
+/// The certificate for new connections.
 #[derive(Debug)]
 struct Current(RwLock<Arc<CertifiedKey>>);
 
@@ -75,7 +75,7 @@ impl Tls {
         Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)), files: Arc::new(files), current })
     }
 
-    /// Encrypts a connection; `None` where the client does not agree to it, or not in time.
+    /// Performs the handshake; `None` where it fails or times out.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Option<TlsStream<S>> {
         self.accept_within(HANDSHAKE_WAIT, stream).await
     }
@@ -93,7 +93,7 @@ impl Tls {
         None
     }
 
-    /// Takes what the files hold now; whether that is something else. Files that cannot be used change nothing.
+    /// Loads the current files; returns whether they changed. Files that cannot be used change nothing.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let new = read(&self.files, self.acceptor.config().crypto_provider())?;
         let mut current = self.current.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -102,7 +102,7 @@ impl Tls {
         Ok(has_changed)
     }
 
-    /// Reloads when the files have changed, until it is dropped.
+    /// Reloads when the files have changed, until dropped.
     pub async fn watch(self) {
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;

@@ -1,4 +1,4 @@
-//! The GraphiQL page at `/graphiql`. Its files are those of `web/dist` when the program was built.
+//! The GraphiQL page at `/graphiql`. Its files are embedded from `web/dist` at build time.
 
 use axum::Router;
 use axum::extract::Path;
@@ -12,7 +12,7 @@ use include_dir::{Dir, include_dir};
 
 static DIST: Dir<'static> = include_dir!("$OUT_DIR/web");
 
-/// What a build without `make web` has for a page.
+/// The page of a build without `make web`.
 const NOT_BUILT: &str = "<!doctype html>
 <html lang=\"en\">
 <meta charset=\"utf-8\">
@@ -23,15 +23,15 @@ const NOT_BUILT: &str = "<!doctype html>
 </html>
 ";
 
-/// The page talks to its own server only. Monaco, the page's editor, sets styles of elements;
-/// `'self'` includes the server's WebSocket.
+/// The page may connect to its own server only. Monaco, its editor, sets inline styles; `'self'` includes the server's
+/// WebSocket.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; \
     font-src 'self' data:; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
 const NOSNIFF: (HeaderName, &str) = (X_CONTENT_TYPE_OPTIONS, "nosniff");
 
-/// `/graphiql` and what the page loads.
+/// `/graphiql` and its assets.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     routes_of(&DIST)
 }
@@ -55,7 +55,7 @@ fn page(dist: &'static Dir<'static>) -> Response {
     (headers, html).into_response()
 }
 
-/// One of the files whose names change with their content; all but `licenses.md`, which changes with the packages.
+/// A file whose name changes with its content; all but `licenses.md`, which changes with the packages.
 fn asset(dist: &'static Dir<'static>, path: &str) -> Response {
     let Some(file) = dist.get_file(format!("assets/{path}")) else {
         return (StatusCode::NOT_FOUND, [NOSNIFF]).into_response();
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
         let policy = headers[CONTENT_SECURITY_POLICY].to_str().expect("text");
         assert!(policy.contains("frame-ancestors 'none'"));
-        // No host and no scheme but the fonts and pictures that are written into the styles.
+        // No host and no scheme except the fonts and images embedded in the styles.
         assert!(!policy.replace("data:", "").contains([':', '*']));
         assert_eq!(text(response).await, "<title>built</title>");
     }
@@ -147,7 +147,7 @@ mod tests {
         assert!(text(response).await.contains("make web"));
     }
 
-    /// The files that this very build has, whichever they are.
+    /// The files of this very build, whichever they are.
     #[tokio::test]
     async fn every_asset_of_this_build_has_its_type() {
         for file in DIST.get_dir("assets").map(Dir::files).into_iter().flatten() {

@@ -1,5 +1,5 @@
-//! API keys: what programs come in with. A key acts for the user who made it, with some of their permissions, until it ends
-//! or its user may no longer come in.
+//! API keys: the credentials of programs. A key acts for the user who created it, with a subset of their permissions,
+//! until it expires, is revoked, or its user loses access.
 
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
@@ -12,12 +12,12 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 
-/// Keys of a tenant that are good.
+/// Maximum number of valid keys per tenant.
 const KEYS_MAX: i64 = 100;
-/// The end of a key, by which it is known again.
+/// Length of the key's suffix that is kept for recognition.
 const HINT_CHARS: usize = 6;
 
-/// What the log tells of keys.
+/// Audited columns of keys.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "api_keys",
     key: "id",
@@ -30,7 +30,7 @@ pub const LOGGED: AuditedTable = AuditedTable {
     members: None,
 };
 
-/// A key as it is shown: without the secret.
+/// A key as shown: without the secret.
 #[derive(Clone)]
 pub struct ApiKey {
     pub id: Uuid,
@@ -45,8 +45,8 @@ pub struct ApiKey {
 
 const COLUMNS: &str = "id, user_id, name, hint, permissions, created_at, ends_at, revoked_at";
 
-/// Makes a key for the caller; gives the secret, which nobody can show again. Errors: FORBIDDEN, for permissions that the
-/// caller lacks; BAD_USER_INPUT; CONFLICT.
+/// Creates a key for the caller and returns the secret, which cannot be shown again. Errors: FORBIDDEN, for permissions
+/// that the caller lacks; BAD_USER_INPUT; CONFLICT.
 pub async fn create(
     tx: &TenantTx,
     caller: &Caller,
@@ -95,7 +95,7 @@ pub async fn create(
     Ok((key_from(&row)?, secret))
 }
 
-/// Ends a key. Error: NOT_FOUND.
+/// Revokes a key. Error: NOT_FOUND.
 pub async fn revoke(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<ApiKey> {
     tx.lock_settings().await?;
     let sql = format!(
@@ -106,14 +106,14 @@ pub async fn revoke(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<ApiKey> {
     key_from(&row)
 }
 
-/// Ends a user's keys, for whoever also ends their sessions: its lock and epoch are for both.
+/// Revokes a user's keys. The caller also ends their sessions, and its lock and epoch cover both.
 pub async fn revoke_all(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<()> {
     let sql = "UPDATE api_keys SET revoked_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";
     tx.execute(sql, [user_id.into(), now.0.into()]).await?;
     Ok(())
 }
 
-/// Those that are good and those that were ended, newest first; at most 200.
+/// Valid and revoked keys, newest first; at most 200.
 pub async fn list(tx: &TenantTx) -> Result<Vec<ApiKey>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM api_keys WHERE tenant_id = $1 ORDER BY revoked_at IS NOT NULL, id DESC LIMIT 200"

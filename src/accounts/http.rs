@@ -1,5 +1,5 @@
-//! Signing in for pages: the refresh token is in a cookie that scripts cannot read, and whoever uses it shows that they can
-//! read the other cookie (double submit). Also the public keys of tokens, and the page behind mailed links.
+//! Sign-in for browser pages: the refresh token is in an `HttpOnly` cookie, and requests prove that they can read the
+//! other cookie (double-submit CSRF protection). Also the tokens' public keys, and the page behind mailed links.
 
 use axum::Json;
 use axum::Router;
@@ -21,14 +21,14 @@ use crate::graphql::http::{Endpoint, is_json, read_body};
 use crate::graphql::origin::{client_of, is_foreign};
 use crate::graphql::scalars::DateTime;
 
-/// The prefix makes browsers take them over an encrypted connection and from this host alone.
+/// The prefix restricts the cookies to encrypted connections and to this host.
 const REFRESH_COOKIE: &str = "__Host-salespulse-refresh";
 const CSRF_COOKIE: &str = "__Host-salespulse-csrf";
 const CSRF_HEADER: &str = "x-csrf-token";
 const COOKIE_SECS: i64 = 30 * 24 * 3600;
 
 const PAGE: &str = include_str!("password.html");
-/// Nothing but what the page itself has.
+/// Allows nothing but the page's own content.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'sha256-{script}'; style-src 'unsafe-inline'; connect-src 'self'; \
      form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -58,14 +58,14 @@ struct NewPassword {
     password: String,
 }
 
-/// A request of a page of this server, or of no page.
+/// A request from one of this server's own pages, or not from a browser page.
 pub struct Own(pub Client);
 
 impl FromRequestParts<Endpoint> for Own {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, endpoint: &Endpoint) -> Result<Self, Response> {
-        // Cookies are for this server's own pages, whatever others may use the API.
+        // Cookies are for this server's own pages, even where other origins may use the API.
         if is_foreign(parts, &[]) {
             return Err(refuse(Error::new(Code::Forbidden, "pages of other origins may not sign in here")));
         }
@@ -124,7 +124,7 @@ async fn page() -> Response {
     (headers, PAGE).into_response()
 }
 
-/// The hash by which the page's policy knows its one script.
+/// The hash by which the page's policy allows its one script.
 fn script_hash() -> String {
     use base64::Engine;
     use sha2::Digest;
@@ -133,7 +133,7 @@ fn script_hash() -> String {
     base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(script))
 }
 
-/// The refresh token of a request that shows that it can read the other cookie.
+/// The refresh token of a request that passes the double-submit check.
 fn token_of(headers: &HeaderMap) -> Result<&str> {
     let shown = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
     match (cookie(headers, CSRF_COOKIE), shown) {
@@ -144,7 +144,7 @@ fn token_of(headers: &HeaderMap) -> Result<&str> {
     token.ok_or_else(|| Error::new(Code::InvalidGrant, "there is no session; sign in"))
 }
 
-/// The value of a cookie of a request.
+/// The value of a request's cookie.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     pairs
@@ -155,7 +155,7 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 fn cookies(refresh: &str, csrf: &str, secs: i64) -> [(HeaderName, HeaderValue); 2] {
     let cookie = |name, value, more| {
         let text = format!("{name}={value}; Path=/; Secure; SameSite=Strict; Max-Age={secs}{more}");
-        // Tokens are made of characters that headers take.
+        // Tokens consist of characters that are valid in headers.
         (header::SET_COOKIE, HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("")))
     };
     [cookie(REFRESH_COOKIE, refresh, "; HttpOnly"), cookie(CSRF_COOKIE, csrf, "")]
@@ -172,7 +172,7 @@ fn answer(signed_in: Result<SignedIn>) -> Response {
     response
 }
 
-/// Has the browser keep a session.
+/// Stores a session in the browser's cookies.
 pub fn add_session(response: &mut Response, signed_in: &SignedIn) {
     let csrf = uuid::Uuid::new_v4().simple().to_string();
     for (name, value) in cookies(&signed_in.refresh_token, &csrf, COOKIE_SECS) {
@@ -181,7 +181,7 @@ pub fn add_session(response: &mut Response, signed_in: &SignedIn) {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-/// What a body says, which no form of a page can send.
+/// Reads a JSON body, which an HTML form cannot send.
 pub async fn read_json<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Box<Response>> {
     let malformed = || Box::new(refuse(Error::new(Code::BadUserInput, format!("send {what} as application/json"))));
     if !is_json(request.headers()) {
@@ -193,7 +193,7 @@ pub async fn read_json<T: DeserializeOwned>(request: Request, what: &str) -> Res
     }
 }
 
-/// An error as the body of an answer.
+/// An error as a response body.
 pub fn refuse(error: Error) -> Response {
     let status = match error.code {
         Code::Unauthenticated | Code::InvalidGrant => StatusCode::UNAUTHORIZED,

@@ -1,5 +1,4 @@
-//! How often somebody may try to sign in, show secrets that are not good, or have mail sent: for each address and each
-//! account, in this process.
+//! Rate limits on sign-in attempts, invalid secrets and requested mail: per address and per account, in this process.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -14,20 +13,20 @@ use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::graphql::limits::{Buckets, network_of};
 
-/// Tries at once from an address, and mails at once to an account; then one after each pause.
+/// Burst of attempts per address, and of mails per account; then one per [`PAUSE`].
 const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-/// Tries at once for an account, so many more that one address alone does not keep its owner out.
+/// Burst of attempts per account: high enough that a single address cannot lock out the owner.
 const ACCOUNT_TRIES: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 const PAUSE: Duration = Duration::from_secs(90);
 
-/// Secrets that are not good and are looked up for an address in so long.
+/// Maximum number of invalid secrets looked up for an address per window.
 const STRANGE_MAX: u32 = 100;
 const STRANGE_WINDOW: Duration = Duration::from_secs(15 * 60);
 const STRANGERS_MAX: u64 = 100_000;
 
 type Account = (Option<TenantId>, String);
 
-/// Counts tries. Cheap to clone.
+/// Counts attempts. Cheap to clone.
 #[derive(Clone)]
 pub struct Tries(Arc<Parts>);
 
@@ -38,7 +37,7 @@ struct Parts {
     strangers: Cache<IpAddr, Arc<Strange>>,
 }
 
-/// Secrets that were not good, from one address.
+/// Invalid secrets from one address.
 struct Strange {
     since: Instant,
     secrets: AtomicU32,
@@ -64,23 +63,23 @@ impl Default for Tries {
 }
 
 impl Tries {
-    /// One more try from an address. It comes before what is taken from an account, which one address alone cannot use up.
-    /// Error: RATE_LIMITED.
+    /// Counts an attempt from an address. Called before [`Self::take_account`], so that one address alone cannot
+    /// exhaust an account's budget. Error: RATE_LIMITED.
     pub fn take_address(&self, address: Option<IpAddr>) -> Result<()> {
         address.map_or(Ok(()), |address| self.0.addresses.take(&network_of(address), NonZeroU32::MIN)).map_err(limited)
     }
 
-    /// One more password for an account, whether there is one or not. Error: RATE_LIMITED.
+    /// Counts a password attempt for an account, whether it exists or not. Error: RATE_LIMITED.
     pub fn take_account(&self, tenant: Option<TenantId>, email: &str) -> Result<()> {
         self.0.accounts.take(&(tenant, email.to_owned()), NonZeroU32::MIN).map_err(limited)
     }
 
-    /// One more mail to an account, whether there is one or not. Error: RATE_LIMITED.
+    /// Counts a mail to an account, whether it exists or not. Error: RATE_LIMITED.
     pub fn take_mail(&self, tenant: Option<TenantId>, email: &str) -> Result<()> {
         self.0.mails.take(&(tenant, email.to_owned()), NonZeroU32::MIN).map_err(limited)
     }
 
-    /// Refuses to look up a secret for an address from which too many came that are not good. Error: RATE_LIMITED.
+    /// Refuses to look up a secret for an address that has sent too many invalid ones. Error: RATE_LIMITED.
     pub fn check_stranger(&self, address: Option<IpAddr>) -> Result<()> {
         let strange = address.and_then(|address| self.0.strangers.get(&network_of(address)));
         match strange {
@@ -91,7 +90,7 @@ impl Tries {
         }
     }
 
-    /// One more secret from an address that is not good: an API key, a refresh token, a mailed link.
+    /// Counts an invalid secret from an address: an API key, a refresh token, a mailed link.
     pub fn count_stranger(&self, address: Option<IpAddr>) {
         if let Some(address) = address {
             self.0.strangers.get_with(network_of(address), Arc::default).secrets.fetch_add(1, Ordering::Relaxed);

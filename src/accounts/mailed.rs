@@ -1,4 +1,4 @@
-//! Invitations and forgotten passwords: a link that comes by mail, is good once, and lets its user set a password.
+//! Invitations and password resets: a mailed, single-use link that lets its user set a password.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -17,13 +17,13 @@ use crate::outbox::{self, Message, NotificationChannel, Recipient};
 use crate::tenancy::find_tenant;
 use crate::users::{NewUser, insert_user};
 
-/// What a mailed link is for.
+/// The purpose of a mailed link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Purpose {
-    /// To come in for the first time.
+    /// To sign in for the first time.
     Invitation,
-    /// To set another password.
+    /// To set a new password.
     Reset,
 }
 
@@ -36,11 +36,11 @@ impl Purpose {
     }
 }
 
-/// Links to set another password that a user may have unused, so that nobody can fill a mailbox with them.
+/// Maximum number of unused reset links per user, so that nobody can flood a mailbox.
 const RESETS_MAX: i64 = 3;
 
-/// Mails a link to a user. Earlier invitations are no longer good; earlier links to set another password are, until one is
-/// used, since anybody may ask for more of them.
+/// Mails a link to a user. Earlier invitations become invalid; earlier reset links stay valid until one is used, since
+/// anybody may request more of them.
 pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose: Purpose) -> Result<()> {
     let now = app.clock.now();
     if purpose == Purpose::Invitation {
@@ -70,7 +70,8 @@ pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose:
     outbox::store::add(tx, &[recipient], &message, now).await
 }
 
-/// Mails a user a link to set another password, unless they have enough of them. Who asks does not learn whether there is such a user. Error: RATE_LIMITED.
+/// Mails a user a reset link, unless they have enough of them. The response does not reveal whether the user exists.
+/// Error: RATE_LIMITED.
 pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str) -> Result<()> {
     app.tries.take_address(client.address)?;
     let email = email_of(email)?;
@@ -79,7 +80,7 @@ pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str
     let Some(tenant) = tenant else { return Ok(()) };
     let tx = app.db.write(tenant).await?;
     tx.lock_settings().await?;
-    // It is logged either way, so that the time of the answer tells little.
+    // Logged either way, to keep response times similar.
     let subject = match find_user(&tx, &email).await? {
         Some(user) => {
             if count_resets(&tx, user.id, app.clock.now()).await? < RESETS_MAX {
@@ -94,7 +95,7 @@ pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str
     tx.commit().await
 }
 
-/// A user's links to set another password that are good.
+/// The number of a user's valid reset links.
 async fn count_resets(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<i64> {
     let sql = "SELECT count(*) FROM mailed_tokens \
                WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND used_at IS NULL AND ends_at > $4";
@@ -102,12 +103,12 @@ async fn count_resets(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<i6
     row.map_or(Ok(0), |row| get(&row, 0))
 }
 
-/// Uses a mailed link: sets the password, ends what the user had open and their API keys, and signs in. Errors: INVALID_GRANT, BAD_USER_INPUT,
-/// RATE_LIMITED.
+/// Redeems a mailed link: sets the password, ends the user's sessions and API keys, and signs in. Errors:
+/// INVALID_GRANT, BAD_USER_INPUT, RATE_LIMITED.
 pub async fn redeem(app: &App, client: &Client, token: &str, new_password: String) -> Result<SignedIn> {
     let token = Opaque::parse(Kind::Once, token).ok_or_else(invalid)?;
     let hash = token.hash().to_vec();
-    // The password is looked at first, so that a bad one does not use the link up.
+    // The password is validated first, so that an invalid one does not consume the link.
     app.tries.check_stranger(client.address)?;
     let found = find(&app.db.read(token.tenant).await?, &hash, app.clock.now().0).await;
     if found.as_ref().is_err_and(|error| error.code == Code::InvalidGrant) {
@@ -132,7 +133,7 @@ pub async fn redeem(app: &App, client: &Client, token: &str, new_password: Strin
     let row = tx.query_one(&sql, [user_id.into(), password_hash.into()]).await?.ok_or_else(invalid)?;
     let role = Role::get(&row, 0)?;
     sessions::end_all(&tx, user_id, now).await?;
-    // Whoever had the account may have made some.
+    // Whoever had control of the account may have created some.
     api_keys::revoke_all(&tx, user_id, now).await?;
     let by = By { user_id: Some(user_id), through: None, client };
     let entry = Entry::of("password.set", user_id).after(json!({ "by": purpose }));
@@ -150,7 +151,7 @@ async fn find(tx: &TenantTx, hash: &[u8], now: i64) -> Result<(Uuid, Purpose, St
     Ok((get(&row, 0)?, get_word(&row, 1)?, get(&row, 2)?))
 }
 
-/// Invites somebody, or once more who has not come yet. Errors: CONFLICT, BAD_USER_INPUT.
+/// Invites a new user, or re-invites one who has not signed in yet. Errors: CONFLICT, BAD_USER_INPUT.
 pub async fn invite(app: &App, tx: &TenantTx, email: &str, name: &str, role: Role) -> Result<Uuid> {
     let email = email_of(email)?;
     let name = members::name_of(name)?;

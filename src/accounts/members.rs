@@ -1,4 +1,4 @@
-//! The users of a tenant, as those who manage them see and change them.
+//! A tenant's users, as seen and changed by those who manage them.
 
 use sea_orm::{QueryResult, Value};
 use serde_json::{Value as Json, json};
@@ -38,7 +38,7 @@ pub struct Member {
     pub state: UserState,
 }
 
-/// What is to be changed.
+/// The changes to make.
 #[derive(Default)]
 pub struct Changes {
     pub name: Option<String>,
@@ -73,7 +73,7 @@ pub async fn get_member(tx: &TenantTx, id: Uuid) -> Result<Member> {
     member_from(&row)
 }
 
-/// A role that somebody may give: one that may no more than they may themselves. Error: FORBIDDEN.
+/// Checks that a role may be granted: one with no more permissions than the caller's own. Error: FORBIDDEN.
 pub fn check_role(caller: &Caller, role: Role) -> Result<()> {
     if role.permissions().iter().all(|permission| caller.may(*permission)) {
         return Ok(());
@@ -81,8 +81,9 @@ pub fn check_role(caller: &Caller, role: Role) -> Result<()> {
     Err(Error::new(Code::Forbidden, "nobody gives a role that may do more than they may"))
 }
 
-/// Changes a user; gives what they were and are, for the log. A change of role or state is felt at once; who is sent off has
-/// neither sessions nor keys when they come back. Errors: NOT_FOUND; CONFLICT, when nobody would be left who manages users.
+/// Changes a user and returns the state before and after, for the audit log. A change of role or state takes effect at
+/// once; a deactivated user has neither sessions nor keys on return. Errors: NOT_FOUND; CONFLICT, when no user manager
+/// would be left.
 pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) -> Result<(Json, Json)> {
     let name = changes.name.as_deref().map(name_of).transpose()?;
     tx.lock_settings().await?;
@@ -118,11 +119,11 @@ pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) 
     Ok((told(before.user.role, was_active), told(role, is_active)))
 }
 
-/// Those who manage users.
+/// The number of users who manage users.
 #[derive(PartialEq, PartialOrd)]
 struct Managers {
     active: i64,
-    /// Those of them who can sign in by themselves.
+    /// Those of them who can sign in on their own.
     with_way_in: i64,
 }
 

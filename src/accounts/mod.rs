@@ -1,4 +1,4 @@
-//! People and programs that may come in: signing in, sessions, invitations, passwords, OpenID Connect, API keys.
+//! Accounts of people and programs: sign-in, sessions, invitations, passwords, OpenID Connect, API keys.
 
 pub mod api_keys;
 pub mod graphql;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 const EMAIL_CHARS_MAX: usize = 254;
 
-/// An e-mail address as it is stored and compared. Error: BAD_USER_INPUT.
+/// Normalizes an e-mail address for storage and comparison. Error: BAD_USER_INPUT.
 pub fn email_of(text: &str) -> Result<String> {
     let email = text.trim().to_lowercase();
     let is_good = email.len() <= EMAIL_CHARS_MAX && email.parse::<lettre::Address>().is_ok();

@@ -1,4 +1,4 @@
-//! Signing in and out, and managing who may come in.
+//! Mutations for signing in and out, and for managing access.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Signing in by password, and what follows: refreshing, signing out, another password.
+//! Password sign-in and the session's life cycle: refresh, sign-out, password change.
 
 use sea_orm::Value;
 use serde_json::json;
@@ -17,17 +17,17 @@ use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::tenancy::find_tenant;
 
-/// What whoever signed in holds.
+/// The credentials of a new session.
 pub struct SignedIn {
     pub tenant: TenantId,
     pub user_id: Uuid,
     pub access_token: String,
-    /// When the access token ends.
+    /// Expiry of the access token.
     pub ends_at: Timestamp,
     pub refresh_token: String,
 }
 
-/// Signs in by password. Errors: UNAUTHENTICATED, the same for whatever is wrong; RATE_LIMITED.
+/// Signs in by password. Errors: UNAUTHENTICATED, whatever the reason; RATE_LIMITED.
 pub async fn by_password(app: &App, client: &Client, tenant: &str, email: &str, password: String) -> Result<SignedIn> {
     app.tries.take_address(client.address)?;
     let email = email_of(email).map_err(|_| refused())?;
@@ -42,7 +42,7 @@ pub async fn by_password(app: &App, client: &Client, tenant: &str, email: &str, 
     let Some(tenant) = tenant else { return Err(refused()) };
     let tx = app.db.write(tenant).await?;
     tx.lock_settings().await?;
-    // Meanwhile the password may have been changed, or the user sent off.
+    // Meanwhile the password may have been changed, or the user deactivated.
     let user = find_user(&tx, &email).await?;
     match user {
         Some(user) if is_right && user.password_hash == hash => {
@@ -58,7 +58,7 @@ pub async fn by_password(app: &App, client: &Client, tenant: &str, email: &str, 
     }
 }
 
-/// Opens a session for a user in a transaction that has the lock of settings, and commits it.
+/// Opens a session for a user in a transaction that holds the settings lock, and commits it.
 pub async fn open(app: &App, tx: TenantTx, client: &Client, user_id: Uuid, role: Role, by: &str) -> Result<SignedIn> {
     let now = app.clock.now();
     let opened = sessions::open(&tx, user_id, role, client, now).await?;
@@ -69,7 +69,7 @@ pub async fn open(app: &App, tx: TenantTx, client: &Client, user_id: Uuid, role:
     Ok(signed_in)
 }
 
-/// Errors: INVALID_GRANT; the session is ended when the token was used before.
+/// Refreshes a session; a reused token revokes it. Error: INVALID_GRANT.
 pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn> {
     let token = known(app, client, token).await?.ok_or_else(invalid_grant)?;
     let now = app.clock.now();
@@ -90,8 +90,8 @@ pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn
     }
 }
 
-/// A refresh token that was given out once. What was not takes no transaction that writes, and is looked up so often only for
-/// an address. Error: RATE_LIMITED.
+/// Parses a refresh token and checks that it was issued. One that was not never starts a write transaction, and lookups
+/// of such tokens are limited per address. Error: RATE_LIMITED.
 async fn known(app: &App, client: &Client, token: &str) -> Result<Option<Opaque>> {
     let Some(token) = Opaque::parse(Kind::Refresh, token) else { return Ok(None) };
     app.tries.check_stranger(client.address)?;
@@ -103,7 +103,7 @@ async fn known(app: &App, client: &Client, token: &str) -> Result<Option<Opaque>
     Ok(None)
 }
 
-/// Ends the session of a caller, which has none when it came with a key. Error: BAD_USER_INPUT.
+/// Ends the caller's session. Error: BAD_USER_INPUT for an API key, which has none.
 pub async fn end(app: &App, client: &Client, caller: &Caller) -> Result<()> {
     match caller.through {
         Through::Session(session) => {
@@ -114,7 +114,7 @@ pub async fn end(app: &App, client: &Client, caller: &Caller) -> Result<()> {
     }
 }
 
-/// Ends the session of a refresh token, if it is one.
+/// Ends the session that a refresh token was issued for, if any.
 pub async fn end_of(app: &App, client: &Client, token: &str) -> Result<()> {
     let Some(token) = known(app, client, token).await? else { return Ok(()) };
     let tx = app.db.write(token.tenant).await?;
@@ -135,7 +135,8 @@ async fn end_session(app: &App, tx: TenantTx, by: &By<'_>, session: Uuid) -> Res
     Ok(())
 }
 
-/// Ends all that lets the caller in, this token too; gives the number of sessions. Error: FORBIDDEN for keys.
+/// Revokes everything that admits the caller, including this token; returns the number of sessions. Error: FORBIDDEN
+/// for API keys.
 pub async fn end_all(app: &App, client: &Client, caller: &Caller) -> Result<u64> {
     refuse_keys(caller)?;
     let now = app.clock.now();
@@ -147,7 +148,7 @@ pub async fn end_all(app: &App, client: &Client, caller: &Caller) -> Result<u64>
     Ok(ended)
 }
 
-/// Sets another password of the caller, ends all sessions and opens one. Errors: UNAUTHENTICATED, FORBIDDEN for keys,
+/// Changes the caller's password, ends all sessions and opens one. Errors: UNAUTHENTICATED, FORBIDDEN for API keys,
 /// BAD_USER_INPUT, RATE_LIMITED.
 pub async fn change_password(
     app: &App,
@@ -172,7 +173,7 @@ pub async fn change_password(
     let now = app.clock.now();
     let tx = app.db.write(caller.tenant).await?;
     tx.lock_settings().await?;
-    // Unless somebody else has set one meanwhile.
+    // Unless another request has changed it meanwhile.
     let sql =
         "UPDATE users SET password_hash = $3 WHERE tenant_id = $1 AND id = $2 AND is_active AND password_hash = $4";
     if tx.execute(sql, [user.id.into(), hash.into(), user.password_hash.into()]).await? == 0 {
@@ -186,7 +187,7 @@ pub async fn change_password(
     Ok(signed_in)
 }
 
-/// A program is not to send its user off, and neither to see nor to change how they come in. Error: FORBIDDEN.
+/// A program must not sign out its user, nor see or change how they sign in. Error: FORBIDDEN.
 pub fn refuse_keys(caller: &Caller) -> Result<()> {
     match caller.through {
         Through::ApiKey(_) => Err(Error::new(Code::Forbidden, "an API key may not do this")),
@@ -204,7 +205,7 @@ fn signed_in(app: &App, tenant: TenantId, opened: Opened) -> Result<SignedIn> {
     Ok(SignedIn { tenant, user_id, access_token, ends_at, refresh_token: refresh.to_text() })
 }
 
-/// An active user as signing in needs it.
+/// An active user, with what sign-in needs.
 pub struct KnownUser {
     pub id: Uuid,
     pub role: Role,
@@ -212,7 +213,7 @@ pub struct KnownUser {
     pub password_hash: Option<String>,
 }
 
-/// The active user of an address.
+/// The active user with an address.
 pub async fn find_user(tx: &TenantTx, email: &str) -> Result<Option<KnownUser>> {
     find_active(tx, "email", email.into()).await
 }

@@ -1,4 +1,4 @@
-//! What a mutation changes, and what the log tells of it: there is no committing one without the other.
+//! Audited mutations: a change cannot be committed without its audit entry, nor the entry without the change.
 
 use std::ops::Deref;
 
@@ -15,7 +15,7 @@ use crate::graphql::context::{app, caller, client};
 use crate::graphql::scalars::DateTime;
 use crate::money::Money;
 
-/// A writing transaction of the caller's tenant that ends with an entry of the log, or with nothing.
+/// A write transaction of the caller's tenant that commits together with an audit entry, or not at all.
 pub struct Change<'a> {
     tx: TenantTx,
     by: By<'a>,
@@ -43,13 +43,13 @@ impl Change<'_> {
         self.tx.commit().await
     }
 
-    /// What the log tells of a thing before it is changed; other changes of settings wait from here on.
+    /// The audited state of an object before it is changed; takes the settings lock, so that concurrent changes wait.
     pub async fn before(&self, thing: &AuditedTable, key: impl Into<Value>) -> Result<Option<Json>> {
         self.lock_settings().await?;
         self.see(thing, key).await
     }
 
-    /// What the log tells of a thing as it is now; `None` where there is none.
+    /// The audited state of an object as it is now; `None` where it does not exist.
     pub async fn see(&self, thing: &AuditedTable, key: impl Into<Value>) -> Result<Option<Json>> {
         let key = key.into();
         let columns: Vec<&str> = thing.columns.iter().map(|(_, column, _)| *column).collect();
@@ -69,18 +69,18 @@ impl Change<'_> {
     }
 }
 
-/// What the log tells of a kind of rows. Personal data and secrets are left out, or only counted.
+/// Which columns of a table are audited. Personal data and secrets are omitted, or only counted.
 pub struct AuditedTable {
     pub table: &'static str,
-    /// The column beside `tenant_id` by which one is found.
+    /// The column that, together with `tenant_id`, identifies a row.
     pub key: &'static str,
-    /// The name in the log, the column (or an expression), and how it is shown.
+    /// The name in the log, the column (or an expression), and its representation.
     pub columns: &'static [(&'static str, &'static str, Shown)],
-    /// The name in the log, and a statement that gives the ids of those who belong to the thing `$2`.
+    /// The name in the log, and a statement that selects the ids of the members of object `$2`.
     pub members: Option<(&'static str, &'static str)>,
 }
 
-/// How the value of a column is shown.
+/// How a column's value is represented.
 #[derive(Clone, Copy)]
 pub enum Shown {
     Text,

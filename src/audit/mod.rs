@@ -1,4 +1,4 @@
-//! Who changed what, from where: written in the transaction of the change, and never changed itself.
+//! Audit log: who changed what, and from where. Written in the transaction of the change, and immutable.
 
 mod change;
 pub mod graphql;
@@ -25,32 +25,32 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// `action` (as `dashboard.create`) was done to `subject`.
+    /// `action` (such as `dashboard.create`) was performed on `subject`.
     pub fn of(action: &'static str, subject: impl ToString) -> Self {
         Entry { action, subject: subject.to_string(), before: None, after: None }
     }
 
-    /// What it was before, without personal data; `None` where it was not.
+    /// The state before the change, without personal data; `None` for a creation.
     pub fn before(self, before: impl Into<Option<Json>>) -> Self {
         Entry { before: before.into(), ..self }
     }
 
-    /// What it is now, without personal data; `None` where it is no more.
+    /// The state after the change, without personal data; `None` for a deletion.
     pub fn after(self, after: impl Into<Option<Json>>) -> Self {
         Entry { after: after.into(), ..self }
     }
 }
 
-/// Who did it, and from where.
+/// The actor, and the client they used.
 pub struct By<'a> {
-    /// Nobody known where signing in was refused.
+    /// `None` for a failed sign-in.
     pub user_id: Option<Uuid>,
     pub through: Option<Through>,
     pub client: &'a Client,
 }
 
 impl<'a> By<'a> {
-    /// A user by a session.
+    /// A user acting through a session.
     pub fn session(user_id: Uuid, session: Uuid, client: &'a Client) -> Self {
         By { user_id: Some(user_id), through: Some(Through::Session(session)), client }
     }
@@ -60,12 +60,12 @@ impl<'a> By<'a> {
     }
 }
 
-/// Logs what an operator did by a command.
+/// Logs an operator's command.
 pub async fn record_by_operator(tx: &TenantTx, now: Timestamp, entry: Entry) -> Result<()> {
     record_by(tx, &By { user_id: None, through: None, client: &Client::default() }, now, entry).await
 }
 
-/// Logs what was done other than by [`change`].
+/// Logs an action that does not go through [`change`].
 pub async fn record_by(tx: &TenantTx, by: &By<'_>, now: Timestamp, entry: Entry) -> Result<()> {
     let (through, through_id) = match by.through {
         Some(Through::Session(id)) => (Some("session"), Some(id)),

@@ -1,4 +1,4 @@
-//! The audit log in the database.
+//! Storage of the audit log.
 
 use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use entity::audit_logs::Model;
 #[derive(Default)]
 pub struct Filter {
     pub actor_id: Option<Uuid>,
-    /// A kind, or with a dot at its end the start of several.
+    /// An action, or, ending in a dot, the prefix of several.
     pub action: Option<String>,
     pub subject: Option<String>,
     pub since: Option<Timestamp>,
@@ -21,7 +21,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Conditions on values from `$2` on.
+    /// Conditions on values, bound from `$2`.
     fn clauses(&self) -> (String, Vec<Value>) {
         let (mut sql, mut values) = (String::new(), Vec::new());
         let mut add = |condition: &str, value: Value| {
@@ -33,7 +33,7 @@ impl Filter {
         }
         if let Some(action) = &self.action {
             match action.strip_suffix('.') {
-                // The next character after the dot ends what begins so.
+                // The character after the dot is the exclusive upper bound of the prefix.
                 Some(start) => {
                     add("action >=", action.as_str().into());
                     add("action <", format!("{start}/").into());
@@ -54,7 +54,7 @@ impl Filter {
     }
 }
 
-/// A page of the log, newest first: ids are made in the order of time.
+/// A page of the log, newest first: ids are time-ordered.
 pub async fn list(tx: &TenantTx, page: &Page, filter: &Filter) -> Result<Vec<(Cursor, Model)>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
     let (condition, mut values) = filter.clauses();

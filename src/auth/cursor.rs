@@ -1,4 +1,4 @@
-//! Cursors of live answers: opaque to clients, signed, and good for one tenant and one question only.
+//! Cursors of live answers: opaque to clients, authenticated, and valid for one tenant and one query only.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::clock::Timestamp;
 use crate::db::TenantId;
 use crate::guard::Guard;
 
-/// Bytes of a signature.
+/// Length of a MAC, in bytes.
 const TAG_BYTES: usize = 16;
 const MARK_BYTES: usize = 24;
 
-/// Where a live answer stands: a position of the ledger or of the log of alerts, what else it depends on, and until when
-/// time alone does not change it.
+/// The position of a live answer: in the ledger or the alert log, what else it depends on, and until when the passage
+/// of time alone does not change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub position: i64,
@@ -24,17 +24,17 @@ pub struct Mark {
     pub until: Option<Timestamp>,
 }
 
-/// Writes and reads cursors. Cheap to clone.
+/// Encodes and decodes cursors. Cheap to clone.
 #[derive(Clone)]
 pub struct Cursors(Arc<[Hmac<Sha256>]>);
 
 impl Cursors {
-    /// The first of `keys` signs, and what any of them signed is good. They are secret, and the same in all processes.
+    /// The first of `keys` signs; all verify. The keys are secret and shared by all processes.
     pub fn new(keys: &[[u8; 32]]) -> Self {
         Cursors(keys.iter().map(keyed).collect())
     }
 
-    /// The cursor of `mark` for the tenant's question `scope`.
+    /// Encodes `mark` as a cursor for the tenant's query `scope`.
     pub fn write(&self, tenant: TenantId, scope: &[u8], mark: Mark) -> String {
         let mut bytes = Vec::with_capacity(MARK_BYTES + TAG_BYTES);
         for number in [mark.position, mark.part, mark.until.map_or(i64::MAX, |until| until.0)] {
@@ -47,7 +47,7 @@ impl Cursors {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The mark of a cursor that was written for the same tenant and question.
+    /// The mark of a cursor that was issued for the same tenant and query.
     pub fn read(&self, tenant: TenantId, scope: &[u8], cursor: &str) -> Option<Mark> {
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
         let (mark, signature) = bytes.split_at_checked(MARK_BYTES)?;
@@ -65,7 +65,7 @@ impl Cursors {
 }
 
 fn tag(key: &Hmac<Sha256>, tenant: TenantId, scope: &[u8], mark: &[u8]) -> Hmac<Sha256> {
-    // Tenant and mark have fixed lengths, so nothing can move from one part into another.
+    // Tenant and mark have fixed lengths, so the encoding is unambiguous.
     key.clone().chain_update(tenant.at(Guard::Cursors).0.as_bytes()).chain_update(mark).chain_update(scope)
 }
 
@@ -76,7 +76,7 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     }
 }
 
-/// A key made from a secret for one purpose, which tells nothing of the secret.
+/// Derives a key for one purpose from a secret; it reveals nothing about the secret.
 pub fn derive_key(secret: impl AsRef<[u8]>, purpose: &str) -> [u8; 32] {
     let start: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(Sha256::default(), secret)).into();
     keyed(&start).chain_update(purpose).finalize().into_bytes().into()

@@ -1,4 +1,4 @@
-//! The keys that sign access tokens: Ed25519 keys in a file, the first of which signs while all verify, so that a new key
+//! Signing keys of access tokens: Ed25519 keys in a file, of which the first signs and all verify, so that a new key
 //! can be put in front of the old one; or one secret for HS256.
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 
-/// Why a file of keys cannot be used. None shows a key.
+/// Why a key file cannot be used. No variant contains key material.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     #[error("cannot be read: {0}")]
@@ -32,7 +32,7 @@ pub enum KeysError {
     Open,
 }
 
-/// A key and its name.
+/// A key and its ID.
 #[derive(Clone)]
 pub struct NamedKey {
     /// The thumbprint of the public key (RFC 7638).
@@ -50,7 +50,7 @@ impl NamedKey {
         NamedKey::new(SigningKey::from_bytes(&rand::random()))
     }
 
-    /// As the set of keys shows it (RFC 8037).
+    /// The public key as a JWK (RFC 8037).
     pub fn to_jwk(&self) -> Value {
         json!({ "kty": "OKP", "crv": "Ed25519", "x": public(&self.key), "kid": self.id, "alg": "EdDSA", "use": "sig" })
     }
@@ -64,7 +64,7 @@ fn public(key: &SigningKey) -> String {
     URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes())
 }
 
-/// The keys of a file, the one that signs first.
+/// Reads a key file; the signing key comes first.
 pub fn read(path: &Path) -> Result<Vec<NamedKey>, KeysError> {
     if is_open(path).map_err(KeysError::Unreadable)? {
         return Err(KeysError::Open);
@@ -79,7 +79,8 @@ pub fn read(path: &Path) -> Result<Vec<NamedKey>, KeysError> {
     if keys.is_empty() { Err(KeysError::Empty) } else { Ok(keys) }
 }
 
-/// Adds a new key to those of a file, which need not exist, and gives its name. It verifies; the first one signs.
+/// Adds a new key to a file, creating it if necessary, and returns the key's ID. The new key verifies; the first one
+/// still signs.
 pub fn add(path: &Path) -> Result<String, KeysError> {
     let mut keys = if path.exists() { read(path)? } else { Vec::new() };
     let new = NamedKey::random();
@@ -89,7 +90,7 @@ pub fn add(path: &Path) -> Result<String, KeysError> {
     Ok(id)
 }
 
-/// Lets a key of a file sign: puts it in front.
+/// Makes a key of a file the signing key, by moving it to the front.
 pub fn promote(path: &Path, id: &str) -> Result<(), KeysError> {
     let mut keys = read(path)?;
     let at = keys.iter().position(|key| key.id == id).ok_or(KeysError::Unknown)?;
@@ -97,7 +98,7 @@ pub fn promote(path: &Path, id: &str) -> Result<(), KeysError> {
     write(path, &keys)
 }
 
-/// Takes a key out of a file; what it signed is not good any more.
+/// Removes a key from a file; tokens it signed become invalid.
 pub fn remove(path: &Path, id: &str) -> Result<(), KeysError> {
     let mut keys = read(path)?;
     match keys.iter().position(|key| key.id == id).ok_or(KeysError::Unknown)? {
@@ -112,7 +113,7 @@ fn write(path: &Path, keys: &[NamedKey]) -> Result<(), KeysError> {
     write_whole(path, &pems).map_err(KeysError::Unwritable)
 }
 
-/// Writes a file that only its owner can read, at once or not at all.
+/// Writes a file atomically, readable by its owner only.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write;
     if let Some(folder) = path.parent() {
@@ -171,7 +172,7 @@ mod tests {
         assert!(matches!(read(&path), Err(KeysError::Empty)));
     }
 
-    /// The key of RFC 8037, appendix A, and its thumbprint.
+    /// The key and thumbprint of RFC 8037, appendix A.
     #[test]
     fn a_key_is_named_by_its_thumbprint() {
         let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").expect("base64");

@@ -1,5 +1,5 @@
-//! Who calls: tokens, keys, sessions, roles and permissions. The token is the authority: tenant, role and permissions come
-//! from it, as far as they still hold.
+//! Authentication and authorization: tokens, keys, sessions, roles and permissions. Tenant, role and permissions come
+//! from the token, as far as they are still current.
 
 pub mod cursor;
 pub mod keys;
@@ -18,25 +18,25 @@ pub use role::{Permission, Role};
 use crate::clock::{SECOND, Timestamp};
 use crate::db::TenantId;
 
-/// Who a verified token speaks for.
+/// The subject of a verified token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Caller {
     pub tenant: TenantId,
     pub user_id: Uuid,
     pub role: Role,
-    /// Those of the role that the token has not narrowed.
+    /// The role's permissions, less those the token excludes.
     pub permissions: Vec<Permission>,
-    /// When the token ends, in seconds since 1970.
+    /// Expiry of the token, in seconds since the Unix epoch.
     pub expires_at_secs: i64,
     pub through: Through,
 }
 
-/// By what a caller speaks: what has to be good still.
+/// How a caller authenticated, and thus what must still be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Through {
-    /// A session that somebody signed in for.
+    /// An interactive session.
     Session(Uuid),
-    /// A token that an operator made.
+    /// A token issued by an operator.
     Token {
         issued_at_secs: i64,
     },
@@ -44,7 +44,7 @@ pub enum Through {
 }
 
 impl Caller {
-    /// When the token ends.
+    /// Expiry of the token.
     pub fn expires_at(&self) -> Timestamp {
         Timestamp(self.expires_at_secs.saturating_mul(SECOND))
     }

@@ -1,5 +1,6 @@
-//! Secrets that say nothing but whose they are: refresh tokens, API keys, the tokens of mailed links. They name the tenant,
-//! so that they are looked up behind its wall; the database has their hashes only, but for links in mail that is still to be sent.
+//! Opaque secrets: refresh tokens, API keys, and the tokens of mailed links. They carry the tenant, so that they are
+//! looked up under its row isolation; the database stores only their hashes, except for links in mail that is still to
+//! be sent.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,14 +10,14 @@ use uuid::Uuid;
 
 use crate::db::TenantId;
 
-/// What a secret is for; the start of its text.
+/// The purpose of a secret, and the prefix of its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Gets new access tokens.
+    /// Obtains new access tokens.
     Refresh,
-    /// Speaks for a program.
+    /// Authenticates a program.
     ApiKey,
-    /// Comes by mail, and is good once.
+    /// Sent by mail, single-use.
     Once,
 }
 
@@ -30,7 +31,7 @@ impl Kind {
     }
 }
 
-/// A secret of 256 bits.
+/// A 256-bit secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opaque {
     kind: Kind,
@@ -43,7 +44,7 @@ impl Opaque {
         Opaque { kind, tenant, secret: rand::random() }
     }
 
-    /// The secret of a text of this kind.
+    /// Parses a secret of this kind.
     pub fn parse(kind: Kind, text: &str) -> Option<Self> {
         let (tenant, secret) = text.strip_prefix(kind.prefix())?.split_once('_')?;
         let tenant = Uuid::try_parse(tenant).ok().filter(|id| id.simple().to_string() == tenant)?;
@@ -56,12 +57,12 @@ impl Opaque {
         format!("{}{}_{}", kind.prefix(), tenant.simple(), URL_SAFE_NO_PAD.encode(secret))
     }
 
-    /// What is stored of it. It has too many bits to be guessed from that, so no slow hash is needed.
+    /// The hash to store. The secret's entropy rules out guessing it from the hash, so no slow hash is needed.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.to_text()).into()
     }
 
-    /// The secret that follows on this one. It takes both this one and the salt, which is stored, to know it.
+    /// The successor of this secret. Deriving it takes both this secret and the salt, which is stored.
     pub fn successor(&self, salt: &[u8]) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("a key of 32 bytes").chain_update(salt);

@@ -1,4 +1,4 @@
-//! Passwords: argon2id with the parameters OWASP recommends (19 MiB, 2 passes, 1 lane), hashed by few threads at a time.
+//! Passwords: argon2id with the parameters OWASP recommends (19 MiB, 2 passes, 1 lane), with bounded concurrency.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::error::{Code, Error, Result};
 const CHARS: std::ops::RangeInclusive<usize> = 12..=128;
 /// Each hash takes 19 MiB and a core for some milliseconds.
 const AT_ONCE: usize = 2;
-/// For a turn.
+/// How long a request waits for its turn.
 const TURN_WAIT: Duration = Duration::from_secs(5);
 
-/// Hashes and compares. Cheap to clone.
+/// Hashes and verifies passwords. Cheap to clone.
 #[derive(Clone)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
-    /// What is compared with where there is no user, so that the answer takes as long.
+    /// The hash to verify against where there is no user, so that the response takes equally long.
     nobody: Arc<OnceLock<String>>,
 }
 
@@ -35,7 +35,7 @@ impl Passwords {
         self.run(move || hash(&password)).await?
     }
 
-    /// Whether the password is that of `hash`; `None`, that of nobody, takes as long.
+    /// Verifies a password against `hash`; `None`, for a user that does not exist, takes equally long.
     pub async fn is(&self, password: String, hash: Option<String>) -> Result<bool> {
         let nobody = Arc::clone(&self.nobody);
         self.run(move || {
@@ -52,7 +52,7 @@ impl Passwords {
         let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn.map_err(|_| Error::new(Code::ServiceUnavailable, "too many sign in at once; try again"))?;
         let turn = turn.map_err(Error::internal)?;
-        // The turn lasts as long as the work, also when nobody waits for it any more.
+        // The permit is held until the work is done, even if the caller has gone.
         let work = move || {
             let _turn = turn;
             work()
@@ -67,7 +67,7 @@ fn hash(password: &str) -> Result<String> {
     Ok(hash.map_err(|error| Error::internal(error.to_string()))?.to_string())
 }
 
-/// A new password is long enough and not the name of its user. Error: BAD_USER_INPUT.
+/// Validates a new password: long enough, and not the user's name. Error: BAD_USER_INPUT.
 pub fn check_new(password: &str, email: &str) -> Result<()> {
     let chars = password.chars().count();
     if !CHARS.contains(&chars) {

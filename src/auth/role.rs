@@ -1,4 +1,4 @@
-//! Roles and what they may do.
+//! Roles and their permissions.
 
 use async_graphql::Enum;
 use sea_orm::QueryResult;

@@ -1,4 +1,4 @@
-//! What a browser keeps for the server: sealed, so that nobody reads or changes it there (AES-256-GCM).
+//! State sealed for storage in the browser, so that it can be neither read nor modified there (AES-256-GCM).
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ const NONCE_BYTES: usize = 12;
 pub struct Seals(Arc<[Aes256Gcm]>);
 
 impl Seals {
-    /// The first of `keys` seals, and what any of them sealed can be opened. They are secret, and the same in all processes.
+    /// The first of `keys` seals; all can open. The keys are secret and shared by all processes.
     pub fn new(keys: &[[u8; 32]]) -> Self {
         Seals(keys.iter().map(|key| Aes256Gcm::new(key.into())).collect())
     }
 
-    /// A text of letters, digits, `-` and `_`; `None` without a key.
+    /// Seals as URL-safe text (letters, digits, `-` and `_`); `None` without a key.
     pub fn seal(&self, bytes: &[u8]) -> Option<String> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let sealed = self.0.first()?.encrypt(&nonce.into(), bytes).ok()?;
         Some(URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat()))
     }
 
-    /// What was sealed as this text.
+    /// Opens a sealed text.
     pub fn open(&self, text: &str) -> Option<Vec<u8>> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;

@@ -1,5 +1,5 @@
-//! Sessions: one for each sign-in. A session's refresh tokens are good once each; the one that comes back a second time was
-//! stolen, or its thief was first, and ends the session (RFC 9700, 4.14.2).
+//! Sessions: one per sign-in. Refresh tokens are rotated and single-use; a reused one was stolen, or the thief was
+//! first, and revokes the session (RFC 9700, 4.14.2).
 
 use sea_orm::Value;
 use uuid::Uuid;
@@ -10,13 +10,13 @@ use crate::clock::{DAY, SECOND, Timestamp};
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 
-/// A session ends this long after its sign-in, and when it is not used for so long.
+/// A session's maximum age; [`IDLE_MAX`] is its idle timeout.
 const LIFETIME: i64 = 30 * DAY;
 const IDLE_MAX: i64 = 14 * DAY;
-/// An answer that was lost can be asked for again for this long.
+/// How long a lost response can be requested again with the same refresh token.
 const GRACE: i64 = 10 * SECOND;
 
-/// A session and the token that refreshes it next.
+/// A session and its next refresh token.
 pub struct Opened {
     pub id: Uuid,
     pub user_id: Uuid,
@@ -24,21 +24,21 @@ pub struct Opened {
     pub refresh: Opaque,
 }
 
-/// What came of a refresh token.
+/// The outcome of a refresh.
 pub enum Refreshed {
     Opened(Opened),
-    /// It was used before; the session is ended, and the transaction is to be committed.
+    /// The token was used before; the session is revoked, and the transaction must be committed.
     Reused {
         session: Uuid,
         user_id: Uuid,
     },
 }
 
-/// From where a session is used.
+/// The client a session is used from.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
     pub address: Option<std::net::IpAddr>,
-    /// What the program says that it is.
+    /// The client's `User-Agent`.
     pub agent: Option<String>,
 }
 
@@ -69,7 +69,7 @@ async fn add_token(tx: &TenantTx, session: Uuid, token: &Opaque, now: Timestamp)
     Ok(())
 }
 
-/// Uses a refresh token. Error: INVALID_GRANT, where it is none, has ended, or its session has.
+/// Redeems a refresh token. Error: INVALID_GRANT, if it is unknown or expired, or its session has ended.
 pub async fn refresh(tx: &TenantTx, token: &Opaque, now: Timestamp) -> Result<Refreshed> {
     let hash = token.hash().to_vec();
     let used =
@@ -105,15 +105,15 @@ async fn is_unused(tx: &TenantTx, token: &Opaque) -> Result<bool> {
     Ok(tx.query_one(sql, [token.hash().to_vec().into()]).await?.is_some())
 }
 
-/// Whether a refresh token was ever given out.
+/// Whether a refresh token was ever issued.
 pub async fn knows(tx: &TenantTx, token: &Opaque) -> Result<bool> {
     let sql = "SELECT 1 FROM refresh_tokens WHERE tenant_id = $1 AND hash = $2";
     Ok(tx.query_one(sql, [token.hash().to_vec().into()]).await?.is_some())
 }
 
-/// Ends a session; its access tokens end with it. `false` when it had ended already.
+/// Ends a session, and its access tokens with it. `false` when it had already ended.
 pub async fn end(tx: &TenantTx, session: Uuid, now: Timestamp) -> Result<bool> {
-    // Whoever changes who may come in takes this lock first.
+    // Everything that changes access takes this lock first.
     tx.lock_settings().await?;
     let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL";
     let has_ended = tx.execute(sql, [session.into(), now.0.into()]).await? > 0;
@@ -123,8 +123,8 @@ pub async fn end(tx: &TenantTx, session: Uuid, now: Timestamp) -> Result<bool> {
     Ok(has_ended)
 }
 
-/// Ends all that lets a user in without the password: sessions, tokens that operators made, mailed links; gives the number
-/// of sessions.
+/// Revokes everything that admits a user without the password: sessions, operator-issued tokens, mailed links; returns
+/// the number of sessions.
 pub async fn end_all(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<u64> {
     tx.lock_settings().await?;
     let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";
@@ -137,7 +137,7 @@ pub async fn end_all(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<u64
     Ok(ended)
 }
 
-/// A session as its user sees it.
+/// A session as shown to its user.
 pub struct Listed {
     pub id: Uuid,
     pub created_at: Timestamp,
@@ -146,7 +146,7 @@ pub struct Listed {
     pub agent: Option<String>,
 }
 
-/// The sessions of a user that go on, the newest first; at most 100.
+/// A user's active sessions, newest first; at most 100.
 pub async fn list(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<Vec<Listed>> {
     let sql = "SELECT id, created_at, last_used_at, address, agent FROM sessions WHERE tenant_id = $1 AND user_id = $2 \
                AND revoked_at IS NULL AND ends_at > $3 AND last_used_at > $4 ORDER BY created_at DESC, id DESC LIMIT 100";

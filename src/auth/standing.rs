@@ -1,6 +1,6 @@
-//! Whether a caller whose token is good may still come in: the user is active and has the role of the token, the session or
-//! key was not ended. A tenant's standing is read once and held until it changes, which other processes see within half
-//! a second; open sockets and streams are told.
+//! Revocation checks: whether the holder of a valid token still has access, i.e. the user is active and has the token's
+//! role, and the session or key was not revoked. A tenant's access data is cached until it changes, which other
+//! processes notice within half a second; open sockets and streams are notified.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use crate::db::{Db, TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::guard::Guard;
 
-/// How long access tokens of sessions are good. Sessions that ended longer ago have none that are.
+/// Lifetime of a session's access tokens. Sessions that ended longer ago have no valid ones left.
 pub const ACCESS_SECS: i64 = 15 * 60;
-/// How often other processes' changes are looked for.
+/// How often changes by other processes are polled.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Clocks of servers differ less than this, and outages of the database are shorter or made up for.
+/// Polls overlap by this much: more than the clock skew between servers. Database outages are shorter, or made up for.
 const LOOK_BACK: i64 = 10 * MINUTE;
 const TENANTS_MAX: u64 = 10_000;
-/// Whoever is not known is looked for again, but not for each request.
+/// Unknown users and keys trigger a reload at most this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const CHANGES_MAX: usize = 1024;
 
-/// What is known of tenants. Cheap to clone.
+/// Cached access data of tenants. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessCache {
     db: Db,
@@ -38,12 +38,12 @@ pub struct AccessCache {
     changes: broadcast::Sender<TenantId>,
 }
 
-/// Who may come in.
+/// Who has access to a tenant.
 struct TenantAccess {
     read_at: Instant,
-    /// Active users: their roles, and from which second on operators' tokens for them are good.
+    /// Active users: their roles, and the second from which on operator-issued tokens for them are valid.
     users: HashMap<Uuid, (Role, i64)>,
-    /// Of the last minutes.
+    /// Those of the last minutes.
     ended_sessions: HashSet<Uuid>,
     keys: HashMap<[u8; 32], Arc<Caller>>,
 }
@@ -71,8 +71,8 @@ impl AccessCache {
         allowed.ok_or_else(unauthenticated)
     }
 
-    /// Who speaks by an API key. Before the database is asked for one that is not known here, `may_look` says whether it may
-    /// be. Error: UNAUTHENTICATED.
+    /// Authenticates by an API key. `may_look` is consulted before the database is queried for a key that is not
+    /// cached. Error: UNAUTHENTICATED.
     pub async fn caller_of(&self, key: &Opaque, may_look: impl Fn() -> Result<()>) -> Result<Arc<Caller>> {
         let hash = key.hash();
         let find =
@@ -81,7 +81,8 @@ impl AccessCache {
         if caller.expires_at() <= self.clock.now() { Err(unauthenticated()) } else { Ok(caller) }
     }
 
-    /// What `find` finds in the tenant's standing; it is read anew where nothing is found and it is not fresh.
+    /// Looks something up with `find` in the tenant's access data, reloading it when nothing is found and the data is
+    /// not fresh.
     async fn find<T>(
         &self,
         tenant: TenantId,
@@ -137,8 +138,8 @@ impl AccessCache {
         Ok(TenantAccess { read_at, users, ended_sessions, keys })
     }
 
-    /// Says that a user comes in as `role`: it may have been another process, of which this one has not heard yet, that made
-    /// them so.
+    /// Records that a user signed in as `role`: the change that admitted them may have been made by another process and
+    /// not be known here yet.
     pub fn came_in(&self, tenant: TenantId, user_id: Uuid, role: Role) {
         let cell = self.known.get(&tenant.at(Guard::AccessCache));
         let known = cell.as_deref().and_then(OnceCell::get).and_then(|standing| standing.users.get(&user_id));
@@ -147,20 +148,20 @@ impl AccessCache {
         }
     }
 
-    /// Says that a tenant's standing has changed: at once here, while others see it when they look.
+    /// Announces a change of a tenant's access data: effective here at once, in other processes when they next poll.
     pub fn changed(&self, tenant: TenantId) {
         self.known.invalidate(&tenant.at(Guard::AccessCache));
-        // Nobody may be listening.
+        // There may be no listeners.
         let _ = self.changes.send(tenant);
     }
 
-    /// Waits until the caller may no longer come in.
+    /// Waits until the caller loses access.
     pub async fn ended(&self, caller: &Caller) {
         let mut changes = self.changes.subscribe();
         loop {
             match self.check(caller).await {
                 Err(Error { code: Code::Unauthenticated, .. }) => return,
-                // Where the database is away, nobody is sent off; it is asked again.
+                // While the database is unavailable, nobody is disconnected; retry.
                 Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
                 Ok(()) => {
                     while let Ok(tenant) = changes.recv().await
@@ -171,7 +172,7 @@ impl AccessCache {
         }
     }
 
-    /// Looks for what other processes change, until it is dropped.
+    /// Polls for changes by other processes, until dropped.
     pub async fn watch(self) {
         let mut epochs: HashMap<Uuid, i64> = HashMap::new();
         let mut looked_at = self.clock.now();
@@ -200,8 +201,7 @@ impl AccessCache {
     }
 }
 
-/// Part of a change after which somebody may no longer come in, or may now; [`AccessCache::changed`] is called after it has
-/// committed.
+/// Part of a change that grants or revokes access; [`AccessCache::changed`] is called after it has committed.
 pub async fn begin_epoch(tx: &TenantTx, now: Timestamp) -> Result<()> {
     let sql = "UPDATE tenants SET standing_epoch = standing_epoch + 1, standing_changed_at = $2 WHERE id = $1";
     tx.execute(sql, [now.0.into()]).await?;

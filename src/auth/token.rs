@@ -1,4 +1,4 @@
-//! Access tokens: JWT by EdDSA with a key of a file, or by HS256 with a secret (RFC 7519, 8725, 9068).
+//! Access tokens: JWTs signed with EdDSA by a key of a file, or with HS256 by a secret (RFC 7519, 8725, 9068).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,27 +18,27 @@ use crate::auth::cursor::{Cursors, derive_key};
 use crate::clock::{SECOND, Timestamp};
 use crate::db::TenantId;
 
-/// A token is at most this long.
+/// Maximum length of a token.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// Clocks may differ by this much.
+/// Tolerated clock skew.
 const LEEWAY_SECS: i64 = 10;
 
-/// Tokens whose signatures are remembered as good.
+/// Maximum number of tokens whose verified signatures are cached.
 const REMEMBERED_MAX: u64 = 10_000;
 
 /// Signs and verifies tokens.
 #[derive(Clone)]
 pub struct Tokens {
     signer: Signer,
-    /// By the name of the key; tokens of the secret name none.
+    /// By key ID; HS256 tokens have none.
     verifiers: Arc<HashMap<Option<String>, (Algorithm, DecodingKey)>>,
     /// The public keys, as a JSON Web Key Set.
     key_set: Arc<str>,
     issuer: String,
     cursors: Cursors,
     seals: Seals,
-    /// Whom tokens with good signatures speak for, and when they were issued, in seconds. Their times are checked each
-    /// time they are used.
+    /// Subjects of tokens with verified signatures, and when these were issued, in seconds. The times are checked on
+    /// every use.
     remembered: Cache<String, (Arc<Caller>, i64)>,
 }
 
@@ -49,12 +49,12 @@ struct Signer {
     key: EncodingKey,
 }
 
-/// The token is not good; why is nobody's business but the log's.
+/// The token is invalid; the reason is for the log only.
 #[derive(Debug, thiserror::Error)]
 #[error("token refused: {0}")]
 pub struct BadToken(&'static str);
 
-/// What a header may say. Keys that come with the token, links to them and extensions are refused.
+/// The accepted header fields. Embedded keys, key URLs and extensions are rejected.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StrictHeader {
@@ -77,12 +77,12 @@ struct Claims {
     aud: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<Uuid>,
-    /// The session; a token that an operator made has none.
+    /// The session; operator-issued tokens have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<Uuid>,
 }
 
-/// Whom a token is for.
+/// The subject of a token.
 #[derive(Clone, Copy)]
 pub struct Subject {
     pub tenant: TenantId,
@@ -92,12 +92,12 @@ pub struct Subject {
 }
 
 impl Tokens {
-    /// By HS256 with a secret.
+    /// Signs with HS256 by a secret.
     pub fn new(secret: &str, issuer: &str) -> Self {
         Tokens::with_keys(&[], Some(secret), issuer)
     }
 
-    /// By the first of `keys`, else by the secret; what any of them signed is good.
+    /// Signs with the first of `keys`, otherwise with the secret; all of them verify.
     pub fn with_keys(keys: &[NamedKey], secret: Option<&str>, issuer: &str) -> Self {
         let mut verifiers = HashMap::new();
         for NamedKey { id, key } in keys {
@@ -118,7 +118,7 @@ impl Tokens {
                 Signer { algorithm: Algorithm::HS256, key_id: None, key }
             }
         };
-        // As with tokens, the first signs, and what others signed is good still.
+        // As with tokens, the first signs and all verify.
         let roots = keys.iter().map(|key| key.key.to_bytes().to_vec());
         let roots = roots.chain(secret.map(|secret| secret.as_bytes().to_vec()));
         let roots: Vec<Vec<u8>> = roots.collect();
@@ -135,22 +135,22 @@ impl Tokens {
         }
     }
 
-    /// What signs the cursors of live answers, with a key made from the tokens'.
+    /// The codec for cursors of live answers, keyed by a derivation of the token keys.
     pub fn cursors(&self) -> Cursors {
         self.cursors.clone()
     }
 
-    /// What seals the cookies that browsers keep for a while, with a key made from the tokens'.
+    /// The sealer for short-lived browser cookies, keyed by a derivation of the token keys.
     pub fn seals(&self) -> Seals {
         self.seals.clone()
     }
 
-    /// The public keys by which others can verify tokens (RFC 7517).
+    /// The public keys with which others can verify tokens (RFC 7517).
     pub fn key_set(&self) -> &str {
         &self.key_set
     }
 
-    /// A token that ends `lifetime_secs` after `now`.
+    /// Issues a token that expires `lifetime_secs` after `now`.
     pub fn mint(&self, subject: &Subject, now: Timestamp, lifetime_secs: i64) -> Result<String, BadToken> {
         let iat = now.0.div_euclid(SECOND);
         let claims = Claims {
@@ -170,7 +170,7 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, key).map_err(|_| BadToken("cannot be signed"))
     }
 
-    /// Who the token speaks for, if its signature, issuer, audience and times are good.
+    /// The token's subject, if its signature, issuer, audience and times are valid.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Caller>, BadToken> {
         let (caller, issued_at_secs) = match self.remembered.get(token) {
             Some(remembered) => remembered,
@@ -190,7 +190,7 @@ impl Tokens {
         Ok(caller)
     }
 
-    /// Whether the token of an `Authorization` value was made here, though it may be over.
+    /// Whether the token in an `Authorization` value was issued here, even if expired.
     pub fn is_own(&self, authorization: &str) -> bool {
         from_header(authorization).is_some_and(|token| self.remembered.get(token).is_some())
     }
@@ -206,12 +206,12 @@ impl Tokens {
         if header.typ.is_some_and(|typ| !["at+jwt", "jwt"].contains(&typ.to_ascii_lowercase().as_str())) {
             return Err(BadToken("no access token"));
         }
-        // The key says by which algorithm; the token has no say in it.
+        // The algorithm is determined by the key, not by the token.
         let (algorithm, key) = self.verifiers.get(&header.kid).ok_or(BadToken("no key of ours"))?;
         let mut validation = Validation::new(*algorithm);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.issuer]);
-        // Times are checked by our own clock.
+        // Times are checked against the injected clock.
         validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &validation)
             .map_err(|_| BadToken("not a token of ours"))?
@@ -280,7 +280,7 @@ mod tests {
         assert!(before.verify(&after.mint(&SUBJECT, NOW, 900).expect("signed"), NOW).is_err());
     }
 
-    /// A token with this header and these claims, signed by the secret.
+    /// A token with this header and these claims, signed with the secret.
     fn forged(header: &str, claims: &str) -> String {
         use hmac::{Hmac, Mac};
         let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
@@ -322,7 +322,7 @@ mod tests {
         let (unsigned, _) = unsigned.rsplit_once('.').expect("three parts");
         assert!(ours.verify(&format!("{unsigned}."), NOW).is_err());
         assert!(ours.verify(unsigned, NOW).is_err());
-        // A key that is known is no secret of HS256.
+        // A public key must not be accepted as an HS256 secret.
         let key = NamedKey::random();
         let keys = Tokens::with_keys(std::slice::from_ref(&key), None, "salespulse");
         let header = format!(r#"{{"alg":"HS256","kid":"{}"}}"#, key.id);

@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
-    // Bound before the file is touched, so that a demo that runs already keeps its own.
+    // Bound before the file is touched, so that a running demo keeps its database.
     let listeners = serve::listen(&config).await?;
     if config.is_default_database() {
         config.database_url = format!("sqlite://{DATABASE_FILE}");
@@ -39,7 +39,7 @@ pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     migrations::up(&owner).await?;
     owner.close().await.map_err(Failure::failed)?;
     let db = super::connect(&config).await?;
-    // For one run, unless there is a secret; tokens of earlier runs are no longer good.
+    // A random key per run, unless a secret is configured; tokens of earlier runs become invalid.
     let tokens = match &config.jwt_secret {
         Some(secret) => Tokens::new(secret, &config.jwt_issuer),
         None => Tokens::with_keys(&[NamedKey::random()], None, &config.jwt_issuer),

@@ -1,4 +1,4 @@
-//! How a command ends when it does not succeed: a sentence for people and an exit code for scripts.
+//! Failures of commands: a sentence for people and an exit code for scripts.
 
 use std::error::Error as StdError;
 use std::fmt::Write;
@@ -32,7 +32,7 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub struct Failure {
     pub exit: Exit,
-    /// What and, in parentheses, how to mend it; empty when all has been said.
+    /// What failed and, in parentheses, how to fix it; empty when everything has been printed.
     pub message: String,
 }
 
@@ -45,7 +45,7 @@ impl Failure {
         Failure::new(Exit::Failed, error.to_string())
     }
 
-    /// Ends with a code; what there is to say has been printed.
+    /// Exits with a code; everything has been printed.
     pub fn silent(exit: Exit) -> Self {
         Failure::new(exit, "")
     }
@@ -82,7 +82,7 @@ impl From<StateError> for Failure {
                 let message = format!("the database was migrated by a newer version, with {name} (run that version)");
                 Failure::new(Exit::NotMigrated, message)
             }
-            // A migration says why it does not go on.
+            // A migration states why it does not proceed.
             StateError::Unknown(DbErr::Custom(why)) => Failure::new(Exit::Failed, why),
             StateError::Unknown(error) => Error::from(error).into(),
         }
@@ -90,12 +90,12 @@ impl From<StateError> for Failure {
 }
 
 impl From<Error> for Failure {
-    /// Whoever runs commands may see what lies behind an error.
+    /// Operators may see the cause of an error.
     fn from(error: Error) -> Self {
         let exit = if error.code == Code::ServiceUnavailable { Exit::DatabaseAway } else { Exit::Failed };
         let mut message = error.message;
         if let Some(source) = error.source {
-            // Cannot fail: the target is a string.
+            // Infallible: the target is a string.
             let _ = write!(message, ": {source}");
         }
         Failure::new(exit, message)

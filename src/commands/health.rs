@@ -1,4 +1,4 @@
-//! `salespulse health`: whether the server with the same settings answers, for whatever watches a container.
+//! `salespulse health`: checks whether the server with the same settings responds, for container health checks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub async fn run(config: &Config) -> Result<(), Failure> {
         });
     }
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    // The certificate is of the name that clients use, which is not this address.
+    // The certificate is issued for the name that clients use, not for this address.
     let client = reqwest::Client::builder().danger_accept_invalid_certs(true).no_proxy().timeout(ANSWER_WAIT);
     let client = client.build().map_err(Failure::failed)?;
     match client.get(format!("{scheme}://{address}/health")).send().await {

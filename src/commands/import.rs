@@ -25,7 +25,7 @@ use crate::import::retry::patiently;
 use crate::import::{End, Files, Import, Mapping, Report};
 use crate::tenancy;
 
-/// How often progress is shown on a terminal, and elsewhere.
+/// How often progress is redrawn on a terminal, and printed elsewhere.
 const REDRAW: Duration = Duration::from_millis(200);
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -60,7 +60,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let stop = signals::stop_token()?;
     let progress = Progress::start(&import);
     let name = import.mapping.name.clone();
-    // A mapping that does not fit its files leaves no tenant behind.
+    // A mapping that does not fit its files must not create a tenant.
     let ready = match import.open(&stop).await {
         Ok(ready) => ready,
         Err(report) => {
@@ -73,7 +73,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         Some(tenant) => tenant,
         None => create_tenant(&db, args).await?,
     };
-    // The stream tells servers at work of what is recorded; tokens are not made here.
+    // The stream notifies running servers of what is recorded; no tokens are issued here.
     let app = super::wire(config, db, Tokens::with_keys(&[], None, &config.jwt_issuer), Arc::new(SystemClock)).await?;
     let report = ready.run(&app, tenant, &stop).await;
     drop(progress);
@@ -85,7 +85,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     end_of(&report)
 }
 
-/// Tells the audit log what was recorded.
+/// Records the import in the audit log.
 async fn note(
     app: &App,
     tenant: TenantId,
@@ -133,7 +133,7 @@ fn import_of(args: &Args) -> Result<Import, Failure> {
     Ok(import)
 }
 
-/// The tenant, or `None` when it is to be created. Error: there is none, or it is not as the arguments say.
+/// The tenant, or `None` when it is to be created. Error: it does not exist, or does not match the arguments.
 async fn find_tenant(db: &Db, args: &Args) -> Result<Option<TenantId>, Failure> {
     if !args.create_tenant {
         return super::get_tenant(db, &args.tenant).await.map(Some);
@@ -177,7 +177,7 @@ fn print(report: &Report) {
     }
 }
 
-/// Shows how far an import is: a bar on a terminal, lines elsewhere.
+/// Shows the progress of an import: a bar on a terminal, lines elsewhere.
 struct Progress {
     task: tokio::task::JoinHandle<()>,
     bar: ProgressBar,

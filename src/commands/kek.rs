@@ -1,4 +1,4 @@
-//! The key-encryption key of the settings.
+//! Loading of the configured key-encryption key.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use crate::sealing::kek::{KekError, KeyEncryption, LocalKek, SetupError, VaultSe
 
 const VAULT_WAIT: Duration = Duration::from_secs(5);
 
-/// The key-encryption key, which unwraps what is stored; for a server alone with nothing stored it is made.
+/// The configured key-encryption key, which unwraps the stored keys; created for a single server with nothing stored
+/// yet.
 pub async fn open(config: &Config, db: &Db) -> Result<Arc<dyn KeyEncryption>, Failure> {
     let kek: Arc<dyn KeyEncryption> = match &config.kek {
         KekSource::Files(paths) => {
@@ -50,7 +51,7 @@ pub async fn open(config: &Config, db: &Db) -> Result<Arc<dyn KeyEncryption>, Fa
     };
     match check(db, kek.as_ref()).await {
         Ok(()) => Ok(kek),
-        // It may come back, and only what is sealed waits for it.
+        // It may become available again, and only sealed data has to wait for it.
         Err(CheckError::Kek(error @ KekError::Unavailable(_))) => {
             tracing::warn!(%error, "personal data cannot be read or recorded yet");
             Ok(kek)
@@ -69,7 +70,7 @@ fn bad(setting: &str, error: &SetupError) -> Failure {
     Failure::new(Exit::BadConfig, format!("{setting}: {error} ({ADVICE})"))
 }
 
-/// The file beside a SQLite database, which is made if it is missing, unless what is stored was wrapped by another key.
+/// The key file next to a SQLite database, created if missing, unless stored keys were wrapped by another key.
 async fn default_file(config: &Config, db: &Db) -> Result<PathBuf, Failure> {
     let Some(database) = sqlite_file(&config.database_url) else {
         let message = "there is no key-encryption key for personal data: make one by `salespulse sealing new-kek FILE` and give it \
@@ -92,7 +93,7 @@ async fn default_file(config: &Config, db: &Db) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-/// Makes a new key-encryption key in a file that only its owner can read. Never takes the place of a file that is there.
+/// Creates a new key-encryption key in a file that only its owner can read. Never overwrites a file.
 pub fn write_new(path: &Path) -> Result<(), Failure> {
     use std::io::Write;
     let failed = |error: std::io::Error| Failure::new(Exit::BadConfig, format!("{}: {error}", path.display()));

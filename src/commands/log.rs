@@ -1,4 +1,4 @@
-//! The log, to stderr, as text or JSON; and traces, where there is a collector for them.
+//! Logging to stderr, as text or JSON, and export of traces, if a collector is configured.
 
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
@@ -14,7 +14,7 @@ use super::failure::{Exit, Failure};
 use crate::config::Config;
 use crate::telemetry::json::JsonLines;
 
-/// What would show, at lower levels, whatever goes over the wire, URLs, and the values of statements.
+/// Targets that, at verbose levels, would log data on the wire, URLs, and statement parameters.
 const QUIET: [&str; 6] =
     ["hyper=info", "opentelemetry=info", "reqwest=info", "sea_orm=warn", "tokio_tungstenite=info", "tungstenite=info"];
 
@@ -23,13 +23,13 @@ type Export = crate::telemetry::otlp::Export;
 #[cfg(not(feature = "otlp"))]
 type Export = ();
 
-/// Logs from now on; what it gives sends traces until it is dropped.
+/// Starts logging; traces are exported until the returned value is dropped.
 pub fn start(config: &Config, runtime: &Handle) -> Result<Option<Export>, Failure> {
     let bad = |why: String| {
         let message = format!("SALESPULSE_LOG_LEVEL: {why} (for example info, or info,salespulse=debug)");
         Failure::new(Exit::BadConfig, message)
     };
-    // The library would take a word that is no level for the one module that is to be logged.
+    // The library would interpret a word that is not a level as the only module to log.
     let is_word = |part: &&str| !part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err();
     if let Some(word) = config.log_level.split(',').map(str::trim).find(is_word) {
         return Err(bad(format!("{word:?} is none of error, warn, info, debug, trace and off")));
@@ -64,7 +64,7 @@ fn export(_: &str, _: &Handle) -> Result<Export, Failure> {
     Err(Failure::new(Exit::BadConfig, "SALESPULSE_OTLP_ENDPOINT: this program was built without the feature otlp"))
 }
 
-/// A message that was put together may have anything in it, so it is not shown; its place is.
+/// A formatted panic message may contain anything, so only its location is logged.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload().downcast_ref::<&str>().copied();
     let location = panic.location().map(ToString::to_string);

@@ -1,5 +1,4 @@
-//! What the command line can do, a file per command, and what they share: the database, the stream and the parts
-//! wired around them.
+//! The commands, one file each, and what they share: the database, the stream and the application wired around them.
 
 pub mod demo;
 pub mod failure;
@@ -31,7 +30,7 @@ use crate::predictions::pool::Pool;
 use crate::stream;
 use crate::tenancy;
 
-/// Connects to the database as its owner, whatever its state.
+/// Connects to the database as its owner, whatever the schema's state.
 pub async fn connect_owner(config: &Config) -> Result<Owner, Failure> {
     let Some(url) = &config.owner_url else {
         make_folder(config)?;
@@ -40,7 +39,7 @@ pub async fn connect_owner(config: &Config) -> Result<Owner, Failure> {
     Ok(Owner::connect(url).await?)
 }
 
-/// Connects to a database that this version can work with, and in which tenants are kept apart.
+/// Connects to a database whose schema this version supports, and which enforces tenant isolation.
 pub async fn connect(config: &Config) -> Result<Db, Failure> {
     make_folder(config)?;
     let db = Db::connect(&config.database_url, config.database_connections).await?;
@@ -62,7 +61,7 @@ fn make_folder(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The folder of a SQLite file that is to be made if it is missing.
+/// The directory of a SQLite file that is to be created if missing.
 fn sqlite_folder(url: &str) -> Option<&str> {
     let (folder, _) = sqlite_file(url)?.rsplit_once('/')?;
     (!folder.is_empty()).then_some(folder)
@@ -72,7 +71,7 @@ fn sqlite_file(url: &str) -> Option<&str> {
     url.strip_prefix("sqlite://")?.split('?').next()
 }
 
-/// The parts of a server or of a command that records.
+/// Wires up the application for a server or for a command that records.
 pub async fn wire(config: &Config, db: Db, tokens: Tokens, clock: SharedClock) -> Result<App, Failure> {
     let stream = stream::connect(config.redis_url.as_deref())
         .await
@@ -87,7 +86,7 @@ pub async fn wire(config: &Config, db: Db, tokens: Tokens, clock: SharedClock) -
     Ok(App { providers, predictions, public_url: public_url.into(), ..app })
 }
 
-/// The OpenID Connect providers of the settings.
+/// The configured OpenID Connect providers.
 fn providers(config: &Config, public_url: &str) -> Result<Providers, Failure> {
     let Some(path) = &config.oidc_providers else { return Ok(Providers::default()) };
     let bad =
@@ -96,7 +95,7 @@ fn providers(config: &Config, public_url: &str) -> Result<Providers, Failure> {
     Providers::new(oidc::settings::parse(&text).map_err(bad)?, public_url).map_err(bad)
 }
 
-/// What signs and checks tokens: the keys of the file, which is made for a server alone, and the secret.
+/// The token signer: keys of the key file, which is created for a single server, and the secret.
 pub fn tokens(config: &Config) -> Result<Tokens, Failure> {
     let path = &config.signing_keys;
     let failed = |error| Failure::new(Exit::BadConfig, format!("{}: {error}", path.display()));
@@ -117,7 +116,7 @@ pub fn tokens(config: &Config) -> Result<Tokens, Failure> {
     Ok(Tokens::with_keys(&keys, secret, &config.jwt_issuer))
 }
 
-/// The tenant of a slug or id.
+/// The tenant with a slug or id.
 pub async fn get_tenant(db: &Db, name: &str) -> Result<TenantId, Failure> {
     tenancy::find_tenant(db, name).await?.ok_or_else(|| {
         Failure::new(
@@ -127,7 +126,7 @@ pub async fn get_tenant(db: &Db, name: &str) -> Result<TenantId, Failure> {
     })
 }
 
-/// The tenant of a slug or id, as it was named, or all of them.
+/// The tenant with a slug or id, labelled as given, or all tenants.
 pub async fn list_tenants(db: &Db, name: Option<&str>) -> Result<Vec<(String, TenantId)>, Failure> {
     match name {
         Some(name) => Ok(vec![(name.to_owned(), get_tenant(db, name).await?)]),

@@ -36,7 +36,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    // First no tenant takes events of those months any more; then they can go.
+    // First every tenant stops accepting events of those months; then they can be dropped.
     for (_, tenant) in &tenants {
         close_before(&db, *tenant, cut).await?;
     }

@@ -91,7 +91,7 @@ async fn status(db: &Db) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `false` for a tenant that has nothing sealed.
+/// `false` for a tenant with no sealed data.
 async fn begin(app: &App, slug: &str, tenant: TenantId) -> Result<bool, Failure> {
     if rotation::list_versions(&app.db.read(tenant).await?).await?.is_empty() {
         println!("{slug}: has no keys");

@@ -16,9 +16,9 @@ use crate::graphql::http::Settings;
 use crate::server::{self, Listeners, Options};
 use crate::tls::Tls;
 
-/// Requests that still run this long after the signal are cut off. A query may take 10 s, and a body 15 s to come.
+/// How long running requests may take after the signal. A query may take 10 s, and a body 15 s to arrive.
 const GRACE: Duration = Duration::from_secs(20);
-/// For what was recorded to be folded, and the database to be left, so that all ends within 30 s.
+/// For folding what was recorded and closing the database, so that shutdown completes within 30 s.
 const CLOSE_WAIT: Duration = Duration::from_secs(8);
 
 pub async fn run(config: &Config) -> Result<(), Failure> {
@@ -55,7 +55,7 @@ pub fn options(config: &Config) -> Result<Options, Failure> {
     })
 }
 
-/// Binds the addresses of the settings.
+/// Binds the configured addresses.
 pub async fn listen(config: &Config) -> Result<Listeners, Failure> {
     let api = bind("SALESPULSE_LISTEN", config.listen).await?;
     let monitor = match config.metrics_listen {
@@ -75,7 +75,7 @@ async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure
     })
 }
 
-/// Serves until `stop`, and finishes what is running then.
+/// Serves until `stop`, then lets running requests finish.
 pub async fn serve(app: App, options: Options, listeners: Listeners, stop: CancellationToken) -> Result<(), Failure> {
     let address = listeners.api.local_addr().map_err(Failure::failed)?;
     if let Some(monitor) = &listeners.monitor {
@@ -84,7 +84,7 @@ pub async fn serve(app: App, options: Options, listeners: Listeners, stop: Cance
     tracing::info!(%address, "serving");
     let (db, ledger) = (app.db.clone(), app.ledger.clone());
     let served = server::run(app, options, listeners, stop).await;
-    // The end is near either way; what is not folded is so by the next process.
+    // Shutdown is close either way; the next process folds whatever is left.
     let _ = tokio::time::timeout(CLOSE_WAIT, async {
         ledger.close().await;
         db.close().await

@@ -31,7 +31,7 @@ pub struct Args {
     hours: i64,
 }
 
-/// Prints the token alone, so that `$(salespulse token …)` is one.
+/// Prints only the token, for use in `$(salespulse token …)`.
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let tokens = super::tokens(config)?;
     let db = super::connect(config).await?;
@@ -54,7 +54,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The active user of an e-mail address, or the first one of a role.
+/// The active user with an e-mail address, or the first one with a role.
 pub async fn find_user(
     db: &Db,
     tenant: TenantId,

@@ -1,4 +1,4 @@
-//! `salespulse user`: the first people of a tenant, who invite the others.
+//! `salespulse user`: the first users of a tenant, who invite the others.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -93,7 +93,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// At a terminal it is asked for and not shown; else it is the first line of the input.
+/// Prompts without echo on a terminal; otherwise reads the first line of the input.
 fn read_password() -> std::io::Result<String> {
     if std::io::stdin().is_terminal() {
         return rpassword::prompt_password("Password: ");

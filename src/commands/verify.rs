@@ -30,7 +30,7 @@ enum What {
     Isolation,
 }
 
-/// Drives every question, transport and change on the running configuration, and prints what was found.
+/// Exercises every query, transport and mutation on the running configuration, and prints the findings.
 async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     let (tokens, db) = (super::tokens(config)?, super::connect(config).await?);
     let clock = ManualClock::at(SystemClock.now());
@@ -44,7 +44,7 @@ async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Failed, "tenants are not kept apart")) }
 }
 
-/// Prints each tenant's result, and each row that is not the sum of its entries.
+/// Prints each tenant's result, and each row that does not equal the sum of its entries.
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     if let Some(What::Isolation) = args.what {
         return verify_isolation(config).await;

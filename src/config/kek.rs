@@ -1,23 +1,23 @@
-//! The settings of the key-encryption key.
+//! Settings of the key-encryption key.
 
 use std::path::PathBuf;
 
 use super::ConfigError;
 use super::values::Values;
 
-/// Where the key-encryption key is.
+/// The source of the key-encryption key.
 #[derive(Clone)]
 pub enum KekSource {
-    /// The first file has the key that wraps; those of the others only unwrap. None where it is not set.
+    /// The first file holds the wrapping key; the others only unwrap. Empty when not set.
     Files(Vec<PathBuf>),
-    /// Keys as texts, in the same order.
+    /// Keys as text, in the same order.
     Texts(Vec<String>),
     Vault {
         url: String,
         mount: String,
         key: String,
         token: String,
-        /// Certificates of the authority that signed Vault's.
+        /// CA certificates for Vault's certificate.
         authority: Option<PathBuf>,
     },
 }

@@ -1,4 +1,4 @@
-//! Settings as they are written: a text for each name, and what it is read as.
+//! Settings as written, a text per name, and their parsing.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::{ConfigError, KNOWN};
 
-/// Names and texts; an empty text is the same as none, and stands for the default.
+/// Texts by name; an empty text is the same as a missing one, and selects the default.
 pub(super) struct Values<'a>(pub &'a BTreeMap<String, String>);
 
 impl Values<'_> {
@@ -15,22 +15,22 @@ impl Values<'_> {
         self.get(name).to_owned()
     }
 
-    /// What is set, or is so by default.
+    /// The configured value, otherwise the default.
     pub fn some(&self, name: &'static str) -> Option<String> {
         Some(self.text(name)).filter(|text| !text.is_empty())
     }
 
-    /// Error: `why`, where it is none of those.
+    /// Error: `why`, if the value does not parse.
     pub fn parse<T: FromStr>(&self, name: &'static str, why: &str) -> Result<T, ConfigError> {
         self.get(name).parse().map_err(|_| ConfigError::bad(name, why))
     }
 
-    /// The same where it may be absent.
+    /// Like [`Self::parse`], for an optional setting.
     pub fn parse_some<T: FromStr>(&self, name: &'static str, why: &str) -> Result<Option<T>, ConfigError> {
         self.some(name).map(|_| self.parse(name, why)).transpose()
     }
 
-    /// A whole number that is not beyond `range`.
+    /// An integer within `range`.
     pub fn number(&self, name: &'static str, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
         let number = self.get(name).parse().ok().filter(|number| range.contains(number));
         number.ok_or_else(|| {
@@ -38,7 +38,7 @@ impl Values<'_> {
         })
     }
 
-    /// Which of two words it is: the first is `true`.
+    /// One of two words, of which the first means `true`.
     pub fn one_of(&self, name: &'static str, yes: &str, no: &str) -> Result<bool, ConfigError> {
         match self.get(name) {
             text if text == yes => Ok(true),
@@ -47,12 +47,12 @@ impl Values<'_> {
         }
     }
 
-    /// At most so many; `None` without a limit.
+    /// An upper limit; `None` means unlimited.
     pub fn limit(&self, name: &'static str) -> Result<Option<NonZeroU32>, ConfigError> {
         self.parse(name, "must be a number; 0 is no limit").map(NonZeroU32::new)
     }
 
-    /// What stands between commas.
+    /// A comma-separated list.
     pub fn list<T>(
         &self,
         name: &'static str,
@@ -63,7 +63,7 @@ impl Values<'_> {
         parts.map(read).collect::<Option<_>>().ok_or_else(|| ConfigError::bad(name, why))
     }
 
-    /// Error: `why`, where `name` is set and `other` is not.
+    /// Error: `why`, if `name` is set and `other` is not.
     pub fn needs(&self, name: &'static str, other: &'static str, why: &str) -> Result<(), ConfigError> {
         match (self.some(name), self.some(other)) {
             (Some(_), None) => Err(ConfigError::bad(other, format!("goes with {name}{why}"))),

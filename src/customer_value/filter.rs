@@ -1,4 +1,4 @@
-//! Which customers, by what is predicted of them.
+//! Filters customers by their predictions.
 
 use async_graphql::InputObject;
 use models::value::Segment;
@@ -26,8 +26,8 @@ pub struct PredictionFilter {
 }
 
 impl PredictionFilter {
-    /// The conditions on predictions `table`, each after an AND, whose parameters are numbered from `first_param` and added
-    /// to `values`. Error: BAD_USER_INPUT.
+    /// Conditions on the predictions `table`, each preceded by AND, whose parameters are numbered from `first_param`
+    /// and appended to `values`. Error: BAD_USER_INPUT.
     pub fn conditions(&self, table: &str, first_param: usize, values: &mut Vec<Value>) -> Result<String> {
         let mut bind = |value: Value| {
             values.push(value);
@@ -37,7 +37,7 @@ impl PredictionFilter {
         if let Some(segments) = &self.segments {
             let words = segments.iter().map(|segment| Ok(bind(word(Segment::from(*segment))?)));
             let words = words.collect::<Result<Vec<_>>>()?;
-            // An empty list fits nothing.
+            // An empty list matches nothing.
             let list = if words.is_empty() { "NULL".to_owned() } else { words.join(", ") };
             sql.push_str(&format!(" AND {table}.segment IN ({list})"));
         }

@@ -1,4 +1,4 @@
-//! What is predicted of one customer, and how the customer compares with the others.
+//! Predictions for one customer, and how the customer ranks among the others.
 
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ impl CustomerForecasts {
 }
 
 impl CustomerForecasts {
-    /// Those of a customer, where a model is fitted that knows the customer.
+    /// The predictions for a customer, where a model is fitted that includes the customer.
     pub async fn find(ctx: &Context<'_>, customer_no: i64) -> Result<Option<Self>> {
         let Some(prediction) = load::<PredictionsByNumber>(ctx, customer_no).await? else { return Ok(None) };
         Ok(load::<TheModel>(ctx, ()).await?.map(|model| CustomerForecasts { model, prediction }))
@@ -134,7 +134,7 @@ pub struct CustomerRfm {
 }
 
 impl CustomerRfm {
-    /// That of a customer, where a model is fitted that knows the customer.
+    /// The ranking of a customer, where a model is fitted that includes the customer.
     pub async fn find(ctx: &Context<'_>, customer_no: i64) -> Result<Option<Self>> {
         let prediction = load::<PredictionsByNumber>(ctx, customer_no).await?;
         Ok(prediction.map(|prediction| {

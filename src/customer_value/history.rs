@@ -1,4 +1,4 @@
-//! The purchases of customers, read in pages so that they need not be held at once.
+//! Purchase histories of customers, read page by page to bound memory.
 
 use chrono_tz::Tz;
 use models::value::{Order, PurchaseDays, Refund};
@@ -14,11 +14,11 @@ use crate::ledger::refunded::RefundsByOrder;
 use crate::ledger::state::RATE_DECIMALS;
 use crate::money::Money;
 
-/// Orders read by one statement.
+/// Orders per statement.
 const ROWS_MAX: usize = 5_000;
 
-/// A known customer's orders in the currency of the default organization, cancelled ones too, which were orders until then.
-/// Days are those since 1970, of the default organization.
+/// An identified customer's orders in the currency of the default organization, including cancelled ones, which were
+/// orders until then. Days are counted from 1970-01-01 in the organization's time zone.
 pub struct History {
     pub customer_no: i64,
     orders: Vec<Order>,
@@ -26,12 +26,12 @@ pub struct History {
 }
 
 impl History {
-    /// `None` where the models cannot take it: purchases more than a century apart, or too large.
+    /// `None` where the models cannot use it: purchases more than a century apart, or amounts too large.
     pub fn days(&self) -> Option<PurchaseDays> {
         PurchaseDays::new(self.orders.clone(), self.refunds.clone()).ok()
     }
 
-    /// The amounts of what was not cancelled by the days of their orders, those of refunds negative.
+    /// Amounts of orders that were not cancelled, by order day; refunds are negative.
     pub fn amounts(&self) -> impl Iterator<Item = (i32, i64)> {
         let orders = self.orders.iter().filter(|order| order.cancelled_on.is_none());
         let refunds = self.refunds.iter().filter(|refund| refund.cancelled_on.is_none());
@@ -40,21 +40,21 @@ impl History {
     }
 }
 
-/// Goes through the customers of a snapshot by number.
+/// Iterates over the customers of a snapshot by number.
 pub struct Histories<'a> {
     tx: &'a TenantTx,
-    /// Organizations of the currency.
+    /// Organizations with the currency.
     org_nos: Vec<i32>,
     zone: Tz,
-    /// Of this many customers one is taken.
+    /// Sampling step: one of this many customers is taken.
     every: i64,
     after: OrderCursor,
-    /// The customer whose orders may go on in the next page.
+    /// The customer whose orders may continue on the next page.
     open: Option<History>,
     is_done: bool,
 }
 
-/// The last order read.
+/// The position of the last order read.
 #[derive(Default)]
 struct OrderCursor {
     customer_no: i64,
@@ -69,7 +69,7 @@ impl<'a> Histories<'a> {
         Histories { tx, org_nos, zone: home.timezone, every, after: OrderCursor::default(), open: None, is_done: false }
     }
 
-    /// The next customers; none at the end, and perhaps none of a page before it.
+    /// The next customers; `None` at the end. A page before it may be empty.
     pub async fn next(&mut self) -> Result<Option<Vec<History>>> {
         if self.is_done {
             return Ok(None);

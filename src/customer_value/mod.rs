@@ -1,8 +1,8 @@
-//! What customers are worth: who will come again, when, and for how much; segments and retention.
+//! Customer value: who will buy again, when, and for how much; segments and retention.
 //!
-//! `models::value` computes, this reads and keeps. [`refit`] goes through a tenant's purchases in the background, fits the
-//! models, and writes what they say of each customer ([`store`]); [`graphql`] answers from that. The numbers are those of
-//! the model's position, which every answer has with it.
+//! `models::value` computes; this module reads and stores. [`refit`] scans a tenant's purchases in the background, fits
+//! the models, and writes the predictions for each customer ([`store`]); [`graphql`] serves them. The numbers are those
+//! of the model's ledger position, which every response includes.
 
 mod filter;
 pub mod forecasts;

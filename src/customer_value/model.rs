@@ -1,4 +1,4 @@
-//! The model of a tenant's customers, as it is told with every number that comes from it.
+//! Metadata of a tenant's customer model, included with every number derived from it.
 
 use async_graphql::{Enum, SimpleObject};
 use models::value::{Basis, Calibration, NotJudged};

@@ -1,7 +1,8 @@
-//! Fits the models of tenants again when their data has moved enough.
+//! Refits tenants' models when their data has changed enough.
 //!
-//! It goes through the purchases of a tenant twice, in a snapshot each, so that none is held while a fit waits for its turn: first through those of a sample of customers, to which
-//! the models are fitted, then through all, page by page, so that a tenant of any size takes the same memory.
+//! Makes two passes over a tenant's purchases, each in its own snapshot, so that none is held while a fit waits for its
+//! turn: the first over a sample of customers, to fit the models; the second over all, page by page, so that memory
+//! does not grow with the tenant.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,18 +26,19 @@ use crate::ledger::store::read_head;
 use crate::money::Money;
 use crate::telemetry::metrics::METRICS;
 
-/// How often it is looked for what is due.
+/// How often due models are looked for.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// How often it is looked whether a claim is to be renewed.
+/// How often a claim's renewal is checked.
 const LOOK: Duration = Duration::from_secs(1);
-/// What cannot be fitted is not tried again so soon.
+/// How long a failed fit is not retried.
 const FAILED_PAUSE: i64 = 60 * MINUTE;
-/// Customers that models are fitted to; of more a sample is taken. With so many the parameters are sure to a percent.
+/// Maximum number of customers that models are fitted to; beyond it a sample is taken. With so many the parameters are
+/// accurate to a percent.
 const SAMPLE_CUSTOMERS: i64 = 100_000;
-/// Orders of these customers, about.
+/// Approximate number of orders of these customers.
 const SAMPLE_ORDERS: i64 = 1_000_000;
 
-/// Runs until it is dropped. One model is fitted at a time, after what requests ask for.
+/// Runs until dropped. Fits one model at a time, at lower priority than requests.
 pub async fn keep_fitted(app: App) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -48,7 +50,7 @@ pub async fn keep_fitted(app: App) {
     }
 }
 
-/// Fits all models that are due now. Several processes may do it at once: each model is fitted by one.
+/// Fits all models that are due. Several processes may do so at once: each model is fitted by one of them.
 pub async fn refit_due(app: &App) -> Result<()> {
     loop {
         let due = store::list_due(&app.db, app.clock.now()).await?;
@@ -62,21 +64,21 @@ pub async fn refit_due(app: &App) -> Result<()> {
                 }
             }
         }
-        // There may be more. Where none can be fitted, it is tried again at the next tick.
+        // There may be more. Where none can be fitted, the next tick retries.
         if looked_at < store::DUE_MAX || done == 0 {
             return Ok(());
         }
     }
 }
 
-/// Fits the tenant's model if it is due and no other process does.
+/// Fits the tenant's model, if it is due and not claimed by another process.
 pub async fn refit(app: &App, tenant: TenantId) -> Result<()> {
     let tx = app.db.write(tenant).await?;
     let claim = store::claim(&tx, app.clock.now()).await?;
     tx.commit().await?;
     let Some(claim) = claim else { return Ok(()) };
     let run = Run { app, tenant, claim };
-    // Both at once: a fit may wait for long, and for a database that is written to by others.
+    // Concurrently: a fit may wait for long, and so may writes to a busy database.
     let done = tokio::select! {
         done = run.run() => done,
         () = run.keep_claim() => Ok(()),
@@ -105,7 +107,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Renews the claim for as long as it is polled; ends when it was taken over.
+    /// Renews the claim while polled; resolves when it was taken over.
     async fn keep_claim(&self) {
         let mut renewed_at = self.app.clock.now();
         loop {
@@ -146,7 +148,7 @@ impl Run<'_> {
         drop(tx);
         let fit = move || {
             let known: Vec<Purchases> = sample.iter().filter_map(|days| days.until(day)).collect();
-            // Who has not bought today may yet.
+            // Customers who have not bought today still may.
             let backtest = Backtest { until_day: day - 1, horizon_days: terms::CHURN_DAYS };
             let fit = fit(&sample, day, Kind::MbgNbd, backtest).ok()?;
             Some((fit, Scale::of(&known)))
@@ -188,18 +190,18 @@ impl Run<'_> {
     }
 }
 
-/// Of how many customers one is in the sample.
+/// The sampling step: one of this many customers is in the sample.
 fn sample_step(head: &Head) -> i64 {
     let share = |all: i64, max: i64| all.div_euclid(max) + i64::from(all % max != 0);
     share(head.last_customer_no, SAMPLE_CUSTOMERS).max(share(head.last_order_no, SAMPLE_ORDERS)).max(1)
 }
 
-/// Computes beside the threads of requests.
+/// Runs a computation on a thread separate from those of requests.
 async fn apart<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(job).await.map_err(Error::internal)
 }
 
-/// Predicts of one customer after another.
+/// Scores customers one at a time.
 struct Scorer {
     fit: Fit,
     scale: Scale,
@@ -208,7 +210,7 @@ struct Scorer {
 }
 
 impl Scorer {
-    /// `None` of who has not bought yet on the day.
+    /// `None` for a customer whose first purchase is after that day.
     fn score(&self, history: &History) -> Option<Prediction> {
         let purchases = history.days()?.until(self.day)?;
         let Predicted { churn, lifetime_value_minor, .. } = self.fit.predict(&purchases, &self.terms);
@@ -236,7 +238,7 @@ impl Totals {
         }
     }
 
-    /// Customers in all and by segment; `None` where a sum is beyond 64 bits.
+    /// The total number of customers, and totals by segment; `None` if a sum overflows 64 bits.
     fn finish(self) -> Option<(i64, Vec<SegmentTotals>)> {
         let customers = self.0.values().map(|(customers, ..)| customers).sum();
         let segments = Segment::ALL.into_iter().map(|segment| {

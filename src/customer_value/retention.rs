@@ -1,4 +1,4 @@
-//! The cohorts of a tenant as they are kept.
+//! Storage form of a tenant's retention cohorts.
 
 use chrono::{Datelike, NaiveDate};
 use models::value::{ActiveMonths, CurvePoint, Month, Retention};
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::history::History;
 use crate::calendar::day_from_number;
 
-/// Months of a year.
+/// Months per year.
 const YEAR: i32 = 12;
 
-/// Retention by the month of the first purchase, up to the last month that is over.
+/// Retention by month of the first purchase, up to the last complete month.
 #[derive(Serialize, Deserialize)]
 pub struct Table {
     pub cohorts: Vec<Cohort>,
@@ -20,10 +20,10 @@ pub struct Table {
 /// The customers who first bought in one month.
 #[derive(Serialize, Deserialize)]
 pub struct Cohort {
-    /// Its first day.
+    /// The first day of the month.
     pub month: NaiveDate,
     pub customers: i64,
-    /// By months since the first: how many bought, and the revenue.
+    /// By months since the first: number of buyers, and revenue.
     pub cells: Vec<(i64, i64)>,
 }
 
@@ -33,30 +33,30 @@ pub struct Point {
     pub retention: f64,
 }
 
-/// Counts customers one after another.
+/// Accumulates customers one at a time.
 pub struct Counting {
     retention: Retention,
     until: Month,
 }
 
 impl Counting {
-    /// Up to the month before that of `day`, which is not over.
+    /// Up to the month before that of `day`, which is incomplete.
     pub fn before_month_of(day: i32) -> Counting {
         let until = month_of(day) - 1;
         Counting { retention: Retention::until(until), until }
     }
 
-    /// A customer who has not bought by then, or whose history is longer than is followed, is no part of the table.
+    /// Customers without a purchase by then, or with a history longer than the horizon, are excluded.
     pub fn add(&mut self, history: &History) {
         let months = history.amounts().map(|(day, amount)| (month_of(day), amount));
         let active: Vec<(Month, i64)> = months.filter(|(month, _)| *month <= self.until).collect();
         if let Some(first) = active.iter().map(|(month, _)| *month).min() {
-            // An error is of a history that is too long, and counts nothing.
+            // The only error is a history that is too long, which is not counted.
             let _ = self.retention.add(&ActiveMonths { first, active });
         }
     }
 
-    /// `None` where a sum is beyond 64 bits.
+    /// `None` if a sum overflows 64 bits.
     pub fn finish(&self) -> Option<Table> {
         let count = |n: u64| i64::try_from(n).ok();
         let cohorts = self.retention.cohorts().map(|cohort| {

@@ -1,8 +1,8 @@
-//! Models and predictions in the database.
+//! Storage of models and predictions.
 //!
-//! A fit has a number of its own, taken when it is begun; its predictions are written page by page under that number, and
-//! seen when the fit is published. Whoever has begun one renews its claim meanwhile; one that is not renewed is taken
-//! over by another process.
+//! A fit gets its own number when it begins; its predictions are written page by page under that number, and become
+//! visible when the fit is published. The fitting process renews its claim (a lease) meanwhile; one that lapses is
+//! taken over by another process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::money::Money;
 
-/// Tenants of one look.
+/// Tenants per query.
 pub(super) const DUE_MAX: usize = 100;
-/// A claim that is not renewed for so long is free.
+/// A claim that is not renewed for this long lapses.
 pub(super) const CLAIM: i64 = 2 * MINUTE;
-/// Customers whose predictions are removed by one statement.
+/// Customers whose predictions are deleted per statement.
 const REMOVED_AT_ONCE: i64 = 20_000;
 
-/// That a model is to be fitted again: its numbers are a day old, or there are 5 % more events, 50 at least. `m` is
-/// the model and `h` the head; two parameters are the time and the time a day before.
+/// The condition for a model to be due: its numbers are a day old, or there are 5 % more events, at least 50. `m` is
+/// the model and `h` the head; two parameters are the current time and the time a day before.
 fn is_due(now: usize, day_ago: usize) -> String {
     format!(
         "h.position > 0 AND COALESCE(m.claimed_until, 0) <= ${now} AND (m.fitted_at IS NULL OR m.fitted_at <= ${day_ago} \
@@ -34,7 +34,7 @@ fn is_due(now: usize, day_ago: usize) -> String {
     )
 }
 
-/// Tenants whose models are due, those first that have waited longest.
+/// Tenants whose models are due, longest waiting first.
 pub(super) async fn list_due(db: &Db, now: Timestamp) -> Result<Vec<TenantId>> {
     let sql = format!(
         "SELECT h.tenant_id FROM ledger_heads h LEFT JOIN customer_models m ON m.tenant_id = h.tenant_id WHERE {} \
@@ -45,15 +45,15 @@ pub(super) async fn list_due(db: &Db, now: Timestamp) -> Result<Vec<TenantId>> {
     rows.iter().map(|row| Ok(TenantId(get(row, 0)?))).collect()
 }
 
-/// A fit that was begun.
+/// A claimed fit.
 #[derive(Clone, Copy)]
 pub(super) struct Claim {
     pub fit_no: i64,
-    /// The fit whose predictions are given meanwhile.
+    /// The fit whose predictions are served meanwhile.
     published_no: i64,
 }
 
-/// Begins a fit, unless another process has, or it is not due any more.
+/// Claims a fit, unless another process has, or it is no longer due.
 pub(super) async fn claim(tx: &TenantTx, now: Timestamp) -> Result<Option<Claim>> {
     let sql = "INSERT INTO customer_models (tenant_id, fit_no, claimed_no, claimed_until) VALUES ($1, 0, 0, 0) \
                ON CONFLICT DO NOTHING";
@@ -67,13 +67,13 @@ pub(super) async fn claim(tx: &TenantTx, now: Timestamp) -> Result<Option<Claim>
     row.map(|row| Ok(Claim { fit_no: get(&row, 0)?, published_no: get(&row, 1)? })).transpose()
 }
 
-/// Keeps a fit from being taken over for a while. `false` when it was.
+/// Extends a claim. `false` if it was taken over.
 pub(super) async fn renew(tx: &TenantTx, claim: Claim, now: Timestamp) -> Result<bool> {
     let sql = "UPDATE customer_models SET claimed_until = $3 WHERE tenant_id = $1 AND claimed_no = $2";
     Ok(tx.execute(sql, [claim.fit_no.into(), (now.0 + CLAIM).into()]).await? == 1)
 }
 
-/// Writes predictions of a fit. `false` when it was taken over.
+/// Writes predictions of a fit. `false` if it was taken over.
 pub(super) async fn add(tx: &TenantTx, claim: Claim, predictions: &[Prediction], now: Timestamp) -> Result<bool> {
     if !renew(tx, claim, now).await? {
         return Ok(false);
@@ -98,8 +98,7 @@ pub(super) async fn add(tx: &TenantTx, claim: Claim, predictions: &[Prediction],
     Ok(true)
 }
 
-/// Gives the predictions of a fit from now on; `content` is `None` where there was nobody to fit to. Nothing happens
-/// when it was taken over.
+/// Publishes a fit; `content` is `None` where there were no customers to fit to. A no-op if it was taken over.
 pub(super) async fn publish(
     tx: &TenantTx,
     claim: Claim,
@@ -116,13 +115,13 @@ pub(super) async fn publish(
     Ok(())
 }
 
-/// Whether it is this fit whose predictions are given.
+/// Whether this fit is the published one.
 pub(super) async fn is_published(tx: &TenantTx, claim: Claim) -> Result<bool> {
     let sql = "SELECT 1 FROM customer_models WHERE tenant_id = $1 AND fit_no = $2";
     Ok(tx.query_one(sql, [claim.fit_no.into()]).await?.is_some())
 }
 
-/// Removes the predictions of the fit before, and of those begun since and given up.
+/// Removes the predictions of the previous fit, and of abandoned fits since.
 pub(super) async fn remove_older(db: &Db, tenant: TenantId, claim: Claim, last_customer_no: i64) -> Result<()> {
     for fit_no in claim.published_no..claim.fit_no {
         remove(db, tenant, fit_no, last_customer_no).await?;
@@ -130,7 +129,7 @@ pub(super) async fn remove_older(db: &Db, tenant: TenantId, claim: Claim, last_c
     Ok(())
 }
 
-/// Removes the predictions of a fit, some at a time so that nobody waits for long.
+/// Removes the predictions of a fit, in small batches so that no one waits for long.
 pub(super) async fn remove(db: &Db, tenant: TenantId, fit_no: i64, last_customer_no: i64) -> Result<()> {
     let mut after = 0;
     while after < last_customer_no {
@@ -143,20 +142,20 @@ pub(super) async fn remove(db: &Db, tenant: TenantId, fit_no: i64, last_customer
     Ok(())
 }
 
-/// What is predicted of a customer, and from what.
+/// A customer's predictions, and their inputs.
 #[derive(Clone, Debug)]
 pub struct Prediction {
     pub(super) customer_no: i64,
     pub(super) purchases: Purchases,
     pub(super) rfm: Rfm,
-    /// By the kept terms.
+    /// By the stored terms.
     pub(super) churn_millionths: i64,
-    /// By the kept terms; zero where nobody has paid yet.
+    /// By the stored terms; zero while there are no paying customers.
     pub(super) lifetime_value: Money,
 }
 
-/// What is predicted of a customer, for a copy of all that is held of the person: as in the API, the amounts in the
-/// currency of the model. Null while nothing is.
+/// A customer's predictions, for a data subject's export: as in the API, with amounts in the currency of the model.
+/// Null while there are none.
 pub async fn export(tx: &TenantTx, customer_no: i64) -> Result<serde_json::Value> {
     let found = PredictionsByNumber::load(tx, &[customer_no]).await?.remove(&customer_no);
     found.map_or(Ok(serde_json::Value::Null), |prediction| {
@@ -173,7 +172,7 @@ pub async fn export(tx: &TenantTx, customer_no: i64) -> Result<serde_json::Value
     })
 }
 
-/// Loads predictions by the customer's number.
+/// Loads predictions by customer number.
 pub struct PredictionsByNumber;
 
 impl BatchLoad for PredictionsByNumber {
@@ -211,12 +210,12 @@ pub struct Model {
     pub(super) content: Content,
 }
 
-/// What is kept of a model.
+/// The stored content of a model.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Content {
     pub(super) fit: Fit,
     pub(super) currency: String,
-    /// Customers whose predictions are kept.
+    /// Number of customers with stored predictions.
     pub(super) customers: i64,
     pub(super) segments: Vec<SegmentTotals>,
 }
@@ -248,7 +247,7 @@ impl BatchLoad for TheModel {
     }
 }
 
-/// The tenant's retention, of the same fit as [`TheModel`].
+/// The tenant's retention, from the same fit as [`TheModel`].
 pub(super) async fn find_retention(tx: &TenantTx) -> Result<Option<RetentionTable>> {
     let sql = "SELECT retention FROM customer_models WHERE tenant_id = $1 AND retention IS NOT NULL";
     let row = tx.query_one(sql, []).await?;

@@ -1,27 +1,27 @@
-//! What predictions are for, where nobody says otherwise.
+//! Default terms of predictions.
 
 use models::value::{Discount, Terms};
 
 use crate::error::{Error, Result};
 use crate::money::Money;
 
-/// Churn is foreseen for this long, and judged by it.
+/// Horizon of churn predictions, and of their evaluation.
 pub const CHURN_DAYS: u32 = 90;
-/// Revenue and purchases are foreseen for this long.
+/// Horizon of revenue and purchase predictions.
 pub const PURCHASES_DAYS: u32 = 365;
-/// A lifetime that is valued.
+/// Horizon of the lifetime value.
 pub const LIFETIME_MONTHS: u32 = 36;
-/// How much less an amount is worth a year later.
+/// Annual discount rate.
 pub const DISCOUNT_RATE: f64 = 0.1;
-/// The share of revenue that is kept: all of it, as long as costs are not known.
+/// Contribution margin: all of the revenue, as long as costs are unknown.
 pub const MARGIN: f64 = 1.0;
 
-/// The terms of the predictions that are kept.
+/// The terms of the stored predictions.
 pub fn kept() -> Result<Terms> {
     Terms::new(CHURN_DAYS, LIFETIME_MONTHS, Discount::Annual(DISCOUNT_RATE), MARGIN).map_err(Error::internal)
 }
 
-/// A predicted amount in ten thousandths as money; it is rounded here and nowhere before.
+/// Converts a predicted amount in ten-thousandths to money, rounding here and nowhere earlier.
 pub fn to_money(minor: f64) -> Money {
     Money(minor.round_ties_even() as i64)
 }

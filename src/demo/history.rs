@@ -1,4 +1,4 @@
-//! The extract's sales as history that ends now.
+//! The extract's sales, imported as history that ends now.
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,11 +11,11 @@ use crate::import::{End, Import, Mapping};
 
 /// The extract's first invoice and when it was written: 2009-12-01T07:45:00Z.
 const FIRST_EVENT: (&str, Timestamp) = ("online-retail-ii/sales:489434", Timestamp(1_259_653_500_000_000));
-/// The extract's last time: 2010-02-28T16:16:00Z.
+/// The extract's last timestamp: 2010-02-28T16:16:00Z.
 const LAST: Timestamp = Timestamp(1_267_373_760_000_000);
 
-/// Imports the history of both tenants; what is there already is recognized. `false` when it was stopped before its
-/// end. Error: for people.
+/// Imports the history of both tenants; what is already there is deduplicated. `false` if stopped early. Error: a
+/// message for people.
 pub async fn import(app: &App, tenants: Tenants, stop: &CancellationToken) -> Result<bool, String> {
     let shift_micros = match find_shift(app, tenants.gifts).await.map_err(|error| error.message)? {
         Some(shift) => shift,
@@ -42,7 +42,7 @@ async fn import_one(app: &App, tenant: TenantId, mapping: Mapping, shift_micros:
     report.end
 }
 
-/// By how much an earlier run has shifted the dates.
+/// By how much an earlier run shifted the dates.
 async fn find_shift(app: &App, tenant: TenantId) -> Result<Option<i64>> {
     let tx = app.db.read(tenant).await?;
     let (event_id, at) = FIRST_EVENT;

@@ -1,7 +1,7 @@
-//! The demo: two tenants with real sales of a British wholesaler, moved to the present, and more of them every second.
+//! The demo: two tenants with real sales of a British wholesaler, shifted to the present, and new ones every second.
 //!
-//! History is imported once, with dates shifted by whole days so that it ends within the last day; a later run finds
-//! the shift in the first event. `demo/NOTICE` names the source of the data.
+//! The history is imported once, with dates shifted by whole days so that it ends within the last day; a later run
+//! derives the shift from the first event. `demo/NOTICE` names the source of the data.
 
 mod history;
 mod replay;
@@ -15,7 +15,7 @@ use crate::import::{Files, ImportError, Mapping};
 
 pub use tenants::{ABROAD, GIFTS, Tenants};
 
-/// The extract, as the mappings name it.
+/// The extract, by the name the mappings use.
 const FILE: (&str, &[u8]) =
     ("online_retail_ii_2009-12_2010-02.csv.gz", include_bytes!("../../demo/online_retail_ii_2009-12_2010-02.csv.gz"));
 const GIFTS_MAPPING: &str = include_str!("../../demo/gifts.toml");

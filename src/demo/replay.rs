@@ -1,5 +1,5 @@
-//! Sales that happen now: about once a second an order of the extract under a new id, now and then a refund, and
-//! visits, which are made up, since the extract has none.
+//! Live sales: about once a second an order of the extract under a new id, occasionally a refund, and visits, which are
+//! made up, since the extract has none.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::import::{ImportError, read_events};
 use crate::ledger::event::{Event, Fact, OrderPlaced, RefundIssued, VisitsCounted};
 
 const HOME: &str = "United Kingdom";
-/// Between two sales, in milliseconds.
+/// Pause between two sales, in milliseconds.
 const PAUSE_MILLIS: std::ops::Range<u64> = 500..1500;
-/// One order in so many is refunded in part.
+/// One in this many orders is partially refunded.
 const REFUND_ONE_IN: u32 = 15;
-/// Visits per order; the conversion rate is about one in their middle.
+/// Visits per order; the conversion rate is about the inverse of the range's middle.
 const VISITS: std::ops::RangeInclusive<i64> = 5..=25;
-/// After a failure (the database is away) the next sale waits this long.
+/// Pause after a failure (such as an unavailable database).
 const RETRY: Duration = Duration::from_secs(5);
 
 pub async fn run(app: &App, tenants: Tenants, stop: &CancellationToken) {
@@ -57,7 +57,7 @@ async fn read_orders() -> Result<Vec<OrderPlaced>, ImportError> {
         .collect())
 }
 
-/// A sale with its visits and perhaps a refund of its first line.
+/// A sale with its visits and possibly a refund of its first line.
 fn sale(order: &OrderPlaced, now: Timestamp) -> Vec<Event> {
     let id = format!("live-{}", Uuid::now_v7().simple());
     let mut rng = rand::rng();

@@ -18,7 +18,7 @@ pub const GIFTS: &str = "demo";
 pub const ABROAD: &str = "demo-abroad";
 
 const RULE_WINDOW_MINUTES: i32 = 15;
-/// New sales come about once a second, so this is reached within a minute.
+/// New sales arrive about once a second, so this is reached within a minute.
 const RULE_ORDERS: i64 = 20;
 
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ pub struct Tenants {
 }
 
 impl Tenants {
-    /// Finds or creates them.
+    /// Finds or creates the tenants.
     pub async fn ensure(app: &App) -> Result<Tenants> {
         let gifts = ensure_tenant(app, GIFTS, "Gifts from London").await?;
         let abroad = ensure_tenant(app, ABROAD, "Gifts to abroad").await?;

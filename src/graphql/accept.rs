@@ -1,9 +1,9 @@
-//! What a client takes, by its `Accept` header (RFC 9110, section 12.5.1).
+//! Content negotiation by the `Accept` header (RFC 9110, section 12.5.1).
 
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
-/// How an answer is sent.
+/// Wire format of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `application/json`: request errors are 200.
@@ -27,7 +27,7 @@ impl Format {
     }
 }
 
-/// What a client takes.
+/// The media types a client accepts.
 pub struct Accepted {
     /// `None` without an `Accept` header.
     ranges: Option<Vec<Range>>,
@@ -42,7 +42,7 @@ impl Accepted {
         }
     }
 
-    /// The format for an answer that is one: JSON where the client does not care. `None` when nothing is acceptable.
+    /// The format for a single response; JSON where the client has no preference. `None` when nothing is acceptable.
     pub fn for_answer(&self) -> Option<Format> {
         if self.ranges.is_none() {
             return Some(Format::Json);
@@ -50,8 +50,8 @@ impl Accepted {
         self.best(&[Format::Json, Format::ResponseJson]).or_else(|| self.for_stream())
     }
 
-    /// The format for a subscription, which must be named: who says that anything will do cannot read a stream. Events
-    /// where both are taken.
+    /// The format for a subscription, which must be named explicitly: a client that accepts anything (`*/*`) cannot
+    /// necessarily read a stream. Server-sent events win where both are accepted.
     pub fn for_stream(&self) -> Option<Format> {
         self.best(&[Format::Multipart, Format::Events])
     }
@@ -62,7 +62,7 @@ impl Accepted {
                 self.ranges.iter().flatten().filter(|range| range.matches(*format)).max_by_key(|r| r.precision())?;
             let is_named = range.precision() == 2;
             let is_stream = matches!(format, Format::Events | Format::Multipart);
-            // Who names both kinds of JSON knows the newer one; who names none may not.
+            // A client that names both kinds of JSON knows the newer one; one that names neither may not.
             let is_preferred = (*format == Format::ResponseJson) == is_named;
             let is_good = range.quality > 0 && (is_named || !is_stream);
             is_good.then_some(((range.quality, range.precision(), is_preferred), *format))
@@ -71,7 +71,7 @@ impl Accepted {
     }
 }
 
-/// One media range.
+/// A media range.
 struct Range {
     kind: String,
     subtype: String,
@@ -103,7 +103,7 @@ impl Range {
         }
     }
 
-    /// How closely a range names a type.
+    /// Specificity with which a range names a type.
     fn precision(&self) -> u8 {
         match (self.kind.as_str(), self.subtype.as_str()) {
             ("*", _) => 0,

@@ -1,5 +1,6 @@
-//! Finished answers by what they depend on: caller's tenant and permissions, request, ledger position and policy epoch.
-//! An answer is given again only when the head, read after the request came in, is still the one it was made from.
+//! Response cache, keyed by everything a response depends on: the caller's tenant and permissions, the request, the
+//! ledger position and the policy epoch. A cached response is served only if the head, read after the request arrived,
+//! is still the one it was computed from.
 
 use std::sync::Arc;
 
@@ -12,10 +13,10 @@ use crate::clock::Timestamp;
 use crate::db::{Head, TenantId};
 use crate::guard::Guard;
 
-/// Memory for answers.
+/// Memory limit of the cache.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// How long an answer stays the answer while nothing is written: for ever, or until a moment of the clock.
+/// How long a response stays valid while nothing is written: indefinitely, or until a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     pub head: Head,
@@ -23,19 +24,19 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Of two parts of one answer; `None` when they were made from different heads.
+    /// Combines two parts of one response; `None` when they were computed from different heads.
     pub fn and(self, other: Freshness) -> Option<Freshness> {
         let until = [self.until, other.until].into_iter().flatten().min();
         (self.head == other.head).then_some(Freshness { head: self.head, until })
     }
 
-    /// Whether the answer is still good.
+    /// Whether the response is still valid.
     pub fn holds(&self, head: Head, now: Timestamp) -> bool {
         self.head == head && self.until.is_none_or(|until| now < until)
     }
 }
 
-/// What is asked, and by whom.
+/// The request and who sent it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     tenant: TenantId,
@@ -44,14 +45,14 @@ pub struct Key {
 }
 
 impl Key {
-    /// `method` is that of HTTP, `request` the body or the query string.
+    /// `method` is the HTTP method, `request` the body or the query string.
     pub fn new(caller: &Caller, method: &str, request: &[u8]) -> Self {
         let request = Sha256::new().chain_update(method).chain_update([0]).chain_update(request).finalize().into();
         Key { tenant: caller.tenant.at(Guard::ResponseCache), permissions: caller.permissions.clone(), request }
     }
 }
 
-/// The answers kept; the least used ones go first.
+/// The cached responses; least recently used ones are evicted first.
 #[derive(Clone)]
 pub struct ResponseCache(Cache<Key, Arc<(Freshness, Bytes)>>);
 

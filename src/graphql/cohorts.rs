@@ -1,7 +1,7 @@
-//! Cohorts: equal subscriptions share one computation, and each of its answers is serialized once.
+//! Cohorts: equal subscriptions share one computation, and each of its results is serialized once.
 //!
-//! A cohort's answers are states, of which the newest is all that matters: a subscriber that is slow takes the newest when
-//! it can, and is told how many it has skipped.
+//! A cohort's results are states, of which only the newest matters: a slow subscriber takes the newest state when it
+//! can, together with the number of states it skipped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ use crate::auth::cursor::Mark;
 use crate::db::TenantId;
 use crate::telemetry::metrics::METRICS;
 
-/// How long a subscriber that has seen more than its cohort waits for it to catch up.
+/// How long a subscriber that is ahead of its cohort waits for it to catch up.
 const AHEAD_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5000 });
 
-/// Which subscriptions are equal: those of the same tenant and permissions with the same operation and variables.
+/// Identifies equal subscriptions: same tenant, permissions, operation and variables.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     pub tenant: TenantId,
@@ -29,11 +29,11 @@ pub struct Key {
     pub operation: [u8; 32],
 }
 
-/// What a subscriber has seen before.
+/// What a subscriber has already seen.
 pub enum After {
     Nothing,
     Mark(Mark),
-    /// What it gives as its cursor is none, or none of this subscription.
+    /// The given cursor is invalid, or belongs to another subscription.
     Unknown,
 }
 
@@ -41,17 +41,17 @@ pub enum After {
 #[derive(Clone, Default)]
 pub struct Cohorts(Arc<Mutex<HashMap<Key, Latest>>>);
 
-/// The newest answer; none before the first.
+/// The newest state; `None` before the first.
 type Latest = watch::Sender<Option<Arc<Update>>>;
 
 struct Update {
-    /// Counted from 1.
+    /// 1-based.
     number: u64,
     payload: Payload,
 }
 
 impl Cohorts {
-    /// Joins the cohort of `key`, which begins with `start` when there is none yet.
+    /// Joins the cohort of `key`; if there is none yet, creates it from `start`.
     pub fn join(&self, key: Key, after: After, start: impl FnOnce() -> BoxStream<'static, Payload>) -> Member {
         let mut cohorts = self.lock();
         let latest = match cohorts.get(&key) {
@@ -62,7 +62,8 @@ impl Cohorts {
                 let (all, answers) = (self.clone(), start());
                 tokio::spawn(async move {
                     let driven = tokio::spawn(all.clone().drive(key.clone(), sender, answers));
-                    // After a panic the next member begins anew, and those there are told that it has ended.
+                    // After a panic the next member starts a new cohort, and the current members see the end of the
+                    // stream.
                     if driven.await.is_err() {
                         all.lock().remove(&key);
                     }
@@ -73,7 +74,7 @@ impl Cohorts {
         Member { latest, after, seen: None, ahead_until: None }
     }
 
-    /// How many cohorts there are, and how many members they have in all.
+    /// Number of cohorts, and of members across all of them.
     pub fn count(&self) -> (usize, usize) {
         let cohorts = self.lock();
         (cohorts.len(), cohorts.values().map(watch::Sender::receiver_count).sum())
@@ -83,7 +84,7 @@ impl Cohorts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until the answers end, or all members have gone.
+    /// Runs until the source ends or all members have left.
     async fn drive(self, key: Key, latest: Latest, mut answers: BoxStream<'static, Payload>) {
         let mut number = 0;
         loop {
@@ -109,17 +110,17 @@ impl Cohorts {
     }
 }
 
-/// A subscription's place in its cohort.
+/// A subscription's membership in its cohort.
 pub struct Member {
     latest: watch::Receiver<Option<Arc<Update>>>,
     after: After,
-    /// The number of the last answer that it was given, or had before.
+    /// The number of the last state it received, or had before joining.
     seen: Option<u64>,
     ahead_until: Option<Instant>,
 }
 
 impl Member {
-    /// The newest answer, as soon as it is another one than the last.
+    /// The newest state, as soon as it differs from the last one received.
     pub async fn next(&mut self) -> Option<Payload> {
         loop {
             let update = self.latest.borrow_and_update().clone();
@@ -217,9 +218,9 @@ mod tests {
         let (mut lost, mut unknown) = (join(seen(9)), join(After::Unknown));
         assert_eq!(&*behind.next().await.expect("an answer").json, text(5, ""));
         assert_eq!(&*unknown.next().await.expect("an answer").json, text(5, r#","reset":true"#));
-        // The cohort is behind what this one has seen, and stays so.
+        // The cohort is behind what this subscriber has seen, and never catches up.
         assert_eq!(&*lost.next().await.expect("an answer").json, text(5, r#","reset":true"#));
-        // One that waits for its cohort comes to rest when that has caught up.
+        // A subscriber waiting for its cohort goes idle once the cohort has caught up.
         assert!(ahead.next().now_or_never().is_none());
         sender.send(payload(6)).await.expect("sent");
         assert_eq!(&*level.next().await.expect("an answer").json, text(6, ""));

@@ -1,5 +1,5 @@
-//! The last step of an answer, which the library leaves out: fields in the order of the selection, and where a field failed,
-//! null for the nearest that may be null. Follows "Executing Selection Sets" and "Handling Execution Errors" of the GraphQL
+//! Response completion, which async-graphql omits: fields in selection order, and null propagation from a failed field
+//! to the nearest nullable parent. Follows "Executing Selection Sets" and "Handling Execution Errors" of the GraphQL
 //! specification (September 2025).
 
 use std::collections::HashMap;
@@ -13,12 +13,13 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, PathSegment, Response, Value, Variables};
 use async_graphql_value::Value as Given;
 
-/// What type each field of each object type has.
+/// The type of each field of each object type.
 #[derive(Debug, Default)]
 pub struct Types(HashMap<Name, HashMap<Name, Type>>);
 
 impl Types {
-    /// Those of a schema in its own language. A schema that cannot be read has none: its answers are left as they are.
+    /// Reads the types from a schema's SDL. For an SDL that does not parse there are none, and responses are left as
+    /// they are.
     pub fn of(sdl: &str) -> Types {
         let definitions = match parse_schema(sdl) {
             Ok(document) => document.definitions,
@@ -40,7 +41,7 @@ impl Types {
         Types(definitions.into_iter().filter_map(object).collect())
     }
 
-    /// How the answer of an operation is to look. The document is bounded in depth and fields ([`super::shape`]).
+    /// The expected form of an operation's response. The document is bounded in depth and fields ([`super::shape`]).
     pub fn plan(&self, document: &ExecutableDocument, operation: &OperationDefinition, variables: &Variables) -> Plan {
         let root = match operation.ty {
             OperationType::Query => "Query",
@@ -51,16 +52,16 @@ impl Types {
     }
 }
 
-/// The fields of an object in the order of their selection.
+/// The fields of an object in selection order.
 #[derive(Debug, Default)]
 pub struct Plan(Vec<Planned>);
 
 #[derive(Debug)]
 struct Planned {
     key: Name,
-    /// Unknown of what only the library defines, as `__schema`: left as it is.
+    /// `None` for what only async-graphql defines, such as `__schema`: left as it is.
     of: Option<Type>,
-    /// `None` of a leaf.
+    /// `None` for a leaf.
     plan: Option<Plan>,
 }
 
@@ -70,7 +71,7 @@ struct Planner<'a> {
     variables: &'a Variables,
 }
 
-/// Fields by the key of their answer, with all that is selected of them.
+/// Fields by response key, each with everything selected of it.
 type Collected<'a> = IndexMap<&'a Name, (Option<&'a Type>, Vec<&'a SelectionSet>)>;
 
 impl<'a> Planner<'a> {
@@ -96,7 +97,7 @@ impl<'a> Planner<'a> {
                     let (_, sets) = fields.entry(&field.response_key().node).or_insert((of, Vec::new()));
                     sets.push(&field.selection_set.node);
                 }
-                // No type of the schema is abstract, so a fragment is of the type that it stands in.
+                // No type of the schema is abstract, so a fragment has the type of its parent.
                 Selection::InlineFragment(fragment) => self.collect(parent, &fragment.node.selection_set.node, fields),
                 Selection::FragmentSpread(spread) => {
                     if let Some(fragment) = self.document.fragments.get(&spread.node.fragment_name.node) {
@@ -107,7 +108,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// By `@skip` and `@include`.
+    /// Evaluates `@skip` and `@include`.
     fn is_asked(&self, selection: &Selection) -> bool {
         selection.directives().iter().map(|directive| &directive.node).all(|directive| {
             let condition = directive.get_argument("if").is_some_and(|condition| match &condition.node {
@@ -131,12 +132,12 @@ fn name_of(base: &BaseType) -> &str {
 }
 
 impl Plan {
-    /// The keys of the answer, in order.
+    /// The response keys, in order.
     pub fn keys(&self) -> impl Iterator<Item = &Name> {
         self.0.iter().map(|field| &field.key)
     }
 
-    /// Brings an answer into its form, unless nothing was run.
+    /// Completes a response, unless nothing was executed.
     pub fn complete(&self, response: &mut Response) {
         let has_begun = response.errors.is_empty() || response.errors.iter().any(|error| !error.path.is_empty());
         if !has_begun {
@@ -153,7 +154,7 @@ impl Plan {
     }
 }
 
-/// A segment of a path, which the library's own has no order of.
+/// A path segment; unlike async-graphql's own, it is ordered.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step<'a> {
     Index(usize),
@@ -168,9 +169,9 @@ fn steps(path: &[PathSegment]) -> Vec<Step<'_>> {
     path.iter().map(step).collect()
 }
 
-/// Goes through an answer. `None` is what may not be null and failed.
+/// Traverses a response. `None` stands for a non-null value that failed.
 struct Walk<'a> {
-    /// Where errors are, in order, so that those within a path follow it.
+    /// Error paths, sorted, so that those below a path follow it.
     failed: &'a [Vec<Step<'a>>],
     path: Vec<Step<'a>>,
 }
@@ -214,7 +215,7 @@ impl<'a> Walk<'a> {
             }
             (BaseType::Named(_), Value::Object(found), Some(plan)) => self.object(plan, found),
             (_, Value::Null, _) if self.fails_here() => None,
-            // An object none of whose fields came out.
+            // An object none of whose fields could be resolved.
             (BaseType::Named(_), Value::Null, Some(plan)) if self.fails_within() || !of.nullable => {
                 self.object(plan, IndexMap::new())
             }
@@ -245,7 +246,7 @@ mod tests {
     const SDL: &str = "type Query { me: Me! shop: Shop maybe: String } type Me { id: ID! name: String } \
                        type Shop { id: ID! owner: Me! sales: [Sale!]! staff: [Me] } type Sale { no: Int! buyer: Me }";
 
-    /// An answer as it becomes, `failed` being the paths of errors.
+    /// The completed response, `failed` being the error paths.
     fn answer(query: &str, variables: Json, data: Json, failed: &[&str]) -> Value {
         let document = parse_query(query).expect("a document");
         let (_, operation) = document.operations.iter().next().expect("an operation");
@@ -268,7 +269,7 @@ mod tests {
         answer(query, variables, data, failed).into_json().expect("json")
     }
 
-    /// The same of an answer as text, which shows the order.
+    /// The completed response as text, which shows the field order.
     fn ordered(query: &str, data: Json) -> String {
         serde_json::to_string(&answer(query, json!({}), data, &[])).expect("json")
     }
@@ -297,7 +298,7 @@ mod tests {
         let all = |query: &str, data: Json, failed: &[&str]| completed(query, json!({}), data, failed);
         let me = json!({ "id": "1", "name": null });
         let shop = json!({ "id": "7", "sales": [{ "no": 1, "buyer": null }], "staff": [] });
-        // A field that may be null.
+        // A nullable field.
         assert_eq!(
             all(query, json!({ "me": { "id": "1" }, "shop": shop, "maybe": null }), &["me.name"]),
             json!({ "maybe": null, "me": me, "shop": shop })
@@ -306,7 +307,7 @@ mod tests {
             all("{ shop { staff { name } } }", json!({ "shop": { "staff": [null] } }), &["shop.staff.0.name"]),
             json!({ "shop": { "staff": [{ "name": null }] } })
         );
-        // One that may not takes its object along, and lists, up to one that may.
+        // A non-null field nulls its object, and lists, up to the nearest nullable parent.
         assert_eq!(all(query, json!({ "maybe": "x", "shop": shop }), &["me"]), json!(null));
         assert_eq!(
             all(
@@ -325,7 +326,7 @@ mod tests {
             json!({ "maybe": "x", "me": me,
                     "shop": { "id": "7", "sales": [{ "no": 1, "buyer": null }], "staff": [null, null] } })
         );
-        // The library gave the whole list up.
+        // async-graphql gave up the whole list.
         assert_eq!(
             all("{ shop { id sales { no } } }", json!({ "shop": { "id": "7" } }), &["shop.sales.3.no"]),
             json!({ "shop": null })

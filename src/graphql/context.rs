@@ -1,4 +1,4 @@
-//! What resolvers find in their context: the server's parts and the caller.
+//! Accessors for the resolver context: the application's services and the caller.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use crate::auth::{Caller, Permission};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
 
-/// The server's parts.
+/// The application's services.
 pub fn app<'a>(ctx: &Context<'a>) -> Result<&'a App> {
     ctx.data::<App>().map_err(|_| Error::internal("no app in the context"))
 }
 
-/// Who asks.
+/// The caller.
 pub fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
     let caller = ctx.data::<Arc<Caller>>().map(Arc::as_ref);
     caller.map_err(|_| Error::new(Code::Unauthenticated, "a bearer token is needed"))
 }
 
-/// From where.
+/// The client the request came from.
 pub fn client<'a>(ctx: &Context<'a>) -> Result<&'a Client> {
     ctx.data::<Arc<Client>>().map(Arc::as_ref).map_err(|_| Error::internal("no client in the context"))
 }
 
-/// A reading transaction of the caller's tenant; within one query always the same.
+/// A read transaction of the caller's tenant; always the same one within a query.
 pub async fn read(ctx: &Context<'_>) -> Result<Arc<TenantTx>> {
     operation(ctx)?.reads().get(&app(ctx)?.db, caller(ctx)?.tenant).await
 }
 
-/// Refuses callers without a permission, before arguments are looked at.
+/// Rejects callers that lack a permission, before arguments are looked at.
 pub struct Needs(pub Permission);
 
 #[async_trait::async_trait]
@@ -61,7 +61,7 @@ pub fn loader<L: std::any::Any + Send + Sync>(
     Ok(operation.loader(|| make(Arc::clone(operation.reads()), db, tenant)))
 }
 
-/// An argument that is a UUID; what is none names nothing. Error: NOT_FOUND.
+/// Parses an argument that is a UUID; anything else identifies nothing. Error: NOT_FOUND.
 pub fn parse_id(id: &async_graphql::ID, what: &str) -> Result<uuid::Uuid> {
     uuid::Uuid::parse_str(id).map_err(|_| Error::not_found(what))
 }

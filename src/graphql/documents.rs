@@ -1,5 +1,5 @@
-//! Automatic persisted queries: a client sends the hash of a document instead of the document, and the document once,
-//! when the server does not know it.
+//! Automatic persisted queries: a client sends a document's hash instead of the document, and the document itself only
+//! once, when the server does not know it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use sha2::{Digest, Sha256};
 use super::errors::Refusal;
 use crate::telemetry::metrics::METRICS;
 
-/// Memory for documents.
+/// Memory limit for documents.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Documents by their SHA-256. Cheap to clone.
+/// Documents by SHA-256. Cheap to clone.
 #[derive(Clone)]
 pub struct Documents {
-    /// The least used ones are forgotten first.
+    /// Least recently used documents are evicted first.
     kept: Cache<String, Arc<str>>,
-    /// Where there are some, nothing else is run.
+    /// Where set, nothing else is executed.
     trusted: Option<Arc<HashMap<String, Arc<str>>>>,
 }
 
@@ -31,8 +31,8 @@ impl Default for Documents {
 }
 
 impl Documents {
-    /// Only these documents are run. `manifest` is JSON: an object of documents by their SHA-256 in hexadecimal digits, as
-    /// Relay's compiler and others write it. Error: what is wrong with it.
+    /// Executes only these documents. `manifest` is a JSON object mapping the SHA-256 in hexadecimal to the document,
+    /// as written by Relay's compiler and others. Error: what is wrong with it.
     pub fn trusted(manifest: &str) -> Result<Self, String> {
         let documents: HashMap<String, Arc<str>> =
             serde_json::from_str(manifest).map_err(|error| format!("no object of documents: {error}"))?;
@@ -42,7 +42,7 @@ impl Documents {
         Ok(Documents { trusted: Some(Arc::new(documents)), ..Documents::default() })
     }
 
-    /// The document of a request, and the hash by which it is to be kept once it has been found good. Errors: BAD_REQUEST,
+    /// The document of a request, and the hash under which to store it once it has been validated. Errors: BAD_REQUEST,
     /// PERSISTED_QUERY_NOT_FOUND, OPERATION_NOT_TRUSTED.
     pub fn text_of(
         &self,
@@ -73,7 +73,7 @@ impl Documents {
             None => {
                 let known = self.kept.get(&hash);
                 METRICS.cache_was_asked("documents", known.is_some());
-                // The words that clients wait for.
+                // The exact message clients match on.
                 let unknown = || Refusal::new("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound");
                 Ok((known.ok_or_else(unknown)?, None))
             }

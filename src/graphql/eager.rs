@@ -1,7 +1,7 @@
-//! Objects of long lists, most of whose fields are at hand.
+//! Objects of long lists, most of whose fields are available without waiting.
 //!
-//! The library makes a task of each field of each object, and runs all of them side by side. Here a field is asked once when
-//! its turn comes; what is at hand is taken, and only what has to wait is asked again.
+//! async-graphql makes a task of each field of each object and runs them concurrently. Here each field is polled once
+//! in turn; fields that are ready are taken, and only those that are pending are polled again.
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -13,7 +13,7 @@ use async_graphql::registry::Registry;
 use async_graphql::resolver_utils::resolve_container;
 use async_graphql::{ContainerType, ContextSelectionSet, OutputType, Positioned, ServerResult, Value};
 
-/// An object; to the schema it is a `T`.
+/// An object; in the schema it is a `T`.
 pub struct Eager<T>(pub T);
 
 /// All of them.
@@ -37,7 +37,8 @@ impl<T: ContainerType> OutputType for Eager<T> {
 
     async fn resolve(&self, ctx: &ContextSelectionSet<'_>, _field: &Positioned<Field>) -> ServerResult<Value> {
         let mut fields = Vec::with_capacity(ctx.item.node.items.len());
-        // What is selected twice is left to the library. The schema has no extensions, which would have to be asked here.
+        // Fields selected twice are left to async-graphql. The schema has no extensions, which would have to be called
+        // here.
         if !spread(ctx, &ctx.item.node, &mut fields) {
             return resolve_container(ctx, &self.0).await;
         }
@@ -86,8 +87,8 @@ impl<T: ContainerType> OutputType for Eager<T> {
     }
 }
 
-/// The fields that are selected, fragments in their places: no type of the schema is abstract, so that a fragment is of the type
-/// that it stands in. `false` where one key is there twice, or a field has directives.
+/// The selected fields with fragments inlined: no type of the schema is abstract, so a fragment has the type of its
+/// parent. `false` if a key occurs twice or a field has directives.
 fn spread<'a>(ctx: &ContextSelectionSet<'a>, set: &'a SelectionSet, into: &mut Vec<&'a Positioned<Field>>) -> bool {
     set.items.iter().all(|selection| match &selection.node {
         Selection::Field(field) => {

@@ -1,4 +1,4 @@
-//! Errors as a client sees them: a message, `extensions.code`, and for those of the server an `errorId` that is in the log.
+//! Errors as clients see them: a message, `extensions.code`, and for server errors an `errorId` that is in the log.
 
 use std::time::Duration;
 
@@ -33,20 +33,20 @@ impl From<Error> for async_graphql::Error {
     }
 }
 
-/// Bytes of a message: it may hold what a client sent, which may be long.
+/// Maximum length of a message, in bytes: it may contain client input of any length.
 const MESSAGE_BYTES_MAX: usize = 500;
-/// Errors of a request that is not run; the last one says how many more there are.
+/// Maximum number of errors of a request that is not executed; the last one says how many more there are.
 const ERRORS_MAX: usize = 5;
 const ERRORS_LEFT_OUT: &str = "errorsLeftOut";
 
-/// A request that is not run, and why.
+/// A request that is rejected before execution, and why.
 #[derive(Debug)]
 pub struct Refusal {
     pub code: &'static str,
     pub message: String,
-    /// The variable that was wrong.
+    /// The offending variable.
     pub argument: Option<String>,
-    /// When it may be asked for again.
+    /// How long to wait before retrying.
     pub retry_after: Option<Duration>,
 }
 
@@ -65,8 +65,8 @@ impl Refusal {
     }
 }
 
-/// Cuts a message that is long, and gives a code to an error that the library made: validation has no path, bad input is
-/// found while executing.
+/// Truncates a long message and assigns a code to an error raised by async-graphql: validation errors have no path, bad
+/// input is found during execution.
 pub fn finish(error: &mut ServerError) {
     if error.path.is_empty() {
         name_argument(error);
@@ -79,8 +79,8 @@ pub fn finish(error: &mut ServerError) {
     }
 }
 
-/// Of an argument that is not of its type, whether a variable or written in the document, the place within it is named apart,
-/// and what was expected is said.
+/// For an argument that does not match its type, whether a variable or inline, separates the path within it and states
+/// what was expected.
 fn name_argument(error: &mut ServerError) {
     let told = error.message.strip_prefix("Invalid value for argument \"").and_then(|rest| rest.split_once("\", "));
     let Some((place, why)) = told else { return };
@@ -96,7 +96,7 @@ fn name_argument(error: &mut ServerError) {
     error.message = message;
 }
 
-/// Leaves out errors of a request that is not run, where there are many.
+/// Omits errors of a request that is not executed, where there are many.
 pub fn leave_out(errors: &mut Vec<ServerError>) {
     let left_out = errors.len().saturating_sub(ERRORS_MAX);
     errors.truncate(ERRORS_MAX);
@@ -105,7 +105,7 @@ pub fn leave_out(errors: &mut Vec<ServerError>) {
     }
 }
 
-/// As much of a text as fits, written as JSON.
+/// As much of a text as fits, escaped as JSON.
 fn shortened(text: &str) -> &str {
     let mut bytes = 0;
     let cut = text.char_indices().find(|(_, c)| {
@@ -119,7 +119,7 @@ fn shortened(text: &str) -> &str {
     cut.map_or(text, |(at, _)| &text[..at])
 }
 
-/// The status of an answer without data whose errors are all of one kind that HTTP has a status for.
+/// The status of a response without data whose errors all map to the same HTTP status.
 pub fn status_of(response: &Response) -> Option<StatusCode> {
     let code_of = |error: &ServerError| match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
         Some(Value::String(code)) => Some(code.clone()),
@@ -130,7 +130,7 @@ pub fn status_of(response: &Response) -> Option<StatusCode> {
     if is_alone { status_of_code(&first) } else { None }
 }
 
-/// The status that HTTP has for a code, where it is not for the client to mend.
+/// The HTTP status of a code whose cause the client cannot fix.
 pub fn status_of_code(code: &str) -> Option<StatusCode> {
     match code {
         "RATE_LIMITED" => Some(StatusCode::TOO_MANY_REQUESTS),
@@ -144,12 +144,12 @@ const WAIT: &str = "retryAfterSecs";
 
 fn set_wait(extensions: &mut ErrorExtensionValues, wait: Option<Duration>) {
     if let Some(wait) = wait {
-        // Whoever comes back on the second is not to be too early.
+        // Rounded up, so that a client retrying on the second is not too early.
         extensions.set(WAIT, wait.as_secs().saturating_add(1));
     }
 }
 
-/// Says when to come back, where the status is of an answer for which one does: what the errors name, else soon.
+/// Sets `Retry-After`, where the status calls for a retry: to the wait the errors name, otherwise to a short one.
 pub fn set_retry_after(response: &mut HttpResponse, errors: &[ServerError]) {
     const SOON_SECS: HeaderValue = HeaderValue::from_static("2");
     if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status()) {
@@ -157,7 +157,7 @@ pub fn set_retry_after(response: &mut HttpResponse, errors: &[ServerError]) {
     }
 }
 
-/// The longest wait that errors name, in seconds.
+/// The longest wait that the errors name, in seconds.
 fn wait_of(errors: &[ServerError]) -> Option<HeaderValue> {
     let wait = |error: &ServerError| match error.extensions.as_ref()?.get(WAIT)? {
         Value::Number(secs) => secs.as_u64(),
@@ -166,26 +166,26 @@ fn wait_of(errors: &[ServerError]) -> Option<HeaderValue> {
     errors.iter().filter_map(wait).max().map(HeaderValue::from)
 }
 
-/// The body of an answer that is errors alone.
+/// The body of a response that consists of errors only.
 pub fn only(errors: &[ServerError]) -> String {
     serde_json::json!({ "errors": errors }).to_string()
 }
 
-/// An answer that is errors alone, where it is not for the client to say how it wants it.
+/// A response that consists of errors only, without content negotiation.
 pub fn respond(status: StatusCode, errors: &[ServerError]) -> HttpResponse {
     let mut response = (status, [(header::CONTENT_TYPE, "application/json")], only(errors)).into_response();
     set_retry_after(&mut response, errors);
     response
 }
 
-/// One of ours, without a place in a document.
+/// Converts an application error to one without a location in a document.
 pub fn unplaced(error: Error) -> ServerError {
     let mut error = async_graphql::Error::from(error).into_server_error(Pos::default());
     error.locations.clear();
     error
 }
 
-/// An error without a place in a document.
+/// An error without a location in a document.
 pub fn plain(code: &'static str, message: &str) -> ServerError {
     let mut extensions = ErrorExtensionValues::default();
     set_code(&mut extensions, code);
@@ -194,7 +194,7 @@ pub fn plain(code: &'static str, message: &str) -> ServerError {
     error
 }
 
-/// Every error that a client sees is given its code here, once.
+/// The single place where client-visible errors are assigned their code.
 fn set_code(extensions: &mut ErrorExtensionValues, code: &'static str) {
     METRICS.errors.with_label_values(&[code]).inc();
     extensions.set("code", code);

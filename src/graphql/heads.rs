@@ -1,5 +1,6 @@
-//! Where tenants' ledgers stand, asked by many at once: those who ask while one look is under way share the next one,
-//! whichever their tenant. So each answer was read after it was asked for, at the cost of one statement for all who wait.
+//! Ledger heads of tenants, with concurrent reads coalesced: callers arriving while a read is in flight share the next
+//! one, whichever their tenant. So each head was read after it was asked for, at the cost of one statement for all
+//! waiting callers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use futures_util::future::{BoxFuture, Shared};
 use crate::db::{Db, Head, TenantId};
 use crate::guard::Guard;
 
-/// What a look saw, which has not begun, or is under way; `None` when it failed.
+/// The result of a read that is pending or in flight; `None` when it failed.
 type Look = Shared<BoxFuture<'static, Option<Arc<HashMap<TenantId, Head>>>>>;
 
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub struct Heads {
 #[derive(Default)]
 struct Looks {
     under_way: Option<Look>,
-    /// The next one, and whom it is for.
+    /// The next read, and the tenants it is for.
     waiting: Option<(Look, BTreeSet<TenantId>)>,
 }
 
@@ -31,7 +32,7 @@ impl Heads {
         Heads { db, looks: Arc::default() }
     }
 
-    /// The head as it is now or later, but not earlier. `None` when it cannot be read.
+    /// The head as of this call or later, never earlier. `None` when it cannot be read.
     pub async fn get(&self, tenant: TenantId) -> Option<Head> {
         let look = {
             let mut looks = self.lock();
@@ -46,7 +47,7 @@ impl Heads {
         look.await?.get(&tenant.at(Guard::Heads)).copied()
     }
 
-    /// Waits for the look before it, so that one is under way at a time, then looks.
+    /// Awaits the previous read, so that only one is in flight, then reads.
     async fn look(self, before: Option<Look>) -> Option<Arc<HashMap<TenantId, Head>>> {
         if let Some(before) = before {
             before.await;

@@ -37,49 +37,49 @@ use crate::schema::Schema;
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests;
 
-/// A request's body is at most this long, and comes within this time.
+/// Maximum length of a request body, which must arrive within [`BODY_WAIT`].
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// The same from somebody without a good token, who may sign in.
+/// Maximum length without a valid token: enough for signing in.
 const PUBLIC_BYTES_MAX: usize = 64 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(15);
-/// How long a kept answer waits to be told whether it is still the answer.
+/// How long a cached response waits for its revalidation.
 const HEAD_WAIT: Duration = Duration::from_secs(2);
-/// Operations of one batch.
+/// Maximum number of operations in a batch.
 const BATCH_MAX: usize = 10;
-/// How long the sockets and streams of a server that ends take to end: this for each, and no longer than that in all.
+/// Shutdown of open sockets and streams is spread over this much time for each, at most [`END_SPREAD_MAX`].
 const END_EACH_MICROS: u32 = 500;
 const END_SPREAD_MAX: Duration = Duration::from_secs(5);
 
-/// What the API is served with.
+/// Settings of the API endpoint.
 #[derive(Clone, Default)]
 pub struct Settings {
-    /// Proxies in front of this server, which say for whom they speak.
+    /// Trusted reverse proxies, which forward the client's address.
     pub proxies: Vec<IpAddr>,
-    /// Origins of pages elsewhere that may use the API.
+    /// Origins allowed for cross-origin requests.
     pub origins: Vec<HeaderValue>,
     pub limits: Limits,
-    /// Which documents are run.
+    /// The documents that may be executed.
     pub documents: Documents,
 }
 
-/// What the handlers share. Cheap to clone, and small: each socket has one.
+/// State shared by the handlers. Cheap to clone, and small: each socket holds one.
 #[derive(Clone)]
 pub struct Endpoint(Arc<Parts>);
 
 pub struct Parts {
     pub app: App,
     pub operations: Operations,
-    /// Cancelled when the server is to end; then streams break off and sockets close.
+    /// Cancelled at shutdown; streams then break off and sockets close.
     pub stop: CancellationToken,
-    /// The sockets that are open.
+    /// Open sockets.
     pub sockets: TaskTracker,
-    /// The streams of subscriptions that are open.
+    /// Open subscription streams.
     streams: TaskTracker,
-    /// Proxies in front of this server, which say for whom they speak.
+    /// Trusted reverse proxies.
     pub proxies: Vec<IpAddr>,
-    /// Origins of pages elsewhere that may open sockets.
+    /// Origins allowed to open sockets.
     pub origins: Vec<HeaderValue>,
-    /// What callers have asked for.
+    /// Usage accounting of callers.
     pub usage: Arc<Usage>,
     answers: ResponseCache,
     heads: Heads,
@@ -124,7 +124,7 @@ impl Endpoint {
         caller
     }
 
-    /// By an access token, or an API key.
+    /// Authenticates by an access token or an API key.
     async fn find_caller(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
         let unauthenticated = || Error::new(Code::Unauthenticated, "a bearer token is needed");
         let token = token::from_header(authorization).ok_or_else(unauthenticated)?;
@@ -141,8 +141,8 @@ impl Endpoint {
         Ok(caller)
     }
 
-    /// Who asks. Errors: UNAUTHENTICATED, where a token is not good; what needs one is refused later. RATE_LIMITED, for an
-    /// address that asks too often without a good one.
+    /// Authenticates a request. Errors: UNAUTHENTICATED, where a token is invalid (a missing one is rejected later, by
+    /// operations that need it); RATE_LIMITED, for an address that sends too many requests without a valid one.
     pub async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Requester> {
         let client = Arc::new(origin::client_of(parts, &self.proxies));
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
@@ -160,7 +160,7 @@ impl Endpoint {
         Ok(self.asker(caller, client))
     }
 
-    /// Somebody whose answers count as one, and are paid for by their values.
+    /// A requester whose responses share one size limit and are charged by their values.
     pub fn asker(&self, caller: Option<Arc<Caller>>, client: Arc<Client>) -> Requester {
         let pay = caller.clone().map(|caller| {
             let usage = Arc::clone(&self.usage);
@@ -169,7 +169,7 @@ impl Endpoint {
         Requester { caller, client, size: Arc::new(pay.map_or_else(Size::default, Size::paid)) }
     }
 
-    /// An operation that its caller may ask for now. Error: RATE_LIMITED.
+    /// Charges an operation to its caller. Error: RATE_LIMITED.
     pub fn spend(&self, asker: &Requester, prepared: Prepared) -> Result<Prepared, Refusal> {
         if let Some(caller) = &asker.caller {
             self.usage.spend(caller, prepared.fields())?;
@@ -177,8 +177,8 @@ impl Endpoint {
         Ok(prepared)
     }
 
-    /// Waits until the caller may no longer come in: the token has ended, or who it is for has lost what it says. Nobody may
-    /// stay for ever.
+    /// Waits until the caller loses access: the token has expired, or its user has lost the role it states. Never
+    /// resolves without a caller.
     pub async fn ended(&self, caller: Option<&Caller>) {
         let Some(caller) = caller else { return std::future::pending().await };
         tokio::select! {
@@ -187,7 +187,7 @@ impl Endpoint {
         }
     }
 
-    /// When the server ends, sockets and streams end one after the other, so that not all their clients come back at once.
+    /// Waits for shutdown, then for a random delay, so that clients do not all reconnect at once.
     pub async fn turn_to_end(&self) {
         self.stop.cancelled().await;
         let open = u32::try_from(self.sockets.len() + self.streams.len()).unwrap_or(u32::MAX);
@@ -195,7 +195,7 @@ impl Endpoint {
         tokio::time::sleep(spread.mul_f64(rand::random::<f64>())).await;
     }
 
-    /// The finished answer to the same request, if it is still the answer and the client takes it in one piece.
+    /// The cached response to the same request, if it is still valid and the client accepts a single response.
     async fn kept(&self, reply: &Reply, asker: &Requester, key: Option<&Key>) -> Option<HttpResponse> {
         if reply.stream_format().is_some() {
             return None;
@@ -203,12 +203,12 @@ impl Endpoint {
         let (caller, key) = (asker.caller.as_ref()?, key?);
         let kept = async {
             let kept = self.answers.get(key)?;
-            // A database that does not answer is met by the query itself.
+            // An unresponsive database is left to the query itself to report.
             let head = tokio::time::timeout(HEAD_WAIT, self.heads.get(caller.tenant)).await.ok()??;
             if !kept.0.holds(head, self.app.clock.now()) {
                 return None;
             }
-            // It costs little, but not nothing.
+            // A cache hit is cheap, but not free.
             self.usage.spend(caller, 1).ok()?;
             Some(reply.json(StatusCode::OK, kept.1.clone()))
         };
@@ -218,17 +218,17 @@ impl Endpoint {
     }
 }
 
-/// Who asks, and from where.
+/// The requester: caller, client and accumulated response size.
 #[derive(Clone)]
 pub struct Requester {
-    /// Nobody known, where there is no token.
+    /// `None` without a token.
     pub caller: Option<Arc<Caller>>,
     pub client: Arc<Client>,
-    /// What the answers come to.
+    /// Accumulated size of the responses.
     pub size: Arc<Size>,
 }
 
-/// POST: an operation, or a batch of them, as JSON.
+/// POST: an operation, or a batch, as JSON.
 pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpResponse {
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
@@ -240,7 +240,7 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
         return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send application/json");
     }
     let asker = match endpoint.authenticate(&parts).await {
-        // Who signs in or asks for the next token may still send one that is over with it.
+        // A client that signs in or refreshes may still send the expired token.
         Err(error) if error.code == Code::Unauthenticated => Err(error),
         Err(error) => return reply.error(error),
         Ok(asker) => Ok(asker),
@@ -248,7 +248,7 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
     let is_known = asker.as_ref().is_ok_and(|asker| asker.caller.is_some());
     let body = match read_body_of(body, if is_known { BODY_BYTES_MAX } else { PUBLIC_BYTES_MAX }).await {
         Ok(body) => body,
-        // A client whose token is over is to hear that, and to ask for another.
+        // A client whose token has expired must learn that, so that it refreshes it.
         Err((StatusCode::PAYLOAD_TOO_LARGE, ..)) if !is_known => {
             return asker.map_or_else(|error| reply.error(error), |_| reply.unauthenticated());
         }
@@ -283,7 +283,7 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
     }
 }
 
-/// GET: a query in the URL, or the upgrade to WebSocket.
+/// GET: a query in the URL, or the WebSocket upgrade.
 pub async fn get(State(endpoint): State<Endpoint>, request: Request) -> HttpResponse {
     if is_for_socket(request.headers()) {
         return socket::upgrade(endpoint, request).await;
@@ -291,7 +291,7 @@ pub async fn get(State(endpoint): State<Endpoint>, request: Request) -> HttpResp
     query(endpoint, &request.into_parts().0).await
 }
 
-/// Whether it is WebSocket that a client would go over to; HTTP/2 (`h2c`) is only offered.
+/// Whether the client asks for a WebSocket upgrade; HTTP/2 (`h2c`) is merely offered.
 fn is_for_socket(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
@@ -381,7 +381,7 @@ async fn run(
     }
 }
 
-/// When a stream is to end: with the server, or when its caller may no longer come in, which it then says.
+/// Resolves when a stream must end: at shutdown, or when its caller loses access, which is then reported.
 fn ends(endpoint: &Endpoint, caller: Option<Arc<Caller>>) -> impl Future<Output = Answer> + Send + use<> {
     let endpoint = endpoint.clone();
     let open = endpoint.streams.token();
@@ -400,7 +400,7 @@ fn too_many_streams() -> Refusal {
     Refusal::new("TOO_MANY_SUBSCRIPTIONS", "too many sockets and streams")
 }
 
-/// The answers until `end`, and what that gives; the seat is taken as long.
+/// Yields `answers` until `end` resolves, then its output; holds the seat meanwhile.
 fn until(
     answers: BoxStream<'static, Answer>,
     end: impl Future<Output = Answer> + Send + 'static,
@@ -411,7 +411,7 @@ fn until(
         let (mut answers, mut end, seat) = state?;
         tokio::select! {
             biased;
-            // Asked only when the client reads on: what came after the end is not for it.
+            // Polled only when the client reads on, so answers produced after the end are not sent.
             last = &mut end => Some((last, None)),
             answer = answers.next() => Some((answer?, Some((answers, end, seat)))),
         }
@@ -419,7 +419,7 @@ fn until(
     stream.boxed()
 }
 
-/// Runs requests one after the other; each has its own answer, in their order.
+/// Runs requests sequentially; each has its own response, in request order.
 async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Requester, requests: Vec<Value>) -> HttpResponse {
     if requests.is_empty() || requests.len() > BATCH_MAX || !requests.iter().all(Value::is_object) {
         let message = format!("a batch has 1 to {BATCH_MAX} requests");
@@ -441,15 +441,15 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Requester, requests: V
     reply.json(StatusCode::OK, format!("[{}]", answers.join(",")))
 }
 
-/// A request's body, if it is not too long and comes in time; else what to answer.
+/// Reads a request body, bounded in length and time; otherwise the status and message to respond with.
 pub async fn read_body(body: Body) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
     read_body_of(body, BODY_BYTES_MAX).await
 }
 
-/// The same, for bodies that may be longer.
+/// Like [`read_body`], with a given length limit.
 pub async fn read_body_of(body: Body, bytes_max: usize) -> Result<Bytes, (StatusCode, &'static str, &'static str)> {
     let too_long = (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too long");
-    // By what its sender says, before any of it is read.
+    // By the declared length, before any of it is read.
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(too_long);
     }
@@ -465,7 +465,7 @@ fn is_too_long(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
-/// A client of server-sent events that comes back says with which event it was left.
+/// Resumes a server-sent events subscription from `Last-Event-ID`.
 fn with_event_id(params: Params, headers: &HeaderMap) -> Params {
     let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     Params { last_event_id, ..params }

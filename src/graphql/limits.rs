@@ -1,6 +1,5 @@
-//! How much callers may ask for: fields a minute for each user, API key and tenant, over HTTP and sockets together, and open
-//! sockets; and how much an address may that does not say who asks.
-//! They are counted in this process alone.
+//! Rate limits: fields per minute for each user, API key and tenant, across HTTP and sockets; open sockets; and
+//! requests and sockets per address without authentication. Counted per process.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,29 +18,29 @@ use crate::auth::{Caller, Through};
 use crate::db::TenantId;
 use crate::error::{Code, Error};
 
-/// Those that are remembered before those at rest are looked for, to be forgotten.
+/// Number of buckets above which idle ones are evicted.
 const REMEMBERED: usize = 10_000;
 
-/// Values of series and breakdowns that cost as much as a field.
+/// Number of series and breakdown values that cost as much as one field.
 const VALUES_OF_FIELD: usize = 10;
 
-/// `None` is no limit.
+/// `None` means unlimited.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Fields, each as often as it is selected, that a user or an API key may ask for in a minute.
+    /// Fields per minute for a user or an API key, each counted as often as it is selected.
     pub user_fields: Option<NonZeroU32>,
     pub tenant_fields: Option<NonZeroU32>,
-    /// WebSockets, and streams of subscriptions over HTTP.
+    /// WebSockets and HTTP subscription streams.
     pub user_sockets: Option<NonZeroU32>,
     pub tenant_sockets: Option<NonZeroU32>,
     pub sockets: Option<NonZeroU32>,
-    /// WebSockets of an address that have not said yet who they are.
+    /// Unauthenticated WebSockets per address.
     pub address_sockets: Option<NonZeroU32>,
-    /// Requests of an address without a good token in a minute.
+    /// Requests per minute from an address without a valid token.
     pub address_requests: Option<NonZeroU32>,
 }
 
-/// Counts what is asked for.
+/// Accounts for usage.
 pub struct Usage {
     limits: Limits,
     users: Option<Buckets<(TenantId, Uuid)>>,
@@ -57,20 +56,20 @@ struct Sockets {
     strangers: HashMap<IpAddr, u32>,
 }
 
-/// A socket of nobody known yet, which is counted while this lives.
+/// An unauthenticated socket, counted while this is alive.
 pub struct UnauthenticatedSocket {
     usage: Arc<Usage>,
     network: Option<IpAddr>,
 }
 
-/// A socket that is counted while this lives.
+/// A socket, counted while this is alive.
 pub struct Seat {
     usage: Arc<Usage>,
     tenant: TenantId,
     spender: Uuid,
 }
 
-/// What somebody has as a whole: of IPv6 the first 64 bits.
+/// The network an address is limited by: for IPv6 its /64 prefix.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -78,7 +77,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whose budget is spent: a program's by its key, so that it takes nothing from who made the key.
+/// Whose budget is charged: a program's by its API key, so that it does not use up its owner's.
 fn spender(caller: &Caller) -> Uuid {
     match caller.through {
         Through::ApiKey(id) => id,
@@ -97,8 +96,8 @@ impl Usage {
         })
     }
 
-    /// Takes what an operation comes to from the budgets of its user or API key, and tenant. Errors: RATE_LIMITED; QUERY_TOO_COMPLEX, when
-    /// it is more than a whole minute's.
+    /// Charges an operation to its user or API key, and tenant. Errors: RATE_LIMITED; QUERY_TOO_COMPLEX, when it
+    /// exceeds a whole minute's budget.
     pub fn spend(&self, caller: &Caller, fields: usize) -> Result<(), Refusal> {
         let fields = u32::try_from(fields).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let most = [self.limits.user_fields, self.limits.tenant_fields].into_iter().flatten().min();
@@ -114,8 +113,8 @@ impl Usage {
         })
     }
 
-    /// Takes what the values of an answer come to, beyond the fields that are selected: several make up a field, as they are
-    /// not resolved one by one. Error: RATE_LIMITED.
+    /// Charges the values of a response, beyond its selected fields: several values cost one field, as they are not
+    /// resolved one by one. Error: RATE_LIMITED.
     pub fn charge(&self, caller: &Caller, values: usize) -> Result<(), Error> {
         let most = [self.limits.user_fields, self.limits.tenant_fields].into_iter().flatten().min();
         let fields = (values / VALUES_OF_FIELD).min(most.map_or(usize::MAX, |most| most.get() as usize));
@@ -128,7 +127,7 @@ impl Usage {
         })
     }
 
-    /// One more request of an address without a good token. Error: RATE_LIMITED.
+    /// Counts a request from an address without a valid token. Error: RATE_LIMITED.
     pub fn take_stranger(&self, address: Option<IpAddr>) -> Result<(), Error> {
         let (Some(addresses), Some(address)) = (&self.addresses, address) else { return Ok(()) };
         addresses.take(&network_of(address), NonZeroU32::MIN).map_err(|wait| {
@@ -137,13 +136,12 @@ impl Usage {
         })
     }
 
-    /// Whether this server takes one more socket beside `open` others.
+    /// Whether this server accepts another socket in addition to `open` ones.
     pub fn takes_socket(&self, open: usize) -> bool {
         self.limits.sockets.is_none_or(|most| open < most.get() as usize)
     }
 
-    /// Counts a socket until it is known whose it is, so that no address takes all for itself; `None` when there are as many as
-    /// may be.
+    /// Counts an unauthenticated socket, so that no address can occupy all of them; `None` at the limit.
     pub fn wait(self: &Arc<Self>, address: Option<IpAddr>) -> Option<UnauthenticatedSocket> {
         let network = address.map(network_of);
         if let Some(network) = network {
@@ -157,7 +155,7 @@ impl Usage {
         Some(UnauthenticatedSocket { usage: Arc::clone(self), network })
     }
 
-    /// Counts a socket of a caller; `None` when there are as many as may be.
+    /// Counts a caller's socket; `None` at the limit.
     pub fn seat(self: &Arc<Self>, caller: &Caller) -> Option<Seat> {
         let (tenant, spender) = (caller.tenant, spender(caller));
         let mut sockets = self.sockets();
@@ -204,10 +202,10 @@ fn leave<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
     }
 }
 
-/// A quota for each key, which fills up again evenly.
+/// A token bucket per key, refilled at a constant rate.
 pub struct Buckets<K: Clone + Eq + Hash> {
     limiter: DefaultKeyedRateLimiter<K>,
-    /// When there are as many, those at rest are forgotten: seldom, as all are looked at for it.
+    /// Number of buckets at which idle ones are evicted; raised so that this is rare, as it scans all of them.
     forgets_at: AtomicUsize,
 }
 
@@ -216,7 +214,7 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         Buckets { limiter: DefaultKeyedRateLimiter::keyed(quota), forgets_at: REMEMBERED.into() }
     }
 
-    /// Takes as much, if it is left. Error: how long until it is.
+    /// Takes `cost` tokens, if available. Error: how long until they are.
     pub fn take(&self, key: &K, cost: NonZeroU32) -> Result<(), Duration> {
         if self.limiter.len() >= self.forgets_at.load(Ordering::Relaxed) {
             self.limiter.retain_recent();
@@ -225,7 +223,7 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         match self.limiter.check_key_n(key, cost) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_yet)) => Err(not_yet.wait_time_from(self.limiter.clock().now())),
-            // More than there ever is.
+            // Exceeds the bucket's capacity.
             Err(_) => Err(Duration::MAX),
         }
     }
@@ -248,7 +246,7 @@ mod tests {
             Limits { user_fields: NonZeroU32::new(100), tenant_fields: NonZeroU32::new(150), ..Limits::default() };
         let usage = Usage::new(limits);
         assert!(usage.spend(&caller(1), 60).is_ok());
-        // 20 are to fill up again, of 100 a minute.
+        // 20 of 100 a minute have to be refilled.
         let wait = usage.spend(&caller(1), 60).expect_err("refused").retry_after.expect("a wait");
         assert!((11.0..=12.1).contains(&wait.as_secs_f64()), "{wait:?}");
         assert!(usage.spend(&caller(2), 60).is_ok());
@@ -266,7 +264,7 @@ mod tests {
         assert!(usage.charge(&caller(1), 9).is_ok() && usage.charge(&caller(1), 600).is_ok());
         let error = usage.charge(&caller(1), 600).expect_err("refused");
         assert_eq!((error.code, error.retry_after.is_some()), (Code::RateLimited, true));
-        // Never more than there can be.
+        // Never more than the capacity.
         assert!(usage.charge(&caller(2), usize::MAX).is_ok() && usage.charge(&caller(2), 10).is_err());
     }
 

@@ -1,8 +1,8 @@
-//! Data loaders: what the resolvers of one operation ask for one by one is read by one statement.
+//! Data loaders: individual reads by the resolvers of one operation are batched into one statement.
 //!
-//! A loader's value is not the row but the reading of its batch, which all keys of the batch share. So the loader's
-//! lock is never held while the database is asked: resolvers would else come out of it one after the other, each a
-//! round of the executor apart, and what they ask for next would not come together again.
+//! A loader's value is not the row but the pending read of its batch, shared by all its keys. So the loader's lock is
+//! never held while the database is queried: otherwise resolvers would be released one after the other, each an
+//! executor round apart, and their next reads would no longer be batched.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -21,19 +21,19 @@ use super::reads::Reads;
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Error, Result};
 
-/// Keys of one statement: more than one operation may ask for, so that a list never takes several.
+/// Maximum number of keys per statement: more than one operation can ask for, so that a list never takes several.
 const KEYS_MAX: usize = 1_000_000;
 
-/// Rounds of the executor that a batch waits for more keys. All resolvers of a level are polled in one round; each further
-/// round polls them all again, which for a thousand of them costs more than the database does.
+/// Executor rounds that a batch waits for more keys. All resolvers of a level are polled in one round; each further
+/// round polls them all again, which for a thousand of them costs more than the query.
 const YIELDS: usize = 2;
 
-/// What is read together: one kind of thing by its key.
+/// One kind of batched read, by key.
 pub trait BatchLoad: Send + Sync + 'static {
     type Key: Clone + Debug + Eq + Hash + Send + Sync + 'static;
     type Value: Clone + Send + Sync + 'static;
 
-    /// Reads the values of `keys` by one statement; a key that has none is left out.
+    /// Reads the values of `keys` in one statement; keys without a value are omitted.
     fn load(tx: &TenantTx, keys: &[Self::Key]) -> impl Future<Output = Result<HashMap<Self::Key, Self::Value>>> + Send;
 }
 
@@ -41,7 +41,7 @@ type Values<B> = HashMap<<B as BatchLoad>::Key, <B as BatchLoad>::Value>;
 type Read<B> = Result<Arc<Values<B>>, Arc<Error>>;
 type Loader<B> = CachedLoader<<B as BatchLoad>::Key, Reading<B>, Fetch<B>>;
 
-/// The reading of one batch; each clone gives the same answer.
+/// The read of one batch; all clones resolve to the same result.
 struct Reading<B: BatchLoad>(Shared<BoxFuture<'static, Read<B>>>);
 
 impl<B: BatchLoad> Clone for Reading<B> {
@@ -50,14 +50,15 @@ impl<B: BatchLoad> Clone for Reading<B> {
     }
 }
 
-/// The value of `key`, read together with the others that this operation asks for now.
+/// Loads the value of `key`, batched with the operation's other concurrent reads.
 pub async fn load<B: BatchLoad>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::Value>> {
     let loader = loader::<Loader<B>>(ctx, |reads, db, tenant| {
         CachedLoader::new(Fetch::<B> { reads, db, tenant, batch: PhantomData })
             .with_max_batch_size(KEYS_MAX)
             .with_yield_count(YIELDS)
     })?;
-    // Unconstrained, because its locks would else use up the task's budget, and so end the round, after some hundred keys.
+    // Unconstrained: otherwise its locks would exhaust the task's cooperative budget, ending the round after a few
+    // hundred keys.
     let reading = tokio::task::unconstrained(loader.try_load(key.clone())).await.map_err(Error::internal)?;
     match reading.0.await {
         Ok(values) => Ok(values.get(&key).cloned()),
@@ -65,7 +66,7 @@ pub async fn load<B: BatchLoad>(ctx: &Context<'_>, key: B::Key) -> Result<Option
     }
 }
 
-/// The value of a key that others refer to.
+/// Loads the value of a key that is referenced elsewhere, so it must exist.
 pub async fn load_known<B: BatchLoad>(ctx: &Context<'_>, key: B::Key) -> Result<B::Value> {
     let missing = format!("nothing by the key {key:?}");
     load::<B>(ctx, key).await?.ok_or_else(|| Error::internal(missing))

@@ -1,4 +1,4 @@
-//! The transport kernel: requests in, answers out. It knows no domain.
+//! The transport kernel: requests in, responses out. It knows nothing of the domain.
 
 pub mod accept;
 pub mod answers;

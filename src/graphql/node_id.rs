@@ -1,12 +1,12 @@
-//! Ids of what the ledger numbers. Clients keep things by their ids, some without the type, so that ids of different kinds
-//! must differ: the number stands behind a letter for the kind.
+//! Node IDs of entities numbered by the ledger. Clients cache by ID, some without the type, so IDs of different kinds
+//! must differ: the number is prefixed with a letter for the kind.
 
 use async_graphql::ID;
 use sea_orm::Value;
 
 use crate::error::{Error, Result};
 
-/// What the ledger numbers.
+/// The kinds of entities numbered by the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbered {
     Customer,
@@ -31,32 +31,32 @@ impl Numbered {
         }
     }
 
-    /// The id of one of these by its number.
+    /// The node ID of a number.
     pub fn id(self, number: i64) -> ID {
         format!("{}{number}", self.letter()).into()
     }
 
-    /// The number of one of these by its id, if it is one.
+    /// The number of a node ID, if it is of this kind.
     pub fn find(self, id: &ID) -> Option<i64> {
         let digits = id.strip_prefix(self.letter())?;
         digits.parse().ok().filter(|number: &i64| *number > 0 && number.to_string() == digits)
     }
 
-    /// The same of an argument. Error: NOT_FOUND.
+    /// Like [`Self::find`], for an argument. Error: NOT_FOUND.
     pub fn parse(self, id: &ID) -> Result<i64> {
         self.find(id).ok_or_else(|| Error::not_found(self.name()))
     }
 }
 
-/// One of these, by its id or by what its source calls it.
+/// An entity, by its node ID or by its source's identifier.
 pub enum OneOf {
-    /// `None` where the id is none of these.
+    /// `None` where the ID is not of this kind.
     Number(Option<i64>),
     Source(String),
 }
 
 impl OneOf {
-    /// Error: BAD_USER_INPUT, naming `argument`, unless exactly one is given.
+    /// Error: BAD_USER_INPUT naming `argument`, unless exactly one is given.
     pub fn new(argument: &'static str, kind: Numbered, id: Option<ID>, source: Option<String>) -> Result<Self> {
         match (id, source) {
             (Some(id), None) => Ok(OneOf::Number(kind.find(&id))),
@@ -65,7 +65,7 @@ impl OneOf {
         }
     }
 
-    /// The column that tells it, of these two, and its value there; `None` where there can be none.
+    /// The column to match, of these two, and its value; `None` where nothing can match.
     pub fn condition(&self, number: &'static str, source: &'static str) -> Option<(&'static str, Value)> {
         match self {
             OneOf::Number(no) => no.map(|no| (number, no.into())),

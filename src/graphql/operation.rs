@@ -1,5 +1,5 @@
-//! How an operation runs, the same for every transport: its document is looked at before it is parsed, parsed once,
-//! measured, and run with loaders of its own; every error has a code.
+//! Execution of operations, the same for every transport: a document is scanned before it is parsed, parsed once,
+//! measured, and run with its own loaders; every error has a code.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -34,10 +34,10 @@ use crate::schema::{PUBLIC, STATES, Schema};
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::operation_span;
 
-/// How long a query may take; the database gives up a little sooner.
+/// Timeout of a query; the database's is slightly shorter.
 const QUERY_WAIT: Duration = Duration::from_secs(10);
 
-/// Runs operations of the schema. Cheap to clone.
+/// Executes operations of the schema. Cheap to clone.
 #[derive(Clone)]
 pub struct Operations {
     schema: Schema,
@@ -47,27 +47,27 @@ pub struct Operations {
     cohorts: Cohorts,
 }
 
-/// An operation that may run: of good form and bounded size.
+/// A validated operation of bounded size.
 pub struct Prepared {
     request: Request,
     kind: OperationType,
     name: Option<String>,
-    /// Fields, each as often as it is selected.
+    /// Fields, each counted as often as it is selected.
     fields: usize,
     /// Whether it needs no token.
     is_public: bool,
     subscribed: Option<Subscribed>,
-    /// How its answers are to look.
+    /// The form of its response.
     plan: Plan,
-    /// The document, which is kept under its hash once somebody may run it.
+    /// The document, stored under its hash once somebody is allowed to run it.
     to_keep: Option<(String, Arc<str>)>,
 }
 
-/// What makes a subscription.
+/// What identifies a subscription.
 struct Subscribed {
-    /// The field at its root.
+    /// The root field.
     field: String,
-    /// A hash of the operation with its variables, but for the cursor.
+    /// Hash of the operation and its variables, excluding the cursor.
     hash: [u8; 32],
     /// The client's cursor.
     after: Option<String>,
@@ -91,17 +91,17 @@ impl Prepared {
     }
 }
 
-/// What lives as long as one operation: what it reads from, its data loaders, and what its answer depends on.
+/// State that lives as long as one operation: its snapshot, its data loaders, and what its response depends on.
 #[derive(Default)]
 pub struct Operation {
     reads: Arc<Reads>,
     loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
-    /// What fields of the root depend on, by the key of the answer; `None` where that is not known of each that was resolved.
+    /// What root fields depend on, by response key; `None` unless it is known for every resolved occurrence.
     dated: Mutex<HashMap<String, Option<Freshness>>>,
     size: Arc<Size>,
-    /// What the client of a subscription has seen before.
+    /// What the subscriber has already seen.
     after: Option<Mark>,
-    /// Where the answer stands that a subscription gives next.
+    /// The position of a subscription's next answer.
     mark: Mutex<Option<Mark>>,
 }
 
@@ -115,7 +115,7 @@ impl Operation {
         &self.reads
     }
 
-    /// The operation's loader of type `L`, made when it is first asked for.
+    /// The operation's loader of type `L`, created on first use.
     pub fn loader<L: Any + Send + Sync>(&self, make: impl FnOnce() -> L) -> Arc<L> {
         let mut loaders = self.loaders.lock().unwrap_or_else(PoisonError::into_inner);
         let loader = loaders.entry(TypeId::of::<L>()).or_insert_with(|| Arc::new(make()) as Arc<dyn Any + Send + Sync>);
@@ -125,25 +125,25 @@ impl Operation {
         }
     }
 
-    /// Notes that a field of the root depends on nothing but what `freshness` says; `None` where it depends on more. Fields
-    /// of one key are resolved one by one, and their answer is as fresh as all of them.
+    /// Records that a root field depends only on what `freshness` states; `None` where it depends on more. Fields of
+    /// one key are resolved separately, and the key is only as fresh as all of them.
     pub fn depends_on(&self, key: &str, freshness: Option<Freshness>) {
         let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
         let all = dated.get(key).map_or(freshness, |before| before.zip(freshness).and_then(|(a, b)| a.and(b)));
         dated.insert(key.to_owned(), all);
     }
 
-    /// What series and breakdowns come to, of all operations of the request.
+    /// Accumulated size of series and breakdowns, across all operations of the request.
     pub fn size(&self) -> &Arc<Size> {
         &self.size
     }
 
-    /// What the client has seen before, of a log that is gone on with.
+    /// The subscriber's position, for a log that can be resumed.
     pub fn after(&self) -> Option<Mark> {
         self.after
     }
 
-    /// Notes where the answer stands that a subscription gives next.
+    /// Records the position of a subscription's next answer.
     pub fn stands_at(&self, mark: Mark) {
         *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
     }
@@ -152,7 +152,7 @@ impl Operation {
         self.mark.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// What the whole answer depends on; `None` unless every field of the root is dated, all by one head.
+    /// What the whole response depends on; `None` unless every root field's freshness is known, all from the same head.
     fn freshness(&self, response: &Response) -> Option<Freshness> {
         let dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
         let async_graphql::Value::Object(fields) = &response.data else { return None };
@@ -173,18 +173,18 @@ impl Operations {
         Operations { schema, types, documents, cursors, cohorts: Cohorts::default() }
     }
 
-    /// The cohorts of subscriptions, for those who count them.
+    /// The subscription cohorts, for metrics.
     pub fn cohorts(&self) -> &Cohorts {
         &self.cohorts
     }
 
-    /// Checks all that can be checked without running: the document, which operation is meant, its variables.
+    /// Checks everything that can be checked without executing: the document, the selected operation, its variables.
     pub fn prepare(&self, mut params: Params) -> Result<Prepared, Refusal> {
         let (text, hash) = self.documents.text_of(params.query.take(), &params.extensions)?;
         self.prepare_text(text, hash, params)
     }
 
-    /// A document of this server's own with a client's variables, whatever other documents it runs.
+    /// Prepares one of this server's own documents with a client's variables, regardless of trusted documents.
     pub fn prepare_own(&self, document: &'static str, params: Params) -> Result<Prepared, Refusal> {
         self.prepare_text(document.into(), None, params)
     }
@@ -197,7 +197,7 @@ impl Operations {
         let fields = shape::check(&document, &params.variables)?;
         let plan = self.types.plan(&document, operation, &params.variables);
         let (kind, name) = (operation.ty, name.map(ToString::to_string));
-        // Nothing beside it is looked at for somebody without a token.
+        // Without a token, only a document that consists of the operation alone is allowed.
         let is_alone = document.operations.iter().count() == 1 && document.fragments.is_empty();
         let is_public = kind == OperationType::Mutation && is_alone && is_public(operation);
         let subscribed = match kind {
@@ -213,7 +213,7 @@ impl Operations {
         Ok(Prepared { request, kind, name, fields, is_public, subscribed, plan, to_keep })
     }
 
-    /// Runs a query or mutation; also tells what its answer depends on, if that is known.
+    /// Runs a query or mutation; also returns what its response depends on, if known.
     pub async fn run(&self, prepared: Prepared, asker: Requester) -> (Response, Option<Freshness>) {
         self.keep(&prepared);
         let kind = prepared.kind.to_string();
@@ -223,7 +223,7 @@ impl Operations {
         let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&asker.size)));
         let request = with_asker(prepared.request, asker).data(Arc::clone(&operation));
         let executed = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
-        // What is being written is not left half-way.
+        // A write is not interrupted.
         let wait = if prepared.kind == OperationType::Query { QUERY_WAIT } else { Duration::MAX };
         let executed = tokio::time::timeout(wait, executed).instrument(span.clone()).await;
         let response = span.in_scope(|| match executed {
@@ -235,7 +235,7 @@ impl Operations {
         (response, freshness)
     }
 
-    /// Runs an operation of any kind as a stream of answers; a query or mutation gives one.
+    /// Runs an operation of any kind as a stream of responses; a query or mutation yields one.
     pub fn stream(&self, mut prepared: Prepared, asker: Requester) -> BoxStream<'static, Payload> {
         let size = Arc::clone(&asker.size);
         let (Some(Subscribed { field, hash, after }), Some(caller)) = (prepared.subscribed.take(), &asker.caller)
@@ -265,7 +265,7 @@ impl Operations {
                 let refusal = Refusal::new("RESUME_GAP", "the cursor is none of this subscription; begin without one");
                 futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
             }
-            // Whoever asks for the answers has no span of the operation.
+            // The task that polls the answers is not in the operation's span.
             after => in_current_span(self.live(prepared, caller, size, scope, after.flatten())),
         }
     }
@@ -298,7 +298,7 @@ impl Operations {
             match operation.take_mark() {
                 Some(mark) => Payload::live(response, mark, &cursors.write(tenant, &scope, mark)),
                 None => {
-                    // What keeps a subscription from beginning is an error of the request.
+                    // What prevents a subscription from starting is a request error.
                     if is_first && is_nothing {
                         response.errors.iter_mut().for_each(|error| error.path.clear());
                     }
@@ -310,7 +310,7 @@ impl Operations {
     }
 }
 
-/// What is logged while an answer is waited for stands in the span of whoever has begun `answers`.
+/// Polls `answers` in the span that was current when they were created.
 fn in_current_span(answers: BoxStream<'static, Payload>) -> BoxStream<'static, Payload> {
     let next = async |(mut answers, span): (BoxStream<'static, Payload>, Span)| {
         let answer = answers.next().instrument(span.clone()).await?;
@@ -319,14 +319,14 @@ fn in_current_span(answers: BoxStream<'static, Payload>) -> BoxStream<'static, P
     futures_util::stream::unfold((answers, Span::current()), next).boxed()
 }
 
-/// Whether a response says that nothing was run.
+/// Whether a response states that nothing was executed.
 pub fn is_request_error(response: &Response) -> bool {
     response.data == async_graphql::Value::Null
         && !response.errors.is_empty()
         && response.errors.iter().all(|error| error.path.is_empty())
 }
 
-/// A response as JSON, its fields in the order of the selection, and without `data` when nothing was run.
+/// A response as JSON, its fields in selection order, and without `data` when nothing was executed.
 pub fn to_json(response: &Response) -> String {
     if is_request_error(response) {
         return errors::only(&response.errors);
@@ -335,7 +335,7 @@ pub fn to_json(response: &Response) -> String {
         .unwrap_or_else(|error| errors::only(&[errors::unplaced(crate::error::Error::internal(error))]))
 }
 
-/// The operation that is meant, and its name.
+/// The selected operation and its name.
 fn select<'a>(
     document: &'a ExecutableDocument,
     name: Option<&str>,
@@ -356,8 +356,8 @@ fn select<'a>(
     }
 }
 
-/// What a subscription asks for. Its cursor, where it is a variable, is taken out of the variables: whoever asks the same
-/// from another place asks the same.
+/// Identifies a subscription. A cursor given as a variable is removed from the variables: the same subscription resumed
+/// from another position is still the same.
 fn subscribed(
     text: &str,
     document: &ExecutableDocument,
@@ -370,7 +370,7 @@ fn subscribed(
     let mut variables = params.variables.clone();
     let after = match argument {
         Some(Value::Variable(name)) => {
-            // It stays among the variables of the request, which may need one, but says nothing there.
+            // It stays in the request's variables, which may require one, but with a blank value.
             let given = params.variables.get_mut(name);
             variables.remove(name);
             given.map(|value| std::mem::replace(value, ConstValue::String(String::new())))
@@ -389,7 +389,7 @@ fn subscribed(
     Ok(Subscribed { field: field.name.node.to_string(), hash, after })
 }
 
-/// Whether an operation is made of fields that need no token.
+/// Whether an operation consists only of fields that need no token.
 fn is_public(operation: &OperationDefinition) -> bool {
     operation.selection_set.node.items.iter().all(|selection| match &selection.node {
         Selection::Field(field) => PUBLIC.contains(&field.node.name.node.as_str()),
@@ -413,13 +413,13 @@ fn parse_error(error: &async_graphql::parser::Error) -> Refusal {
     Refusal::new("GRAPHQL_PARSE_FAILED", message)
 }
 
-/// What became of an operation that did not come to its end: it had begun.
+/// The response to an operation that was aborted after it had begun.
 fn given_up(error: Error, plan: &Plan) -> Response {
     let path = plan.keys().take(1).map(|key| PathSegment::Field(key.to_string())).collect();
     Response::from_errors(vec![ServerError { path, ..errors::unplaced(error) }])
 }
 
-/// An answer in its form, each error with a code.
+/// The completed response, each error with a code.
 fn finished(mut response: Response, plan: &Plan) -> Response {
     if is_request_error(&response) {
         errors::leave_out(&mut response.errors);

@@ -1,4 +1,4 @@
-//! Where a request comes from: the network address, and the page in a browser.
+//! Where a request comes from: the network address and the browser origin.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,18 +11,18 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 use crate::auth::sessions::Client;
 
 const AGENT_CHARS_MAX: usize = 200;
-/// How long a browser may go by what it was told of pages elsewhere. Some keep it no longer anyway.
+/// How long browsers may cache a preflight response. Some cap it lower anyway.
 const CROSS_ORIGIN_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// The other end of the connection.
+/// The peer of the connection.
 #[derive(Clone, Copy)]
 pub struct Peer {
     pub address: SocketAddr,
-    /// Whether the connection is encrypted by this server.
+    /// Whether this server terminates TLS for the connection.
     pub is_encrypted: bool,
 }
 
-/// An origin just as browsers send it: scheme, host, and port where it is not the usual one.
+/// Parses an origin exactly as browsers send it: scheme, host, and port where it is not the default.
 pub fn parse_origin(origin: &str) -> Option<HeaderValue> {
     let url = Url::parse(origin).ok()?;
     let is_web = ["http", "https"].contains(&url.scheme()) && !origin.contains('*');
@@ -30,8 +30,8 @@ pub fn parse_origin(origin: &str) -> Option<HeaderValue> {
     is_exact.then(|| HeaderValue::from_str(origin).ok()).flatten()
 }
 
-/// Tells browsers that pages of these origins may use the API. Tokens are in headers, so no cookies are allowed for; and
-/// any header is, since programs can send all of them as well.
+/// CORS for these origins. Tokens are in headers, so credentials (cookies) are not allowed; any header is, since
+/// non-browser clients can send them all as well.
 pub fn cross_origin(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())
@@ -41,9 +41,8 @@ pub fn cross_origin(origins: &[HeaderValue]) -> CorsLayer {
         .max_age(CROSS_ORIGIN_MAX_AGE)
 }
 
-/// Whether a browser says that the page is of another origin than the server, and of none that is allowed. Other clients
-/// send no `Origin`. A page that came unencrypted is another one than a server that encrypts: anybody on the way may have
-/// written it.
+/// Whether the browser reports an origin that is neither the server's nor allowed. Other clients send no `Origin`. A
+/// page loaded without TLS is foreign to a server with TLS: anybody on the path may have written it.
 pub fn is_foreign(parts: &Parts, allowed: &[HeaderValue]) -> bool {
     if parts.headers.get(header::ORIGIN).is_some_and(|origin| allowed.contains(origin)) {
         return false;
@@ -56,7 +55,7 @@ pub fn is_foreign(parts: &Parts, allowed: &[HeaderValue]) -> bool {
     Some(origin_host) != host || is_encrypted && scheme != "https"
 }
 
-/// Who sends: the nearest address that is no proxy of ours, since what was forwarded before that anybody can write.
+/// The client: the nearest address that is not one of our proxies, since anything forwarded before that can be forged.
 pub fn client_of(parts: &Parts, proxies: &[IpAddr]) -> Client {
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.address.ip().to_canonical());
     let mut address = peer;
@@ -111,10 +110,10 @@ mod tests {
             super::is_foreign(&parts, &[HeaderValue::from_static("https://shop.example")])
         };
         assert!(!is_foreign("https://sales.example", true) && is_foreign("http://sales.example", true));
-        // Behind a proxy it is not known whether that encrypts.
+        // Behind a proxy it is unknown whether the client's connection is encrypted.
         assert!(!is_foreign("https://sales.example", false) && !is_foreign("http://sales.example", false));
         assert!(is_foreign("https://evil.example", true) && is_foreign("null", false));
-        // Allowed is what is named, to the letter.
+        // Allowed origins match exactly.
         assert!(!is_foreign("https://shop.example", true) && !is_foreign("https://shop.example", false));
         assert!(is_foreign("http://shop.example", false) && is_foreign("https://shop.example:8443", true));
     }

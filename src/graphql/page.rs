@@ -1,4 +1,4 @@
-//! Pages of lists in the manner of Relay: `first`/`after` or `last`/`before`, at most 100 items.
+//! Relay-style keyset pagination: `first`/`after` or `last`/`before`, at most 100 items.
 
 use async_graphql::{OutputType, SimpleObject};
 use sea_orm::Value;
@@ -21,24 +21,24 @@ pub struct PageInfo {
     pub end_cursor: Option<String>,
 }
 
-/// What is asked for, checked.
+/// Validated page arguments.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub limit: usize,
-    /// From the end: rows are read in the opposite order.
+    /// From the end: rows are read in reverse order.
     pub backward: bool,
     pub after: Option<Cursor>,
     pub before: Option<Cursor>,
 }
 
-/// One of the columns (or expressions, never NULL) that order a list; the last of them is unique.
+/// One of the columns (or expressions, never NULL) that a list is ordered by; the last of them is unique.
 pub struct SortKey {
     pub column: &'static str,
     pub kind: KeyKind,
     pub is_descending: bool,
 }
 
-/// How a cursor's text becomes a parameter.
+/// How a cursor's text is bound as a parameter.
 pub enum KeyKind {
     Int,
     Text,
@@ -55,16 +55,16 @@ impl SortKey {
     }
 }
 
-/// Parts of a statement that reads a page.
+/// Clauses of a statement that reads a page.
 pub struct Clauses {
-    /// ` AND (…)`, or nothing without cursors.
+    /// ` AND (…)`, or empty without cursors.
     pub filter: String,
     /// ` ORDER BY … LIMIT …`.
     pub order: String,
     pub values: Vec<Value>,
 }
 
-/// Where an item stands: the values of the columns that order the list, the last of them unique.
+/// The position of an item: its sort key values, the last of them unique.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor(pub Vec<String>);
 
@@ -76,7 +76,7 @@ impl Cursor {
     fn decode(text: &str, argument: &'static str) -> Result<Cursor> {
         let bad = || Error::bad_input(argument, "not a cursor of this list");
         let text = hex::decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(bad)?;
-        // PostgreSQL has no texts with it.
+        // PostgreSQL text cannot contain NUL.
         if text.contains('\0') {
             return Err(bad());
         }
@@ -96,13 +96,13 @@ impl Cursor {
         keys.iter().enumerate().map(value).collect()
     }
 
-    /// The `index`th value as a whole number.
+    /// The `index`th value as an integer.
     pub fn int(&self, index: usize, argument: &'static str) -> Result<i64> {
         let value = self.0.get(index).and_then(|value| value.parse().ok());
         value.ok_or_else(|| Error::bad_input(argument, "not a cursor of this list"))
     }
 
-    /// The `index`th value as an id.
+    /// The `index`th value as a UUID.
     pub fn uuid(&self, index: usize, argument: &'static str) -> Result<uuid::Uuid> {
         let value = self.0.get(index).and_then(|value| value.parse().ok());
         value.ok_or_else(|| Error::bad_input(argument, "not a cursor of this list"))
@@ -110,7 +110,7 @@ impl Cursor {
 }
 
 impl Page {
-    /// Checks the four arguments: not both directions, 0 to 100 items, cursors of ours.
+    /// Validates the four arguments: not both directions, 0 to 100 items, cursors issued by us.
     pub fn new(first: Option<i32>, after: Option<String>, last: Option<i32>, before: Option<String>) -> Result<Page> {
         if first.is_some() && last.is_some() {
             return Err(Error::bad_input("last", "give first or last, not both"));
@@ -131,8 +131,8 @@ impl Page {
         })
     }
 
-    /// The parts of a statement that reads this page, and one row more, of a list ordered by `keys`. Parameters are
-    /// numbered from `first_param` on.
+    /// The clauses that read this page, plus one row, of a list ordered by `keys`. Parameters are numbered from
+    /// `first_param`.
     pub fn clauses(&self, keys: &[SortKey], first_param: usize) -> Result<Clauses> {
         let mut values = Vec::new();
         let mut filter = String::new();
@@ -148,7 +148,7 @@ impl Page {
         Ok(Clauses { filter, order, values })
     }
 
-    /// Makes a page of `rows`, which were read in the page's direction, one more than `limit` if there are more.
+    /// Builds a page from `rows`, read in the page's direction, one more than `limit` if there are more.
     pub fn connection<T: OutputType>(&self, mut rows: Vec<(Cursor, T)>) -> (Vec<(String, T)>, PageInfo) {
         let has_more = rows.len() > self.limit;
         rows.truncate(self.limit);
@@ -166,8 +166,8 @@ impl Page {
     }
 }
 
-/// ` AND …`: what lies beyond a cursor, whose values are bound from `first_param` on, so that an index of the keys is begun to be
-/// read there.
+/// ` AND …`: the rows beyond a cursor, whose values are bound from `first_param`, in a form that lets an index on the
+/// keys be entered at that position.
 fn beyond(keys: &[SortKey], is_after: bool, first_param: usize) -> String {
     let param = |index: usize| format!("${}", first_param + index);
     let sign = |key: &SortKey| if key.is_descending == is_after { '<' } else { '>' };

@@ -5,17 +5,17 @@ use serde_json::{Map, Value};
 
 use super::errors::Refusal;
 
-/// Nesting of a request's JSON.
+/// Maximum nesting of a request's JSON.
 const JSON_DEPTH_MAX: usize = 64;
 
-/// What a client asks. `null` and absence are the same; unknown members are ignored.
+/// A GraphQL request. `null` and absence are equivalent; unknown members are ignored.
 #[derive(Debug, Default)]
 pub struct Params {
     pub query: Option<String>,
     pub operation_name: Option<String>,
     pub variables: Variables,
     pub extensions: Map<String, Value>,
-    /// The cursor that a client of server-sent events comes back with.
+    /// The cursor with which a server-sent events client reconnects.
     pub last_event_id: Option<String>,
 }
 
@@ -23,7 +23,7 @@ fn bad(message: impl Into<String>) -> Refusal {
     Refusal::new("BAD_REQUEST", message)
 }
 
-/// The JSON of a body. Error: BAD_REQUEST.
+/// Parses a JSON body. Error: BAD_REQUEST.
 pub fn parse_json(body: &[u8]) -> Result<Value, Refusal> {
     let mut depth = 0usize;
     let (mut in_string, mut is_escaped) = (false, false);
@@ -44,7 +44,7 @@ pub fn parse_json(body: &[u8]) -> Result<Value, Refusal> {
 }
 
 impl Params {
-    /// Error: BAD_REQUEST, when a member has a wrong type.
+    /// Error: BAD_REQUEST, when a member has the wrong type.
     pub fn from_json(value: Value) -> Result<Params, Refusal> {
         let Value::Object(mut members) = value else { return Err(bad("a request is a JSON object")) };
         let mut take = |name: &str| members.remove(name).filter(|value| !value.is_null());
@@ -67,7 +67,7 @@ impl Params {
         })
     }
 
-    /// The parameters of a GET; empty ones are the same as absent ones. Error: BAD_REQUEST.
+    /// The parameters of a GET; empty and absent ones are equivalent. Error: BAD_REQUEST.
     pub fn from_query_string(text: &str) -> Result<Params, Refusal> {
         let mut members = Map::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {

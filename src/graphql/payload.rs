@@ -1,4 +1,4 @@
-//! One answer of an operation as it goes to clients: JSON that is made once, however many it goes to.
+//! A response as sent to clients: JSON that is serialized once, however many clients receive it.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use super::errors;
 use super::operation::{is_request_error, to_json};
 use crate::auth::cursor::Mark;
 
-/// An answer. Cheap to clone.
+/// A response. Cheap to clone.
 #[derive(Clone)]
 pub struct Payload {
     /// The response.
     pub json: Arc<str>,
-    /// Why nothing was run, where it was not.
+    /// Why nothing was executed, if so.
     pub refused: Option<Arc<[ServerError]>>,
-    /// Where a live answer stands.
+    /// The position of a live answer.
     pub mark: Option<Mark>,
-    /// The same for clients.
+    /// The position as a cursor for clients.
     pub cursor: Option<Arc<str>>,
 }
 
 impl Payload {
-    /// An answer that is not live.
+    /// A response that is not live.
     pub fn plain(response: Response) -> Self {
         let json = to_json(&response).into();
         let refused = is_request_error(&response).then(|| response.errors.into());
@@ -41,13 +41,13 @@ impl Payload {
         Payload { json, mark: Some(mark), cursor: Some(cursor.into()), ..plain }
     }
 
-    /// The same, saying how many answers before it the client was not given.
+    /// Adds how many earlier answers the client missed.
     #[must_use]
     pub fn with_skipped(&self, skipped: u64) -> Self {
         if skipped == 0 { self.clone() } else { self.with(&format!(r#""skipped":{skipped}"#)) }
     }
 
-    /// The same, saying that it does not go on from what the client had.
+    /// Adds that it does not continue from the client's previous state.
     #[must_use]
     pub fn with_reset(&self) -> Self {
         self.with(r#""reset":true"#)
@@ -64,7 +64,7 @@ impl Payload {
     }
 }
 
-/// A response without extensions, with these at its end.
+/// Appends `extensions` to a response that has none.
 fn with_extensions(json: &str, extensions: &str) -> Arc<str> {
     match json.strip_suffix('}') {
         Some(open) => format!(r#"{open},"extensions":{{{extensions}}}}}"#).into(),

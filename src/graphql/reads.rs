@@ -1,5 +1,5 @@
-//! What an operation reads from: a query reads all of its answer from one snapshot, so that its parts agree, and with one
-//! connection. A mutation must see what it has just written, so there each reading has a snapshot of its own.
+//! The snapshot an operation reads from: a query reads its whole response from one snapshot, so that its parts are
+//! consistent, and on one connection. A mutation must see its own writes, so each of its reads has its own snapshot.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 
 #[derive(Default)]
 pub struct Reads {
-    /// The query's snapshot, taken when it is first needed; `None` for other operations.
+    /// The query's snapshot, taken on first use; `None` for other operations.
     shared: Option<OnceCell<Arc<TenantTx>>>,
 }
 
@@ -19,7 +19,7 @@ impl Reads {
         Reads { shared: Some(OnceCell::new()) }
     }
 
-    /// A reading transaction of the tenant.
+    /// A read transaction of the tenant.
     pub async fn get(&self, db: &Db, tenant: TenantId) -> Result<Arc<TenantTx>> {
         let begin = async || db.read(tenant).await.map(Arc::new);
         match &self.shared {

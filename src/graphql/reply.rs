@@ -1,4 +1,4 @@
-//! How an answer is put into HTTP: as the client wants it, with the status that says what became of it.
+//! Mapping of responses to HTTP: in the format the client asks for, with the status that reflects the outcome.
 
 use async_graphql::{Response, ServerError};
 use axum::body::Body;
@@ -10,14 +10,14 @@ use super::errors::{self, Refusal};
 use super::operation::{is_request_error, to_json};
 use crate::error::{Code, Error};
 
-/// The form of a request's answer.
+/// The response format of a request.
 pub struct Reply {
     pub accepted: Accepted,
     format: Format,
 }
 
 impl Reply {
-    /// As the client wants it; the refusal, where it takes nothing that there is.
+    /// The negotiated format; the error response, where the client accepts none of ours.
     pub fn to(headers: &HeaderMap) -> Result<Reply, Box<HttpResponse>> {
         let accepted = Accepted::of(headers);
         match accepted.for_answer() {
@@ -30,7 +30,7 @@ impl Reply {
         }
     }
 
-    /// The format of all answers, where the client takes streams only.
+    /// The format of all responses, where the client accepts streams only.
     pub fn stream_format(&self) -> Option<Format> {
         matches!(self.format, Format::Events | Format::Multipart).then_some(self.format)
     }
@@ -46,7 +46,7 @@ impl Reply {
         answer
     }
 
-    /// What keeps a request from being run.
+    /// The response to a request that cannot be executed.
     pub fn error(&self, error: Error) -> HttpResponse {
         if error.code == Code::Unauthenticated {
             return self.unauthenticated();
@@ -54,7 +54,7 @@ impl Reply {
         self.send(&Response::from_errors(vec![errors::unplaced(error)]))
     }
 
-    /// The status of requests that are well-formed but cannot be run: whoever reads plain JSON expects 200.
+    /// The status of requests that are well-formed but cannot be executed: clients of plain JSON expect 200.
     fn request_error(&self) -> StatusCode {
         if self.format == Format::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST }
     }

@@ -1,4 +1,4 @@
-//! The scalars of the contract.
+//! The scalars of the schema.
 
 use async_graphql::{InputValueError, InputValueResult, Number, Scalar, ScalarType, Value};
 use chrono::{Datelike, NaiveDate, SecondsFormat};
@@ -7,10 +7,10 @@ use crate::clock::Timestamp;
 use crate::money::{Money, MoneyError};
 
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=2100;
-/// The largest whole number that a JSON number holds exactly everywhere.
+/// The largest integer that a JSON number represents exactly everywhere.
 const COUNT_MAX: i64 = 1 << 53;
 
-/// How values of a scalar of the contract are written, for whoever wrote one that is not good.
+/// How values of a scalar are written, for error messages about invalid ones.
 pub fn form_of(name: &str) -> Option<&'static str> {
     Some(match name {
         "DateTime" => "a time as \"2026-01-31T12:00:00Z\", of the years 1970 to 2100",

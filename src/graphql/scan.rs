@@ -1,16 +1,16 @@
-//! What is looked at before a document may reach the parser, which recurses with the nesting of its text.
+//! Checks on a document before it reaches the parser, which recurses with the nesting of its text.
 
 use super::errors::Refusal;
 
-/// Bytes of a document.
+/// Maximum length of a document, in bytes.
 pub const TEXT_BYTES_MAX: usize = 100 * 1024;
-/// Names, numbers, strings and punctuators of a document.
+/// Maximum number of names, numbers, strings and punctuators in a document.
 pub const TOKENS_MAX: usize = 15_000;
-/// Open braces, brackets and parentheses at any place.
+/// Maximum number of open braces, brackets and parentheses at any point.
 pub const NESTING_MAX: usize = 64;
 
-/// Counts tokens and nesting in one pass over the bytes. What is no GraphQL is left to the parser, but for strings that are
-/// not closed: it would try to read on within them. Errors: QUERY_TOO_LARGE, QUERY_TOO_DEEP, GRAPHQL_PARSE_FAILED.
+/// Counts tokens and nesting in one pass over the bytes. Invalid GraphQL is left to the parser, except for unterminated
+/// strings: it would read on inside them. Errors: QUERY_TOO_LARGE, QUERY_TOO_DEEP, GRAPHQL_PARSE_FAILED.
 pub fn scan(text: &str) -> Result<(), Refusal> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Refusal::new("QUERY_TOO_LARGE", format!("the document is longer than {TEXT_BYTES_MAX} bytes")));
@@ -46,7 +46,7 @@ fn end_of_line(bytes: &[u8], from: usize) -> usize {
     bytes[from..].iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(bytes.len(), |length| from + length)
 }
 
-/// Where the token at `from` ends; `None` of a string that is not closed.
+/// The end of the token at `from`; `None` for an unterminated string.
 fn end_of_token(bytes: &[u8], from: usize) -> Option<usize> {
     let rest = &bytes[from..];
     if rest.starts_with(b"\"\"\"") {
@@ -59,7 +59,7 @@ fn end_of_token(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// A string in single quotes ends within its line.
+/// A single-quoted string ends within its line.
 fn end_of_string(bytes: &[u8], mut at: usize, end: &[u8], escaped: &[u8]) -> Option<usize> {
     let is_block = end.len() > 1;
     while at < bytes.len() {
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(code(&"{".repeat(NESTING_MAX + 1)), Some("QUERY_TOO_DEEP"));
     }
 
-    /// The parser reads an unclosed `"""` as an empty string and goes on after it.
+    /// The parser reads an unterminated `"""` as an empty string and continues after it.
     #[test]
     fn strings_are_closed() {
         for opening in ["[", "{a:", "(b:"] {
@@ -139,7 +139,7 @@ mod tests {
             let _ = scan(&text);
         }
 
-        /// Whatever the strings are, what the parser takes is not nested deeper than was counted.
+        /// Whatever the strings, a document that the parser accepts is not nested deeper than counted.
         #[test]
         fn nothing_is_hidden_in_strings(parts in proptest::collection::vec("\"{1,4}|\\\\|\\[{1,30}|\\]{1,30}|\n|#| a", 0..40)) {
             let text = format!("{{ a(b: [{}]) }}", parts.concat());

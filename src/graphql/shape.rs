@@ -1,7 +1,6 @@
-//! The size of an operation once its fragments are spread, and of its answer when all pages are full, known without spreading
-//! them: each fragment is measured once.
-//! The library's own validation visits a fragment wherever it is spread, which doubles with each level of a chain of
-//! fragments that spread the next one twice.
+//! The size of an operation with its fragments expanded, and of its response with all pages full, computed without
+//! expanding them: each fragment is measured once. async-graphql's own validation visits a fragment wherever it is
+//! spread, which doubles with each level of a chain of fragments that spread the next one twice.
 
 use std::collections::HashMap;
 
@@ -12,36 +11,36 @@ use async_graphql_value::{ConstValue, Value};
 use super::errors::Refusal;
 use super::page::PAGE_DEFAULT;
 
-/// Fields below each other.
+/// Maximum depth of fields.
 const DEPTH_MAX: usize = 12;
-/// The same below `__schema` and `__type`, which describe types of types.
+/// Maximum depth below `__schema` and `__type`, which describe types of types.
 const INTROSPECTION_DEPTH_MAX: usize = 20;
-/// Fields, each as often as it is selected.
+/// Maximum number of fields, each counted as often as it is selected.
 const FIELDS_MAX: usize = 5_000;
-/// Fields of the answer, where each page has as many items as are asked for.
+/// Maximum number of fields of the response, counting the requested number of items for each page.
 const ANSWER_FIELDS_MAX: usize = 200_000;
-/// Aliases in a document, fragments counted once.
+/// Maximum number of aliases in a document, fragments counted once.
 const ALIASES_MAX: usize = 100;
-/// Directives in a document, fragments counted once.
+/// Maximum number of directives in a document, fragments counted once.
 const DIRECTIVES_MAX: usize = 50;
 
-/// Fragments that spread one another in a row.
+/// Maximum length of a chain of fragments that spread one another.
 const CHAIN_MAX: usize = 50;
 
-/// What a selection comes to.
+/// The size of a selection.
 #[derive(Clone, Copy, Default)]
 struct Shape {
     depth: usize,
     introspection_depth: usize,
     fields: usize,
-    /// Fields of the answer.
+    /// Fields of the response.
     answer_fields: usize,
     /// Whether it selects the items of a page.
     is_page: bool,
 }
 
 impl Shape {
-    /// Beside each other.
+    /// The size of two selections side by side.
     fn and(self, other: Shape) -> Shape {
         Shape {
             depth: self.depth.max(other.depth),
@@ -53,8 +52,8 @@ impl Shape {
     }
 }
 
-/// The one field of a subscription's root, and the fragments that it stands in. Error: GRAPHQL_VALIDATION_FAILED, when
-/// there is not just one.
+/// The single root field of a subscription, and the fragments it is nested in. Error: GRAPHQL_VALIDATION_FAILED, when
+/// there is not exactly one.
 pub fn only_field<'a>(
     document: &'a ExecutableDocument,
     root: &'a SelectionSet,
@@ -75,7 +74,7 @@ pub fn only_field<'a>(
     }
 }
 
-/// Puts the one field of a subscription's root where the library looks for it: it passes over fragments there.
+/// Moves the single root field of a subscription to where async-graphql looks for it: it ignores fragments there.
 pub fn without_root_fragments(mut document: ExecutableDocument) -> ExecutableDocument {
     let DocumentOperations::Single(operation) = &document.operations else { return document };
     let Ok((field, fragments)) = only_field(&document, &operation.node.selection_set.node) else { return document };
@@ -95,14 +94,15 @@ struct Measure<'a> {
     variables: &'a Variables,
     /// Fragments by name; `None` while one is being measured.
     fragments: HashMap<&'a Name, Option<Shape>>,
-    /// How many are being measured.
+    /// Number of fragments being measured.
     open: usize,
     aliases: usize,
     directives: usize,
 }
 
-/// Refuses documents whose operations are too large. Errors: QUERY_TOO_DEEP, QUERY_TOO_COMPLEX, TOO_MANY_ALIASES,
-/// TOO_MANY_DIRECTIVES, GRAPHQL_VALIDATION_FAILED (a fragment that spreads itself or is not there). Gives the fields of the largest operation.
+/// Rejects documents whose operations are too large; returns the field count of the largest operation. Errors:
+/// QUERY_TOO_DEEP, QUERY_TOO_COMPLEX, TOO_MANY_ALIASES, TOO_MANY_DIRECTIVES, GRAPHQL_VALIDATION_FAILED (a fragment that
+/// spreads itself or does not exist).
 pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<usize, Refusal> {
     let mut measure = Measure { document, variables, fragments: HashMap::new(), open: 0, aliases: 0, directives: 0 };
     let mut largest = Shape::default();
@@ -111,7 +111,7 @@ pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<usi
         let shape = measure.selections(&operation.node.selection_set.node)?;
         largest = Shape { fields: largest.fields.max(shape.fields), ..largest.and(shape) };
     }
-    // Fragments that nothing spreads are visited by the library as well.
+    // async-graphql also visits unused fragments.
     for name in document.fragments.keys() {
         measure.fragment(name)?;
     }
@@ -163,7 +163,7 @@ impl<'a> Measure<'a> {
         Ok(Shape { depth, introspection_depth, fields: inner.fields.saturating_add(1), answer_fields, is_page })
     }
 
-    /// How many items a page of the field may have; 1 where it has no pages.
+    /// The number of items on a page of the field; 1 where it is not paginated.
     fn page_size(&self, field: &Field, is_page: bool) -> usize {
         let asked = ["first", "last"].iter().find_map(|name| match &field.get_argument(name)?.node {
             Value::Variable(name) => self.variables.get(name).and_then(|value| match value {
@@ -190,7 +190,7 @@ impl<'a> Measure<'a> {
             None => {}
         }
         let Some(fragment) = self.document.fragments.get(name) else {
-            // Without a field to be counted it could be spread without end.
+            // Without a field to be counted it could be spread without bound.
             return Err(Refusal::new("GRAPHQL_VALIDATION_FAILED", format!("there is no fragment {name}")));
         };
         if self.open > CHAIN_MAX {
@@ -234,14 +234,14 @@ mod tests {
         for (size, expected) in [(10, None), (100, Some("QUERY_TOO_COMPLEX"))] {
             assert_eq!(code_with(&nested("first: $n"), serde_json::json!({ "n": size })), expected);
         }
-        // What a shop's page of customers with their orders asks for.
+        // A shop's page of customers with their orders.
         let customers =
             "{ customers(first: 100) { nodes { id orders(first: 50) { id lines { quantity product { sku } } } } } }";
         assert_eq!(code(customers), None);
         let in_fragments = "{ orders { ...p } } fragment p on OrderConnection { nodes { customer { id } ...q } } fragment q on Order { \
                             a: customer { id orders(first: 100) { b: customer { orders(first: 100) { id } } } } }";
         assert_eq!(code(in_fragments), Some("QUERY_TOO_COMPLEX"));
-        // As clients ask for the schema.
+        // An introspection query as clients send it.
         let introspection = "{ __schema { types { fields { args { type { ...r } } type { ...r } } } } } fragment r on __Type { \
             kind ofType { ...s } } fragment s on __Type { kind ofType { ...t } } fragment t on __Type { kind ofType { kind ofType { kind } } }";
         assert_eq!(code(introspection), None);

@@ -1,16 +1,16 @@
-//! How large the answer to a request gets.
+//! Limit on the size of a response.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Values in all series and breakdowns of one request.
+/// Maximum number of values in all series and breakdowns of one request.
 const VALUES_MAX: usize = 200_000;
 
-/// Takes the price of so many values. Error: RATE_LIMITED.
+/// Charges for that many values. Error: RATE_LIMITED.
 type Pay = Box<dyn Fn(usize) -> Result<()> + Send + Sync>;
 
-/// How many values the answer to one request has so far.
+/// Number of values in the response to one request so far.
 #[derive(Default)]
 pub struct Size {
     count: AtomicUsize,
@@ -18,17 +18,17 @@ pub struct Size {
 }
 
 impl Size {
-    /// Of an answer whose values are paid for.
+    /// For a response whose values are charged.
     pub fn paid(pay: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> Self {
         Size { count: AtomicUsize::default(), pay: Some(Box::new(pay)) }
     }
 
-    /// How many values there are by now.
+    /// The number of values so far.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Counts `rows` of `fields` each, before they are made. Errors: BAD_USER_INPUT, when there are too many in all;
+    /// Counts `rows` of `fields` each, before they are computed. Errors: BAD_USER_INPUT, when the total is too large;
     /// RATE_LIMITED.
     pub fn take(&self, rows: usize, fields: usize) -> Result<()> {
         let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);

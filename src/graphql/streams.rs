@@ -1,4 +1,4 @@
-//! Answers one after the other over HTTP: server-sent events (graphql-sse, distinct connections) and Apollo's multipart
+//! Response streams over HTTP: server-sent events (graphql-sse, distinct connections) and Apollo's multipart
 //! subscriptions.
 
 use std::time::Duration;
@@ -11,19 +11,19 @@ use futures_util::stream::{BoxStream, StreamExt};
 use super::accept::Format;
 use super::payload::Payload;
 
-/// A sign of life is sent after this time without an answer.
+/// A keep-alive is sent after this time without an answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
-/// What a stream has next.
+/// An item of a stream.
 pub type Answer = Result<Payload, CutOff>;
 
-/// The server ends before the stream does. The body breaks off without its end marks, which clients take for the end of
-/// the subscription, so that they would not come back.
+/// The server shuts down before the stream ends. The body breaks off without its end marker, which clients would take
+/// for the end of the subscription and not reconnect.
 #[derive(Debug, thiserror::Error)]
 #[error("the server ends")]
 pub struct CutOff;
 
-/// How answers are told apart in one body.
+/// How answers are framed in one body.
 struct Framing {
     content_type: &'static str,
     start: &'static str,
@@ -32,8 +32,8 @@ struct Framing {
     end: &'static str,
 }
 
-/// JSON has no line breaks, so it is one line of data. A browser drops an event that has none. An event's id is what the
-/// client comes back with as `Last-Event-ID`.
+/// JSON has no line breaks, so it fits one `data` line. Browsers drop an event without data. Clients send an event's id
+/// back as `Last-Event-ID`.
 const EVENTS: Framing = Framing {
     content_type: "text/event-stream",
     start: ":\n\n",
@@ -45,7 +45,7 @@ const EVENTS: Framing = Framing {
     end: "event: complete\ndata: \n\n",
 };
 
-/// Each part is sent with the boundary behind it, since clients take a part when they see its end.
+/// Each part is sent with its trailing boundary, since clients process a part only when they see its end.
 const PARTS: Framing = Framing {
     content_type: "multipart/mixed; boundary=\"graphql\"; subscriptionSpec=1.0",
     start: "\r\n--graphql",
@@ -54,7 +54,7 @@ const PARTS: Framing = Framing {
     end: "--\r\n",
 };
 
-/// Sends `answers` as they come; multipart unless events are asked for.
+/// Sends `answers` as they arrive; multipart unless events are requested.
 pub fn respond(format: Format, answers: BoxStream<'static, Answer>) -> HttpResponse {
     let framing = if format == Format::Events { &EVENTS } else { &PARTS };
     let start = futures_util::stream::once(std::future::ready(Ok(framing.start.to_owned())));

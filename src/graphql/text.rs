@@ -1,4 +1,4 @@
-//! Texts in arguments.
+//! Validation of text arguments.
 
 use crate::error::{Error, Result};
 
@@ -12,7 +12,7 @@ pub fn name(argument: &'static str, text: &str, chars_max: usize) -> Result<Stri
     Ok(name.to_owned())
 }
 
-/// Running text: at most `chars_max` characters, line breaks and tabs but no other control characters. Error:
+/// Free text: at most `chars_max` characters; line breaks and tabs but no other control characters. Error:
 /// BAD_USER_INPUT.
 pub fn prose(argument: &'static str, text: String, chars_max: usize) -> Result<String> {
     let is_bad = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');

@@ -1,12 +1,12 @@
-//! Looks at variables before anything runs, as far as that is possible without the schema: what must be there is, and
-//! values of the built-in scalars have their type. The library checks the rest while it runs.
+//! Validates variables before execution, as far as possible without the schema: required ones are present, and values
+//! of built-in scalars have the right type. async-graphql checks the rest during execution.
 
 use async_graphql::parser::types::{BaseType, Type, VariableDefinition};
 use async_graphql::{Positioned, Value, Variables};
 
 use super::errors::Refusal;
 
-/// Adds the default values of variables that are not given. Error: BAD_USER_INPUT.
+/// Adds the default values of missing variables. Error: BAD_USER_INPUT.
 pub fn complete(definitions: &[Positioned<VariableDefinition>], variables: &mut Variables) -> Result<(), Refusal> {
     for definition in definitions {
         let (name, wanted) = (&definition.node.name.node, &definition.node.var_type.node);
@@ -16,7 +16,7 @@ pub fn complete(definitions: &[Positioned<VariableDefinition>], variables: &mut 
         };
         match variables.get(name) {
             None => match &definition.node.default_value {
-                // The library knows them as arguments, but not in `@skip` and `@include`.
+                // async-graphql applies defaults to arguments, but not to `@skip` and `@include`.
                 Some(default) => {
                     variables.insert(name.clone(), default.node.clone());
                 }
@@ -36,7 +36,7 @@ fn fits(value: &Value, wanted: &Type) -> bool {
     }
     match (&wanted.base, value) {
         (BaseType::List(inner), Value::List(items)) => items.iter().all(|item| fits(item, inner)),
-        // A single value stands for a list of one.
+        // A single value is coerced to a list of one.
         (BaseType::List(inner), single) => fits(single, inner),
         (BaseType::Named(name), value) => match (name.as_str(), value) {
             ("Int", Value::Number(number)) => number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),

@@ -1,9 +1,9 @@
-//! What in a mapping would have no effect: told before anything is read.
+//! Rejects mapping entries that would have no effect, before anything is read.
 
 use super::mapping::{ConditionSpec, FactKind, FeedSpec, FileSpec, Mapping};
 use super::source::is_stdin;
 
-/// Decimals that amounts have.
+/// Number of decimals in amounts.
 const ROUND_MAX: u32 = 4;
 
 const ORDERS: &[FactKind] = &[FactKind::Order];

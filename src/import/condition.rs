@@ -1,4 +1,4 @@
-//! Which rows of a file a feed takes.
+//! Conditions that select the rows of a feed.
 
 use std::cmp::Ordering;
 
@@ -18,12 +18,12 @@ impl Condition {
         Ok(Condition { value: Template::parse(&spec.value, columns)?, spec: spec.clone(), decimal_comma })
     }
 
-    /// Whether a row that lacks columns is left out by what it has.
+    /// Whether an incomplete row is excluded by the columns it has.
     pub fn leaves_out(&self, joined: &Joined<'_>) -> bool {
         self.value.is_within(joined.row.len()) && matches!(self.holds(joined), Ok(false))
     }
 
-    /// Error: the value is compared with a number and is none.
+    /// Error: the condition compares numbers, and the value is not one.
     pub fn holds(&self, joined: &Joined<'_>) -> Result<bool, String> {
         let value = self.value.fill(joined);
         let spec = &self.spec;

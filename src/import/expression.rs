@@ -1,4 +1,4 @@
-//! Numbers made of columns: `"{Quantity} * {Price}"`, `"{retail} + {coupon}"`, `"-{Quantity}"`, `"1"`.
+//! Numeric expressions over columns: `"{Quantity} * {Price}"`, `"{retail} + {coupon}"`, `"-{Quantity}"`, `"1"`.
 
 use super::number::Number;
 use super::template::{ColumnRef, Columns, Joined};
@@ -50,7 +50,7 @@ impl Expression {
         }
     }
 
-    /// The value for a row; `None` when every term has an empty column. Error: what is wrong.
+    /// Evaluates the expression for a row; `None` when every term has an empty column. Error: what is wrong.
     pub fn value(&self, joined: &Joined<'_>) -> Result<Option<Number>, String> {
         let mut sum = None;
         for term in &self.terms {
@@ -84,7 +84,7 @@ impl Expression {
     }
 }
 
-/// The factor at the start of `text`, and what follows it.
+/// Parses the factor at the start of `text`; returns it and the rest.
 fn factor<'a>(text: &'a str, columns: &Columns<'_>) -> Result<Option<(Factor, &'a str)>, String> {
     if let Some(inner) = text.strip_prefix('{') {
         let Some((name, after)) = inner.split_once('}') else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! A feed's mapping with its columns found, and the making of facts from rows.
+//! A feed's mapping with resolved columns, and the conversion of rows to facts.
 
 use std::cell::RefCell;
 
@@ -14,19 +14,19 @@ use crate::clock::Timestamp;
 use crate::ledger::event::{Customer, Event, Fact, Line, OrderPlaced, RefundIssued, VisitsCounted};
 use crate::money::Money;
 
-/// What a row needs to be read.
+/// Everything needed to read a row.
 pub struct Feed {
     pub grouping: Option<Grouping>,
     prefix: String,
     fact: FactKind,
     when: Vec<Condition>,
-    /// By table, the key of the row to join with; of tables that are used.
+    /// By table, the template of the key to join on; only for tables that are used.
     joins: Vec<Option<Template>>,
     id: Template,
     version: Option<Expression>,
     time: Template,
     formats: TimeFormats,
-    /// Added to every time.
+    /// Added to every timestamp.
     shift_micros: i64,
     organization: Option<Template>,
     currency: Option<Template>,
@@ -129,25 +129,25 @@ impl Feed {
         Ok(feed)
     }
 
-    /// For each table, the row that this row is joined with.
+    /// For each table, the row that this row joins.
     pub fn join(&self, row: &Row, lookups: &[Lookup]) -> Vec<Option<usize>> {
         let alone = Joined { row, lookups: &[], found: &[] };
         let find = |(by, lookup): (&Option<Template>, &Lookup)| lookup.find(&by.as_ref()?.fill(&alone));
         self.joins.iter().zip(lookups).map(find).collect()
     }
 
-    /// The tables that have nothing for a row that was joined with `found`.
+    /// The tables without a match for a row that was joined with `found`.
     pub fn missed<'a>(&'a self, found: &'a [Option<usize>]) -> impl Iterator<Item = usize> + 'a {
         let pairs = self.joins.iter().zip(found).enumerate();
         pairs.filter(|(_, (join, row))| join.is_some() && row.is_none()).map(|(table, _)| table)
     }
 
-    /// Whether a row that lacks columns is left out by those it has.
+    /// Whether an incomplete row is excluded by the columns it has.
     pub fn leaves_out(&self, joined: &Joined<'_>) -> bool {
         self.when.iter().any(|condition| condition.leaves_out(joined))
     }
 
-    /// Whether the row is one of this feed's. Error: it cannot be told.
+    /// Whether the row belongs to this feed. Error: it cannot be determined.
     pub fn takes(&self, joined: &Joined<'_>) -> Result<bool, String> {
         for condition in &self.when {
             if !condition.holds(joined).map_err(|what| format!("`when`: {what}"))? {
@@ -161,12 +161,12 @@ impl Feed {
         self.id.fill(joined)
     }
 
-    /// The id that a row without all of its columns seems to have; empty where it has none.
+    /// The apparent id of an incomplete row; empty where it has none.
     pub fn id_within(&self, joined: &Joined<'_>) -> String {
         if self.id.is_within(joined.row.len()) { self.id(joined) } else { String::new() }
     }
 
-    /// What a row says. Error: what is wrong with it.
+    /// Parses a row. Error: what is wrong with it.
     pub fn read(&self, joined: &Joined<'_>) -> Result<ParsedRow, String> {
         let id = self.id(joined);
         if id.is_empty() {
@@ -225,7 +225,7 @@ impl Feed {
         number.to_money().map(Some).map_err(|what| format!("`{key}` {what}"))
     }
 
-    /// The event of all that was said of one fact.
+    /// The event of everything parsed for one fact.
     pub fn event(&self, said: ParsedRow) -> Result<Event, String> {
         let money = |sum: Option<i128>| match sum.map(Money::from_sum) {
             Some(None) => Err("a sum is beyond the largest amount".to_owned()),
@@ -265,7 +265,7 @@ impl Feed {
         Ok(Event { event_id, occurred_at: said.at, organization: said.organization, fact })
     }
 
-    /// A refund whose amounts are all negative is one that was taken back, where the mapping says that there are such.
+    /// A refund whose amounts are all negative is a reversal, where the mapping allows them.
     fn positive(&self, mut refund: RefundIssued) -> Result<RefundIssued, String> {
         let amounts = refund.amount.iter().chain(refund.lines.iter().map(|line| &line.amount));
         let (mut some, mut all) = (false, true);

@@ -1,8 +1,8 @@
-//! Rows of one fact are put together, and facts into batches.
+//! Groups rows into facts, and facts into batches.
 //!
-//! A fact without all of its rows would be wrong, so one bad row refuses the whole. A row that does not tell for sure
-//! whose it is refuses the fact whose id it seems to have; where there is none of that id, it may belong to the fact of
-//! the row before it or of the row after it, and refuses both.
+//! A fact that lacks some of its rows would be wrong, so one bad row rejects the whole fact. A row that cannot be
+//! attributed with certainty rejects the fact whose id it appears to have; where there is no such fact, it may belong
+//! to the fact of the row before or of the row after it, and rejects both.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,21 +15,21 @@ use super::parsed::ParsedRow;
 use crate::ledger::BATCH_EVENTS_MAX;
 use crate::ledger::event::Event;
 
-/// Rows held for facts whose rows stand anywhere.
+/// Maximum number of rows buffered for facts whose rows may be anywhere.
 const GROUPED_ROWS_MAX: usize = 2_000_000;
-/// Broken rows in a row that wait for the fact after them.
+/// Maximum number of consecutive broken rows waiting for the next fact.
 const LOOSE_ROWS_MAX: usize = 1_000;
-/// A batch goes on after this many rows, so that skipped rows are told as well.
+/// A batch is sent after this many rows, so that skipped rows are reported as well.
 const BATCH_ROWS_MAX: u64 = 20_000;
 
-/// A row as it stands in the file, for what is refused.
+/// A row as written in the file, for rejection reports.
 #[derive(Debug)]
 pub struct RawRow {
     pub line: u64,
     pub text: String,
 }
 
-/// What is wrong, and in which line, if it is one.
+/// What is wrong, and in which line, if it is a single one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Defect {
     pub line: Option<u64>,
@@ -41,7 +41,7 @@ impl Defect {
         Defect { line: Some(line), what: what.into() }
     }
 
-    /// What is wrong, as it is told beside a line of the fact.
+    /// The description, as reported next to a line of the fact.
     pub fn told_at(&self, line: u64) -> String {
         match self.line {
             Some(bad) if bad != line => format!("line {bad}: {}", self.what),
@@ -50,43 +50,43 @@ impl Defect {
     }
 }
 
-/// A fact's event with the rows it is made of, or why there is none.
+/// A fact's event with its source rows, or why there is none.
 #[derive(Debug)]
 pub struct Draft {
     pub event: Result<Event, Defect>,
     pub rows: Vec<RawRow>,
 }
 
-/// Part of a feed.
+/// A part of a feed.
 #[derive(Debug, Default)]
 pub struct CsvBatch {
     pub feed: usize,
     pub drafts: Vec<Draft>,
-    /// Rows that are not the feed's.
+    /// Rows that do not belong to the feed.
     pub skipped: u64,
-    /// By table, how many rows found nothing in it.
+    /// By table, the number of rows without a match.
     pub missed: BTreeMap<usize, u64>,
 }
 
-/// A row that does not tell for sure whose it is.
+/// A row that cannot be attributed to a fact with certainty.
 pub struct BrokenRow {
     pub defect: Defect,
-    /// What stands where its id should; may be empty.
+    /// What is in place of its id; may be empty.
     pub id: String,
-    /// That this is its id can be relied on.
+    /// Whether the id is certain.
     pub is_sure: bool,
-    /// As it stands; `None` when an earlier feed has refused it.
+    /// The row as written; `None` when an earlier feed has rejected it.
     pub row: Option<RawRow>,
 }
 
 pub type Batches = mpsc::Sender<Result<CsvBatch, ImportError>>;
 
-/// Error: nobody receives.
+/// Error: the receiver is gone.
 type Sent = Result<(), ()>;
-/// Error: nobody receives, or why no more rows can be held.
+/// Error: `None` if the receiver is gone, otherwise why no more rows can be buffered.
 type Added = Result<(), Option<String>>;
 
-/// Facts in the making.
+/// Facts under construction.
 pub struct Groups<'a> {
     feed: &'a Feed,
     sender: &'a Batches,
@@ -95,11 +95,11 @@ pub struct Groups<'a> {
     /// In the order of their first rows.
     open: Vec<Group>,
     index: HashMap<String, usize>,
-    /// The one of the last row.
+    /// The group of the last row.
     last: Option<usize>,
-    /// Broken rows whose facts are not known yet.
+    /// Broken rows not attributed yet.
     loose: Vec<Loose>,
-    /// Why the next fact is refused.
+    /// Why the next fact is rejected.
     spoils_next: Option<Defect>,
     open_rows: usize,
 }
@@ -109,7 +109,7 @@ struct Group {
     rows: Vec<RawRow>,
 }
 
-/// A broken row between two that are none.
+/// A broken row between two valid ones.
 struct Loose {
     broken: BrokenRow,
     before: Option<usize>,
@@ -132,17 +132,17 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// A row that is not the feed's.
+    /// Counts a row that does not belong to the feed.
     pub fn skip(&mut self) -> Added {
         self.skip_one().map_err(|()| None)
     }
 
-    /// A row found nothing in a table.
+    /// Counts a row without a match in a table.
     pub fn miss(&mut self, table: usize) {
         *self.batch.missed.entry(table).or_default() += 1;
     }
 
-    /// A row whose id is known.
+    /// Adds a row whose id is known.
     pub fn add(&mut self, id: String, said: Result<ParsedRow, Defect>, row: RawRow) -> Added {
         let Some(grouping) = self.feed.grouping else {
             return self.close(Group { said, rows: vec![row] }).map_err(|()| None);
@@ -168,7 +168,7 @@ impl<'a> Groups<'a> {
         Ok(())
     }
 
-    /// A row of which it is not sure whose it is.
+    /// Adds a row that cannot be attributed with certainty.
     pub fn add_broken(&mut self, broken: BrokenRow) -> Added {
         let Some(grouping) = self.feed.grouping else {
             return self.refuse_alone(broken).map_err(|()| None);
@@ -188,7 +188,7 @@ impl<'a> Groups<'a> {
         self.send()
     }
 
-    /// Refuses the facts that may lack rows because the file broke off.
+    /// Rejects the facts that may lack rows because the file ended early.
     pub fn break_off(&mut self, error: &ImportError) -> Sent {
         self.settle_loose()?;
         let what = format!("the file breaks off before all rows were read: {error}");
@@ -220,7 +220,7 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// Finds whose the broken rows are.
+    /// Attributes the pending broken rows.
     fn settle_loose(&mut self) -> Sent {
         for Loose { mut broken, before, after } in std::mem::take(&mut self.loose) {
             if let Some(number) = self.index.get(&broken.id).copied() {
@@ -251,7 +251,7 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// Closes all facts but the last, which has that id.
+    /// Closes all facts but the last one, which has that id.
     fn close_before(&mut self, id: String) -> Sent {
         self.settle_loose()?;
         let last = self.open.split_off(self.open.len().saturating_sub(1));
@@ -300,7 +300,7 @@ impl<'a> Groups<'a> {
 }
 
 impl Group {
-    /// One bad row makes the whole fact one, which would otherwise be wrong.
+    /// One bad row invalidates the whole fact, which would otherwise be wrong.
     fn add(&mut self, said: Result<ParsedRow, Defect>, row: RawRow) {
         if let Ok(all) = &mut self.said {
             let line = row.line;

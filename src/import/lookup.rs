@@ -1,4 +1,4 @@
-//! Tables that rows are joined with: whole in memory, found by a key.
+//! Lookup tables that rows are joined with: held in memory, indexed by key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use super::rows::{Row, Rows};
 use super::source::Files;
 use super::template::{Columns, Joined, Template};
 
-/// Rows of one table.
+/// Maximum number of rows per table.
 const ROWS_MAX: usize = 2_000_000;
 
 pub struct Lookup {
     pub name: String,
     pub columns: Vec<String>,
-    /// Of the feed's columns, as the mapping has it.
+    /// The key expression over the feed's columns, as in the mapping.
     pub by: String,
-    /// Rows whose fields cannot be trusted, which are not in the table.
+    /// Malformed rows, which are not in the table.
     pub refused: Vec<(Defect, RawRow)>,
     rows: Vec<Row>,
     index: HashMap<String, usize>,
 }
 
 impl Lookup {
-    /// Reads a table. Of two rows with the same key the first counts; one without a key is never found.
+    /// Reads a table. Of rows with the same key the first wins; a row without a key is never matched.
     pub fn read(name: &str, spec: &LookupSpec, files: &Files) -> Result<Lookup, ImportError> {
         let mut rows = Rows::new(files.open(&spec.file.path, Arc::default())?, &spec.file)?;
         let (columns, mut next) = column_names(&mut rows, &spec.file)?;

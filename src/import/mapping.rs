@@ -1,4 +1,4 @@
-//! The mapping file: which columns of which files are what. `docs/import.md` describes it for its writers.
+//! The mapping file: the meaning of columns in files. Documented for its authors in `docs/import.md`.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,31 @@ use super::check::check;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
-    /// The name of the data source; ids of events begin with it.
+    /// The name of the data source, and prefix of event ids.
     pub name: String,
-    /// Tables that rows of feeds are joined with, by name.
+    /// Lookup tables by name.
     #[serde(default)]
     pub lookups: BTreeMap<String, LookupSpec>,
-    /// Read one after the other.
+    /// Read in sequence.
     pub feeds: Vec<FeedSpec>,
 }
 
-/// A file and how its rows are written.
+/// A file and its format.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSpec {
-    /// Relative to the folder of the data; `-` is the standard input.
+    /// Relative to the data directory; `-` is standard input.
     pub path: String,
-    /// One character, or `blank` for any number of blanks and tabs.
+    /// One character, or `blank` for any run of spaces and tabs.
     #[serde(default = "comma")]
     pub separator: String,
     /// One character; empty for none.
     #[serde(default = "double_quote")]
     pub quote: String,
-    /// Whether the first line names the columns.
+    /// Whether the first line is a header.
     #[serde(default = "yes")]
     pub header: bool,
-    /// Names of the columns where there is no header.
+    /// Column names, where there is no header.
     #[serde(default)]
     pub columns: Vec<String>,
     #[serde(default)]
@@ -47,23 +47,23 @@ pub struct FileSpec {
 pub enum Encoding {
     #[default]
     Utf8,
-    /// What Windows writes in western Europe; what calls itself Latin-1 mostly is this.
+    /// The Western European Windows encoding; files labelled Latin-1 mostly are this.
     #[serde(rename = "windows-1252", alias = "latin1")]
     Windows1252,
 }
 
-/// A table whose rows are found by a key.
+/// A table whose rows are looked up by key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LookupSpec {
     pub file: FileSpec,
-    /// Of the table's own columns.
+    /// Template over the table's own columns.
     pub key: String,
-    /// The same of the feed's columns.
+    /// Template over the feed's columns.
     pub by: String,
 }
 
-/// Rows of one file as facts of one kind. Texts are templates, numbers are expressions.
+/// Maps the rows of one file to facts of one kind. Texts are templates, numbers are expressions.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeedSpec {
@@ -75,7 +75,7 @@ pub struct FeedSpec {
     pub when: Vec<ConditionSpec>,
     /// The source's id of the order, refund or count.
     pub id: String,
-    /// Rows with the same id make one fact; absent means that each row is one.
+    /// Rows with the same id form one fact; absent means that each row is one.
     pub group: Option<Grouping>,
     pub version: Option<String>,
     pub time: String,
@@ -92,16 +92,16 @@ pub struct FeedSpec {
     pub customer_email: Option<String>,
     pub customer_phone: Option<String>,
     pub customer_address: Option<String>,
-    /// The order that a refund is of.
+    /// The refunded order.
     pub order: Option<String>,
-    /// How many visits a row stands for.
+    /// Number of visits that a row represents.
     pub count: Option<String>,
     pub amount: Option<String>,
     pub discount: Option<String>,
-    /// Refunds whose amounts are all negative are refunds taken back; absent means that they are refused.
+    /// Whether refunds with only negative amounts are reversals; by default they are rejected.
     #[serde(default)]
     pub reversals: bool,
-    /// Amounts are rounded half to even to this many decimals; absent means that more than four are refused.
+    /// Amounts are rounded half to even to this many decimals; by default, amounts with more than four are rejected.
     pub round: Option<u32>,
     /// Numbers are written as 1.234,56.
     #[serde(default)]
@@ -120,27 +120,27 @@ pub enum FactKind {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Grouping {
-    /// Rows of one fact follow each other.
+    /// Rows of a fact are adjacent.
     Adjacent,
-    /// They may stand anywhere: the whole file is held in memory.
+    /// Rows of a fact may be anywhere: the whole file is held in memory.
     Anywhere,
 }
 
-/// What a row says of one product of its order or refund.
+/// One product of a row's order or refund.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LineSpec {
     pub product: String,
     pub title: Option<String>,
     pub category: Option<String>,
-    /// 1 when absent.
+    /// Defaults to 1.
     pub quantity: Option<String>,
     pub amount: String,
     pub discount: Option<String>,
     pub cost: Option<String>,
 }
 
-/// A value and what it must be; all that are given must hold.
+/// A value and its constraints; all that are given must hold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionSpec {

@@ -1,8 +1,8 @@
-//! CSV files into the ledger, by a mapping (`docs/import.md`).
+//! Imports CSV files into the ledger, by a mapping (`docs/import.md`).
 //!
-//! A thread reads rows and makes events of them ([`read`]); the ledger records batches of them meanwhile ([`record`]).
-//! Ids of events are made of the mapping and the rows alone, so an import that was stopped, or is run again, records
-//! nothing twice.
+//! A thread reads rows and converts them to events ([`read`]); concurrently, the ledger records batches of them
+//! ([`record`]). Event ids are derived from the mapping and the rows alone, so imports are idempotent: one that was
+//! stopped or is repeated records nothing twice.
 
 mod check;
 mod condition;
@@ -30,11 +30,11 @@ pub use read::read_events;
 pub use record::{End, Import, Ready, Report};
 pub use source::Files;
 
-/// Why an import ends early: where and what.
+/// Why an import was aborted: where and what.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {what}")]
 pub struct ImportError {
-    /// A file, with the line where there is one.
+    /// The file, with the line where applicable.
     pub place: String,
     pub what: String,
 }

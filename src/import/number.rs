@@ -1,4 +1,4 @@
-//! Exact decimal numbers as files write them.
+//! Exact decimal numbers as written in files.
 
 use crate::money::{Money, div_half_even};
 
@@ -16,7 +16,7 @@ pub struct Number {
 impl Number {
     pub const ZERO: Number = Number { units: 0, decimals: 0 };
 
-    /// Reads "12.50", "-3", "6.66e-16"; with `decimal_comma`, "1.234,56".
+    /// Parses "12.50", "-3", "6.66e-16"; with `decimal_comma`, "1.234,56".
     pub fn parse(text: &str, decimal_comma: bool) -> Option<Number> {
         let with_point;
         let text = if decimal_comma {
@@ -80,19 +80,19 @@ impl Number {
         Some(self.units.cmp(&i128::from(other).checked_mul(10i128.checked_pow(self.decimals)?)?))
     }
 
-    /// Error: what is wrong with it.
+    /// Error: what is wrong with the number.
     pub fn to_money(self) -> Result<Money, &'static str> {
         let units = self.exactly(MONEY_DECIMALS).ok_or("has more than four decimals (see `round`)")?;
         Money::from_sum(units).ok_or("is beyond the largest amount")
     }
 
-    /// Error: what is wrong with it.
+    /// Error: what is wrong with the number.
     pub fn to_whole(self) -> Result<i64, &'static str> {
         let units = self.exactly(0).ok_or("is not a whole number")?;
         i64::try_from(units).map_err(|_| "is too large")
     }
 
-    /// The units at that many decimals, if that loses nothing.
+    /// The units at that many decimals, if exact.
     fn exactly(self, decimals: u32) -> Option<i128> {
         let rounded = self.round(decimals);
         let is_same = rounded.scaled(self.decimals.max(decimals))? == self.scaled(self.decimals.max(decimals))?;
@@ -104,8 +104,8 @@ impl Number {
     }
 }
 
-/// "1.234,56" as "1234.56"; `None` where points do not part groups of three digits, as in "12.34": that is another number in
-/// files of another country.
+/// "1.234,56" as "1234.56"; `None` where points do not separate groups of three digits, as in "12.34", which would be a
+/// different number in another country's files.
 fn with_decimal_point(text: &str) -> Option<String> {
     let (whole, fraction) = text.split_once(',').unwrap_or((text, ""));
     let mut groups = whole.trim_start_matches(['-', '+']).split('.');

@@ -1,11 +1,11 @@
-//! What rows say, before it is an event.
+//! The content of rows, before they become an event.
 
 use std::cmp::Ordering;
 
 use crate::clock::Timestamp;
 use crate::ledger::event::{Customer, Line};
 
-/// What one row, or all rows of a fact so far, have said.
+/// The content of one row, or of all rows of a fact so far.
 #[derive(Clone, Debug)]
 pub struct ParsedRow {
     pub id: String,
@@ -24,8 +24,8 @@ pub struct ParsedRow {
 }
 
 impl ParsedRow {
-    /// Adds what a further row says: of several versions the highest counts; in it sums and lines add up, the earliest time
-    /// counts, else the first that says it. Error: it says what cannot be true of the same fact.
+    /// Merges another row: the highest version wins; within it, amounts and lines add up, the earliest time counts,
+    /// otherwise the first value present. Error: it contradicts the fact.
     pub fn add(&mut self, row: ParsedRow) -> Result<(), String> {
         match row.version.cmp(&self.version) {
             Ordering::Less => return Ok(()),

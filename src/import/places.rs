@@ -1,24 +1,24 @@
-//! Where refused rows go.
+//! Paths of rejected-row files.
 
 use std::path::{Path, PathBuf};
 
 use super::mapping::Mapping;
 use super::source::Files;
 
-/// Paths of files of refused rows.
+/// Paths of rejected-row files.
 pub struct Places {
     /// By feed.
     pub feeds: Vec<PathBuf>,
-    /// By table, in the order of their names; `None` where a feed reads the same file and refuses its rows.
+    /// By table, in name order; `None` where a feed reads the same file and reports its rejected rows.
     pub lookups: Vec<Option<PathBuf>>,
-    /// Those that are made before anything is read; of files within the program there is seldom something to refuse.
+    /// Those created before anything is read; files embedded in the program rarely have rejected rows.
     pub to_make: Vec<PathBuf>,
-    /// What is read.
+    /// The input files.
     pub inputs: Vec<PathBuf>,
 }
 
 impl Places {
-    /// `folder` is where they are to go; `None` means beside the files.
+    /// `folder` is the target directory; `None` means next to the files.
     pub fn of(mapping: &Mapping, files: &Files, folder: Option<&Path>) -> Places {
         let place = |path: &String| files.rejected_path(path, folder);
         let feeds: Vec<&String> = mapping.feeds.iter().map(|feed| &feed.file.path).collect();

@@ -1,4 +1,4 @@
-//! The reading thread: rows to facts, facts to batches.
+//! The reader thread: rows to facts, facts to batches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::ledger::event::Event;
 pub struct CsvReader {
     pub mapping: Mapping,
     pub files: Files,
-    /// Added to every time.
+    /// Added to every timestamp.
     pub shift_micros: i64,
-    /// Bytes taken from the disk so far.
+    /// Bytes read from disk so far.
     pub read_bytes: Arc<AtomicU64>,
-    /// Ends the reading.
+    /// Stops reading.
     pub stop: Arc<AtomicBool>,
 }
 
-/// The files of a mapping, with the columns that it names found.
+/// The files of a mapping, with resolved columns.
 pub struct OpenFiles {
     pub lookups: Vec<Lookup>,
     feeds: Vec<OpenFeed>,
     stop: Arc<AtomicBool>,
-    /// Lines that a feed has refused, whatever they are a feed's; of files that several read.
+    /// Lines that a feed has rejected, regardless of which feed they belong to; for files that several feeds read.
     refused: HashMap<String, RoaringTreemap>,
 }
 
@@ -42,12 +42,12 @@ struct OpenFeed {
     feed: Feed,
     path: String,
     rows: Rows,
-    /// A row that had to be read to know the columns.
+    /// A row that had to be read to determine the columns.
     first: Option<Row>,
 }
 
 impl CsvReader {
-    /// Blocks. All is opened before anything is recorded, so that a mistake in the last feed is told at once.
+    /// Opens all files before anything is recorded, so that a mistake in the last feed is reported at once. Blocking.
     pub fn open(self) -> Result<OpenFiles, ImportError> {
         let specs = self.mapping.lookups.iter();
         let lookups = specs.map(|(name, spec)| Lookup::read(name, spec, &self.files)).collect::<Result<Vec<_>, _>>()?;
@@ -69,15 +69,15 @@ impl CsvReader {
 }
 
 impl OpenFiles {
-    /// Reads all feeds and sends batches; the last message is the error, if there is one. Blocks; ends early when nobody
-    /// receives any more.
+    /// Reads all feeds and sends batches; an error is sent as the last message. Blocking; ends early when the receiver
+    /// is gone.
     pub fn read(mut self, sender: &Batches) {
         for (number, feed) in std::mem::take(&mut self.feeds).into_iter().enumerate() {
             match self.read_feed(number, feed, sender) {
                 Ok(()) => {}
                 Err(None) => return,
                 Err(Some(error)) => {
-                    // Nobody may be there to hear it.
+                    // The receiver may be gone.
                     let _ = sender.blocking_send(Err(error));
                     return;
                 }
@@ -85,7 +85,7 @@ impl OpenFiles {
         }
     }
 
-    /// Error: `None` when there is nobody to read for.
+    /// Error: `None` if the receiver is gone.
     fn read_feed(&mut self, number: usize, open: OpenFeed, sender: &Batches) -> Result<(), Option<ImportError>> {
         let OpenFeed { feed, path, mut rows, first } = open;
         let mut groups = Groups::new(number, &feed, sender);
@@ -133,8 +133,8 @@ impl OpenFiles {
         }
     }
 
-    /// A row whose fields may not be what they seem. Of the feeds that read a file the first that may have it refuses it: if
-    /// each did, whoever mends it would have it twice.
+    /// Handles a malformed row, whose fields may be misaligned. Of several feeds reading the file, the first that may
+    /// own the row rejects it: if each did, correcting the reports would duplicate it.
     fn add_flawed(
         &mut self,
         feed: &Feed,
@@ -160,13 +160,13 @@ impl OpenFiles {
     }
 }
 
-/// The events of all feeds of a mapping; what makes none is left out.
+/// The events of all feeds of a mapping; rows that yield none are omitted.
 pub async fn read_events(mapping: Mapping, files: Files) -> Result<Vec<Event>, ImportError> {
     let (sender, mut batches) = mpsc::channel(1);
     let reader = CsvReader { mapping, files, shift_micros: 0, read_bytes: Arc::default(), stop: Arc::default() };
     tokio::task::spawn_blocking(move || match reader.open() {
         Ok(files) => files.read(&sender),
-        // Nobody may be there to hear it.
+        // The receiver may be gone.
         Err(error) => drop(sender.blocking_send(Err(error))),
     });
     let mut events = Vec::new();
@@ -176,8 +176,8 @@ pub async fn read_events(mapping: Mapping, files: Files) -> Result<Vec<Event>, I
     Ok(events)
 }
 
-/// The names of a file's columns: its header's, those of the mapping, or their numbers; and the first row, where it
-/// had to be read for that.
+/// The column names of a file: from its header, from the mapping, or numbers; and the first row, where it had to be
+/// read for that.
 pub fn column_names(rows: &mut Rows, spec: &FileSpec) -> Result<(Vec<String>, Option<Row>), ImportError> {
     let first = rows.next()?;
     if spec.header {

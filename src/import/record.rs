@@ -1,4 +1,4 @@
-//! Runs an import: batches from the reading thread into the ledger, up to [`IN_FLIGHT`] at a time.
+//! Runs an import: batches from the reader thread into the ledger, up to [`IN_FLIGHT`] at a time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,23 +33,23 @@ pub(super) const BROKE_DOWN: &str = "the reading of files broke down";
 pub struct Import {
     pub mapping: Mapping,
     pub files: Files,
-    /// Where files of refused rows go; absent means beside the files.
+    /// Directory for rejected-row files; absent means next to the files.
     pub rejected_folder: Option<PathBuf>,
-    /// Added to every time.
+    /// Added to every timestamp.
     pub shift_micros: i64,
-    /// Bytes read so far, for who watches.
+    /// Bytes read so far, for progress display.
     pub read_bytes: Arc<AtomicU64>,
-    /// Rows settled so far, for who watches.
+    /// Rows processed so far, for progress display.
     pub settled_rows: Arc<AtomicU64>,
 }
 
-/// How an import ended. What was recorded stays, whichever it is.
+/// How an import ended. What was recorded stays, in every case.
 #[derive(Debug, PartialEq)]
 pub enum End {
     Done,
     Stopped,
     Failed(String),
-    /// The database could not be reached, for as long as it was tried.
+    /// The database was unavailable for longer than the retries.
     DatabaseAway(String),
 }
 
@@ -57,9 +57,9 @@ pub enum End {
 pub struct Report {
     /// By feed, in the mapping's order.
     pub feeds: Vec<(String, Totals)>,
-    /// What the totals do not tell, for people.
+    /// Remarks for people, beyond the totals.
     pub notes: Vec<String>,
-    /// Rows of tables to join with that are not used.
+    /// Rejected rows of lookup tables.
     pub table_rows_refused: u64,
     pub rejected_files: Vec<PathBuf>,
     pub end: End,
@@ -73,7 +73,7 @@ impl Report {
     }
 }
 
-/// An import whose files are open and fit the mapping, and whose refused rows have a place.
+/// An import whose files are open and match the mapping, and whose rejected-row files are created.
 pub struct Ready {
     name: String,
     files: OpenFiles,
@@ -93,7 +93,7 @@ impl Import {
         }
     }
 
-    /// All there is to read, in bytes; 0 when it is not known.
+    /// Total input size in bytes; 0 when unknown.
     pub fn bytes(&self) -> u64 {
         self.mapping.feeds.iter().map(|feed| self.files.size(&feed.file.path)).sum()
     }
@@ -106,7 +106,7 @@ impl Import {
         }
     }
 
-    /// Opens the files and makes places for refused rows. Error: why there is nothing to run; nothing was changed then.
+    /// Opens the files and creates the rejected-row files. Error: why the import cannot run; nothing was changed then.
     pub async fn open(self, stop: &CancellationToken) -> Result<Ready, Report> {
         let feeds: Vec<_> = self.mapping.feeds.iter().map(|feed| (feed.name.clone(), Totals::default())).collect();
         let name = self.mapping.name.clone();
@@ -120,8 +120,8 @@ impl Import {
             stop: Arc::clone(&stopped),
         };
         let (sender, opened) = oneshot::channel();
-        // Not one of the runtime's threads, which would be waited for: it may wait for input that does not come. One that
-        // cannot begin drops the sender.
+        // Not on a runtime thread, since shutdown would wait for it: it may block on input that never comes. If the
+        // thread cannot be spawned, the sender is dropped.
         drop(thread::Builder::new().spawn(move || sender.send(reader.open())));
         let opened = tokio::select! {
             biased;
@@ -148,7 +148,7 @@ impl Import {
 }
 
 impl Ready {
-    /// Records all rows, as history that fires no alert, until `stop`. What was recorded stays, however it ends.
+    /// Records all rows until `stop`, as history that fires no alerts. What was recorded stays, however it ends.
     pub async fn run(self, app: &App, tenant: TenantId, stop: &CancellationToken) -> Report {
         let Ready { name, mut files, mut settled, stopped } = self;
         let begun = settled.begin(&mut files);
@@ -159,7 +159,7 @@ impl Ready {
         });
         let mut end = match reading {
             Ok(reading) => match record_all(&mut settled, app, tenant, batches, stop).await {
-                // It has ended when it sends no more.
+                // The reader has ended once its channel is closed.
                 End::Done if reading.join().is_err() => End::Failed(BROKE_DOWN.to_owned()),
                 end => end,
             },
@@ -174,7 +174,7 @@ impl Ready {
         if !matches!(end, End::DatabaseAway(_))
             && let Err(error) = app.ledger.fold(tenant).await
         {
-            // Readers add the tail meanwhile, and the next batch's lane folds it.
+            // Until then readers add the tail, and the lane of the next batch folds it.
             tracing::warn!(tenant = %tenant.0, source = error.cause(), "tail not folded");
         }
         settled.report(end)
@@ -196,7 +196,7 @@ async fn record_all(
             biased;
             () = stop.cancelled(), if is_reading => end = Some(End::Stopped),
             Some((batch, outcomes)) = in_flight.next(), if !in_flight.is_empty() => {
-                // The first that went wrong is told.
+                // The first failure is the one reported.
                 if let Err(failed) = settled.settle(batch, outcomes)
                     && end.as_ref().is_none_or(|end| *end == End::Done)
                 {
@@ -241,13 +241,13 @@ async fn record(
     (rejoined, outcomes)
 }
 
-/// How an import ends that the ledger could not go on with.
+/// The outcome of an import after a ledger error.
 async fn end_of(app: &App, error: &Error) -> End {
     let message = format!("{} (what is recorded stays; run the import again)", error.message);
     if is_away(&app.db, error).await { End::DatabaseAway(message) } else { End::Failed(message) }
 }
 
-/// Writes down where events came from, and when last.
+/// Records the source of the events and its last activity.
 async fn note_source(app: &App, tenant: TenantId, name: &str) -> Result<()> {
     let now = app.clock.now().0;
     let tx = app.db.write(tenant).await?;

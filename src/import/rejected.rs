@@ -1,5 +1,5 @@
-//! Files of refused rows: line, feed, code, reason and the row as it stood. Their places are made sure of before anything
-//! is recorded; what stays without rows is removed at the end, as is what an earlier run left.
+//! Files of rejected rows: line, feed, code, reason and the original row. They are created before anything is recorded;
+//! those without rows are removed at the end, as are those of an earlier run.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,8 +19,8 @@ struct Writer {
 }
 
 impl Rejected {
-    /// Makes the files at `paths`, in the place of those of earlier runs. `inputs` are what is to be read, which none may
-    /// take the place of.
+    /// Creates the files at `paths`, replacing those of earlier runs. None may overwrite one of `inputs`, the input
+    /// files.
     pub fn begin(paths: &[PathBuf], inputs: &[PathBuf]) -> Result<Rejected, ImportError> {
         let inputs: Vec<PathBuf> = inputs.iter().filter_map(|path| path.canonicalize().ok()).collect();
         for path in paths {
@@ -32,7 +32,7 @@ impl Rejected {
         let mut rejected = Rejected::default();
         for path in paths {
             if let Err(error) = rejected.writer(path) {
-                // What was made so far has no rows, and is removed.
+                // The files created so far are empty, and are removed.
                 let _ = rejected.finish();
                 return Err(error);
             }
@@ -60,7 +60,7 @@ impl Rejected {
         Ok(())
     }
 
-    /// The file at `path`, made where it is not.
+    /// The writer of the file at `path`, created if necessary.
     fn writer(&mut self, path: &Path) -> Result<&mut Writer, ImportError> {
         if !self.writers.contains_key(path) {
             let mut csv = csv::Writer::from_writer(create(path).map_err(|error| unwritable(path, error))?);
@@ -70,14 +70,14 @@ impl Rejected {
         self.writers.get_mut(path).ok_or_else(|| unwritable(path, "it is not open"))
     }
 
-    /// Writes what is still to be written, and removes what has no rows; gives the files, and what went wrong.
+    /// Flushes all files and removes empty ones; returns the remaining files, and any error.
     pub fn finish(self) -> (Vec<PathBuf>, Result<(), ImportError>) {
         let mut paths = Vec::new();
         let mut result = Ok(());
         for (path, Writer { mut csv, has_rows }) in self.writers {
             if !has_rows {
                 drop(csv);
-                // One that stays has no rows in it.
+                // If it cannot be removed, an empty file remains.
                 let _ = std::fs::remove_file(&path);
                 continue;
             }
@@ -95,7 +95,7 @@ fn unwritable(path: &Path, why: impl std::fmt::Display) -> ImportError {
     ImportError::new(path.display().to_string(), what)
 }
 
-/// Makes a file that only its owner can read: there are people in its rows.
+/// Creates a file that only its owner can read: the rows contain personal data.
 fn create(path: &Path) -> std::io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;

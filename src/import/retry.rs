@@ -1,4 +1,4 @@
-//! Trying again while the database cannot be reached or another process writes it.
+//! Retries while the database is unavailable or locked by another process.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use crate::db::Db;
 use crate::error::{Code, Error, Result};
 
-/// No further attempt begins after this time.
+/// No further attempt starts after this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(4);
 
-/// What `attempt` gives; while that is SERVICE_UNAVAILABLE it is made again, with pauses that grow, until `stop`. What it
-/// does must be safe to do twice.
+/// Retries `attempt` while it fails with SERVICE_UNAVAILABLE, with increasing pauses, until `stop`. It must be
+/// idempotent.
 pub async fn patiently<T, F>(stop: &CancellationToken, attempt: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
@@ -37,7 +37,7 @@ where
     }
 }
 
-/// Whether the error comes of a database that is away, by whatever name.
+/// Whether the cause of the error is an unavailable database, whatever its code.
 pub async fn is_away(db: &Db, error: &Error) -> bool {
     error.code == Code::ServiceUnavailable || error.code == Code::Internal && db.ping().await.is_err()
 }

@@ -1,7 +1,7 @@
-//! Rows of separated values. Each keeps the line it stands in and its text, for what is refused.
+//! Rows of delimiter-separated values. Each keeps its line number and its text, for rejection reports.
 //!
-//! Fields may be quoted; a quote within is doubled, and a quoted field may hold separators and line ends. A quote
-//! that is not closed ends the reading: what follows cannot be told apart any more.
+//! Fields may be quoted; a quote within is doubled, and a quoted field may contain separators and line ends. An
+//! unterminated quote ends the reading: row boundaries after it cannot be determined.
 
 use std::io::{BufRead, ErrorKind, Read};
 
@@ -9,25 +9,25 @@ use super::ImportError;
 use super::mapping::{Encoding, FileSpec};
 use super::source::Source;
 
-/// A row is at most this long, so that a quote left open does not swallow the file.
+/// Maximum length of a row, so that an unterminated quote does not swallow the file.
 const ROW_BYTES_MAX: usize = 1024 * 1024;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// One row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
-    /// The first line it stands in, from 1.
+    /// The number of its first line, 1-based.
     pub line: u64,
-    /// As it stands in the file.
+    /// The text as in the file.
     pub raw: String,
-    /// What is wrong with how it is written.
+    /// What is malformed about it.
     pub defect: Option<String>,
     text: String,
     ends: Vec<usize>,
 }
 
 impl Row {
-    /// A field, without the blanks around it.
+    /// A field, trimmed.
     pub fn field(&self, index: usize) -> &str {
         let start = if index == 0 { 0 } else { self.ends.get(index - 1).copied().unwrap_or(self.text.len()) };
         let end = self.ends.get(index).copied().unwrap_or(self.text.len());
@@ -38,7 +38,7 @@ impl Row {
         self.ends.len()
     }
 
-    /// Why its fields cannot be trusted, where a row has `expected` of them.
+    /// Why its fields cannot be trusted, given the number `expected`.
     pub fn flaw(&self, expected: usize) -> Option<String> {
         let count = || (self.len() != expected).then(|| format!("has {} columns and not {expected}", self.len()));
         self.defect.clone().or_else(count)
@@ -55,7 +55,7 @@ enum Separator {
     Char(char),
 }
 
-/// Reads rows.
+/// Reader of rows.
 pub struct Rows {
     input: Box<dyn BufRead + Send>,
     pub place: String,
@@ -63,11 +63,11 @@ pub struct Rows {
     quote: Option<char>,
     encoding: Encoding,
     line: u64,
-    /// How many columns each row has, where a header or the mapping says so.
+    /// Number of columns per row, if stated by a header or the mapping.
     pub columns: Option<usize>,
 }
 
-/// Where the reading of a row stands between two of its lines.
+/// Parser state of a row between two of its lines.
 #[derive(Default)]
 struct Partial {
     row: Row,
@@ -99,12 +99,12 @@ impl Rows {
         })
     }
 
-    /// How many columns each row has, when the first one has `first`.
+    /// Number of columns per row, when the first one has `first`.
     pub fn columns_count(&self, first: usize) -> usize {
         self.columns.unwrap_or(first)
     }
 
-    /// The next row that is not empty. An error says the line at which reading ends.
+    /// The next non-empty row. An error states the line at which reading ends.
     pub fn next(&mut self) -> Result<Option<Row>, ImportError> {
         let mut partial = Partial::default();
         let mut bytes = Vec::new();
@@ -152,7 +152,7 @@ impl Rows {
         }
     }
 
-    /// Takes the fields of one line; the last one stays open where a quoted line end follows.
+    /// Splits one line into fields; the last one stays open where a quoted line end follows.
     fn split(&self, line: &str, partial: &mut Partial) {
         let Partial { row, is_quoted } = partial;
         let Separator::Char(separator) = self.separator else {
@@ -189,7 +189,7 @@ impl Rows {
         }
     }
 
-    /// Takes a quoted field up to its closing quote; gives what follows it, or `None` when the line ends before.
+    /// Consumes a quoted field up to its closing quote; returns the rest, or `None` when the line ends before.
     fn take_quoted<'a>(&self, mut rest: &'a str, out: &mut String) -> Option<&'a str> {
         let quote = self.quote?;
         loop {
@@ -204,7 +204,7 @@ impl Rows {
         }
     }
 
-    /// Why a file that begins with `bytes` is none of separated values.
+    /// Why a file that begins with `bytes` is not delimiter-separated text.
     fn no_text(&self, bytes: &[u8]) -> Option<&'static str> {
         let is_separator = |b: u8| matches!(self.separator, Separator::Char(c) if c == char::from(b));
         let is_strange = |b: u8| b.is_ascii_control() && !matches!(b, b'\t' | b'\r' | b'\n') && !is_separator(b);

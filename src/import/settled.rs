@@ -1,4 +1,4 @@
-//! What became of what was read: totals, notes, and the files of refused rows.
+//! The outcome of an import: totals, notes, and the files of rejected rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use super::rejected::Rejected;
 use super::totals::Totals;
 use crate::ledger::event::{Outcome, RefusalCode};
 
-/// What has been recorded so far.
+/// The outcome so far.
 pub struct Settled {
     feeds: Vec<(String, Totals)>,
     places: Places,
     rejected: Rejected,
     rows: Arc<AtomicU64>,
-    /// Positions of what this run has recorded or found recorded.
+    /// Positions that this run has recorded or found already recorded.
     seen: RoaringTreemap,
     tables: Vec<Table>,
-    /// By feed and table, rows that found nothing.
+    /// By feed and table, the number of rows without a match.
     missed: BTreeMap<(usize, usize), u64>,
 }
 
-/// A table to join with.
+/// A lookup table.
 struct Table {
     name: String,
     rows_refused: u64,
@@ -39,7 +39,7 @@ impl Settled {
         Settled { feeds, places, rejected, rows, seen, tables, missed }
     }
 
-    /// Writes down which rows are not in the tables.
+    /// Reports the rejected rows of lookup tables.
     pub fn begin(&mut self, files: &mut OpenFiles) -> Result<(), End> {
         for (lookup, place) in files.lookups.iter_mut().zip(&self.places.lookups) {
             let refused = std::mem::take(&mut lookup.refused);
@@ -56,8 +56,8 @@ impl Settled {
         Ok(())
     }
 
-    /// Counts a batch and writes down what was refused. Error: what keeps the import from going on; all that was
-    /// recorded is counted even so.
+    /// Counts a batch and reports its rejected rows. Error: why the import cannot continue; what was recorded is
+    /// counted even so.
     pub fn settle(&mut self, batch: Rejoined, outcomes: Result<Vec<Outcome>, End>) -> Result<(), End> {
         let outcomes = outcomes?;
         let mut outcomes = outcomes.iter();
@@ -124,7 +124,7 @@ impl Settled {
     }
 }
 
-/// Where an event was recorded, now or before.
+/// The position at which an event was recorded, now or before.
 fn position_of(outcome: &Outcome) -> Option<u64> {
     match outcome {
         Outcome::Applied { position } | Outcome::Superseded { position } | Outcome::Repeated { position } => {
@@ -134,11 +134,11 @@ fn position_of(outcome: &Outcome) -> Option<u64> {
     }
 }
 
-/// A batch whose events are with the ledger.
+/// A batch whose events have been passed to the ledger.
 pub struct Rejoined {
     pub feed: usize,
     pub skipped: u64,
     pub missed: BTreeMap<usize, u64>,
-    /// Of each fact, why it is no event, and its rows.
+    /// For each fact, why it yields no event, if so, and its rows.
     pub facts: Vec<(Option<Defect>, Vec<RawRow>)>,
 }

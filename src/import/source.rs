@@ -1,4 +1,4 @@
-//! Where bytes come from: files, plain or compressed, or the program itself.
+//! Input sources: files, plain or compressed, or embedded in the program.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,18 +14,18 @@ use super::ImportError;
 const BUFFER_BYTES: usize = 128 * 1024;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Finds the files that a mapping names.
+/// Resolves the files that a mapping names.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     pub folder: PathBuf,
-    /// Files that are part of the program, by the path a mapping names.
+    /// Embedded files, by the path that a mapping names.
     pub embedded: BTreeMap<String, &'static [u8]>,
 }
 
 /// An opened file.
 pub struct Source {
     pub input: Box<dyn BufRead + Send>,
-    /// What messages call it.
+    /// Its name in messages.
     pub place: String,
 }
 
@@ -38,7 +38,7 @@ impl Files {
         self.folder.join(name)
     }
 
-    /// Opens a file, decompressed if it is gzip; `read_bytes` counts what was taken from the disk.
+    /// Opens a file, decompressing gzip; `read_bytes` counts the bytes read from disk.
     pub fn open(&self, name: &str, read_bytes: Arc<AtomicU64>) -> Result<Source, ImportError> {
         let place = if is_stdin(name) { "the standard input".into() } else { self.path(name).display().to_string() };
         let unreadable = |error: std::io::Error| ImportError::new(&place, format!("cannot be read: {error}"));
@@ -57,7 +57,7 @@ impl Files {
         Ok(Source { input, place })
     }
 
-    /// The size of a file as it lies on the disk; 0 when it is not known.
+    /// The size of a file on disk; 0 when unknown.
     pub fn size(&self, name: &str) -> u64 {
         match self.embedded.get(name) {
             Some(bytes) => bytes.len() as u64,
@@ -65,8 +65,8 @@ impl Files {
         }
     }
 
-    /// Where the refused rows of a file are written: beside it, or into `folder`, there in the same folders as the mapping
-    /// names.
+    /// Where the rejected rows of a file are written: next to it, or into `folder`, keeping the mapping's
+    /// subdirectories.
     pub fn rejected_path(&self, name: &str, folder: Option<&Path>) -> PathBuf {
         if is_stdin(name) {
             return folder.unwrap_or(Path::new("")).join("stdin.rejected.csv");
@@ -78,12 +78,12 @@ impl Files {
     }
 }
 
-/// Whether a mapping's path is what is piped into the program.
+/// Whether a mapping's path denotes standard input.
 pub fn is_stdin(name: &str) -> bool {
     name == "-" || name == "/dev/stdin"
 }
 
-/// A path that leads out of no folder.
+/// The path without components that would leave the directory.
 fn below(name: &str) -> PathBuf {
     let part = |component| match component {
         Component::Normal(part) => Some(part),

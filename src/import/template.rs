@@ -1,4 +1,4 @@
-//! Texts with columns in them: `"{Country}"`, `"1 {Month} 2017"`, `"{products.department}"`; `{#}` is the line.
+//! Text templates over columns: `"{Country}"`, `"1 {Month} 2017"`, `"{products.department}"`; `{#}` is the line number.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,17 +11,17 @@ use super::rows::Row;
 pub enum ColumnRef {
     Line,
     Own(usize),
-    /// Of a table, a column.
+    /// A table and a column of it.
     Joined(usize, usize),
 }
 
-/// The columns that can be named.
+/// The columns that can be referenced.
 pub struct Columns<'a> {
     pub own: &'a [String],
     pub lookups: &'a [Lookup],
     /// By table, why rows cannot be joined with it.
     pub unjoined: &'a [Option<String>],
-    /// The tables of which a column was found.
+    /// The tables of which a column is referenced.
     pub used: RefCell<BTreeSet<usize>>,
 }
 
@@ -30,7 +30,8 @@ impl<'a> Columns<'a> {
         Columns { own, lookups: &[], unjoined: &[], used: RefCell::default() }
     }
 
-    /// A column by its name, `table.column`, or its number from 1. Error: what there is, or that two have the name.
+    /// Resolves a column by its name, `table.column`, or its 1-based number. Error: the available columns, or that the
+    /// name is ambiguous.
     pub fn find(&self, name: &str) -> Result<ColumnRef, String> {
         if name == "#" {
             return Ok(ColumnRef::Line);
@@ -58,7 +59,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Error: which of them is meant cannot be told.
+/// Error: the name is ambiguous.
 fn find_one(columns: &[String], name: &str) -> Result<Option<usize>, String> {
     let mut found = columns.iter().enumerate().filter(|(_, column)| *column == name).map(|(i, _)| i);
     match (found.next(), found.next()) {
@@ -67,16 +68,16 @@ fn find_one(columns: &[String], name: &str) -> Result<Option<usize>, String> {
     }
 }
 
-/// A row with the rows it is joined with.
+/// A row with its joined rows.
 pub struct Joined<'a> {
     pub row: &'a Row,
     pub lookups: &'a [Lookup],
-    /// Of each table, the row found.
+    /// For each table, the matching row.
     pub found: &'a [Option<usize>],
 }
 
 impl Joined<'_> {
-    /// The value of a column; a line's number has none, it is written by [`Template::fill`].
+    /// The value of a column; the line number has none, it is written by [`Template::fill`].
     pub fn value(&self, place: ColumnRef) -> &str {
         match place {
             ColumnRef::Line => "",
@@ -115,8 +116,8 @@ impl Template {
         Ok(Template(pieces))
     }
 
-    /// The text for a row, without the blanks around it. It is empty where all of its columns are: what stands before
-    /// an id makes none of nothing.
+    /// Renders the template for a row, trimmed. Empty where all of its columns are, so that a constant prefix alone
+    /// does not make an id.
     pub fn fill(&self, joined: &Joined<'_>) -> String {
         let mut text = String::new();
         let (mut has_columns, mut has_values) = (false, false);
@@ -140,7 +141,7 @@ impl Template {
         if text.trim().len() == text.len() { text } else { text.trim().to_owned() }
     }
 
-    /// Whether a row of `len` fields has all of its columns.
+    /// Whether a row of `len` fields has all referenced columns.
     pub fn is_within(&self, len: usize) -> bool {
         self.0.iter().all(|piece| match piece {
             Piece::Text(_) | Piece::Value(ColumnRef::Line) => true,

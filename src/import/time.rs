@@ -1,4 +1,4 @@
-//! Times as files write them.
+//! Timestamps as written in files.
 
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems, parse};
 use chrono::{DateTime, FixedOffset, LocalResult, NaiveTime, TimeZone};
@@ -13,7 +13,7 @@ enum Format {
     Items(Vec<Item<'static>>),
 }
 
-/// The formats of a feed, tried in turn, and the zone of times that name none.
+/// The formats of a feed, tried in turn, and the time zone of timestamps without one.
 #[derive(Clone, Debug)]
 pub struct TimeFormats {
     formats: Vec<Format>,
@@ -42,7 +42,7 @@ impl TimeFormats {
         if formats.is_empty() { Err("`time_formats` is empty".into()) } else { Ok(TimeFormats { formats, zone }) }
     }
 
-    /// Error: what is wrong with the time.
+    /// Error: what is wrong with the timestamp.
     pub fn read(&self, text: &str) -> Result<Timestamp, String> {
         let read = self.formats.iter().find_map(|format| self.read_as(text, format));
         read.ok_or_else(|| format!("{text:?} is not a time in any of the formats"))?
@@ -67,7 +67,7 @@ impl TimeFormats {
             return offset.from_local_datetime(&local).single().map(|at| Ok(at.to_utc().into()));
         }
         Some(match self.zone.from_local_datetime(&local) {
-            // Of the hour that the clock shows twice, the first.
+            // Of an ambiguous local time, the earlier.
             LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => Ok(at.to_utc().into()),
             LocalResult::None => Err(format!("{text:?} is a time that {} skipped", self.zone)),
         })
@@ -78,7 +78,7 @@ fn has_time(parsed: &Parsed) -> bool {
     parsed.hour_mod_12().is_some() || parsed.minute().is_some()
 }
 
-/// A day alone is its beginning, an hour alone too.
+/// A date alone means its start; so does an hour alone.
 fn time_of_day(parsed: &mut Parsed) -> Option<NaiveTime> {
     if !has_time(parsed) {
         return Some(NaiveTime::MIN);
@@ -89,7 +89,7 @@ fn time_of_day(parsed: &mut Parsed) -> Option<NaiveTime> {
     parsed.to_naive_time().ok()
 }
 
-/// An hour from 1 to 12, of which nothing says before or after noon.
+/// A 12-hour clock without AM or PM.
 fn has_half_a_day(items: &[Item<'_>]) -> bool {
     let is_half = |item: &Item<'_>| matches!(item, Item::Numeric(Numeric::Hour12, _));
     let tells = |item: &Item<'_>| matches!(item, Item::Fixed(Fixed::LowerAmPm | Fixed::UpperAmPm));

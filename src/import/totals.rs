@@ -1,18 +1,18 @@
-//! What became of rows and of the events made of them.
+//! Totals of rows and of the events made from them.
 
 use std::fmt;
 
 use crate::ledger::event::Outcome;
 
-/// `read = accepted + repeated + repeated_in_run + superseded + refused + skipped`, of rows as of events. All rows of a
-/// fact share its fate; no event is made of skipped rows.
+/// `read = accepted + repeated + repeated_in_run + superseded + refused + skipped`, for rows as for events. All rows of
+/// a fact share its outcome; skipped rows make no event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub read: u64,
     pub accepted: u64,
     /// Recorded by an earlier run.
     pub repeated: u64,
-    /// Alike another fact of this run, which counts once.
+    /// Duplicates of another fact of this run, which counts once.
     pub repeated_in_run: u64,
     pub superseded: u64,
     pub refused: u64,
@@ -39,8 +39,8 @@ impl Counts {
 }
 
 impl Totals {
-    /// One fact made of `rows` rows; without an outcome it was refused before it was an event. `is_first`: none of this
-    /// run was the same event.
+    /// Counts one fact made of `rows` rows; without an outcome it was rejected before it became an event. `is_first`:
+    /// no earlier fact of this run was the same event.
     pub fn add_fact(&mut self, outcome: Option<&Outcome>, is_first: bool, rows: u64) {
         self.rows.add(outcome, is_first, rows);
         self.events.add(outcome, is_first, 1);

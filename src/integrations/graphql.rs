@@ -84,7 +84,7 @@ pub struct IntegrationOwnerInput {
 }
 
 impl IntegrationInput {
-    /// Over what it was `before`. Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
+    /// Validates the change against the state `before`. Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
     pub fn check(self, before: Option<&Integration>) -> Result<NewIntegration> {
         if self.owners.as_ref().is_some_and(|owners| owners.len() > OWNERS_MAX) {
             return Err(Error::bad_input("owners", format!("more than {OWNERS_MAX}")));

@@ -1,4 +1,4 @@
-//! `POST /webhooks/<tenant>/<integration>`: answered soon, since senders do not wait long.
+//! `POST /webhooks/<tenant>/<integration>`: answered quickly, since senders time out early.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::graphql::errors::{plain, respond};
 use crate::graphql::http::{Endpoint, read_body_of};
 use crate::graphql::origin::client_of;
 
-/// Whoever sends gives up after 5 s, and comes again.
+/// Senders give up after 5 s, and retry.
 const ANSWER_WAIT: Duration = Duration::from_millis(2_500);
 /// An order with a thousand lines is not much shorter.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -27,7 +27,7 @@ pub fn routes(endpoint: Endpoint) -> Router {
     Router::new().route("/webhooks/{tenant}/{integration}", post(webhook)).with_state(endpoint)
 }
 
-/// The address of an integration, below the server's own.
+/// The path of an integration's webhook URL.
 pub fn path_of(tenant: TenantId, integration: Uuid) -> String {
     format!("/webhooks/{}/{integration}", tenant.0)
 }
@@ -42,11 +42,11 @@ async fn webhook(
         let error = plain("UNSUPPORTED_MEDIA_TYPE", "send the body as it is, without a Content-Encoding");
         return respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[error]);
     }
-    // What is no id is nobody's, like an id that is not there.
+    // A malformed id is handled like an unknown one.
     let id = |text: &str| Uuid::parse_str(text).unwrap_or_default();
     let (tenant, integration) = (TenantId(id(&tenant)), id(&integration));
     let sender = || find_sender(&endpoint.app, tenant, integration);
-    // Of nobody's nothing is read.
+    // The body of an unknown sender is not read.
     if let Err(error) = soon(sender()).await {
         return refuse_of(&endpoint, &parts, error);
     }
@@ -54,7 +54,7 @@ async fn webhook(
         Ok(body) => body,
         Err((status, code, message)) => return respond(status, &[plain(code, message)]),
     };
-    // By its secrets as they are now, since a body may be slow.
+    // Verified against the current secrets, since the body may have arrived slowly.
     let received = async { receive(&endpoint.app, tenant, &sender().await?, &parts.headers, &body).await };
     match soon(received).await {
         Ok(outcome) => (StatusCode::OK, Json(json!({ "outcome": outcome }))).into_response(),
@@ -62,13 +62,13 @@ async fn webhook(
     }
 }
 
-/// What the ledger has begun when it takes too long is ended; the same request finds it there.
+/// Applies the timeout. The ledger completes what it has begun; a retried request finds it there.
 async fn soon<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let late = |_| Error::new(Code::ServiceUnavailable, "it takes too long now; send it again");
     tokio::time::timeout(ANSWER_WAIT, work).await.map_err(late)?
 }
 
-/// Senders of many tenants share addresses: who signs is never refused for another's sake.
+/// Senders of many tenants share addresses: a valid signature is never rejected on account of others.
 fn refuse_of(endpoint: &Endpoint, parts: &request::Parts, error: Error) -> Response {
     if error.code != Code::Unauthenticated {
         return refuse(error);

@@ -1,8 +1,8 @@
-//! Shops and CRMs that tell of their sales by webhooks: signed requests become events of the ledger, and what cannot be
-//! understood is kept in quarantine until somebody has seen to it.
+//! Webhook integrations with shops and CRMs: signed requests become events of the ledger, and what cannot be processed
+//! is kept in quarantine until somebody has dealt with it.
 //!
-//! [`http`] takes a request, [`receive`] sees who sent it and hands what the [`Connector`] reads in it to the ledger. A new
-//! kind of sender is a file in [`kinds`] and a line in [`Kind`].
+//! [`http`] accepts a request; [`receive`] authenticates the sender and passes what the [`Connector`] reads to the
+//! ledger. A new kind of sender is a file in [`kinds`] and a line in [`Kind`].
 
 pub mod graphql;
 pub mod http;
@@ -46,59 +46,59 @@ impl Kind {
     }
 }
 
-/// What one kind of sender does in its own way.
+/// The sender-specific part.
 trait Connector: Send + Sync {
-    /// Whether `secret` can be one of this kind's. Error: what it has to be.
+    /// Whether `secret` is valid for this kind. Error: what it must be.
     fn check_secret(&self, _secret: &str) -> Result<(), &'static str> {
         Ok(())
     }
 
-    /// Whether the request was signed with `secret`: over the bytes as they came, compared in constant time, and lately where
-    /// the signature has a time.
+    /// Whether the request was signed with `secret`: over the raw bytes, compared in constant time, and recently where
+    /// the signature has a timestamp.
     fn is_signed(&self, request: &Request<'_>, secret: &str, now: Timestamp) -> bool;
 
-    /// What a request is about, and what the sender knows it by: the same when it is sent again.
+    /// The request's subject, and the sender's delivery id, which is the same when it is redelivered.
     fn label(&self, request: &Request<'_>) -> Label;
 
-    /// What a request says.
+    /// Interprets a request.
     fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<WebhookContent, Unclear>;
 }
 
-/// A request as it came.
+/// A request as received.
 struct Request<'a> {
     headers: &'a HeaderMap,
     body: &'a [u8],
 }
 
 impl<'a> Request<'a> {
-    /// The value of the first of these headers that is there.
+    /// The value of the first of these headers that is present.
     fn header(&self, names: &[&str]) -> Option<&'a str> {
         names.iter().find_map(|name| self.headers.get(*name)?.to_str().ok())
     }
 }
 
-/// What a request is known by.
+/// Identifies a request.
 #[derive(Default)]
 struct Label {
     topic: String,
-    /// Where the sender gives none, a hash of topic and body takes its place.
+    /// Defaults to a hash of topic and body.
     id: Option<String>,
-    /// When it happened, where the request says so beside its body.
+    /// When it happened, where stated outside the body.
     at: Option<Timestamp>,
 }
 
-/// A signed request, now or when it is tried again out of the quarantine.
+/// An authenticated request, either new or retried from quarantine.
 struct Delivery<'a> {
     integration: Uuid,
     topic: &'a str,
     id: &'a str,
-    /// When it happened, as the request says, else when it came first.
+    /// When it happened, if the request says so, otherwise when it was first received.
     at: Timestamp,
     body: &'a [u8],
 }
 
 impl Delivery<'_> {
-    /// The body as `T`. The error says where it is wrong, and nothing of what it holds.
+    /// Parses the body as `T`. The error states where it is wrong, without quoting the content.
     fn json<'b, T: Deserialize<'b>>(&'b self) -> Result<T, Unclear> {
         serde_json::from_slice(self.body).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
@@ -106,7 +106,7 @@ impl Delivery<'_> {
         })
     }
 
-    /// An event of this delivery; `part` says which of what, in which version: it stays the same when it comes again.
+    /// An event of this delivery; `part` identifies the object and its version, and stays the same on redelivery.
     fn event(&self, part: &str, occurred_at: Timestamp, settings: &Settings, fact: Fact) -> Event {
         Event {
             event_id: format!("{}/{}/{part}", self.integration.simple(), self.id),
@@ -117,31 +117,31 @@ impl Delivery<'_> {
     }
 }
 
-/// What a request says, understood.
+/// The interpreted content of a request.
 #[derive(Debug)]
 enum WebhookContent {
     Events(Vec<Event>),
-    /// Nothing that numbers are made of.
+    /// Nothing that affects metrics.
     Nothing,
-    /// A customer is to be erased: the source's id.
+    /// Erasure of a customer, by the source's id.
     Erase(String),
 }
 
-/// Why a request goes to the quarantine: for people.
+/// Why a request is quarantined, for people.
 #[derive(Debug)]
 struct Unclear(String);
 
-/// How what comes is taken.
+/// Settings for incoming requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Settings {
-    /// The organization's id; absent means the default one.
+    /// The organization's id; defaults to the default one.
     organization: Option<Uuid>,
-    /// The sales channel of all that comes; absent means as the sender says.
+    /// The sales channel of everything received; absent means as stated by the sender.
     channel: Option<String>,
     /// Whether the shop's test orders count.
     counts_tests: bool,
-    /// The sender's people, and who they are here.
+    /// Maps the sender's users to ours.
     owners: Vec<Owner>,
 }
 

@@ -1,4 +1,4 @@
-//! Changes of integrations, and what is to become of their quarantine.
+//! Mutations of integrations and their quarantine.
 
 use async_graphql::{Context, ID, Object, SimpleObject};
 
@@ -62,7 +62,7 @@ impl IntegrationMutation {
         let id = parse_id(&id, "integration")?;
         let keys = app(ctx)?.keys.get(caller(ctx)?.tenant).await?.ok_or_else(erased)?;
         let change = change(ctx).await?;
-        // What is absent stays as it is until then.
+        // Fields that are absent must not change until then.
         change.lock_settings().await?;
         let before = change.before(&LOGGED, id).await?;
         let known = store::get_integration(&change, id).await?;
@@ -138,7 +138,7 @@ struct RetriedDelivery {
     delivery: QuarantinedDelivery,
 }
 
-/// Whoever gives a secret may send with it: no more than they may do themselves. Error: FORBIDDEN.
+/// Whoever sets a secret can send with it, so this requires the permissions that sending implies. Error: FORBIDDEN.
 fn check_may_give(caller: &Caller, kind: Kind) -> Result<()> {
     let erases = kind == Kind::Shopify;
     if caller.may(Permission::SalesEdit) && (!erases || caller.may(Permission::PersonalManage)) {

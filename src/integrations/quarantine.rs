@@ -1,4 +1,4 @@
-//! What was signed and could not be taken: kept, sealed, until somebody has it tried again or dismisses it.
+//! Authenticated deliveries that could not be processed: kept, sealed, until somebody retries or dismisses them.
 
 use sea_orm::{QueryResult, Value};
 use serde_json::Value as Json;
@@ -12,10 +12,10 @@ use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 use crate::personal::QUARANTINED_BODIES;
 use crate::sealing::{TenantKeys, fingerprint};
 
-/// Of one integration. Who sends more is to send it again later.
+/// Per integration. Beyond that, the sender has to retry later.
 const DELIVERIES_MAX: i64 = 10_000;
 
-/// What the log tells of what is quarantined.
+/// Audited columns of quarantined deliveries.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "quarantine",
     key: "id",
@@ -40,14 +40,14 @@ pub struct Quarantined {
     body: Vec<u8>,
 }
 
-/// Why it is there.
+/// Why it was quarantined.
 #[derive(Clone, Debug)]
 pub struct Why {
     pub code: String,
     pub reason: String,
 }
 
-/// What is to be kept.
+/// The delivery to keep.
 pub struct Kept<'a> {
     pub integration_id: Uuid,
     pub delivery_id: &'a str,
@@ -56,7 +56,7 @@ pub struct Kept<'a> {
     pub body: &'a str,
 }
 
-/// Keeps a delivery, once; nothing where the integration has just been removed. Error: SERVICE_UNAVAILABLE when there are too many.
+/// Keeps a delivery, once; a no-op if the integration has just been removed. Error: SERVICE_UNAVAILABLE at the limit.
 pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, now: Timestamp) -> Result<()> {
     let sql = "SELECT COUNT(*) FROM quarantine WHERE tenant_id = $1 AND integration_id = $2";
     let count = tx.query_one(sql, [kept.integration_id.into()]).await?;
@@ -87,21 +87,21 @@ pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, 
     Ok(())
 }
 
-/// What waits of this delivery, with this body.
+/// The quarantined copy of this delivery, with the same body.
 pub async fn find_same(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>) -> Result<Option<Uuid>> {
     let sql = "SELECT id FROM quarantine WHERE tenant_id = $1 AND integration_id = $2 AND delivery_id = $3 AND fingerprint = $4";
     let values: [Value; 3] = [kept.integration_id.into(), kept.delivery_id.into(), print_of(keys, kept).into()];
     tx.query_one(sql, values).await?.map(|row| get(&row, 0)).transpose()
 }
 
-/// The bodies of one delivery are told apart by it.
+/// A fingerprint that distinguishes the bodies of one delivery.
 fn print_of(keys: &TenantKeys, kept: &Kept<'_>) -> Vec<u8> {
     fingerprint(&keys.index, "quarantine.body", kept.body.as_bytes()).to_vec()
 }
 
 const COLUMNS: &str = "id, integration_id, delivery_id, topic, code, reason, happened_at, received_at, body";
 
-/// A page of one integration's or of all, newest first.
+/// A page of the deliveries of one integration or of all, newest first.
 pub async fn list(tx: &TenantTx, page: &Page, integration: Option<Uuid>) -> Result<Vec<(Cursor, Quarantined)>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
     let mut values: Vec<Value> = integration.map(Value::from).into_iter().collect();
@@ -122,7 +122,7 @@ pub async fn get_quarantined(tx: &TenantTx, id: Uuid) -> Result<Quarantined> {
     quarantined_from(&row)
 }
 
-/// Notes why it was not taken once more, and when.
+/// Records why and when another attempt failed.
 pub async fn note(tx: &TenantTx, id: Uuid, why: &Why, now: Timestamp) -> Result<()> {
     let sql = "UPDATE quarantine SET code = $3, reason = $4, tried_at = $5 WHERE tenant_id = $1 AND id = $2";
     tx.execute(sql, [id.into(), why.code.clone().into(), why.reason.clone().into(), now.0.into()]).await?;
@@ -137,12 +137,12 @@ pub async fn remove(tx: &TenantTx, id: Uuid) -> Result<()> {
     }
 }
 
-/// Gives how many were there.
+/// Returns the number removed.
 pub async fn remove_if_there(tx: &TenantTx, id: Uuid) -> Result<u64> {
     tx.execute("DELETE FROM quarantine WHERE tenant_id = $1 AND id = $2", [id.into()]).await
 }
 
-/// What waits and names a customer by `id`, with its body.
+/// Quarantined deliveries that name a customer by `id`, with their bodies.
 pub async fn list_of_customer(tx: &TenantTx, keys: &TenantKeys, id: &str) -> Result<Vec<(Quarantined, Json)>> {
     let sql = format!("SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT 50");
     let (mut found, mut after) = (Vec::new(), Uuid::nil());
@@ -158,7 +158,7 @@ pub async fn list_of_customer(tx: &TenantTx, keys: &TenantKeys, id: &str) -> Res
     }
 }
 
-/// Removes what waits and names a customer by `id`.
+/// Removes quarantined deliveries that name a customer by `id`.
 pub async fn remove_all_of(tx: &TenantTx, keys: &TenantKeys, id: &str) -> Result<()> {
     for (kept, _) in list_of_customer(tx, keys, id).await? {
         remove(tx, kept.id).await?;
@@ -166,7 +166,7 @@ pub async fn remove_all_of(tx: &TenantTx, keys: &TenantKeys, id: &str) -> Result
     Ok(())
 }
 
-/// Whether a value within the JSON is `id`, as a text or as a number, where it is about a customer.
+/// Whether a value within the JSON is `id`, as a string or a number, in a context about a customer.
 fn names_customer(body: &Json, id: &str, is_customers: bool) -> bool {
     match body {
         Json::String(text) => is_customers && text == id,
@@ -182,7 +182,7 @@ fn names_customer(body: &Json, id: &str, is_customers: bool) -> bool {
 }
 
 impl Quarantined {
-    /// What was sent. Error: DECRYPTION_FAILED.
+    /// The body. Error: DECRYPTION_FAILED.
     pub fn open(&self, keys: &TenantKeys, tx: &TenantTx) -> Result<String> {
         QUARANTINED_BODIES.open(keys, tx.tenant(), self.id, &self.body)
     }

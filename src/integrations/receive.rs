@@ -1,4 +1,4 @@
-//! What becomes of a request: nobody known, recorded, nothing to record, or quarantine.
+//! Processes a request: unknown sender, recorded, nothing to record, or quarantine.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::ledger::event::{Event, Outcome};
 use crate::privacy::erasure::erase_customer;
 use crate::sealing::TenantKeys;
 
-/// Longer ids are taken by their hash.
+/// Longer ids are replaced by their hash.
 const ID_CHARS_MAX: usize = 100;
 const TOPIC_CHARS_MAX: usize = 100;
 const REASON_CHARS_MAX: usize = 200;
@@ -37,22 +37,22 @@ pub enum Received {
     Quarantined,
 }
 
-/// Who may be sending.
+/// The presumed sender.
 pub struct Sender {
     integration: Integration,
     keys: Arc<TenantKeys>,
 }
 
-/// Whom a request is for. Error: UNAUTHENTICATED, as when it is not signed.
+/// The integration a request is addressed to. Error: UNAUTHENTICATED, as for an invalid signature.
 pub async fn find_sender(app: &App, tenant: TenantId, id: Uuid) -> Result<Sender> {
-    // Read before the keys, which a tenant that is not there would be given.
+    // Read before the keys, which would otherwise be created for a tenant that does not exist.
     let integration = store::find(&app.db.read(tenant).await?, id).await?.ok_or_else(unsigned)?;
     let keys = app.keys.get(tenant).await?.ok_or_else(unsigned)?;
     Ok(Sender { integration, keys })
 }
 
-/// Takes a request for an integration. Errors: UNAUTHENTICATED, when it is not signed; SERVICE_UNAVAILABLE, when it is to
-/// come again.
+/// Receives a request for an integration. Errors: UNAUTHENTICATED, when it is not signed; SERVICE_UNAVAILABLE, when it
+/// should be redelivered.
 pub async fn receive(
     app: &App,
     tenant: TenantId,
@@ -77,7 +77,7 @@ pub async fn receive(
     let taken = take(app, tenant, keys, integration, &delivery).await?;
     let body = &String::from_utf8_lossy(body);
     let kept = Kept { integration_id: integration.id, delivery_id: &id, topic: &topic, happened_at: at, body };
-    // What was sent again, and is taken now, waited until now.
+    // A redelivery that succeeds resolves its quarantined copy.
     let waited = match &taken {
         Taken::Not(_) => None,
         _ => quarantine::find_same(&app.db.read(tenant).await?, keys, &kept).await?,
@@ -101,7 +101,7 @@ fn unsigned() -> Error {
     Error::new(Code::Unauthenticated, "the request is not signed as it has to be")
 }
 
-/// Tries what is in quarantine again; what is taken leaves it. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+/// Retries a quarantined delivery; on success it is removed. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
 pub async fn retry(app: &App, tenant: TenantId, id: Uuid) -> Result<(Quarantined, Received)> {
     let keys = app.keys.get(tenant).await?.ok_or_else(|| Error::not_found("delivery in quarantine"))?;
     let (mut kept, integration, body) = {
@@ -126,7 +126,7 @@ pub async fn retry(app: &App, tenant: TenantId, id: Uuid) -> Result<(Quarantined
     Ok((kept, received))
 }
 
-/// What came of the reading and the ledger.
+/// The outcome of interpreting and recording.
 enum Taken {
     Recorded,
     Ignored,
@@ -143,7 +143,8 @@ impl Taken {
     }
 }
 
-/// Reads a delivery and hands it to the ledger. Error: SERVICE_UNAVAILABLE and the like, when it is to come again.
+/// Interprets a delivery and passes it to the ledger. Error: SERVICE_UNAVAILABLE and the like, when it should be
+/// redelivered.
 async fn take(
     app: &App,
     tenant: TenantId,
@@ -151,7 +152,7 @@ async fn take(
     integration: &Integration,
     delivery: &Delivery<'_>,
 ) -> Result<Taken> {
-    // What a sender said may be in it.
+    // It may contain text from the sender.
     let legible = |reason: String| reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect();
     let not = |code: &str, reason: String| Taken::Not(Why { code: code.to_owned(), reason: legible(reason) });
     match integration.kind.connector().read(delivery, &integration.settings) {
@@ -180,7 +181,7 @@ async fn record(app: &App, tenant: TenantId, events: Vec<Event>) -> Result<Vec<O
     Ok(outcomes)
 }
 
-/// Erases a customer, if there is one, and what waits of them.
+/// Erases a customer, if there is one, and their quarantined deliveries.
 async fn erase(app: &App, tenant: TenantId, keys: &TenantKeys, external_id: &str) -> Result<()> {
     let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
     match find_customer(&tx, external_id).await? {

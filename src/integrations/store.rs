@@ -1,4 +1,4 @@
-//! Integrations in the database, each with a row of `data_sources` that says when it brought something last.
+//! Storage of integrations, each with a row of `data_sources` that records its last delivery.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use crate::personal::INTEGRATION_SECRETS;
 use crate::sealing::TenantKeys;
 
 const INTEGRATIONS_MAX: i64 = 100;
-/// How exactly it is noted when something came.
+/// Resolution of the recorded time of the last delivery.
 const NOTE_EVERY: i64 = MINUTE;
 
-/// What the log tells of integrations. Secrets are left out.
+/// Audited columns of integrations. Secrets are omitted.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "integrations",
     key: "id",
@@ -40,11 +40,11 @@ pub struct Integration {
     pub is_enabled: bool,
     pub created_at: Timestamp,
     pub last_delivery_at: Option<Timestamp>,
-    /// Sealed; `None` once the tenant was erased.
+    /// Sealed; `None` once the tenant has been erased.
     secrets: Option<Vec<u8>>,
 }
 
-/// What an integration is to be, checked.
+/// The validated settings of an integration.
 pub struct NewIntegration {
     pub name: String,
     pub(super) settings: Settings,
@@ -55,13 +55,13 @@ const COLUMNS: &str = "i.id, i.kind, i.name, i.settings, i.is_enabled, i.created
 const JOINED: &str =
     "integrations i LEFT JOIN data_sources d ON d.tenant_id = $1 AND d.integration_id = i.id WHERE i.tenant_id = $1";
 
-/// All of them, by name.
+/// All integrations, by name.
 pub async fn list(tx: &TenantTx) -> Result<Vec<Integration>> {
     let sql = format!("SELECT {COLUMNS} FROM {JOINED} ORDER BY i.name LIMIT {INTEGRATIONS_MAX}");
     tx.query(&sql, []).await?.iter().map(integration_from).collect()
 }
 
-/// One of them.
+/// One integration.
 pub async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<Integration>> {
     let sql = format!("SELECT {COLUMNS} FROM {JOINED} AND i.id = $2");
     tx.query_one(&sql, [id.into()]).await?.as_ref().map(integration_from).transpose()
@@ -72,7 +72,7 @@ pub async fn get_integration(tx: &TenantTx, id: Uuid) -> Result<Integration> {
     find(tx, id).await?.ok_or_else(|| Error::not_found("integration"))
 }
 
-/// Stores a new one. Errors: CONFLICT (name taken, too many), NOT_FOUND (organization, user).
+/// Creates an integration. Errors: CONFLICT (name taken, too many), NOT_FOUND (organization, user).
 pub async fn create(
     tx: &TenantTx,
     keys: &TenantKeys,
@@ -111,15 +111,15 @@ pub async fn create(
     Ok(id)
 }
 
-/// Which secrets are to be good.
+/// A change of the valid secrets.
 pub struct SecretChange {
-    /// The one that takes over.
+    /// The new secret.
     pub new: Option<String>,
-    /// Whether the newest alone is good.
+    /// Whether older secrets become invalid.
     pub ends_old: bool,
 }
 
-/// Replaces what an integration is. Errors: NOT_FOUND, CONFLICT.
+/// Updates an integration. Errors: NOT_FOUND, CONFLICT.
 pub async fn update(
     tx: &TenantTx,
     keys: &TenantKeys,
@@ -156,7 +156,7 @@ pub async fn update(
     Ok(())
 }
 
-/// Removes an integration and its quarantine; what it brought stays. Error: NOT_FOUND.
+/// Removes an integration and its quarantine; recorded events stay. Error: NOT_FOUND.
 pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
     tx.execute("DELETE FROM data_sources WHERE tenant_id = $1 AND integration_id = $2", [id.into()]).await?;
     match tx.execute("DELETE FROM integrations WHERE tenant_id = $1 AND id = $2", [id.into()]).await? {
@@ -165,14 +165,14 @@ pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
     }
 }
 
-/// The secrets that are good, the newest first. Error: DECRYPTION_FAILED.
+/// The valid secrets, newest first. Error: DECRYPTION_FAILED.
 pub fn open_secrets(integration: &Integration, keys: &TenantKeys, tenant: TenantId) -> Result<Vec<String>> {
     let Some(sealed) = &integration.secrets else { return Ok(Vec::new()) };
     let text = INTEGRATION_SECRETS.open(keys, tenant, integration.id, sealed)?;
     Ok(serde_json::from_str(&text)?)
 }
 
-/// Notes that something came, about once a minute.
+/// Records that something was delivered, about once a minute.
 pub async fn note_delivery(tx: &TenantTx, integration: &Integration, now: Timestamp) -> Result<()> {
     let sql = "UPDATE data_sources SET last_sync_at = $3 WHERE tenant_id = $1 AND integration_id = $2 \
                AND (last_sync_at IS NULL OR last_sync_at < $3)";
@@ -181,7 +181,7 @@ pub async fn note_delivery(tx: &TenantTx, integration: &Integration, now: Timest
 }
 
 impl Integration {
-    /// Whether it is to be noted anew that something came.
+    /// Whether the time of the last delivery is due to be updated.
     pub fn is_to_note(&self, now: Timestamp) -> bool {
         self.last_delivery_at.is_none_or(|at| now.0 - at.0 >= NOTE_EVERY)
     }
@@ -191,7 +191,7 @@ async fn sealed(keys: &TenantKeys, tx: &TenantTx, id: Uuid, secrets: &[&str]) ->
     INTEGRATION_SECRETS.seal(keys, tx, id, &serde_json::to_string(secrets)?).await
 }
 
-/// What it names is there, and its name is free.
+/// Checks that referenced objects exist, and that the name is free.
 async fn check_names(tx: &TenantTx, new: &NewIntegration, id: Option<Uuid>) -> Result<()> {
     let sql = "SELECT 1 FROM data_sources WHERE tenant_id = $1 AND name = $2 AND (integration_id IS NULL OR integration_id <> $3)";
     let own = id.unwrap_or_default();

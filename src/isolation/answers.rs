@@ -1,19 +1,19 @@
-//! What is looked at in answers, and what is not.
+//! Normalization and inspection of responses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-/// Answers by question; ids that were put in are part of the name.
+/// Responses by question; substituted ids are part of the name.
 pub type Answers = BTreeMap<String, Json>;
 
-/// The code of an answer's first error.
+/// The code of a response's first error.
 pub fn code(answer: &Json) -> Option<&str> {
     answer["errors"][0]["extensions"]["code"].as_str()
 }
 
-/// The ids that answers show, each with its type.
+/// The ids in the responses, each with its type.
 pub fn list_ids(answers: &Answers) -> BTreeSet<(String, String)> {
     fn collect(answer: &Json, ids: &mut BTreeSet<(String, String)>) {
         match answer {
@@ -37,7 +37,7 @@ pub fn first_of_each(ids: &BTreeSet<(String, String)>) -> BTreeMap<String, Strin
     ids.iter().rev().cloned().collect()
 }
 
-/// Servers that run beside this one send what is due, whatever is asked meanwhile.
+/// Removes delivery attempts: other servers send due deliveries, whatever is queried meanwhile.
 pub fn without_attempts(answer: &mut Json) {
     match answer {
         Json::Object(fields) => {
@@ -53,7 +53,7 @@ pub fn without_attempts(answer: &mut Json) {
     }
 }
 
-/// What is new has an id of its own each time.
+/// Removes the ids of new objects, which differ each time.
 pub fn without_new_ids(answer: Json) -> Json {
     match answer {
         Json::Object(fields) => fields.into_iter().map(|(name, inner)| (name, without_new_ids(inner))).collect(),
@@ -63,7 +63,7 @@ pub fn without_new_ids(answer: Json) -> Json {
     }
 }
 
-/// The first parts in which two answers differ.
+/// The first parts in which two responses differ.
 pub fn difference<'a>(was: &'a Json, is: &'a Json) -> (&'a Json, &'a Json) {
     let inner = match (was, is) {
         (Json::Object(was), Json::Object(is)) if was.len() == is.len() => {

@@ -1,4 +1,4 @@
-//! What goes through streams and feeds: whoever follows a tenant hears what the tenant's ledger holds, and nothing else.
+//! Isolation of streams and feeds: a subscriber of a tenant receives what is in the tenant's ledger, and nothing else.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::ledger::tail::read_entries;
 use crate::stream::{CommittedBatch, Listener, ListenerEvent};
 
-/// A batch that takes longer is lost.
+/// A batch that takes longer is considered lost.
 const HEARD_WAIT: Duration = Duration::from_secs(5);
 
-/// In one process, and where another one's batches come too, from that one.
+/// Within one process, and, where batches are shared between processes, from another one.
 pub async fn run(run: &mut Run<'_>, own: &Canary, other: &Canary) -> Result<()> {
     let (app, beside) = (run.app, run.beside);
     let both = [own, other];
@@ -29,7 +29,7 @@ async fn listen(app: &App, of: &Canary) -> Result<Listener> {
     app.stream.listen(of.tenant).await.map_err(Error::internal)
 }
 
-/// Both tenants are followed and sell, in this process, one between two sales of the other. Gives how many batches were heard.
+/// Follows both tenants while they record sales alternately in this process. Returns the number of batches received.
 async fn follow(
     run: &mut Run<'_>,
     [own, other]: [&Canary; 2],
@@ -64,7 +64,7 @@ async fn follow(
     Ok(count)
 }
 
-/// Whether the tenant's ledger holds the batch's entries; without entries there is nothing in it that is anybody's.
+/// Whether the tenant's ledger contains the batch's entries; a batch without entries contains nothing tenant-specific.
 async fn is_of(run: &Run<'_>, of: &Canary, batch: &CommittedBatch) -> Result<bool> {
     let Some(entries) = &batch.entries else { return Ok(true) };
     let tx = run.app.db.read(of.tenant).await?;

@@ -1,5 +1,5 @@
-//! Two tenants that have something of everything, alike in all names that clients give and different in all the rest: what
-//! shows of one in the other, shows.
+//! Two tenants that have some of everything: equal in all names chosen by clients, different in all the rest, so that
+//! any leak between them is detectable.
 
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -15,27 +15,27 @@ use crate::error::{Error, Result};
 use crate::tenancy::{self, NewTenant};
 use crate::users::{NewUser, insert_user};
 
-/// A person of both tenants, each with a password of its own.
+/// A user of both tenants, with a different password in each.
 pub const EMAIL: &str = "canary@isolation.invalid";
 const TOKEN_SECS: i64 = 3600;
 const MINUTES_A_DAY: i64 = 24 * 60;
 
-/// One of the two.
+/// One of the two tenants.
 pub struct Canary {
     pub slug: &'static str,
     pub tenant: TenantId,
-    /// In every text that is the tenant's own.
+    /// Contained in every text that is the tenant's own.
     pub word: &'static str,
-    /// What the tenant's amounts are multiplied by.
+    /// Multiplier of the tenant's amounts.
     factor: u32,
     user: Uuid,
-    /// Good for this run.
+    /// Valid for this run.
     pub password: String,
     is_new: bool,
 }
 
 impl Canary {
-    /// Makes the tenant, unless it is there from an earlier run, and lets its person in.
+    /// Creates the tenant, unless it exists from an earlier run, and admits its user.
     pub async fn ensure(app: &App, slug: &'static str, word: &'static str, factor: u32) -> Result<Canary> {
         let now = app.clock.now();
         let found = tenancy::find_tenant(&app.db, slug).await?;
@@ -65,7 +65,7 @@ impl Canary {
         Ok(Canary { slug, tenant, word, factor, user, password, is_new: found.is_none() })
     }
 
-    /// Sends the tenant's person off, and gives up what would be sent outside; the tenant stays for the next run.
+    /// Deactivates the tenant's user and gives up pending deliveries; the tenant stays for the next run.
     pub async fn leave(app: &App, slug: &str) -> Result<()> {
         let Some(tenant) = tenancy::find_tenant(&app.db, slug).await? else { return Ok(()) };
         let tx = app.db.write(tenant).await?;
@@ -80,13 +80,13 @@ impl Canary {
         give_up(app, tenant).await
     }
 
-    /// A token for everything that the tenant's admins may do.
+    /// A token with all permissions of the tenant's admins.
     pub fn token(&self, app: &App) -> Result<String> {
         let subject = Subject { tenant: self.tenant, user_id: self.user, role: Role::Admin, session: None };
         app.tokens.mint(&subject, app.clock.now(), TOKEN_SECS).map_err(Error::internal)
     }
 
-    /// Gives the tenant what it has not yet, and more sales, of which some are in rollups and some in the tail.
+    /// Creates what the tenant lacks, and more sales, some of them in rollups and some in the tail.
     pub async fn fill(&self, app: &App, client: &Client, run: &str) -> Result<()> {
         let token = self.token(app)?;
         let now = app.clock.now();
@@ -109,7 +109,7 @@ impl Canary {
         self.refit(app).await
     }
 
-    /// Sales of three weeks, of which forecasts learn. The tenant's fair is on another day than the other one's.
+    /// Three weeks of sales as training data for forecasts. The tenants' fairs are on different days.
     fn history(&self, now: Timestamp) -> String {
         let sale = |day: i64| {
             let amount = if day == self.fair_day() { 70 } else { 7 + day % 7 };
@@ -127,7 +127,7 @@ impl Canary {
         i64::from(self.factor) + 5
     }
 
-    /// Fits the customers' model now, so that no server does it during the run.
+    /// Fits the customer model now, so that no server does it during the run.
     async fn refit(&self, app: &App) -> Result<()> {
         let tx = app.db.write(self.tenant).await?;
         tx.execute("UPDATE customer_models SET fitted_at = NULL WHERE tenant_id = $1", []).await?;
@@ -135,14 +135,14 @@ impl Canary {
         customer_value::refit(app, self.tenant).await
     }
 
-    /// One more sale.
+    /// Records one more sale.
     pub async fn sell(&self, app: &App, client: &Client) -> Result<()> {
         let event = Uuid::now_v7().simple().to_string();
         self.change(client, &self.token(app)?, &self.written(SALE, &event, app.clock.now())).await?;
         Ok(())
     }
 
-    /// Runs a document that must do what it says; gives its data.
+    /// Executes a document that must succeed; returns its data.
     pub async fn change(&self, client: &Client, token: &str, document: &str) -> Result<Json> {
         let answer = client.ask(Transport::Post, token, document).await?;
         let results = answer["data"]["recordEvents"]["results"].as_array();
@@ -153,7 +153,7 @@ impl Canary {
         Err(Error::internal(format!("{}: {document} gave {answer}", self.slug)))
     }
 
-    /// What an import, a shop that is not understood, and a sign-in at a provider leave behind.
+    /// Adds the traces of an import, an unintelligible webhook, and a sign-in at a provider.
     async fn add_rest(&self, app: &App, now: Timestamp) -> Result<()> {
         let tx = app.db.write(self.tenant).await?;
         let sql = "INSERT INTO data_sources (tenant_id, id, kind, name, created_at) VALUES ($1, $2, 'csv', $3, $4)";
@@ -169,7 +169,7 @@ impl Canary {
         tx.commit().await
     }
 
-    /// A template with what is this tenant's and this run's.
+    /// Fills in a template with values of this tenant and this run.
     pub fn written(&self, template: &str, run: &str, now: Timestamp) -> String {
         let fair = minutes_before(now, self.fair_day() * MINUTES_A_DAY);
         let mut text = template.to_owned();
@@ -187,7 +187,7 @@ impl Canary {
         ] {
             text = text.replace(name, &value);
         }
-        // Amounts stand as [7], and are 7 times the tenant's factor.
+        // Amounts are written as [7], meaning 7 times the tenant's factor.
         let mut parts = text.split('[');
         let mut out = parts.next().unwrap_or_default().to_owned();
         for part in parts {
@@ -204,7 +204,7 @@ fn minutes_before(now: Timestamp, minutes: i64) -> String {
     Timestamp(now.0 - minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339()
 }
 
-/// What is to be told outside is told to nobody, and can be tried again.
+/// Gives up pending deliveries, so that none is sent, and each can be retried.
 async fn give_up(app: &App, tenant: TenantId) -> Result<()> {
     let tx = app.db.write(tenant).await?;
     let sql = "UPDATE deliveries SET state = 'DEAD', next_at = NULL WHERE tenant_id = $1 AND next_at IS NOT NULL";
@@ -212,10 +212,10 @@ async fn give_up(app: &App, tenant: TenantId) -> Result<()> {
     tx.commit().await
 }
 
-/// What webhooks of both tenants are signed with, those that come and those that go.
+/// Signs incoming and outgoing webhooks of both tenants.
 pub const SECRET: &str = "a secret that is long enough";
 
-/// What a tenant has once. The alert fires with the sales that come after.
+/// Created once per tenant. The alert fires with the sales that follow.
 const SETTINGS: [&str; 12] = [
     r#"mutation { updateProduct(input: { sku: "tea", title: "tea of {word}", category: "drinks of {word}", inventory: 7 }) { id } }"#,
     r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.01" },
@@ -254,7 +254,7 @@ const SALES: &str = r#"mutation { recordEvents(events: [
 const SALE: &str = r#"mutation { recordEvents(events: [{ eventId: "{run}", occurredAt: "{late}", orderPlaced: { orderId: "{run}", amount: [13],
     customer: { id: "ann" }, region: "live of {word}" } }]) { results { outcome reason } } }"#;
 
-/// After the fold: these are in the tail, and take back a part of what is in the rollups.
+/// Recorded after the fold: these are in the tail, and reverse a part of what is in the rollups.
 const MORE_SALES: &str = r#"mutation { recordEvents(events: [
     { eventId: "{run}-8", occurredAt: "{late}", orderPlaced: { orderId: "{run}-8", amount: [11], channel: "web", region: "north", customer: { id: "ann" },
         lines: [{ productId: "tea", amount: [11] }] } }

@@ -1,6 +1,7 @@
-//! Every mutation, tried by one tenant on what is the other's.
+//! Every mutation, attempted by one tenant on the other's objects.
 
-/// A mutation, written as `canary::Canary::written` reads it. `{Type}` stands for an id of an object of that type.
+/// A mutation, in the template syntax of `canary::Canary::written`. `{Type}` stands for the id of an object of that
+/// type.
 pub struct Change {
     pub field: &'static str,
     pub document: &'static str,
@@ -10,7 +11,7 @@ const fn change(field: &'static str, document: &'static str) -> Change {
     Change { field, document }
 }
 
-/// All mutations of the schema. The last one ends the sessions of whoever makes them.
+/// All mutations of the schema. The last one ends the sessions of its caller.
 pub const CHANGES: &[Change] = &[
     change(
         "recordEvents",

@@ -1,4 +1,4 @@
-//! One client that asks in every way there is.
+//! A client that uses every transport.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::error::{Error, Result};
 
-/// An answer that takes longer is a failure of the run.
+/// A response that takes longer fails the run.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// How a question comes to the server.
+/// How a question is sent to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
     Post,
     Get,
-    /// With another operation beside it.
+    /// Batched with another operation.
     Batch,
     Socket,
     /// Server-sent events.
@@ -52,7 +52,7 @@ impl Client {
         Client { http: reqwest::Client::new(), address }
     }
 
-    /// The whole answer, with `data` and `errors`.
+    /// The whole response, with `data` and `errors`.
     pub async fn ask(&self, transport: Transport, token: &str, document: &str) -> Result<Json> {
         let question = json!({ "query": document });
         match transport {
@@ -71,7 +71,7 @@ impl Client {
         }
     }
 
-    /// A subscription, or a query whose answer is the only one.
+    /// Opens a subscription, or a query that yields a single response.
     pub async fn open(&self, transport: Transport, token: &str, question: &Json) -> Result<Answers> {
         let to = format!("{transport:?}: {question}");
         if transport == Transport::Socket {
@@ -89,7 +89,7 @@ impl Client {
         Ok(Answers { to, from: From::Stream(Stream { response, read: Vec::new() }) })
     }
 
-    /// The status of what a shop sends to `path`, signed with `secret`.
+    /// The status of a shop's webhook to `path`, signed with `secret`.
     pub async fn send_as_shop(&self, path: &str, secret: &str, body: &str) -> Result<u16> {
         let keyed = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(Error::internal)?;
         let signature = STANDARD.encode(keyed.chain_update(body).finalize().into_bytes());
@@ -120,7 +120,7 @@ impl Client {
         self.authorized(request, token).body(body.to_string())
     }
 
-    /// Without a token where it is empty.
+    /// Without a token if it is empty.
     fn authorized(&self, request: reqwest::RequestBuilder, token: &str) -> reqwest::RequestBuilder {
         if token.is_empty() { request } else { request.header(AUTHORIZATION, format!("Bearer {token}")) }
     }
@@ -132,9 +132,9 @@ impl Client {
     }
 }
 
-/// The answers of one operation.
+/// The responses of one operation.
 pub struct Answers {
-    /// How the operation came, and what it is.
+    /// Transport and operation, for messages.
     to: String,
     from: From,
 }
@@ -145,7 +145,7 @@ enum From {
 }
 
 impl Answers {
-    /// The next answer; null after the last.
+    /// The next response; null after the last.
     pub async fn next(&mut self) -> Result<Json> {
         let next = async {
             match &mut self.from {
@@ -188,7 +188,7 @@ impl Socket {
     }
 }
 
-/// Answers in the body of one response: events or parts, of which each has its JSON on a line of its own.
+/// Responses in one body: events or parts, each with its JSON on a line of its own.
 struct Stream {
     response: reqwest::Response,
     read: Vec<u8>,
@@ -205,14 +205,14 @@ impl Stream {
             }
             match self.response.chunk().await.map_err(Error::internal)? {
                 Some(chunk) => self.read.extend_from_slice(&chunk),
-                // A refusal is one object without a line's end.
+                // A rejection is a single object without a line end.
                 None => return Ok(answer_of(&std::mem::take(&mut self.read)).unwrap_or_default()),
             }
         }
     }
 }
 
-/// The answer that a line holds; parts have theirs as `payload`.
+/// The response on a line; parts wrap it in `payload`.
 fn answer_of(line: &[u8]) -> Option<Json> {
     let text = line.strip_prefix(b"data:").unwrap_or(line);
     let mut json: Json = serde_json::from_slice(text).ok()?;

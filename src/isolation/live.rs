@@ -1,4 +1,4 @@
-//! Subscriptions and cursors across tenants.
+//! Isolation of subscriptions and cursors.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::error::{Error, Result};
 
 const HEARD_WAIT: Duration = Duration::from_millis(500);
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
-/// Alerts that are made until one is heard of.
+/// Maximum number of alerts fired until one is received.
 const ALERTS_MAX: usize = 20;
 
 const METRICS: &str =
     "asOf { position } totalRevenue ordersCount uniqueCustomers series(grain: DAY) { start totalRevenue }
     breakdown(by: [REGION]) { rows { key totalRevenue } }";
 
-/// On each transport: the other tenant's subscriptions are refused, its cursors are none, and its sales and alerts are not heard of;
-/// nor are its sales in another process.
+/// On each transport: the other tenant's subscriptions are rejected, its cursors are invalid, and its sales and alerts
+/// are not received, nor are its sales in another process.
 pub async fn run(run: &mut Run<'_>, own: &Canary, other: &Canary) -> Result<()> {
     let tokens = (own.token(run.app)?, other.token(run.app)?);
     let (client, beside) = (run.client.clone(), run.beside_client.clone());
@@ -34,8 +34,8 @@ pub async fn run(run: &mut Run<'_>, own: &Canary, other: &Canary) -> Result<()> 
     Ok(())
 }
 
-/// While both tenants are subscribed by `at`, each hears of its own sale next, whatever the other has sold before, and is told
-/// what a query says.
+/// While both tenants are subscribed through `at`, each next receives its own sale, whatever the other has sold before,
+/// with the state that a query returns.
 async fn metrics(
     run: &mut Run<'_>,
     when: &str,
@@ -64,7 +64,7 @@ async fn metrics(
         json!({ "query": format!("subscription {{ alertTriggered(tenantId: \"{}\") {{ id }} }}", other.tenant.0) });
     for question in [question(other, &Json::Null), alert] {
         let mut answers = client.open(transport, token, &question).await?;
-        // What is not refused may have nothing to say.
+        // A subscription that is not rejected may have nothing to send.
         let refused = tokio::time::timeout(REFUSED_WAIT, answers.next()).await.unwrap_or(Ok(Json::Null))?;
         if refused["errors"].is_null() || !refused["data"].is_null() {
             run.report.findings.push(format!("{when}: {question} of another tenant gives {refused}"));
@@ -91,7 +91,7 @@ async fn metrics(
         let answers = [("first", first), ("next", next), ("asked", asked)];
         run.look_for(not_of, &answers.into_iter().map(|(name, answer)| (format!("{when}: {name}"), answer)).collect());
     }
-    // A tenant's own cursor is gone on from, and the other one's stands for nothing here.
+    // A tenant's own cursor is resumed; the other one's is invalid here.
     for (cursor, is_reset) in cursors.iter().zip([Json::Null, json!(true)]) {
         let resumed = open(token, own, cursor).await?.next().await?;
         if !resumed["errors"].is_null() || resumed["extensions"]["reset"] != is_reset {
@@ -102,7 +102,7 @@ async fn metrics(
     Ok(())
 }
 
-/// The next alert that a subscriber hears of is its own, and the other tenant's cursors are none.
+/// The next alert a subscriber receives is its own, and the other tenant's cursors are invalid.
 async fn alerts(
     run: &mut Run<'_>,
     transport: Transport,
@@ -131,7 +131,8 @@ fn alerts_after(of: &Canary, cursor: &str) -> Json {
     json!({ "query": format!("subscription {{ alertTriggered(tenantId: \"{}\"{after}) {{ id name state value }} }}", of.tenant.0) })
 }
 
-/// The cursor of an alert that is heard of. When a subscription begins cannot be seen, so alerts are made until one is heard.
+/// The cursor of a received alert. The start of a subscription is not observable, so alerts are fired until one is
+/// received.
 async fn alert_cursor(run: &Run<'_>, of: &Canary, token: &str) -> Result<String> {
     let mut answers = run.client.open(Transport::Socket, token, &alerts_after(of, "")).await?;
     for _ in 0..ALERTS_MAX {
@@ -143,7 +144,7 @@ async fn alert_cursor(run: &Run<'_>, of: &Canary, token: &str) -> Result<String>
     Err(Error::internal(format!("no alert of {} is heard of", of.word)))
 }
 
-/// An alert that is there only for this.
+/// Fires an alert created only for this.
 async fn fire(run: &Run<'_>, of: &Canary, token: &str) -> Result<()> {
     let now = run.app.clock.now();
     let ask = async |template: &str| of.change(&run.client, token, &of.written(template, &run.name, now)).await;

@@ -1,9 +1,9 @@
-//! Whether tenants are kept apart, tried out: two tenants that were made for it are asked everything that can be asked, in every
-//! way there is, before and after the other one has something; what one answers must not depend on the other.
+//! Verification of tenant isolation: two tenants created for it are asked everything that can be asked, over every
+//! transport, before and after the other one has data; what one answers must not depend on the other.
 //!
-//! That an answer stays the same is a stronger test than that it holds nothing of the other tenant: a sum, a count or a name
-//! that is taken shows as well. The questions are made from the schema ([`questions`]). A second process's worth of parts is asked
-//! the same in another order: what one remembers of the wrong tenant, the other does not.
+//! That a response does not change is a stronger test than that it contains nothing of the other tenant: it also
+//! detects a leaked sum, count or name. The questions are generated from the schema ([`questions`]). A second
+//! application instance is asked the same in another order: what one has wrongly cached, the other has not.
 
 mod answers;
 mod batches;
@@ -35,24 +35,24 @@ use crate::error::{Error, Result};
 use crate::ledger::verify::verify as verify_rollups;
 use crate::server::{Options, router};
 
-/// What was done, and what was found.
+/// What was done, and the findings.
 #[derive(Default)]
 pub struct Report {
-    /// Questions made from the schema.
+    /// Questions generated from the schema.
     pub questions: usize,
-    /// Answers that were compared.
+    /// Responses that were compared.
     pub compared: usize,
-    /// Questions to which the answer was an error, which compares less; each with its code.
+    /// Questions that were answered with an error, so less was compared; each with its code.
     pub refused: Vec<String>,
-    /// Mutations tried on what is the other tenant's.
+    /// Mutations attempted on the other tenant's objects.
     pub changes: usize,
-    /// Batches that were compared with the ledger they are of.
+    /// Batches that were compared with their ledger.
     pub batches: usize,
-    /// The same of batches that came from another process; none where streams are within each process.
+    /// The same for batches from another process; `None` where streams are confined to each process.
     pub shared_batches: Option<usize>,
-    /// Tables in which the tenants have nothing, so that nothing is known of them.
+    /// Tables in which the tenants have no rows, so that they are untested.
     pub empty: Vec<String>,
-    /// Ways in which a tenant shows in the other.
+    /// Leaks between the tenants.
     pub findings: Vec<String>,
 }
 
@@ -74,23 +74,23 @@ impl fmt::Display for Report {
     }
 }
 
-/// The run: its parts and what it has found so far.
+/// The run: its application instances and its findings so far.
 struct Run<'a> {
     app: &'a App,
     client: Client,
-    /// Another process on the same database, and stream where it is shared.
+    /// A second instance on the same database, and on the same stream where that is shared.
     beside: &'a App,
     beside_client: Client,
     transports: &'a [Transport],
     questions: Vec<Question>,
-    /// Part of every name that clients give in this run.
+    /// Part of every client-chosen name in this run.
     name: String,
-    /// What is asked about: a `DateRange` that holds all sales.
+    /// The queried period: a `DateRange` that contains all sales.
     period: String,
     report: Report,
 }
 
-/// Serves the API on a port of its own while the handle lives.
+/// Serves the API on its own port while the handle is alive.
 async fn serve(app: &App, options: &Options) -> Result<(Client, AbortOnDropHandle<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(Error::internal)?;
     let client = Client::new(listener.local_addr().map_err(Error::internal)?);
@@ -98,9 +98,9 @@ async fn serve(app: &App, options: &Options) -> Result<(Client, AbortOnDropHandl
     Ok((client, AbortOnDropHandle::new(tokio::spawn(async move { drop(served.await) }))))
 }
 
-/// Drives the two tenants over `app`, and another process `beside` it on the same database. Their clock must stand still, so
-/// that no answer changes by itself. Both serve `options` meanwhile; asked is by each of `transports`. Error: what kept the run
-/// from going on.
+/// Tests the two tenants on `app`, and on a second instance `beside` it on the same database. Their clock must stand
+/// still, so that no response changes by itself. Both serve `options` meanwhile; queries use each of `transports`.
+/// Error: what prevented the run from continuing.
 pub async fn verify(app: &App, beside: &App, options: &Options, transports: &[Transport]) -> Result<Report> {
     let (client, _served) = serve(app, options).await?;
     let (beside_client, _beside_served) = serve(beside, options).await?;
@@ -131,14 +131,14 @@ pub async fn verify(app: &App, beside: &App, options: &Options, transports: &[Tr
     ended.map(|()| run.report)
 }
 
-/// The tenants, by their short names.
+/// The tenants' slugs.
 const OWN: &str = "isolation-b";
 const OTHER: &str = "isolation-a";
 
-/// Requests that come at once.
+/// Number of concurrent requests.
 const BURST: usize = 32;
 
-/// What arguments and fields of inputs of these names are given.
+/// Values of arguments and input fields by name.
 const NAMED: &[(&str, &str)] = &[
     ("channels", "\"web\""),
     ("regions", "\"north\""),
@@ -169,7 +169,7 @@ impl Run<'_> {
         other.fill(app, &self.client, &self.name).await?;
         let others = self.ask_all(&self.client, Transport::Post, &other).await?;
         self.look_for(&own, &others);
-        // The other tenant's questions have filled what is kept and remembered.
+        // By now the other tenant's questions have populated the caches.
         for &transport in self.transports {
             let answers = self.ask_all(&self.client, transport, &own).await?;
             self.compare(&format!("{transport:?}"), &alone[&transport], &answers);
@@ -180,19 +180,19 @@ impl Run<'_> {
         };
         let (at_once, _) = both(&self.client).await;
         self.compare("at the same time", &alone[&Transport::Post], &at_once?);
-        // Where one process knows the first tenant's only, the other one has to know the second's.
+        // One instance has cached the first tenant's responses only, so the other one must cache the second's.
         let elsewhere = self.ask_all(&self.beside_client, Transport::Post, &other).await?;
         self.compare("in another process", &others, &elsewhere);
 
         let exported_again = self.export(&own).await?;
         self.compare("export", &exported, &exported_again);
         self.look_for(&other, &exported_again);
-        // From here on the tenants sell.
+        // From here on the tenants record sales.
         self.ask_in_a_burst(&own, &other).await?;
 
         let mut foreign = list_ids(&others);
         let known = list_ids(&alone[&Transport::Post]);
-        // What is counted may have the same ids in both tenants; those of the other are no secret then.
+        // Sequential ids may be equal in both tenants; those of the other are no secret then.
         foreign.retain(|(ty, id)| Uuid::parse_str(id).is_ok() && !known.contains(&(ty.clone(), id.clone())));
         let foreign = first_of_each(&foreign);
         self.ask_by_foreign_ids(&own, &other, &foreign).await?;
@@ -214,7 +214,7 @@ impl Run<'_> {
         self.look_at_rows(own.tenant, other.tenant).await
     }
 
-    /// Asks every question; those that take an id, with one of each type that the tenant's own answers have.
+    /// Asks every question; those that take an id, with one of each type from the tenant's own responses.
     async fn ask_all(&self, client: &Client, transport: Transport, of: &Canary) -> Result<Answers> {
         let token = of.token(self.app)?;
         let mut answers = Answers::new();
@@ -231,7 +231,7 @@ impl Run<'_> {
         }
         for answer in answers.values_mut() {
             without_attempts(answer);
-            // Fields are answered in any order, and so are their errors.
+            // Fields are resolved in any order, and so are their errors.
             if let Some(errors) = answer.get_mut("errors").and_then(Json::as_array_mut) {
                 errors.sort_by_key(Json::to_string);
             }
@@ -246,13 +246,13 @@ impl Run<'_> {
         self.check_asked(answers);
     }
 
-    /// What is not even understood is not tried.
+    /// Checks that no question was rejected as invalid, which would test nothing.
     fn check_asked(&mut self, answers: &Answers) {
         let wrong = answers.iter().filter(|(_, answer)| code(answer) == Some("GRAPHQL_VALIDATION_FAILED"));
         self.report.findings.extend(wrong.map(|(asked, _)| format!("nobody knows, as {asked} is no good question")));
     }
 
-    /// What is answered by one of the other tenant's ids, and by one of nothing; either shows as `{id}`.
+    /// The responses to one of the other tenant's ids, and to a nonexistent one; either is shown as `{id}`.
     async fn ask_both(&self, token: &str, id: &str, document: impl Fn(&str) -> String) -> Result<(Json, Json)> {
         let ask = async |id: &str| -> Result<Json> {
             let answer = self.client.ask(Transport::Post, token, &document(id)).await?;
@@ -261,7 +261,7 @@ impl Run<'_> {
         Ok((ask(id).await?, ask(&Uuid::now_v7().to_string()).await?))
     }
 
-    /// The same questions have the same answers.
+    /// The same questions must have the same responses.
     fn compare(&mut self, when: &str, expected: &Answers, found: &Answers) {
         for (question, answer) in found {
             self.report.compared += 1;
@@ -278,7 +278,7 @@ impl Run<'_> {
         }
     }
 
-    /// Nothing that is written in the other tenant's texts is in the answers.
+    /// The responses must contain none of the other tenant's texts.
     fn look_for(&mut self, other: &Canary, answers: &Answers) {
         let id = other.tenant.0.to_string();
         for (question, answer) in answers {
@@ -289,8 +289,8 @@ impl Run<'_> {
         }
     }
 
-    /// Who asks at the same time as many others, of whom some are of the other tenant, is told of the newest sale: answers are
-    /// kept until a ledger has moved, and many share one look at where it stands.
+    /// Concurrent requests of both tenants must see the newest sale: responses are cached until a ledger has moved, and
+    /// many requests share one read of its head.
     async fn ask_in_a_burst(&mut self, own: &Canary, other: &Canary) -> Result<()> {
         let (token, other_token) = (own.token(self.app)?, other.token(self.app)?);
         let document = format!("{{ salesMetrics(period: {}) {{ ordersCount totalRevenue }} }}", self.period);
@@ -299,11 +299,11 @@ impl Run<'_> {
             let askers = [&token, &other_token].into_iter().cycle().take(BURST);
             try_join_all(askers.map(|token| ask(token, &document)))
         };
-        // Answers are kept from now on, and connections are open, so that the next ones come together.
+        // From now on responses are cached and connections are open, so that the next requests arrive together.
         burst().await?;
         own.sell(self.app, &self.client).await?;
         let answers = burst().await?;
-        // In other words, so that it is not kept.
+        // Phrased differently, so that it is not cached.
         let expected = Answers::from([("in a burst".to_owned(), ask(&token, &format!("query {document}")).await?)]);
         for answer in answers.into_iter().step_by(2) {
             self.compare("beside the other tenant", &expected, &Answers::from([("in a burst".to_owned(), answer)]));
@@ -311,7 +311,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What is the other tenant's answers like what is not there.
+    /// The other tenant's objects must be answered like nonexistent ones.
     async fn ask_by_foreign_ids(
         &mut self,
         own: &Canary,
@@ -334,7 +334,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// All that is held of a customer of both, but for what the log says of such copies.
+    /// The export of a customer of both tenants, except for audit entries about exports.
     async fn export(&self, of: &Canary) -> Result<Answers> {
         let document = r#"mutation { exportCustomer(customerId: "1") }"#;
         let mut answer = self.client.ask(Transport::Post, &of.token(self.app)?, document).await?;
@@ -342,7 +342,7 @@ impl Run<'_> {
         Ok(Answers::from([(document.to_owned(), answer)]))
     }
 
-    /// A person of both tenants comes into each by its own password only.
+    /// A user of both tenants can sign in to each with its own password only.
     async fn sign_in_elsewhere(&mut self, own: &Canary, other: &Canary) -> Result<()> {
         let (slug, password, email) = (other.slug, &own.password, canary::EMAIL);
         let document = format!(
@@ -355,7 +355,7 @@ impl Run<'_> {
         self.show_secrets_elsewhere(own, other).await
     }
 
-    /// An API key or a refresh token that names the other tenant as its own is none.
+    /// An API key or a refresh token altered to name the other tenant is invalid.
     async fn show_secrets_elsewhere(&mut self, own: &Canary, other: &Canary) -> Result<()> {
         let elsewhere = |secret: &Json| {
             let secret = secret.as_str().unwrap_or_default();
@@ -382,7 +382,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A shop of one tenant is nobody at the other's address, though both know the same secret.
+    /// A shop of one tenant is unknown at the other's webhook URL, though both share the secret.
     async fn send_elsewhere(&mut self, own: &Canary, other: &Canary, shops: [Option<String>; 2]) -> Result<()> {
         let [Some(own_shop), Some(other_shop)] = shops else {
             self.report.findings.push("nobody knows, as there is no shop in both tenants".to_owned());
@@ -402,7 +402,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What is to be told outside is of the tenant alone.
+    /// Outgoing deliveries contain data of their own tenant only.
     async fn look_at_deliveries(&mut self, own: &Canary, other: &Canary) -> Result<()> {
         let tx = self.app.db.read(own.tenant).await?;
         let rows = tx.query("SELECT target, subject, text, body FROM deliveries WHERE tenant_id = $1", []).await?;
@@ -412,7 +412,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Changes by the other tenant's ids are refused as those by ids of nothing.
+    /// Mutations with the other tenant's ids are rejected like those with nonexistent ids.
     async fn change_by_foreign_ids(
         &mut self,
         own: &Canary,
@@ -443,7 +443,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Both tenants have rows in every table; behind the second wall a transaction of one sees none of the other's.
+    /// Both tenants have rows in every table; under row-level security a transaction of one sees none of the other's.
     async fn look_at_rows(&mut self, own: TenantId, other: TenantId) -> Result<()> {
         let tx = self.app.db.read(own).await?;
         for table in self.app.db.list_tenant_tables().await? {

@@ -1,5 +1,5 @@
-//! Every question that the schema lets a client ask, made from the schema itself: a field or an argument that is new is
-//! asked about without anybody having to think of it.
+//! All queries that the schema allows, generated from the schema itself: new fields and arguments are covered
+//! automatically.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,20 +8,20 @@ use async_graphql::parser::types::{
     BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition,
 };
 
-/// Stands in a document where an id is to be put.
+/// Placeholder for an id in a document.
 pub const ID: &str = "\"{id}\"";
-/// How deep a question goes below its field. The transport refuses what is deeper than 12 in all.
+/// Depth of a query below its root field. The transport rejects a total depth of more than 12.
 const DEPTH: usize = 6;
 
 /// One query.
 pub struct Question {
-    /// The field and what is special about it, as `Query.orders(status: PAID)`.
+    /// The field and its distinguishing argument, such as `Query.orders(status: PAID)`.
     pub name: String,
     pub document: String,
 }
 
 impl Question {
-    /// Whether there is an id to be put in.
+    /// Whether it has a placeholder for an id.
     pub fn takes_id(&self) -> bool {
         self.document.contains(ID)
     }
@@ -31,16 +31,16 @@ impl Question {
     }
 }
 
-/// Values for what the types of the schema do not say.
+/// Values that the types of the schema do not determine.
 pub struct Examples<'a> {
-    /// Times that hold all that there is to ask about.
+    /// Bounds of a period that contains all data.
     pub start: &'a str,
     pub end: &'a str,
-    /// Values of arguments and of fields of inputs, by their names. The first is taken where one is needed.
+    /// Values of arguments and input fields by name. The first is used where one is required.
     pub named: &'a [(&'a str, &'a str)],
-    /// Arguments that mean nothing without another one: field, argument, and the other with its value.
+    /// Arguments that are meaningless without another one: field, argument, and the other with its value.
     pub together: &'a [(&'a str, &'a str, (&'a str, &'a str))],
-    /// Objects of input types of which a field is needed though none is required.
+    /// Input objects of which a field is needed though none is required.
     pub objects: &'a [(&'a str, &'a str)],
 }
 
@@ -50,7 +50,7 @@ pub struct Schema<'a> {
     examples: &'a Examples<'a>,
 }
 
-/// A value of an argument's type is not known: there is no scalar of that name in [`Examples`].
+/// No value is known for an argument's type: the scalar is not in [`Examples`].
 #[derive(Debug, thiserror::Error)]
 pub enum Unknown {
     #[error("the schema cannot be read: {0}")]
@@ -75,7 +75,8 @@ impl<'a> Schema<'a> {
         self.fields(ty).iter().map(|field| field.node.name.node.as_str()).collect()
     }
 
-    /// Every field of `Query` with all that can be selected below it, and every value of every argument anywhere.
+    /// Every field of `Query` with everything that can be selected below it, and every value of every argument
+    /// anywhere.
     pub fn questions(&self) -> Result<Vec<Question>, Unknown> {
         let mut all = Vec::new();
         let mut visited = BTreeSet::from(["Query"]);
@@ -120,7 +121,7 @@ impl<'a> Schema<'a> {
         Ok(all)
     }
 
-    /// What can be selected of a type, down to `depth`, each type once on the way.
+    /// The selection of a type, down to `depth`, with each type at most once per path.
     fn selection<'t>(&'t self, ty: &'t str, depth: usize, path: &mut Vec<&'t str>) -> Result<String, Unknown> {
         if self.fields(ty).is_empty() {
             return Ok(String::new());
@@ -149,7 +150,7 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// The arguments that a field cannot be without.
+    /// The required arguments of a field.
     fn needed<'f>(&self, field: &'f FieldDefinition) -> Result<BTreeMap<&'f str, String>, Unknown> {
         let mut needed = BTreeMap::new();
         for argument in &field.arguments {
@@ -161,7 +162,7 @@ impl<'a> Schema<'a> {
         Ok(needed)
     }
 
-    /// Values of an argument, or of a field of an input, as they are written; the first is a usual one.
+    /// Literals for an argument or an input field; the first is a typical one.
     fn values(&self, of: &InputValueDefinition) -> Result<Vec<String>, Unknown> {
         let name = of.name.node.as_str();
         let ty = base(&of.ty.node);
@@ -176,7 +177,7 @@ impl<'a> Schema<'a> {
         Ok(if is_list { values.into_iter().map(|value| format!("[{value}]")).collect() } else { values })
     }
 
-    /// The smallest object of an input type, and one for each value of each field that may be left out.
+    /// The minimal object of an input type, and one for each value of each optional field.
     fn objects(&self, ty: &str, fields: &[Positioned<InputValueDefinition>]) -> Result<Vec<String>, Unknown> {
         let mut needed = BTreeMap::new();
         for Positioned { node: field, .. } in fields {

@@ -1,4 +1,4 @@
-//! Deliveries, and trying again what was given up.
+//! Deliveries, and retrying those that were given up.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 

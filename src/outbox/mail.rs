@@ -1,4 +1,4 @@
-//! Mail by SMTP.
+//! Mail over SMTP.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// Error: the URL or the address cannot be read.
+    /// Error: the URL or the address is invalid.
     pub fn new(url: &str, from: &str) -> Result<Mailer, SendError> {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
             .map_err(|_| SendError::Refused("the URL of the mail server cannot be read".to_owned()))?;

@@ -1,7 +1,7 @@
-//! What is to be told outside, by e-mail and webhook: written with what causes it, in the same transaction, and sent afterwards
-//! until it has arrived or is given up.
+//! Transactional outbox for e-mail and webhooks: a delivery is written in the same transaction as its cause, and sent
+//! afterwards until it has arrived or is given up.
 //!
-//! Each delivery is sent at least once. Its id is the same in every attempt, so a receiver can tell a repetition.
+//! Each delivery is sent at least once. Its id is the same in every attempt, so that receivers can deduplicate.
 
 pub mod graphql;
 mod mail;
@@ -17,19 +17,19 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// Recipients of one rule.
+/// Maximum number of recipients per rule.
 pub const RECIPIENTS_MAX: usize = 10;
 const TARGET_CHARS_MAX: usize = 2000;
 const SECRET_CHARS: std::ops::RangeInclusive<usize> = 24..=200;
 
-/// How deliveries leave this server.
+/// Settings of outgoing deliveries.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The mail server, as `smtp://user:password@host:587?tls=required`; without it no mail is sent.
+    /// SMTP server, such as `smtp://user:password@host:587?tls=required`; without it no mail is sent.
     pub smtp_url: Option<String>,
-    /// Whom mail is from.
+    /// The sender's address.
     pub mail_from: Option<String>,
-    /// Webhooks may go to private addresses and without encryption.
+    /// Whether webhooks may go to private addresses and without encryption.
     pub allows_private: bool,
 }
 
@@ -44,7 +44,7 @@ pub enum NotificationChannel {
 }
 
 impl NotificationChannel {
-    /// In one word.
+    /// The name of the channel.
     pub fn as_str(self) -> &'static str {
         match self {
             NotificationChannel::Email => "email",
@@ -59,7 +59,7 @@ pub struct Recipient {
     pub channel: NotificationChannel,
     /// The address or URL.
     pub target: String,
-    /// What webhooks are signed with.
+    /// Signs webhooks.
     pub secret: Option<String>,
 }
 
@@ -96,9 +96,9 @@ impl Recipient {
     }
 }
 
-/// What is told.
+/// The content of a delivery.
 pub struct Message {
-    /// The alert that it tells of, if it does.
+    /// The alert it is about, if any.
     pub alert_no: Option<i64>,
     /// One line.
     pub subject: String,
@@ -108,24 +108,24 @@ pub struct Message {
     pub body: String,
 }
 
-/// One attempt to tell one recipient.
+/// One attempt of a delivery to one recipient.
 pub struct Attempt {
     pub id: Uuid,
     pub recipient: Recipient,
     pub subject: String,
     pub text: String,
     pub body: String,
-    /// Counted from 1.
+    /// 1-based.
     pub number: i32,
 }
 
-/// Why it has not arrived.
+/// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// It may arrive later.
+    /// Temporary failure.
     #[error("{0}")]
     Failed(String),
-    /// It never will.
+    /// Permanent failure.
     #[error("{0}")]
     Refused(String),
 }

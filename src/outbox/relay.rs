@@ -1,4 +1,4 @@
-//! Sends what is due.
+//! Sends deliveries that are due.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use crate::error::Result;
 use crate::telemetry::metrics::METRICS;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Deliveries of one look that are sent at once.
+/// Deliveries per poll that are sent concurrently.
 const AT_ONCE: usize = 64;
-/// Deliveries of one tenant taken in one look, so that none keeps others waiting.
+/// Deliveries per tenant and poll, so that none delays others.
 const ROWS_MAX: i64 = 8;
-/// Looks that may go on while their receivers are slow.
+/// Polls that may be in progress while their receivers are slow.
 const LOOKS_MAX: usize = 16;
 
-/// Seconds from one attempt to the next; after the last one it is given up.
+/// Seconds between attempts; after the last one the delivery is given up.
 const PAUSES_SECS: [i64; 11] = [1, 5, 30, 120, 600, 1800, 3600, 3600, 3600, 3600, 3600];
 
-/// What sends.
+/// The senders for all channels.
 pub struct Senders {
     mailer: Option<Mailer>,
     allows_private: bool,
 }
 
 impl Senders {
-    /// Error: the URL or the address of the settings cannot be read.
+    /// Error: the configured URL or address is invalid.
     pub fn new(settings: &Settings) -> Result<Senders, SendError> {
         let mailer = match (&settings.smtp_url, &settings.mail_from) {
             (Some(url), Some(from)) => Some(Mailer::new(url, from)?),
@@ -50,7 +50,7 @@ impl Senders {
     }
 }
 
-/// Runs until it is dropped.
+/// Runs until dropped.
 pub async fn relay(app: App, senders: Senders) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -69,7 +69,7 @@ pub async fn relay(app: App, senders: Senders) {
     }
 }
 
-/// Makes one attempt for each delivery that is due now.
+/// Makes one attempt for each delivery that is due.
 pub async fn relay_once(app: &App, senders: &Senders) -> Result<()> {
     let due = store::list_due(&app.db, app.clock.now(), ROWS_MAX).await?;
     METRICS.set_due("deliveries", due.len());
@@ -95,7 +95,7 @@ async fn deliver(app: &App, senders: &Senders, due: &Due) -> Result<()> {
             (DeliveryState::Pending, Some(why), Some(Timestamp(now.0 + pause * SECOND)))
         }
         (Err(error), _) => {
-            // Why is told to the tenant.
+            // The reason is shown to the tenant.
             tracing::warn!(tenant = %due.tenant.0, delivery = %due.id, "delivery given up");
             (DeliveryState::Dead, Some(error.to_string()), None)
         }

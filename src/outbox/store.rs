@@ -1,4 +1,4 @@
-//! Deliveries in the database.
+//! Storage of deliveries.
 
 use sea_orm::{QueryResult, Value};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::db::{Db, TenantId, TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
 
-/// An attempt that has not ended after this time is taken to have died with its process.
+/// An attempt that has not finished after this time is presumed to have died with its process.
 const LEASE: i64 = 2 * MINUTE;
 
 /// The state of a delivery.
@@ -27,7 +27,7 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    /// What an attempt has led to, in one word.
+    /// The outcome of an attempt, as one word.
     pub fn as_result(self) -> &'static str {
         match self {
             DeliveryState::Pending => "failed",
@@ -37,7 +37,7 @@ impl DeliveryState {
     }
 }
 
-/// A delivery as it is shown.
+/// A delivery as shown.
 pub struct Delivery {
     pub id: Uuid,
     pub alert_no: i64,
@@ -59,7 +59,7 @@ pub struct Due {
     next_at: i64,
 }
 
-/// Writes a delivery to each recipient, to be sent once the transaction has committed.
+/// Writes a delivery for each recipient, sent once the transaction has committed.
 pub async fn add(tx: &TenantTx, recipients: &[Recipient], message: &Message, now: Timestamp) -> Result<()> {
     for recipient in recipients {
         let values: [Value; 9] = [
@@ -80,7 +80,7 @@ pub async fn add(tx: &TenantTx, recipients: &[Recipient], message: &Message, now
     Ok(())
 }
 
-/// What is due at `now`, the longest due first: at most `rows_max` of each tenant.
+/// Deliveries due at `now`, longest due first: at most `rows_max` per tenant.
 pub async fn list_due(db: &Db, now: Timestamp, rows_max: i64) -> Result<Vec<Due>> {
     let sql = "SELECT d.tenant_id, d.id, d.next_at FROM (SELECT tenant_id, id, next_at, \
                ROW_NUMBER() OVER (PARTITION BY tenant_id ORDER BY next_at) AS place FROM deliveries WHERE next_at <= $1) d \
@@ -89,7 +89,7 @@ pub async fn list_due(db: &Db, now: Timestamp, rows_max: i64) -> Result<Vec<Due>
     rows.iter().map(|row| Ok(Due { tenant: TenantId(get(row, 0)?), id: get(row, 1)?, next_at: get(row, 2)? })).collect()
 }
 
-/// Takes a delivery for one attempt; `None` when another process was quicker.
+/// Claims a delivery for one attempt; `None` when another process was faster.
 pub async fn claim(tx: &TenantTx, due: &Due, now: Timestamp) -> Result<Option<Attempt>> {
     let sql = "UPDATE deliveries SET next_at = $4, attempts = attempts + 1 WHERE tenant_id = $1 AND id = $2 AND next_at = $3 \
                RETURNING channel, target, secret, subject, text, body, attempts";
@@ -107,7 +107,8 @@ pub async fn claim(tx: &TenantTx, due: &Due, now: Timestamp) -> Result<Option<At
     .transpose()
 }
 
-/// Notes what came of an attempt: `next_at` when it is tried again. A later attempt knows better, but for an arrival.
+/// Records the outcome of an attempt: `next_at` when it is to be retried. The outcome of a later attempt takes
+/// precedence, unless this one arrived.
 pub async fn finish(
     tx: &TenantTx,
     attempt: &Attempt,
@@ -117,7 +118,7 @@ pub async fn finish(
     now: Timestamp,
 ) -> Result<()> {
     let delivered_at = (state == DeliveryState::Delivered).then_some(now.0);
-    // What is of no alert may hold the key to an account, and is not kept longer than it is of use.
+    // Contents that do not concern an alert may give access to an account, and are not kept longer than needed.
     let sql = "UPDATE deliveries SET state = $3, last_error = $4, next_at = $5, delivered_at = $6, \
                text = CASE WHEN alert_no IS NULL AND $5 IS NULL THEN '' ELSE text END \
                WHERE tenant_id = $1 AND id = $2 AND state <> 'DELIVERED' AND (attempts = $7 OR $8)";
@@ -134,7 +135,7 @@ pub async fn finish(
     Ok(())
 }
 
-/// What the log tells of deliveries.
+/// Audited columns of deliveries.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "deliveries",
     key: "id",
@@ -146,7 +147,7 @@ pub const LOGGED: AuditedTable = AuditedTable {
     members: None,
 };
 
-/// Tries a delivery anew that was given up. Error: NOT_FOUND.
+/// Retries a delivery that was given up. Error: NOT_FOUND.
 pub async fn retry(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<Delivery> {
     let sql = format!(
         "UPDATE deliveries SET state = 'PENDING', attempts = 0, next_at = $3 WHERE tenant_id = $1 AND id = $2 \

@@ -1,5 +1,5 @@
-//! Webhooks: a POST of JSON, signed as the Standard Webhooks specification has it (standardwebhooks.com), to public addresses
-//! only.
+//! Outgoing webhooks: JSON by POST, signed by the Standard Webhooks specification (standardwebhooks.com), to public
+//! addresses only.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::{Attempt, SendError};
 use crate::clock::{SECOND, Timestamp};
 
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// A secret that begins so is base64.
+/// Prefix of base64-encoded secrets.
 const BASE64_PREFIX: &str = "whsec_";
 
-/// Sends one attempt. Anything but 2xx is a failure; 410 is for good.
+/// Sends one attempt. Anything but 2xx is a failure; 410 is a permanent one.
 pub async fn send(attempt: &Attempt, allows_private: bool, now: Timestamp) -> Result<(), SendError> {
     let refused = |why: &str| SendError::Refused(why.to_owned());
     let url = Url::parse(&attempt.recipient.target).map_err(|_| refused("not a URL"))?;
@@ -25,7 +25,7 @@ pub async fn send(attempt: &Attempt, allows_private: bool, now: Timestamp) -> Re
         return Err(refused("webhooks go to https only"));
     }
     let host = url.host_str().ok_or_else(|| refused("a URL without a host"))?.to_owned();
-    // Looked up once: what was checked is what is connected to.
+    // Resolved once, so that the connection is to the address that was checked.
     let addresses = addresses_of(&url, &host).await?;
     if !allows_private && addresses.iter().any(|address| !is_public(address.ip())) {
         return Err(refused("webhooks do not go to private addresses"));
@@ -58,7 +58,7 @@ pub async fn send(attempt: &Attempt, allows_private: bool, now: Timestamp) -> Re
     }
 }
 
-/// Why there was no answer, without the URL, which may hold a secret.
+/// The cause of the failure, without the URL, which may contain a secret.
 fn reason(error: &reqwest::Error) -> String {
     let why = match error {
         error if error.is_timeout() => "no answer in time",
@@ -78,20 +78,20 @@ async fn addresses_of(url: &Url, host: &str) -> Result<Vec<SocketAddr>, SendErro
     if addresses.is_empty() { Err(SendError::Failed("the host is not known".to_owned())) } else { Ok(addresses) }
 }
 
-/// What a secret stands for, of webhooks that are sent and of those that come.
+/// The key that a secret encodes, for incoming and outgoing webhooks.
 pub fn signing_key(secret: &str) -> Vec<u8> {
     let decoded = secret.strip_prefix(BASE64_PREFIX).and_then(|text| STANDARD.decode(text).ok());
     decoded.unwrap_or_else(|| secret.as_bytes().to_vec())
 }
 
-/// `v1,` and the base64 of HMAC-SHA256 over id, time and body.
+/// `v1,` and the base64 HMAC-SHA256 of id, timestamp and body.
 fn signature(secret: &str, id: &str, seconds: i64, body: &str) -> String {
     let Ok(keyed) = Hmac::<Sha256>::new_from_slice(&signing_key(secret)) else { return String::new() };
     let tag = keyed.chain_update(format!("{id}.{seconds}.{body}")).finalize().into_bytes();
     format!("v1,{}", STANDARD.encode(tag))
 }
 
-/// Whether an address is of the public internet.
+/// Whether an address is on the public internet.
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -119,7 +119,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
-    // Of the global unicast block, but for what carries IPv4 addresses (Teredo, 6to4) and documentation.
+    // The global unicast block, except for ranges that embed IPv4 addresses (Teredo, 6to4) and documentation.
     let [first, second, ..] = ip.segments();
     (0x2000..0x4000).contains(&first) && first != 0x2002 && !(first == 0x2001 && (second == 0 || second == 0xdb8))
 }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn signatures_are_those_of_the_specification() {
-        // The example of the specification's libraries.
+        // The example used by the specification's libraries.
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let (id, seconds, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
         assert_eq!(signature(secret, id, seconds, body), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");

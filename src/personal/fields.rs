@@ -1,4 +1,4 @@
-//! The sealed columns of `customers`.
+//! The encrypted columns of `customers`.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use crate::db::TenantId;
 use crate::error::Result;
 use crate::sealing::{self, AssociatedData, BlindIndex, Form, IndexKey, TenantKeys, blind_index, fingerprint};
 
-/// What a sealed value is bound to, besides tenant, column and row.
+/// Part of the associated data of a sealed value, with tenant, column and row.
 const TABLE: &str = "customers";
 
-/// A column that is sealed.
+/// A sealed column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     Name,
@@ -35,7 +35,7 @@ impl Field {
     }
 }
 
-/// What a source said of a customer. An empty text is none.
+/// A customer's details as stated by a source. An empty text counts as absent.
 #[derive(Clone, Default, PartialEq)]
 pub struct CustomerDetails {
     pub name: Option<String>,
@@ -55,7 +55,7 @@ impl CustomerDetails {
         value.as_deref().filter(|value| !value.is_empty())
     }
 
-    /// Takes over what `newer` says; of the rest the older stays.
+    /// Takes the values present in `newer`; keeps the others.
     pub fn take_over(&mut self, newer: CustomerDetails) {
         for (value, newer) in [
             (&mut self.name, newer.name),
@@ -69,7 +69,7 @@ impl CustomerDetails {
         }
     }
 
-    /// As it is stored in the row of `customer_no`.
+    /// The sealed form for the row of `customer_no`.
     pub fn seal(&self, keys: &TenantKeys, tenant: TenantId, customer_no: i64) -> Result<SealedDetails> {
         let row = customer_no.to_be_bytes();
         let mut sealed = SealedDetails::default();
@@ -92,18 +92,18 @@ impl fmt::Debug for CustomerDetails {
     }
 }
 
-/// [`CustomerDetails`] as it is stored; what was not said is empty.
+/// [`CustomerDetails`] in stored form; absent values are empty.
 #[derive(Default)]
 pub struct SealedDetails {
     /// In the order of [`Field::ALL`].
     pub values: [Vec<u8>; 4],
     pub email_index: Option<BlindIndex>,
     pub phone_index: Option<BlindIndex>,
-    /// Of the key that sealed; `None` where nothing was said.
+    /// Version of the sealing key; `None` where nothing was sealed.
     pub key_version: Option<u32>,
 }
 
-/// The text of a sealed column of the row of `customer_no`. Error: DECRYPTION_FAILED.
+/// Opens a sealed column of the row of `customer_no`. Error: DECRYPTION_FAILED.
 pub fn open(
     keys: &TenantKeys,
     tenant: TenantId,
@@ -114,8 +114,8 @@ pub fn open(
     sealing::open(&keys.data, &field.place(tenant, &customer_no.to_be_bytes()), sealed)
 }
 
-/// What equal values of a field are found by; `None` for a value without anything to compare, and for fields that are not
-/// searched.
+/// The blind index of a field's value; `None` for a value with nothing to compare, and for fields that are not
+/// searchable.
 pub fn find_index(key: &IndexKey, field: Field, value: &str) -> Option<BlindIndex> {
     match field {
         Field::Email => blind_index(key, "customers.email", Form::Text, value),
@@ -124,8 +124,8 @@ pub fn find_index(key: &IndexKey, field: Field, value: &str) -> Option<BlindInde
     }
 }
 
-/// What takes the place of the source's id of a customer who was erased: later events are known by it, and nobody
-/// without the tenant's key learns the id from it.
+/// Replaces the source's id of an erased customer: later events still match it, but without the tenant's key it does
+/// not reveal the id.
 pub fn erased_id(key: &IndexKey, external_id: &str) -> String {
     let print = fingerprint(key, "customers.external_id", external_id.as_bytes());
     format!("erased:{}", hex::encode(print))

@@ -1,4 +1,4 @@
-//! The tenants' keys at hand.
+//! Cache of the tenants' unwrapped keys.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,19 +10,19 @@ use crate::error::{Error, Result};
 use crate::sealing::kek::{KeyEncryption, KeyName, Purpose};
 use crate::sealing::{Held, Keyring, TenantKeys, generate_key};
 
-/// The version under which the index key is stored; data keys begin with 1.
+/// The version under which the index key is stored; data keys start at 1.
 pub const INDEX_VERSION: u32 = 0;
 
-/// Unwraps the keys of tenants, keeps them for some minutes, and makes those that a tenant lacks. Cheap to clone.
+/// Unwraps tenants' keys, caches them for some minutes, and creates missing ones. Cheap to clone.
 #[derive(Clone)]
 pub struct Keys(Arc<Shared>);
 
 /// A tenant's keys, or why there are none.
 pub enum Access {
     Keys(Held),
-    /// It never had any: nothing of it is sealed.
+    /// The tenant never had keys: nothing is sealed.
     Never,
-    /// They were destroyed with all that they sealed.
+    /// Destroyed, and with them everything they sealed.
     Erased,
 }
 
@@ -31,7 +31,7 @@ struct Shared {
     clock: SharedClock,
     kek: Arc<dyn KeyEncryption>,
     keyring: Keyring,
-    /// The latest time that was seen: the clock may go back, and keys would then be kept for longer.
+    /// The latest time seen: the clock may go back, which would otherwise extend the keys' lifetime.
     latest_ms: AtomicI64,
 }
 
@@ -46,13 +46,13 @@ impl Keys {
         self.0.latest_ms.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
-    /// The tenant's keys if they are at hand; else they are to be [loaded](Self::load).
+    /// The tenant's keys if cached; otherwise they have to be [loaded](Self::load).
     pub fn find(&self, tenant: TenantId) -> Option<Arc<TenantKeys>> {
         self.0.keyring.find(tenant.0, self.now_ms())
     }
 
-    /// The tenant's keys as `tx` sees them. Errors: SERVICE_UNAVAILABLE while the key-encryption key cannot be reached;
-    /// DECRYPTION_FAILED when a stored key was changed.
+    /// The tenant's keys as seen by `tx`. Errors: SERVICE_UNAVAILABLE while the key-encryption key is unreachable;
+    /// DECRYPTION_FAILED when a stored key was tampered with.
     pub async fn load(&self, tx: &TenantTx) -> Result<Access> {
         let now_ms = self.now_ms();
         let access = match store::read(tx).await? {
@@ -70,8 +70,8 @@ impl Keys {
         Ok(access)
     }
 
-    /// The tenant's keys, which are made if there were never any; `None` when the tenant was erased. Not to be called
-    /// within a transaction. Errors as of [`load`](Self::load).
+    /// The tenant's keys, created if there were never any; `None` when the tenant was erased. Must not be called within
+    /// a transaction. Errors as for [`load`](Self::load).
     pub async fn get(&self, tenant: TenantId) -> Result<Option<Arc<TenantKeys>>> {
         if let Some(keys) = self.find(tenant) {
             return Ok(Some(keys));
@@ -88,7 +88,7 @@ impl Keys {
         }
     }
 
-    /// Makes a tenant's first keys, unless another process did meanwhile.
+    /// Creates a tenant's first keys, unless another process has meanwhile.
     async fn make(&self, tenant: TenantId) -> Result<()> {
         let index = self.wrap_new(tenant, Purpose::Index, INDEX_VERSION).await?;
         let data = self.wrap_new(tenant, Purpose::Data, INDEX_VERSION + 1).await?;
@@ -102,18 +102,18 @@ impl Keys {
         tx.commit().await
     }
 
-    /// A new key, wrapped.
+    /// Generates and wraps a key.
     pub async fn wrap_new(&self, tenant: TenantId, purpose: Purpose, version: u32) -> Result<String> {
         let key = generate_key().map_err(Error::internal)?;
         Ok(self.0.kek.wrap(&KeyName { tenant: tenant.0, purpose, version }, &key).await?)
     }
 
-    /// Drops the tenant's keys from this process.
+    /// Evicts the tenant's keys in this process.
     pub fn forget(&self, tenant: TenantId) {
         self.0.keyring.forget(tenant.0);
     }
 
-    /// Drops the keys whose time is over.
+    /// Evicts expired keys.
     pub fn drop_expired(&self) {
         self.0.keyring.drop_expired(self.now_ms());
     }

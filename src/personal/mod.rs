@@ -1,5 +1,5 @@
-//! What identifies a customer, between the clear text and the stored bytes: which columns of `customers` are sealed, and
-//! the tenants' keys, which are stored wrapped in `tenant_keys`. How sealing works says [`crate::sealing`].
+//! Personal data of customers, between plaintext and storage: which columns of `customers` are sealed, and the tenants'
+//! keys, stored wrapped in `tenant_keys`. The encryption itself is described in [`crate::sealing`].
 
 mod fields;
 mod keys;

@@ -1,4 +1,4 @@
-//! The tenants' keys in the database: `tenant_keys`.
+//! Storage of the tenants' keys: `tenant_keys`.
 
 use super::keys::INDEX_VERSION;
 use crate::clock::Timestamp;
@@ -7,13 +7,13 @@ use crate::error::{Error, Result};
 use crate::sealing::kek::{KeyName, Purpose};
 use crate::sealing::{WrappedKey, WrappedKeys};
 
-/// What is stored of a tenant's keys.
+/// The stored state of a tenant's keys.
 #[derive(Debug, PartialEq)]
 pub enum Stored {
-    /// It never had any.
+    /// The tenant never had keys.
     None,
     Keys(WrappedKeys),
-    /// They were destroyed, and with them all that they sealed.
+    /// Destroyed, and with them everything they sealed.
     Erased,
 }
 
@@ -23,7 +23,7 @@ pub struct KeyRow {
     pub version: u32,
     pub wrapped: String,
     pub created_at: Timestamp,
-    /// Since then it only opens.
+    /// Since then the key only opens.
     pub retired_at: Option<Timestamp>,
 }
 
@@ -32,14 +32,14 @@ impl KeyRow {
         self.version != INDEX_VERSION
     }
 
-    /// What it is wrapped under.
+    /// The name the key is wrapped under.
     pub fn name(&self, TenantId(tenant): TenantId) -> KeyName {
         let purpose = if self.is_data() { Purpose::Data } else { Purpose::Index };
         KeyName { tenant, purpose, version: self.version }
     }
 }
 
-/// All keys of the tenant.
+/// Reads all keys of the tenant.
 pub async fn read(tx: &TenantTx) -> Result<Stored> {
     let sql = "SELECT t.erased_at, k.version, k.wrapped, k.created_at, k.retired_at FROM tenants t \
                LEFT JOIN tenant_keys k ON k.tenant_id = t.id WHERE t.id = $1 ORDER BY k.version DESC";
@@ -66,7 +66,7 @@ pub async fn read(tx: &TenantTx) -> Result<Stored> {
     Ok(Stored::Keys(WrappedKeys { active: active.ok_or_else(missing)?, others, index: index.ok_or_else(missing)? }))
 }
 
-/// All keys of the tenant, the newest first.
+/// All keys of the tenant, newest first.
 pub async fn list(tx: &TenantTx) -> Result<Vec<KeyRow>> {
     let sql = "SELECT NULL, version, wrapped, created_at, retired_at FROM tenant_keys WHERE tenant_id = $1 \
                ORDER BY version DESC";
@@ -82,7 +82,7 @@ fn key_from(row: &sea_orm::QueryResult) -> Result<KeyRow> {
     })
 }
 
-/// Stores a new key, which is active.
+/// Stores a new, active key.
 pub async fn insert(tx: &TenantTx, version: u32, wrapped: &str, now: Timestamp) -> Result<()> {
     let sql = "INSERT INTO tenant_keys (tenant_id, version, kek, wrapped, created_at, from_position) \
                SELECT $1, $2, $3, $4, $5, position FROM ledger_heads WHERE tenant_id = $1";
@@ -91,14 +91,14 @@ pub async fn insert(tx: &TenantTx, version: u32, wrapped: &str, now: Timestamp) 
     Ok(())
 }
 
-/// Lets the data keys that are active only open from now on.
+/// Retires the active data keys: they only open from now on.
 pub async fn retire(tx: &TenantTx, now: Timestamp) -> Result<()> {
     let sql = "UPDATE tenant_keys SET retired_at = $2 WHERE tenant_id = $1 AND version > 0 AND retired_at IS NULL";
     tx.execute(sql, [now.0.into()]).await?;
     Ok(())
 }
 
-/// Puts a key that was wrapped anew in the place of the same key; `false` when it is not there any more.
+/// Replaces a key by its rewrapped form; `false` when it no longer exists.
 pub async fn replace(tx: &TenantTx, row: &KeyRow, wrapped: &str) -> Result<bool> {
     let sql = "UPDATE tenant_keys SET kek = $4, wrapped = $5 WHERE tenant_id = $1 AND version = $2 AND wrapped = $3";
     let values = [i64::from(row.version).into(), row.wrapped.as_str().into(), kek_of(wrapped).into(), wrapped.into()];
@@ -112,14 +112,14 @@ pub async fn destroy(tx: &TenantTx, version: u32) -> Result<()> {
     Ok(())
 }
 
-/// Destroys all keys of the tenant, which gets none any more.
+/// Destroys all keys of the tenant, which never gets new ones.
 pub async fn destroy_all(tx: &TenantTx, now: Timestamp) -> Result<()> {
     tx.execute("DELETE FROM tenant_keys WHERE tenant_id = $1", []).await?;
     tx.execute("UPDATE tenants SET erased_at = $2 WHERE id = $1", [now.0.into()]).await?;
     Ok(())
 }
 
-/// Which key-encryption key has wrapped: `provider:key`.
+/// The key-encryption key used for wrapping: `provider:key`.
 fn kek_of(wrapped: &str) -> &str {
     let end = wrapped.match_indices(':').nth(1).map_or(wrapped.len(), |(at, _)| at);
     wrapped.get(..end).unwrap_or(wrapped)

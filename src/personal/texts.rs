@@ -1,5 +1,5 @@
-//! Texts of other tables that are sealed with the tenant's keys: a row is known by its id, and has the version of the key
-//! beside it, in `key_version`.
+//! Texts of other tables sealed with the tenant's keys: bound to the row's id, with the key's version in the column
+//! `key_version`.
 
 use uuid::Uuid;
 
@@ -14,17 +14,17 @@ pub struct SealedColumn {
     pub column: &'static str,
 }
 
-/// What senders of webhooks sign with.
+/// Secrets with which webhook senders sign.
 pub const INTEGRATION_SECRETS: SealedColumn = SealedColumn { table: "integrations", column: "secrets" };
-/// What they sent that was not understood.
+/// Quarantined webhook bodies.
 pub const QUARANTINED_BODIES: SealedColumn = SealedColumn { table: "quarantine", column: "body" };
 
-/// All of them, for rotations.
+/// All of them, for rotation.
 pub const SEALED_COLUMNS: [SealedColumn; 2] = [INTEGRATION_SECRETS, QUARANTINED_BODIES];
 
 impl SealedColumn {
-    /// The text as it is stored in the row `id` by `tx`, and the version of the key. Error: SERVICE_UNAVAILABLE, where the key
-    /// was destroyed meanwhile.
+    /// Seals the text for the row `id` of `tx`'s tenant; returns it with the key's version. Error: SERVICE_UNAVAILABLE,
+    /// where the key was destroyed meanwhile.
     pub async fn seal(&self, keys: &TenantKeys, tx: &TenantTx, id: Uuid, text: &str) -> Result<(Vec<u8>, i64)> {
         let key = keys.data.active();
         let sql = format!("SELECT oldest_key FROM ledger_heads WHERE tenant_id = $1 {}", tx.for_update());

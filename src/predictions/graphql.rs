@@ -1,4 +1,4 @@
-//! What is predicted of the metrics and KPIs of a [`SalesMetrics`](crate::metrics::graphql::SalesMetrics).
+//! Predictions for the metrics and KPIs of a [`SalesMetrics`](crate::metrics::graphql::SalesMetrics).
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::metrics::measured::Measured;
 const LEVEL: f64 = 0.8;
 const WATCHED: [Metric; 4] = [Metric::TotalRevenue, Metric::OrdersCount, Metric::AvgOrderValue, Metric::Refunds];
 
-/// The history that some metrics and KPIs are predicted from, with what is meant where an argument is absent.
+/// The history that some metrics and KPIs are predicted from, with defaults for absent arguments.
 fn args(
     measured: &[Measured],
     covers_period: bool,
@@ -45,13 +45,13 @@ fn args(
     }
 }
 
-/// What is forecast; `None` where both a metric and a KPI are given.
+/// What to forecast; `None` where both a metric and a KPI are given.
 fn forecast_of(metric: Option<Metric>, kpi: Option<String>) -> Option<Measured> {
     let default = kpi.is_none().then_some(Metric::TotalRevenue);
     Measured::of(metric.or(default), kpi)
 }
 
-/// What is judged together.
+/// What to detect anomalies in.
 fn judged(metrics: Option<Vec<Metric>>, kpis: Option<Vec<String>>) -> Vec<Measured> {
     let default = || if kpis.is_none() { WATCHED.to_vec() } else { Vec::new() };
     let metrics = metrics.unwrap_or_else(default);
@@ -59,7 +59,7 @@ fn judged(metrics: Option<Vec<Metric>>, kpis: Option<Vec<String>>) -> Vec<Measur
     metrics.into_iter().map(Measured::Metric).chain(kpis).collect()
 }
 
-/// The history that a selected field is made from; `None` for one that is none of these, or asks for nothing that there is.
+/// The history that a selected field requires; `None` for other fields, and for one that asks for nothing that exists.
 pub fn history_of(field: SelectionField<'_>) -> Result<Option<HistoryPlan>> {
     let (measured, covers_period) = match field.name() {
         "forecast" => {
@@ -188,7 +188,7 @@ impl Predicted {
         let within = anomalies::since(detection, history, self.0.span.start);
         let is_explained = ctx.look_ahead().field("groups").field("anomalies").field("contributions").exists();
         let parts = if is_explained {
-            // A query reads from its one snapshot; a subscription has none, and mostly read it before.
+            // A query reads from its one snapshot; a subscription has none, and has usually read it before.
             let snapshot = match patience {
                 WaitPolicy::Request(_) => Some(read(ctx).await?),
                 WaitPolicy::Subscription => None,

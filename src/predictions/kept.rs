@@ -1,5 +1,4 @@
-//! Results of fits by what they were made from: what was fitted once is not fitted again, and what is asked for while it is
-//! being fitted is fitted once.
+//! Cache of fits, keyed by their input: the same input is fitted only once, and concurrent requests share one fit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +12,10 @@ use crate::db::TenantId;
 use crate::error::{Error, Result};
 use crate::telemetry::metrics::METRICS;
 
-/// How long a request waits for a fit, which goes on without it.
+/// How long a request waits for a fit, which continues without it.
 const WAIT: Duration = Duration::from_secs(3);
 
-/// What a fit is made from. Two with the same input have the same result.
+/// The input of a fit. Equal inputs have equal results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     tenant: TenantId,
@@ -24,7 +23,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Of a tenant's question and the numbers it is about.
+    /// The key of a tenant's question and the numbers it is about.
     pub fn new(tenant: TenantId, question: &str, numbers: impl IntoIterator<Item = u64>) -> Key {
         let mut hash = Sha256::new_with_prefix(question);
         numbers.into_iter().for_each(|number| hash.update(number.to_le_bytes()));
@@ -32,27 +31,27 @@ impl Key {
     }
 }
 
-/// A value as a number of a [`Key`]; not a number where there is none.
+/// A value as a number of a [`Key`]; NaN where there is none.
 pub fn bits(value: Option<f64>) -> u64 {
     value.unwrap_or(f64::NAN).to_bits()
 }
 
-/// Who waits for a result.
+/// How a caller waits for a result.
 #[derive(Clone)]
 pub enum WaitPolicy {
-    /// A request, which holds a snapshot of the database: for seconds, in its place.
+    /// A request, which holds a database snapshot: for seconds, within its admission limit.
     Request(Arc<Seat>),
-    /// A subscription, which holds nothing: as long as it takes.
+    /// A subscription, which holds no resources: as long as it takes.
     Subscription,
 }
 
 /// The results of one kind. Cheap to clone.
 pub struct FitCache<T> {
-    /// What they are, in metrics.
+    /// Label in metrics.
     name: &'static str,
     wait: Duration,
     results: Cache<Key, Arc<T>>,
-    /// By which a request raises what a subscription has begun.
+    /// Lets a request raise the priority of a fit that a subscription has started.
     asked: moka::sync::Cache<Key, Arc<Notify>>,
     pool: Pool,
 }
@@ -65,13 +64,13 @@ impl<T> Clone for FitCache<T> {
 }
 
 impl<T: Send + Sync + 'static> FitCache<T> {
-    /// Keeps at most so many results.
+    /// Caches at most `results_max` results.
     pub fn new(name: &'static str, results_max: u64, pool: Pool) -> Self {
         let (results, asked) = (Cache::new(results_max), moka::sync::Cache::new(results_max));
         FitCache { name, wait: WAIT, results, asked, pool }
     }
 
-    /// The result of `key`, which `work` makes where it is not there. Errors: PREDICTION_PENDING, when it takes longer than a
+    /// The result for `key`, computed by `work` if missing. Errors: PREDICTION_PENDING, when it takes longer than a
     /// request waits, or too many are waiting.
     pub async fn get(
         &self,
@@ -93,7 +92,7 @@ impl<T: Send + Sync + 'static> FitCache<T> {
         if place.is_some() {
             asked.notify_one();
         }
-        // In a task of its own, which goes on though nobody may wait for it any more.
+        // In its own task, which continues even if nobody waits for it any more.
         let fitted = tokio::spawn(async move {
             let fit = async {
                 match &place {
@@ -125,7 +124,7 @@ mod tests {
         Key::new(TenantId(Uuid::from_u128(tenant)), "question", numbers)
     }
 
-    /// A request that asks for nothing else.
+    /// A request with a single fit.
     fn request() -> WaitPolicy {
         WaitPolicy::Request(Arc::default())
     }
@@ -169,7 +168,7 @@ mod tests {
         let mut refit = kept.pool.run_in_background(note("refit")).boxed();
         let mut subscription = kept.get(key(1, [1, 2]), WaitPolicy::Subscription, note("asked")).boxed();
         let mut asking = kept.get(key(1, [1, 2]), request(), || panic!("it was begun")).boxed();
-        // Each comes as far as it can.
+        // Lets each run as far as it can.
         for _ in 0..10 {
             assert!((&mut busy).now_or_never().is_none() && (&mut refit).now_or_never().is_none());
             assert!((&mut subscription).now_or_never().is_none() && (&mut asking).now_or_never().is_none());

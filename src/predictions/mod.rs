@@ -1,7 +1,7 @@
-//! Predictions: what the models of the crate [`models`] make of a tenant's metrics. They are fitted in a [`pool`] of their
-//! own, never where requests are answered, and [`kept`] by the history that they were made from.
+//! Predictions: applies the models of the crate [`models`] to a tenant's metrics. They are fitted in a dedicated
+//! [`pool`], never on request threads, and cached ([`kept`]) by the history they were fitted to.
 //!
-//! Models reckon in floats; what they say becomes an amount at the edge, in [`amount`].
+//! Models compute in floating point; their results are converted to amounts at the boundary, in [`amount`].
 
 pub mod anomalies;
 pub mod events;
@@ -21,10 +21,10 @@ use crate::metrics::input::Grain;
 use crate::metrics::measured::Measured;
 use crate::money::{Money, SCALE};
 
-/// What a process has for predictions. Cheap to clone.
+/// The prediction services of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Predictions {
-    /// Where models are fitted.
+    /// Runs the fits.
     pub pool: Pool,
     pub forecasts: Forecasts,
     pub detections: Detections,
@@ -50,7 +50,7 @@ impl Default for Predictions {
     }
 }
 
-/// Seasons by which sales go, in buckets, the longest first.
+/// Seasonal periods of sales in buckets, longest first.
 fn seasons(grain: Grain) -> &'static [usize] {
     match grain {
         Grain::QuarterHour => &[96, 1],
@@ -63,20 +63,20 @@ fn seasons(grain: Grain) -> &'static [usize] {
     }
 }
 
-/// What a metric is never below. Revenue may be less than what is refunded, and a formula may give anything.
+/// The lower bound of a metric. Revenue may be less than what is refunded, and a formula may yield anything.
 pub fn floor(measured: &Measured) -> Option<f64> {
     measured.metric().filter(|metric| *metric != Metric::TotalRevenue).map(|_| 0.0)
 }
 
-/// What a model says of a metric or KPI as an amount: to hundredths, which is finer than any model knows; of rates and of
-/// KPIs, which may be small, to ten thousandths. Error: AMOUNT_OUT_OF_RANGE.
+/// A model's value of a metric or KPI as an amount: rounded to hundredths, which is finer than any model's accuracy;
+/// rates and KPIs, which may be small, to ten-thousandths. Error: AMOUNT_OUT_OF_RANGE.
 pub fn amount(measured: &Measured, value: f64) -> Result<Money> {
     let step = match measured {
         Measured::Metric(Metric::ConversionRate | Metric::RefundRate) | Measured::Kpi(_) => 1.0,
         Measured::Metric(_) => 100.0,
     };
     let units = (value * SCALE as f64 / step).round_ties_even() * step;
-    // Half the range: beyond it lies no sum that was read.
+    // Half the range: no sum that was read lies beyond it.
     if units.abs() < i64::MAX as f64 / 2.0 {
         Ok(Money(units as i64))
     } else {

@@ -1,8 +1,7 @@
-//! Where models are fitted: on a few threads beside those that answer requests, so that these keep theirs however much
-//! there is to fit.
+//! Thread pool for fitting models: a few threads beside those that serve requests, so that fits never take theirs.
 //!
-//! What somebody waits for is refused when too much of it waits already. What nobody waits for (a nightly refit) waits for as
-//! long as it takes, and lets what comes from requests pass by.
+//! Work that somebody waits for is rejected when too much is already waiting (back-pressure). Background work (a
+//! nightly refit) waits as long as it takes, and yields to work from requests.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -15,17 +14,16 @@ use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::telemetry::metrics::METRICS;
 
-/// Connections for reading, unless it is said how many there are: the default of `SALESPULSE_DATABASE_CONNECTIONS`.
+/// Number of read connections, unless configured: the default of `SALESPULSE_DATABASE_CONNECTIONS`.
 const CONNECTIONS: u32 = 16;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
     threads: usize,
-    /// One for each fit that runs.
+    /// One permit per running fit.
     turns: Arc<Semaphore>,
-    /// One for each fit in the background that runs or is next: as long as there are more threads than one, one of them is
-    /// always left to requests.
+    /// One permit per background fit that runs or is next: with more than one thread, one is always left to requests.
     background: Arc<Semaphore>,
     places: Arc<Admission>,
 }
@@ -49,14 +47,14 @@ impl Pool {
         }
     }
 
-    /// The same for a server with so many connections for reading. Each request that waits holds one.
+    /// Adapts the pool to a server with that many read connections. Each waiting request holds one.
     #[must_use]
     pub fn beside(self, connections: u32) -> Self {
         Pool { places: Arc::new(Admission::beside(connections)), ..self }
     }
 
-    /// The place of a request of a tenant among those that wait, taken when it first asks for it. Error: PREDICTION_PENDING
-    /// when too many are waiting.
+    /// The place of a tenant's request among those waiting, taken on its first fit. Error: PREDICTION_PENDING when too
+    /// many are waiting.
     pub fn place(&self, seat: &Seat, tenant: TenantId) -> Result<Arc<AdmissionPermit>> {
         let mut taken = seat.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = taken.as_ref() {
@@ -67,7 +65,7 @@ impl Pool {
         Ok(place)
     }
 
-    /// Runs `work` for the request of a place, behind what it has asked for before. Error: internal where it panics.
+    /// Runs `work` for an admitted request, after what it has submitted before. Error: internal, if it panics.
     pub async fn run<T: Send + 'static>(
         &self,
         place: Arc<AdmissionPermit>,
@@ -77,12 +75,12 @@ impl Pool {
         self.fit("request", work).await
     }
 
-    /// Runs `work` for which nobody waits, after what requests ask for. Error: internal where it panics.
+    /// Runs `work` in the background, at lower priority than requests. Error: internal, if it panics.
     pub async fn run_in_background<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         self.run_until_asked(std::future::pending(), work).await
     }
 
-    /// The same; when `asked` ends before its turn has come, a request waits for it, too.
+    /// Like [`Self::run_in_background`]; when `asked` resolves before it has started, it gets a request's priority.
     pub async fn run_until_asked<T: Send + 'static>(
         &self,
         asked: impl Future<Output = ()>,
@@ -95,7 +93,7 @@ impl Pool {
         self.fit("background", work).await
     }
 
-    /// Requests that wait for fits, and those whose fits go on without them.
+    /// The number of requests waiting for fits, including those whose fits continue without them.
     pub fn waiting(&self) -> usize {
         self.places.lock().values().sum()
     }
@@ -103,7 +101,7 @@ impl Pool {
     async fn fit<T: Send + 'static>(&self, origin: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let turn = acquire(&self.turns).await?;
         let began = Instant::now();
-        // It keeps its turn until it has ended, though nobody may wait for it any more.
+        // The permit is held until the work is done, even if nobody waits for it any more.
         let ended = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
@@ -118,12 +116,12 @@ async fn acquire(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
     Arc::clone(semaphore).acquire_owned().await.map_err(Error::internal)
 }
 
-/// That there is no answer yet.
+/// The result is not available yet.
 pub fn pending() -> Error {
     Error::new(Code::PredictionPending, "this is being computed; ask again in a moment")
 }
 
-/// How many requests of each tenant wait for fits, and may.
+/// Counts and limits the requests waiting for fits, in all and per tenant.
 struct Admission {
     taken: Mutex<HashMap<TenantId, usize>>,
     all_max: usize,
@@ -131,7 +129,7 @@ struct Admission {
 }
 
 impl Admission {
-    /// Half of the connections and no more are held by requests that wait, a quarter by those of one tenant.
+    /// Waiting requests hold at most half of the connections, and those of one tenant at most a quarter.
     fn beside(connections: u32) -> Admission {
         let part = |of: u32| usize::try_from(connections / of).unwrap_or(usize::MAX).max(1);
         Admission { taken: Mutex::default(), all_max: part(2), tenant_max: part(4) }
@@ -142,17 +140,17 @@ impl Admission {
     }
 }
 
-/// What a request has of places: one for all of its fits, as it holds one connection, from the first of them to its own end
-/// and that of the last.
+/// A request's place: one for all of its fits, as it holds one connection, from the first of them until both the
+/// request and its last fit have ended.
 #[derive(Default)]
 pub struct Seat(Mutex<Option<Arc<AdmissionPermit>>>);
 
-/// A request's place among those that wait for fits; free again when it is dropped.
+/// A request's place among those waiting for fits; released on drop.
 pub struct AdmissionPermit {
     places: Arc<Admission>,
     tenant: TenantId,
-    /// One for each of its fits that runs or is next: as many as there are threads, so that others have their turn however
-    /// much it asks for.
+    /// One permit per fit of the request that runs or is next: as many as there are threads, so that others get their
+    /// turn however much it submits.
     next: Arc<Semaphore>,
 }
 
@@ -195,7 +193,7 @@ mod tests {
         TenantId(Uuid::from_u128(n))
     }
 
-    /// A fit for a request that asks for nothing else.
+    /// A fit for a request with no others.
     async fn run<T: Send + 'static>(pool: &Pool, of: TenantId, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let place = pool.place(&Seat::default(), of)?;
         pool.run(place, work).await
@@ -228,7 +226,7 @@ mod tests {
         waiting.extend(others);
         assert!(waiting.iter_mut().all(|fit| fit.now_or_never().is_none()));
         assert_eq!(run(&pool, tenant(9999), || 0).await.expect_err("full").code, Code::PredictionPending);
-        // Whoever does not wait any more leaves a place.
+        // A waiter that is dropped frees its place.
         drop(waiting.pop());
         let last = run(&pool, tenant(9999), || 7);
         end.send(()).expect("it waits");
@@ -293,7 +291,7 @@ mod tests {
         request.expect("fitted");
         running.expect("no panic").expect("fitted");
         background.into_iter().for_each(|fit| fit.expect("fitted"));
-        // The one that was next when the request came, and no more.
+        // The background fit that was next when the request arrived, and no more.
         assert_eq!(done.try_iter().collect::<Vec<_>>(), ["background", "request", "background", "background"]);
     }
 

@@ -1,4 +1,4 @@
-//! Erasure: what identifies a customer, or all customers of a tenant, is gone, and the numbers stay.
+//! Erasure: removes what identifies a customer, or all customers of a tenant; the numbers stay.
 
 use crate::audit::{self, Entry};
 use crate::clock::Timestamp;
@@ -10,20 +10,20 @@ use crate::personal::erased_id;
 use crate::personal::store::{self, Stored};
 use crate::sealing::TenantKeys;
 
-/// Rows cleared in one transaction.
+/// Rows cleared per transaction.
 const ROWS_MAX: i64 = 5_000;
 
-/// The error for who wants to use keys of a tenant that was erased.
+/// The error for using the keys of an erased tenant.
 pub fn erased() -> Error {
     Error::new(Code::Conflict, "the tenant's personal data was erased")
 }
 
-/// Nothing of a person, in an UPDATE of `customers`.
+/// The assignments of an UPDATE of `customers` that remove all personal data.
 const CLEARED: &str = "name = NULL, email = NULL, phone = NULL, address = NULL, email_index = NULL, phone_index = NULL, \
     key_version = NULL";
 
-/// Erases what identifies a customer, also in deliveries that wait in quarantine; the source's id goes too, and what takes its place lets later events find the same
-/// customer. `false` when it was done before. Error: NOT_FOUND.
+/// Erases what identifies a customer, including quarantined deliveries; the source's id is replaced by a keyed hash
+/// with which later events still find the same customer. `false` when already erased. Error: NOT_FOUND.
 pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, now: Timestamp) -> Result<bool> {
     lock_head(tx).await?;
     let sql = "SELECT external_id, erased_at FROM customers WHERE tenant_id = $1 AND customer_no = $2";
@@ -39,13 +39,13 @@ pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, 
     );
     tx.execute(&sql, [customer_no.into(), erased_id.into(), now.0.into()]).await?;
     tx.execute("UPDATE ledger_heads SET erased_customers = erased_customers + 1 WHERE tenant_id = $1", []).await?;
-    // Answers that were kept are no longer the answer.
+    // Invalidates cached responses.
     begin_policy_epoch(tx).await?;
     Ok(true)
 }
 
-/// Erases what identifies the customers of a tenant, at once, by destroying its keys; what they have sealed is then cleared
-/// some rows at a time. It may be stopped and run again. Gives the number of rows cleared.
+/// Crypto-shredding: erases what identifies the customers of a tenant, at once, by destroying its keys; the sealed
+/// values are then cleared in batches. May be interrupted and repeated. Returns the number of rows cleared.
 pub async fn erase_tenant(db: &Db, tenant: TenantId, now: Timestamp) -> Result<u64> {
     destroy_keys(db, tenant, now).await?;
     let mut cleared = 0;
@@ -69,18 +69,18 @@ pub async fn erase_tenant(db: &Db, tenant: TenantId, now: Timestamp) -> Result<u
 
 async fn destroy_keys(db: &Db, tenant: TenantId, now: Timestamp) -> Result<()> {
     let tx = db.write(tenant).await?;
-    // Nobody makes a key meanwhile.
+    // Nobody may create a key meanwhile.
     tx.lock_settings().await?;
     lock_head(&tx).await?;
     if store::read(&tx).await? == Stored::Erased {
         return Ok(());
     }
     store::destroy_all(&tx, now).await?;
-    // What came of customers and waits, and the secrets of who would send more.
+    // Pending customer data, and the secrets of those who would send more.
     tx.execute("DELETE FROM quarantine WHERE tenant_id = $1", []).await?;
     let sql = "UPDATE integrations SET secrets = NULL, key_version = NULL, is_enabled = false WHERE tenant_id = $1";
     tx.execute(sql, []).await?;
-    // Nothing is sealed any more by who still has a key.
+    // Prevents processes that still hold a key from sealing.
     tx.execute("UPDATE ledger_heads SET oldest_key = $2 WHERE tenant_id = $1", [i64::MAX.into()]).await?;
     begin_policy_epoch(&tx).await?;
     audit::record_by_operator(&tx, now, Entry::of("tenant.erase", tenant.0)).await?;

@@ -1,4 +1,4 @@
-//! All that is held of one customer, as JSON.
+//! Export of everything stored about one customer, as JSON.
 
 use std::collections::HashMap;
 
@@ -18,9 +18,9 @@ use crate::ledger::store::read_head;
 use crate::money::Money;
 use crate::personal::{Access, Field, Keys};
 
-/// What is held of a customer, in one snapshot: the profile, orders with their lines and refunds, what is predicted, what
-/// waits in quarantine, and what the audit log says was done to it. Amounts are decimal strings in the order's currency. Errors: NOT_FOUND, DECRYPTION_FAILED,
-/// SERVICE_UNAVAILABLE.
+/// Exports a customer's data in one snapshot: the profile, orders with their lines and refunds, predictions,
+/// quarantined deliveries, and the audit entries about the customer. Amounts are decimal strings in the order's
+/// currency. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
 pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Value> {
     let customer = get_customer(tx, customer_no).await?;
     let mut profile = serde_json::Map::new();
@@ -118,7 +118,7 @@ const LINES: &str = "SELECT l.order_no, p.sku, p.title, l.quantity, l.amount_pai
 const REFUNDS: &str = "SELECT o.order_no, r.external_id, r.issued_at, r.currency, r.amount_paid FROM {keys} \
     {each orders o: o.customer_no = k.customer_no} {each refunds r: r.order_id = o.external_id} ORDER BY r.refund_no";
 
-/// Rows that belong to the customer's orders, by the order's number, which is their first column.
+/// Rows of the customer's orders, by order number, which is their first column.
 async fn rows_by_order(
     tx: &TenantTx,
     sql: &str,

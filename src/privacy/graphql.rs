@@ -70,7 +70,7 @@ impl PrivacyMutation {
     ) -> async_graphql::Result<Json<Value>> {
         let customer_no = Numbered::Customer.parse(&customer_id)?;
         let exported = export(read(ctx).await?.as_ref(), &app(ctx)?.keys, customer_no).await?;
-        // Given to nobody unless it is noted.
+        // Audited before it is returned.
         audit::change(ctx).await?.commit(Entry::of("customer.export", customer_id.as_str())).await?;
         Ok(Json(exported))
     }

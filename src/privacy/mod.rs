@@ -1,5 +1,4 @@
-//! What is done with personal data over time: its keys are rotated, customers and whole tenants are erased, and what is
-//! held of one customer is exported.
+//! Life cycle of personal data: key rotation, erasure of customers and whole tenants, and export of a customer's data.
 
 pub mod erasure;
 mod export;

@@ -1,7 +1,7 @@
-//! Rotation of a tenant's data key, while events come in: a new version is made, which seals from then on; the rows that
-//! older versions have sealed are sealed anew, some at a time; a version that no row has any more is destroyed.
+//! Online rotation of a tenant's data key: a new version is created and seals from then on; rows sealed by older
+//! versions are resealed in batches; versions that no row uses any more are destroyed.
 //!
-//! Where it stands is in the database alone, so any process may go on with it, and does after one has died.
+//! The progress is kept in the database alone, so that any process can continue after another one has died.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -23,15 +23,14 @@ use crate::sealing::{KEYS_TTL_MS, TenantKeys, is_worn_out};
 use crate::telemetry::metrics::METRICS;
 
 const INTERVAL: Duration = Duration::from_secs(15);
-/// Rows sealed anew in one transaction: writers wait no longer than for them.
+/// Rows resealed per transaction, which bounds how long writers wait.
 const ROWS_MAX: i64 = 500;
 /// Texts of other tables, which may be long.
 const TEXTS_MAX: i64 = 50;
-/// Values that may be sealed for one event: each field, and all of it once more for batches that were tried again and rows
-/// that were sealed anew.
+/// Upper bound of seals per event: each field, and all of it once more for retried batches and resealed rows.
 const SEALS_PER_EVENT: u64 = 2 * Field::ALL.len() as u64;
 
-/// A data key and how many rows it is the oldest key of.
+/// A data key and the number of rows whose oldest key it is.
 #[derive(Debug, PartialEq)]
 pub struct Version {
     pub version: u32,
@@ -40,7 +39,7 @@ pub struct Version {
     pub rows: u64,
 }
 
-/// The tenant's data keys, the newest first.
+/// The tenant's data keys, newest first.
 pub async fn list_versions(tx: &TenantTx) -> Result<Vec<Version>> {
     let tables = SEALED_COLUMNS.iter().map(|sealed| sealed.table).chain(["customers"]);
     let parts: Vec<String> = tables
@@ -60,21 +59,21 @@ pub async fn list_versions(tx: &TenantTx) -> Result<Vec<Version>> {
         .collect())
 }
 
-/// A data key that is to take over.
+/// A data key that is to become active.
 pub struct NewKey {
     pub version: u32,
     wrapped: String,
 }
 
-/// Makes and wraps the next data key of a tenant. Errors: CONFLICT for a tenant that was erased; SERVICE_UNAVAILABLE.
+/// Generates and wraps the next data key of a tenant. Errors: CONFLICT for an erased tenant; SERVICE_UNAVAILABLE.
 pub async fn make_key(app: &App, tenant: TenantId) -> Result<NewKey> {
     app.keys.get(tenant).await?.ok_or_else(erased)?;
     let version = newest_version(&app.db.read(tenant).await?).await? + 1;
     Ok(NewKey { version, wrapped: app.keys.wrap_new(tenant, Purpose::Data, version).await? })
 }
 
-/// Lets a new key seal from now on; after the commit [`Keys::forget`](crate::personal::Keys::forget) shows it to this
-/// process. Error: CONFLICT when another rotation was begun meanwhile.
+/// Activates a new key; after the commit, [`Keys::forget`](crate::personal::Keys::forget) makes it visible to this
+/// process. Error: CONFLICT when another rotation has begun meanwhile.
 pub async fn take_over(tx: &TenantTx, new: &NewKey, now: Timestamp) -> Result<()> {
     tx.lock_settings().await?;
     if newest_version(tx).await? + 1 != new.version {
@@ -88,7 +87,8 @@ async fn newest_version(tx: &TenantTx) -> Result<u32> {
     Ok(store::list(tx).await?.first().map_or(0, |key| key.version))
 }
 
-/// Begins a rotation by itself, or for an operator. Gives the version. Errors as of [`make_key`] and [`take_over`].
+/// Begins a rotation, automatically or for an operator. Returns the version. Errors as for [`make_key`] and
+/// [`take_over`].
 pub async fn begin(app: &App, tenant: TenantId) -> Result<u32> {
     let new = make_key(app, tenant).await?;
     let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
@@ -99,8 +99,8 @@ pub async fn begin(app: &App, tenant: TenantId) -> Result<u32> {
     Ok(new.version)
 }
 
-/// Seals anew what older versions have sealed; tells `progress` how many rows that were so far. Between transactions it
-/// waits as long as they took, so that writers have at least half of the time.
+/// Reseals what older versions have sealed; reports the number of rows so far to `progress`. Pauses between
+/// transactions for as long as they took, so that writers get at least half of the time.
 pub async fn reseal(app: &App, tenant: TenantId, mut progress: impl FnMut(u64)) -> Result<()> {
     let Access::Keys(held) = app.keys.load(&app.db.read(tenant).await?).await? else { return Ok(()) };
     let (mut after, mut done) = (0, 0);
@@ -121,7 +121,7 @@ pub async fn reseal(app: &App, tenant: TenantId, mut progress: impl FnMut(u64)) 
     Ok(())
 }
 
-/// Seals some texts of other tables anew; gives the last row that was looked at.
+/// Reseals a batch of texts of other tables; returns the last row examined.
 async fn reseal_texts(
     app: &App,
     tenant: TenantId,
@@ -159,10 +159,10 @@ async fn reseal_texts(
     Ok(Some(last))
 }
 
-/// What one transaction has sealed anew.
+/// The result of one resealing transaction.
 struct ResealedPage {
     rows: u64,
-    /// The last customer that was looked at.
+    /// The last customer examined.
     last: i64,
 }
 
@@ -184,7 +184,7 @@ async fn reseal_some(app: &App, tenant: TenantId, keys: &TenantKeys, after: i64)
         match reseal_row(keys, tenant, &Identity { customer_no, sealed }) {
             Ok(sealed) => resealed.push((customer_no, sealed)),
             Err(error) => {
-                // Its version stays until somebody has seen to it.
+                // Its version is kept until somebody has dealt with it.
                 tracing::error!(tenant = %tenant.0, customer_no, source = error.cause(), "customer not sealed anew");
             }
         }
@@ -227,8 +227,8 @@ async fn save(tx: &TenantTx, rows: &[(i64, SealedDetails)]) -> Result<()> {
     Ok(())
 }
 
-/// Destroys the versions that no row has any more, and that no process can seal with any more: those that were retired
-/// longer ago than keys are kept in memory. Gives them. A row is known by the oldest version in it, and may have newer ones.
+/// Destroys and returns the versions that no row uses and that no process can still seal with: those retired for longer
+/// than keys are cached in memory. A row is counted under the oldest version in it, and may contain newer ones.
 pub async fn destroy_unused(app: &App, tenant: TenantId) -> Result<Vec<u32>> {
     let tx = app.db.write(tenant).await?;
     lock_head(&tx).await?;
@@ -240,7 +240,7 @@ pub async fn destroy_unused(app: &App, tenant: TenantId) -> Result<Vec<u32>> {
         oldest_used.is_none_or(|used| version.version < used) && version.retired_at.is_some_and(is_over)
     });
     let Some(oldest) = kept.last().filter(|_| !unused.is_empty()) else { return Ok(Vec::new()) };
-    // Whoever has slept meanwhile is told by this number.
+    // Stops processes that were suspended meanwhile from sealing with an older key.
     let sql = "UPDATE ledger_heads SET oldest_key = $2 WHERE tenant_id = $1";
     tx.execute(sql, [i64::from(oldest.version).into()]).await?;
     for Version { version, .. } in &unused {
@@ -252,8 +252,8 @@ pub async fn destroy_unused(app: &App, tenant: TenantId) -> Result<Vec<u32>> {
     Ok(unused.into_iter().map(|version| version.version).collect())
 }
 
-/// Carries rotations on, begins them for keys that have sealed enough, and drops keys from memory whose time is over,
-/// until it is dropped.
+/// Continues rotations, begins them for keys that have sealed enough, and evicts expired keys from memory, until
+/// dropped.
 pub async fn sweep(app: App) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -266,7 +266,7 @@ pub async fn sweep(app: App) {
     }
 }
 
-/// One round of [`sweep`]. Several processes may do it at once: each part of the work locks the tenant's head.
+/// One round of [`sweep`]. Safe to run in several processes: each step locks the tenant's head.
 pub async fn sweep_once(app: &App) -> Result<()> {
     let sql = "SELECT k.tenant_id, k.retired_at IS NOT NULL, h.position - k.from_position FROM tenant_keys k \
                JOIN ledger_heads h ON h.tenant_id = k.tenant_id WHERE k.version > 0 ORDER BY k.tenant_id, k.version";

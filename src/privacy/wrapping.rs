@@ -1,5 +1,5 @@
-//! What wraps the tenants' keys: which key-encryption keys have, whether the one at hand can unwrap them, and wrapping anew
-//! after it was rotated. The tenants' keys themselves stay as they are.
+//! Wrapping of the tenants' keys: which key-encryption keys were used, whether the configured one can unwrap them, and
+//! rewrapping after its rotation. The tenants' keys themselves do not change.
 
 use uuid::Uuid;
 
@@ -9,7 +9,8 @@ use crate::personal::store;
 use crate::sealing::generate_key;
 use crate::sealing::kek::{KekError, KeyEncryption, KeyName, Purpose};
 
-/// Wraps all keys of a tenant by what wraps now. It may be stopped and run again. Gives their number.
+/// Rewraps all keys of a tenant with the current key-encryption key. May be interrupted and repeated. Returns their
+/// number.
 pub async fn rewrap(db: &Db, kek: &dyn KeyEncryption, tenant: TenantId) -> Result<u64> {
     let rows = store::list(&db.read(tenant).await?).await?;
     let mut wrapped = Vec::with_capacity(rows.len());
@@ -25,13 +26,14 @@ pub async fn rewrap(db: &Db, kek: &dyn KeyEncryption, tenant: TenantId) -> Resul
     Ok(count)
 }
 
-/// Which key-encryption keys have wrapped what is stored: `provider:key`, and how many keys of tenants.
+/// The key-encryption keys in use: `provider:key`, and the number of tenant keys wrapped by each.
 pub async fn list_keks(db: &Db) -> Result<Vec<(String, i64)>> {
     let sql = "SELECT kek, COUNT(*) FROM tenant_keys GROUP BY kek ORDER BY kek";
     db.query_all_tenants(sql, []).await?.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
 }
 
-/// Makes sure that the key-encryption key works and unwraps what is stored: of each that has wrapped, one key of one tenant.
+/// Checks that the key-encryption key works and can unwrap what is stored: for each key used for wrapping, one key of
+/// one tenant.
 pub async fn check(db: &Db, kek: &dyn KeyEncryption) -> Result<(), CheckError> {
     let name = KeyName { tenant: Uuid::nil(), purpose: Purpose::Index, version: 0 };
     let key = generate_key().map_err(KekError::from)?;
@@ -49,7 +51,7 @@ pub async fn check(db: &Db, kek: &dyn KeyEncryption) -> Result<(), CheckError> {
     Ok(())
 }
 
-/// Why [`check`] fails.
+/// Why [`check`] failed.
 #[derive(Debug)]
 pub enum CheckError {
     Kek(KekError),

@@ -1,29 +1,29 @@
-//! The stored form of a value: `0x01`, the key's version (u32, big-endian), a nonce of 12 bytes, the ciphertext, a tag of
-//! 16 bytes; AES-256-GCM (NIST SP 800-38D).
+//! The stored form of a sealed value: `0x01`, the key's version (u32, big-endian), a 12-byte nonce, the ciphertext, a
+//! 16-byte tag; AES-256-GCM (NIST SP 800-38D).
 //!
-//! The associated data are "v1", the place of the value and the key's version, each with its length before it (u64,
-//! big-endian), so that nothing can move from one part into another. Bytes that are moved to another row, column, table or
-//! tenant do not open there.
+//! The associated data are "v1", the location of the value and the key's version, each length-prefixed (u64,
+//! big-endian), so that the encoding is unambiguous. Bytes moved to another row, column, table or tenant do not open
+//! there.
 
 use aes_gcm::AeadInPlace;
 use uuid::Uuid;
 
 use super::key::{DataKey, DataKeys, NoRandomness, generate_nonce};
 
-/// The first byte of a stored value.
+/// The first byte of a sealed value.
 const ENVELOPE_VERSION: u8 = 1;
 const VERSION_BYTES: usize = 4;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 const HEADER_BYTES: usize = 1 + VERSION_BYTES + NONCE_BYTES;
 
-/// Where a value is stored.
+/// The location of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AssociatedData<'a> {
     pub tenant: Uuid,
     pub table: &'a str,
     pub column: &'a str,
-    /// The row's id within the tenant: the bytes of a UUID, or of a number in big-endian.
+    /// The row's id within the tenant: the bytes of a UUID, or of a big-endian number.
     pub row: &'a [u8],
 }
 
@@ -36,7 +36,7 @@ pub enum SealError {
     TooLong,
 }
 
-/// Why a stored value cannot be opened. Says nothing of what is in it.
+/// Why a sealed value cannot be opened. Reveals nothing of its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     #[error("the sealed value is cut short")]
@@ -51,10 +51,10 @@ pub enum OpenError {
     NotText,
 }
 
-/// Seals `text` for its place. The same text gives other bytes each time.
+/// Seals `text` for its location. Nondeterministic: each call uses a fresh nonce.
 pub fn seal(key: &DataKey, place: &AssociatedData<'_>, text: &str) -> Result<Vec<u8>, SealError> {
     let nonce = generate_nonce()?;
-    // All that is needed at once: growing would leave copies of the text behind.
+    // Allocated in full: growing would leave copies of the plaintext behind.
     let mut sealed = Vec::with_capacity(HEADER_BYTES + text.len() + TAG_BYTES);
     sealed.push(ENVELOPE_VERSION);
     sealed.extend(key.version().to_be_bytes());
@@ -69,12 +69,12 @@ pub fn seal(key: &DataKey, place: &AssociatedData<'_>, text: &str) -> Result<Vec
     Ok(sealed)
 }
 
-/// The text of a value that was sealed for this place with one of `keys`.
+/// Opens a value that was sealed for this location with one of `keys`.
 pub fn open(keys: &DataKeys, place: &AssociatedData<'_>, sealed: &[u8]) -> Result<String, OpenError> {
     let envelope = Envelope::read(sealed)?;
     let key = keys.find(envelope.key_version).ok_or(OpenError::UnknownKeyVersion(envelope.key_version))?;
     let mut text = envelope.ciphertext.to_vec();
-    // Checks the tag before it decrypts: there is never a part of the text without it.
+    // Verifies the tag before decrypting: unauthenticated plaintext never exists.
     key.cipher()
         .decrypt_in_place_detached(
             envelope.nonce.into(),
@@ -86,7 +86,7 @@ pub fn open(keys: &DataKeys, place: &AssociatedData<'_>, sealed: &[u8]) -> Resul
     String::from_utf8(text).map_err(|_| OpenError::NotText)
 }
 
-/// The version of the data key that a value says it is sealed with: tells what a rotation has still to seal anew.
+/// The version of the data key in a sealed value's header, by which a rotation finds what to reseal.
 pub fn key_version(sealed: &[u8]) -> Result<u32, OpenError> {
     Envelope::read(sealed).map(|envelope| envelope.key_version)
 }

@@ -1,7 +1,7 @@
-//! Blind indexes: what an encrypted value is found by when an equal one is asked for.
+//! Blind indexes: equality search on encrypted values.
 //!
-//! HMAC-SHA256 over the value's normal form, cut to 128 bits, with a key for each tenant and column. Who reads the database
-//! sees which rows of one column of one tenant hold equal values, and nothing else.
+//! HMAC-SHA256 of the value's normal form, truncated to 128 bits, with a key per tenant and column. It reveals to a
+//! reader of the database which rows of one column of one tenant hold equal values, and nothing else.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,15 +11,15 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::key::{KeyBytes, keyed};
 
-/// What is stored beside the sealed value.
+/// Stored next to the sealed value.
 pub type BlindIndex = [u8; 16];
 
-/// Begins the message that a column's key is made from.
+/// Domain separation for deriving a column's key.
 const COLUMN_KEY_LABEL: &str = "salespulse/blind-index/v1/";
-/// Begins the message that a fingerprint's key is made from.
+/// Domain separation for deriving a fingerprint's key.
 const FINGERPRINT_KEY_LABEL: &str = "salespulse/fingerprint/v1/";
 
-/// The index key of one tenant. It is a key of its own, so that indexes stay when data keys are rotated.
+/// The index key of a tenant. Separate from the data keys, so that indexes survive their rotation.
 pub struct IndexKey(KeyBytes);
 
 impl IndexKey {
@@ -27,7 +27,7 @@ impl IndexKey {
         IndexKey(key)
     }
 
-    /// HMAC-SHA256 of `bytes` with a key that follows from this one, `label` and `name`.
+    /// HMAC-SHA256 of `bytes` with a key derived from this one, `label` and `name`.
     fn tag(&self, label: &str, name: &str, bytes: &[u8]) -> [u8; 32] {
         let derived = keyed(&self.0).chain_update(label).chain_update(name).finalize().into_bytes();
         keyed(&KeyBytes::new(derived.into())).chain_update(bytes).finalize().into_bytes().into()
@@ -40,17 +40,17 @@ impl fmt::Debug for IndexKey {
     }
 }
 
-/// Which values count as equal.
+/// Normal form of values: which ones count as equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Up to case, compatible forms of characters (NFKC, Unicode Standard Annex 15) and blanks at the ends.
+    /// Ignores case, compatibility forms (NFKC, Unicode Standard Annex 15) and surrounding whitespace.
     Text,
-    /// Up to all but the digits and a leading `+`.
+    /// Ignores everything but digits and a leading `+`.
     Phone,
 }
 
-/// The index of a value of `column`, a name that no other column of the tenant has, as `customers.email`. `None` where
-/// the normal form is empty, as that of the phone number "none": such values are not equal to each other.
+/// The blind index of `column`, a name unique within the tenant, such as `customers.email`. `None` where the normal
+/// form is empty, as for the phone number "none": such values are not equal to each other.
 pub fn blind_index(key: &IndexKey, column: &str, form: Form, value: &str) -> Option<BlindIndex> {
     let normal = normal_form(form, value);
     if normal.is_empty() {
@@ -59,8 +59,7 @@ pub fn blind_index(key: &IndexKey, column: &str, form: Form, value: &str) -> Opt
     key.tag(COLUMN_KEY_LABEL, column, normal.as_bytes()).first_chunk().copied()
 }
 
-/// What tells whether bytes are the very ones of before, to nobody who has not the tenant's key. `use_for` keeps
-/// fingerprints of different things apart.
+/// A keyed fingerprint that recognizes identical bytes, but only with the tenant's key. `use_for` separates domains.
 pub fn fingerprint(key: &IndexKey, use_for: &str, bytes: &[u8]) -> [u8; 32] {
     key.tag(FINGERPRINT_KEY_LABEL, use_for, bytes)
 }
@@ -69,7 +68,7 @@ fn normal_form(form: Form, value: &str) -> String {
     let value = nfkc(value);
     let text = value.trim();
     match form {
-        // NFKC once more, since a small letter may compose with what follows it where its capital does not.
+        // NFKC again, since a lower-case letter may compose with its successor where the upper-case letter does not.
         Form::Text => nfkc(&text.to_lowercase()).into_owned(),
         Form::Phone => {
             // Digits of other scripts are kept: without them different numbers would be equal.
@@ -79,7 +78,7 @@ fn normal_form(form: Form, value: &str) -> String {
     }
 }
 
-/// ASCII is its own normal form, and the conversion is slow (50 ns a byte).
+/// ASCII is its own normal form, and the conversion is slow (50 ns per byte).
 fn nfkc(text: &str) -> Cow<'_, str> {
     if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfkc().collect()) }
 }

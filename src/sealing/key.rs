@@ -1,4 +1,4 @@
-//! Keys in memory: wiped when they are dropped, never printed.
+//! Keys in memory: zeroized on drop, never printed.
 
 use std::fmt;
 
@@ -9,31 +9,31 @@ use rand::rngs::OsRng;
 use sha2::Sha256;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-/// The bytes of a key of 256 bits.
+/// The bytes of a 256-bit key.
 pub type KeyBytes = Zeroizing<[u8; 32]>;
 
-/// A data key is retired after it has sealed this many values. With random nonces NIST SP 800-38D, section 8.3, allows 2^32;
-/// the half is left for seals that the estimate from positions does not see, as those of quarantined bodies.
+/// A data key is retired after it has sealed this many values. With random nonces NIST SP 800-38D, section 8.3, allows
+/// 2^32; half of it is a margin for seals that the estimate from positions misses, such as those of quarantined bodies.
 pub const SEALS_MAX: u64 = 1 << 31;
 
-/// Whether a data key that has sealed so many values must make way for a new version.
+/// Whether a data key that has sealed so many values must be rotated.
 pub fn is_worn_out(seals: u64) -> bool {
     seals >= SEALS_MAX
 }
 
-/// The operating system gave no random bytes.
+/// The operating system provided no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system gives no random bytes")]
 pub struct NoRandomness;
 
-/// A new key, for data or for an index.
+/// Generates a data or index key.
 pub fn generate_key() -> Result<KeyBytes, NoRandomness> {
     let mut key = KeyBytes::default();
     OsRng.try_fill_bytes(key.as_mut_slice()).map_err(|_| NoRandomness)?;
     Ok(key)
 }
 
-/// A nonce of 96 bits, random as SP 800-38D, section 8.2.2, has it.
+/// A random 96-bit nonce, by SP 800-38D, section 8.2.2.
 pub(super) fn generate_nonce() -> Result<[u8; 12], NoRandomness> {
     let mut nonce = [0; 12];
     OsRng.try_fill_bytes(&mut nonce).map_err(|_| NoRandomness)?;
@@ -48,14 +48,14 @@ pub(super) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     }
 }
 
-/// A data key of one tenant: what its values are sealed and opened with.
+/// A data key of one tenant, which seals and opens its values.
 pub struct DataKey {
     version: u32,
-    // In a box, so that moving the key leaves no copy of it behind.
+    // Boxed, so that moving the key leaves no copy of it behind.
     cipher: Box<Aes256Gcm>,
 }
 
-// The cipher wipes its round keys only with a feature of the crate `aes`; without it this does not compile.
+// The cipher zeroizes its round keys only with a feature of the crate `aes`; without it this does not compile.
 const _: () = {
     const fn is_wiped<T: ZeroizeOnDrop>() {}
     is_wiped::<aes::Aes256>();
@@ -94,7 +94,7 @@ impl DataKeys {
         DataKeys { active, others }
     }
 
-    /// The key that new values are sealed with.
+    /// The key that seals new values.
     pub fn active(&self) -> &DataKey {
         &self.active
     }

@@ -1,7 +1,7 @@
-//! The tenants' keys, unwrapped, in memory for some minutes.
+//! Cache of the tenants' unwrapped keys, for some minutes.
 //!
-//! Keys are asked for anew at half of their time. While the key-encryption key cannot be reached, the keys at hand serve
-//! for the rest of it, and it is asked again every few seconds by one request at a time.
+//! Keys are refreshed at half of their lifetime. While the key-encryption key is unreachable, cached keys serve for the
+//! rest of it, and one request at a time retries every few seconds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,26 +13,26 @@ use super::kek::{KekError, KeyEncryption, KeyName, Purpose};
 use super::key::{DataKey, DataKeys, KeyBytes};
 use crate::guard::Guard;
 
-/// Keys are used for so long after they were unwrapped. A version that was active may still seal in other processes for
-/// this time: it must not be destroyed before.
+/// Lifetime of an unwrapped key. A version that was active may still seal in other processes for this time: it must not
+/// be destroyed before.
 pub const KEYS_TTL_MS: i64 = 10 * 60 * 1000;
 const RENEW_AFTER_MS: i64 = KEYS_TTL_MS / 2;
 /// The pause after a failure.
 const RETRY_AFTER_MS: i64 = 5_000;
 
-/// A key as it is stored.
+/// A key in stored form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedKey {
     pub version: u32,
     pub text: String,
 }
 
-/// All keys of a tenant as they are stored.
+/// All keys of a tenant in stored form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedKeys {
     /// The data key that seals.
     pub active: WrappedKey,
-    /// Data keys that only open, in any order that stays the same.
+    /// Data keys that only open, in any stable order.
     pub others: Vec<WrappedKey>,
     pub index: WrappedKey,
 }
@@ -44,15 +44,15 @@ pub struct TenantKeys {
     pub index: IndexKey,
 }
 
-/// Keys at hand.
+/// Cached keys.
 #[derive(Clone, Debug)]
 pub struct Held {
     pub keys: Arc<TenantKeys>,
-    /// Why they could not be unwrapped anew: they end soon, and versions that came since are not among them.
+    /// Why they could not be refreshed: they expire soon, and lack versions added since.
     pub trouble: Option<KekError>,
 }
 
-/// The keys of the tenants that were active lately. Times are milliseconds of a clock that does not go back.
+/// The keys of recently active tenants. Times are milliseconds of a monotonic clock.
 pub struct Keyring {
     kek: Arc<dyn KeyEncryption>,
     slots: Mutex<HashMap<Uuid, Arc<Slot>>>,
@@ -62,22 +62,22 @@ pub struct Keyring {
 #[derive(Default)]
 struct Slot {
     state: Mutex<State>,
-    /// Held while the key-encryption key is asked, so that many requests ask once.
+    /// Held while the key-encryption key is in use, so that concurrent requests share one call.
     asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     unwrapped: Option<Unwrapped>,
-    /// Why the last question failed.
+    /// Why the last refresh failed.
     failure: Option<KekError>,
-    /// Until then the answer is what is known here.
+    /// No refresh before this time.
     ask_at_ms: i64,
 }
 
 struct Unwrapped {
     keys: Arc<TenantKeys>,
-    /// What they were unwrapped from.
+    /// The stored form they were unwrapped from.
     wrapped: WrappedKeys,
     expires_at_ms: i64,
 }
@@ -87,16 +87,16 @@ impl Keyring {
         Keyring { kek, slots: Mutex::default() }
     }
 
-    /// The tenant's keys if they are at hand and not due. Otherwise read them from storage and [`load`](Self::load) them;
-    /// so too when a value has a version that they lack, as another process may have rotated.
+    /// The tenant's keys if cached and not due for a refresh. Otherwise read them from storage and [`load`](Self::load)
+    /// them; likewise when a value has a version that they lack, as another process may have rotated.
     pub fn find(&self, tenant: Uuid, now_ms: i64) -> Option<Arc<TenantKeys>> {
         let slot = lock(&self.slots).get(&Guard::Keyring.of(tenant)).cloned()?;
         let state = lock(&slot.state);
         state.unexpired(now_ms).filter(|_| now_ms < state.ask_at_ms).map(|unwrapped| Arc::clone(&unwrapped.keys))
     }
 
-    /// The tenant's keys out of the stored ones, which are unwrapped unless that was just done. Errors where nothing is at
-    /// hand: why the key-encryption key does not answer, or what is wrong with a stored key.
+    /// The tenant's keys from their stored form, unwrapped unless that was just done. Errors where nothing is cached:
+    /// why the key-encryption key is unavailable, or what is wrong with a stored key.
     pub async fn load(&self, tenant: Uuid, wrapped: &WrappedKeys, now_ms: i64) -> Result<Held, KekError> {
         let slot = Arc::clone(lock(&self.slots).entry(Guard::Keyring.of(tenant)).or_default());
         let _asking = slot.asking.lock().await;
@@ -107,12 +107,12 @@ impl Keyring {
         lock(&slot.state).end(unwrapped, wrapped, now_ms)
     }
 
-    /// Drops the tenant's keys, as when the tenant was erased.
+    /// Evicts the tenant's keys, as when the tenant was erased.
     pub fn forget(&self, tenant: Uuid) {
         lock(&self.slots).remove(&Guard::Keyring.of(tenant));
     }
 
-    /// Drops the keys whose time is over; to be called every minute or so, as nobody may ask for them again.
+    /// Evicts expired keys; to be called every minute or so, as they may never be requested again.
     pub fn drop_expired(&self, now_ms: i64) {
         lock(&self.slots).retain(|_, slot| {
             let mut state = lock(&slot.state);
@@ -158,12 +158,12 @@ impl State {
         Some((held, &unwrapped.wrapped))
     }
 
-    /// What is known without a question; `None` if one is to be asked now.
+    /// The result without a refresh; `None` if one is due.
     fn begin(&mut self, wrapped: &WrappedKeys, now_ms: i64) -> Option<Result<Held, KekError>> {
         let held = self.held(now_ms);
         if now_ms >= self.ask_at_ms {
             if held.is_some() {
-                // While this request asks, others go on with what is at hand.
+                // While this request refreshes, others use the cached keys.
                 self.ask_at_ms = now_ms.saturating_add(RETRY_AFTER_MS);
             }
             return None;
@@ -204,7 +204,7 @@ impl State {
     }
 }
 
-/// No panic leaves a state half changed, so a poisoned lock is as good as another.
+/// No panic leaves the state inconsistent, so a poisoned lock can be used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,12 @@
-//! Encryption of personal data, field by field.
+//! Field-level envelope encryption of personal data.
 //!
-//! Each tenant has data keys, of which the active one seals and the others only open, and an index key for searching by
-//! equality. They are stored wrapped by a key-encryption key ([`kek`]) that the database never holds; a [`Keyring`] keeps
-//! them unwrapped for a few minutes. [`seal`] and [`open`] turn text into stored bytes and back, bound to the place of the
-//! value; [`blind_index`] gives what an equal value is found by. Who deletes a tenant's wrapped keys has erased the tenant.
+//! Each tenant has data keys, of which the active one seals and the others only open, and an index key for equality
+//! search. They are stored wrapped by a key-encryption key ([`kek`]) that is never in the database; a [`Keyring`]
+//! caches them unwrapped for a few minutes. [`seal`] and [`open`] convert text to stored bytes and back, bound to the
+//! location of the value; [`blind_index`] makes equal values searchable. Deleting a tenant's wrapped keys erases the
+//! tenant (crypto-shredding).
 //!
-//! Nothing here knows a database or a clock: wrapped keys are handed in, and so is the time.
+//! This module depends on neither a database nor a clock: wrapped keys and the time are passed in.
 
 mod envelope;
 mod index;

@@ -1,3 +1,3 @@
-//! Where a tenant's events come from.
+//! Data sources of a tenant's events.
 
 pub mod graphql;

@@ -1,4 +1,4 @@
-//! The log for machines: a JSON object a line, with the fields of the event and of the spans around it side by side.
+//! JSON log format: one object per line, with the fields of the event and of its enclosing spans, flattened.
 
 use std::error::Error;
 use std::fmt;
@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Formats events. Spans are kept as [`JsonFields`].
+/// Formats events. Spans are stored as [`JsonFields`].
 pub struct JsonLines;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for JsonLines {
@@ -27,7 +27,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
             let extensions = span.extensions();
             let fields = extensions.get::<FormattedFields<JsonFields>>().map(|fields| fields.fields.as_str());
             if let Some(Ok(Value::Object(fields))) = fields.map(serde_json::from_str) {
-                // Those are for OpenTelemetry alone.
+                // Fields for OpenTelemetry only.
                 line.0.extend(fields.into_iter().filter(|(name, _)| !name.starts_with("otel.")));
             }
         }
@@ -35,7 +35,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
         line.0.retain(|name, _| !name.starts_with("log."));
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
-        // What comes by way of the crate log says there where it is from.
+        // Events from the crate `log` carry their origin in these fields.
         let normalized = event.normalized_metadata();
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
         let (level, target) = (metadata.level().as_str(), metadata.target());
@@ -60,7 +60,7 @@ impl Visit for Line {
         self.put(field, format!("{value:?}"));
     }
 
-    /// With what lies behind it.
+    /// Including its sources.
     fn record_error(&mut self, field: &Field, error: &(dyn Error + 'static)) {
         let causes = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
         self.put(field, causes.map(ToString::to_string).collect::<Vec<_>>().join(": "));

@@ -1,8 +1,7 @@
-//! What this process has counted since it began. Like the log there is one for the process, so that whatever happens is
-//! counted where it happens.
+//! Metrics of this process. Global, like the log, so that anything can be counted where it happens.
 //!
-//! Names are as Prometheus has them: base units, and `_total` for what only grows. The values of labels are words of the
-//! program, so there are few: none is a client's, and none names a tenant.
+//! Names follow Prometheus: base units, and `_total` for counters. Label values are constants of the program, so their
+//! cardinality is low: none comes from a client, and none identifies a tenant.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
-/// From an answer that was kept to one that is about to be given up.
+/// From a cached response to one close to its timeout.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -36,7 +35,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// How much of a kind the last look has found due.
+    /// Sets the number of items of a kind that were due at the last poll.
     pub fn set_due(&self, kind: &str, found: usize) {
         self.due.with_label_values(&[kind]).set(i64::try_from(found).unwrap_or(i64::MAX));
     }
@@ -112,7 +111,7 @@ impl Metrics {
         }
     }
 
-    /// Makes what one is woken by be there from the start: of a counter that begins with its first event, no increase is seen.
+    /// Initializes the series that alerts are based on: a counter that appears with its first event shows no increase.
     pub fn begin(&self) {
         for code in ["INTERNAL_SERVER_ERROR", "SERVICE_UNAVAILABLE", "DECRYPTION_FAILED", "QUERY_TIMEOUT"] {
             self.errors.with_label_values(&[code]);
@@ -131,20 +130,20 @@ impl Metrics {
         self.caches.with_label_values(&[cache, if is_hit { "hit" } else { "miss" }]).inc();
     }
 
-    /// How long a batch took, and whether it was committed.
+    /// Records how long a batch took, and whether it was committed.
     pub fn batch_has_ended(&self, took: Duration, is_committed: bool) {
         self.ledger_batches.with_label_values(&[if is_committed { "committed" } else { "failed" }]).inc();
         self.ledger_commit_duration.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
     }
 
-    /// All of it and `more`, in the text format of Prometheus.
+    /// All metrics and `more`, in the Prometheus text format.
     pub fn to_text(&self, more: Vec<MetricFamily>) -> prometheus::Result<String> {
         let families: Vec<MetricFamily> = self.registry.gather().into_iter().chain(more).collect();
         TextEncoder::new().encode_to_string(&families)
     }
 }
 
-/// Makes metrics that belong to a registry.
+/// Creates metrics in a registry.
 pub struct Definitions<'a>(pub &'a Registry);
 
 impl Definitions<'_> {

@@ -1,8 +1,8 @@
-//! What a running server tells those who run it: counts for Prometheus ([`metrics`]), the log ([`json`]), and the spans of
-//! requests ([`requests`]), which OpenTelemetry may be given as traces (`otlp`).
+//! Observability for operators: Prometheus metrics ([`metrics`]), the log ([`json`]), and request spans ([`requests`]),
+//! which can be exported as OpenTelemetry traces (`otlp`).
 //!
-//! All of it leaves the server, so none of it is secret or personal: no tokens, no bodies, no variables, and of clients'
-//! own words only the names of operations and well-formed ids of requests.
+//! All of it leaves the server, so it contains nothing secret or personal: no tokens, no bodies, no variables, and of
+//! client-chosen text only operation names and well-formed request ids.
 
 pub mod json;
 pub mod metrics;

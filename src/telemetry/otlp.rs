@@ -1,7 +1,7 @@
-//! Spans as traces for OpenTelemetry, sent by OTLP (protobuf over HTTP): requests, operations, and the database's
-//! statements, whose text has no values in it.
+//! Export of spans as OpenTelemetry traces over OTLP (protobuf over HTTP): requests, operations, and database
+//! statements, whose text contains no values.
 //!
-//! Besides the endpoint, the variables that OpenTelemetry defines for every program hold: `OTEL_TRACES_SAMPLER`,
+//! Besides the endpoint, the standard OpenTelemetry variables apply: `OTEL_TRACES_SAMPLER`,
 //! `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_...`.
 
 use std::time::Duration;
@@ -21,16 +21,16 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::traceparent::TraceParent;
 
-/// For one batch of spans to be taken.
+/// Timeout of exporting a batch of spans.
 const SEND_WAIT: Duration = Duration::from_secs(10);
-/// For the last spans of a process that ends.
+/// Timeout of the final flush at shutdown.
 const END_WAIT: Duration = Duration::from_secs(3);
 
-/// Sends spans until it is dropped.
+/// Exports spans until dropped.
 pub struct Export(SdkTracerProvider);
 
 impl Export {
-    /// Sends to the collector at `endpoint`, as `http://127.0.0.1:4318`. Error: why it cannot be used.
+    /// Exports to the collector at `endpoint`, such as `http://127.0.0.1:4318`. Error: why it cannot be used.
     pub fn start(endpoint: &str, runtime: &Handle) -> Result<Export, Box<dyn std::error::Error>> {
         let client = reqwest::Client::builder().timeout(SEND_WAIT).build()?;
         let exporter = SpanExporter::builder()
@@ -43,7 +43,7 @@ impl Export {
         Ok(Export(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
     }
 
-    /// What hands the spans on.
+    /// The layer that forwards spans.
     pub fn layer<S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync>(&self) -> impl Layer<S> + use<S> {
         let layer = tracing_opentelemetry::layer().with_tracer(self.0.tracer("salespulse"));
         layer.with_location(false).with_threads(false).with_target(false).with_filter(filter_fn(is_traced))
@@ -58,26 +58,26 @@ impl Drop for Export {
     }
 }
 
-/// Spans of requests and operations, and those in which the database is asked. Below level info those have values in them.
+/// Spans of requests and operations, and those of database queries. Below level info those contain values.
 fn is_traced(metadata: &Metadata<'_>) -> bool {
     let from = |module: &str| metadata.target().starts_with(module);
     metadata.is_span() && *metadata.level() <= Level::INFO && (from("salespulse::telemetry") || from("sea_orm"))
 }
 
-/// Makes `span` a part of the trace of `parent`, or the beginning of one; gives its id.
+/// Makes `span` a child of `parent`, or the root of a trace; returns the trace's id.
 pub fn join(span: &Span, parent: Option<TraceParent>) -> Option<u128> {
     if let Some(parent) = parent {
         let flags = if parent.is_sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
         let (trace, above) = (TraceId::from(parent.trace_id), SpanId::from(parent.span_id));
         let above = SpanContext::new(trace, above, flags, true, TraceState::default());
-        // Fails where spans go nowhere.
+        // Fails where spans are not exported.
         let _ = span.set_parent(Context::new().with_remote_span_context(above));
     }
     let begun = span.context().span().span_context().trace_id();
     parent.map(|parent| parent.trace_id).or((begun != TraceId::INVALID).then(|| u128::from_be_bytes(begun.to_bytes())))
 }
 
-/// Sends from the server's own runtime, as the exporter's thread has none.
+/// Sends on the server's own runtime, as the exporter's thread has none.
 #[derive(Debug)]
 struct Client {
     client: reqwest::Client,
@@ -88,7 +88,7 @@ struct Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
-        // What went wrong is logged, and a URL may have a password in it.
+        // Errors are logged, and a URL may contain a password.
         let send = async move {
             let answer = client.execute(request.try_into()?).await.map_err(reqwest::Error::without_url)?;
             let status = answer.status();

@@ -1,7 +1,7 @@
-//! What is said of each request: its id, which its answer carries too, its span, and that it was answered.
+//! Observation of requests: the request id, which the response carries too, the span, and the completion.
 //!
-//! Whatever is logged while a request is answered stands in its span, and so has its id and that of its trace. Answers
-//! themselves are logged at level debug: how many there are and how long they take is what metrics are for.
+//! Everything logged while a request is served is in its span, and so carries its id and that of its trace. Completions
+//! are logged at level debug only: their number and duration are what metrics are for.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::graphql::origin::Peer;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
-/// Of the name of an operation, which may be as long as its document.
+/// Maximum length of an operation name, which may be as long as its document.
 const OPERATION_NAME_CHARS_MAX: usize = 64;
 
-/// What a request is called: by its client, or by us.
+/// The id of a request, given by its client or generated.
 #[derive(Clone, Debug)]
 pub struct RequestId(Arc<str>);
 
@@ -35,21 +35,21 @@ impl RequestId {
     }
 }
 
-/// Nothing that could be taken for anything but an id, wherever it is shown.
+/// Accepts only what cannot be mistaken for anything else, wherever it is shown.
 fn is_well_formed(id: &str) -> bool {
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(is_fine)
 }
 
-/// A layer around all routes. Of which trace a request is a part is believed of `proxies` alone: others could have theirs
-/// recorded, and added to anybody's.
+/// A layer around all routes. The parent trace is accepted from `proxies` only: others could force theirs to be
+/// recorded, or add to anybody's.
 pub async fn observe(State(proxies): State<Arc<[IpAddr]>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = RequestId::of(request.headers());
     let method = name_of(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    // Spans are of the highest level, so that what is logged has them at any.
+    // Spans have the highest level, so that log events are in them at any level.
     let span = tracing::error_span!(
         "request",
         otel.kind = "server",
@@ -77,13 +77,13 @@ pub async fn observe(State(proxies): State<Arc<[IpAddr]>>, mut request: Request,
     response
 }
 
-/// Whether a proxy of ours sends.
+/// Whether one of our proxies is the peer.
 fn is_of(request: &Request, proxies: &[IpAddr]) -> bool {
     let peer = request.extensions().get::<Peer>();
     peer.is_some_and(|peer| proxies.contains(&peer.address.ip().to_canonical()))
 }
 
-/// Makes the span a part of the request's trace, if it may say so, and notes which that is.
+/// Joins the span to the trace of the request, if it is trusted, and records the trace's id.
 fn join(span: &Span, headers: &HeaderMap, is_believed: bool) {
     let given = headers.get("traceparent").filter(|_| is_believed);
     let parent = given.and_then(|value| TraceParent::parse(value.to_str().ok()?));
@@ -96,18 +96,18 @@ fn join(span: &Span, headers: &HeaderMap, is_believed: bool) {
     }
 }
 
-/// The span of a socket, which outlives the request that opened it. It is no part of a trace: its operations are.
+/// The span of a socket, which outlives the request that opened it. It is not part of a trace: its operations are.
 pub fn socket_span(request: &Extensions) -> Span {
     let id = request.get::<RequestId>().map(|id| &*id.0);
     tracing::error_span!(target: "socket", parent: None, "socket", request_id = id, tenant = Empty)
 }
 
-/// Notes whose request or socket it is, once that is known.
+/// Records the tenant of a request or socket, once known.
 pub fn note_tenant(tenant: Uuid) {
     Span::current().record("tenant", tracing::field::display(tenant));
 }
 
-/// Notes what a request asks for.
+/// Records the operation of a request.
 pub fn note_operation(kind: &str, name: Option<&str>) {
     let span = Span::current();
     span.record("graphql.operation.type", kind);
@@ -120,14 +120,14 @@ fn shortened(name: &str) -> &str {
     name.get(..OPERATION_NAME_CHARS_MAX).unwrap_or(name)
 }
 
-/// The span of an operation that runs, for nobody in particular where it needs no token.
+/// The span of a running operation, without a tenant where it needs no token.
 pub fn operation_span(kind: &str, name: Option<&str>, tenant: Option<Uuid>) -> Span {
     let name = name.map(shortened);
     let tenant = tenant.map(tracing::field::display);
     tracing::error_span!("operation", graphql.operation.r#type = kind, graphql.operation.name = name, tenant)
 }
 
-/// Methods that nobody knows are all the same.
+/// Unknown methods share one name.
 fn name_of(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,6 +1,6 @@
-//! The header `traceparent`, by which a request says of which trace it is a part (W3C Trace Context, level 1).
+//! The `traceparent` header, which identifies the trace of a request (W3C Trace Context, level 1).
 
-/// A span of another process, of which a request is a part.
+/// A span of another process that is the parent of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
     pub trace_id: u128,
@@ -9,8 +9,8 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
-    /// `version-trace_id-span_id-flags` in lower-case hexadecimal digits; later versions may go on after it. `None` for
-    /// what is of no such form.
+    /// `version-trace_id-span_id-flags` in lower-case hexadecimal; later versions may append to it. `None` if
+    /// malformed.
     pub fn parse(header: &str) -> Option<TraceParent> {
         let mut parts = header.split('-');
         let mut hex = |digits| {

@@ -15,7 +15,7 @@ impl UserQuery {
     async fn me(&self, ctx: &Context<'_>) -> async_graphql::Result<User> {
         let caller = caller(ctx)?;
         let user = get_user(read(ctx).await?.as_ref(), caller.user_id).await?;
-        // What the token allows may be less than what the role does.
+        // The token may allow less than the role.
         Ok(User { role: caller.role, permissions: caller.permissions.clone(), ..user })
     }
 }

@@ -1,4 +1,4 @@
-//! The people of a tenant, as everything refers to them that somebody owns, does or is a member of.
+//! The users of a tenant, as referenced by what they own, do or are members of.
 
 pub mod graphql;
 mod store;

@@ -1,4 +1,4 @@
-//! Users in the database.
+//! Storage of users.
 
 use std::collections::HashMap;
 
@@ -12,10 +12,10 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 
-/// What [`user_from`] reads, of a table named `u`.
+/// The columns for [`user_from`], of a table aliased `u`.
 pub const USER_COLUMNS: &str = "u.id, u.name, u.email, u.role";
 
-/// The user in the columns from `index` on.
+/// The user in the columns starting at `index`.
 pub fn user_from(row: &QueryResult, index: usize) -> Result<User> {
     let role = Role::get(row, index + 3)?;
     let (id, name, email) = (get::<Uuid>(row, index)?, get(row, index + 1)?, get(row, index + 2)?);
@@ -29,18 +29,18 @@ pub async fn get_user(tx: &TenantTx, id: Uuid) -> Result<User> {
     user_from(&row, 0)
 }
 
-/// Somebody new.
+/// A user to create.
 pub struct NewUser<'a> {
     pub email: &'a str,
     pub name: &'a str,
     pub role: Role,
-    /// Absent where somebody was made by an operator, or is only invited.
+    /// Absent for a user who was created by an operator, or is only invited.
     pub password_hash: Option<String>,
-    /// Not active before the invitation is used.
+    /// Inactive until the invitation is accepted.
     pub is_invited: bool,
 }
 
-/// Adds a user whose address is free; gives the id.
+/// Adds a user whose address is free; returns the id.
 pub async fn insert_user(tx: &TenantTx, new: NewUser<'_>, now: Timestamp) -> Result<Uuid> {
     let id = Uuid::now_v7();
     let values: [Value; 8] = [
@@ -59,7 +59,7 @@ pub async fn insert_user(tx: &TenantTx, new: NewUser<'_>, now: Timestamp) -> Res
     Ok(id)
 }
 
-/// Each of `ids`, which differ, is a user of the tenant. Error: NOT_FOUND.
+/// Checks that each of `ids`, which are distinct, is a user of the tenant. Error: NOT_FOUND.
 pub async fn check_users(tx: &TenantTx, ids: &[Uuid]) -> Result<()> {
     use entity::users::{Column, Entity};
     let found: Vec<Uuid> = tx

@@ -1,4 +1,4 @@
-//! Requests to providers: encrypted, answered soon and in short, or not at all.
+//! HTTP requests to providers: encrypted, and bounded in time and length.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use reqwest::{Client, Request, redirect};
 
 use super::settings::is_private_way;
 
-/// For each answer of a provider.
+/// Timeout of a request to a provider.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
-/// Why there is no answer of a provider.
+/// Why a request to a provider failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     #[error("a URL that anybody on the way could read")]
@@ -26,7 +26,7 @@ pub enum FetchError {
 pub struct Fetch(Client);
 
 impl Fetch {
-    /// A redirect would lead where nobody has checked.
+    /// Redirects are not followed: their target is unchecked.
     pub fn new() -> reqwest::Result<Self> {
         let client = Client::builder().redirect(redirect::Policy::none()).timeout(ANSWER_WAIT).no_proxy();
         Ok(Fetch(client.build()?))

@@ -1,5 +1,5 @@
-//! A sign-in between leaving for the provider and coming back. All there is to know of it is in a sealed cookie, so that
-//! only the browser that left comes back, to any server.
+//! The state of a sign-in between leaving for the provider and returning. All of it is in a sealed cookie, so that only
+//! the browser that left can return, to any server.
 
 use axum::http::HeaderValue;
 use openidconnect::{CsrfToken, Nonce, PkceCodeVerifier};
@@ -10,17 +10,17 @@ use crate::auth::sealed::Seals;
 use crate::clock::{MINUTE, SECOND, Timestamp};
 use crate::error::{Error, Result};
 
-/// The provider's page is of another site, from which `Strict` cookies do not come back.
+/// The callback is a cross-site navigation, on which `Strict` cookies are not sent.
 pub const COOKIE: &str = "__Host-salespulse-oidc";
 /// Long enough to find a second factor.
 const LIFETIME: i64 = 10 * MINUTE;
 
-/// A sign-in that has begun.
+/// A sign-in in progress.
 #[derive(Serialize, Deserialize)]
 pub struct Flow {
     pub provider: String,
     pub purpose: Purpose,
-    /// The path to go to in the end.
+    /// The path to redirect to at the end.
     pub to: String,
     pub state: CsrfToken,
     pub nonce: Nonce,
@@ -28,12 +28,12 @@ pub struct Flow {
     ends_at: Timestamp,
 }
 
-/// What somebody goes to the provider for.
+/// What the user is sent to the provider for.
 #[derive(Serialize, Deserialize)]
 pub enum Purpose {
-    /// To come in, to a tenant.
+    /// To sign in to a tenant.
     SignIn { tenant: String },
-    /// To come in that way too from now on.
+    /// To link the identity to an existing user.
     Link { tenant: Uuid, user_id: Uuid, session: Uuid },
 }
 
@@ -50,21 +50,21 @@ impl Flow {
         }
     }
 
-    /// The cookie that keeps it.
+    /// The cookie that carries the state.
     pub fn to_cookie(&self, seals: &Seals) -> Result<HeaderValue> {
         let sealed =
             seals.seal(&serde_json::to_vec(self)?).ok_or_else(|| Error::internal("a sign-in cannot be sealed"))?;
         cookie(&sealed, LIFETIME / SECOND)
     }
 
-    /// What a cookie has kept, until its end.
+    /// The state of a cookie, unless expired.
     pub fn from_cookie(value: &str, seals: &Seals, now: Timestamp) -> Option<Self> {
         let flow: Flow = serde_json::from_slice(&seals.open(value)?).ok()?;
         (now < flow.ends_at).then_some(flow)
     }
 }
 
-/// Has the browser forget it.
+/// Deletes the cookie.
 pub fn no_cookie() -> Result<HeaderValue> {
     cookie("", 0)
 }
@@ -74,7 +74,7 @@ fn cookie(value: &str, secs: i64) -> Result<HeaderValue> {
     HeaderValue::try_from(text).map_err(Error::internal)
 }
 
-/// Whether a text is a path of this server, as every browser reads it, and nothing else.
+/// Whether a text is a path on this server, as interpreted by every browser, and nothing else.
 pub fn is_own_path(to: &str) -> bool {
     const CHARS_MAX: usize = 1024;
     to.len() <= CHARS_MAX

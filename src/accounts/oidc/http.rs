@@ -1,4 +1,5 @@
-//! `/auth/oidc`: to the provider's page and back. In the end a browser has what `/auth/login` gives.
+//! `/auth/oidc`: the redirect to the provider and the callback. At the end a browser has the same as after
+//! `/auth/login`.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
@@ -33,13 +34,13 @@ pub fn routes() -> Router<Endpoint> {
         .route("/auth/oidc/{provider}/callback", get(come_back))
 }
 
-/// What a sign-in begins with.
+/// The parameters that start a sign-in.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Begin {
-    /// The tenant's short name, where the provider has people of several.
+    /// The tenant's slug, for a provider used by several tenants.
     tenant: Option<String>,
-    /// The path to go to in the end.
+    /// The path to redirect to at the end.
     #[serde(default = "root")]
     to: String,
 }
@@ -55,7 +56,7 @@ fn root() -> String {
     "/".to_owned()
 }
 
-/// What the provider's page sends a browser back with; it may say more.
+/// The callback's parameters; unknown ones are ignored.
 #[derive(Deserialize)]
 struct Back {
     code: Option<String>,
@@ -64,7 +65,7 @@ struct Back {
     error: Option<String>,
 }
 
-/// The providers there are, for a page to offer them.
+/// Lists the providers, for a page to offer them.
 async fn list(State(endpoint): State<Endpoint>) -> Response {
     let providers = endpoint.app.providers.0.values();
     let shown = providers.map(|provider| {
@@ -99,7 +100,7 @@ async fn go_to_provider(
     go_to(url.as_str(), Some(cookie))
 }
 
-/// Has the page of somebody who is signed in go to the provider. The page sends the token, which no other page has.
+/// Sends the page of a signed-in user to the provider. The page sends the access token, which no other page has.
 async fn begin_link(
     State(endpoint): State<Endpoint>,
     Path(name): Path<String>,
@@ -194,7 +195,7 @@ fn find<'a>(endpoint: &'a Endpoint, name: &str) -> Result<&'a Provider> {
     endpoint.app.providers.get(name).ok_or_else(|| Error::not_found("provider"))
 }
 
-/// Where to go for a sign-in, and the cookie to come back with.
+/// The provider's URL for a sign-in, and the cookie with its state.
 async fn leave(endpoint: &Endpoint, provider: &Provider, purpose: Purpose, to: String) -> Result<(Url, HeaderValue)> {
     if !is_own_path(&to) {
         return Err(Error::bad_input("to", "a path of this server, as /graphiql"));
@@ -217,7 +218,7 @@ fn stray() -> Error {
     Error::new(Code::Forbidden, "this sign-in was not begun in this browser, or too long ago; begin again")
 }
 
-/// Tells an error to a person where a browser asks, else as JSON.
+/// Reports an error as a page to browsers, otherwise as JSON.
 fn explain(error: Error, headers: &HeaderMap) -> Response {
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if !accepts.is_some_and(|accepts| accepts.contains("text/html")) {
@@ -234,7 +235,7 @@ fn explain(error: Error, headers: &HeaderMap) -> Response {
     response
 }
 
-/// Messages are ours, but for the title of a provider, which its operator wrote.
+/// Messages are ours, except for a provider's title, which its operator wrote.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,4 +1,4 @@
-//! Who users are at providers: `user_identities`, by issuer and subject, which never change.
+//! Users' identities at providers: `user_identities`, keyed by issuer and subject, which never change.
 
 use uuid::Uuid;
 
@@ -7,21 +7,21 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 
-/// A way for a user to sign in.
+/// An external identity of a user.
 pub struct Identity {
     pub issuer: String,
     pub subject: String,
     pub created_at: Timestamp,
 }
 
-/// Whose identity it is.
+/// The user who has the identity.
 pub async fn find_owner(tx: &TenantTx, issuer: &str, subject: &str) -> Result<Option<Uuid>> {
     let sql = "SELECT user_id FROM user_identities WHERE tenant_id = $1 AND issuer = $2 AND subject = $3";
     let row = tx.query_one(sql, [issuer.into(), subject.into()]).await?;
     row.map(|row| get(&row, 0)).transpose()
 }
 
-/// Adds an identity that nobody has, in a transaction that has the lock of settings.
+/// Adds an identity that nobody has, in a transaction that holds the settings lock.
 pub async fn add(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid, now: Timestamp) -> Result<()> {
     let sql =
         "INSERT INTO user_identities (tenant_id, issuer, subject, user_id, created_at) VALUES ($1, $2, $3, $4, $5)";
@@ -29,7 +29,7 @@ pub async fn add(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid, now:
     Ok(())
 }
 
-/// A user's identities, the oldest first.
+/// A user's identities, oldest first.
 pub async fn list(tx: &TenantTx, user_id: Uuid) -> Result<Vec<Identity>> {
     let sql = "SELECT issuer, subject, created_at FROM user_identities WHERE tenant_id = $1 AND user_id = $2 \
                ORDER BY created_at, issuer, subject LIMIT 100";
@@ -40,7 +40,8 @@ pub async fn list(tx: &TenantTx, user_id: Uuid) -> Result<Vec<Identity>> {
     identities.collect()
 }
 
-/// Takes an identity from its user. Errors: NOT_FOUND; BAD_USER_INPUT; CONFLICT, when they could not come in any more.
+/// Unlinks an identity from its user. Errors: NOT_FOUND; BAD_USER_INPUT; CONFLICT, when the user could no longer sign
+/// in.
 pub async fn remove(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid) -> Result<()> {
     for (argument, value) in [("issuer", issuer), ("subject", subject)] {
         if value.contains('\0') {

@@ -1,5 +1,5 @@
-//! Signing in by OpenID Connect: the authorization code flow with PKCE (OpenID Connect Core 1.0, RFC 7636, RFC 9207). The
-//! provider says who somebody is; whether they may come in, and into which tenant, is decided here.
+//! Sign-in with OpenID Connect: the authorization code flow with PKCE (OpenID Connect Core 1.0, RFC 7636, RFC 9207).
+//! The provider establishes who somebody is; whether they have access, and to which tenant, is decided here.
 
 mod fetch;
 mod flow;
@@ -17,12 +17,12 @@ use std::sync::Arc;
 use provider::Provider;
 pub use settings::Settings;
 
-/// The providers that the operator has named, by their names in URLs. Cheap to clone.
+/// The configured providers, by their names in URLs. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Providers(Arc<BTreeMap<String, Provider>>);
 
 impl Providers {
-    /// The page of a provider comes back to `public_url`. Error: the message of a client that cannot be made.
+    /// Providers redirect back to `public_url`. Error: the message of a client that cannot be created.
     pub fn new(all: BTreeMap<String, Settings>, public_url: &str) -> Result<Self, String> {
         let providers = all.into_iter().map(|(name, settings)| {
             let provider = Provider::new(&name, settings, public_url)?;

@@ -1,15 +1,15 @@
-//! Who a provider says somebody is.
+//! A person as identified by a provider.
 
 use openidconnect::core::{CoreIdTokenClaims, CoreUserInfoClaims};
 
 use crate::accounts::email_of;
 
-/// Somebody, as their provider knows them.
+/// A person as identified by their provider.
 #[derive(Debug)]
 pub struct Person {
-    /// What the provider never gives to anybody else.
+    /// The provider's subject identifier, never reassigned.
     pub subject: String,
-    /// The address, if the provider says that it has verified it. Others are anybody's.
+    /// The address, if verified by the provider. An unverified one could be anybody's.
     pub email: Option<String>,
     pub name: Option<String>,
 }
@@ -23,7 +23,7 @@ impl Person {
         }
     }
 
-    /// With what the provider tells on asking where the token does not.
+    /// Falls back to the UserInfo response for what the token does not contain.
     pub fn or(self, claims: &CoreUserInfoClaims) -> Self {
         let email = verified(claims.email().map(|email| email.as_str()), claims.email_verified());
         let name = claims.name().and_then(|name| name.get(None)).map(|name| name.to_string());

@@ -1,4 +1,4 @@
-//! A provider as this server talks to it: what it says of itself, which is kept for a while, and who came back from it.
+//! The client of a provider: its metadata, cached for a while, and the person who returns from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,16 +27,16 @@ use super::settings::Settings;
 use crate::clock::{SECOND, Timestamp};
 use crate::error::{BoxError, Code, Error, Result};
 
-/// How long what a provider says of itself is good, its keys included.
+/// How long a provider's metadata, including its keys, is cached.
 const KEPT: Duration = Duration::from_secs(3600);
-/// Between two looks for a key that is not known.
+/// Minimum interval between refreshes for an unknown key.
 const LOOK_PAUSE: Duration = Duration::from_secs(60);
-/// After one that failed, nobody waits for another for so long.
+/// After a failed fetch, requests do not wait for another one for this long.
 const FAILED_PAUSE: Duration = Duration::from_secs(5);
-/// Clocks may differ by this much.
+/// Tolerated clock skew.
 const LEEWAY_SECS: i64 = 60;
 
-/// Those of public keys: whose secret is not known to both sides.
+/// Asymmetric algorithms: the secret is not shared with the client.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
@@ -49,7 +49,7 @@ const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::EdDsa,
 ];
 
-/// What a provider says of itself beside what OpenID Connect Discovery has (RFC 9207, section 3).
+/// Provider metadata beyond OpenID Connect Discovery (RFC 9207, section 3).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Announced {
     #[serde(default)]
@@ -85,17 +85,17 @@ pub struct Provider {
     known: Mutex<Known>,
 }
 
-/// What a provider says of itself.
+/// Cached provider metadata.
 #[derive(Default)]
 struct Known {
     metadata: Option<Arc<Metadata>>,
     asked_at: Option<Instant>,
-    /// When a key was looked for that is not among those known.
+    /// When an unknown key last triggered a refresh.
     looked_at: Option<Instant>,
 }
 
 impl Provider {
-    /// Error: the message of a client that cannot be made.
+    /// Error: the message of a client that cannot be created.
     pub fn new(name: &str, settings: Settings, public_url: &str) -> Result<Self, String> {
         Ok(Provider {
             issuer: IssuerUrl::new(settings.issuer.clone()).map_err(|error| error.to_string())?,
@@ -111,7 +111,7 @@ impl Provider {
         self.issuer.as_str()
     }
 
-    /// The provider's page for somebody to sign in at. Error: SERVICE_UNAVAILABLE.
+    /// The provider's authorization URL. Error: SERVICE_UNAVAILABLE.
     pub async fn page(&self, flow: &Flow) -> Result<Url> {
         let metadata = self.metadata(false).await?;
         let client = self.client(&metadata);
@@ -125,8 +125,8 @@ impl Provider {
         Ok(url)
     }
 
-    /// Whether an answer that names `issuer` is this provider's; one that announces to name itself must (RFC 9207). Error:
-    /// SERVICE_UNAVAILABLE.
+    /// Whether a callback that names `issuer` is this provider's; a provider that announces the parameter must send it
+    /// (RFC 9207). Error: SERVICE_UNAVAILABLE.
     pub async fn has_answered(&self, issuer: Option<&str>) -> Result<bool> {
         match issuer {
             Some(issuer) => Ok(issuer == self.issuer()),
@@ -137,8 +137,8 @@ impl Provider {
         }
     }
 
-    /// Who came back with `code`. Errors: INVALID_GRANT, where the provider does not take the code or its answer is not for
-    /// this sign-in; SERVICE_UNAVAILABLE.
+    /// Exchanges `code` for the person who signed in. Errors: INVALID_GRANT, where the provider rejects the code or its
+    /// response does not match this sign-in; SERVICE_UNAVAILABLE.
     pub async fn redeem(&self, flow: &Flow, code: String, now: Timestamp) -> Result<Person> {
         let metadata = self.metadata(false).await?;
         let client = self.client(&metadata);
@@ -151,14 +151,14 @@ impl Provider {
                 }
                 RequestTokenError::ServerResponse(told) => self.away(told.error().to_string()),
                 RequestTokenError::Request(error) => self.away(error),
-                // What the provider sent is not for the log.
+                // The provider's response must not be logged.
                 RequestTokenError::Parse(error, _) => self.away(error.path().to_string()),
                 RequestTokenError::Other(_) => self.away("an answer that is not understood"),
             })?;
         let token = answer.id_token().ok_or_else(|| self.invalid(&"there is no ID token"))?;
         let claims = match self.check(&metadata, token, flow, now) {
             Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
-                // The provider may have new keys.
+                // The provider may have rotated its keys.
                 let metadata = self.metadata(true).await?;
                 self.check(&metadata, token, flow, now)
             }
@@ -171,17 +171,17 @@ impl Provider {
         self.ask(&client, person, answer.access_token().clone()).await
     }
 
-    /// Completes a person with what the provider tells on asking. Error: SERVICE_UNAVAILABLE.
+    /// Completes a person from the UserInfo endpoint. Error: SERVICE_UNAVAILABLE.
     async fn ask(&self, client: &ProviderClient, person: Person, token: AccessToken) -> Result<Person> {
         let subject = openidconnect::SubjectIdentifier::new(person.subject.clone());
         let request = client.user_info(token, Some(subject)).map_err(|error| self.away(error))?;
-        // The error itself may have what the provider told of somebody.
+        // The error itself may contain personal data.
         let claims: Result<CoreUserInfoClaims, _> = request.request_async(&self.fetch).await;
         let claims = claims.map_err(|error| self.away(error.to_string()))?;
         Ok(person.or(&claims))
     }
 
-    /// The claims of a token by this provider, for this client and this sign-in, that is good now.
+    /// The verified claims of a currently valid ID token from this provider, for this client and this sign-in.
     fn check<'a>(
         &self,
         metadata: &Metadata,
@@ -200,7 +200,7 @@ impl Provider {
                 if is_past { Ok(()) } else { Err("issued in the future".to_owned()) }
             });
         let claims = token.claims(&verifier, &flow.nonce)?;
-        // The library leaves this one to its users (OpenID Connect Core, 3.1.3.7).
+        // The library leaves this check to its users (OpenID Connect Core, 3.1.3.7).
         match claims.authorized_party() {
             Some(party) if party.as_str() != self.settings.client_id => {
                 Err(ClaimsVerificationError::InvalidAudience("another authorized party".to_owned()))
@@ -211,7 +211,7 @@ impl Provider {
 
     fn client(&self, metadata: &Metadata) -> ProviderClient {
         let Settings { client_id, client_secret, .. } = &self.settings;
-        // Without a word about it, providers take the first (OpenID Connect Discovery, 3).
+        // The default, where the provider does not state its methods (OpenID Connect Discovery, 3).
         let takes_basic = metadata
             .token_endpoint_auth_methods_supported()
             .is_none_or(|methods| methods.contains(&CoreClientAuthMethod::ClientSecretBasic));
@@ -221,7 +221,7 @@ impl Provider {
             .set_auth_type(if takes_basic { AuthType::BasicAuth } else { AuthType::RequestBody })
     }
 
-    /// What the provider says of itself; asked anew where a key is missing, but seldom. Error: SERVICE_UNAVAILABLE.
+    /// The provider's metadata; fetched again where a key is missing, but rarely. Error: SERVICE_UNAVAILABLE.
     async fn metadata(&self, lacks_key: bool) -> Result<Arc<Metadata>> {
         let mut known = self.known.lock().await;
         let is_over = |at: Option<Instant>, pause| at.is_none_or(|at| at.elapsed() >= pause);
@@ -235,7 +235,7 @@ impl Provider {
             known.looked_at = if looks { now } else { known.looked_at };
             match asked {
                 Ok(metadata) => known.metadata = Some(Arc::new(metadata)),
-                // What it said before is still good for those keys that it had.
+                // Stale metadata is still good for the keys it contains.
                 Err(error) if known.metadata.is_none() || lacks_key => return Err(self.away(error)),
                 Err(error) => tracing::warn!(
                     provider = self.name,

@@ -1,4 +1,4 @@
-//! What the operator says of providers: a TOML file with a table for each, `SALESPULSE_OIDC_PROVIDERS`.
+//! Provider settings: a TOML file with a table per provider, `SALESPULSE_OIDC_PROVIDERS`.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,33 @@ use crate::auth::Role;
 
 const NAME_CHARS_MAX: usize = 40;
 
-/// A provider.
+/// Settings of a provider.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// What people know it by.
+    /// The name shown to users.
     pub title: String,
-    /// As its tokens have it; what else there is to know is found from there.
+    /// The issuer as in its tokens; everything else is discovered from there.
     pub issuer: String,
     pub client_id: String,
-    /// Absent for a client that has none.
+    /// Absent for a public client.
     pub client_secret: Option<String>,
-    /// The tenant whose people it knows; absent where people say themselves which is theirs.
+    /// The tenant whose users it knows; absent where users state their tenant.
     pub tenant: Option<String>,
-    /// Whom to make a user of who has not been invited; absent for nobody.
+    /// Who is provisioned without an invitation; absent for nobody.
     pub create: Option<Create>,
 }
 
-/// Users that are made when they first sign in.
+/// Users that are provisioned at their first sign-in.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Create {
     pub role: Role,
-    /// What their addresses end with, after the @.
+    /// Allowed domains of their addresses, after the @.
     pub domains: Vec<String>,
 }
 
-/// The providers of a file. Error: what is wrong, and where, without what is written there.
+/// Parses the providers of a file. Error: what is wrong and where, without quoting the file's content.
 pub fn parse(text: &str) -> Result<BTreeMap<String, Settings>, String> {
     let all: BTreeMap<String, Settings> = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
@@ -74,7 +74,7 @@ fn check(name: &str, settings: &Settings) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether nobody on the way reads along.
+/// Whether the connection cannot be eavesdropped on.
 pub fn is_private_way(url: &Url) -> bool {
     let is_here = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

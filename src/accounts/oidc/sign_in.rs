@@ -1,9 +1,9 @@
-//! Whether whom a provider knows may come in.
+//! Whether a person identified by a provider has access.
 //!
-//! An identity that is known, by issuer and subject, is its user, whatever their address is now. One that is not becomes
-//! that of the user with the address, if the provider has verified it and the user has no other way in yet: who was invited,
-//! or was made by an operator. A user who has a password or another identity adds it while signed in, so
-//! that no provider can hand over an account that is in use.
+//! A known identity, by issuer and subject, is its user, whatever their address is now. An unknown one is assigned to
+//! the user with its address, if the provider has verified the address and the user has no other way to sign in yet:
+//! one who was invited, or created by an operator. A user who has a password or another identity links it while signed
+//! in, so that no provider can take over an account that is in use.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ use crate::error::{Code, Error, Result};
 use crate::tenancy::find_tenant;
 use crate::users::{NewUser, insert_user};
 
-/// Signs somebody in. Error: UNAUTHENTICATED, the same for whatever is in the way.
+/// Signs a person in. Error: UNAUTHENTICATED, whatever the reason.
 pub async fn sign_in(
     app: &App,
     client: &Client,
@@ -57,7 +57,7 @@ pub async fn sign_in(
     Ok(signed_in)
 }
 
-/// Makes a new identity that of a user who has none; `None` where there is no such user.
+/// Assigns a new identity to a user who has none; `None` where there is no such user.
 async fn admit(
     tx: &TenantTx,
     client: &Client,
@@ -100,8 +100,8 @@ fn linked(provider: &Provider, user_id: Uuid) -> Entry {
     Entry::of("identity.link", user_id).after(json!({ "provider": provider.name, "issuer": provider.issuer() }))
 }
 
-/// Adds an identity to a user whose session goes on. Errors: UNAUTHENTICATED, where it does not; CONFLICT, where the identity
-/// is another user's.
+/// Links an identity to the user of an active session. Errors: UNAUTHENTICATED, where the session has ended; CONFLICT,
+/// where the identity is another user's.
 pub async fn link(
     app: &App,
     client: &Client,

@@ -1,6 +1,6 @@
 //! Why the server closes a socket.
 
-/// Why the server closes, as the protocol numbers it.
+/// A close code of the protocol, and its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close(pub u16, pub &'static str);
 
@@ -22,7 +22,7 @@ pub const EXISTS: Close = Close(4409, "Subscriber already exists");
 pub const TOO_MANY_INITS: Close = Close(4429, "Too many initialisation requests");
 pub const TOO_MANY_MESSAGES: Close = Close(4429, "Too many messages");
 
-/// What to tell a client that broke the rules of WebSocket itself.
+/// The close for a client that violated the WebSocket protocol itself.
 pub fn close_of(error: &axum::Error) -> Option<Close> {
     use tungstenite::Error;
     let inner = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());

@@ -1,12 +1,12 @@
 //! GraphQL over WebSocket: the protocol graphql-transport-ws, with all its close codes.
 //!
-//! A socket has a task that reads and one that writes, so a client that reads slowly holds up neither pings nor the end of
-//! its token. The writer asks the operations of the socket in turn, as they have answers, so none starves another; while a
-//! message does not leave, none is asked, and what a subscription gives next is the newest state. Queries and mutations run
-//! in tasks of their own.
+//! A socket has a reader task and a writer task, so a slow client delays neither pings nor the expiry of its token. The
+//! writer polls the socket's operations round-robin, so none starves another; while a message cannot be sent, none is
+//! polled (back-pressure), and a subscription then yields its newest state. Queries and mutations run in their own
+//! tasks.
 //!
-//! When the server ends, a socket takes no more operations and lets queries and mutations give their answers. Subscriptions
-//! are not completed: clients begin them anew after the close 1012, and never after `complete`.
+//! At shutdown, a socket accepts no more operations and lets queries and mutations finish. Subscriptions are not
+//! completed: clients resubscribe after close code 1012, but never after `complete`.
 
 mod close;
 mod reader;
@@ -37,17 +37,17 @@ use crate::auth::sessions::Client;
 use crate::telemetry::requests::socket_span;
 
 const PROTOCOL: &str = "graphql-transport-ws";
-/// Bytes of one message.
+/// Maximum length of a message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// The library's own is 128 KiB for each socket.
+/// The library's default is 128 KiB per socket.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// For the client to answer a close. What it still sends is read, since a connection that is dropped with bytes unread
-/// takes the close with it.
+/// How long the client has to answer a close. What it still sends is read, since dropping a connection with unread
+/// bytes discards the close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
-/// For queries and mutations that are under way when the server ends.
+/// How long running queries and mutations have at shutdown.
 const FINISH_WAIT: Duration = Duration::from_secs(10);
 
-/// The upgrade. The token comes in `connection_init`, as `Authorization`.
+/// The WebSocket upgrade. The token is sent in `connection_init`, as `Authorization`.
 pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
     let (mut parts, _) = request.into_parts();
     let client = Arc::new(client_of(&parts, &endpoint.proxies));
@@ -75,7 +75,7 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
             .read_buffer_size(READ_BUFFER_BYTES)
             .on_upgrade(move |socket| {
                 let sockets = endpoint.sockets.clone();
-                // There are many, and they mostly wait: what holds this future is not to be as large too.
+                // Boxed: there are many, mostly idle, and the enclosing future must not be as large.
                 Box::pin(sockets.track_future(serve(socket, endpoint, client, waiting).instrument(span)))
             })
             .into_response(),
@@ -90,7 +90,7 @@ fn refuse(status: StatusCode, code: &'static str, message: &str) -> HttpResponse
 async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>, waiting: UnauthenticatedSocket) {
     let (sink, stream) = socket.split();
     let shared = Arc::new(Shared::default());
-    // It logs nothing, and is woken for each answer, so it goes without the socket's span.
+    // It logs nothing and wakes for each answer, so it runs outside the socket's span.
     let mut writing = AbortOnDropHandle::new(tokio::spawn(SocketWriter::new(sink, Arc::clone(&shared)).run()));
     let mut reader = SocketReader::new(endpoint.clone(), Arc::clone(&shared), stream, client, waiting);
     let end = async {
@@ -106,11 +106,11 @@ async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>, waiti
     shared.close(close);
     shared.end_all();
     if !writing.is_finished() {
-        // What a slow client does not take in time is not waited for.
+        // What a slow client does not read in time is dropped.
         let _ = tokio::time::timeout(WRITE_WAIT, &mut writing).await;
     }
     if close.is_some() {
-        // The client's answer is waited for.
+        // Waits for the client's close frame.
         let _ = tokio::time::timeout(CLOSE_WAIT, reader.drain()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What reads from a socket.
+//! The reader of a socket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +28,13 @@ use crate::graphql::params::{Params, parse_json};
 use crate::graphql::payload::Payload;
 
 const ID_CHARS_MAX: usize = 128;
-/// Operations under way on one socket.
+/// Maximum number of concurrent operations per socket.
 const OPERATIONS_MAX: usize = 100;
-/// Messages of a client in one second.
+/// Maximum number of client messages per second.
 const MESSAGES_MAX: u32 = 200;
 /// From the upgrade to `connection_init`.
 const INIT_WAIT: Duration = Duration::from_secs(10);
-/// From a sign of life of the client to the end, when no other comes.
+/// Idle timeout: maximum time between signs of life from the client.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 
 pub struct SocketReader {
@@ -42,13 +42,13 @@ pub struct SocketReader {
     shared: Arc<Shared>,
     stream: SplitStream<WebSocket>,
     client: Arc<Client>,
-    /// Known after `connection_init`; a ping may bring a newer token of the same.
+    /// Set by `connection_init`; a ping may replace it with a newer token of the same user.
     caller: Option<Arc<Caller>>,
-    /// Counts it among those of its address, until `connection_init`.
+    /// Counts the socket towards its address, until `connection_init`.
     waiting: Option<UnauthenticatedSocket>,
-    /// Counts it among the sockets of its caller.
+    /// Counts the socket towards its caller.
     seat: Option<Seat>,
-    /// Operations opened so far.
+    /// Number of operations opened so far.
     opened: u64,
 }
 
@@ -63,12 +63,12 @@ impl SocketReader {
         SocketReader { endpoint, shared, stream, client, caller: None, waiting: Some(waiting), seat: None, opened: 0 }
     }
 
-    /// Reads what comes after the end, and heeds none of it.
+    /// Reads and discards what arrives after the end.
     pub async fn drain(&mut self) {
         while let Some(Ok(_)) = self.stream.next().await {}
     }
 
-    /// Until the client has gone (`None`), or the server has a reason to close.
+    /// Reads until the client has gone (`None`) or the server has a reason to close.
     pub async fn read(&mut self) -> Option<Close> {
         let opened = Instant::now();
         let mut last_sign = opened;
@@ -132,7 +132,7 @@ impl SocketReader {
         if payload.is_some_and(|payload| !payload.is_object()) {
             return Err(BAD_MESSAGE);
         }
-        // Without a token it is refused as with one that is not good.
+        // A missing token is rejected like an invalid one.
         let caller = self.verify(authorization(payload).unwrap_or_default()).await?;
         self.seat = Some(self.endpoint.usage.seat(&caller).ok_or(TOO_MANY_SOCKETS)?);
         self.waiting = None;
@@ -140,7 +140,7 @@ impl SocketReader {
         self.order(json!({ "type": "connection_ack" }))
     }
 
-    /// A ping may bring a fresh token, which the socket goes on with, as long as it is for the same user and no other rights.
+    /// A ping may carry a fresh token, which replaces the socket's, as long as it is for the same user and permissions.
     async fn ping(&mut self, payload: Option<&Value>) -> Result<(), Close> {
         if let (Some(authorization), Some(caller)) = (authorization(payload), &self.caller) {
             let caller = Arc::clone(caller);
@@ -170,7 +170,8 @@ impl SocketReader {
         if params.query.is_none() && !params.extensions.contains_key("persistedQuery") {
             return Err(BAD_MESSAGE);
         }
-        // Nobody else adds operations, and the writer, which removes them, does not wait until the text is read.
+        // Only this task adds operations, and the writer, which removes them, is not held up while the document is
+        // parsed.
         let (exists, count) = {
             let live = self.shared.live();
             (live.contains_key(id), live.len())
@@ -189,7 +190,7 @@ impl SocketReader {
         let (handle, registration) = AbortHandle::new_pair();
         let mut live = self.shared.live();
         if self.shared.is_finishing() {
-            // The close that is coming says to come back with it.
+            // The close that follows tells the client to retry.
             return Ok(());
         }
         live.insert(id.to_owned(), Live { number: self.opened, handle, is_subscription });
@@ -197,7 +198,7 @@ impl SocketReader {
         self.shared.order(WriterCommand::Run(Abortable::new(running, registration)))
     }
 
-    /// The answers of an operation, which is under way, and whether it is a subscription.
+    /// The answers of an operation, which is started, and whether it is a subscription.
     fn start(&self, params: Params, asker: Requester) -> (BoxStream<'static, Payload>, bool) {
         let operations = &self.endpoint.operations;
         let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&asker, prepared));
@@ -223,7 +224,7 @@ fn refused(refusal: &Refusal) -> BoxStream<'static, Payload> {
     futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
 }
 
-/// The token that a payload brings.
+/// The token in a payload.
 fn authorization(payload: Option<&Value>) -> Option<&str> {
     ["Authorization", "authorization"].iter().find_map(|name| payload?.get(name)?.as_str())
 }

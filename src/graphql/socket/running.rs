@@ -18,10 +18,10 @@ pub struct Running {
     is_done: bool,
 }
 
-/// What an operation has to say.
+/// A message of an operation.
 pub enum OperationMessage {
     Next(Message),
-    /// The last message, and whose it is.
+    /// The last message, and the operation's id and number.
     Last(Message, String, u64),
 }
 
@@ -30,7 +30,7 @@ impl Running {
         Running { id: id.to_owned(), number, payloads, is_done: false }
     }
 
-    /// A response under the operation's id.
+    /// A `next` message with the operation's id.
     fn next_message(&self, json: &str) -> Message {
         const START: &str = r#"{"type":"next","payload":"#;
         let id = Value::from(self.id.as_str()).to_string();

@@ -1,4 +1,4 @@
-//! What the reader and the writer of a socket share: the operations under way, and what the reader has for the writer.
+//! State shared by a socket's reader and writer: the operations in flight, and the reader's commands to the writer.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,30 +12,30 @@ use futures_util::task::AtomicWaker;
 use super::close::{Close, RESTART, TOO_SLOW};
 use super::running::Running;
 
-/// Acknowledgements and pongs that wait for the writer: what a client may ask for in a second, and more.
+/// Maximum number of queued acknowledgements and pongs: more than a client may request in a second.
 const ORDERS_MAX: usize = 256;
 
-/// What reader and writer share.
+/// State shared by reader and writer.
 #[derive(Default)]
 pub struct Shared {
-    /// The operations under way, by id.
+    /// Operations in flight, by id.
     live: Mutex<HashMap<String, Live>>,
-    /// Whether no more begin. It changes while `live` is held.
+    /// Whether new operations are rejected. Changed only while `live` is locked.
     is_finishing: AtomicBool,
-    /// What the reader has for the writer.
+    /// The reader's commands to the writer.
     orders: Mutex<VecDeque<WriterCommand>>,
     writer: AtomicWaker,
 }
 
-/// An operation under way.
+/// An operation in flight.
 pub struct Live {
-    /// Tells it from an earlier one of the same id.
+    /// Distinguishes it from an earlier one with the same id.
     pub number: u64,
     pub handle: AbortHandle,
     pub is_subscription: bool,
 }
 
-/// What goes before all answers.
+/// Sent before any answers.
 pub enum WriterCommand {
     Send(Message),
     Run(Abortable<Running>),
@@ -51,12 +51,12 @@ impl Shared {
     pub fn end(&self, id: &str) {
         if let Some(operation) = self.live().remove(id) {
             operation.handle.abort();
-            // It may be what was waited for.
+            // The writer may be waiting for this operation's end.
             self.writer.wake();
         }
     }
 
-    /// Ends subscriptions, and lets no operation begin any more.
+    /// Ends subscriptions and rejects new operations.
     pub fn finish(&self) {
         let mut live = self.live();
         self.is_finishing.store(true, Ordering::Relaxed);
@@ -73,8 +73,8 @@ impl Shared {
         self.is_finishing.load(Ordering::Relaxed)
     }
 
-    /// Takes an operation out that has said its last, so that its id is free before the client can know; `false` when the
-    /// client has ended it meanwhile.
+    /// Removes a finished operation, so that its id is free before the client can know; `false` when the client has
+    /// completed it meanwhile.
     pub fn has_ended(&self, id: &str, number: u64) -> bool {
         let mut live = self.live();
         let is_live = live.get(id).is_some_and(|other| other.number == number);
@@ -90,7 +90,7 @@ impl Shared {
         }
     }
 
-    /// Error: too many wait.
+    /// Error: the queue is full.
     pub fn order(&self, order: WriterCommand) -> Result<(), Close> {
         let mut orders = self.orders();
         if orders.len() >= ORDERS_MAX {
@@ -101,7 +101,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The last order.
+    /// Queues the last command.
     pub fn close(&self, close: Option<Close>) {
         self.orders().push_back(WriterCommand::Close(close));
         self.writer.wake();
@@ -111,7 +111,7 @@ impl Shared {
         self.orders().pop_front()
     }
 
-    /// The next order; the last one, by itself, when the server ends and all that could begin has said its last.
+    /// The next command; at shutdown, once everything in flight has finished, the last one of its own accord.
     pub fn poll_order(&self, context: &mut Context<'_>) -> Poll<WriterCommand> {
         self.writer.register(context.waker());
         match self.next_order() {

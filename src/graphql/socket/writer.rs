@@ -1,4 +1,4 @@
-//! What writes to a socket.
+//! The writer of a socket.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::shared::{Shared, WriterCommand};
 use crate::telemetry::metrics::METRICS;
 
 const PING_INTERVAL: Duration = Duration::from_secs(15);
-/// For one message to leave.
+/// Timeout for sending one message.
 pub const WRITE_WAIT: Duration = Duration::from_secs(10);
 
 pub struct SocketWriter {
@@ -29,8 +29,8 @@ impl SocketWriter {
         SocketWriter { sink, shared, running: SelectAll::new() }
     }
 
-    /// Until the client has gone (`None`) or does not take a message in time, the server ends and all answers are out, or the
-    /// close is ordered, with which it ends.
+    /// Writes until the client has gone (`None`) or does not accept a message in time, the server shuts down and all
+    /// answers are sent, or a close is queued, which it returns.
     pub async fn run(mut self) -> Option<Close> {
         let close = self.write().await;
         let code = close.map_or("none".into(), |Close(code, _)| code.to_string());
@@ -67,10 +67,11 @@ impl SocketWriter {
         }
     }
 
-    /// Sends what was ordered, and closes.
+    /// Sends what is queued, and closes.
     async fn close(&mut self, close: Option<Close>) -> Result<(), axum::Error> {
         let Some(Close(code, reason)) = close else {
-            // The reply to a client's close waits in the sink. Anything else would fail there, and the reply with it.
+            // The reply to a client's close is buffered in the sink. Sending anything else would fail, and lose that
+            // reply.
             return self.sink.close().await;
         };
         while let Some(order) = self.shared.next_order() {

@@ -1,4 +1,4 @@
-//! The kinds of senders, one file each, and what they share.
+//! The kinds of senders, one file each, and shared helpers.
 
 pub mod pipedrive;
 pub mod shopify;
@@ -15,10 +15,10 @@ use crate::clock::Timestamp;
 use crate::ledger::event::Line;
 use crate::money::{Money, div_half_even};
 
-/// A signature with a time is good for so long before and after it.
+/// Tolerance for a signature's timestamp, in either direction.
 const SIGNATURE_SECS: i64 = 300;
 
-/// Signatures of one request that are looked at: two, while a sender changes its secret.
+/// Maximum number of signatures checked per request: senders send two while rotating their secret.
 const SIGNATURES_MAX: usize = 8;
 
 /// Whether one of `signatures` is the HMAC-SHA256 of the parts; compared in constant time. The parts are hashed once.
@@ -32,18 +32,18 @@ fn is_hmac(secret: &[u8], parts: &[&[u8]], signatures: impl IntoIterator<Item = 
     signatures.any(|signature| keyed.clone().verify_slice(&signature).is_ok())
 }
 
-/// Whether a signature of `seconds` since 1970 is of now.
+/// Whether a signature's timestamp, in seconds since 1970, is recent.
 fn is_recent(seconds: i64, now: Timestamp) -> bool {
     seconds.abs_diff(now.0.div_euclid(crate::clock::SECOND)) <= SIGNATURE_SECS.unsigned_abs()
 }
 
-/// A time with its zone (RFC 3339).
+/// Parses a timestamp with time zone (RFC 3339).
 fn time(text: &str) -> Result<Timestamp, Unclear> {
     let time = chrono::DateTime::parse_from_rfc3339(text);
     time.map(|time| time.to_utc().into()).map_err(|_| Unclear("a time is none, or has no zone".to_owned()))
 }
 
-/// An amount in JSON: a string, to the last digit, or a number, which may be what is left of a float and is rounded half to
+/// An amount in JSON: a string, taken exactly, or a number, which may carry floating-point error and is rounded half to
 /// even to four decimals.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Exact(Money);
@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for Exact {
     }
 }
 
-/// A number of JSON; `None` where it is none, or does not fit.
+/// Parses a JSON number; `None` if it is invalid or out of range.
 fn rounded(number: &str) -> Option<Money> {
     let (digits, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -70,18 +70,18 @@ fn rounded(number: &str) -> Option<Money> {
     let amount = match beyond {
         ..=0 => units.checked_mul(power(beyond.unsigned_abs())?)?,
         1..=37 => div_half_even(units, power(beyond.unsigned_abs())?),
-        // No more than the digits that fit, so far behind the point.
+        // Limited to the digits that fit, so far behind the decimal point.
         _ => 0,
     };
     Money::from_sum(amount)
 }
 
-/// A list in JSON, which may be null or absent.
+/// A JSON list that may be null or absent.
 fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// An id in JSON, a string or a whole number.
+/// A JSON id: a string or an integer.
 #[derive(Clone, Debug, PartialEq)]
 struct Id(String);
 
@@ -100,18 +100,18 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// An address of its parts, in the order in which they are written.
+/// Joins the parts of a postal address, in the order in which they are written.
 fn address<const N: usize>(parts: [Option<String>; N]) -> String {
     parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
-/// The sum of amounts. Error: it is beyond the largest one.
+/// The sum of amounts. Error: overflow.
 fn sum(amounts: impl IntoIterator<Item = Money>) -> Result<Money, Unclear> {
     let sum = amounts.into_iter().map(|amount| i128::from(amount.0)).sum();
     Money::from_sum(sum).ok_or_else(|| Unclear("a sum is beyond the largest amount".to_owned()))
 }
 
-/// Where lines of a refund come to more than was given back, each has its share of that.
+/// Where a refund's lines exceed the refunded amount, scales them to it proportionally.
 fn share(amount: Money, lines: &mut [Line]) {
     let full: i128 = lines.iter().map(|line| i128::from(line.amount.0)).sum();
     if full <= i128::from(amount.0.max(0)) {
@@ -135,7 +135,7 @@ mod tests {
         let line = |amount| Line { amount: Money(amount), ..Line::default() };
         let mut lines = [line(10), line(10), line(10)];
         share(Money(10), &mut lines);
-        // 10/3, 20/3 - 10/3 and the rest, rounded as they add up.
+        // 10/3, 20/3 - 10/3 and the rest, rounded cumulatively.
         assert_eq!(lines.map(|line| line.amount.0), [3, 4, 3]);
         let mut lines = [line(0)];
         share(Money(-5), &mut lines);

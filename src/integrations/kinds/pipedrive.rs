@@ -1,5 +1,5 @@
-//! Pipedrive, webhooks of version 1 and 2, for deals that are won or lost. Requests are not signed: whoever knows user and
-//! password of the address is Pipedrive.
+//! Pipedrive, webhooks of version 1 and 2, for deals won or lost. Requests are not signed: they are authenticated by
+//! the user and password in the URL.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -28,7 +28,7 @@ impl Connector for Pipedrive {
 
     fn label(&self, request: &Request<'_>) -> Label {
         let Ok(Named { meta }) = serde_json::from_slice(request.body) else { return Label::default() };
-        // Version 1 has no number of the request that stays: what changed, and when, says which it is.
+        // Version 1 has no stable delivery id: the changed object and the time identify it.
         let id = meta.moment().ok().map(|at| format!("{}:{}:{}:{}", meta.object(), meta.thing(), meta.action, at.0));
         Label { topic: format!("{}.{}", meta.action, meta.object()), id, at: None }
     }
@@ -52,17 +52,17 @@ struct Named {
     meta: Meta,
 }
 
-/// What a webhook says of itself; the other name is that of version 2.
+/// A webhook's metadata; the alias is the name in version 2.
 #[derive(Deserialize)]
 struct Meta {
     action: String,
     object: Option<String>,
     entity: Option<String>,
-    /// The thing's in version 1, the webhook's in version 2.
+    /// The object's id in version 1, the webhook's in version 2.
     id: Id,
     entity_id: Option<Id>,
     company_id: Id,
-    /// Since 1970, in version 1.
+    /// Microseconds since 1970, in version 1.
     timestamp_micro: Option<i64>,
     timestamp: Moment,
 }
@@ -113,7 +113,7 @@ struct Deal {
     update_time: Option<String>,
 }
 
-/// As it was; version 2 has what was changed alone.
+/// The previous state; in version 2 only the changed fields.
 #[derive(Deserialize)]
 struct Before {
     status: Option<String>,
@@ -123,7 +123,7 @@ fn deal(delivery: &Delivery<'_>, change: Change, settings: &Settings) -> Result<
     let was = change.previous.and_then(|before| before.status);
     let was_closed = was.is_some_and(|status| is_closed(&status));
     let Some(deal) = change.current.filter(|deal| is_closed(&deal.status)) else {
-        // The ledger has no fact for it.
+        // The ledger has no fact for this.
         return if was_closed {
             Err(Unclear("a deal that was closed is open again, or deleted".to_owned()))
         } else {
@@ -157,7 +157,7 @@ fn is_closed(status: &str) -> bool {
     matches!(status, "won" | "lost")
 }
 
-/// Version 1 gives times in UTC without saying so.
+/// Version 1 gives times in UTC without stating it.
 fn time_in_utc(text: &str) -> Result<Timestamp, Unclear> {
     match NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S") {
         Ok(time) => Ok(time.and_utc().into()),

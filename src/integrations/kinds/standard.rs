@@ -1,4 +1,4 @@
-//! Whoever signs as the Standard Webhooks specification has it (standardwebhooks.com) and sends events in the form of
+//! Senders that sign by the Standard Webhooks specification (standardwebhooks.com) and send events in the form of
 //! `recordEvents`: `{"events": [{"eventId": …, "occurredAt": …, "orderPlaced": {…}}]}`.
 
 use base64::Engine;
@@ -15,7 +15,7 @@ pub struct Standard;
 
 impl Connector for Standard {
     fn check_secret(&self, secret: &str) -> Result<(), &'static str> {
-        // What is no base64 would be taken as it stands, and no sender signs with that.
+        // Invalid base64 would be taken literally, and no sender signs with that.
         let is_key = secret.strip_prefix("whsec_").is_none_or(|text| STANDARD.decode(text).is_ok());
         if is_key { Ok(()) } else { Err("what follows whsec_ is base64") }
     }

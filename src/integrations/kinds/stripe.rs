@@ -1,5 +1,5 @@
-//! Stripe: events that say what they are, signed with the time. A charge that was captured is an order; amounts are whole
-//! numbers of the currency's smallest unit.
+//! Stripe: typed events, signed with a timestamp. A captured charge is an order; amounts are integers in the currency's
+//! smallest unit.
 
 use serde::Deserialize;
 
@@ -47,7 +47,7 @@ impl Connector for Stripe {
 #[derive(Deserialize)]
 struct Named {
     id: String,
-    /// Thin events, which do not say what they are about, have another one.
+    /// Thin events, which do not include their object, have a different one.
     object: String,
     #[serde(rename = "type")]
     kind: String,
@@ -55,9 +55,9 @@ struct Named {
 
 #[derive(Deserialize)]
 struct About<T> {
-    /// Of the endpoint: in its form the event is told.
+    /// API version of the endpoint, which determines the event's form.
     api_version: Option<String>,
-    /// Whose it is, where it is of an account that is connected.
+    /// The connected account, if any.
     account: Option<String>,
     created: i64,
     livemode: bool,
@@ -110,7 +110,7 @@ struct Refund {
 }
 
 impl<T> About<T> {
-    /// Error: it is of somebody else's money.
+    /// Error: it concerns another account's money.
     fn check_account(&self) -> Result<(), Unclear> {
         match &self.account {
             Some(_) => Err(Unclear("an event of a connected account, whose money is its own".to_owned())),
@@ -119,12 +119,12 @@ impl<T> About<T> {
     }
 }
 
-/// The first version in which a refund is always of money that was taken (docs.stripe.com/changelog/basil). Before, an
-/// authorization that is captured in part or let go makes refunds as well, and nothing in them says so.
+/// The first version in which a refund is always of captured money (docs.stripe.com/changelog/basil). Before, partially
+/// captured or released authorizations create refunds as well, indistinguishable from others.
 const REFUNDS_SINCE: &str = "2025-03-31";
 
 impl About<Refund> {
-    /// Error: it may be of money that was never taken.
+    /// Error: it may be a refund of money that was never captured.
     fn check_version(&self) -> Result<(), Unclear> {
         let date = self.api_version.as_deref().and_then(|version| version.get(..REFUNDS_SINCE.len()));
         if date.is_some_and(|date| date >= REFUNDS_SINCE) {
@@ -196,8 +196,8 @@ fn seconds(seconds: i64) -> Result<Timestamp, Unclear> {
     seconds.checked_mul(SECOND).map(Timestamp).ok_or_else(|| Unclear("a time is beyond all times".to_owned()))
 }
 
-/// Currencies whose amounts Stripe gives in whole units, and in thousandths (docs.stripe.com/currencies); all others are in
-/// hundredths, ISK and UGX too.
+/// Currencies whose amounts Stripe gives in whole units, and in thousandths (docs.stripe.com/currencies); all others
+/// are in hundredths, including ISK and UGX.
 const WHOLE: [&str; 15] =
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
 const THOUSANDTHS: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];

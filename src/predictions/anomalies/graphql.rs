@@ -125,7 +125,7 @@ struct AnomalyContribution {
 }
 
 impl AnomalyReport {
-    /// Of the anomalies that are given. Error: AMOUNT_OUT_OF_RANGE.
+    /// Converts the given anomalies. Error: AMOUNT_OUT_OF_RANGE.
     pub fn new(
         history: &History,
         measured: &[Measured],

@@ -1,4 +1,4 @@
-//! Buckets in which metrics and KPIs were not what was to be expected, and what made them so.
+//! Buckets in which metrics and KPIs deviated from expectation, and what contributed to it.
 
 pub mod graphql;
 
@@ -23,30 +23,30 @@ use crate::metrics::labels::Name;
 use crate::metrics::measured::Measured;
 use crate::metrics::read::Dimension;
 
-/// Metrics and KPIs that are judged together.
+/// Maximum number of metrics and KPIs per detection.
 pub const MEASURED_MAX: usize = 8;
-/// Detections that are kept.
+/// Maximum number of cached detections.
 pub const KEPT_MAX: u64 = 4_000;
-/// What was behind them is told in about 1 KB for each anomaly.
+/// Maximum number of cached explanations, of about 1 KB per anomaly.
 pub const EXPLANATIONS_MAX: u64 = 1_000;
-/// What an anomaly is split by.
+/// The dimensions that an anomaly is broken down by.
 const DIMENSIONS: [Dimension; 3] = [Dimension::Channel, Dimension::Region, Dimension::ProductCategory];
-/// Values of a dimension that are told, those that deviate most.
+/// Values reported per dimension: those that deviate most.
 const MEMBERS_MAX: usize = 3;
 
-/// What was found in a history, or why nothing can be.
+/// The anomalies in a history, or why none can be determined.
 pub type DetectionResult = Result<Detection, AnomalyError>;
 
 /// The detections of this process. Cheap to clone.
 pub type Detections = FitCache<DetectionResult>;
 
-/// What was behind anomalies, by their buckets.
+/// Explanations of anomalies, by bucket.
 pub type Explained = HashMap<usize, Vec<MemberContribution>>;
 
-/// What this process found to be behind anomalies. Cheap to clone.
+/// The explanations of this process. Cheap to clone.
 pub type Explanations = FitCache<Explained>;
 
-/// How a dimension's value deviates.
+/// The deviation of a dimension's value.
 #[derive(Clone, Debug)]
 pub struct MemberContribution {
     pub metric: Metric,
@@ -54,7 +54,7 @@ pub struct MemberContribution {
     pub contribution: Contribution,
 }
 
-/// What buckets of a grain are like.
+/// Detection settings for a grain.
 pub fn settings(grain: Grain, sensitivity: Sensitivity) -> Settings {
     let season_buckets = seasons(grain).first().copied().unwrap_or(1);
     let (year_buckets, silence_buckets) = match grain {
@@ -69,16 +69,16 @@ pub fn settings(grain: Grain, sensitivity: Sensitivity) -> Settings {
     Settings { season_buckets, year_buckets, silence_buckets, sensitivity }
 }
 
-/// A bucket of which it is asked what was behind it.
+/// A bucket to explain.
 #[derive(Debug)]
 struct Asked {
     metric: Metric,
     at: usize,
-    /// The buckets that tell what was to be expected.
+    /// The reference buckets that determine what was expected.
     before: Vec<usize>,
 }
 
-/// What is unusual in a tenant's history of some metrics and KPIs. The same history gives the same anomalies. Errors:
+/// Detects anomalies in a tenant's history of some metrics and KPIs. Deterministic in the history. Errors:
 /// PREDICTION_PENDING, ANOMALY_HISTORY_TOO_SHORT.
 pub async fn find(
     detections: &Detections,
@@ -107,7 +107,7 @@ pub async fn find(
     }
 }
 
-/// What was found at places of the clock, as of the buckets that are there.
+/// Maps detections from positions on the clock to existing buckets.
 fn of_buckets(mut detection: Detection, buckets: &[Option<usize>]) -> Detection {
     let bucket = |place: usize| buckets.get(place).copied().flatten().unwrap_or(place);
     detection.anomalies.iter_mut().for_each(|anomaly| anomaly.index = bucket(anomaly.index));
@@ -123,8 +123,8 @@ pub fn since<'a>(detection: &'a Detection, history: &History, start: Timestamp) 
     detection.anomalies.iter().filter(|anomaly| anomaly.index >= first).collect()
 }
 
-/// Which values of channel, region and category were behind each of some anomalies, by its bucket, those that deviate most
-/// first. A few questions for each dimension, however many anomalies there are. Error: PREDICTION_PENDING.
+/// The values of channel, region and category that contributed to each of some anomalies, by bucket, largest deviation
+/// first. A few queries per dimension, however many anomalies there are. Error: PREDICTION_PENDING.
 pub async fn explain(
     explanations: &Explanations,
     (reads, memory, tenant): (&LazyTx<'_>, &Memory, TenantId),
@@ -136,7 +136,7 @@ pub async fn explain(
     let (mut splits, mut question) = (Vec::new(), vec![season.to_string()]);
     let dial = history.dial(&history.boundaries);
     let buckets = history.by_place(&dial);
-    // The same hours, by the clock.
+    // The same hours, by local time.
     let before = |at: usize| -> Vec<usize> {
         let places = dial.place(at).map(|place| member_history(place, season)).unwrap_or_default();
         places.into_iter().filter_map(|place| buckets.get(place).copied().flatten()).collect()
@@ -175,7 +175,7 @@ pub async fn explain(
     explanations.get(key, patience, work).await
 }
 
-/// The members that deviate most in a bucket; none where their sums are no numbers.
+/// The members that deviate most in a bucket; none where their sums are not finite.
 fn of_members(members: &[Member], split: &Split, asked: &Asked) -> Vec<MemberContribution> {
     let metric = asked.metric;
     let before: Vec<usize> = asked.before.iter().filter_map(|bucket| split.place(*bucket, metric)).collect();
@@ -195,7 +195,7 @@ fn of_members(members: &[Member], split: &Split, asked: &Asked) -> Vec<MemberCon
     .collect()
 }
 
-/// The metric that deviates most of those that a dimension's values add up to.
+/// Of the metrics that add up over a dimension's values, the one that deviates most.
 fn leading(measured: &[Measured], anomaly: &Anomaly, dimension: Dimension) -> Option<Metric> {
     let readings = measured.iter().zip(&anomaly.readings);
     let readings = readings.filter_map(|(measured, reading)| Some((measured.metric()?, (*reading)?)));
@@ -203,8 +203,8 @@ fn leading(measured: &[Measured], anomaly: &Anomaly, dimension: Dimension) -> Op
     fitting.max_by(|(_, a), (_, b)| a.score.abs().total_cmp(&b.score.abs())).map(|(metric, _)| metric)
 }
 
-/// Whether a metric is the sum of what it is by the values of a dimension. An order may be in several categories, and a
-/// customer buys in several channels.
+/// Whether a metric is the sum of its values over a dimension. An order may be in several categories, and a customer
+/// may buy in several channels.
 fn adds_up(metric: Metric, dimension: Dimension) -> bool {
     match metric {
         Metric::TotalRevenue | Metric::GrossRevenue | Metric::Refunds | Metric::Discounts | Metric::UnitsSold => true,

@@ -1,5 +1,5 @@
-//! A tenant's own calendar: holidays, sales and other days that are not like others, from the past and to come. Forecasts
-//! learn what each did and expect it again.
+//! A tenant's event calendar: holidays, sales and other unusual days, past and future. Forecasts learn the effect of
+//! each event and expect it again.
 
 pub mod graphql;
 
@@ -19,12 +19,12 @@ use crate::guard::Guard;
 use crate::ledger::store::{begin_policy_epoch, read_head};
 
 const NAME_CHARS_MAX: usize = 100;
-/// Days of one time of an event.
+/// Maximum length of one occurrence of an event, in days.
 const DAYS_MAX: i64 = 92;
-/// Tenants whose calendars one process remembers.
+/// Maximum number of tenants whose calendars a process caches.
 const REMEMBERED_MAX: u64 = 10_000;
 
-/// A kind of event and the days of all its times.
+/// A kind of event and the days of all its occurrences.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CalendarEvent {
     pub id: Uuid,
@@ -32,7 +32,7 @@ pub struct CalendarEvent {
     pub days: Vec<Days>,
 }
 
-/// From the first day to the last.
+/// From the first day to the last, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Days {
     pub first: NaiveDate,
@@ -54,7 +54,7 @@ impl CalendarEvent {
         Ok(CalendarEvent { id: Uuid::now_v7(), name, days })
     }
 
-    /// The same for models, which go by what the clock shows.
+    /// The event for models, in local clock time.
     pub fn on_the_clock(&self) -> Event {
         let start = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc().timestamp();
         let window = |days: &Days| start(days.first)..start(days.last.succ_opt().unwrap_or(days.last));
@@ -62,7 +62,7 @@ impl CalendarEvent {
     }
 }
 
-/// What the log tells of an event that is found by its `id` or `name`.
+/// Audited columns of an event identified by its `id` or `name`.
 pub const fn logged(key: &'static str) -> AuditedTable {
     let columns = &[("name", "name", Shown::Text), ("days", "days", Shown::Document)];
     AuditedTable { table: "calendar_events", key, columns, members: None }
@@ -79,7 +79,7 @@ pub async fn list(tx: &TenantTx) -> Result<Vec<CalendarEvent>> {
     rows.iter().map(event).collect()
 }
 
-/// Adds an event, or replaces the one of the same name, whose id it then has. Error: CONFLICT (too many).
+/// Adds an event, or replaces the one with the same name, taking over its id. Error: CONFLICT (too many).
 pub async fn set(tx: &TenantTx, mut event: CalendarEvent) -> Result<CalendarEvent> {
     begin_policy_epoch(tx).await?;
     let (same, others): (Vec<CalendarEvent>, Vec<CalendarEvent>) =
@@ -121,7 +121,7 @@ impl Default for Calendars {
 }
 
 impl Calendars {
-    /// The tenant's calendar as of an epoch, if it is remembered.
+    /// The tenant's calendar as of an epoch, if cached.
     pub fn find(&self, tenant: TenantId, policy_epoch: i64) -> Option<Arc<Vec<CalendarEvent>>> {
         self.0
             .get(&tenant.at(Guard::Calendars))
@@ -129,7 +129,7 @@ impl Calendars {
             .map(|(_, calendar)| calendar)
     }
 
-    /// The calendar in the snapshot of `tx`, which is remembered.
+    /// The calendar in the snapshot of `tx`, which is cached.
     pub async fn read(&self, tx: &TenantTx) -> Result<Arc<Vec<CalendarEvent>>> {
         let (head, calendar) = (read_head(tx).await?, Arc::new(list(tx).await?));
         self.0.insert(tx.tenant().at(Guard::Calendars), (head.policy_epoch, Arc::clone(&calendar)));

@@ -16,16 +16,16 @@ use crate::metrics::history::History;
 use crate::metrics::input::Grain;
 use crate::metrics::measured::Measured;
 
-/// What is asked of a history.
+/// The parameters of a forecast.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub measured: Measured,
     pub grain: Grain,
     pub horizon: usize,
     pub model: Model,
-    /// The share of values that intervals are to cover.
+    /// The nominal coverage of prediction intervals.
     pub level: f64,
-    /// What models may learn from beside what is measured.
+    /// Events that models may learn from, beside the history.
     pub events: Vec<Event>,
 }
 
@@ -40,10 +40,10 @@ pub struct FittedForecast {
 /// The forecasts of this process. Cheap to clone.
 pub type Forecasts = FitCache<FittedForecast>;
 
-/// Forecasts that are kept; one of a year of days has 12 KB.
+/// Maximum number of cached forecasts; one of a year of days takes 12 KB.
 pub const KEPT_MAX: u64 = 4_000;
 
-/// The forecast of a tenant's history. The same history gives the same forecast. Errors: PREDICTION_PENDING, and those of
+/// The forecast of a tenant's history. Deterministic in the history. Errors: PREDICTION_PENDING, and those of
 /// [`refused`].
 pub async fn forecast(
     forecasts: &Forecasts,
@@ -57,7 +57,7 @@ pub async fn forecast(
     let boundaries: Vec<Timestamp> = history.boundaries.iter().copied().chain(to_come).collect();
     let dial = history.dial(&boundaries);
     let numbers = boundaries.iter().map(|at| at.0.cast_unsigned()).chain(values.iter().map(|value| bits(*value)));
-    // Two zones may have the same boundaries and other clocks.
+    // Two time zones may have the same bucket boundaries and different clocks.
     let numbers = numbers.chain(dial.starts.iter().map(|start| start.cast_unsigned()));
     let definition = history.definition(&question.measured);
     let key = Key::new(tenant, &format!("{question:?} {definition:?}"), numbers);
@@ -69,7 +69,7 @@ pub async fn forecast(
     }
 }
 
-/// Learns the longest season that the history has enough of.
+/// Fits with the longest season that the history covers sufficiently.
 fn make(question: &Question, buckets: &Buckets, values: &[Option<f64>]) -> FittedForecast {
     let laid = buckets.dial.lay(values);
     let request = Request {
@@ -91,7 +91,7 @@ fn make(question: &Question, buckets: &Buckets, values: &[Option<f64>]) -> Fitte
     FittedForecast { forecast: Err(Refusal::Empty), season: 1 }
 }
 
-/// Buckets that are over and then those to come. Models know their places on the clock instead.
+/// Complete buckets followed by future ones. Models use positions on the clock instead.
 struct Buckets {
     boundaries: Vec<Timestamp>,
     over: usize,
@@ -99,23 +99,23 @@ struct Buckets {
 }
 
 impl Buckets {
-    /// Where those to come are among the places after the first `laid`.
+    /// The positions of future buckets, relative to the first `laid` positions.
     fn to_come(&self, laid: usize) -> impl Iterator<Item = (usize, Timestamp)> {
         let buckets = self.over..self.boundaries.len().saturating_sub(1);
         buckets.filter_map(move |bucket| Some((self.dial.place(bucket)?.saturating_sub(laid), self.boundaries[bucket])))
     }
 
-    /// How many places to forecast for so many buckets: one more where an hour is left out.
+    /// The number of positions to forecast for that many buckets: one more where an hour is skipped.
     fn horizon(&self, asked: usize, laid: usize) -> usize {
         let places = self.to_come(laid).map(|(place, _)| place + 1).max();
         if asked > HORIZON_MAX { asked } else { places.map_or(asked, |places| places.min(HORIZON_MAX)) }
     }
 
-    /// A forecast of places as one of buckets.
+    /// Maps a forecast from positions to buckets.
     fn told(&self, forecast: forecasts::Forecast, laid: usize) -> forecasts::Forecast {
         let secs = |at: Timestamp| at.0.div_euclid(SECOND);
         let point = |(place, start)| {
-            // The last one stands for one that lies a place beyond the longest horizon.
+            // The last point stands in for one that is a position beyond the longest horizon.
             let point = forecast.points.get(place).or(forecast.points.last())?;
             Some(forecasts::Point { start: secs(start), ..*point })
         };
@@ -137,7 +137,7 @@ impl Buckets {
     }
 }
 
-/// An honest "no" as callers see it.
+/// A model's refusal as an error for callers.
 fn refused(refusal: &Refusal) -> Error {
     let code = match refusal {
         Refusal::HorizonOutOfRange => return Error::bad_input("horizon", refusal.to_string()),
@@ -148,11 +148,11 @@ fn refused(refusal: &Refusal) -> Error {
         Refusal::TooOld { .. } => Code::ForecastHistoryTooOld,
         Refusal::ValueOutOfRange { .. } => Code::ForecastValueOutOfRange,
         Refusal::NoFit { .. } => Code::ForecastNoFit,
-        // Buckets of a ledger rise, and none is so old.
+        // Buckets of a ledger are ascending, and none is that old.
         Refusal::InvalidStarts => {
             return Error::bad_input("horizon", "the buckets to come must lie before the year 2200");
         }
-        // Neither is the caller's: events are checked when they are stored, seasons are ours.
+        // Not the caller's fault: events are validated when stored, and seasons are ours.
         Refusal::SeasonOutOfRange { .. } | Refusal::TooManyEvents { .. } => return Error::internal(*refusal),
     };
     Error::new(code, refusal.to_string())

@@ -1,8 +1,8 @@
-//! Key-encryption keys that the server holds: from files, or from settings as the environment gives them.
+//! Key-encryption keys held by the server: from files, or from environment settings.
 //!
-//! A key is known by a fingerprint, not by where it came from: what was wrapped by a key of a file is unwrapped by the same
-//! key out of the environment. Wrapped is AES-256-GCM, nonce before and tag behind, with the name of the key as associated
-//! data.
+//! A key is identified by a fingerprint, not by its origin: what was wrapped by a key from a file can be unwrapped by
+//! the same key from the environment. Wrapping is AES-256-GCM, with the nonce in front, the tag behind, and the name of
+//! the key as associated data.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -21,7 +21,7 @@ use super::wrapped::Wrapped;
 use super::{KekError, KeyEncryption, KeyName, SetupError};
 
 const PROVIDER: &str = "local";
-/// A key in base64 has 44 characters; what is longer by more than a few blanks is no key.
+/// A key in base64 has 44 characters; anything much longer is not a key.
 const KEY_FILE_BYTES_MAX: usize = 128;
 
 /// Wraps with the first of its keys, unwraps with all of them.
@@ -31,18 +31,18 @@ pub struct LocalKek {
 }
 
 struct Kek {
-    /// Tells keys apart and nothing of the key: 64 bits of an HMAC, in hexadecimal.
+    /// Identifies the key without revealing it: 64 bits of an HMAC, in hexadecimal.
     id: String,
     cipher: Box<Aes256Gcm>,
 }
 
 impl LocalKek {
-    /// Keys as texts, 32 bytes in base64 each. The first wraps; the others are those from before a rotation.
+    /// Keys as text, 32 bytes in base64 each. The first wraps; the others are from before a rotation.
     pub fn from_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, SetupError> {
         Self::from_keys(texts.into_iter().enumerate().map(|(at, text)| Kek::read(text, || format!("text {}", at + 1))))
     }
 
-    /// Keys from files, one each, in the same form and order. On Unix the files must not be open to others.
+    /// Keys from files, one each, in the same format and order. On Unix the files must not be accessible to others.
     pub fn from_files<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Self, SetupError> {
         let read = |path: &Path| Kek::read(&read_file(path)?, || format!("the key file {}", path.display()));
         Self::from_keys(paths.into_iter().map(read))
@@ -119,14 +119,14 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, SetupError> {
     let unreadable = |error: std::io::Error| SetupError::Unreadable { path: path.to_owned(), reason: error.kind() };
     let file = File::open(path).map_err(unreadable)?;
     check_mode(path, &file.metadata().map_err(unreadable)?)?;
-    // All that is needed at once: growing would leave copies of the key behind.
+    // Allocated in full: growing would leave copies of the key behind.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_BYTES_MAX));
     file.take(KEY_FILE_BYTES_MAX as u64).read_to_string(&mut text).map_err(unreadable)?;
     Ok(text)
 }
 
-/// Refuses a file that others can read or write, or that its group can write. The group may read it, since that is how
-/// orchestrators hand secrets to a process.
+/// Rejects a file that others can read or write, or that its group can write. The group may read it, since that is how
+/// orchestrators mount secrets.
 #[cfg(unix)]
 fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), SetupError> {
     use std::os::unix::fs::PermissionsExt;

@@ -1,8 +1,9 @@
-//! Key-encryption keys: what wraps the tenants' keys, so that the database alone opens nothing.
+//! Key-encryption keys for envelope encryption: they wrap the tenants' keys, so that the database alone reveals
+//! nothing.
 //!
-//! [`LocalKek`] holds them itself, from files or from settings; [`VaultTransit`] asks Vault, where they never leave. A
-//! wrapped key is text, `provider:key:ciphertext`, bound to the tenant, purpose and version of the key within: in the row
-//! of another it does not unwrap.
+//! [`LocalKek`] holds them itself, from files or settings; [`VaultTransit`] uses Vault, which they never leave. A
+//! wrapped key is text, `provider:key:ciphertext`, bound to the tenant, purpose and version of the key: it does not
+//! unwrap in another row.
 
 mod local;
 mod setup;
@@ -19,20 +20,20 @@ pub use vault::{VaultSettings, VaultTransit};
 
 use super::key::{KeyBytes, NoRandomness};
 
-/// Wraps and unwraps the keys of tenants.
+/// Wraps and unwraps the tenants' keys.
 #[async_trait::async_trait]
 pub trait KeyEncryption: Send + Sync + 'static {
-    /// The key as text that may be stored.
+    /// The wrapped key, as text to be stored.
     async fn wrap(&self, name: &KeyName, key: &KeyBytes) -> Result<String, KekError>;
 
-    /// The key of a wrapped text that was made for the same name.
+    /// The key of a text that was wrapped for the same name.
     async fn unwrap(&self, name: &KeyName, wrapped: &str) -> Result<KeyBytes, KekError>;
 
-    /// The same key, wrapped by what wraps now: after the key-encryption key was rotated.
+    /// The same key, wrapped by the current key-encryption key: after a rotation of the latter.
     async fn rewrap(&self, name: &KeyName, wrapped: &str) -> Result<String, KekError>;
 }
 
-/// Which key is wrapped.
+/// Identifies the wrapped key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyName {
     pub tenant: Uuid,
@@ -40,7 +41,7 @@ pub struct KeyName {
     pub version: u32,
 }
 
-/// What a key is for.
+/// The purpose of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Data,
@@ -61,7 +62,7 @@ impl fmt::Display for KeyName {
 /// Why a key cannot be wrapped or unwrapped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KekError {
-    /// It may pass: no answer in time, no connection, sealed, overloaded.
+    /// Transient: timeout, no connection, sealed, overloaded.
     #[error("the key-encryption key cannot be reached: {0}")]
     Unavailable(String),
     #[error("access to the key-encryption key is denied: {0}")]

@@ -1,8 +1,8 @@
-//! What is wrong with the settings of key-encryption keys. Found at start-up; never shows a secret.
+//! Errors in the settings of key-encryption keys, found at startup; they never contain a secret.
 
 use std::path::PathBuf;
 
-/// Why key-encryption keys cannot be used as they are set.
+/// Why the configured key-encryption keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error("no key-encryption key is given")]

@@ -1,8 +1,8 @@
-//! Key-encryption keys that stay in HashiCorp Vault (or OpenBao): the transit secrets engine over HTTP.
+//! Key-encryption keys in HashiCorp Vault (or OpenBao): the transit secrets engine over HTTP.
 //!
-//! The name of a wrapped key goes along as the derivation context, so that each has a key of its own in Vault. Vault ignores
-//! the context of a key that was made without `derived=true`, and does not say so; therefore the name is also wrapped with
-//! the key and checked afterwards. The token needs `update` on `encrypt/`, `decrypt/` and `rewrap/` of the key.
+//! The name of a wrapped key is passed as the derivation context, so that each has its own key in Vault. Vault silently
+//! ignores the context for a key created without `derived=true`; therefore the name is also encrypted with the key and
+//! checked afterwards. The token needs `update` on `encrypt/`, `decrypt/` and `rewrap/` of the key.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,31 +20,31 @@ use super::wrapped::Wrapped;
 use super::{KekError, KeyEncryption, KeyName, SetupError};
 
 const PROVIDER: &str = "vault";
-/// Characters kept of what Vault says is wrong.
+/// Maximum number of characters kept of Vault's error message.
 const REASON_CHARS_MAX: usize = 200;
 
-/// Where Vault is and what it is asked with.
+/// Address and credentials of Vault.
 pub struct VaultSettings {
-    /// As `https://vault.example:8200`. Plain http only to this machine, as to Vault's agent.
+    /// Such as `https://vault.example:8200`. Plain http only to this machine, as for Vault's agent.
     pub address: String,
-    /// Where the transit engine is mounted, with its namespace before it if there is one: `transit`, `team/transit`.
+    /// Mount path of the transit engine, prefixed with its namespace if there is one: `transit`, `team/transit`.
     pub mount: String,
     /// The key's name in the engine.
     pub key: String,
     pub token: String,
-    /// Certificates in PEM of the authority that signed Vault's, where it is none of the public ones.
+    /// CA certificates in PEM for Vault's certificate, where it is not publicly trusted.
     pub authority_pem: Option<Vec<u8>>,
-    /// The longest wait for one answer.
+    /// Timeout of one request.
     pub answer_wait: Duration,
 }
 
-/// Asks Vault to wrap and unwrap.
+/// Wraps and unwraps with Vault.
 pub struct VaultTransit {
     client: Client,
     base: String,
     mount: String,
     key: String,
-    /// `mount/key`: what wrapped keys name as their key.
+    /// `mount/key`: the key name in wrapped keys.
     kek_id: String,
 }
 
@@ -68,7 +68,7 @@ impl VaultTransit {
         Wrapped { provider: PROVIDER, kek_id: &self.kek_id, ciphertext }.to_string()
     }
 
-    /// Vault's ciphertext of a wrapped key that Vault's key here has wrapped.
+    /// Vault's ciphertext in a key that was wrapped by the configured Vault key.
     fn ciphertext<'a>(&self, wrapped: &'a str) -> Result<&'a str, KekError> {
         let wrapped = Wrapped::read(wrapped)?;
         let is_ours = wrapped.provider == PROVIDER && wrapped.kek_id == self.kek_id;
@@ -129,7 +129,7 @@ impl KeyEncryption for VaultTransit {
     }
 }
 
-/// What is asked of the engine.
+/// An operation of the engine.
 #[derive(Clone, Copy)]
 enum Action {
     Encrypt,
@@ -146,14 +146,14 @@ impl Action {
         }
     }
 
-    /// The error of an answer that is none: Vault's HTTP API, section "HTTP status codes".
+    /// Maps an error response: Vault's HTTP API, section "HTTP status codes".
     fn failure(self, status: StatusCode, body: &[u8]) -> KekError {
         let reason = reason(status, body);
         match status.as_u16() {
             403 => KekError::Denied(reason),
-            // The request of a decryption is wrong where its ciphertext is.
+            // For decryption, a bad request means a bad ciphertext.
             400 if !matches!(self, Action::Encrypt) => KekError::BadWrapped(reason),
-            // A standby node, behind on replication, limited, broken or sealed.
+            // A standby node, lagging replication, rate limit, outage, or sealed.
             300..=399 | 412 | 429 | 472 | 473 | 500.. => KekError::Unavailable(reason),
             _ => KekError::Refused(reason),
         }
@@ -194,7 +194,7 @@ struct Failure {
     errors: Vec<String>,
 }
 
-/// What Vault says is wrong, short and on one line.
+/// Vault's error message, short and on one line.
 fn reason(status: StatusCode, body: &[u8]) -> String {
     let failure: Failure = serde_json::from_slice(body).unwrap_or_default();
     let said = failure.errors.join("; ").replace(char::is_control, " ");
@@ -216,10 +216,10 @@ fn client(settings: &VaultSettings) -> Result<Client, SetupError> {
     token.set_sensitive(true);
     let mut headers = HeaderMap::new();
     headers.insert("x-vault-token", token);
-    // An agent may ask for it, as proof that no web page sent the request.
+    // An agent may require it, as proof that the request is not from a web page.
     headers.insert("x-vault-request", HeaderValue::from_static("true"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // No redirects: reqwest would carry the token to any host that it is sent to.
+    // No redirects: reqwest would send the token to any host it is redirected to.
     let mut builder = Client::builder()
         .default_headers(headers)
         .timeout(settings.answer_wait)
@@ -236,7 +236,7 @@ fn client(settings: &VaultSettings) -> Result<Client, SetupError> {
     builder.build().map_err(|error| SetupError::NoClient(error.to_string()))
 }
 
-/// https, or http to this machine: the token and the keys go this way in clear.
+/// https, or http to this machine: the token and the keys are sent in the clear.
 fn check_address(address: &str) -> Result<(), SetupError> {
     let url = Url::parse(address).map_err(|_| SetupError::BadAddress)?;
     let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));

@@ -4,11 +4,11 @@ use std::fmt;
 
 use super::KekError;
 
-/// A wrapped key in its parts. Only the ciphertext may have colons.
+/// The parts of a wrapped key. Only the ciphertext may contain colons.
 #[derive(Debug, PartialEq)]
 pub(super) struct Wrapped<'a> {
     pub(super) provider: &'a str,
-    /// Which of the provider's keys wrapped it.
+    /// The provider's key that wrapped it.
     pub(super) kek_id: &'a str,
     pub(super) ciphertext: &'a str,
 }
@@ -22,7 +22,7 @@ impl<'a> Wrapped<'a> {
         parts.ok_or_else(|| KekError::BadWrapped("not the text of a wrapped key".to_owned()))
     }
 
-    /// The error for who does not have the key that wrapped it.
+    /// The error when the wrapping key is not available.
     pub(super) fn unknown(&self) -> KekError {
         KekError::UnknownKek(format!("{} key {}", self.provider, self.kek_id))
     }

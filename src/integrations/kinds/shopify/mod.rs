@@ -1,12 +1,13 @@
 //! Shopify (REST Admin API 2026-07): bare objects, the topic in a header, signed with the app's secret.
 //!
-//! An order is what it is now, at the time it was processed; its version is the second in which it was changed last. A
-//! refund is worth its transactions of kind `refund` that succeeded, on its own day.
+//! An order is recorded in its current state, at the time it was processed; its version is the second of its last
+//! change. A refund is the sum of its successful transactions of kind `refund`, on its own day.
 //!
-//! `total_price` has all that was ever in the order, what an edit or an exchange took out too; `current_total_price` has
-//! neither that nor what was given back. So an order is worth `current_total_price` and the money that was given back: what
-//! went without money makes the order smaller, and what went for money stays in it, with a refund of its own against it. It
-//! is never worth more than `total_price`, which a refund of money alone, of no goods, would else make of it.
+//! `total_price` includes everything that was ever in the order, even what an edit or an exchange removed;
+//! `current_total_price` excludes that and what was refunded. So an order's amount is `current_total_price` plus the
+//! money refunded: what was removed without a refund reduces the order, and what was refunded stays in it, with a
+//! refund of its own against it. It never exceeds `total_price`, as a refund of money only, without goods, would
+//! otherwise make it.
 
 mod order;
 mod payload;
@@ -35,7 +36,7 @@ impl Connector for Shopify {
     fn label(&self, request: &Request<'_>) -> Label {
         let topic = request.header(&["x-shopify-topic", "shopify-topic"]).unwrap_or_default().to_owned();
         let ids = ["x-shopify-event-id", "shopify-event-id", "x-shopify-webhook-id", "shopify-webhook-id"];
-        // What happened once is told under several topics.
+        // The same occurrence is sent under several topics.
         let id = request.header(&ids).map(|id| format!("{topic}:{id}"));
         let at = request.header(&["x-shopify-triggered-at", "shopify-triggered-at"]);
         Label { topic, id, at: at.and_then(|text| time(text).ok()) }
@@ -50,9 +51,9 @@ impl Connector for Shopify {
             | "orders/fulfilled"
             | "orders/partially_fulfilled" => order(delivery, delivery.json()?, settings),
             "orders/delete" => {
-                // The topic is not signed: nothing but what a deletion looks like is one.
+                // The topic is not signed: only a body in the form of a deletion is taken for one.
                 let Deleted { id } = delivery.json()?;
-                // Nothing comes after it.
+                // Nothing can follow a deletion.
                 let fact = Fact::OrderCancelled(OrderCancelled { order_id: id.to_string(), version: i32::MAX.into() });
                 Ok(WebhookContent::Events(vec![delivery.event(&format!("deleted-{id}"), delivery.at, settings, fact)]))
             }

@@ -1,4 +1,4 @@
-//! Orders as they are now, and the refunds that they have.
+//! Orders in their current state, and their refunds.
 
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ pub fn order(delivery: &Delivery<'_>, mut order: Order, settings: &Settings) -> 
         }
         None => {
             let at = time(order.cancelled_at.as_deref().unwrap_or(&order.updated_at))?;
-            // Called off in the second in which it was changed, it is called off.
+            // Cancelled in the second of its last change: the cancellation wins.
             let cancelled = OrderCancelled { order_id: id.to_string(), version: version + i64::from(is_off) };
             delivery.event(&format!("cancelled-{id}-{version}"), at, settings, Fact::OrderCancelled(cancelled))
         }
@@ -60,19 +60,18 @@ fn placed(order: Order, version: i64, worth: Worth, settings: &Settings) -> Fact
     })
 }
 
-/// What stays in an order though it was returned, since money was given back for it.
+/// What stays in an order despite its return, because money was refunded for it.
 struct Kept {
-    /// What the order is worth with it.
+    /// The order's amount including it.
     amount: Money,
-    /// By line; `None` where the order counts as it was placed.
+    /// By line; `None` where the order counts as placed.
     lines: Option<HashMap<u64, KeptLine>>,
 }
 
 #[derive(Default)]
 struct KeptLine {
     quantity: i64,
-    /// What the goods are worth beyond the money that was given back for them: as in an exchange, where only the difference
-    /// was.
+    /// The value of the goods beyond the money refunded for them: as in an exchange, where only the difference was.
     unpaid: i128,
 }
 
@@ -83,7 +82,7 @@ impl Kept {
         let (mut worth, mut kept) = (vec![current.0], HashMap::<u64, KeptLine>::new());
         for refund in refunds {
             let paid = paid(refund, shop, settings)?;
-            // What is on its way is about to be a refund: the order does not shrink meanwhile.
+            // A pending transaction is about to become a refund: the order does not shrink meanwhile.
             let money = sum([paid.succeeded, paid.pending])?;
             if money == Money::ZERO {
                 continue;
@@ -104,7 +103,7 @@ impl Kept {
     }
 }
 
-/// What an order is worth: without gift cards, which are money on account and no sale.
+/// An order's amount: without gift cards, which are stored value and not a sale.
 struct Worth {
     amount: Money,
     discount: Option<Money>,
@@ -112,7 +111,7 @@ struct Worth {
 }
 
 impl Worth {
-    /// `None` where there is nothing but gift cards in it.
+    /// `None` for an order of gift cards only.
     fn of(order: &Order, kept: &Kept) -> Result<Option<Worth>, Unclear> {
         let (mut lines, mut of_cards, mut discount_gone) = (Vec::new(), Vec::new(), Vec::new());
         for item in &order.line_items {
@@ -142,7 +141,7 @@ impl Worth {
 }
 
 impl Item {
-    /// As it is now, with the pieces that are kept.
+    /// The line in its current state, with the quantity that is kept.
     fn line(&self, kept: Option<&HashMap<u64, KeptLine>>) -> Result<Line, Unclear> {
         let nothing = KeptLine::default();
         let of_line = kept.and_then(|kept| kept.get(&self.id?)).unwrap_or(&nothing);

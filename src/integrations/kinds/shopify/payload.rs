@@ -1,4 +1,4 @@
-//! What Shopify sends, as far as it is read.
+//! The fields of Shopify's payloads that we read.
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -11,7 +11,7 @@ use crate::money::Money;
 
 #[derive(Deserialize)]
 pub struct Order {
-    /// The same that refunds name; `admin_graphql_api_id` has it too.
+    /// The id that refunds refer to; also part of `admin_graphql_api_id`.
     pub id: u64,
     pub test: Option<bool>,
     pub created_at: String,
@@ -19,12 +19,12 @@ pub struct Order {
     pub updated_at: String,
     pub cancelled_at: Option<String>,
     pub financial_status: Option<String>,
-    /// The shop's, in which all amounts are that stand beside it.
+    /// The shop currency, of all amounts next to it.
     pub currency: Option<String>,
-    /// Of all that was ever in it.
+    /// Of everything that was ever in the order.
     pub total_price: Exact,
     pub total_price_set: Option<Both>,
-    /// Without what was taken out of it or returned.
+    /// Without what was removed or returned.
     pub current_total_price: Option<Exact>,
     pub total_discounts: Option<Exact>,
     pub source_name: Option<String>,
@@ -34,7 +34,7 @@ pub struct Order {
     pub customer: Option<Buyer>,
     #[serde(default, deserialize_with = "list")]
     pub line_items: Vec<Item>,
-    /// Absent where the shop was asked to leave them out.
+    /// Absent where the shop is configured to omit them.
     pub refunds: Option<Vec<Refund>>,
 }
 
@@ -45,11 +45,11 @@ pub struct Item {
     pub sku: Option<String>,
     pub title: Option<String>,
     pub gift_card: Option<bool>,
-    /// That were ever bought.
+    /// Everything ever bought.
     pub quantity: i64,
-    /// Without those that were taken out or returned.
+    /// Without what was removed or returned.
     pub current_quantity: Option<i64>,
-    /// Of one piece.
+    /// Per unit.
     pub price: Exact,
     total_discount: Option<Exact>,
     #[serde(default, deserialize_with = "list")]
@@ -117,7 +117,7 @@ pub struct Returned {
     pub line_item: Item,
 }
 
-/// Shipping that was given back, or how much less than they were worth was given back for the goods (negative: more).
+/// Refunded shipping, or by how much less than their value was refunded for the goods (negative: more).
 #[derive(Deserialize)]
 struct Adjustment {
     kind: Option<String>,
@@ -126,7 +126,7 @@ struct Adjustment {
     tax_amount_set: Option<Both>,
 }
 
-/// An amount as the shop and as the customer sees it.
+/// An amount in shop and customer currency.
 #[derive(Deserialize)]
 pub struct Both {
     pub shop_money: Priced,
@@ -162,8 +162,8 @@ pub struct Thing {
 }
 
 impl Item {
-    /// What the product is known by: its SKU, where the shop has one. One that is longer than the ledger takes is cut, with a
-    /// hash of all of it at its end.
+    /// The product's id: its SKU, where the shop has one. One that is longer than the ledger accepts is truncated and
+    /// ends in a hash of the whole.
     pub fn product_id(&self) -> String {
         let sku: String = self.sku.iter().flat_map(|sku| sku.chars()).filter(|c| !c.is_control()).collect();
         if sku.chars().count() > ID_CHARS_MAX {
@@ -177,7 +177,7 @@ impl Item {
         self.product_id.map_or_else(|| "no product".to_owned(), |id| id.to_string())
     }
 
-    /// Of all its pieces.
+    /// Across all units.
     pub fn discount(&self) -> Result<Money, Unclear> {
         if self.discount_allocations.is_empty() {
             return Ok(self.total_discount.unwrap_or_default().0);
@@ -185,21 +185,21 @@ impl Item {
         sum(self.discount_allocations.iter().map(|allocation| allocation.amount.0))
     }
 
-    /// Money on account, and no sale.
+    /// Stored value, and not a sale.
     pub fn is_gift_card(&self) -> bool {
         self.gift_card == Some(true)
     }
 }
 
 impl Refund {
-    /// Its amounts that are told in both currencies.
+    /// Its amounts that are given in both currencies.
     pub fn sets(&self) -> impl Iterator<Item = &Both> {
         let lines = self.refund_line_items.iter().flat_map(|line| [&line.subtotal_set, &line.total_tax_set]);
         let adjustments = self.order_adjustments.iter().flat_map(|one| [&one.amount_set, &one.tax_amount_set]);
         lines.chain([&self.total_duties_set]).chain(adjustments).flatten()
     }
 
-    /// What the shop kept of the worth of what was returned, as for its trouble.
+    /// What the shop withheld of the returned goods' value, such as a restocking fee.
     pub fn withheld(&self) -> Result<Money, Unclear> {
         let kept = self.order_adjustments.iter().filter(|one| one.kind.as_deref() != Some("shipping_refund"));
         let amounts = kept.map(|one| match &one.amount_set {
@@ -211,7 +211,7 @@ impl Refund {
 }
 
 impl Returned {
-    /// What the goods are worth, in the shop's currency.
+    /// The value of the goods, in shop currency.
     pub fn subtotal(&self) -> Result<Money, Unclear> {
         let subtotal = self.subtotal_set.as_ref().map(|set| set.shop_money.amount).or(self.subtotal);
         subtotal.map(|subtotal| subtotal.0).ok_or_else(|| Unclear("a refund's line without its subtotal".to_owned()))

@@ -1,4 +1,4 @@
-//! Refunds, in the shop's currency.
+//! Refunds, in shop currency.
 
 use super::super::{share, sum, time};
 use super::payload::{Both, Refund, Transaction};
@@ -6,25 +6,25 @@ use crate::integrations::{Delivery, Settings, Unclear};
 use crate::ledger::event::{Event, Fact, Line, RefundIssued};
 use crate::money::{Money, div_half_even};
 
-/// What a refund's order says of the shop; nothing where the refund comes by itself.
+/// What a refund's order states about the shop; empty for a refund sent on its own.
 #[derive(Clone, Copy, Default)]
 pub struct Shop<'a> {
     pub currency: Option<&'a str>,
-    /// The order's worth in both currencies.
+    /// The order's amount in both currencies.
     pub total: Option<&'a Both>,
 }
 
-/// The money of a refund.
+/// The refunded money.
 pub struct Paid {
     pub succeeded: Money,
     pub pending: Money,
     pub currency: Option<String>,
-    /// Whether that is the shop's, as that of the lines is.
+    /// Whether it is in shop currency, as the lines are.
     pub is_shops: bool,
 }
 
-/// `None` where no money was given back yet: what is still on its way comes with the order once it has arrived. What was
-/// given back for gift cards is none of it.
+/// `None` where no money has been refunded yet: pending money comes with the order once it has arrived. Refunds to gift
+/// cards do not count.
 pub fn refund(
     delivery: &Delivery<'_>,
     refund: &Refund,
@@ -55,7 +55,7 @@ pub fn refund(
     Ok(Some(delivery.event(&format!("refund-{}", refund.id), at, settings, fact)))
 }
 
-/// What was returned, each with its share of `amount` where all is worth more.
+/// The returned lines, each with its share of `amount` where their total is higher.
 pub fn lines(refund: &Refund, amount: Money) -> Result<Vec<Line>, Unclear> {
     let mut lines = Vec::with_capacity(refund.refund_line_items.len());
     for returned in &refund.refund_line_items {
@@ -71,7 +71,7 @@ pub fn lines(refund: &Refund, amount: Money) -> Result<Vec<Line>, Unclear> {
     Ok(lines)
 }
 
-/// In the shop's currency, where it is known how much that is.
+/// In shop currency, where the amount in it is known.
 pub fn paid(refund: &Refund, shop: Shop<'_>, settings: &Settings) -> Result<Paid, Unclear> {
     let of_refund = refund.transactions.iter().filter(|one| one.kind == "refund");
     let of_refund = of_refund.filter(|one| settings.counts_tests || one.test != Some(true));
@@ -111,7 +111,7 @@ impl Transaction {
     }
 }
 
-/// How much of one currency so much of another is.
+/// An exchange rate between two currencies.
 #[derive(Clone, Copy)]
 struct Rate {
     of_shop: i128,
@@ -121,7 +121,7 @@ struct Rate {
 impl Rate {
     const ONE: Rate = Rate { of_shop: 1, of_customer: 1 };
 
-    /// By amounts that are told in both; `None` where there are none but zeros.
+    /// From amounts given in both; `None` where all of them are zero.
     fn of<'a>(sets: impl IntoIterator<Item = &'a Both>, shop: &str, customer: &str) -> Option<Rate> {
         let mut rate = Rate { of_shop: 0, of_customer: 0 };
         for Both { shop_money, presentment_money } in sets {

@@ -14,7 +14,7 @@ fn read(topic: &str, body: &Value) -> Vec<Event> {
     }
 }
 
-/// Two of A for 30.00 each and one of B for 40.00, changed.
+/// Two of A for 30.00 each and one of B for 40.00, with `changes` applied.
 fn order(changes: Value) -> Value {
     let mut order = json!({
         "id": 1, "created_at": "2026-06-10T10:00:00Z", "updated_at": "2026-06-10T10:00:00Z", "currency": "GBP",
@@ -31,7 +31,7 @@ fn line(id: u64, sku: &str, quantity: i64, current: i64, price: &str) -> Value {
     json!({ "id": id, "sku": sku, "quantity": quantity, "current_quantity": current, "price": price })
 }
 
-/// B comes back, and `transactions` for it.
+/// A refund that returns B, with `transactions`.
 fn returned(transactions: Value) -> Value {
     json!({
         "id": 5, "order_id": 1, "created_at": "2026-06-12T10:00:00Z", "transactions": transactions,
@@ -43,7 +43,7 @@ fn money(amount: &str) -> Value {
     json!([{ "kind": "refund", "status": "success", "amount": amount }])
 }
 
-/// What an order is worth with its lines, and its refunds with theirs.
+/// An order's amount with its lines, and its refunds with theirs.
 fn worth(body: &Value) -> (String, Vec<(String, String)>) {
     let events = read("orders/updated", body);
     let Fact::OrderPlaced(placed) = &events[0].fact else { panic!("{events:?}") };
@@ -71,12 +71,12 @@ fn what_is_taken_out_without_money_makes_the_order_smaller() {
     let edited =
         order(json!({ "current_total_price": "60.00", "line_items": b_gone, "refunds": [returned(json!([]))] }));
     assert_eq!(worth(&edited), ("60.00: 2xA 60.00".to_owned(), gbp(&[])));
-    // B for C, which is dearer: nothing is given back.
+    // B exchanged for C, which costs more: nothing is refunded.
     let c_came = json!([line(1, "A", 2, 2, "30.00"), line(2, "B", 1, 0, "40.00"), line(3, "C", 1, 1, "50.00")]);
     let exchanged = json!({ "total_price": "150.00", "current_total_price": "110.00", "line_items": c_came,
         "refunds": [returned(json!([]))] });
     assert_eq!(worth(&order(exchanged)), ("110.00: 2xA 60.00 1xC 50.00".to_owned(), gbp(&[])));
-    // A third of a line goes, and a third of its discount.
+    // A third of a line is removed, with a third of its discount.
     let mut discounted = line(1, "A", 3, 2, "10.00");
     discounted["discount_allocations"] = json!([{ "amount": "9.00" }]);
     let changes = json!({ "total_price": "21.00", "current_total_price": "14.00", "total_discounts": "9.00",
@@ -95,27 +95,27 @@ fn what_is_returned_for_money_stays_in_the_order() {
     };
     let whole = "100.00: 2xA 60.00 1xB 40.00".to_owned();
     assert_eq!(given_back(returned(money("40.00")), "60.00"), (whole.clone(), gbp(&["40.00: B 40.00"])));
-    // 10.00 are kept for the trouble.
+    // 10.00 are withheld.
     let mut less = returned(money("30.00"));
     less["order_adjustments"] = json!([{ "kind": "refund_discrepancy", "amount": "10.00" }]);
     assert_eq!(given_back(less, "60.00"), (whole.clone(), gbp(&["30.00: B 30.00"])));
-    // While the money is on its way, the order does not shrink to grow again.
+    // While the money is pending, the order does not shrink and grow again.
     let pending = json!([{ "kind": "refund", "status": "pending", "amount": "40.00" }]);
     assert_eq!(given_back(returned(pending), "60.00"), (whole.clone(), gbp(&[])));
-    // Money for nothing that was returned, whether or not Shopify takes it off the order.
+    // Money without returned goods, whether or not Shopify deducts it from the order.
     let mut kindness = returned(money("10.00"));
     kindness["refund_line_items"] = json!([]);
     for current in ["100.00", "90.00"] {
         let kind = worth(&order(json!({ "current_total_price": current, "refunds": [kindness] })));
         assert_eq!(kind, (whole.clone(), gbp(&["10.00:"])));
     }
-    // B for C, which is cheaper: what is given back is the difference, which alone of B stays.
+    // B exchanged for C, which costs less: the difference is refunded, and only that of B stays.
     let c_came = json!([line(1, "A", 2, 2, "30.00"), line(2, "B", 1, 0, "40.00"), line(3, "C", 1, 1, "25.00")]);
     let exchanged = json!({ "total_price": "125.00", "current_total_price": "85.00", "line_items": c_came,
         "refunds": [returned(money("15.00"))] });
     let expected = "100.00: 2xA 60.00 1xB 15.00 1xC 25.00".to_owned();
     assert_eq!(worth(&order(exchanged)), (expected, gbp(&["15.00: B 15.00"])));
-    // Where the shop does not tell all of it, the order is what it was.
+    // Where the shop omits some of it, the order counts as placed.
     for unknown in ["current_total_price", "refunds"] {
         let mut changes = json!({ "current_total_price": "60.00", "line_items": b_gone });
         changes[unknown] = Value::Null;
@@ -136,7 +136,7 @@ fn a_refund_in_the_customers_currency_is_told_in_the_shops() {
     by_lines["total_duties_set"] = both("0.00", "0.00");
     let alone = |refund: &Value| read("refunds/create", refund).iter().map(told_refund).collect::<Vec<_>>();
     assert_eq!(alone(&by_lines), gbp(&["20.00: B 20.00"]));
-    // A refund of money alone has an adjustment.
+    // A refund of money only has an adjustment.
     let mut by_adjustment = returned(euros.clone());
     by_adjustment["refund_line_items"] = json!([]);
     by_adjustment["order_adjustments"] =
@@ -145,13 +145,13 @@ fn a_refund_in_the_customers_currency_is_told_in_the_shops() {
     let mut by_transaction = by_lines.clone();
     by_transaction["transactions"][0]["amount_set"] = both("19.50", "25.00");
     assert_eq!(alone(&by_transaction), gbp(&["19.50: B 19.50"]));
-    // By what the order is worth in both: 25 of 125 EUR that are 100 GBP.
+    // By the order's amount in both: 25 of 125 EUR that are 100 GBP.
     let in_order = |refund: Value, total: Value| {
         worth(&order(json!({ "total_price_set": total, "current_total_price": "60.00", "refunds": [refund] })))
     };
     let (amount, refunds) = in_order(returned(euros.clone()), both("100.00", "125.00"));
     assert_eq!((amount.split_once(':').map(|told| told.0), refunds), (Some("80.00"), gbp(&["20.00: B 20.00"])));
-    // Nobody says: it is worth what the tenant's rates say, and the order what it was.
+    // No rate is given: the tenant's rates apply to the refund, and the order counts as placed.
     let (amount, refunds) = in_order(returned(euros.clone()), Value::Null);
     assert_eq!((amount.split_once(':').map(|told| told.0), &refunds[0].1), (Some("100.00"), &"EUR".to_owned()));
     assert_eq!(refunds[0].0, "25.00:");
@@ -166,7 +166,7 @@ fn gift_cards_are_no_sale() {
     card["gift_card"] = json!(true);
     let mixed = order(json!({ "line_items": [line(1, "A", 2, 2, "30.00"), card] }));
     assert_eq!(worth(&mixed), ("60.00: 2xA 60.00".to_owned(), gbp(&[])));
-    // What is given back for one is no refund: of 50.00, the 10.00 beyond it.
+    // Refunds to a gift card do not count: of 50.00, only the 10.00 beyond it.
     let mut refund = returned(money("50.00"));
     refund["refund_line_items"][0]["line_item"]["gift_card"] = json!(true);
     assert_eq!(
@@ -175,7 +175,7 @@ fn gift_cards_are_no_sale() {
     );
     refund["transactions"] = money("40.00");
     assert_eq!(read("refunds/create", &refund), []);
-    // With nothing else in it an order is none, whatever it was before.
+    // With nothing else in it, it is no order, whatever it was before.
     let events = read("orders/updated", &order(json!({ "line_items": [card] })));
     let second = events[0].occurred_at.0 / crate::clock::SECOND;
     let none = Fact::OrderCancelled(OrderCancelled { order_id: "1".to_owned(), version: second });
