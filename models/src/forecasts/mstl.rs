@@ -5,11 +5,11 @@
 use super::ets;
 use super::path::Path;
 
-/// Seasons over which an index is smoothed: the first window of MSTL.
+/// Seasonal smoothing span, in seasons: the first window of MSTL.
 const SEASONAL_WINDOW: usize = 11;
 
-/// Forecasts the `horizon` values after `values`; `None` where the decomposition fails. Without a season, which is 1 then,
-/// this is exponential smoothing alone.
+/// Forecasts the `horizon` values after `values`; `None` where the decomposition fails. Without a season (1), this is
+/// exponential smoothing alone.
 pub fn forecast(values: &[f64], season: usize, horizon: usize) -> Option<Path> {
     if season < 2 {
         return Some(ets::forecast(values, None, horizon));
