@@ -18,7 +18,7 @@ pub enum Rights {
     Append,
 }
 
-/// Checks that the roles exist; creating them takes a privilege that the owner may not have.
+/// Creates missing roles, which takes a privilege that the owner may not have.
 pub async fn require_roles(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let [app, relay] = [roles::APP, roles::RELAY];
     let create = |role| format!("IF to_regrole('{role}') IS NULL THEN CREATE ROLE {role} NOLOGIN; END IF;");

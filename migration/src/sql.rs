@@ -1,4 +1,4 @@
-//! One text of DDL for both databases.
+//! The same DDL for both databases.
 //!
 //! | written | PostgreSQL | SQLite |
 //! |---|---|---|

@@ -37,7 +37,7 @@ async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     let app = super::wire(config, db.clone(), tokens.clone(), Arc::<ManualClock>::clone(&clock)).await?;
     let beside = super::wire(config, db, tokens, clock).await?;
     let options = super::serve::options(config)?;
-    // The run asks for more than any client may.
+    // The run exceeds any client's limits.
     let api = Settings { limits: Limits::default(), documents: Documents::default(), ..options.api };
     let report = isolation::verify(&app, &beside, &Options { api, ..options }, &Transport::QUERIES).await?;
     println!("{report}");

@@ -8,8 +8,8 @@ use super::random::SplitMix64;
 /// The fixed seed of the forest, so that results are deterministic.
 const SEED: u64 = 0;
 
-/// Standard deviation of the noise added to the forest's training points, in units of the metrics' standard deviations.
-/// Identical buckets cannot be split, and a bucket elsewhere would be taken for one of them.
+/// Width of the uniform noise, in standard deviations, added to the points that the forest is grown from. Identical
+/// buckets cannot be split, and a bucket elsewhere would be taken for one of them.
 const DITHER_SDS: f64 = 0.1;
 
 /// The buckets among which a bucket is judged.

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn equivalents_are_as_unlikely() {
-        // P(chi-squared with 2 > d²) = exp(-d²/2); a normal variable is beyond 3.586 with exp(-8), beyond 4.626 with exp(-12.5).
+        // P(chi-squared with 2 > d²) = exp(-d²/2); a normal variable is beyond 3.586 with exp(-8), beyond 4.626 with
+        // exp(-12.5).
         for (distance, single) in [(4.0, 3.586), (5.0, 4.626)] {
             assert!((single_metric_equivalent(distance, 2) - single).abs() < 0.1, "{distance}");
         }

@@ -124,7 +124,7 @@ impl Detector {
         Ok(Seen { expectations, deviations, threshold: self.threshold(), correlation, whitened })
     }
 
-    /// The least of the highest scores of the trailing year that may be anomalies, by the sensitivity.
+    /// The smallest of the highest scores of the trailing year that may be anomalies, by the sensitivity.
     fn threshold(&self) -> f64 {
         let rank = self.settings.sensitivity.count_of(self.scores.len());
         self.scores.greatest(rank).unwrap_or_default().max(SCORE_MIN)

@@ -1,5 +1,5 @@
-//! The season of a series by classical decomposition: a moving average over one season is the trend, the mean of what is
-//! left at each place of the season is its index (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice",
+//! Classical seasonal decomposition: the trend is a moving average over one season, the seasonal index is the mean of
+//! the remainder at each position of the season (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice",
 //! section 3.4).
 
 use super::series::mean;

@@ -1,6 +1,6 @@
-//! MSTL with one season: the season by loess (STL; Cleveland et al. 1990), what is left by exponential smoothing, and the last
-//! season again on top (Bandara, Hyndman and Bergmeir, "MSTL: A Seasonal-Trend Decomposition Algorithm for Time Series with
-//! Multiple Seasonal Patterns", 2021).
+//! MSTL with one season: the season by loess (STL; Cleveland et al. 1990), the remainder by exponential smoothing, and
+//! the last season added back (Bandara, Hyndman and Bergmeir, "MSTL: A Seasonal-Trend Decomposition Algorithm for Time
+//! Series with Multiple Seasonal Patterns", 2021).
 
 use super::ets;
 use super::path::Path;

@@ -11,7 +11,7 @@ use super::purchases::PurchaseDays;
 pub struct Backtest {
     /// The last complete day: an incomplete one cannot be told from a day without purchases.
     pub until_day: i32,
-    /// How many days before its end they were made: 1 to [`HORIZON_DAYS_MAX`](super::HORIZON_DAYS_MAX).
+    /// Days between the cut and the end: 1 to [`HORIZON_DAYS_MAX`](super::HORIZON_DAYS_MAX).
     pub horizon_days: u32,
 }
 

@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn one_time_buyer_is_active_for_sure_only_where_first_purchases_lapse_nobody() {
-        // Odds of lapse 1 / 2 · (20 / 10)^1 = 1, so P(alive) = 1 / 2; churn in 20 days 1 - (1 - (20 / 40)^1) / 2 = 3 / 4.
+        // Odds of lapse 1 / 2 · (20 / 10)^1 = 1, so P(alive) = 1 / 2; churn in 20 days 1 - (1 - (20 / 40)^1) / 2 = 3 /
+        // 4.
         let mbg = PurchaseModel::new(Kind::MbgNbd, 1.0, 10.0, 1.0, 2.0).expect("parameters");
         let once = customer(0, 0, 10);
         assert!((mbg.p_alive(&once) - 0.5).abs() < 1e-12);

@@ -35,7 +35,7 @@ pub enum Segment {
     PotentialLoyalist,
     /// Bought recently for the first time, on at most two days.
     New,
-    /// Neither recent nor long away, and not frequent.
+    /// Neither recent nor long ago, and not frequent.
     NeedsAttention,
     /// Bought often or for much, but long ago.
     AtRisk,
@@ -192,7 +192,7 @@ mod tests {
         let alike = |days: u32| segments(&[customer(5, days, 100); 3])[0];
         assert_eq!([1, 2].map(alike), [(1, Segment::New); 2]);
         assert_eq!([3, 8].map(alike), [(1, Segment::PotentialLoyalist); 2]);
-        // Bought once; of five the last two score 5 and 4. What was 90 days before the last purchase of all is not long ago.
+        // Bought once; of five the last two score 5 and 4. 90 days before the last purchase of all is still recent.
         let bought_once = |silent: [u32; 5]| segments(&silent.map(|days| customer(days, 1, 100)));
         assert_eq!(bought_once([500, 590, 1000, 1000, 1000])[..2], [(1, Segment::New); 2]);
         let expected = [(1, Segment::New), (1, Segment::NeedsAttention)];

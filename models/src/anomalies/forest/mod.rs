@@ -1,7 +1,7 @@
-//! Isolation Forest: points that random cuts separate early are unlike the rest.
+//! Isolation Forest: points that random cuts isolate early are unlike the rest.
 //!
-//! Liu, Ting & Zhou 2008, "Isolation Forest" (ICDM). Each tree cuts a small random sample, at a random value of a random
-//! coordinate, until its points are alone; the fewer cuts a point needs on average, the more isolated it is.
+//! Liu, Ting & Zhou 2008, "Isolation Forest" (ICDM). Each tree splits a small random sample, at a random value of a
+//! random coordinate, until its points are isolated; the fewer cuts a point needs on average, the more isolated it is.
 
 mod tree;
 
@@ -60,7 +60,8 @@ fn choose_first<T>(items: &mut [T], sample: usize, random: &mut SplitMix64) {
     }
 }
 
-/// The mean path length of `n` points in a tree, c(n) of the paper: that of an unsuccessful search in a binary search tree.
+/// The mean path length of `n` points in a tree, c(n) of the paper: that of an unsuccessful search in a binary search
+/// tree.
 fn mean_path(n: usize) -> f64 {
     const EULER: f64 = 0.577_215_664_901_532_9;
     match n {

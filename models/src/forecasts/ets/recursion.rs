@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_pass_can_be_followed_by_hand() {
-        // Without a slope the errors are (2 - l), then 4 - l - (2 - l) / 2 = 3 - l / 2: the best l is (2 + 1.5) / 1.25 = 2.8.
+        // Without a slope the errors are (2 - l), then 4 - l - (2 - l) / 2 = 3 - l / 2: the best l is (2 + 1.5) / 1.25
+        // = 2.8.
         let level_only = Smoothing { beta: 0.0, gamma: 0.0, ..HALVES };
         let Pass { state, sum_of_squares } = run(&[2.0, 4.0], &level_only, &[0.0], false);
         assert!((sum_of_squares - (0.64 + 1.6 * 1.6)).abs() < 1e-12);

@@ -1,5 +1,6 @@
-//! Least squares with a penalty on absolute values (Tibshirani, "Regression Shrinkage and Selection via the Lasso", 1996), by
-//! its active set (Osborne, Presnell and Turlach, "A new approach to variable selection in least squares problems", 2000).
+//! Lasso: least squares with an L1 penalty (Tibshirani, "Regression Shrinkage and Selection via the Lasso", 1996), by
+//! an active set method (Osborne, Presnell and Turlach, "A new approach to variable selection in least squares
+//! problems", 2000).
 
 use super::linalg::solve;
 
