@@ -228,8 +228,8 @@ CREATE TABLE activities (
 CREATE INDEX activities_by_owner ON activities (tenant_id, owner_id, happened_at)
 "#;
 
-/// Sums of entries. `sales_metrics` has those of days: `level` says which dimensions a row is split by; the others are
-/// 0. The sets hold what sums cannot express: distinct customers, distinct orders, order values. `sales_metrics_base`
+/// Sums of entries. `sales_metrics` has those of days: `level` says which dimensions a row is split by; the others are zero.
+/// The sets hold what sums cannot express: distinct customers, distinct orders, order values. `sales_metrics_base`
 /// has the 15-minute slots that days are made of, each with all its cells packed into one row.
 const ROLLUPS: &str = r#"
 CREATE TABLE sales_metrics (

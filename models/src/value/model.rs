@@ -8,8 +8,8 @@
 //! - MBG/NBD (Batislam, Denizel & Filiztekin, Empirical validation and comparison of models for customer base analysis,
 //!   International Journal of Research in Marketing 24(3), 2007): after every purchase, including the first.
 //!
-//! So each formula is written once, in terms of the number of chances. Times are in days; the papers' α in weeks is α /
-//! 7 here.
+//! So each formula is written once, in terms of the number of chances. Times are in days; the papers' α in weeks
+//! is α / 7 here.
 
 use serde::{Deserialize, Serialize};
 
