@@ -19,14 +19,14 @@ use crate::server::Options;
 pub struct Args {
     #[command(subcommand)]
     what: Option<What>,
-    /// The tenant's slug or id; absent means all.
+    /// The tenant's slug or id; defaults to all.
     #[arg(long)]
     tenant: Option<String>,
 }
 
 #[derive(Subcommand)]
 enum What {
-    /// Try with two tenants made for it (isolation-a, isolation-b, which stay) whether one shows in the other.
+    /// Check that two tenants created for it (isolation-a and isolation-b, which stay) cannot see each other's data.
     Isolation,
 }
 
