@@ -38,10 +38,10 @@ enum Command {
     Serve,
     /// Bring the database's tables up to date.
     Migrate(migrate::Args),
-    /// Make or list the keys that sign access tokens.
+    /// Create or list the keys that sign access tokens.
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Rotate the keys of personal data, and what wraps them.
+    /// Rotate the keys of personal data, and the keys that wrap them.
     #[command(subcommand)]
     Sealing(sealing::Command),
     /// Create users, or set their passwords.
@@ -52,17 +52,17 @@ enum Command {
     /// Create, list or erase tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
-    /// Record the rows of CSV files; it may be stopped and run again.
+    /// Record the rows of CSV files; may be interrupted and repeated.
     Import(import::Args),
     /// Compare all rollups with the ledger.
     Verify(verify::Args),
-    /// Drop the raw entries of old months; metrics stay, to the quarter of an hour, and orders.
+    /// Drop the ledger entries of old months; metrics, down to 15 minutes, and orders stay.
     Retention(retention::Args),
-    /// Ask whether the server with these settings answers; for containers.
+    /// Check whether the server with these settings responds; for containers.
     Health,
     /// Print the GraphQL schema of this program.
     Schema,
-    /// Serve two tenants with real sales, of which some happen now.
+    /// Serve two tenants with real sales, some of them happening live.
     Demo(demo::Args),
 }
 

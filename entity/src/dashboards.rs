@@ -1,4 +1,4 @@
-//! Pages of numbers and charts.
+//! Dashboards: pages of metrics and charts.
 
 use sea_orm::entity::prelude::*;
 

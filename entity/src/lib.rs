@@ -1,5 +1,5 @@
-//! Rows of the tables that are read and written one by one, as sea-orm has them. Amounts are ten thousandths, times
-//! microseconds since 1970. What the ledger reads and writes in bulk is plain SQL.
+//! sea-orm entities of the tables that are read and written row by row. Amounts are in ten-thousandths, times in
+//! microseconds since 1970. Bulk access of the ledger is plain SQL.
 
 pub mod audit_logs;
 pub mod dashboards;

@@ -1,4 +1,4 @@
-//! What a person or a team is to sell. Days are counted from 1970-01-01; the holder is one of `user_id` and `team_id`.
+//! Sales quotas of a person or a team. Days are counted from 1970-01-01; the holder is either `user_id` or `team_id`.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Who is in which team.
+//! Membership of users in teams.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,4 +1,4 @@
-//! People who sell together.
+//! Sales teams.
 
 use sea_orm::entity::prelude::*;
 

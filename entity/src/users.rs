@@ -1,4 +1,4 @@
-//! People who can sign in.
+//! Users who can sign in.
 
 use sea_orm::entity::prelude::*;
 

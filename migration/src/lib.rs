@@ -1,8 +1,8 @@
-//! The tables of SalesPulse, for PostgreSQL and SQLite from one text.
+//! The schema of SalesPulse, for PostgreSQL and SQLite from the same DDL.
 //!
-//! Every tenant table leads its keys with `tenant_id`. Money is a whole number of ten thousandths, time a whole
-//! number of microseconds since 1970 (UTC), `slot` a number of 15-minute steps or of days. The types of the two
-//! databases differ in [`sql`] only.
+//! Every tenant table leads its keys with `tenant_id`. Money is an integer in ten-thousandths, time an integer in
+//! microseconds since 1970 (UTC), `slot` a number of 15-minute steps or of days. The types of the two databases differ
+//! in [`sql`] only.
 
 use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 

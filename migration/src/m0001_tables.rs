@@ -1,4 +1,4 @@
-//! All tables of the first version.
+//! The tables of the first version.
 
 use sea_orm_migration::prelude::*;
 
@@ -54,7 +54,7 @@ async fn wall_in(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     sql::run(manager, &format!("GRANT SELECT ON seaql_migrations TO {}", roles::APP)).await
 }
 
-/// Every table, in the order of creation.
+/// Every table, in creation order.
 const TABLES: [&str; 30] = [
     "tenants",
     "organizations",
@@ -119,8 +119,8 @@ CREATE TABLE team_members (
 CREATE INDEX team_members_by_user ON team_members (tenant_id, user_id)
 "#;
 
-/// `ledger_heads` has the row that each writing transaction locks: the newest position, the one up to which rollups are
-/// the sums of entries, and the last numbers given out.
+/// `ledger_heads` has the row that each write transaction locks: the newest position, the watermark up to which rollups
+/// are the sums of entries, and the last numbers assigned.
 const LEDGER: &str = r#"
 CREATE TABLE ledger_heads (
     tenant_id UUID NOT NULL PRIMARY KEY REFERENCES tenants (id),
@@ -147,7 +147,7 @@ CREATE TABLE exchange_rates (
 ) TABLE_END
 "#;
 
-/// The ledger proper: signed entries, never changed. Rollups are sums of them.
+/// The ledger proper: signed, immutable entries. Rollups are sums of them.
 const ENTRIES_POSTGRES: &str = r#"
 CREATE TABLE ledger_entries (
     tenant_id UUID NOT NULL, position INT NOT NULL, entry_no SMALL NOT NULL, at INT NOT NULL,
@@ -170,8 +170,8 @@ CREATE TABLE ledger_entries (
 CREATE INDEX ledger_entries_by_time ON ledger_entries (tenant_id, at)
 "#;
 
-/// The newest state of what entries speak of. `_no` are the tenant's own running numbers; 0 stands for none. Totals of
-/// customers and products are in the default organization's currency; `other_revenue` has what is in others.
+/// The current state of the entities that entries refer to. `_no` are per-tenant sequence numbers; 0 stands for none.
+/// Totals of customers and products are in the default organization's currency; `other_revenue` has the others.
 const FACTS: &str = r#"
 CREATE TABLE dimension_values (
     tenant_id UUID NOT NULL, kind SMALL NOT NULL, no SMALL NOT NULL, value STRING NOT NULL,
@@ -228,9 +228,9 @@ CREATE TABLE activities (
 CREATE INDEX activities_by_owner ON activities (tenant_id, owner_id, happened_at)
 "#;
 
-/// Sums of entries. `sales_metrics` has those of days: `level` says which dimensions a row is split by; the others are 0.
-/// The sets are what sums cannot give: distinct customers, distinct orders, order values. `sales_metrics_base` has the
-/// slots of 15 minutes that days are made of, each with all its cells packed into one row.
+/// Sums of entries. `sales_metrics` has those of days: `level` says which dimensions a row is split by; the others are zero.
+/// The sets hold what sums cannot express: distinct customers, distinct orders, order values. `sales_metrics_base`
+/// has the 15-minute slots that days are made of, each with all its cells packed into one row.
 const ROLLUPS: &str = r#"
 CREATE TABLE sales_metrics (
     tenant_id UUID NOT NULL, level SMALL NOT NULL, org_no SMALL NOT NULL, slot SMALL NOT NULL,
@@ -252,7 +252,7 @@ CREATE TABLE sales_performance (
 ) TABLE_END
 "#;
 
-/// Keeps long sets out of the rows, so that reading sums reads few pages.
+/// Stores long sets out of line, so that reading sums touches few pages.
 const ROLLUPS_POSTGRES: &str = r#"
 ALTER TABLE sales_metrics SET (toast_tuple_target = 256, fillfactor = 80);
 ALTER TABLE sales_metrics ALTER COLUMN customer_set SET STORAGE EXTERNAL;

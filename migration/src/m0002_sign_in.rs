@@ -1,4 +1,4 @@
-//! Sessions, keys and what else lets people and programs in.
+//! Sessions, keys and other credentials of people and programs.
 
 use sea_orm_migration::prelude::*;
 
@@ -26,8 +26,8 @@ impl MigrationTrait for Migration {
 
 const TABLES: [&str; 5] = ["sessions", "refresh_tokens", "mailed_tokens", "api_keys", "user_identities"];
 
-/// Of secrets there are hashes only (a mail that is to be sent still has its link in `deliveries`). `salt` makes, with a refresh token, the one that follows on it. `refresh_tokens` has no
-/// foreign key to users: its sessions have.
+/// Secrets are stored as hashes only (except that a pending mail still has its link in `deliveries`). The successor of
+/// a refresh token is derived from it and `salt`. `refresh_tokens` has no foreign key to users: its sessions have.
 const SIGN_IN: &str = r#"
 CREATE TABLE sessions (
     tenant_id UUID NOT NULL, id UUID NOT NULL, user_id UUID NOT NULL, created_at INT NOT NULL, last_used_at INT NOT NULL,

@@ -1,4 +1,4 @@
-//! Personal data of customers as sealed bytes, and the tenants' wrapped keys.
+//! Sealed personal data of customers, and the tenants' wrapped keys.
 
 use sea_orm_migration::prelude::*;
 
@@ -21,11 +21,11 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// `tenant_keys` has the data keys, from version 1 on, of which the one without `retired_at` seals, and as version 0 the
-/// index key. `kek` is what `wrapped` begins with: which key wraps. `from_position` is
-/// where the ledger stood when the key was made, which bounds what it has sealed. What stood in the clear in `customers` is dropped.
+/// `tenant_keys` has the data keys, from version 1, of which the one without `retired_at` seals, and as version 0 the
+/// index key. `kek` is the prefix of `wrapped`: the wrapping key. `from_position` is the ledger position when the key
+/// was created, which bounds what it has sealed. Plaintext in `customers` is dropped.
 ///
-/// `customers.key_version` is the oldest data key that a column of the row is sealed with. No row has an older one than
+/// `customers.key_version` is the oldest data key used in a row. No row has an older one than
 /// `ledger_heads.oldest_key`.
 const UP: &str = "
 CREATE TABLE tenant_keys (

@@ -1,4 +1,4 @@
-//! What predictions know beside the ledger.
+//! Inputs of predictions beyond the ledger.
 
 use sea_orm_migration::prelude::*;
 
@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Days that are not like others: `days` has the first and last day of each time.
+/// Unusual days: `days` has the first and last day of each occurrence.
 const CALENDAR: &str = r#"
 CREATE TABLE calendar_events (
     tenant_id UUID NOT NULL REFERENCES tenants (id), id UUID NOT NULL, name STRING NOT NULL, days DOCUMENT NOT NULL,
@@ -29,5 +29,5 @@ CREATE TABLE calendar_events (
 ) TABLE_END
 "#;
 
-/// How many buckets a rule for anomalies finds worth a word.
+/// How many buckets an anomaly rule reports.
 const SENSITIVITY: &str = "ALTER TABLE alerts ADD COLUMN sensitivity STRING NOT NULL DEFAULT 'MEDIUM'";

@@ -1,4 +1,4 @@
-//! What customers are worth: a model per tenant, and what it says of each customer.
+//! Customer value: a model per tenant, and predictions for each customer.
 
 use sea_orm_migration::prelude::*;
 
@@ -26,10 +26,10 @@ impl MigrationTrait for Migration {
 
 const TABLES: [&str; 2] = ["customer_models", "customer_predictions"];
 
-/// `fit_no` is the fit whose predictions are given, 0 before the first; `claimed_no` the last one begun. `fitted_at` and
-/// `position` are of the last one that ended, even if there was nobody to fit to. In `customer_predictions` a fit's rows
-/// are written before it is given and removed after another is; amounts are in the currency of the model, `churn` is in
-/// millionths.
+/// `fit_no` is the published fit, 0 before the first; `claimed_no` the last one begun. `fitted_at` and `position` are
+/// of the last one that ended, even if there were no customers to fit to. In `customer_predictions` a fit's rows are
+/// written before it is published and removed after the next one is; amounts are in the currency of the model, `churn`
+/// is in millionths.
 const VALUE: &str = r#"
 CREATE TABLE customer_models (
     tenant_id UUID NOT NULL PRIMARY KEY REFERENCES tenants (id), fit_no INT NOT NULL, position INT, fitted_at INT,

@@ -1,4 +1,4 @@
-//! What was to be expected where an alert reports an anomaly.
+//! The expectation behind an alert that reports an anomaly.
 
 use sea_orm_migration::prelude::*;
 
@@ -22,5 +22,5 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// All or none of a row, in ten thousandths: of the metric's unit, the score of a standard deviation.
+/// All or none are set in a row, in ten-thousandths: of the metric's unit, the score of a standard deviation.
 const COLUMNS: [&str; 4] = ["expected", "expected_lower", "expected_upper", "score"];

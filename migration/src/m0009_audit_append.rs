@@ -1,4 +1,4 @@
-//! SQLite: nothing in the audit log is changed or removed. On PostgreSQL the server has no right to.
+//! SQLite: makes the audit log append-only by triggers. On PostgreSQL the server lacks the privileges to change it.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Integrations that receive: the secrets their senders sign with, and what was signed and not understood. And the index by
-//! which customers are looked up becomes the newest of its table.
+//! Webhook integrations: the senders' signing secrets, and authenticated requests that could not be processed. Also
+//! recreates the index for looking up customers, as the newest of its table.
 
 use sea_orm_migration::prelude::*;
 
@@ -46,8 +46,8 @@ ALTER TABLE integrations DROP COLUMN key_version;
 ALTER TABLE integrations DROP COLUMN secrets
 "#;
 
-/// While PostgreSQL knows nothing of a table, all indexes that begin with the tenant cost the same for it, and it takes the
-/// newest: then every look-up of a customer reads all customers of the tenant.
+/// Without statistics on a table, PostgreSQL estimates the same cost for all indexes that begin with the tenant, and
+/// takes the newest: then every look-up of a customer would read all customers of the tenant.
 const NEWEST: &str = r#"
 CREATE UNIQUE INDEX customers_by_external_id ON customers (tenant_id, external_id);
 ALTER TABLE customers DROP CONSTRAINT customers_tenant_id_external_id_key

@@ -1,5 +1,5 @@
-//! When an order was cancelled, in place of whether. Of those that were cancelled before, it is taken to have been when they
-//! were placed: what was never known of them changes nothing that was ever said.
+//! When an order was cancelled, instead of whether. Earlier cancellations are dated to when the order was placed:
+//! treating such orders as never known changes no published result.
 
 use sea_orm_migration::prelude::*;
 
@@ -19,7 +19,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Row-level security hides rows from the owner's UPDATE, and not from this.
+/// Row-level security would hide the rows from an UPDATE by the owner, but not from this.
 const UP_POSTGRES: &str = "
 ALTER TABLE orders ALTER COLUMN is_cancelled DROP NOT NULL;
 ALTER TABLE orders ALTER COLUMN is_cancelled TYPE INT USING CASE WHEN is_cancelled THEN placed_at END;

@@ -1,5 +1,5 @@
-//! Days are added up on more levels. What an earlier state of the program added up is not enough to make them, so a database
-//! with sales of it is refused.
+//! More aggregation levels of days. They cannot be derived from existing rollups, so a database that contains sales of
+//! an earlier version is rejected.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::Statement;
@@ -12,7 +12,7 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // Row-level security hides rows from the owner, and not their size.
+        // Row-level security hides rows from the owner, but not the table's size.
         let sql = if sql::is_postgres(manager) {
             "SELECT 1 WHERE pg_relation_size('sales_metrics') > 0"
         } else {

@@ -1,5 +1,5 @@
-//! What customers are found by beside their ids is indexed where they have it. Where few have, such an index is small, and
-//! PostgreSQL, as long as it knows nothing of the table, would read all of the tenant by it to find one customer by id.
+//! Partial indexes on the optional look-up columns of customers. They are small where few customers have a value, and
+//! without statistics on the table PostgreSQL would scan all of the tenant through one to find a customer by id.
 
 use sea_orm_migration::prelude::*;
 

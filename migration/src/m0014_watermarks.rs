@@ -1,5 +1,5 @@
-//! The newest time of events that was known after a batch, noted with it. Of batches before it is not known, and looked for
-//! among the events.
+//! The watermark after each batch: the newest event time known, recorded with the batch. For earlier batches it is
+//! unknown, and determined from the events.
 
 use sea_orm_migration::prelude::*;
 

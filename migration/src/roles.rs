@@ -1,6 +1,6 @@
-//! The roles of PostgreSQL. `scripts/roles.sql` makes them, and the logins that are their members.
+//! The PostgreSQL roles. `scripts/roles.sql` creates them, and the logins that are their members.
 
 /// Reads and writes the rows of one tenant at a time.
 pub const APP: &str = "salespulse_app";
-/// Finds work of all tenants; sees nothing but where there is some.
+/// Finds pending work across tenants; sees only where there is some.
 pub const RELAY: &str = "salespulse_relay";

@@ -1,23 +1,24 @@
-//! The second wall between tenants, on PostgreSQL: whatever a statement forgets, a transaction sees and writes the rows
-//! of the tenant that it was begun for, and no others. SQLite has nothing of the kind; there nothing is done.
+//! Row-level security, the second line of defence between tenants on PostgreSQL: whatever a statement omits, a
+//! transaction sees and writes only rows of the tenant it was begun for. SQLite has no equivalent; there this does
+//! nothing.
 
 use sea_orm_migration::prelude::*;
 
 use crate::{roles, sql};
 
-/// The tenant that a transaction was begun for. After a transaction that set it, the setting is empty and not null, and
-/// an empty text is no uuid.
+/// The tenant of the current transaction. Once a transaction has set it, the setting is empty rather than null
+/// afterwards, and an empty text is not a valid uuid.
 pub const TENANT: &str = "(NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid";
 
-/// What may be done to the rows of a table.
+/// Privileges on the rows of a table.
 #[derive(Clone, Copy)]
 pub enum Rights {
     Change,
-    /// Rows are added, and stay.
+    /// Insert only.
     Append,
 }
 
-/// Makes sure that the roles are there, which takes a right that the owner may not have.
+/// Creates missing roles, which takes a privilege that the owner may not have.
 pub async fn require_roles(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let [app, relay] = [roles::APP, roles::RELAY];
     let create = |role| format!("IF to_regrole('{role}') IS NULL THEN CREATE ROLE {role} NOLOGIN; END IF;");
@@ -31,7 +32,7 @@ pub async fn require_roles(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     run(manager, &sql).await
 }
 
-/// Walls a table in. Its column `column` says whose a row is.
+/// Enables row-level security on a table. `column` contains the row's tenant.
 pub async fn protect(manager: &SchemaManager<'_>, table: &str, column: &str, rights: Rights) -> Result<(), DbErr> {
     let app = roles::APP;
     let rights = match rights {
@@ -52,15 +53,15 @@ fn wall(table: &str, column: &str) -> String {
     )
 }
 
-/// Lets the server look for work in all tenants: it sees these columns, and nothing else.
+/// Lets the server look for work in all tenants: it sees only these columns.
 pub async fn let_relay_see(manager: &SchemaManager<'_>, table: &str, columns: &str) -> Result<(), DbErr> {
     let relay = roles::RELAY;
     run(manager, &format!("GRANT SELECT ({columns}) ON {table} TO {relay}")).await?;
     run(manager, &format!("CREATE POLICY relay ON {table} AS PERMISSIVE FOR SELECT TO {relay} USING (true)")).await
 }
 
-/// `ledger_month(first_day)` makes the ledger's partition of a month, which only the owner of the ledger can. It reads no
-/// rows. The partition is filled through its parent: nobody has rights of its own to it.
+/// `ledger_month(first_day)` creates the ledger's partition of a month, which only the ledger's owner can do. It reads
+/// no rows. The partition is filled through its parent: nobody has privileges on it directly.
 pub async fn create_ledger_month(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let app = roles::APP;
     let wall = wall("public.%1$I", "tenant_id").replace('\'', "''");

@@ -1,4 +1,4 @@
-//! One text of DDL for both databases.
+//! The same DDL for both databases.
 //!
 //! | written | PostgreSQL | SQLite |
 //! |---|---|---|
@@ -45,7 +45,7 @@ pub fn render(text: &str, backend: DbBackend) -> String {
     out
 }
 
-/// Runs each statement of `text` (separated by `;`) in order.
+/// Executes the statements of `text` (separated by `;`) in order.
 pub async fn run(manager: &SchemaManager<'_>, text: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let rendered = render(text, manager.get_database_backend());

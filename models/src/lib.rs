@@ -1,7 +1,7 @@
-//! What SalesPulse computes beyond sums: forecasts, anomalies, what customers are worth, and the formulas of KPIs. Pure
-//! functions: the same input gives the same answer, on any machine.
+//! Models of SalesPulse: forecasts, anomalies, customer value, and the formulas of KPIs. Pure functions: the same input
+//! gives the same result on any machine.
 //!
-//! A crate of its own, so that it is compiled with optimization where the rest need not be.
+//! A separate crate, so that it can be compiled with optimization where the rest need not be.
 
 pub mod anomalies;
 pub mod forecasts;

@@ -67,7 +67,7 @@ fn hash(password: &str) -> Result<String> {
     Ok(hash.map_err(|error| Error::internal(error.to_string()))?.to_string())
 }
 
-/// Validates a new password: long enough, and not the user's name. Error: BAD_USER_INPUT.
+/// Validates a new password: its length, not the user's address, and not one repeated character. Error: BAD_USER_INPUT.
 pub fn check_new(password: &str, email: &str) -> Result<()> {
     let chars = password.chars().count();
     if !CHARS.contains(&chars) {

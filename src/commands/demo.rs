@@ -21,7 +21,7 @@ const TOKEN_DAYS: i64 = 7;
 
 #[derive(Parser)]
 pub struct Args {
-    /// Go on with the database of the run before, if it is the demo's own.
+    /// Continue with the database of the previous run, if it is the demo's own.
     #[arg(long)]
     keep: bool,
 }

@@ -31,24 +31,24 @@ const REPORT: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
 pub struct Args {
-    /// The mapping: which columns of which files are what (see docs/import.md).
+    /// The mapping: what the columns of the files mean (see docs/import.md).
     mapping: PathBuf,
     /// The tenant's slug or id.
     #[arg(long)]
     tenant: String,
-    /// The folder of the files that the mapping names; absent means the mapping's own.
+    /// The directory of the files that the mapping names; defaults to the mapping's own.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Where FILE.rejected.csv with the refused rows goes; absent means beside FILE.
+    /// The directory for FILE.rejected.csv with the rejected rows; defaults to that of FILE.
     #[arg(long, value_name = "FOLDER")]
     rejected: Option<PathBuf>,
-    /// Create the tenant if there is none.
+    /// Create the tenant if it does not exist.
     #[arg(long)]
     create_tenant: bool,
-    /// The time zone in which the days of a tenant to create begin, by IANA name; absent means UTC.
+    /// The time zone of a tenant to create, in which its days begin, by IANA name; defaults to UTC.
     #[arg(long, requires = "create_tenant", value_parser = tenant::parse_timezone)]
     timezone: Option<chrono_tz::Tz>,
-    /// The currency of the metrics of a tenant to create, by ISO 4217 code; absent means USD.
+    /// The currency of a tenant to create, in which its metrics are given, by ISO 4217 code; defaults to USD.
     #[arg(long, requires = "create_tenant", value_parser = tenant::parse_currency)]
     currency: Option<String>,
 }

@@ -8,19 +8,19 @@ use crate::config::Config;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Add a key that verifies access tokens; the first one of the file also signs them.
+    /// Add a key that verifies access tokens; the first one in the file also signs them.
     New,
-    /// Let a key sign, once all servers know it.
+    /// Make a key the signing key, once all servers know it.
     Use {
         /// The key's name.
         name: String,
     },
-    /// Remove a key, once all that it signed is over.
+    /// Remove a key, once all tokens it has signed have expired.
     Remove {
         /// The key's name.
         name: String,
     },
-    /// List the names of the keys, the one that signs first.
+    /// List the names of the keys, the signing one first.
     List,
 }
 

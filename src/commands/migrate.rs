@@ -11,7 +11,7 @@ pub struct Args {
     /// Only list the migrations and whether they were applied.
     #[arg(long, conflicts_with = "down")]
     status: bool,
-    /// Take back the newest N migrations, with the data they hold.
+    /// Revert the newest N migrations, including the data they hold.
     #[arg(long, value_name = "N")]
     down: Option<u32>,
 }

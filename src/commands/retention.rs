@@ -17,10 +17,10 @@ pub struct Args {
     /// All tenants; on PostgreSQL this drops whole months at once.
     #[arg(long)]
     all: bool,
-    /// How many months before the running one are kept.
+    /// How many months before the current one to keep.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1200))]
     keep_months: u32,
-    /// Only say what would be dropped.
+    /// Only print what would be dropped.
     #[arg(long)]
     dry_run: bool,
 }

@@ -17,15 +17,15 @@ use crate::tenancy;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Show which key-encryption keys are in use, and each tenant's data keys with the customers they have sealed.
+    /// Show the key-encryption keys in use, and each tenant's data keys with the number of customers they have sealed.
     Status,
-    /// Give tenants a new data key, and seal anew what the old ones have sealed; servers may run meanwhile.
+    /// Give tenants a new data key, and reseal what the old ones have sealed; servers may keep running.
     Rotate(Which),
-    /// Go on with rotations that were begun, and destroy data keys that are no longer needed.
+    /// Continue rotations that were begun, and destroy data keys that are no longer needed.
     Resume(Which),
-    /// Wrap the tenants' keys by the key-encryption key that is first now.
+    /// Rewrap the tenants' keys with the key-encryption key that is first now.
     Rewrap(Which),
-    /// Make a key-encryption key in a new file.
+    /// Create a key-encryption key in a new file.
     NewKek {
         /// The file.
         file: PathBuf,

@@ -16,11 +16,11 @@ pub enum Command {
     Create(CreateArgs),
     /// List the tenants: slug and id.
     List,
-    /// Erase what identifies the customers of a tenant, for good; orders and numbers stay.
+    /// Erase what identifies the customers of a tenant, irrevocably; orders and numbers stay.
     Erase {
         /// The tenant's slug or id.
         tenant: String,
-        /// Do it: there is no way back.
+        /// Confirm: this cannot be undone.
         #[arg(long, required = true)]
         yes: bool,
     },
@@ -30,14 +30,14 @@ pub enum Command {
 pub struct CreateArgs {
     /// The tenant's short name, as in URLs.
     slug: String,
-    /// The name to show; absent means the slug.
+    /// The display name; defaults to the slug.
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
     organization: OrganizationArgs,
 }
 
-/// What a new tenant's organization has.
+/// The settings of a new tenant's organization.
 #[derive(Parser)]
 pub struct OrganizationArgs {
     /// The time zone in which its days begin, by IANA name.

@@ -20,13 +20,13 @@ pub struct Args {
     /// The tenant's slug or id.
     #[arg(long)]
     tenant: String,
-    /// What the token may do.
+    /// The role that the token grants.
     #[arg(long, value_enum, required_unless_present = "user", conflicts_with = "user")]
     role: Option<Role>,
-    /// The user's e-mail address; absent means the first active user with the role.
+    /// The user's e-mail address; defaults to the first active user with the role.
     #[arg(long, value_name = "EMAIL")]
     user: Option<String>,
-    /// How long the token is good for.
+    /// How long the token is valid.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=24 * 365))]
     hours: i64,
 }

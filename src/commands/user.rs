@@ -17,9 +17,11 @@ use clap::{Parser, Subcommand};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Create a user who signs in with a password, which is asked for, or read from the first line of the input.
+    /// Create a user who signs in with a password, which is prompted for, or read from the first line of standard
+    /// input.
     Create(CreateArgs),
-    /// Set an active user's password, which is asked for, or read from the first line of the input, and end the user's sessions.
+    /// Set an active user's password, which is prompted for, or read from the first line of standard input, and end the
+    /// user's sessions.
     Password(PasswordArgs),
 }
 
@@ -31,10 +33,10 @@ pub struct CreateArgs {
     /// The e-mail address that the user signs in with.
     #[arg(long)]
     email: String,
-    /// What the user is called.
+    /// The user's name.
     #[arg(long)]
     name: String,
-    /// The user's permissions; in the answer of `me` to an API key, those of the key.
+    /// The user's role.
     #[arg(long, value_enum)]
     role: Role,
 }

@@ -19,14 +19,14 @@ use crate::server::Options;
 pub struct Args {
     #[command(subcommand)]
     what: Option<What>,
-    /// The tenant's slug or id; absent means all.
+    /// The tenant's slug or id; defaults to all.
     #[arg(long)]
     tenant: Option<String>,
 }
 
 #[derive(Subcommand)]
 enum What {
-    /// Try with two tenants made for it (isolation-a, isolation-b, which stay) whether one shows in the other.
+    /// Check that two tenants created for it (isolation-a and isolation-b, which stay) cannot see each other's data.
     Isolation,
 }
 
@@ -37,7 +37,7 @@ async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     let app = super::wire(config, db.clone(), tokens.clone(), Arc::<ManualClock>::clone(&clock)).await?;
     let beside = super::wire(config, db, tokens, clock).await?;
     let options = super::serve::options(config)?;
-    // The run asks for more than any client may.
+    // The run exceeds any client's limits.
     let api = Settings { limits: Limits::default(), documents: Documents::default(), ..options.api };
     let report = isolation::verify(&app, &beside, &Options { api, ..options }, &Transport::QUERIES).await?;
     println!("{report}");

@@ -9,7 +9,7 @@ use crate::db::{TenantId, get};
 use crate::error::Result;
 use crate::import::{End, Import, Mapping};
 
-/// The extract's first invoice and when it was written: 2009-12-01T07:45:00Z.
+/// The extract's first invoice and its time: 2009-12-01T07:45:00Z.
 const FIRST_EVENT: (&str, Timestamp) = ("online-retail-ii/sales:489434", Timestamp(1_259_653_500_000_000));
 /// The extract's last timestamp: 2010-02-28T16:16:00Z.
 const LAST: Timestamp = Timestamp(1_267_373_760_000_000);

@@ -109,11 +109,11 @@ impl Endpoint {
         }))
     }
 
-    /// The caller of an `Authorization` value, on every transport. Errors: UNAUTHENTICATED; RATE_LIMITED, for an address from
-    /// which too much comes that is not good.
+    /// The caller of an `Authorization` value, on every transport. Errors: UNAUTHENTICATED; RATE_LIMITED, for an
+    /// address that sends too many invalid ones.
     pub async fn verify(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
         let caller = self.find_caller(authorization, client).await;
-        // Whoever comes with a token that is over is to hear that it is, and to ask for another.
+        // A token of ours that has expired does not count: its client must learn that, so that it refreshes it.
         let is_refused = caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated);
         if is_refused && !self.app.tokens.is_own(authorization) {
             self.usage.take_stranger(client.address)?;

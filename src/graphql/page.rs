@@ -177,7 +177,7 @@ fn beyond(keys: &[SortKey], is_after: bool, first_param: usize) -> String {
         let params: Vec<String> = (0..keys.len()).map(param).collect();
         return format!(" AND ({}) {} ({})", columns.join(", "), sign(first), params.join(", "));
     }
-    // (a, b) beyond (x, y) in mixed directions: a beyond x, or a = x and b beyond y.
+    // (a, b) after (x, y) with mixed directions: a beyond x, or a = x and b beyond y.
     let beyond = |(index, key): (usize, &SortKey)| {
         let equal: String = (0..index).map(|i| format!("{} = {} AND ", keys[i].column, param(i))).collect();
         format!("({equal}{} {} {})", key.column, sign(key), param(index))

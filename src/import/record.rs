@@ -29,7 +29,7 @@ const IN_FLIGHT: usize = 2;
 const READ_AHEAD: usize = 2;
 pub(super) const BROKE_DOWN: &str = "the reading of files broke down";
 
-/// What to import.
+/// The parameters of an import.
 pub struct Import {
     pub mapping: Mapping,
     pub files: Files,

@@ -22,7 +22,7 @@ pub struct Files {
     pub embedded: BTreeMap<String, &'static [u8]>,
 }
 
-/// An opened file.
+/// An open file.
 pub struct Source {
     pub input: Box<dyn BufRead + Send>,
     /// Its name in messages.

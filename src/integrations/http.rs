@@ -20,7 +20,7 @@ use crate::graphql::origin::client_of;
 
 /// Senders give up after 5 s, and retry.
 const ANSWER_WAIT: Duration = Duration::from_millis(2_500);
-/// An order with a thousand lines is not much shorter.
+/// An order with a thousand lines comes close to this.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 pub fn routes(endpoint: Endpoint) -> Router {

@@ -1,12 +1,12 @@
-//! What is told about an anomalous bucket.
+//! An anomalous bucket and its readings.
 
-/// The least score of an anomaly, however few there are: the usual cut for outliers (Iglewicz & Hoaglin 1993).
+/// The minimum score of an anomaly, however few there are: the usual outlier cut-off (Iglewicz & Hoaglin 1993).
 pub const SCORE_MIN: f64 = 3.5;
 
-/// Deviations beyond this many standard deviations are told as this many.
+/// Deviations are clamped to this many standard deviations.
 const DEVIATION_MAX: f64 = 1e6;
 
-/// Which way a metric went.
+/// The direction in which a metric deviated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     Up,
@@ -18,12 +18,12 @@ pub enum Direction {
 pub struct Expectation {
     pub value: f64,
     pub expected: f64,
-    /// The standard deviation of what was expected, robustly measured; greater than zero.
+    /// The robust standard deviation of the expectation; greater than zero.
     pub scale: f64,
 }
 
 impl Expectation {
-    /// How far the value is from the expected one, in standard deviations; positive above it.
+    /// The deviation from the expected value in standard deviations; positive above it.
     pub fn deviation(&self) -> f64 {
         ((self.value - self.expected) / self.scale).clamp(-DEVIATION_MAX, DEVIATION_MAX)
     }
@@ -40,33 +40,34 @@ impl Expectation {
     }
 }
 
-/// What a metric was, and what it was expected to be.
+/// A metric's actual and expected value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
     pub value: f64,
     pub expected: f64,
-    /// The range within which the metric alone would have been no anomaly.
+    /// The range within which the metric alone would not have been an anomaly.
     pub lower: f64,
     pub upper: f64,
-    /// How far the value is from the expected one, in robust standard deviations; positive above it.
+    /// The deviation from the expected value in robust standard deviations; positive above it.
     pub score: f64,
 }
 
 /// An anomalous bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Anomaly {
-    /// The place of the bucket in the series.
+    /// The index of the bucket in the series.
     pub index: usize,
-    /// Per metric in the order given; `None` where it has no value or nothing was expected.
+    /// Per metric in the order given; `None` where it has no value or no expectation.
     pub readings: Vec<Option<Reading>>,
     /// The metric that deviates most.
     pub leading: usize,
     /// The direction of the leading metric.
     pub direction: Direction,
-    /// How unusual the metrics are together: as a single metric would be that many standard deviations from what was expected.
+    /// The joint deviation of the metrics, expressed as the equivalent number of standard deviations of a single
+    /// metric.
     pub score: f64,
-    /// A second opinion, of an isolation forest: how far from the company of other buckets it is, between 0 and 1. Usual ones
-    /// have less than one half, and so has one that is unusual but returns; 1 where there are no others yet.
+    /// A second opinion by an isolation forest: how isolated the bucket is from others, between 0 and 1. Usual buckets
+    /// have less than one half, and so does an unusual one that recurs; 1 where there are no others yet.
     pub isolation: f64,
 }
 

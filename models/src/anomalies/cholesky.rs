@@ -6,9 +6,9 @@ pub struct Cholesky {
 }
 
 impl Cholesky {
-    /// The factor of a symmetric matrix, given by its rows.
+    /// Factorizes a symmetric matrix, given by its rows.
     pub fn of(matrix: &[Vec<f64>]) -> Self {
-        /// Rounding must not make the root of nothing or less.
+        /// Rounding must not make a pivot zero or negative.
         const PIVOT_MIN: f64 = 1e-6;
         let mut rows: Vec<Vec<f64>> = Vec::with_capacity(matrix.len());
         for row in matrix {
@@ -47,7 +47,7 @@ impl Cholesky {
     }
 }
 
-/// The sum of products, as far as both go.
+/// The dot product over the common length.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

@@ -1,25 +1,25 @@
-//! Whether a bucket that is far out is there alone: an isolation forest over the decorrelated deviations is a second opinion
-//! on what the Mahalanobis distance found. Days of a promotion that returns are far out too, but in company.
+//! Whether an outlying bucket is alone: an isolation forest over the decorrelated deviations is a second opinion on
+//! what the Mahalanobis distance found. Days of a recurring promotion are outlying too, but in company.
 
 use super::error::Result;
 use super::forest::IsolationForest;
 use super::random::SplitMix64;
 
-/// The seed of the forest, always the same: so the same history gives the same answer.
+/// The fixed seed of the forest, so that results are deterministic.
 const SEED: u64 = 0;
 
-/// The width of the noise, in standard deviations, that is added to what the forest is grown from. Among buckets that are
-/// exactly alike no cut can be made, and one that is elsewhere would go for one of them.
+/// Width of the uniform noise, in standard deviations, added to the points that the forest is grown from. Identical
+/// buckets cannot be split, and a bucket elsewhere would be taken for one of them.
 const DITHER_SDS: f64 = 0.1;
 
-/// The buckets with which one may be in company.
+/// The buckets among which a bucket is judged.
 pub struct Company {
-    /// `None` with less than two buckets.
+    /// `None` with fewer than two buckets.
     forest: Option<IsolationForest>,
 }
 
 impl Company {
-    /// The company of `buckets`, uncorrelated deviations of so many metrics each, one bucket after the other.
+    /// Builds from `buckets`: concatenated rows of that many uncorrelated deviations each.
     pub fn of(buckets: &[f64], metrics: usize) -> Result<Self> {
         if buckets.len() < 2 * metrics {
             return Ok(Company { forest: None });
@@ -29,7 +29,7 @@ impl Company {
         Ok(Company { forest: Some(IsolationForest::fit(&dithered, metrics, SEED)?) })
     }
 
-    /// How far from company a bucket is, between 0 and 1: usual ones have less than one half; 1 where there are no others.
+    /// How isolated a bucket is, between 0 and 1: usual ones have less than one half; 1 where there are no others.
     pub fn isolation(&self, bucket: &[f64]) -> Result<f64> {
         self.forest.as_ref().map_or(Ok(1.0), |forest| forest.score(bucket))
     }
@@ -39,7 +39,7 @@ impl Company {
 mod tests {
     use super::*;
 
-    /// Isolation of a bucket with deviations (8, -6), of which there are `others` more among 400 usual ones.
+    /// Isolation of a bucket with deviations (8, -6), with `others` equal ones among 400 usual ones.
     fn isolation_with(others: usize) -> f64 {
         let mut random = SplitMix64::new(9);
         let mut usual = || (0..12).map(|_| random.unit()).sum::<f64>() - 6.0;

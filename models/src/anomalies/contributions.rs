@@ -1,39 +1,41 @@
-//! Which members of a dimension made a bucket deviate: the channel, region or category behind an anomaly.
+//! Attribution of a bucket's deviation to the members of a dimension: the channel, region or category behind an
+//! anomaly.
 
 use super::error::{Result, check_values};
 use super::robust::median;
 use super::trailing::MEDIAN_OF_MIN;
 
-/// Earlier buckets of the same phase whose median is what is expected of a member.
+/// Number of earlier buckets of the same phase whose median is a member's expected value.
 const PHASE_BUCKETS: usize = 8;
 
-/// A member's part in a deviation.
+/// A member's contribution to a deviation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Contribution {
-    /// The place of the member in what was given.
+    /// The index of the member in the input.
     pub member: usize,
     pub expected: f64,
     pub actual: f64,
-    /// The part of the total deviation that is this member's: shares add up to 1, and a member that went against the total
-    /// has a negative one. `None` where the deviations of all members cancel out.
+    /// The member's share of the total deviation: shares add up to 1, and a member that moved against the total has a
+    /// negative one. `None` where the deviations of all members cancel out.
     pub share: Option<f64>,
 }
 
 impl Contribution {
-    /// How far the member is from what was expected of it; in the metric's unit.
+    /// The member's deviation from its expected value; in the metric's unit.
     pub fn deviation(&self) -> f64 {
         self.actual - self.expected
     }
 }
 
-/// The contributions of members, given as expected and actual value, those that deviate most first.
+/// The contributions of members, given as expected and actual value, largest deviation first.
 ///
-/// Only for metrics that are the sum of their members': revenue, orders, units, visits, refunds. Fails on what is no number.
+/// Only for metrics that are the sum over their members: revenue, orders, units, visits, refunds. Error: a value that
+/// is not finite.
 pub fn contributions(members: &[(f64, f64)]) -> Result<Vec<Contribution>> {
     check_values(members.iter().flat_map(|(expected, actual)| [*expected, *actual]))?;
     let total: f64 = members.iter().map(|(expected, actual)| actual - expected).sum();
     let moved: f64 = members.iter().map(|(expected, actual)| (actual - expected).abs()).sum();
-    // What is left of a sum whose parts cancel out is rounding.
+    // The remainder of a sum whose terms cancel out is rounding error.
     let cancels = total.abs() <= moved * f64::EPSILON * members.len() as f64;
     let mut contributions: Vec<Contribution> = members
         .iter()
@@ -47,8 +49,8 @@ pub fn contributions(members: &[(f64, f64)]) -> Result<Vec<Contribution>> {
     Ok(contributions)
 }
 
-/// The buckets that tell what is to be expected of a member in bucket `at`: the last eight of the same phase, or the last ones
-/// where there are fewer than three.
+/// The reference buckets for a member's expected value in bucket `at`: the last eight of the same phase, or the most
+/// recent ones where there are fewer than three.
 pub fn member_history(at: usize, season_buckets: usize) -> Vec<usize> {
     let last =
         |step: usize| -> Vec<usize> { (1..=PHASE_BUCKETS).map_while(|season| at.checked_sub(season * step)).collect() };
@@ -56,7 +58,7 @@ pub fn member_history(at: usize, season_buckets: usize) -> Vec<usize> {
     if same_phase.len() < MEDIAN_OF_MIN { last(1) } else { same_phase }
 }
 
-/// What is expected of a member, by what it brought in the buckets of [`member_history`]: the median; 0 where there are none.
+/// A member's expected value, given its values in the buckets of [`member_history`]: the median; 0 without any.
 pub fn member_expected(history: Vec<f64>) -> f64 {
     median(history).unwrap_or_default()
 }
@@ -85,7 +87,7 @@ mod tests {
     fn a_member_is_expected_to_do_as_on_the_same_days_before() {
         assert_eq!(member_history(30, 7), [23, 16, 9, 2]);
         assert_eq!(member_history(100, 7), [93, 86, 79, 72, 65, 58, 51, 44]);
-        // Two of the same day are too few.
+        // Two of the same weekday are too few.
         assert_eq!(member_history(20, 7), [19, 18, 17, 16, 15, 14, 13, 12]);
         assert_eq!(member_expected(vec![3.0, 9.0, 1.0]), 3.0);
     }

@@ -1,18 +1,18 @@
-//! How metrics usually deviate together, and how far a bucket is from that.
+//! How metrics usually deviate together, and how unusual a bucket is given that.
 //!
-//! Orders and units that rise together are one surprise, not two; orders that rise while units fall are a greater one than
-//! either alone. The Mahalanobis distance measures both.
+//! Orders and units that rise together are one surprise, not two; orders that rise while units fall are a greater one
+//! than either alone. The Mahalanobis distance measures both.
 
 use super::cholesky::Cholesky;
 
-/// Standard deviations to which deviations count for the correlation, so that anomalies do not shape it.
+/// Deviations are winsorized to this many standard deviations for the correlation, so that anomalies do not distort it.
 const WINSOR_SDS: f64 = 3.0;
 
-/// Sums of products of deviations, from which correlations follow. A metric without a value adds nothing to its sums.
+/// Sums of products of deviations, from which correlations are computed. A missing value contributes nothing.
 pub struct Products {
     metrics: usize,
     buckets: usize,
-    /// Row by row, `metrics` each.
+    /// Row-major, `metrics` per row.
     sums: Vec<f64>,
 }
 
@@ -21,13 +21,13 @@ impl Products {
         Products { metrics, buckets: 0, sums: vec![0.0; metrics * metrics] }
     }
 
-    /// Adds a bucket, each metric's deviation in standard deviations.
+    /// Adds a bucket, given each metric's deviation in standard deviations.
     pub fn add(&mut self, deviations: &[Option<f64>]) {
         self.buckets += 1;
         self.count(deviations, 1.0);
     }
 
-    /// Takes back a bucket that was added.
+    /// Removes a bucket that was added.
     pub fn remove(&mut self, deviations: &[Option<f64>]) {
         self.buckets = self.buckets.saturating_sub(1);
         self.count(deviations, -1.0);
@@ -42,8 +42,8 @@ impl Products {
         }
     }
 
-    /// The correlations, as if as many buckets without any had been seen as there are metrics: so the matrix has an inverse
-    /// even where two metrics are the same.
+    /// The correlations, regularized with as many uncorrelated pseudo-buckets as there are metrics, so that the matrix
+    /// is invertible even for two identical metrics.
     pub fn correlation(&self) -> Correlation {
         let weight = self.buckets as f64 / (self.buckets + self.metrics) as f64;
         let sizes: Vec<f64> = self.sums.iter().step_by(self.metrics + 1).map(|sum| sum.max(0.0).sqrt()).collect();
@@ -68,17 +68,17 @@ pub struct Correlation {
     cholesky: Cholesky,
 }
 
-/// Uncorrelated deviations of a bucket.
+/// Decorrelated deviations of a bucket.
 pub struct Whitened {
     pub values: Vec<f64>,
-    /// How unusual the metrics are together, those that have a value: see [`single_metric_equivalent`].
+    /// The joint deviation of the metrics that have a value: see [`single_metric_equivalent`].
     pub score: f64,
 }
 
 impl Correlation {
-    /// The deviations freed of their correlation; `None` where no metric has one.
+    /// Decorrelates the deviations; `None` where no metric has one.
     ///
-    /// A metric without one is taken to deviate as the others let expect, which adds nothing to their distance.
+    /// A missing deviation is replaced by its regression on the others, which does not add to their distance.
     pub fn whiten(&self, deviations: &[Option<f64>]) -> Option<Whitened> {
         let known = deviations.iter().flatten().count();
         if known == 0 {
@@ -92,7 +92,7 @@ impl Correlation {
         Some(Whitened { values, score: single_metric_equivalent(distance, known) })
     }
 
-    /// The deviations, and for a metric without one its regression on the others.
+    /// The deviations, with missing ones replaced by their regression on the others.
     fn completed(&self, deviations: &[Option<f64>]) -> Vec<f64> {
         let among_known = |row: &[f64]| -> Vec<f64> {
             row.iter().zip(deviations).filter_map(|(correlation, deviation)| deviation.map(|_| *correlation)).collect()
@@ -107,11 +107,12 @@ impl Correlation {
     }
 }
 
-/// The deviation of a single metric, in standard deviations, that is as unlikely as the Mahalanobis `distance` of `metrics`
-/// metrics: so that a score means the same however many metrics have a value. Of one metric it is the distance itself.
+/// The deviation of a single metric, in standard deviations, that is as unlikely as the Mahalanobis `distance` of
+/// `metrics` metrics, which makes scores comparable however many metrics have a value. For one metric it is the
+/// distance itself.
 ///
-/// By the cube root that makes a chi-squared variable all but normal (Wilson & Hilferty 1931, "The Distribution of
-/// Chi-Square"), there and back. Far out it is too large, and is bounded by the distance.
+/// Uses the cube-root transformation to approximate normality of a chi-squared variable (Wilson & Hilferty 1931, "The
+/// Distribution of Chi-Square"), there and back. Far out it overestimates, and is capped at the distance.
 fn single_metric_equivalent(distance: f64, metrics: usize) -> f64 {
     let spread = |freedom: f64| 2.0 / (9.0 * freedom);
     let freedom = metrics.max(1) as f64;
@@ -124,7 +125,7 @@ fn single_metric_equivalent(distance: f64, metrics: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// Two metrics with correlation ±.8, seen 998 times: 2 imagined buckets make .8 * 998 / 1000 of it.
+    /// Two metrics with correlation ±.8, seen 998 times: 2 pseudo-buckets make .8 * 998 / 1000 of it.
     fn pair() -> Products {
         let mut products = Products::new(2);
         for bucket in 0..998 {
@@ -173,7 +174,7 @@ mod tests {
     fn an_outlier_does_not_shape_the_correlation() {
         let mut products = pair();
         products.add(&[Some(1e6), Some(-1e6)]);
-        // It counts as (3, -3): (798 - 9) / (998 + 9), of 999 buckets and two that are imagined.
+        // It counts as (3, -3): (798 - 9) / (998 + 9), of 999 buckets and two pseudo-buckets.
         assert!((products.correlation().rows[0][1] - 789.0 / 1007.0 * 999.0 / 1001.0).abs() < 1e-12);
     }
 
@@ -195,7 +196,8 @@ mod tests {
 
     #[test]
     fn equivalents_are_as_unlikely() {
-        // P(chi-squared with 2 > d²) = exp(-d²/2); a normal variable is beyond 3.586 with exp(-8), beyond 4.626 with exp(-12.5).
+        // P(chi-squared with 2 > d²) = exp(-d²/2); a normal variable is beyond 3.586 with exp(-8), beyond 4.626 with
+        // exp(-12.5).
         for (distance, single) in [(4.0, 3.586), (5.0, 4.626)] {
             assert!((single_metric_equivalent(distance, 2) - single).abs() < 0.1, "{distance}");
         }

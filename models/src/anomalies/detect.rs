@@ -1,4 +1,4 @@
-//! The anomalies of a history, seen as a whole.
+//! Retrospective detection over a whole history.
 
 use super::anomaly::{Anomaly, Expectation, SCORE_MIN};
 use super::company::Company;
@@ -12,28 +12,28 @@ use super::settings::Settings;
 /// The anomalies of a history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detection {
-    /// Per metric, how its expected values were found; `None` where it has too few values to expect any.
+    /// Per metric, how its expected values were determined; `None` where it has too few values.
     pub baselines: Vec<Option<Baseline>>,
     /// The score above which a bucket is an anomaly.
     pub threshold: f64,
-    /// In the order of their buckets.
+    /// In bucket order.
     pub anomalies: Vec<Anomaly>,
     pub groups: Vec<Group>,
 }
 
-/// A bucket that has a score.
+/// A bucket with a score.
 struct Scored {
     index: usize,
     whitened: Whitened,
 }
 
-/// Finds the anomalies in `metrics`, each a series of the same buckets, `None` where it has no value.
+/// Finds the anomalies in `metrics`, series over the same buckets, `None` where a value is missing.
 ///
-/// What is expected of a bucket follows from those on both of its sides; alerts, which cannot see ahead, come from
+/// A bucket's expected value is based on buckets on both sides of it; alerts, which cannot look ahead, come from
 /// [`Detector`](super::Detector).
 ///
-/// A metric with less than ten values has no part in it. Fails where none has more, where a series has another length than
-/// the first, and on a value that is no number.
+/// A metric with fewer than ten values is ignored. Errors: no metric has enough values, a series differs in length from
+/// the first, or a value is not finite.
 pub fn detect(metrics: &[Vec<Option<f64>>], settings: &Settings) -> Result<Detection> {
     settings.check()?;
     let buckets = metrics.first().map_or(0, Vec::len);
@@ -65,8 +65,8 @@ pub fn detect(metrics: &[Vec<Option<f64>>], settings: &Settings) -> Result<Detec
     Ok(Detection { baselines, threshold, anomalies, groups })
 }
 
-/// What was expected of one metric; `None` if it is too short. No bucket has an expectation where the metric never deviates
-/// from zero.
+/// The expectations of one metric; `None` if it is too short. No bucket has an expectation where the metric never
+/// deviates from zero.
 fn expectations(values: &[Option<f64>], season_buckets: usize) -> Option<(Baseline, Vec<Option<Expectation>>)> {
     let (baseline, expected) = seasonal::expected(values, season_buckets)?;
     let sizes: Vec<f64> = values.iter().zip(&expected).filter_map(|(value, e)| value.map(|v| (v - e).abs())).collect();
@@ -76,7 +76,7 @@ fn expectations(values: &[Option<f64>], season_buckets: usize) -> Option<(Baseli
     Some((baseline, values.iter().zip(expected).map(expectation).collect()))
 }
 
-/// Scores the buckets of which something was expected.
+/// Scores the buckets that have an expectation.
 fn score(by_bucket: &[Vec<Option<Expectation>>], metrics: usize) -> Vec<Scored> {
     let deviation = |expectation: &Option<Expectation>| expectation.as_ref().map(Expectation::deviation);
     let deviations: Vec<Vec<Option<f64>>> =
@@ -88,8 +88,8 @@ fn score(by_bucket: &[Vec<Option<Expectation>>], metrics: usize) -> Vec<Scored> 
     whitened.enumerate().filter_map(|(index, whitened)| Some(Scored { index, whitened: whitened? })).collect()
 }
 
-/// The score of the most unusual bucket of the trailing year that is no anomaly, by the sensitivity. Were it that of the least
-/// anomaly, the range in which a metric is none would hold that one's value.
+/// The score of the most unusual bucket of the trailing year that is not an anomaly, by the sensitivity. If it were the
+/// score of the least anomaly, the normal range would contain that anomaly's value.
 fn threshold(scored: &[Scored], buckets: usize, settings: &Settings) -> f64 {
     let year_start = buckets.saturating_sub(settings.year_buckets);
     let last_year = scored.iter().filter(|bucket| bucket.index >= year_start);

@@ -1,4 +1,4 @@
-//! The anomalies of a stream, each bucket judged as it closes, by those before it alone.
+//! Streaming detection: each bucket is judged as it closes, by those before it alone.
 
 use std::collections::VecDeque;
 
@@ -11,54 +11,54 @@ use super::robust::Window;
 use super::settings::Settings;
 use super::trailing::Trailing;
 
-/// The fewest past deviations of which a scale is taken.
+/// Minimum number of past deviations to compute a scale.
 const DEVIATIONS_MIN: usize = 10;
 
-/// Judges buckets as they close. What it has not seen cannot change what it says.
+/// Judges buckets as they close. Causal: later buckets cannot change its verdicts.
 pub struct Detector {
     settings: Settings,
     metrics: Vec<Metric>,
     products: Products,
-    /// The deviations of the trailing year, for what leaves it and for the forest.
+    /// The deviations of the trailing year, for removing expired ones and for the forest.
     year: VecDeque<Vec<Option<f64>>>,
     /// The scores of the trailing year.
     scores: Window,
     silence: Silence,
-    /// The buckets seen.
+    /// The number of buckets seen.
     buckets: usize,
 }
 
-/// What a metric was like until now.
+/// The state of one metric.
 struct Metric {
     trailing: Trailing,
-    /// The sizes of the deviations of the trailing year, in the metric's unit.
+    /// Absolute deviations of the trailing year, in the metric's unit.
     deviations: Window,
 }
 
-/// What is said of a bucket.
+/// The verdict on a bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// How unusual the metrics are together, in standard deviations of a single metric; `None` where nothing was expected.
+    /// The joint deviation of the metrics, in standard deviations of a single metric; `None` without an expectation.
     pub score: Option<f64>,
     /// The score from which on the bucket would have been an anomaly.
     pub threshold: f64,
-    /// What is to be told, if it is an anomaly.
+    /// The details, if it is an anomaly.
     pub anomaly: Option<Anomaly>,
-    /// Whether to alert: an anomaly, and not one of which an alert already told.
+    /// Whether to alert: an anomaly not covered by an earlier alert.
     pub alerts: bool,
 }
 
-/// What an alert needs of a [`Verdict`].
+/// The part of a [`Verdict`] that an alert needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
-    /// Per metric; `None` where it has no value or nothing was expected.
+    /// Per metric; `None` where it has no value or no expectation.
     pub expectations: Vec<Option<Expectation>>,
     pub score: Option<f64>,
     pub threshold: f64,
     pub alerts: bool,
 }
 
-/// A bucket beside those before it.
+/// A bucket compared with its predecessors.
 struct Seen {
     expectations: Vec<Option<Expectation>>,
     deviations: Vec<Option<f64>>,
@@ -68,7 +68,7 @@ struct Seen {
 }
 
 impl Detector {
-    /// Begins without history, for buckets of so many metrics; at least one.
+    /// Starts without history, for the given number of metrics; at least one.
     pub fn new(metrics: usize, settings: Settings) -> Result<Self> {
         settings.check()?;
         if metrics == 0 {
@@ -89,9 +89,9 @@ impl Detector {
         })
     }
 
-    /// Judges the bucket that closed next, the value of each metric, and learns from it.
+    /// Judges the bucket that closed next, given the value of each metric, and learns from it.
     ///
-    /// Fails, and learns nothing, where the number of values is another one or one is no number.
+    /// Fails, and learns nothing, if the number of values differs or a value is not finite.
     pub fn push(&mut self, values: &[Option<f64>]) -> Result<Verdict> {
         let seen = self.see(values)?;
         let anomaly = match seen.whitened.as_ref().filter(|whitened| whitened.score > seen.threshold) {
@@ -105,13 +105,13 @@ impl Detector {
         Ok(Verdict { score, threshold, anomaly, alerts })
     }
 
-    /// The same without the second opinion and what is told of an anomaly, which cost far more than the score.
+    /// Like [`Self::push`], without the second opinion and the anomaly's details, which cost far more than the score.
     fn score(&mut self, values: &[Option<f64>]) -> Result<Score> {
         let seen = self.see(values)?;
         Ok(self.learn(values, seen))
     }
 
-    /// Compares a bucket with those before it.
+    /// Compares a bucket with its predecessors.
     fn see(&self, values: &[Option<f64>]) -> Result<Seen> {
         check_len(self.metrics.len(), values.len())?;
         check_values(values.iter().map(|value| value.unwrap_or_default()))?;
@@ -124,13 +124,13 @@ impl Detector {
         Ok(Seen { expectations, deviations, threshold: self.threshold(), correlation, whitened })
     }
 
-    /// The least of the highest scores of the trailing year that may be anomalies, by the sensitivity.
+    /// The smallest of the highest scores of the trailing year that may be anomalies, by the sensitivity.
     fn threshold(&self) -> f64 {
         let rank = self.settings.sensitivity.count_of(self.scores.len());
         self.scores.greatest(rank).unwrap_or_default().max(SCORE_MIN)
     }
 
-    /// How far from the company of the trailing year a bucket is, between 0 and 1.
+    /// How isolated a bucket is from those of the trailing year, between 0 and 1.
     fn isolation(&self, bucket: &Whitened, correlation: &Correlation) -> Result<f64> {
         let past = self.year.iter().filter_map(|past| correlation.whiten(past)).flat_map(|past| past.values);
         let buckets: Vec<f64> = past.chain(bucket.values.iter().copied()).collect();
@@ -156,7 +156,7 @@ impl Detector {
 }
 
 impl Metric {
-    /// `None` without a value, or while too little is known to expect one.
+    /// `None` without a value, or while there is too little history.
     fn expectation(&self, value: Option<f64>) -> Option<Expectation> {
         let value = value?;
         let expected = self.trailing.expected()?;
@@ -172,9 +172,9 @@ impl Metric {
     }
 }
 
-/// Judges each bucket of `metrics`, series of the same buckets, by those before it alone.
+/// Judges each bucket of `metrics`, series over the same buckets, by those before it alone.
 ///
-/// Fails as [`Detector::push`] does.
+/// Errors as for [`Detector::push`].
 pub fn replay(metrics: &[Vec<Option<f64>>], settings: Settings) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::new();
     each(metrics, settings, |detector, values| {
@@ -184,9 +184,9 @@ pub fn replay(metrics: &[Vec<Option<f64>>], settings: Settings) -> Result<Vec<Ve
     Ok(verdicts)
 }
 
-/// Scores the last bucket of `metrics` by those before it: what a [`Detector`] says that has seen these buckets.
+/// Scores the last bucket of `metrics` by those before it: the result of a [`Detector`] that has seen these buckets.
 ///
-/// Fails as [`Detector::push`] does, and where there is no bucket.
+/// Errors as for [`Detector::push`], and if there is no bucket.
 pub fn score_last(metrics: &[Vec<Option<f64>>], settings: Settings) -> Result<Score> {
     let mut last = None;
     each(metrics, settings, |detector, values| {
@@ -196,7 +196,7 @@ pub fn score_last(metrics: &[Vec<Option<f64>>], settings: Settings) -> Result<Sc
     last.ok_or(AnomalyError::TooShort { needed: 1, found: 0 })
 }
 
-/// Shows the buckets to a new detector, one after the other.
+/// Feeds the buckets to a new detector in order.
 fn each(
     metrics: &[Vec<Option<f64>>],
     settings: Settings,
@@ -229,7 +229,7 @@ mod tests {
         let indexes = |wanted: fn(&Verdict) -> bool| -> Vec<usize> {
             verdicts.iter().enumerate().filter(|(_, verdict)| wanted(verdict)).map(|(index, _)| index).collect()
         };
-        // Day 152 is the sixth of its week, a weekend, of which more was expected.
+        // Day 152 is the sixth of its week, a weekend day, for which more was expected.
         assert_eq!(indexes(|verdict| verdict.alerts), [150, 152]);
         assert_eq!(indexes(|verdict| verdict.anomaly.is_some()), [150, 151, 152, 153]);
     }
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn nothing_is_said_before_enough_is_known() {
         let verdicts = replay(&[days(40)], Settings::DAILY).expect("values");
-        // Three days make a level, three weeks more a median of each weekday, ten deviations from these a scale.
+        // Three days give a level, three more weeks a median of each weekday, and ten deviations from these a scale.
         let first = verdicts.iter().position(|verdict| verdict.score.is_some());
         assert_eq!(first, Some(34));
     }

@@ -1,12 +1,12 @@
-//! Why no anomalies can be told.
+//! Errors of anomaly detection.
 
-/// The result of this domain.
+/// The result type of this module.
 pub type Result<T> = std::result::Result<T, AnomalyError>;
 
-/// The largest amount that is a value: far beyond any sales, and its squares are still numbers.
+/// The largest valid absolute value: far beyond any sales, and its square is still finite.
 pub const VALUE_MAX: f64 = 1e30;
 
-/// Why no anomalies can be told.
+/// Why anomalies cannot be determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnomalyError {
     #[error("{found} values where {expected} belong")]
@@ -19,13 +19,13 @@ pub enum AnomalyError {
     NoBuckets { setting: &'static str },
 }
 
-/// Refuses what is not a number, and what is too large to be reckoned with.
+/// Rejects values that are not finite or too large.
 pub fn check_values(values: impl IntoIterator<Item = f64>) -> Result<()> {
     let bad = values.into_iter().position(|value| value.is_nan() || value.abs() > VALUE_MAX);
     bad.map_or(Ok(()), |index| Err(AnomalyError::NotAValue { index }))
 }
 
-/// Refuses a row of another length.
+/// Rejects a row of different length.
 pub fn check_len(expected: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(AnomalyError::Shape { expected, found }) }
 }

@@ -1,14 +1,14 @@
-//! One incident, one word: neighbouring anomalies are one group, and an alert is followed by silence.
+//! Deduplication: neighbouring anomalies form one group, and an alert is followed by a silence.
 
 use super::anomaly::Anomaly;
 
-/// Usual buckets that may lie within a group.
+/// Maximum gap of normal buckets within a group.
 const GAP_BUCKETS_MAX: usize = 1;
 
-/// How much worse than the last alert a bucket must be to break the silence.
+/// Factor by which a bucket must exceed the last alert to break the silence.
 const WORSE: f64 = 1.02;
 
-/// Anomalous buckets that follow each other.
+/// Consecutive anomalous buckets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Group {
     /// The first and the last bucket.
@@ -19,7 +19,7 @@ pub struct Group {
     pub score: f64,
 }
 
-/// Groups anomalies that are given in the order of their buckets.
+/// Groups anomalies, given in bucket order.
 pub fn group(anomalies: &[Anomaly]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for Anomaly { index, score, .. } in anomalies {
@@ -36,7 +36,7 @@ pub fn group(anomalies: &[Anomaly]) -> Vec<Group> {
     groups
 }
 
-/// The refractory rule of live alerts: for some buckets after an alert, only what is worse alerts again.
+/// The refractory period of live alerts: for some buckets after an alert, only a worse one alerts again.
 pub struct Silence {
     buckets: usize,
     last: Option<(usize, f64)>,
@@ -47,7 +47,7 @@ impl Silence {
         Silence { buckets, last: None }
     }
 
-    /// Whether the anomaly in bucket `index` is to be alerted; if so, silence begins anew.
+    /// Whether the anomaly in bucket `index` alerts; if so, the silence starts anew.
     pub fn alerts(&mut self, index: usize, score: f64) -> bool {
         let is_silent = self.last.is_some_and(|(alerted, of)| index - alerted <= self.buckets && score <= WORSE * of);
         if !is_silent {

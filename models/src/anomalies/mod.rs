@@ -1,11 +1,12 @@
-//! Anomalies: buckets whose metrics are not what was to be expected, and what made them so. Pure functions; the same input
-//! gives the same answer.
+//! Anomaly detection: buckets whose metrics deviate from expectation, and what contributed to it. Pure and
+//! deterministic functions.
 //!
-//! What is expected of a metric follows from its season and trend: for a history from both sides of a bucket ([`detect`]),
-//! for alerts from the past alone ([`Detector`]). How far the value is from it, in robust standard deviations, is its score.
-//! Metrics are judged together by the Mahalanobis distance of their scores, which knows what usually moves together. The most
-//! unusual buckets of a year are anomalies, how many is the sensitivity; an isolation forest gives a second opinion on each;
-//! neighbours are one group; and [`contributions`] says which channel, region or category was behind one.
+//! A metric's expectation follows from its season and trend: for a history from both sides of a bucket ([`detect`]),
+//! for alerts from the past alone ([`Detector`]). The deviation from it, in robust standard deviations, is its score.
+//! Metrics are judged jointly by the Mahalanobis distance of their scores, which accounts for their usual correlation.
+//! The most unusual buckets of a year are anomalies, their number given by the sensitivity; an isolation forest gives a
+//! second opinion on each; neighbours are grouped; and [`contributions`] attributes one to channels, regions or
+//! categories.
 
 mod anomaly;
 mod cholesky;

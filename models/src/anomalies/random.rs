@@ -1,7 +1,7 @@
 //! Seeded random numbers: SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
 //! The same seed gives the same numbers on any machine.
 
-/// A stream of random numbers.
+/// A random number generator.
 pub struct SplitMix64 {
     state: u64,
 }

@@ -1,16 +1,16 @@
-//! Medians and scales that a few outliers do not move.
+//! Robust location and scale: medians and scales that a few outliers do not move.
 
 use std::collections::VecDeque;
 
-/// What makes the median absolute deviation, or the mean one, the standard deviation of a normal distribution.
+/// Factors that convert the median, or the mean, absolute deviation to the standard deviation of a normal distribution.
 const MEDIAN_TO_SD: f64 = 1.482_602_218_505_602;
 const MEAN_TO_SD: f64 = 1.253_314_137_315_500_3;
 
-/// No metric is taken to be steadier than a hundredth of its usual size: without this bound a metric that was always the
-/// same would make any change infinitely unusual.
+/// The minimum scale is a hundredth of the metric's level: otherwise any change of a constant metric would be
+/// infinitely unusual.
 const STEADINESS: f64 = 0.01;
 
-/// The median; `None` of nothing.
+/// The median; `None` for an empty input.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     median_of_sorted(&values)
@@ -22,9 +22,9 @@ fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
     if sorted.len().is_multiple_of(2) { Some(sorted.get(middle - 1)?.midpoint(upper)) } else { Some(upper) }
 }
 
-/// The standard deviation that usual deviations suggest: 1.4826 times their median size, or, where more than half are zero,
-/// 1.2533 times their mean size (Iglewicz & Hoaglin 1993, "How to Detect and Handle Outliers").
-/// `None` where nothing deviates from a `level` of zero: then there is no measure of what is unusual.
+/// A robust standard deviation: 1.4826 times the median absolute deviation, or, where more than half are zero, 1.2533
+/// times the mean one (Iglewicz & Hoaglin 1993, "How to Detect and Handle Outliers"). `None` where nothing deviates
+/// from a `level` of zero: then there is no measure of what is unusual.
 pub fn scale(deviation_sizes: &[f64], level: f64) -> Option<f64> {
     let mut sorted = deviation_sizes.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -41,7 +41,7 @@ fn scale_of_sorted(sorted: &[f64], level: f64) -> Option<f64> {
     (bounded >= f64::MIN_POSITIVE).then_some(bounded)
 }
 
-/// The last buckets of a stream, their values also in order of size.
+/// A sliding window over the last buckets, also sorted by value.
 pub struct Window {
     capacity: usize,
     arrived: VecDeque<Option<f64>>,
@@ -49,12 +49,12 @@ pub struct Window {
 }
 
 impl Window {
-    /// The last `capacity` buckets.
+    /// A window of the last `capacity` buckets.
     pub fn new(capacity: usize) -> Self {
         Window { capacity, arrived: VecDeque::new(), sorted: Vec::new() }
     }
 
-    /// Adds a bucket, which may have no value; the oldest leaves a full window.
+    /// Adds a bucket, which may have no value; a full window drops the oldest.
     pub fn push(&mut self, value: Option<f64>) {
         if self.arrived.len() == self.capacity
             && let Some(oldest) = self.arrived.pop_front().flatten()
@@ -71,7 +71,7 @@ impl Window {
         self.sorted.partition_point(|other| other.total_cmp(&value).is_lt())
     }
 
-    /// How many buckets have a value.
+    /// The number of buckets with a value.
     pub fn len(&self) -> usize {
         self.sorted.len()
     }
@@ -80,12 +80,12 @@ impl Window {
         median_of_sorted(&self.sorted)
     }
 
-    /// [`scale`] of the values as sizes of deviations.
+    /// [`scale`] of the values as absolute deviations.
     pub fn scale(&self, level: f64) -> Option<f64> {
         scale_of_sorted(&self.sorted, level)
     }
 
-    /// The value at `rank` from the greatest, which has rank 1.
+    /// The value at `rank` in descending order, 1 being the greatest.
     pub fn greatest(&self, rank: usize) -> Option<f64> {
         self.sorted.len().checked_sub(rank).and_then(|index| self.sorted.get(index)).copied()
     }

@@ -1,45 +1,47 @@
-//! What each bucket of a whole series was to be expected to be, from those around it.
+//! Expected values for each bucket of a whole series, from the buckets around it.
 //!
-//! The trend and season of an STL decomposition (Cleveland, Cleveland, McRae & Terpenning 1990) with its robust weights, so
-//! that an anomaly does not bend what is expected of it; medians where the history is too short for that.
+//! Trend and season of an STL decomposition (Cleveland, Cleveland, McRae & Terpenning 1990) with robustness weights, so
+//! that an anomaly does not distort its own expectation; medians where the history is too short for that.
 
 use stlrs::StlParams;
 
 use super::robust::{Window, median, scale};
 
-/// Full seasons from which STL is used: with fewer, each phase has so few buckets that an anomaly becomes part of the season.
+/// Number of full seasons from which STL is used: with fewer, each phase has so few buckets that an anomaly becomes
+/// part of the season.
 const STL_SEASONS: usize = 4;
 
-/// Full seasons from which a phase has a median that one outlier does not move.
+/// Number of full seasons from which a phase's median is robust to one outlier.
 const PHASE_SEASONS: usize = 3;
 
-/// Seasons over which the seasonal pattern may change: the least that the authors of STL advise.
+/// Seasonal smoothing span, in seasons: the minimum that the authors of STL recommend.
 const SEASONAL_SMOOTHER: usize = 7;
 
 /// Standard deviations beyond which STL gives a bucket no weight: its six median deviations.
 const NO_WEIGHT_SDS: f64 = 4.0;
 
-/// The rounding errors of STL, as a part of its largest value, with room to spare: they are no deviations.
+/// Rounding error of STL, relative to its largest value, with a margin: not a deviation.
 const ROUNDING: f64 = 1e-9;
 
-/// Buckets to each side whose median is the level of a bucket: a season, or this where there is none or a shorter one.
+/// Minimum reach, to each side, of the median that is a bucket's level: a season, or this where there is none or a
+/// shorter one.
 const LEVEL_REACH_MIN: usize = 7;
 
-/// The fewest values that are called a history.
+/// Minimum number of values for a history.
 pub const VALUES_MIN: usize = 10;
 
-/// How the expected values of a metric were found.
+/// How the expected values of a metric were determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Baseline {
     /// Trend and season of an STL decomposition.
     Stl,
-    /// The median of the buckets around, and of how far those of the same phase are from it.
+    /// Rolling median, plus the median deviation of the buckets of the same phase.
     PhaseMedian,
-    /// The median of the buckets around.
+    /// Rolling median.
     Median,
 }
 
-/// The expected value of each bucket, those without a value included; `None` without a history.
+/// The expected value of each bucket, including those without a value; `None` if there is too little history.
 pub fn expected(values: &[Option<f64>], season_buckets: usize) -> Option<(Baseline, Vec<f64>)> {
     if values.iter().flatten().count() < VALUES_MIN {
         return None;
@@ -58,7 +60,8 @@ pub fn expected(values: &[Option<f64>], season_buckets: usize) -> Option<(Baseli
     Some((Baseline::PhaseMedian, medians))
 }
 
-/// For each bucket the median of the values up to `reach` buckets away; across a longer gap the one before it, or after it.
+/// For each bucket the median of the values up to `reach` buckets away; across a longer gap, the preceding or following
+/// one.
 fn levels(values: &[Option<f64>], reach: usize) -> Vec<f64> {
     let mut window = Window::new(2 * reach + 1);
     let mut ahead = values.iter().copied().chain(std::iter::repeat_n(None, reach));
@@ -73,7 +76,7 @@ fn levels(values: &[Option<f64>], reach: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The levels, and for each phase the median of how far its values are from them.
+/// The levels plus, for each phase, the median deviation of its values from them.
 fn with_phases(values: &[Option<f64>], levels: &[f64], season_buckets: usize) -> Vec<f64> {
     let offsets: Vec<Option<f64>> = values.iter().zip(levels).map(|(value, level)| value.map(|v| v - level)).collect();
     let of_phase = |phase: usize| offsets.iter().skip(phase).step_by(season_buckets).copied().flatten().collect();
@@ -81,10 +84,10 @@ fn with_phases(values: &[Option<f64>], levels: &[f64], season_buckets: usize) ->
     levels.iter().zip(phases.iter().cycle()).map(|(level, offset)| level + offset).collect()
 }
 
-/// The series with the medians in its gaps, and outliers drawn in to where STL would give them no weight.
+/// The series with gaps filled by the medians, and outliers clamped to where STL would give them no weight.
 ///
-/// STL itself fails on large ones: they first bend their neighbours of the same phase so far that all of these lose their
-/// weight, and a bucket whose neighbours have none is taken as it is, as no outlier at all.
+/// STL itself fails on large ones: they first distort their neighbours of the same phase so much that these lose all
+/// their weight, and a bucket without weighted neighbours is fitted exactly, so that it is no outlier at all.
 fn bounded(values: &[Option<f64>], medians: &[f64]) -> Vec<f64> {
     let sizes: Vec<f64> = values.iter().zip(medians).filter_map(|(value, m)| value.map(|v| (v - m).abs())).collect();
     let reach = NO_WEIGHT_SDS * scale(&sizes, 0.0).unwrap_or_default();
@@ -92,7 +95,7 @@ fn bounded(values: &[Option<f64>], medians: &[f64]) -> Vec<f64> {
     values.iter().zip(medians).map(|(value, median)| bound(value, *median)).collect()
 }
 
-/// Trend plus season; the value itself where they differ from it by rounding alone.
+/// Trend plus season; the value itself where they differ only by rounding.
 fn decompose(series: &[f64], season_buckets: usize) -> Option<Vec<f64>> {
     let fit = StlParams::new().seasonal_length(SEASONAL_SMOOTHER).robust(true).fit(series, season_buckets).ok()?;
     let rounding = ROUNDING * series.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
@@ -109,7 +112,7 @@ mod tests {
 
     const WEEK: [f64; 7] = [10.0, 10.0, 10.0, 10.0, 10.0, 30.0, 20.0];
 
-    /// Weeks that grow by one a week, with noise of standard deviation one: the sum of twelve uniform numbers.
+    /// Weeks that grow by one per week, with noise of standard deviation one: the sum of twelve uniform numbers.
     fn weeks(weeks: usize) -> Vec<Option<f64>> {
         let mut random = SplitMix64::new(1);
         let mut noise = || (0..12).map(|_| random.unit()).sum::<f64>() - 6.0;

@@ -1,9 +1,10 @@
-//! What a caller chooses.
+//! Detection settings.
 
 use super::error::{AnomalyError, Result};
 
-/// How many buckets are worth a word. It picks the most unusual of the trailing year, because deviations of sales have far
-/// heavier tails than the normal distribution: of the days beyond 3.5 standard deviations six in seven were nothing special.
+/// How many buckets are reported. Selects the most unusual of the trailing year, because deviations of sales have far
+/// heavier tails than the normal distribution: of the days beyond 3.5 standard deviations six in seven were nothing
+/// special.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sensitivity {
     /// Two days a year.
@@ -16,7 +17,7 @@ pub enum Sensitivity {
 }
 
 impl Sensitivity {
-    /// The share of buckets that may be anomalies.
+    /// The maximum share of anomalous buckets.
     pub fn share(self) -> f64 {
         match self {
             Sensitivity::Low => 0.003,
@@ -25,30 +26,30 @@ impl Sensitivity {
         }
     }
 
-    /// How many of `buckets` may be anomalies; at least one.
+    /// The maximum number of anomalies among `buckets`; at least one.
     pub fn count_of(self, buckets: usize) -> usize {
         ((buckets as f64 * self.share()).ceil() as usize).max(1)
     }
 }
 
-/// What the buckets are, and how much is wanted of them.
+/// The kind of buckets, and the sensitivity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Buckets after which a pattern returns: 7 for days, 168 for hours; 1 for none.
+    /// The seasonal period in buckets: 7 for days, 168 for hours; 1 for none.
     pub season_buckets: usize,
-    /// Buckets of the trailing year, within which what is usual is measured.
+    /// The length of the trailing year, in buckets, over which normality is measured.
     pub year_buckets: usize,
-    /// Buckets after an alert in which only something worse alerts again.
+    /// The silence after an alert, in buckets, in which only something worse alerts again.
     pub silence_buckets: usize,
     pub sensitivity: Sensitivity,
 }
 
 impl Settings {
-    /// Days with a weekly pattern; silence for a week.
+    /// Days with a weekly pattern; a week of silence.
     pub const DAILY: Settings =
         Settings { season_buckets: 7, year_buckets: 365, silence_buckets: 7, sensitivity: Sensitivity::Medium };
 
-    /// Refuses a season or a year without buckets.
+    /// Rejects a season or year of zero buckets.
     pub fn check(&self) -> Result<()> {
         for (setting, buckets) in [("season_buckets", self.season_buckets), ("year_buckets", self.year_buckets)] {
             if buckets == 0 {

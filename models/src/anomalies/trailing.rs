@@ -1,26 +1,27 @@
-//! What a bucket may be expected to be, from those before it alone.
+//! A causal expectation: what a bucket is expected to be, given those before it alone.
 //!
-//! The level is the median of the last two seasons; to it comes the median of how far the last buckets of the same phase (the
-//! same weekday, say) were from the level of their time. So a shop that grows is not compared with itself of a month ago.
+//! The level is the median of the last two seasons; added to it is the median deviation of the last buckets of the same
+//! phase (such as the same weekday) from their level at the time. So a growing shop is not compared with itself a month
+//! ago.
 
 use std::collections::VecDeque;
 
 use super::robust::{Window, median};
 
-/// Seasons whose buckets make the level. At least `LEVEL_BUCKETS` buckets do, where seasons are short or there is none.
+/// Seasons that form the level: at least `LEVEL_BUCKETS` buckets, where seasons are short or there is none.
 const LEVEL_SEASONS: usize = 2;
 const LEVEL_BUCKETS: usize = 14;
 
-/// Buckets of the same phase that are remembered: enough that three outliers do not move the median.
+/// Buckets remembered per phase: enough that three outliers do not move the median.
 const PHASE_BUCKETS: usize = 8;
 
-/// The fewest values a median is taken of: of three, one may be an outlier.
+/// Minimum number of values for a median: of three, one may be an outlier.
 pub const MEDIAN_OF_MIN: usize = 3;
 
 /// The trailing expectation of one metric.
 pub struct Trailing {
     level: Window,
-    /// Per phase, how far its last buckets were from the level.
+    /// Per phase, the deviations of its last buckets from the level.
     phases: Vec<VecDeque<f64>>,
     /// The phase of the next bucket.
     phase: usize,
@@ -33,18 +34,18 @@ impl Trailing {
         Trailing { level, phases: vec![VecDeque::new(); season], phase: 0 }
     }
 
-    /// What is usual now, whatever the phase.
+    /// The current level, regardless of phase.
     pub fn level(&self) -> Option<f64> {
         self.level.median().filter(|_| self.level.len() >= MEDIAN_OF_MIN)
     }
 
-    /// What the next bucket may be expected to be; `None` before its phase is known: a first weekend is no anomaly.
+    /// The expected value of the next bucket; `None` before its phase is known: a first weekend is no anomaly.
     pub fn expected(&self) -> Option<f64> {
         let same_phase = self.phases.get(self.phase).filter(|phase| phase.len() >= MEDIAN_OF_MIN)?;
         Some(self.level()? + median(same_phase.iter().copied().collect())?)
     }
 
-    /// Goes on by a bucket; `None` where it has no value.
+    /// Advances by one bucket; `None` where it has no value.
     pub fn push(&mut self, value: Option<f64>) {
         if let Some(value) = value {
             let level = self.level();
@@ -72,7 +73,7 @@ mod tests {
 
     #[test]
     fn nothing_is_expected_before_a_phase_is_known() {
-        // Day 3 is the first that has a level to be compared with; it, day 10 and day 17 are of the phase of day 24.
+        // Day 3 is the first with a level to compare with; it, day 10 and day 17 share the phase of day 24.
         let knows = |days| after(7, (0..days).map(|_| Some(5.0))).expected().is_some();
         assert_eq!([23, 24, 28].map(knows), [false, true, true]);
         assert_eq!(after(1, [Some(5.0), None, Some(7.0), Some(9.0)]).level(), Some(7.0));
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn growth_does_not_leave_the_expectation_behind() {
-        // Ten a day. The level, of days 86..=99, is 925; each day was 75 above the level of its time.
+        // Ten a day. The level, of days 86..=99, is 925; each day was 75 above its level at the time.
         assert_eq!(after(7, (0..100).map(|day| Some(f64::from(10 * day)))).expected(), Some(1000.0));
     }
 }

@@ -1,20 +1,22 @@
-//! AUTO: the mean of the two models that were best. Taking more than the best one guards against the luck of a few origins.
+//! AUTO: the mean of the two best models. Averaging guards against a model that was best by chance, with only a few
+//! origins.
 //!
-//! What PROPHET learns of events counts for all of them: they forecast the history without it, and it is added to what they
-//! say. Else a backtest, in which most days are like others, would mostly choose models that know nothing of events.
+//! The event effects that PROPHET learns are shared by all models: they forecast the history without them, and the
+//! effects are added to the result. Otherwise a backtest, in which most days are ordinary, would mostly choose models
+//! that ignore events.
 
 use super::backtest::Backtest;
 use super::model::Model;
 use super::path::Path;
 
-/// How many models are taken.
+/// Number of models averaged.
 const BEST: usize = 2;
 
-/// What AUTO chose, and what it would have forecast from each origin.
+/// The models AUTO chose, and its forecasts from each origin.
 pub struct Choice {
     pub models: Vec<Model>,
-    /// From each origin by the models that the *other* origins would have chosen, so that no origin judges what it chose
-    /// itself. With a single origin there are no others, and the figure flatters.
+    /// From each origin, by the models that the *other* origins would have chosen (leave-one-out), so that no origin
+    /// evaluates its own choice. With a single origin there are no others, and the figure is optimistic.
     pub paths: Vec<Path>,
 }
 
@@ -32,12 +34,12 @@ pub fn choose(backtest: &Backtest, models: impl IntoIterator<Item = Model>) -> O
     Some(Choice { models, paths })
 }
 
-/// The mean of one or two paths; `None` of none.
+/// The mean of one or two paths; `None` for none.
 pub fn mean(paths: impl IntoIterator<Item = Path>) -> Option<Path> {
     paths.into_iter().reduce(|one, other| one.mean(&other))
 }
 
-/// The trials of the smallest errors over all origins but one.
+/// The models with the smallest total error over all origins but one.
 fn best(errors: &[Vec<f64>], without: Option<usize>) -> Vec<usize> {
     let total = |trial: usize| -> f64 {
         let counted = errors[trial].iter().enumerate().filter(|(origin, _)| Some(*origin) != without);

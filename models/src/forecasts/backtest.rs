@@ -1,16 +1,16 @@
-//! How good models were: a rolling origin, from which each forecasts what has come since (Tashman 2000). All that a forecast
-//! depends on is decided again at each origin, from what was known there.
+//! Backtest with a rolling origin, from each of which every model forecasts what came after it (Tashman 2000).
+//! Everything that a forecast depends on is determined anew at each origin, from what was known there.
 
 use super::model::{Model, Task};
 use super::path::Path;
 use super::series::{History, Window, mean, training_min};
 
-/// How many origins there are where there is history enough. Which model seems best is a matter of luck with few of them;
-/// beyond eight little is won, and fits cost time.
+/// Maximum number of origins. With few, the choice of model is down to chance; beyond eight little is gained, and fits
+/// are expensive.
 const ORIGINS: usize = 8;
-/// The least deviation that an error is measured by, as a share of what is expected now.
+/// Lower bound of the deviation that scales an error, as a share of the current expected deviation.
 const DEVIATION_SHARE: f64 = 0.25;
-/// The least deviation, of values scaled to 1: an exact model expects none.
+/// Lower bound of the deviation, for values scaled to 1: an exact model expects none.
 const DEVIATION_MIN: f64 = 1e-12;
 
 pub struct Backtest<'a> {
@@ -20,12 +20,12 @@ pub struct Backtest<'a> {
 
 struct Origin<'a> {
     history: History<'a>,
-    /// What came after it, as far as it is known.
+    /// The values after it, as far as known.
     actual: &'a [Option<f64>],
 }
 
 impl<'a> Backtest<'a> {
-    /// Origins one horizon apart, the last of them one horizon before the end.
+    /// Origins one horizon apart, the last one a horizon before the end.
     pub fn new(window: &'a Window<'a>, task: &'a Task<'a>) -> Backtest<'a> {
         let (horizon, n) = (task.horizon, window.values.len());
         let is_enough = |end: usize| window.values[..end].iter().flatten().count() >= training_min(window.season);
@@ -44,7 +44,7 @@ impl<'a> Backtest<'a> {
         self.origins.iter().map(|origin| model.forecast(&origin.history, self.task)).collect()
     }
 
-    /// The mean absolute error of the forecasts from each origin.
+    /// The mean absolute error of the forecast from each origin.
     pub fn errors(&self, paths: &[Path]) -> Vec<f64> {
         let error = |(origin, path): (&Origin, &Path)| {
             mean(&origin.compare(path).map(|(error, _)| error).collect::<Vec<f64>>())
@@ -52,8 +52,9 @@ impl<'a> Backtest<'a> {
         self.origins.iter().zip(paths).map(error).collect()
     }
 
-    /// The errors from each origin, the latest first, in units of the deviations expected there. Before anything ever happened
-    /// none are, and an error would have no bound, nor would intervals; so at least a share of those expected `now` is taken.
+    /// The scaled errors of each origin, latest first, in units of the deviations expected there. Before the first
+    /// nonzero value no deviation is expected, and errors and intervals would be unbounded; so the deviation is at
+    /// least a share of that expected `now`.
     pub fn scores(&self, paths: &[Path], now: &Path) -> Vec<Vec<f64>> {
         let least = |now: f64| (now * DEVIATION_SHARE).max(DEVIATION_MIN);
         let scores = |(origin, path): (&Origin, &Path)| {

@@ -1,21 +1,21 @@
-//! Intervals that cover what they promise: split conformal prediction (Papadopoulos et al. 2002; Lei et al. 2018) over the
-//! errors of a backtest, each in units of the deviation that the model expected.
+//! Conformal prediction intervals: split conformal prediction (Papadopoulos et al. 2002; Lei et al. 2018) over the
+//! backtest errors, each in units of the deviation that the model expected.
 
 use super::normal::central_quantile;
 
-/// So many scores weigh as much as the normal distribution, to which the factor is shrunk.
+/// Prior weight, in scores, of the normal distribution towards which the factor is shrunk.
 const PRIOR_SCORES: f64 = 12.0;
-/// The scores of an origin weigh half of those so many origins later: errors of long ago are less like those to come (Barber,
-/// Candès, Ramdas and Tibshirani, "Conformal prediction beyond exchangeability", 2023).
+/// Half-life of the scores' weight, in origins: older errors are less exchangeable with future ones (Barber, Candès,
+/// Ramdas and Tibshirani, "Conformal prediction beyond exchangeability", 2023).
 const HALF_LIFE: f64 = 4.0;
 
-/// The deviations on each side of a forecast that hold a share `level` of values, from the scores of each origin, the latest
-/// first: their quantile with the rank `(n + 1) level`, shrunk to that of the normal distribution.
+/// The half-width of the interval with coverage `level`, in deviations, from the scores of each origin, latest first:
+/// their quantile with the rank `(n + 1) level`, shrunk towards that of the normal distribution.
 pub fn factor(scores: &[Vec<f64>], level: f64) -> f64 {
     factor_without(scores, level, None)
 }
 
-/// The share of values that lay in the intervals, each origin's with the factor of the other origins. `None` without values.
+/// Empirical coverage of the intervals, each origin's with the factor of the other origins. `None` without values.
 pub fn coverage(scores: &[Vec<f64>], level: f64) -> Option<f64> {
     let mut inside = 0;
     for (origin, own) in scores.iter().enumerate() {
@@ -40,7 +40,7 @@ fn factor_without(scores: &[Vec<f64>], level: f64, without: Option<usize>) -> f6
         below += weight;
         below >= rank
     };
-    // The largest, where the rank is beyond all.
+    // The largest, if the rank exceeds them all.
     match weighted.iter().find(reaches).or(weighted.last()) {
         Some((quantile, _)) => (n * quantile + PRIOR_SCORES * normal) / (n + PRIOR_SCORES),
         None => normal,

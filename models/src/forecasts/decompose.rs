@@ -1,10 +1,10 @@
-//! The season of a series by classical decomposition: a moving average over one season is the trend, the mean of what is
-//! left at each place of the season is its index (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice",
+//! Classical seasonal decomposition: the trend is a moving average over one season, the seasonal index is the mean of
+//! the remainder at each position of the season (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice",
 //! section 3.4).
 
 use super::series::mean;
 
-/// How the season comes on top of the trend.
+/// How trend and season combine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Additive,
@@ -14,14 +14,14 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seasonality {
     pub mode: Mode,
-    /// What each place of the season adds to the trend (the mean is 0) or multiplies it by (the mean is 1).
+    /// What each position in the season adds to the trend (mean 0) or multiplies it by (mean 1).
     pub index: Vec<f64>,
     /// Whether the index explains more than its parameters cost, by AICc.
     pub is_significant: bool,
 }
 
-/// The season of `values`; `None` without one or with fewer than two of them. It is multiplicative if that leaves the
-/// smaller remainder, which takes positive values.
+/// Decomposes `values`; `None` without a season or with fewer than two of them. Multiplicative if that leaves the
+/// smaller remainder, which requires positive values.
 pub fn decompose(values: &[f64], season: usize) -> Option<Seasonality> {
     if season < 2 || values.len() < 2 * season {
         return None;
@@ -49,7 +49,7 @@ pub fn decompose(values: &[f64], season: usize) -> Option<Seasonality> {
 }
 
 impl Seasonality {
-    /// The values without the season; the first is at the first place of the season.
+    /// The deseasonalized values; the first is at the first position of the season.
     pub fn remove(&self, values: &[f64]) -> Vec<f64> {
         let places = values.iter().zip(self.index.iter().cycle());
         match self.mode {
@@ -58,12 +58,12 @@ impl Seasonality {
         }
     }
 
-    /// The trend with the season on top, at bucket `at` of the history and later.
+    /// The trend with the season applied, at bucket `at` of the history or later.
     pub fn apply(&self, trend: f64, at: usize) -> f64 {
         combine(trend, self.index[at % self.index.len()], self.mode)
     }
 
-    /// What an error of the trend at bucket `at` becomes in the series.
+    /// The factor by which the season scales an error of the trend at bucket `at`.
     pub fn gain(&self, at: usize) -> f64 {
         match self.mode {
             Mode::Additive => 1.0,
@@ -72,8 +72,8 @@ impl Seasonality {
     }
 }
 
-/// Akaike's information criterion, corrected for small samples, of a fit that leaves a sum of squares after `parameters`
-/// (the variance not counted); infinite with too few values to tell.
+/// Akaike's information criterion, corrected for small samples, of a fit with a residual sum of squares and
+/// `parameters` (excluding the variance); infinite with too few values.
 pub fn aicc(sum_of_squares: f64, n: usize, parameters: usize) -> f64 {
     let (n, k) = (n as f64, parameters as f64 + 1.0);
     if n <= k + 1.0 {
@@ -89,7 +89,7 @@ fn combine(trend: f64, index: f64, mode: Mode) -> f64 {
     }
 }
 
-/// Centred on each value that has half a season on both sides: the first on value `season / 2`.
+/// Centred on each value with half a season on both sides: the first on value `season / 2`.
 fn moving_average(values: &[f64], season: usize) -> Vec<f64> {
     let means: Vec<f64> = values.windows(season).map(mean).collect();
     if season % 2 == 1 { means } else { means.windows(2).map(mean).collect() }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn noise_has_no_significant_season() {
-        // Place by place the mean deviations are 0.
+        // The mean deviation is 0 at each position.
         let noise: Vec<f64> = [3.0, -3.0, 1.0, -3.0, 3.0, -1.0].iter().cycle().take(24).map(|x| 50.0 + x).collect();
         assert!(!decompose(&noise, 3).expect("eight seasons").is_significant);
         assert_eq!(decompose(&noise, 1), None);

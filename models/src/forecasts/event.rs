@@ -1,12 +1,12 @@
-//! Days that are not like others: holidays, sales, openings.
+//! Unusual days: holidays, sales, openings.
 
 use std::ops::Range;
 
-/// A kind of event with all the times it was and will be. Its effect is learned from the past ones.
+/// A kind of event with all its past and future occurrences. Its effect is learned from the past ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub name: String,
-    /// Each time it takes place, in seconds since 1970, the end not included.
+    /// Its occurrences, in seconds since 1970, with exclusive end.
     pub windows: Vec<Range<i64>>,
 }
 

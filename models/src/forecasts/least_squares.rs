@@ -1,6 +1,6 @@
-//! Least squares with two unknowns, summed up error by error: errors are `plain + x first + y second`.
+//! Least squares with two unknowns, accumulated incrementally: errors are `plain + x first + y second`.
 
-/// How an error answers to each unknown.
+/// An error and its sensitivity to each unknown.
 #[derive(Clone, Copy, Debug)]
 pub struct Error {
     pub plain: f64,
@@ -30,7 +30,7 @@ impl Sums {
         self.first_second += first * second;
     }
 
-    /// The best second unknown; zero where errors do not tell it from the first.
+    /// The optimal second unknown; zero where it cannot be distinguished from the first.
     pub fn best_second(&self) -> f64 {
         let determinant = self.first * self.second - self.first_second * self.first_second;
         if determinant <= 1e-9 * self.first * self.second {
@@ -39,12 +39,12 @@ impl Sums {
         (self.first_second * self.plain_first - self.first * self.plain_second) / determinant
     }
 
-    /// The best first unknown, given the second; zero where errors do not answer to it.
+    /// The optimal first unknown, given the second; zero where errors do not depend on it.
     pub fn best_first(&self, second: f64) -> f64 {
         if self.first > 0.0 { -(self.plain_first + self.first_second * second) / self.first } else { 0.0 }
     }
 
-    /// The sum of squared errors.
+    /// The residual sum of squares.
     pub fn rest(&self, first: f64, second: f64) -> f64 {
         let of_first = first * (2.0 * self.plain_first + first * self.first);
         let of_second = second * (2.0 * self.plain_second + second * self.second);

@@ -1,4 +1,4 @@
-//! The straight line of least squares.
+//! Linear regression line.
 
 use super::series::mean;
 
@@ -9,7 +9,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Through values at 0, 1, 2...
+    /// Fits values at 0, 1, 2...
     pub fn through(values: &[f64]) -> Line {
         let (middle, level) = ((values.len() as f64 - 1.0) / 2.0, mean(values));
         let from_middle = |t: usize| t as f64 - middle;

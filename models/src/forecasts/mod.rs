@@ -1,10 +1,10 @@
-//! Forecasts that say how good they are.
+//! Forecasts with quality estimates.
 //!
-//! [`forecast`] takes a metric by bucket and answers with the buckets to come, each with an interval, and with what is known
-//! about its quality: which models were used, how large their errors were in a backtest, which share of values their intervals
-//! really covered, and what was learned from. A history that says too little is refused.
+//! [`forecast`] takes a metric by bucket and returns future buckets, each with an interval, and quality figures: the
+//! models used, their backtest errors, the empirical coverage of their intervals, and the training data. Insufficient
+//! histories are refused.
 //!
-//! Everything is a pure function of its input: no clock, no chance, no state.
+//! Everything is a pure function of its input: no clock, no randomness, no state.
 //!
 //! ```text
 //! Series -> Window -> Backtest: History of each origin -> Model -> Path      -> errors, scores
@@ -47,20 +47,21 @@ use series::Window;
 pub const HORIZON_MAX: usize = 366;
 /// A year of days.
 pub const SEASON_MAX: usize = 366;
-/// Buckets that are learned from, the most recent ones: four years of days. What is older says little about what comes.
+/// Maximum number of training buckets, the most recent ones: four years of days. Older ones say little about the
+/// future.
 pub const WINDOW_MAX: usize = 1_461;
-/// Values that are learned from, at the least: more than the seven parameters of the richest model without a season.
+/// Minimum number of training values: more than the seven parameters of the richest model without a season.
 pub const TRAINING_MIN: usize = 10;
 pub const LEVEL_MIN: f64 = 0.5;
 pub const LEVEL_MAX: f64 = 0.99;
-/// The largest value: beyond it a float does not tell units apart.
+/// The largest value: beyond it a float cannot distinguish integers.
 pub const VALUE_MAX: f64 = 1e15;
 pub const EVENTS_MAX: usize = 50;
-/// Times of all events together.
+/// Maximum number of occurrences of all events.
 pub const EVENT_WINDOWS_MAX: usize = 1_000;
 
-/// Forecasts the buckets after the last one of the series. Where the last ones have no value, those are forecast too, but not
-/// told.
+/// Forecasts the buckets after the last one of the series. Trailing buckets without a value are forecast too, but not
+/// returned.
 pub fn forecast(series: &Series, request: &Request) -> Result<Forecast, Refusal> {
     request.check()?;
     let window = Window::of(series, request.horizon)?;
@@ -91,7 +92,7 @@ pub fn forecast(series: &Series, request: &Request) -> Result<Forecast, Refusal>
 
 /// The forecast in the units of the series, with intervals of `factor` deviations on each side.
 fn points(window: &Window, path: &Path, factor: f64, floor: Option<f64>) -> Vec<Point> {
-    // Once more, since scaling a floor there and back may change its last digit.
+    // The floor is applied again, since scaling it back and forth may change its last digit.
     let scaled = |value: f64| (value * window.scale).max(floor.unwrap_or(f64::NEG_INFINITY));
     let point = |((start, value), deviation): ((&i64, &f64), &f64)| Point {
         start: *start,

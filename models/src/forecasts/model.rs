@@ -1,4 +1,4 @@
-//! The models, and what each forecasts from a history.
+//! The models and their forecasts from a history.
 
 use super::event::Event;
 use super::path::Path;
@@ -10,24 +10,24 @@ use super::{ets, mstl, naive, theta};
 pub enum Model {
     /// The mean of the two models that were best in a backtest.
     Auto,
-    /// A bending trend with the seasons of the calendar and events.
+    /// A piecewise linear trend with calendar seasons and events.
     Prophet,
-    /// The season by loess, the rest by exponential smoothing.
+    /// Season by loess, the remainder by exponential smoothing.
     Mstl,
     /// Exponential smoothing of level, trend and season.
     Ets,
-    /// Exponential smoothing and the line through the history.
+    /// Exponential smoothing combined with the regression line.
     Theta,
     /// The last season again.
     Naive,
 }
 
-/// What is asked of every model, in units of the window.
+/// The forecasting task for every model, in units of the window.
 #[derive(Debug)]
 pub struct Task<'a> {
     pub horizon: usize,
     pub events: &'a [Event],
-    /// What PROPHET learns of events is added to what other models say, too.
+    /// Whether event effects learned by PROPHET are added to other models' forecasts.
     pub shares_events: bool,
     pub floor: Option<f64>,
 }
@@ -39,7 +39,7 @@ impl<'a> Task<'a> {
         Task { horizon: window.ahead, events: &request.events, shares_events, floor }
     }
 
-    /// What events added to the buckets of a history and will add to those after it, where models share that.
+    /// The effects of events on the buckets of a history and on those after it, where models share them.
     fn shared<'h>(&self, history: &'h History) -> Option<(&'h [f64], &'h [f64])> {
         if !self.shares_events || self.events.is_empty() {
             return None;
@@ -49,14 +49,15 @@ impl<'a> Task<'a> {
 }
 
 impl Model {
-    /// What AUTO chooses from, the simplest first.
+    /// AUTO's candidates, simplest first.
     pub(super) fn candidates(season: usize) -> impl Iterator<Item = Model> {
         let all = [Model::Naive, Model::Theta, Model::Ets, Model::Mstl, Model::Prophet];
         // Without a season MSTL is ETS, which would be counted twice.
         all.into_iter().filter(move |model| season > 1 || *model != Model::Mstl)
     }
 
-    /// Forecasts the buckets after a history. `None` if the model finds no finite numbers for it; AUTO is none itself.
+    /// Forecasts the buckets after a history. `None` if the result is not finite, and for AUTO, which is not a model
+    /// itself.
     pub(super) fn forecast(self, history: &History, task: &Task) -> Option<Path> {
         let path = match (self, history.constant()) {
             (Model::Auto, _) => None,
@@ -72,7 +73,7 @@ impl Model {
         path.map(|path| path.at_least(task.floor)).filter(Path::is_finite)
     }
 
-    /// The same of a model that knows no events; `None` of AUTO and PROPHET.
+    /// The forecast of a model without events; `None` for AUTO and PROPHET.
     fn without_events(self, history: &History, horizon: usize) -> Option<Path> {
         let values = &history.values;
         match (self, history.constant()) {

@@ -1,15 +1,15 @@
-//! MSTL with one season: the season by loess (STL; Cleveland et al. 1990), what is left by exponential smoothing, and the last
-//! season again on top (Bandara, Hyndman and Bergmeir, "MSTL: A Seasonal-Trend Decomposition Algorithm for Time Series with
-//! Multiple Seasonal Patterns", 2021).
+//! MSTL with one season: the season by loess (STL; Cleveland et al. 1990), the remainder by exponential smoothing, and
+//! the last season added back (Bandara, Hyndman and Bergmeir, "MSTL: A Seasonal-Trend Decomposition Algorithm for Time
+//! Series with Multiple Seasonal Patterns", 2021).
 
 use super::ets;
 use super::path::Path;
 
-/// Seasons over which an index is smoothed: the first window of MSTL.
+/// Seasonal smoothing span, in seasons: the first window of MSTL.
 const SEASONAL_WINDOW: usize = 11;
 
-/// Forecasts the `horizon` values after `values`; `None` where the decomposition fails. Without a season, which is 1 then,
-/// this is exponential smoothing alone.
+/// Forecasts the `horizon` values after `values`; `None` where the decomposition fails. Without a season (1), this is
+/// exponential smoothing alone.
 pub fn forecast(values: &[f64], season: usize, horizon: usize) -> Option<Path> {
     if season < 2 {
         return Some(ets::forecast(values, None, horizon));

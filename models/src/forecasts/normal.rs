@@ -5,8 +5,8 @@ use std::f64::consts::TAU;
 /// The z for which a standard normal variable lies in `[-z, z]` with probability `level` (0 < level < 1).
 ///
 /// Newton's method on the series of Marsaglia, "Evaluating the Normal Distribution" (2004):
-/// `P(|Z| < z) = 2 phi(z) (z + z^3/3 + z^5/15 + ...)`. The probability is concave in z, so the steps from zero rise to the
-/// root.
+/// `P(|Z| < z) = 2 phi(z) (z + z^3/3 + z^5/15 + ...)`. The probability is concave in z, so the iterates increase from
+/// zero to the root.
 pub fn central_quantile(level: f64) -> f64 {
     let mut z = 0.0;
     for _ in 0..STEPS_MAX {

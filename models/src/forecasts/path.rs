@@ -1,10 +1,10 @@
-//! The forecast of a model, bucket by bucket.
+//! A model's forecast, bucket by bucket.
 
-/// Values and how uncertain the model thinks they are.
+/// Values and the model's own uncertainty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Path {
     pub values: Vec<f64>,
-    /// The standard deviation of each value's error by the model's own account.
+    /// The standard deviation of each value's error, as estimated by the model.
     pub deviations: Vec<f64>,
 }
 
@@ -22,7 +22,7 @@ impl Path {
         self.values.iter().chain(&self.deviations).all(|x| x.is_finite())
     }
 
-    /// The path of a series whose logarithms this one forecasts, with medians for values.
+    /// Back-transforms a forecast of logarithms; the values become medians.
     pub fn exp(mut self) -> Path {
         for (value, deviation) in self.values.iter_mut().zip(&mut self.deviations) {
             *value = value.exp();
@@ -31,13 +31,13 @@ impl Path {
         self
     }
 
-    /// The path with something added to each value.
+    /// Adds a term to each value.
     pub fn plus(mut self, more: &[f64]) -> Path {
         self.values.iter_mut().zip(more).for_each(|(value, more)| *value += more);
         self
     }
 
-    /// The path with values raised to a floor.
+    /// Raises values to a floor.
     pub fn at_least(mut self, floor: Option<f64>) -> Path {
         if let Some(floor) = floor {
             self.values.iter_mut().for_each(|value| *value = value.max(floor));
@@ -45,7 +45,8 @@ impl Path {
         self
     }
 
-    /// The mean of two. Deviations are averaged as if errors were the same, since models of one history mostly err together.
+    /// The mean of two. Deviations are averaged as if errors were perfectly correlated, since models of one history
+    /// mostly err together.
     pub fn mean(&self, other: &Path) -> Path {
         let mean = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a + b) / 2.0).collect();
         Path { values: mean(&self.values, &other.values), deviations: mean(&self.deviations, &other.deviations) }

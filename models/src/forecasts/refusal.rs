@@ -3,7 +3,7 @@
 use super::model::Model;
 use super::{EVENT_WINDOWS_MAX, EVENTS_MAX, HORIZON_MAX, LEVEL_MAX, LEVEL_MIN, SEASON_MAX};
 
-/// An honest "no", with a code that stays the same.
+/// A refusal, with a stable code.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
     #[error("there is no history yet")]
@@ -33,7 +33,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The code by which callers tell refusals apart.
+    /// The code by which callers distinguish refusals.
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::Empty => "FORECAST_HISTORY_EMPTY",

@@ -1,4 +1,4 @@
-//! What is asked for, and what is answered.
+//! Requests and results.
 
 use super::event::Event;
 use super::model::Model;
@@ -7,14 +7,14 @@ use super::{EVENT_WINDOWS_MAX, EVENTS_MAX, HORIZON_MAX, LEVEL_MAX, LEVEL_MIN, VA
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Buckets to forecast after the last one of the series.
+    /// Number of buckets to forecast after the last one of the series.
     pub horizon: usize,
     pub model: Model,
-    /// The share of values that intervals are to cover, .5 to .99.
+    /// Nominal coverage of the intervals, .5 to .99.
     pub level: f64,
-    /// Below this there are no values: 0 for counts and revenue.
+    /// Lower bound of values: 0 for counts and revenue.
     pub floor: Option<f64>,
-    /// PROPHET learns from events, and AUTO by it.
+    /// Used by PROPHET, and through it by AUTO.
     pub events: Vec<Event>,
 }
 
@@ -37,12 +37,12 @@ impl Request {
     }
 }
 
-/// A forecast that says how good it is.
+/// A forecast with its quality.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
     /// The buckets after the last one of the series.
     pub points: Vec<Point>,
-    /// The model, or the two whose mean AUTO gives.
+    /// The model, or the two that AUTO averages.
     pub models: Vec<Model>,
     pub quality: Quality,
     pub training: Training,
@@ -64,16 +64,16 @@ impl Point {
     }
 }
 
-/// How good forecasts like this one were in the backtest.
+/// Backtest quality.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quality {
-    /// The mean absolute error in units of the mean difference between values one season apart (Hyndman and Koehler 2006):
-    /// below 1, errors were smaller than those. `None` if each season repeats the last exactly.
+    /// The mean absolute scaled error, relative to the mean difference between values one season apart (Hyndman and
+    /// Koehler 2006): below 1, errors were smaller than those. `None` if each season repeats the last exactly.
     pub mase: Option<f64>,
-    /// The share of values that lay in their intervals. Those of each origin were calibrated on the other origins alone; with
-    /// a single origin they are the model's own.
+    /// Empirical coverage of the intervals. Those of each origin were calibrated on the other origins alone; with a
+    /// single origin they are the model's own.
     pub coverage: f64,
-    /// The moments of the past from which forecasts were made and compared with what came.
+    /// Number of past times from which forecasts were made and compared with what came.
     pub origins: usize,
 }
 

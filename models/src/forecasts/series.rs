@@ -1,4 +1,4 @@
-//! What is forecast: a series of buckets, and the part of it that models learn from.
+//! The input: a series of buckets, and the part of it that models learn from.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -13,19 +13,19 @@ use super::{HORIZON_MAX, SEASON_MAX, TRAINING_MIN, VALUE_MAX, WINDOW_MAX};
 /// A metric by bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// The start of each bucket in seconds since 1970, those of the horizon and the end of the last one included: at least
-    /// `values.len() + horizon + 1`. Buckets are of about the same length (days, months).
+    /// The start of each bucket in seconds since 1970, including those of the horizon and the end of the last one: at
+    /// least `values.len() + horizon + 1`. Buckets are of about the same length (days, months).
     pub starts: Vec<i64>,
-    /// The value of each bucket of the past; `None` where it is not known.
+    /// The value of each past bucket; `None` where unknown.
     pub values: Vec<Option<f64>>,
-    /// Buckets in a season: 7 for days, 12 for months; 1 for a series without.
+    /// The seasonal period in buckets: 7 for days, 12 for months; 1 for a series without.
     pub season: usize,
 }
 
 /// 1900-01-01 and 2200-01-01.
 const STARTS: std::ops::Range<i64> = -2_208_988_800..7_258_118_400;
 
-/// The part of a series that is learned from: at most [`WINDOW_MAX`] buckets, the first and the last of which are known.
+/// The training part of a series: at most [`WINDOW_MAX`] buckets, the first and the last of which are known.
 #[derive(Debug)]
 pub struct Window<'a> {
     /// Starts of the window's buckets and all later ones.
@@ -34,11 +34,11 @@ pub struct Window<'a> {
     pub values: Vec<Option<f64>>,
     pub season: usize,
     pub scale: f64,
-    /// Buckets to forecast after its last one: the horizon, and before it those of the past that are not known.
+    /// Number of buckets to forecast after the last one: trailing unknown ones plus the horizon.
     pub ahead: usize,
 }
 
-/// What is known at one moment: the buckets before it.
+/// What is known at one point in time: the buckets before it.
 #[derive(Debug)]
 pub struct History<'a> {
     /// Starts of its buckets and all later ones.
@@ -47,13 +47,13 @@ pub struct History<'a> {
     /// The values with gaps filled.
     pub values: Vec<f64>,
     pub season: usize,
-    /// Found when it is first asked for: not every model does.
+    /// Computed lazily: not every model needs it.
     pub seasonality: OnceCell<Option<Seasonality>>,
-    /// The same; a history is asked about the same events and horizon each time.
+    /// Computed lazily; a history is always used with the same events and horizon.
     pub prophecy: OnceCell<Option<Prophecy>>,
 }
 
-/// Known values that a model needs to learn a season of this length: two seasons, and no fewer than [`TRAINING_MIN`].
+/// Known values required to learn a season of this length: two seasons, and no fewer than [`TRAINING_MIN`].
 pub fn training_min(season: usize) -> usize {
     if season > 1 { TRAINING_MIN.max(2 * season) } else { TRAINING_MIN }
 }
@@ -79,7 +79,7 @@ impl Series {
 }
 
 impl<'a> Window<'a> {
-    /// The most recent part of a series. Buckets without a value at the end are left out.
+    /// The most recent part of a series. Trailing buckets without a value are dropped.
     pub fn of(series: &'a Series, horizon: usize) -> Result<Window<'a>, Refusal> {
         series.check(horizon)?;
         let end = series.values.iter().rposition(Option::is_some).ok_or(Refusal::AllGaps)? + 1;
@@ -106,8 +106,8 @@ impl<'a> Window<'a> {
         History::new(self.starts, Cow::Borrowed(&self.values[..end]), self.season)
     }
 
-    /// An error in units of the mean distance of values one season apart (MASE; Hyndman and Koehler 2006); `None` if each
-    /// season repeats the last.
+    /// An error relative to the mean difference of values one season apart (MASE; Hyndman and Koehler 2006); `None` if
+    /// each season repeats the last.
     pub fn relative(&self, error: f64) -> Option<f64> {
         let pairs = self.values.iter().zip(self.values.iter().skip(self.season));
         let distances: Vec<f64> = pairs.filter_map(|(a, b)| Some((a.as_ref()? - b.as_ref()?).abs())).collect();
@@ -127,13 +127,13 @@ impl<'a> History<'a> {
         History { starts, known, values, season, seasonality: OnceCell::new(), prophecy: OnceCell::new() }
     }
 
-    /// The history without what `effects` say was added to each of its buckets.
+    /// The history with `effects` subtracted from its buckets.
     pub fn without(&self, effects: &[f64]) -> History<'a> {
         let known = self.known.iter().zip(effects).map(|(value, effect)| value.map(|value| value - effect));
         History::new(self.starts, known.collect(), self.season)
     }
 
-    /// What Prophet says of the history; `None` if it finds nothing.
+    /// Prophet's results for the history; `None` if it fails.
     pub fn prophecy(&self, events: &[Event], horizon: usize) -> Option<&Prophecy> {
         self.prophecy.get_or_init(|| prophet::forecast(self, events, horizon)).as_ref()
     }
@@ -148,15 +148,15 @@ impl<'a> History<'a> {
         self.seasonality.get_or_init(|| decompose(&self.values, self.season)).as_ref()
     }
 
-    /// The value that all buckets have, if they have the same.
+    /// The value of a constant history.
     pub fn constant(&self) -> Option<f64> {
         let first = *self.values.first()?;
         self.values.iter().all(|value| *value == first).then_some(first)
     }
 }
 
-/// Fills each gap with the mean of the nearest known values at the same place of an earlier and a later season; where there
-/// is none at that place, with the value before it. The first value must be known.
+/// Fills each gap with the mean of the nearest known values at the same position of an earlier and a later season;
+/// without any, with the preceding value. The first value must be known.
 fn fill(known: &[Option<f64>], season: usize) -> Vec<f64> {
     let mut filled: Vec<f64> = Vec::with_capacity(known.len());
     for (at, value) in known.iter().enumerate() {
@@ -174,7 +174,7 @@ fn fill(known: &[Option<f64>], season: usize) -> Vec<f64> {
     filled
 }
 
-/// The mean; zero of nothing.
+/// The mean; zero for an empty input.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }

@@ -1,7 +1,7 @@
-//! The minimum of a function without derivatives: the simplex search of Nelder and Mead (1965) with the coefficients of
-//! Gao and Han, "Implementing the Nelder-Mead simplex algorithm with adaptive parameters" (2012).
+//! Derivative-free minimization: the simplex search of Nelder and Mead (1965) with the coefficients of Gao and Han,
+//! "Implementing the Nelder-Mead simplex algorithm with adaptive parameters" (2012).
 
-/// One variable: where the search starts, how far its first step goes, and between which limits it stays.
+/// A variable: its start, first step, and bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
     pub start: f64,
@@ -10,14 +10,14 @@ pub struct Variable {
     pub max: f64,
 }
 
-/// Steps of the search for each variable, each of one or two evaluations.
+/// Maximum number of steps per variable, each of one or two evaluations.
 const STEPS_PER_VARIABLE: usize = 60;
 
-/// The point with the smallest value that was found for one or more variables. The search ends when the values at the
-/// corners of its simplex differ by less than `tolerance`.
+/// The best point found for one or more variables. The search ends when the values at the corners of its simplex differ
+/// by less than `tolerance`.
 pub fn minimize(variables: &[Variable], tolerance: f64, mut function: impl FnMut(&[f64]) -> f64) -> Vec<f64> {
     let n = variables.len();
-    // With one variable those of two serve.
+    // With one variable, the coefficients for two are used.
     let dimension = n.max(2) as f64;
     let (expand, contract, shrink) = (1.0 + 2.0 / dimension, 0.75 - 0.5 / dimension, 1.0 - 1.0 / dimension);
     let mut corner = |mut point: Vec<f64>| {
@@ -74,7 +74,7 @@ fn first_points(variables: &[Variable]) -> Vec<Vec<f64>> {
     let start: Vec<f64> = variables.iter().map(|variable| variable.start).collect();
     let mut points = vec![start; variables.len() + 1];
     for (i, (point, variable)) in points[1..].iter_mut().zip(variables).enumerate() {
-        // Away from a limit, or the corner would be put back on the start.
+        // Away from a bound, otherwise the corner would be clamped to the start.
         let step = if point[i] + variable.step <= variable.max { variable.step } else { -variable.step };
         point[i] += step;
     }

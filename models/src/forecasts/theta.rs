@@ -1,23 +1,24 @@
-//! The optimised theta model: the mean of simple exponential smoothing and of the line through the history, weighted by how
-//! much of the line serves best (Fiorucci, Pellegrini, Louzada, Petropoulos and Koehler, "Models for optimising the theta
-//! method and their relationship to state space models", 2016; the method is that of Assimakopoulos and Nikolopoulos 2000).
+//! The optimised theta model: simple exponential smoothing combined with the regression line through the history, whose
+//! weight is optimised (Fiorucci, Pellegrini, Louzada, Petropoulos and Koehler, "Models for optimising the theta method
+//! and their relationship to state space models", 2016; the method is that of Assimakopoulos and Nikolopoulos 2000).
 //!
-//! One step ahead of t, the forecast is `level + share * line(t + 1)`, and its error moves the level by alpha, where share is
-//! 1 - 1/theta. Errors are linear in the first level and the share, so for each alpha both are found by least squares.
+//! One step ahead of t, the forecast is `level + share * line(t + 1)`, and its error moves the level by alpha, where
+//! share is 1 - 1/theta. Errors are linear in the initial level and the share, so for each alpha both are found by
+//! least squares.
 
 use super::decompose::Seasonality;
 use super::least_squares::{Error, Sums};
 use super::line::Line;
 use super::path::Path;
 
-/// Alphas tried before the search narrows around the best of them.
+/// Number of alphas tried before the search narrows around the best one.
 const GRID: usize = 12;
-/// Steps of the golden section, each of which leaves .618 of the interval.
+/// Steps of the golden section search, each of which leaves .618 of the interval.
 const NARROWINGS: usize = 16;
 const ALPHA_MIN: f64 = 1e-3;
 const ALPHA_MAX: f64 = 1.0 - ALPHA_MIN;
 
-/// Forecasts the `horizon` values after `values`, the first of which is at the first place of the season.
+/// Forecasts the `horizon` values after `values`, the first of which is at the first position of the season.
 pub fn forecast(values: &[f64], seasonality: Option<&Seasonality>, horizon: usize) -> Path {
     let Some(seasonality) = seasonality.filter(|seasonality| seasonality.is_significant) else {
         return without_season(values, horizon);
@@ -51,7 +52,7 @@ struct Fit {
     sum_of_squares: f64,
 }
 
-/// Runs over the values for one alpha: as they are, and side by side for how errors answer to the two unknowns.
+/// One pass for a given alpha: the plain one, and side by side the sensitivity of the errors to the two unknowns.
 fn fit(values: &[f64], line: &Line, alpha: f64) -> Fit {
     let (mut plain, mut by_level, mut by_share) = (0.0, 1.0, 0.0);
     let mut sums = Sums::default();
@@ -68,7 +69,7 @@ fn fit(values: &[f64], line: &Line, alpha: f64) -> Fit {
     Fit { level, share, sum_of_squares: sums.rest(first, share) }
 }
 
-/// The alpha of the smallest error: the best of a grid, then a golden section between its neighbours.
+/// The alpha of the smallest error: a grid search, then a golden section search between the best point's neighbours.
 fn best_alpha(error: impl Fn(f64) -> f64) -> f64 {
     let on_grid = |i: usize| ALPHA_MIN + (ALPHA_MAX - ALPHA_MIN) * i as f64 / (GRID - 1) as f64;
     let best = (0..GRID).min_by(|i, j| error(on_grid(*i)).total_cmp(&error(on_grid(*j)))).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A formula as a tree, as it was written: names are not looked up yet, units not checked.
+//! The syntax tree of a formula: names are not resolved yet, units not checked.
 
 use super::catalog::Aggregate;
 use super::decimal::Decimal;
@@ -7,7 +7,7 @@ use super::filter::Dimension;
 use super::number::Number;
 use super::shift::Length;
 
-/// Something and where it stands. Equal things in different places are equal.
+/// A node and its source position. Equality ignores the position.
 #[derive(Clone, Debug)]
 pub struct Spanned<T> {
     pub value: T,
@@ -30,7 +30,7 @@ pub enum ExprKind {
     /// `sum(net)`
     Aggregate(Aggregate, Spanned<String>),
     Negate(Box<Expr>),
-    /// Operators of one precedence, from left to right; made by [`chained`] only.
+    /// Left-associative operators of one precedence; constructed by [`chained`] only.
     Chain(Box<Expr>, Vec<(Operator, Expr)>),
     Compare(Comparison, Box<Expr>, Box<Expr>),
     /// `condition ? then : otherwise`
@@ -149,7 +149,7 @@ pub struct Condition {
     pub values: Vec<Spanned<String>>,
 }
 
-/// How a fact's value is compared; by `=` and `!=` with one.
+/// How a fact's value is compared; `=` and `!=` have a single value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Test {
     Is,
@@ -157,7 +157,7 @@ pub enum Test {
     In,
 }
 
-/// `left operator right`; a chain on the left grows, since operators of one precedence go from left to right.
+/// `left operator right`; extends a chain on the left, since operators of one precedence are left-associative.
 pub fn chained(left: Expr, operator: Operator, right: Expr) -> Expr {
     let span = left.span.to(right.span);
     let value = match left.value {

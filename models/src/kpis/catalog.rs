@@ -1,4 +1,4 @@
-//! What formulas may name.
+//! The metrics available to formulas.
 
 use super::filter::Dimension;
 use super::unit::Unit;
@@ -9,13 +9,13 @@ pub struct MetricDef {
     /// Its name in formulas and in [`super::Question`].
     pub name: &'static str,
     pub unit: Unit,
-    /// The other way to write it: `sum(net)`.
+    /// The aggregate notation: `sum(net)`.
     pub aggregate: Option<(Aggregate, &'static str)>,
-    /// By what its facts cannot be told apart, so that a filter would leave it without a value.
+    /// Dimensions that its facts do not have, so that filtering by them would leave it without a value.
     pub not_by: &'static [Dimension],
 }
 
-/// What is made of a field of the facts.
+/// An aggregation of a field of the facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregate {
     Sum,
@@ -35,7 +35,7 @@ impl Aggregate {
     }
 }
 
-/// The metrics that formulas are made of.
+/// The metrics that formulas can use.
 #[derive(Clone, Copy, Debug)]
 pub struct Catalog(pub &'static [MetricDef]);
 
@@ -52,7 +52,7 @@ impl Catalog {
         self.0.iter().map(|metric| metric.name)
     }
 
-    /// The fields that `aggregate` can be made of.
+    /// The fields that support `aggregate`.
     pub fn fields(self, aggregate: Aggregate) -> impl Iterator<Item = &'static str> {
         let own = move |metric: &MetricDef| metric.aggregate.filter(|(of, _)| *of == aggregate).map(|(_, field)| field);
         self.0.iter().filter_map(own)

@@ -1,7 +1,7 @@
-//! Looks names up, checks units, and makes a [`Plan`] of a formula.
+//! Resolves names, checks units, and compiles a formula to a [`Plan`].
 //!
-//! Filters and looks back do not stay where they are written: they go down to the metrics, so that a metric is asked once
-//! for each filter and time. A KPI that is named is put in place of its name.
+//! Filters and time shifts are pushed down to the metrics, so that a metric is queried once per filter and shift.
+//! References to KPIs are inlined.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ use super::shift::{Length, Shift};
 use super::suggest::nearest;
 use super::unit::{Type, Unit};
 
-/// Numbers, names and operations of a formula, those of the KPIs it names included.
+/// Maximum number of literals, names and operations of a formula, including the KPIs it references.
 pub const OPERATIONS_MAX: usize = 1024;
 
 pub(super) fn compile(expr: &Expr, catalog: Catalog, kpis: &BTreeMap<String, Formula>) -> Result<Plan, Fault> {
@@ -30,13 +30,13 @@ struct Compiler<'a> {
     catalog: Catalog,
     kpis: &'a BTreeMap<String, Formula>,
     questions: Vec<Question>,
-    /// Places in `questions`.
+    /// Indexes into `questions`.
     numbers: HashMap<Question, usize>,
     operations: usize,
     depth: usize,
 }
 
-/// Which facts count where an expression stands.
+/// The filter and shift that apply to an expression.
 #[derive(Clone, Default)]
 struct Scope {
     filter: Filter,
@@ -61,7 +61,7 @@ impl Compiler<'_> {
         Ok(typed)
     }
 
-    /// Counts a number, a name or an operation.
+    /// Counts a literal, a name or an operation.
     fn count(&mut self, span: Span) -> Result<(), Fault> {
         self.operations += 1;
         if self.operations > OPERATIONS_MAX {
@@ -146,7 +146,7 @@ impl Compiler<'_> {
         let (first, mut left) = self.expression(first, scope)?;
         let mut terms = Vec::with_capacity(rest.len());
         for (i, (operator, expr)) in rest.iter().enumerate() {
-            // The first was counted with the chain.
+            // The first operator was counted with the chain.
             if i > 0 {
                 self.count(expr.span)?;
             }
@@ -182,7 +182,7 @@ impl Compiler<'_> {
         Ok((Term::Choose(Box::new(Choice { comparison: *comparison, sides, results })), of))
     }
 
-    /// Two expressions that go together. Error: `message`, of their units.
+    /// Two expressions with compatible units. Error: `message`, with their units.
     fn alike(
         &mut self,
         first: &Expr,
@@ -252,10 +252,10 @@ fn values(condition: &Condition) -> Result<Values, Fault> {
     })
 }
 
-/// A mistake of the KPI `name`, told of the place where it is named.
+/// An error in the KPI `name`, reported at its reference.
 fn inside(name: &str, span: Span, fault: Fault) -> Fault {
     match fault.code {
-        // Their messages speak of all KPIs together.
+        // Their messages concern all KPIs together.
         ErrorCode::TooDeep | ErrorCode::TooManyOperations => Fault { span, ..fault },
         code => Fault::new(code, span, format!("in `{name}`: {}", fault.message)),
     }

@@ -1,13 +1,13 @@
-//! Numbers as they are written in formulas.
+//! Decimal literals in formulas.
 
 use std::fmt;
 
 use super::number::Number;
 
-/// Digits of a number, before and after the point together.
+/// Maximum number of digits of a literal, before and after the point together.
 pub const DIGITS_MAX: usize = 18;
 
-/// A number as written, without trailing zeros after the point: `digits / 10^decimals`.
+/// A literal without trailing zeros after the point: `digits / 10^decimals`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decimal {
     digits: i64,
@@ -15,7 +15,8 @@ pub struct Decimal {
 }
 
 impl Decimal {
-    /// Of digits with at most one point among them; `None` for anything else, and for more than [`DIGITS_MAX`] digits.
+    /// Parses digits with at most one point among them; `None` for anything else, and for more than [`DIGITS_MAX`]
+    /// digits.
     pub fn parse(text: &str) -> Option<Decimal> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -30,7 +31,7 @@ impl Decimal {
         Some(Decimal { digits, decimals: u32::try_from(fraction.len()).ok()? })
     }
 
-    /// The number, if it is whole.
+    /// The integer value, if it is one.
     pub fn whole(self) -> Option<i64> {
         (self.decimals == 0).then_some(self.digits)
     }
@@ -43,7 +44,7 @@ impl Decimal {
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = self.decimals as usize;
-        // One digit at least stands before the point.
+        // At least one digit before the point.
         let digits = format!("{:0width$}", self.digits, width = decimals + 1);
         let (whole, fraction) = digits.split_at(digits.len() - decimals);
         f.write_str(whole)?;

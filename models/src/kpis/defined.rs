@@ -10,10 +10,10 @@ use super::order::{Cycle, dependencies_first};
 use super::parser::{KEYWORDS, function_names};
 use super::plan::Plan;
 
-/// Characters of a KPI's name.
+/// Maximum length of a KPI's name, in characters.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// KPIs by name. They may name each other, but not in a circle.
+/// KPIs by name. They may reference each other, but not cyclically.
 #[derive(Clone, Debug)]
 pub struct Kpis {
     catalog: Catalog,
@@ -31,13 +31,13 @@ pub enum SaveError {
     ReservedName(String),
     #[error("`{0}` is a metric")]
     MetricName(String),
-    /// Of the formula saved, or of another one that names it and would not be right any more.
+    /// In the saved formula, or in another one that references it and would become invalid.
     #[error("{kpi}: {error}")]
     Formula { kpi: String, error: FormulaError },
 }
 
 impl Kpis {
-    /// KPIs as they were saved.
+    /// KPIs as stored.
     pub fn new(catalog: Catalog, formulas: BTreeMap<String, Formula>) -> Kpis {
         Kpis { catalog, formulas }
     }
@@ -46,12 +46,12 @@ impl Kpis {
         self.formulas.get(name)
     }
 
-    /// The plan of a formula that may name these KPIs.
+    /// Compiles a formula that may reference these KPIs.
     pub fn plan(&self, formula: &Formula) -> Result<Plan, FormulaError> {
         compile(formula.root(), self.catalog, &self.formulas).map_err(|fault| formula.locate(fault))
     }
 
-    /// These KPIs with one more, or with another formula for one. It is checked, and so is each KPI that builds on it.
+    /// These KPIs with one added or replaced. Checks its formula and those of all KPIs that depend on it.
     pub fn with(&self, name: &str, formula: Formula) -> Result<Kpis, SaveError> {
         self.check_name(name)?;
         let mut kpis = self.clone();
@@ -69,13 +69,13 @@ impl Kpis {
         Ok(kpis)
     }
 
-    /// The KPIs whose formulas name this one.
+    /// The KPIs that reference this one directly.
     pub fn users(&self, name: &str) -> impl Iterator<Item = &str> {
         let uses = move |formula: &Formula| formula.names().iter().any(|named| named.value == name);
         self.formulas.iter().filter(move |(_, formula)| uses(formula)).map(|(kpi, _)| kpi.as_str())
     }
 
-    /// The KPIs that build on this one, by whatever way.
+    /// The KPIs that depend on this one, directly or indirectly.
     pub fn all_users(&self, name: &str) -> BTreeSet<&str> {
         let mut all = BTreeSet::new();
         let mut new: Vec<&str> = self.users(name).collect();

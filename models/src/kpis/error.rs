@@ -1,6 +1,6 @@
-//! What is wrong with a formula, and where.
+//! Errors in formulas, with their position.
 
-/// A stretch of a formula's text, in bytes.
+/// A range of a formula's text, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     pub start: usize,
@@ -13,7 +13,7 @@ impl Span {
     }
 }
 
-/// What kind of mistake it is. The names are for programs and stay as they are.
+/// The kind of error. The names are for programs and stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     TextTooLong,
@@ -67,7 +67,7 @@ impl ErrorCode {
     }
 }
 
-/// A mistake, before its place is counted in lines and columns.
+/// An error whose position is not yet converted to line and column.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fault {
     pub(super) code: ErrorCode,
@@ -81,7 +81,7 @@ impl Fault {
         Fault { code, span, message: message.into(), suggestion: None }
     }
 
-    /// With what could stand there instead.
+    /// Adds a suggested replacement.
     pub(super) fn or(self, suggestion: Option<&str>) -> Fault {
         let Some(suggestion) = suggestion else { return self };
         let message = format!("{}; did you mean `{suggestion}`?", self.message);
@@ -99,25 +99,25 @@ impl Fault {
     }
 }
 
-/// A mistake in a formula.
+/// An error in a formula.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
 pub struct FormulaError {
     pub code: ErrorCode,
-    /// For its author.
+    /// For the formula's author.
     pub message: String,
-    /// What could stand there instead; the message tells it too.
+    /// A suggested replacement; also part of the message.
     pub suggestion: Option<String>,
     /// From 1.
     pub line: usize,
-    /// In characters, from 1.
+    /// In characters, 1-based.
     pub column: usize,
     /// In characters, within the line, at least 1.
     pub length: usize,
 }
 
 impl FormulaError {
-    /// The line of `text`, the formula, with the place marked below.
+    /// The affected line of `text`, the formula, with the position marked below.
     pub fn marked(&self, text: &str) -> String {
         let line = text.split('\n').nth(self.line.saturating_sub(1)).unwrap_or_default();
         format!("{line}\n{}{}", " ".repeat(self.column.saturating_sub(1)), "^".repeat(self.length))

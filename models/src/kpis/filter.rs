@@ -1,9 +1,9 @@
-//! Which facts count for one metric of a formula.
+//! Filters on the facts of one metric in a formula.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What facts can be told apart by in a formula.
+/// Dimensions that formulas can filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dimension {
     Channel,
@@ -35,7 +35,7 @@ impl Dimension {
     }
 }
 
-/// Which values of one dimension count. The empty text stands for facts without a value.
+/// The accepted values of one dimension. The empty text stands for facts without a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Values {
     Only(BTreeSet<String>),
@@ -54,7 +54,7 @@ impl Values {
     }
 }
 
-/// What has to hold of a fact, all of it; the same for every way to write it.
+/// A conjunction of conditions on facts, in a normal form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter(BTreeMap<Dimension, Values>);
 
@@ -63,7 +63,7 @@ impl Filter {
         self.0.iter().map(|(dimension, values)| (*dimension, values))
     }
 
-    /// This filter and one more condition; `None` where no fact could fit both.
+    /// This filter and one more condition; `None` if no fact could satisfy both.
     pub fn and(&self, dimension: Dimension, values: &Values) -> Option<Filter> {
         let both = self.0.get(&dimension).map_or_else(|| values.clone(), |before| before.and(values));
         if matches!(&both, Values::Only(kept) if kept.is_empty()) {

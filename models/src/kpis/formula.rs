@@ -1,4 +1,4 @@
-//! A formula that was read.
+//! A parsed formula.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::ast::{self, Expr, Spanned};
 use super::error::{Fault, FormulaError};
 use super::parser;
 
-/// A formula whose grammar is right. Printed, it is in its canonical form, which reads as the same formula.
+/// A syntactically valid formula. Its canonical form, as printed, parses to the same formula.
 #[derive(Clone, Debug)]
 pub struct Formula {
     text: String,
@@ -19,7 +19,7 @@ impl Formula {
         Ok(Formula { text: text.to_owned(), root })
     }
 
-    /// As it was written.
+    /// The text as written.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -28,7 +28,7 @@ impl Formula {
         &self.root
     }
 
-    /// The metrics and KPIs it names, in the order of the text.
+    /// The metrics and KPIs it references, in text order.
     pub(super) fn names(&self) -> Vec<Spanned<&str>> {
         ast::names(&self.root)
     }

@@ -1,11 +1,11 @@
-//! Exact fractions of whole numbers in 128 bits.
+//! Exact fractions with 128-bit integers.
 //!
-//! Every operation is `None` where a numerator or denominator would not fit, though the value might: see
+//! Every operation is `None` where a numerator or denominator would overflow, even if the reduced value would not: see
 //! [`Fraction::reduced`].
 
 use std::cmp::Ordering;
 
-/// `numerator / denominator`; the denominator is above zero, and the two may have common factors.
+/// `numerator / denominator`; the denominator is positive, and the two may have common factors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fraction {
     numerator: i128,
@@ -22,7 +22,7 @@ impl Fraction {
         }
     }
 
-    /// `units / 10^decimals`, for 38 decimals at most.
+    /// `units / 10^decimals`, for at most 38 decimals.
     pub(super) const fn decimal(units: i64, decimals: u32) -> Fraction {
         Fraction { numerator: units as i128, denominator: 10i128.saturating_pow(decimals) }
     }
@@ -71,7 +71,7 @@ impl Fraction {
         Some(left.cmp(&product(other.numerator, self.denominator)?))
     }
 
-    /// The same value without common factors.
+    /// The same value in lowest terms.
     pub(super) fn reduced(self) -> Fraction {
         let divisor = greatest_common_divisor(self.numerator.unsigned_abs(), self.denominator.unsigned_abs());
         match i128::try_from(divisor) {
@@ -82,7 +82,7 @@ impl Fraction {
         }
     }
 
-    /// The nearest whole number of `1 / scale`, half rounded to even.
+    /// The nearest multiple of `1 / scale`, rounded half to even.
     pub(super) fn rounded(self, scale: i128) -> Option<i128> {
         let scaled = product(self.numerator, scale)?;
         let (quotient, rest) = (scaled.div_euclid(self.denominator), scaled.rem_euclid(self.denominator));
@@ -93,13 +93,13 @@ impl Fraction {
         }
     }
 
-    /// The nearest float where both parts are below 2^53, else within two units of its last place.
+    /// The nearest float where both parts are below 2^53, otherwise within two ULPs.
     pub(super) fn to_f64(self) -> f64 {
         self.numerator as f64 / self.denominator as f64
     }
 }
 
-/// Most factors are short, and those are multiplied much faster.
+/// Most factors are small, and those are multiplied much faster.
 fn product(a: i128, b: i128) -> Option<i128> {
     match (i64::try_from(a), i64::try_from(b)) {
         (Ok(a), Ok(b)) => Some(i128::from(a) * i128::from(b)),

@@ -1,4 +1,4 @@
-//! A formula's text as tokens.
+//! The lexer: text to tokens.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::shift::{CalendarUnit, Length};
 /// Longer ones first.
 const SYMBOLS: [&str; 15] = ["!=", "<=", ">=", "(", ")", ",", "?", ":", "+", "-", "*", "/", "=", "<", ">"];
 
-/// What word processors and other languages write, and what it is here.
+/// Characters of word processors and other languages, and their equivalents here.
 const FOREIGN: [(&str, &str); 14] = [
     ("==", "="),
     ("<>", "!="),
@@ -38,7 +38,7 @@ pub(super) enum Token<'t> {
     End,
 }
 
-/// Reads one token after the other.
+/// Reads tokens one at a time.
 pub(super) struct Lexer<'t> {
     text: &'t str,
     at: usize,
@@ -94,7 +94,7 @@ impl<'t> Lexer<'t> {
         Err(fault.or(foreign.map(|(_, symbol)| symbol)))
     }
 
-    /// A number, or a length of time where letters follow it.
+    /// A number, or a duration if letters follow it.
     fn number(&mut self) -> Result<Token<'t>, Fault> {
         let start = self.at;
         let is_digit = |c: char| c.is_ascii_digit();

@@ -1,12 +1,12 @@
 //! KPIs: metrics that tenants define by formulas.
 //!
-//! `lexer` and `parser` read a text into a tree ([`ast`]), which `print` writes in canonical form. `compile` looks its names
-//! up in a [`Catalog`] and among other [`Kpis`], checks units, and gives a [`Plan`]: the [`Question`]s to be
-//! asked of the metrics, and what becomes of their answers in each bucket. The language is described in
-//! `docs/kpis-language.md`.
+//! `lexer` and `parser` turn a text into a syntax tree ([`ast`]), which `print` writes in canonical form. `compile`
+//! resolves its names in a [`Catalog`] and among other [`Kpis`], checks units, and returns a [`Plan`]: the
+//! [`Question`]s to ask of the metrics, and the computation on their answers in each bucket. The language is described
+//! in `docs/kpis-language.md`.
 //!
-//! Texts come from outside. They are limited ([`TEXT_BYTES_MAX`], [`DEPTH_MAX`], [`OPERATIONS_MAX`]) before they could cost
-//! much, and every mistake is a [`FormulaError`] with its place.
+//! Texts are untrusted input. They are limited ([`TEXT_BYTES_MAX`], [`DEPTH_MAX`], [`OPERATIONS_MAX`]) before they
+//! could be expensive, and every mistake is a [`FormulaError`] with its position.
 
 pub mod ast;
 mod catalog;

@@ -1,14 +1,14 @@
-//! The numbers that formulas calculate with.
+//! The arithmetic of formulas.
 //!
-//! Amounts and counts are exact, and so are their sums, products and quotients, as long as the reduced fraction fits 128
-//! bits; what does not becomes the nearest float. So `grossRevenue / ordersCount` is the average order value to the last
-//! decimal, and `x / y = 0.1` means what it says.
+//! Amounts and counts are exact, and so are their sums, products and quotients, as long as the reduced fraction fits
+//! 128 bits; beyond that they become the nearest float. So `grossRevenue / ordersCount` is the average order value to
+//! the last decimal, and `x / y = 0.1` means what it says.
 
 use std::cmp::Ordering;
 
 use super::fraction::Fraction;
 
-/// A number of any unit: of currency, pieces, one, or seconds. Never NaN or infinite.
+/// A number of any unit: currency, pieces, one, or seconds. Never NaN or infinite.
 #[derive(Clone, Copy, Debug)]
 pub struct Number(Repr);
 
@@ -18,10 +18,10 @@ enum Repr {
     Float(f64),
 }
 
-/// Why there is no number. In an answer each is null.
+/// Why there is no number. In a response each is null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Absent {
-    /// A metric has none here, or `nullif` took it away.
+    /// A metric has no value here, or `nullif` removed it.
     #[error("no value")]
     NoValue,
     #[error("division by zero")]
@@ -39,24 +39,24 @@ impl Number {
         Number::decimal(count, 0)
     }
 
-    /// An amount of money in ten thousandths of a unit of currency.
+    /// An amount of money in ten-thousandths of a currency unit.
     pub const fn money(ten_thousandths: i64) -> Number {
         Number::decimal(ten_thousandths, 4)
     }
 
-    /// `units / 10^decimals`, for 38 decimals at most.
+    /// `units / 10^decimals`, for at most 38 decimals.
     pub(super) const fn decimal(units: i64, decimals: u32) -> Number {
         Number(Repr::Exact(Fraction::decimal(units, decimals)))
     }
 
-    /// A rate, exactly; `None` where the denominator is zero.
+    /// An exact ratio; `None` where the denominator is zero.
     pub fn ratio(numerator: i64, denominator: i64) -> Option<Number> {
         Fraction::new(numerator.into(), denominator.into()).map(|fraction| Number(Repr::Exact(fraction)))
     }
 
     /// `None` for NaN and the infinities.
     pub fn float(value: f64) -> Option<Number> {
-        // Adding zero makes -0.0 the other one.
+        // Adding zero normalizes -0.0.
         value.is_finite().then_some(Number(Repr::Float(value + 0.0)))
     }
 
@@ -67,7 +67,7 @@ impl Number {
         }
     }
 
-    /// The number in ten thousandths, half rounded to even, as money and metrics are stored; `None` beyond 64 bits.
+    /// The number in ten-thousandths, rounded half to even, as money and metrics are stored; `None` beyond 64 bits.
     pub fn ten_thousandths(self) -> Option<i64> {
         let exact = match self.0 {
             Repr::Exact(fraction) => fraction.rounded(10_000).or_else(|| fraction.reduced().rounded(10_000)),
@@ -102,12 +102,12 @@ impl Number {
         self.exactly(other, Fraction::per).map_or_else(|| finite(self.to_f64() / other.to_f64()), Ok)
     }
 
-    /// This number less an earlier one; `None` beyond what can be told.
+    /// The difference to an earlier number; `None` on overflow.
     pub fn less(self, before: Number) -> Option<Number> {
         self.minus(before).ok()
     }
 
-    /// This number less an earlier one, per the earlier one; `None` where that is zero.
+    /// The relative change since an earlier number; `None` where that is zero.
     pub fn change_since(self, before: Number) -> Option<Number> {
         self.minus(before).and_then(|change| change.per(before)).ok()
     }
@@ -128,7 +128,7 @@ impl Number {
         if other.compare(self).is_gt() { other } else { self }
     }
 
-    /// By value, whatever the form.
+    /// By value, regardless of representation.
     pub fn compare(self, other: Number) -> Ordering {
         let exact = match (self.0, other.0) {
             (Repr::Exact(a), Repr::Exact(b)) => a.compare(b).or_else(|| a.reduced().compare(b.reduced())),
@@ -145,7 +145,7 @@ impl Number {
     }
 }
 
-/// Two numbers are equal by value: 0.5 is 1/2.
+/// Equality by value: 0.5 is 1/2.
 impl PartialEq for Number {
     fn eq(&self, other: &Number) -> bool {
         self.compare(*other) == Ordering::Equal
@@ -156,9 +156,9 @@ fn finite(value: f64) -> Result<Number, Absent> {
     Number::float(value).ok_or(Absent::Overflow)
 }
 
-/// The integer that a whole float is; `None` beyond 64 bits.
+/// The integer value of a whole float; `None` beyond 64 bits.
 fn whole_i64(value: f64) -> Option<i64> {
-    // -2^63 is a float and fits; 2^63 is the first one above that does not.
+    // -2^63 is representable and fits; 2^63 is the smallest float above that does not.
     (value >= i64::MIN as f64 && value < -(i64::MIN as f64)).then_some(value as i64)
 }
 
@@ -224,7 +224,7 @@ mod tests {
     }
 
     proptest! {
-        /// As `Money::per` of the metrics has it: the quotient of whole numbers, half rounded to even.
+        /// Matches `Money::per` of the metrics: the quotient of integers, rounded half to even.
         #[test]
         fn a_quotient_of_metrics_is_the_rounded_quotient(sum in any::<i64>(), count in 1..i64::MAX) {
             let (sum_wide, count_wide) = (i128::from(sum), i128::from(count));

@@ -1,4 +1,4 @@
-//! KPIs in an order in which each comes after those it names.
+//! Topological order of KPIs: each comes after those it references.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,22 +6,22 @@ use super::ast::Spanned;
 use super::error::{ErrorCode, Fault, FormulaError, Span};
 use super::formula::Formula;
 
-/// KPIs that name each other in a circle: the formula of one of them, and where it names the next.
+/// A reference cycle: the formula of one of its KPIs, and where it references the next.
 #[derive(Debug, PartialEq)]
 pub(super) struct Cycle {
     pub(super) kpi: String,
     pub(super) error: FormulaError,
 }
 
-/// `first`, after those it names, and then all others. A cycle that `first` is in is told of its formula.
+/// `first`, after those it references, and then all others. A cycle that contains `first` is reported in its formula.
 ///
-/// A search in depth; its path is kept in a list, so that a long line of KPIs needs no deep stack.
+/// An iterative depth-first search, so that a long chain of KPIs needs no deep stack.
 pub(super) fn dependencies_first<'a>(
     formulas: &'a BTreeMap<String, Formula>,
     first: &str,
 ) -> Result<Vec<&'a str>, Cycle> {
     let mut order = Vec::with_capacity(formulas.len());
-    // Those on the path are not done yet.
+    // Those on the current path are not done yet.
     let mut is_done: HashMap<&str, bool> = HashMap::new();
     for (kpi, formula) in formulas.get_key_value(first).into_iter().chain(formulas) {
         if is_done.contains_key(kpi.as_str()) {
@@ -53,13 +53,13 @@ pub(super) fn dependencies_first<'a>(
     Ok(order)
 }
 
-/// A KPI on the path.
+/// A KPI on the current path.
 struct Visit<'a> {
     kpi: &'a str,
     formula: &'a Formula,
-    /// The names that are to be looked at.
+    /// The references still to be visited.
     names: std::vec::IntoIter<Spanned<&'a str>>,
-    /// Where it names the next KPI on the path.
+    /// Where it references the next KPI on the path.
     left_at: Span,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// The cycle where the end of the path names `kpi`, which is on it.
+/// The cycle closed by the end of the path referencing `kpi`, which is on it.
 fn cycle(path: &[Visit<'_>], kpi: &str) -> Option<Cycle> {
     let circle = path.iter().skip_while(|visit| visit.kpi != kpi);
     let names: Vec<&str> = circle.clone().map(|visit| visit.kpi).chain([kpi]).collect();

@@ -1,4 +1,4 @@
-//! Tokens as a tree, by precedence climbing (V. R. Pratt, Top down operator precedence, 1973).
+//! The parser: tokens to a tree, by precedence climbing (V. R. Pratt, Top down operator precedence, 1973).
 
 use super::ast::{Choice, Comparison, Condition, Expr, ExprKind, Function, Operator, Spanned, Test, chained};
 use super::catalog::Aggregate;
@@ -8,17 +8,17 @@ use super::lexer::{Lexer, Token};
 use super::shift::Length;
 use super::suggest::nearest;
 
-/// Bytes of a formula.
+/// Maximum length of a formula, in bytes.
 pub const TEXT_BYTES_MAX: usize = 4096;
-/// How deeply expressions may stand in each other, the KPIs that are named included.
+/// Maximum nesting of expressions, including referenced KPIs.
 pub const DEPTH_MAX: usize = 64;
 
 /// Words that cannot be names of KPIs.
 pub(super) const KEYWORDS: [&str; 3] = ["filter", "and", "in"];
-/// Functions that look back.
+/// Functions of earlier periods.
 const LOOKING_BACK: [&str; 2] = ["prev", "growth"];
 
-/// How strongly operators bind, from weak to strong.
+/// Binding powers of operators, from weak to strong.
 mod power {
     pub(super) const CHOICE: u8 = 1;
     pub(super) const COMPARISON: u8 = 2;
@@ -34,7 +34,7 @@ enum Infix {
     Choice,
 }
 
-/// Reads a whole formula.
+/// Parses a whole formula.
 pub(super) fn parse(text: &str) -> Result<Expr, Fault> {
     if text.len() > TEXT_BYTES_MAX {
         let start = text.floor_char_boundary(TEXT_BYTES_MAX);
@@ -61,7 +61,7 @@ pub(super) fn function_names() -> impl Iterator<Item = &'static str> {
 
 struct Parser<'t> {
     lexer: Lexer<'t>,
-    /// The token to be looked at next, and its place.
+    /// The lookahead token and its position.
     token: Token<'t>,
     span: Span,
     depth: usize,
@@ -86,7 +86,7 @@ impl<'t> Parser<'t> {
         Fault::new(ErrorCode::UnexpectedToken, self.span, format!("expected {expected}, found {}", self.token))
     }
 
-    /// An expression whose operators bind at least as strongly as `power_min`.
+    /// Parses an expression whose operators bind at least as strongly as `power_min`.
     fn expression(&mut self, power_min: u8) -> Result<Expr, Fault> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -125,7 +125,7 @@ impl<'t> Parser<'t> {
         })
     }
 
-    /// What follows `condition ?`.
+    /// Parses the rest after `condition ?`.
     fn choice(&mut self, condition: Expr) -> Result<Expr, Fault> {
         let then = self.expression(0)?;
         self.expect(":")?;
@@ -177,7 +177,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// What follows the name of a function.
+    /// Parses the rest after the name of a function.
     fn call(&mut self, name: &'t str, start: Span) -> Result<Expr, Fault> {
         self.advance()?;
         let value = if let Some(aggregate) = Aggregate::ALL.into_iter().find(|known| known.name() == name) {

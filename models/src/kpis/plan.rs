@@ -1,4 +1,4 @@
-//! A formula ready to be evaluated: what has to be asked of the metrics, and what becomes of the answers.
+//! A compiled formula: the metrics to query, and the computation on the answers.
 
 use super::ast::{Comparison, Function, Operator};
 use super::filter::Filter;
@@ -6,7 +6,7 @@ use super::number::{Absent, Number};
 use super::shift::Shift;
 use super::unit::Unit;
 
-/// What is asked of the metrics, for each bucket.
+/// A metric to query, for each bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     /// The name in the catalog.
@@ -16,7 +16,7 @@ pub struct Question {
     pub shift: Shift,
 }
 
-/// A formula with all names looked up and all units checked.
+/// A formula with resolved names and checked units.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(super) unit: Unit,
@@ -30,29 +30,29 @@ impl Plan {
         self.unit
     }
 
-    /// What has to be asked, each once.
+    /// The distinct metrics to query.
     pub fn questions(&self) -> &[Question] {
         &self.questions
     }
 
-    /// The result for one bucket. `answers` are those of its [`Plan::questions`], in their order: money in units of
-    /// currency, durations in seconds; one that is missing is `None`.
+    /// The result for one bucket. `answers` are those to its [`Plan::questions`], in their order: money in currency
+    /// units, durations in seconds; a missing one is `None`.
     pub fn evaluate(&self, answers: &[Option<Number>]) -> Result<Number, Absent> {
         self.term.value(answers)
     }
 }
 
-/// A part of a formula. What has no value makes what is made of it have none, for the same reason.
+/// A node of a compiled formula. A missing value propagates, with its reason.
 #[derive(Clone, Debug)]
 pub(super) enum Term {
     Constant(Number),
-    /// By the number of the question.
+    /// By the index of the question.
     Answer(usize),
     Negate(Box<Term>),
     Chain(Box<Term>, Vec<(Operator, Term)>),
     Choose(Box<Choice>),
     Call(Function, Box<Term>, Vec<Term>),
-    /// Of now and before.
+    /// The current and the earlier value.
     Growth(Box<(Term, Term)>),
 }
 
@@ -60,7 +60,7 @@ pub(super) enum Term {
 pub(super) struct Choice {
     pub(super) comparison: Comparison,
     pub(super) sides: (Term, Term),
-    /// If it holds, and if not.
+    /// The results if it holds and if not.
     pub(super) results: (Term, Term),
 }
 

@@ -1,10 +1,10 @@
-//! Formulas in their canonical form: one space about operators, no parentheses that are not needed.
+//! The canonical form of formulas: one space around operators, no redundant parentheses.
 
 use std::fmt::{self, Formatter, Write};
 
 use super::ast::{Condition, Expr, ExprKind, Test};
 
-/// How strongly a kind of expression holds together, from weak to strong.
+/// Binding strength of a kind of expression, from weak to strong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Choice,

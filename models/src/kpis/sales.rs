@@ -1,4 +1,4 @@
-//! The metrics of sales, under the names of their GraphQL fields.
+//! The sales metrics, by the names of their GraphQL fields.
 
 use super::catalog::{Aggregate, Catalog, MetricDef};
 use super::filter::Dimension;
@@ -9,7 +9,7 @@ const VISITS: &[Dimension] = &[Dimension::Category, Dimension::Product, Dimensio
 /// An order's value is that of all its lines.
 const ORDER_VALUES: &[Dimension] = &[Dimension::Category, Dimension::Product];
 
-/// What formulas about sales may name.
+/// The catalog of formulas about sales.
 pub const SALES: Catalog = Catalog(&[
     aggregate("totalRevenue", Money, Aggregate::Sum, "net"),
     aggregate("grossRevenue", Money, Aggregate::Sum, "gross"),

@@ -1,13 +1,13 @@
-//! How far back a metric is asked for.
+//! Time shifts of metrics.
 
 use std::fmt;
 
-/// The farthest that a formula looks back: ten years, or as many periods as ten years have months.
+/// The maximum shift: ten years, or as many periods as ten years have months.
 pub const DAYS_BACK_MAX: u32 = 3660;
 pub const MONTHS_BACK_MAX: u32 = 120;
 pub const PERIODS_BACK_MAX: u32 = 120;
 
-/// A unit of the calendar.
+/// A calendar unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CalendarUnit {
     Day,
@@ -21,7 +21,7 @@ impl CalendarUnit {
     pub const ALL: [CalendarUnit; 5] =
         [CalendarUnit::Day, CalendarUnit::Week, CalendarUnit::Month, CalendarUnit::Quarter, CalendarUnit::Year];
 
-    /// As it is written after a number.
+    /// Its suffix after a number.
     pub fn symbol(self) -> &'static str {
         match self {
             CalendarUnit::Day => "d",
@@ -33,7 +33,7 @@ impl CalendarUnit {
     }
 }
 
-/// A length of time as written: `1y`, `28d`.
+/// A duration as written: `1y`, `28d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length {
     pub count: u32,
@@ -46,8 +46,8 @@ impl fmt::Display for Length {
     }
 }
 
-/// How far back: by months of the calendar first, whose last day stands in for one they lack (as 28 February does for the
-/// 29th), then by days, then to the period just before, again and again.
+/// A shift into the past: first by calendar months, clamped to the last day of the month (29 February becomes the
+/// 28th), then by days, then repeatedly to the preceding period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shift {
     pub months: u32,
@@ -56,7 +56,7 @@ pub struct Shift {
 }
 
 impl Shift {
-    /// Farther back by `length`, or by one period; `None` beyond the farthest.
+    /// Shifted further back by `length`, or by one period; `None` beyond the maximum.
     pub fn back(self, length: Option<Length>) -> Option<Shift> {
         let step = match length {
             None => Shift { periods: 1, ..Shift::default() },

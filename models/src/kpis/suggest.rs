@@ -1,13 +1,13 @@
-//! Did you mean?
+//! Suggestions for misspelled names.
 
-/// The candidate nearest to `name`, if it is near: one letter in three may differ, one at least. Capitals and underscores
-/// do not count, so that `TOTAL_REVENUE` is near `totalRevenue`.
+/// The candidate nearest to `name`, if near enough: at most one letter in three may differ, or one in short names. Case
+/// and underscores are ignored, so that `TOTAL_REVENUE` is near `totalRevenue`.
 pub(super) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let name = folded(name);
     let distance_max = (name.len() / 3).max(1);
     let near = candidates.into_iter().filter_map(|candidate| {
         let other = folded(candidate);
-        // The distance is no less than the difference of the lengths; so long names cost nothing.
+        // The distance is at least the difference in length, so long names are cheap.
         let is_possible = other.len().abs_diff(name.len()) <= distance_max;
         let distance = is_possible.then(|| distance(&name, &other))?;
         (distance <= distance_max).then_some((distance, candidate))
@@ -19,7 +19,7 @@ fn folded(name: &str) -> Vec<char> {
     name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
 }
 
-/// How many letters must be inserted, deleted or replaced to make one of the other (Levenshtein 1966), row by row.
+/// The Levenshtein distance (1966), row by row.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, letter) in a.iter().enumerate() {

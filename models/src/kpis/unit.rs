@@ -1,4 +1,4 @@
-//! What numbers count, and which of them go together.
+//! Units of numbers, and their compatibility.
 
 use std::fmt;
 
@@ -15,8 +15,7 @@ pub enum Unit {
     Duration,
 }
 
-/// The unit of an expression. Numbers written in a formula have none of their own: beside money they are money, beside a
-/// count a count.
+/// The unit of an expression. Literals have none of their own: next to money they are money, next to a count a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
     Plain,
@@ -24,7 +23,7 @@ pub(super) enum Type {
 }
 
 impl Type {
-    /// The unit that is shown.
+    /// The unit for display.
     pub(super) fn unit(self) -> Unit {
         match self {
             Type::Plain => Unit::Ratio,
@@ -32,7 +31,7 @@ impl Type {
         }
     }
 
-    /// Of sums, comparisons and choices; `None` where the two do not go together.
+    /// The unit of sums, comparisons and choices; `None` if the two are incompatible.
     pub(super) fn joined(self, other: Type) -> Option<Type> {
         match (self, other) {
             (Type::Plain, of) | (of, Type::Plain) => Some(of),

@@ -1,10 +1,10 @@
-//! Why an input is refused.
+//! Input errors.
 
 use super::lifetime::{DISCOUNT_MAX, MONTHS_MAX};
 use super::model::HORIZON_DAYS_MAX;
 use super::purchases::AGE_DAYS_MAX;
 
-/// Why an input is refused.
+/// Why an input is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     #[error("no customer has bought by that day")]

@@ -1,4 +1,4 @@
-//! Fitting the models to all customers of a tenant, or taking the prior where they are too few.
+//! Fits the models to all customers of a tenant, or falls back to the prior where there are too few.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +11,9 @@ use super::prior::{purchase_prior, spend_prior};
 use super::purchases::{PurchaseDays, Purchases};
 use super::spend::{SpendLikelihood, SpendModel, correlation_with_frequency};
 
-/// With fewer customers four parameters are a matter of chance, and the prior is taken.
+/// With fewer customers, estimates of four parameters are down to chance, and the prior is used.
 pub const CUSTOMERS_MIN: usize = 200;
-/// The same for those of them who came again, who alone tell how often one does and what one spends.
+/// Likewise for repeat customers, the only ones that carry information on purchase rates and repeat spend.
 pub const REPEATERS_MIN: usize = 50;
 
 /// Where parameters come from.
@@ -25,7 +25,7 @@ pub enum Basis {
     Prior(WhyPrior),
 }
 
-/// Why the prior was taken.
+/// Why the prior was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum WhyPrior {
     #[error("fewer than {CUSTOMERS_MIN} customers")]
@@ -36,31 +36,33 @@ pub enum WhyPrior {
     NoMaximum,
 }
 
-/// A model and what its parameters rest on.
+/// A model and the basis of its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate<Model> {
     pub model: Model,
     pub basis: Basis,
     /// Customers the model was fitted to, or would have been.
     pub customers: usize,
-    /// The log-likelihood of the parameters given these customers, times in days and amounts in the smallest unit.
+    /// The log-likelihood of the parameters given these customers, with times in days and amounts in the smallest
+    /// currency unit.
     pub log_likelihood: f64,
 }
 
-/// What is known of a tenant's customers as of a day.
+/// Models of a tenant's customers as of a day.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
-    /// The last day that was seen.
+    /// The last day of the training data.
     pub as_of_day: i32,
     pub purchases: Estimate<PurchaseModel>,
-    /// `None` where, on the whole, nothing was paid yet.
+    /// `None` where total spend is not positive yet.
     pub spend: Option<Estimate<SpendModel>>,
     /// Customers who bought on more than one day.
     pub repeaters: usize,
-    /// Pearson's correlation of mean spend with repeats. The spend model supposes none; far from 0, lifetime values of
-    /// frequent customers are too low (positive) or too high (negative).
+    /// Pearson's correlation of mean spend with repeats. The spend model assumes independence; far from 0, lifetime
+    /// values of frequent customers are too low (positive) or too high (negative).
     pub spend_frequency_correlation: Option<f64>,
-    /// How good the same procedure was one horizon before the end of the backtest; or why that cannot be told.
+    /// How well the same procedure performed one horizon before the end of the backtest; or why that cannot be
+    /// determined.
     pub calibration: Result<Calibration, NotJudged>,
 }
 
@@ -71,7 +73,7 @@ impl Basis {
 }
 
 impl Fit {
-    /// Models, in the version in which they are computed.
+    /// Identifies the models and the version of their computation.
     pub fn version(&self) -> &'static str {
         match self.purchases.model.kind() {
             Kind::MbgNbd => "MBG/NBD + Gamma-Gamma 1",
@@ -79,13 +81,13 @@ impl Fit {
         }
     }
 
-    /// Predicts of one customer as of the day of the fit.
+    /// Predictions for one customer as of the day of the fit.
     pub fn predict(&self, customer: &Purchases, terms: &Terms) -> Prediction {
         predict(&self.purchases.model, self.spend.as_ref().map(|spend| &spend.model), customer, terms)
     }
 }
 
-/// Fits the models to what was bought up to the end of `as_of_day`; customers who came later are not seen.
+/// Fits the models to purchases up to the end of `as_of_day`; later customers are ignored.
 ///
 /// Errors: no customers, a horizon of the backtest out of range.
 pub fn fit(customers: &[PurchaseDays], as_of_day: i32, kind: Kind, backtest: Backtest) -> Result<Fit, ValueError> {
@@ -111,7 +113,7 @@ pub fn known_on(customers: &[PurchaseDays], day: i32) -> Vec<Purchases> {
     customers.iter().filter_map(|days| days.until(day)).collect()
 }
 
-/// The purchase model of some customers.
+/// Estimates the purchase model of some customers.
 pub fn estimate_purchases(kind: Kind, customers: &[Purchases]) -> Estimate<PurchaseModel> {
     let likelihood = Likelihood::new(kind, customers);
     let fitted = if customers.len() < CUSTOMERS_MIN {
@@ -128,7 +130,7 @@ pub fn estimate_purchases(kind: Kind, customers: &[Purchases]) -> Estimate<Purch
     Estimate { model, basis, customers: customers.len(), log_likelihood: likelihood.of(&model) }
 }
 
-/// The spend model of some customers; `None` where, on the whole, nothing was paid yet.
+/// Estimates the spend model of some customers; `None` where total spend is not positive yet.
 pub fn estimate_spend(customers: &[Purchases]) -> Option<Estimate<SpendModel>> {
     let likelihood = SpendLikelihood::new(customers);
     let fitted = if likelihood.customers() < REPEATERS_MIN {
@@ -143,7 +145,7 @@ pub fn estimate_spend(customers: &[Purchases]) -> Option<Estimate<SpendModel>> {
     Some(Estimate { model, basis, customers: likelihood.customers(), log_likelihood: likelihood.of(&model) })
 }
 
-/// Mean spend of a purchase over all customers, first purchases too.
+/// Mean spend per purchase over all customers, including first purchases.
 fn mean_spend_minor(customers: &[Purchases]) -> f64 {
     let total: i128 = customers.iter().map(|customer| i128::from(customer.total_minor())).sum();
     let purchases: u64 = customers.iter().map(|customer| u64::from(customer.purchase_days())).sum();
@@ -158,7 +160,7 @@ fn repeaters(customers: &[Purchases]) -> usize {
 mod tests {
     use super::*;
 
-    /// `repeaters` of `customers` come again after a time of their own.
+    /// `repeaters` of `customers` come again, each after a different time.
     fn customers(customers: i32, repeaters: i32) -> Vec<PurchaseDays> {
         let days = |i: i32| {
             let again = (i < repeaters).then_some((1 + i % 40, 500 + i64::from(i)));

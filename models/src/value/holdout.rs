@@ -1,4 +1,4 @@
-//! How good predictions were: made as of an earlier day, from what was known then, against what came.
+//! Holdout evaluation: predictions as of an earlier day, from what was known then, compared with what came.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,46 +6,47 @@ use super::fit::{estimate_purchases, estimate_spend, known_on};
 use super::model::Kind;
 use super::purchases::PurchaseDays;
 
-/// Which predictions are judged.
+/// The predictions to evaluate.
 #[derive(Clone, Copy, Debug)]
 pub struct Backtest {
-    /// The last day that was seen to its end: what is still running cannot be told from a day without a purchase.
+    /// The last complete day: an incomplete one cannot be told from a day without purchases.
     pub until_day: i32,
-    /// How many days before its end they were made: 1 to [`HORIZON_DAYS_MAX`](super::HORIZON_DAYS_MAX).
+    /// Days between the cut and the end: 1 to [`HORIZON_DAYS_MAX`](super::HORIZON_DAYS_MAX).
     pub horizon_days: u32,
 }
 
 /// With fewer customers the standard error of the figures is near a tenth.
 pub const JUDGED_MIN: usize = 50;
 
-/// Predictions as of a day against the days after it.
+/// Predictions as of a day, compared with the days after it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// The last day the predictions knew of.
+    /// The last day known to the predictions.
     pub cut_day: i32,
-    /// How many days after it they were for.
+    /// The horizon in days.
     pub horizon_days: u32,
     /// Customers known on that day.
     pub customers: usize,
-    /// The probability that of two customers, one who came again and one who did not, the latter had more churn: .5 is
-    /// chance, 1 is perfect.
+    /// The probability that, of two customers of whom one came again and one did not, the latter had the higher churn:
+    /// .5 is chance, 1 is perfect.
     pub auc: f64,
     /// Mean squared error of churn: 0 is perfect.
     pub brier: f64,
-    /// What it would be with the actual share of churn predicted for everybody.
+    /// The Brier score of predicting the actual churn rate for everybody.
     pub brier_of_share: f64,
-    /// Mean churn predicted, and the share of customers who did not come again.
+    /// Mean predicted churn, and the share of customers who did not come again.
     pub churn_predicted: f64,
     pub churn_actual: f64,
-    /// Purchases predicted and made, of all customers.
+    /// Predicted and actual purchases of all customers.
     pub purchases_predicted: f64,
     pub purchases_actual: u64,
-    /// Revenue predicted and made, of all customers, in the smallest unit; none predicted where nobody had paid yet.
+    /// Predicted and actual revenue of all customers, in the smallest currency unit; no prediction where there were no
+    /// paying customers yet.
     pub revenue_predicted_minor: Option<f64>,
     pub revenue_actual_minor: i128,
 }
 
-/// Why predictions cannot be judged yet.
+/// Why predictions cannot be evaluated yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum NotJudged {
     #[error("the history is shorter than twice the horizon")]
@@ -56,7 +57,7 @@ pub enum NotJudged {
     SameForAll,
 }
 
-/// What was predicted of a customer, and what came.
+/// A customer's predictions and actual purchases.
 #[derive(Clone, Copy)]
 struct Outcome {
     churn: f64,
@@ -67,7 +68,7 @@ struct Outcome {
 }
 
 impl Calibration {
-    /// Judges a model as it would have been, the prior if it would have been that.
+    /// Evaluates the model as it would have been then, including the prior if it would have been used.
     pub(super) fn of(customers: &[PurchaseDays], kind: Kind, backtest: Backtest) -> Result<Calibration, NotJudged> {
         let Backtest { until_day, horizon_days } = backtest;
         let cut_day = until_day.saturating_sub_unsigned(horizon_days);
@@ -97,7 +98,7 @@ impl Calibration {
         summarize(&outcomes.collect::<Vec<_>>(), cut_day, horizon_days).ok_or(NotJudged::SameForAll)
     }
 
-    /// Whether knowing a customer's history predicted better than knowing the share of churn alone.
+    /// Whether the predictions beat the constant churn rate.
     pub fn is_better_than_share(&self) -> bool {
         self.brier < self.brier_of_share
     }
@@ -133,7 +134,7 @@ fn summarize(outcomes: &[Outcome], cut_day: i32, horizon_days: u32) -> Option<Ca
     })
 }
 
-/// The area under the ROC curve of churn by the Mann-Whitney statistic; equal predictions count half.
+/// The area under the ROC curve of churn, by the Mann-Whitney statistic; ties count half.
 fn auc(outcomes: &[Outcome]) -> Option<f64> {
     let mut ranked: Vec<(f64, bool)> = outcomes.iter().map(|outcome| (outcome.churn, outcome.is_churned())).collect();
     ranked.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));

@@ -1,54 +1,55 @@
-//! Predictions of one customer: coming again, when, how often, and what that is worth.
+//! Predictions for one customer: the next purchase, future purchases, and their value.
 
 use super::error::ValueError;
 use super::model::{HORIZON_DAYS_MAX, PurchaseModel};
 use super::purchases::Purchases;
 use super::spend::SpendModel;
 
-/// The longest lifetime that is valued: ten years.
+/// The maximum lifetime: ten years.
 pub const MONTHS_MAX: u32 = 120;
-/// The greatest discount rate, by month or year.
+/// The maximum discount rate, per month or year.
 pub const DISCOUNT_MAX: f64 = 1.0;
 
 const MONTH_DAYS: f64 = 365.25 / 12.0;
 
-/// How much less a later amount is worth, as a rate: .1 is 10 %.
+/// A discount rate: .1 is 10 %.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Discount {
     Monthly(f64),
     Annual(f64),
 }
 
-/// What predictions are for.
+/// The terms of predictions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Terms {
     horizon_days: u32,
     months: u32,
-    /// What an amount is worth a month earlier.
+    /// The monthly discount factor.
     month_factor: f64,
     margin: f64,
 }
 
-/// What is predicted of a customer. Amounts are in the smallest unit of the currency; `None` where nobody has paid yet.
+/// Predictions for a customer. Amounts are in the smallest currency unit; `None` where there are no paying customers
+/// yet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prediction {
     /// The probability that the customer has not lapsed. Its complement is not churn, see [`PurchaseModel::p_alive`].
     pub p_alive: f64,
     /// The probability of no purchase within the horizon.
     pub churn: f64,
-    /// Purchases expected within the horizon, orders of one day being one.
+    /// Expected purchases within the horizon, counting the orders of one day as one.
     pub expected_purchases: f64,
-    /// Days within which an active customer buys again with a probability of one half; `None` beyond ten years.
+    /// Median days until an active customer's next purchase; `None` beyond ten years.
     pub next_purchase_days: Option<u32>,
-    /// Mean spend of a purchase to come.
+    /// Expected spend per future purchase.
     pub expected_spend_minor: Option<f64>,
-    /// The margin of all purchases expected within the lifetime, discounted to now. What was spent so far is no part.
+    /// The margin of all expected purchases within the lifetime, discounted to now. Excludes past spend.
     pub lifetime_value_minor: Option<f64>,
 }
 
 impl Terms {
-    /// Units: a horizon of 1 to [`HORIZON_DAYS_MAX`] days, a lifetime of 1 to [`MONTHS_MAX`] months, a discount rate from
-    /// 0 to [`DISCOUNT_MAX`], a margin (share of spend that is kept) from 0 to 1. Errors: anything else.
+    /// Ranges: a horizon of 1 to [`HORIZON_DAYS_MAX`] days, a lifetime of 1 to [`MONTHS_MAX`] months, a discount rate
+    /// from 0 to [`DISCOUNT_MAX`], a margin (share of spend that is kept) from 0 to 1. Errors: anything else.
     pub fn new(horizon_days: u32, months: u32, discount: Discount, margin: f64) -> Result<Terms, ValueError> {
         if !(1..=HORIZON_DAYS_MAX).contains(&horizon_days) {
             return Err(ValueError::HorizonOutOfRange);
@@ -70,7 +71,7 @@ impl Terms {
     }
 }
 
-/// Predicts of one customer.
+/// Predictions for one customer.
 pub fn predict(
     purchases: &PurchaseModel,
     spend: Option<&SpendModel>,
@@ -89,7 +90,7 @@ pub fn predict(
     }
 }
 
-/// Purchases expected within the lifetime, those of each month discounted from its end.
+/// Expected purchases within the lifetime, those of each month discounted from its end.
 fn discounted_purchases(model: &PurchaseModel, customer: &Purchases, terms: &Terms) -> f64 {
     let (mut before, mut factor, mut discounted) = (0.0, 1.0, 0.0);
     for month in 1..=terms.months {

@@ -1,15 +1,15 @@
-//! The purchase models' parameters of greatest likelihood.
+//! Maximum likelihood estimation of the purchase models.
 
 use super::minimize::{Valued, minimize};
 use super::model::{ALPHA_RANGE_DAYS, Kind, PARAMETER_RANGE, PurchaseModel};
 use super::purchases::Purchases;
 
-/// r = a = b = 1 and α = a week: where the search begins.
+/// Start of the search: r = a = b = 1 and α = a week.
 const START: [f64; 4] = [1.0, 7.0, 1.0, 1.0];
-/// The search may lean on the walls a little, so they stand within the model's ranges, in logarithms by this much.
+/// The search may slightly exceed its soft walls, so they are this far inside the model's ranges, in logarithms.
 const WALL_MARGIN: f64 = 1.0;
 
-/// Customers of the same history, and how many there are.
+/// Customers with the same history, and their number.
 struct Group {
     repeats: usize,
     recency_days: usize,
@@ -62,7 +62,7 @@ impl Likelihood {
         }
     }
 
-    /// The parameters of greatest likelihood; `None` without customers, or where the search found no maximum.
+    /// The maximum likelihood estimate; `None` without customers, or where the search found no maximum.
     pub fn maximize(&self) -> Option<PurchaseModel> {
         if self.groups.is_empty() {
             return None;
@@ -73,17 +73,16 @@ impl Likelihood {
         PurchaseModel::new(self.kind, r, alpha_days, a, b).ok()
     }
 
-    /// The log-likelihood of all customers. In days; in weeks it is greater by ln 7 for each repeat.
+    /// The log-likelihood of all customers, with times in days; with weeks it is greater by ln 7 per repeat.
     pub fn of(&self, model: &PurchaseModel) -> f64 {
         -self.mean_loss(&model.parameters().map(f64::ln)).0 * self.customers
     }
 
-    /// The mean of minus the log-likelihood, and its gradient by the logarithms of r, α, a and b.
+    /// The mean negative log-likelihood, and its gradient by the logarithms of r, α, a and b.
     ///
-    /// A customer with n chances to lapse, of whom O = a / (b + n - 1) ((α + T) / (α + t_x))^(r + x) are the odds of having
-    /// lapsed at the last one, has the likelihood
-    /// Γ(r + x) / Γ(r) · α^r / (α + T)^(r + x) · Γ(b + n) Γ(a + b) / (Γ(b) Γ(a + b + n)) · (1 + O), where O is 0 without a
-    /// chance (that of Fader, Hardie & Lee, rearranged).
+    /// A customer with n chances to lapse, of whom O = a / (b + n - 1) ((α + T) / (α + t_x))^(r + x) are the odds of
+    /// having lapsed at the last one, has the likelihood Γ(r + x) / Γ(r) · α^r / (α + T)^(r + x) · Γ(b + n) Γ(a + b) /
+    /// (Γ(b) Γ(a + b + n)) · (1 + O), where O is 0 without a chance (that of Fader, Hardie & Lee, rearranged).
     fn mean_loss(&self, logs: &[f64; 4]) -> Valued<4> {
         let [r, alpha, a, b] = logs.map(f64::exp);
         let (rates, passes, chances) = (self.rising(r), self.rising(b), self.rising(a + b));
@@ -133,7 +132,7 @@ impl ByDay {
     }
 }
 
-/// The probability with the given logarithm of its odds O, and ln(1 + O).
+/// The probability with the given log-odds, and ln(1 + O).
 fn odds(ln_odds: f64) -> (f64, f64) {
     let smaller = (-ln_odds.abs()).exp();
     let probability = if ln_odds > 0.0 { 1.0 / (1.0 + smaller) } else { smaller / (1.0 + smaller) };

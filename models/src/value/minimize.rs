@@ -1,25 +1,25 @@
-//! The minimum of a smooth function of a few variables: BFGS with the inverse Hessian kept, and a line search for the
-//! weak Wolfe conditions by doubling and halving (Nocedal & Wright, Numerical Optimization, 2006, ch. 6; Lewis &
-//! Overton, Nonsmooth optimization via quasi-Newton methods, 2013).
+//! Minimization of a smooth function of a few variables: BFGS on the inverse Hessian, with a line search for the weak
+//! Wolfe conditions by doubling and bisection (Nocedal & Wright, Numerical Optimization, 2006, ch. 6; Lewis & Overton,
+//! Nonsmooth optimization via quasi-Newton methods, 2013).
 
 /// A function's value and its gradient.
 pub type Valued<const N: usize> = (f64, [f64; N]);
 
 const ITERATIONS_MAX: usize = 300;
 const STEPS_MAX: usize = 40;
-/// Where the slope of a mean log-likelihood is below this, its parameters are exact to six digits and more.
+/// Gradient norm of a mean log-likelihood below which its parameters are exact to six digits and more.
 const SLOPE_MIN: f64 = 1e-8;
-/// A search that rounding stopped early still found the minimum for every practical purpose below this slope.
+/// Gradient norm below which a search stopped early by rounding has found the minimum for every practical purpose.
 const SLOPE_CONVERGED: f64 = 1e-6;
-/// The usual constants of the Wolfe conditions: enough descent, and a slope enough flatter.
+/// The usual constants of the Wolfe conditions: sufficient decrease and curvature.
 const DESCENT: f64 = 1e-4;
 const FLATTER: f64 = 0.9;
-/// How inexact a value is, being a mean of tens of thousands of terms, as a share of it: next to the minimum the slope
-/// alone can tell (Hager & Zhang, A new conjugate gradient method with guaranteed descent, 2005).
+/// Relative rounding error of a value, being a mean of tens of thousands of terms: next to the minimum only the
+/// gradient is informative (Hager & Zhang, A new conjugate gradient method with guaranteed descent, 2005).
 const ROUNDING: f64 = 1e-13;
 
-/// Searches downhill from `start`, away from which `limits` (lowest and highest, per variable) are soft walls: free
-/// inside, a quadratic outside, so that a likelihood that is flat towards infinity still has a minimum.
+/// Minimizes from `start`. `limits` (lower and upper, per variable) are soft walls: free inside, with a quadratic
+/// penalty outside, so that a likelihood that is flat towards infinity still has a minimum.
 ///
 /// `None` where no minimum was found.
 pub fn minimize<const N: usize>(
@@ -40,7 +40,7 @@ pub fn minimize<const N: usize>(
         let step = combine(&next, -1.0, &point);
         let bend = combine(&next_valued.1, -1.0, &valued.1);
         if iteration == 0 {
-            // Before the first step the scale of the function is not known.
+            // Before the first step the scale of the function is unknown.
             inverse_hessian = scaled_identity(dot(&step, &bend) / dot(&bend, &bend));
         }
         update(&mut inverse_hessian, &step, &bend);
@@ -49,13 +49,13 @@ pub fn minimize<const N: usize>(
     (norm(&valued.1) <= SLOPE_CONVERGED).then_some(point)
 }
 
-/// Adds the walls to a value and its gradient.
+/// Adds the wall penalties to a value and its gradient.
 fn within<const N: usize>(limits: &[(f64, f64); N], point: &[f64; N], (value, gradient): Valued<N>) -> Valued<N> {
     let outside: [f64; N] = std::array::from_fn(|i| point[i] - point[i].clamp(limits[i].0, limits[i].1));
     (value + dot(&outside, &outside), combine(&gradient, 2.0, &outside))
 }
 
-/// A point in `direction` that is lower by enough and where the slope is flatter by enough.
+/// Line search: a point in `direction` with sufficient decrease and curvature.
 fn descend<const N: usize>(
     f: &impl Fn(&[f64; N]) -> Valued<N>,
     point: &[f64; N],
@@ -64,13 +64,13 @@ fn descend<const N: usize>(
 ) -> Option<([f64; N], Valued<N>)> {
     let slope = dot(gradient, direction);
     let (mut near, mut far) = (0.0, f64::INFINITY);
-    // The whole step, but no longer than 1: far from the minimum the curvature is not to be trusted.
+    // The full step, but no longer than 1: far from the minimum the curvature is unreliable.
     let mut length = (1.0 / norm(direction)).min(1.0);
     for _ in 0..STEPS_MAX {
         let next = combine(point, length, direction);
         let valued = f(&next);
         let enough = value + DESCENT * length * slope + ROUNDING * value.abs();
-        // Said this way round, a value that is not a number is too far.
+        // Phrased so that NaN counts as too far.
         let is_lower = valued.0 <= enough;
         if !is_lower {
             far = length;
@@ -118,7 +118,7 @@ fn combine<const N: usize>(a: &[f64; N], factor: f64, b: &[f64; N]) -> [f64; N] 
     std::array::from_fn(|i| a[i] + factor * b[i])
 }
 
-/// The length of a vector; not a number where a component is none.
+/// The norm of a vector; NaN if a component is.
 fn norm<const N: usize>(vector: &[f64; N]) -> f64 {
     dot(vector, vector).sqrt()
 }
@@ -129,7 +129,7 @@ mod tests {
 
     const FREE: (f64, f64) = (-100.0, 100.0);
 
-    /// Rosenbrock's valley, whose lowest point is (1, 1).
+    /// Rosenbrock's function, whose minimum is at (1, 1).
     fn valley(&[x, y]: &[f64; 2]) -> Valued<2> {
         let across = y - x * x;
         let value = (1.0 - x).powi(2) + 100.0 * across.powi(2);
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn inexact_values_do_not_end_the_search() {
-        // Noise of 1e-14 of the value, which hides the last descents.
+        // Noise of 1e-14 of the value, which hides the last decreases.
         let noisy = |point: &[f64; 2]| {
             let (value, gradient) = valley(point);
             (1e6 + value + 1e-8 * (1e9 * point[0]).sin(), gradient)
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn slope_without_end_stops_at_the_wall() {
-        // e^-x falls for ever; beyond the wall at 3 the excess w has e^-(3 + w) = 2 w, so w is a little below .025.
+        // e^-x decreases forever; beyond the wall at 3 the excess w has e^-(3 + w) = 2 w, so w is a little below .025.
         let falling = |&[x]: &[f64; 1]| ((-x).exp(), [-(-x).exp()]);
         let [x] = minimize(falling, [0.0], &[(-3.0, 3.0)]).expect("a minimum");
         assert!((3.02..3.025).contains(&x), "{x}");

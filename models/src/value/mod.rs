@@ -1,12 +1,12 @@
-//! What customers are worth: who will come again, when, how often and for how much; segments and retention.
+//! Customer value: who will come again, when, how often and for how much; segments and retention.
 //!
-//! Data flows one way. [`PurchaseDays`] of each customer are summed up as [`Purchases`]; [`fit`] finds the parameters of the
-//! [`PurchaseModel`] and the [`SpendModel`] for all customers of a tenant, or takes a prior, and says how good the
-//! predictions of a while ago were; [`Fit::predict`] answers for one customer. [`Scale`] and [`Retention`] count what was and
-//! predict nothing.
+//! Data flows one way. The [`PurchaseDays`] of each customer are summarized as [`Purchases`]; [`fit`] estimates the
+//! [`PurchaseModel`] and the [`SpendModel`] for all customers of a tenant, or uses a prior, and evaluates earlier
+//! predictions; [`Fit::predict`] returns the predictions for one customer. [`Scale`] and [`Retention`] are descriptive
+//! only.
 //!
-//! No database and no clock: days and months are numbers, counted from any fixed one. Amounts come in as exact integers in
-//! the smallest unit of one currency. The same input gives the same answer, and no answer is infinite or not a number.
+//! No database and no clock: days and months are numbers, counted from any fixed one. Amounts are exact integers in the
+//! smallest unit of one currency. Results are deterministic, and never infinite or NaN.
 
 mod error;
 mod fit;

@@ -1,21 +1,22 @@
 //! The purchase models: how often a customer buys while active, and when the customer lapses.
 //!
-//! While active a customer buys at random with a rate of his own, and at each chance to lapse does so with a probability
-//! of his own; over customers the rates follow a gamma distribution (r, α) and the probabilities a beta distribution
-//! (a, b). The two models differ in the chances alone:
+//! While active, a customer buys at random at an individual rate, and lapses at each chance with an individual
+//! probability; over customers, rates are gamma distributed (r, α) and probabilities beta distributed (a, b). The two
+//! models differ only in the chances to lapse:
 //! - BG/NBD (Fader, Hardie & Lee, "Counting your customers" the easy way, Marketing Science 24(2), 2005): after each
-//!   repeat purchase, so that who never came back is active for sure;
+//!   repeat purchase, so that one-time buyers are active for sure;
 //! - MBG/NBD (Batislam, Denizel & Filiztekin, Empirical validation and comparison of models for customer base analysis,
-//!   International Journal of Research in Marketing 24(3), 2007): after every purchase, the first one too.
+//!   International Journal of Research in Marketing 24(3), 2007): after every purchase, including the first.
 //!
-//! So each formula is written once, over the number of chances. Times are days; the papers' α in weeks is α / 7 here.
+//! So each formula is written once, in terms of the number of chances. Times are in days; the papers' α in weeks
+//! is α / 7 here.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::ValueError;
 use super::purchases::Purchases;
 
-/// Which chances to lapse there are.
+/// The chances to lapse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// After every purchase.
@@ -35,19 +36,19 @@ pub struct PurchaseModel {
     pub(super) b: f64,
 }
 
-/// The range of r, a and b; beyond it a gamma or a beta distribution is as good as a point, or as all at its ends.
+/// The range of r, a and b; beyond it a gamma or beta distribution is practically a point, or concentrated at its ends.
 pub const PARAMETER_RANGE: (f64, f64) = (1e-4, 1e4);
 /// The range of α: from minutes to centuries.
 pub const ALPHA_RANGE_DAYS: (f64, f64) = (1e-2, 1e5);
 
-/// How far ahead is looked: ten years.
+/// The maximum horizon: ten years.
 pub const HORIZON_DAYS_MAX: u32 = 3_650;
 
-/// Purchases to come that are looked at; nobody's repeats go that far.
+/// Maximum number of future purchases considered; nobody's repeats go that far.
 const TERMS_MAX: u32 = 100_000;
 
 impl Kind {
-    /// How many chances to lapse a customer with `repeats` has had.
+    /// The number of chances to lapse of a customer with `repeats`.
     pub fn chances(self, repeats: u32) -> u32 {
         match self {
             Kind::MbgNbd => repeats + 1,
@@ -78,8 +79,8 @@ impl PurchaseModel {
 
     /// The probability that the customer has not lapsed.
     ///
-    /// Not one minus churn: BG/NBD gives 1 to everybody who bought once, so that the least likely to come back would have
-    /// the least churn. Take [`churn`](Self::churn).
+    /// Not one minus churn: BG/NBD gives 1 to every one-time buyer, so that those least likely to come back would have
+    /// the least churn. Use [`churn`](Self::churn).
     pub fn p_alive(&self, customer: &Purchases) -> f64 {
         let chances = f64::from(self.kind.chances(customer.repeats()));
         if chances == 0.0 {
@@ -91,20 +92,20 @@ impl PurchaseModel {
         1.0 / (1.0 + odds_of_lapse)
     }
 
-    /// The probability of no purchase in the next `horizon_days`: lapsed already, or active and not buying,
-    /// 1 - P(alive) (1 - ((α + T) / (α + T + h))^(r + x)). Falls with the horizon.
+    /// The probability of no purchase in the next `horizon_days`: lapsed already, or active and not buying, 1 -
+    /// P(alive) (1 - ((α + T) / (α + T + h))^(r + x)). Decreases with the horizon.
     pub fn churn(&self, customer: &Purchases, horizon_days: u32) -> f64 {
         let ln_silent = -self.shape(customer) * (f64::from(horizon_days) / self.rate_days(customer)).ln_1p();
         1.0 + self.p_alive(customer) * ln_silent.exp_m1()
     }
 
-    /// E[Y(h) | x, t_x, T]: purchases expected in the next `horizon_days`.
+    /// E[Y(h) | x, t_x, T]: expected purchases in the next `horizon_days`.
     pub fn expected_purchases(&self, customer: &Purchases, horizon_days: u32) -> f64 {
         self.p_alive(customer) * self.expected_while_active(customer, horizon_days)
     }
 
-    /// Days within which an active customer buys again with a probability of one half; `None` beyond
-    /// [`HORIZON_DAYS_MAX`]. The mean is infinite for most who bought once, the median never is.
+    /// Median days until an active customer's next purchase; `None` beyond [`HORIZON_DAYS_MAX`]. The mean is infinite
+    /// for most one-time buyers, the median never is.
     pub fn median_days_to_next(&self, customer: &Purchases) -> Option<u32> {
         let days = self.rate_days(customer) * (std::f64::consts::LN_2 / self.shape(customer)).exp_m1();
         (days <= f64::from(HORIZON_DAYS_MAX)).then_some(days.ceil() as u32)
@@ -113,15 +114,15 @@ impl PurchaseModel {
     /// E[Y(h)] of a customer who is active now.
     ///
     /// Without lapsing, the number of purchases K would be negative binomial; the j-th of them happens if all chances
-    /// before it passed, which has the probability S_j = Π_{i<j} (b' + i) / (a + b' + i), b' = b + chances so far. Hence
-    /// E[Y(h)] = Σ_k P(K = k) Σ_{j<k} S_j. The papers give the same as a hypergeometric function 2F1 divided by a - 1;
-    /// this sum has positive terms only, so that nothing cancels and a = 1 is no exception.
+    /// before it passed, which has the probability S_j = Π_{i<j} (b' + i) / (a + b' + i), b' = b + chances so far.
+    /// Hence E[Y(h)] = Σ_k P(K = k) Σ_{j<k} S_j. The papers express the same as a hypergeometric function 2F1 divided
+    /// by a - 1; this sum has positive terms only, so that nothing cancels and a = 1 is not a special case.
     fn expected_while_active(&self, customer: &Purchases, horizon_days: u32) -> f64 {
         let (shape, horizon_days) = (self.shape(customer), f64::from(horizon_days));
         let share = horizon_days / (self.rate_days(customer) + horizon_days);
         let passed = self.b + f64::from(self.kind.chances(customer.repeats()));
         let (mut weight, mut survives, mut purchases) = (1.0, 1.0, 0.0);
-        // The weights of K are relative ones: dividing by their sum needs no power that could underflow.
+        // The weights of K are relative: dividing by their sum avoids a power that could underflow.
         let (mut weights, mut weighted) = (1.0, 0.0);
         for k in (0..TERMS_MAX).map(f64::from) {
             let ratio = (shape + k) / (k + 1.0) * share;
@@ -164,7 +165,7 @@ mod tests {
         PurchaseModel::new(kind, 0.8, 30.0, a, 2.0).expect("parameters")
     }
 
-    /// E[Y(h)] of an active customer as the papers have it, with 2F1 summed after Euler's transformation.
+    /// E[Y(h)] of an active customer as in the papers, with 2F1 summed after Euler's transformation.
     fn by_hypergeometric(model: &PurchaseModel, customer: &Purchases, horizon_days: u32) -> f64 {
         let horizon_days = f64::from(horizon_days);
         let (s, rate) = (model.shape(customer), model.rate_days(customer));
@@ -180,14 +181,15 @@ mod tests {
 
     #[test]
     fn one_time_buyer_is_active_for_sure_only_where_first_purchases_lapse_nobody() {
-        // Odds of lapse 1 / 2 · (20 / 10)^1 = 1, so P(alive) = 1 / 2; churn in 20 days 1 - (1 - (20 / 40)^1) / 2 = 3 / 4.
+        // Odds of lapse 1 / 2 · (20 / 10)^1 = 1, so P(alive) = 1 / 2; churn in 20 days 1 - (1 - (20 / 40)^1) / 2 = 3 /
+        // 4.
         let mbg = PurchaseModel::new(Kind::MbgNbd, 1.0, 10.0, 1.0, 2.0).expect("parameters");
         let once = customer(0, 0, 10);
         assert!((mbg.p_alive(&once) - 0.5).abs() < 1e-12);
         assert!((mbg.churn(&once, 20) - 0.75).abs() < 1e-12);
         let bg = PurchaseModel::new(Kind::BgNbd, 1.0, 10.0, 1.0, 2.0).expect("parameters");
         assert!((bg.p_alive(&once), bg.churn(&once, 20)) == (1.0, 0.5));
-        // With a rate of gamma (1, 19) half have bought again within 19 (2 - 1) days.
+        // With a gamma (1, 19) rate half have bought again within 19 (2 - 1) days.
         assert_eq!(mbg.median_days_to_next(&customer(0, 0, 9)), Some(19));
     }
 
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn many_purchases_to_come_are_summed_without_underflow() {
-        // Nearly no lapse, at nearly 20 a day: 1 / (1 + h / rate)^shape is far below the smallest number.
+        // Almost no lapse, at almost 20 a day: 1 / (1 + h / rate)^shape is far below the smallest number.
         let busy = PurchaseModel::new(Kind::BgNbd, 2_000.0, 100.0, 1e-4, 1e4).expect("parameters");
         let purchases = busy.expected_purchases(&customer(0, 0, 0), 365);
         assert!((purchases / 7_300.0 - 1.0).abs() < 1e-3, "{purchases}");

@@ -1,7 +1,7 @@
-//! What is supposed of customers of whom too little is known to fit a model.
+//! Priors for customers of whom too little is known to fit a model.
 //!
-//! The parameters are published ones, of 2,357 customers of a retailer of music (CDNOW, first bought in early 1997). They
-//! say how customers of an unknown shop may behave and nothing about this one; whatever rests on them is marked so.
+//! The parameters are published ones, of 2,357 customers of a music retailer (CDNOW, first bought in early 1997). They
+//! say how customers of an unknown shop may behave and nothing about this one; everything based on them is marked so.
 
 use super::model::{Kind, PurchaseModel};
 use super::spend::SpendModel;
@@ -17,8 +17,8 @@ pub fn purchase_prior(kind: Kind) -> PurchaseModel {
 }
 
 /// The published shapes p = 6.25 and q = 3.74 (Fader, Hardie & Lee, RFM and CLV, Journal of Marketing Research 42(4),
-/// 2005), with a scale that makes the mean over customers what is spent here: amounts differ by shop and currency, how
-/// unequal customers are differs less. `None` unless the mean is positive.
+/// 2005), with the scale set so that the mean over customers is the given one: amounts differ by shop and currency,
+/// heterogeneity among customers differs less. `None` unless the mean is positive.
 pub fn spend_prior(mean_spend_minor: f64) -> Option<SpendModel> {
     const P: f64 = 6.25;
     const Q: f64 = 3.74;

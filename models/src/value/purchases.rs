@@ -1,4 +1,4 @@
-//! What the models see of a customer's purchases.
+//! A customer's purchases as seen by the models.
 
 use std::ops::RangeInclusive;
 
@@ -12,13 +12,13 @@ pub const AGE_DAYS_MAX: u32 = 36_525;
 pub struct Order {
     /// Days since any fixed day, the same for all customers.
     pub day: i32,
-    /// In the smallest unit of the currency.
+    /// In the smallest currency unit.
     pub amount_minor: i64,
-    /// The day on which it was cancelled; as it is known from then on, there never was such an order.
+    /// The day of its cancellation; as known from then on, the order never existed.
     pub cancelled_on: Option<i32>,
 }
 
-/// What was given back of an order.
+/// A refund of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refund {
     /// The day of the order.
@@ -26,20 +26,21 @@ pub struct Refund {
     /// The day from which on it is known.
     pub day: i32,
     pub amount_minor: i64,
-    /// The day on which the order was cancelled, and this with it.
+    /// The day on which the order was cancelled, and the refund with it.
     pub cancelled_on: Option<i32>,
 }
 
-/// The orders of a customer. Those of one day are one purchase, as in the papers: two orders within an hour tell nothing
-/// about when the customer comes again.
+/// The orders of a customer. Those of one day count as one purchase, as in the papers: two orders within an hour carry
+/// no information about the next return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PurchaseDays {
-    /// By day, from the first on.
+    /// By day, ascending.
     orders: Vec<Order>,
     refunds: Vec<Refund>,
 }
 
-/// A customer's purchases up to some day, in the numbers that the models need: x, t_x and T of the papers, in days.
+/// A customer's purchases up to some day, in the sufficient statistics of the models: x, t_x and T of the papers, in
+/// days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purchases {
     repeats: u32,
@@ -50,7 +51,7 @@ pub struct Purchases {
 }
 
 impl PurchaseDays {
-    /// From orders in any sequence: the day and the amount of each, in the smallest unit of the currency.
+    /// From orders in any sequence: day and amount of each, in the smallest currency unit.
     ///
     /// Errors: no order, days too far apart, amounts too large.
     pub fn from_orders(orders: impl IntoIterator<Item = (i32, i64)>) -> Result<PurchaseDays, ValueError> {
@@ -58,14 +59,14 @@ impl PurchaseDays {
         PurchaseDays::new(orders.into_iter().map(order).collect(), Vec::new())
     }
 
-    /// From orders and what became of them, in any sequence. Errors: the same.
+    /// From orders, their cancellations and refunds, in any sequence. Errors: as for [`Self::from_orders`].
     pub fn new(mut orders: Vec<Order>, refunds: Vec<Refund>) -> Result<PurchaseDays, ValueError> {
         orders.sort_unstable();
         let (Some(first), Some(last)) = (orders.first(), orders.last()) else { return Err(ValueError::NoPurchases) };
         if first.day.abs_diff(last.day) > AGE_DAYS_MAX {
             return Err(ValueError::HistoryTooLong);
         }
-        // When the sizes together fit, so does the sum of any of the amounts.
+        // If the sum of absolute values fits, so does the sum of any subset.
         let amounts =
             orders.iter().map(|order| order.amount_minor).chain(refunds.iter().map(|refund| refund.amount_minor));
         let sizes: i128 = amounts.map(|amount| i128::from(amount).abs()).sum();
@@ -75,8 +76,7 @@ impl PurchaseDays {
         Ok(PurchaseDays { orders, refunds })
     }
 
-    /// The purchases up to the end of `day`, as they are known then; `None` before the first. An age of more than a century
-    /// counts as one.
+    /// The purchases up to the end of `day`, as known then; `None` before the first. The age is capped at a century.
     pub fn until(&self, day: i32) -> Option<Purchases> {
         let mut days = self.days_known(day);
         let first = days.next()?;
@@ -91,14 +91,13 @@ impl PurchaseDays {
         })
     }
 
-    /// The purchases after the end of `after` up to the end of `until`, as they are known then: on how many days, for how
-    /// much.
+    /// The purchases after the end of `after` up to the end of `until`, as known then: number of days and amount.
     pub fn between(&self, after: i32, until: i32) -> (u32, i64) {
         let days = self.days_known(until).filter(|day| *day > after).fold(0, |days, _| days + 1);
         (days, self.spent(after.saturating_add(1)..=until, until))
     }
 
-    /// The orders that there are at the end of `by`, as it is known then.
+    /// The orders that exist at the end of `by`, as known then.
     fn known(&self, by: i32) -> impl Iterator<Item = &Order> {
         self.orders
             .iter()
@@ -106,13 +105,13 @@ impl PurchaseDays {
             .filter(move |order| is_there(order.cancelled_on, by))
     }
 
-    /// The days of these, each once.
+    /// Their distinct days.
     fn days_known(&self, by: i32) -> impl Iterator<Item = i32> {
         let mut last = None;
         self.known(by).map(|order| order.day).filter(move |day| last.replace(*day) != Some(*day))
     }
 
-    /// What was spent on some days, as it is known at the end of `by`.
+    /// The spend on some days, as known at the end of `by`.
     fn spent(&self, days: RangeInclusive<i32>, by: i32) -> i64 {
         let orders = self.known(by).filter(|order| days.contains(&order.day));
         let refunds = self.refunds.iter().filter(|refund| refund.day <= by && is_there(refund.cancelled_on, by));
@@ -121,16 +120,16 @@ impl PurchaseDays {
     }
 }
 
-/// Whether at the end of a day nobody had cancelled it.
+/// Whether it was not yet cancelled at the end of a day.
 fn is_there(cancelled_on: Option<i32>, by: i32) -> bool {
     cancelled_on.is_none_or(|day| day > by)
 }
 
 impl Purchases {
-    /// From counted numbers.
+    /// From aggregated numbers.
     ///
-    /// Shapes: `repeats` ≤ `recency_days` ≤ `age_days` ≤ [`AGE_DAYS_MAX`], and a customer has repeats exactly when the
-    /// last purchase is later than the first. Error: anything else.
+    /// Constraints: `repeats` ≤ `recency_days` ≤ `age_days` ≤ [`AGE_DAYS_MAX`], and a customer has repeats exactly when
+    /// the last purchase is later than the first. Error: anything else.
     pub fn new(
         repeats: u32,
         recency_days: u32,
@@ -145,7 +144,7 @@ impl Purchases {
         Ok(Purchases { repeats, recency_days, age_days, repeat_minor, total_minor })
     }
 
-    /// x: days with a purchase after the first such day.
+    /// x: purchase days after the first.
     pub fn repeats(&self) -> u32 {
         self.repeats
     }
@@ -170,18 +169,18 @@ impl Purchases {
         self.repeats + 1
     }
 
-    /// All that was spent, in the smallest unit of the currency.
+    /// Total spend, in the smallest currency unit.
     pub fn total_minor(&self) -> i64 {
         self.total_minor
     }
 
-    /// What was spent after the first day, in the smallest unit of the currency.
+    /// Spend after the first day, in the smallest currency unit.
     pub fn repeat_minor(&self) -> i64 {
         self.repeat_minor
     }
 
-    /// Mean spend of a repeat day, in the smallest unit of the currency; 0 without one. Not positive where all was given
-    /// away or refunded.
+    /// Mean spend per repeat day, in the smallest currency unit; 0 without one. Not positive where everything was free
+    /// or refunded.
     pub fn mean_spend(&self) -> f64 {
         if self.repeats == 0 { 0.0 } else { self.repeat_minor as f64 / f64::from(self.repeats) }
     }
@@ -229,7 +228,7 @@ mod tests {
         let order = |day, amount_minor, cancelled_on| Order { day, amount_minor, cancelled_on };
         let orders =
             vec![order(3, 500, Some(20)), order(10, 700, None), order(10, 100, Some(15)), order(31, 900, Some(31))];
-        // Of what was cancelled nothing is given back besides, before or after.
+        // Refunds of a cancelled order do not count in addition, before or after.
         let refund = |day| Refund { of_day: 3, day, amount_minor: 50, cancelled_on: Some(20) };
         let days = PurchaseDays::new(orders, vec![refund(12), refund(25)]).expect("days");
         let known = |day, numbers: [i64; 5]| {
@@ -241,7 +240,7 @@ mod tests {
         known(14, [1, 7, 11, 800, 1_250]);
         known(19, [1, 7, 16, 700, 1_150]);
         known(20, [0, 0, 10, 0, 700]);
-        // Cancelled on its day, it never was.
+        // Cancelled on its day, it never existed.
         known(40, [0, 0, 30, 0, 700]);
         assert_eq!(
             [(3, 14), (3, 20), (2, 19), (2, 40)].map(|(after, until)| days.between(after, until)),

@@ -1,4 +1,4 @@
-//! Cohort retention: of the customers who first bought in a month, how many buy again in each month after it.
+//! Cohort retention: of the customers who first bought in a month, how many buy again in each later month.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::error::ValueError;
 /// A calendar month, counted from any fixed one.
 pub type Month = i32;
 
-/// The longest a cohort is followed: a century.
+/// The maximum age of a cohort: a century.
 const OFFSET_MAX: u32 = 1_200;
 
 /// The months in which a customer bought.
@@ -15,7 +15,7 @@ const OFFSET_MAX: u32 = 1_200;
 pub struct ActiveMonths {
     /// The month of the first purchase ever.
     pub first: Month,
-    /// Each month with a purchase, in any order, and the revenue in it in the smallest unit of the currency.
+    /// Each month with a purchase, in any order, and its revenue in the smallest currency unit.
     pub active: Vec<(Month, i64)>,
 }
 
@@ -41,9 +41,9 @@ pub struct Cohort {
 pub struct CurvePoint {
     /// Months since the first.
     pub offset: usize,
-    /// Customers of all cohorts that were observed so long.
+    /// Customers of all cohorts observed that long.
     pub customers: u64,
-    /// The share of them who bought in that month: the mean of the cohorts' retention, weighted by their size.
+    /// The share of them who bought in that month: the cohorts' retention, weighted by size.
     pub retention: f64,
 }
 
@@ -62,14 +62,14 @@ impl Cohort {
 }
 
 impl Retention {
-    /// The table up to the month `until`, of nobody yet. A month that is not over yet has fewer customers than it will have:
-    /// leave it out by an earlier `until` and its purchases.
+    /// An empty table up to the month `until`. An incomplete month undercounts customers: exclude it by an earlier
+    /// `until`, along with its purchases.
     pub fn until(until: Month) -> Retention {
         Retention { until, cohorts: BTreeMap::new() }
     }
 
-    /// Adds a customer. Error: a month before the customer's first or after the last one observed, or a first month more
-    /// than a century before it.
+    /// Adds a customer. Error: a month before the customer's first or after the last one observed, or a first month
+    /// more than a century before it.
     pub fn add(&mut self, customer: &ActiveMonths) -> Result<(), ValueError> {
         let last_offset = offset(customer.first, self.until).ok_or(ValueError::ActivityOutsideCohort)?;
         let cohort = self.cohorts.entry(customer.first).or_insert_with(|| Cohort {
@@ -80,7 +80,7 @@ impl Retention {
         cohort.add(&customer.active)
     }
 
-    /// The cohorts that have customers, by month.
+    /// The nonempty cohorts, by month.
     pub fn cohorts(&self) -> impl Iterator<Item = &Cohort> {
         self.cohorts.values().filter(|cohort| cohort.customers > 0)
     }
@@ -104,7 +104,7 @@ impl Retention {
 }
 
 impl Cohort {
-    /// Adds a customer's months, one that is given twice being one month; nothing of it after an error.
+    /// Adds a customer's months, with duplicates counted once; adds nothing on error.
     fn add(&mut self, active: &[(Month, i64)]) -> Result<(), ValueError> {
         let mut months = BTreeMap::<usize, i128>::new();
         for (month, revenue_minor) in active {

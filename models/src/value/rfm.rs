@@ -1,41 +1,41 @@
 //! Segments by recency, frequency and monetary value (Hughes, Strategic Database Marketing, 1994): each customer gets a
-//! score from 1 to 5 in each of the three, by fifths of all customers, and a segment by the scores. Who is new is not a matter
-//! of scores: where nobody has bought often, and where all have, everybody's frequency is 1.
+//! score from 1 to 5 in each of the three, by quintiles of all customers, and a segment by the scores. New customers
+//! are not identified by scores: where nobody has bought often, and where all have, everybody's frequency is 1.
 
 use serde::{Deserialize, Serialize};
 
 use super::purchases::Purchases;
 
-/// A first purchase is recent up to so many days before the last purchase of all customers.
+/// A first purchase is recent up to this many days before the last purchase of all customers.
 const NEW_DAYS: u32 = 90;
-/// Who is new has bought on so many days at most.
+/// New customers have bought on at most this many days.
 const NEW_PURCHASE_DAYS: u32 = 2;
 
-/// Scores of 1 to 5, 5 being best, and the segment that follows.
+/// Scores of 1 to 5, 5 being best, and the resulting segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rfm {
     /// How recently the customer bought.
     pub recency: u8,
-    /// On how many days.
+    /// By number of purchase days.
     pub frequency: u8,
-    /// For how much in all.
+    /// By total spend.
     pub monetary: u8,
     pub segment: Segment,
 }
 
-/// What kind of customer one is, compared with the others.
+/// The kind of customer, relative to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Segment {
     /// Bought recently, often and for much.
     Champion,
-    /// Buys often and is not away long.
+    /// Buys often, and not long ago.
     Loyal,
-    /// Bought recently and more than once, not oftener than others.
+    /// Bought recently and more than once, but no more often than others.
     PotentialLoyalist,
-    /// Bought recently for the first time, on two days at most.
+    /// Bought recently for the first time, on at most two days.
     New,
-    /// Neither recent nor long away, and not frequent.
+    /// Neither recent nor long ago, and not frequent.
     NeedsAttention,
     /// Bought often or for much, but long ago.
     AtRisk,
@@ -58,7 +58,7 @@ impl Segment {
     ];
 }
 
-/// When a customer's purchases were, beside those of the others.
+/// When a customer's purchases were, relative to those of the others.
 #[derive(Clone, Copy)]
 struct When {
     purchase_days: u32,
@@ -67,7 +67,7 @@ struct When {
 }
 
 impl Segment {
-    /// That of some scores: the first line that holds.
+    /// The segment of some scores: the first matching row.
     fn of([recency, frequency, monetary]: [u8; 3], when: When) -> Segment {
         let is_new = when.purchase_days <= NEW_PURCHASE_DAYS && when.first_days_ago <= NEW_DAYS;
         match recency {
@@ -83,11 +83,11 @@ impl Segment {
     }
 }
 
-/// What scores are relative to: some customers, or a sample of them.
+/// The reference distribution of scores: some customers, or a sample of them.
 ///
-/// Customers who are alike in something get the same score in it, that of the whole group's outer end: the most recent
-/// buyers get 5 and the least frequent and least spending 1, however many they are. So who bought once has frequency 1
-/// where others came again, and scores do not depend on the order of customers.
+/// Ties get the same score, that of the group's outer end: the most recent buyers get 5 and the least frequent and
+/// least spending 1, however many they are. So one-time buyers have frequency 1 where others came again, and scores do
+/// not depend on the order of customers.
 #[derive(Clone, Debug)]
 pub struct Scale {
     silent_days: Vec<u32>,
@@ -104,7 +104,7 @@ impl Scale {
         }
     }
 
-    /// The scores of a customer, by fifths of the scale's customers.
+    /// The scores of a customer, by quintiles of the scale's customers.
     pub fn score(&self, customer: &Purchases) -> Rfm {
         let recency = 6 - fifth(&self.silent_days, &customer.silent_days());
         let frequency = fifth(&self.purchase_days, &customer.purchase_days());
@@ -122,7 +122,7 @@ fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
     values
 }
 
-/// 1 plus how many fifths of all values are smaller, 5 at most.
+/// 1 plus the number of fifths of all values that are smaller, at most 5.
 fn fifth<T: Ord>(sorted: &[T], value: &T) -> u8 {
     let smaller = sorted.partition_point(|other| other < value);
     u8::try_from(smaller * 5 / sorted.len().max(1)).unwrap_or(4).min(4) + 1
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The scores of all among themselves.
+    /// The scores of all customers relative to each other.
     fn score(customers: &[Purchases]) -> Vec<Rfm> {
         let scale = Scale::of(customers);
         customers.iter().map(|customer| scale.score(customer)).collect()
@@ -192,7 +192,7 @@ mod tests {
         let alike = |days: u32| segments(&[customer(5, days, 100); 3])[0];
         assert_eq!([1, 2].map(alike), [(1, Segment::New); 2]);
         assert_eq!([3, 8].map(alike), [(1, Segment::PotentialLoyalist); 2]);
-        // Bought once; of five the last two score 5 and 4. What was 90 days before the last purchase of all is not long ago.
+        // Bought once; of five the last two score 5 and 4. 90 days before the last purchase of all is still recent.
         let bought_once = |silent: [u32; 5]| segments(&silent.map(|days| customer(days, 1, 100)));
         assert_eq!(bought_once([500, 590, 1000, 1000, 1000])[..2], [(1, Segment::New); 2]);
         let expected = [(1, Segment::New), (1, Segment::NeedsAttention)];

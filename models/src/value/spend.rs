@@ -1,9 +1,9 @@
-//! What a customer spends a time: the Gamma-Gamma model (Fader & Hardie, The Gamma-Gamma model of monetary value, 2013,
-//! after Colombo & Jiang, A stochastic RFM model, 1999).
+//! Spend per purchase: the Gamma-Gamma model (Fader & Hardie, The Gamma-Gamma model of monetary value, 2013, after
+//! Colombo & Jiang, A stochastic RFM model, 1999).
 //!
-//! A customer's purchases are worth a gamma-distributed amount (shape p, a rate of his own), and over customers the rates
-//! follow a gamma distribution (shape q, rate v). It supposes that spend has nothing to do with how often one buys; the
-//! correlation says how far that is so. Amounts are in the smallest unit of the currency.
+//! A customer's purchase amounts are gamma distributed (shape p, an individual rate), and over customers the rates are
+//! gamma distributed (shape q, rate v). Spend is assumed to be independent of purchase frequency; the correlation says
+//! how far that holds. Amounts are in the smallest currency unit.
 
 use serde::{Deserialize, Serialize};
 use statrs::function::gamma::{digamma, ln_gamma};
@@ -12,10 +12,10 @@ use super::error::ValueError;
 use super::minimize::{Valued, minimize};
 use super::purchases::Purchases;
 
-/// Where the search for p, q - 1 and v begins, amounts being divided by their mean.
+/// Start of the search for p, q - 1 and v, with amounts divided by their mean.
 const START: [f64; 3] = [1.0, 1.0, 1.0];
-/// How far the search goes in p, q - 1 and v. With q near 1 the mean over customers is a matter of the few largest, so
-/// q stays at least 1.05; p and v reach where the distributions are points.
+/// Search ranges of p, q - 1 and v. With q near 1 the mean over customers depends on the few largest, so q stays at
+/// least 1.05; p and v extend to where the distributions are practically points.
 const LIMITS: [(f64, f64); 3] = [(1e-2, 1e4), (0.05, 1e4), (1e-4, 1e6)];
 
 /// The parameters of the Gamma-Gamma model.
@@ -43,8 +43,8 @@ impl SpendModel {
         self.p * self.v_minor / (self.q - 1.0)
     }
 
-    /// E[M | x, z]: mean spend of a customer with x repeats of z on average, p (v + x z) / (p x + q - 1). It lies between
-    /// the customer's own mean and that over customers. What was given back counts as nothing spent.
+    /// E[M | x, z]: mean spend of a customer with x repeats of z on average, p (v + x z) / (p x + q - 1). It lies
+    /// between the customer's own mean and that over customers. A negative own mean, from refunds, counts as zero.
     pub fn expected_spend(&self, customer: &Purchases) -> f64 {
         let spent = f64::from(customer.repeats()) * customer.mean_spend().max(0.0);
         self.p * (self.v_minor + spent) / (self.p * f64::from(customer.repeats()) + self.q - 1.0)
@@ -54,11 +54,11 @@ impl SpendModel {
 /// Customers with the same number of repeats.
 struct Group {
     repeats: f64,
-    /// Mean spends, in means over all customers.
+    /// Mean spends, relative to the mean over all customers.
     means: Vec<f64>,
 }
 
-/// The log-likelihood of spend parameters given customers who came again and paid.
+/// The log-likelihood of spend parameters given paying repeat customers.
 pub struct SpendLikelihood {
     groups: Vec<Group>,
     customers: f64,
@@ -66,7 +66,7 @@ pub struct SpendLikelihood {
 }
 
 impl SpendLikelihood {
-    /// Customers without a repeat, or with nothing spent in repeats, tell nothing and are left out.
+    /// Customers without a repeat, or with no spend in repeats, carry no information and are left out.
     pub fn new(customers: &[Purchases]) -> SpendLikelihood {
         let mut spends: Vec<(u32, f64)> = paying(customers).collect();
         spends.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
@@ -79,12 +79,12 @@ impl SpendLikelihood {
         SpendLikelihood { groups: groups.collect(), customers: spends.len() as f64, scale_minor }
     }
 
-    /// How many customers came again and paid.
+    /// The number of paying repeat customers.
     pub fn customers(&self) -> usize {
         self.groups.iter().map(|group| group.means.len()).sum()
     }
 
-    /// The parameters of greatest likelihood; `None` without customers, or where the search found no maximum.
+    /// The maximum likelihood estimate; `None` without customers, or where the search found no maximum.
     pub fn maximize(&self) -> Option<SpendModel> {
         if self.groups.is_empty() {
             return None;
@@ -94,8 +94,8 @@ impl SpendLikelihood {
         SpendModel::new(p, 1.0 + q_less_1, v * self.scale_minor).ok()
     }
 
-    /// The log-likelihood of all customers, of amounts in the smallest unit; with amounts in a unit 100 times as large it
-    /// is greater by ln 100 for each.
+    /// The log-likelihood of all customers, with amounts in the smallest currency unit; in a unit 100 times as large it
+    /// is greater by ln 100 per customer.
     pub fn of(&self, model: &SpendModel) -> f64 {
         if self.groups.is_empty() {
             return 0.0;
@@ -104,10 +104,10 @@ impl SpendLikelihood {
         -self.customers * (self.mean_loss(&logs).0 + self.scale_minor.ln())
     }
 
-    /// The mean of minus the log-likelihood, and its gradient by the logarithms of p, q - 1 and v.
+    /// The mean negative log-likelihood, and its gradient by the logarithms of p, q - 1 and v.
     ///
-    /// Of a customer with a mean of z in x repeats the log-likelihood is (marginal density of z, Fader & Hardie)
-    /// ln Γ(p x + q) - ln Γ(p x) - ln Γ(q) + q ln v + (p x - 1) ln z + p x ln x - (p x + q) ln(x z + v).
+    /// Of a customer with a mean of z in x repeats the log-likelihood is (marginal density of z, Fader & Hardie) ln Γ(p
+    /// x + q) - ln Γ(p x) - ln Γ(q) + q ln v + (p x - 1) ln z + p x ln x - (p x + q) ln(x z + v).
     fn mean_loss(&self, logs: &[f64; 3]) -> Valued<3> {
         let [p, q_less_1, v] = logs.map(f64::exp);
         let q = 1.0 + q_less_1;
@@ -134,8 +134,8 @@ impl SpendLikelihood {
     }
 }
 
-/// Pearson's correlation of mean spend with the number of repeats over customers who came again and paid; `None` where
-/// one of the two is the same for all.
+/// Pearson's correlation of mean spend with the number of repeats over paying repeat customers; `None` where one of the
+/// two is constant.
 pub fn correlation_with_frequency(customers: &[Purchases]) -> Option<f64> {
     let pairs: Vec<(f64, f64)> = paying(customers).map(|(repeats, spend)| (f64::from(repeats), spend)).collect();
     let count = pairs.len() as f64;
@@ -150,7 +150,7 @@ pub fn correlation_with_frequency(customers: &[Purchases]) -> Option<f64> {
     r.is_finite().then_some(r.clamp(-1.0, 1.0))
 }
 
-/// Repeats and mean spend of the customers who came again and paid.
+/// Repeats and mean spend of paying repeat customers.
 fn paying(customers: &[Purchases]) -> impl Iterator<Item = (u32, f64)> {
     customers.iter().map(|customer| (customer.repeats(), customer.mean_spend())).filter(|(_, spend)| *spend > 0.0)
 }
@@ -169,7 +169,7 @@ mod tests {
         // 2 · 1000 / (3 - 1), and 2 (1000 + 2 · 400) / (2 · 2 + 3 - 1).
         assert_eq!((model.mean_spend(), model.expected_spend(&customer(0, 0))), (1_000.0, 1_000.0));
         assert_eq!(model.expected_spend(&customer(2, 800)), 600.0);
-        // All given back: 2 · 1000 / 6.
+        // Everything refunded: 2 · 1000 / 6.
         assert!((model.expected_spend(&customer(2, -800)) - 1_000.0 / 3.0).abs() < 1e-9);
     }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// The callback is a cross-site navigation, on which `Strict` cookies are not sent.
 pub const COOKIE: &str = "__Host-salespulse-oidc";
-/// Long enough to find a second factor.
+/// Long enough to fetch a second factor.
 const LIFETIME: i64 = 10 * MINUTE;
 
 /// A sign-in in progress.

@@ -1,7 +1,7 @@
-//! Isolation Forest: points that random cuts separate early are unlike the rest.
+//! Isolation Forest: points that random cuts isolate early are unlike the rest.
 //!
-//! Liu, Ting & Zhou 2008, "Isolation Forest" (ICDM). Each tree cuts a small random sample, at a random value of a random
-//! coordinate, until its points are alone; the fewer cuts a point needs on average, the more isolated it is.
+//! Liu, Ting & Zhou 2008, "Isolation Forest" (ICDM). Each tree splits a small random sample, at a random value of a
+//! random coordinate, until its points are isolated; the fewer cuts a point needs on average, the more isolated it is.
 
 mod tree;
 
@@ -9,7 +9,7 @@ use super::error::{AnomalyError, Result, check_len, check_values};
 use super::random::SplitMix64;
 use tree::Tree;
 
-/// Trees of a forest and points of a tree's sample: the paper's, which finds that more of either changes little.
+/// Number of trees, and sample size per tree: as in the paper, which finds little benefit in more of either.
 const TREES: usize = 100;
 const SAMPLE_POINTS: usize = 256;
 
@@ -17,12 +17,12 @@ const SAMPLE_POINTS: usize = 256;
 pub struct IsolationForest {
     dimension: usize,
     trees: Vec<Tree>,
-    /// The mean path length that makes a score of one half.
+    /// The mean path length, for which the score is one half.
     usual_path: f64,
 }
 
 impl IsolationForest {
-    /// Fits a forest to `points`, row by row, each of `dimension` finite coordinates; at least two points.
+    /// Fits a forest to `points`, row-major, each of `dimension` finite coordinates; at least two points.
     pub fn fit(points: &[f64], dimension: usize, seed: u64) -> Result<Self> {
         if dimension == 0 || !points.len().is_multiple_of(dimension) {
             return Err(AnomalyError::Shape { expected: dimension, found: points.len() });
@@ -44,7 +44,7 @@ impl IsolationForest {
         Ok(IsolationForest { dimension, trees, usual_path: mean_path(sample) })
     }
 
-    /// How isolated a point is, between 0 and 1: near 1 far from the rest, one half or less among it.
+    /// How isolated a point is, between 0 and 1: near 1 far from the others, one half or less among them.
     pub fn score(&self, point: &[f64]) -> Result<f64> {
         check_len(self.dimension, point.len())?;
         check_values(point.iter().copied())?;
@@ -53,14 +53,15 @@ impl IsolationForest {
     }
 }
 
-/// Moves a random sample without repetition to the front: the first steps of a Fisher-Yates shuffle.
+/// Moves a random sample without replacement to the front: the first steps of a Fisher-Yates shuffle.
 fn choose_first<T>(items: &mut [T], sample: usize, random: &mut SplitMix64) {
     for place in 0..sample {
         items.swap(place, place + random.below(items.len() - place));
     }
 }
 
-/// The mean path length of `n` points in a tree, c(n) of the paper: that of an unsuccessful search in a binary search tree.
+/// The mean path length of `n` points in a tree, c(n) of the paper: that of an unsuccessful search in a binary search
+/// tree.
 fn mean_path(n: usize) -> f64 {
     const EULER: f64 = 0.577_215_664_901_532_9;
     match n {
@@ -77,7 +78,7 @@ fn mean_path(n: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// Points of two coordinates in the unit square.
+    /// Points with two coordinates in the unit square.
     fn cloud(points: usize) -> Vec<f64> {
         let mut random = SplitMix64::new(7);
         (0..2 * points).map(|_| random.unit()).collect()
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_usual_path_scores_one_half() {
-        // Two points are parted by one cut, and c(2) = 1; points that are alike end in the root with c(n).
+        // Two points are separated by one cut, and c(2) = 1; identical points end in the root with c(n).
         assert_eq!(IsolationForest::fit(&[0.0, 1.0], 1, 0).expect("points").score(&[0.0]), Ok(0.5));
         let alike = IsolationForest::fit(&[4.0; 60], 2, 0).expect("points").score(&[9.0, 9.0]).expect("a point");
         assert!((alike - 0.5).abs() < 1e-12, "{alike}");

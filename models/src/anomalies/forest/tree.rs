@@ -10,12 +10,12 @@ pub struct Tree {
 enum Node {
     /// Points up to `cut` go to the node `below`, the others to `above`.
     Split { coordinate: usize, cut: f64, below: usize, above: usize },
-    /// The path length of the points that end here: cuts so far, and those that the rest would have needed.
+    /// The path length of the points that end here: the cuts so far, plus the expected number for the remaining points.
     Leaf { path: f64 },
 }
 
 impl Tree {
-    /// Cuts `points` until they are alone, alike or as deep as a balanced tree would be.
+    /// Splits `points` until they are isolated, identical, or as deep as in a balanced tree.
     pub fn grow(points: &[&[f64]], random: &mut SplitMix64) -> Self {
         let depth_max = points.len().next_power_of_two().trailing_zeros();
         let mut tree = Tree { nodes: Vec::with_capacity(2 * points.len()) };
@@ -23,7 +23,7 @@ impl Tree {
         tree
     }
 
-    /// Adds the node of `points` and all below it; gives its index.
+    /// Adds the subtree of `points`; returns the index of its root.
     fn add(&mut self, points: &mut [&[f64]], depth_max: u32, depth: u32, random: &mut SplitMix64) -> usize {
         let index = self.nodes.len();
         self.nodes.push(Node::Leaf { path: f64::from(depth) + mean_path(points.len()) });
@@ -56,7 +56,8 @@ impl Tree {
     }
 }
 
-/// A random coordinate in which the points differ, and a value in `[least, greatest)` of it; `None` where all are alike.
+/// A random coordinate in which the points differ, and a value in `[least, greatest)` of it; `None` where all are
+/// equal.
 fn random_cut(points: &[&[f64]], random: &mut SplitMix64) -> Option<(usize, f64)> {
     let (first, rest) = points.split_first()?;
     let mut ranges: Vec<(f64, f64)> = first.iter().map(|value| (*value, *value)).collect();
@@ -69,11 +70,11 @@ fn random_cut(points: &[&[f64]], random: &mut SplitMix64) -> Option<(usize, f64)
     let (coordinate, (least, greatest)) = *differing.get(random.below(differing.len()))?;
     let share = random.unit();
     let cut = least + share * (greatest - least);
-    // Rounding may reach the greatest, which would leave no point above.
+    // Rounding may reach the greatest value, which would leave no point above.
     Some((coordinate, if cut < greatest { cut } else { least }))
 }
 
-/// Puts the points up to `cut` first; gives them and the others.
+/// Moves the points up to `cut` to the front; returns them and the others.
 fn partition<'s, 'p>(
     points: &'s mut [&'p [f64]],
     coordinate: usize,
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_cut_leaves_points_on_both_sides() {
-        // Next to each other as numbers go, so that a cut between them is rounded to one of them.
+        // Adjacent floats, so that a cut between them is rounded to one of them.
         let (least, greatest) = ([1.0], [1.0 + f64::EPSILON]);
         for seed in 0..50 {
             let tree = Tree::grow(&[&least, &greatest], &mut SplitMix64::new(seed));

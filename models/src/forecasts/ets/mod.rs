@@ -1,5 +1,5 @@
 //! Exponential smoothing in state space form (Hyndman, Koehler, Ord and Snyder 2008): ETS(A,N,N), (A,A,N), (A,Ad,N) and
-//! (A,N,A), (A,A,A), (A,Ad,A). The trend is chosen by AICc, the season is that of the history if it is significant. A
+//! (A,N,A), (A,A,A), (A,Ad,A). The trend is chosen by AICc; the season is that of the history if significant. A
 //! multiplicative season is an additive one of logarithms.
 
 mod recursion;
@@ -16,13 +16,13 @@ enum Trend {
     Damped,
 }
 
-/// The usual limits of smoothing weights and of the damping (Hyndman et al. 2008, section 2.5).
+/// The usual bounds of smoothing weights and damping (Hyndman et al. 2008, section 2.5).
 const WEIGHT: Variable = Variable { start: 0.1, step: 0.2, min: 1e-4, max: 0.9999 };
 const DAMPING: Variable = Variable { start: 0.95, step: -0.05, min: 0.8, max: 0.98 };
-/// Of the criterion, in which models differ by whole numbers.
+/// Tolerance on the criterion, by which models differ by whole numbers.
 const TOLERANCE: f64 = 1e-2;
 
-/// Forecasts the `horizon` values after `values`, the first of which is at the first place of the season.
+/// Forecasts the `horizon` values after `values`, the first of which is at the first position of the season.
 pub fn forecast(values: &[f64], seasonality: Option<&Seasonality>, horizon: usize) -> Path {
     match seasonality.filter(|seasonality| seasonality.is_significant) {
         None => additive(values, None, horizon),
@@ -44,7 +44,7 @@ struct Fitted {
     smoothing: Smoothing,
     /// After the last value.
     state: State,
-    /// Of an error one bucket ahead.
+    /// One-step-ahead error variance.
     variance: f64,
     aicc: f64,
 }
@@ -77,7 +77,7 @@ impl Fitted {
             slopes += damping;
             let value = self.state.level + slopes * self.state.slope + self.state.season[(n + step - 1) % season];
             path.push(value, (self.variance * variance).sqrt());
-            // How much an error moves the forecast `step` buckets later.
+            // The response of the forecast `step` buckets ahead to an error.
             let response = alpha + beta * slopes + if step % season == 0 { gamma } else { 0.0 };
             variance += response * response;
         }
@@ -85,7 +85,7 @@ impl Fitted {
     }
 }
 
-/// What is searched for: alpha, the share of alpha that is beta, phi, and the share of 1 - alpha that is gamma.
+/// The search variables: alpha, beta as a share of alpha, phi, and gamma as a share of 1 - alpha.
 fn variables(trend: Trend, is_seasonal: bool) -> Vec<Variable> {
     let mut variables = vec![Variable { start: 0.3, ..WEIGHT }];
     match trend {
@@ -97,7 +97,7 @@ fn variables(trend: Trend, is_seasonal: bool) -> Vec<Variable> {
     variables
 }
 
-/// Reads a point of the search.
+/// Converts a search point to parameters.
 fn smoothing(point: &[f64], trend: Trend, is_seasonal: bool) -> Smoothing {
     let mut point = point.iter().copied();
     let mut next = |is_used: bool, unused: f64| if is_used { point.next().unwrap_or(unused) } else { unused };

@@ -1,10 +1,10 @@
-//! One pass of exponential smoothing over a series (Hyndman et al. 2008, table 2.2). Errors are linear in the first level and
-//! slope, so the pass is made three times side by side: as it is, and once for how errors answer to each of the two. That
-//! gives the best of both for these weights, and nothing is left to search for but the weights.
+//! One pass of exponential smoothing over a series (Hyndman et al. 2008, table 2.2). Errors are linear in the initial
+//! level and slope, so three passes run side by side: the plain one, and one for the sensitivity of the errors to each
+//! of the two. That yields the optimal initial state for given weights, leaving only the weights to search for.
 
 use super::super::least_squares::{Error, Sums};
 
-/// The weights by which an error moves the level, slope and season, and the damping of the slope.
+/// The weights by which an error updates level, slope and season, and the damping of the slope.
 #[derive(Clone, Copy, Debug)]
 pub struct Smoothing {
     pub alpha: f64,
@@ -13,24 +13,24 @@ pub struct Smoothing {
     pub phi: f64,
 }
 
-/// What is carried from bucket to bucket.
+/// The state carried from bucket to bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     pub level: f64,
     pub slope: f64,
-    /// By place in the season; a single 0 without one.
+    /// By position in the season; a single 0 without one.
     pub season: Vec<f64>,
 }
 
-/// The state after the last value, and the sum of squared errors of the forecasts of one bucket ahead.
+/// The state after the last value, and the sum of squared one-step-ahead errors.
 #[derive(Clone, Debug)]
 pub struct Pass {
     pub state: State,
     pub sum_of_squares: f64,
 }
 
-/// Runs over values, the first of which is at the first place of the season. The first season is `index`, the first level and
-/// slope are the best ones; without a slope it is zero.
+/// Smooths values, the first of which is at the first position of the season. The initial season is `index`, the
+/// initial level and slope are the optimal ones; without a slope it is zero.
 pub fn run(values: &[f64], smoothing: &Smoothing, index: &[f64], has_slope: bool) -> Pass {
     let mut season: Vec<Lanes> = index.iter().map(|index| Lanes([*index, 0.0, 0.0])).collect();
     let (mut level, mut slope) = (Lanes([0.0, 1.0, 0.0]), Lanes([0.0, 0.0, if has_slope { 1.0 } else { 0.0 }]));
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn the_first_level_and_slope_are_the_best() {
-        // A line with a season is met exactly: 10, 12, 14... and +1, -1 in turn.
+        // A line with a season is fitted exactly: 10, 12, 14... plus alternating +1, -1.
         let values = [11.0, 11.0, 15.0, 15.0, 19.0, 19.0];
         let Pass { state, sum_of_squares } = run(&values, &HALVES, &[1.0, -1.0], true);
         assert!((state.level - 20.0).abs() < 1e-9 && (state.slope - 2.0).abs() < 1e-9, "{state:?}");
@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_pass_can_be_followed_by_hand() {
-        // Without a slope the errors are (2 - l), then 4 - l - (2 - l) / 2 = 3 - l / 2: the best l is (2 + 1.5) / 1.25 = 2.8.
+        // Without a slope the errors are (2 - l), then 4 - l - (2 - l) / 2 = 3 - l / 2: the best l is (2 + 1.5) / 1.25
+        // = 2.8.
         let level_only = Smoothing { beta: 0.0, gamma: 0.0, ..HALVES };
         let Pass { state, sum_of_squares } = run(&[2.0, 4.0], &level_only, &[0.0], false);
         assert!((sum_of_squares - (0.64 + 1.6 * 1.6)).abs() < 1e-12);

@@ -1,19 +1,20 @@
-//! Least squares with a penalty on absolute values (Tibshirani, "Regression Shrinkage and Selection via the Lasso", 1996), by
-//! its active set (Osborne, Presnell and Turlach, "A new approach to variable selection in least squares problems", 2000).
+//! Lasso: least squares with an L1 penalty (Tibshirani, "Regression Shrinkage and Selection via the Lasso", 1996), by
+//! an active set method (Osborne, Presnell and Turlach, "A new approach to variable selection in least squares
+//! problems", 2000).
 
 use super::linalg::solve;
 
-/// Unknowns come in and go out again; each would do so a few times.
+/// Variables may enter and leave the active set; each is expected to do so a few times.
 const STEPS_PER_UNKNOWN: usize = 10;
-/// The share of the penalty by which a slope must exceed it.
+/// The share of the penalty by which a gradient must exceed it.
 const TOLERANCE: f64 = 1e-9;
 
-/// Moves x to the minimum of `x' matrix x / 2 - target' x + penalty sum |x|`, or as near as numbers allow. Of the matrix only
-/// the lower triangle counts.
+/// Moves x to the minimum of `x' matrix x / 2 - target' x + penalty sum |x|`, as near as floating point allows. Only
+/// the lower triangle of the matrix is used.
 pub fn minimize(matrix: &[f64], target: &[f64], penalty: f64, x: &mut [f64]) {
     let n = x.len();
     let at = |i: usize, j: usize| matrix[i.max(j) * n + i.min(j)];
-    // Of those that are not zero; while none changes its sign, the problem is a system of equations.
+    // Signs of the nonzero variables; as long as none changes, the problem is a linear system.
     let mut signs: Vec<f64> = x.iter().map(|x| if *x == 0.0 { 0.0 } else { x.signum() }).collect();
     for _ in 0..STEPS_PER_UNKNOWN * n {
         let active: Vec<usize> = (0..n).filter(|i| signs[*i] != 0.0).collect();
@@ -54,7 +55,7 @@ mod tests {
 
     #[test]
     fn no_step_leads_lower() {
-        // Columns that are much alike, as hinges are.
+        // Nearly collinear columns, as hinges are.
         let column = |j: usize| (0..40).map(move |t| (t as f64 / 39.0 - j as f64 / 12.0).max(0.0));
         let product = |i: usize, j: usize| column(i).zip(column(j)).map(|(a, b)| a * b).sum::<f64>();
         let matrix: Vec<f64> = (0..100).map(|at| product(at / 10, at % 10)).collect();

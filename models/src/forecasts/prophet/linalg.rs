@@ -1,7 +1,6 @@
-//! The little linear algebra that the solver needs. Matrices are stored row by row; of symmetric ones only the lower triangle
-//! counts.
+//! The linear algebra that the solver needs. Matrices are row-major; of symmetric ones only the lower triangle is used.
 
-/// The sum of products, in four lanes so that the compiler may use vector instructions; the order of the sums is fixed.
+/// The dot product, in four lanes to allow vectorization; the order of summation is fixed.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a_lanes, a_rest) = a.as_chunks::<4>();
     let (b_lanes, b_rest) = b.as_chunks::<4>();
@@ -22,7 +21,7 @@ pub fn add_scaled(to: &mut [f64], factor: f64, x: &[f64]) {
     }
 }
 
-/// Sums of products of numbers with each other, such as `rows' rows`.
+/// Sums of pairwise products, such as `rows' rows`.
 pub struct Gram {
     sums: Vec<f64>,
     order: usize,
@@ -45,9 +44,9 @@ impl Gram {
     }
 }
 
-/// Eliminates the first unknowns of `matrix x = rhs`, a positive definite system of order `rhs.len()`, in place. What is left
-/// of the matrix and of `rhs` is the system of the others; the rows and columns before become those of the Cholesky factor,
-/// for [`substitute`]. `None` if the matrix is not positive definite.
+/// Eliminates the first unknowns of `matrix x = rhs`, a positive definite system of order `rhs.len()`, in place. The
+/// rest of the matrix and of `rhs` becomes the system of the other unknowns (Schur complement); the preceding rows and
+/// columns become those of the Cholesky factor, for [`substitute`]. `None` if the matrix is not positive definite.
 pub fn eliminate(matrix: &mut [f64], rhs: &mut [f64], first: usize) -> Option<()> {
     let p = rhs.len();
     for i in 0..p {
@@ -75,7 +74,7 @@ pub fn eliminate(matrix: &mut [f64], rhs: &mut [f64], first: usize) -> Option<()
     Some(())
 }
 
-/// The first unknowns, of a system from which they were eliminated, when `rhs` holds the others.
+/// Solves for the eliminated unknowns, given the others in `rhs`.
 pub fn substitute(matrix: &[f64], rhs: &mut [f64], first: usize) {
     let p = rhs.len();
     for i in (0..p).rev() {
@@ -87,8 +86,8 @@ pub fn substitute(matrix: &[f64], rhs: &mut [f64], first: usize) {
     }
 }
 
-/// Solves `matrix x = rhs` for a positive definite matrix, in place: `rhs` becomes the solution. `None` if the matrix is not
-/// positive definite.
+/// Solves `matrix x = rhs` for a positive definite matrix, in place: `rhs` becomes the solution. `None` if the matrix
+/// is not positive definite.
 pub fn solve(matrix: &mut [f64], rhs: &mut [f64]) -> Option<()> {
     let p = rhs.len();
     eliminate(matrix, rhs, p)?;

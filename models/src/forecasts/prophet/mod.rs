@@ -1,5 +1,5 @@
-//! Prophet: a trend that bends, seasons of the calendar and events (Taylor and Letham, "Forecasting at Scale", 2018).
-//! `augurs-prophet` builds the features and puts forecasts together, our own solver finds the parameters.
+//! Prophet: a piecewise linear trend, calendar seasons and events (Taylor and Letham, "Forecasting at Scale", 2018).
+//! `augurs-prophet` builds the features and assembles forecasts; our own solver fits the parameters.
 
 mod lasso;
 mod linalg;
@@ -23,19 +23,20 @@ use regressors::Regressors;
 use solver::{Noise, Solver};
 
 const DAY: f64 = 86_400.0;
-/// Prophet's own prior scale of an event's effect, in units of the scaled series.
+/// Prophet's default prior scale of an event's effect, in units of the scaled series.
 const EVENT_SCALE: f64 = 10.0;
 
-/// What Prophet says of a history.
+/// Prophet's results for a history.
 #[derive(Debug)]
 pub struct Prophecy {
     pub path: Path,
-    /// What events add to each bucket of the history and then of the path; `None` where the history has seen none.
+    /// The effects of events on each bucket of the history and then of the path; `None` where the history contains no
+    /// event.
     effects: Option<Vec<f64>>,
 }
 
 impl Prophecy {
-    /// What events added to the buckets of the history, and will add to those of the path.
+    /// The effects of events on the buckets of the history and on those of the path.
     pub fn effects(&self) -> Option<(&[f64], &[f64])> {
         let effects = self.effects.as_ref()?;
         effects.split_at_checked(effects.len().checked_sub(self.path.values.len())?)
@@ -82,11 +83,11 @@ fn mode(history: &History) -> FeatureMode {
     }
 }
 
-/// Prophet's defaults, without its random simulation of intervals.
+/// Prophet's defaults, without its simulation of intervals.
 fn options(mode: FeatureMode, seconds: f64, buckets: usize) -> ProphetOptions {
     let days = seconds / DAY;
     let days_per_bucket = days / (buckets.max(2) - 1) as f64;
-    // A season needs to be seen twice, and to have two points for each of its waves.
+    // A season must be observed twice, with two points per harmonic.
     let season = |period: f64, order: f64| {
         let order = order.min((period / days_per_bucket / 2.0).floor());
         let order = NonZeroU32::new(order as u32).filter(|_| days >= 2.0 * period);
@@ -111,7 +112,7 @@ fn regressor(mode: FeatureMode) -> Option<Regressor> {
     Some(regressor.with_prior_scale(scale).with_standardize(Standardize::No))
 }
 
-/// The forecast from its parts, which are summed by name: the sums of the crate are in the order of a hash map.
+/// The forecast from its components, summed in name order: the crate sums them in the order of a hash map.
 fn sum(predictions: &Predictions, mode: FeatureMode) -> Vec<f64> {
     let features = by_name(predictions.seasonalities.iter().chain(&predictions.regressors));
     let trend = predictions.trend.point.iter().enumerate();
@@ -121,7 +122,7 @@ fn sum(predictions: &Predictions, mode: FeatureMode) -> Vec<f64> {
     }
 }
 
-/// The part of the sum that events are.
+/// The contribution of events to the sum.
 fn of_events(predictions: &Predictions, mode: FeatureMode) -> Vec<f64> {
     let events = by_name(predictions.regressors.iter());
     let trend = predictions.trend.point.iter().enumerate();
@@ -131,7 +132,7 @@ fn of_events(predictions: &Predictions, mode: FeatureMode) -> Vec<f64> {
     }
 }
 
-/// What parts come to in each bucket.
+/// The sum of components in each bucket.
 fn by_name<'a>(parts: impl Iterator<Item = (&'a String, &'a FeaturePrediction)>) -> impl Fn(usize) -> f64 {
     let mut parts: Vec<_> = parts.collect();
     parts.sort_by_key(|(name, _)| *name);
@@ -139,9 +140,9 @@ fn by_name<'a>(parts: impl Iterator<Item = (&'a String, &'a FeaturePrediction)>)
 }
 
 impl Noise {
-    /// The standard deviation of the forecast `ahead` histories after the last value. To the noise comes the trend, which
-    /// goes on bending as often and as much as it did: changes come as a Poisson process and their sizes are Laplace
-    /// distributed, so that the variance is the integral of `2 size^2 (ahead - s)^2` over their times s.
+    /// The standard deviation of the forecast `ahead` history lengths after the last value. Trend uncertainty adds to
+    /// the noise: change points are assumed to continue as a Poisson process with Laplace distributed sizes, so that
+    /// the variance is the integral of `2 size^2 (ahead - s)^2` over their times s.
     fn deviation(&self, ahead: f64) -> f64 {
         let bends = 2.0 * self.mean_change.powi(2) * self.changes * ahead.powi(3) / 3.0;
         (self.sigma.powi(2) + bends).sqrt()
@@ -162,7 +163,7 @@ mod tests {
         History { starts, known, values, season: 7, seasonality: seasonality.into(), prophecy: Default::default() }
     }
 
-    /// The series of `forecast-synthetic.json`, which says how it is made.
+    /// The series of `forecast-synthetic.json`, which documents its construction.
     fn synthetic() -> Vec<Option<f64>> {
         let week = [0.0, 5.0, 8.0, 3.0, 12.0, 30.0, 18.0];
         let mut state: u64 = 12_345;
@@ -178,7 +179,7 @@ mod tests {
     fn multiplicative_seasons_are_those_of_python() {
         let (starts, known): (Vec<i64>, _) = ((0..421).map(|i| START + i * 86_400).collect(), synthetic());
         let path = forecast(&history(&starts, &known, Mode::Multiplicative), &[], 28).expect("a forecast").path;
-        // prophet 1.5.0; the values are about 300.
+        // Values from prophet 1.5.0; the series is about 300.
         for (step, expected) in [(0, 290.498), (13, 317.846), (26, 338.474), (27, 323.449)] {
             assert!((path.values[step] - expected).abs() < 0.5, "{step}: {}", path.values[step]);
         }

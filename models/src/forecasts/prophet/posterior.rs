@@ -1,4 +1,5 @@
-//! The posterior of a Prophet model with a linear trend (Taylor and Letham, "Forecasting at Scale", 2018), and its top.
+//! The posterior of a Prophet model with a linear trend (Taylor and Letham, "Forecasting at Scale", 2018), and its
+//! mode.
 //!
 //! With parameters w = (k, m, delta, beta) the trend is linear in k, m and delta, and the negative log posterior is
 //!
@@ -6,19 +7,19 @@
 //! rss / 2 sigma^2 + n ln sigma + 2 sigma^2 + (k^2 + m^2) / 50 + sum |delta| / tau + sum beta^2 / 2 s^2
 //! ```
 //!
-//! Sigma has a closed form given the rest. Given sigma, k, m and beta are the solution of a ridge regression for any deltas,
-//! and deltas that of a lasso once the others are eliminated. With multiplicative features this is done for the linearised
-//! model (Gauss-Newton).
+//! Sigma has a closed form given the rest. Given sigma, k, m and beta are the solution of a ridge regression for any
+//! deltas, and deltas that of a lasso once the others are eliminated. With multiplicative features this is done for the
+//! linearised model (Gauss-Newton).
 //!
-//! The hinge of a change at s, `(t - s)+`, is the column of t less s times that of 1 in the rows after s, so its products with
-//! other columns are those of these two, summed over these rows.
+//! The hinge of a change at s, `(t - s)+`, is the column of t minus s times the column of 1 in the rows after s, so its
+//! products with other columns follow from those two, summed over these rows.
 
 use super::lasso;
 use super::linalg::{Gram, dot, eliminate, substitute};
 
 /// The smallest sigma, with values of up to 1: a perfect fit has none.
 const SIGMA_MIN: f64 = 1e-6;
-/// The search ends with the step that wins less than this share of the objective.
+/// The search ends with the step that improves the objective by less than this share.
 const GAIN_MIN: f64 = 1e-7;
 const STEPS_MAX: usize = 100;
 const HALVINGS_MAX: usize = 12;
@@ -28,13 +29,13 @@ const TREND_PRECISION: f64 = 1.0 / 25.0;
 /// A model with its data.
 #[derive(Debug)]
 pub struct Posterior {
-    /// Of the values, rising.
+    /// Of the values, ascending.
     pub times: Vec<f64>,
     pub values: Vec<f64>,
-    /// Row by row: the additive features, and the multiplicative ones.
+    /// Row-major: the additive features, then the multiplicative ones.
     pub features: Vec<f64>,
     pub additive: usize,
-    /// When the trend may bend, rising.
+    /// Times of potential change points, ascending.
     pub changes: Vec<f64>,
     /// The prior scale of deltas.
     pub tau: f64,
@@ -42,7 +43,7 @@ pub struct Posterior {
     pub precisions: Vec<f64>,
 }
 
-/// A point of the search: k, m, the effects of features, deltas.
+/// A search point: k, m, the effects of features, deltas.
 #[derive(Debug)]
 pub struct Point {
     pub w: Vec<f64>,
@@ -57,7 +58,7 @@ struct Linearised {
 }
 
 impl Posterior {
-    /// The most probable parameters, searched from the given k and m; `None` if numbers fail.
+    /// The posterior mode, searched from the given k and m; `None` if the computation is not finite.
     pub fn mode(&self, k: f64, m: f64) -> Option<Point> {
         let mut w = vec![0.0; self.fixed() + self.changes.len()];
         w[..2].copy_from_slice(&[k, m]);
@@ -78,7 +79,8 @@ impl Posterior {
         at.objective.is_finite().then_some(at)
     }
 
-    /// The first point on the way to `target` where the objective is not higher, halving the way; `None` if there is none.
+    /// Backtracking line search: the first point towards `target` where the objective is not higher; `None` if there is
+    /// none.
     fn descend(&self, from: &Point, target: &[f64]) -> Option<Point> {
         let mut share = 1.0;
         for _ in 0..HALVINGS_MAX {
@@ -92,7 +94,7 @@ impl Posterior {
         None
     }
 
-    /// The most probable parameters of the linearised model with the sigma of a point.
+    /// The posterior mode of the linearised model with the sigma of a point.
     fn solve(&self, near: &Linearised, at: &Point) -> Option<Vec<f64>> {
         let (p, fixed, variance) = (at.w.len(), self.fixed(), at.sigma * at.sigma);
         let (mut matrix, mut solution) = (near.gram.clone(), near.target.clone());
@@ -124,7 +126,7 @@ impl Posterior {
         Point { w, sigma: variance.sqrt(), objective: fit + rates + deltas + effects / 2.0 }
     }
 
-    /// The sums over rows are gathered from the last one on, so that each change meets those of the rows after it.
+    /// Sums over rows are accumulated from the last one, so that each change point gets those of the rows after it.
     fn linearise(&self, w: &[f64]) -> Linearised {
         let (p, fixed) = (w.len(), self.fixed());
         let columns = self.columns(w);
@@ -152,7 +154,7 @@ impl Posterior {
         Linearised { gram, target }
     }
 
-    /// The columns of the linearised model, row by row: t, 1, the features, the target.
+    /// The columns of the linearised model, row-major: t, 1, the features, the target.
     fn columns(&self, w: &[f64]) -> Vec<f64> {
         let mut columns = Vec::with_capacity(self.times.len() * (self.fixed() + 1));
         for (((features, fitted), time), value) in self.fitted(w).zip(&self.times).zip(&self.values) {
@@ -165,7 +167,7 @@ impl Posterior {
         columns
     }
 
-    /// What parameters make of each row's features.
+    /// Evaluates each row's features.
     fn fitted<'a>(&'a self, w: &'a [f64]) -> impl Iterator<Item = (&'a [f64], Fitted)> {
         let (rates, rest) = w.split_at(2);
         let (effects, deltas) = rest.split_at(self.precisions.len());
@@ -185,7 +187,7 @@ impl Posterior {
         self.times.iter().zip(self.features.chunks_exact(self.precisions.len())).map(fit)
     }
 
-    /// How many parameters are not deltas.
+    /// The number of parameters other than deltas.
     fn fixed(&self) -> usize {
         2 + self.precisions.len()
     }
@@ -195,10 +197,10 @@ impl Posterior {
     }
 }
 
-/// A row by the model.
+/// A row evaluated by the model.
 struct Fitted {
     trend: f64,
-    /// What multiplicative features make of the trend.
+    /// The factor that multiplicative features apply to the trend.
     factor: f64,
     value: f64,
 }
@@ -228,7 +230,7 @@ mod tests {
         for is_multiplicative in [false, true] {
             let Point { w, sigma, .. } = bent(is_multiplicative).mode(0.0, 0.5).expect("a mode");
             assert!((w[1] - 0.2).abs() < 0.02 && (w[2] - 1.0).abs() < 0.03, "{w:?}");
-            // The bend may be shared with the hinges beside it.
+            // The bend may be shared with neighbouring hinges.
             assert!((w[3] + w[4] + w[5] - 0.5).abs() < 0.1 && w[4] > 0.3, "{w:?}");
             assert!((0.01..0.02).contains(&sigma), "{sigma}");
         }

@@ -1,21 +1,21 @@
-//! Events as columns of numbers: the share of each bucket that an event covers.
+//! Events as regressors: the share of each bucket that an event covers.
 
 use std::collections::HashMap;
 
 use super::super::event::Event;
 
-/// A column for each event that has left a trace in the past.
+/// A column for each event with an occurrence in the past.
 pub struct Regressors {
     pub past: HashMap<String, Vec<f64>>,
     pub all: HashMap<String, Vec<f64>>,
 }
 
 impl Regressors {
-    /// The columns over those buckets that are learned from and over all, given their starts; `None` if one has no end.
+    /// The columns over the training buckets and over all buckets, given their starts; `None` if one has no end.
     pub fn of(starts: &[i64], events: &[Event], past: &[usize], all: &[usize]) -> Option<Regressors> {
         let mut columns = Regressors { past: HashMap::new(), all: HashMap::new() };
         for (number, event) in events.iter().enumerate() {
-            // Names need not differ.
+            // Names are not necessarily unique.
             let key = format!("event {number} {}", event.name);
             let share = |bucket: &usize| Some(event.share(*starts.get(*bucket)?..*starts.get(bucket + 1)?));
             let shares = |buckets: &[usize]| buckets.iter().map(share).collect::<Option<Vec<f64>>>();

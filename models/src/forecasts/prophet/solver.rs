@@ -1,4 +1,4 @@
-//! The optimizer of `augurs-prophet` by our own solver.
+//! Adapter of our solver to the optimizer interface of `augurs-prophet`.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
@@ -8,18 +8,18 @@ use augurs_prophet::optimizer::{Data, Error, InitialParams, OptimizeOpts, Optimi
 
 use super::posterior::{Point, Posterior};
 
-/// Finds parameters, and remembers what the last ones say about errors, which the model itself keeps to itself.
+/// Fits the parameters and keeps the noise estimates, which the model itself does not expose.
 #[derive(Debug, Default)]
 pub struct Solver {
     noise: Cell<Noise>,
 }
 
-/// How a fitted model errs, in units of its scaled values and times.
+/// The noise of a fitted model, in units of its scaled values and times.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Noise {
     /// The standard deviation of an observation.
     pub sigma: f64,
-    /// Possible changes of the trend in the history, and the mean size of one.
+    /// Number of potential change points in the history, and their mean size.
     pub changes: f64,
     pub mean_change: f64,
 }
@@ -50,8 +50,8 @@ impl Optimizer for &Solver {
     }
 }
 
-/// The features of a model in an order of their own. `augurs-prophet` keeps them in hash maps, which hand them out in another
-/// order each time; sums in another order would give another last digit.
+/// The features of a model in a fixed order. `augurs-prophet` keeps them in hash maps, whose order varies; a different
+/// order of summation would change the last digits.
 struct Columns {
     /// Additive ones first, then by their values.
     order: Vec<usize>,
