@@ -253,6 +253,7 @@ async fn what_cannot_be_measured_any_more_is_resolved_and_not_retracted() {
     create(&acme, DAILY).await;
     acme.apply(vec![sale("a", -10, 105), sale("b", -5, 900)]).await;
     time_is(&test, end_of_day(0)).await;
+    time_is(&test, end_of_day(0) + 20).await;
     // Revenue of two currencies is no sum.
     acme.organization("far", chrono_tz::Asia::Tokyo, "JPY").await;
     acme.apply(vec![Event { organization: Some("far".into()), ..sale("c", -5, 1) }]).await;
