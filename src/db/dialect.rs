@@ -326,9 +326,10 @@ pub(super) fn for_update(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR NO KEY UPDATE" } else { "" }
 }
 
-/// SQLite's operator is case-insensitive for ASCII letters only.
+/// SQLite's operator is case-insensitive for ASCII letters only; PostgreSQL's goes by the collation, which is "C" for
+/// columns.
 pub(super) fn like_any_case(backend: DbBackend) -> &'static str {
-    if backend == DbBackend::Postgres { "ILIKE" } else { "LIKE" }
+    if backend == DbBackend::Postgres { "COLLATE \"default\" ILIKE" } else { "LIKE" }
 }
 
 /// Replaces each `{each TABLE ALIAS: CONDITION}` by a join that looks the table up once per key, by index, whatever the

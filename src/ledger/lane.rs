@@ -29,7 +29,7 @@ const FOLD_AFTER: Duration = Duration::from_millis(500);
 /// How long a batch waits for callers likely to return.
 const GATHER_MAX: Duration = Duration::from_millis(2);
 /// Timeout of an attempt to commit or fold.
-const COMMIT_WAIT: Duration = Duration::from_secs(30);
+const COMMIT_WAIT: Duration = Duration::from_secs(300);
 /// Names cached per lane; beyond this the cache is dropped and re-read.
 const NAMES_MAX: usize = 200_000;
 

@@ -22,6 +22,8 @@ const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause after an answer is at least this multiple of its computation time, so that no subscription keeps a core
 /// busy.
 const REST: u32 = 4;
+/// Upper bound of that pause: it may have been the database that was slow once.
+const REST_MAX: Duration = Duration::from_secs(5);
 /// Pause before retrying the database.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
@@ -71,7 +73,8 @@ impl Watch {
     /// pace. Error of the first: RATE_LIMITED if too much of the tenant is watched.
     pub async fn next(&mut self) -> Result<Arc<Answer>> {
         if let Some(given) = &self.given {
-            let pause = (given.at + UPDATE_INTERVAL).max(Instant::now() + REST * self.begun_at.elapsed());
+            let pause =
+                (given.at + UPDATE_INTERVAL).max(Instant::now() + (REST * self.begun_at.elapsed()).min(REST_MAX));
             self.wait().await?;
             tokio::time::sleep_until(pause).await;
             while let Some(heard) = self.batches.try_next() {

@@ -311,7 +311,7 @@ impl State {
 /// The zone of the single requested organization, otherwise of the default one.
 pub fn default_zone(filter: &Filter, organizations: &[Organization]) -> Tz {
     let asked = match filter.organizations.as_slice() {
-        [only] => Some(only),
+        [only] if filter.left_out.is_empty() => Some(only),
         _ => organizations.iter().find(|o| o.is_default),
     };
     asked.map_or(chrono_tz::UTC, |o| o.timezone)

@@ -307,3 +307,22 @@ async fn bad_arguments_are_told_by_code() {
     acme.apply(vec![sold("home", None)]).await;
     assert_eq!(acme.viewer().error_code(&mixed).await, "MIXED_CURRENCIES");
 }
+
+#[tokio::test]
+async fn a_bucket_says_whether_it_has_begun() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let buckets = async |range: &str| -> Vec<(bool, String)> {
+        let query = format!("{{ salesMetrics(period: {{ {range} }}) {{ series(grain: DAY) {{ hasBegun state }} }} }}");
+        let data = acme.viewer().query(&query).await;
+        let buckets = data["salesMetrics"]["series"].as_array().expect("buckets").clone();
+        buckets.iter().map(|b| (b["hasBegun"] == true, b["state"].as_str().expect("a state").to_owned())).collect()
+    };
+    let (begun, open, closed) = (true, "OPEN".to_owned(), "CLOSED".to_owned());
+    // It is noon of the 15th.
+    let range = r#"firstDay: "2026-06-14", lastDay: "2026-06-16""#;
+    assert_eq!(buckets(range).await, [(begun, closed), (begun, open.clone()), (!begun, open)]);
+    acme.viewer().refused(r#"{ salesMetrics(period: { firstDay: "2026-06-14" }) { ordersCount } }"#, "period").await;
+    let upside_down = r#"{ salesMetrics(period: { firstDay: "2026-06-14", lastDay: "2026-06-13" }) { ordersCount } }"#;
+    acme.viewer().refused(upside_down, "period").await;
+}

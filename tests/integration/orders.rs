@@ -190,3 +190,45 @@ async fn bad_rates_are_refused_and_good_ones_hold_from_their_day() {
     let data = acme.viewer().query("{ customers { nodes { revenue } } }").await;
     assert_eq!(data["customers"]["nodes"], json!([{ "revenue": "20.00" }, { "revenue": "30.00" }]));
 }
+
+#[tokio::test]
+async fn orders_are_found_by_currency_and_amount_with_their_refunds() {
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("acme", chrono_tz::UTC, "GBP").await;
+    let rate =
+        r#"mutation { setExchangeRates(rates: [{ from: "EUR", to: "GBP", validFrom: "2026-01-01", rate: "0.85" }]) }"#;
+    acme.admin().query(rate).await;
+    let placed = |id: &str, currency: &str, amount: &str| {
+        let placed = OrderPlaced { currency: Some(currency.into()), ..order(id, 1, "ann", amount) };
+        event(id, "2026-06-14T10:00:00Z", Fact::OrderPlaced(placed))
+    };
+    let refund = RefundIssued {
+        refund_id: Some("R".into()),
+        order_id: Some("A".into()),
+        currency: Some("EUR".into()),
+        amount: Some(money("100.00")),
+        ..RefundIssued::default()
+    };
+    acme.apply(vec![
+        placed("A", "EUR", "100.00"),
+        placed("B", "GBP", "100.00"),
+        placed("C", "GBP", "20.00"),
+        event("r", "2026-06-15T10:00:00Z", Fact::RefundIssued(refund)),
+    ])
+    .await;
+    assert_eq!(ids(&acme, r#"(currency: "EUR")"#).await, "A");
+    assert_eq!(ids(&acme, r#"(minAmount: "100")"#).await, "BA");
+    assert_eq!(ids(&acme, r#"(currency: "GBP", maxAmount: "99.99")"#).await, "C");
+    let query = r#"{ order(externalId: "A") { amount currency refunded refunds { externalId issuedAt amount currency } }
+        exchangeRates(from: "EUR") { from to validFrom rate } }"#;
+    let expected = json!({
+        "order": { "amount": "100.00", "currency": "EUR", "refunded": "85.00", "refunds": [
+            { "externalId": "R", "issuedAt": "2026-06-15T10:00:00Z", "amount": "100.00", "currency": "EUR" }] },
+        "exchangeRates": [{ "from": "EUR", "to": "GBP", "validFrom": "2026-01-01", "rate": "0.85000000" }],
+    });
+    assert_eq!(acme.viewer().query(query).await, expected);
+    assert_eq!(
+        acme.viewer().query(r#"{ exchangeRates(until: "2025-12-31") { rate } }"#).await,
+        json!({ "exchangeRates": [] })
+    );
+}

@@ -150,7 +150,7 @@ async fn recipients_are_shown_to_those_who_may_set_them() {
     let acme = test.tenant("acme").await;
     fire(&acme, "EMAIL", "someone@example.com").await;
     let query = "{ alerts { recipients { target } } }";
-    assert_eq!(acme.viewer().error_code(query).await, "FORBIDDEN");
+    assert_eq!(acme.viewer().query(query).await, json!({ "alerts": [{ "recipients": null }] }));
     let shown = acme.admin().query(query).await;
     assert_eq!(shown, json!({ "alerts": [{ "recipients": [{ "target": "someone@example.com" }] }] }));
     assert_eq!(acme.viewer().error_code("{ alertDeliveries { nodes { id } } }").await, "FORBIDDEN");

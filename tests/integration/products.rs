@@ -147,3 +147,29 @@ async fn bad_products_are_refused() {
     }
     assert_eq!(acme.viewer().query("{ products { nodes { id } } }").await["products"]["nodes"], json!([]));
 }
+
+#[tokio::test]
+async fn products_are_found_by_category_and_text() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    for (sku, title, category) in
+        [("T-1", "Green tea", "drinks"), ("T_2", "100% ÖL", "food"), ("X!3", "teapot", "kitchen")]
+    {
+        let input = format!(r#"sku: "{sku}", title: "{title}", category: "{category}""#);
+        acme.actor(Role::Manager).query(&update(&input)).await;
+    }
+    let found = async |arguments: &str| -> Vec<String> {
+        let data = acme.viewer().query(&format!("{{ products({arguments}) {{ nodes {{ sku }} }} }}")).await;
+        let nodes = data["products"]["nodes"].as_array().expect("nodes").clone();
+        nodes.iter().map(|node| node["sku"].as_str().expect("a SKU").to_owned()).collect()
+    };
+    assert_eq!(found(r#"category: "drinks""#).await, ["T-1"]);
+    assert!(found(r#"category: "none""#).await.is_empty());
+    assert_eq!(found(r#"search: "TEA""#).await, ["T-1", "X!3"]);
+    assert_eq!(found(r#"search: "tea", category: "kitchen", first: 1"#).await, ["X!3"]);
+    // What stands for other letters in patterns stands for itself.
+    assert_eq!(found(r#"search: "0%""#).await, ["T_2"]);
+    assert_eq!(found(r#"search: "t_""#).await, ["T_2"]);
+    assert_eq!(found(r#"search: "x!""#).await, ["X!3"]);
+    assert_eq!(found(r#"search: "öl""#).await.len(), usize::from(test.app.db.is_postgres()));
+}
