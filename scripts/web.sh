@@ -22,7 +22,7 @@ if [ -f "$index" ]; then
 fi
 
 if ! command -v "$npm" >/dev/null; then
-    echo "web: not built, as npm is missing: install Node.js 20 or newer (https://nodejs.org), then 'make web'"
+    echo "web: not built, as npm is missing: install Node.js 20.19 or newer (https://nodejs.org), then 'make web'"
     exit 0
 fi
 
