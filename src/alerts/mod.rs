@@ -6,6 +6,7 @@
 mod anomaly;
 pub mod evaluate;
 pub mod graphql;
+mod input;
 mod progress;
 mod rule;
 mod simulate;

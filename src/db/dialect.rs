@@ -1,6 +1,9 @@
 //! Every difference between PostgreSQL and SQLite, apart from column types (`migration::sql`) and the binding of many
 //! rows ([`super::table`]).
 
+mod errors;
+mod heads;
+
 use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,20 +11,21 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Datelike, NaiveDate};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     SqliteTransactionMode, Statement, TransactionOptions,
 };
 
+use errors::driver_code;
+pub(super) use errors::is_cut_off;
+pub use errors::{is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month};
+pub(super) use heads::HeadsConnection;
 use migration::roles;
-use sea_orm::sqlx::pool::{PoolConnection, PoolOptions};
+use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::{Connection, PgConnection, Postgres, Sqlite};
-use uuid::Uuid;
 
-use super::{FirstRows, Head, TenantId};
+use super::{FirstRows, TenantId};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Timeout of one read of heads.
-const HEADS_WAIT: Duration = Duration::from_secs(1);
 /// How long, after a query was abandoned, connections are pinged on return to the pool, and the timeout of the ping.
 const DOUBT: Duration = Duration::from_secs(60);
 const DOUBT_WAIT: Duration = Duration::from_secs(5);
@@ -223,72 +227,6 @@ pub(super) fn count_connections(pool: &DatabaseConnection) -> (usize, usize) {
     (usize::try_from(open).unwrap_or(usize::MAX), idle)
 }
 
-/// A connection dedicated to head reads: one returned to the pool is pinged, which costs a round trip per request.
-/// PostgreSQL only.
-#[derive(Default)]
-pub(super) struct HeadsConnection(tokio::sync::Mutex<Option<PoolConnection<Postgres>>>);
-
-impl HeadsConnection {
-    /// A connection that fails or times out is closed. Connections that died while idle are skipped, and an attempt
-    /// without an answer is retried once.
-    pub async fn list(
-        &self,
-        pool: &DatabaseConnection,
-        tenants: &BTreeSet<TenantId>,
-    ) -> Result<Vec<(TenantId, Head)>, DbErr> {
-        let mut kept = self.0.lock().await;
-        let ids: Vec<Uuid> = tenants.iter().map(|tenant| tenant.0).collect();
-        let (mut dead_max, mut has_waited) = (count_connections(pool).0, false);
-        loop {
-            let mut connection = match kept.take() {
-                Some(connection) => connection,
-                None => pool.get_postgres_connection_pool().acquire().await.map_err(conn_error)?,
-            };
-            let failed = match tokio::time::timeout(HEADS_WAIT, list_heads(&mut connection, &ids)).await {
-                Ok(Ok(heads)) => {
-                    *kept = Some(connection);
-                    return Ok(heads);
-                }
-                Ok(Err(error)) => Some(query_error(error)),
-                Err(_) => None,
-            };
-            // Detached: its pool would wait for it.
-            drop(connection.detach());
-            match failed {
-                Some(error) if dead_max == 0 || !is_cut_off(&error) => return Err(error),
-                Some(_) => dead_max -= 1,
-                None if has_waited => return Err(conn_error(sea_orm::sqlx::Error::PoolTimedOut)),
-                None => has_waited = true,
-            }
-        }
-    }
-
-    /// Allows its pool to be closed.
-    pub async fn close(&self) {
-        self.0.lock().await.take();
-    }
-}
-
-async fn list_heads(
-    connection: &mut PgConnection,
-    tenants: &[Uuid],
-) -> Result<Vec<(TenantId, Head)>, sea_orm::sqlx::Error> {
-    let sql = "SELECT tenant_id, position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = ANY($1)";
-    let rows: Vec<(Uuid, i64, i64, i64)> = sea_orm::sqlx::query_as(sql).bind(tenants).fetch_all(connection).await?;
-    let heads = rows.into_iter().map(|(tenant, position, policy_epoch, last_alert_no)| {
-        (TenantId(tenant), Head { position, policy_epoch, last_alert_no })
-    });
-    Ok(heads.collect())
-}
-
-fn conn_error(error: sea_orm::sqlx::Error) -> DbErr {
-    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
-}
-
-fn query_error(error: sea_orm::sqlx::Error) -> DbErr {
-    DbErr::Query(RuntimeErr::SqlxError(error.into()))
-}
-
 /// PostgreSQL reports a role that is missing or not granted as an invalid setting.
 fn no_role(error: ConnectError, role: &'static str) -> ConnectError {
     match error {
@@ -384,83 +322,6 @@ pub(super) fn tenant_tables(backend: DbBackend) -> &'static str {
         "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'tenant_id' \
          WHERE m.type = 'table' ORDER BY 1"
     }
-}
-
-/// The PostgreSQL SQLSTATE or the SQLite extended code.
-fn driver_code(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(RuntimeErr::SqlxError(inner))
-    | DbErr::Query(RuntimeErr::SqlxError(inner))
-    | DbErr::Conn(RuntimeErr::SqlxError(inner))) = error
-    else {
-        return None;
-    };
-    inner.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned())
-}
-
-/// Whether a sum overflowed 64 bits: 22003 in PostgreSQL; in SQLite a sum that overflows or that a strict column
-/// rejects.
-pub fn is_out_of_range(error: &DbErr) -> bool {
-    const SQLITE_CONSTRAINT_DATATYPE: &str = "3091";
-    match driver_code(error).as_deref() {
-        Some("22003" | SQLITE_CONSTRAINT_DATATYPE) => true,
-        Some("1") => error.to_string().contains("integer overflow"),
-        _ => false,
-    }
-}
-
-/// Whether a text or document contains NUL, which PostgreSQL cannot store.
-pub fn is_unwritable(error: &DbErr) -> bool {
-    matches!(driver_code(error).as_deref(), Some("22021" | "22P05"))
-}
-
-/// Whether PostgreSQL has no partition for a row. The code is shared with failed check constraints; the text depends on
-/// the server's language.
-pub fn lacks_month(error: &DbErr) -> bool {
-    driver_code(error).as_deref() == Some("23514")
-}
-
-/// Whether PostgreSQL cancelled a statement on timeout.
-pub fn is_timeout(error: &DbErr) -> bool {
-    driver_code(error).as_deref() == Some("57014")
-}
-
-/// Whether the database is down, starting, full, or out of connections: the request may succeed later.
-pub fn is_unavailable(error: &DbErr) -> bool {
-    match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) => {
-            matches!(
-                inner.as_ref(),
-                sea_orm::sqlx::Error::Io(_) | sea_orm::sqlx::Error::PoolTimedOut | sea_orm::sqlx::Error::PoolClosed
-            ) || driver_code(error).is_some_and(|code| is_unavailable_code(&code))
-        }
-        _ => false,
-    }
-}
-
-/// Whether the database closed the connection.
-pub(super) fn is_cut_off(error: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner))) = error else {
-        return false;
-    };
-    matches!(inner.as_ref(), sea_orm::sqlx::Error::Io(_))
-        || driver_code(error).is_some_and(|code| code.starts_with("57P"))
-}
-
-/// PostgreSQL classes 08 (connection), 53 (resources), 57P (shutdown), 25006 (read-only), 40001, 40P01 and 55P03
-/// (serialization, deadlock and lock conflicts), 25P03 (idle timeout); SQLite busy, full, and I/O errors.
-fn is_unavailable_code(code: &str) -> bool {
-    const SQLITE_BUSY: u32 = 5;
-    const SQLITE_IOERR: u32 = 10;
-    const SQLITE_FULL: u32 = 13;
-    code.len() == 5
-        && (code.starts_with("08")
-            || code.starts_with("53")
-            || code.starts_with("57P")
-            || ["25006", "25P03", "40001", "40P01", "55P03"].contains(&code))
-        // The low byte of an extended code is the primary code.
-        || code.len() < 5
-            && code.parse().is_ok_and(|code: u32| [SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL].contains(&(code & 0xff)))
 }
 
 /// PostgreSQL: creates missing monthly partitions, through the function `ledger_month`, which alone has the rights.
