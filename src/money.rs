@@ -37,6 +37,16 @@ impl Money {
         i64::try_from(sum).ok().map(Money)
     }
 
+    /// A step on a logarithmic scale, eight for each doubling; below zero for negative amounts. Never less for a larger
+    /// amount.
+    pub fn magnitude(self) -> i64 {
+        let units = self.0.unsigned_abs();
+        let bits = u64::BITS - units.leading_zeros();
+        // The three bits after the first.
+        let fraction = if bits >= 4 { units >> (bits - 4) } else { units << (4 - bits) } & 7;
+        (i64::from(bits) * 8 + i64::from(fraction as u8)) * self.0.signum()
+    }
+
     pub fn is_negative(self) -> bool {
         self.0 < 0
     }
@@ -165,6 +175,16 @@ mod tests {
         #[test]
         fn printing_then_reading_gives_the_same_amount(units in any::<i64>().prop_filter("|min| has no positive", |u| *u != i64::MIN)) {
             prop_assert_eq!(Money(units).to_string().parse::<Money>(), Ok(Money(units)));
+        }
+
+        #[test]
+        fn magnitudes_are_ordered_as_amounts_are(a in any::<i64>(), shift in 0..63, more in 0..1000i64) {
+            let less = Money(a >> shift);
+            let larger = Money(less.0.saturating_add(more));
+            prop_assert!(less.magnitude() <= larger.magnitude());
+            // A step is an eighth of a doubling: what is more than a seventh larger is on another one.
+            let other = Money(less.0.saturating_add((less.0 / 7).saturating_add(1)));
+            prop_assert!(less.0 <= 8 || other.0 == i64::MAX || less.magnitude() < other.magnitude());
         }
     }
 }

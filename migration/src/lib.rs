@@ -21,6 +21,7 @@ mod m0011_cancellations;
 mod m0012_levels;
 mod m0013_partial_indexes;
 mod m0014_watermarks;
+mod m0015_customer_totals;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_levels::Migration),
             Box::new(m0013_partial_indexes::Migration),
             Box::new(m0014_watermarks::Migration),
+            Box::new(m0015_customer_totals::Migration),
         ]
     }
 }

@@ -89,6 +89,19 @@ pub async fn create_ledger_month(manager: &SchemaManager<'_>) -> Result<(), DbEr
     run(manager, &sql).await
 }
 
+/// Runs the statements of `text` while `tables` show their owner all rows, which row-level security would hide. To be
+/// called within the transaction that a migration is on PostgreSQL.
+pub async fn with_all_rows(manager: &SchemaManager<'_>, tables: &[&str], text: &str) -> Result<(), DbErr> {
+    for table in tables {
+        run(manager, &format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")).await?;
+    }
+    sql::run(manager, text).await?;
+    for table in tables {
+        run(manager, &format!("ALTER TABLE {table} FORCE ROW LEVEL SECURITY")).await?;
+    }
+    Ok(())
+}
+
 async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
     if sql::is_postgres(manager) {
         manager.get_connection().execute_unprepared(sql).await?;

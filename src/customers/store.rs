@@ -12,15 +12,18 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::node_id::{Numbered, OneOf};
-use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Clauses, Cursor, KeyKind, Page, SortKey};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::money::Money;
 use crate::sealing::BlindIndex;
 
-const COLUMNS: &str = "c.customer_no, c.external_id, c.first_at, c.last_at, c.orders_count, c.revenue, c.erased_at, \
+const COLUMNS: &str = "c.customer_no, c.external_id, t.first_at, t.last_at, t.orders_count, t.revenue, c.erased_at, \
     c.name, c.email, c.phone, c.address";
 
 const COLUMNS_COUNT: usize = 11;
+
+const CUSTOMERS: &str = "customers c JOIN customer_totals t ON t.tenant_id = $1 AND t.customer_no = c.customer_no \
+    WHERE c.tenant_id = $1";
 
 /// Restricts customers to those that satisfy all of these.
 #[derive(Default)]
@@ -31,6 +34,7 @@ pub struct CustomerFilter {
 
 /// Predictions by the current model, for customers that have any.
 const PREDICTED: &str = "customer_predictions p JOIN customers c ON c.tenant_id = $1 AND c.customer_no = p.customer_no \
+    JOIN customer_totals t ON t.tenant_id = $1 AND t.customer_no = p.customer_no \
     WHERE p.tenant_id = $1 AND p.fit_no = (SELECT m.fit_no FROM customer_models m WHERE m.tenant_id = $1)";
 
 /// A page of customers.
@@ -42,14 +46,20 @@ pub async fn list(
     order: CustomerSort,
 ) -> Result<Vec<(Cursor, Customer)>> {
     const BY_NUMBER: SortKey = SortKey::ascending("c.customer_no", KeyKind::Int);
+    const BY_NUMBER_OF_TOTALS: SortKey = SortKey::ascending("t.customer_no", KeyKind::Int);
     // Customers without a purchase come last: no time is before 1970.
-    const LAST_PURCHASE: SortKey = SortKey::descending("COALESCE(c.last_at, -1)", KeyKind::Int);
+    const LAST_PURCHASE: SortKey = SortKey::descending("COALESCE(t.last_at, -1)", KeyKind::Int);
     // Matches the index order, so that a page reads only its own rows.
     const BY_PREDICTED_NUMBER: SortKey = SortKey::ascending("p.customer_no", KeyKind::Int);
     let keys = match order {
         CustomerSort::Id => vec![BY_NUMBER],
-        CustomerSort::Revenue => vec![SortKey::descending("c.revenue", KeyKind::Int), BY_NUMBER],
-        CustomerSort::LastPurchase => vec![LAST_PURCHASE, BY_NUMBER],
+        CustomerSort::Revenue => vec![
+            // In the order of the index as far as it goes.
+            SortKey::descending("t.magnitude", KeyKind::Int),
+            SortKey::descending("t.revenue", KeyKind::Int),
+            BY_NUMBER_OF_TOTALS,
+        ],
+        CustomerSort::LastPurchase => vec![LAST_PURCHASE, BY_NUMBER_OF_TOTALS],
         CustomerSort::Churn => vec![SortKey::descending("p.churn", KeyKind::Int), BY_PREDICTED_NUMBER],
         CustomerSort::LifetimeValue => {
             vec![SortKey::descending("p.lifetime_value", KeyKind::Int), BY_PREDICTED_NUMBER]
@@ -67,24 +77,30 @@ pub async fn list(
     let clauses = page.clauses(&keys, 2 + values.len())?;
     values.extend(clauses.values);
     let is_predicted = predicted.is_some() || matches!(order, CustomerSort::Churn | CustomerSort::LifetimeValue);
-    let (columns, from) = if is_predicted {
-        (", p.churn, p.lifetime_value", PREDICTED)
+    let Clauses { filter: beyond, order: by, .. } = clauses;
+    let sql = if is_predicted {
+        format!("SELECT {COLUMNS}, p.churn, p.lifetime_value FROM {PREDICTED}{wanted}{conditions}{beyond}{by}")
+    } else if wanted.is_empty() && matches!(order, CustomerSort::Revenue | CustomerSort::LastPurchase) {
+        // The page is found among the totals, and only its customers are looked up.
+        format!(
+            "SELECT {COLUMNS} FROM (SELECT * FROM customer_totals t WHERE t.tenant_id = $1{beyond}{by}) t \
+             {{each customers c: c.customer_no = t.customer_no}}{by}"
+        )
     } else {
-        ("", "customers c WHERE c.tenant_id = $1")
+        format!("SELECT {COLUMNS} FROM {CUSTOMERS}{wanted}{beyond}{by}")
     };
-    let sql = format!("SELECT {COLUMNS}{columns} FROM {from}{wanted}{conditions}{}{}", clauses.filter, clauses.order);
     let rows = tx.query(&sql, values).await?;
     rows.iter()
         .map(|row| {
             let customer = customer_from(row)?;
-            let key = match order {
-                CustomerSort::Id => None,
-                CustomerSort::Revenue => Some(customer.revenue.0.0),
-                CustomerSort::LastPurchase => Some(customer.last_purchase_at.map_or(-1, |at| at.0.0)),
-                CustomerSort::Churn => Some(get(row, COLUMNS_COUNT)?),
-                CustomerSort::LifetimeValue => Some(get(row, COLUMNS_COUNT + 1)?),
+            let keys = match order {
+                CustomerSort::Id => vec![],
+                CustomerSort::Revenue => vec![customer.revenue.0.magnitude(), customer.revenue.0.0],
+                CustomerSort::LastPurchase => vec![customer.last_purchase_at.map_or(-1, |at| at.0.0)],
+                CustomerSort::Churn => vec![get(row, COLUMNS_COUNT)?],
+                CustomerSort::LifetimeValue => vec![get(row, COLUMNS_COUNT + 1)?],
             };
-            let cursor = key.into_iter().chain([customer.customer_no]).map(|key| key.to_string());
+            let cursor = keys.into_iter().chain([customer.customer_no]).map(|key| key.to_string());
             Ok((Cursor(cursor.collect()), customer))
         })
         .collect()
@@ -115,7 +131,7 @@ pub async fn get_customer(tx: &TenantTx, customer_no: i64) -> Result<Customer> {
 /// A customer by number or the source's id.
 pub async fn find_customer(tx: &TenantTx, key: &OneOf) -> Result<Option<Customer>> {
     let Some((column, value)) = key.condition("customer_no", "external_id") else { return Ok(None) };
-    let sql = format!("SELECT {COLUMNS} FROM customers c WHERE c.tenant_id = $1 AND c.{column} = $2");
+    let sql = format!("SELECT {COLUMNS} FROM {CUSTOMERS} AND c.{column} = $2");
     tx.query_one(&sql, [value]).await?.as_ref().map(customer_from).transpose()
 }
 
@@ -126,7 +142,10 @@ impl BatchLoad for CustomersByNumber {
     type Value = Customer;
 
     async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Customer>> {
-        let sql = format!("SELECT {COLUMNS} FROM {{keys}} {{each customers c: c.customer_no = k.customer_no}}");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM {{keys}} {{each customers c: c.customer_no = k.customer_no}} \
+             {{each customer_totals t: t.customer_no = k.customer_no}}"
+        );
         let keys = Table::new().with("customer_no", Column::Int(keys.to_vec()));
         let rows = tx.query_by_keys(&sql, &keys).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, customer_from(row)?))).collect()

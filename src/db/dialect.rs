@@ -4,6 +4,7 @@
 mod errors;
 mod heads;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -272,7 +273,10 @@ pub(super) fn like_any_case(backend: DbBackend) -> &'static str {
 
 /// Replaces each `{each TABLE ALIAS: CONDITION}` by a join that looks the table up once per key, by index, whatever the
 /// planner's size estimates: freshly filled tables have no statistics. Only the tenant's rows match.
-pub(super) fn each(backend: DbBackend, sql: &str) -> String {
+pub(super) fn each(backend: DbBackend, sql: &str) -> Cow<'_, str> {
+    if !sql.contains("{each ") {
+        return Cow::Borrowed(sql);
+    }
     let mut out = String::with_capacity(sql.len() + 64);
     let mut rest = sql;
     while let Some((before, after)) = rest.split_once("{each ") {
@@ -292,7 +296,7 @@ pub(super) fn each(backend: DbBackend, sql: &str) -> String {
         rest = tail;
     }
     out.push_str(rest);
-    out
+    Cow::Owned(out)
 }
 
 /// PostgreSQL reads at most `rows_max` rows per key from the index; SQLite, which cannot limit a subquery per key,

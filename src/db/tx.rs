@@ -47,9 +47,10 @@ impl TenantTx {
         E::find().filter(E::TENANT.eq(self.tenant.0))
     }
 
-    /// All rows of `sql`, in which `$1` is the tenant and `$2…` are `values`.
+    /// All rows of `sql`, in which `$1` is the tenant and `$2…` are `values`. `{each TABLE ALIAS: CONDITION}` in it is a
+    /// join with the tenant's rows of a table that match each row before.
     pub async fn query(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>> {
-        Ok(self.query_all_raw(self.statement(sql, values)).await?)
+        Ok(self.query_all_raw(self.statement(&dialect::each(self.backend, sql), values)).await?)
     }
 
     pub async fn query_one(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Option<QueryResult>> {
@@ -62,8 +63,7 @@ impl TenantTx {
     }
 
     /// Like [`TenantTx::query`] with a table of keys: `{keys}` in `sql` becomes a table expression aliased `k` with the
-    /// columns of `keys`, bound from `$2` on, and a following `{each TABLE ALIAS: CONDITION}` a join with the tenant's
-    /// rows of a table that match a key.
+    /// columns of `keys`, bound from `$2` on.
     pub async fn query_by_keys(&self, sql: &str, keys: &Table) -> Result<Vec<QueryResult>> {
         self.query_by_keys_after(sql, Vec::new(), keys).await
     }
@@ -80,7 +80,7 @@ impl TenantTx {
         }
         let (expression, of_keys) = keys.expression(self.backend, values.len() + 2);
         values.extend(of_keys);
-        self.query(&dialect::each(self.backend, sql).replace("{keys}", &expression), values).await
+        self.query(&sql.replace("{keys}", &expression), values).await
     }
 
     /// The first `k.rows_max` rows of each key, in unspecified order between keys.

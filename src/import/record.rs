@@ -24,8 +24,8 @@ use crate::db::TenantId;
 use crate::error::{Error, Result};
 use crate::ledger::event::{Event, Outcome};
 
-/// While one batch commits, the next one waits and the one after it is read.
-const IN_FLIGHT: usize = 2;
+/// Half of them fill a transaction; the others wait for the next one.
+const IN_FLIGHT: usize = 8;
 const READ_AHEAD: usize = 2;
 pub(super) const BROKE_DOWN: &str = "the reading of files broke down";
 

@@ -125,8 +125,9 @@ fn order_from(row: &QueryResult) -> Result<OrderState> {
 
 async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Column) -> Result<()> {
     let sql = format!(
-        "SELECT c.customer_no, c.external_id, c.erased_at IS NOT NULL, c.first_at, c.first_order_id, c.last_at, c.orders_count, c.revenue \
-         FROM {{keys}} {{each customers c: c.{by} = k.key}}"
+        "SELECT c.customer_no, c.external_id, c.erased_at IS NOT NULL, t.first_at, t.first_order_id, t.last_at, t.orders_count, \
+         t.revenue, c.details_print \
+         FROM {{keys}} {{each customers c: c.{by} = k.key}} {{each customer_totals t: t.customer_no = c.customer_no}}"
     );
     for row in tx.query_by_keys(&sql, &keys("key", values)).await? {
         let first_at: Option<i64> = get(&row, 3)?;
@@ -136,6 +137,7 @@ async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Co
             external_id: get(&row, 1)?,
             is_erased: get(&row, 2)?,
             said: CustomerDetails::default(),
+            details_print: get(&row, 8)?,
             first: first_at.map(Timestamp).zip(first_id),
             last_at: get::<Option<i64>>(&row, 5)?.map(Timestamp),
             orders_count: get(&row, 6)?,

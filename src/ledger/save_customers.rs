@@ -7,12 +7,12 @@ use super::state::CustomerState;
 use crate::clock::Timestamp;
 use crate::db::{Column, Inserts, OnConflict, Table, TenantId};
 use crate::error::Result;
+use crate::money::Money;
 use crate::personal::{Field, SealedDetails};
 use crate::sealing::{BlindIndex, TenantKeys};
 
 /// Omitted fields keep their value, and so does the id, which may have been replaced by a pseudonym.
-const UPDATE: &str = "first_at = excluded.first_at, first_order_id = excluded.first_order_id, last_at = excluded.last_at, \
-    orders_count = excluded.orders_count, revenue = excluded.revenue, \
+const UPDATE: &str = "details_print = excluded.details_print, \
     name = COALESCE(excluded.name, customers.name), email = COALESCE(excluded.email, customers.email), \
     phone = COALESCE(excluded.phone, customers.phone), address = COALESCE(excluded.address, customers.address), \
     email_index = CASE WHEN excluded.email IS NULL THEN customers.email_index ELSE excluded.email_index END, \
@@ -20,7 +20,7 @@ const UPDATE: &str = "first_at = excluded.first_at, first_order_id = excluded.fi
     key_version = CASE WHEN excluded.key_version < customers.key_version THEN excluded.key_version \
         ELSE COALESCE(customers.key_version, excluded.key_version) END";
 
-/// Adds the customers of a batch; their details are sealed here, once each.
+/// Adds the customers of a batch. Details are sealed here, once for each customer, unless they are those last stored.
 pub(super) fn add(
     inserts: &mut Inserts,
     tenant: TenantId,
@@ -31,13 +31,21 @@ pub(super) fn add(
     let customers = changes.customers.iter().filter_map(|id| loaded.customers.get(id));
     let (new, stored): (Vec<&CustomerState>, Vec<&CustomerState>) =
         customers.partition(|customer| customer.customer_no > before.last_customer_no);
-    inserts.add("customers", customer_table(tenant, &new, keys)?, OnConflict::Fail);
-    inserts.add("customers", customer_table(tenant, &stored, keys)?, OnConflict::Update("customer_no", UPDATE));
+    let told: Vec<&CustomerState> = stored.iter().copied().filter(|customer| has_news(customer, keys)).collect();
+    inserts.add("customers", details_table(tenant, &new, keys)?, OnConflict::Fail);
+    inserts.add("customers", details_table(tenant, &told, keys)?, OnConflict::Update("customer_no", UPDATE));
+    inserts.add("customer_totals", totals_table(&new)?, OnConflict::Fail);
+    inserts.add("customer_totals", totals_table(&stored)?, OnConflict::Replace("customer_no"));
     Ok(())
 }
 
-fn customer_table(tenant: TenantId, customers: &[&CustomerState], keys: Option<&TenantKeys>) -> Result<Table> {
-    let first = |c: &CustomerState| c.first.clone().unzip();
+/// Whether the batch gave other details than those last stored.
+fn has_news(customer: &CustomerState, keys: Option<&TenantKeys>) -> bool {
+    let print = keys.and_then(|keys| customer.said.print(&keys.index));
+    print.is_some_and(|print| customer.details_print.as_deref() != Some(print.as_slice()))
+}
+
+fn details_table(tenant: TenantId, customers: &[&CustomerState], keys: Option<&TenantKeys>) -> Result<Table> {
     let seal = |c: &&CustomerState| match keys {
         Some(keys) => c.said.seal(keys, tenant, c.customer_no),
         None => Ok(SealedDetails::default()),
@@ -49,15 +57,24 @@ fn customer_table(tenant: TenantId, customers: &[&CustomerState], keys: Option<&
     let table = Table::new()
         .with("customer_no", Column::Int(customers.iter().map(|c| c.customer_no).collect()))
         .with("external_id", Column::Text(customers.iter().map(|c| c.external_id.clone()).collect()))
+        .with("email_index", index(|said| said.email_index))
+        .with("phone_index", index(|said| said.phone_index))
+        .with("details_print", index(|said| said.print))
+        .with("key_version", Column::OptInt(sealed.iter().map(|said| said.key_version.map(i64::from)).collect()));
+    Ok(Field::ALL.into_iter().enumerate().fold(table, |table, (n, field)| {
+        table.with(field.column(), Column::OptBytes(sealed.iter().map(|said| said.values[n].clone()).collect()))
+    }))
+}
+
+fn totals_table(customers: &[&CustomerState]) -> Result<Table> {
+    let first = |c: &CustomerState| c.first.clone().unzip();
+    let magnitude = |c: &&CustomerState| Money::from_sum(c.revenue).unwrap_or_default().magnitude();
+    Ok(Table::new()
+        .with("customer_no", Column::Int(customers.iter().map(|c| c.customer_no).collect()))
         .with("first_at", Column::OptInt(customers.iter().map(|c| first(c).0.map(|at: Timestamp| at.0)).collect()))
         .with("first_order_id", Column::OptText(customers.iter().map(|c| first(c).1).collect()))
         .with("last_at", Column::OptInt(customers.iter().map(|c| c.last_at.map(|at| at.0)).collect()))
         .with("orders_count", Column::Int(customers.iter().map(|c| c.orders_count).collect()))
         .with("revenue", sums(customers.iter().map(|c| c.revenue))?)
-        .with("email_index", index(|said| said.email_index))
-        .with("phone_index", index(|said| said.phone_index))
-        .with("key_version", Column::OptInt(sealed.iter().map(|said| said.key_version.map(i64::from)).collect()));
-    Ok(Field::ALL.into_iter().enumerate().fold(table, |table, (n, field)| {
-        table.with(field.column(), Column::OptBytes(sealed.iter().map(|said| said.values[n].clone()).collect()))
-    }))
+        .with("magnitude", Column::Int(customers.iter().map(magnitude).collect())))
 }

@@ -68,6 +68,8 @@ pub struct CustomerState {
     pub is_erased: bool,
     /// Details given by this batch.
     pub said: CustomerDetails,
+    /// What identifies the details last stored, if any.
+    pub details_print: Option<Vec<u8>>,
     pub first: Option<Placed>,
     pub last_at: Option<Timestamp>,
     pub orders_count: i64,

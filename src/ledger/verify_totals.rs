@@ -11,6 +11,7 @@ use super::organization::Organization;
 use super::verify::{PAGE, Report};
 use crate::db::{TenantTx, get};
 use crate::error::Result;
+use crate::money::Money;
 
 /// Sums of entries, including the tail.
 #[derive(Default)]
@@ -77,9 +78,13 @@ impl Totals {
 
     /// Compares with the stored totals.
     pub async fn compare(self, tx: &TenantTx, report: &mut Report) -> Result<()> {
-        let customers = "SELECT customer_no, orders_count, revenue FROM customers \
+        let customers = "SELECT customer_no, orders_count, revenue, CAST(magnitude AS BIGINT) FROM customer_totals \
                          WHERE tenant_id = $1 AND customer_no > $2 ORDER BY customer_no LIMIT $3";
-        compare_sums(tx, report, "customer", customers, self.customers).await?;
+        let with_magnitude = |[orders, revenue]: [i128; 2]| {
+            [orders, revenue, Money::from_sum(bounded(revenue)).unwrap_or_default().magnitude().into()]
+        };
+        let computed = self.customers.into_iter().map(|(no, sums)| (no, with_magnitude(sums))).collect();
+        compare_sums(tx, report, "customer", customers, computed).await?;
         let products = "SELECT product_no, units, revenue, refunded, cost, revenue_with_cost FROM products \
                         WHERE tenant_id = $1 AND product_no > $2 ORDER BY product_no LIMIT $3";
         compare_sums(tx, report, "product", products, self.products).await?;
@@ -152,7 +157,7 @@ struct Orders {
 /// Compares customers' order summaries, and the orders' first-order segments, with the orders. Orders outlive the
 /// entries of dropped months.
 pub(super) async fn compare_orders(tx: &TenantTx, report: &mut Report) -> Result<()> {
-    let customers = "SELECT customer_no, orders_count, first_at, last_at, first_order_id FROM customers \
+    let customers = "SELECT customer_no, orders_count, first_at, last_at, first_order_id FROM customer_totals \
                      WHERE tenant_id = $1 AND customer_no > $2 ORDER BY customer_no LIMIT $3";
     let (new, returning) = (Segment::New as i32, Segment::Returning as i32);
     let orders = format!(

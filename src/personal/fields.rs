@@ -69,6 +69,19 @@ impl CustomerDetails {
         }
     }
 
+    /// A keyed hash of the details, by which the same ones are recognized; `None` if there are none.
+    pub fn print(&self, key: &IndexKey) -> Option<[u8; 16]> {
+        let mut text = Vec::new();
+        for field in Field::ALL {
+            // The length tells the fields apart, and is that of no value where there is none.
+            let value = self.get(field);
+            text.extend(value.map_or(u64::MAX, |value| value.len() as u64).to_be_bytes());
+            text.extend(value.unwrap_or_default().as_bytes());
+        }
+        let is_said = Field::ALL.into_iter().any(|field| self.get(field).is_some());
+        is_said.then(|| fingerprint(key, "customers.details", &text)).and_then(|print| print.first_chunk().copied())
+    }
+
     /// The sealed form for the row of `customer_no`.
     pub fn seal(&self, keys: &TenantKeys, tenant: TenantId, customer_no: i64) -> Result<SealedDetails> {
         let row = customer_no.to_be_bytes();
@@ -82,6 +95,7 @@ impl CustomerDetails {
         let index = |field| self.get(field).and_then(|text| find_index(&keys.index, field, text));
         sealed.email_index = index(Field::Email);
         sealed.phone_index = index(Field::Phone);
+        sealed.print = self.print(&keys.index);
         Ok(sealed)
     }
 }
@@ -99,6 +113,7 @@ pub struct SealedDetails {
     pub values: [Vec<u8>; 4],
     pub email_index: Option<BlindIndex>,
     pub phone_index: Option<BlindIndex>,
+    pub print: Option<[u8; 16]>,
     /// Version of the sealing key; `None` where nothing was sealed.
     pub key_version: Option<u32>,
 }

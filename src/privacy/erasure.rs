@@ -20,7 +20,7 @@ pub fn erased() -> Error {
 
 /// The assignments of an UPDATE of `customers` that remove all personal data.
 const CLEARED: &str = "name = NULL, email = NULL, phone = NULL, address = NULL, email_index = NULL, phone_index = NULL, \
-    key_version = NULL";
+    key_version = NULL, details_print = NULL";
 
 /// Erases what identifies a customer, including quarantined deliveries; the source's id is replaced by a keyed hash
 /// with which later events still find the same customer. `false` when already erased. Error: NOT_FOUND.

@@ -1,10 +1,11 @@
 //! Customers, their order, and what is known of one.
 
+use migration::{Migrator, MigratorTrait};
 use salespulse::ledger::event::{Fact, OrderCancelled, RefundIssued};
 use serde_json::{Value, json};
 
 use crate::ledger::{event, money, order};
-use crate::support::TestApp;
+use crate::support::{TestApp, TestTenant, kek};
 
 #[tokio::test]
 async fn customers_are_ordered_as_asked_with_ties_by_id() {
@@ -30,6 +31,66 @@ async fn customers_are_ordered_as_asked_with_ties_by_id() {
     assert_eq!(list("ID").await, "abcd");
     assert_eq!(list("REVENUE").await, "cabd");
     assert_eq!(list("LAST_PURCHASE").await, "bcad");
+}
+
+/// Revenues of all sizes, some alike: in their order forward and backward, whatever steps the index has.
+#[tokio::test]
+async fn customers_of_every_size_are_in_the_order_of_their_revenue() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let mut amounts: Vec<i64> = (0..40).map(|n| 1 + n * n * n * 7).chain([5_000, 5_000, 5_001, 5_600, 5_601]).collect();
+    let place = |(n, cents): (usize, &i64)| {
+        let amount = format!("{}.{:02}", cents / 100, cents % 100);
+        event(
+            &n.to_string(),
+            "2026-06-01T10:00:00Z",
+            Fact::OrderPlaced(order(&n.to_string(), 1, &n.to_string(), &amount)),
+        )
+    };
+    let mut events: Vec<_> = amounts.iter().enumerate().map(place).collect();
+    // More was given back than was paid.
+    for (n, more) in [(3usize, "100.00"), (5, "7.00")] {
+        let amount = Some(money(more));
+        let refund = RefundIssued { order_id: Some(n.to_string()), amount, ..RefundIssued::default() };
+        events.push(event(&format!("r{n}"), "2026-06-02T10:00:00Z", Fact::RefundIssued(refund)));
+        amounts[n] -= money(more).0 / 100;
+    }
+    acme.apply(events).await;
+    acme.verified().await;
+    amounts.sort_unstable_by(|a, b| b.cmp(a));
+    let list = async |arguments: &str| {
+        let query = format!(
+            "{{ customers(orderBy: REVENUE, {arguments}) {{ nodes {{ revenue }} pageInfo {{ endCursor startCursor }} }} }}"
+        );
+        acme.viewer().query(&query).await["customers"].take()
+    };
+    let cents = |page: &Value| -> Vec<i64> {
+        let nodes = page["nodes"].as_array().expect("nodes").iter();
+        nodes.map(|node| money(node["revenue"].as_str().expect("text")).0 / 100).collect()
+    };
+    let first = list("first: 20").await;
+    let second = list(&format!("first: 100, after: {}", first["pageInfo"]["endCursor"])).await;
+    assert_eq!([cents(&first), cents(&second)].concat(), amounts);
+    let before = list(&format!("last: 7, before: {}", second["pageInfo"]["startCursor"])).await;
+    assert_eq!(cents(&before), amounts[13..20]);
+}
+
+#[tokio::test]
+async fn totals_of_customers_are_kept_by_a_migration_back_and_forth() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    crate::sales::record(&acme, 11, 4).await;
+    let query = "{ customers(orderBy: REVENUE) { nodes { id revenue firstPurchaseAt lastPurchaseAt } } }";
+    let before = acme.viewer().query(query).await;
+    let owner = test.owner().await;
+    Migrator::down(owner.connection(), Some(1)).await.expect("down");
+    Migrator::up(owner.connection(), None).await.expect("up");
+    owner.close().await.expect("closed");
+    // The columns are others for the connections from before.
+    let beside = test.beside(kek()).await;
+    let acme = TestTenant { test: &beside, created: acme.created };
+    acme.verified().await;
+    assert_eq!(acme.viewer().query(query).await, before);
 }
 
 #[tokio::test]

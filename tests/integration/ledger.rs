@@ -111,11 +111,12 @@ async fn who_waits_too_long_is_given_up_and_holds_up_nobody() {
 async fn verify_finds_totals_that_are_not_the_sum_of_what_was_recorded() {
     let test = TestApp::start().await;
     let changes = [
-        "UPDATE customers SET orders_count = orders_count + 1",
-        "UPDATE customers SET revenue = revenue + 1",
-        "UPDATE customers SET first_at = first_at - 1",
-        "UPDATE customers SET last_at = last_at + 1",
-        "UPDATE customers SET first_order_id = 'x'",
+        "UPDATE customer_totals SET orders_count = orders_count + 1",
+        "UPDATE customer_totals SET revenue = revenue + 1",
+        "UPDATE customer_totals SET magnitude = magnitude + 1",
+        "UPDATE customer_totals SET first_at = first_at - 1",
+        "UPDATE customer_totals SET last_at = last_at + 1",
+        "UPDATE customer_totals SET first_order_id = 'x'",
         "UPDATE orders SET segment = 3 - segment",
         "UPDATE products SET units = units + 1",
         "UPDATE products SET revenue = revenue + 1",

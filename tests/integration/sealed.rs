@@ -98,6 +98,32 @@ async fn what_identifies_a_customer_is_stored_sealed_and_shown_to_those_who_may_
 }
 
 #[tokio::test]
+async fn details_given_again_are_not_stored_again() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let stored = async || {
+        let tx = test.app.db.read(acme.id()).await.expect("begun");
+        [bytes(&tx, "name", 1).await, bytes(&tx, "phone", 1).await]
+    };
+    acme.apply(vec![sale("1", person("a", "Zoe"))]).await;
+    let first = stored().await;
+    acme.apply(vec![sale("2", person("a", "Zoe")), sale("3", person("b", "Max"))]).await;
+    assert_eq!(stored().await, first);
+    // Each of the details counts; what is left out of them keeps its value.
+    let renamed = Customer { id: "a".into(), name: Some("Zoé".into()), ..Customer::default() };
+    acme.apply(vec![sale("4", renamed)]).await;
+    let second = stored().await;
+    assert!(second[0] != first[0] && second[1] == first[1]);
+    assert_eq!(self::first(&acme.admin()).await["name"], "Zoé");
+    // Those before are others now.
+    acme.apply(vec![sale("5", person("a", "Zoe"))]).await;
+    assert!(stored().await[0] != second[0]);
+    let shown = self::first(&acme.admin()).await;
+    assert_eq!((&shown["name"], &shown["phone"]), (&json!("Zoe"), &json!("+44 20 7946 0101")));
+    acme.verified().await;
+}
+
+#[tokio::test]
 async fn customers_are_found_by_whole_addresses_and_numbers_within_their_tenant() {
     let test = TestApp::start().await;
     let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
