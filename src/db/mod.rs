@@ -178,23 +178,25 @@ impl Db {
         self.counter.read()
     }
 
-    /// The tenant's current head; one statement without a surrounding transaction. `None` if there is no such tenant.
+    /// The tenant's current head; `None` if there is no such tenant.
     pub async fn head(&self, tenant: TenantId) -> Result<Option<Head>> {
-        let sql = "SELECT position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = $1";
-        let statement = Statement::from_sql_and_values(self.backend, sql, [tenant.0.into()]);
-        let row = past_dead(&self.across, || self.across.query_one_raw(statement.clone())).await?;
-        row.map(|row| Ok(Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)?, last_alert_no: get(&row, 2)? }))
-            .transpose()
+        let heads = self.list_heads(&BTreeSet::from([tenant])).await?;
+        Ok(heads.into_iter().next().map(|(_, head)| head))
     }
 
-    /// The current heads of `tenants`, omitting those that do not exist; optimized for one call per request.
+    /// The current heads of `tenants`, omitting those that do not exist, each by one statement without a surrounding
+    /// transaction; on PostgreSQL all by one, which is given up when it is not answered.
     pub async fn list_heads(&self, tenants: &BTreeSet<TenantId>) -> Result<Vec<(TenantId, Head)>> {
         if self.is_postgres() {
             return Ok(self.heads.list(&self.across, tenants).await?);
         }
         let mut heads = Vec::with_capacity(tenants.len());
         for tenant in tenants {
-            heads.extend(self.head(*tenant).await?.map(|head| (*tenant, head)));
+            let sql = "SELECT position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = $1";
+            for row in self.query_all_tenants(sql, [tenant.0.into()]).await? {
+                let head = Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)?, last_alert_no: get(&row, 2)? };
+                heads.push((*tenant, head));
+            }
         }
         Ok(heads)
     }
