@@ -45,6 +45,7 @@ pub mod privacy;
 pub mod products;
 pub mod schema;
 pub mod sealing;
+pub mod secret_file;
 pub mod server;
 pub mod sources;
 pub mod stream;

@@ -102,7 +102,7 @@ fn routes(endpoint: Endpoint, options: &Options) -> Router {
 
 /// The router sets `Allow` itself.
 async fn refuse_method() -> Response {
-    respond(StatusCode::METHOD_NOT_ALLOWED, &[plain("METHOD_NOT_ALLOWED", "there is no such method here")])
+    respond(StatusCode::METHOD_NOT_ALLOWED, &[plain("METHOD_NOT_ALLOWED", "method not allowed")])
 }
 
 async fn refuse_path() -> Response {

@@ -17,6 +17,8 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
+use crate::secret_file;
+
 /// Timeout of the handshake.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -119,11 +121,13 @@ impl Tls {
 
 fn read(files: &Files, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
     let Files { certificate, key } = files;
-    let text = |path: &Path| std::fs::read(path).map_err(|error| TlsError::Unreadable(path.to_owned(), error));
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text(certificate)?).collect();
+    let unreadable = |path: &Path, error| TlsError::Unreadable(path.to_owned(), error);
+    let chain = std::fs::read(certificate).map_err(|error| unreadable(certificate, error))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty());
     let chain = chain.ok_or_else(|| TlsError::NoCertificate(certificate.clone()))?;
-    let key = PrivateKeyDer::from_pem_slice(&text(key)?).map_err(|_| TlsError::NoKey(key.clone()))?;
+    let pem = secret_file::read(key).map_err(|error| unreadable(key, error))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NoKey(key.clone()))?;
     let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => TlsError::OtherKey,
         error => TlsError::Unusable(error),
@@ -138,8 +142,8 @@ mod tests {
     fn files(folder: &Path) -> Files {
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let files = Files { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
-        std::fs::write(&files.certificate, certified.cert.pem()).expect("written");
-        std::fs::write(&files.key, certified.signing_key.serialize_pem()).expect("written");
+        secret_file::write(&files.certificate, &certified.cert.pem()).expect("written");
+        secret_file::write(&files.key, &certified.signing_key.serialize_pem()).expect("written");
         files
     }
 

@@ -1,6 +1,8 @@
 //! API keys: the credentials of programs. A key acts for the user who created it, with a subset of their permissions,
 //! until it expires, is revoked, or its user loses access.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
@@ -56,8 +58,9 @@ pub async fn create(
     now: Timestamp,
 ) -> Result<(ApiKey, Opaque)> {
     let name = name_of(name)?;
+    let permissions: Vec<Permission> = permissions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     if permissions.is_empty() {
-        return Err(Error::bad_input("permissions", "a key is for something"));
+        return Err(Error::bad_input("permissions", "give at least one"));
     }
     if !permissions.iter().all(|permission| caller.may(*permission)) {
         return Err(Error::new(Code::Forbidden, "a key may do no more than you"));
@@ -66,7 +69,7 @@ pub async fn create(
         return Err(Error::new(Code::Forbidden, "a key ends no later than the one that makes it"));
     }
     if ends_at.is_some_and(|at| at <= now) {
-        return Err(Error::bad_input("expiresAt", "that is over already"));
+        return Err(Error::bad_input("expiresAt", "must be in the future"));
     }
     tx.lock_settings().await?;
     let sql = "SELECT count(*) FROM api_keys WHERE tenant_id = $1 AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $2)";

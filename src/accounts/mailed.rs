@@ -115,7 +115,7 @@ pub async fn redeem(app: &App, client: &Client, token: &str, new_password: Strin
         app.tries.count_stranger(client.address);
     }
     let (user_id, purpose, email) = found?;
-    password::check_new(&new_password, &email)?;
+    password::check_new("password", &new_password, &email)?;
     let password_hash = app.passwords.hash(new_password).await?;
     let now = app.clock.now();
     let tx = app.db.write(token.tenant).await?;
@@ -151,20 +151,24 @@ async fn find(tx: &TenantTx, hash: &[u8], now: i64) -> Result<(Uuid, Purpose, St
     Ok((get(&row, 0)?, get_word(&row, 1)?, get(&row, 2)?))
 }
 
-/// Invites a new user, or re-invites one who has not signed in yet. Errors: CONFLICT, BAD_USER_INPUT.
+/// Invites a new user, or again one who never had a way to sign in, even if deactivated since. Errors: CONFLICT,
+/// BAD_USER_INPUT.
 pub async fn invite(app: &App, tx: &TenantTx, email: &str, name: &str, role: Role) -> Result<Uuid> {
     let email = email_of(email)?;
     let name = members::name_of(name)?;
     tx.lock_settings().await?;
-    let sql = "SELECT id, invited_at IS NULL FROM users WHERE tenant_id = $1 AND email = $2";
+    let sql = "SELECT u.id, u.invited_at IS NULL AND (u.is_active OR u.password_hash IS NOT NULL OR EXISTS \
+               (SELECT 1 FROM user_identities i WHERE i.tenant_id = $1 AND i.user_id = u.id)) \
+               FROM users u WHERE u.tenant_id = $1 AND u.email = $2";
     let user_id = match tx.query_one(sql, [email.clone().into()]).await? {
         Some(row) if get::<bool>(&row, 1)? => {
             return Err(Error::new(Code::Conflict, "there is a user of that address already"));
         }
         Some(row) => {
             let id: Uuid = get(&row, 0)?;
-            let sql = "UPDATE users SET name = $3, role = $4 WHERE tenant_id = $1 AND id = $2";
-            tx.execute(sql, [id.into(), name.into(), role.as_str().into()]).await?;
+            let sql = "UPDATE users SET name = $3, role = $4, invited_at = COALESCE(invited_at, $5) \
+                       WHERE tenant_id = $1 AND id = $2";
+            tx.execute(sql, [id.into(), name.into(), role.as_str().into(), app.clock.now().0.into()]).await?;
             id
         }
         None => {
@@ -177,5 +181,5 @@ pub async fn invite(app: &App, tx: &TenantTx, email: &str, name: &str, role: Rol
 }
 
 fn invalid() -> Error {
-    Error::new(Code::InvalidGrant, "the link is not good any more; ask for another")
+    Error::new(Code::InvalidGrant, "the link is invalid or expired; ask for another")
 }

@@ -49,7 +49,7 @@ impl AccountMutation {
         Ok(i32::try_from(ended).unwrap_or(i32::MAX))
     }
 
-    /// Changes the caller's password, ends all their sessions and starts a new one. Errors: UNAUTHENTICATED, FORBIDDEN for API keys, BAD_USER_INPUT, RATE_LIMITED.
+    /// Changes the caller's password, ends all their sessions and starts a new one. Errors: FORBIDDEN for API keys, BAD_USER_INPUT (also if `current` is wrong), RATE_LIMITED, UNAUTHENTICATED (the password has just been changed elsewhere).
     async fn change_password(
         &self,
         ctx: &Context<'_>,
@@ -80,7 +80,7 @@ impl AccountMutation {
         Ok(mailed::redeem(app(ctx)?, client(ctx)?, &token, password).await?.into())
     }
 
-    /// Invites someone by e-mail, or again if they have not accepted yet. Needs USERS_MANAGE. Errors: FORBIDDEN, for a role with permissions that the caller lacks; CONFLICT.
+    /// Invites someone by e-mail, or again if they have not accepted yet, even if they were deactivated since. Needs USERS_MANAGE. Errors: FORBIDDEN, for a role with permissions that the caller lacks; CONFLICT (somebody with this address has signed in before).
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn invite_user(
         &self,

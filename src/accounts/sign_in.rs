@@ -110,7 +110,7 @@ pub async fn end(app: &App, client: &Client, caller: &Caller) -> Result<()> {
             let tx = app.db.write(caller.tenant).await?;
             end_session(app, tx, &By::caller(caller, client), session).await
         }
-        _ => Err(Error::new(Code::BadUserInput, "this token is of no session")),
+        _ => Err(Error::new(Code::BadUserInput, "this token does not belong to a session")),
     }
 }
 
@@ -148,8 +148,8 @@ pub async fn end_all(app: &App, client: &Client, caller: &Caller) -> Result<u64>
     Ok(ended)
 }
 
-/// Changes the caller's password, ends all sessions and opens one. Errors: UNAUTHENTICATED, FORBIDDEN for API keys,
-/// BAD_USER_INPUT, RATE_LIMITED.
+/// Changes the caller's password, ends all sessions and opens one. Errors: FORBIDDEN for API keys, BAD_USER_INPUT (also
+/// if `current` is wrong), RATE_LIMITED; UNAUTHENTICATED if the password has just been changed.
 pub async fn change_password(
     app: &App,
     client: &Client,
@@ -166,9 +166,9 @@ pub async fn change_password(
         let by = By::caller(caller, client);
         audit::record_by(&tx, &by, app.clock.now(), Entry::of("password.refuse", user.id)).await?;
         tx.commit().await?;
-        return Err(refused());
+        return Err(Error::bad_input("current", "this is not your current password"));
     }
-    password::check_new(&new, &user.email)?;
+    password::check_new("new", &new, &user.email)?;
     let hash = app.passwords.hash(new).await?;
     let now = app.clock.now();
     let tx = app.db.write(caller.tenant).await?;

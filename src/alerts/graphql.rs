@@ -99,7 +99,7 @@ pub struct AlertMutation;
 
 #[Object]
 impl AlertMutation {
-    /// Creates an alert rule. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (KPI, organization), MIXED_CURRENCIES (filter by organization), CONFLICT (the limit of 100 is reached).
+    /// Creates an alert rule. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one), CONFLICT (the limit of 100 is reached).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn create_alert(
         &self,
@@ -114,14 +114,14 @@ impl AlertMutation {
                 Error::new(Code::Conflict, format!("there are {} alert rules already", store::RULES_MAX)).into()
             );
         }
-        check_named(&change, &rule).await?;
+        let rule = check_named(&change, rule).await?;
         store::save(&change, &rule, app(ctx)?.clock.now()).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
         change.commit(Entry::of("alert.create", rule.id).after(after)).await?;
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Replaces an alert rule and resets its state: whatever `input` leaves out goes back to its default. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (filter by organization).
+    /// Replaces an alert rule and resets its state: whatever `input` leaves out goes back to its default. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,
@@ -135,7 +135,7 @@ impl AlertMutation {
         let watched = store::get_rule(&change, rule_id).await?;
         let rule = input.into_rule(rule_id, &watched.0.recipients)?;
         let before = change.see(&store::LOGGED, rule.id).await?;
-        check_named(&change, &rule).await?;
+        let rule = check_named(&change, rule).await?;
         let has_resolved = resolve(&change, &mut head, &watched, now).await?;
         store::save(&change, &rule, now).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
@@ -248,12 +248,12 @@ impl TryFrom<Watched> for AlertRule {
 }
 
 /// Checks that the rule's KPI and organization exist, that the KPI may be watched by it, and that a single currency is
-/// involved.
-async fn check_named(tx: &TenantTx, rule: &Rule) -> Result<()> {
+/// involved; gives the rule as it is to be stored.
+async fn check_named(tx: &TenantTx, rule: Rule) -> Result<Rule> {
     rule.check_views(&definitions::find(tx, &rule.measured.kpis()).await?)?;
-    let filters = rule.filters.clone().unwrap_or_default();
-    Filter::find(tx, &list_organizations(tx).await?, &filters).await?;
-    Ok(())
+    let filters = rule.filters.clone().unwrap_or_default().to_be_stored(tx).await?;
+    Filter::find(tx, &list_organizations(tx).await?, &filters, rule.measured.adds_amounts()).await?;
+    Ok(Rule { filters: rule.filters.is_some().then_some(filters), ..rule })
 }
 
 /// A change of state that an alert rule would have reported.

@@ -118,7 +118,7 @@ impl AlertRuleInput {
         let threshold = match (self.threshold, self.condition) {
             (Some(threshold), _) => threshold.0,
             (None, AlertCondition::NoData | AlertCondition::Anomaly) => Money::ZERO,
-            (None, _) => return Err(Error::bad_input("threshold", "is needed to compare with")),
+            (None, _) => return Err(Error::bad_input("threshold", "is needed for this condition")),
         };
         let clear_threshold = self.clear_threshold.map(|threshold| threshold.0);
         let is_good = clear_threshold.is_none_or(|clear| match self.condition {

@@ -50,7 +50,9 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     }
     let head = read_head(tx).await?;
     let organizations = memory.organizations.get(tx, &head).await?;
-    let filter = Filter::find(tx, &organizations, &rule.filters.clone().unwrap_or_default()).await?;
+    let filter =
+        Filter::find(tx, &organizations, &rule.filters.clone().unwrap_or_default(), rule.measured.adds_amounts())
+            .await?;
     let zone = default_zone(&filter, &organizations);
     // A cause may lie a few windows back; windows may reach into the current 15 minutes, and nothing lies more than a
     // day ahead.

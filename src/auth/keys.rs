@@ -11,6 +11,8 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::secret_file;
+
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 
 /// Why a key file cannot be used. No variant contains key material.
@@ -28,8 +30,6 @@ pub enum KeysError {
     Empty,
     #[error("has this key as the one that signs; let another sign first (keys use)")]
     Signs,
-    #[error("can be read by others than its owner; chmod 600 it")]
-    Open,
 }
 
 /// A key and its ID.
@@ -66,10 +66,8 @@ fn public(key: &SigningKey) -> String {
 
 /// Reads a key file; the signing key comes first.
 pub fn read(path: &Path) -> Result<Vec<NamedKey>, KeysError> {
-    if is_open(path).map_err(KeysError::Unreadable)? {
-        return Err(KeysError::Open);
-    }
-    let text = std::fs::read_to_string(path).map_err(KeysError::Unreadable)?;
+    let text = secret_file::read(path).map_err(KeysError::Unreadable)?;
+    let text = String::from_utf8_lossy(&text);
     let parts: Vec<&str> = text.split_inclusive(PEM_END).filter(|part| !part.trim().is_empty()).collect();
     let keys = parts
         .iter()
@@ -110,35 +108,7 @@ pub fn remove(path: &Path, id: &str) -> Result<(), KeysError> {
 
 fn write(path: &Path, keys: &[NamedKey]) -> Result<(), KeysError> {
     let pems: String = keys.iter().filter_map(NamedKey::to_pem).collect();
-    write_whole(path, &pems).map_err(KeysError::Unwritable)
-}
-
-/// Writes a file atomically, readable by its owner only.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let new = path.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(new, path)
-}
-
-#[cfg(unix)]
-fn is_open(path: &Path) -> std::io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(std::fs::metadata(path)?.permissions().mode() & 0o077 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_open(path: &Path) -> std::io::Result<bool> {
-    std::fs::metadata(path).map(|_| false)
+    secret_file::write(path, &pems).map_err(KeysError::Unwritable)
 }
 
 #[cfg(test)]
@@ -166,9 +136,9 @@ mod tests {
     fn what_is_no_key_is_told_without_showing_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("keys.pem");
-        write_whole(&path, "hush").expect("written");
+        secret_file::write(&path, "hush").expect("written");
         assert_eq!(read(&path).err().expect("refused").to_string(), "key 1 is no Ed25519 key in PKCS#8 PEM");
-        write_whole(&path, "").expect("written");
+        secret_file::write(&path, "").expect("written");
         assert!(matches!(read(&path), Err(KeysError::Empty)));
     }
 

@@ -67,16 +67,17 @@ fn hash(password: &str) -> Result<String> {
     Ok(hash.map_err(|error| Error::internal(error.to_string()))?.to_string())
 }
 
-/// Validates a new password: its length, not the user's address, and not one repeated character. Error: BAD_USER_INPUT.
-pub fn check_new(password: &str, email: &str) -> Result<()> {
+/// Validates the new password in `argument`: its length, not the user's address, and not one repeated character. Error:
+/// BAD_USER_INPUT.
+pub fn check_new(argument: &'static str, password: &str, email: &str) -> Result<()> {
     let chars = password.chars().count();
     if !CHARS.contains(&chars) {
         let message = format!("a password has {} to {} characters", CHARS.start(), CHARS.end());
-        return Err(Error::bad_input("password", message));
+        return Err(Error::bad_input(argument, message));
     }
     let first = password.chars().next();
     if password.eq_ignore_ascii_case(email) || password.chars().all(|c| Some(c) == first) {
-        return Err(Error::bad_input("password", "that password is too easily guessed"));
+        return Err(Error::bad_input(argument, "that password is too easily guessed"));
     }
     Ok(())
 }
@@ -98,8 +99,8 @@ mod tests {
     #[test]
     fn passwords_that_are_guessed_are_none() {
         for bad in ["short", "aaaaaaaaaaaaaaaa", "ann@acme.example"] {
-            assert!(check_new(bad, "Ann@acme.example").is_err(), "{bad}");
+            assert!(check_new("password", bad, "Ann@acme.example").is_err(), "{bad}");
         }
-        assert!(check_new("correct horse battery", "ann@acme.example").is_ok());
+        assert!(check_new("password", "correct horse battery", "ann@acme.example").is_ok());
     }
 }

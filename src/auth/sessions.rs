@@ -164,5 +164,5 @@ pub async fn list(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<Vec<Li
 }
 
 pub fn invalid_grant() -> Error {
-    Error::new(Code::InvalidGrant, "the refresh token is not good; sign in again")
+    Error::new(Code::InvalidGrant, "the refresh token is invalid or expired; sign in again")
 }

@@ -209,5 +209,5 @@ pub async fn begin_epoch(tx: &TenantTx, now: Timestamp) -> Result<()> {
 }
 
 fn unauthenticated() -> Error {
-    Error::new(Code::Unauthenticated, "the token is no longer good")
+    Error::new(Code::Unauthenticated, "the token is no longer valid")
 }

@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::db::{Db, Owner, TenantId, migrations, wall};
 use crate::predictions::Predictions;
 use crate::predictions::pool::Pool;
+use crate::secret_file;
 use crate::stream;
 use crate::tenancy;
 
@@ -91,7 +92,8 @@ fn providers(config: &Config, public_url: &str) -> Result<Providers, Failure> {
     let Some(path) = &config.oidc_providers else { return Ok(Providers::default()) };
     let bad =
         |why: String| Failure::new(Exit::BadConfig, format!("SALESPULSE_OIDC_PROVIDERS: {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let text = secret_file::read(path).map_err(|error| bad(error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|error| bad(error.to_string()))?;
     Providers::new(oidc::settings::parse(&text).map_err(bad)?, public_url).map_err(bad)
 }
 

@@ -58,7 +58,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     };
     let email = email_of(email).map_err(bad_input)?;
     let password = read_password().map_err(Failure::failed)?;
-    password::check_new(&password, &email).map_err(bad_input)?;
+    password::check_new("password", &password, &email).map_err(bad_input)?;
     let hash = Passwords::default().hash(password).await?;
     let db = super::connect(config).await?;
     let tenant = super::get_tenant(&db, tenant).await?;

@@ -100,10 +100,7 @@ async fn find_filter(ctx: &Context<'_>, email: Option<&str>, phone: Option<&str>
         return Ok(Some(CustomerFilter::default()));
     }
     if !caller(ctx)?.may(Permission::PersonalView) {
-        return Err(Error::new(
-            Code::Forbidden,
-            "your role does not allow to search customers by what identifies them",
-        ));
+        return Err(Error::new(Code::Forbidden, "searching by e-mail address or phone number needs PERSONAL_VIEW"));
     }
     let keys = &app(ctx)?.keys;
     let keys = match keys.find(caller(ctx)?.tenant) {
@@ -134,7 +131,7 @@ pub enum CustomerSort {
     Revenue,
     /// By last purchase, most recent first.
     LastPurchase,
-    /// By predicted 90-day churn (compared to the millionth), highest first. Customers without predictions are left out.
+    /// By predicted 90-day churn (rounded to six decimals), highest first. Customers without predictions are left out.
     Churn,
     /// By predicted lifetime value over 36 months at a discount rate of 10% a year, largest first. Customers without predictions are left out.
     LifetimeValue,

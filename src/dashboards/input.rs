@@ -135,13 +135,13 @@ pub struct Named {
 }
 
 impl Named {
-    /// Checks that they exist. Error: NOT_FOUND.
-    pub async fn check(&self, tx: &TenantTx) -> Result<()> {
-        if let Some(filters) = &self.filters {
-            filters.check_organization(tx).await?;
-        }
+    /// Checks that they exist, and gives `content` as it is to be stored. Error: NOT_FOUND.
+    pub async fn check(&self, tx: &TenantTx, content: NewDashboard) -> Result<NewDashboard> {
         definitions::find(tx, &self.kpis).await?;
-        Ok(())
+        match &self.filters {
+            Some(filters) => Ok(NewDashboard { filters: Some(filters.to_be_stored(tx).await?), ..content }),
+            None => Ok(content),
+        }
     }
 }
 

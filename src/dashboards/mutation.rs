@@ -27,7 +27,7 @@ impl DashboardMutation {
         let named = input.named();
         let content = input.change(NewDashboard::default())?;
         let change = change(ctx).await?;
-        named.check(&change).await?;
+        let content = named.check(&change, content).await?;
         let dashboard = store::create(&change, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
         let after = change.see(&LOGGED, dashboard.id).await?;
         change.commit(Entry::of("dashboard.create", dashboard.id).after(after)).await?;
@@ -51,11 +51,10 @@ impl DashboardMutation {
         let before = change.before(&LOGGED, id).await?;
         let old = store::lock_own(&change, id, caller(ctx)?.user_id).await?;
         if if_updated_at.is_some_and(|at| at.0 != old.updated_at) {
-            return Err(Error::new(Code::Conflict, "the dashboard was changed meanwhile").into());
+            return Err(Error::new(Code::Conflict, "the dashboard has been changed in the meantime").into());
         }
         let named = input.named();
-        let content = input.change(old.content)?;
-        named.check(&change).await?;
+        let content = named.check(&change, input.change(old.content)?).await?;
         let new = dashboards::Dashboard { updated_at: app(ctx)?.clock.now(), content, ..old };
         let dashboard = store::update(&change, new).await?;
         let after = change.see(&LOGGED, id).await?;

@@ -20,7 +20,9 @@ pub fn app<'a>(ctx: &Context<'a>) -> Result<&'a App> {
 /// The caller.
 pub fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
     let caller = ctx.data::<Arc<Caller>>().map(Arc::as_ref);
-    caller.map_err(|_| Error::new(Code::Unauthenticated, "a bearer token is needed"))
+    caller.map_err(|_| {
+        Error::new(Code::Unauthenticated, "a bearer token is needed; it is missing, invalid, expired or revoked")
+    })
 }
 
 /// The client the request came from.
@@ -42,7 +44,9 @@ impl Guard for Needs {
         if caller(ctx)?.may(self.0) {
             return Ok(());
         }
-        Err(Error::new(Code::Forbidden, "your role does not allow this").into())
+        let name = async_graphql::resolver_utils::enum_value(self.0);
+        Err(Error::new(Code::Forbidden, format!("this needs the permission {name}, which the token does not have"))
+            .into())
     }
 }
 

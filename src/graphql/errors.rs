@@ -86,7 +86,7 @@ fn name_argument(error: &mut ServerError) {
     let Some((place, why)) = told else { return };
     let expected = why.strip_prefix("expected type \"").and_then(|rest| rest.strip_suffix('"'));
     let message = match expected.map(|name| (name, form_of(name))) {
-        Some((name, Some(form))) => format!("{place} is no {name}: {form}"),
+        Some((name, Some(form))) => format!("{place} is not a {name}: expected {form}"),
         Some((name, None)) => format!("{place} is not of the type {name}"),
         None => format!("{place}: {why}"),
     };

@@ -126,7 +126,9 @@ impl Endpoint {
 
     /// Authenticates by an access token or an API key.
     async fn find_caller(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
-        let unauthenticated = || Error::new(Code::Unauthenticated, "a bearer token is needed");
+        let unauthenticated = || {
+            Error::new(Code::Unauthenticated, "a bearer token is needed; it is missing, invalid, expired or revoked")
+        };
         let token = token::from_header(authorization).ok_or_else(unauthenticated)?;
         if let Some(key) = Opaque::parse(Kind::ApiKey, token) {
             let tries = &self.app.tries;

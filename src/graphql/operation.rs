@@ -262,7 +262,8 @@ impl Operations {
         let scope = field.into_bytes();
         match after.map(|cursor| self.cursors.read(tenant, &scope, &cursor)) {
             Some(None) => {
-                let refusal = Refusal::new("RESUME_GAP", "the cursor is none of this subscription; begin without one");
+                let refusal =
+                    Refusal::new("RESUME_GAP", "the cursor does not belong to this subscription; begin without one");
                 futures_util::stream::once(std::future::ready(Payload::refused(refusal.to_error()))).boxed()
             }
             // The task that polls the answers is not in the operation's span.

@@ -71,7 +71,11 @@ impl Reply {
     }
 
     pub fn unauthenticated(&self) -> HttpResponse {
-        let mut response = self.refuse(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "a bearer token is needed");
+        let mut response = self.refuse(
+            StatusCode::UNAUTHORIZED,
+            "UNAUTHENTICATED",
+            "a bearer token is needed; it is missing, invalid, expired or revoked",
+        );
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         response
     }

@@ -13,13 +13,13 @@ const COUNT_MAX: i64 = 1 << 53;
 /// How values of a scalar are written, for error messages about invalid ones.
 pub fn form_of(name: &str) -> Option<&'static str> {
     Some(match name {
-        "DateTime" => "a time as \"2026-01-31T12:00:00Z\", of the years 1970 to 2100",
-        "Date" => "a day as \"2026-01-31\", of the years 1970 to 2100",
-        "Decimal" => "a decimal number as \"19.90\", with at most four decimals",
+        "DateTime" => "a time such as \"2026-01-31T12:00:00Z\", of the years 1970 to 2100",
+        "Date" => "a day such as \"2026-01-31\", of the years 1970 to 2100",
+        "Decimal" => "a decimal number such as \"19.90\", with at most four decimals",
         "Count" => "a whole number of up to 2^53",
-        "Position" => "a position as \"42\"",
-        "TimeZone" => "a time zone of the IANA list, as \"Europe/London\"",
-        "Currency" => "a currency code of ISO 4217, as \"EUR\"",
+        "Position" => "a position such as \"42\"",
+        "TimeZone" => "a time zone of the IANA list, such as \"Europe/London\"",
+        "Currency" => "a currency code of ISO 4217, such as \"EUR\"",
         _ => return None,
     })
 }
@@ -41,7 +41,7 @@ impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
         let at = chrono::DateTime::parse_from_rfc3339(text)
-            .map_err(|_| InputValueError::custom("not a time as 2026-01-31T12:00:00Z"))?
+            .map_err(|_| InputValueError::custom("not a time such as 2026-01-31T12:00:00Z"))?
             .to_utc();
         if !YEARS.contains(&at.year()) {
             return Err(InputValueError::custom("the year must be from 1970 to 2100"));
@@ -67,7 +67,7 @@ pub struct Date(pub NaiveDate);
 impl ScalarType for Date {
     fn parse(value: Value) -> InputValueResult<Self> {
         let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
-        let day: NaiveDate = text.parse().map_err(|_| InputValueError::custom("not a day as 2026-01-31"))?;
+        let day: NaiveDate = text.parse().map_err(|_| InputValueError::custom("not a day such as 2026-01-31"))?;
         if !YEARS.contains(&day.year()) {
             return Err(InputValueError::custom("the year must be from 1970 to 2100"));
         }
@@ -197,7 +197,7 @@ impl ScalarType for TimeZone {
         let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
         text.parse()
             .map(TimeZone)
-            .map_err(|_| InputValueError::custom("not a time zone of the IANA list, as Europe/London"))
+            .map_err(|_| InputValueError::custom("not a time zone of the IANA list, such as Europe/London"))
     }
 
     fn is_valid(value: &Value) -> bool {
@@ -219,7 +219,7 @@ impl ScalarType for Currency {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {
             Value::String(code) if crate::money::is_currency(&code) => Ok(Currency(code)),
-            Value::String(_) => Err(InputValueError::custom("not a currency code of ISO 4217, as EUR")),
+            Value::String(_) => Err(InputValueError::custom("not a currency code of ISO 4217, such as EUR")),
             other => Err(InputValueError::expected_type(other)),
         }
     }

@@ -30,7 +30,12 @@ async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response 
     }
     let asker = match endpoint.authenticate(&parts).await {
         Ok(asker) if asker.caller.is_some() => asker,
-        Ok(_) => return refuse(Error::new(Code::Unauthenticated, "a bearer token is needed")),
+        Ok(_) => {
+            return refuse(Error::new(
+                Code::Unauthenticated,
+                "a bearer token is needed; it is missing, invalid, expired or revoked",
+            ));
+        }
         Err(error) => return refuse(error),
     };
     let body = match read_body(body).await {

@@ -24,7 +24,7 @@ pub struct LiveSubscription;
 
 #[Subscription]
 impl LiveSubscription {
-    /// Live metrics for a period: first the current state, then the newest state after each change, at most ten times a second. `extensions` has the `cursor` of each result; `skipped`, if states before it were not sent because the client was slow; and `reset`, if it does not continue from `after`. Errors: FORBIDDEN (another tenant).
+    /// Live metrics for a period: first the current state, then the newest state after each change, at most ten times a second. `extensions` has the `cursor` of each result; `skipped`, if states before it were not sent because the client was slow; and `reset`, if it does not continue from `after`. Errors: FORBIDDEN (another tenant), and those of `salesMetrics`, with which it also ends if they arise later: an organization with another currency records its first sale, or a KPI is deleted.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn metrics_updated(
         &self,

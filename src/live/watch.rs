@@ -100,7 +100,8 @@ impl Watch {
                 }
             };
             tokio::select! {
-                heard = self.batches.next() => if self.take(heard)? {
+                // What is behind is read again when it is due.
+                heard = self.batches.next() => if self.take(heard)? && !self.state.as_ref().is_some_and(State::is_behind) {
                     return Ok(());
                 },
                 () = time_comes => return Ok(()),
@@ -144,7 +145,7 @@ impl Watch {
         let (app, now) = (&self.app, self.app.clock.now());
         self.begun_at = Instant::now();
         match &mut self.state {
-            Some(state) if state.due_at().is_none_or(|at| now < at) => {
+            Some(state) if !state.is_behind() && state.due_at().is_none_or(|at| now < at) => {
                 state.answer(&LazyTx::later(&app.db, self.tenant), &app.memory, now).await
             }
             stale => {

@@ -48,6 +48,8 @@ pub enum Metric {
 /// What a set of metrics needs beyond sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Needs {
+    /// Amounts of money.
+    pub amounts: bool,
     /// The number of orders.
     pub orders: bool,
     /// Customers' first orders, distinguished by segment.
@@ -108,18 +110,16 @@ impl Metric {
     pub fn needs(self) -> Needs {
         let none = Needs::default();
         match self {
-            Metric::TotalRevenue
-            | Metric::GrossRevenue
-            | Metric::Refunds
-            | Metric::Discounts
-            | Metric::UnitsSold
-            | Metric::Visits
-            | Metric::RefundRate => none,
-            Metric::OrdersCount | Metric::AvgOrderValue | Metric::ConversionRate => Needs { orders: true, ..none },
+            Metric::UnitsSold | Metric::Visits => none,
+            Metric::TotalRevenue | Metric::GrossRevenue | Metric::Refunds | Metric::Discounts | Metric::RefundRate => {
+                Needs { amounts: true, ..none }
+            }
+            Metric::AvgOrderValue => Needs { amounts: true, orders: true, ..none },
+            Metric::OrdersCount | Metric::ConversionRate => Needs { orders: true, ..none },
             Metric::NewCustomers => Needs { first_orders: true, ..none },
             Metric::ReturningCustomers => Needs { customers: true, first_customers: true, ..none },
             Metric::UniqueCustomers => Needs { customers: true, ..none },
-            Metric::OrderValueP50 | Metric::OrderValueP95 => Needs { order_values: true, ..none },
+            Metric::OrderValueP50 | Metric::OrderValueP95 => Needs { amounts: true, order_values: true, ..none },
         }
     }
 
@@ -150,6 +150,7 @@ impl Needs {
     #[must_use]
     pub fn and(self, other: Needs) -> Needs {
         Needs {
+            amounts: self.amounts || other.amounts,
             orders: self.orders || other.orders,
             first_orders: self.first_orders || other.first_orders,
             customers: self.customers || other.customers,

@@ -63,13 +63,14 @@ impl MetricsFilters {
         Ok(())
     }
 
-    /// Rejects storing a filter that no query could use. Error: NOT_FOUND (organization).
-    pub async fn check_organization(&self, tx: &TenantTx) -> Result<()> {
-        let Some(name) = &self.organization_id else { return Ok(()) };
-        match find_organization(&list_organizations(tx).await?, Some(name)) {
-            Some(_) => Ok(()),
-            None => Err(Error::not_found("organization")),
-        }
+    /// The same filter in a form to be stored: the organization's slug, which may change, is replaced by its id. Error:
+    /// NOT_FOUND (organization).
+    pub async fn to_be_stored(&self, tx: &TenantTx) -> Result<MetricsFilters> {
+        let Some(name) = &self.organization_id else { return Ok(self.clone()) };
+        let organizations = list_organizations(tx).await?;
+        let organization =
+            find_organization(&organizations, Some(name)).ok_or_else(|| Error::not_found("organization"))?;
+        Ok(MetricsFilters { organization_id: Some(organization.id.into()), ..self.clone() })
     }
 }
 
@@ -89,14 +90,23 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Resolves names. Errors: NOT_FOUND (organization), MIXED_CURRENCIES.
-    pub async fn find(tx: &TenantTx, organizations: &[Organization], names: &MetricsFilters) -> Result<Filter> {
+    /// Resolves names. Errors: NOT_FOUND (organization); MIXED_CURRENCIES, if amounts are added up.
+    pub async fn find(
+        tx: &TenantTx,
+        organizations: &[Organization],
+        names: &MetricsFilters,
+        adds_amounts: bool,
+    ) -> Result<Filter> {
         let mut filter = Filter::find_any(tx, organizations, names).await?;
+        if !adds_amounts {
+            return Ok(filter);
+        }
         if filter.has_several_currencies() {
             filter.leave_out_empty(tx).await?;
         }
         if filter.has_several_currencies() {
-            let message = "the organizations have several currencies; filter by one organization";
+            let message =
+                "amounts of organizations with different currencies cannot be added up; filter by one organization";
             return Err(Error::new(Code::MixedCurrencies, message));
         }
         Ok(filter)

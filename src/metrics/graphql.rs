@@ -29,7 +29,7 @@ pub struct MetricsQuery;
 
 #[Object]
 impl MetricsQuery {
-    /// Exact sales metrics for a period. Errors: BAD_USER_INPUT (period, time zone, filter), NOT_FOUND (organization, KPI), MIXED_CURRENCIES (filter by organization).
+    /// Exact sales metrics for a period. Errors: BAD_USER_INPUT (period, time zone, filter), NOT_FOUND (organization, KPI), MIXED_CURRENCIES (amounts, the currency or KPIs are selected of organizations with different currencies; filter by one).
     #[graphql(guard = "NeedsPermission(Permission::SalesView)")]
     async fn sales_metrics(
         &self,
@@ -137,6 +137,7 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
                     None => plan.histories.push(asked),
                 }
             }
+            "currency" => plan.has_currency = true,
             name => {
                 if let Some(metric) = Metric::of_field(name) {
                     plan.totals = Some(plan.totals.unwrap_or_default().and(metric.needs()));

@@ -227,7 +227,7 @@ pub enum SortDirection {
 /// What a period is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum ComparisonPeriod {
-    /// The period of the same length immediately before. For a preset such as MONTH_TO_DATE, the whole month (week, quarter, year) before; for periods of whole days, months or years in the organization's time zone, the same number of them.
+    /// The period of the same length immediately before. For a preset such as MONTH_TO_DATE, the whole month (week, quarter, year) before; for periods of whole days, months or years in the time zone of the period, the same number of them.
     PreviousPeriod,
     /// The same dates a year earlier.
     SamePeriodLastYear,

@@ -49,6 +49,11 @@ impl Measured {
         self.metric().map(Metric::needs).unwrap_or_default()
     }
 
+    /// Whether amounts are added up for it: for a KPI, whatever its formula, it is taken to be so.
+    pub fn adds_amounts(&self) -> bool {
+        self.metric().is_none_or(|metric| metric.needs().amounts)
+    }
+
     /// The names of the KPIs it needs.
     pub fn kpis(&self) -> BTreeSet<String> {
         self.kpi().map(str::to_owned).into_iter().collect()

@@ -28,6 +28,8 @@ pub struct Plan {
     pub as_of: Option<i64>,
     /// What the period's total fields need; `None` if none is selected.
     pub totals: Option<Needs>,
+    /// The currency is selected.
+    pub has_currency: bool,
     /// The KPIs of the whole period.
     pub kpis: BTreeSet<String>,
     pub series: Vec<SeriesPlan>,
@@ -93,6 +95,15 @@ impl BreakdownArgs {
 }
 
 impl Plan {
+    /// Whether amounts of money are added up.
+    pub fn adds_amounts(&self) -> bool {
+        let series = self.series.iter().map(|part| part.needs);
+        let breakdowns = self.breakdowns.iter().map(|part| part.needs.and(part.args.order.measured().needs()));
+        let parts = series.chain(breakdowns).chain(self.comparisons.iter().map(|part| part.needs));
+        let mut parts = parts.chain(self.histories.iter().map(|part| part.needs)).chain(self.totals);
+        self.has_currency || !self.all_kpis().is_empty() || parts.any(|needs| needs.amounts)
+    }
+
     /// The names of all requested KPIs.
     pub fn all_kpis(&self) -> BTreeSet<String> {
         let series = self.series.iter().map(|part| &part.kpis);
@@ -126,7 +137,7 @@ impl ComparisonArgs {
             None => ComparisonPeriod::PreviousPeriod,
         });
         if (to == ComparisonPeriod::Custom) != period.is_some() {
-            return Err(Error::bad_input("period", "a period goes with CUSTOM, and only with it"));
+            return Err(Error::bad_input("period", "give a period if, and only if, `to` is CUSTOM"));
         }
         Ok(ComparisonArgs { to, period })
     }

@@ -232,13 +232,12 @@ impl Question<'_> {
     }
 
     /// Adds entries newer than `cells`. `false` if the cells must be recomputed instead: an order is removed from sets,
-    /// which do not know multiplicities.
+    /// which do not know multiplicities, or from lines, of which rollups of days count one per order and category, and
+    /// others each.
     pub fn fold<'e>(&self, entries: impl Iterator<Item = &'e Entry> + Clone, cells: &mut Cells) -> Result<bool> {
         let entries = entries.filter(|entry| self.holds(entry.at));
-        let has_sets = self.needs.customers
-            || self.needs.first_customers
-            || (cells.view.by_line && (self.needs.orders || self.needs.first_orders));
-        if has_sets && entries.clone().any(takes_back) {
+        let has_sets = self.needs.customers || self.needs.first_customers;
+        if (has_sets || cells.view.by_line) && entries.clone().any(takes_back) {
             return Ok(false);
         }
         for entry in entries.clone().filter(|entry| entry.kind == EntryKind::Order && entry.segment == Segment::New) {

@@ -68,7 +68,7 @@ impl State {
     pub async fn read(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp, size: &Size) -> Result<State> {
         let head = read_head(tx).await?;
         let organizations = memory.organizations.get(tx, &head).await?;
-        let filter = Filter::find(tx, &organizations, &plan.filters).await?;
+        let filter = Filter::find(tx, &organizations, &plan.filters, plan.adds_amounts()).await?;
         let zone = plan.period.timezone.map_or_else(|| default_zone(&filter, &organizations), |zone| zone.0);
         let span = plan.period.resolve("period", now, zone)?;
         let as_of = as_of(tx, plan, &head).await?;
@@ -216,6 +216,12 @@ impl State {
     /// Whether parts of open periods are compared with equally long earlier ones.
     fn is_running(&self) -> bool {
         self.comparisons.iter().any(|compared| compared.is_open) || self.parts().any(|part| part.kpis.is_running)
+    }
+
+    /// Whether it contains running comparisons, which end when it was read, beside newer facts. It has to be read again
+    /// before the next answer, so that all of an answer agrees.
+    pub fn is_behind(&self) -> bool {
+        self.is_carried_on && self.is_running()
     }
 
     fn parts(&self) -> impl Iterator<Item = &CellGrid> {

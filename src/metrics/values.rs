@@ -161,7 +161,7 @@ pub struct MetricsBucket {
     end: DateTime,
     /// Whether the bucket is over.
     state: BucketState,
-    /// Whether the bucket has begun; the numbers of one that has not are those of nothing.
+    /// Whether the bucket has begun; one that has not has no facts: its numbers are zero or null.
     has_begun: bool,
     /// The value of the dimension by which the series is split; null if it is not split.
     key: Option<DimensionValue>,

@@ -65,11 +65,14 @@ impl OrderQuery {
         #[graphql(desc = "Only orders of at least this amount, each in its own currency.")] min_amount: Option<Decimal>,
         #[graphql(desc = "Only orders of at most this amount, each in its own currency.")] max_amount: Option<Decimal>,
         #[graphql(
-            desc = "Only orders that `salesMetrics` would count with these filters; cancelled ones are listed as well. With `productCategories` or `products`, orders that have such a line. Error: NOT_FOUND (organization)."
+            desc = "Only orders that `salesMetrics` would count with these filters; cancelled ones are listed as well, except with `customerSegment`: they are neither. With `productCategories` or `products`, orders that have such a line. Error: NOT_FOUND (organization)."
         )]
         filters: Option<MetricsFilters>,
     ) -> async_graphql::Result<OrderConnection> {
         let page = Page::new(first, after, last, before)?;
+        if min_amount.zip(max_amount).is_some_and(|(min, max)| min.0 > max.0) {
+            return Err(Error::bad_input("maxAmount", "must not be below minAmount").into());
+        }
         let tx = read(ctx).await?;
         let mut filter = OrderFilter {
             status,

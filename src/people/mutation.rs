@@ -51,7 +51,7 @@ impl PeopleMutation {
         Ok(organization.into())
     }
 
-    /// Creates a team. Needs USERS_MANAGE. Error: CONFLICT (name taken).
+    /// Creates a team. Needs USERS_MANAGE. Errors: NOT_FOUND (a member), CONFLICT (name taken).
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn create_team(
         &self,
@@ -99,7 +99,7 @@ impl PeopleMutation {
         Ok(id)
     }
 
-    /// Sets the sales quota of a person or a team for a period, replacing their quota for the same period if there is one. Needs USERS_MANAGE.
+    /// Sets the sales quota of a person or a team for a period, replacing their quota for the same period if there is one. Needs USERS_MANAGE. Error: NOT_FOUND (user, team).
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn set_quota(
         &self,

@@ -25,7 +25,7 @@ impl ProductQuery {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The product's id.")] id: Option<ID>,
-        #[graphql(desc = "The source's id of the product.")] sku: Option<String>,
+        #[graphql(desc = "The product's SKU: its id in the source.")] sku: Option<String>,
     ) -> async_graphql::Result<Option<Product>> {
         let key = OneOf::new("id", Numbered::Product, id, sku)?;
         Ok(store::find_product(read(ctx).await?.as_ref(), &key).await?)
@@ -109,7 +109,7 @@ impl Product {
         self.title.as_deref()
     }
 
-    /// Its category, as last sold or set.
+    /// Its category, as last recorded (with a sale or refund) or set.
     async fn category(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
         Ok(dimension_name(ctx, self.category_no).await?)
     }

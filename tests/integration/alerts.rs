@@ -259,11 +259,11 @@ async fn a_sum_beyond_all_bounds_keeps_no_sale_from_being_recorded() {
 async fn a_rule_that_cannot_be_answered_any_more_stays_as_it_is() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let input = r#"name: "Sales", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0", windowMinutes: 60, includeOpen: true"#;
+    let input = r#"name: "Sales", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "0", windowMinutes: 60, includeOpen: true"#;
     create(&acme, input).await;
     time_is(&test, 10).await;
     acme.apply(vec![sale("1", 9)]).await;
-    assert_eq!(reported(&acme).await, [report("FIRING", "1.00", 10)]);
+    assert_eq!(reported(&acme).await, [report("FIRING", "10.00", 10)]);
     let create_second = r#"mutation { createOrganization(input: { slug: "second", name: "Second", timezone: "UTC", currency: "JPY" }) { id } }"#;
     acme.admin().query(create_second).await;
     acme.apply(vec![Event { organization: Some("second".into()), ..sale("3", 9) }]).await;
@@ -272,6 +272,29 @@ async fn a_rule_that_cannot_be_answered_any_more_stays_as_it_is() {
     time_is(&test, 20).await;
     acme.apply(vec![sale("2", 19)]).await;
     time_is(&test, 200).await;
+    assert_eq!(reported(&acme).await, [report("FIRING", "10.00", 10)]);
+    // What has no currency can be watched.
+    create(&acme, &input.replace("TOTAL_REVENUE", "ORDERS_COUNT")).await;
+}
+
+#[tokio::test]
+async fn what_is_stored_of_a_filter_outlasts_the_slug_of_its_organization() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.organization("shop", chrono_tz::UTC, "EUR").await;
+    let organization = acme.admin().query("{ organizations { id } }").await["organizations"][1]["id"].take();
+    let organization = organization.as_str().expect("an id");
+    let filters = r#"filters: { organizationId: "shop" }"#;
+    create(&acme, &format!(r#"name: "Sales", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0", windowMinutes: 60, includeOpen: true, {filters}"#)).await;
+    let board = format!(r#"mutation {{ createDashboard(input: {{ name: "Shop", {filters} }}) {{ id filters }} }}"#);
+    let board = acme.admin().query(&board).await["createDashboard"].take();
+    assert_eq!(board["filters"]["organizationId"], json!(organization));
+    let rename = format!(
+        r#"mutation {{ updateOrganization(id: "{organization}", input: {{ slug: "other", name: "Shop", timezone: "UTC", currency: "EUR" }}) {{ slug }} }}"#
+    );
+    acme.admin().query(&rename).await;
+    time_is(&test, 10).await;
+    acme.apply(vec![Event { organization: Some("other".into()), ..sale("1", 9) }]).await;
     assert_eq!(reported(&acme).await, [report("FIRING", "1.00", 10)]);
 }
 

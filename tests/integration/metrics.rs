@@ -305,7 +305,25 @@ async fn bad_arguments_are_told_by_code() {
     let found = acme.viewer().query(&format!("{{ salesMetrics({day}) {{ ordersCount currency }} }}")).await;
     assert_eq!(found["salesMetrics"], json!({ "ordersCount": 1, "currency": "EUR" }));
     acme.apply(vec![sold("home", None)]).await;
-    assert_eq!(acme.viewer().error_code(&mixed).await, "MIXED_CURRENCIES");
+    // Orders can be added up, whatever was paid with; amounts cannot.
+    let counts = "ordersCount visits uniqueCustomers breakdown(by: [ORGANIZATION], orderBy: { metric: ORDERS_COUNT }) { rows { ordersCount } } \
+                  series(grain: YEAR) { unitsSold } comparison { change(metric: NEW_CUSTOMERS) { absolute } }";
+    let found = acme.viewer().query(&format!("{{ salesMetrics({day}) {{ {counts} }} }}")).await["salesMetrics"].take();
+    assert_eq!((&found["ordersCount"], &found["uniqueCustomers"]), (&json!(2), &json!(1)));
+    assert_eq!(found["breakdown"]["rows"], json!([{ "ordersCount": 1 }, { "ordersCount": 1 }]));
+    for amounts in [
+        "currency",
+        "ordersCount refundRate",
+        "orderValueP95",
+        "series(grain: DAY) { avgOrderValue }",
+        "breakdown(by: [ORGANIZATION]) { rows { discounts } }",
+        "breakdown(by: [CHANNEL], orderBy: { metric: GROSS_REVENUE }) { rows { ordersCount } }",
+        "comparison { change(metric: REFUNDS) { absolute } }",
+        "forecast(horizon: 2) { __typename }",
+    ] {
+        let query = format!("{{ salesMetrics({day}) {{ {amounts} }} }}");
+        assert_eq!(acme.viewer().error_code(&query).await, "MIXED_CURRENCIES", "{amounts}");
+    }
 }
 
 #[tokio::test]

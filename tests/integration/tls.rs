@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Certificate, Client, StatusCode, tls::Version};
+use salespulse::secret_file;
 use salespulse::server::Options;
 use salespulse::tls::{Files, Tls};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ fn certify(folder: &Path) -> (Files, String) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let files = Files { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
     std::fs::write(&files.certificate, certified.cert.pem()).expect("written");
-    std::fs::write(&files.key, certified.signing_key.serialize_pem()).expect("written");
+    secret_file::write(&files.key, &certified.signing_key.serialize_pem()).expect("written");
     (files, certified.cert.pem())
 }
 

@@ -254,6 +254,6 @@ impl Provider {
 
     fn invalid(&self, why: &dyn std::fmt::Display) -> Error {
         tracing::warn!(provider = self.name, %why, "sign-in refused");
-        Error::new(Code::InvalidGrant, "that sign-in is not good; begin again")
+        Error::new(Code::InvalidGrant, "this sign-in is invalid or expired; begin again")
     }
 }

@@ -101,7 +101,7 @@ pub async fn find(
     match found.as_ref() {
         Ok(_) => Ok(found),
         Err(error @ AnomalyError::TooShort { .. }) => {
-            Err(Error::new(Code::AnomalyHistoryTooShort, format!("no anomalies can be told: {error}")))
+            Err(Error::new(Code::AnomalyHistoryTooShort, format!("too little history: {error}")))
         }
         Err(error) => Err(Error::internal(*error)),
     }

@@ -5,7 +5,7 @@
 //! the key as associated data.
 
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::super::key::{KeyBytes, generate_nonce, keyed};
 use super::wrapped::Wrapped;
 use super::{KekError, KeyEncryption, KeyName, SetupError};
+use crate::secret_file;
 
 const PROVIDER: &str = "local";
 /// A key in base64 has 44 characters; anything much longer is not a key.
@@ -118,31 +119,19 @@ impl Kek {
 fn read_file(path: &Path) -> Result<Zeroizing<String>, SetupError> {
     let unreadable = |error: std::io::Error| SetupError::Unreadable { path: path.to_owned(), reason: error.kind() };
     let file = File::open(path).map_err(unreadable)?;
-    check_mode(path, &file.metadata().map_err(unreadable)?)?;
+    let too_open = |why| SetupError::TooOpen { path: path.to_owned(), why };
+    secret_file::check(&file.metadata().map_err(unreadable)?).map_err(too_open)?;
     // Allocated in full: growing would leave copies of the key behind.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_BYTES_MAX));
     file.take(KEY_FILE_BYTES_MAX as u64).read_to_string(&mut text).map_err(unreadable)?;
     Ok(text)
 }
 
-/// Rejects a file that others can read or write, or that its group can write. The group may read it, since that is how
-/// orchestrators mount secrets.
-#[cfg(unix)]
-fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), SetupError> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o027 == 0 { Ok(()) } else { Err(SetupError::TooOpen { path: path.to_owned(), mode }) }
-}
-
-#[cfg(not(unix))]
-fn check_mode(_: &Path, _: &Metadata) -> Result<(), SetupError> {
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Purpose;
     use super::*;
+    use crate::secret_file::TooOpen;
     use uuid::Uuid;
 
     const NAME: KeyName = KeyName { tenant: Uuid::from_u128(1), purpose: Purpose::Data, version: 1 };
@@ -230,7 +219,7 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
             let read = LocalKek::from_files([path.as_path()]);
             assert_eq!(read.is_ok(), is_good, "{mode:o}");
-            assert!(is_good || matches!(read, Err(SetupError::TooOpen { mode: found, .. }) if found == mode));
+            assert!(is_good || matches!(read, Err(SetupError::TooOpen { why: TooOpen(found), .. }) if found == mode));
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
         let of_file = LocalKek::from_files([path.as_path()]).expect("a key");

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::secret_file::TooOpen;
+
 /// Why the configured key-encryption keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -11,10 +13,8 @@ pub enum SetupError {
     NotAKey { source_name: String },
     #[error("the key file {path} cannot be read: {reason}")]
     Unreadable { path: PathBuf, reason: std::io::ErrorKind },
-    #[error(
-        "the key file {path} has mode {mode:03o}; others than its owner and group must not read it, nor its group write it"
-    )]
-    TooOpen { path: PathBuf, mode: u32 },
+    #[error("the key file {path} {why}")]
+    TooOpen { path: PathBuf, why: TooOpen },
     #[error("the address of Vault is not a URL that begins with https (http only to this machine)")]
     BadAddress,
     #[error("a mount or key of Vault has letters, digits, `-`, `_` and `.` in its name, not {0:?}")]

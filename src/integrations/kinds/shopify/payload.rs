@@ -220,12 +220,14 @@ impl Returned {
 
 impl Buyer {
     pub fn customer(self, order_email: Option<String>) -> Customer {
-        let names: Vec<String> = [self.first_name, self.last_name].into_iter().flatten().collect();
-        let phone = self.phone.or_else(|| self.default_address.as_ref().and_then(|address| address.phone.clone()));
+        let said = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        let names: Vec<String> = [self.first_name, self.last_name].into_iter().filter_map(said).collect();
+        let of_address = || self.default_address.as_ref().and_then(|address| address.phone.clone());
+        let phone = said(self.phone).or_else(of_address);
         Customer {
             id: self.id.to_string(),
             name: Some(names.join(" ")),
-            email: self.email.or(order_email),
+            email: said(self.email).or(order_email),
             phone,
             address: self.default_address.map(Address::text),
         }
