@@ -819,6 +819,9 @@ async fn run(seeds: &[Seed], sizes: &[usize], folded: usize, shuffled: &[Seed], 
     one.verified().await;
 }
 
+/// Clears the values of an answer that were not needed: they are not filled, or are.
+type Keep = fn(&mut Answer);
+
 /// Clears all values but sums.
 fn keep_sums(answer: &mut Answer) {
     let buckets = answer.series.iter_mut().flat_map(|(_, buckets)| buckets);
@@ -856,7 +859,7 @@ async fn follow(seeds: &[Seed], sizes: &[usize], folded: usize, asked: &[Asked])
         tenant.fold().await;
     }
     let mut batches = test.app.feeds.follow(tenant.id()).await.expect("followed");
-    let mut followed: Vec<(Plan, State, fn(&mut Answer))> = Vec::new();
+    let mut followed: Vec<(Plan, State, Keep)> = Vec::new();
     for asked in asked {
         let all = plan(asked);
         let only = |needs: Needs| Plan {
@@ -874,8 +877,7 @@ async fn follow(seeds: &[Seed], sizes: &[usize], folded: usize, asked: &[Asked])
         // Sums can be carried on whatever is taken back, apart from those of lines.
         let sums = only(Needs::of([Metric::OrdersCount, Metric::NewCustomers]));
         let amounts = only(Needs::of([Metric::TotalRevenue, Metric::UnitsSold]));
-        // What was not needed is not filled, or is.
-        for (plan, keep) in [(all, (|_| {}) as fn(&mut Answer)), (sums, keep_sums), (amounts, keep_amounts)] {
+        for (plan, keep) in [(all, (|_| {}) as Keep), (sums, keep_sums), (amounts, keep_amounts)] {
             let state = read(&plan).await;
             followed.push((plan, state, keep));
         }
