@@ -31,18 +31,54 @@ pub fn check(_: &Metadata) -> Result<(), TooOpen> {
     Ok(())
 }
 
-/// Writes a file atomically, readable by its owner only.
+/// Writes a file atomically, readable by its owner only, or with the owner, group and mode of the file that it replaces.
 pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let new = path.with_extension("new");
+    // Left by a run that was killed, perhaps with another mode.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&new)?;
     file.write_all(text.as_bytes())?;
+    #[cfg(unix)]
+    if let Ok(old) = std::fs::metadata(path) {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        file.set_permissions(old.permissions())?;
+    }
     file.sync_all()?;
     std::fs::rename(new, path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_closed_to_others_and_keeps_its_mode_when_it_is_written_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("new/secret.pem");
+        let mode = || std::fs::metadata(&path).expect("written").permissions().mode() & 0o777;
+        write(&path, "one").expect("written");
+        assert_eq!((mode(), read(&path).expect("read")), (0o600, b"one".to_vec()));
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("a mode");
+        // Left by a run that was killed.
+        std::fs::write(path.with_extension("new"), "half").expect("written");
+        write(&path, "two").expect("written");
+        assert_eq!((mode(), read(&path).expect("read")), (0o640, b"two".to_vec()));
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("a mode");
+        let why = read(&path).expect_err("refused").to_string();
+        assert!(why.starts_with("has mode 644: others"), "{why}");
+    }
 }

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::audit::{self, By, Entry};
 use crate::auth::opaque::{Kind, Opaque};
 use crate::auth::sessions::{self, Client};
-use crate::auth::{Role, password};
+use crate::auth::{Caller, Role, password};
 use crate::clock::{DAY, MINUTE, Timestamp};
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Code, Error, Result};
@@ -151,20 +151,28 @@ async fn find(tx: &TenantTx, hash: &[u8], now: i64) -> Result<(Uuid, Purpose, St
     Ok((get(&row, 0)?, get_word(&row, 1)?, get(&row, 2)?))
 }
 
-/// Invites a new user, or again one who never had a way to sign in, even if deactivated since. Errors: CONFLICT,
-/// BAD_USER_INPUT.
-pub async fn invite(app: &App, tx: &TenantTx, email: &str, name: &str, role: Role) -> Result<Uuid> {
+/// Invites a new user, or again one without a way to sign in, even if deactivated since. Errors: CONFLICT,
+/// BAD_USER_INPUT; FORBIDDEN, if the old or new role has permissions that the caller lacks.
+pub async fn invite(
+    app: &App,
+    tx: &TenantTx,
+    caller: &Caller,
+    (email, name): (&str, &str),
+    role: Role,
+) -> Result<Uuid> {
+    members::check_role(caller, role)?;
     let email = email_of(email)?;
     let name = members::name_of(name)?;
     tx.lock_settings().await?;
     let sql = "SELECT u.id, u.invited_at IS NULL AND (u.is_active OR u.password_hash IS NOT NULL OR EXISTS \
-               (SELECT 1 FROM user_identities i WHERE i.tenant_id = $1 AND i.user_id = u.id)) \
-               FROM users u WHERE u.tenant_id = $1 AND u.email = $2";
+               (SELECT 1 FROM user_identities i WHERE i.tenant_id = $1 AND i.user_id = u.id)), \
+               u.role FROM users u WHERE u.tenant_id = $1 AND u.email = $2";
     let user_id = match tx.query_one(sql, [email.clone().into()]).await? {
         Some(row) if get::<bool>(&row, 1)? => {
             return Err(Error::new(Code::Conflict, "there is a user of that address already"));
         }
         Some(row) => {
+            members::check_role(caller, Role::get(&row, 2)?)?;
             let id: Uuid = get(&row, 0)?;
             let sql = "UPDATE users SET name = $3, role = $4, invited_at = COALESCE(invited_at, $5) \
                        WHERE tenant_id = $1 AND id = $2";

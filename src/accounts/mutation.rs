@@ -80,16 +80,16 @@ impl AccountMutation {
         Ok(mailed::redeem(app(ctx)?, client(ctx)?, &token, password).await?.into())
     }
 
-    /// Invites someone by e-mail, or again if they have not accepted yet, even if they were deactivated since. Needs USERS_MANAGE. Errors: FORBIDDEN, for a role with permissions that the caller lacks; CONFLICT (somebody with this address has signed in before).
+    /// Invites someone by e-mail, or again if they have not accepted yet, even if they were deactivated since. Needs USERS_MANAGE. Errors: FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT (the user with this address is active or has a way to sign in).
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn invite_user(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Whom to invite, and with what role.")] input: InvitationInput,
     ) -> async_graphql::Result<Member> {
-        members::check_role(caller(ctx)?, input.role)?;
         let change = change(ctx).await?;
-        let id = mailed::invite(app(ctx)?, &change, &input.email, &input.name, input.role).await?;
+        let InvitationInput { email, name, role } = &input;
+        let id = mailed::invite(app(ctx)?, &change, caller(ctx)?, (email, name), *role).await?;
         let member = members::get_member(&change, id).await?;
         change.commit(Entry::of("user.invite", id).after(json!({ "role": input.role.as_str() }))).await?;
         Ok(member)

@@ -41,7 +41,7 @@ pub(super) fn add(
 
 /// Whether the batch gave other details than those last stored.
 fn has_news(customer: &CustomerState, keys: Option<&TenantKeys>) -> bool {
-    let print = keys.and_then(|keys| customer.said.print(&keys.index));
+    let print = keys.and_then(|keys| customer.said.print(&keys.index, customer.customer_no));
     print.is_some_and(|print| customer.details_print.as_deref() != Some(print.as_slice()))
 }
 

@@ -29,7 +29,7 @@ pub struct MetricsQuery;
 
 #[Object]
 impl MetricsQuery {
-    /// Exact sales metrics for a period. Errors: BAD_USER_INPUT (period, time zone, filter), NOT_FOUND (organization, KPI), MIXED_CURRENCIES (amounts, the currency or KPIs are selected of organizations with different currencies; filter by one).
+    /// Exact sales metrics for a period. Errors: BAD_USER_INPUT (period, time zone, filter), NOT_FOUND (organization, KPI), MIXED_CURRENCIES (amounts, the currency or KPIs of organizations with different currencies are selected or sorted by, which breakdowns are by default; filter by one).
     #[graphql(guard = "NeedsPermission(Permission::SalesView)")]
     async fn sales_metrics(
         &self,

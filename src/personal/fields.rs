@@ -69,9 +69,10 @@ impl CustomerDetails {
         }
     }
 
-    /// A keyed hash of the details, by which the same ones are recognized; `None` if there are none.
-    pub fn print(&self, key: &IndexKey) -> Option<[u8; 16]> {
-        let mut text = Vec::new();
+    /// A keyed hash of the details of `customer_no`, by which the same ones are recognized; `None` if there are none. Two
+    /// customers with the same details have different ones: names are not to be compared.
+    pub fn print(&self, key: &IndexKey, customer_no: i64) -> Option<[u8; 16]> {
+        let mut text = customer_no.to_be_bytes().to_vec();
         for field in Field::ALL {
             // The length tells the fields apart, and is that of no value where there is none.
             let value = self.get(field);
@@ -95,7 +96,7 @@ impl CustomerDetails {
         let index = |field| self.get(field).and_then(|text| find_index(&keys.index, field, text));
         sealed.email_index = index(Field::Email);
         sealed.phone_index = index(Field::Phone);
-        sealed.print = self.print(&keys.index);
+        sealed.print = self.print(&keys.index, customer_no);
         Ok(sealed)
     }
 }

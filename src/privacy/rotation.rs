@@ -184,7 +184,9 @@ async fn reseal_some(app: &App, tenant: TenantId, keys: &TenantKeys, after: i64)
         match reseal_row(keys, tenant, &Identity { customer_no, sealed }) {
             Ok(sealed) => resealed.push((customer_no, sealed)),
             Err(error) => {
-                // Its version is kept until somebody has dealt with it.
+                // Its version is kept until somebody has dealt with it, or its details are given again.
+                let sql = "UPDATE customers SET details_print = NULL WHERE tenant_id = $1 AND customer_no = $2";
+                tx.execute(sql, [customer_no.into()]).await?;
                 tracing::error!(tenant = %tenant.0, customer_no, source = error.cause(), "customer not sealed anew");
             }
         }

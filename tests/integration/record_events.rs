@@ -162,7 +162,7 @@ async fn a_value_that_is_none_stops_the_request_before_anything_is_written() {
     let error = &serde_json::to_value(&refused.errors).expect("json")[0];
     assert_eq!(error["extensions"], json!({ "code": "BAD_USER_INPUT", "argument": "events.1.occurredAt" }), "{error}");
     let message = error["message"].as_str().expect("a message");
-    assert!(message.starts_with("events.1.occurredAt is no DateTime: a time as"), "{message}");
+    assert!(message.starts_with("events.1.occurredAt is not a DateTime: expected a time such as"), "{message}");
     assert_eq!(acme.admin().query("{ teams { name } }").await["teams"], json!([]));
 }
 

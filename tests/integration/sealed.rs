@@ -120,6 +120,12 @@ async fn details_given_again_are_not_stored_again() {
     assert!(stored().await[0] != second[0]);
     let shown = self::first(&acme.admin()).await;
     assert_eq!((&shown["name"], &shown["phone"]), (&json!("Zoe"), &json!("+44 20 7946 0101")));
+    // By what recognizes them, customers cannot be compared.
+    let named = |id: &str| Customer { id: id.into(), name: Some("Ann".into()), ..Customer::default() };
+    acme.apply(vec![sale("6", named("c")), sale("7", named("d"))]).await;
+    let tx = test.app.db.read(acme.id()).await.expect("begun");
+    assert!(bytes(&tx, "details_print", 3).await != bytes(&tx, "details_print", 4).await);
+    drop(tx);
     acme.verified().await;
 }
 

@@ -539,6 +539,14 @@ async fn a_key_does_not_make_more_of_itself() {
     let key = with(&server, &key);
     let invite = r#"mutation { inviteUser(input: {email: "x@acme.example", name: "X", role: ADMIN}) { state } }"#;
     assert_eq!(key.code(invite, Value::Null).await, "FORBIDDEN");
+    // Nor is somebody invited again with less, who was invited with more.
+    acme.admin().query(invite).await;
+    let sees = json!({ "permissions": ["USERS_MANAGE", "SALES_VIEW"], "expiresAt": "2026-06-16T12:00:00Z" });
+    let sees = admin.data(create, sees).await["createApiKey"]["secret"].clone();
+    let less = invite.replace("ADMIN", "VIEWER");
+    assert_eq!(with(&server, &sees).code(&less, Value::Null).await, "FORBIDDEN");
+    let another = with(&server, &sees).data(&less.replace("x@", "y@"), Value::Null).await;
+    assert_eq!(another["inviteUser"]["state"], "INVITED");
     let viewer = acme.viewer().caller.user_id;
     let promote = format!(r#"mutation {{ updateUser(id: "{viewer}", input: {{role: ADMIN}}) {{ state }} }}"#);
     assert_eq!(key.code(&promote, Value::Null).await, "FORBIDDEN");
