@@ -2,11 +2,11 @@
 
 use salespulse::auth::cursor::Mark;
 use salespulse::clock::Timestamp;
-use salespulse::ledger::event::{Event, Fact, OrderCancelled};
+use salespulse::ledger::event::{Event, Fact, Line, OrderCancelled, OrderPlaced};
 use salespulse::live::feed::VALUES_MAX;
 use serde_json::{Value, json};
 
-use crate::ledger::{event, order};
+use crate::ledger::{event, money, order};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp, at};
 
@@ -243,6 +243,40 @@ async fn equal_subscriptions_share_one_computation_that_reads_nothing_for_an_upd
         }
     }
     assert_eq!(watched, alone, "statements of a batch");
+    server.stop().await;
+}
+
+/// Rollups of days count such an order once in a category, and the entries that take it back once for each product.
+#[tokio::test]
+async fn amounts_of_a_category_stay_exact_when_an_order_of_several_of_its_products_is_cancelled() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let line = |product: &str, amount: &str| {
+        let category = Some("shoes".to_owned());
+        Line {
+            product_id: product.into(),
+            category,
+            amount: money(amount),
+            ..order("", 1, "", "1.00").lines[0].clone()
+        }
+    };
+    let place = |id: &str, lines: Vec<Line>| {
+        let placed = OrderPlaced { lines, customer: None, ..order(id, 1, "", "1.00") };
+        event(id, "2026-06-10T06:00:00Z", Fact::OrderPlaced(placed))
+    };
+    acme.apply(vec![place("A", vec![line("a", "134.32")]), place("B", vec![line("b", "10.00"), line("c", "20.00")])])
+        .await;
+    acme.fold().await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let watch = "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant, period: { preset: LAST_30_DAYS }) {
+        breakdown(by: [PRODUCT_CATEGORY]) { rows { totalRevenue unitsSold } } } }";
+    socket.subscribe("1", watch, json!({ "tenant": acme.id().0 })).await;
+    let rows = |answer: Value| answer["data"]["metricsUpdated"]["breakdown"]["rows"].clone();
+    assert_eq!(rows(socket.next("1").await), json!([{ "totalRevenue": "164.32", "unitsSold": 6 }]));
+    let cancelled = OrderCancelled { order_id: "B".into(), version: 2 };
+    acme.apply(vec![event("x", "2026-06-12T00:00:00Z", Fact::OrderCancelled(cancelled))]).await;
+    assert_eq!(rows(socket.next("1").await), json!([{ "totalRevenue": "134.32", "unitsSold": 2 }]));
     server.stop().await;
 }
 

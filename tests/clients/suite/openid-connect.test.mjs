@@ -43,7 +43,7 @@ before(async () => {
     table('company', company.issuer, 'tenant = "acme"\ncreate = { role = "viewer", domains = ["acme.example"] }'),
     table('leads', `${oddIssuer}/leads`),
     table('silent', `${oddIssuer}/silent`),
-  ].join(''));
+  ].join(''), { mode: 0o600 });
   server = await startServer({ SALESPULSE_LISTEN: address, SALESPULSE_PUBLIC_URL: origin, SALESPULSE_OIDC_PROVIDERS: file });
 });
 
