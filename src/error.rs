@@ -94,6 +94,11 @@ impl Error {
         Error { argument: Some(argument), ..Error::new(Code::BadUserInput, message) }
     }
 
+    /// Identical whatever is wrong with a token.
+    pub fn unauthenticated() -> Self {
+        Error::new(Code::Unauthenticated, "a bearer token is needed; it is missing, invalid, expired or revoked")
+    }
+
     /// Identical for a missing entity and for another tenant's.
     pub fn not_found(what: &str) -> Self {
         Error::new(Code::NotFound, format!("no such {what}"))

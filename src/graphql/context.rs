@@ -20,9 +20,7 @@ pub fn app<'a>(ctx: &Context<'a>) -> Result<&'a App> {
 /// The caller.
 pub fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
     let caller = ctx.data::<Arc<Caller>>().map(Arc::as_ref);
-    caller.map_err(|_| {
-        Error::new(Code::Unauthenticated, "a bearer token is needed; it is missing, invalid, expired or revoked")
-    })
+    caller.map_err(|_| Error::unauthenticated())
 }
 
 /// The client the request came from.

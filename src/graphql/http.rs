@@ -126,10 +126,7 @@ impl Endpoint {
 
     /// Authenticates by an access token or an API key.
     async fn find_caller(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
-        let unauthenticated = || {
-            Error::new(Code::Unauthenticated, "a bearer token is needed; it is missing, invalid, expired or revoked")
-        };
-        let token = token::from_header(authorization).ok_or_else(unauthenticated)?;
+        let token = token::from_header(authorization).ok_or_else(Error::unauthenticated)?;
         if let Some(key) = Opaque::parse(Kind::ApiKey, token) {
             let tries = &self.app.tries;
             let caller = self.app.standings.caller_of(&key, || tries.check_stranger(client.address)).await;
@@ -138,7 +135,7 @@ impl Endpoint {
             }
             return caller;
         }
-        let caller = self.app.tokens.verify(token, self.app.clock.now()).map_err(|_| unauthenticated())?;
+        let caller = self.app.tokens.verify(token, self.app.clock.now()).map_err(|_| Error::unauthenticated())?;
         self.app.standings.check(&caller).await?;
         Ok(caller)
     }

@@ -71,11 +71,8 @@ impl Reply {
     }
 
     pub fn unauthenticated(&self) -> HttpResponse {
-        let mut response = self.refuse(
-            StatusCode::UNAUTHORIZED,
-            "UNAUTHENTICATED",
-            "a bearer token is needed; it is missing, invalid, expired or revoked",
-        );
+        let Error { code, message, .. } = Error::unauthenticated();
+        let mut response = self.refuse(StatusCode::UNAUTHORIZED, code.as_str(), &message);
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         response
     }

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use serde_json::Value;
 
 use crate::accounts::http::refuse;
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::graphql::errors::{Refusal, plain, respond, status_of_code};
 use crate::graphql::http::{Endpoint, is_json, read_body};
 use crate::graphql::params::{Params, parse_json};
@@ -30,12 +30,7 @@ async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response 
     }
     let asker = match endpoint.authenticate(&parts).await {
         Ok(asker) if asker.caller.is_some() => asker,
-        Ok(_) => {
-            return refuse(Error::new(
-                Code::Unauthenticated,
-                "a bearer token is needed; it is missing, invalid, expired or revoked",
-            ));
-        }
+        Ok(_) => return refuse(Error::unauthenticated()),
         Err(error) => return refuse(error),
     };
     let body = match read_body(body).await {
