@@ -19,6 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -39,6 +40,8 @@ use crate::{accounts, customer_value, health, housekeeping, integrations, ledger
 
 /// Time from when a connection is ready for a request to the end of its headers; idle connections are closed after it.
 const HEADER_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
+/// How long a client may take to read something of what is sent to it, as its answer stays in memory meanwhile.
+const WRITE_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 30_000 });
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Server options.
@@ -273,7 +276,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
-    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_WAIT));
+    let connection = server.serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
     let mut connection = pin!(connection.with_upgrades());
     let served = match stop.run_until_cancelled(connection.as_mut()).await {
         Some(served) => served,
@@ -306,6 +311,16 @@ mod tests {
             let served = serve(server, peer, Router::new(), &stop);
             tokio::time::timeout(Duration::from_secs(10), served).await.expect(said);
         }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_left() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+        let peer = Peer { address: ([127, 0, 0, 1], 1).into(), is_encrypted: false };
+        let routes = Router::new().route("/", get(|| async { vec![0; 1024 * 1024] }));
+        let stop = CancellationToken::new();
+        tokio::time::timeout(Duration::from_secs(10), serve(server, peer, routes, &stop)).await.expect("left");
     }
 
     async fn breaks() -> Response {

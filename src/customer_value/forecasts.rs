@@ -11,6 +11,7 @@ use super::store::{Model, Prediction, PredictionsByNumber, TheModel};
 use super::terms;
 use crate::calendar::day_from_number;
 use crate::error::{Error, Result};
+use crate::graphql::context::operation;
 use crate::graphql::loader::load;
 use crate::graphql::scalars::{Date, Decimal};
 
@@ -97,6 +98,7 @@ impl CustomerForecasts {
 impl CustomerForecasts {
     /// The predictions for a customer, where a model is fitted that includes the customer.
     pub async fn find(ctx: &Context<'_>, customer_no: i64) -> Result<Option<Self>> {
+        operation(ctx)?.depends_on_more();
         let Some(prediction) = load::<PredictionsByNumber>(ctx, customer_no).await? else { return Ok(None) };
         Ok(load::<TheModel>(ctx, ()).await?.map(|model| CustomerForecasts { model, prediction }))
     }
@@ -136,6 +138,7 @@ pub struct CustomerRfm {
 impl CustomerRfm {
     /// The ranking of a customer, where a model is fitted that includes the customer.
     pub async fn find(ctx: &Context<'_>, customer_no: i64) -> Result<Option<Self>> {
+        operation(ctx)?.depends_on_more();
         let prediction = load::<PredictionsByNumber>(ctx, customer_no).await?;
         Ok(prediction.map(|prediction| {
             let rfm = prediction.rfm;

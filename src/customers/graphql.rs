@@ -16,6 +16,7 @@ use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::ledger::changes::Holder;
+use crate::ledger::dated::depends_on_head;
 use crate::personal::{Access, Field, find_index};
 
 #[derive(Default)]
@@ -32,7 +33,9 @@ impl CustomerQuery {
         #[graphql(desc = "The source's id of the customer.")] external_id: Option<String>,
     ) -> async_graphql::Result<Option<Customer>> {
         let key = OneOf::new("id", Numbered::Customer, id, external_id)?;
-        Ok(store::find_customer(read(ctx).await?.as_ref(), &key).await?)
+        let tx = read(ctx).await?;
+        depends_on_head(ctx, &tx).await?;
+        Ok(store::find_customer(&tx, &key).await?)
     }
 
     /// Analytics for one customer. Error: NOT_FOUND.
@@ -89,7 +92,11 @@ impl CustomerQuery {
             return Ok(CustomerConnection::new(&page, Vec::new()));
         };
         let order = order_by.unwrap_or(CustomerSort::Id);
-        let rows = store::list(read(ctx).await?.as_ref(), &page, &identity, filter.as_ref(), order).await?;
+        let tx = read(ctx).await?;
+        if filter.is_none() && !order.is_predicted() {
+            depends_on_head(ctx, &tx).await?;
+        }
+        let rows = store::list(&tx, &page, &identity, filter.as_ref(), order).await?;
         Ok(CustomerConnection::new(&page, rows))
     }
 }
@@ -135,6 +142,13 @@ pub enum CustomerSort {
     Churn,
     /// By predicted lifetime value over 36 months at a discount rate of 10% a year, largest first. Customers without predictions are left out.
     LifetimeValue,
+}
+
+impl CustomerSort {
+    /// Whether it sorts by predictions, which change with each fit.
+    pub fn is_predicted(self) -> bool {
+        matches!(self, CustomerSort::Churn | CustomerSort::LifetimeValue)
+    }
 }
 
 /// A customer.

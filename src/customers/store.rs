@@ -76,7 +76,7 @@ pub async fn list(
     let conditions = predicted.map(|filter| filter.conditions("p", 2, &mut values)).transpose()?.unwrap_or_default();
     let clauses = page.clauses(&keys, 2 + values.len())?;
     values.extend(clauses.values);
-    let is_predicted = predicted.is_some() || matches!(order, CustomerSort::Churn | CustomerSort::LifetimeValue);
+    let is_predicted = predicted.is_some() || order.is_predicted();
     let Clauses { filter: beyond, order: by, .. } = clauses;
     let sql = if is_predicted {
         format!("SELECT {COLUMNS}, p.churn, p.lifetime_value FROM {PREDICTED}{wanted}{conditions}{beyond}{by}")

@@ -3,6 +3,7 @@
 //! is still the one it was computed from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use moka::sync::Cache;
@@ -15,6 +16,8 @@ use crate::guard::Guard;
 
 /// Memory limit of the cache.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long a response is kept, as it may contain personal data: as long as the keys that decrypt them.
+const TIME_MAX: Duration = Duration::from_secs(600);
 
 /// How long a response stays valid while nothing is written: indefinitely, or until a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub struct ResponseCache(Cache<Key, Arc<(Freshness, Bytes)>>);
 impl Default for ResponseCache {
     fn default() -> Self {
         let weight = |_: &Key, entry: &Arc<(Freshness, Bytes)>| u32::try_from(entry.1.len() + 256).unwrap_or(u32::MAX);
-        ResponseCache(Cache::builder().max_capacity(BYTES_MAX).weigher(weight).build())
+        ResponseCache(Cache::builder().max_capacity(BYTES_MAX).time_to_live(TIME_MAX).weigher(weight).build())
     }
 }
 

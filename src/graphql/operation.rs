@@ -4,11 +4,12 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
-use async_graphql::{Name, PathSegment, Request, Response, ServerError};
+use async_graphql::{Name, PathSegment, Request, Response, SelectionField, ServerError};
 use async_graphql_value::{ConstValue, Value};
 use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, StreamExt};
@@ -98,6 +99,8 @@ pub struct Operation {
     loaders: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     /// What root fields depend on, by response key; `None` unless it is known for every resolved occurrence.
     dated: Mutex<HashMap<String, Option<Freshness>>>,
+    /// A field below a root depends on more than the root states.
+    is_undated: AtomicBool,
     size: Arc<Size>,
     /// What the subscriber has already seen.
     after: Option<Mark>,
@@ -127,10 +130,16 @@ impl Operation {
 
     /// Records that a root field depends only on what `freshness` states; `None` where it depends on more. Fields of
     /// one key are resolved separately, and the key is only as fresh as all of them.
-    pub fn depends_on(&self, key: &str, freshness: Option<Freshness>) {
+    pub fn depends_on(&self, field: SelectionField<'_>, freshness: Option<Freshness>) {
+        let key = field.alias().unwrap_or_else(|| field.name());
         let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
         let all = dated.get(key).map_or(freshness, |before| before.zip(freshness).and_then(|(a, b)| a.and(b)));
         dated.insert(key.to_owned(), all);
+    }
+
+    /// Records that a field below a root depends on more than the root states.
+    pub fn depends_on_more(&self) {
+        self.is_undated.store(true, Ordering::Relaxed);
     }
 
     /// Accumulated size of series and breakdowns, across all operations of the request.
@@ -156,7 +165,7 @@ impl Operation {
     fn freshness(&self, response: &Response) -> Option<Freshness> {
         let dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
         let async_graphql::Value::Object(fields) = &response.data else { return None };
-        if !response.errors.is_empty() {
+        if !response.errors.is_empty() || self.is_undated.load(Ordering::Relaxed) {
             return None;
         }
         let mut each = fields.keys().map(|key| dated.get(key.as_str()).copied().flatten());

@@ -24,6 +24,28 @@ impl Event {
     pub fn has_person(&self) -> bool {
         matches!(&self.fact, Fact::OrderPlaced(OrderPlaced { customer: Some(_), .. }))
     }
+
+    /// The same, with blank texts as if they were not given.
+    pub fn without_blanks(mut self) -> Event {
+        let (places, lines, customer) = match &mut self.fact {
+            Fact::OrderPlaced(order) => {
+                ([&mut order.channel, &mut order.region], order.lines.as_mut_slice(), order.customer.as_mut())
+            }
+            Fact::RefundIssued(refund) => {
+                ([&mut refund.channel, &mut refund.region], refund.lines.as_mut_slice(), None)
+            }
+            Fact::VisitsCounted(visits) => ([&mut visits.channel, &mut visits.region], [].as_mut_slice(), None),
+            Fact::OrderCancelled(_) | Fact::ProductViewed(_) | Fact::DealClosed(_) | Fact::ActivityLogged(_) => {
+                return self;
+            }
+        };
+        let of_lines = lines.iter_mut().flat_map(|line| [&mut line.title, &mut line.category]);
+        let of_customer = customer.map(|of| [&mut of.name, &mut of.email, &mut of.phone, &mut of.address]);
+        for text in places.into_iter().chain(of_lines).chain(of_customer.into_iter().flatten()) {
+            text.take_if(|text| text.trim().is_empty());
+        }
+        self
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -57,7 +79,7 @@ pub struct OrderPlaced {
     pub lines: Vec<Line>,
 }
 
-/// The buyer. Fields that are `None` or empty keep their known values.
+/// The buyer. Fields that are `None` or blank keep their known values.
 #[derive(Clone, Default, PartialEq, Serialize)]
 pub struct Customer {
     /// The source's id of the customer, stored in the clear.

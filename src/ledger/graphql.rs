@@ -229,7 +229,7 @@ impl From<OrderPlacedInput> for OrderPlaced {
     }
 }
 
-/// A customer. Fields that are omitted or empty keep their known values; for a customer who was erased only the id is used.
+/// A customer. Fields that are omitted or blank keep their known values; for a customer who was erased only the id is used.
 #[derive(InputObject)]
 struct CustomerInput {
     /// The source's id of the customer. It is stored unencrypted, so it should not be a name or an address.

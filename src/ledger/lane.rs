@@ -394,7 +394,7 @@ impl Item {
             Some(keys) => (check(&event, now), fingerprint(&keys.index, "ledger_events.payload_hash", &json).to_vec()),
             None => (Err(erased()), Vec::new()),
         };
-        Item { event, hash, refusal: checked.err(), outcome: None }
+        Item { event: event.without_blanks(), hash, refusal: checked.err(), outcome: None }
     }
 }
 

@@ -7,6 +7,7 @@
 mod batch;
 pub mod changes;
 pub mod check;
+pub mod dated;
 pub mod dimensions;
 pub mod entry;
 pub mod event;

@@ -31,7 +31,7 @@ impl BatchApplier {
     }
 
     pub(super) fn dimension_no(&mut self, kind: DimensionKind, name: Option<&str>) -> i32 {
-        let Some(name) = name.filter(|name| !name.is_empty()) else { return 0 };
+        let Some(name) = name else { return 0 };
         let key = (kind, name.to_owned());
         if let Some(no) = self.loaded.names.dimensions.get(&key) {
             return *no;

@@ -50,8 +50,7 @@ impl MetricsQuery {
         let (app, operation) = (app(ctx)?, operation(ctx)?);
         let now = app.clock.now();
         let answer = answer(read(ctx).await?.as_ref(), &app.memory, &plan, now, operation.size()).await?;
-        let field = ctx.field();
-        operation.depends_on(field.alias().unwrap_or_else(|| field.name()), answer.freshness());
+        operation.depends_on(ctx.field(), answer.freshness());
         Ok(SalesMetrics(Arc::new(answer)))
     }
 }

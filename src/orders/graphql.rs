@@ -16,6 +16,7 @@ use crate::graphql::loader::load;
 use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
+use crate::ledger::dated::depends_on_head;
 use crate::ledger::dimensions::dimension_name;
 use crate::ledger::organization::{find_organization, list_organizations};
 use crate::ledger::refunded::RefundedByOrder;
@@ -37,7 +38,9 @@ impl OrderQuery {
         #[graphql(desc = "The source's id of the order.")] external_id: Option<String>,
     ) -> async_graphql::Result<Option<Order>> {
         let key = OneOf::new("id", Numbered::Order, id, external_id)?;
-        Ok(store::find_order(read(ctx).await?.as_ref(), &key).await?)
+        let tx = read(ctx).await?;
+        depends_on_head(ctx, &tx).await?;
+        Ok(store::find_order(&tx, &key).await?)
     }
 
     /// Orders, most recently placed first.
@@ -74,6 +77,9 @@ impl OrderQuery {
             return Err(Error::bad_input("maxAmount", "must not be below minAmount").into());
         }
         let tx = read(ctx).await?;
+        if period.as_ref().is_none_or(|period| period.preset.is_none()) {
+            depends_on_head(ctx, &tx).await?;
+        }
         let mut filter = OrderFilter {
             status,
             currency: currency.map(|currency| currency.0),

@@ -46,13 +46,13 @@ pub struct CustomerDetails {
 
 impl CustomerDetails {
     pub fn get(&self, field: Field) -> Option<&str> {
-        let value = match field {
+        match field {
             Field::Name => &self.name,
             Field::Email => &self.email,
             Field::Phone => &self.phone,
             Field::Address => &self.address,
-        };
-        value.as_deref().filter(|value| !value.is_empty())
+        }
+        .as_deref()
     }
 
     /// Takes the values present in `newer`; keeps the others.
@@ -63,7 +63,7 @@ impl CustomerDetails {
             (&mut self.phone, newer.phone),
             (&mut self.address, newer.address),
         ] {
-            if newer.as_ref().is_some_and(|newer| !newer.is_empty()) {
+            if newer.is_some() {
                 *value = newer;
             }
         }

@@ -6,11 +6,12 @@ use super::store::{self, ProductFilter};
 use crate::auth::Permission;
 use crate::connection;
 use crate::currencies::{CurrencyAmount, home_currency, other_revenue};
-use crate::graphql::context::{Needs, read};
+use crate::graphql::context::{Needs, operation, read};
 use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, Currency, Decimal};
 use crate::ledger::changes::Holder;
+use crate::ledger::dated::depends_on_head;
 use crate::ledger::dimensions::dimension_name;
 use crate::money::Money;
 
@@ -28,7 +29,9 @@ impl ProductQuery {
         #[graphql(desc = "The product's SKU: its id in the source.")] sku: Option<String>,
     ) -> async_graphql::Result<Option<Product>> {
         let key = OneOf::new("id", Numbered::Product, id, sku)?;
-        Ok(store::find_product(read(ctx).await?.as_ref(), &key).await?)
+        let tx = read(ctx).await?;
+        depends_on_head(ctx, &tx).await?;
+        Ok(store::find_product(&tx, &key).await?)
     }
 
     /// Products, sorted by id unless `orderBy` says otherwise.
@@ -58,7 +61,9 @@ impl ProductQuery {
         let page = Page::new(first, after, last, before)?;
         let filter = ProductFilter { category, search };
         let order = order_by.unwrap_or(ProductSort::Id);
-        let rows = store::list(read(ctx).await?.as_ref(), &page, &filter, order).await?;
+        let tx = read(ctx).await?;
+        depends_on_head(ctx, &tx).await?;
+        let rows = store::list(&tx, &page, &filter, order).await?;
         Ok(ProductConnection::new(&page, rows))
     }
 }
@@ -151,8 +156,10 @@ impl Product {
     }
 
     /// Units in stock; null if unknown.
-    async fn inventory(&self) -> Option<Count> {
-        self.inventory.map(Count)
+    async fn inventory(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Count>> {
+        // Setting the stock changes neither the ledger nor the settings.
+        operation(ctx)?.depends_on_more();
+        Ok(self.inventory.map(Count))
     }
 }
 

@@ -657,6 +657,77 @@ async fn a_kept_answer_is_the_current_one_or_is_not_used() {
     assert_eq!(client.query(&fresh, TODAY).await, answer(0, "OPEN", "1"), "the clock is heeded");
 }
 
+const CUSTOMERS: &str = "{ customers(first: 5, orderBy: REVENUE) { nodes { id externalId name revenue \
+    orders(first: 2) { amount refunded lines { product { sku title } } } } } }";
+
+#[tokio::test]
+async fn lists_are_kept_until_what_they_show_changes() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, admin) = (Client::of(&test), acme.admin());
+    acme.apply(vec![event_of_a_sale()]).await;
+    let order_id = client.query(&admin, "{ orders { nodes { id } } }").await["orders"]["nodes"][0]["id"].take();
+    let by_id = format!("{{ order(id: {order_id}) {{ amount status }} product(sku: \"tea\") {{ unitsSold }} }}");
+    let fixed = "{ orders(period: {firstDay: \"2026-06-01\", lastDay: \"2026-06-30\"}) { nodes { amount } } }";
+    let queries = [CUSTOMERS, &by_id, fixed, "{ customer(externalId: \"c\") { externalId ordersCount } }"];
+    let statements = async |query: &str| {
+        let before = test.app.db.statements();
+        client.query(&admin, query).await;
+        (test.app.db.statements() - before).statements
+    };
+    for query in queries {
+        let (first, second) = (statements(query).await, statements(query).await);
+        assert!(first > 0 && second == 0, "{query}: {first}, {second}");
+    }
+
+    let customers = client.query(&admin, CUSTOMERS).await;
+    acme.apply(vec![another_sale()]).await;
+    let after = client.query(&admin, CUSTOMERS).await;
+    assert_ne!(after, customers, "another sale");
+    let title = "mutation { updateProduct(input: {sku: \"tea\", title: \"a cup\"}) { title } }";
+    client.query(&admin, title).await;
+    let titles = "{ products { nodes { title } } }";
+    assert!(client.query(&admin, titles).await.to_string().contains("a cup"));
+    client.query(&admin, &title.replace("a cup", "a mug")).await;
+    assert!(client.query(&admin, titles).await.to_string().contains("a mug"));
+    client.query(&admin, "mutation { eraseCustomer(customerId: \"c1\") { id } }").await;
+    assert!(client.query(&admin, CUSTOMERS).await.to_string().contains("erased:"));
+}
+
+#[tokio::test]
+async fn lists_that_show_more_than_the_ledger_are_not_kept() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, admin) = (Client::of(&test), acme.admin());
+    acme.apply(vec![event_of_a_sale()]).await;
+    let stock = "{ products { nodes { sku inventory } } }";
+    client.query(&admin, stock).await;
+    client.query(&admin, "mutation { updateProduct(input: {sku: \"tea\", inventory: 7}) { sku } }").await;
+    client.query(&admin, stock).await;
+    client.query(&admin, "mutation { updateProduct(input: {sku: \"tea\", inventory: 8}) { sku } }").await;
+    assert!(client.query(&admin, stock).await.to_string().contains('8'));
+
+    let today = "{ orders(period: {preset: TODAY}) { nodes { amount } } }";
+    let orders = async || client.query(&acme.admin(), today).await["orders"]["nodes"].as_array().map(Vec::len);
+    assert_eq!(orders().await, Some(1));
+    test.clock.set(salespulse::clock::Timestamp(NOW.0 + 13 * 60 * MINUTE));
+    assert_eq!(orders().await, Some(0), "the next day");
+
+    // A fit of the models changes neither the ledger nor the settings.
+    let admin = acme.admin();
+    for query in [
+        "{ customers { nodes { id rfm { segment } } } }",
+        "{ customers { nodes { id forecasts { pAlive } } } }",
+        "{ customers(orderBy: CHURN) { nodes { id } } }",
+        "{ customers(filter: {churnMin: 0.1}) { nodes { id } } }",
+    ] {
+        client.query(&admin, query).await;
+        let before = test.app.db.statements();
+        client.query(&admin, query).await;
+        assert!((test.app.db.statements() - before).statements > 0, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_says_whose_it_is_is_not_kept_for_others() {
     let test = TestApp::start().await;

@@ -189,3 +189,32 @@ async fn values_that_are_none_are_bad_input_of_the_whole_request() {
     let refused = acme.viewer().run(RECORD, json!({ "events": [order("o", json!({}))] })).await;
     assert!(format!("{:?}", refused.errors).contains("FORBIDDEN"), "{refused:?}");
 }
+
+#[tokio::test]
+async fn blank_texts_are_not_given() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let customer =
+        |name: &str, phone: &str| json!({ "id": "c", "name": name, "phone": phone, "email": "", "address": "\t" });
+    let line = |title: &str, category: &str| json!([{ "productId": "tea", "title": title, "category": category, "amount": "10.00" }]);
+    let known = json!({ "channel": "web", "customer": customer("Zoe", "1"), "lines": line("Tea", "drinks") });
+    let blank = json!({ "channel": " ", "region": "", "customer": customer(" ", ""), "lines": line("  ", " ") });
+    let refund = json!({ "orderId": "known", "amount": "1.00", "channel": "", "lines": [] });
+    let all = vec![order("known", known), order("blank", blank.clone()), event("refund", "refundIssued", refund)];
+    record(&admin, all).await;
+    let repeated = record(&admin, vec![order("blank", blank)]).await;
+    assert_eq!(repeated["results"][0]["outcome"], "REPEATED", "{repeated}");
+    let query = "{ customers { nodes { name phone email address } } products { nodes { title } } \
+                 orders { nodes { externalId channel region } } \
+                 salesMetrics(period: {preset: LAST_30_DAYS}) { breakdown(by: [CHANNEL]) { rows { keys { value } refunds } } } }";
+    let answer = admin.query(query).await;
+    let zoe = json!([{ "name": "Zoe", "phone": "1", "email": null, "address": null }]);
+    assert_eq!(answer["customers"]["nodes"], zoe);
+    assert_eq!(answer["products"]["nodes"], json!([{ "title": "Tea" }]));
+    let orders = json!([{ "externalId": "blank", "channel": null, "region": null }, { "externalId": "known", "channel": "web", "region": null }]);
+    assert_eq!(answer["orders"]["nodes"], orders);
+    let rows = answer["salesMetrics"]["breakdown"]["rows"].as_array().expect("rows");
+    let web = rows.iter().find(|row| row["keys"][0]["value"] == "web").expect("a channel");
+    assert_eq!(web["refunds"], "1.00", "its order's channel");
+}
