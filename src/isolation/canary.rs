@@ -97,7 +97,9 @@ impl Canary {
             }
             let team = ask("{ teams { id } }").await?;
             let id = team["teams"][0]["id"].as_str().unwrap_or_default();
-            ask(&QUOTA.replace("{team}", id)).await?;
+            for template in OF_TEAM {
+                ask(&template.replace("{team}", id)).await?;
+            }
             ask(&self.history(now)).await?;
             self.add_rest(app, now).await?;
         }
@@ -234,7 +236,12 @@ const SETTINGS: [&str; 12] = [
     r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3] } }]) { results { outcome reason } } }"#,
 ];
 
-const QUOTA: &str = r#"mutation { setQuota(input: { teamId: "{team}", start: "2020-01-01", end: "2040-01-01", amount: [1000] }) { id } }"#;
+/// The member has left the team and come back.
+const OF_TEAM: [&str; 3] = [
+    r#"mutation { setQuota(input: { teamId: "{team}", start: "2020-01-01", end: "2040-01-01", amount: [1000] }) { id } }"#,
+    r#"mutation { updateTeam(id: "{team}", input: { name: "team of {word}", memberIds: [], membersFrom: "2021-01-01T00:00:00Z" }) { id } }"#,
+    r#"mutation { updateTeam(id: "{team}", input: { name: "team of {word}", memberIds: ["{user}"], membersFrom: "2022-01-01T00:00:00Z" }) { id } }"#,
+];
 
 /// Names of orders, customers and products are the same in both tenants.
 const SALES: &str = r#"mutation { recordEvents(events: [

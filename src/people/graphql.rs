@@ -4,14 +4,14 @@ use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
 use uuid::Uuid;
 
 use super::quotas::{self, Holder};
-use super::teams::{self, MembersByTeam};
+use super::teams::{self, MembersByTeam, MembershipsByTeam};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::db::get;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, read};
 use crate::graphql::loader::load;
-use crate::graphql::scalars::{Currency, Date, Decimal, TimeZone};
+use crate::graphql::scalars::{Currency, Date, DateTime, Decimal, TimeZone};
 use crate::ledger::organization::{self, list_organizations};
 use crate::metrics::answer;
 use crate::metrics::graphql::AsOf;
@@ -134,12 +134,28 @@ impl Team {
     async fn members(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         Ok(load::<MembersByTeam>(ctx, self.team_id).await?.unwrap_or_default())
     }
+
+    /// When whose sales were the team's, past and present, by the beginning.
+    async fn memberships(&self, ctx: &Context<'_>) -> Result<Vec<TeamMembership>> {
+        Ok(load::<MembershipsByTeam>(ctx, self.team_id).await?.unwrap_or_default())
+    }
 }
 
 impl From<(Uuid, String)> for Team {
     fn from((team_id, name): (Uuid, String)) -> Self {
         Team { id: team_id.into(), name, team_id }
     }
+}
+
+/// A time in which somebody's sales were a team's.
+#[derive(Clone, SimpleObject)]
+pub struct TeamMembership {
+    /// The member.
+    pub user: User,
+    /// The beginning; null for always.
+    pub start: Option<DateTime>,
+    /// The end (exclusive); null for current members.
+    pub end: Option<DateTime>,
 }
 
 /// A sales quota of a person or a team for a period.

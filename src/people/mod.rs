@@ -6,4 +6,4 @@ mod organizations;
 pub mod quotas;
 mod teams;
 
-pub use teams::{get_team_name, team_user_ids};
+pub use teams::{get_team_name, list_members_in};

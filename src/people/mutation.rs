@@ -9,9 +9,10 @@ use super::quotas::{self, Holder};
 use super::teams::{self, NewTeam};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::graphql::context::{Needs, app, parse_id};
-use crate::graphql::scalars::{Currency, Date, Decimal, TimeZone};
+use crate::graphql::scalars::{Currency, Date, DateTime, Decimal, TimeZone};
 
 #[derive(Default)]
 pub struct PeopleMutation;
@@ -58,15 +59,16 @@ impl PeopleMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The team.")] input: TeamInput,
     ) -> async_graphql::Result<Team> {
-        let new = input.check()?;
+        let now = app(ctx)?.clock.now();
+        let new = input.check(now)?;
         let change = change(ctx).await?;
-        let team = teams::create(&change, new, app(ctx)?.clock.now()).await?;
+        let team = teams::create(&change, new, now).await?;
         let after = change.see(&teams::LOGGED, team.0).await?;
         change.commit(Entry::of("team.create", team.0).after(after)).await?;
         Ok(team.into())
     }
 
-    /// Renames a team or replaces its members. Memberships have no dates: past sales of the team become those of its new members. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    /// Renames a team or replaces its members; past sales of those who leave stay the team's. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_team(
         &self,
@@ -75,10 +77,11 @@ impl PeopleMutation {
         #[graphql(desc = "The team.")] input: TeamInput,
     ) -> async_graphql::Result<Team> {
         let id = parse_id(&id, "team")?;
-        let new = input.check()?;
+        let now = app(ctx)?.clock.now();
+        let new = input.check(now)?;
         let change = change(ctx).await?;
         let before = change.before(&teams::LOGGED, id).await?;
-        let team = teams::update(&change, id, new).await?;
+        let team = teams::update(&change, id, new, now).await?;
         let after = change.see(&teams::LOGGED, id).await?;
         change.commit(Entry::of("team.update", id).before(before).after(after)).await?;
         Ok(team.into())
@@ -162,12 +165,14 @@ struct TeamInput {
     name: String,
     /// The users in it, at most 100; omit to leave them as they are.
     member_ids: Option<Vec<ID>>,
+    /// From when on `memberIds` are the members, whatever was said before of the time after it; the sales of each count as the team's from then on. Not in the future. Omit for now or, for a new team, for always.
+    members_from: Option<DateTime>,
 }
 
 impl TeamInput {
-    fn check(self) -> Result<NewTeam> {
+    fn check(self, now: Timestamp) -> Result<NewTeam> {
         let ids = self.member_ids.map(|ids| ids.iter().map(|id| parse_id(id, "user")).collect()).transpose()?;
-        NewTeam::new(&self.name, ids)
+        NewTeam::new(&self.name, ids, self.members_from.map(|from| from.0), now)
     }
 }
 

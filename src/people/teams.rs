@@ -1,19 +1,26 @@
 //! Teams and their members.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
+};
 use uuid::Uuid;
 
+use super::graphql::TeamMembership;
 use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::loader::BatchLoad;
+use crate::graphql::scalars::DateTime;
 use crate::graphql::text;
+use crate::metrics::period::Span;
 use crate::users::{USER_COLUMNS, User, check_users, user_from};
 
 pub const TEAMS_MAX: u64 = 100;
+/// Before the first sale there can be.
+const ALWAYS: Timestamp = Timestamp(0);
 const MEMBERS_MAX: usize = 100;
 const NAME_CHARS_MAX: usize = 200;
 
@@ -33,15 +40,26 @@ pub struct NewTeam {
     name: String,
     /// `None` leaves the members unchanged.
     member_ids: Option<BTreeSet<Uuid>>,
+    /// From when on these are the members; `None` means from now on or, for a new team, always.
+    members_from: Option<Timestamp>,
 }
 
 impl NewTeam {
-    /// Error: BAD_USER_INPUT (name, memberIds).
-    pub fn new(name: &str, member_ids: Option<BTreeSet<Uuid>>) -> Result<Self> {
+    /// Error: BAD_USER_INPUT (name, memberIds, membersFrom).
+    pub fn new(
+        name: &str,
+        member_ids: Option<BTreeSet<Uuid>>,
+        members_from: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Self> {
+        if members_from.is_some_and(|from| from > now) {
+            return Err(Error::bad_input("membersFrom", "must not be in the future"));
+        }
         if member_ids.as_ref().is_some_and(|ids| ids.len() > MEMBERS_MAX) {
             return Err(Error::bad_input("memberIds", format!("more than {MEMBERS_MAX} members")));
         }
-        Ok(NewTeam { name: text::name("name", name, NAME_CHARS_MAX)?, member_ids })
+        let members_from = members_from.map(|from| Timestamp(from.0.max(0)));
+        Ok(NewTeam { name: text::name("name", name, NAME_CHARS_MAX)?, member_ids, members_from })
     }
 }
 
@@ -59,11 +77,18 @@ pub async fn get_team_name(tx: &TenantTx, id: Uuid) -> Result<String> {
     Ok(found.ok_or_else(|| Error::not_found("team"))?.name)
 }
 
-/// The current members of a team.
-pub async fn team_user_ids(tx: &TenantTx, id: Uuid) -> Result<Vec<Uuid>> {
-    use entity::team_members::{Column, Entity};
-    let query = tx.find::<Entity>().filter(Column::TeamId.eq(id)).order_by_asc(Column::UserId);
-    Ok(query.select_only().column(Column::UserId).into_tuple().all(tx).await?)
+/// Who belonged to a team in `span`, and in which part of it; who left and came back is listed more than once.
+pub async fn list_members_in(tx: &TenantTx, id: Uuid, span: Span) -> Result<Vec<(Uuid, Span)>> {
+    let sql = "SELECT user_id, joined_at, NULL FROM team_members WHERE tenant_id = $1 AND team_id = $2 AND joined_at < $4 \
+               UNION ALL SELECT user_id, joined_at, left_at FROM past_team_members \
+               WHERE tenant_id = $1 AND team_id = $2 AND joined_at < $4 AND left_at > $3 ORDER BY 1, 2";
+    let rows = tx.query(sql, [id.into(), span.start.0.into(), span.end.0.into()]).await?;
+    let member = |row: &QueryResult| {
+        let (joined_at, left_at) = (get(row, 1)?, get::<Option<i64>>(row, 2)?.unwrap_or(i64::MAX));
+        let part = Span { start: span.start.max(Timestamp(joined_at)), end: span.end.min(Timestamp(left_at)) };
+        Ok((get(row, 0)?, part))
+    };
+    rows.iter().map(member).collect()
 }
 
 /// Returns id and name. Errors: CONFLICT (name taken, too many), NOT_FOUND (member).
@@ -81,18 +106,22 @@ pub async fn create(tx: &TenantTx, new: NewTeam, now: Timestamp) -> Result<(Uuid
         created_at: Set(now.0),
     };
     entity::teams::Entity::insert(row).exec_without_returning(tx).await?;
-    set_members(tx, id, new.member_ids).await?;
+    if let Some(member_ids) = new.member_ids {
+        set_members(tx, id, member_ids, new.members_from.unwrap_or(ALWAYS)).await?;
+    }
     Ok((id, new.name))
 }
 
 /// Errors: NOT_FOUND (team, member), CONFLICT (name taken).
-pub async fn update(tx: &TenantTx, id: Uuid, new: NewTeam) -> Result<(Uuid, String)> {
+pub async fn update(tx: &TenantTx, id: Uuid, new: NewTeam, now: Timestamp) -> Result<(Uuid, String)> {
     tx.lock_settings().await?;
     let sql = "UPDATE teams SET name = $3 WHERE tenant_id = $1 AND id = $2";
     get_team_name(tx, id).await?;
     check_name(tx, &new.name, Some(id)).await?;
     tx.execute(sql, [id.into(), new.name.clone().into()]).await?;
-    set_members(tx, id, new.member_ids).await?;
+    if let Some(member_ids) = new.member_ids {
+        set_members(tx, id, member_ids, new.members_from.unwrap_or(now)).await?;
+    }
     Ok((id, new.name))
 }
 
@@ -111,15 +140,38 @@ async fn check_name(tx: &TenantTx, name: &str, own: Option<Uuid>) -> Result<()> 
     Ok(())
 }
 
-async fn set_members(tx: &TenantTx, id: Uuid, member_ids: Option<BTreeSet<Uuid>>) -> Result<()> {
-    let Some(member_ids) = member_ids else { return Ok(()) };
-    let member_ids: Vec<Uuid> = member_ids.into_iter().collect();
-    check_users(tx, &member_ids).await?;
-    tx.execute("DELETE FROM team_members WHERE tenant_id = $1 AND team_id = $2", [id.into()]).await?;
+/// Makes `member_ids` the members from `from` on, whatever was said before of the time after it.
+async fn set_members(tx: &TenantTx, id: Uuid, member_ids: BTreeSet<Uuid>, from: Timestamp) -> Result<()> {
+    check_users(tx, &member_ids.iter().copied().collect::<Vec<_>>()).await?;
+    // Who belonged to it at that time stays since then; the past of the others ends with it.
+    let (mut members, mut past) = (BTreeMap::new(), Vec::new());
+    for (user_id, part) in list_members_in(tx, id, Span { start: ALWAYS, end: Timestamp(i64::MAX) }).await? {
+        if part.start > from || part.start == from && !member_ids.contains(&user_id) {
+            continue;
+        }
+        if part.end >= from && member_ids.contains(&user_id) {
+            members.entry(user_id).or_insert(part.start.0);
+        } else {
+            past.push((user_id, part.start.0, part.end.min(from).0));
+        }
+    }
+    for user_id in member_ids {
+        members.entry(user_id).or_insert(from.0);
+    }
+    for table in ["team_members", "past_team_members"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE tenant_id = $1 AND team_id = $2"), [id.into()]).await?;
+    }
     let rows = Table::new()
-        .with("team_id", Column::Uuid(vec![id; member_ids.len()]))
-        .with("user_id", Column::Uuid(member_ids));
+        .with("team_id", Column::Uuid(vec![id; members.len()]))
+        .with("user_id", Column::Uuid(members.keys().copied().collect()))
+        .with("joined_at", Column::Int(members.into_values().collect()));
     tx.insert("team_members", &rows, OnConflict::Fail).await?;
+    let rows = Table::new()
+        .with("team_id", Column::Uuid(vec![id; past.len()]))
+        .with("user_id", Column::Uuid(past.iter().map(|(user_id, _, _)| *user_id).collect()))
+        .with("joined_at", Column::Int(past.iter().map(|(_, joined_at, _)| *joined_at).collect()))
+        .with("left_at", Column::Int(past.iter().map(|(_, _, left_at)| *left_at).collect()));
+    tx.insert("past_team_members", &rows, OnConflict::Fail).await?;
     Ok(())
 }
 
@@ -141,5 +193,38 @@ impl BatchLoad for MembersByTeam {
             members.entry(get(&row, 0)?).or_default().push(user_from(&row, 1)?);
         }
         Ok(members)
+    }
+}
+
+/// Loads who belonged to teams when, by the beginning.
+pub struct MembershipsByTeam;
+
+impl BatchLoad for MembershipsByTeam {
+    type Key = Uuid;
+    type Value = Vec<TeamMembership>;
+
+    async fn load(tx: &TenantTx, keys: &[Uuid]) -> Result<HashMap<Uuid, Vec<TeamMembership>>> {
+        let part = |table: &str, left_at: &str| {
+            format!(
+                "SELECT m.team_id, m.joined_at AS joined_at, {left_at}, {USER_COLUMNS} \
+                 FROM {{keys}} {{each {table} m: m.team_id = k.team_id}} \
+                 JOIN users u ON u.tenant_id = m.tenant_id AND u.id = m.user_id"
+            )
+        };
+        let sql = format!(
+            "{} UNION ALL {} ORDER BY joined_at",
+            part("past_team_members", "m.left_at"),
+            part("team_members", "NULL")
+        );
+        let mut memberships: HashMap<Uuid, Vec<TeamMembership>> = HashMap::new();
+        for row in tx.query_by_keys(&sql, &Table::new().with("team_id", Column::Uuid(keys.to_vec()))).await? {
+            let (joined_at, left_at): (i64, Option<i64>) = (get(&row, 1)?, get(&row, 2)?);
+            memberships.entry(get(&row, 0)?).or_default().push(TeamMembership {
+                user: user_from(&row, 3)?,
+                start: Some(Timestamp(joined_at)).filter(|start| *start > ALWAYS).map(DateTime),
+                end: left_at.map(|left_at| DateTime(Timestamp(left_at))),
+            });
+        }
+        Ok(memberships)
     }
 }

@@ -16,14 +16,14 @@ pub struct PerformanceQuery;
 
 #[Object]
 impl PerformanceQuery {
-    /// Deals and activities of one salesperson or one team in a period. A team means its current members, in past periods too. Give exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT, NOT_FOUND, MIXED_CURRENCIES.
+    /// Deals and activities of one salesperson or one team in a period; a team's are those of each member while belonging to it. Give exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT, NOT_FOUND, MIXED_CURRENCIES.
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn sales_performance(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The period to report on; its end is exclusive.")] period: DateRange,
         #[graphql(desc = "The salesperson.")] user_id: Option<ID>,
-        #[graphql(desc = "The team, with its current members.")] team_id: Option<ID>,
+        #[graphql(desc = "The team.")] team_id: Option<ID>,
     ) -> async_graphql::Result<SalesPerformance> {
         let user_id = user_id.map(|id| parse_id(&id, "user")).transpose()?;
         let team_id = team_id.map(|id| parse_id(&id, "team")).transpose()?;
@@ -34,13 +34,13 @@ impl PerformanceQuery {
     }
 }
 
-/// Deals and activities of a person or a team in a period. A team means its current members, in past periods too.
+/// Deals and activities of a person or a team in a period; a team's are those of each member while belonging to it.
 struct SalesPerformance {
     performance: Performance,
     now: Timestamp,
 }
 
-/// Deals and activities of a person or a team in a period. A team means its current members, in past periods too.
+/// Deals and activities of a person or a team in a period; a team's are those of each member while belonging to it.
 #[Object]
 impl SalesPerformance {
     /// The period, resolved to exact times.

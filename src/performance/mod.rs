@@ -11,8 +11,8 @@ use crate::ledger::organization::{find_organization, list_organizations};
 use crate::metrics::input::DateRange;
 use crate::metrics::period::Span;
 use crate::money::Money;
+use crate::people::list_members_in;
 use crate::people::quotas::{Holder, list_overlapping};
-use crate::people::team_user_ids;
 
 use self::store::Sums;
 
@@ -47,7 +47,7 @@ impl Performance {
     }
 }
 
-/// Reads the performance of `holder`; for a team, the sales of its current members.
+/// Reads the performance of `holder`; for a team, what each member sold while belonging to it.
 ///
 /// Amounts are in one currency: that of the organizations in which the deals were closed and, if there is a quota or no
 /// deal, the default one's. Errors: BAD_USER_INPUT (period), NOT_FOUND (holder), MIXED_CURRENCIES.
@@ -58,10 +58,10 @@ pub async fn performance(tx: &TenantTx, holder: Holder, period: &DateRange, now:
     let span = period.resolve("period", now, default.timezone)?;
     holder.check(tx).await?;
     let owners = match holder {
-        Holder::User(id) => vec![id],
-        Holder::Team(id) => team_user_ids(tx, id).await?,
+        Holder::User(id) => vec![(id, span)],
+        Holder::Team(id) => list_members_in(tx, id, span).await?,
     };
-    let by_organization = store::read(tx, &owners, span, default).await?;
+    let by_organization = store::read(tx, &owners, default).await?;
     let (first_day, end_day) = quota::days(span, default.timezone);
     let quotas = list_overlapping(tx, holder, first_day, end_day).await?;
 

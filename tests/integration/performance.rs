@@ -135,10 +135,74 @@ async fn a_team_sold_what_its_members_sold() {
         (&found["revenue"], &found["quota"], &found["quotaAttainment"]),
         (&json!("130.00"), &json!("130.00"), &json!(1.0))
     );
-    let update = format!(r#"mutation {{ updateTeam(id: {team}, input: {{name: "T", memberIds: []}}) {{ id }} }}"#);
-    acme.admin().query(&update).await;
-    let found = acme.viewer().query(&query(&period, &format!("teamId: {team}"))).await["salesPerformance"].take();
-    assert_eq!((&found["revenue"], &found["quotaAttainment"]), (&json!("0.00"), &json!(0.0)));
+    let sold = async |input: &str| {
+        let update = format!(r#"mutation {{ updateTeam(id: {team}, input: {{name: "T", {input}}}) {{ id }} }}"#);
+        acme.admin().query(&update).await;
+        let found = acme.viewer().query(&query(&period, &format!("teamId: {team}"))).await["salesPerformance"].take();
+        (found["revenue"].clone(), found["dealsClosed"].clone())
+    };
+    assert_eq!(sold("memberIds: []").await, (json!("130.00"), json!(5)), "what they sold before they left stays");
+    let members = format!(r#"memberIds: ["{}"], membersFrom: "2026-06-02T00:00:00Z""#, ids[0]);
+    assert_eq!(sold(&members).await, (json!("123.00"), json!(4)), "the manager left before the deal of the 2nd");
+    let members = format!(r#"memberIds: ["{}"], membersFrom: "2026-06-01T10:07:00Z""#, ids[1]);
+    assert_eq!(sold(&members).await, (json!("107.00"), json!(2)), "within a slot, and the viewer's end is exclusive");
+    let memberships = "{ teams { members { id } memberships { user { id } start end } } }";
+    let expected = json!({ "members": [{ "id": ids[1] }], "memberships": [
+        { "user": { "id": ids[0] }, "start": null, "end": "2026-06-01T10:07:00Z" },
+        { "user": { "id": ids[1] }, "start": null, "end": null },
+    ] });
+    let mut teams = acme.viewer().query(memberships).await["teams"].take();
+    teams[0]["memberships"].as_array_mut().expect("a list").sort_by_key(|one| one["end"].is_null());
+    assert_eq!(teams, json!([expected]));
+    let future = format!(
+        r#"mutation {{ updateTeam(id: {team}, input: {{name: "T", memberIds: [], membersFrom: "2027-01-01T00:00:00Z"}}) {{ id }} }}"#
+    );
+    acme.admin().refused(&future, "membersFrom").await;
+}
+
+/// Three salespeople come and go, in any order of what is told when, and each closes a deal a day.
+#[tokio::test]
+async fn a_team_sold_what_its_members_sold_while_they_were_in_it() {
+    const DAYS: usize = 12;
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let roles = [Role::Viewer, Role::Manager, Role::Analyst];
+    let ids = roles.map(|role| acme.actor(role).caller.user_id.to_string());
+    let worth = |person: usize, day: usize| (person + 1) * 1000 + day * day;
+    let mut deals = Vec::new();
+    for person in 0..roles.len() {
+        for day in 0..DAYS {
+            let when = format!("2026-06-{:02}T12:00:00Z", day + 1);
+            deals.push(deal(&format!("{person}-{day}"), &when, &ids[person], true, &worth(person, day).to_string()));
+        }
+    }
+    acme.apply(deals).await;
+    let team =
+        acme.admin().query(r#"mutation { createTeam(input: {name: "T"}) { id } }"#).await["createTeam"]["id"].take();
+    let mut members = [[false; 3]; DAYS];
+    let mut random = 7_u64;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    for _ in 0..30 {
+        let (from, chosen) = (usize::try_from(next(DAYS as u64)).expect("small"), next(8));
+        let is_in = [chosen & 1 != 0, chosen & 2 != 0, chosen & 4 != 0];
+        members[from..].fill(is_in);
+        let of_team: Vec<&String> = ids.iter().zip(is_in).filter(|(_, is_in)| *is_in).map(|(id, _)| id).collect();
+        let update = "mutation($id: ID!, $ids: [ID!], $from: DateTime) \
+                      { updateTeam(id: $id, input: {name: \"T\", memberIds: $ids, membersFrom: $from}) { id } }";
+        let from = format!("2026-06-{:02}T12:00:00Z", from + 1);
+        acme.admin().query_with(update, json!({ "id": team, "ids": of_team, "from": from })).await;
+        let expected: usize = (0..DAYS)
+            .flat_map(|day| (0..3).map(move |person| (person, day)))
+            .filter(|(person, day)| members[*day][*person])
+            .map(|(person, day)| worth(person, day))
+            .sum();
+        let all = query(&between("01T00:00:00", "14T00:00:00"), &format!("teamId: {team}"));
+        let found = acme.viewer().query(&all).await["salesPerformance"].take();
+        assert_eq!(found["revenue"], json!(format!("{expected}.00")), "{members:?}");
+    }
 }
 
 #[tokio::test]
