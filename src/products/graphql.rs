@@ -58,8 +58,7 @@ impl ProductQuery {
         let page = Page::new(first, after, last, before)?;
         let filter = ProductFilter { category, search };
         let order = order_by.unwrap_or(ProductSort::Id);
-        let rows = store::list(read(ctx).await?.as_ref(), &page, &filter, order).await?;
-        Ok(ProductConnection::new(&page, rows))
+        Ok(ProductConnection::new(&page, store::list(read(ctx).await?.as_ref(), &page, &filter, order).await?))
     }
 }
 

@@ -30,6 +30,7 @@ mod kpis;
 mod layers;
 mod ledger;
 mod limits;
+mod list_totals;
 mod lists;
 mod live;
 mod metrics;
