@@ -35,6 +35,7 @@ mod lists;
 mod live;
 mod metrics;
 mod monitor;
+mod named_metrics;
 mod operations;
 mod orders;
 mod outbox;
