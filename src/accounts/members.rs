@@ -9,7 +9,7 @@ use crate::auth::{Caller, Role, sessions, standing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
 use crate::graphql::text;
 use crate::users::{User, user_from};
 
@@ -47,12 +47,11 @@ pub struct Changes {
 }
 
 /// A page of users, by address.
-pub async fn list(tx: &TenantTx, page: &Page) -> Result<Vec<(Cursor, Member)>> {
+pub async fn list(tx: &TenantTx, page: &Page) -> Result<Listed<Member>> {
     const KEYS: [SortKey; 1] = [SortKey::ascending("u.email", KeyKind::Text)];
-    let clauses = page.clauses(&KEYS, 2)?;
-    let sql = format!("SELECT {MEMBER_COLUMNS} FROM users u WHERE u.tenant_id = $1{}{}", clauses.filter, clauses.order);
-    let rows = tx.query(&sql, clauses.values).await?;
-    rows.iter().map(|row| Ok((Cursor(vec![get(row, 2)?]), member_from(row)?))).collect()
+    let matching = Matching { from: "users u WHERE u.tenant_id = $1".to_owned(), values: Vec::new() };
+    let item = |row: &QueryResult| Ok((Cursor(vec![get(row, 2)?]), member_from(row)?));
+    matching.page(tx, page, &KEYS, MEMBER_COLUMNS, item).await
 }
 
 const MEMBER_COLUMNS: &str = "u.id, u.name, u.email, u.role, u.is_active, u.invited_at IS NOT NULL";

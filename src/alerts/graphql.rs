@@ -89,8 +89,8 @@ impl AlertQuery {
     ) -> async_graphql::Result<AlertConnection> {
         let page = Page::new(first, after, last, before)?;
         let rule_id = rule_id.map(|id| parse_id(&id, "alert")).transpose()?;
-        let rows = store::history(read(ctx).await?.as_ref(), &page, rule_id).await?;
-        Ok(AlertConnection::new(&page, rows.into_iter().map(|(cursor, t)| (cursor, t.into())).collect()))
+        let listed = store::history(read(ctx).await?.as_ref(), &page, rule_id).await?;
+        Ok(AlertConnection::new(&page, listed.map(Alert::from)))
     }
 }
 

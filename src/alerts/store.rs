@@ -11,7 +11,7 @@ use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
 use crate::metrics::input::Grain;
 use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
@@ -264,17 +264,16 @@ pub async fn find_oldest(tx: &TenantTx) -> Result<Option<i64>> {
 }
 
 /// A page of reported changes, newest first, of one rule or all.
-pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Result<Vec<(Cursor, Transition)>> {
+pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Result<Listed<Transition>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("alert_no", KeyKind::Int)];
-    let mut values: Vec<Value> = rule_id.into_iter().map(Value::from).collect();
     let of_rule = if rule_id.is_some() { " AND alert_id = $2" } else { "" };
-    let clauses = page.clauses(&KEYS, 2 + values.len())?;
-    values.extend(clauses.values);
-    let (filter, order) = (clauses.filter, clauses.order);
-    let sql = format!("SELECT {TRANSITION_COLUMNS} FROM alert_events WHERE tenant_id = $1{of_rule}{filter}{order}");
-    let rows = tx.query(&sql, values).await?;
-    let transitions = rows.iter().map(transition_from).collect::<Result<Vec<_>>>()?;
-    Ok(transitions.into_iter().map(|t| (Cursor(vec![t.alert_no.to_string()]), t)).collect())
+    let from = format!("alert_events WHERE tenant_id = $1{of_rule}");
+    let matching = Matching { from, values: rule_id.into_iter().map(Value::from).collect() };
+    let item = |row: &QueryResult| {
+        let transition = transition_from(row)?;
+        Ok((Cursor(vec![transition.alert_no.to_string()]), transition))
+    };
+    matching.page(tx, page, &KEYS, TRANSITION_COLUMNS, item).await
 }
 
 fn transition_from(row: &QueryResult) -> Result<Transition> {

@@ -42,8 +42,8 @@ impl AuditQuery {
     ) -> async_graphql::Result<Option<AuditEntryConnection>> {
         let page = Page::new(first, after, last, before)?;
         let filter = filter.unwrap_or_default().check()?;
-        let rows = store::list(read(ctx).await?.as_ref(), &page, &filter).await?;
-        Ok(Some(AuditEntryConnection::new(&page, rows.into_iter().map(|(cursor, row)| (cursor, row.into())).collect())))
+        let listed = store::list(read(ctx).await?.as_ref(), &page, &filter).await?;
+        Ok(Some(AuditEntryConnection::new(&page, listed.map(AuditEntry::from))))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Storage of the audit log.
 
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::{FromQueryResult, QueryResult, Value};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
 use entity::audit_logs::Model;
 
 /// Which entries.
@@ -55,21 +55,14 @@ impl Filter {
 }
 
 /// A page of the log, newest first: ids are time-ordered.
-pub async fn list(tx: &TenantTx, page: &Page, filter: &Filter) -> Result<Vec<(Cursor, Model)>> {
+pub async fn list(tx: &TenantTx, page: &Page, filter: &Filter) -> Result<Listed<Model>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
-    let (condition, mut values) = filter.clauses();
-    let clauses = page.clauses(&KEYS, 2 + values.len())?;
-    values.extend(clauses.values);
-    let sql = format!(
-        "SELECT tenant_id, id, actor_id, at, action, subject, before, after, through, through_id, address \
-         FROM audit_logs WHERE tenant_id = $1{condition}{}{}",
-        clauses.filter, clauses.order
-    );
-    let rows = tx.query(&sql, values).await?;
-    rows.iter()
-        .map(|row| {
-            let entry = Model::from_query_result(row, "")?;
-            Ok((Cursor(vec![entry.id.to_string()]), entry))
-        })
-        .collect()
+    const COLUMNS: &str = "tenant_id, id, actor_id, at, action, subject, before, after, through, through_id, address";
+    let (condition, values) = filter.clauses();
+    let matching = Matching { from: format!("audit_logs WHERE tenant_id = $1{condition}"), values };
+    let item = |row: &QueryResult| {
+        let entry = Model::from_query_result(row, "")?;
+        Ok((Cursor(vec![entry.id.to_string()]), entry))
+    };
+    matching.page(tx, page, &KEYS, COLUMNS, item).await
 }

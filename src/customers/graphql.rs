@@ -13,7 +13,7 @@ use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, read};
 use crate::graphql::node_id::{Numbered, OneOf};
-use crate::graphql::page::Page;
+use crate::graphql::page::{Listed, Page};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::ledger::changes::Holder;
 use crate::ledger::dated::depends_on_head;
@@ -89,15 +89,15 @@ impl CustomerQuery {
     ) -> async_graphql::Result<CustomerConnection> {
         let page = Page::new(first, after, last, before)?;
         let Some(identity) = find_filter(ctx, email.as_deref(), phone.as_deref()).await? else {
-            return Ok(CustomerConnection::new(&page, Vec::new()));
+            return Ok(CustomerConnection::new(&page, Listed::nothing()));
         };
         let order = order_by.unwrap_or(CustomerSort::Id);
         let tx = read(ctx).await?;
         if filter.is_none() && !order.is_predicted() {
             depends_on_head(ctx, &tx).await?;
         }
-        let rows = store::list(&tx, &page, &identity, filter.as_ref(), order).await?;
-        Ok(CustomerConnection::new(&page, rows))
+        let listed = store::list(&tx, &page, &identity, filter.as_ref(), order).await?;
+        Ok(CustomerConnection::new(&page, listed))
     }
 }
 

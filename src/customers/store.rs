@@ -12,7 +12,7 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::node_id::{Numbered, OneOf};
-use crate::graphql::page::{Clauses, Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Clauses, Cursor, KeyKind, Listed, Matching, Page, SortKey};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::money::Money;
 use crate::sealing::BlindIndex;
@@ -37,6 +37,9 @@ const PREDICTED: &str = "customer_predictions p JOIN customers c ON c.tenant_id 
     JOIN customer_totals t ON t.tenant_id = $1 AND t.customer_no = p.customer_no \
     WHERE p.tenant_id = $1 AND p.fit_no = (SELECT m.fit_no FROM customer_models m WHERE m.tenant_id = $1)";
 
+/// All customers: each has totals.
+const TOTALS: &str = "customer_totals t WHERE t.tenant_id = $1";
+
 /// A page of customers.
 pub async fn list(
     tx: &TenantTx,
@@ -44,14 +47,32 @@ pub async fn list(
     filter: &CustomerFilter,
     predicted: Option<&PredictionFilter>,
     order: CustomerSort,
-) -> Result<Vec<(Cursor, Customer)>> {
+) -> Result<Listed<Customer>> {
     const BY_NUMBER: SortKey = SortKey::ascending("c.customer_no", KeyKind::Int);
     const BY_NUMBER_OF_TOTALS: SortKey = SortKey::ascending("t.customer_no", KeyKind::Int);
     // Customers without a purchase come last: no time is before 1970.
     const LAST_PURCHASE: SortKey = SortKey::descending("COALESCE(t.last_at, -1)", KeyKind::Int);
     // Matches the index order, so that a page reads only its own rows.
     const BY_PREDICTED_NUMBER: SortKey = SortKey::ascending("p.customer_no", KeyKind::Int);
+    let mut values: Vec<Value> = Vec::new();
+    let mut wanted = String::new();
+    for (column, index) in [("email_index", filter.email), ("phone_index", filter.phone)] {
+        if let Some(index) = index {
+            values.push(index.to_vec().into());
+            wanted.push_str(&format!(" AND c.{column} = ${}", values.len() + 1));
+        }
+    }
+    let conditions = predicted.map(|filter| filter.conditions("p", 2, &mut values)).transpose()?.unwrap_or_default();
+    let is_predicted = predicted.is_some() || order.is_predicted();
+    let is_whole = wanted.is_empty() && !is_predicted;
+    let from = match (is_predicted, is_whole) {
+        (true, _) => format!("{PREDICTED}{wanted}{conditions}"),
+        (false, true) => TOTALS.to_owned(),
+        (false, false) => format!("{CUSTOMERS}{wanted}"),
+    };
+    let matching = Matching { from, values };
     let keys = match order {
+        CustomerSort::Id if is_whole => vec![BY_NUMBER_OF_TOTALS],
         CustomerSort::Id => vec![BY_NUMBER],
         CustomerSort::Revenue => vec![
             // In the order of the index as far as it goes.
@@ -65,45 +86,33 @@ pub async fn list(
             vec![SortKey::descending("p.lifetime_value", KeyKind::Int), BY_PREDICTED_NUMBER]
         }
     };
-    let mut values: Vec<Value> = Vec::new();
-    let mut wanted = String::new();
-    for (column, index) in [("email_index", filter.email), ("phone_index", filter.phone)] {
-        if let Some(index) = index {
-            values.push(index.to_vec().into());
-            wanted.push_str(&format!(" AND c.{column} = ${}", values.len() + 1));
-        }
-    }
-    let conditions = predicted.map(|filter| filter.conditions("p", 2, &mut values)).transpose()?.unwrap_or_default();
-    let clauses = page.clauses(&keys, 2 + values.len())?;
-    values.extend(clauses.values);
-    let is_predicted = predicted.is_some() || order.is_predicted();
-    let Clauses { filter: beyond, order: by, .. } = clauses;
+    let Clauses { filter: beyond, order: by, values: bounds } = page.clauses(&keys, 2 + matching.values.len())?;
+    let from = &matching.from;
     let sql = if is_predicted {
-        format!("SELECT {COLUMNS}, p.churn, p.lifetime_value FROM {PREDICTED}{wanted}{conditions}{beyond}{by}")
-    } else if wanted.is_empty() && matches!(order, CustomerSort::Revenue | CustomerSort::LastPurchase) {
+        format!("SELECT {COLUMNS}, p.churn, p.lifetime_value FROM {from}{beyond}{by}")
+    } else if is_whole {
         // The page is found among the totals, and only its customers are looked up.
         format!(
-            "SELECT {COLUMNS} FROM (SELECT * FROM customer_totals t WHERE t.tenant_id = $1{beyond}{by}) t \
+            "SELECT {COLUMNS} FROM (SELECT * FROM {from}{beyond}{by}) t \
              {{each customers c: c.customer_no = t.customer_no}}{by}"
         )
     } else {
-        format!("SELECT {COLUMNS} FROM {CUSTOMERS}{wanted}{beyond}{by}")
+        format!("SELECT {COLUMNS} FROM {from}{beyond}{by}")
     };
-    let rows = tx.query(&sql, values).await?;
-    rows.iter()
-        .map(|row| {
-            let customer = customer_from(row)?;
-            let keys = match order {
-                CustomerSort::Id => vec![],
-                CustomerSort::Revenue => vec![customer.revenue.0.magnitude(), customer.revenue.0.0],
-                CustomerSort::LastPurchase => vec![customer.last_purchase_at.map_or(-1, |at| at.0.0)],
-                CustomerSort::Churn => vec![get(row, COLUMNS_COUNT)?],
-                CustomerSort::LifetimeValue => vec![get(row, COLUMNS_COUNT + 1)?],
-            };
-            let cursor = keys.into_iter().chain([customer.customer_no]).map(|key| key.to_string());
-            Ok((Cursor(cursor.collect()), customer))
-        })
-        .collect()
+    let rows = tx.query(&sql, matching.values.iter().cloned().chain(bounds)).await?;
+    let item = |row: &QueryResult| {
+        let customer = customer_from(row)?;
+        let keys = match order {
+            CustomerSort::Id => vec![],
+            CustomerSort::Revenue => vec![customer.revenue.0.magnitude(), customer.revenue.0.0],
+            CustomerSort::LastPurchase => vec![customer.last_purchase_at.map_or(-1, |at| at.0.0)],
+            CustomerSort::Churn => vec![get(row, COLUMNS_COUNT)?],
+            CustomerSort::LifetimeValue => vec![get(row, COLUMNS_COUNT + 1)?],
+        };
+        let cursor = keys.into_iter().chain([customer.customer_no]).map(|key| key.to_string());
+        Ok((Cursor(cursor.collect()), customer))
+    };
+    Ok(Listed { rows: rows.iter().map(item).collect::<Result<_>>()?, matching: Some(matching) })
 }
 
 fn customer_from(row: &QueryResult) -> Result<Customer> {

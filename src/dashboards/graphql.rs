@@ -49,9 +49,8 @@ impl DashboardQuery {
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<DashboardConnection> {
         let page = Page::new(first, after, last, before)?;
-        let rows = store::list_visible(read(ctx).await?.as_ref(), &page, caller(ctx)?.user_id).await?;
-        let nodes = rows.into_iter().map(|(cursor, row)| Ok((cursor, row.try_into()?))).collect::<Result<_>>()?;
-        Ok(DashboardConnection::new(&page, nodes))
+        let listed = store::list_visible(read(ctx).await?.as_ref(), &page, caller(ctx)?.user_id).await?;
+        Ok(DashboardConnection::new(&page, listed.try_map(Dashboard::try_from)?))
     }
 }
 

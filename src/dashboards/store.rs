@@ -1,7 +1,9 @@
 //! Storage of dashboards. Another user's dashboard that is not shared is "not found".
 
 use entity::dashboards::{ActiveModel, Column, Entity, Model};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, FromQueryResult, QueryFilter};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, FromQueryResult, QueryFilter, QueryResult,
+};
 use uuid::Uuid;
 
 use super::{Dashboard, NewDashboard};
@@ -9,7 +11,7 @@ use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
 
 /// Audited columns of dashboards.
 pub const LOGGED: AuditedTable = AuditedTable {
@@ -35,20 +37,14 @@ pub async fn find_visible(tx: &TenantTx, id: Uuid, user_id: Uuid) -> Result<Opti
 }
 
 /// A page of those visible to `user_id`, newest first: ids are time-ordered.
-pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<Vec<(Cursor, Dashboard)>> {
+pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<Listed<Dashboard>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
-    let clauses = page.clauses(&KEYS, 3)?;
-    let sql = format!(
-        "SELECT * FROM dashboards WHERE tenant_id = $1 AND (owner_id = $2 OR is_shared){}{}",
-        clauses.filter, clauses.order
-    );
-    let rows = tx.query(&sql, [user_id.into()].into_iter().chain(clauses.values)).await?;
-    rows.iter()
-        .map(|row| {
-            let dashboard = Dashboard::try_from(Model::from_query_result(row, "")?)?;
-            Ok((Cursor(vec![dashboard.id.to_string()]), dashboard))
-        })
-        .collect()
+    let from = "dashboards WHERE tenant_id = $1 AND (owner_id = $2 OR is_shared)".to_owned();
+    let item = |row: &QueryResult| {
+        let dashboard = Dashboard::try_from(Model::from_query_result(row, "")?)?;
+        Ok((Cursor(vec![dashboard.id.to_string()]), dashboard))
+    };
+    Matching { from, values: vec![user_id.into()] }.page(tx, page, &KEYS, "*", item).await
 }
 
 /// Maximum dashboards per owner.

@@ -49,11 +49,8 @@ impl IntegrationQuery {
     ) -> async_graphql::Result<Option<QuarantinedDeliveryConnection>> {
         let page = Page::new(first, after, last, before)?;
         let integration = integration_id.map(|id| parse_id(&id, "integration")).transpose()?;
-        let rows = quarantine::list(read(ctx).await?.as_ref(), &page, integration).await?;
-        Ok(Some(QuarantinedDeliveryConnection::new(
-            &page,
-            rows.into_iter().map(|(cursor, q)| (cursor, q.into())).collect(),
-        )))
+        let listed = quarantine::list(read(ctx).await?.as_ref(), &page, integration).await?;
+        Ok(Some(QuarantinedDeliveryConnection::new(&page, listed.map(QuarantinedDelivery::from))))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
 use crate::personal::QUARANTINED_BODIES;
 use crate::sealing::{TenantKeys, fingerprint};
 
@@ -102,17 +102,16 @@ fn print_of(keys: &TenantKeys, kept: &Kept<'_>) -> Vec<u8> {
 const COLUMNS: &str = "id, integration_id, delivery_id, topic, code, reason, happened_at, received_at, body";
 
 /// A page of the deliveries of one integration or of all, newest first.
-pub async fn list(tx: &TenantTx, page: &Page, integration: Option<Uuid>) -> Result<Vec<(Cursor, Quarantined)>> {
+pub async fn list(tx: &TenantTx, page: &Page, integration: Option<Uuid>) -> Result<Listed<Quarantined>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
-    let mut values: Vec<Value> = integration.map(Value::from).into_iter().collect();
     let of_one = if integration.is_some() { " AND integration_id = $2" } else { "" };
-    let clauses = page.clauses(&KEYS, 2 + values.len())?;
-    values.extend(clauses.values);
-    let (filter, order) = (clauses.filter, clauses.order);
-    let sql = format!("SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1{of_one}{filter}{order}");
-    let rows = tx.query(&sql, values).await?;
-    let kept = rows.iter().map(quarantined_from).collect::<Result<Vec<_>>>()?;
-    Ok(kept.into_iter().map(|one| (Cursor(vec![one.id.to_string()]), one)).collect())
+    let from = format!("quarantine WHERE tenant_id = $1{of_one}");
+    let matching = Matching { from, values: integration.into_iter().map(Value::from).collect() };
+    let item = |row: &QueryResult| {
+        let kept = quarantined_from(row)?;
+        Ok((Cursor(vec![kept.id.to_string()]), kept))
+    };
+    matching.page(tx, page, &KEYS, COLUMNS, item).await
 }
 
 /// Error: NOT_FOUND.

@@ -1,5 +1,7 @@
 //! The answer to a [`Plan`]: numbers as of one ledger position.
 
+use std::sync::Arc;
+
 use super::cell::Values;
 use super::history::{HistoryArgs, HistoryResult};
 use super::labels::Name;
@@ -27,7 +29,7 @@ pub struct Answer {
     pub head: crate::db::Head,
     /// When a preset next means another span.
     pub slides_at: Option<Timestamp>,
-    pub currency: String,
+    pub currency: Arc<str>,
     pub totals: Values,
     pub series: Vec<(SeriesArgs, Vec<Bucket>)>,
     pub breakdowns: Vec<(BreakdownArgs, Breakdown)>,

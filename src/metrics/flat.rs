@@ -8,6 +8,7 @@ use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::registry::Registry;
 use async_graphql::{ContextSelectionSet, Name, OutputType, Positioned, ServerResult, Value};
 
+use super::catalog::Metric;
 use super::input::RefundTime;
 
 /// A list of objects; in the schema, a list of `T`.
@@ -32,6 +33,8 @@ pub struct SelectedField<'a> {
     pub refund_time: RefundTime,
     /// The argument `name` of `kpi`, or `names` of `kpis`.
     pub kpis: Vec<String>,
+    /// The argument `names` of `metrics`.
+    pub metrics: Vec<Metric>,
     pub fields: Vec<SelectedField<'a>>,
 }
 
@@ -53,6 +56,7 @@ fn selected<'a>(
                             name: field.node.name.node.as_str(),
                             refund_time: refund_time(ctx, field)?,
                             kpis: kpis(ctx, field)?,
+                            metrics: metrics(ctx, field)?,
                             fields: Vec::new(),
                         });
                         into.len() - 1
@@ -86,6 +90,13 @@ fn kpis<'a>(ctx: &ContextSelectionSet<'a>, field: &'a Positioned<Field>) -> Serv
         "kpis" => Ok(of_field.param_value("names", None)?.1),
         _ => Ok(Vec::new()),
     }
+}
+
+fn metrics<'a>(ctx: &ContextSelectionSet<'a>, field: &'a Positioned<Field>) -> ServerResult<Vec<Metric>> {
+    if field.node.name.node != "metrics" {
+        return Ok(Vec::new());
+    }
+    Ok(ctx.with_field(field).param_value("names", None)?.1)
 }
 
 /// The selected fields of one object.

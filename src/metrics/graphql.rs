@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use async_graphql::{Context, InputType, Object, SelectionField, SimpleObject};
+use async_graphql::{Context, InputType, Object, SelectionField, SimpleObject, Value};
 
 use super::answer::{self, Answer, answer};
 use super::catalog::{Metric, Needs};
@@ -57,11 +57,16 @@ impl MetricsQuery {
 
 /// Number of values selected within a field.
 fn values_of(field: SelectionField<'_>) -> usize {
-    let inner = field.selection_set().map(|inner| {
-        let times = argument::<Vec<String>>(inner, "names").map_or(1, |names| names.len());
-        values_of(inner).max(1).saturating_mul(times)
-    });
-    inner.sum()
+    field.selection_set().map(|inner| values_of(inner).max(1).saturating_mul(names_count(inner))).sum()
+}
+
+/// The number of names that a field lists; 1 if it lists none.
+fn names_count(field: SelectionField<'_>) -> usize {
+    let arguments = field.arguments().unwrap_or_default();
+    match arguments.into_iter().find(|(argument, _)| argument == "names") {
+        Some((_, Value::List(names))) => names.len(),
+        _ => 1,
+    }
 }
 
 /// What the selected fields of a `SalesMetrics` need; the field's own arguments are left to its resolver.
@@ -70,7 +75,7 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
     for field in field.selection_set() {
         match field.name() {
             "series" => {
-                let (needs, kpis, fields) = (needs_of(field), kpis_of(field)?, values_of(field));
+                let (needs, kpis, fields) = (needs_of(field)?, kpis_of(field)?, values_of(field));
                 let asked = SeriesPlan { args: SeriesArgs::of(field)?, needs, kpis, fields };
                 match plan.series.iter_mut().find(|other| other.args == asked.args) {
                     Some(other) => {
@@ -90,10 +95,9 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
                 let inner =
                     |name: &str| field.selection_set().filter(move |inner| inner.name() == name).collect::<Vec<_>>();
                 let (rows, other) = (inner("rows"), inner("other"));
-                let needs =
-                    rows.iter().chain(&other).fold(Needs::default(), |needs, inner| needs.and(needs_of(*inner)));
-                let mut kpis = args.order.measured().kpis();
+                let (mut needs, mut kpis) = (Needs::default(), args.order.measured().kpis());
                 for inner in rows.iter().chain(&other) {
+                    needs = needs.and(needs_of(*inner)?);
                     kpis.extend(kpis_of(*inner)?);
                 }
                 let fields = rows.iter().map(|inner| values_of(*inner)).sum();
@@ -116,7 +120,7 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
                         "change" => needs = needs.and(argument::<Metric>(inner, "metric")?.needs()),
                         "kpiChange" => kpis.extend([argument::<String>(inner, "name")?]),
                         _ => {
-                            needs = needs.and(needs_of(inner));
+                            needs = needs.and(needs_of(inner)?);
                             kpis.extend(kpis_of(inner)?);
                         }
                     }
@@ -137,9 +141,10 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
                 }
             }
             "currency" => plan.has_currency = true,
-            name => {
-                if let Some(metric) = Metric::of_field(name) {
-                    plan.totals = Some(plan.totals.unwrap_or_default().and(metric.needs()));
+            _ => {
+                let metrics = metrics_of(field)?;
+                if !metrics.is_empty() {
+                    plan.totals = Some(plan.totals.unwrap_or_default().and(Needs::of(metrics)));
                 }
             }
         }
@@ -165,8 +170,24 @@ fn kpis_of(field: SelectionField<'_>) -> Result<BTreeSet<String>> {
 }
 
 /// What the metrics selected within a field need.
-fn needs_of(field: SelectionField<'_>) -> Needs {
-    Needs::of(field.selection_set().filter_map(|inner| Metric::of_field(inner.name())))
+fn needs_of(field: SelectionField<'_>) -> Result<Needs> {
+    let mut needs = Needs::default();
+    for inner in field.selection_set() {
+        needs = needs.and(Needs::of(metrics_of(inner)?));
+    }
+    Ok(needs)
+}
+
+/// The metrics that a field shows: the one it is named for, or those that it lists.
+fn metrics_of(field: SelectionField<'_>) -> Result<Vec<Metric>> {
+    if field.name() != "metrics" {
+        return Ok(Metric::of_field(field.name()).into_iter().collect());
+    }
+    let names: Vec<Metric> = argument(field, "names")?;
+    if names.iter().enumerate().any(|(index, name)| names[..index].contains(name)) {
+        return Err(Error::bad_input("names", "give each metric once"));
+    }
+    Ok(names)
 }
 
 impl SeriesArgs {
@@ -206,12 +227,12 @@ impl SalesMetrics {
 
     /// The currency of all amounts.
     async fn currency(&self) -> Currency {
-        Currency(self.0.currency.clone())
+        Currency(self.0.currency.to_string())
     }
 
     #[graphql(flatten)]
     async fn values(&self) -> MetricValues {
-        MetricValues(self.0.totals.clone())
+        MetricValues { values: self.0.totals.clone(), currency: Arc::clone(&self.0.currency) }
     }
 
     /// The period split into buckets, including empty ones unless `by` is given. Error: BAD_USER_INPUT (more than 10000 buckets, unknown time zone).
@@ -230,7 +251,8 @@ impl SalesMetrics {
         let week_start = week_start.unwrap_or(Weekday::Monday);
         let args = SeriesArgs { grain, timezone: timezone.map(|zone| zone.0), week_start, by };
         let buckets = prepared(&self.0.series, &args)?;
-        Ok(FlatList(buckets.iter().cloned().map(MetricsBucket::from).collect()))
+        let bucket = |bucket: &answer::Bucket| MetricsBucket::new(bucket.clone(), Arc::clone(&self.0.currency));
+        Ok(FlatList(buckets.iter().map(bucket).collect()))
     }
 
     /// The period split by dimensions: the first rows in the order asked for, and the rest combined in `other`.
@@ -246,7 +268,8 @@ impl SalesMetrics {
         first: Option<i32>,
     ) -> async_graphql::Result<Breakdown> {
         let args = BreakdownArgs::new(by, order_by, first.unwrap_or(10))?;
-        Ok(Breakdown(prepared(&self.0.breakdowns, &args)?.clone()))
+        let breakdown = prepared(&self.0.breakdowns, &args)?.clone();
+        Ok(Breakdown { breakdown, currency: Arc::clone(&self.0.currency) })
     }
 
     /// This period compared with another one. While this period is still running, both are cut to the same elapsed part.
@@ -258,7 +281,8 @@ impl SalesMetrics {
         #[graphql(desc = "The period to compare with; for CUSTOM, and only then.")] period: Option<DateRange>,
     ) -> async_graphql::Result<MetricsComparison> {
         let args = ComparisonArgs::new(to, period)?;
-        Ok(MetricsComparison { comparison: prepared(&self.0.comparisons, &args)?.clone(), now: self.0.now })
+        let comparison = prepared(&self.0.comparisons, &args)?.clone();
+        Ok(MetricsComparison { comparison, currency: Arc::clone(&self.0.currency), now: self.0.now })
     }
 
     #[graphql(flatten)]
@@ -306,7 +330,10 @@ impl From<answer::AsOf> for AsOf {
 }
 
 /// A period split by dimensions.
-struct Breakdown(answer::Breakdown);
+struct Breakdown {
+    breakdown: answer::Breakdown,
+    currency: Arc<str>,
+}
 
 /// A period split by dimensions.
 #[Object]
@@ -316,19 +343,20 @@ impl Breakdown {
         let row = |(names, values): &(Vec<Name>, Values)| BreakdownRow {
             key: names.iter().map(|name| name.label.as_str()).collect::<Vec<_>>().join(" / "),
             keys: names.iter().cloned().map(DimensionValue::from).collect(),
-            values: MetricValues(values.clone()),
+            values: MetricValues { values: values.clone(), currency: Arc::clone(&self.currency) },
         };
-        self.0.rows.iter().map(row).collect()
+        self.breakdown.rows.iter().map(row).collect()
     }
 
     /// All further rows combined, each order and customer counted once; null if there are none.
     async fn other(&self) -> Option<MetricValues> {
-        self.0.other.clone().map(MetricValues)
+        let values = self.breakdown.other.clone()?;
+        Some(MetricValues { values, currency: Arc::clone(&self.currency) })
     }
 
     /// The total number of rows.
     async fn rows_count(&self) -> usize {
-        self.0.rows_count
+        self.breakdown.rows_count
     }
 }
 
@@ -346,6 +374,7 @@ struct BreakdownRow {
 /// Two periods side by side. While the current one is still running, both are cut to the same elapsed part.
 struct MetricsComparison {
     comparison: answer::Comparison,
+    currency: Arc<str>,
     now: Timestamp,
 }
 
@@ -365,12 +394,12 @@ impl MetricsComparison {
 
     /// The metrics of `currentPeriod`.
     async fn current(&self) -> MetricValues {
-        MetricValues(self.comparison.current.clone())
+        MetricValues { values: self.comparison.current.clone(), currency: Arc::clone(&self.currency) }
     }
 
     /// The metrics of `previousPeriod`.
     async fn previous(&self) -> MetricValues {
-        MetricValues(self.comparison.previous.clone())
+        MetricValues { values: self.comparison.previous.clone(), currency: Arc::clone(&self.currency) }
     }
 
     /// How one metric changed.

@@ -17,6 +17,7 @@ pub mod input;
 pub mod kpis;
 pub mod labels;
 pub mod measured;
+mod named;
 pub mod part;
 pub mod period;
 pub mod plan;

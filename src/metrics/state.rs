@@ -303,7 +303,7 @@ impl State {
             as_of: self.as_of,
             head: self.head.to_db(),
             slides_at: self.slides_at,
-            currency: self.scope.filter.organizations.first().map(|o| o.currency.clone()).unwrap_or_default(),
+            currency: self.scope.filter.organizations.first().map(|o| o.currency.as_str().into()).unwrap_or_default(),
             totals: self.totals.as_ref().map(CellGrid::values).transpose()?.unwrap_or_default(),
             series,
             breakdowns,

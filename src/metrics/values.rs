@@ -1,5 +1,7 @@
 //! Metrics as GraphQL objects, and the buckets of a series.
 
+use std::sync::Arc;
+
 use async_graphql::{Enum, Object, ScalarType, SimpleObject, Value};
 
 use super::answer;
@@ -9,24 +11,29 @@ use super::flat::{Flat, SelectedField, object_of};
 use super::input::RefundTime;
 use super::kpis::graphql::KpiValue;
 use super::labels::Name;
+use super::named::MetricValue;
 use super::read::Dimension;
 use crate::error::Result;
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 
 /// Metrics alone; their period, currency and position are those of the answer around them.
-pub struct MetricValues(pub Values);
+pub struct MetricValues {
+    pub values: Values,
+    /// Of amounts.
+    pub currency: Arc<str>,
+}
 
 /// Metrics alone; their period, currency and position are those of the answer around them.
 #[Object]
 impl MetricValues {
     /// Gross revenue less refunds.
     async fn total_revenue(&self) -> Decimal {
-        Decimal(self.0.total_revenue)
+        Decimal(self.values.total_revenue)
     }
 
     /// Sum of the amounts of orders placed.
     async fn gross_revenue(&self) -> Decimal {
-        Decimal(self.0.gross)
+        Decimal(self.values.gross)
     }
 
     /// Sum of refunds.
@@ -39,76 +46,76 @@ impl MetricValues {
         by: Option<RefundTime>,
     ) -> Decimal {
         match by {
-            Some(RefundTime::Order) => Decimal(self.0.refunds_by_order),
-            _ => Decimal(self.0.refunds),
+            Some(RefundTime::Order) => Decimal(self.values.refunds_by_order),
+            _ => Decimal(self.values.refunds),
         }
     }
 
     /// Sum of discounts given; revenue is already net of them.
     async fn discounts(&self) -> Decimal {
-        Decimal(self.0.discounts)
+        Decimal(self.values.discounts)
     }
 
     /// Orders placed.
     async fn orders_count(&self) -> Count {
-        Count(self.0.orders)
+        Count(self.values.orders)
     }
 
     /// Units sold.
     async fn units_sold(&self) -> Count {
-        Count(self.0.units)
+        Count(self.values.units)
     }
 
     /// Gross revenue per order, rounded half to even at four decimals; null if there are no orders.
     async fn avg_order_value(&self) -> Option<Decimal> {
-        self.0.avg_order_value().map(Decimal)
+        self.values.avg_order_value().map(Decimal)
     }
 
     /// Orders per visit (0.05 is 5%); null if there are no visits, or if visits cannot be attributed (by category, product or segment).
     async fn conversion_rate(&self) -> Option<f64> {
-        self.0.conversion_rate()
+        self.values.conversion_rate()
     }
 
     /// Visits counted; null if they cannot be attributed (by category, product or segment).
     async fn visits(&self) -> Option<Count> {
-        self.0.visits.map(Count)
+        self.values.visits.map(Count)
     }
 
     /// Customers whose first order ever is in the period and counted here. Under a filter or in a row, customers whose first order was elsewhere are not included, so rows add up.
     async fn new_customers(&self) -> Count {
-        Count(self.0.new_customers)
+        Count(self.values.new_customers)
     }
 
     /// Customers who bought in the period and had bought before it, in whatever channel, region and so on.
     async fn returning_customers(&self) -> Count {
-        Count(self.0.returning_customers)
+        Count(self.values.returning_customers)
     }
 
     /// Distinct customers who bought in the period.
     async fn unique_customers(&self) -> Count {
-        Count(self.0.unique_customers)
+        Count(self.values.unique_customers)
     }
 
     /// Refunds divided by gross revenue; null if there is no gross revenue.
     async fn refund_rate(&self) -> Option<f64> {
-        self.0.refund_rate()
+        self.values.refund_rate()
     }
 
     /// Median order value, accurate to 1%; null if there are no orders, and by category or product.
     #[graphql(name = "orderValueP50")]
     async fn order_value_p50(&self) -> Option<Decimal> {
-        self.0.order_value_p50.map(Decimal)
+        self.values.order_value_p50.map(Decimal)
     }
 
     /// 95th percentile of order values, accurate to 1%: of n values in ascending order, the one at index ⌊0.95 (n - 1)⌋, counting from 0; null if there are no orders, and by category or product.
     #[graphql(name = "orderValueP95")]
     async fn order_value_p95(&self) -> Option<Decimal> {
-        self.0.order_value_p95.map(Decimal)
+        self.values.order_value_p95.map(Decimal)
     }
 
     /// The value of one of the tenant's KPIs. Error: NOT_FOUND, which fails the whole answer.
     async fn kpi(&self, #[graphql(desc = "The KPI's name.")] name: String) -> async_graphql::Result<KpiValue> {
-        Ok(KpiValue::of(&self.0, &name)?)
+        Ok(KpiValue::of(&self.values, &name)?)
     }
 
     /// The values of several of the tenant's KPIs, in the order of `names`. Error: NOT_FOUND, which fails the whole answer.
@@ -116,7 +123,15 @@ impl MetricValues {
         &self,
         #[graphql(desc = "The KPIs' names.")] names: Vec<String>,
     ) -> async_graphql::Result<Vec<KpiValue>> {
-        Ok(names.iter().map(|name| KpiValue::of(&self.0, name)).collect::<Result<_>>()?)
+        Ok(names.iter().map(|name| KpiValue::of(&self.values, name)).collect::<Result<_>>()?)
+    }
+
+    /// The values of several metrics, in the order of `names`: the same as those of the fields named for them, for clients that learn only when they run which metrics to show, as from the widgets of a dashboard. REFUNDS are those issued in the time. Error: BAD_USER_INPUT, which fails the whole answer (a metric is named twice).
+    async fn metrics(
+        &self,
+        #[graphql(desc = "The metrics, each at most once.")] names: Vec<Metric>,
+    ) -> Vec<MetricValue> {
+        names.into_iter().map(|metric| self.metric(metric)).collect()
     }
 }
 
@@ -169,23 +184,32 @@ pub struct MetricsBucket {
     values: MetricValues,
 }
 
-impl From<answer::Bucket> for MetricsBucket {
-    fn from(bucket: answer::Bucket) -> Self {
+impl MetricsBucket {
+    pub fn new(bucket: answer::Bucket, currency: Arc<str>) -> Self {
         MetricsBucket {
             start: DateTime(bucket.span.start),
             end: DateTime(bucket.span.end),
             state: BucketState::of(bucket.is_open),
             has_begun: bucket.has_begun,
             key: bucket.key.map(DimensionValue::from),
-            values: MetricValues(bucket.values),
+            values: MetricValues { values: bucket.values, currency },
         }
     }
 }
 
 impl MetricValues {
+    fn metric(&self, metric: Metric) -> MetricValue {
+        MetricValue::of(metric, &self.values, &self.currency)
+    }
+
+    /// The metrics a field lists, as the resolver returns them.
+    fn metric_leaves(&self, field: &SelectedField<'_>) -> Value {
+        Value::List(field.metrics.iter().map(|metric| object_of(&self.metric(*metric), &field.fields)).collect())
+    }
+
     /// The KPIs a field selects, as the resolvers return them.
     fn kpi_leaves(&self, field: &SelectedField<'_>) -> Value {
-        let mut found = field.kpis.iter().map(|name| match KpiValue::of(&self.0, name) {
+        let mut found = field.kpis.iter().map(|name| match KpiValue::of(&self.values, name) {
             Ok(number) => object_of(&number, &field.fields),
             // Unreachable: every selected name is planned.
             Err(_) => Value::Null,
@@ -195,7 +219,7 @@ impl MetricValues {
 
     /// Equivalent to the resolvers, without futures.
     fn leaf(&self, field: &SelectedField<'_>) -> Value {
-        let (values, none) = (&self.0, Value::Null);
+        let (values, none) = (&self.values, Value::Null);
         let rate = |rate: Option<f64>| rate.map_or(Value::Null, Value::from);
         let money = |money| Decimal(money).to_value();
         let count = |n| Count(n).to_value();
@@ -245,6 +269,7 @@ impl Flat for MetricsBucket {
     fn object(&self, field: &SelectedField<'_>) -> Value {
         match field.name {
             "kpi" | "kpis" => self.values.kpi_leaves(field),
+            "metrics" => self.values.metric_leaves(field),
             _ => self.key.as_ref().map_or(Value::Null, |key| object_of(key, &field.fields)),
         }
     }

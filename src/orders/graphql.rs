@@ -14,7 +14,7 @@ use crate::graphql::context::{Needs, app, read};
 use crate::graphql::eager::{self, Eager};
 use crate::graphql::loader::load;
 use crate::graphql::node_id::{Numbered, OneOf};
-use crate::graphql::page::Page;
+use crate::graphql::page::{Listed, Page};
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
 use crate::ledger::dated::depends_on_head;
 use crate::ledger::dimensions::dimension_name;
@@ -98,7 +98,7 @@ impl OrderQuery {
         }
         if let Some(id) = customer_id {
             let Some(customer_no) = Numbered::Customer.find(&id) else {
-                return Ok(OrderConnection::new(&page, Vec::new()));
+                return Ok(OrderConnection::new(&page, Listed::nothing()));
             };
             filter.customer_no = Some(customer_no);
         }

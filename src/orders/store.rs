@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::Result;
 use crate::graphql::node_id::OneOf;
-use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
 use crate::metrics::filter::Filter;
 use crate::metrics::period::Span;
 use crate::metrics::read::Dimension;
@@ -32,7 +32,7 @@ pub struct OrderFilter {
 }
 
 /// A page of orders, newest first by time placed.
-pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Vec<(Cursor, Order)>> {
+pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Listed<Order>> {
     const KEYS: [SortKey; 2] =
         [SortKey::descending("o.placed_at", KeyKind::Int), SortKey::descending("o.order_no", KeyKind::Int)];
     let mut values: Vec<Value> = Vec::new();
@@ -65,17 +65,12 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Ve
         Some(OrderStatus::Placed) => " AND o.cancelled_at IS NULL",
         Some(OrderStatus::Cancelled) => " AND o.cancelled_at IS NOT NULL",
     });
-    let clauses = page.clauses(&KEYS, values.len() + 2)?;
-    values.extend(clauses.values);
-    let sql =
-        format!("SELECT {COLUMNS} FROM orders o WHERE o.tenant_id = $1{wanted}{}{}", clauses.filter, clauses.order);
-    let rows = tx.query(&sql, values).await?;
-    rows.iter()
-        .map(|row| {
-            let order = order_from(row)?;
-            Ok((Cursor(vec![order.placed_at.0.to_string(), order.order_no.to_string()]), order))
-        })
-        .collect()
+    let matching = Matching { from: format!("orders o WHERE o.tenant_id = $1{wanted}"), values };
+    let item = |row: &QueryResult| {
+        let order = order_from(row)?;
+        Ok((Cursor(vec![order.placed_at.0.to_string(), order.order_no.to_string()]), order))
+    };
+    matching.page(tx, page, &KEYS, COLUMNS, item).await
 }
 
 /// The condition for orders matched by a metrics filter; categories and products match by any of an order's lines.

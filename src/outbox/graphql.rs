@@ -66,8 +66,8 @@ impl OutboxQuery {
         #[graphql(desc = "Only deliveries in this state.")] state: Option<DeliveryState>,
     ) -> async_graphql::Result<Option<AlertDeliveryConnection>> {
         let page = Page::new(first, after, last, before)?;
-        let rows = store::list(read(ctx).await?.as_ref(), &page, state).await?;
-        Ok(Some(AlertDeliveryConnection::new(&page, rows.into_iter().map(|(cursor, d)| (cursor, d.into())).collect())))
+        let listed = store::list(read(ctx).await?.as_ref(), &page, state).await?;
+        Ok(Some(AlertDeliveryConnection::new(&page, listed.map(AlertDelivery::from))))
     }
 }
 

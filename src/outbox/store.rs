@@ -9,7 +9,7 @@ use crate::audit::{AuditedTable, Shown};
 use crate::clock::{MINUTE, Timestamp};
 use crate::db::{Db, TenantId, TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
 
 /// An attempt that has not finished after this time is presumed to have died with its process.
 const LEASE: i64 = 2 * MINUTE;
@@ -160,19 +160,16 @@ pub async fn retry(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<Delivery> 
 const COLUMNS: &str = "id, alert_no, channel, target, state, attempts, next_at, last_error, created_at, delivered_at";
 
 /// A page of deliveries, newest first, in one state or in all.
-pub async fn list(tx: &TenantTx, page: &Page, state: Option<DeliveryState>) -> Result<Vec<(Cursor, Delivery)>> {
+pub async fn list(tx: &TenantTx, page: &Page, state: Option<DeliveryState>) -> Result<Listed<Delivery>> {
     const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
-    let mut values: Vec<Value> = state.map(word).transpose()?.into_iter().collect();
     let in_state = if state.is_some() { " AND state = $2" } else { "" };
-    let clauses = page.clauses(&KEYS, 2 + values.len())?;
-    values.extend(clauses.values);
-    let (filter, order) = (clauses.filter, clauses.order);
-    let sql = format!(
-        "SELECT {COLUMNS} FROM deliveries WHERE tenant_id = $1 AND alert_no IS NOT NULL{in_state}{filter}{order}"
-    );
-    let rows = tx.query(&sql, values).await?;
-    let deliveries = rows.iter().map(delivery_from).collect::<Result<Vec<_>>>()?;
-    Ok(deliveries.into_iter().map(|d| (Cursor(vec![d.id.to_string()]), d)).collect())
+    let from = format!("deliveries WHERE tenant_id = $1 AND alert_no IS NOT NULL{in_state}");
+    let matching = Matching { from, values: state.map(word).transpose()?.into_iter().collect() };
+    let item = |row: &QueryResult| {
+        let delivery = delivery_from(row)?;
+        Ok((Cursor(vec![delivery.id.to_string()]), delivery))
+    };
+    matching.page(tx, page, &KEYS, COLUMNS, item).await
 }
 
 fn delivery_from(row: &QueryResult) -> Result<Delivery> {

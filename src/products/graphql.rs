@@ -63,8 +63,8 @@ impl ProductQuery {
         let order = order_by.unwrap_or(ProductSort::Id);
         let tx = read(ctx).await?;
         depends_on_head(ctx, &tx).await?;
-        let rows = store::list(&tx, &page, &filter, order).await?;
-        Ok(ProductConnection::new(&page, rows))
+        let listed = store::list(&tx, &page, &filter, order).await?;
+        Ok(ProductConnection::new(&page, listed))
     }
 }
 

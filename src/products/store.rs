@@ -10,7 +10,7 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::node_id::OneOf;
-use crate::graphql::page::{Cursor, KeyKind, Page, SortKey};
+use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
 use crate::ledger::changes::DimensionKind;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
 use crate::money::Money;
@@ -27,15 +27,10 @@ pub struct ProductFilter {
 }
 
 /// A page of products.
-pub async fn list(
-    tx: &TenantTx,
-    page: &Page,
-    filter: &ProductFilter,
-    order: ProductSort,
-) -> Result<Vec<(Cursor, Product)>> {
+pub async fn list(tx: &TenantTx, page: &Page, filter: &ProductFilter, order: ProductSort) -> Result<Listed<Product>> {
     const BY_NUMBER: SortKey = SortKey::ascending("p.product_no", KeyKind::Int);
     if [&filter.category, &filter.search].into_iter().flatten().any(|text| text.contains('\0')) {
-        return Ok(Vec::new());
+        return Ok(Listed::nothing());
     }
     let keys = match order {
         ProductSort::Id => vec![BY_NUMBER],
@@ -56,23 +51,18 @@ pub async fn list(
         let contains = |column| format!("{column} {} ${index} ESCAPE '!'", tx.like_any_case());
         wanted.push_str(&format!(" AND ({} OR {})", contains("p.sku"), contains("p.title")));
     }
-    let clauses = page.clauses(&keys, values.len() + 2)?;
-    values.extend(clauses.values);
-    let sql =
-        format!("SELECT {COLUMNS} FROM products p WHERE p.tenant_id = $1{wanted}{}{}", clauses.filter, clauses.order);
-    let rows = tx.query(&sql, values).await?;
-    rows.iter()
-        .map(|row| {
-            let product = product_from(row)?;
-            let number = product.product_no.to_string();
-            let cursor = match order {
-                ProductSort::Id => vec![number],
-                ProductSort::Revenue => vec![product.revenue.0.to_string(), number],
-                ProductSort::Units => vec![product.units.to_string(), number],
-            };
-            Ok((Cursor(cursor), product))
-        })
-        .collect()
+    let matching = Matching { from: format!("products p WHERE p.tenant_id = $1{wanted}"), values };
+    let item = |row: &QueryResult| {
+        let product = product_from(row)?;
+        let number = product.product_no.to_string();
+        let cursor = match order {
+            ProductSort::Id => vec![number],
+            ProductSort::Revenue => vec![product.revenue.0.to_string(), number],
+            ProductSort::Units => vec![product.units.to_string(), number],
+        };
+        Ok((Cursor(cursor), product))
+    };
+    matching.page(tx, page, &keys, COLUMNS, item).await
 }
 
 fn product_from(row: &QueryResult) -> Result<Product> {

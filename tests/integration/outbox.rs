@@ -43,7 +43,7 @@ fn senders(allows_private: bool) -> Senders {
 }
 
 /// A rule that fires with the first sale, and that sale.
-async fn fire(acme: &TestTenant<'_>, channel: &str, target: &str) {
+pub async fn fire(acme: &TestTenant<'_>, channel: &str, target: &str) {
     let secret = if channel == "WEBHOOK" { r#", secret: "a secret of the tests, long""# } else { "" };
     let create = format!(
         r#"mutation {{ createAlert(input: {{ name: "First", metric: ORDERS_COUNT, condition: ABOVE, threshold: "0",
