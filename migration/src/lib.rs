@@ -22,6 +22,7 @@ mod m0012_levels;
 mod m0013_partial_indexes;
 mod m0014_watermarks;
 mod m0015_customer_totals;
+mod m0016_alert_units;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_partial_indexes::Migration),
             Box::new(m0014_watermarks::Migration),
             Box::new(m0015_customer_totals::Migration),
+            Box::new(m0016_alert_units::Migration),
         ]
     }
 }

@@ -18,12 +18,13 @@ use crate::db::TenantTx;
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, parse_id, read};
 use crate::graphql::page::Page;
-use crate::graphql::scalars::{Cursor, DateTime, Decimal, Json, Position};
+use crate::graphql::scalars::{Currency, Cursor, DateTime, Decimal, Json, Position};
 use crate::ledger::organization::list_organizations;
 use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
 use crate::metrics::filter::Filter;
 use crate::metrics::kpis::definitions;
+use crate::metrics::kpis::graphql::KpiUnit;
 use crate::metrics::period::Span;
 use crate::outbox::graphql::AlertRecipient;
 use crate::predictions::anomalies::graphql::AnomalySensitivity;
@@ -293,6 +294,12 @@ pub struct Alert {
     metric: Option<Metric>,
     /// The name of the KPI watched; null if a metric was.
     kpi: Option<String>,
+    /// The rule's condition at that time; null only for an alert reported before the server stored it.
+    condition: Option<AlertCondition>,
+    /// The unit of `value`, `expected`, `lower` and `upper` at that time, and of `threshold` except for ANOMALY, whose threshold is a score: RATIO for CHANGE_ABOVE and CHANGE_BELOW, otherwise that of the metric or KPI. Null only for an alert reported before the server stored it.
+    unit: Option<KpiUnit>,
+    /// The currency of these numbers if `unit` is MONEY; otherwise null. Null too if organizations with different currencies had come to be counted.
+    currency: Option<Currency>,
     /// The state it changed to.
     state: AlertState,
     /// The metric's value at that time, or its relative change; null if it had none.
@@ -331,6 +338,9 @@ impl From<Transition> for Alert {
             name: transition.name,
             metric: transition.measured.metric(),
             kpi: transition.measured.kpi().map(str::to_owned),
+            condition: transition.condition,
+            unit: transition.denomination.unit,
+            currency: transition.denomination.currency.map(Currency),
             state: transition.state,
             value: transition.value.map(Decimal),
             expected: transition.judgement.map(|judgement| Decimal(judgement.expected)),
