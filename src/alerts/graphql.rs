@@ -251,7 +251,8 @@ impl TryFrom<Watched> for AlertRule {
 /// Checks that the rule's KPI and organization exist, that the KPI may be watched by it, and that a single currency is
 /// involved; gives the rule as it is to be stored.
 async fn check_named(tx: &TenantTx, rule: Rule) -> Result<Rule> {
-    rule.check_views(&definitions::find(tx, &rule.measured.kpis()).await?)?;
+    let watched = definitions::find(tx, &rule.measured.kpis()).await.map_err(|error| error.about("kpi"))?;
+    rule.check_views(&watched)?;
     let filters = rule.filters.clone().unwrap_or_default().to_be_stored(tx).await?;
     Filter::find(tx, &list_organizations(tx).await?, &filters, rule.measured.adds_amounts()).await?;
     Ok(Rule { filters: rule.filters.is_some().then_some(filters), ..rule })

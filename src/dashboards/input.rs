@@ -85,20 +85,14 @@ impl DashboardInput {
         }
         if let MaybeUndefined::Value(filters) = &self.filters {
             filters.check()?;
-            check_storable("filters", &serde_json::to_value(filters)?)?;
         }
         let widgets = match self.widgets {
-            None => old.widgets,
-            Some(widgets) if widgets.len() > WIDGETS_MAX => {
-                return Err(Error::bad_input("widgets", format!("more than {WIDGETS_MAX} widgets")));
+            Some(widgets) => check_widgets(widgets, columns)?,
+            None if old.widgets.iter().any(|widget| check_layout(&widget.layout, columns).is_err()) => {
+                return Err(Error::bad_input("columns", "the widgets would not fit"));
             }
-            Some(widgets) => widgets.into_iter().map(WidgetInput::check).collect::<Result<Vec<_>>>()?,
+            None => old.widgets,
         };
-        widgets.iter().try_for_each(|widget| check_layout(&widget.layout, columns))?;
-        let keys: BTreeSet<&str> = widgets.iter().map(|widget| widget.key.as_str()).collect();
-        if keys.len() != widgets.len() {
-            return Err(Error::bad_input("widgets", "two widgets have the same key"));
-        }
         Ok(NewDashboard {
             name: match self.name {
                 None if !old.name.is_empty() => old.name,
@@ -123,7 +117,10 @@ impl DashboardInput {
 
     /// The entities that the input refers to; references that stay unchanged may have gone stale.
     pub fn named(&self) -> Named {
-        let kpis = self.widgets.iter().flatten().flat_map(|widget| widget.kpis.iter().flatten().cloned());
+        let widgets = self.widgets.iter().flatten().enumerate();
+        let kpis = widgets.flat_map(|(index, widget)| {
+            widget.kpis.iter().flatten().enumerate().map(move |(place, name)| (index, place, name.clone()))
+        });
         Named { filters: self.filters.value().cloned(), kpis: kpis.collect() }
     }
 }
@@ -131,13 +128,17 @@ impl DashboardInput {
 /// Entities that a dashboard refers to.
 pub struct Named {
     filters: Option<MetricsFilters>,
-    kpis: BTreeSet<String>,
+    /// By the index of the widget, and the index within its list.
+    kpis: Vec<(usize, usize, String)>,
 }
 
 impl Named {
     /// Checks that they exist, and gives `content` as it is to be stored. Error: NOT_FOUND.
     pub async fn check(&self, tx: &TenantTx, content: NewDashboard) -> Result<NewDashboard> {
-        definitions::find(tx, &self.kpis).await?;
+        let known = definitions::list_names(tx).await?;
+        if let Some((widget, place, _)) = self.kpis.iter().find(|(_, _, name)| !known.contains(name)) {
+            return Err(Error::not_found("KPI").of_element("kpis", *place).of_element("widgets", *widget));
+        }
         match &self.filters {
             Some(filters) => Ok(NewDashboard { filters: Some(filters.to_be_stored(tx).await?), ..content }),
             None => Ok(content),
@@ -145,8 +146,25 @@ impl Named {
     }
 }
 
+/// Error: BAD_USER_INPUT.
+fn check_widgets(inputs: Vec<WidgetInput>, columns: i32) -> Result<Vec<Widget>> {
+    if inputs.len() > WIDGETS_MAX {
+        return Err(Error::bad_input("widgets", format!("more than {WIDGETS_MAX} widgets")));
+    }
+    let mut widgets: Vec<Widget> = Vec::with_capacity(inputs.len());
+    for (index, input) in inputs.into_iter().enumerate() {
+        let of_widget = |error: Error| error.of_element("widgets", index);
+        let widget = input.check(columns).map_err(of_widget)?;
+        if widgets.iter().any(|other| other.key == widget.key) {
+            return Err(of_widget(Error::bad_input("key", "another widget has this key")));
+        }
+        widgets.push(widget);
+    }
+    Ok(widgets)
+}
+
 impl WidgetInput {
-    fn check(self) -> Result<Widget> {
+    fn check(self, columns: i32) -> Result<Widget> {
         let metrics = self.metrics.unwrap_or_default();
         if metrics.iter().collect::<BTreeSet<_>>().len() != metrics.len() {
             return Err(Error::bad_input("metrics", "a metric is there twice"));
@@ -163,15 +181,20 @@ impl WidgetInput {
             if options.to_string().len() > OPTIONS_BYTES_MAX {
                 return Err(Error::bad_input("options", format!("more than {OPTIONS_BYTES_MAX} bytes as JSON")));
             }
-            check_storable("options", options)?;
+            // PostgreSQL cannot store NUL in JSON.
+            if options.to_string().contains("\\u0000") {
+                return Err(Error::bad_input("options", "holds a NUL"));
+            }
         }
+        let layout = self.layout.into();
+        check_layout(&layout, columns)?;
         Ok(Widget {
             key: text::name("key", &self.key, WIDGET_KEY_CHARS_MAX)?,
             kind: self.kind,
             title: text::name("title", &self.title, NAME_CHARS_MAX)?,
             metrics,
             kpis,
-            layout: self.layout.into(),
+            layout,
             options,
         })
     }
@@ -191,14 +214,6 @@ fn check_layout(layout: &WidgetLayout, columns: i32) -> Result<()> {
     }
     if !fits(layout.y, layout.height, ROWS_MAX) {
         return Err(Error::bad_input("layout", format!("must lie within {ROWS_MAX} rows")));
-    }
-    Ok(())
-}
-
-/// PostgreSQL cannot store NUL in JSON.
-fn check_storable(argument: &'static str, json: &serde_json::Value) -> Result<()> {
-    if json.to_string().contains("\\u0000") {
-        return Err(Error::bad_input(argument, "holds a NUL"));
     }
     Ok(())
 }

@@ -15,8 +15,8 @@ impl From<Error> for async_graphql::Error {
     fn from(mut error: Error) -> Self {
         let mut extensions = ErrorExtensionValues::default();
         set_code(&mut extensions, error.code.as_str());
-        if let Some(argument) = error.argument {
-            extensions.set("argument", argument);
+        if let Some(argument) = error.argument.take() {
+            extensions.set("argument", argument.into_owned());
         }
         for (name, detail) in std::mem::take(&mut error.details) {
             if let Ok(detail) = Value::from_json(detail) {

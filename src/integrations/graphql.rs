@@ -91,8 +91,9 @@ impl IntegrationInput {
         }
         let settings = before.map(|before| before.settings.clone()).unwrap_or_default();
         let owner = |owner: IntegrationOwnerInput| {
-            let external_id = text::name("owners", &owner.external_id, OWNER_CHARS_MAX)?;
-            Ok::<_, Error>(Owner { external_id, user_id: parse_id(&owner.user_id, "user")? })
+            let external_id = text::name("externalId", &owner.external_id, OWNER_CHARS_MAX)?;
+            let user_id = parse_id(&owner.user_id, "user").map_err(|error| error.about("userId"))?;
+            Ok::<_, Error>(Owner { external_id, user_id })
         };
         let organization = match self.organization_id {
             MaybeUndefined::Undefined => settings.organization,
@@ -105,7 +106,10 @@ impl IntegrationInput {
             MaybeUndefined::Value(channel) => Some(text::name("channel", &channel, CHANNEL_CHARS_MAX)?),
         };
         let owners = match self.owners {
-            Some(owners) => owners.into_iter().map(owner).collect::<Result<_>>()?,
+            Some(owners) => {
+                let of_list = |(index, one)| owner(one).map_err(|error| error.of_element("owners", index));
+                owners.into_iter().enumerate().map(of_list).collect::<Result<_>>()?
+            }
             None => settings.owners,
         };
         let counts_tests = self.counts_tests.unwrap_or(settings.counts_tests);

@@ -166,7 +166,9 @@ struct TeamInput {
 
 impl TeamInput {
     fn check(self) -> Result<NewTeam> {
-        let ids = self.member_ids.map(|ids| ids.iter().map(|id| parse_id(id, "user")).collect()).transpose()?;
+        let member =
+            |(index, id): (usize, &ID)| parse_id(id, "user").map_err(|error| error.of_element("memberIds", index));
+        let ids = self.member_ids.map(|ids| ids.iter().enumerate().map(member).collect()).transpose()?;
         NewTeam::new(&self.name, ids)
     }
 }

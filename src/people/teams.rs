@@ -11,7 +11,7 @@ use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::text;
-use crate::users::{USER_COLUMNS, User, check_users, user_from};
+use crate::users::{USER_COLUMNS, User, find_unknown, user_from};
 
 pub const TEAMS_MAX: u64 = 100;
 const MEMBERS_MAX: usize = 100;
@@ -32,12 +32,12 @@ pub const LOGGED: AuditedTable = AuditedTable {
 pub struct NewTeam {
     name: String,
     /// `None` leaves the members unchanged.
-    member_ids: Option<BTreeSet<Uuid>>,
+    member_ids: Option<Vec<Uuid>>,
 }
 
 impl NewTeam {
     /// Error: BAD_USER_INPUT (name, memberIds).
-    pub fn new(name: &str, member_ids: Option<BTreeSet<Uuid>>) -> Result<Self> {
+    pub fn new(name: &str, member_ids: Option<Vec<Uuid>>) -> Result<Self> {
         if member_ids.as_ref().is_some_and(|ids| ids.len() > MEMBERS_MAX) {
             return Err(Error::bad_input("memberIds", format!("more than {MEMBERS_MAX} members")));
         }
@@ -111,10 +111,12 @@ async fn check_name(tx: &TenantTx, name: &str, own: Option<Uuid>) -> Result<()> 
     Ok(())
 }
 
-async fn set_members(tx: &TenantTx, id: Uuid, member_ids: Option<BTreeSet<Uuid>>) -> Result<()> {
+async fn set_members(tx: &TenantTx, id: Uuid, member_ids: Option<Vec<Uuid>>) -> Result<()> {
     let Some(member_ids) = member_ids else { return Ok(()) };
-    let member_ids: Vec<Uuid> = member_ids.into_iter().collect();
-    check_users(tx, &member_ids).await?;
+    if let Some(index) = find_unknown(tx, &member_ids).await? {
+        return Err(Error::not_found("user").of_element("memberIds", index));
+    }
+    let member_ids: Vec<Uuid> = BTreeSet::from_iter(member_ids).into_iter().collect();
     tx.execute("DELETE FROM team_members WHERE tenant_id = $1 AND team_id = $2", [id.into()]).await?;
     let rows = Table::new()
         .with("team_id", Column::Uuid(vec![id; member_ids.len()]))

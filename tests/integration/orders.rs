@@ -171,9 +171,9 @@ async fn bad_rates_are_refused_and_good_ones_hold_from_their_day() {
         )
     };
     for rate in ["0", "-1", "x", "", "1e3", "0.000000001", "99999999999999999999"] {
-        admin.refused(&set("EUR", "2026-06-01", rate), "rate").await;
+        admin.refused(&set("EUR", "2026-06-01", rate), "rates.0.rate").await;
     }
-    admin.refused(&set("GBP", "2026-06-01", "1"), "to").await;
+    admin.refused(&set("GBP", "2026-06-01", "1"), "rates.0.to").await;
     admin.refused("mutation { setExchangeRates(rates: []) }", "rates").await;
     assert_eq!(acme.viewer().error_code(&set("EUR", "2026-06-01", "1")).await, "FORBIDDEN");
     assert_eq!(admin.error_code(&set("EUX", "2026-06-01", "1")).await, "BAD_USER_INPUT");
