@@ -84,6 +84,9 @@ pub struct Error {
     pub source: Option<BoxError>,
 }
 
+/// The name of the detail by which [`Error::in_field`] leads to the path of the error; clients do not see it.
+pub const FIELD: &str = "field";
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -104,6 +107,12 @@ impl Error {
     pub fn of_element(self, list: &str, index: usize) -> Self {
         let part = self.argument.as_ref().map_or_else(String::new, |argument| format!(".{argument}"));
         self.about(format!("{list}.{index}{part}"))
+    }
+
+    /// The same error, about a field within the one whose answer failed as a whole. That field must not be nullable.
+    pub fn in_field(mut self, response_key: &str) -> Self {
+        self.details.push((FIELD, response_key.into()));
+        self
     }
 
     /// Identical whatever is wrong with a token.

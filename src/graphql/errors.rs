@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use async_graphql::{ErrorExtensionValues, Pos, Response, ServerError, Value};
+use async_graphql::{ErrorExtensionValues, PathSegment, Pos, Response, ServerError, Value};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use uuid::Uuid;
 
 use super::scalars::form_of;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, FIELD};
 use crate::telemetry::metrics::METRICS;
 
 impl From<Error> for async_graphql::Error {
@@ -65,14 +65,18 @@ impl Refusal {
     }
 }
 
-/// Truncates a long message and assigns a code to an error raised by async-graphql: validation errors have no path, bad
-/// input is found during execution.
+/// Truncates a long message, completes the path, and assigns a code to an error raised by async-graphql: validation
+/// errors have no path, bad input is found during execution.
 pub fn finish(error: &mut ServerError) {
     if error.path.is_empty() {
         name_argument(error);
     }
     error.message.truncate(shortened(&error.message).len());
     let extensions = error.extensions.get_or_insert_default();
+    if let Some(Value::String(field)) = extensions.get(FIELD).cloned() {
+        extensions.unset(FIELD);
+        error.path.push(PathSegment::Field(field));
+    }
     if extensions.get("code").is_none() {
         let code = if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
         set_code(extensions, code);
