@@ -115,18 +115,25 @@ impl DashboardInput {
         })
     }
 
-    /// The entities that the input refers to; references that stay unchanged may have gone stale.
-    pub fn named(&self) -> Named {
-        let widgets = self.widgets.iter().flatten().enumerate();
-        let kpis = widgets.flat_map(|(index, widget)| {
-            widget.kpis.iter().flatten().enumerate().map(move |(place, name)| (index, place, name.clone()))
-        });
-        Named { filters: self.filters.value().cloned(), kpis: kpis.collect() }
+    /// The entities that the input refers to and `old` did not; what is gone may stay.
+    pub fn named(&self, old: &NewDashboard) -> Named {
+        let mut kpis = Vec::new();
+        for (index, widget) in self.widgets.iter().flatten().enumerate() {
+            let before = old.widgets.iter().find(|before| before.key == widget.key.trim());
+            let is_new = |name: &String| before.is_none_or(|before| !before.kpis.contains(name));
+            let names = widget.kpis.iter().flatten().enumerate();
+            kpis.extend(names.filter(|(_, name)| is_new(name)).map(|(place, name)| (index, place, name.clone())));
+        }
+        let organization_of = |filters: &MetricsFilters| filters.organization_id.clone();
+        let before = old.filters.as_ref().and_then(organization_of);
+        let filters = self.filters.value().filter(|filters| organization_of(filters) != before);
+        Named { filters: filters.cloned(), kpis }
     }
 }
 
-/// Entities that a dashboard refers to.
+/// Entities that a dashboard is to refer to.
 pub struct Named {
+    /// With another organization than before.
     filters: Option<MetricsFilters>,
     /// By the index of the widget, and the index within its list.
     kpis: Vec<(usize, usize, String)>,
@@ -135,7 +142,7 @@ pub struct Named {
 impl Named {
     /// Checks that they exist, and gives `content` as it is to be stored. Error: NOT_FOUND.
     pub async fn check(&self, tx: &TenantTx, content: NewDashboard) -> Result<NewDashboard> {
-        let known = definitions::list_names(tx).await?;
+        let known = if self.kpis.is_empty() { BTreeSet::new() } else { definitions::list_names(tx).await? };
         if let Some((widget, place, _)) = self.kpis.iter().find(|(_, _, name)| !known.contains(name)) {
             return Err(Error::not_found("KPI").of_element("kpis", *place).of_element("widgets", *widget));
         }

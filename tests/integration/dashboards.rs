@@ -126,6 +126,55 @@ async fn widgets_show_kpis() {
 }
 
 #[tokio::test]
+async fn what_refers_to_something_gone_can_be_saved_again() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (viewer, analyst) = (acme.viewer(), acme.actor(Role::Analyst));
+    for name in ["kept", "gone"] {
+        let create = format!(r#"mutation {{ createKpi(name: "{name}", input: {{ formula: "visits" }}) {{ name }} }}"#);
+        analyst.query(&create).await;
+    }
+    let with = |key: &str, kpis: &[&str]| {
+        let mut widget = widget(key, 0, 6);
+        widget["kpis"] = json!(kpis);
+        widget
+    };
+    let input = json!({ "name": "Mine", "widgets": [with("a", &["kept", "gone"]), with("b", &["kept"])] });
+    let id = viewer.query_with(CREATE, json!({ "input": input })).await["createDashboard"]["id"].take();
+    analyst.query(r#"mutation { deleteKpi(name: "gone") }"#).await;
+    let document = "mutation($id: ID!, $input: DashboardInput!) { updateDashboard(id: $id, input: $input) { \
+        missingOrganizationId widgets { key missingKpis } } }";
+    let update = async |input: Value| viewer.run(document, json!({ "id": id, "input": input })).await;
+    let missing = json!([{ "key": "a", "missingKpis": ["gone"] }, { "key": "b", "missingKpis": [] }]);
+    let read = format!(
+        "{{ dashboards {{ nodes {{ widgets {{ key missingKpis }} }} }} dashboard(id: {id}) {{ widgets {{ key missingKpis }} }} }}"
+    );
+    let expected = json!({ "dashboards": { "nodes": [{ "widgets": missing }] }, "dashboard": { "widgets": missing } });
+    assert_eq!(viewer.query(&read).await, expected);
+    let saved = update(json!({ "name": "Ours", "widgets": input["widgets"] })).await;
+    assert!(saved.errors.is_empty(), "{:?}", saved.errors);
+    let expected = json!({ "updateDashboard": { "missingOrganizationId": null, "widgets": missing } });
+    assert_eq!(saved.data.into_json().expect("JSON"), expected);
+    // Elsewhere it would be new.
+    for widgets in [json!([with("a", &[]), with("b", &["gone"])]), json!([with("a", &[]), with("c", &["gone"])])] {
+        let refused = serde_json::to_value(&update(json!({ "widgets": widgets })).await.errors[0]).expect("JSON");
+        assert_eq!(refused["extensions"], json!({ "code": "NOT_FOUND", "argument": "widgets.1.kpis.0" }));
+    }
+
+    // Filters used to be stored with the slug of their organization, which may have another one since.
+    let tx = test.app.db.write(acme.id()).await.expect("begun");
+    let filters: Value = json!({ "organizationId": "before", "channels": ["web"] });
+    tx.execute("UPDATE dashboards SET filters = $2 WHERE tenant_id = $1", [filters.into()]).await.expect("written");
+    tx.commit().await.expect("committed");
+    let saved = update(json!({ "filters": { "organizationId": "before" } })).await;
+    assert_eq!(saved.data.into_json().expect("JSON")["updateDashboard"]["missingOrganizationId"], json!("before"));
+    let refused = serde_json::to_value(&update(json!({ "filters": { "organizationId": "other" } })).await.errors[0]);
+    assert_eq!(refused.expect("JSON")["extensions"]["argument"], "filters.organizationId");
+    let saved = update(json!({ "filters": { "organizationId": "acme" } })).await;
+    assert_eq!(saved.data.into_json().expect("JSON")["updateDashboard"]["missingOrganizationId"], Value::Null);
+}
+
+#[tokio::test]
 async fn bad_dashboards_are_refused() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
