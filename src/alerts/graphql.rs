@@ -122,7 +122,7 @@ impl AlertMutation {
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Replaces an alert rule and resets its state: whatever `input` leaves out goes back to its default. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
+    /// Replaces an alert rule and resets its state. Unlike other updates it replaces the whole: whatever `input` leaves out, or has null for, goes back to its default. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,

@@ -8,6 +8,7 @@ use super::graphql::DashboardSharing;
 use super::{NewDashboard, Widget, WidgetKind, WidgetLayout};
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
+use crate::graphql::given::{cleared, given, needed};
 use crate::graphql::scalars::Json;
 use crate::graphql::text;
 use crate::metrics::catalog::Metric;
@@ -23,23 +24,23 @@ const WIDGET_KEY_CHARS_MAX: usize = 100;
 const ROWS_MAX: i32 = 10_000;
 const OPTIONS_BYTES_MAX: usize = 4096;
 
-/// The settings of a dashboard. What is omitted stays as it is, or for a new dashboard takes its default.
+/// The settings of a dashboard. On update, what is omitted stays as it is; a new dashboard takes the defaults.
 #[derive(InputObject)]
 pub struct DashboardInput {
     /// Its name, 1 to 200 characters; required for a new dashboard.
-    name: Option<String>,
+    name: MaybeUndefined<String>,
     /// Its description; null for none.
     description: MaybeUndefined<String>,
     /// Who may see it; by default PRIVATE.
-    sharing: Option<DashboardSharing>,
+    sharing: MaybeUndefined<DashboardSharing>,
     /// Whether it opens first for its owner, in place of the former default; by default false.
-    is_default: Option<bool>,
+    is_default: MaybeUndefined<bool>,
     /// Columns of the grid, 1 to 48; by default 12. All widgets must fit.
-    columns: Option<i32>,
+    columns: MaybeUndefined<i32>,
     /// The filters applied to all its widgets; null for none.
     filters: MaybeUndefined<MetricsFilters>,
     /// Its widgets, at most 50; they replace the ones before.
-    widgets: Option<Vec<WidgetInput>>,
+    widgets: MaybeUndefined<Vec<WidgetInput>>,
 }
 
 /// The settings of a widget.
@@ -79,14 +80,14 @@ struct WidgetLayoutInput {
 impl DashboardInput {
     /// Applies the change to `old`. Error: BAD_USER_INPUT.
     pub fn change(self, old: NewDashboard) -> Result<NewDashboard> {
-        let columns = self.columns.unwrap_or(old.columns);
+        let columns = given("columns", self.columns)?.unwrap_or(old.columns);
         if !(1..=COLUMNS_MAX).contains(&columns) {
             return Err(Error::bad_input("columns", format!("must be from 1 to {COLUMNS_MAX}")));
         }
         if let MaybeUndefined::Value(filters) = &self.filters {
             filters.check()?;
         }
-        let widgets = match self.widgets {
+        let widgets = match given("widgets", self.widgets)? {
             Some(widgets) => check_widgets(widgets, columns)?,
             None if old.widgets.iter().any(|widget| check_layout(&widget.layout, columns).is_err()) => {
                 return Err(Error::bad_input("columns", "the widgets would not fit"));
@@ -94,23 +95,19 @@ impl DashboardInput {
             None => old.widgets,
         };
         Ok(NewDashboard {
-            name: match self.name {
-                None if !old.name.is_empty() => old.name,
-                name => text::name("name", &name.unwrap_or_default(), NAME_CHARS_MAX)?,
-            },
-            description: match self.description {
-                MaybeUndefined::Undefined => old.description,
-                MaybeUndefined::Null => None,
-                MaybeUndefined::Value(text) => Some(text::prose("description", text, DESCRIPTION_CHARS_MAX)?),
-            },
-            is_shared: self.sharing.map_or(old.is_shared, |sharing| sharing == DashboardSharing::Tenant),
-            is_default: self.is_default.unwrap_or(old.is_default),
+            name: text::name(
+                "name",
+                &needed("name", self.name, Some(old.name).filter(|name| !name.is_empty()))?,
+                NAME_CHARS_MAX,
+            )?,
+            description: cleared(self.description, old.description)
+                .map(|text| text::prose("description", text, DESCRIPTION_CHARS_MAX))
+                .transpose()?,
+            is_shared: given("sharing", self.sharing)?
+                .map_or(old.is_shared, |sharing| sharing == DashboardSharing::Tenant),
+            is_default: given("isDefault", self.is_default)?.unwrap_or(old.is_default),
             columns,
-            filters: match self.filters {
-                MaybeUndefined::Undefined => old.filters,
-                MaybeUndefined::Null => None,
-                MaybeUndefined::Value(filters) => Some(filters),
-            },
+            filters: cleared(self.filters, old.filters),
             widgets,
         })
     }
@@ -118,7 +115,7 @@ impl DashboardInput {
     /// The entities that the input refers to and `old` did not; what is gone may stay.
     pub fn named(&self, old: &NewDashboard) -> Named {
         let mut kpis = Vec::new();
-        for (index, widget) in self.widgets.iter().flatten().enumerate() {
+        for (index, widget) in self.widgets.value().into_iter().flatten().enumerate() {
             let before = old.widgets.iter().find(|before| before.key == widget.key.trim());
             let is_new = |name: &String| before.is_none_or(|before| !before.kpis.contains(name));
             let names = widget.kpis.iter().flatten().enumerate();

@@ -1,6 +1,6 @@
 //! Mutations of organizations, teams and quotas.
 
-use async_graphql::{Context, ID, InputObject, Object};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object};
 use serde_json::json;
 
 use super::graphql::{Organization, Quota, Team};
@@ -9,9 +9,11 @@ use super::quotas::{self, Holder};
 use super::teams::{self, NewTeam};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, app, parse_id};
+use crate::graphql::given::{given, needed};
 use crate::graphql::scalars::{Currency, Date, Decimal, TimeZone};
+use crate::ledger::organization::{self as ledger, list_organizations};
 
 #[derive(Default)]
 pub struct PeopleMutation;
@@ -25,7 +27,7 @@ impl PeopleMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The organization.")] input: OrganizationInput,
     ) -> async_graphql::Result<Organization> {
-        let new = input.check()?;
+        let new = input.change(None)?;
         let change = change(ctx).await?;
         let organization = organizations::create(&change, new, app(ctx)?.clock.now()).await?;
         let after = change.see(&organizations::LOGGED, organization.id).await?;
@@ -33,18 +35,19 @@ impl PeopleMutation {
         Ok(organization.into())
     }
 
-    /// Changes an organization. Its time zone and currency can no longer change once events have been recorded. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    /// Changes an organization; what `input` leaves out stays as it is. Its time zone and currency can no longer change once events have been recorded. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_organization(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The organization's id.")] id: ID,
-        #[graphql(desc = "The organization.")] input: OrganizationInput,
+        #[graphql(desc = "What changes.")] input: OrganizationInput,
     ) -> async_graphql::Result<Organization> {
         let id = parse_id(&id, "organization")?;
-        let new = input.check()?;
         let change = change(ctx).await?;
         let before = change.before(&organizations::LOGGED, id).await?;
+        let known = list_organizations(&change).await?.into_iter().find(|organization| organization.id == id);
+        let new = input.change(Some(known.ok_or_else(|| Error::not_found("organization"))?))?;
         let organization = organizations::update(&change, id, new).await?;
         let after = change.see(&organizations::LOGGED, id).await?;
         change.commit(Entry::of("organization.update", id).before(before).after(after)).await?;
@@ -58,7 +61,7 @@ impl PeopleMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The team.")] input: TeamInput,
     ) -> async_graphql::Result<Team> {
-        let new = input.check()?;
+        let new = input.change(None)?;
         let change = change(ctx).await?;
         let team = teams::create(&change, new, app(ctx)?.clock.now()).await?;
         let after = change.see(&teams::LOGGED, team.0).await?;
@@ -66,18 +69,18 @@ impl PeopleMutation {
         Ok(team.into())
     }
 
-    /// Renames a team or replaces its members. Memberships have no dates: past sales of the team become those of its new members. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    /// Renames a team or replaces its members; what `input` leaves out stays as it is. Memberships have no dates: past sales of the team become those of its new members. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_team(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The team's id.")] id: ID,
-        #[graphql(desc = "The team.")] input: TeamInput,
+        #[graphql(desc = "What changes.")] input: TeamInput,
     ) -> async_graphql::Result<Team> {
         let id = parse_id(&id, "team")?;
-        let new = input.check()?;
         let change = change(ctx).await?;
         let before = change.before(&teams::LOGGED, id).await?;
+        let new = input.change(Some(teams::get_team_name(&change, id).await?))?;
         let team = teams::update(&change, id, new).await?;
         let after = change.see(&teams::LOGGED, id).await?;
         change.commit(Entry::of("team.update", id).before(before).after(after)).await?;
@@ -136,40 +139,49 @@ fn told(quota: &quotas::Quota) -> serde_json::Value {
     json!({ "userId": user_id, "teamId": team_id, "start": start, "end": end, "amount": quota.amount.to_string() })
 }
 
-/// The settings of an organization.
+/// The settings of an organization. On update, what is omitted stays as it is; a new one needs all of them.
 #[derive(InputObject)]
 struct OrganizationInput {
     /// Its short name, unique in the tenant: lower-case letters, digits and hyphens, at most 60.
-    slug: String,
+    slug: MaybeUndefined<String>,
     /// Its name, 1 to 200 characters.
-    name: String,
+    name: MaybeUndefined<String>,
     /// The time zone in which its days begin.
-    timezone: TimeZone,
+    timezone: MaybeUndefined<TimeZone>,
     /// The currency of its metrics.
-    currency: Currency,
+    currency: MaybeUndefined<Currency>,
 }
 
 impl OrganizationInput {
-    fn check(self) -> Result<NewOrganization> {
-        NewOrganization::new(self.slug, &self.name, self.timezone.0, self.currency.0)
+    /// Applies the change to `old`, if there is one. Error: BAD_USER_INPUT.
+    fn change(self, old: Option<ledger::Organization>) -> Result<NewOrganization> {
+        let old = old.as_ref();
+        let slug = needed("slug", self.slug, old.map(|old| old.slug.clone()))?;
+        let name = needed("name", self.name, old.map(|old| old.name.clone()))?;
+        let timezone = needed("timezone", self.timezone, old.map(|old| TimeZone(old.timezone)))?;
+        let currency = needed("currency", self.currency, old.map(|old| Currency(old.currency.clone())))?;
+        NewOrganization::new(slug, &name, timezone.0, currency.0)
     }
 }
 
-/// The settings of a team.
+/// The settings of a team. On update, what is omitted stays as it is.
 #[derive(InputObject)]
 struct TeamInput {
-    /// The team's name, unique in the tenant, 1 to 200 characters.
-    name: String,
-    /// The users in it, at most 100; omit to leave them as they are.
-    member_ids: Option<Vec<ID>>,
+    /// The team's name, unique in the tenant, 1 to 200 characters; required for a new team.
+    name: MaybeUndefined<String>,
+    /// The users in it, at most 100; by default nobody.
+    member_ids: MaybeUndefined<Vec<ID>>,
 }
 
 impl TeamInput {
-    fn check(self) -> Result<NewTeam> {
+    /// Applies the change to the team named `old`, if there is one. Errors: BAD_USER_INPUT, NOT_FOUND.
+    fn change(self, old: Option<String>) -> Result<NewTeam> {
+        let name = needed("name", self.name, old)?;
         let member =
             |(index, id): (usize, &ID)| parse_id(id, "user").map_err(|error| error.of_element("memberIds", index));
-        let ids = self.member_ids.map(|ids| ids.iter().enumerate().map(member).collect()).transpose()?;
-        NewTeam::new(&self.name, ids)
+        let ids = given("memberIds", self.member_ids)?;
+        let ids = ids.map(|ids| ids.iter().enumerate().map(member).collect()).transpose()?;
+        NewTeam::new(&name, ids)
     }
 }
 

@@ -60,4 +60,5 @@ mod support;
 mod telemetry;
 mod threats;
 mod tls;
+mod updates;
 mod wall;
