@@ -114,9 +114,14 @@ impl AccountMutation {
             members::check_role(caller(ctx)?, role)?;
         }
         let change = change(ctx).await?;
-        members::check_role(caller(ctx)?, members::get_member(&change, id).await?.user.role)?;
+        change.lock_settings().await?;
+        let known = members::get_member(&change, id).await?;
+        members::check_role(caller(ctx)?, known.user.role)?;
         let (before, after) = members::update(&change, id, &changes, app(ctx)?.clock.now()).await?;
         let member = members::get_member(&change, id).await?;
+        if member == known {
+            return Ok(member);
+        }
         change.commit(Entry::of("user.update", id).before(before).after(after)).await?;
         app(ctx)?.standings.changed(caller(ctx)?.tenant);
         Ok(member)

@@ -122,7 +122,7 @@ impl AlertMutation {
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Replaces an alert rule and resets its state. Unlike other updates it replaces the whole: whatever `input` leaves out, or has null for, goes back to its default. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
+    /// Replaces an alert rule and resets its state. Unlike other updates it replaces the whole: whatever `input` leaves out, or has null for, goes back to its default. If that changes nothing, the state stays too. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,
@@ -137,6 +137,9 @@ impl AlertMutation {
         let rule = input.into_rule(rule_id, &watched.0.recipients)?;
         let before = change.see(&store::LOGGED, rule.id).await?;
         let rule = check_named(&change, rule).await?;
+        if rule == watched.0 {
+            return Ok(watched.try_into()?);
+        }
         let has_resolved = resolve(&change, &mut head, &watched, now).await?;
         store::save(&change, &rule, now).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;

@@ -54,7 +54,10 @@ impl DashboardMutation {
             return Err(Error::new(Code::Conflict, "the dashboard has been changed in the meantime").into());
         }
         let named = input.named(&old.content);
-        let content = named.check(&change, input.change(old.content)?).await?;
+        let content = named.check(&change, input.change(old.content.clone())?).await?;
+        if content == old.content {
+            return Ok(dashboards::Dashboard { content, ..old }.try_into()?);
+        }
         let new = dashboards::Dashboard { updated_at: app(ctx)?.clock.now(), content, ..old };
         let dashboard = store::update(&change, new).await?;
         let after = change.see(&LOGGED, id).await?;

@@ -72,11 +72,17 @@ impl IntegrationMutation {
             check_may_give(caller(ctx)?, known.kind)?;
             check_secret(known.kind, secret)?;
         }
+        let sets_secrets = secret.is_some() || end_old_secret;
         let secrets = SecretChange { new: secret, ends_old: end_old_secret };
         store::update(&change, &keys, id, input.check(Some(&known))?, secrets).await?;
         let integration = store::get_integration(&change, id).await?;
         let after = change.see(&LOGGED, id).await?;
-        change.commit(Entry::of("integration.update", id).before(before).after(after)).await?;
+        let entry = Entry::of("integration.update", id).before(before).after(after);
+        if sets_secrets {
+            change.commit(entry).await?;
+        } else {
+            change.commit_if_changed(entry).await?;
+        }
         Ok(integration.into())
     }
 

@@ -73,7 +73,10 @@ impl KpiMutation {
         let change = change(ctx).await?;
         begin_policy_epoch(&change).await?;
         let before = store::get_kpi(&change, &name).await?;
-        let kpi = input.into_kpi(name, Some(before), app(ctx)?.clock.now())?;
+        let kpi = input.into_kpi(name, Some(before.clone()), app(ctx)?.clock.now())?;
+        if kpi == (super::Kpi { updated_at: kpi.updated_at, ..before.clone() }) {
+            return Ok(Kpi::new(&read_formulas(&change).await?, before)?);
+        }
         save(change, kpi, false).await.map_err(Into::into)
     }
 

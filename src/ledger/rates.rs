@@ -74,7 +74,7 @@ impl RateMutation {
         let before = find(&change, &rates).await?;
         save(&change, &rates).await?;
         let before = (!before.is_empty()).then(|| told(&before));
-        change.commit(Entry::of("rates.set", pairs(&rates)).before(before).after(told(&rates))).await?;
+        change.commit_if_changed(Entry::of("rates.set", pairs(&rates)).before(before).after(told(&rates))).await?;
         Ok(rates.len())
     }
 

@@ -50,7 +50,7 @@ impl PeopleMutation {
         let new = input.change(Some(known.ok_or_else(|| Error::not_found("organization"))?))?;
         let organization = organizations::update(&change, id, new).await?;
         let after = change.see(&organizations::LOGGED, id).await?;
-        change.commit(Entry::of("organization.update", id).before(before).after(after)).await?;
+        change.commit_if_changed(Entry::of("organization.update", id).before(before).after(after)).await?;
         Ok(organization.into())
     }
 
@@ -83,7 +83,7 @@ impl PeopleMutation {
         let new = input.change(Some(teams::get_team_name(&change, id).await?))?;
         let team = teams::update(&change, id, new).await?;
         let after = change.see(&teams::LOGGED, id).await?;
-        change.commit(Entry::of("team.update", id).before(before).after(after)).await?;
+        change.commit_if_changed(Entry::of("team.update", id).before(before).after(after)).await?;
         Ok(team.into())
     }
 
@@ -113,7 +113,7 @@ impl PeopleMutation {
         let change = change(ctx).await?;
         let (before, quota) = quotas::set(&change, holder, input.start.0, input.end.0, input.amount.0).await?;
         let before = before.map(|amount| told(&quotas::Quota { amount, ..quota }));
-        change.commit(Entry::of("quota.set", quota.id).before(before).after(told(&quota))).await?;
+        change.commit_if_changed(Entry::of("quota.set", quota.id).before(before).after(told(&quota))).await?;
         Ok(quota.into())
     }
 

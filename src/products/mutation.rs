@@ -29,7 +29,7 @@ impl ProductMutation {
         let before = change.before(&LOGGED, sku.clone()).await?;
         let product = store::save(&change, wanted).await?;
         let after = change.see(&LOGGED, sku).await?;
-        change.commit(Entry::of("product.update", product.product_no).before(before).after(after)).await?;
+        change.commit_if_changed(Entry::of("product.update", product.product_no).before(before).after(after)).await?;
         Ok(product)
     }
 }
