@@ -2,6 +2,7 @@
 //!
 //! [`Error`] has no `Display`: async-graphql turns anything that has one into a client-visible message.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,8 +74,8 @@ pub struct Error {
     pub code: Code,
     /// For the client; identical for all internal errors.
     pub message: String,
-    /// The invalid argument.
-    pub argument: Option<&'static str>,
+    /// The argument it is about: a path, such as `widgets.2.title`, if that is part of another one.
+    pub argument: Option<Cow<'static, str>>,
     /// When to retry, if known.
     pub retry_after: Option<Duration>,
     /// Machine-readable details: further members of `extensions`.
@@ -83,6 +84,9 @@ pub struct Error {
     pub source: Option<BoxError>,
 }
 
+/// The name of the detail by which [`Error::in_field`] leads to the path of the error; clients do not see it.
+pub const FIELD: &str = "field";
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -90,8 +94,25 @@ impl Error {
         Error { code, message: message.into(), argument: None, retry_after: None, details: Vec::new(), source: None }
     }
 
-    pub fn bad_input(argument: &'static str, message: impl Into<String>) -> Self {
-        Error { argument: Some(argument), ..Error::new(Code::BadUserInput, message) }
+    pub fn bad_input(argument: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Error::new(Code::BadUserInput, message).about(argument)
+    }
+
+    /// The same error, about an argument.
+    pub fn about(self, argument: impl Into<Cow<'static, str>>) -> Self {
+        Error { argument: Some(argument.into()), ..self }
+    }
+
+    /// The same error, about an element of a list or, if it is about an argument, about that argument of the element.
+    pub fn of_element(self, list: &str, index: usize) -> Self {
+        let part = self.argument.as_ref().map_or_else(String::new, |argument| format!(".{argument}"));
+        self.about(format!("{list}.{index}{part}"))
+    }
+
+    /// The same error, about a field within the one whose answer failed as a whole. That field must not be nullable.
+    pub fn in_field(mut self, response_key: &str) -> Self {
+        self.details.push((FIELD, response_key.into()));
+        self
     }
 
     /// Identical whatever is wrong with a token.
@@ -110,7 +131,7 @@ impl Error {
         Error {
             code: error.code,
             message: error.message.clone(),
-            argument: error.argument,
+            argument: error.argument.clone(),
             retry_after: error.retry_after,
             details: error.details.clone(),
             source: Some(source.into()),

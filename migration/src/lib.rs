@@ -22,7 +22,8 @@ mod m0012_levels;
 mod m0013_partial_indexes;
 mod m0014_watermarks;
 mod m0015_customer_totals;
-mod m0016_memberships;
+mod m0016_alert_units;
+mod m0017_memberships;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -47,7 +48,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_partial_indexes::Migration),
             Box::new(m0014_watermarks::Migration),
             Box::new(m0015_customer_totals::Migration),
-            Box::new(m0016_memberships::Migration),
+            Box::new(m0016_alert_units::Migration),
+            Box::new(m0017_memberships::Migration),
         ]
     }
 }

@@ -32,7 +32,7 @@ pub enum UserState {
 }
 
 /// A user and whether they may sign in.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Member {
     pub user: User,
     pub state: UserState,

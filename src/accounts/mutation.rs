@@ -1,6 +1,6 @@
 //! Mutations for signing in and out, and for managing access.
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use serde_json::json;
 
 use super::graphql::{ApiKey, SignIn};
@@ -9,6 +9,7 @@ use super::{api_keys, mailed, sign_in};
 use crate::audit::{Entry, change};
 use crate::auth::{Permission, Role};
 use crate::graphql::context::{Needs, app, caller, client, parse_id};
+use crate::graphql::given::given;
 use crate::graphql::scalars::DateTime;
 
 #[derive(Default)]
@@ -95,7 +96,7 @@ impl AccountMutation {
         Ok(member)
     }
 
-    /// Changes a user; a change of role or state takes effect immediately, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT, if nobody who manages users would be left, or an invited user would be activated.
+    /// Changes a user; what `input` leaves out stays as it is. A change of role or state takes effect immediately, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT, if nobody who manages users would be left, or an invited user would be activated.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_user(
         &self,
@@ -104,14 +105,23 @@ impl AccountMutation {
         #[graphql(desc = "The new values.")] input: UserInput,
     ) -> async_graphql::Result<Member> {
         let id = parse_id(&id, "user")?;
-        if let Some(role) = input.role {
+        let changes = Changes {
+            name: given("name", input.name)?,
+            role: given("role", input.role)?,
+            is_active: given("isActive", input.is_active)?,
+        };
+        if let Some(role) = changes.role {
             members::check_role(caller(ctx)?, role)?;
         }
-        let changes = Changes { name: input.name, role: input.role, is_active: input.is_active };
         let change = change(ctx).await?;
-        members::check_role(caller(ctx)?, members::get_member(&change, id).await?.user.role)?;
+        change.lock_settings().await?;
+        let known = members::get_member(&change, id).await?;
+        members::check_role(caller(ctx)?, known.user.role)?;
         let (before, after) = members::update(&change, id, &changes, app(ctx)?.clock.now()).await?;
         let member = members::get_member(&change, id).await?;
+        if member == known {
+            return Ok(member);
+        }
         change.commit(Entry::of("user.update", id).before(before).after(after)).await?;
         app(ctx)?.standings.changed(caller(ctx)?.tenant);
         Ok(member)
@@ -164,15 +174,15 @@ struct InvitationInput {
     role: Role,
 }
 
-/// The new values of a user; fields that are omitted or null stay unchanged.
+/// The new values of a user. What is omitted stays as it is.
 #[derive(InputObject)]
 struct UserInput {
     /// The user's name, 1 to 200 characters.
-    name: Option<String>,
+    name: MaybeUndefined<String>,
     /// The user's role.
-    role: Option<Role>,
+    role: MaybeUndefined<Role>,
     /// Whether the user may sign in. False also revokes the user's API keys for good.
-    is_active: Option<bool>,
+    is_active: MaybeUndefined<bool>,
 }
 
 /// The settings of a new API key.

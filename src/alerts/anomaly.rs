@@ -51,7 +51,13 @@ impl Rule {
     /// The plan whose answer contains its buckets.
     pub fn buckets_plan(&self, span: Span) -> Option<Plan> {
         let args = SeriesArgs { grain: self.bucket_grain()?, timezone: None, week_start: Weekday::Monday, by: None };
-        let series = vec![SeriesPlan { args, needs: self.needs(), kpis: self.measured.kpis(), fields: 1 }];
+        let series = vec![SeriesPlan {
+            field: "series".to_owned(),
+            args,
+            needs: self.needs(),
+            kpis: self.measured.kpis(),
+            fields: 1,
+        }];
         Some(Plan { totals: None, series, ..self.plan(span) })
     }
 

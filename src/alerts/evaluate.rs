@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use async_graphql::ScalarType;
 use chrono_tz::Tz;
+use models::kpis::Unit;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::progress::{Change, Measure, Progress};
 use super::rule::{AlertCondition, AlertState, Judgement, Rule};
-use super::store::{self, Watched};
+use super::store::{self, Denomination, Watched};
 use crate::clock::{DAY, Timestamp};
 use crate::db::TenantTx;
 use crate::error::{Code, Result};
@@ -19,10 +20,15 @@ use crate::graphql::size::Size;
 use crate::ledger::changes::Head;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
+use crate::ledger::organization::list_organizations;
 use crate::ledger::tail::Chunk;
 use crate::ledger::{BatchObserver, RecordedBatch};
 use crate::metrics::answer::{Answer, answer};
 use crate::metrics::cell::Values;
+use crate::metrics::filter::Filter;
+use crate::metrics::kpis::definitions::read_formulas;
+use crate::metrics::kpis::graphql::KpiUnit;
+use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::metrics::plan::Plan;
 use crate::money::Money;
@@ -133,9 +139,34 @@ impl Evaluation<'_> {
 async fn report(tx: &TenantTx, head: &mut Head, rule: &Rule, change: &Change) -> Result<()> {
     head.last_alert_no += 1;
     let (alert_no, position) = (head.last_alert_no, head.position);
-    store::log(tx, rule, change, alert_no, position).await?;
-    let message = message(tx, rule, change, alert_no, position)?;
+    let denomination = denomination(tx, rule).await?;
+    store::log(tx, rule, change, &denomination, alert_no, position).await?;
+    let message = message(tx, rule, change, &denomination, alert_no, position)?;
     outbox::store::add(tx, &rule.recipients, &message, change.at).await
+}
+
+/// What the rule's numbers mean now.
+async fn denomination(tx: &TenantTx, rule: &Rule) -> Result<Denomination> {
+    let unit = match &rule.measured {
+        _ if rule.is_of_change() => Some(Unit::Ratio),
+        Measured::Metric(metric) => Some(metric.unit()),
+        Measured::Kpi(name) => {
+            let kpis = read_formulas(tx).await?;
+            kpis.find(name).and_then(|formula| kpis.plan(formula).ok()).map(|plan| plan.unit())
+        }
+    };
+    let currency = if unit == Some(Unit::Money) { currency(tx, rule).await? } else { None };
+    Ok(Denomination { unit: unit.map(KpiUnit::from), currency })
+}
+
+/// The currency of what the rule counts; `None` if its organization is gone, or there are several currencies.
+async fn currency(tx: &TenantTx, rule: &Rule) -> Result<Option<String>> {
+    let filters = rule.filters.clone().unwrap_or_default();
+    match Filter::find(tx, &list_organizations(tx).await?, &filters, true).await {
+        Ok(filter) => Ok(filter.organizations.first().map(|organization| organization.currency.clone())),
+        Err(error) if matches!(error.code, Code::NotFound | Code::MixedCurrencies) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Resolves a firing rule before it is changed or deleted: otherwise recipients would never learn that it no longer
@@ -150,13 +181,22 @@ pub async fn resolve(tx: &TenantTx, head: &mut Head, (rule, progress): &Watched,
 }
 
 /// The message to recipients.
-fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position: i64) -> Result<Message> {
+fn message(
+    tx: &TenantTx,
+    rule: &Rule,
+    change: &Change,
+    denomination: &Denomination,
+    alert_no: i64,
+    position: i64,
+) -> Result<Message> {
     let words = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let (state, metric) = (words(serde_json::to_value(change.state)?), words(serde_json::to_value(&rule.measured)?));
     let decimal = |money: Money| words(Decimal(money).to_value().into_json().unwrap_or_default());
     let value = change.value.map(decimal);
     let at = words(DateTime(change.at).to_value().into_json().unwrap_or_default());
-    let shown = value.as_deref().unwrap_or("no value");
+    let currency = denomination.currency.as_deref();
+    let with_currency = |number: String| currency.map_or(number.clone(), |currency| format!("{number} {currency}"));
+    let shown = value.clone().map_or_else(|| "no value".to_owned(), with_currency);
     // A line break in a name would allow header injection.
     let name: String = rule.name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     // For ANOMALY the threshold is one of scores, and mostly zero: the informative part is the range.
@@ -166,7 +206,7 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
         format!("Expected: {expected} ({lower} to {upper})\nScore: {score}\n")
     });
     let compared = judged.unwrap_or_else(|| {
-        if is_anomaly { String::new() } else { format!("Threshold: {}\n", decimal(rule.threshold)) }
+        if is_anomaly { String::new() } else { format!("Threshold: {}\n", with_currency(decimal(rule.threshold))) }
     });
     let of_judgement = |of: fn(Judgement) -> Money| change.judgement.map(|judgement| decimal(of(judgement)));
     let body = json!({
@@ -177,6 +217,9 @@ fn message(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position:
             "ruleId": rule.id,
             "name": rule.name,
             "metric": metric,
+            "condition": rule.condition,
+            "unit": denomination.unit,
+            "currency": denomination.currency,
             "state": state,
             "value": value,
             "threshold": decimal(rule.threshold),

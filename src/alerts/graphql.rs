@@ -18,12 +18,13 @@ use crate::db::TenantTx;
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, parse_id, read};
 use crate::graphql::page::Page;
-use crate::graphql::scalars::{Cursor, DateTime, Decimal, Json, Position};
+use crate::graphql::scalars::{Currency, Cursor, DateTime, Decimal, Json, Position};
 use crate::ledger::organization::list_organizations;
 use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
 use crate::metrics::filter::Filter;
 use crate::metrics::kpis::definitions;
+use crate::metrics::kpis::graphql::KpiUnit;
 use crate::metrics::period::Span;
 use crate::outbox::graphql::AlertRecipient;
 use crate::predictions::anomalies::graphql::AnomalySensitivity;
@@ -121,7 +122,7 @@ impl AlertMutation {
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Replaces an alert rule and resets its state: whatever `input` leaves out goes back to its default. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
+    /// Replaces an alert rule and resets its state. Unlike other updates it replaces the whole: whatever `input` leaves out, or has null for, goes back to its default. If that changes nothing, the state stays too. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,
@@ -136,6 +137,9 @@ impl AlertMutation {
         let rule = input.into_rule(rule_id, &watched.0.recipients)?;
         let before = change.see(&store::LOGGED, rule.id).await?;
         let rule = check_named(&change, rule).await?;
+        if rule == watched.0 {
+            return Ok(watched.try_into()?);
+        }
         let has_resolved = resolve(&change, &mut head, &watched, now).await?;
         store::save(&change, &rule, now).await?;
         let after = change.see(&store::LOGGED, rule.id).await?;
@@ -250,7 +254,8 @@ impl TryFrom<Watched> for AlertRule {
 /// Checks that the rule's KPI and organization exist, that the KPI may be watched by it, and that a single currency is
 /// involved; gives the rule as it is to be stored.
 async fn check_named(tx: &TenantTx, rule: Rule) -> Result<Rule> {
-    rule.check_views(&definitions::find(tx, &rule.measured.kpis()).await?)?;
+    let watched = definitions::find(tx, &rule.measured.kpis()).await.map_err(|error| error.about("kpi"))?;
+    rule.check_views(&watched)?;
     let filters = rule.filters.clone().unwrap_or_default().to_be_stored(tx).await?;
     Filter::find(tx, &list_organizations(tx).await?, &filters, rule.measured.adds_amounts()).await?;
     Ok(Rule { filters: rule.filters.is_some().then_some(filters), ..rule })
@@ -293,6 +298,12 @@ pub struct Alert {
     metric: Option<Metric>,
     /// The name of the KPI watched; null if a metric was.
     kpi: Option<String>,
+    /// The rule's condition at that time; null only for an alert reported before the server stored it.
+    condition: Option<AlertCondition>,
+    /// The unit of `value`, `expected`, `lower` and `upper` at that time, and of `threshold` except for ANOMALY, whose threshold is a score: RATIO for CHANGE_ABOVE and CHANGE_BELOW, otherwise that of the metric or KPI. Null only for an alert reported before the server stored it.
+    unit: Option<KpiUnit>,
+    /// The currency of these numbers if `unit` is MONEY; otherwise null. Null too if organizations with different currencies had come to be counted.
+    currency: Option<Currency>,
     /// The state it changed to.
     state: AlertState,
     /// The metric's value at that time, or its relative change; null if it had none.
@@ -331,6 +342,9 @@ impl From<Transition> for Alert {
             name: transition.name,
             metric: transition.measured.metric(),
             kpi: transition.measured.kpi().map(str::to_owned),
+            condition: transition.condition,
+            unit: transition.denomination.unit,
+            currency: transition.denomination.currency.map(Currency),
             state: transition.state,
             value: transition.value.map(Decimal),
             expected: transition.judgement.map(|judgement| Decimal(judgement.expected)),

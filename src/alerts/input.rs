@@ -140,7 +140,9 @@ impl AlertRuleInput {
             let same = known.iter().find(|one| (one.channel, &one.target) == (recipient.channel, &recipient.target));
             recipient.secret = same.and_then(|one| one.secret.clone());
         }
-        recipients.iter().try_for_each(Recipient::check)?;
+        for (index, recipient) in recipients.iter().enumerate() {
+            recipient.check().map_err(|error| error.of_element("recipients", index))?;
+        }
         Ok(Rule {
             id,
             name: name.to_owned(),

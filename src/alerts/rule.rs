@@ -121,11 +121,15 @@ impl Rule {
         Span { start: Timestamp(end - i64::from(self.window_minutes) * MINUTE), end: Timestamp(end) }
     }
 
+    /// Whether it compares changes, instead of values.
+    pub fn is_of_change(&self) -> bool {
+        matches!(self.condition, AlertCondition::ChangeAbove | AlertCondition::ChangeBelow)
+    }
+
     /// The preceding window, if the condition compares with it.
     pub fn window_before(&self, window: Span) -> Option<Span> {
-        let is_change = matches!(self.condition, AlertCondition::ChangeAbove | AlertCondition::ChangeBelow);
         let start = Timestamp(window.start.0 - i64::from(self.window_minutes) * MINUTE);
-        is_change.then_some(Span { start, end: window.start })
+        self.is_of_change().then_some(Span { start, end: window.start })
     }
 
     /// The plan whose answer is watched.

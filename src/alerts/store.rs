@@ -6,13 +6,14 @@ use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::progress::{Change, Progress};
-use super::rule::{AlertState, Frequency, Judgement, Rule};
+use super::rule::{AlertCondition, AlertState, Frequency, Judgement, Rule};
 use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
-use crate::db::{TenantTx, get, get_word, word};
+use crate::db::{TenantTx, find_word, get, get_word, word, word_text};
 use crate::error::{Error, Result};
 use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
 use crate::metrics::input::Grain;
+use crate::metrics::kpis::graphql::KpiUnit;
 use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::money::Money;
@@ -51,12 +52,24 @@ pub struct Transition {
     pub rule_id: Uuid,
     pub name: String,
     pub measured: Measured,
+    /// `None` if it was reported by a version that did not store it.
+    pub condition: Option<AlertCondition>,
+    pub denomination: Denomination,
     pub state: AlertState,
     pub value: Option<Money>,
     pub judgement: Option<Judgement>,
     pub threshold: Money,
     pub position: i64,
     pub triggered_at: Timestamp,
+}
+
+/// What the numbers of an alert mean.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Denomination {
+    /// `None` if it is not known.
+    pub unit: Option<KpiUnit>,
+    /// For money; `None` if it is not known or there are several.
+    pub currency: Option<String>,
 }
 
 const RULE_COLUMNS: &str = "id, name, metric, condition, threshold, clear_threshold, window_minutes, for_minutes, \
@@ -221,9 +234,16 @@ pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
 }
 
 /// Logs a rule's change under the given number.
-pub async fn log(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, position: i64) -> Result<()> {
+pub async fn log(
+    tx: &TenantTx,
+    rule: &Rule,
+    change: &Change,
+    denomination: &Denomination,
+    alert_no: i64,
+    position: i64,
+) -> Result<()> {
     let of_judgement = |of: fn(Judgement) -> Money| Value::from(change.judgement.map(|judgement| of(judgement).0));
-    let values: [Value; 14] = [
+    let values: [Value; 17] = [
         Uuid::now_v7().into(),
         alert_no.into(),
         rule.id.into(),
@@ -238,16 +258,19 @@ pub async fn log(tx: &TenantTx, rule: &Rule, change: &Change, alert_no: i64, pos
         of_judgement(|judgement| judgement.lower),
         of_judgement(|judgement| judgement.upper),
         of_judgement(|judgement| judgement.score),
+        word(rule.condition)?,
+        denomination.unit.map(word_text).transpose()?.into(),
+        denomination.currency.clone().into(),
     ];
     let sql = "INSERT INTO alert_events (tenant_id, id, alert_no, alert_id, name, metric, state, value, threshold, \
-               position, triggered_at, expected, expected_lower, expected_upper, score) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+               position, triggered_at, expected, expected_lower, expected_upper, score, condition, unit, currency) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
     tx.execute(sql, values).await?;
     Ok(())
 }
 
 const TRANSITION_COLUMNS: &str = "id, alert_id, name, metric, state, value, threshold, position, triggered_at, alert_no, \
-    expected, expected_lower, expected_upper, score";
+    expected, expected_lower, expected_upper, score, condition, unit, currency";
 
 /// The log after a number, in order, at most `rows_max` entries.
 pub async fn list_after(tx: &TenantTx, alert_no: i64, rows_max: i64) -> Result<Vec<Transition>> {
@@ -282,11 +305,14 @@ fn transition_from(row: &QueryResult) -> Result<Transition> {
         (Some(expected), Some(lower), Some(upper), Some(score)) => Some(Judgement { expected, lower, upper, score }),
         _ => None,
     };
+    let denomination = Denomination { unit: find_word(row, 15)?, currency: get(row, 16)? };
     Ok(Transition {
         id: get(row, 0)?,
         rule_id: get(row, 1)?,
         name: get(row, 2)?,
         measured: get_word(row, 3)?,
+        condition: find_word(row, 14)?,
+        denomination,
         state: get_word(row, 4)?,
         value: amount(5)?,
         judgement,

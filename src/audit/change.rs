@@ -43,6 +43,16 @@ impl Change<'_> {
         self.tx.commit().await
     }
 
+    /// Commits an update, unless the entry says that nothing has changed: then nothing is stored. Returns whether it was
+    /// committed.
+    pub async fn commit_if_changed(self, entry: Entry) -> Result<bool> {
+        let is_changed = entry.before != entry.after;
+        if is_changed {
+            self.commit(entry).await?;
+        }
+        Ok(is_changed)
+    }
+
     /// The audited state of an object before it is changed; takes the settings lock, so that concurrent changes wait.
     pub async fn before(&self, thing: &AuditedTable, key: impl Into<Value>) -> Result<Option<Json>> {
         self.lock_settings().await?;

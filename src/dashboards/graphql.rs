@@ -1,5 +1,8 @@
 //! `dashboard`, `dashboards` and their types.
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, SimpleObject};
 use uuid::Uuid;
 
@@ -7,12 +10,15 @@ use super::widget::{self, WidgetKind, WidgetLayout};
 use super::{Dashboard as StoredDashboard, store};
 use crate::auth::Permission;
 use crate::connection;
+use crate::db::TenantTx;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, caller, read};
-use crate::graphql::loader::load_known;
+use crate::graphql::loader::{BatchLoad, load_known};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{DateTime, Json};
+use crate::ledger::organization::{Organization, find_organization, list_organizations};
 use crate::metrics::catalog::Metric;
+use crate::metrics::kpis::definitions;
 use crate::users::{User, UsersById};
 
 #[derive(Default)]
@@ -66,6 +72,8 @@ pub struct Dashboard {
     description: Option<String>,
     #[graphql(skip)]
     owner_id: Uuid,
+    #[graphql(skip)]
+    organization_id: Option<ID>,
     /// Who may see it.
     sharing: DashboardSharing,
     /// Whether it opens first for its owner.
@@ -86,6 +94,13 @@ impl Dashboard {
     async fn owner(&self, ctx: &Context<'_>) -> async_graphql::Result<User> {
         Ok(load_known::<UsersById>(ctx, self.owner_id).await?)
     }
+
+    /// The `organizationId` of `filters`, if there is no such organization any more: then no widget can be filled. Null if there is, and if `filters` name none.
+    async fn missing_organization_id(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<&ID>> {
+        let Some(id) = &self.organization_id else { return Ok(None) };
+        let organizations = load_known::<AllOrganizations>(ctx, ()).await?;
+        Ok(find_organization(&organizations, Some(id)).is_none().then_some(id))
+    }
 }
 
 impl TryFrom<StoredDashboard> for Dashboard {
@@ -100,6 +115,7 @@ impl TryFrom<StoredDashboard> for Dashboard {
             sharing: if content.is_shared { DashboardSharing::Tenant } else { DashboardSharing::Private },
             is_default: content.is_default,
             columns: content.columns,
+            organization_id: content.filters.as_ref().and_then(|filters| filters.organization_id.clone()),
             filters: content.filters.map(serde_json::to_value).transpose()?.map(Json),
             widgets: content.widgets.into_iter().map(Widget::from).collect(),
             updated_at: DateTime(updated_at),
@@ -118,6 +134,7 @@ pub enum DashboardSharing {
 
 /// One tile of a dashboard.
 #[derive(Clone, SimpleObject)]
+#[graphql(complex)]
 struct Widget {
     /// Identifies the widget within the dashboard.
     key: String,
@@ -127,12 +144,48 @@ struct Widget {
     title: String,
     /// The metrics it shows.
     metrics: Vec<Metric>,
-    /// The names of the KPIs it shows; a KPI that was deleted since is still among them.
+    /// The names of the KPIs it shows; a KPI that was deleted since is still among them, and in `missingKpis`.
     kpis: Vec<String>,
     /// Its place and size on the grid.
     layout: WidgetLayout,
     /// Further settings, as JSON.
     options: Option<Json>,
+}
+
+#[ComplexObject]
+impl Widget {
+    /// The names among `kpis` of which there is no KPI any more: nothing can be asked about them.
+    async fn missing_kpis(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<&String>> {
+        if self.kpis.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = load_known::<KpiNames>(ctx, ()).await?;
+        Ok(self.kpis.iter().filter(|name| !known.contains(*name)).collect())
+    }
+}
+
+/// Loads the names of all KPIs.
+struct KpiNames;
+
+impl BatchLoad for KpiNames {
+    type Key = ();
+    type Value = Arc<BTreeSet<String>>;
+
+    async fn load(tx: &TenantTx, _: &[()]) -> Result<HashMap<(), Self::Value>> {
+        Ok(HashMap::from([((), Arc::new(definitions::list_names(tx).await?))]))
+    }
+}
+
+/// Loads the tenant's organizations.
+struct AllOrganizations;
+
+impl BatchLoad for AllOrganizations {
+    type Key = ();
+    type Value = Arc<Vec<Organization>>;
+
+    async fn load(tx: &TenantTx, _: &[()]) -> Result<HashMap<(), Self::Value>> {
+        Ok(HashMap::from([((), Arc::new(list_organizations(tx).await?))]))
+    }
 }
 
 impl From<widget::Widget> for Widget {

@@ -8,6 +8,7 @@ use super::graphql::DashboardSharing;
 use super::{NewDashboard, Widget, WidgetKind, WidgetLayout};
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
+use crate::graphql::given::{cleared, given, needed};
 use crate::graphql::scalars::Json;
 use crate::graphql::text;
 use crate::metrics::catalog::Metric;
@@ -23,23 +24,23 @@ const WIDGET_KEY_CHARS_MAX: usize = 100;
 const ROWS_MAX: i32 = 10_000;
 const OPTIONS_BYTES_MAX: usize = 4096;
 
-/// The settings of a dashboard. What is omitted stays as it is, or for a new dashboard takes its default.
+/// The settings of a dashboard. On update, what is omitted stays as it is; a new dashboard takes the defaults.
 #[derive(InputObject)]
 pub struct DashboardInput {
     /// Its name, 1 to 200 characters; required for a new dashboard.
-    name: Option<String>,
+    name: MaybeUndefined<String>,
     /// Its description; null for none.
     description: MaybeUndefined<String>,
     /// Who may see it; by default PRIVATE.
-    sharing: Option<DashboardSharing>,
+    sharing: MaybeUndefined<DashboardSharing>,
     /// Whether it opens first for its owner, in place of the former default; by default false.
-    is_default: Option<bool>,
+    is_default: MaybeUndefined<bool>,
     /// Columns of the grid, 1 to 48; by default 12. All widgets must fit.
-    columns: Option<i32>,
+    columns: MaybeUndefined<i32>,
     /// The filters applied to all its widgets; null for none.
     filters: MaybeUndefined<MetricsFilters>,
     /// Its widgets, at most 50; they replace the ones before.
-    widgets: Option<Vec<WidgetInput>>,
+    widgets: MaybeUndefined<Vec<WidgetInput>>,
 }
 
 /// The settings of a widget.
@@ -79,65 +80,69 @@ struct WidgetLayoutInput {
 impl DashboardInput {
     /// Applies the change to `old`. Error: BAD_USER_INPUT.
     pub fn change(self, old: NewDashboard) -> Result<NewDashboard> {
-        let columns = self.columns.unwrap_or(old.columns);
+        let columns = given("columns", self.columns)?.unwrap_or(old.columns);
         if !(1..=COLUMNS_MAX).contains(&columns) {
             return Err(Error::bad_input("columns", format!("must be from 1 to {COLUMNS_MAX}")));
         }
         if let MaybeUndefined::Value(filters) = &self.filters {
             filters.check()?;
-            check_storable("filters", &serde_json::to_value(filters)?)?;
         }
-        let widgets = match self.widgets {
-            None => old.widgets,
-            Some(widgets) if widgets.len() > WIDGETS_MAX => {
-                return Err(Error::bad_input("widgets", format!("more than {WIDGETS_MAX} widgets")));
+        let widgets = match given("widgets", self.widgets)? {
+            Some(widgets) => check_widgets(widgets, columns)?,
+            None if old.widgets.iter().any(|widget| check_layout(&widget.layout, columns).is_err()) => {
+                return Err(Error::bad_input("columns", "the widgets would not fit"));
             }
-            Some(widgets) => widgets.into_iter().map(WidgetInput::check).collect::<Result<Vec<_>>>()?,
+            None => old.widgets,
         };
-        widgets.iter().try_for_each(|widget| check_layout(&widget.layout, columns))?;
-        let keys: BTreeSet<&str> = widgets.iter().map(|widget| widget.key.as_str()).collect();
-        if keys.len() != widgets.len() {
-            return Err(Error::bad_input("widgets", "two widgets have the same key"));
-        }
         Ok(NewDashboard {
-            name: match self.name {
-                None if !old.name.is_empty() => old.name,
-                name => text::name("name", &name.unwrap_or_default(), NAME_CHARS_MAX)?,
-            },
-            description: match self.description {
-                MaybeUndefined::Undefined => old.description,
-                MaybeUndefined::Null => None,
-                MaybeUndefined::Value(text) => Some(text::prose("description", text, DESCRIPTION_CHARS_MAX)?),
-            },
-            is_shared: self.sharing.map_or(old.is_shared, |sharing| sharing == DashboardSharing::Tenant),
-            is_default: self.is_default.unwrap_or(old.is_default),
+            name: text::name(
+                "name",
+                &needed("name", self.name, Some(old.name).filter(|name| !name.is_empty()))?,
+                NAME_CHARS_MAX,
+            )?,
+            description: cleared(self.description, old.description)
+                .map(|text| text::prose("description", text, DESCRIPTION_CHARS_MAX))
+                .transpose()?,
+            is_shared: given("sharing", self.sharing)?
+                .map_or(old.is_shared, |sharing| sharing == DashboardSharing::Tenant),
+            is_default: given("isDefault", self.is_default)?.unwrap_or(old.is_default),
             columns,
-            filters: match self.filters {
-                MaybeUndefined::Undefined => old.filters,
-                MaybeUndefined::Null => None,
-                MaybeUndefined::Value(filters) => Some(filters),
-            },
+            filters: cleared(self.filters, old.filters),
             widgets,
         })
     }
 
-    /// The entities that the input refers to; references that stay unchanged may have gone stale.
-    pub fn named(&self) -> Named {
-        let kpis = self.widgets.iter().flatten().flat_map(|widget| widget.kpis.iter().flatten().cloned());
-        Named { filters: self.filters.value().cloned(), kpis: kpis.collect() }
+    /// The entities that the input refers to and `old` did not; what is gone may stay.
+    pub fn named(&self, old: &NewDashboard) -> Named {
+        let mut kpis = Vec::new();
+        for (index, widget) in self.widgets.value().into_iter().flatten().enumerate() {
+            let before = old.widgets.iter().find(|before| before.key == widget.key.trim());
+            let is_new = |name: &String| before.is_none_or(|before| !before.kpis.contains(name));
+            let names = widget.kpis.iter().flatten().enumerate();
+            kpis.extend(names.filter(|(_, name)| is_new(name)).map(|(place, name)| (index, place, name.clone())));
+        }
+        let organization_of = |filters: &MetricsFilters| filters.organization_id.clone();
+        let before = old.filters.as_ref().and_then(organization_of);
+        let filters = self.filters.value().filter(|filters| organization_of(filters) != before);
+        Named { filters: filters.cloned(), kpis }
     }
 }
 
-/// Entities that a dashboard refers to.
+/// Entities that a dashboard is to refer to.
 pub struct Named {
+    /// With another organization than before.
     filters: Option<MetricsFilters>,
-    kpis: BTreeSet<String>,
+    /// By the index of the widget, and the index within its list.
+    kpis: Vec<(usize, usize, String)>,
 }
 
 impl Named {
     /// Checks that they exist, and gives `content` as it is to be stored. Error: NOT_FOUND.
     pub async fn check(&self, tx: &TenantTx, content: NewDashboard) -> Result<NewDashboard> {
-        definitions::find(tx, &self.kpis).await?;
+        let known = if self.kpis.is_empty() { BTreeSet::new() } else { definitions::list_names(tx).await? };
+        if let Some((widget, place, _)) = self.kpis.iter().find(|(_, _, name)| !known.contains(name)) {
+            return Err(Error::not_found("KPI").of_element("kpis", *place).of_element("widgets", *widget));
+        }
         match &self.filters {
             Some(filters) => Ok(NewDashboard { filters: Some(filters.to_be_stored(tx).await?), ..content }),
             None => Ok(content),
@@ -145,8 +150,25 @@ impl Named {
     }
 }
 
+/// Error: BAD_USER_INPUT.
+fn check_widgets(inputs: Vec<WidgetInput>, columns: i32) -> Result<Vec<Widget>> {
+    if inputs.len() > WIDGETS_MAX {
+        return Err(Error::bad_input("widgets", format!("more than {WIDGETS_MAX} widgets")));
+    }
+    let mut widgets: Vec<Widget> = Vec::with_capacity(inputs.len());
+    for (index, input) in inputs.into_iter().enumerate() {
+        let of_widget = |error: Error| error.of_element("widgets", index);
+        let widget = input.check(columns).map_err(of_widget)?;
+        if widgets.iter().any(|other| other.key == widget.key) {
+            return Err(of_widget(Error::bad_input("key", "another widget has this key")));
+        }
+        widgets.push(widget);
+    }
+    Ok(widgets)
+}
+
 impl WidgetInput {
-    fn check(self) -> Result<Widget> {
+    fn check(self, columns: i32) -> Result<Widget> {
         let metrics = self.metrics.unwrap_or_default();
         if metrics.iter().collect::<BTreeSet<_>>().len() != metrics.len() {
             return Err(Error::bad_input("metrics", "a metric is there twice"));
@@ -163,15 +185,20 @@ impl WidgetInput {
             if options.to_string().len() > OPTIONS_BYTES_MAX {
                 return Err(Error::bad_input("options", format!("more than {OPTIONS_BYTES_MAX} bytes as JSON")));
             }
-            check_storable("options", options)?;
+            // PostgreSQL cannot store NUL in JSON.
+            if options.to_string().contains("\\u0000") {
+                return Err(Error::bad_input("options", "holds a NUL"));
+            }
         }
+        let layout = self.layout.into();
+        check_layout(&layout, columns)?;
         Ok(Widget {
             key: text::name("key", &self.key, WIDGET_KEY_CHARS_MAX)?,
             kind: self.kind,
             title: text::name("title", &self.title, NAME_CHARS_MAX)?,
             metrics,
             kpis,
-            layout: self.layout.into(),
+            layout,
             options,
         })
     }
@@ -191,14 +218,6 @@ fn check_layout(layout: &WidgetLayout, columns: i32) -> Result<()> {
     }
     if !fits(layout.y, layout.height, ROWS_MAX) {
         return Err(Error::bad_input("layout", format!("must lie within {ROWS_MAX} rows")));
-    }
-    Ok(())
-}
-
-/// PostgreSQL cannot store NUL in JSON.
-fn check_storable(argument: &'static str, json: &serde_json::Value) -> Result<()> {
-    if json.to_string().contains("\\u0000") {
-        return Err(Error::bad_input(argument, "holds a NUL"));
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ impl DashboardMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The new dashboard.")] input: DashboardInput,
     ) -> async_graphql::Result<Dashboard> {
-        let named = input.named();
+        let named = input.named(&NewDashboard::default());
         let content = input.change(NewDashboard::default())?;
         let change = change(ctx).await?;
         let content = named.check(&change, content).await?;
@@ -34,7 +34,7 @@ impl DashboardMutation {
         Ok(dashboard.try_into()?)
     }
 
-    /// Changes one of the user's own dashboards; what `input` leaves out stays as it is. Needs SALES_VIEW. Errors: NOT_FOUND (dashboard, organization, KPI), CONFLICT (changed since `ifUpdatedAt`).
+    /// Changes one of the user's own dashboards; what `input` leaves out stays as it is. KPIs and the organization must exist only where they are new: what refers to something that is gone can be saved again. Needs SALES_VIEW. Errors: NOT_FOUND (dashboard, organization, KPI), CONFLICT (changed since `ifUpdatedAt`).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn update_dashboard(
         &self,
@@ -53,8 +53,11 @@ impl DashboardMutation {
         if if_updated_at.is_some_and(|at| at.0 != old.updated_at) {
             return Err(Error::new(Code::Conflict, "the dashboard has been changed in the meantime").into());
         }
-        let named = input.named();
-        let content = named.check(&change, input.change(old.content)?).await?;
+        let named = input.named(&old.content);
+        let content = named.check(&change, input.change(old.content.clone())?).await?;
+        if content == old.content {
+            return Ok(dashboards::Dashboard { content, ..old }.try_into()?);
+        }
         let new = dashboards::Dashboard { updated_at: app(ctx)?.clock.now(), content, ..old };
         let dashboard = store::update(&change, new).await?;
         let after = change.see(&LOGGED, id).await?;

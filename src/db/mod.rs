@@ -326,6 +326,12 @@ pub fn get_word<T: DeserializeOwned>(row: &QueryResult, index: usize) -> Result<
     Ok(serde_json::from_value(serde_json::Value::String(get(row, index)?))?)
 }
 
+/// Like [`get_word`], of a column that may be null.
+pub fn find_word<T: DeserializeOwned>(row: &QueryResult, index: usize) -> Result<Option<T>> {
+    let text: Option<String> = get(row, index)?;
+    Ok(text.map(|text| serde_json::from_value(serde_json::Value::String(text))).transpose()?)
+}
+
 /// A value in the storage form of [`get_word`].
 pub fn word(value: impl Serialize) -> Result<Value> {
     word_text(value).map(Value::from)

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use async_graphql::{ErrorExtensionValues, Pos, Response, ServerError, Value};
+use async_graphql::{ErrorExtensionValues, PathSegment, Pos, Response, ServerError, Value};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use uuid::Uuid;
 
 use super::scalars::form_of;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, FIELD};
 use crate::telemetry::metrics::METRICS;
 
 impl From<Error> for async_graphql::Error {
     fn from(mut error: Error) -> Self {
         let mut extensions = ErrorExtensionValues::default();
         set_code(&mut extensions, error.code.as_str());
-        if let Some(argument) = error.argument {
-            extensions.set("argument", argument);
+        if let Some(argument) = error.argument.take() {
+            extensions.set("argument", argument.into_owned());
         }
         for (name, detail) in std::mem::take(&mut error.details) {
             if let Ok(detail) = Value::from_json(detail) {
@@ -65,14 +65,18 @@ impl Refusal {
     }
 }
 
-/// Truncates a long message and assigns a code to an error raised by async-graphql: validation errors have no path, bad
-/// input is found during execution.
+/// Truncates a long message, completes the path, and assigns a code to an error raised by async-graphql: validation
+/// errors have no path, bad input is found during execution.
 pub fn finish(error: &mut ServerError) {
     if error.path.is_empty() {
         name_argument(error);
     }
     error.message.truncate(shortened(&error.message).len());
     let extensions = error.extensions.get_or_insert_default();
+    if let Some(Value::String(field)) = extensions.get(FIELD).cloned() {
+        extensions.unset(FIELD);
+        error.path.push(PathSegment::Field(field));
+    }
     if extensions.get("code").is_none() {
         let code = if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
         set_code(extensions, code);

@@ -8,6 +8,7 @@ pub mod context;
 pub mod documents;
 pub mod eager;
 pub mod errors;
+pub mod given;
 pub mod heads;
 pub mod http;
 pub mod limits;

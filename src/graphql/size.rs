@@ -28,15 +28,15 @@ impl Size {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Counts `rows` of `fields` each, before they are computed. Errors: BAD_USER_INPUT, when the total is too large;
-    /// RATE_LIMITED.
-    pub fn take(&self, rows: usize, fields: usize) -> Result<()> {
+    /// Counts `rows` of `fields` each, before they are computed; `argument` is what determines their number. Errors:
+    /// BAD_USER_INPUT, when the total is too large; RATE_LIMITED.
+    pub fn take(&self, rows: usize, fields: usize, argument: &'static str) -> Result<()> {
         let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);
         if self.count.fetch_add(count, Ordering::Relaxed).saturating_add(count) > VALUES_MAX {
             let message = format!(
-                "more than {VALUES_MAX} values in all series and breakdowns; take coarser grains, shorter periods or fewer fields"
+                "more than {VALUES_MAX} values in all series and breakdowns; take coarser grains, shorter periods, fewer rows or fewer fields"
             );
-            return Err(Error::bad_input("grain", message));
+            return Err(Error::bad_input(argument, message));
         }
         self.pay.as_ref().map_or(Ok(()), |pay| pay(count))
     }

@@ -10,6 +10,7 @@ use crate::auth::Permission;
 use crate::connection;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, app, caller, parse_id, read};
+use crate::graphql::given::{given, needed};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
 use crate::graphql::text;
@@ -54,21 +55,21 @@ impl IntegrationQuery {
     }
 }
 
-/// The settings of an integration. On update, fields that are omitted stay unchanged.
+/// The settings of an integration. On update, what is omitted stays as it is; a new one takes the defaults.
 #[derive(InputObject)]
 pub struct IntegrationInput {
-    /// Its name, 1 to 100 characters; no other data source may have the same.
-    name: String,
-    /// The organization its events belong to; null, or omitted for a new one, means the default organization.
+    /// Its name, 1 to 100 characters; no other data source may have the same. Required for a new one.
+    name: MaybeUndefined<String>,
+    /// The organization its events belong to; null for the default organization.
     organization_id: MaybeUndefined<ID>,
-    /// The sales channel of all its orders; null, or omitted for a new one, means as the shop says.
+    /// The sales channel of all its orders; null for what the shop says.
     channel: MaybeUndefined<String>,
-    /// Whether the shop's test orders count. Null is the same as omitted; for a new one that means no.
-    counts_tests: Option<bool>,
-    /// For CRMs: all of their people, and the users they are here. Deals closed by others go to the quarantine. Null is the same as omitted; for a new one that means nobody.
-    owners: Option<Vec<IntegrationOwnerInput>>,
-    /// Whether its deliveries are accepted; while they are not, senders are told to retry later. Null is the same as omitted; for a new one that means yes.
-    enabled: Option<bool>,
+    /// Whether the shop's test orders count; by default they do not.
+    counts_tests: MaybeUndefined<bool>,
+    /// For CRMs: all of their people, and the users they are here; by default nobody. Deals closed by others go to the quarantine.
+    owners: MaybeUndefined<Vec<IntegrationOwnerInput>>,
+    /// Whether its deliveries are accepted; by default they are. While they are not, senders are told to retry later.
+    enabled: MaybeUndefined<bool>,
 }
 
 /// Which user a person in the CRM is.
@@ -83,13 +84,15 @@ pub struct IntegrationOwnerInput {
 impl IntegrationInput {
     /// Validates the change against the state `before`. Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
     pub fn check(self, before: Option<&Integration>) -> Result<NewIntegration> {
-        if self.owners.as_ref().is_some_and(|owners| owners.len() > OWNERS_MAX) {
+        let owners = given("owners", self.owners)?;
+        if owners.as_ref().is_some_and(|owners| owners.len() > OWNERS_MAX) {
             return Err(Error::bad_input("owners", format!("more than {OWNERS_MAX}")));
         }
         let settings = before.map(|before| before.settings.clone()).unwrap_or_default();
         let owner = |owner: IntegrationOwnerInput| {
-            let external_id = text::name("owners", &owner.external_id, OWNER_CHARS_MAX)?;
-            Ok::<_, Error>(Owner { external_id, user_id: parse_id(&owner.user_id, "user")? })
+            let external_id = text::name("externalId", &owner.external_id, OWNER_CHARS_MAX)?;
+            let user_id = parse_id(&owner.user_id, "user").map_err(|error| error.about("userId"))?;
+            Ok::<_, Error>(Owner { external_id, user_id })
         };
         let organization = match self.organization_id {
             MaybeUndefined::Undefined => settings.organization,
@@ -101,14 +104,19 @@ impl IntegrationInput {
             MaybeUndefined::Null => None,
             MaybeUndefined::Value(channel) => Some(text::name("channel", &channel, CHANNEL_CHARS_MAX)?),
         };
-        let owners = match self.owners {
-            Some(owners) => owners.into_iter().map(owner).collect::<Result<_>>()?,
+        let owners = match owners {
+            Some(owners) => {
+                let of_list = |(index, one)| owner(one).map_err(|error| error.of_element("owners", index));
+                owners.into_iter().enumerate().map(of_list).collect::<Result<_>>()?
+            }
             None => settings.owners,
         };
-        let counts_tests = self.counts_tests.unwrap_or(settings.counts_tests);
+        let counts_tests = given("countsTests", self.counts_tests)?.unwrap_or(settings.counts_tests);
+        let name = needed("name", self.name, before.map(|before| before.name.clone()))?;
+        let is_enabled = given("enabled", self.enabled)?.or(before.map(|before| before.is_enabled)).unwrap_or(true);
         Ok(NewIntegration {
-            name: text::name("name", &self.name, NAME_CHARS_MAX)?,
-            is_enabled: self.enabled.unwrap_or_else(|| before.is_none_or(|before| before.is_enabled)),
+            name: text::name("name", &name, NAME_CHARS_MAX)?,
+            is_enabled,
             settings: Settings { organization, channel, counts_tests, owners },
         })
     }

@@ -1,6 +1,6 @@
 //! Mutations of integrations and their quarantine.
 
-use async_graphql::{Context, ID, Object, SimpleObject};
+use async_graphql::{Context, ID, MaybeUndefined, Object, SimpleObject};
 
 use super::graphql::{IntegrationInput, IntegrationNode, QuarantinedDelivery};
 use super::receive::{self, Received};
@@ -10,6 +10,7 @@ use crate::audit::{Entry, change};
 use crate::auth::{Caller, Permission};
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, parse_id};
+use crate::graphql::given::given;
 use crate::privacy::erasure::erased;
 
 const SECRET_CHARS: std::ops::RangeInclusive<usize> = 16..=200;
@@ -44,22 +45,23 @@ impl IntegrationMutation {
         Ok(integration.into())
     }
 
-    /// Changes an integration; fields that `input` leaves out stay unchanged. When a new secret is set, the previous one stays valid until the next change, unless `endOldSecret` is set. Needs INTEGRATIONS_MANAGE and, for a secret, what `createIntegration` needs. Errors: FORBIDDEN, BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
+    /// Changes an integration; what `input` leaves out stays as it is. When a new secret is set, the previous one stays valid until the next change, unless `endOldSecret` is set. Needs INTEGRATIONS_MANAGE and, for a secret, what `createIntegration` needs. Errors: FORBIDDEN, BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn update_integration(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The integration's id.")] id: ID,
         #[graphql(desc = "The secret that the sender signs with from now on; omit to keep the current one.")]
-        secret: Option<String>,
+        secret: MaybeUndefined<String>,
         #[graphql(
             desc = "Whether to stop accepting the previous secret at once, so that only the newest one is valid.",
             default
         )]
         end_old_secret: bool,
-        #[graphql(desc = "The new settings.")] input: IntegrationInput,
+        #[graphql(desc = "What changes.")] input: IntegrationInput,
     ) -> async_graphql::Result<IntegrationNode> {
         let id = parse_id(&id, "integration")?;
+        let secret = given("secret", secret)?;
         let keys = app(ctx)?.keys.get(caller(ctx)?.tenant).await?.ok_or_else(erased)?;
         let change = change(ctx).await?;
         // Fields that are absent must not change until then.
@@ -70,11 +72,17 @@ impl IntegrationMutation {
             check_may_give(caller(ctx)?, known.kind)?;
             check_secret(known.kind, secret)?;
         }
+        let sets_secrets = secret.is_some() || end_old_secret;
         let secrets = SecretChange { new: secret, ends_old: end_old_secret };
         store::update(&change, &keys, id, input.check(Some(&known))?, secrets).await?;
         let integration = store::get_integration(&change, id).await?;
         let after = change.see(&LOGGED, id).await?;
-        change.commit(Entry::of("integration.update", id).before(before).after(after)).await?;
+        let entry = Entry::of("integration.update", id).before(before).after(after);
+        if sets_secrets {
+            change.commit(entry).await?;
+        } else {
+            change.commit_if_changed(entry).await?;
+        }
         Ok(integration.into())
     }
 

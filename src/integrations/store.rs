@@ -1,17 +1,16 @@
 //! Storage of integrations, each with a row of `data_sources` that records its last delivery.
 
-use std::collections::BTreeSet;
-
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::{Kind, Settings};
 use crate::audit::{AuditedTable, Shown};
 use crate::clock::{MINUTE, Timestamp};
-use crate::db::{Column, Table, TenantId, TenantTx, get, get_word, word, word_text};
+use crate::db::{TenantId, TenantTx, get, get_word, word, word_text};
 use crate::error::{Code, Error, Result};
 use crate::personal::INTEGRATION_SECRETS;
 use crate::sealing::TenantKeys;
+use crate::users::find_unknown;
 
 const INTEGRATIONS_MAX: i64 = 100;
 /// Resolution of the recorded time of the last delivery.
@@ -200,15 +199,14 @@ async fn check_names(tx: &TenantTx, new: &NewIntegration, id: Option<Uuid>) -> R
     }
     if let Some(organization) = new.settings.organization {
         let sql = "SELECT 1 FROM organizations WHERE tenant_id = $1 AND id = $2";
-        tx.query_one(sql, [organization.into()]).await?.ok_or_else(|| Error::not_found("organization"))?;
+        let found = tx.query_one(sql, [organization.into()]).await?;
+        found.ok_or_else(|| Error::not_found("organization").about("organizationId"))?;
     }
-    let users: BTreeSet<Uuid> = new.settings.owners.iter().map(|owner| owner.user_id).collect();
-    let table = Table::new().with("id", Column::Uuid(users.iter().copied().collect()));
-    let sql = "SELECT u.id FROM {keys} JOIN users u ON u.tenant_id = $1 AND u.id = k.id";
-    if !users.is_empty() && tx.query_by_keys(sql, &table).await?.len() < users.len() {
-        return Err(Error::not_found("user"));
+    let owners: Vec<Uuid> = new.settings.owners.iter().map(|owner| owner.user_id).collect();
+    match find_unknown(tx, &owners).await? {
+        Some(index) => Err(Error::not_found("user").about("userId").of_element("owners", index)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn integration_from(row: &QueryResult) -> Result<Integration> {

@@ -3,7 +3,7 @@
 //! They are serialized per tenant under its head lock: two changes, each valid on its own, might refer to each other. A
 //! change begins a new policy epoch, so that cached answers and live subscriptions are recomputed.
 
-use async_graphql::{Context, InputObject, Object};
+use async_graphql::{Context, InputObject, MaybeUndefined, Object};
 
 use super::graphql::Kpi;
 use super::save::{check, check_count, check_units};
@@ -13,6 +13,7 @@ use crate::audit::{Change, Entry, change};
 use crate::auth::Permission;
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app};
+use crate::graphql::given::{cleared, given, needed};
 use crate::ledger::store::begin_policy_epoch;
 use crate::metrics::kpis::definitions::read_formulas;
 use crate::metrics::measured::Measured;
@@ -23,19 +24,17 @@ const DECIMALS_MAX: i32 = 4;
 #[derive(Default)]
 pub struct KpiMutation;
 
-/// The definition of a KPI.
+/// The definition of a KPI. On update, what is omitted stays as it is; a new KPI takes the defaults.
 #[derive(InputObject)]
 struct KpiInput {
-    /// The formula, in the KPI language (docs/kpis-language.md); at most 4096 bytes.
-    formula: String,
-    /// Its description, at most 2000 characters.
-    description: Option<String>,
-    /// How it should be displayed.
-    #[graphql(default_with = "Some(KpiFormat::Plain)")]
-    format: Option<KpiFormat>,
-    /// How many decimals should be displayed, 0 to 4.
-    #[graphql(default_with = "Some(2)")]
-    decimals: Option<i32>,
+    /// The formula, in the KPI language (docs/kpis-language.md); at most 4096 bytes. Required for a new KPI.
+    formula: MaybeUndefined<String>,
+    /// Its description, at most 2000 characters; null for none.
+    description: MaybeUndefined<String>,
+    /// How it should be displayed; by default PLAIN.
+    format: MaybeUndefined<KpiFormat>,
+    /// How many decimals should be displayed, 0 to 4; by default 2.
+    decimals: MaybeUndefined<i32>,
 }
 
 #[Object]
@@ -59,22 +58,25 @@ impl KpiMutation {
         }
         check_count(kpis.len())?;
         let now = app(ctx)?.clock.now();
-        let kpi = input.into_kpi(name, now)?;
+        let kpi = input.into_kpi(name, None, now)?;
         save(change, kpi, true).await.map_err(Into::into)
     }
 
-    /// Redefines a KPI; KPIs that use it and alert rules that watch it follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND; CONFLICT (an ABOVE or BELOW alert rule watches it, or a KPI built on it, whose unit would change); BAD_USER_INPUT as for `createKpi`, also if a KPI that uses it would no longer be valid, or if an alert rule that watches it does not accept such a formula.
+    /// Changes a KPI; what `input` leaves out stays as it is. KPIs that use it and alert rules that watch it follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND; CONFLICT (an ABOVE or BELOW alert rule watches it, or a KPI built on it, whose unit would change); BAD_USER_INPUT as for `createKpi`, also if a KPI that uses it would no longer be valid, or if an alert rule that watches it does not accept such a formula.
     #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
     async fn update_kpi(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The KPI's name.")] name: String,
-        #[graphql(desc = "The KPI's new definition.")] input: KpiInput,
+        #[graphql(desc = "What changes.")] input: KpiInput,
     ) -> async_graphql::Result<Kpi> {
         let change = change(ctx).await?;
         begin_policy_epoch(&change).await?;
         let before = store::get_kpi(&change, &name).await?;
-        let kpi = super::Kpi { created_at: before.created_at, ..input.into_kpi(name, app(ctx)?.clock.now())? };
+        let kpi = input.into_kpi(name, Some(before.clone()), app(ctx)?.clock.now())?;
+        if kpi == (super::Kpi { updated_at: kpi.updated_at, ..before.clone() }) {
+            return Ok(Kpi::new(&read_formulas(&change).await?, before)?);
+        }
         save(change, kpi, false).await.map_err(Into::into)
     }
 
@@ -102,26 +104,30 @@ impl KpiMutation {
 }
 
 impl KpiInput {
-    /// Error: BAD_USER_INPUT.
-    fn into_kpi(self, name: String, now: crate::clock::Timestamp) -> Result<super::Kpi> {
+    /// Applies the change to `old`, if there is one. Error: BAD_USER_INPUT.
+    fn into_kpi(self, name: String, old: Option<super::Kpi>, now: crate::clock::Timestamp) -> Result<super::Kpi> {
+        let old = old.as_ref();
+        let formula = needed("formula", self.formula, old.map(|old| old.formula.clone()))?;
+        let description = cleared(self.description, old.and_then(|old| old.description.clone()));
+        let format = given("format", self.format)?.or(old.map(|old| old.format)).unwrap_or(KpiFormat::Plain);
+        let decimals = given("decimals", self.decimals)?.or(old.map(|old| old.decimals)).unwrap_or(2);
         let is_good = |text: &str| text.chars().count() <= DESCRIPTION_CHARS_MAX && !text.contains('\0');
-        if !self.description.as_deref().is_none_or(is_good) {
+        if !description.as_deref().is_none_or(is_good) {
             return Err(Error::bad_input("description", format!("has at most {DESCRIPTION_CHARS_MAX} characters")));
         }
-        if self.formula.contains('\0') {
+        if formula.contains('\0') {
             return Err(Error::bad_input("formula", "a NUL in the formula"));
         }
-        let decimals = self.decimals.unwrap_or(2);
         if !(0..=DECIMALS_MAX).contains(&decimals) {
             return Err(Error::bad_input("decimals", format!("must be from 0 to {DECIMALS_MAX}")));
         }
         Ok(super::Kpi {
             name,
-            formula: self.formula,
-            description: self.description,
-            format: self.format.unwrap_or(KpiFormat::Plain),
+            formula,
+            description,
+            format,
             decimals,
-            created_at: now,
+            created_at: old.map_or(now, |old| old.created_at),
             updated_at: now,
         })
     }

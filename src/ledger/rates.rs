@@ -74,7 +74,7 @@ impl RateMutation {
         let before = find(&change, &rates).await?;
         save(&change, &rates).await?;
         let before = (!before.is_empty()).then(|| told(&before));
-        change.commit(Entry::of("rates.set", pairs(&rates)).before(before).after(told(&rates))).await?;
+        change.commit_if_changed(Entry::of("rates.set", pairs(&rates)).before(before).after(told(&rates))).await?;
         Ok(rates.len())
     }
 
@@ -145,11 +145,20 @@ fn check(rates: Vec<ExchangeRateInput>) -> Result<Rates> {
         return Err(Error::bad_input("rates", format!("give 1 to {RATES_MAX} rates")));
     }
     let mut checked = Rates::new();
-    for rate in rates {
-        if rate.from == rate.to {
+    for (index, rate) in rates.into_iter().enumerate() {
+        let units = rate.units().map_err(|error| error.of_element("rates", index))?;
+        checked.insert((rate.from.0, rate.to.0, day_number(rate.valid_from.0)), units);
+    }
+    Ok(checked)
+}
+
+impl ExchangeRateInput {
+    /// Error: BAD_USER_INPUT.
+    fn units(&self) -> Result<i64> {
+        if self.from == self.to {
             return Err(Error::bad_input("to", "must be another currency than from"));
         }
-        let units = parse_decimal(&rate.rate, RATE_DECIMALS as usize).map_err(|error| {
+        let units = parse_decimal(&self.rate, RATE_DECIMALS as usize).map_err(|error| {
             Error::bad_input(
                 "rate",
                 match error {
@@ -162,9 +171,8 @@ fn check(rates: Vec<ExchangeRateInput>) -> Result<Rates> {
         if units <= 0 {
             return Err(Error::bad_input("rate", "must be positive"));
         }
-        checked.insert((rate.from.0, rate.to.0, day_number(rate.valid_from.0)), units);
+        Ok(units)
     }
-    Ok(checked)
 }
 
 /// The stored rates of the same pairs and days.

@@ -314,6 +314,7 @@ mod tests {
 
     use super::*;
     use crate::alerts::AlertState;
+    use crate::alerts::store::Denomination;
     use crate::clock::Timestamp;
     use crate::metrics::catalog::Metric;
     use crate::metrics::measured::Measured;
@@ -326,6 +327,8 @@ mod tests {
             rule_id: Uuid::nil(),
             name: String::new(),
             measured: Measured::Metric(Metric::OrdersCount),
+            condition: None,
+            denomination: Denomination::default(),
             state: AlertState::Firing,
             value: None,
             judgement: None,

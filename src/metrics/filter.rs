@@ -49,16 +49,24 @@ pub enum CustomerSegment {
 }
 
 impl MetricsFilters {
-    /// Error: BAD_USER_INPUT (a list is too long).
+    /// Errors: BAD_USER_INPUT (a list is too long, a NUL), NOT_FOUND (an organization that cannot be).
     pub fn check(&self) -> Result<()> {
-        let lists = [&self.channels, &self.regions, &self.product_categories, &self.products];
-        if lists.into_iter().flatten().any(|list| list.len() > NAMES_MAX) {
-            return Err(Error::bad_input("filters", format!("more than {NAMES_MAX} values in one list")));
+        for (argument, list) in [
+            ("filters.channels", &self.channels),
+            ("filters.regions", &self.regions),
+            ("filters.productCategories", &self.product_categories),
+            ("filters.products", &self.products),
+        ] {
+            let list = list.as_deref().unwrap_or_default();
+            if list.len() > NAMES_MAX {
+                return Err(Error::bad_input(argument, format!("more than {NAMES_MAX} values in one list")));
+            }
+            if let Some(index) = list.iter().position(|name| name.contains('\0')) {
+                return Err(Error::bad_input(format!("{argument}.{index}"), "a NUL in a name"));
+            }
         }
-        let organization = self.organization_id.iter().map(|id| id.as_str());
-        let mut names = lists.into_iter().flatten().flatten().map(String::as_str).chain(organization);
-        if names.any(|name| name.contains('\0')) {
-            return Err(Error::bad_input("filters", "a NUL in a name"));
+        if self.organization_id.as_ref().is_some_and(|id| id.contains('\0')) {
+            return Err(no_organization());
         }
         Ok(())
     }
@@ -68,10 +76,13 @@ impl MetricsFilters {
     pub async fn to_be_stored(&self, tx: &TenantTx) -> Result<MetricsFilters> {
         let Some(name) = &self.organization_id else { return Ok(self.clone()) };
         let organizations = list_organizations(tx).await?;
-        let organization =
-            find_organization(&organizations, Some(name)).ok_or_else(|| Error::not_found("organization"))?;
+        let organization = find_organization(&organizations, Some(name)).ok_or_else(no_organization)?;
         Ok(MetricsFilters { organization_id: Some(organization.id.into()), ..self.clone() })
     }
+}
+
+fn no_organization() -> Error {
+    Error::not_found("organization").about("filters.organizationId")
 }
 
 /// A filter resolved to numbers. Names no fact has are dropped, so a list may be empty, which matches nothing.
@@ -142,8 +153,7 @@ impl Filter {
         names.check()?;
         let organizations = match &names.organization_id {
             Some(name) => {
-                let found =
-                    find_organization(organizations, Some(name)).ok_or_else(|| Error::not_found("organization"))?;
+                let found = find_organization(organizations, Some(name)).ok_or_else(no_organization)?;
                 vec![found.clone()]
             }
             None => organizations.to_vec(),

@@ -73,66 +73,11 @@ fn names_count(field: SelectionField<'_>) -> usize {
 pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
     for field in field.selection_set() {
+        let within = |error: Error| error.in_field(key_of(field));
         match field.name() {
-            "series" => {
-                let (needs, kpis, fields) = (needs_of(field)?, kpis_of(field)?, values_of(field));
-                let asked = SeriesPlan { args: SeriesArgs::of(field)?, needs, kpis, fields };
-                match plan.series.iter_mut().find(|other| other.args == asked.args) {
-                    Some(other) => {
-                        other.needs = other.needs.and(asked.needs);
-                        other.kpis.extend(asked.kpis);
-                        other.fields += asked.fields;
-                    }
-                    None => plan.series.push(asked),
-                }
-            }
-            "breakdown" => {
-                let args = BreakdownArgs::new(
-                    argument(field, "by")?,
-                    argument(field, "orderBy")?,
-                    argument::<Option<i32>>(field, "first")?.unwrap_or(10),
-                )?;
-                let inner =
-                    |name: &str| field.selection_set().filter(move |inner| inner.name() == name).collect::<Vec<_>>();
-                let (rows, other) = (inner("rows"), inner("other"));
-                let (mut needs, mut kpis) = (Needs::default(), args.order.measured().kpis());
-                for inner in rows.iter().chain(&other) {
-                    needs = needs.and(needs_of(*inner)?);
-                    kpis.extend(kpis_of(*inner)?);
-                }
-                let fields = rows.iter().map(|inner| values_of(*inner)).sum();
-                let asked = BreakdownPlan { args, needs, kpis, has_other: !other.is_empty(), fields };
-                match plan.breakdowns.iter_mut().find(|other| other.args == asked.args) {
-                    Some(other) => {
-                        other.needs = other.needs.and(asked.needs);
-                        other.kpis.extend(asked.kpis);
-                        other.has_other |= asked.has_other;
-                        other.fields += asked.fields;
-                    }
-                    None => plan.breakdowns.push(asked),
-                }
-            }
-            "comparison" => {
-                let args = ComparisonArgs::new(argument(field, "to")?, argument(field, "period")?)?;
-                let (mut needs, mut kpis) = (Needs::default(), BTreeSet::new());
-                for inner in field.selection_set() {
-                    match inner.name() {
-                        "change" => needs = needs.and(argument::<Metric>(inner, "metric")?.needs()),
-                        "kpiChange" => kpis.extend([argument::<String>(inner, "name")?]),
-                        _ => {
-                            needs = needs.and(needs_of(inner)?);
-                            kpis.extend(kpis_of(inner)?);
-                        }
-                    }
-                }
-                match plan.comparisons.iter_mut().find(|other| other.args == args) {
-                    Some(other) => {
-                        other.needs = other.needs.and(needs);
-                        other.kpis.extend(kpis);
-                    }
-                    None => plan.comparisons.push(ComparisonPlan { args, needs, kpis }),
-                }
-            }
+            "series" => add_series(&mut plan.series, field).map_err(within)?,
+            "breakdown" => add_breakdown(&mut plan.breakdowns, field).map_err(within)?,
+            "comparison" => add_comparison(&mut plan.comparisons, field).map_err(within)?,
             "forecast" | "anomalies" => {
                 let Some(asked) = history_of(field)? else { continue };
                 match plan.histories.iter_mut().find(|other| other.args == asked.args) {
@@ -154,6 +99,75 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
         plan.totals.get_or_insert_default();
     }
     Ok(plan)
+}
+
+fn key_of(field: SelectionField<'_>) -> &str {
+    field.alias().unwrap_or_else(|| field.name())
+}
+
+fn add_series(plans: &mut Vec<SeriesPlan>, field: SelectionField<'_>) -> Result<()> {
+    let (needs, kpis, fields) = (needs_of(field)?, kpis_of(field)?, values_of(field));
+    let asked = SeriesPlan { field: key_of(field).to_owned(), args: SeriesArgs::of(field)?, needs, kpis, fields };
+    match plans.iter_mut().find(|other| other.args == asked.args) {
+        Some(other) => {
+            other.needs = other.needs.and(asked.needs);
+            other.kpis.extend(asked.kpis);
+            other.fields += asked.fields;
+        }
+        None => plans.push(asked),
+    }
+    Ok(())
+}
+
+fn add_breakdown(plans: &mut Vec<BreakdownPlan>, field: SelectionField<'_>) -> Result<()> {
+    let args = BreakdownArgs::new(
+        argument(field, "by")?,
+        argument(field, "orderBy")?,
+        argument::<Option<i32>>(field, "first")?.unwrap_or(10),
+    )?;
+    let inner = |name: &str| field.selection_set().filter(move |inner| inner.name() == name).collect::<Vec<_>>();
+    let (rows, other) = (inner("rows"), inner("other"));
+    let (mut needs, mut kpis) = (Needs::default(), args.order.measured().kpis());
+    for inner in rows.iter().chain(&other) {
+        needs = needs.and(needs_of(*inner)?);
+        kpis.extend(kpis_of(*inner)?);
+    }
+    let fields = rows.iter().map(|inner| values_of(*inner)).sum();
+    let key = key_of(field).to_owned();
+    let asked = BreakdownPlan { field: key, args, needs, kpis, has_other: !other.is_empty(), fields };
+    match plans.iter_mut().find(|other| other.args == asked.args) {
+        Some(other) => {
+            other.needs = other.needs.and(asked.needs);
+            other.kpis.extend(asked.kpis);
+            other.has_other |= asked.has_other;
+            other.fields += asked.fields;
+        }
+        None => plans.push(asked),
+    }
+    Ok(())
+}
+
+fn add_comparison(plans: &mut Vec<ComparisonPlan>, field: SelectionField<'_>) -> Result<()> {
+    let args = ComparisonArgs::new(argument(field, "to")?, argument(field, "period")?)?;
+    let (mut needs, mut kpis) = (Needs::default(), BTreeSet::new());
+    for inner in field.selection_set() {
+        match inner.name() {
+            "change" => needs = needs.and(argument::<Metric>(inner, "metric")?.needs()),
+            "kpiChange" => kpis.extend([argument::<String>(inner, "name")?]),
+            _ => {
+                needs = needs.and(needs_of(inner)?);
+                kpis.extend(kpis_of(inner)?);
+            }
+        }
+    }
+    match plans.iter_mut().find(|other| other.args == args) {
+        Some(other) => {
+            other.needs = other.needs.and(needs);
+            other.kpis.extend(kpis);
+        }
+        None => plans.push(ComparisonPlan { field: key_of(field).to_owned(), args, needs, kpis }),
+    }
+    Ok(())
 }
 
 /// The KPIs selected within a field.
@@ -235,7 +249,7 @@ impl SalesMetrics {
         MetricValues { values: self.0.totals.clone(), currency: Arc::clone(&self.0.currency) }
     }
 
-    /// The period split into buckets, including empty ones unless `by` is given. Error: BAD_USER_INPUT (more than 10000 buckets, unknown time zone).
+    /// The period split into buckets, including empty ones unless `by` is given. Error: BAD_USER_INPUT (more than 10000 buckets, unknown time zone; `argument` is `by` if only the split by it makes too many).
     async fn series(
         &self,
         #[graphql(desc = "The length of a bucket.")] grain: Grain,

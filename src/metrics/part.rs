@@ -137,7 +137,10 @@ impl CellGrid {
         let buckets = cells.map(|((index, key), cell)| bucket(*index, key, Some(labels.name(dimension, key[0])), cell));
         let mut found = buckets.collect::<Result<Vec<_>>>()?;
         if found.len() > BUCKETS_MAX {
-            return Err(too_many_buckets());
+            let message = format!(
+                "more than {BUCKETS_MAX} buckets with something in them; take another dimension, a coarser grain, a shorter period or filters"
+            );
+            return Err(Error::bad_input("by", message));
         }
         found.sort_by(|a, b| (a.span.start, &a.key).cmp(&(b.span.start, &b.key)));
         Ok(found)

@@ -41,6 +41,8 @@ pub struct Plan {
 /// The arguments of `series` and what its fields need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesPlan {
+    /// The response key of the first field that asks for it.
+    pub field: String,
     pub args: SeriesArgs,
     pub needs: Needs,
     pub kpis: BTreeSet<String>,
@@ -65,6 +67,8 @@ impl SeriesArgs {
 /// The arguments of `breakdown` and what its fields need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakdownPlan {
+    /// The response key of the first field that asks for it.
+    pub field: String,
     pub args: BreakdownArgs,
     pub needs: Needs,
     pub kpis: BTreeSet<String>,
@@ -117,6 +121,8 @@ impl Plan {
 /// The arguments of `comparison` and what its fields need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComparisonPlan {
+    /// The response key of the first field that asks for it.
+    pub field: String,
     pub args: ComparisonArgs,
     pub needs: Needs,
     pub kpis: BTreeSet<String>,

@@ -111,8 +111,9 @@ impl State {
         for asked in &self.plan.series {
             let zone = asked.args.timezone.unwrap_or(self.zone);
             let boundaries = calendar::boundaries(span.start, span.end, asked.args.step(), zone, BUCKETS_MAX)
-                .ok_or_else(too_many_buckets)?;
-            size.take(boundaries.len().saturating_sub(1), asked.fields)?;
+                .ok_or_else(|| too_many_buckets().in_field(&asked.field))?;
+            size.take(boundaries.len().saturating_sub(1), asked.fields, "grain")
+                .map_err(|error| error.in_field(&asked.field))?;
             boundaries_of_series.push((boundaries, zone));
         }
         for (asked, (boundaries, zone)) in self.plan.series.iter().zip(boundaries_of_series) {
@@ -126,7 +127,8 @@ impl State {
             let buckets = boundaries.len().saturating_sub(1);
             let part = reader.part(boundaries, group, needs, &asked.kpis, of_buckets).await?;
             if asked.args.by.is_some() {
-                size.take(part.cells.cells.len().saturating_sub(buckets), asked.fields)?;
+                size.take(part.cells.cells.len().saturating_sub(buckets), asked.fields, "by")
+                    .map_err(|error| error.in_field(&asked.field))?;
             }
             if whole_needs.is_some() {
                 let ends = [part.boundaries.first(), part.boundaries.last()];
@@ -140,15 +142,16 @@ impl State {
         if let (None, Some(needs)) = (&self.totals, self.plan.totals) {
             self.totals = Some(reader.part_of(span, Vec::new(), needs, &self.plan.kpis, calendar).await?);
         }
-        for BreakdownPlan { args, needs, kpis, fields, .. } in &self.plan.breakdowns {
+        for BreakdownPlan { field, args, needs, kpis, fields, .. } in &self.plan.breakdowns {
             let needs = needs.and(args.order.measured().needs());
             let part = reader.part_of(span, args.by.clone(), needs, kpis, calendar).await?;
-            size.take(part.cells.cells.len().min(args.first), *fields)?;
+            size.take(part.cells.cells.len().min(args.first), *fields, "first")
+                .map_err(|error| error.in_field(field))?;
             self.breakdowns.push(part);
         }
         let is_open = span.is_open(self.read_at);
         for asked in &self.plan.comparisons {
-            let other = self.compared_with(asked.args)?;
+            let other = self.compared_with(asked.args).map_err(|error| error.in_field(&asked.field))?;
             let (current, previous) = match asked.args.to {
                 _ if !is_open => (span, other),
                 ComparisonPeriod::SamePeriodLastYear => period::elapsed_and_year_before(span, self.read_at, zone),
@@ -277,7 +280,8 @@ impl State {
         for (part, asked) in self.series.iter().zip(&self.plan.series) {
             let keys = part.cells.cells.keys().map(|(_, key)| key);
             labels.complete(reads, &memory.names, &part.group, keys, &self.scope.organizations).await?;
-            series.push((asked.args, part.series(asked.args, &labels, now)?));
+            let buckets = part.series(asked.args, &labels, now).map_err(|error| error.in_field(&asked.field))?;
+            series.push((asked.args, buckets));
         }
         let mut breakdowns = Vec::with_capacity(self.breakdowns.len());
         for (part, asked) in self.breakdowns.iter().zip(&self.plan.breakdowns) {

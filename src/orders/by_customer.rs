@@ -77,7 +77,7 @@ impl BatchLoad for OrdersByCustomer {
         let mut orders: HashMap<(i64, i64), Vec<Order>> = HashMap::new();
         for row in tx.query_first_by_keys(&rows, &table).await? {
             let order = order_from(&row)?;
-            orders.entry((order.customer_no, get(&row, 11)?)).or_default().push(order);
+            orders.entry((order.customer_no, get(&row, 12)?)).or_default().push(order);
         }
         for orders in orders.values_mut() {
             orders.sort_unstable_by_key(|order| std::cmp::Reverse((order.placed_at, order.order_no)));

@@ -129,6 +129,8 @@ pub struct Order {
     pub region_no: i32,
     /// 0 for guests.
     pub customer_no: i64,
+    /// The currency of its organization.
+    pub home_currency: String,
 }
 
 /// An order in its latest version.
@@ -169,13 +171,18 @@ impl Order {
         Decimal(self.discount)
     }
 
-    /// What was refunded of it so far. This is in the currency of its organization, which need not be `currency`; refunds by organizations with other currencies are not included. 0 for cancelled orders.
+    /// What was refunded of it so far, in `refundedCurrency`, which need not be `currency`. Refunds by organizations with other currencies are not included: `refunds` lists all, each in the currency it was paid in. 0 for cancelled orders.
     async fn refunded(&self, ctx: &Context<'_>) -> async_graphql::Result<Decimal> {
         // As in the metrics: refunds of an order that no longer counts do not count either.
         if self.status == OrderStatus::Cancelled {
             return Ok(Decimal(Money::ZERO));
         }
         Ok(Decimal(load::<RefundedByOrder>(ctx, self.external_id.clone()).await?.unwrap_or_default()))
+    }
+
+    /// The currency of `refunded`: that of the order's organization, into which refunds are converted at the rates of their days. It differs from `currency` if the customer paid in another one.
+    async fn refunded_currency(&self) -> Currency {
+        Currency(self.home_currency.clone())
     }
 
     /// The refunds of it, as they were recorded, in the order in which they were issued. Those of cancelled orders are listed, too, though they no longer count.

@@ -66,18 +66,22 @@ pub struct Recipient {
 impl Recipient {
     /// Error: BAD_USER_INPUT.
     pub fn check(&self) -> Result<()> {
-        let bad = |message: &str| Err(Error::bad_input("recipients", message));
+        let bad_target = |message: &str| Err(Error::bad_input("target", message));
+        let bad_secret = |message: &str| Err(Error::bad_input("secret", message));
         if self.target.chars().count() > TARGET_CHARS_MAX {
-            return bad("a target is too long");
+            return bad_target("is too long");
         }
-        if self.target.contains('\0') || self.secret.as_ref().is_some_and(|secret| secret.contains('\0')) {
-            return bad("a NUL in it");
+        if self.target.contains('\0') {
+            return bad_target("a NUL in it");
+        }
+        if self.secret.as_ref().is_some_and(|secret| secret.contains('\0')) {
+            return bad_secret("a NUL in it");
         }
         match self.channel {
             NotificationChannel::Email if self.target.parse::<lettre::Address>().is_err() => {
-                bad("not an e-mail address")
+                bad_target("not an e-mail address")
             }
-            NotificationChannel::Email if self.secret.is_some() => bad("a secret goes with webhooks only"),
+            NotificationChannel::Email if self.secret.is_some() => bad_secret("a secret goes with webhooks only"),
             NotificationChannel::Email => Ok(()),
             NotificationChannel::Webhook => {
                 let url = reqwest::Url::parse(&self.target);
@@ -85,11 +89,11 @@ impl Recipient {
                     ["http", "https"].contains(&url.scheme()) && url.has_host() && url.username().is_empty()
                 });
                 if !is_good {
-                    return bad("not a URL of http or https, without a user");
+                    return bad_target("not a URL of http or https, without a user");
                 }
                 match &self.secret {
                     Some(secret) if SECRET_CHARS.contains(&secret.chars().count()) => Ok(()),
-                    _ => bad("a webhook has a secret of 24 to 200 characters"),
+                    _ => bad_secret("a webhook has a secret of 24 to 200 characters"),
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Mutations of organizations, teams and quotas.
 
-use async_graphql::{Context, ID, InputObject, Object};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object};
 use serde_json::json;
 
 use super::graphql::{Organization, Quota, Team};
@@ -10,9 +10,11 @@ use super::teams::{self, NewTeam};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, app, parse_id};
+use crate::graphql::given::{given, needed};
 use crate::graphql::scalars::{Currency, Date, DateTime, Decimal, TimeZone};
+use crate::ledger::organization::{self as ledger, list_organizations};
 
 #[derive(Default)]
 pub struct PeopleMutation;
@@ -26,7 +28,7 @@ impl PeopleMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The organization.")] input: OrganizationInput,
     ) -> async_graphql::Result<Organization> {
-        let new = input.check()?;
+        let new = input.change(None)?;
         let change = change(ctx).await?;
         let organization = organizations::create(&change, new, app(ctx)?.clock.now()).await?;
         let after = change.see(&organizations::LOGGED, organization.id).await?;
@@ -34,21 +36,22 @@ impl PeopleMutation {
         Ok(organization.into())
     }
 
-    /// Changes an organization. Its time zone and currency can no longer change once events have been recorded. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    /// Changes an organization; what `input` leaves out stays as it is. Its time zone and currency can no longer change once events have been recorded. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_organization(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The organization's id.")] id: ID,
-        #[graphql(desc = "The organization.")] input: OrganizationInput,
+        #[graphql(desc = "What changes.")] input: OrganizationInput,
     ) -> async_graphql::Result<Organization> {
         let id = parse_id(&id, "organization")?;
-        let new = input.check()?;
         let change = change(ctx).await?;
         let before = change.before(&organizations::LOGGED, id).await?;
+        let known = list_organizations(&change).await?.into_iter().find(|organization| organization.id == id);
+        let new = input.change(Some(known.ok_or_else(|| Error::not_found("organization"))?))?;
         let organization = organizations::update(&change, id, new).await?;
         let after = change.see(&organizations::LOGGED, id).await?;
-        change.commit(Entry::of("organization.update", id).before(before).after(after)).await?;
+        change.commit_if_changed(Entry::of("organization.update", id).before(before).after(after)).await?;
         Ok(organization.into())
     }
 
@@ -60,7 +63,7 @@ impl PeopleMutation {
         #[graphql(desc = "The team.")] input: TeamInput,
     ) -> async_graphql::Result<Team> {
         let now = app(ctx)?.clock.now();
-        let new = input.check(now)?;
+        let new = input.change(None, now)?;
         let change = change(ctx).await?;
         let team = teams::create(&change, new, now).await?;
         let after = change.see(&teams::LOGGED, team.0).await?;
@@ -68,22 +71,26 @@ impl PeopleMutation {
         Ok(team.into())
     }
 
-    /// Renames a team or replaces its members; past sales of those who leave stay the team's. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
+    /// Renames a team or replaces its members; what `input` leaves out stays as it is, and past sales of those who leave stay the team's. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn update_team(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The team's id.")] id: ID,
-        #[graphql(desc = "The team.")] input: TeamInput,
+        #[graphql(desc = "What changes.")] input: TeamInput,
     ) -> async_graphql::Result<Team> {
         let id = parse_id(&id, "team")?;
         let now = app(ctx)?.clock.now();
-        let new = input.check(now)?;
+        let from = given("membersFrom", input.members_from)?;
         let change = change(ctx).await?;
         let before = change.before(&teams::LOGGED, id).await?;
+        let new = input.change(Some(teams::get_team_name(&change, id).await?), now)?;
         let team = teams::update(&change, id, new, now).await?;
-        let after = change.see(&teams::LOGGED, id).await?;
-        change.commit(Entry::of("team.update", id).before(before).after(after)).await?;
+        let mut after = change.see(&teams::LOGGED, id).await?;
+        if let Some((after, from)) = after.as_mut().zip(from.and_then(DateTime::to_text)) {
+            after["membersFrom"] = from.into();
+        }
+        change.commit_if_changed(Entry::of("team.update", id).before(before).after(after)).await?;
         Ok(team.into())
     }
 
@@ -113,7 +120,7 @@ impl PeopleMutation {
         let change = change(ctx).await?;
         let (before, quota) = quotas::set(&change, holder, input.start.0, input.end.0, input.amount.0).await?;
         let before = before.map(|amount| told(&quotas::Quota { amount, ..quota }));
-        change.commit(Entry::of("quota.set", quota.id).before(before).after(told(&quota))).await?;
+        change.commit_if_changed(Entry::of("quota.set", quota.id).before(before).after(told(&quota))).await?;
         Ok(quota.into())
     }
 
@@ -139,40 +146,51 @@ fn told(quota: &quotas::Quota) -> serde_json::Value {
     json!({ "userId": user_id, "teamId": team_id, "start": start, "end": end, "amount": quota.amount.to_string() })
 }
 
-/// The settings of an organization.
+/// The settings of an organization. On update, what is omitted stays as it is; a new one needs all of them.
 #[derive(InputObject)]
 struct OrganizationInput {
     /// Its short name, unique in the tenant: lower-case letters, digits and hyphens, at most 60.
-    slug: String,
+    slug: MaybeUndefined<String>,
     /// Its name, 1 to 200 characters.
-    name: String,
+    name: MaybeUndefined<String>,
     /// The time zone in which its days begin.
-    timezone: TimeZone,
+    timezone: MaybeUndefined<TimeZone>,
     /// The currency of its metrics.
-    currency: Currency,
+    currency: MaybeUndefined<Currency>,
 }
 
 impl OrganizationInput {
-    fn check(self) -> Result<NewOrganization> {
-        NewOrganization::new(self.slug, &self.name, self.timezone.0, self.currency.0)
+    /// Applies the change to `old`, if there is one. Error: BAD_USER_INPUT.
+    fn change(self, old: Option<ledger::Organization>) -> Result<NewOrganization> {
+        let old = old.as_ref();
+        let slug = needed("slug", self.slug, old.map(|old| old.slug.clone()))?;
+        let name = needed("name", self.name, old.map(|old| old.name.clone()))?;
+        let timezone = needed("timezone", self.timezone, old.map(|old| TimeZone(old.timezone)))?;
+        let currency = needed("currency", self.currency, old.map(|old| Currency(old.currency.clone())))?;
+        NewOrganization::new(slug, &name, timezone.0, currency.0)
     }
 }
 
-/// The settings of a team.
+/// The settings of a team. On update, what is omitted stays as it is.
 #[derive(InputObject)]
 struct TeamInput {
-    /// The team's name, unique in the tenant, 1 to 200 characters.
-    name: String,
-    /// The users in it, at most 100; omit to leave them as they are.
-    member_ids: Option<Vec<ID>>,
-    /// From when on `memberIds` are the members, whatever was said before of the time after it; the sales of each count as the team's from then on. Not in the future. Omit for now or, for a new team, for always.
-    members_from: Option<DateTime>,
+    /// The team's name, unique in the tenant, 1 to 200 characters; required for a new team.
+    name: MaybeUndefined<String>,
+    /// The users in it, at most 100; by default nobody.
+    member_ids: MaybeUndefined<Vec<ID>>,
+    /// From when on `memberIds` are the members, whatever was said before of the time after it; the sales of each count as the team's from then on. Not in the future. By default now or, for a new team, always.
+    members_from: MaybeUndefined<DateTime>,
 }
 
 impl TeamInput {
-    fn check(self, now: Timestamp) -> Result<NewTeam> {
-        let ids = self.member_ids.map(|ids| ids.iter().map(|id| parse_id(id, "user")).collect()).transpose()?;
-        NewTeam::new(&self.name, ids, self.members_from.map(|from| from.0), now)
+    /// Applies the change to the team named `old`, if there is one. Errors: BAD_USER_INPUT, NOT_FOUND.
+    fn change(self, old: Option<String>, now: Timestamp) -> Result<NewTeam> {
+        let name = needed("name", self.name, old)?;
+        let member =
+            |(index, id): (usize, &ID)| parse_id(id, "user").map_err(|error| error.of_element("memberIds", index));
+        let ids = given("memberIds", self.member_ids)?;
+        let ids = ids.map(|ids| ids.iter().enumerate().map(member).collect()).transpose()?;
+        NewTeam::new(&name, ids, given("membersFrom", self.members_from)?.map(|from| from.0), now)
     }
 }
 

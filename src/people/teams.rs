@@ -1,6 +1,6 @@
 //! Teams and their members.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
@@ -16,7 +16,7 @@ use crate::graphql::loader::BatchLoad;
 use crate::graphql::scalars::DateTime;
 use crate::graphql::text;
 use crate::metrics::period::Span;
-use crate::users::{USER_COLUMNS, User, check_users, user_from};
+use crate::users::{USER_COLUMNS, User, find_unknown, user_from};
 
 pub const TEAMS_MAX: u64 = 100;
 /// Before the first sale there can be.
@@ -39,7 +39,7 @@ pub const LOGGED: AuditedTable = AuditedTable {
 pub struct NewTeam {
     name: String,
     /// `None` leaves the members unchanged.
-    member_ids: Option<BTreeSet<Uuid>>,
+    member_ids: Option<Vec<Uuid>>,
     /// From when on these are the members; `None` means from now on or, for a new team, always.
     members_from: Option<Timestamp>,
 }
@@ -48,7 +48,7 @@ impl NewTeam {
     /// Error: BAD_USER_INPUT (name, memberIds, membersFrom).
     pub fn new(
         name: &str,
-        member_ids: Option<BTreeSet<Uuid>>,
+        member_ids: Option<Vec<Uuid>>,
         members_from: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Self> {
@@ -141,8 +141,10 @@ async fn check_name(tx: &TenantTx, name: &str, own: Option<Uuid>) -> Result<()> 
 }
 
 /// Makes `member_ids` the members from `from` on, whatever was said before of the time after it.
-async fn set_members(tx: &TenantTx, id: Uuid, member_ids: BTreeSet<Uuid>, from: Timestamp) -> Result<()> {
-    check_users(tx, &member_ids.iter().copied().collect::<Vec<_>>()).await?;
+async fn set_members(tx: &TenantTx, id: Uuid, member_ids: Vec<Uuid>, from: Timestamp) -> Result<()> {
+    if let Some(index) = find_unknown(tx, &member_ids).await? {
+        return Err(Error::not_found("user").of_element("memberIds", index));
+    }
     // Who belonged to it at that time stays since then; the past of the others ends with it.
     let (mut members, mut past) = (BTreeMap::new(), Vec::new());
     for (user_id, part) in list_members_in(tx, id, Span { start: ALWAYS, end: Timestamp(i64::MAX) }).await? {

@@ -1,6 +1,6 @@
 //! `updateProduct`.
 
-use async_graphql::{Context, ID, InputObject, Object};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object};
 
 use super::graphql::Product;
 use super::store::{self, LOGGED, ProductChange};
@@ -16,7 +16,7 @@ pub struct ProductMutation;
 
 #[Object]
 impl ProductMutation {
-    /// Sets the title, category or stock of a product; fields that are omitted or null stay unchanged. Needs SALES_EDIT.
+    /// Changes the title, category or stock of a product; what `input` leaves out stays as it is, and null clears it. Needs SALES_EDIT.
     #[graphql(guard = "Needs(Permission::SalesEdit)")]
     async fn update_product(
         &self,
@@ -29,22 +29,22 @@ impl ProductMutation {
         let before = change.before(&LOGGED, sku.clone()).await?;
         let product = store::save(&change, wanted).await?;
         let after = change.see(&LOGGED, sku).await?;
-        change.commit(Entry::of("product.update", product.product_no).before(before).after(after)).await?;
+        change.commit_if_changed(Entry::of("product.update", product.product_no).before(before).after(after)).await?;
         Ok(product)
     }
 }
 
-/// The new values of a product; fields that are omitted or null stay unchanged.
+/// The new values of a product. What is omitted stays as it is; null clears it.
 #[derive(InputObject)]
 struct ProductInput {
     /// The source's id of the product, often its SKU; a product is created if it is unknown.
     sku: ID,
     /// The product's title.
-    title: Option<String>,
+    title: MaybeUndefined<String>,
     /// Its category.
-    category: Option<String>,
+    category: MaybeUndefined<String>,
     /// Units in stock.
-    inventory: Option<i32>,
+    inventory: MaybeUndefined<i32>,
 }
 
 impl ProductInput {
@@ -56,16 +56,17 @@ impl ProductInput {
             let message = format!("must have 1 to {ID_CHARS_MAX} characters, none of them a control character");
             return Err(Error::bad_input("sku", message));
         }
-        if self.inventory.is_some_and(|pieces| pieces < 0) {
+        if self.inventory.value().is_some_and(|pieces| *pieces < 0) {
             return Err(Error::bad_input("inventory", "must not be negative"));
         }
-        let text =
-            |argument, value: Option<String>| value.map(|v| text::name(argument, &v, TEXT_CHARS_MAX)).transpose();
+        let text = |argument, value: MaybeUndefined<String>| {
+            value.map_value(|v| text::name(argument, &v, TEXT_CHARS_MAX)).transpose()
+        };
         Ok(ProductChange {
             sku,
             title: text("title", self.title)?,
             category: text("category", self.category)?,
-            inventory: self.inventory.map(i64::from),
+            inventory: self.inventory.map_value(i64::from),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use async_graphql::MaybeUndefined;
 use sea_orm::{QueryResult, Value};
 
 use super::graphql::{Product, ProductSort};
@@ -131,12 +132,12 @@ pub const LOGGED: AuditedTable = AuditedTable {
     members: None,
 };
 
-/// A validated change of a product; `None` leaves a field as it is.
+/// A validated change of a product.
 pub struct ProductChange {
     pub sku: String,
-    pub title: Option<String>,
-    pub category: Option<String>,
-    pub inventory: Option<i64>,
+    pub title: MaybeUndefined<String>,
+    pub category: MaybeUndefined<String>,
+    pub inventory: MaybeUndefined<i64>,
 }
 
 /// Updates a product, or creates one with a number of its own that later sales will use.
@@ -144,12 +145,13 @@ pub async fn save(tx: &TenantTx, change: ProductChange) -> Result<Product> {
     let known = find_no(tx, &change.sku).await?;
     // The epoch's head lock keeps the ledger from assigning the same numbers; answers with old titles are invalidated.
     // No cached answer contains stock.
-    if known.is_none() || change.title.is_some() || change.category.is_some() {
+    if known.is_none() || !change.title.is_undefined() || !change.category.is_undefined() {
         begin_policy_epoch(tx).await?;
     }
     let category_no = match &change.category {
-        Some(category) => Some(category_no(tx, category).await?),
-        None => None,
+        MaybeUndefined::Value(category) => Some(category_no(tx, category).await?),
+        MaybeUndefined::Null => Some(0),
+        MaybeUndefined::Undefined => None,
     };
     // It may have been sold before the lock was acquired.
     let known = if known.is_some() { known } else { find_no(tx, &change.sku).await? };
@@ -157,9 +159,18 @@ pub async fn save(tx: &TenantTx, change: ProductChange) -> Result<Product> {
         Some(product_no) => product_no,
         None => create(tx, &change.sku).await?,
     };
-    let values: [Value; 4] = [product_no.into(), change.title.into(), category_no.into(), change.inventory.into()];
-    let sql = "UPDATE products SET title = COALESCE($3, title), category_no = COALESCE($4, category_no), \
-               inventory = COALESCE($5, inventory) WHERE tenant_id = $1 AND product_no = $2";
+    let values: [Value; 6] = [
+        product_no.into(),
+        change.title.is_null().into(),
+        change.title.take().into(),
+        category_no.into(),
+        change.inventory.is_null().into(),
+        change.inventory.take().into(),
+    ];
+    let sql = "UPDATE products SET title = CASE WHEN $3 THEN NULL ELSE COALESCE($4, title) END, \
+               category_no = COALESCE($5, category_no), \
+               inventory = CASE WHEN $6 THEN NULL ELSE COALESCE($7, inventory) END \
+               WHERE tenant_id = $1 AND product_no = $2";
     tx.execute(sql, values).await?;
     let mut saved = ProductsByNumber::load(tx, &[product_no]).await?;
     saved.remove(&product_no).ok_or_else(|| Error::internal("a product that was just saved is gone"))

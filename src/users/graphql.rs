@@ -21,7 +21,7 @@ impl UserQuery {
 }
 
 /// A person who can sign in.
-#[derive(Clone, Debug, SimpleObject)]
+#[derive(Clone, Debug, PartialEq, SimpleObject)]
 pub struct User {
     /// The user's id.
     pub id: ID,

@@ -4,4 +4,4 @@ pub mod graphql;
 mod store;
 
 pub use graphql::User;
-pub use store::{NewUser, USER_COLUMNS, UsersById, check_users, get_user, insert_user, user_from};
+pub use store::{NewUser, USER_COLUMNS, UsersById, find_unknown, get_user, insert_user, user_from};

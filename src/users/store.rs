@@ -1,8 +1,8 @@
 //! Storage of users.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use sea_orm::{ColumnTrait, QueryFilter, QueryResult, QuerySelect, Value};
+use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::graphql::User;
@@ -59,18 +59,15 @@ pub async fn insert_user(tx: &TenantTx, new: NewUser<'_>, now: Timestamp) -> Res
     Ok(id)
 }
 
-/// Checks that each of `ids`, which are distinct, is a user of the tenant. Error: NOT_FOUND.
-pub async fn check_users(tx: &TenantTx, ids: &[Uuid]) -> Result<()> {
-    use entity::users::{Column, Entity};
-    let found: Vec<Uuid> = tx
-        .find::<Entity>()
-        .filter(Column::Id.is_in(ids.iter().copied()))
-        .select_only()
-        .column(Column::Id)
-        .into_tuple()
-        .all(tx)
-        .await?;
-    if found.len() == ids.len() { Ok(()) } else { Err(Error::not_found("user")) }
+/// The index of the first id that is no user's, if any.
+pub async fn find_unknown(tx: &TenantTx, ids: &[Uuid]) -> Result<Option<usize>> {
+    if ids.is_empty() {
+        return Ok(None);
+    }
+    let table = Table::new().with("id", Column::Uuid(ids.to_vec()));
+    let rows = tx.query_by_keys("SELECT u.id FROM {keys} {each users u: u.id = k.id}", &table).await?;
+    let known = rows.iter().map(|row| get(row, 0)).collect::<Result<HashSet<Uuid>>>()?;
+    Ok(ids.iter().position(|id| !known.contains(id)))
 }
 
 /// Loads users by id.

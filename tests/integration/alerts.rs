@@ -316,7 +316,7 @@ async fn a_webhook_keeps_its_secret_when_its_rule_is_changed() {
     };
     let updated = acme.admin().query(&update(known)).await["updateAlert"].take();
     assert_eq!(updated, json!({ "name": "two", "recipients": [{ "target": "https://hook.example/a" }] }));
-    acme.admin().refused(&update(r#"target: "https://hook.example/b""#), "recipients").await;
+    acme.admin().refused(&update(r#"target: "https://hook.example/b""#), "recipients.0.secret").await;
     let tx = test.app.db.read(acme.id()).await.expect("begun");
     let id = uuid::Uuid::parse_str(id.as_str().expect("an id")).expect("an id");
     let (stored, _) = salespulse::alerts::store::get_rule(&tx, id).await.expect("the rule");

@@ -602,6 +602,7 @@ fn plan(asked: &Asked) -> Plan {
     let breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");
     let compared = ComparisonArgs::new(Some(ComparisonPeriod::PreviousPeriod), None).expect("good");
     let split = asked.by.map(|by| SeriesPlan {
+        field: String::new(),
         args: SeriesArgs { by: Some(by), ..args },
         needs,
         kpis: kpis.clone(),
@@ -616,9 +617,19 @@ fn plan(asked: &Asked) -> Plan {
         filters: asked.filters.clone(),
         totals: Some(needs),
         kpis: kpis.clone(),
-        series: [SeriesPlan { args, needs, kpis: kpis.clone(), fields: 1 }].into_iter().chain(split).collect(),
-        breakdowns: vec![BreakdownPlan { args: breakdown, needs, kpis: kpis.clone(), has_other: true, fields: 1 }],
-        comparisons: vec![ComparisonPlan { args: compared, needs, kpis }],
+        series: [SeriesPlan { field: String::new(), args, needs, kpis: kpis.clone(), fields: 1 }]
+            .into_iter()
+            .chain(split)
+            .collect(),
+        breakdowns: vec![BreakdownPlan {
+            field: String::new(),
+            args: breakdown,
+            needs,
+            kpis: kpis.clone(),
+            has_other: true,
+            fields: 1,
+        }],
+        comparisons: vec![ComparisonPlan { field: String::new(), args: compared, needs, kpis }],
         ..Plan::default()
     }
 }
@@ -868,7 +879,7 @@ async fn follow(seeds: &[Seed], sizes: &[usize], folded: usize, asked: &[Asked])
             series: all
                 .series
                 .iter()
-                .map(|s| SeriesPlan { args: s.args, needs, kpis: BTreeSet::new(), fields: 1 })
+                .map(|s| SeriesPlan { field: String::new(), args: s.args, needs, kpis: BTreeSet::new(), fields: 1 })
                 .collect(),
             breakdowns: Vec::new(),
             comparisons: Vec::new(),

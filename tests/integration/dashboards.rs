@@ -108,17 +108,70 @@ async fn widgets_show_kpis() {
     other.actor(Role::Analyst).query(KPI).await;
     let mut shown = widget("a", 0, 6);
     shown["kpis"] = json!(["net_per_order"]);
-    let input = json!({ "input": { "name": "Mine", "widgets": [shown] } });
+    let input = json!({ "input": { "name": "Mine", "widgets": [widget("b", 6, 6), shown] } });
     let refused = acme.viewer().run(CREATE, input.clone()).await;
     let extensions = refused.errors.first().and_then(|error| error.extensions.clone()).expect("an error");
     assert_eq!(extensions.get("code"), Some(&"NOT_FOUND".into()), "another tenant's KPI");
+    assert_eq!(extensions.get("argument"), Some(&"widgets.1.kpis.0".into()));
     acme.actor(Role::Analyst).query(KPI).await;
     let created = acme.viewer().query_with(CREATE, input).await["createDashboard"].take();
-    assert_eq!(created["widgets"], json!([shown]));
+    assert_eq!(created["widgets"], json!([widget("b", 6, 6), shown]));
     // Who deletes a KPI is not held up by the dashboards of others.
     acme.actor(Role::Analyst).query(r#"mutation { deleteKpi(name: "net_per_order") }"#).await;
     let read = format!("{{ dashboard(id: {}) {{ widgets {{ kpis }} }} }}", created["id"]);
-    assert_eq!(acme.viewer().query(&read).await["dashboard"]["widgets"], json!([{ "kpis": ["net_per_order"] }]));
+    assert_eq!(
+        acme.viewer().query(&read).await["dashboard"]["widgets"],
+        json!([{ "kpis": [] }, { "kpis": ["net_per_order"] }])
+    );
+}
+
+#[tokio::test]
+async fn what_refers_to_something_gone_can_be_saved_again() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (viewer, analyst) = (acme.viewer(), acme.actor(Role::Analyst));
+    for name in ["kept", "gone"] {
+        let create = format!(r#"mutation {{ createKpi(name: "{name}", input: {{ formula: "visits" }}) {{ name }} }}"#);
+        analyst.query(&create).await;
+    }
+    let with = |key: &str, kpis: &[&str]| {
+        let mut widget = widget(key, 0, 6);
+        widget["kpis"] = json!(kpis);
+        widget
+    };
+    let input = json!({ "name": "Mine", "widgets": [with("a", &["kept", "gone"]), with("b", &["kept"])] });
+    let id = viewer.query_with(CREATE, json!({ "input": input })).await["createDashboard"]["id"].take();
+    analyst.query(r#"mutation { deleteKpi(name: "gone") }"#).await;
+    let document = "mutation($id: ID!, $input: DashboardInput!) { updateDashboard(id: $id, input: $input) { \
+        missingOrganizationId widgets { key missingKpis } } }";
+    let update = async |input: Value| viewer.run(document, json!({ "id": id, "input": input })).await;
+    let missing = json!([{ "key": "a", "missingKpis": ["gone"] }, { "key": "b", "missingKpis": [] }]);
+    let read = format!(
+        "{{ dashboards {{ nodes {{ widgets {{ key missingKpis }} }} }} dashboard(id: {id}) {{ widgets {{ key missingKpis }} }} }}"
+    );
+    let expected = json!({ "dashboards": { "nodes": [{ "widgets": missing }] }, "dashboard": { "widgets": missing } });
+    assert_eq!(viewer.query(&read).await, expected);
+    let saved = update(json!({ "name": "Ours", "widgets": input["widgets"] })).await;
+    assert!(saved.errors.is_empty(), "{:?}", saved.errors);
+    let expected = json!({ "updateDashboard": { "missingOrganizationId": null, "widgets": missing } });
+    assert_eq!(saved.data.into_json().expect("JSON"), expected);
+    // Elsewhere it would be new.
+    for widgets in [json!([with("a", &[]), with("b", &["gone"])]), json!([with("a", &[]), with("c", &["gone"])])] {
+        let refused = serde_json::to_value(&update(json!({ "widgets": widgets })).await.errors[0]).expect("JSON");
+        assert_eq!(refused["extensions"], json!({ "code": "NOT_FOUND", "argument": "widgets.1.kpis.0" }));
+    }
+
+    // Filters used to be stored with the slug of their organization, which may have another one since.
+    let tx = test.app.db.write(acme.id()).await.expect("begun");
+    let filters: Value = json!({ "organizationId": "before", "channels": ["web"] });
+    tx.execute("UPDATE dashboards SET filters = $2 WHERE tenant_id = $1", [filters.into()]).await.expect("written");
+    tx.commit().await.expect("committed");
+    let saved = update(json!({ "filters": { "organizationId": "before" } })).await;
+    assert_eq!(saved.data.into_json().expect("JSON")["updateDashboard"]["missingOrganizationId"], json!("before"));
+    let refused = serde_json::to_value(&update(json!({ "filters": { "organizationId": "other" } })).await.errors[0]);
+    assert_eq!(refused.expect("JSON")["extensions"]["argument"], "filters.organizationId");
+    let saved = update(json!({ "filters": { "organizationId": "acme" } })).await;
+    assert_eq!(saved.data.into_json().expect("JSON")["updateDashboard"]["missingOrganizationId"], Value::Null);
 }
 
 #[tokio::test]
@@ -144,22 +197,22 @@ async fn bad_dashboards_are_refused() {
         (json!({ "name": "D", "description": "nul\u{0}" }), "description"),
         (json!({ "name": "D", "columns": 0 }), "columns"),
         (json!({ "name": "D", "columns": 49 }), "columns"),
-        (json!({ "name": "D", "filters": { "channels": ["nul\u{0}"] } }), "filters"),
+        (json!({ "name": "D", "filters": { "channels": ["web", "nul\u{0}"] } }), "filters.channels.1"),
         (json!({ "name": "D", "widgets": many }), "widgets"),
-        (json!({ "name": "D", "widgets": [widget("a", 0, 1), widget("a", 1, 1)] }), "widgets"),
-        (with(json!({ "key": "" })), "key"),
-        (with(json!({ "title": "t".repeat(201) })), "title"),
-        (with(json!({ "metrics": ["VISITS", "VISITS"] })), "metrics"),
-        (with(json!({ "kpis": ["net_per_order", "net_per_order"] })), "kpis"),
-        (with(json!({ "kpis": (0..51).map(|n| n.to_string()).collect::<Vec<_>>() })), "kpis"),
-        (with(json!({ "options": { "text": "o".repeat(4096) } })), "options"),
-        (with(json!({ "options": "nul\u{0}" })), "options"),
-        (layout(-1, 0, 1, 1), "layout"),
-        (layout(0, -1, 1, 1), "layout"),
-        (layout(0, 0, 0, 1), "layout"),
-        (layout(0, 0, 1, 0), "layout"),
-        (layout(11, 0, 2, 1), "layout"),
-        (layout(i32::MAX, 0, i32::MAX, 1), "layout"),
+        (json!({ "name": "D", "widgets": [widget("a", 0, 1), widget("a", 1, 1)] }), "widgets.1.key"),
+        (with(json!({ "key": "" })), "widgets.0.key"),
+        (with(json!({ "title": "t".repeat(201) })), "widgets.0.title"),
+        (with(json!({ "metrics": ["VISITS", "VISITS"] })), "widgets.0.metrics"),
+        (with(json!({ "kpis": ["net_per_order", "net_per_order"] })), "widgets.0.kpis"),
+        (with(json!({ "kpis": (0..51).map(|n| n.to_string()).collect::<Vec<_>>() })), "widgets.0.kpis"),
+        (with(json!({ "options": { "text": "o".repeat(4096) } })), "widgets.0.options"),
+        (with(json!({ "options": "nul\u{0}" })), "widgets.0.options"),
+        (layout(-1, 0, 1, 1), "widgets.0.layout"),
+        (layout(0, -1, 1, 1), "widgets.0.layout"),
+        (layout(0, 0, 0, 1), "widgets.0.layout"),
+        (layout(0, 0, 1, 0), "widgets.0.layout"),
+        (layout(11, 0, 2, 1), "widgets.0.layout"),
+        (layout(i32::MAX, 0, i32::MAX, 1), "widgets.0.layout"),
     ] {
         let response = acme.viewer().run(CREATE, json!({ "input": input })).await;
         let extensions = response.errors.first().and_then(|error| error.extensions.clone()).expect("an error");
@@ -177,6 +230,7 @@ async fn bad_dashboards_are_refused() {
             let response = acme.viewer().run(mutation, variables).await;
             let extensions = response.errors.first().and_then(|error| error.extensions.clone()).expect("an error");
             assert_eq!(extensions.get("code"), Some(&"NOT_FOUND".into()), "{organization}");
+            assert_eq!(extensions.get("argument"), Some(&"filters.organizationId".into()), "{organization}");
         }
     }
     let own = json!({ "name": "D", "filters": { "organizationId": "acme" } });
@@ -225,6 +279,9 @@ async fn a_change_leaves_what_it_does_not_name() {
     };
     assert_eq!(code(update(json!({ "name": "Late" }), &updated_at).await), "CONFLICT".into());
     changed(json!({ "widgets": [widget("b", 12, 12)] })).await;
-    assert_eq!(code(update(json!({ "columns": 12 }), &Value::Null).await), "BAD_USER_INPUT".into());
+    let too_narrow = update(json!({ "columns": 12 }), &Value::Null).await;
+    let argument = too_narrow.errors[0].extensions.as_ref().and_then(|extensions| extensions.get("argument"));
+    assert_eq!(argument, Some(&"columns".into()));
+    assert_eq!(code(too_narrow), "BAD_USER_INPUT".into());
     assert_eq!(code(viewer.run(CREATE, json!({ "input": {} })).await), "BAD_USER_INPUT".into());
 }

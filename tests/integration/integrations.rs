@@ -690,12 +690,25 @@ async fn what_a_change_leaves_out_stays() {
         acme.admin().query_with(update, json!({ "id": crm.id, "input": input })).await["updateIntegration"].take()
     };
     assert_eq!(change(json!({ "name": "crm" })).await, input);
-    assert_eq!(change(json!({ "name": "crm", "countsTests": null, "enabled": null, "owners": null })).await, input);
+    assert_eq!(change(json!({})).await, input);
     let cleared =
         change(json!({ "name": "deals", "organizationId": null, "channel": null, "countsTests": false, "owners": [] }))
             .await;
     let expected = json!({ "name": "deals", "organizationId": null, "channel": null, "countsTests": false, "enabled": false, "owners": [] });
     assert_eq!(cleared, expected);
+    for (owner, code, argument) in [
+        (json!({ "externalId": "", "userId": seller }), "BAD_USER_INPUT", "externalId"),
+        (json!({ "externalId": "2", "userId": "nobody" }), "NOT_FOUND", "userId"),
+        (json!({ "externalId": "2", "userId": north }), "NOT_FOUND", "userId"),
+    ] {
+        let owners = [json!({ "externalId": "1", "userId": seller }), owner];
+        let create = r#"mutation($owners: [IntegrationOwnerInput!]!) {
+            createIntegration(kind: PIPEDRIVE, secret: "crm:a password of it", input: { name: "other", owners: $owners }) { id } }"#;
+        let refused = acme.admin().run(create, json!({ "owners": owners })).await;
+        let extensions = refused.errors[0].extensions.as_ref().expect("extensions");
+        let told = ["code", "argument"].map(|name| extensions.get(name).cloned());
+        assert_eq!(told, [Some(code.into()), Some(format!("owners.1.{argument}").into())]);
+    }
 }
 
 #[tokio::test]

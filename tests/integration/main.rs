@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the suite's own settings are in the environment")]
 
 mod alert_anomalies;
+mod alert_units;
 mod alerts;
 mod audit;
 mod audit_writes;
@@ -61,4 +62,5 @@ mod support;
 mod telemetry;
 mod threats;
 mod tls;
+mod updates;
 mod wall;

@@ -1,6 +1,8 @@
 //! `salesMetrics` as its users see it: values small enough to add by hand.
 
-use salespulse::ledger::event::{Event, Fact, OrderCancelled, OrderPlaced, ProductViewed, RefundIssued, VisitsCounted};
+use salespulse::ledger::event::{
+    Event, Fact, Line, OrderCancelled, OrderPlaced, ProductViewed, RefundIssued, VisitsCounted,
+};
 use serde_json::{Value, json};
 
 use crate::ledger::{event, money, order};
@@ -323,6 +325,41 @@ async fn bad_arguments_are_told_by_code() {
     ] {
         let query = format!("{{ salesMetrics({day}) {{ {amounts} }} }}");
         assert_eq!(acme.viewer().error_code(&query).await, "MIXED_CURRENCIES", "{amounts}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_a_field_within_has_its_path() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let line = |n: usize| Line { product_id: n.to_string(), quantity: 1, amount: money("1.00"), ..Line::default() };
+    let placed = (0..11).map(|n| {
+        let id = format!("o{n}");
+        let lines = (n * 1000..(n + 1) * 1000).map(line).collect();
+        event(&id, "2026-06-01T10:00:00Z", Fact::OrderPlaced(OrderPlaced { lines, ..order(&id, 1, "ann", "1.00") }))
+    });
+    acme.apply(placed.collect()).await;
+    let years = r#"period: { start: "2020-01-01T00:00:00Z", end: "2026-06-14T00:00:00Z" }"#;
+    for (selection, field, argument) in [
+        ("fine: series(grain: QUARTER_HOUR) { start }", "fine", "grain"),
+        ("series(grain: YEAR, by: PRODUCT) { ordersCount }", "series", "by"),
+        ("none: breakdown(by: []) { rowsCount }", "none", "by"),
+        ("breakdown(by: [REGION], first: 0) { rowsCount }", "breakdown", "first"),
+        ("comparison(to: CUSTOM) { current { ordersCount } }", "comparison", "period"),
+        (
+            r#"odd: comparison(period: { firstDay: "2026-06-02", lastDay: "2026-06-01" }) { current { ordersCount } }"#,
+            "odd",
+            "period",
+        ),
+    ] {
+        let query = format!("{{ tenant {{ slug }} m: salesMetrics({years}) {{ ordersCount {selection} }} }}");
+        acme.viewer().refused(&query, argument).await;
+        let response = acme.viewer().run(&query, Value::Null).await;
+        let error = serde_json::to_value(&response.errors[0]).expect("JSON");
+        assert_eq!(error["path"], json!(["m", field]), "{query}");
+        assert_eq!(error["extensions"], json!({ "code": "BAD_USER_INPUT", "argument": argument }), "{query}");
+        // Neither the field nor the one around it can be null.
+        assert_eq!(response.data, async_graphql::Value::Null, "{query}");
     }
 }
 

@@ -171,9 +171,9 @@ async fn bad_rates_are_refused_and_good_ones_hold_from_their_day() {
         )
     };
     for rate in ["0", "-1", "x", "", "1e3", "0.000000001", "99999999999999999999"] {
-        admin.refused(&set("EUR", "2026-06-01", rate), "rate").await;
+        admin.refused(&set("EUR", "2026-06-01", rate), "rates.0.rate").await;
     }
-    admin.refused(&set("GBP", "2026-06-01", "1"), "to").await;
+    admin.refused(&set("GBP", "2026-06-01", "1"), "rates.0.to").await;
     admin.refused("mutation { setExchangeRates(rates: []) }", "rates").await;
     assert_eq!(acme.viewer().error_code(&set("EUR", "2026-06-01", "1")).await, "FORBIDDEN");
     assert_eq!(admin.error_code(&set("EUX", "2026-06-01", "1")).await, "BAD_USER_INPUT");
@@ -219,10 +219,11 @@ async fn orders_are_found_by_currency_and_amount_with_their_refunds() {
     assert_eq!(ids(&acme, r#"(currency: "EUR")"#).await, "A");
     assert_eq!(ids(&acme, r#"(minAmount: "100")"#).await, "BA");
     assert_eq!(ids(&acme, r#"(currency: "GBP", maxAmount: "99.99")"#).await, "C");
-    let query = r#"{ order(externalId: "A") { amount currency refunded refunds { externalId issuedAt amount currency } }
+    let query = r#"{ order(externalId: "A") { amount currency refunded refundedCurrency customer { orders { refundedCurrency } } refunds { externalId issuedAt amount currency } }
         exchangeRates(from: "EUR") { from to validFrom rate } }"#;
     let expected = json!({
-        "order": { "amount": "100.00", "currency": "EUR", "refunded": "85.00", "refunds": [
+        "order": { "amount": "100.00", "currency": "EUR", "refunded": "85.00", "refundedCurrency": "GBP",
+            "customer": { "orders": vec![json!({ "refundedCurrency": "GBP" }); 3] }, "refunds": [
             { "externalId": "R", "issuedAt": "2026-06-15T10:00:00Z", "amount": "100.00", "currency": "EUR" }] },
         "exchangeRates": [{ "from": "EUR", "to": "GBP", "validFrom": "2026-01-01", "rate": "0.85000000" }],
     });

@@ -162,19 +162,19 @@ async fn recipients_that_make_no_sense_are_refused() {
     let acme = test.tenant("acme").await;
     let long = format!("https://example.com/{}", "x".repeat(2000));
     let secret = r#"secret: "a secret of the tests, long""#;
-    for recipient in [
-        r#"channel: EMAIL, target: "nobody""#.to_owned(),
-        format!(r#"channel: EMAIL, target: "a@example.com", {secret}"#),
-        r#"channel: WEBHOOK, target: "https://example.com""#.to_owned(),
-        r#"channel: WEBHOOK, target: "https://example.com", secret: "short""#.to_owned(),
-        format!(r#"channel: WEBHOOK, target: "ftp://example.com", {secret}"#),
-        format!(r#"channel: WEBHOOK, target: "https://user@example.com", {secret}"#),
-        format!(r#"channel: WEBHOOK, target: "{long}", {secret}"#),
+    for (recipient, argument) in [
+        (r#"channel: EMAIL, target: "nobody""#.to_owned(), "target"),
+        (format!(r#"channel: EMAIL, target: "a@example.com", {secret}"#), "secret"),
+        (r#"channel: WEBHOOK, target: "https://example.com""#.to_owned(), "secret"),
+        (r#"channel: WEBHOOK, target: "https://example.com", secret: "short""#.to_owned(), "secret"),
+        (format!(r#"channel: WEBHOOK, target: "ftp://example.com", {secret}"#), "target"),
+        (format!(r#"channel: WEBHOOK, target: "https://user@example.com", {secret}"#), "target"),
+        (format!(r#"channel: WEBHOOK, target: "{long}", {secret}"#), "target"),
     ] {
         let create = format!(
             r#"mutation {{ createAlert(input: {{ name: "x", metric: VISITS, condition: NO_DATA,
-                recipients: [{{ {recipient} }}] }}) {{ id }} }}"#
+                recipients: [{{ channel: EMAIL, target: "ann@example.com" }}, {{ {recipient} }}] }}) {{ id }} }}"#
         );
-        acme.admin().refused(&create, "recipients").await;
+        acme.admin().refused(&create, &format!("recipients.1.{argument}")).await;
     }
 }

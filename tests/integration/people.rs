@@ -182,8 +182,9 @@ async fn teams_have_the_members_given_last() {
 
     let other = test.tenant("other").await;
     let foreign_user = user_id(&other, Role::Admin);
-    for ids in [format!(r#"["{foreign_user}"]"#), r#"["nobody"]"#.to_owned()] {
-        assert_eq!(admin.error_code(&update(&format!(r#"{{name: "South", memberIds: {ids}}}"#))).await, "NOT_FOUND");
+    for id in [foreign_user.to_string(), "nobody".to_owned()] {
+        let refused = update(&format!(r#"{{name: "South", memberIds: ["{viewer}", "{id}"]}}"#));
+        assert_eq!(admin.error(&refused).await, ("NOT_FOUND".into(), Some("memberIds.1".into())));
     }
     let many: Vec<String> = (0..101).map(|n| format!("\"0190b2a0-0000-7000-8000-{n:012}\"")).collect();
     admin.refused(&update(&format!(r#"{{name: "S", memberIds: [{}]}}"#, many.join(", "))), "memberIds").await;

@@ -591,8 +591,12 @@ async fn a_tenants_calendar_is_its_own_and_learned_from() {
     assert_eq!(other.admin().error_code(&delete).await, "NOT_FOUND");
     assert_eq!(acme.viewer().error_code(&delete).await, "FORBIDDEN");
     assert_eq!(acme.viewer().error_code(&set("Mine", r#"{first: "2026-01-01"}"#)).await, "FORBIDDEN");
-    for bad in ["", r#"{first: "2026-02-01", last: "2026-01-01"}"#, r#"{first: "2026-01-01", last: "2027-01-01"}"#] {
-        acme.admin().refused(&set("Bad", bad), "days").await;
+    for (bad, argument) in [
+        ("", "days"),
+        (r#"{first: "2026-02-01", last: "2026-01-01"}"#, "days.0.last"),
+        (r#"{first: "2026-01-01"}, {first: "2026-01-02", last: "2027-01-01"}"#, "days.1.last"),
+    ] {
+        acme.admin().refused(&set("Bad", bad), argument).await;
     }
     acme.admin().query(&delete).await;
     assert_eq!(forecast(&acme.viewer(), "horizon: 20, model: PROPHET").await, plain);

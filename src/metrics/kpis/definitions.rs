@@ -68,6 +68,12 @@ pub async fn read_formulas(tx: &TenantTx) -> Result<Kpis> {
     Ok(Kpis::new(SALES, rows.iter().map(formula).collect::<Result<_>>()?))
 }
 
+/// The names of all KPIs of the tenant.
+pub async fn list_names(tx: &TenantTx) -> Result<BTreeSet<String>> {
+    let rows = tx.query("SELECT name FROM kpis WHERE tenant_id = $1", []).await?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}
+
 /// The KPIs with these names. Error: NOT_FOUND.
 pub async fn find(tx: &TenantTx, names: &BTreeSet<String>) -> Result<Definitions> {
     if names.is_empty() {

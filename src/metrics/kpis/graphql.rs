@@ -24,7 +24,8 @@ pub struct KpiValue {
 }
 
 /// The unit of a metric or a KPI.
-#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[graphql(remote = "Unit")]
 pub enum KpiUnit {
     /// An amount in the currency of the answer.

@@ -39,7 +39,7 @@ impl CalendarMutation {
         let before = change.before(&logged("name"), event.name.clone()).await?;
         let event = super::set(&change, event).await?;
         let after = change.see(&logged("id"), event.id).await?;
-        change.commit(Entry::of("calendar-event.set", event.id).before(before).after(after)).await?;
+        change.commit_if_changed(Entry::of("calendar-event.set", event.id).before(before).after(after)).await?;
         Ok(event.into())
     }
 

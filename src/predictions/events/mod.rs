@@ -41,17 +41,21 @@ pub struct Days {
 
 impl CalendarEvent {
     /// Error: BAD_USER_INPUT (name, days).
-    pub fn new(name: &str, mut days: Vec<Days>) -> Result<Self> {
+    pub fn new(name: &str, days: Vec<Days>) -> Result<Self> {
         let name = text::name("name", name, NAME_CHARS_MAX)?;
+        if days.is_empty() {
+            return Err(Error::bad_input("days", "give at least one time"));
+        }
         let is_good = |days: &Days| (0..DAYS_MAX).contains(&days.last.signed_duration_since(days.first).num_days());
-        if days.is_empty() || !days.iter().all(is_good) {
-            return Err(Error::bad_input("days", format!("give at least one time, each of 1 to {DAYS_MAX} days")));
+        if let Some(index) = days.iter().position(|days| !is_good(days)) {
+            return Err(Error::bad_input("last", format!("must give 1 to {DAYS_MAX} days")).of_element("days", index));
         }
-        days.sort_unstable();
-        if days.windows(2).any(|pair| pair[1].first <= pair[0].last) {
-            return Err(Error::bad_input("days", "the times overlap"));
+        let mut sorted: Vec<(Days, usize)> = days.into_iter().zip(0..).collect();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[1].0.first <= pair[0].0.last) {
+            return Err(Error::bad_input("first", "overlaps another time").of_element("days", pair[1].1));
         }
-        Ok(CalendarEvent { id: Uuid::now_v7(), name, days })
+        Ok(CalendarEvent { id: Uuid::now_v7(), name, days: sorted.into_iter().map(|(days, _)| days).collect() })
     }
 
     /// The event for models, in local clock time.
@@ -154,18 +158,16 @@ mod tests {
 
     #[test]
     fn times_are_of_some_days_each_and_do_not_overlap() {
-        let refused = |days| CalendarEvent::new("Sale", days).expect_err("refused").argument;
-        for bad in [
-            vec![],
-            vec![days("2026-03-28", "2026-03-27")],
-            vec![days("2026-01-01", "2026-04-03")],
-            vec![days("2026-03-28", "2026-03-30"), days("2026-03-01", "2026-03-28")],
+        let refused = |name, days| CalendarEvent::new(name, days).expect_err("refused").argument;
+        let good = days("2026-05-01", "2026-05-01");
+        for (bad, argument) in [
+            (vec![], "days"),
+            (vec![good, days("2026-03-28", "2026-03-27")], "days.1.last"),
+            (vec![days("2026-01-01", "2026-04-03")], "days.0.last"),
+            (vec![days("2026-03-28", "2026-03-30"), good, days("2026-03-01", "2026-03-28")], "days.0.first"),
         ] {
-            assert_eq!(refused(bad), Some("days"));
+            assert_eq!(refused("Sale", bad).as_deref(), Some(argument));
         }
-        assert_eq!(
-            CalendarEvent::new("\n", vec![days("2026-03-28", "2026-03-28")]).expect_err("bad").argument,
-            Some("name")
-        );
+        assert_eq!(refused("\n", vec![good]).as_deref(), Some("name"));
     }
 }
