@@ -8,7 +8,7 @@ use super::graphql::DashboardSharing;
 use super::{NewDashboard, Widget, WidgetKind, WidgetLayout};
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
-use crate::graphql::given::{cleared, given, needed};
+use crate::graphql::given::{cleared, given};
 use crate::graphql::scalars::Json;
 use crate::graphql::text;
 use crate::metrics::catalog::Metric;
@@ -24,18 +24,59 @@ const WIDGET_KEY_CHARS_MAX: usize = 100;
 const ROWS_MAX: i32 = 10_000;
 const OPTIONS_BYTES_MAX: usize = 4096;
 
-/// The settings of a dashboard. On update, what is omitted stays as it is; a new dashboard takes the defaults.
+/// The settings of a new dashboard.
 #[derive(InputObject)]
 pub struct DashboardInput {
-    /// Its name, 1 to 200 characters; required for a new dashboard.
+    /// Its name, 1 to 200 characters.
+    name: String,
+    /// Its description.
+    description: Option<String>,
+    /// Who may see it.
+    #[graphql(default_with = "Some(DashboardSharing::Private)")]
+    sharing: Option<DashboardSharing>,
+    /// Whether it opens first for its owner, in place of the former default.
+    #[graphql(default_with = "Some(false)")]
+    is_default: Option<bool>,
+    /// Columns of the grid, 1 to 48. All widgets must fit.
+    #[graphql(default_with = "Some(12)")]
+    columns: Option<i32>,
+    /// The filters applied to all its widgets.
+    filters: Option<MetricsFilters>,
+    /// Its widgets, at most 50.
+    #[graphql(default_with = "Some(Vec::new())")]
+    widgets: Option<Vec<WidgetInput>>,
+}
+
+impl DashboardInput {
+    /// The same as changes of a dashboard that has nothing yet.
+    pub fn into_changes(self) -> DashboardChanges {
+        fn of<T>(value: Option<T>) -> MaybeUndefined<T> {
+            value.map_or(MaybeUndefined::Undefined, MaybeUndefined::Value)
+        }
+        DashboardChanges {
+            name: MaybeUndefined::Value(self.name),
+            description: of(self.description),
+            sharing: of(self.sharing),
+            is_default: of(self.is_default),
+            columns: of(self.columns),
+            filters: of(self.filters),
+            widgets: of(self.widgets),
+        }
+    }
+}
+
+/// Changes of a dashboard. What is omitted stays as it is.
+#[derive(InputObject)]
+pub struct DashboardChanges {
+    /// Its name, 1 to 200 characters.
     name: MaybeUndefined<String>,
     /// Its description; null for none.
     description: MaybeUndefined<String>,
-    /// Who may see it; by default PRIVATE.
+    /// Who may see it.
     sharing: MaybeUndefined<DashboardSharing>,
-    /// Whether it opens first for its owner, in place of the former default; by default false.
+    /// Whether it opens first for its owner, in place of the former default.
     is_default: MaybeUndefined<bool>,
-    /// Columns of the grid, 1 to 48; by default 12. All widgets must fit.
+    /// Columns of the grid, 1 to 48. All widgets must fit.
     columns: MaybeUndefined<i32>,
     /// The filters applied to all its widgets; null for none.
     filters: MaybeUndefined<MetricsFilters>,
@@ -77,9 +118,9 @@ struct WidgetLayoutInput {
     height: i32,
 }
 
-impl DashboardInput {
-    /// Applies the change to `old`. Error: BAD_USER_INPUT.
-    pub fn change(self, old: NewDashboard) -> Result<NewDashboard> {
+impl DashboardChanges {
+    /// Error: BAD_USER_INPUT.
+    pub fn apply(self, old: NewDashboard) -> Result<NewDashboard> {
         let columns = given("columns", self.columns)?.unwrap_or(old.columns);
         if !(1..=COLUMNS_MAX).contains(&columns) {
             return Err(Error::bad_input("columns", format!("must be from 1 to {COLUMNS_MAX}")));
@@ -95,11 +136,7 @@ impl DashboardInput {
             None => old.widgets,
         };
         Ok(NewDashboard {
-            name: text::name(
-                "name",
-                &needed("name", self.name, Some(old.name).filter(|name| !name.is_empty()))?,
-                NAME_CHARS_MAX,
-            )?,
+            name: text::name("name", &given("name", self.name)?.unwrap_or(old.name), NAME_CHARS_MAX)?,
             description: cleared(self.description, old.description)
                 .map(|text| text::prose("description", text, DESCRIPTION_CHARS_MAX))
                 .transpose()?,

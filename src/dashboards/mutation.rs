@@ -3,7 +3,7 @@
 use async_graphql::{Context, ID, Object};
 
 use super::graphql::Dashboard;
-use super::input::DashboardInput;
+use super::input::{DashboardChanges, DashboardInput};
 use super::store::{self, LOGGED};
 use super::{self as dashboards, NewDashboard};
 use crate::audit::{Entry, change};
@@ -24,8 +24,9 @@ impl DashboardMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The new dashboard.")] input: DashboardInput,
     ) -> async_graphql::Result<Dashboard> {
+        let input = input.into_changes();
         let named = input.named(&NewDashboard::default());
-        let content = input.change(NewDashboard::default())?;
+        let content = input.apply(NewDashboard::default())?;
         let change = change(ctx).await?;
         let content = named.check(&change, content).await?;
         let dashboard = store::create(&change, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
@@ -40,7 +41,7 @@ impl DashboardMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The dashboard's id.")] id: ID,
-        #[graphql(desc = "What changes.")] input: DashboardInput,
+        #[graphql(desc = "What changes.")] input: DashboardChanges,
         #[graphql(
             desc = "Refuses the change unless this is when the dashboard was last changed, so that nobody's changes are overwritten unseen."
         )]
@@ -54,7 +55,7 @@ impl DashboardMutation {
             return Err(Error::new(Code::Conflict, "the dashboard has been changed in the meantime").into());
         }
         let named = input.named(&old.content);
-        let content = named.check(&change, input.change(old.content.clone())?).await?;
+        let content = named.check(&change, input.apply(old.content.clone())?).await?;
         if content == old.content {
             return Ok(dashboards::Dashboard { content, ..old }.try_into()?);
         }

@@ -13,11 +13,6 @@ pub fn given<T>(argument: &'static str, value: MaybeUndefined<T>) -> Result<Opti
     }
 }
 
-/// A value that cannot be empty and has no default: if it is omitted, that of `before`. Error: BAD_USER_INPUT.
-pub fn needed<T>(argument: &'static str, value: MaybeUndefined<T>, before: Option<T>) -> Result<T> {
-    given(argument, value)?.or(before).ok_or_else(|| Error::bad_input(argument, "is needed for a new one"))
-}
-
 /// A value that null clears; if it is omitted, that of `before`.
 pub fn cleared<T>(value: MaybeUndefined<T>, before: Option<T>) -> Option<T> {
     match value {

@@ -10,7 +10,7 @@ use crate::auth::Permission;
 use crate::connection;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, app, caller, parse_id, read};
-use crate::graphql::given::{given, needed};
+use crate::graphql::given::given;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
 use crate::graphql::text;
@@ -55,20 +55,40 @@ impl IntegrationQuery {
     }
 }
 
-/// The settings of an integration. On update, what is omitted stays as it is; a new one takes the defaults.
+/// The settings of a new integration.
 #[derive(InputObject)]
 pub struct IntegrationInput {
-    /// Its name, 1 to 100 characters; no other data source may have the same. Required for a new one.
+    /// Its name, 1 to 100 characters; no other data source may have the same.
+    name: String,
+    /// The organization its events belong to; omit for the default organization.
+    organization_id: Option<ID>,
+    /// The sales channel of all its orders; omit for what the shop says.
+    channel: Option<String>,
+    /// Whether the shop's test orders count.
+    #[graphql(default_with = "Some(false)")]
+    counts_tests: Option<bool>,
+    /// For CRMs: all of their people, and the users they are here. Deals closed by others go to the quarantine.
+    #[graphql(default_with = "Some(Vec::new())")]
+    owners: Option<Vec<IntegrationOwnerInput>>,
+    /// Whether its deliveries are accepted. While they are not, senders are told to retry later.
+    #[graphql(default_with = "Some(true)")]
+    enabled: Option<bool>,
+}
+
+/// Changes of an integration. What is omitted stays as it is.
+#[derive(InputObject)]
+pub struct IntegrationChanges {
+    /// Its name, 1 to 100 characters; no other data source may have the same.
     name: MaybeUndefined<String>,
     /// The organization its events belong to; null for the default organization.
     organization_id: MaybeUndefined<ID>,
     /// The sales channel of all its orders; null for what the shop says.
     channel: MaybeUndefined<String>,
-    /// Whether the shop's test orders count; by default they do not.
+    /// Whether the shop's test orders count.
     counts_tests: MaybeUndefined<bool>,
-    /// For CRMs: all of their people, and the users they are here; by default nobody. Deals closed by others go to the quarantine.
+    /// For CRMs: all of their people, and the users they are here. Deals closed by others go to the quarantine.
     owners: MaybeUndefined<Vec<IntegrationOwnerInput>>,
-    /// Whether its deliveries are accepted; by default they are. While they are not, senders are told to retry later.
+    /// Whether its deliveries are accepted. While they are not, senders are told to retry later.
     enabled: MaybeUndefined<bool>,
 }
 
@@ -82,44 +102,58 @@ pub struct IntegrationOwnerInput {
 }
 
 impl IntegrationInput {
-    /// Validates the change against the state `before`. Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
-    pub fn check(self, before: Option<&Integration>) -> Result<NewIntegration> {
-        let owners = given("owners", self.owners)?;
-        if owners.as_ref().is_some_and(|owners| owners.len() > OWNERS_MAX) {
-            return Err(Error::bad_input("owners", format!("more than {OWNERS_MAX}")));
-        }
-        let settings = before.map(|before| before.settings.clone()).unwrap_or_default();
-        let owner = |owner: IntegrationOwnerInput| {
-            let external_id = text::name("externalId", &owner.external_id, OWNER_CHARS_MAX)?;
-            let user_id = parse_id(&owner.user_id, "user").map_err(|error| error.about("userId"))?;
-            Ok::<_, Error>(Owner { external_id, user_id })
-        };
-        let organization = match self.organization_id {
-            MaybeUndefined::Undefined => settings.organization,
-            MaybeUndefined::Null => None,
-            MaybeUndefined::Value(id) => Some(parse_id(&id, "organization")?),
-        };
-        let channel = match self.channel {
-            MaybeUndefined::Undefined => settings.channel,
-            MaybeUndefined::Null => None,
-            MaybeUndefined::Value(channel) => Some(text::name("channel", &channel, CHANNEL_CHARS_MAX)?),
-        };
-        let owners = match owners {
-            Some(owners) => {
-                let of_list = |(index, one)| owner(one).map_err(|error| error.of_element("owners", index));
-                owners.into_iter().enumerate().map(of_list).collect::<Result<_>>()?
-            }
-            None => settings.owners,
-        };
-        let counts_tests = given("countsTests", self.counts_tests)?.unwrap_or(settings.counts_tests);
-        let name = needed("name", self.name, before.map(|before| before.name.clone()))?;
-        let is_enabled = given("enabled", self.enabled)?.or(before.map(|before| before.is_enabled)).unwrap_or(true);
+    /// Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
+    pub fn check(self) -> Result<NewIntegration> {
         Ok(NewIntegration {
-            name: text::name("name", &name, NAME_CHARS_MAX)?,
-            is_enabled,
-            settings: Settings { organization, channel, counts_tests, owners },
+            name: text::name("name", &self.name, NAME_CHARS_MAX)?,
+            is_enabled: self.enabled.unwrap_or(true),
+            settings: Settings {
+                organization: self.organization_id.map(|id| parse_id(&id, "organization")).transpose()?,
+                channel: self.channel.map(|channel| text::name("channel", &channel, CHANNEL_CHARS_MAX)).transpose()?,
+                counts_tests: self.counts_tests.unwrap_or_default(),
+                owners: check_owners(self.owners.unwrap_or_default())?,
+            },
         })
     }
+}
+
+impl IntegrationChanges {
+    /// Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
+    pub fn apply(self, old: &Integration) -> Result<NewIntegration> {
+        let Settings { organization, channel, counts_tests, owners } = old.settings.clone();
+        let name = given("name", self.name)?.map(|name| text::name("name", &name, NAME_CHARS_MAX)).transpose()?;
+        Ok(NewIntegration {
+            name: name.unwrap_or_else(|| old.name.clone()),
+            is_enabled: given("enabled", self.enabled)?.unwrap_or(old.is_enabled),
+            settings: Settings {
+                organization: match self.organization_id {
+                    MaybeUndefined::Undefined => organization,
+                    MaybeUndefined::Null => None,
+                    MaybeUndefined::Value(id) => Some(parse_id(&id, "organization")?),
+                },
+                channel: match self.channel {
+                    MaybeUndefined::Undefined => channel,
+                    MaybeUndefined::Null => None,
+                    MaybeUndefined::Value(channel) => Some(text::name("channel", &channel, CHANNEL_CHARS_MAX)?),
+                },
+                counts_tests: given("countsTests", self.counts_tests)?.unwrap_or(counts_tests),
+                owners: given("owners", self.owners)?.map(check_owners).transpose()?.unwrap_or(owners),
+            },
+        })
+    }
+}
+
+fn check_owners(owners: Vec<IntegrationOwnerInput>) -> Result<Vec<Owner>> {
+    if owners.len() > OWNERS_MAX {
+        return Err(Error::bad_input("owners", format!("more than {OWNERS_MAX}")));
+    }
+    let owner = |owner: IntegrationOwnerInput| {
+        let external_id = text::name("externalId", &owner.external_id, OWNER_CHARS_MAX)?;
+        let user_id = parse_id(&owner.user_id, "user").map_err(|error| error.about("userId"))?;
+        Ok::<_, Error>(Owner { external_id, user_id })
+    };
+    let of_list = |(index, one)| owner(one).map_err(|error| error.of_element("owners", index));
+    owners.into_iter().enumerate().map(of_list).collect()
 }
 
 /// A shop or CRM that sends its events by webhook.

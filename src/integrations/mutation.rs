@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, ID, MaybeUndefined, Object, SimpleObject};
 
-use super::graphql::{IntegrationInput, IntegrationNode, QuarantinedDelivery};
+use super::graphql::{IntegrationChanges, IntegrationInput, IntegrationNode, QuarantinedDelivery};
 use super::receive::{self, Received};
 use super::store::{self, LOGGED, SecretChange};
 use super::{Kind, quarantine};
@@ -33,7 +33,7 @@ impl IntegrationMutation {
         #[graphql(desc = "The integration.")] input: IntegrationInput,
     ) -> async_graphql::Result<IntegrationNode> {
         check_may_give(caller(ctx)?, kind)?;
-        let new = input.check(None)?;
+        let new = input.check()?;
         check_secret(kind, &secret)?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         let keys = app.keys.get(tenant).await?.ok_or_else(erased)?;
@@ -58,7 +58,7 @@ impl IntegrationMutation {
             default
         )]
         end_old_secret: bool,
-        #[graphql(desc = "What changes.")] input: IntegrationInput,
+        #[graphql(desc = "What changes.")] input: IntegrationChanges,
     ) -> async_graphql::Result<IntegrationNode> {
         let id = parse_id(&id, "integration")?;
         let secret = given("secret", secret)?;
@@ -74,7 +74,7 @@ impl IntegrationMutation {
         }
         let sets_secrets = secret.is_some() || end_old_secret;
         let secrets = SecretChange { new: secret, ends_old: end_old_secret };
-        store::update(&change, &keys, id, input.check(Some(&known))?, secrets).await?;
+        store::update(&change, &keys, id, input.apply(&known)?, secrets).await?;
         let integration = store::get_integration(&change, id).await?;
         let after = change.see(&LOGGED, id).await?;
         let entry = Entry::of("integration.update", id).before(before).after(after);

@@ -11,9 +11,10 @@ use super::{KpiFormat, store};
 use crate::alerts;
 use crate::audit::{Change, Entry, change};
 use crate::auth::Permission;
+use crate::clock::Timestamp;
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app};
-use crate::graphql::given::{cleared, given, needed};
+use crate::graphql::given::{cleared, given};
 use crate::ledger::store::begin_policy_epoch;
 use crate::metrics::kpis::definitions::read_formulas;
 use crate::metrics::measured::Measured;
@@ -24,16 +25,31 @@ const DECIMALS_MAX: i32 = 4;
 #[derive(Default)]
 pub struct KpiMutation;
 
-/// The definition of a KPI. On update, what is omitted stays as it is; a new KPI takes the defaults.
+/// The definition of a new KPI.
 #[derive(InputObject)]
 struct KpiInput {
-    /// The formula, in the KPI language (docs/kpis-language.md); at most 4096 bytes. Required for a new KPI.
+    /// The formula, in the KPI language (docs/kpis-language.md); at most 4096 bytes.
+    formula: String,
+    /// Its description, at most 2000 characters.
+    description: Option<String>,
+    /// How it should be displayed.
+    #[graphql(default_with = "Some(KpiFormat::Plain)")]
+    format: Option<KpiFormat>,
+    /// How many decimals should be displayed, 0 to 4.
+    #[graphql(default_with = "Some(2)")]
+    decimals: Option<i32>,
+}
+
+/// Changes of a KPI. What is omitted stays as it is.
+#[derive(InputObject)]
+struct KpiChanges {
+    /// The formula, in the KPI language (docs/kpis-language.md); at most 4096 bytes.
     formula: MaybeUndefined<String>,
     /// Its description, at most 2000 characters; null for none.
     description: MaybeUndefined<String>,
-    /// How it should be displayed; by default PLAIN.
+    /// How it should be displayed.
     format: MaybeUndefined<KpiFormat>,
-    /// How many decimals should be displayed, 0 to 4; by default 2.
+    /// How many decimals should be displayed, 0 to 4.
     decimals: MaybeUndefined<i32>,
 }
 
@@ -58,7 +74,7 @@ impl KpiMutation {
         }
         check_count(kpis.len())?;
         let now = app(ctx)?.clock.now();
-        let kpi = input.into_kpi(name, None, now)?;
+        let kpi = input.into_kpi(name, now);
         save(change, kpi, true).await.map_err(Into::into)
     }
 
@@ -68,12 +84,12 @@ impl KpiMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The KPI's name.")] name: String,
-        #[graphql(desc = "What changes.")] input: KpiInput,
+        #[graphql(desc = "What changes.")] input: KpiChanges,
     ) -> async_graphql::Result<Kpi> {
         let change = change(ctx).await?;
         begin_policy_epoch(&change).await?;
         let before = store::get_kpi(&change, &name).await?;
-        let kpi = input.into_kpi(name, Some(before.clone()), app(ctx)?.clock.now())?;
+        let kpi = input.apply(before.clone(), app(ctx)?.clock.now())?;
         if kpi == (super::Kpi { updated_at: kpi.updated_at, ..before.clone() }) {
             return Ok(Kpi::new(&read_formulas(&change).await?, before)?);
         }
@@ -104,37 +120,51 @@ impl KpiMutation {
 }
 
 impl KpiInput {
-    /// Applies the change to `old`, if there is one. Error: BAD_USER_INPUT.
-    fn into_kpi(self, name: String, old: Option<super::Kpi>, now: crate::clock::Timestamp) -> Result<super::Kpi> {
-        let old = old.as_ref();
-        let formula = needed("formula", self.formula, old.map(|old| old.formula.clone()))?;
-        let description = cleared(self.description, old.and_then(|old| old.description.clone()));
-        let format = given("format", self.format)?.or(old.map(|old| old.format)).unwrap_or(KpiFormat::Plain);
-        let decimals = given("decimals", self.decimals)?.or(old.map(|old| old.decimals)).unwrap_or(2);
-        let is_good = |text: &str| text.chars().count() <= DESCRIPTION_CHARS_MAX && !text.contains('\0');
-        if !description.as_deref().is_none_or(is_good) {
-            return Err(Error::bad_input("description", format!("has at most {DESCRIPTION_CHARS_MAX} characters")));
-        }
-        if formula.contains('\0') {
-            return Err(Error::bad_input("formula", "a NUL in the formula"));
-        }
-        if !(0..=DECIMALS_MAX).contains(&decimals) {
-            return Err(Error::bad_input("decimals", format!("must be from 0 to {DECIMALS_MAX}")));
-        }
-        Ok(super::Kpi {
+    fn into_kpi(self, name: String, now: Timestamp) -> super::Kpi {
+        super::Kpi {
             name,
-            formula,
-            description,
-            format,
-            decimals,
-            created_at: old.map_or(now, |old| old.created_at),
+            formula: self.formula,
+            description: self.description,
+            format: self.format.unwrap_or(KpiFormat::Plain),
+            decimals: self.decimals.unwrap_or(2),
+            created_at: now,
             updated_at: now,
+        }
+    }
+}
+
+impl KpiChanges {
+    /// Error: BAD_USER_INPUT.
+    fn apply(self, old: super::Kpi, now: Timestamp) -> Result<super::Kpi> {
+        Ok(super::Kpi {
+            formula: given("formula", self.formula)?.unwrap_or(old.formula),
+            description: cleared(self.description, old.description),
+            format: given("format", self.format)?.unwrap_or(old.format),
+            decimals: given("decimals", self.decimals)?.unwrap_or(old.decimals),
+            updated_at: now,
+            ..old
         })
     }
 }
 
+/// Error: BAD_USER_INPUT.
+fn check_display(kpi: &super::Kpi) -> Result<()> {
+    let is_good = |text: &str| text.chars().count() <= DESCRIPTION_CHARS_MAX && !text.contains('\0');
+    if !kpi.description.as_deref().is_none_or(is_good) {
+        return Err(Error::bad_input("description", format!("has at most {DESCRIPTION_CHARS_MAX} characters")));
+    }
+    if kpi.formula.contains('\0') {
+        return Err(Error::bad_input("formula", "a NUL in the formula"));
+    }
+    if !(0..=DECIMALS_MAX).contains(&kpi.decimals) {
+        return Err(Error::bad_input("decimals", format!("must be from 0 to {DECIMALS_MAX}")));
+    }
+    Ok(())
+}
+
 /// Validates and stores a KPI in a transaction that has locked the head.
 async fn save(change: Change<'_>, kpi: super::Kpi, is_new: bool) -> Result<Kpi> {
+    check_display(&kpi)?;
     let (formulas, hourly) = (read_formulas(&change).await?, alerts::store::list_hourly_kpis(&change).await?);
     let checked = check(&formulas, &hourly, &kpi.name, &kpi.formula)?;
     if !is_new {

@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::graphql::{Organization, Quota, Team};
 use super::organizations::{self, NewOrganization};
@@ -12,7 +13,7 @@ use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, app, parse_id};
-use crate::graphql::given::{given, needed};
+use crate::graphql::given::given;
 use crate::graphql::scalars::{Currency, Date, DateTime, Decimal, TimeZone};
 use crate::ledger::organization::{self as ledger, list_organizations};
 
@@ -28,7 +29,7 @@ impl PeopleMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The organization.")] input: OrganizationInput,
     ) -> async_graphql::Result<Organization> {
-        let new = input.change(None)?;
+        let new = input.check()?;
         let change = change(ctx).await?;
         let organization = organizations::create(&change, new, app(ctx)?.clock.now()).await?;
         let after = change.see(&organizations::LOGGED, organization.id).await?;
@@ -42,13 +43,13 @@ impl PeopleMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The organization's id.")] id: ID,
-        #[graphql(desc = "What changes.")] input: OrganizationInput,
+        #[graphql(desc = "What changes.")] input: OrganizationChanges,
     ) -> async_graphql::Result<Organization> {
         let id = parse_id(&id, "organization")?;
         let change = change(ctx).await?;
         let before = change.before(&organizations::LOGGED, id).await?;
         let known = list_organizations(&change).await?.into_iter().find(|organization| organization.id == id);
-        let new = input.change(Some(known.ok_or_else(|| Error::not_found("organization"))?))?;
+        let new = input.apply(known.ok_or_else(|| Error::not_found("organization"))?)?;
         let organization = organizations::update(&change, id, new).await?;
         let after = change.see(&organizations::LOGGED, id).await?;
         change.commit_if_changed(Entry::of("organization.update", id).before(before).after(after)).await?;
@@ -63,7 +64,7 @@ impl PeopleMutation {
         #[graphql(desc = "The team.")] input: TeamInput,
     ) -> async_graphql::Result<Team> {
         let now = app(ctx)?.clock.now();
-        let new = input.change(None, now)?;
+        let new = input.check(now)?;
         let change = change(ctx).await?;
         let team = teams::create(&change, new, now).await?;
         let after = change.see(&teams::LOGGED, team.0).await?;
@@ -77,14 +78,14 @@ impl PeopleMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The team's id.")] id: ID,
-        #[graphql(desc = "What changes.")] input: TeamInput,
+        #[graphql(desc = "What changes.")] input: TeamChanges,
     ) -> async_graphql::Result<Team> {
         let id = parse_id(&id, "team")?;
         let now = app(ctx)?.clock.now();
-        let from = given("membersFrom", input.members_from)?;
+        let from = given("membersFrom", input.members_from.clone())?;
         let change = change(ctx).await?;
         let before = change.before(&teams::LOGGED, id).await?;
-        let new = input.change(Some(teams::get_team_name(&change, id).await?), now)?;
+        let new = input.apply(teams::get_team_name(&change, id).await?, now)?;
         let team = teams::update(&change, id, new, now).await?;
         let mut after = change.see(&teams::LOGGED, id).await?;
         if let Some((after, from)) = after.as_mut().zip(from.and_then(DateTime::to_text)) {
@@ -146,9 +147,29 @@ fn told(quota: &quotas::Quota) -> serde_json::Value {
     json!({ "userId": user_id, "teamId": team_id, "start": start, "end": end, "amount": quota.amount.to_string() })
 }
 
-/// The settings of an organization. On update, what is omitted stays as it is; a new one needs all of them.
+/// The settings of a new organization.
 #[derive(InputObject)]
 struct OrganizationInput {
+    /// Its short name, unique in the tenant: lower-case letters, digits and hyphens, at most 60.
+    slug: String,
+    /// Its name, 1 to 200 characters.
+    name: String,
+    /// The time zone in which its days begin.
+    timezone: TimeZone,
+    /// The currency of its metrics.
+    currency: Currency,
+}
+
+impl OrganizationInput {
+    /// Error: BAD_USER_INPUT.
+    fn check(self) -> Result<NewOrganization> {
+        NewOrganization::new(self.slug, &self.name, self.timezone.0, self.currency.0)
+    }
+}
+
+/// Changes of an organization. What is omitted stays as it is.
+#[derive(InputObject)]
+struct OrganizationChanges {
     /// Its short name, unique in the tenant: lower-case letters, digits and hyphens, at most 60.
     slug: MaybeUndefined<String>,
     /// Its name, 1 to 200 characters.
@@ -159,39 +180,58 @@ struct OrganizationInput {
     currency: MaybeUndefined<Currency>,
 }
 
-impl OrganizationInput {
-    /// Applies the change to `old`, if there is one. Error: BAD_USER_INPUT.
-    fn change(self, old: Option<ledger::Organization>) -> Result<NewOrganization> {
-        let old = old.as_ref();
-        let slug = needed("slug", self.slug, old.map(|old| old.slug.clone()))?;
-        let name = needed("name", self.name, old.map(|old| old.name.clone()))?;
-        let timezone = needed("timezone", self.timezone, old.map(|old| TimeZone(old.timezone)))?;
-        let currency = needed("currency", self.currency, old.map(|old| Currency(old.currency.clone())))?;
-        NewOrganization::new(slug, &name, timezone.0, currency.0)
+impl OrganizationChanges {
+    /// Error: BAD_USER_INPUT.
+    fn apply(self, old: ledger::Organization) -> Result<NewOrganization> {
+        let slug = given("slug", self.slug)?.unwrap_or(old.slug);
+        let name = given("name", self.name)?.unwrap_or(old.name);
+        let timezone = given("timezone", self.timezone)?.map_or(old.timezone, |timezone| timezone.0);
+        let currency = given("currency", self.currency)?.map_or(old.currency, |currency| currency.0);
+        NewOrganization::new(slug, &name, timezone, currency)
     }
 }
 
-/// The settings of a team. On update, what is omitted stays as it is.
+/// The settings of a new team.
 #[derive(InputObject)]
 struct TeamInput {
-    /// The team's name, unique in the tenant, 1 to 200 characters; required for a new team.
-    name: MaybeUndefined<String>,
-    /// The users in it, at most 100; by default nobody.
-    member_ids: MaybeUndefined<Vec<ID>>,
-    /// From when on `memberIds` are the members, whatever was said before of the time after it; the sales of each count as the team's from then on. Not in the future. By default now or, for a new team, always.
-    members_from: MaybeUndefined<DateTime>,
+    /// The team's name, unique in the tenant, 1 to 200 characters.
+    name: String,
+    /// The users in it, at most 100; omit for nobody.
+    member_ids: Option<Vec<ID>>,
+    /// From when on the sales of its members count as the team's. Not in the future. Omit for always.
+    members_from: Option<DateTime>,
 }
 
 impl TeamInput {
-    /// Applies the change to the team named `old`, if there is one. Errors: BAD_USER_INPUT, NOT_FOUND.
-    fn change(self, old: Option<String>, now: Timestamp) -> Result<NewTeam> {
-        let name = needed("name", self.name, old)?;
-        let member =
-            |(index, id): (usize, &ID)| parse_id(id, "user").map_err(|error| error.of_element("memberIds", index));
-        let ids = given("memberIds", self.member_ids)?;
-        let ids = ids.map(|ids| ids.iter().enumerate().map(member).collect()).transpose()?;
-        NewTeam::new(&name, ids, given("membersFrom", self.members_from)?.map(|from| from.0), now)
+    /// Errors: BAD_USER_INPUT, NOT_FOUND.
+    fn check(self, now: Timestamp) -> Result<NewTeam> {
+        NewTeam::new(&self.name, members(self.member_ids)?, self.members_from.map(|from| from.0), now)
     }
+}
+
+/// Changes of a team. What is omitted stays as it is.
+#[derive(InputObject)]
+struct TeamChanges {
+    /// The team's name, unique in the tenant, 1 to 200 characters.
+    name: MaybeUndefined<String>,
+    /// The users in it, at most 100.
+    member_ids: MaybeUndefined<Vec<ID>>,
+    /// From when on `memberIds` are the members, whatever was said before of the time after it; the sales of each count as the team's from then on. Not in the future. Omit for now.
+    members_from: MaybeUndefined<DateTime>,
+}
+
+impl TeamChanges {
+    /// Errors: BAD_USER_INPUT, NOT_FOUND.
+    fn apply(self, old: String, now: Timestamp) -> Result<NewTeam> {
+        let name = given("name", self.name)?.unwrap_or(old);
+        let member_ids = members(given("memberIds", self.member_ids)?)?;
+        NewTeam::new(&name, member_ids, given("membersFrom", self.members_from)?.map(|from| from.0), now)
+    }
+}
+
+fn members(ids: Option<Vec<ID>>) -> Result<Option<Vec<Uuid>>> {
+    let member = |(index, id): (usize, &ID)| parse_id(id, "user").map_err(|error| error.of_element("memberIds", index));
+    ids.map(|ids| ids.iter().enumerate().map(member).collect()).transpose()
 }
 
 /// A sales quota. Give exactly one of `userId` and `teamId`.

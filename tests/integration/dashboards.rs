@@ -142,7 +142,7 @@ async fn what_refers_to_something_gone_can_be_saved_again() {
     let input = json!({ "name": "Mine", "widgets": [with("a", &["kept", "gone"]), with("b", &["kept"])] });
     let id = viewer.query_with(CREATE, json!({ "input": input })).await["createDashboard"]["id"].take();
     analyst.query(r#"mutation { deleteKpi(name: "gone") }"#).await;
-    let document = "mutation($id: ID!, $input: DashboardInput!) { updateDashboard(id: $id, input: $input) { \
+    let document = "mutation($id: ID!, $input: DashboardChanges!) { updateDashboard(id: $id, input: $input) { \
         missingOrganizationId widgets { key missingKpis } } }";
     let update = async |input: Value| viewer.run(document, json!({ "id": id, "input": input })).await;
     let missing = json!([{ "key": "a", "missingKpis": ["gone"] }, { "key": "b", "missingKpis": [] }]);
@@ -221,7 +221,7 @@ async fn bad_dashboards_are_refused() {
     }
     for organization in ["nowhere", "01900000-0000-7000-8000-000000000000"] {
         let input = json!({ "name": "D", "filters": { "organizationId": organization } });
-        let update = "mutation($id: ID!, $input: DashboardInput!) { updateDashboard(id: $id, input: $input) { id } }";
+        let update = "mutation($id: ID!, $input: DashboardChanges!) { updateDashboard(id: $id, input: $input) { id } }";
         let stored = acme.viewer().query_with(CREATE, json!({ "input": { "name": "D" } })).await;
         let id = &stored["createDashboard"]["id"];
         for (mutation, variables) in
@@ -254,7 +254,7 @@ async fn a_change_leaves_what_it_does_not_name() {
         "filters": { "channels": ["web"] }, "widgets": [widget("a", 0, 24)] });
     let created = viewer.query_with(CREATE, json!({ "input": input })).await["createDashboard"].take();
     let update = async |changes: Value, at: &Value| {
-        let document = "mutation($id: ID!, $input: DashboardInput!, $at: DateTime) {
+        let document = "mutation($id: ID!, $input: DashboardChanges!, $at: DateTime) {
             updateDashboard(id: $id, input: $input, ifUpdatedAt: $at) {
                 name description sharing columns filters widgets { key } updatedAt } }";
         viewer.run(document, json!({ "id": created["id"], "input": changes, "at": at })).await

@@ -685,7 +685,7 @@ async fn what_a_change_leaves_out_stays() {
         "owners": [{ "externalId": "1", "userId": seller }] });
     let crm = Sender::of(&acme, "PIPEDRIVE", "crm:a password of it", input.clone()).await;
     let change = async |input: Value| {
-        let update = "mutation($id: ID!, $input: IntegrationInput!) { updateIntegration(id: $id, secret: \"crm:another of it\", input: $input) { \
+        let update = "mutation($id: ID!, $input: IntegrationChanges!) { updateIntegration(id: $id, secret: \"crm:another of it\", input: $input) { \
                       name organizationId channel countsTests enabled owners { externalId userId } } }";
         acme.admin().query_with(update, json!({ "id": crm.id, "input": input })).await["updateIntegration"].take()
     };
