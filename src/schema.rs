@@ -57,7 +57,7 @@ pub struct Query(
     UserQuery,
 );
 
-/// The root of all mutations. Each one checks the permissions of the token (FORBIDDEN); changes are recorded in the audit log. The `update…` mutations change what is given: what is omitted stays as it is; null clears what may be empty, and is refused elsewhere (BAD_USER_INPUT with the `argument`). `updateAlert` and the `set…` mutations replace the whole. What changes nothing leaves no trace. Signing in needs no token. Each refuses values that it cannot accept (BAD_USER_INPUT, usually with the `argument`).
+/// The root of all mutations. Each one checks the permissions of the token (FORBIDDEN); changes are recorded in the audit log. The `update…` mutations change what is given: what is omitted stays as it is; null clears what may be empty, and is refused elsewhere (BAD_USER_INPUT with the `argument`). `updateAlert`, `setQuota` and `setCalendarEvent` replace the whole. What changes nothing leaves no trace. Signing in needs no token. Each refuses values that it cannot accept (BAD_USER_INPUT, usually with the `argument`).
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     AccountMutation,

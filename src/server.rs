@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ use crate::{accounts, customer_value, health, housekeeping, integrations, ledger
 
 /// Time from when a connection is ready for a request to the end of its headers; idle connections are closed after it.
 const HEADER_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
-/// How long a client may take to read something of what is sent to it, as its answer stays in memory meanwhile.
+/// How long a client may read nothing of what is sent to it, as its answer stays in memory meanwhile.
 const WRITE_WAIT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 30_000 });
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -243,6 +243,7 @@ async fn accept(listener: TcpListener, tls: Option<&Tls>, routes: &Router, stop:
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "packets may be held back");
         }
+        let stream = timed(stream);
         let peer = Peer { address: peer, is_encrypted: tls.is_some() };
         let (routes, tls, stop) = (routes.clone(), tls.cloned(), stop.clone());
         connections.spawn(async move {
@@ -263,6 +264,13 @@ async fn accept(listener: TcpListener, tls: Option<&Tls>, routes: &Router, stop:
     connections.wait().await;
 }
 
+/// `stream`, given up once nothing of what is written to it gets through.
+fn timed<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_WAIT));
+    Box::pin(stream)
+}
+
 /// Serves a connection to its end; after `stop`, only the request in flight.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
@@ -276,9 +284,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT);
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_WAIT));
-    let connection = server.serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
+    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = pin!(connection.with_upgrades());
     let served = match stop.run_until_cancelled(connection.as_mut()).await {
         Some(served) => served,
@@ -320,7 +326,7 @@ mod tests {
         let peer = Peer { address: ([127, 0, 0, 1], 1).into(), is_encrypted: false };
         let routes = Router::new().route("/", get(|| async { vec![0; 1024 * 1024] }));
         let stop = CancellationToken::new();
-        tokio::time::timeout(Duration::from_secs(10), serve(server, peer, routes, &stop)).await.expect("left");
+        tokio::time::timeout(Duration::from_secs(10), serve(timed(server), peer, routes, &stop)).await.expect("left");
     }
 
     async fn breaks() -> Response {

@@ -6,6 +6,5 @@ pub mod dashboards;
 pub mod data_sources;
 pub mod organizations;
 pub mod quotas;
-pub mod team_members;
 pub mod teams;
 pub mod users;

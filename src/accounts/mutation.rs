@@ -102,7 +102,7 @@ impl AccountMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The user's id.")] id: ID,
-        #[graphql(desc = "The new values.")] input: UserInput,
+        #[graphql(desc = "What changes.")] input: UserChanges,
     ) -> async_graphql::Result<Member> {
         let id = parse_id(&id, "user")?;
         let changes = Changes {
@@ -174,9 +174,9 @@ struct InvitationInput {
     role: Role,
 }
 
-/// The new values of a user. What is omitted stays as it is.
+/// Changes of a user. What is omitted stays as it is.
 #[derive(InputObject)]
-struct UserInput {
+struct UserChanges {
     /// The user's name, 1 to 200 characters.
     name: MaybeUndefined<String>,
     /// The user's role.

@@ -202,7 +202,8 @@ fn message(
     // For ANOMALY the threshold is one of scores, and mostly zero: the informative part is the range.
     let is_anomaly = rule.condition == AlertCondition::Anomaly;
     let judged = change.judgement.map(|Judgement { expected, lower, upper, score }| {
-        let [expected, lower, upper, score] = [expected, lower, upper, score].map(decimal);
+        let [expected, lower, upper] = [expected, lower, upper].map(|number| with_currency(decimal(number)));
+        let score = decimal(score);
         format!("Expected: {expected} ({lower} to {upper})\nScore: {score}\n")
     });
     let compared = judged.unwrap_or_else(|| {

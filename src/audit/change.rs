@@ -70,10 +70,18 @@ impl Change<'_> {
         for (index, (name, _, shown)) in thing.columns.iter().enumerate() {
             told.insert((*name).to_owned(), shown.read(&row, index)?);
         }
-        if let Some((name, sql)) = thing.members {
-            let ids = self.query(sql, [key]).await?;
-            let ids = ids.iter().map(|row| Ok(get::<Uuid>(row, 0)?.to_string().into()));
-            told.insert(name.to_owned(), ids.collect::<Result<Vec<Json>>>()?.into());
+        if let Some(sql) = thing.members {
+            let (mut ids, mut memberships): (Vec<Json>, Vec<Json>) = (Vec::new(), Vec::new());
+            for row in self.query(sql, [key]).await? {
+                let id = get::<Uuid>(&row, 0)?.to_string();
+                let (start, end) = (Shown::Time.read(&row, 1)?, Shown::Time.read(&row, 2)?);
+                if end.is_null() {
+                    ids.push(id.clone().into());
+                }
+                memberships.push(serde_json::json!({ "userId": id, "start": start, "end": end }));
+            }
+            told.insert("memberIds".to_owned(), ids.into());
+            told.insert("memberships".to_owned(), memberships.into());
         }
         Ok(Some(told.into()))
     }
@@ -86,8 +94,8 @@ pub struct AuditedTable {
     pub key: &'static str,
     /// The name in the log, the column (or an expression), and its representation.
     pub columns: &'static [(&'static str, &'static str, Shown)],
-    /// The name in the log, and a statement that selects the ids of the members of object `$2`.
-    pub members: Option<(&'static str, &'static str)>,
+    /// A statement that selects who belongs, or belonged, to object `$2`: id, beginning, and end or NULL.
+    pub members: Option<&'static str>,
 }
 
 /// How a column's value is represented.

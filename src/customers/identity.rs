@@ -5,7 +5,7 @@ use async_graphql::{Context, Object};
 use crate::auth::Permission;
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::graphql::context::{app, caller, read};
+use crate::graphql::context::{app, caller, operation, read};
 use crate::personal::{Access, Field, Keys, open};
 use crate::sealing::{OpenError, key_version};
 
@@ -47,6 +47,7 @@ impl Identity {
             return Ok(None);
         }
         let Some(sealed) = self.sealed(field) else { return Ok(None) };
+        operation(ctx)?.has_personal_data();
         let (keys, tenant) = (&app(ctx)?.keys, caller(ctx)?.tenant);
         if let Some(keys) = keys.find(tenant) {
             match open(&keys, tenant, self.customer_no, field, sealed) {

@@ -10,4 +10,4 @@ macro_rules! tenant_entities {
     };
 }
 
-tenant_entities!(audit_logs, dashboards, data_sources, organizations, quotas, team_members, teams, users);
+tenant_entities!(audit_logs, dashboards, data_sources, organizations, quotas, teams, users);

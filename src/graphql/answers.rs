@@ -16,7 +16,7 @@ use crate::guard::Guard;
 
 /// Memory limit of the cache.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How long a response is kept, as it may contain personal data: as long as the keys that decrypt them.
+/// How long a response stays in memory, as it may contain personal data.
 const TIME_MAX: Duration = Duration::from_secs(600);
 
 /// How long a response stays valid while nothing is written: indefinitely, or until a point in time.
@@ -24,13 +24,16 @@ const TIME_MAX: Duration = Duration::from_secs(600);
 pub struct Freshness {
     pub head: Head,
     pub until: Option<Timestamp>,
+    /// Contains personal data that was encrypted: not to be served while the keys cannot be used.
+    pub is_personal: bool,
 }
 
 impl Freshness {
     /// Combines two parts of one response; `None` when they were computed from different heads.
     pub fn and(self, other: Freshness) -> Option<Freshness> {
         let until = [self.until, other.until].into_iter().flatten().min();
-        (self.head == other.head).then_some(Freshness { head: self.head, until })
+        let is_personal = self.is_personal || other.is_personal;
+        (self.head == other.head).then_some(Freshness { head: self.head, until, is_personal })
     }
 
     /// Whether the response is still valid.

@@ -207,6 +207,9 @@ impl Endpoint {
             if !kept.0.holds(head, self.app.clock.now()) {
                 return None;
             }
+            if kept.0.is_personal && self.app.keys.find(caller.tenant).is_none() {
+                return None;
+            }
             // A cache hit is cheap, but not free.
             self.usage.spend(caller, 1).ok()?;
             Some(reply.json(StatusCode::OK, kept.1.clone()))

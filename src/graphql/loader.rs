@@ -15,6 +15,8 @@ use dataloader::BatchFn;
 use dataloader::cached::Loader as CachedLoader;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::context::loader;
 use super::reads::Reads;
@@ -86,7 +88,10 @@ impl<B: BatchLoad> BatchFn<B::Key, Reading<B>> for Fetch<B> {
             let tx = reads.get(&db, tenant).await?;
             B::load(&tx, &all).await
         };
-        let reading = Reading(read.map(|values| values.map(Arc::new).map_err(Arc::new)).boxed().shared());
+        // A task of its own: otherwise everything that waits for it would be polled for each part that arrives.
+        let read = AbortOnDropHandle::new(tokio::spawn(read.in_current_span()));
+        let read = read.map(|read| read.map_err(Error::internal).flatten().map(Arc::new).map_err(Arc::new));
+        let reading = Reading(read.boxed().shared());
         keys.iter().map(|key| (key.clone(), reading.clone())).collect()
     }
 }

@@ -101,6 +101,8 @@ pub struct Operation {
     dated: Mutex<HashMap<String, Option<Freshness>>>,
     /// A field below a root depends on more than the root states.
     is_undated: AtomicBool,
+    /// Some of the response was encrypted.
+    is_personal: AtomicBool,
     size: Arc<Size>,
     /// What the subscriber has already seen.
     after: Option<Mark>,
@@ -142,6 +144,11 @@ impl Operation {
         self.is_undated.store(true, Ordering::Relaxed);
     }
 
+    /// Records that the response contains personal data that was encrypted.
+    pub fn has_personal_data(&self) {
+        self.is_personal.store(true, Ordering::Relaxed);
+    }
+
     /// Accumulated size of series and breakdowns, across all operations of the request.
     pub fn size(&self) -> &Arc<Size> {
         &self.size
@@ -170,7 +177,8 @@ impl Operation {
         }
         let mut each = fields.keys().map(|key| dated.get(key.as_str()).copied().flatten());
         let first = each.next()??;
-        each.try_fold(first, |all, one| all.and(one?))
+        let all = each.try_fold(first, |all, one| all.and(one?))?;
+        Some(Freshness { is_personal: self.is_personal.load(Ordering::Relaxed), ..all })
     }
 }
 

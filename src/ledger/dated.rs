@@ -11,6 +11,6 @@ use crate::graphql::context::operation;
 /// Records that the root field of `ctx`, read in `tx`, stays the same until the ledger or the settings change.
 pub async fn depends_on_head(ctx: &Context<'_>, tx: &TenantTx) -> Result<()> {
     let head = read_head(tx).await?.to_db();
-    operation(ctx)?.depends_on(ctx.field(), Some(Freshness { head, until: None }));
+    operation(ctx)?.depends_on(ctx.field(), Some(Freshness { head, until: None, is_personal: false }));
     Ok(())
 }

@@ -42,7 +42,7 @@ pub struct Answer {
 impl Answer {
     /// How long this answer is valid; `None` if it changes continuously.
     pub fn freshness(&self) -> Option<Freshness> {
-        (!self.is_running).then(|| Freshness { head: self.head, until: self.next_end() })
+        (!self.is_running).then(|| Freshness { head: self.head, until: self.next_end(), is_personal: false })
     }
 
     /// Resume mark for returning clients.

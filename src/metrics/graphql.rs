@@ -64,7 +64,7 @@ fn values_of(field: SelectionField<'_>) -> usize {
 fn names_count(field: SelectionField<'_>) -> usize {
     let arguments = field.arguments().unwrap_or_default();
     match arguments.into_iter().find(|(argument, _)| argument == "names") {
-        Some((_, Value::List(names))) => names.len(),
+        Some((_, Value::List(names))) => names.len().max(1),
         _ => 1,
     }
 }

@@ -82,15 +82,11 @@ impl PeopleMutation {
     ) -> async_graphql::Result<Team> {
         let id = parse_id(&id, "team")?;
         let now = app(ctx)?.clock.now();
-        let from = given("membersFrom", input.members_from.clone())?;
         let change = change(ctx).await?;
         let before = change.before(&teams::LOGGED, id).await?;
         let new = input.apply(teams::get_team_name(&change, id).await?, now)?;
         let team = teams::update(&change, id, new, now).await?;
-        let mut after = change.see(&teams::LOGGED, id).await?;
-        if let Some((after, from)) = after.as_mut().zip(from.and_then(DateTime::to_text)) {
-            after["membersFrom"] = from.into();
-        }
+        let after = change.see(&teams::LOGGED, id).await?;
         change.commit_if_changed(Entry::of("team.update", id).before(before).after(after)).await?;
         Ok(team.into())
     }

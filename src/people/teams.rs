@@ -15,6 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::scalars::DateTime;
 use crate::graphql::text;
+use crate::ledger::check::AHEAD_MAX;
 use crate::metrics::period::Span;
 use crate::users::{USER_COLUMNS, User, find_unknown, user_from};
 
@@ -29,10 +30,11 @@ pub const LOGGED: AuditedTable = AuditedTable {
     table: "teams",
     key: "id",
     columns: &[("name", "name", Shown::Text)],
-    members: Some((
-        "memberIds",
-        "SELECT user_id FROM team_members WHERE tenant_id = $1 AND team_id = $2 ORDER BY user_id",
-    )),
+    members: Some(
+        "SELECT user_id, joined_at, NULL FROM team_members WHERE tenant_id = $1 AND team_id = $2 \
+         UNION ALL SELECT user_id, joined_at, left_at FROM past_team_members WHERE tenant_id = $1 AND team_id = $2 \
+         ORDER BY 1, 2",
+    ),
 };
 
 /// Validated content of a team.
@@ -52,13 +54,16 @@ impl NewTeam {
         members_from: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Self> {
-        if members_from.is_some_and(|from| from > now) {
+        if members_from.is_some_and(|from| from.0 > now.0 + AHEAD_MAX) {
             return Err(Error::bad_input("membersFrom", "must not be in the future"));
+        }
+        if members_from.is_some() && member_ids.is_none() {
+            return Err(Error::bad_input("membersFrom", "needs memberIds"));
         }
         if member_ids.as_ref().is_some_and(|ids| ids.len() > MEMBERS_MAX) {
             return Err(Error::bad_input("memberIds", format!("more than {MEMBERS_MAX} members")));
         }
-        let members_from = members_from.map(|from| Timestamp(from.0.max(0)));
+        let members_from = members_from.map(|from| from.clamp(ALWAYS, now));
         Ok(NewTeam { name: text::name("name", name, NAME_CHARS_MAX)?, member_ids, members_from })
     }
 }
@@ -77,7 +82,7 @@ pub async fn get_team_name(tx: &TenantTx, id: Uuid) -> Result<String> {
     Ok(found.ok_or_else(|| Error::not_found("team"))?.name)
 }
 
-/// Who belonged to a team in `span`, and in which part of it; who left and came back is listed more than once.
+/// Who belonged to a team in `span`, and in which parts of it, which do not overlap.
 pub async fn list_members_in(tx: &TenantTx, id: Uuid, span: Span) -> Result<Vec<(Uuid, Span)>> {
     let sql = "SELECT user_id, joined_at, NULL FROM team_members WHERE tenant_id = $1 AND team_id = $2 AND joined_at < $4 \
                UNION ALL SELECT user_id, joined_at, left_at FROM past_team_members \
@@ -86,9 +91,19 @@ pub async fn list_members_in(tx: &TenantTx, id: Uuid, span: Span) -> Result<Vec<
     let member = |row: &QueryResult| {
         let (joined_at, left_at) = (get(row, 1)?, get::<Option<i64>>(row, 2)?.unwrap_or(i64::MAX));
         let part = Span { start: span.start.max(Timestamp(joined_at)), end: span.end.min(Timestamp(left_at)) };
-        Ok((get(row, 0)?, part))
+        Ok::<_, Error>((get(row, 0)?, part))
     };
-    rows.iter().map(member).collect()
+    let mut members: Vec<(Uuid, Span)> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (user_id, part) = member(row)?;
+        match members.last_mut() {
+            Some((before, of_before)) if *before == user_id && part.start <= of_before.end => {
+                of_before.end = of_before.end.max(part.end);
+            }
+            _ => members.push((user_id, part)),
+        }
+    }
+    Ok(members)
 }
 
 /// Returns id and name. Errors: CONFLICT (name taken, too many), NOT_FOUND (member).
@@ -214,7 +229,7 @@ impl BatchLoad for MembershipsByTeam {
             )
         };
         let sql = format!(
-            "{} UNION ALL {} ORDER BY joined_at",
+            "{} UNION ALL {} ORDER BY joined_at, 4",
             part("past_team_members", "m.left_at"),
             part("team_members", "NULL")
         );

@@ -35,7 +35,7 @@ impl Field {
     }
 }
 
-/// A customer's details as stated by a source. An empty text counts as absent.
+/// A customer's details as stated by a source; none of them is blank.
 #[derive(Clone, Default, PartialEq)]
 pub struct CustomerDetails {
     pub name: Option<String>,

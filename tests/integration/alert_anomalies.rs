@@ -106,7 +106,7 @@ async fn what_was_to_be_expected_is_told_with_it() {
     let row = row.expect("a delivery");
     let (text, body): (String, String) = (get(&row, 0).expect("text"), get(&row, 1).expect("text"));
     let amount = |field: &str| odd[field].as_str().expect("a decimal");
-    let line = format!("Expected: {} ({} to {})\n", amount("expected"), amount("lower"), amount("upper"));
+    let line = format!("Expected: {} GBP ({} GBP to {} GBP)\n", amount("expected"), amount("lower"), amount("upper"));
     assert!(text.contains(&line) && !text.contains("Threshold"), "{text}");
     let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     assert!(["expected", "lower", "upper", "score"].iter().all(|field| body["alert"][field] == odd[field]), "{body}");

@@ -680,6 +680,17 @@ async fn lists_are_kept_until_what_they_show_changes() {
         assert!(first > 0 && second == 0, "{query}: {first}, {second}");
     }
 
+    let named = client.query(
+        &admin,
+        "mutation { recordEvents(events: [{ eventId: \"named\", occurredAt: \"2026-06-15T11:00:00Z\", \
+        orderPlaced: { orderId: \"named\", amount: \"1\", customer: { id: \"c\", name: \"Zoe\" } } }]) { position } }",
+    );
+    named.await;
+    let (first, second) = (statements(CUSTOMERS).await, statements(CUSTOMERS).await);
+    assert!(first > 0 && second == 0, "{first}, {second}");
+    test.app.keys.forget(acme.created.id);
+    assert!(statements(CUSTOMERS).await > 0, "names are not shown while the keys are not there");
+
     let customers = client.query(&admin, CUSTOMERS).await;
     acme.apply(vec![another_sale()]).await;
     let after = client.query(&admin, CUSTOMERS).await;

@@ -158,6 +158,9 @@ async fn a_team_sold_what_its_members_sold() {
         r#"mutation {{ updateTeam(id: {team}, input: {{name: "T", memberIds: [], membersFrom: "2027-01-01T00:00:00Z"}}) {{ id }} }}"#
     );
     acme.admin().refused(&future, "membersFrom").await;
+    let alone =
+        format!(r#"mutation {{ updateTeam(id: {team}, input: {{membersFrom: "2026-06-01T00:00:00Z"}}) {{ id }} }}"#);
+    acme.admin().refused(&alone, "membersFrom").await;
 }
 
 /// Three salespeople come and go, in any order of what is told when, and each closes a deal a day.

@@ -271,7 +271,7 @@ async fn whoever_is_sent_off_is_so_on_open_sockets_of_other_processes_too() {
         near.ready().await;
         far.ready().await;
         let update =
-            "mutation ($id: ID!, $input: UserInput!) { updateUser(id: $id, input: $input) { state user { role } } }";
+            "mutation ($id: ID!, $input: UserChanges!) { updateUser(id: $id, input: $input) { state user { role } } }";
         let updated = admin.data(update, json!({ "id": user_id, "input": input })).await;
         assert_eq!(near.closed().await, 4403);
         assert_eq!(far.closed().await, 4403);

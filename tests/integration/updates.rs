@@ -89,7 +89,7 @@ async fn objects(admin: &Actor<'_>) -> Vec<Updated> {
         Updated {
             mutation: "updateUser",
             key: format!("id: \"{}\", ", admin.caller.user_id),
-            input: "UserInput",
+            input: "UserChanges",
             selected: "state user { name role }",
             empty: &[],
             filled: &["name", "role", "isActive"],
