@@ -173,10 +173,10 @@ async fn a_team_sold_what_its_members_sold_while_they_were_in_it() {
     let ids = roles.map(|role| acme.actor(role).caller.user_id.to_string());
     let worth = |person: usize, day: usize| (person + 1) * 1000 + day * day;
     let mut deals = Vec::new();
-    for person in 0..roles.len() {
+    for (person, id) in ids.iter().enumerate() {
         for day in 0..DAYS {
             let when = format!("2026-06-{:02}T12:00:00Z", day + 1);
-            deals.push(deal(&format!("{person}-{day}"), &when, &ids[person], true, &worth(person, day).to_string()));
+            deals.push(deal(&format!("{person}-{day}"), &when, id, true, &worth(person, day).to_string()));
         }
     }
     acme.apply(deals).await;
