@@ -43,14 +43,9 @@ impl Change<'_> {
         self.tx.commit().await
     }
 
-    /// Commits an update, unless the entry says that nothing has changed: then nothing is stored. Returns whether it was
-    /// committed.
-    pub async fn commit_if_changed(self, entry: Entry) -> Result<bool> {
-        let is_changed = entry.before != entry.after;
-        if is_changed {
-            self.commit(entry).await?;
-        }
-        Ok(is_changed)
+    /// Commits an update, unless the entry says that nothing has changed: then nothing is stored.
+    pub async fn commit_if_changed(self, entry: Entry) -> Result<()> {
+        if entry.before == entry.after { Ok(()) } else { self.commit(entry).await }
     }
 
     /// The audited state of an object before it is changed; takes the settings lock, so that concurrent changes wait.

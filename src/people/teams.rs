@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use super::graphql::TeamMembership;
@@ -25,17 +23,14 @@ const ALWAYS: Timestamp = Timestamp(0);
 const MEMBERS_MAX: usize = 100;
 const NAME_CHARS_MAX: usize = 200;
 
+/// Who belonged to team `$2` from when to when, of all times; current members have no end.
+const MEMBERSHIPS: &str = "SELECT user_id, joined_at, NULL FROM team_members WHERE tenant_id = $1 AND team_id = $2 \
+    UNION ALL SELECT user_id, joined_at, left_at FROM past_team_members WHERE tenant_id = $1 AND team_id = $2 \
+    ORDER BY 1, 2";
+
 /// Audited columns of teams.
-pub const LOGGED: AuditedTable = AuditedTable {
-    table: "teams",
-    key: "id",
-    columns: &[("name", "name", Shown::Text)],
-    members: Some(
-        "SELECT user_id, joined_at, NULL FROM team_members WHERE tenant_id = $1 AND team_id = $2 \
-         UNION ALL SELECT user_id, joined_at, left_at FROM past_team_members WHERE tenant_id = $1 AND team_id = $2 \
-         ORDER BY 1, 2",
-    ),
-};
+pub const LOGGED: AuditedTable =
+    AuditedTable { table: "teams", key: "id", columns: &[("name", "name", Shown::Text)], members: Some(MEMBERSHIPS) };
 
 /// Validated content of a team.
 pub struct NewTeam {
@@ -84,23 +79,15 @@ pub async fn get_team_name(tx: &TenantTx, id: Uuid) -> Result<String> {
 
 /// Who belonged to a team in `span`, and in which parts of it, which do not overlap.
 pub async fn list_members_in(tx: &TenantTx, id: Uuid, span: Span) -> Result<Vec<(Uuid, Span)>> {
-    let sql = "SELECT user_id, joined_at, NULL FROM team_members WHERE tenant_id = $1 AND team_id = $2 AND joined_at < $4 \
-               UNION ALL SELECT user_id, joined_at, left_at FROM past_team_members \
-               WHERE tenant_id = $1 AND team_id = $2 AND joined_at < $4 AND left_at > $3 ORDER BY 1, 2";
-    let rows = tx.query(sql, [id.into(), span.start.0.into(), span.end.0.into()]).await?;
-    let member = |row: &QueryResult| {
-        let (joined_at, left_at) = (get(row, 1)?, get::<Option<i64>>(row, 2)?.unwrap_or(i64::MAX));
-        let part = Span { start: span.start.max(Timestamp(joined_at)), end: span.end.min(Timestamp(left_at)) };
-        Ok::<_, Error>((get(row, 0)?, part))
-    };
-    let mut members: Vec<(Uuid, Span)> = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let (user_id, part) = member(row)?;
+    let mut members: Vec<(Uuid, Span)> = Vec::new();
+    for row in tx.query(MEMBERSHIPS, [id.into()]).await? {
+        let user_id = get(&row, 0)?;
+        let start = span.start.max(Timestamp(get(&row, 1)?));
+        let end = get::<Option<i64>>(&row, 2)?.map_or(span.end, |left_at| span.end.min(Timestamp(left_at)));
         match members.last_mut() {
-            Some((before, of_before)) if *before == user_id && part.start <= of_before.end => {
-                of_before.end = of_before.end.max(part.end);
-            }
-            _ => members.push((user_id, part)),
+            _ if start >= end => {}
+            Some((before, part)) if *before == user_id && start <= part.end => part.end = part.end.max(end),
+            _ => members.push((user_id, Span { start, end })),
         }
     }
     Ok(members)
