@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use models::kpis::Number;
+
 use super::cell::Values;
 use super::history::{HistoryArgs, HistoryResult};
+use super::input::ComparedValue;
 use super::labels::Name;
 use super::measured::Measured;
 use super::period::Span;
@@ -76,11 +79,12 @@ pub struct Bucket {
     pub values: Values,
 }
 
+/// Rows of values of one period, or of two that are compared.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Breakdown {
-    pub rows: Vec<(Vec<Name>, Values)>,
+pub struct Breakdown<V = Values> {
+    pub rows: Vec<(Vec<Name>, V)>,
     /// Aggregate of the remaining rows.
-    pub other: Option<Values>,
+    pub other: Option<V>,
     pub rows_count: usize,
 }
 
@@ -88,22 +92,38 @@ pub struct Breakdown {
 pub struct Comparison {
     pub current_span: Span,
     pub previous_span: Span,
-    pub current: Values,
-    pub previous: Values,
+    pub whole: ComparedValues,
+    pub breakdowns: Vec<(BreakdownArgs, Breakdown<ComparedValues>)>,
     /// Whether the current period is still running, so that the compared part grows with time.
     pub is_open: bool,
 }
 
-impl Comparison {
-    /// Current minus previous, from exact values, in ten-thousandths.
-    pub fn absolute(&self, measured: &Measured) -> Option<Money> {
-        measured.exact(&self.current)?.less(measured.exact(&self.previous)?)?.ten_thousandths().map(Money)
+/// Values of two periods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComparedValues {
+    pub current: Values,
+    pub previous: Values,
+}
+
+impl ComparedValues {
+    /// Of changes from exact values: rates are not rounded first.
+    pub fn exact(&self, measured: &Measured, of: ComparedValue) -> Option<Number> {
+        let (current, previous) = (measured.exact(&self.current), measured.exact(&self.previous));
+        match of {
+            ComparedValue::Current => current,
+            ComparedValue::Previous => previous,
+            ComparedValue::AbsoluteChange => current?.less(previous?),
+            ComparedValue::RelativeChange => current?.change_since(previous?),
+        }
     }
 
-    /// Change relative to the previous value, from exact values: rates are not rounded first.
-    pub fn relative(&self, measured: &Measured) -> Option<f64> {
-        let change = measured.exact(&self.current)?.change_since(measured.exact(&self.previous)?)?;
-        Some(change.to_f64())
+    /// Current minus previous, in ten-thousandths.
+    pub fn absolute_change(&self, measured: &Measured) -> Option<Money> {
+        self.exact(measured, ComparedValue::AbsoluteChange)?.ten_thousandths().map(Money)
+    }
+
+    pub fn relative_change(&self, measured: &Measured) -> Option<f64> {
+        self.exact(measured, ComparedValue::RelativeChange).map(Number::to_f64)
     }
 }
 

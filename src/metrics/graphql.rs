@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use async_graphql::{Context, InputType, Object, SelectionField, SimpleObject, Value};
 
-use super::answer::{self, Answer, answer};
+use super::answer::{self, Answer, ComparedValues, answer};
 use super::catalog::{Metric, Needs};
 use super::cell::Values;
 use super::filter::MetricsFilters;
 use super::flat::FlatList;
-use super::input::{BreakdownSort, ComparisonPeriod, DateRange, Grain, Weekday};
+use super::input::{BreakdownSort, ComparisonPeriod, ComparisonSort, DateRange, Grain, Weekday};
 use super::labels::Name;
 use super::measured::Measured;
 use super::period::Span;
-use super::plan::{BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan};
+use super::plan::{
+    BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, RowOrder, SeriesArgs, SeriesPlan,
+};
 use super::read::Dimension;
 use super::values::{BucketState, DimensionValue, MetricValues, MetricsBucket};
 use crate::auth::Permission;
@@ -76,7 +78,10 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
         let within = |error: Error| error.in_field(key_of(field));
         match field.name() {
             "series" => add_series(&mut plan.series, field).map_err(within)?,
-            "breakdown" => add_breakdown(&mut plan.breakdowns, field).map_err(within)?,
+            "breakdown" => {
+                let needs_and_kpis = |inner| Ok((needs_of(inner)?, kpis_of(inner)?));
+                add_breakdown::<BreakdownSort>(&mut plan.breakdowns, field, needs_and_kpis).map_err(within)?;
+            }
             "comparison" => add_comparison(&mut plan.comparisons, field).map_err(within)?,
             "forecast" | "anomalies" => {
                 let Some(asked) = history_of(field)? else { continue };
@@ -119,18 +124,24 @@ fn add_series(plans: &mut Vec<SeriesPlan>, field: SelectionField<'_>) -> Result<
     Ok(())
 }
 
-fn add_breakdown(plans: &mut Vec<BreakdownPlan>, field: SelectionField<'_>) -> Result<()> {
+/// Adds a breakdown sorted by an `S`; `needs_of` tells what the selected fields of a row need.
+fn add_breakdown<S: InputType + Into<RowOrder>>(
+    plans: &mut Vec<BreakdownPlan>,
+    field: SelectionField<'_>,
+    needs_of: impl Fn(SelectionField<'_>) -> Result<(Needs, BTreeSet<String>)>,
+) -> Result<()> {
     let args = BreakdownArgs::new(
         argument(field, "by")?,
-        argument(field, "orderBy")?,
+        argument::<Option<S>>(field, "orderBy")?,
         argument::<Option<i32>>(field, "first")?.unwrap_or(10),
     )?;
     let inner = |name: &str| field.selection_set().filter(move |inner| inner.name() == name).collect::<Vec<_>>();
     let (rows, other) = (inner("rows"), inner("other"));
-    let (mut needs, mut kpis) = (Needs::default(), args.order.measured().kpis());
+    let (mut needs, mut kpis) = (Needs::default(), args.order.measured.kpis());
     for inner in rows.iter().chain(&other) {
-        needs = needs.and(needs_of(*inner)?);
-        kpis.extend(kpis_of(*inner)?);
+        let of_inner = needs_of(*inner)?;
+        needs = needs.and(of_inner.0);
+        kpis.extend(of_inner.1);
     }
     let fields = rows.iter().map(|inner| values_of(*inner)).sum();
     let key = key_of(field).to_owned();
@@ -149,25 +160,38 @@ fn add_breakdown(plans: &mut Vec<BreakdownPlan>, field: SelectionField<'_>) -> R
 
 fn add_comparison(plans: &mut Vec<ComparisonPlan>, field: SelectionField<'_>) -> Result<()> {
     let args = ComparisonArgs::new(argument(field, "to")?, argument(field, "period")?)?;
+    let (needs, kpis) = compared_needs(field)?;
+    let index = plans.iter().position(|other| other.args == args).unwrap_or_else(|| {
+        let field = key_of(field).to_owned();
+        let (needs, kpis, breakdowns) = (Needs::default(), BTreeSet::new(), Vec::new());
+        plans.push(ComparisonPlan { field, args, needs, kpis, breakdowns });
+        plans.len() - 1
+    });
+    let plan = &mut plans[index];
+    plan.needs = plan.needs.and(needs);
+    plan.kpis.extend(kpis);
+    for inner in field.selection_set().filter(|inner| inner.name() == "breakdown") {
+        add_breakdown::<ComparisonSort>(&mut plan.breakdowns, inner, compared_needs)
+            .map_err(|error| error.in_field(key_of(inner)))?;
+    }
+    Ok(())
+}
+
+/// What the selected metrics and changes of two compared periods need, and their KPIs.
+fn compared_needs(field: SelectionField<'_>) -> Result<(Needs, BTreeSet<String>)> {
     let (mut needs, mut kpis) = (Needs::default(), BTreeSet::new());
     for inner in field.selection_set() {
         match inner.name() {
             "change" => needs = needs.and(argument::<Metric>(inner, "metric")?.needs()),
             "kpiChange" => kpis.extend([argument::<String>(inner, "name")?]),
-            _ => {
+            "current" | "previous" => {
                 needs = needs.and(needs_of(inner)?);
                 kpis.extend(kpis_of(inner)?);
             }
+            _ => {}
         }
     }
-    match plans.iter_mut().find(|other| other.args == args) {
-        Some(other) => {
-            other.needs = other.needs.and(needs);
-            other.kpis.extend(kpis);
-        }
-        None => plans.push(ComparisonPlan { field: key_of(field).to_owned(), args, needs, kpis }),
-    }
-    Ok(())
+    Ok((needs, kpis))
 }
 
 /// The KPIs selected within a field.
@@ -355,7 +379,7 @@ impl Breakdown {
     /// The first rows in the order asked for.
     async fn rows(&self) -> Vec<BreakdownRow> {
         let row = |(names, values): &(Vec<Name>, Values)| BreakdownRow {
-            key: names.iter().map(|name| name.label.as_str()).collect::<Vec<_>>().join(" / "),
+            key: joined(names),
             keys: names.iter().cloned().map(DimensionValue::from).collect(),
             values: MetricValues { values: values.clone(), currency: Arc::clone(&self.currency) },
         };
@@ -372,6 +396,11 @@ impl Breakdown {
     async fn rows_count(&self) -> usize {
         self.breakdown.rows_count
     }
+}
+
+/// The text to display for a combination of dimension values.
+fn joined(names: &[Name]) -> String {
+    names.iter().map(|name| name.label.as_str()).collect::<Vec<_>>().join(" / ")
 }
 
 /// Metrics of one combination of dimension values.
@@ -406,22 +435,57 @@ impl MetricsComparison {
         Period::new(self.comparison.previous_span, self.now)
     }
 
+    #[graphql(flatten)]
+    async fn whole(&self) -> ComparisonValues {
+        ComparisonValues { values: self.comparison.whole.clone(), currency: Arc::clone(&self.currency) }
+    }
+
+    /// Both periods split by dimensions, row by row: the first rows in the order asked for, and the rest combined in `other`.
+    async fn breakdown(
+        &self,
+        #[graphql(desc = "One to three different dimensions.")] by: Vec<Dimension>,
+        #[graphql(
+            desc = "How to sort the rows, by default by total revenue of the current period, largest first; ties are broken by key."
+        )]
+        order_by: Option<ComparisonSort>,
+        #[graphql(
+            desc = "How many rows to return, 1 to 1000; all others are combined in `other`.",
+            default_with = "Some(10)"
+        )]
+        first: Option<i32>,
+    ) -> async_graphql::Result<ComparisonBreakdown> {
+        let args = BreakdownArgs::new(by, order_by, first.unwrap_or(10))?;
+        let breakdown = prepared(&self.comparison.breakdowns, &args)?.clone();
+        Ok(ComparisonBreakdown { breakdown, currency: Arc::clone(&self.currency) })
+    }
+}
+
+/// Metrics of two compared periods.
+struct ComparisonValues {
+    values: ComparedValues,
+    currency: Arc<str>,
+}
+
+/// Metrics of two compared periods.
+#[Object]
+impl ComparisonValues {
     /// The metrics of `currentPeriod`.
     async fn current(&self) -> MetricValues {
-        MetricValues { values: self.comparison.current.clone(), currency: Arc::clone(&self.currency) }
+        MetricValues { values: self.values.current.clone(), currency: Arc::clone(&self.currency) }
     }
 
     /// The metrics of `previousPeriod`.
     async fn previous(&self) -> MetricValues {
-        MetricValues { values: self.comparison.previous.clone(), currency: Arc::clone(&self.currency) }
+        MetricValues { values: self.values.previous.clone(), currency: Arc::clone(&self.currency) }
     }
 
     /// How one metric changed.
     async fn change(&self, #[graphql(desc = "The metric.")] metric: Metric) -> MetricChange {
+        let measured = Measured::Metric(metric);
         MetricChange {
             metric,
-            absolute: self.comparison.absolute(&Measured::Metric(metric)).map(Decimal),
-            relative: self.comparison.relative(&Measured::Metric(metric)),
+            absolute: self.values.absolute_change(&measured).map(Decimal),
+            relative: self.values.relative_change(&measured),
         }
     }
 
@@ -429,11 +493,53 @@ impl MetricsComparison {
     async fn kpi_change(&self, #[graphql(desc = "The KPI's name.")] name: String) -> KpiChange {
         let measured = Measured::Kpi(name.clone());
         KpiChange {
-            absolute: self.comparison.absolute(&measured).map(Decimal),
-            relative: self.comparison.relative(&measured),
+            absolute: self.values.absolute_change(&measured).map(Decimal),
+            relative: self.values.relative_change(&measured),
             name,
         }
     }
+}
+
+/// Two periods split by dimensions.
+struct ComparisonBreakdown {
+    breakdown: answer::Breakdown<ComparedValues>,
+    currency: Arc<str>,
+}
+
+/// Two periods split by dimensions.
+#[Object]
+impl ComparisonBreakdown {
+    /// The first rows in the order asked for. There is a row for whatever has facts in either period.
+    async fn rows(&self) -> Vec<ComparisonRow> {
+        let row = |(names, values): &(Vec<Name>, ComparedValues)| ComparisonRow {
+            key: joined(names),
+            keys: names.iter().cloned().map(DimensionValue::from).collect(),
+            values: ComparisonValues { values: values.clone(), currency: Arc::clone(&self.currency) },
+        };
+        self.breakdown.rows.iter().map(row).collect()
+    }
+
+    /// All further rows combined, each order and customer counted once; null if there are none.
+    async fn other(&self) -> Option<ComparisonValues> {
+        let values = self.breakdown.other.clone()?;
+        Some(ComparisonValues { values, currency: Arc::clone(&self.currency) })
+    }
+
+    /// The total number of rows.
+    async fn rows_count(&self) -> usize {
+        self.breakdown.rows_count
+    }
+}
+
+/// Metrics of one combination of dimension values in two periods.
+#[derive(SimpleObject)]
+struct ComparisonRow {
+    /// The values, in the order of `by`.
+    keys: Vec<DimensionValue>,
+    /// The text to display for the row: its labels, joined.
+    key: String,
+    #[graphql(flatten)]
+    values: ComparisonValues,
 }
 
 /// How a KPI changed from the previous period to the current one.

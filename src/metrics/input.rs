@@ -215,6 +215,35 @@ pub struct BreakdownSort {
     pub direction: SortDirection,
 }
 
+/// How to sort the rows of a comparison's breakdown.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, InputObject)]
+pub struct ComparisonSort {
+    /// The metric to sort by; rows in which it is null come last.
+    #[graphql(default_with = "Metric::TotalRevenue")]
+    pub metric: Metric,
+    /// A KPI by name, to sort by instead of the metric.
+    pub kpi: Option<String>,
+    /// Which of its values to sort by.
+    #[graphql(default_with = "ComparedValue::Current")]
+    pub of: ComparedValue,
+    /// The sort direction.
+    #[graphql(default_with = "SortDirection::Desc")]
+    pub direction: SortDirection,
+}
+
+/// One of the values that a comparison has of a metric or KPI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
+pub enum ComparedValue {
+    /// That of the current period.
+    Current,
+    /// That of the period it is compared with.
+    Previous,
+    /// Current minus previous.
+    AbsoluteChange,
+    /// The absolute change divided by the previous value.
+    RelativeChange,
+}
+
 /// A sort direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum SortDirection {

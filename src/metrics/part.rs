@@ -17,7 +17,7 @@ use super::kpis::definitions::{Definitions, own_needs};
 use super::kpis::part::{KpiPart, Snapshot, Views};
 use super::labels::{Labels, Name};
 use super::period::Span;
-use super::plan::{BUCKETS_MAX, BreakdownPlan, SeriesArgs};
+use super::plan::{BUCKETS_MAX, BreakdownArgs, BreakdownPlan, SeriesArgs};
 use super::read::{Cells, Dimension, Facts, GroupKey, Question};
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
@@ -106,6 +106,26 @@ impl CellGrid {
         self.with_kpis(self.cells.whole_values()?, 0, &[&GroupKey::new()])
     }
 
+    /// The groups of a part with one bucket.
+    pub fn keys(&self) -> impl Iterator<Item = &GroupKey> {
+        self.cells.cells.keys().map(|(_, key)| key)
+    }
+
+    /// The values of one group of a part with one bucket.
+    pub fn values_of(&self, key: &GroupKey) -> Result<Values> {
+        let empty = Cell::default();
+        let cell = self.cells.cells.get(&(0, key.clone())).unwrap_or(&empty);
+        self.with_kpis(self.cells.values(0, cell)?, 0, &[key])
+    }
+
+    /// The values of some groups of a part with one bucket, combined.
+    pub fn combined(&self, keys: &[&GroupKey]) -> Result<Values> {
+        let mut combined = Cell::default();
+        let cells = keys.iter().filter_map(|key| self.cells.cells.get(&(0, (*key).clone())));
+        cells.for_each(|cell| combined.merge(cell));
+        self.with_kpis(self.cells.values(0, &combined)?, 0, keys)
+    }
+
     /// The metrics of a bucket, over some groups combined, with the KPIs there.
     fn with_kpis(&self, values: Values, bucket: usize, keys: &[&GroupKey]) -> Result<Values> {
         let kpis = self.kpis.values(&values, bucket, keys)?;
@@ -175,33 +195,40 @@ impl Cells {
 }
 
 /// The rows of a breakdown in the requested order, ties unresolved.
-pub struct Ranked<'a> {
-    rows: Vec<(Rank, &'a GroupKey, Values)>,
+pub struct Ranked<'a, V> {
+    rows: Vec<(Rank, &'a GroupKey, V)>,
     /// Rows to name. Names break ties, so beyond the rows shown only those tied with the last one need names.
     named: usize,
 }
 
-impl<'a> Ranked<'a> {
-    pub fn new(part: &'a CellGrid, asked: &BreakdownPlan) -> Result<Self> {
-        let (measured, direction) = (asked.args.order.measured(), asked.args.order.direction);
-        let mut rows = Vec::with_capacity(part.cells.cells.len());
-        for ((_, key), cell) in &part.cells.cells {
-            let values = part.with_kpis(part.cells.values(0, cell)?, 0, &[key])?;
-            rows.push((Rank { value: measured.exact(&values), direction }, key, values));
-        }
+impl<'a, V> Ranked<'a, V> {
+    /// Sorts `rows` by what `value` returns.
+    pub fn new(
+        rows: Vec<(&'a GroupKey, V)>,
+        args: &BreakdownArgs,
+        value: impl Fn(&V) -> Option<Number>,
+    ) -> Ranked<'a, V> {
+        let rank = |values: &V| Rank { value: value(values), direction: args.order.direction };
+        let mut rows: Vec<_> = rows.into_iter().map(|(key, values)| (rank(&values), key, values)).collect();
         rows.sort_by_key(|(rank, ..)| *rank);
-        let named = match rows.get(asked.args.first.min(rows.len()).saturating_sub(1)) {
+        let named = match rows.get(args.first.min(rows.len()).saturating_sub(1)) {
             Some((last, ..)) => rows.partition_point(|(rank, ..)| rank <= last),
             None => 0,
         };
-        Ok(Ranked { rows, named })
+        Ranked { rows, named }
     }
 
     pub fn named(&self) -> impl Iterator<Item = &'a GroupKey> + Clone {
         self.rows[..self.named].iter().map(|(_, key, _)| *key)
     }
 
-    pub fn breakdown(mut self, part: &CellGrid, asked: &BreakdownPlan, labels: &Labels) -> Result<Breakdown> {
+    /// The first rows with their names; the others combined by `combine` if the plan asks for them.
+    pub fn breakdown(
+        mut self,
+        asked: &BreakdownPlan,
+        labels: &Labels,
+        combine: impl FnOnce(&[&GroupKey]) -> Result<V>,
+    ) -> Result<Breakdown<V>> {
         let BreakdownPlan { args, has_other, .. } = asked;
         let rows_count = self.rows.len();
         let mut rows: Vec<_> = self
@@ -212,14 +239,7 @@ impl<'a> Ranked<'a> {
         rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         let mut rest: Vec<&GroupKey> = self.rows.into_iter().map(|(_, key, _)| key).collect();
         rest.extend(rows.drain(args.first.min(rows.len())..).map(|(_, _, key, _)| key));
-        let other = if *has_other && !rest.is_empty() {
-            let mut other = Cell::default();
-            let cells = rest.iter().filter_map(|key| part.cells.cells.get(&(0, (*key).clone())));
-            cells.for_each(|cell| other.merge(cell));
-            Some(part.with_kpis(part.cells.values(0, &other)?, 0, &rest)?)
-        } else {
-            None
-        };
+        let other = (*has_other && !rest.is_empty()).then(|| combine(&rest)).transpose()?;
         let rows = rows.into_iter().map(|(_, names, _, values)| (names, values)).collect();
         Ok(Breakdown { rows, other, rows_count })
     }

@@ -7,7 +7,9 @@ use chrono_tz::Tz;
 use super::catalog::{Metric, Needs};
 use super::filter::MetricsFilters;
 use super::history::HistoryPlan;
-use super::input::{BreakdownSort, ComparisonPeriod, DateRange, Grain, Weekday};
+use super::input::{
+    BreakdownSort, ComparedValue, ComparisonPeriod, ComparisonSort, DateRange, Grain, SortDirection, Weekday,
+};
 use super::measured::Measured;
 use super::read::Dimension;
 use crate::calendar::Step;
@@ -81,20 +83,29 @@ pub struct BreakdownPlan {
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakdownArgs {
     pub by: Vec<Dimension>,
-    pub order: BreakdownSort,
+    pub order: RowOrder,
     pub first: usize,
+}
+
+/// How rows are sorted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowOrder {
+    pub measured: Measured,
+    /// Of rows that compare two periods, which value.
+    pub of: ComparedValue,
+    pub direction: SortDirection,
 }
 
 impl BreakdownArgs {
     /// Error: BAD_USER_INPUT.
-    pub fn new(by: Vec<Dimension>, order: Option<BreakdownSort>, first: i32) -> Result<Self> {
+    pub fn new(by: Vec<Dimension>, order: Option<impl Into<RowOrder>>, first: i32) -> Result<Self> {
         let is_repeated = by.iter().enumerate().any(|(i, dimension)| by[..i].contains(dimension));
         if by.is_empty() || by.len() > DIMENSIONS_MAX || is_repeated {
             return Err(Error::bad_input("by", format!("give one to {DIMENSIONS_MAX} dimensions, each once")));
         }
         let rows = usize::try_from(first).ok().filter(|_| (1..=ROWS_MAX).contains(&first));
         let first = rows.ok_or_else(|| Error::bad_input("first", format!("must be from 1 to {ROWS_MAX}")))?;
-        Ok(BreakdownArgs { by, order: order.unwrap_or_default(), first })
+        Ok(BreakdownArgs { by, order: order.map(Into::into).unwrap_or_default(), first })
     }
 }
 
@@ -102,7 +113,7 @@ impl Plan {
     /// Whether amounts of money are added up.
     pub fn adds_amounts(&self) -> bool {
         let series = self.series.iter().map(|part| part.needs);
-        let breakdowns = self.breakdowns.iter().map(|part| part.needs.and(part.args.order.measured().needs()));
+        let breakdowns = self.all_breakdowns().map(BreakdownPlan::all_needs);
         let parts = series.chain(breakdowns).chain(self.comparisons.iter().map(|part| part.needs));
         let mut parts = parts.chain(self.histories.iter().map(|part| part.needs)).chain(self.totals);
         self.has_currency || !self.all_kpis().is_empty() || parts.any(|needs| needs.amounts)
@@ -111,10 +122,21 @@ impl Plan {
     /// The names of all requested KPIs.
     pub fn all_kpis(&self) -> BTreeSet<String> {
         let series = self.series.iter().map(|part| &part.kpis);
-        let breakdowns = self.breakdowns.iter().map(|part| &part.kpis);
+        let breakdowns = self.all_breakdowns().map(|part| &part.kpis);
         let parts = series.chain(breakdowns).chain(self.comparisons.iter().map(|part| &part.kpis));
         let parts = parts.chain(self.histories.iter().map(|part| &part.args.kpis));
         parts.chain([&self.kpis]).flatten().cloned().collect()
+    }
+
+    fn all_breakdowns(&self) -> impl Iterator<Item = &BreakdownPlan> {
+        self.breakdowns.iter().chain(self.comparisons.iter().flat_map(|part| &part.breakdowns))
+    }
+}
+
+impl BreakdownPlan {
+    /// What its fields and its order need.
+    pub fn all_needs(&self) -> Needs {
+        self.needs.and(self.args.order.measured.needs())
     }
 }
 
@@ -126,6 +148,7 @@ pub struct ComparisonPlan {
     pub args: ComparisonArgs,
     pub needs: Needs,
     pub kpis: BTreeSet<String>,
+    pub breakdowns: Vec<BreakdownPlan>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -149,18 +172,26 @@ impl ComparisonArgs {
     }
 }
 
-impl Default for BreakdownSort {
+impl Default for RowOrder {
     fn default() -> Self {
-        BreakdownSort { metric: Metric::TotalRevenue, kpi: None, direction: super::input::SortDirection::Desc }
+        let measured = Measured::Metric(Metric::TotalRevenue);
+        RowOrder { measured, of: ComparedValue::Current, direction: SortDirection::Desc }
     }
 }
 
-impl BreakdownSort {
-    /// The sort key of rows.
-    pub fn measured(&self) -> Measured {
-        match &self.kpi {
-            Some(name) => Measured::Kpi(name.clone()),
-            None => Measured::Metric(self.metric),
-        }
+impl From<BreakdownSort> for RowOrder {
+    fn from(BreakdownSort { metric, kpi, direction }: BreakdownSort) -> Self {
+        RowOrder { measured: measured(metric, kpi), of: ComparedValue::Current, direction }
     }
+}
+
+impl From<ComparisonSort> for RowOrder {
+    fn from(ComparisonSort { metric, kpi, of, direction }: ComparisonSort) -> Self {
+        RowOrder { measured: measured(metric, kpi), of, direction }
+    }
+}
+
+/// The KPI if one is named, otherwise the metric.
+fn measured(metric: Metric, kpi: Option<String>) -> Measured {
+    kpi.map_or(Measured::Metric(metric), Measured::Kpi)
 }

@@ -1,12 +1,14 @@
 //! The data behind the answer to a [`Plan`]. It is read once, in one ledger snapshot, and then carried forward batch by
 //! batch by adding their entries, at no further cost.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
 use sea_orm::Value;
 
-use super::answer::{Answer, AsOf, Comparison};
+use super::answer::{Answer, AsOf, ComparedValues, Comparison};
+use super::cell::Values;
 use super::filter::Filter;
 use super::history::{self, History, HistoryArgs, HistoryResult};
 use super::input::ComparisonPeriod;
@@ -16,7 +18,7 @@ use super::labels::Labels;
 use super::part::{CellGrid, GridReader, Ranked, Scope, too_many_buckets};
 use super::period::{self, Span};
 use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, Plan};
-use super::read::{Dimension, Facts};
+use super::read::{Dimension, Facts, GroupKey};
 use crate::calendar;
 use crate::clock::{MINUTE, SECOND, Timestamp};
 use crate::db::{LazyTx, TenantTx, get};
@@ -58,9 +60,43 @@ pub struct State {
 
 /// Two periods, both cut to the elapsed part.
 struct Compared {
-    current: (Span, CellGrid),
-    previous: (Span, CellGrid),
+    current_span: Span,
+    previous_span: Span,
+    whole: ComparedGrids,
+    breakdowns: Vec<ComparedGrids>,
     is_open: bool,
+}
+
+struct ComparedGrids {
+    current: CellGrid,
+    previous: CellGrid,
+}
+
+impl ComparedGrids {
+    fn both(&self) -> [&CellGrid; 2] {
+        [&self.current, &self.previous]
+    }
+
+    /// The groups of either period.
+    fn keys(&self) -> BTreeSet<&GroupKey> {
+        self.current.keys().chain(self.previous.keys()).collect()
+    }
+
+    /// The same of both periods.
+    fn each(&self, values: impl Fn(&CellGrid) -> Result<Values>) -> Result<ComparedValues> {
+        Ok(ComparedValues { current: values(&self.current)?, previous: values(&self.previous)? })
+    }
+}
+
+impl Compared {
+    fn grids(&self) -> impl Iterator<Item = &CellGrid> {
+        [&self.whole].into_iter().chain(&self.breakdowns).flat_map(ComparedGrids::both)
+    }
+
+    fn grids_mut(&mut self) -> impl Iterator<Item = &mut CellGrid> {
+        let grids = [&mut self.whole].into_iter().chain(&mut self.breakdowns);
+        grids.flat_map(|grids| [&mut grids.current, &mut grids.previous])
+    }
 }
 
 impl State {
@@ -142,11 +178,9 @@ impl State {
         if let (None, Some(needs)) = (&self.totals, self.plan.totals) {
             self.totals = Some(reader.part_of(span, Vec::new(), needs, &self.plan.kpis, calendar).await?);
         }
-        for BreakdownPlan { field, args, needs, kpis, fields, .. } in &self.plan.breakdowns {
-            let needs = needs.and(args.order.measured().needs());
-            let part = reader.part_of(span, args.by.clone(), needs, kpis, calendar).await?;
-            size.take(part.cells.cells.len().min(args.first), *fields, "first")
-                .map_err(|error| error.in_field(field))?;
+        for asked in &self.plan.breakdowns {
+            let part = reader.part_of(span, asked.args.by.clone(), asked.all_needs(), &asked.kpis, calendar).await?;
+            take_rows(size, asked, part.cells.cells.len())?;
             self.breakdowns.push(part);
         }
         let is_open = span.is_open(self.read_at);
@@ -158,15 +192,21 @@ impl State {
                 _ => period::elapsed_parts(span, other, self.read_at, zone),
             };
             // A shifted part is the equally long part of the shifted whole.
-            let read =
-                async |part, calendar| reader.part_of(part, Vec::new(), asked.needs, &asked.kpis, calendar).await;
             let current_calendar = Calendar { part_of: Some(span), ..calendar };
             let previous_calendar = Calendar { now: previous.end, whole: None, part_of: Some(other), ..calendar };
-            let compared = Compared {
-                current: (current, read(current, current_calendar).await?),
-                previous: (previous, read(previous, previous_calendar).await?),
-                is_open,
+            let read = async |by: &[Dimension], needs, kpis| {
+                let current = reader.part_of(current, by.to_vec(), needs, kpis, current_calendar).await?;
+                let previous = reader.part_of(previous, by.to_vec(), needs, kpis, previous_calendar).await?;
+                Ok::<_, Error>(ComparedGrids { current, previous })
             };
+            let whole = read(&[], asked.needs, &asked.kpis).await?;
+            let mut breakdowns = Vec::with_capacity(asked.breakdowns.len());
+            for rows in &asked.breakdowns {
+                let grids = read(&rows.args.by, rows.all_needs(), &rows.kpis).await?;
+                take_rows(size, rows, grids.keys().len()).map_err(|error| error.in_field(&asked.field))?;
+                breakdowns.push(grids);
+            }
+            let compared = Compared { current_span: current, previous_span: previous, whole, breakdowns, is_open };
             self.comparisons.push(compared);
         }
         self.histories = self.read_histories(&reader).await?;
@@ -228,7 +268,7 @@ impl State {
     }
 
     fn parts(&self) -> impl Iterator<Item = &CellGrid> {
-        let compared = self.comparisons.iter().flat_map(|c| [&c.current.1, &c.previous.1]);
+        let compared = self.comparisons.iter().flat_map(Compared::grids);
         self.totals.iter().chain(&self.series).chain(&self.breakdowns).chain(compared)
     }
 
@@ -256,7 +296,7 @@ impl State {
         if new.clone().any(|entry| left_out.contains(&entry.org_no)) {
             return Ok(false);
         }
-        let compared = self.comparisons.iter_mut().flat_map(|c| [&mut c.current.1, &mut c.previous.1]);
+        let compared = self.comparisons.iter_mut().flat_map(Compared::grids_mut);
         let parts = self.totals.iter_mut().chain(&mut self.series).chain(&mut self.breakdowns).chain(compared);
         for part in parts {
             if !part.fold(&self.scope, new.clone())? {
@@ -285,22 +325,35 @@ impl State {
         }
         let mut breakdowns = Vec::with_capacity(self.breakdowns.len());
         for (part, asked) in self.breakdowns.iter().zip(&self.plan.breakdowns) {
-            let ranked = Ranked::new(part, asked)?;
-            let keys = ranked.named();
-            labels.complete(reads, &memory.names, &part.group, keys, &self.scope.organizations).await?;
-            breakdowns.push((asked.args.clone(), ranked.breakdown(part, asked, &labels)?));
+            let rows = part.keys().map(|key| Ok((key, part.values_of(key)?))).collect::<Result<_>>()?;
+            let ranked = Ranked::new(rows, &asked.args, |values| asked.args.order.measured.exact(values));
+            labels.complete(reads, &memory.names, &part.group, ranked.named(), &self.scope.organizations).await?;
+            breakdowns.push((asked.args.clone(), ranked.breakdown(asked, &labels, |rest| part.combined(rest))?));
+        }
+        let mut comparisons = Vec::with_capacity(self.comparisons.len());
+        for (compared, asked) in self.comparisons.iter().zip(&self.plan.comparisons) {
+            let mut breakdowns = Vec::with_capacity(compared.breakdowns.len());
+            for (grids, asked) in compared.breakdowns.iter().zip(&asked.breakdowns) {
+                let rows = grids.keys().into_iter().map(|key| Ok((key, grids.each(|grid| grid.values_of(key))?)));
+                let order = &asked.args.order;
+                let ranked = Ranked::new(rows.collect::<Result<_>>()?, &asked.args, |values: &ComparedValues| {
+                    values.exact(&order.measured, order.of)
+                });
+                let (by, keys) = (&asked.args.by, ranked.named());
+                labels.complete(reads, &memory.names, by, keys, &self.scope.organizations).await?;
+                let combine = |rest: &[&GroupKey]| grids.each(|grid| grid.combined(rest));
+                breakdowns.push((asked.args.clone(), ranked.breakdown(asked, &labels, combine)?));
+            }
+            let comparison = Comparison {
+                current_span: compared.current_span,
+                previous_span: compared.previous_span,
+                whole: compared.whole.each(CellGrid::values)?,
+                breakdowns,
+                is_open: compared.is_open,
+            };
+            comparisons.push((asked.args, comparison));
         }
         self.labels = labels;
-        let comparison = |compared: &Compared| -> Result<Comparison> {
-            Ok(Comparison {
-                current_span: compared.current.0,
-                previous_span: compared.previous.0,
-                current: compared.current.1.values()?,
-                previous: compared.previous.1.values()?,
-                is_open: compared.is_open,
-            })
-        };
-        let comparisons = self.comparisons.iter().zip(&self.plan.comparisons);
         Ok(Answer {
             span: self.span,
             now,
@@ -311,11 +364,16 @@ impl State {
             totals: self.totals.as_ref().map(CellGrid::values).transpose()?.unwrap_or_default(),
             series,
             breakdowns,
-            comparisons: comparisons.map(|(c, asked)| Ok((asked.args, comparison(c)?))).collect::<Result<_>>()?,
+            comparisons,
             is_running: self.is_running(),
             histories: self.histories.clone(),
         })
     }
+}
+
+/// Charges the rows that a breakdown shows of `rows` to `size`.
+fn take_rows(size: &Size, asked: &BreakdownPlan, rows: usize) -> Result<()> {
+    size.take(rows.min(asked.args.first), asked.fields, "first").map_err(|error| error.in_field(&asked.field))
 }
 
 /// The zone of the single requested organization, otherwise of the default one.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use models::kpis::Number;
 use proptest::prelude::*;
 use salespulse::calendar::{date_of, instant, local_time, start_of_day};
 use salespulse::clock::Timestamp;
@@ -12,11 +13,14 @@ use salespulse::graphql::size::Size;
 use salespulse::ledger::event::{
     Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, VisitsCounted,
 };
-use salespulse::metrics::answer::{Answer, answer};
+use salespulse::metrics::answer::{Answer, ComparedValues, Comparison, answer};
 use salespulse::metrics::catalog::{Metric, Needs};
 use salespulse::metrics::cell::Values;
 use salespulse::metrics::filter::{CustomerSegment, MetricsFilters};
-use salespulse::metrics::input::{BreakdownSort, ComparisonPeriod, DateRange, Grain, SortDirection, Weekday};
+use salespulse::metrics::input::{
+    BreakdownSort, ComparedValue, ComparisonPeriod, ComparisonSort, DateRange, Grain, SortDirection, Weekday,
+};
+use salespulse::metrics::measured::Measured;
 use salespulse::metrics::period::{Span, previous, whole_days};
 use salespulse::metrics::plan::{
     BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan,
@@ -502,6 +506,8 @@ struct Asked {
     by: Option<Dimension>,
     breakdown: Vec<Dimension>,
     order: Metric,
+    /// Which of two compared values the rows are ordered by.
+    order_of: ComparedValue,
     first: usize,
     has_kpis: bool,
 }
@@ -529,6 +535,9 @@ const DIMENSIONS: [Dimension; 6] = [
     Dimension::ProductCategory,
     Dimension::Product,
 ];
+
+const COMPARED: [ComparedValue; 4] =
+    [ComparedValue::Current, ComparedValue::Previous, ComparedValue::AbsoluteChange, ComparedValue::RelativeChange];
 
 fn asked() -> impl Strategy<Value = Asked> {
     let zones = vec![
@@ -575,10 +584,10 @@ fn asked() -> impl Strategy<Value = Asked> {
             prop::option::of(prop::sample::select(&DIMENSIONS)),
         ),
         prop::sample::subsequence(&DIMENSIONS, 1..=3),
-        prop::sample::select(&Metric::ALL),
+        (prop::sample::select(&Metric::ALL), prop::sample::select(&COMPARED)),
         (1usize..5, any::<bool>()),
     )
-        .prop_map(|((start, end), filters, (grain, zone, by), breakdown, order, (first, has_kpis))| Asked {
+        .prop_map(|((start, end), filters, (grain, zone, by), breakdown, (order, order_of), (first, has_kpis))| Asked {
             start,
             end,
             filters,
@@ -587,6 +596,7 @@ fn asked() -> impl Strategy<Value = Asked> {
             by,
             breakdown,
             order,
+            order_of,
             first,
             has_kpis,
         })
@@ -601,6 +611,10 @@ fn plan(asked: &Asked) -> Plan {
     let first = i32::try_from(asked.first).expect("small");
     let breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");
     let compared = ComparisonArgs::new(Some(ComparisonPeriod::PreviousPeriod), None).expect("good");
+    let order = ComparisonSort { metric: asked.order, kpi: None, of: asked.order_of, direction: SortDirection::Desc };
+    let compared_breakdown = BreakdownArgs::new(asked.breakdown.clone(), Some(order), first).expect("good");
+    let rows =
+        |args| BreakdownPlan { field: String::new(), args, needs, kpis: kpis.clone(), has_other: true, fields: 1 };
     let split = asked.by.map(|by| SeriesPlan {
         field: String::new(),
         args: SeriesArgs { by: Some(by), ..args },
@@ -621,15 +635,14 @@ fn plan(asked: &Asked) -> Plan {
             .into_iter()
             .chain(split)
             .collect(),
-        breakdowns: vec![BreakdownPlan {
+        breakdowns: vec![rows(breakdown)],
+        comparisons: vec![ComparisonPlan {
             field: String::new(),
-            args: breakdown,
+            args: compared,
             needs,
-            kpis: kpis.clone(),
-            has_other: true,
-            fields: 1,
+            kpis,
+            breakdowns: vec![rows(compared_breakdown)],
         }],
-        comparisons: vec![ComparisonPlan { field: String::new(), args: compared, needs, kpis }],
         ..Plan::default()
     }
 }
@@ -682,13 +695,43 @@ fn check(asked: &Asked, found: &Answer, truth: &Truth) {
         }
     }
     check_breakdown(asked, found, truth);
-    let comparison = &found.comparisons[0].1;
-    for (span, values) in
-        [(comparison.current_span, &comparison.current), (comparison.previous_span, &comparison.previous)]
-    {
-        let compared = cut(span.start, span.end, Vec::new());
-        assert_equal(values, &compared.values(truth), "a comparison");
-        assert_kpis(values, &compared, (span, asked.default_zone()), truth, "a comparison");
+    check_comparison(asked, &found.comparisons[0].1, truth);
+}
+
+fn check_comparison(asked: &Asked, comparison: &Comparison, truth: &Truth) {
+    let check = |values: &ComparedValues, key: &[(Dimension, Option<String>)]| {
+        for (span, values) in [(comparison.current_span, &values.current), (comparison.previous_span, &values.previous)]
+        {
+            let compared = Cut { start: span.start, end: span.end, filters: &asked.filters, key: key.to_vec() };
+            let what = format!("a comparison of {key:?}");
+            assert_equal(values, &compared.values(truth), &what);
+            assert_kpis(values, &compared, (span, asked.default_zone()), truth, &what);
+        }
+    };
+    check(&comparison.whole, &[]);
+    let breakdown = &comparison.breakdowns[0].1;
+    let mut last: Option<f64> = None;
+    for (index, (names, values)) in breakdown.rows.iter().enumerate() {
+        let key: Vec<_> = names.iter().map(|name| (name.dimension, name.value.clone())).collect();
+        check(values, &key);
+        let value = values.exact(&Measured::Metric(asked.order), asked.order_of).map(Number::to_f64);
+        assert!(index == 0 || last >= value, "rows are ordered by {:?} of {:?}", asked.order_of, asked.order);
+        last = value;
+    }
+    assert_eq!(breakdown.rows.len(), breakdown.rows_count.min(asked.first));
+    assert_eq!(breakdown.other.is_some(), breakdown.rows_count > asked.first);
+    if let ([by], true) = (asked.breakdown.as_slice(), breakdown.other.is_none()) {
+        let empty = Values { visits: None, ..Values::default() };
+        for value in values_of(*by, truth) {
+            let exact = [comparison.current_span, comparison.previous_span].map(|span| {
+                let key = vec![(*by, value.clone())];
+                Cut { start: span.start, end: span.end, filters: &asked.filters, key }.values(truth)
+            });
+            let is_empty = |values: &Values| Values { visits: None, ..values.clone() } == empty;
+            let has_facts = exact.iter().any(|values| !is_empty(values) || values.visits.is_some_and(|n| n > 0));
+            let is_there = breakdown.rows.iter().any(|(names, _)| names[0].value == value);
+            assert!(is_there || !has_facts, "a comparison lacks {value:?}");
+        }
     }
 }
 

@@ -234,6 +234,59 @@ async fn a_breakdown_has_the_rest_in_one_row() {
 }
 
 #[tokio::test]
+async fn a_comparison_can_be_split() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let sale = |id: &str, region: &str, at: &str, amount: &str| -> Event {
+        let placed = OrderPlaced { region: Some(region.into()), ..order(id, 1, "ann", amount) };
+        event(id, at, Fact::OrderPlaced(placed))
+    };
+    let (may, june) = ("2026-05-01T10:00:00Z", "2026-06-01T10:00:00Z");
+    acme.apply(vec![
+        sale("1", "gone", may, "8.00"),
+        sale("2", "falls", may, "6.00"),
+        sale("3", "falls", june, "3.00"),
+        sale("4", "rises", may, "1.00"),
+        sale("5", "rises", june, "2.00"),
+        sale("6", "new", june, "4.00"),
+    ])
+    .await;
+    let query = r#"{ salesMetrics(period: { start: "2026-06-01T00:00:00Z", end: "2026-07-01T00:00:00Z", timezone: "UTC" }) {
+        comparison {
+            breakdown(by: [REGION], first: 3) {
+                rowsCount
+                rows { key keys { value } current { totalRevenue } previous { totalRevenue } change(metric: TOTAL_REVENUE) { absolute relative } }
+                other { current { totalRevenue uniqueCustomers } previous { totalRevenue } change(metric: ORDERS_COUNT) { absolute } } }
+            fallen: breakdown(by: [REGION], orderBy: { of: ABSOLUTE_CHANGE, direction: ASC }, first: 2) { rows { key } }
+            risen: breakdown(by: [REGION], orderBy: { metric: ORDERS_COUNT, of: RELATIVE_CHANGE }) { rows { key } }
+            before: breakdown(by: [REGION], orderBy: { of: PREVIOUS }) { rows { key } } } } }"#;
+    let found = acme.viewer().query(query).await["salesMetrics"]["comparison"].take();
+    let row = |key: &str, current: &str, previous: &str, absolute: &str, relative: Value| {
+        json!({ "key": key, "keys": [{ "value": key }], "current": { "totalRevenue": current }, "previous": { "totalRevenue": previous },
+            "change": { "absolute": absolute, "relative": relative } })
+    };
+    assert_eq!(
+        found["breakdown"],
+        json!({ "rowsCount": 4, "rows": [
+            row("new", "4.00", "0.00", "4.00", Value::Null),
+            row("falls", "3.00", "6.00", "-3.00", json!(-0.5)),
+            row("rises", "2.00", "1.00", "1.00", json!(1.0)),
+        ], "other": { "current": { "totalRevenue": "0.00", "uniqueCustomers": 0 }, "previous": { "totalRevenue": "8.00" }, "change": { "absolute": "-1" } } })
+    );
+    let keys = |name: &str| -> Vec<String> {
+        let rows = found[name]["rows"].as_array().expect("rows");
+        rows.iter().map(|row| row["key"].as_str().expect("a key").to_owned()).collect()
+    };
+    assert_eq!(keys("fallen"), ["gone", "falls"]);
+    assert_eq!(keys("risen"), ["falls", "rises", "gone", "new"]);
+    assert_eq!(keys("before"), ["gone", "falls", "rises", "new"]);
+    let refused =
+        r#"{ salesMetrics(period: { preset: TODAY }) { then: comparison { rows: breakdown(by: []) { rowsCount } } } }"#;
+    let refused = acme.viewer().run(refused, json!({})).await.errors.remove(0);
+    assert_eq!(json!(refused.path), json!(["salesMetrics", "then", "rows"]), "{refused:?}");
+}
+
+#[tokio::test]
 async fn an_answer_can_be_asked_for_again() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
