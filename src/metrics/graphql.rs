@@ -79,7 +79,7 @@ pub fn plan_of(field: SelectionField<'_>) -> Result<Plan> {
         match field.name() {
             "series" => add_series(&mut plan.series, field).map_err(within)?,
             "breakdown" => {
-                let needs_and_kpis = |inner| Ok((needs_of(inner)?, kpis_of(inner)?));
+                let needs_and_kpis = |inner: SelectionField<'_>| Ok((needs_of(inner)?, kpis_of(inner)?));
                 add_breakdown::<BreakdownSort>(&mut plan.breakdowns, field, needs_and_kpis).map_err(within)?;
             }
             "comparison" => add_comparison(&mut plan.comparisons, field).map_err(within)?,

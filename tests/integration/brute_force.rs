@@ -640,7 +640,7 @@ fn plan(asked: &Asked) -> Plan {
             field: String::new(),
             args: compared,
             needs,
-            kpis,
+            kpis: kpis.clone(),
             breakdowns: vec![rows(compared_breakdown)],
         }],
         ..Plan::default()
