@@ -127,6 +127,8 @@ pub async fn update(
     secrets: SecretChange,
 ) -> Result<()> {
     tx.lock_settings().await?;
+    // First, because it locks the head: whoever quarantines or reseals locks the head before these rows.
+    let resealed = reseal(tx, keys, id, secrets).await?;
     check_names(tx, &new, Some(id)).await?;
     let values =
         [id.into(), new.name.clone().into(), serde_json::to_value(&new.settings)?.into(), new.is_enabled.into()];
@@ -137,9 +139,22 @@ pub async fn update(
         [id.into(), new.name.into()],
     )
     .await?;
-    let SecretChange { new, ends_old } = secrets;
+    if let Some((secrets, key_version)) = resealed {
+        let sql = "UPDATE integrations SET secrets = $3, key_version = $4 WHERE tenant_id = $1 AND id = $2";
+        tx.execute(sql, [id.into(), secrets.into(), key_version.into()]).await?;
+    }
+    Ok(())
+}
+
+/// The secrets after a change, sealed, with the key's version; `None` if they stay as they are.
+async fn reseal(
+    tx: &TenantTx,
+    keys: &TenantKeys,
+    id: Uuid,
+    SecretChange { new, ends_old }: SecretChange,
+) -> Result<Option<(Vec<u8>, i64)>> {
     if new.is_none() && !ends_old {
-        return Ok(());
+        return Ok(None);
     }
     let known = open_secrets(&get_integration(tx, id).await?, keys, tx.tenant())?;
     let mut good: Vec<&str> = Vec::with_capacity(2);
@@ -149,14 +164,14 @@ pub async fn update(
         }
     }
     good.truncate(if ends_old { 1 } else { 2 });
-    let (secrets, key_version) = sealed(keys, tx, id, &good).await?;
-    let sql = "UPDATE integrations SET secrets = $3, key_version = $4 WHERE tenant_id = $1 AND id = $2";
-    tx.execute(sql, [id.into(), secrets.into(), key_version.into()]).await?;
-    Ok(())
+    sealed(keys, tx, id, &good).await.map(Some)
 }
 
 /// Removes an integration and its quarantine; recorded events stay. Error: NOT_FOUND.
 pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<()> {
+    // Locked before its source, as by a delivery that is being quarantined.
+    let sql = format!("SELECT 1 FROM integrations WHERE tenant_id = $1 AND id = $2 {}", tx.for_update());
+    tx.query_one(&sql, [id.into()]).await?;
     tx.execute("DELETE FROM data_sources WHERE tenant_id = $1 AND integration_id = $2", [id.into()]).await?;
     match tx.execute("DELETE FROM integrations WHERE tenant_id = $1 AND id = $2", [id.into()]).await? {
         0 => Err(Error::not_found("integration")),

@@ -1,6 +1,7 @@
 //! Webhooks of shops and CRMs, and events over REST: who is let in, what is made of it, and what is kept when it is not understood.
 
 use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
@@ -8,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use hmac::{Hmac, Mac};
+use salespulse::app::App;
 use salespulse::auth::{Permission, Role};
 use salespulse::clock::{DAY, SECOND, Timestamp};
 use salespulse::graphql::http::Settings;
@@ -22,7 +24,7 @@ use sha2::Sha256;
 use tower::ServiceExt;
 
 use crate::real_data::data;
-use crate::support::{NOW, TestApp, TestTenant};
+use crate::support::{NOW, TestApp, TestTenant, kek, test_redis_url};
 
 const SECRET: &str = "a secret of the shop";
 
@@ -287,6 +289,38 @@ async fn during_a_change_of_secrets_two_are_good() {
     let row = tx.query_one("SELECT secrets FROM integrations WHERE tenant_id = $1", []).await.expect("read");
     let stored: Vec<u8> = salespulse::db::get(&row.expect("a row"), 0).expect("bytes");
     assert!(!String::from_utf8_lossy(&stored).contains("secret of"));
+}
+
+/// Another order can end in a deadlock on PostgreSQL: whoever quarantines or reseals locks the head before these rows.
+#[tokio::test]
+async fn a_change_of_secrets_locks_the_head_before_it_writes() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let App { mut db, clock, tokens, .. } = test.app.clone();
+    let statements: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sent = Arc::clone(&statements);
+    db.mutate(move |sql| {
+        sent.lock().expect("no panic").push(sql.to_owned());
+        None
+    });
+    let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
+    let router = router(App::new(db, clock, stream, tokens, kek()), &Options::default());
+    let headers = [
+        ("Authorization", format!("Bearer {}", acme.admin().token())),
+        ("Content-Type", "application/json".to_owned()),
+    ];
+    let post = async |query: &str| {
+        let body = json!({ "query": query, "variables": { "id": shop.id } }).to_string();
+        let reply = send(&router, "/graphql", &headers, body).await;
+        assert!(reply.body["errors"].is_null(), "{}", reply.body);
+        std::mem::take(&mut *statements.lock().expect("no panic"))
+    };
+    let first = |sent: &[String], part: &str| sent.iter().position(|sql| sql.contains(part)).expect("sent");
+    let sent = post("mutation($id: ID!) { updateIntegration(id: $id, secret: \"a second secret of it\", input: { name: \"s\" }) { id } }").await;
+    assert!(first(&sent, "FROM ledger_heads") < first(&sent, "UPDATE integrations"), "{sent:#?}");
+    let sent = post("mutation($id: ID!) { deleteIntegration(id: $id) }").await;
+    assert!(first(&sent, "SELECT 1 FROM integrations") < first(&sent, "DELETE FROM data_sources"), "{sent:#?}");
 }
 
 #[tokio::test]
