@@ -282,9 +282,10 @@ impl Feed {
         }
         refund.is_reversal = some && all;
         if refund.is_reversal {
-            refund.amount = refund.amount.map(|amount| Money(-amount.0));
+            for amount in refund.amount.iter_mut().chain(refund.lines.iter_mut().map(|line| &mut line.amount)) {
+                *amount = amount.0.checked_neg().map(Money).ok_or("an amount is beyond the largest amount")?;
+            }
             for line in &mut refund.lines {
-                line.amount = Money(-line.amount.0);
                 line.quantity = line.quantity.saturating_abs();
             }
         }

@@ -3,7 +3,7 @@
 use crate::money::{Money, div_half_even};
 
 const DIGITS_MAX: usize = 36;
-const EXPONENT_MAX: i32 = 36;
+const EXPONENT_MAX: u32 = 36;
 const MONEY_DECIMALS: u32 = 4;
 
 /// `units / 10^decimals`.
@@ -35,7 +35,7 @@ impl Number {
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let len = whole.len() + fraction.len();
-        if len == 0 || len > DIGITS_MAX || exponent.abs() > EXPONENT_MAX {
+        if len == 0 || len > DIGITS_MAX || exponent.unsigned_abs() > EXPONENT_MAX {
             return None;
         }
         let mut units: i128 = 0;
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused() {
-        for text in ["", "-", ".", "NaN", "inf", "1,5", "0x10", "1e", "1e99", "--1", "1 2", "\0"] {
+        for text in ["", "-", ".", "NaN", "inf", "1,5", "0x10", "1e", "1e99", "1e-2147483648", "--1", "1 2", "\0"] {
             assert!(Number::parse(text, false).is_none(), "{text:?}");
         }
     }

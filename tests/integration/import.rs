@@ -174,6 +174,16 @@ async fn negative_refunds_take_refunds_back_only_where_the_mapping_says_so() {
 }
 
 #[tokio::test]
+async fn numbers_beyond_all_amounts_are_refused() {
+    let refunds = format!("{}reversals = true\n", MAPPING.replace("fact = \"order\"", "fact = \"refund\""));
+    // i64::MIN in ten-thousandths, which has no positive counterpart.
+    let content = format!("{HEADER}a,2026-06-01,GBP,-922337203685477.5808\nb,2026-06-01,GBP,1e-2147483648\n");
+    let (report, reasons) = import_files(&[("orders.csv", &content)], &refunds).await;
+    assert_eq!((report.totals().rows.accepted, report.totals().rows.refused), (0, 2), "{reasons:?}");
+    assert!(reasons["orders.csv"][&2].contains("is beyond the largest amount"), "{reasons:?}");
+}
+
+#[tokio::test]
 async fn rows_alike_are_told_from_those_of_an_earlier_run() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
