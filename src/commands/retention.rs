@@ -37,16 +37,23 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     // First every tenant stops accepting events of those months; then they can be dropped.
+    let mut counted = Vec::new();
     for (_, tenant) in &tenants {
         close_before(&db, *tenant, cut).await?;
+        if args.all {
+            // While the months are still there.
+            counted.push(count_before(&db, *tenant, cut).await?);
+        }
     }
     if args.all {
         for month in super::connect_owner(config).await?.drop_months(cut).await? {
             println!("{month} dropped");
         }
     }
+    let mut counted = counted.into_iter();
     for (slug, tenant) in tenants {
-        let dropped = drop_before(&db, tenant, cut).await?;
+        let deleted = drop_before(&db, tenant, cut).await?;
+        let dropped = counted.next().unwrap_or(deleted);
         let told = json!({ "by": "operator", "before": cut, "entries": dropped.entries, "events": dropped.events });
         let tx = db.write(tenant).await?;
         audit::record_by_operator(&tx, SystemClock.now(), Entry::of("retention", &slug).after(told)).await?;

@@ -3,6 +3,7 @@
 use salespulse::ledger::event::{Fact, OrderCancelled, Outcome, RefusalCode};
 use salespulse::ledger::retention::{Dropped, close_before, count_before, cut, drop_before};
 
+use crate::command_line::Program;
 use crate::ledger::{event, order};
 use crate::support::{NOW, TestApp};
 
@@ -100,4 +101,26 @@ async fn whole_months_of_all_tenants_are_dropped_at_once_where_they_are_tables()
     let other = test.tenant("other").await;
     other.apply(vec![placed(("B", "2026-03-10T00:00:00Z"))]).await;
     other.verified().await;
+}
+
+#[tokio::test]
+async fn what_is_dropped_of_all_tenants_is_counted_while_it_is_there() {
+    let test = TestApp::start().await;
+    let (acme, _other) = (test.tenant("acme").await, test.tenant("other").await);
+    let placed = |id: &str, at: &str| event(id, at, Fact::OrderPlaced(order(id, 1, "c", "5.00")));
+    acme.apply(vec![placed("A", "2020-01-10T00:00:00Z"), placed("B", "2026-06-01T00:00:00Z")]).await;
+    let settings = [("DATABASE_URL", test.server_url()), ("SALESPULSE_OWNER_URL", test.owner_url())];
+    let program = Program::new();
+    let mut command = program.command(&["retention", "--all", "--keep-months", "60"], &settings);
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert!(printed.contains("acme: 1 entries and 1 event ids before "), "{printed}");
+    assert!(printed.contains("other: 0 entries and 0 event ids before "), "{printed}");
+    let log = acme.admin().query("{ auditLog(first: 1) { nodes { action after } } }").await["auditLog"]["nodes"].take();
+    assert_eq!(
+        (&log[0]["action"], &log[0]["after"]["entries"], &log[0]["after"]["events"]),
+        (&"retention".into(), &1.into(), &1.into())
+    );
+    acme.verified().await;
 }
