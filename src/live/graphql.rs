@@ -58,7 +58,7 @@ impl LiveSubscription {
         }))
     }
 
-    /// Every alert as it is reported, without gaps. Errors: FORBIDDEN (another tenant), RESUME_GAP (the cursor does not belong to this subscription).
+    /// Every alert as it is reported, without gaps. Errors: FORBIDDEN (another tenant), RESUME_GAP (the cursor does not belong to this subscription, alerts after it are no longer kept, or the log ends before it because the ledger was restored to an earlier state; the last may also end the subscription later).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn alert_triggered(
         &self,
