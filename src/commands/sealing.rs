@@ -17,7 +17,7 @@ use crate::tenancy;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Show the key-encryption keys in use, and each tenant's data keys with the number of customers they have sealed.
+    /// Show the key-encryption keys in use, and each tenant's data keys with the number of rows they have encrypted.
     Status,
     /// Give tenants a new data key, and reseal what the old ones have sealed; servers may keep running.
     Rotate(Which),
@@ -60,7 +60,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
         Command::Rewrap(which) => {
             let kek = kek::open(config, &db).await?;
             for (slug, tenant) in which.tenants(&db).await? {
-                println!("{slug}: {} keys wrapped anew", rewrap(&db, kek.as_ref(), tenant).await?);
+                println!("{slug}: {} keys rewrapped", rewrap(&db, kek.as_ref(), tenant).await?);
             }
             Ok(())
         }
@@ -85,7 +85,7 @@ async fn status(db: &Db) -> Result<(), Failure> {
     for (slug, tenant) in tenancy::list_tenants(db).await? {
         for version in rotation::list_versions(&db.read(tenant).await?).await? {
             let state = if version.retired_at.is_some() { "only opens" } else { "seals" };
-            println!("{slug}: data key {} {state}, {} customers", version.version, version.rows);
+            println!("{slug}: data key {} {state}, {} encrypted rows", version.version, version.rows);
         }
     }
     Ok(())
@@ -102,7 +102,7 @@ async fn begin(app: &App, slug: &str, tenant: TenantId) -> Result<bool, Failure>
 }
 
 async fn carry_on(app: &App, slug: &str, tenant: TenantId) -> Result<(), Failure> {
-    rotation::reseal(app, tenant, |rows| println!("{slug}: {rows} customers sealed anew")).await?;
+    rotation::reseal(app, tenant, |rows| println!("{slug}: {rows} customers resealed")).await?;
     for version in rotation::destroy_unused(app, tenant).await? {
         println!("{slug}: data key {version} destroyed");
     }
@@ -114,7 +114,7 @@ async fn carry_on(app: &App, slug: &str, tenant: TenantId) -> Result<(), Failure
             }
             (Some(_), rows) => {
                 let message =
-                    format!("{rows} customers of {slug} are left with data key {} (see the log)", version.version);
+                    format!("{rows} encrypted rows of {slug} are left with data key {} (see the log)", version.version);
                 return Err(Failure::new(Exit::Failed, message));
             }
         }

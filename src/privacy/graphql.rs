@@ -79,7 +79,7 @@ impl PrivacyMutation {
 /// The keys that encrypt the tenant's personal data.
 #[derive(SimpleObject)]
 struct DataKeys {
-    /// Customers with data that has yet to be re-encrypted; 0 if no rotation is under way.
+    /// Encrypted rows (of customers, integrations and quarantined deliveries) that have yet to be re-encrypted; 0 if no rotation is under way.
     rows_left: Count,
     /// The keys, newest first; none before the first customer was recorded, and none after the tenant was erased.
     keys: Vec<DataKey>,
@@ -94,7 +94,7 @@ struct DataKey {
     created_at: DateTime,
     /// Since when it only decrypts; null for the one that encrypts.
     retired_at: Option<DateTime>,
-    /// Customers with data encrypted by this key and none encrypted by an older one.
+    /// Encrypted rows with data encrypted by this key and none encrypted by an older one.
     rows: Count,
 }
 
