@@ -26,6 +26,9 @@ use crate::ledger::event::{Fact, OrderCancelled};
 
 pub struct Shopify;
 
+/// The version of a deletion, which nothing can follow: the second in which the year 10000 begins.
+const DELETED: i64 = 253_402_300_800;
+
 impl Connector for Shopify {
     fn is_signed(&self, request: &Request<'_>, secret: &str, _now: Timestamp) -> bool {
         let signature = request.header(&["x-shopify-hmac-sha256", "shopify-hmac-sha256"]);
@@ -53,8 +56,7 @@ impl Connector for Shopify {
             "orders/delete" => {
                 // The topic is not signed: only a body in the form of a deletion is taken for one.
                 let Deleted { id } = delivery.json()?;
-                // Nothing can follow a deletion.
-                let fact = Fact::OrderCancelled(OrderCancelled { order_id: id.to_string(), version: i32::MAX.into() });
+                let fact = Fact::OrderCancelled(OrderCancelled { order_id: id.to_string(), version: DELETED });
                 Ok(WebhookContent::Events(vec![delivery.event(&format!("deleted-{id}"), delivery.at, settings, fact)]))
             }
             "refunds/create" => {

@@ -183,6 +183,15 @@ fn gift_cards_are_no_sale() {
 }
 
 #[test]
+fn a_deletion_wins_over_every_change() {
+    let deleted = read("orders/delete", &json!({ "id": 1 }));
+    let Fact::OrderCancelled(OrderCancelled { version, .. }) = deleted[0].fact else { panic!("{deleted:?}") };
+    let changed = read("orders/updated", &order(json!({ "updated_at": "9999-12-31T23:59:59Z" })));
+    let Fact::OrderPlaced(OrderPlaced { version: last, .. }) = changed[0].fact else { panic!("{changed:?}") };
+    assert!(version > last, "{version} {last}");
+}
+
+#[test]
 fn an_order_whose_payment_was_voided_is_called_off() {
     let events = read("orders/updated", &order(json!({ "financial_status": "voided" })));
     let version = events[0].occurred_at.0 / crate::clock::SECOND + 1;
