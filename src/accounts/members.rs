@@ -9,7 +9,7 @@ use crate::auth::{Caller, Role, sessions, standing};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
+use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::graphql::text;
 use crate::users::{User, user_from};
 
@@ -48,10 +48,10 @@ pub struct Changes {
 
 /// A page of users, by address.
 pub async fn list(tx: &TenantTx, page: &Page) -> Result<Listed<Member>> {
-    const KEYS: [SortKey; 1] = [SortKey::ascending("u.email", KeyKind::Text)];
+    const ORDER: SortOrder<'_> = SortOrder { name: "users", keys: &[SortKey::ascending("u.email", KeyKind::Text)] };
     let matching = Matching { from: "users u WHERE u.tenant_id = $1".to_owned(), values: Vec::new() };
-    let item = |row: &QueryResult| Ok((Cursor(vec![get(row, 2)?]), member_from(row)?));
-    matching.page(tx, page, &KEYS, MEMBER_COLUMNS, item).await
+    let item = |row: &QueryResult| Ok((vec![get(row, 2)?], member_from(row)?));
+    matching.page(tx, page, &ORDER, MEMBER_COLUMNS, item).await
 }
 
 const MEMBER_COLUMNS: &str = "u.id, u.name, u.email, u.role, u.is_active, u.invited_at IS NOT NULL";

@@ -11,7 +11,7 @@ use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, find_word, get, get_word, word, word_text};
 use crate::error::{Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
+use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::metrics::input::Grain;
 use crate::metrics::kpis::graphql::KpiUnit;
 use crate::metrics::measured::Measured;
@@ -288,15 +288,16 @@ pub async fn find_oldest(tx: &TenantTx) -> Result<Option<i64>> {
 
 /// A page of reported changes, newest first, of one rule or all.
 pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Result<Listed<Transition>> {
-    const KEYS: [SortKey; 1] = [SortKey::descending("alert_no", KeyKind::Int)];
+    const ORDER: SortOrder<'_> =
+        SortOrder { name: "alertHistory", keys: &[SortKey::descending("alert_no", KeyKind::Int)] };
     let of_rule = if rule_id.is_some() { " AND alert_id = $2" } else { "" };
     let from = format!("alert_events WHERE tenant_id = $1{of_rule}");
     let matching = Matching { from, values: rule_id.into_iter().map(Value::from).collect() };
     let item = |row: &QueryResult| {
         let transition = transition_from(row)?;
-        Ok((Cursor(vec![transition.alert_no.to_string()]), transition))
+        Ok((vec![transition.alert_no.to_string()], transition))
     };
-    matching.page(tx, page, &KEYS, TRANSITION_COLUMNS, item).await
+    matching.page(tx, page, &ORDER, TRANSITION_COLUMNS, item).await
 }
 
 fn transition_from(row: &QueryResult) -> Result<Transition> {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
+use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use entity::audit_logs::Model;
 
 /// Which entries.
@@ -56,13 +56,13 @@ impl Filter {
 
 /// A page of the log, newest first: ids are time-ordered.
 pub async fn list(tx: &TenantTx, page: &Page, filter: &Filter) -> Result<Listed<Model>> {
-    const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
+    const ORDER: SortOrder<'_> = SortOrder { name: "auditLog", keys: &[SortKey::descending("id", KeyKind::Uuid)] };
     const COLUMNS: &str = "tenant_id, id, actor_id, at, action, subject, before, after, through, through_id, address";
     let (condition, values) = filter.clauses();
     let matching = Matching { from: format!("audit_logs WHERE tenant_id = $1{condition}"), values };
     let item = |row: &QueryResult| {
         let entry = Model::from_query_result(row, "")?;
-        Ok((Cursor(vec![entry.id.to_string()]), entry))
+        Ok((vec![entry.id.to_string()], entry))
     };
-    matching.page(tx, page, &KEYS, COLUMNS, item).await
+    matching.page(tx, page, &ORDER, COLUMNS, item).await
 }

@@ -12,7 +12,7 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::node_id::{Numbered, OneOf};
-use crate::graphql::page::{Clauses, Cursor, KeyKind, Listed, Matching, Page, SortKey};
+use crate::graphql::page::{Clauses, Cursor, KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::money::Money;
 use crate::sealing::BlindIndex;
@@ -71,22 +71,29 @@ pub async fn list(
         (false, false) => format!("{CUSTOMERS}{wanted}"),
     };
     let matching = Matching { from, values };
-    let keys = match order {
-        CustomerSort::Id if is_whole => vec![BY_NUMBER_OF_TOTALS],
-        CustomerSort::Id => vec![BY_NUMBER],
-        CustomerSort::Revenue => vec![
-            // In the order of the index as far as it goes.
-            SortKey::descending("t.magnitude", KeyKind::Int),
-            SortKey::descending("t.revenue", KeyKind::Int),
-            BY_NUMBER_OF_TOTALS,
-        ],
-        CustomerSort::LastPurchase => vec![LAST_PURCHASE, BY_NUMBER_OF_TOTALS],
-        CustomerSort::Churn => vec![SortKey::descending("p.churn", KeyKind::Int), BY_PREDICTED_NUMBER],
-        CustomerSort::LifetimeValue => {
-            vec![SortKey::descending("p.lifetime_value", KeyKind::Int), BY_PREDICTED_NUMBER]
+    let (name, keys) = match order {
+        CustomerSort::Id if is_whole => ("customers.id", vec![BY_NUMBER_OF_TOTALS]),
+        CustomerSort::Id => ("customers.id", vec![BY_NUMBER]),
+        CustomerSort::Revenue => (
+            "customers.revenue",
+            vec![
+                // In the order of the index as far as it goes.
+                SortKey::descending("t.magnitude", KeyKind::Int),
+                SortKey::descending("t.revenue", KeyKind::Int),
+                BY_NUMBER_OF_TOTALS,
+            ],
+        ),
+        CustomerSort::LastPurchase => ("customers.lastPurchase", vec![LAST_PURCHASE, BY_NUMBER_OF_TOTALS]),
+        CustomerSort::Churn => {
+            ("customers.churn", vec![SortKey::descending("p.churn", KeyKind::Int), BY_PREDICTED_NUMBER])
         }
+        CustomerSort::LifetimeValue => (
+            "customers.lifetimeValue",
+            vec![SortKey::descending("p.lifetime_value", KeyKind::Int), BY_PREDICTED_NUMBER],
+        ),
     };
-    let Clauses { filter: beyond, order: by, values: bounds } = page.clauses(&keys, 2 + matching.values.len())?;
+    let sorted = SortOrder { name, keys: &keys };
+    let Clauses { filter: beyond, order: by, values: bounds } = page.clauses(&sorted, 2 + matching.values.len())?;
     let from = &matching.from;
     let sql = if is_predicted {
         format!("SELECT {COLUMNS}, p.churn, p.lifetime_value FROM {from}{beyond}{by}")
@@ -109,8 +116,8 @@ pub async fn list(
             CustomerSort::Churn => vec![get(row, COLUMNS_COUNT)?],
             CustomerSort::LifetimeValue => vec![get(row, COLUMNS_COUNT + 1)?],
         };
-        let cursor = keys.into_iter().chain([customer.customer_no]).map(|key| key.to_string());
-        Ok((Cursor(cursor.collect()), customer))
+        let values = keys.into_iter().chain([customer.customer_no]).map(|key| key.to_string());
+        Ok((Cursor::new(&sorted, values.collect()), customer))
     };
     Ok(Listed { rows: rows.iter().map(item).collect::<Result<_>>()?, matching: Some(matching) })
 }

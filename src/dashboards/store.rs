@@ -11,7 +11,7 @@ use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
+use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 
 /// Audited columns of dashboards.
 pub const LOGGED: AuditedTable = AuditedTable {
@@ -38,13 +38,13 @@ pub async fn find_visible(tx: &TenantTx, id: Uuid, user_id: Uuid) -> Result<Opti
 
 /// A page of those visible to `user_id`, newest first: ids are time-ordered.
 pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<Listed<Dashboard>> {
-    const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
+    const ORDER: SortOrder<'_> = SortOrder { name: "dashboards", keys: &[SortKey::descending("id", KeyKind::Uuid)] };
     let from = "dashboards WHERE tenant_id = $1 AND (owner_id = $2 OR is_shared)".to_owned();
     let item = |row: &QueryResult| {
         let dashboard = Dashboard::try_from(Model::from_query_result(row, "")?)?;
-        Ok((Cursor(vec![dashboard.id.to_string()]), dashboard))
+        Ok((vec![dashboard.id.to_string()], dashboard))
     };
-    Matching { from, values: vec![user_id.into()] }.page(tx, page, &KEYS, "*", item).await
+    Matching { from, values: vec![user_id.into()] }.page(tx, page, &ORDER, "*", item).await
 }
 
 /// Maximum dashboards per owner.

@@ -1,5 +1,7 @@
 //! Relay-style keyset pagination: `first`/`after` or `last`/`before`, at most 100 items.
 
+use std::borrow::Cow;
+
 use async_graphql::{OutputType, SimpleObject};
 use sea_orm::{QueryResult, Value};
 use tokio::sync::OnceCell;
@@ -66,49 +68,54 @@ pub struct Clauses {
     pub values: Vec<Value>,
 }
 
-/// The position of an item: its sort key values, the last of them unique.
+/// An order of a list.
+pub struct SortOrder<'a> {
+    /// Part of the cursors, so that one from another order or list is refused.
+    pub name: &'static str,
+    pub keys: &'a [SortKey],
+}
+
+/// The position of an item in a list: the name of its order and its sort key values, the last of them unique.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Cursor(pub Vec<String>);
+pub struct Cursor {
+    order: Cow<'static, str>,
+    values: Vec<String>,
+}
 
 impl Cursor {
+    pub fn new(order: &SortOrder<'_>, values: Vec<String>) -> Self {
+        Cursor { order: Cow::Borrowed(order.name), values }
+    }
+
     fn encode(&self) -> String {
-        hex::encode(self.0.join("\u{1f}"))
+        let parts: Vec<&str> = std::iter::once(&*self.order).chain(self.values.iter().map(String::as_str)).collect();
+        hex::encode(parts.join("\u{1f}"))
     }
 
     fn decode(text: &str, argument: &'static str) -> Result<Cursor> {
-        let bad = || Error::bad_input(argument, "not a cursor of this list");
-        let text = hex::decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(bad)?;
+        let text = hex::decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         // PostgreSQL text cannot contain NUL.
-        if text.contains('\0') {
-            return Err(bad());
-        }
-        Ok(Cursor(text.split('\u{1f}').map(str::to_owned).collect()))
+        let text = text.filter(|text| !text.contains('\0')).ok_or_else(|| foreign(argument))?;
+        let mut parts = text.split('\u{1f}').map(str::to_owned);
+        Ok(Cursor { order: Cow::Owned(parts.next().unwrap_or_default()), values: parts.collect() })
     }
 
-    /// The values to bind for `keys`.
-    fn values(&self, keys: &[SortKey], argument: &'static str) -> Result<Vec<Value>> {
-        if self.0.len() != keys.len() {
-            return Err(Error::bad_input(argument, "not a cursor of this list"));
+    /// The values to bind in `order`.
+    fn bound(&self, order: &SortOrder<'_>, argument: &'static str) -> Result<Vec<Value>> {
+        if self.order != order.name || self.values.len() != order.keys.len() {
+            return Err(foreign(argument));
         }
-        let value = |(index, key): (usize, &SortKey)| match key.kind {
-            KeyKind::Int => self.int(index, argument).map(Value::from),
-            KeyKind::Uuid => self.uuid(index, argument).map(Value::from),
-            KeyKind::Text => Ok(Value::from(self.0[index].clone())),
+        let value = |(text, key): (&String, &SortKey)| match key.kind {
+            KeyKind::Int => text.parse::<i64>().map(Value::from).map_err(|_| foreign(argument)),
+            KeyKind::Uuid => text.parse::<uuid::Uuid>().map(Value::from).map_err(|_| foreign(argument)),
+            KeyKind::Text => Ok(Value::from(text.clone())),
         };
-        keys.iter().enumerate().map(value).collect()
+        self.values.iter().zip(order.keys).map(value).collect()
     }
+}
 
-    /// The `index`th value as an integer.
-    pub fn int(&self, index: usize, argument: &'static str) -> Result<i64> {
-        let value = self.0.get(index).and_then(|value| value.parse().ok());
-        value.ok_or_else(|| Error::bad_input(argument, "not a cursor of this list"))
-    }
-
-    /// The `index`th value as a UUID.
-    pub fn uuid(&self, index: usize, argument: &'static str) -> Result<uuid::Uuid> {
-        let value = self.0.get(index).and_then(|value| value.parse().ok());
-        value.ok_or_else(|| Error::bad_input(argument, "not a cursor of this list"))
-    }
+fn foreign(argument: &'static str) -> Error {
+    Error::bad_input(argument, "not a cursor of this list")
 }
 
 impl Page {
@@ -133,14 +140,14 @@ impl Page {
         })
     }
 
-    /// The clauses that read this page, plus one row, of a list ordered by `keys`. Parameters are numbered from
-    /// `first_param`.
-    pub fn clauses(&self, keys: &[SortKey], first_param: usize) -> Result<Clauses> {
+    /// The clauses that read this page, plus one row, of a list in `order`. Parameters are numbered from `first_param`.
+    pub fn clauses(&self, order: &SortOrder<'_>, first_param: usize) -> Result<Clauses> {
+        let keys = order.keys;
         let mut values = Vec::new();
         let mut filter = String::new();
         for (cursor, argument, is_after) in [(&self.after, "after", true), (&self.before, "before", false)] {
             let Some(cursor) = cursor else { continue };
-            let bound = cursor.values(keys, argument)?;
+            let bound = cursor.bound(order, argument)?;
             filter.push_str(&beyond(keys, is_after, first_param + values.len()));
             values.extend(bound);
         }
@@ -198,18 +205,19 @@ pub struct Matching {
 }
 
 impl Matching {
-    /// Reads a page in the order of `keys`.
+    /// Reads a page in that order. `item` gives an item with its sort key values.
     pub async fn page<T>(
         self,
         tx: &TenantTx,
         page: &Page,
-        keys: &[SortKey],
+        order: &SortOrder<'_>,
         columns: &str,
-        item: impl Fn(&QueryResult) -> Result<(Cursor, T)>,
+        item: impl Fn(&QueryResult) -> Result<(Vec<String>, T)>,
     ) -> Result<Listed<T>> {
-        let Clauses { filter, order, values } = page.clauses(keys, 2 + self.values.len())?;
-        let sql = format!("SELECT {columns} FROM {}{filter}{order}", self.from);
+        let Clauses { filter, order: by, values } = page.clauses(order, 2 + self.values.len())?;
+        let sql = format!("SELECT {columns} FROM {}{filter}{by}", self.from);
         let rows = tx.query(&sql, self.values.iter().cloned().chain(values)).await?;
+        let item = |row: &QueryResult| item(row).map(|(values, item)| (Cursor::new(order, values), item));
         Ok(Listed { rows: rows.iter().map(item).collect::<Result<_>>()?, matching: Some(self) })
     }
 }

@@ -8,7 +8,7 @@ use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
+use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::personal::QUARANTINED_BODIES;
 use crate::sealing::{TenantKeys, fingerprint};
 
@@ -103,15 +103,15 @@ const COLUMNS: &str = "id, integration_id, delivery_id, topic, code, reason, hap
 
 /// A page of the deliveries of one integration or of all, newest first.
 pub async fn list(tx: &TenantTx, page: &Page, integration: Option<Uuid>) -> Result<Listed<Quarantined>> {
-    const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
+    const ORDER: SortOrder<'_> = SortOrder { name: "quarantine", keys: &[SortKey::descending("id", KeyKind::Uuid)] };
     let of_one = if integration.is_some() { " AND integration_id = $2" } else { "" };
     let from = format!("quarantine WHERE tenant_id = $1{of_one}");
     let matching = Matching { from, values: integration.into_iter().map(Value::from).collect() };
     let item = |row: &QueryResult| {
         let kept = quarantined_from(row)?;
-        Ok((Cursor(vec![kept.id.to_string()]), kept))
+        Ok((vec![kept.id.to_string()], kept))
     };
-    matching.page(tx, page, &KEYS, COLUMNS, item).await
+    matching.page(tx, page, &ORDER, COLUMNS, item).await
 }
 
 /// Error: NOT_FOUND.

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::Result;
 use crate::graphql::node_id::OneOf;
-use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
+use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::metrics::filter::Filter;
 use crate::metrics::period::Span;
 use crate::metrics::read::Dimension;
@@ -34,8 +34,10 @@ pub struct OrderFilter {
 
 /// A page of orders, newest first by time placed.
 pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Listed<Order>> {
-    const KEYS: [SortKey; 2] =
-        [SortKey::descending("o.placed_at", KeyKind::Int), SortKey::descending("o.order_no", KeyKind::Int)];
+    const ORDER: SortOrder<'_> = SortOrder {
+        name: "orders",
+        keys: &[SortKey::descending("o.placed_at", KeyKind::Int), SortKey::descending("o.order_no", KeyKind::Int)],
+    };
     let mut values: Vec<Value> = Vec::new();
     let mut wanted = String::new();
     let mut narrow = |condition: &str, value: Value| {
@@ -69,9 +71,9 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Li
     let matching = Matching { from: format!("orders o WHERE o.tenant_id = $1{wanted}"), values };
     let item = |row: &QueryResult| {
         let order = order_from(row)?;
-        Ok((Cursor(vec![order.placed_at.0.to_string(), order.order_no.to_string()]), order))
+        Ok((vec![order.placed_at.0.to_string(), order.order_no.to_string()], order))
     };
-    matching.page(tx, page, &KEYS, COLUMNS, item).await
+    matching.page(tx, page, &ORDER, COLUMNS, item).await
 }
 
 /// The condition for orders matched by a metrics filter; categories and products match by any of an order's lines.

@@ -9,7 +9,7 @@ use crate::audit::{AuditedTable, Shown};
 use crate::clock::{MINUTE, Timestamp};
 use crate::db::{Db, TenantId, TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
-use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
+use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 
 /// An attempt that has not finished after this time is presumed to have died with its process.
 const LEASE: i64 = 2 * MINUTE;
@@ -161,15 +161,15 @@ const COLUMNS: &str = "id, alert_no, channel, target, state, attempts, next_at, 
 
 /// A page of deliveries, newest first, in one state or in all.
 pub async fn list(tx: &TenantTx, page: &Page, state: Option<DeliveryState>) -> Result<Listed<Delivery>> {
-    const KEYS: [SortKey; 1] = [SortKey::descending("id", KeyKind::Uuid)];
+    const ORDER: SortOrder<'_> = SortOrder { name: "deliveries", keys: &[SortKey::descending("id", KeyKind::Uuid)] };
     let in_state = if state.is_some() { " AND state = $2" } else { "" };
     let from = format!("deliveries WHERE tenant_id = $1 AND alert_no IS NOT NULL{in_state}");
     let matching = Matching { from, values: state.map(word).transpose()?.into_iter().collect() };
     let item = |row: &QueryResult| {
         let delivery = delivery_from(row)?;
-        Ok((Cursor(vec![delivery.id.to_string()]), delivery))
+        Ok((vec![delivery.id.to_string()], delivery))
     };
-    matching.page(tx, page, &KEYS, COLUMNS, item).await
+    matching.page(tx, page, &ORDER, COLUMNS, item).await
 }
 
 fn delivery_from(row: &QueryResult) -> Result<Delivery> {

@@ -11,7 +11,7 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::node_id::OneOf;
-use crate::graphql::page::{Cursor, KeyKind, Listed, Matching, Page, SortKey};
+use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::ledger::changes::DimensionKind;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
 use crate::money::Money;
@@ -33,10 +33,10 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &ProductFilter, order: Pro
     if [&filter.category, &filter.search].into_iter().flatten().any(|text| text.contains('\0')) {
         return Ok(Listed::nothing());
     }
-    let keys = match order {
-        ProductSort::Id => vec![BY_NUMBER],
-        ProductSort::Revenue => vec![SortKey::descending("p.revenue", KeyKind::Int), BY_NUMBER],
-        ProductSort::Units => vec![SortKey::descending("p.units", KeyKind::Int), BY_NUMBER],
+    let (name, keys) = match order {
+        ProductSort::Id => ("products.id", vec![BY_NUMBER]),
+        ProductSort::Revenue => ("products.revenue", vec![SortKey::descending("p.revenue", KeyKind::Int), BY_NUMBER]),
+        ProductSort::Units => ("products.units", vec![SortKey::descending("p.units", KeyKind::Int), BY_NUMBER]),
     };
     let mut values: Vec<Value> = Vec::new();
     let mut wanted = String::new();
@@ -56,14 +56,14 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &ProductFilter, order: Pro
     let item = |row: &QueryResult| {
         let product = product_from(row)?;
         let number = product.product_no.to_string();
-        let cursor = match order {
+        let values = match order {
             ProductSort::Id => vec![number],
             ProductSort::Revenue => vec![product.revenue.0.to_string(), number],
             ProductSort::Units => vec![product.units.to_string(), number],
         };
-        Ok((Cursor(cursor), product))
+        Ok((values, product))
     };
-    matching.page(tx, page, &keys, COLUMNS, item).await
+    matching.page(tx, page, &SortOrder { name, keys: &keys }, COLUMNS, item).await
 }
 
 fn product_from(row: &QueryResult) -> Result<Product> {

@@ -191,6 +191,16 @@ async fn customers_are_ordered_and_filtered_by_what_is_predicted() {
     assert_eq!(list(&format!("filter: {{churnMax: {}}}, orderBy: REVENUE", middle["churn"])).await, "ab");
     assert_eq!(list(&format!("filter: {{lifetimeValueMax: {}}}", most["lifetimeValue"])).await, "c");
     assert_eq!(list(&format!("filter: {{lifetimeValueMin: {}}}", middle["lifetimeValue"])).await, "ab");
+    let orders = ["ID", "REVENUE", "LAST_PURCHASE", "CHURN", "LIFETIME_VALUE"];
+    for made in orders {
+        let page = format!("{{ customers(orderBy: {made}, first: 1) {{ pageInfo {{ endCursor }} }} }}");
+        let cursor = acme.viewer().query(&page).await["customers"]["pageInfo"]["endCursor"].take();
+        assert_eq!(list(&format!("orderBy: {made}, after: {cursor}")).await.len(), 2, "{made}");
+        for used in orders.into_iter().filter(|used| *used != made) {
+            let page = format!("{{ customers(orderBy: {used}, after: {cursor}) {{ nodes {{ id }} }} }}");
+            acme.viewer().refused(&page, "after").await;
+        }
+    }
     acme.viewer().refused("{ customers(filter: {churnMin: -0.1}) { nodes { id } } }", "churnMin").await;
     acme.viewer().refused("{ customers(filter: {churnMax: 1.5}) { nodes { id } } }", "churnMax").await;
 }

@@ -15,6 +15,27 @@ fn update(input: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_cursor_belongs_to_its_order() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    crate::sales::record(&acme, 11, 4).await;
+    let orders = ["ID", "REVENUE", "UNITS"];
+    for made in orders {
+        let page = format!("{{ products(orderBy: {made}, first: 1) {{ pageInfo {{ endCursor }} }} }}");
+        let cursor = acme.viewer().query(&page).await["products"]["pageInfo"]["endCursor"].take();
+        for used in orders {
+            let page = format!("{{ products(orderBy: {used}, after: {cursor}) {{ nodes {{ id }} }} }}");
+            if used == made {
+                acme.viewer().query(&page).await;
+            } else {
+                acme.viewer().refused(&page, "after").await;
+            }
+        }
+        acme.viewer().refused(&format!("{{ customers(before: {cursor}) {{ nodes {{ id }} }} }}"), "before").await;
+    }
+}
+
+#[tokio::test]
 async fn a_product_adds_up_what_was_sold_of_it() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
