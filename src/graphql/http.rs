@@ -372,7 +372,9 @@ async fn run(
             let (response, freshness) = endpoint.operations.run(prepared, asker).await;
             let (Some(key), Some(freshness)) = (key, freshness) else { return reply.send(&response) };
             match serde_json::to_vec(&response) {
-                Ok(body) => {
+                Ok(mut body) => {
+                    // It is kept, and was given up to twice the room.
+                    body.shrink_to_fit();
                     let body = Bytes::from(body);
                     endpoint.answers.put(key, freshness, body.clone());
                     reply.json(StatusCode::OK, body)

@@ -52,19 +52,46 @@ impl<B: BatchLoad> Clone for Reading<B> {
     }
 }
 
-/// Loads the value of `key`, batched with the operation's other concurrent reads.
-pub async fn load<B: BatchLoad>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::Value>> {
-    let loader = loader::<Loader<B>>(ctx, |reads, db, tenant| {
+/// The operation's loader for `B`.
+fn loader_of<B: BatchLoad>(ctx: &Context<'_>) -> Result<Arc<Loader<B>>> {
+    loader::<Loader<B>>(ctx, |reads, db, tenant| {
         CachedLoader::new(Fetch::<B> { reads, db, tenant, batch: PhantomData })
             .with_max_batch_size(KEYS_MAX)
             .with_yield_count(YIELDS)
-    })?;
+    })
+}
+
+/// Loads the value of `key`, batched with the operation's other concurrent reads.
+pub async fn load<B: BatchLoad>(ctx: &Context<'_>, key: B::Key) -> Result<Option<B::Value>> {
+    let loader = loader_of::<B>(ctx)?;
     // Unconstrained: otherwise its locks would exhaust the task's cooperative budget, ending the round after a few
     // hundred keys.
     let reading = tokio::task::unconstrained(loader.try_load(key.clone())).await.map_err(Error::internal)?;
-    match reading.0.await {
-        Ok(values) => Ok(values.get(&key).cloned()),
-        Err(error) => Err(Error::shared(&error)),
+    reading.get(&key).await
+}
+
+/// Loads the values of `keys`, batched likewise; keys without a value are omitted.
+pub async fn load_many<B: BatchLoad>(
+    ctx: &Context<'_>,
+    keys: impl Iterator<Item = B::Key>,
+) -> Result<HashMap<B::Key, B::Value>> {
+    let loader = loader_of::<B>(ctx)?;
+    let readings = tokio::task::unconstrained(loader.try_load_many(keys.collect())).await.map_err(Error::internal)?;
+    let mut values = HashMap::with_capacity(readings.len());
+    for (key, reading) in readings {
+        if let Some(value) = reading.get(&key).await? {
+            values.insert(key, value);
+        }
+    }
+    Ok(values)
+}
+
+impl<B: BatchLoad> Reading<B> {
+    async fn get(self, key: &B::Key) -> Result<Option<B::Value>> {
+        match self.0.await {
+            Ok(values) => Ok(values.get(key).cloned()),
+            Err(error) => Err(Error::shared(&error)),
+        }
     }
 }
 

@@ -301,8 +301,8 @@ macro_rules! connection {
             }
 
             /// The page's items.
-            async fn nodes(&self) -> Vec<$crate::graphql::eager::Eager<$node>> {
-                self.items.iter().map(|(_, node)| $crate::graphql::eager::Eager(node.clone())).collect()
+            async fn nodes(&self) -> $crate::graphql::eager::EagerList<&$node> {
+                $crate::graphql::eager::EagerList(self.items.iter().map(|(_, node)| node).collect())
             }
 
             /// Information for fetching further pages.

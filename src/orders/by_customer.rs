@@ -12,7 +12,7 @@ use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::customers::Customer;
 use crate::db::{Column, FirstRows, Table, TenantTx, get};
 use crate::error::{Error, Result};
-use crate::graphql::eager::{self, Eager};
+use crate::graphql::eager::EagerList;
 use crate::graphql::loader::{BatchLoad, load};
 use crate::graphql::scalars::Currency;
 use crate::ledger::changes::Holder;
@@ -46,12 +46,12 @@ impl Customer {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 1 to 100.", default_with = "Some(5)")] first: Option<i32>,
-    ) -> async_graphql::Result<Vec<Eager<Order>>> {
+    ) -> async_graphql::Result<EagerList<Order>> {
         let first = i64::from(first.unwrap_or(5));
         if !(1..=ORDERS_MAX).contains(&first) {
             return Err(Error::bad_input("first", format!("must be from 1 to {ORDERS_MAX}")).into());
         }
-        Ok(eager::all(load::<OrdersByCustomer>(ctx, (self.customer_no, first)).await?.unwrap_or_default()))
+        Ok(EagerList(load::<OrdersByCustomer>(ctx, (self.customer_no, first)).await?.unwrap_or_default()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, Enum, ID, Object};
 
-use super::lines::{LinesByOrder, OrderLine};
+use super::lines::{self, LinesByOrder, OrderLine};
 use super::refunds::{OrderRefunds, Refund};
 use super::store::{self, OrderFilter};
 use crate::auth::Permission;
@@ -11,7 +11,7 @@ use crate::connection;
 use crate::customers::{Customer, CustomersByNumber};
 use crate::error::Error;
 use crate::graphql::context::{Needs, app, read};
-use crate::graphql::eager::{self, Eager};
+use crate::graphql::eager::EagerList;
 use crate::graphql::loader::load;
 use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::{Listed, Page};
@@ -214,8 +214,12 @@ impl Order {
     }
 
     /// The order lines.
-    async fn lines(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Eager<OrderLine>>> {
-        Ok(eager::all(load::<LinesByOrder>(ctx, self.order_no).await?.unwrap_or_default()))
+    async fn lines(&self, ctx: &Context<'_>) -> async_graphql::Result<EagerList<OrderLine>> {
+        let mut lines = load::<LinesByOrder>(ctx, self.order_no).await?.unwrap_or_default();
+        if ctx.look_ahead().field("product").exists() {
+            lines::load_products(ctx, &mut lines).await?;
+        }
+        Ok(EagerList(lines))
     }
 }
 

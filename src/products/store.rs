@@ -1,6 +1,7 @@
 //! Storage of products.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_graphql::MaybeUndefined;
 use sea_orm::{QueryResult, Value};
@@ -105,13 +106,13 @@ pub struct ProductsByNumber;
 
 impl BatchLoad for ProductsByNumber {
     type Key = i64;
-    type Value = Product;
+    type Value = Arc<Product>;
 
-    async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Product>> {
+    async fn load(tx: &TenantTx, keys: &[i64]) -> Result<HashMap<i64, Arc<Product>>> {
         let sql = format!("SELECT {COLUMNS} FROM {{keys}} {{each products p: p.product_no = k.product_no}}");
         let keys = Table::new().with("product_no", Column::Int(keys.to_vec()));
         let rows = tx.query_by_keys(&sql, &keys).await?;
-        rows.iter().map(|row| Ok((get(row, 0)?, product_from(row)?))).collect()
+        rows.iter().map(|row| Ok((get(row, 0)?, Arc::new(product_from(row)?)))).collect()
     }
 }
 
@@ -173,7 +174,8 @@ pub async fn save(tx: &TenantTx, change: ProductChange) -> Result<Product> {
                WHERE tenant_id = $1 AND product_no = $2";
     tx.execute(sql, values).await?;
     let mut saved = ProductsByNumber::load(tx, &[product_no]).await?;
-    saved.remove(&product_no).ok_or_else(|| Error::internal("a product that was just saved is gone"))
+    let saved = saved.remove(&product_no).ok_or_else(|| Error::internal("a product that was just saved is gone"))?;
+    Ok(Arc::unwrap_or_clone(saved))
 }
 
 async fn find_no(tx: &TenantTx, sku: &str) -> Result<Option<i64>> {

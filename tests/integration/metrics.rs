@@ -271,7 +271,7 @@ async fn a_comparison_can_be_split() {
             row("new", "4.00", "0.00", "4.00", Value::Null),
             row("falls", "3.00", "6.00", "-3.00", json!(-0.5)),
             row("rises", "2.00", "1.00", "1.00", json!(1.0)),
-        ], "other": { "current": { "totalRevenue": "0.00", "uniqueCustomers": 0 }, "previous": { "totalRevenue": "8.00" }, "change": { "absolute": "-1" } } })
+        ], "other": { "current": { "totalRevenue": "0.00", "uniqueCustomers": 0 }, "previous": { "totalRevenue": "8.00" }, "change": { "absolute": "-1.00" } } })
     );
     let keys = |name: &str| -> Vec<String> {
         let rows = found[name]["rows"].as_array().expect("rows");
