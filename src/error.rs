@@ -176,7 +176,7 @@ impl From<sea_orm::DbErr> for Error {
         if crate::db::is_unwritable(&error) {
             return Error {
                 source: Some(source.into()),
-                ..Error::new(Code::BadUserInput, "a text has characters that are not written")
+                ..Error::new(Code::BadUserInput, "a text contains characters that are not allowed")
             };
         }
         if crate::db::lacks_month(&error) {

@@ -63,10 +63,10 @@ pub async fn create(
         return Err(Error::bad_input("permissions", "give at least one"));
     }
     if !permissions.iter().all(|permission| caller.may(*permission)) {
-        return Err(Error::new(Code::Forbidden, "a key may do no more than you"));
+        return Err(Error::new(Code::Forbidden, "a key cannot have permissions you lack"));
     }
     if matches!(caller.through, Through::ApiKey(_)) && ends_at.unwrap_or(Timestamp(i64::MAX)) > caller.expires_at() {
-        return Err(Error::new(Code::Forbidden, "a key ends no later than the one that makes it"));
+        return Err(Error::new(Code::Forbidden, "a key cannot outlive the key that creates it"));
     }
     if ends_at.is_some_and(|at| at <= now) {
         return Err(Error::bad_input("expiresAt", "must be in the future"));

@@ -55,13 +55,13 @@ pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose:
     let (subject, text) = match purpose {
         Purpose::Invitation => (
             "You are invited to SalesPulse",
-            format!("Set a password to come in:\n\n{link}\n\nThe link is good once, and for 7 days.\n"),
+            format!("Set a password to sign in:\n\n{link}\n\nThe link can be used once and expires in 7 days.\n"),
         ),
         Purpose::Reset => (
             "Your SalesPulse password",
             format!(
-                "Set another password:\n\n{link}\n\nThe link is good once, and for an hour. If you did not ask for it, \
-                 leave it; your password stays as it is.\n"
+                "Set a new password:\n\n{link}\n\nThe link can be used once and expires in an hour. If you did not \
+                 request this, ignore this message; your password stays as it is.\n"
             ),
         ),
     };
@@ -169,7 +169,7 @@ pub async fn invite(
                u.role FROM users u WHERE u.tenant_id = $1 AND u.email = $2";
     let user_id = match tx.query_one(sql, [email.clone().into()]).await? {
         Some(row) if get::<bool>(&row, 1)? => {
-            return Err(Error::new(Code::Conflict, "there is a user of that address already"));
+            return Err(Error::new(Code::Conflict, "there is already a user with that address"));
         }
         Some(row) => {
             members::check_role(caller, Role::get(&row, 2)?)?;
@@ -189,5 +189,5 @@ pub async fn invite(
 }
 
 fn invalid() -> Error {
-    Error::new(Code::InvalidGrant, "the link is invalid or expired; ask for another")
+    Error::new(Code::InvalidGrant, "the link is invalid or expired; request another")
 }

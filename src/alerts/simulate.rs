@@ -127,7 +127,7 @@ fn spans_of(views: &Views, rule: &Rule, looked_at: Span, zone: Tz) -> Vec<Span> 
 }
 
 fn too_much() -> Error {
-    Error::bad_input("to", "there is too much in this period; take a shorter one")
+    Error::bad_input("to", "there is too much in this period; choose a shorter one")
 }
 
 /// The error for a period that ends before anything was recorded.

@@ -26,7 +26,7 @@ pub async fn sweep(app: App) {
     loop {
         ticks.tick().await;
         if let Err(error) = sweep_once(&app).await {
-            tracing::warn!(source = error.cause(), "alerts that are due were not looked for");
+            tracing::warn!(source = error.cause(), "looking for due alerts failed");
         }
     }
 }

@@ -189,7 +189,7 @@ impl AccessCache {
                     }
                     epochs = seen;
                 }
-                Err(error) => tracing::warn!(source = error.cause(), "changes of users were not looked for"),
+                Err(error) => tracing::warn!(source = error.cause(), "checking for access changes failed"),
             }
         }
     }

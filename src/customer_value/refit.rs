@@ -45,7 +45,7 @@ pub async fn keep_fitted(app: App) {
     loop {
         ticks.tick().await;
         if let Err(error) = refit_due(&app).await {
-            tracing::warn!(source = error.cause(), "models of customers that are due were not looked for");
+            tracing::warn!(source = error.cause(), "looking for due customer models failed");
         }
     }
 }

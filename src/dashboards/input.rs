@@ -208,14 +208,14 @@ impl WidgetInput {
     fn check(self, columns: i32) -> Result<Widget> {
         let metrics = self.metrics.unwrap_or_default();
         if metrics.iter().collect::<BTreeSet<_>>().len() != metrics.len() {
-            return Err(Error::bad_input("metrics", "a metric is there twice"));
+            return Err(Error::bad_input("metrics", "a metric is listed twice"));
         }
         let kpis = self.kpis.unwrap_or_default();
         if kpis.len() > WIDGET_KPIS_MAX {
             return Err(Error::bad_input("kpis", format!("more than {WIDGET_KPIS_MAX} KPIs")));
         }
         if kpis.iter().collect::<BTreeSet<_>>().len() != kpis.len() {
-            return Err(Error::bad_input("kpis", "a KPI is there twice"));
+            return Err(Error::bad_input("kpis", "a KPI is listed twice"));
         }
         let options = self.options.map(|Json(options)| options);
         if let Some(options) = &options {
@@ -224,7 +224,7 @@ impl WidgetInput {
             }
             // PostgreSQL cannot store NUL in JSON.
             if options.to_string().contains("\\u0000") {
-                return Err(Error::bad_input("options", "holds a NUL"));
+                return Err(Error::bad_input("options", "contains a NUL"));
             }
         }
         let layout = self.layout.into();

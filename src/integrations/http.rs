@@ -64,7 +64,7 @@ async fn webhook(
 
 /// Applies the timeout. The ledger completes what it has begun; a retried request finds it there.
 async fn soon<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let late = |_| Error::new(Code::ServiceUnavailable, "it takes too long now; send it again");
+    let late = |_| Error::new(Code::ServiceUnavailable, "this takes too long at present; send it again");
     tokio::time::timeout(ANSWER_WAIT, work).await.map_err(late)?
 }
 

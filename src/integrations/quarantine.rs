@@ -61,7 +61,7 @@ pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, 
     let sql = "SELECT COUNT(*) FROM quarantine WHERE tenant_id = $1 AND integration_id = $2";
     let count = tx.query_one(sql, [kept.integration_id.into()]).await?;
     if count.map_or(Ok(0), |row| get::<i64>(&row, 0))? >= DELIVERIES_MAX {
-        return Err(Error::new(Code::ServiceUnavailable, "too many deliveries wait in quarantine"));
+        return Err(Error::new(Code::ServiceUnavailable, "too many deliveries are waiting in quarantine"));
     }
     let id = Uuid::now_v7();
     let (body, key_version) = QUARANTINED_BODIES.seal(keys, tx, id, kept.body).await?;

@@ -98,7 +98,7 @@ pub async fn receive(
 }
 
 fn unsigned() -> Error {
-    Error::new(Code::Unauthenticated, "the request is not signed as it has to be")
+    Error::new(Code::Unauthenticated, "the signature is missing or wrong")
 }
 
 /// Retries a quarantined delivery; on success it is removed. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.

@@ -210,7 +210,7 @@ async fn check_names(tx: &TenantTx, new: &NewIntegration, id: Option<Uuid>) -> R
     let sql = "SELECT 1 FROM data_sources WHERE tenant_id = $1 AND name = $2 AND (integration_id IS NULL OR integration_id <> $3)";
     let own = id.unwrap_or_default();
     if tx.query_one(sql, [new.name.clone().into(), own.into()]).await?.is_some() {
-        return Err(Error::new(Code::Conflict, "there is a data source of that name"));
+        return Err(Error::new(Code::Conflict, "there is already a data source with that name"));
     }
     if let Some(organization) = new.settings.organization {
         let sql = "SELECT 1 FROM organizations WHERE tenant_id = $1 AND id = $2";

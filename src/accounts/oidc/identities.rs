@@ -45,7 +45,7 @@ pub async fn list(tx: &TenantTx, user_id: Uuid) -> Result<Vec<Identity>> {
 pub async fn remove(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid) -> Result<()> {
     for (argument, value) in [("issuer", issuer), ("subject", subject)] {
         if value.contains('\0') {
-            return Err(Error::bad_input(argument, "has characters that are not written"));
+            return Err(Error::bad_input(argument, "contains characters that are not allowed"));
         }
     }
     tx.lock_settings().await?;
@@ -55,7 +55,7 @@ pub async fn remove(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid) -
     }
     let user = find_active(tx, "id", user_id.into()).await?;
     if user.is_none_or(|user| user.password_hash.is_none()) && list(tx, user_id).await?.is_empty() {
-        return Err(Error::new(Code::Conflict, "this is the only way in; set a password first"));
+        return Err(Error::new(Code::Conflict, "this is the only way to sign in; set a password first"));
     }
     Ok(())
 }

@@ -119,7 +119,7 @@ pub async fn link(
     }
     match identities::find_owner(&tx, provider.issuer(), &person.subject).await? {
         Some(owner) if owner == user_id => Ok(()),
-        Some(_) => Err(Error::new(Code::Conflict, "somebody else signs in by that")),
+        Some(_) => Err(Error::new(Code::Conflict, "another user signs in with that identity")),
         None => {
             identities::add(&tx, provider.issuer(), &person.subject, user_id, now).await?;
             audit::record_by(&tx, &By::session(user_id, session, client), now, linked(provider, user_id)).await?;
@@ -129,7 +129,7 @@ pub async fn link(
 }
 
 fn refused() -> Error {
-    let message = "nobody here is known by that sign-in: it takes an invitation to an address that the provider has verified, \
-                   or to be linked while signed in";
+    let message = "no user is linked to that identity: it needs an invitation to an address that the provider has verified, or \
+                   to be linked while signed in";
     Error::new(Code::Unauthenticated, message)
 }
