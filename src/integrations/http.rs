@@ -11,10 +11,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::receive::{find_sender, receive};
-use crate::accounts::http::refuse;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
-use crate::graphql::errors::{plain, respond};
+use crate::graphql::errors::{plain, refuse, respond};
 use crate::graphql::http::{Endpoint, read_body_of};
 use crate::graphql::origin::client_of;
 

@@ -15,11 +15,12 @@ use serde_json::json;
 use super::flow::{COOKIE, Flow, Purpose, is_own_path, no_cookie};
 use super::provider::Provider;
 use super::sign_in;
-use crate::accounts::http::{Own, add_session, cookie, read_json, refuse};
+use crate::accounts::http::{Own, add_session, cookie, read_json};
 use crate::auth::Through;
 use crate::auth::sessions::Client;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
+use crate::graphql::errors::refuse;
 use crate::graphql::http::Endpoint;
 
 const PAGE: &str = include_str!("refused.html");
