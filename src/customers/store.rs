@@ -11,9 +11,9 @@ use crate::customer_value::PredictionFilter;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
-use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::{Clauses, Cursor, KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
+use crate::ledger::node_id::{Numbered, OneOf};
 use crate::money::Money;
 use crate::sealing::BlindIndex;
 

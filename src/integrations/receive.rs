@@ -13,9 +13,9 @@ use crate::app::App;
 use crate::audit::{Entry, record_by_operator};
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::node_id::Numbered;
 use crate::ledger::BATCH_EVENTS_MAX;
 use crate::ledger::event::{Event, Outcome};
+use crate::ledger::node_id::Numbered;
 use crate::privacy::erasure::erase_customer;
 use crate::sealing::TenantKeys;
 

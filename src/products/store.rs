@@ -10,9 +10,9 @@ use crate::audit::{AuditedTable, Shown};
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
-use crate::graphql::node_id::OneOf;
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::ledger::changes::DimensionKind;
+use crate::ledger::node_id::OneOf;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
 use crate::money::Money;
 
