@@ -125,6 +125,11 @@ impl Error {
         Error::new(Code::NotFound, format!("no such {what}"))
     }
 
+    /// A sum that storage cannot hold.
+    pub fn sum_out_of_range() -> Self {
+        Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
+    }
+
     /// The same error for each waiter of one shared operation.
     pub fn shared(error: &Arc<Error>) -> Self {
         let source = Shared(Arc::clone(error));
