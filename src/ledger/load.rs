@@ -14,7 +14,7 @@ use super::state::{CustomerState, OrderState, RefundState};
 use super::wanted::BatchKeys;
 use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::money::Money;
 use crate::personal::{CustomerDetails, erased_id};
 use crate::sealing::TenantKeys;
@@ -75,11 +75,8 @@ async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &BatchKeys) -> Res
     let sql =
         "SELECT d.kind, d.value, d.no FROM {keys} {each dimension_values d: d.kind = k.kind AND d.value = k.value}";
     for row in tx.query_by_keys(sql, &dimensions).await? {
-        let kind = match get::<i32>(&row, 0)? {
-            1 => DimensionKind::Channel,
-            2 => DimensionKind::Region,
-            _ => DimensionKind::Category,
-        };
+        let kind = DimensionKind::from_i32(get(&row, 0)?);
+        let kind = kind.ok_or_else(|| Error::internal("a dimension value of an unknown kind"))?;
         names.dimensions.insert((kind, get(&row, 1)?), get(&row, 2)?);
     }
     let sql = "SELECT p.sku, p.product_no FROM {keys} {each products p: p.sku = k.sku}";
@@ -113,7 +110,7 @@ fn order_from(row: &QueryResult) -> Result<OrderState> {
         customer_no: get(row, 6)?,
         channel_no: get(row, 7)?,
         region_no: get(row, 8)?,
-        segment: Segment::from_i32(get(row, 9)?),
+        segment: Segment::from_i32(get(row, 9)?).ok_or_else(|| Error::internal("an unknown customer segment"))?,
         currency: get(row, 10)?,
         rate: get(row, 11)?,
         amount_paid: Money(get(row, 12)?),

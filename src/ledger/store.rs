@@ -89,7 +89,7 @@ pub fn entry_from(row: &QueryResult) -> Result<(i64, Entry)> {
         org_no: get(row, 4)?,
         channel_no: get(row, 5)?,
         region_no: get(row, 6)?,
-        segment: Segment::from_i32(get(row, 7)?),
+        segment: Segment::from_i32(get(row, 7)?).ok_or_else(|| Error::internal("an unknown customer segment"))?,
         customer_no: get(row, 8)?,
         order_no: get(row, 9)?,
         currency: get(row, 10)?,

@@ -115,6 +115,9 @@ impl BatchLoad for ProductsByNumber {
     }
 }
 
+// Named by its number below.
+const _: () = assert!(DimensionKind::Category as i32 == 3);
+
 /// Audited columns of products.
 pub const LOGGED: AuditedTable = AuditedTable {
     table: "products",
