@@ -73,8 +73,7 @@ pub async fn create(
     }
     tx.lock_settings().await?;
     let sql = "SELECT count(*) FROM api_keys WHERE tenant_id = $1 AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $2)";
-    let count: i64 = tx.query_one(sql, [now.0.into()]).await?.map_or(Ok(0), |row| get(&row, 0))?;
-    if count >= KEYS_MAX {
+    if tx.count(sql, [now.0.into()]).await? >= KEYS_MAX {
         return Err(Error::new(Code::Conflict, format!("there are {KEYS_MAX} keys already")));
     }
     let secret = Opaque::random(Kind::ApiKey, tx.tenant());

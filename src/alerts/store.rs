@@ -219,8 +219,7 @@ pub async fn save_head(tx: &TenantTx, last_alert_no: i64, due_at: Option<i64>) -
 
 /// The number of rules.
 pub async fn count(tx: &TenantTx) -> Result<usize> {
-    let row = tx.query_one("SELECT COUNT(*) FROM alerts WHERE tenant_id = $1", []).await?;
-    let count: i64 = row.map(|row| get(&row, 0)).transpose()?.unwrap_or(0);
+    let count = tx.count("SELECT COUNT(*) FROM alerts WHERE tenant_id = $1", []).await?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 

@@ -54,8 +54,7 @@ const DASHBOARDS_MAX: i64 = 200;
 pub async fn create(tx: &TenantTx, owner_id: Uuid, content: NewDashboard, now: Timestamp) -> Result<Dashboard> {
     tx.lock_settings().await?;
     let sql = "SELECT count(*) FROM dashboards WHERE tenant_id = $1 AND owner_id = $2";
-    let count: i64 = tx.query_one(sql, [owner_id.into()]).await?.map_or(Ok(0), |row| get(&row, 0))?;
-    if count >= DASHBOARDS_MAX {
+    if tx.count(sql, [owner_id.into()]).await? >= DASHBOARDS_MAX {
         return Err(Error::new(Code::Conflict, format!("you have {DASHBOARDS_MAX} dashboards already")));
     }
     let dashboard = Dashboard { id: Uuid::now_v7(), owner_id, updated_at: now, content };

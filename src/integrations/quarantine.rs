@@ -59,8 +59,7 @@ pub struct Kept<'a> {
 /// Keeps a delivery, once; a no-op if the integration has just been removed. Error: SERVICE_UNAVAILABLE at the limit.
 pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, now: Timestamp) -> Result<()> {
     let sql = "SELECT COUNT(*) FROM quarantine WHERE tenant_id = $1 AND integration_id = $2";
-    let count = tx.query_one(sql, [kept.integration_id.into()]).await?;
-    if count.map_or(Ok(0), |row| get::<i64>(&row, 0))? >= DELIVERIES_MAX {
+    if tx.count(sql, [kept.integration_id.into()]).await? >= DELIVERIES_MAX {
         return Err(Error::new(Code::ServiceUnavailable, "too many deliveries are waiting in quarantine"));
     }
     let id = Uuid::now_v7();

@@ -82,11 +82,7 @@ pub async fn create(
 ) -> Result<Uuid> {
     tx.lock_settings().await?;
     check_names(tx, &new, None).await?;
-    let count: i64 = tx
-        .query_one("SELECT COUNT(*) FROM integrations WHERE tenant_id = $1", [])
-        .await?
-        .map_or(Ok(0), |row| get(&row, 0))?;
-    if count >= INTEGRATIONS_MAX {
+    if tx.count("SELECT COUNT(*) FROM integrations WHERE tenant_id = $1", []).await? >= INTEGRATIONS_MAX {
         return Err(Error::new(Code::Conflict, format!("there are {INTEGRATIONS_MAX} integrations already")));
     }
     let id = Uuid::now_v7();

@@ -449,8 +449,7 @@ impl Run<'_> {
         for table in self.app.db.list_tenant_tables().await? {
             let count = async |tenant: TenantId| -> Result<i64> {
                 let sql = format!("SELECT COUNT(*) FROM {table} WHERE tenant_id = $2 AND $1 IS NOT NULL");
-                let row = tx.query_one(&sql, [tenant.0.into()]).await?;
-                row.map_or(Ok(0), |row| crate::db::get(&row, 0))
+                tx.count(&sql, [tenant.0.into()]).await
             };
             if count(own).await? == 0 {
                 self.report.empty.push(table.clone());
