@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Dashboard, NewDashboard};
 use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
-use crate::db::{TenantTx, get};
+use crate::db::TenantTx;
 use crate::error::{Code, Error, Result};
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 

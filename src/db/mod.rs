@@ -147,7 +147,7 @@ impl Db {
                 // Before its connection returns to the pool.
                 self.doubt.begin();
                 let error = Error::new(Code::ServiceUnavailable, "the database does not answer; try again");
-                Err(Error { source: Some(elapsed.into()), ..error })
+                Err(error.with_source(elapsed))
             }
         }
     }

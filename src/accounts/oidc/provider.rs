@@ -249,7 +249,7 @@ impl Provider {
 
     fn away(&self, source: impl Into<BoxError>) -> Error {
         let message = format!("{} cannot be reached; try again", self.settings.title);
-        Error { source: Some(source.into()), ..Error::new(Code::ServiceUnavailable, message) }
+        Error::new(Code::ServiceUnavailable, message).with_source(source)
     }
 
     fn invalid(&self, why: &dyn std::fmt::Display) -> Error {
