@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::graphql::loader::{BatchLoad, load, load_known};
 use crate::graphql::scalars::{Currency, Decimal};
 use crate::ledger::changes::Holder;
-use crate::money::Money;
 
 /// An amount and its currency.
 #[derive(Clone, SimpleObject)]
@@ -63,7 +62,7 @@ impl BatchLoad for OtherRevenue {
         for row in tx.query_by_keys(sql, &keys).await? {
             let holder = Holder::from_i32(get(&row, 0)?);
             let holder = holder.ok_or_else(|| Error::internal("revenue of an unknown kind of holder"))?;
-            let amount = CurrencyAmount { currency: Currency(get(&row, 2)?), amount: Decimal(Money(get(&row, 3)?)) };
+            let amount = CurrencyAmount { currency: Currency(get(&row, 2)?), amount: Decimal(get(&row, 3)?) };
             found.entry((holder, get(&row, 1)?)).or_default().push(amount);
         }
         Ok(found)

@@ -45,7 +45,7 @@ pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose:
     let now = app.clock.now();
     if purpose == Purpose::Invitation {
         let sql = "UPDATE mailed_tokens SET used_at = $4 WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND used_at IS NULL";
-        tx.execute(sql, [user_id.into(), word(purpose)?, now.0.into()]).await?;
+        tx.execute(sql, [user_id.into(), word(purpose)?, now.into()]).await?;
     }
     let token = Opaque::random(Kind::Once, tx.tenant());
     let ends_at = now.0 + purpose.lifetime();
@@ -99,7 +99,7 @@ pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str
 async fn count_resets(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<i64> {
     let sql = "SELECT count(*) FROM mailed_tokens \
                WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND used_at IS NULL AND ends_at > $4";
-    tx.count(sql, [user_id.into(), word(Purpose::Reset)?, now.0.into()]).await
+    tx.count(sql, [user_id.into(), word(Purpose::Reset)?, now.into()]).await
 }
 
 /// Redeems a mailed link: sets the password, ends the user's sessions and API keys, and signs in. Errors:
@@ -121,7 +121,7 @@ pub async fn redeem(app: &App, client: &Client, token: &str, new_password: Strin
     tx.lock_settings().await?;
     let sql =
         "UPDATE mailed_tokens SET used_at = $3 WHERE tenant_id = $1 AND hash = $2 AND used_at IS NULL AND ends_at > $3";
-    if tx.execute(sql, [hash.into(), now.0.into()]).await? == 0 {
+    if tx.execute(sql, [hash.into(), now.into()]).await? == 0 {
         return Err(invalid());
     }
     let may_come = if purpose == Purpose::Invitation { "invited_at IS NOT NULL" } else { "is_active" };

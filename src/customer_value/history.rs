@@ -88,7 +88,7 @@ impl<'a> Histories<'a> {
             self.after = OrderCursor { customer_no: get(row, 0)?, placed_at: get(row, 1)?, order_no: get(row, 2)? };
             if self.org_nos.contains(&get(row, 3)?) {
                 let amount =
-                    Money(get(row, 5)?).convert(get(row, 6)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
+                    get::<Money>(row, 5)?.convert(get(row, 6)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
                 let day = |at: i64| day_of(Timestamp(at), self.zone);
                 let order = Order {
                     day: day(self.after.placed_at),

@@ -13,6 +13,7 @@ pub mod migrations;
 mod mutant;
 mod table;
 mod tx;
+mod values;
 pub mod wall;
 
 use std::collections::BTreeSet;

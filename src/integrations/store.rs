@@ -93,7 +93,7 @@ pub async fn create(
         new.name.clone().into(),
         serde_json::to_value(&new.settings)?.into(),
         new.is_enabled.into(),
-        now.0.into(),
+        now.into(),
         secrets.into(),
         key_version.into(),
     ];
@@ -102,7 +102,7 @@ pub async fn create(
     tx.execute(sql, values).await?;
     let sql = "INSERT INTO data_sources (tenant_id, id, integration_id, kind, name, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
     let kind = word_text(kind)?.to_ascii_lowercase();
-    tx.execute(sql, [Uuid::now_v7().into(), id.into(), kind.into(), new.name.into(), now.0.into()]).await?;
+    tx.execute(sql, [Uuid::now_v7().into(), id.into(), kind.into(), new.name.into(), now.into()]).await?;
     Ok(id)
 }
 
@@ -186,7 +186,7 @@ pub fn open_secrets(integration: &Integration, keys: &TenantKeys, tenant: Tenant
 pub async fn note_delivery(tx: &TenantTx, integration: &Integration, now: Timestamp) -> Result<()> {
     let sql = "UPDATE data_sources SET last_sync_at = $3 WHERE tenant_id = $1 AND integration_id = $2 \
                AND (last_sync_at IS NULL OR last_sync_at < $3)";
-    tx.execute(sql, [integration.id.into(), now.0.into()]).await?;
+    tx.execute(sql, [integration.id.into(), now.into()]).await?;
     Ok(())
 }
 
@@ -227,8 +227,8 @@ fn integration_from(row: &QueryResult) -> Result<Integration> {
         name: get(row, 2)?,
         settings: serde_json::from_value(get(row, 3)?)?,
         is_enabled: get(row, 4)?,
-        created_at: Timestamp(get(row, 5)?),
+        created_at: get(row, 5)?,
         secrets: get(row, 6)?,
-        last_delivery_at: get::<Option<i64>>(row, 7)?.map(Timestamp),
+        last_delivery_at: get(row, 7)?,
     })
 }

@@ -23,8 +23,8 @@ impl BatchLoad for RefundsByOrder {
         for row in tx.query_by_keys(sql, &keys).await? {
             // Each is rounded individually, like its ledger entry.
             let amount =
-                Money(get(&row, 2)?).convert(get(&row, 3)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
-            refunds.entry(get(&row, 0)?).or_default().push((Timestamp(get(&row, 1)?), amount));
+                get::<Money>(&row, 2)?.convert(get(&row, 3)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
+            refunds.entry(get(&row, 0)?).or_default().push((get(&row, 1)?, amount));
         }
         Ok(refunds)
     }
@@ -46,7 +46,7 @@ impl BatchLoad for RefundedByOrder {
         let mut refunded: HashMap<String, Money> = HashMap::new();
         for row in tx.query_by_keys(sql, &keys).await? {
             let amount =
-                Money(get(&row, 1)?).convert(get(&row, 2)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
+                get::<Money>(&row, 1)?.convert(get(&row, 2)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
             let sum = refunded.entry(get(&row, 0)?).or_default();
             *sum = Money::from_sum(i128::from(sum.0) + i128::from(amount.0)).ok_or_else(Error::sum_out_of_range)?;
         }

@@ -82,7 +82,7 @@ pub async fn list_members_in(tx: &TenantTx, id: Uuid, span: Span) -> Result<Vec<
     let mut members: Vec<(Uuid, Span)> = Vec::new();
     for row in tx.query(MEMBERSHIPS, [id.into()]).await? {
         let user_id = get(&row, 0)?;
-        let start = span.start.max(Timestamp(get(&row, 1)?));
+        let start = span.start.max(get(&row, 1)?);
         let end = get::<Option<i64>>(&row, 2)?.map_or(span.end, |left_at| span.end.min(Timestamp(left_at)));
         match members.last_mut() {
             _ if start >= end => {}

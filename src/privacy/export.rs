@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use sea_orm::QueryResult;
 use serde_json::{Value, json};
 
-use crate::clock::Timestamp;
 use crate::customer_value;
 use crate::customers::get_customer;
 use crate::db::{Column, Table, TenantTx, get};
@@ -138,9 +137,9 @@ async fn rows_by_order(
 }
 
 fn money(row: &QueryResult, index: usize) -> Result<String> {
-    Ok(Money(get(row, index)?).to_string())
+    Ok(get::<Money>(row, index)?.to_string())
 }
 
 fn time(row: &QueryResult, index: usize) -> Result<Option<String>> {
-    Ok(DateTime(Timestamp(get(row, index)?)).to_text())
+    Ok(DateTime(get(row, index)?).to_text())
 }

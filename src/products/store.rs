@@ -14,7 +14,6 @@ use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::ledger::changes::DimensionKind;
 use crate::ledger::node_id::OneOf;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
-use crate::money::Money;
 
 const COLUMNS: &str = "p.product_no, p.sku, p.title, p.category_no, p.units, p.revenue, p.refunded, p.cost, \
     p.revenue_with_cost, p.views, p.inventory";
@@ -73,10 +72,10 @@ fn product_from(row: &QueryResult) -> Result<Product> {
         title: get(row, 2)?,
         category_no: get(row, 3)?,
         units: get(row, 4)?,
-        revenue: Money(get(row, 5)?),
-        refunded: Money(get(row, 6)?),
-        cost: Money(get(row, 7)?),
-        revenue_with_cost: Money(get(row, 8)?),
+        revenue: get(row, 5)?,
+        refunded: get(row, 6)?,
+        cost: get(row, 7)?,
+        revenue_with_cost: get(row, 8)?,
         views: get(row, 9)?,
         inventory: get(row, 10)?,
     })

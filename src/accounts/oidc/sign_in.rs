@@ -114,7 +114,7 @@ pub async fn link(
     tx.lock_settings().await?;
     let sql = "SELECT 1 FROM sessions s JOIN users u ON u.tenant_id = s.tenant_id AND u.id = s.user_id \
                WHERE s.tenant_id = $1 AND s.id = $2 AND s.user_id = $3 AND s.revoked_at IS NULL AND s.ends_at > $4 AND u.is_active";
-    if tx.query_one(sql, [session.into(), user_id.into(), now.0.into()]).await?.is_none() {
+    if tx.query_one(sql, [session.into(), user_id.into(), now.into()]).await?.is_none() {
         return Err(Error::new(Code::Unauthenticated, "the session has ended; sign in again"));
     }
     match identities::find_owner(&tx, provider.issuer(), &person.subject).await? {
