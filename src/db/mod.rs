@@ -202,13 +202,6 @@ impl Db {
         Ok(heads)
     }
 
-    /// Tenants whose alert rules are due at `now` (microseconds).
-    pub async fn list_due(&self, now: i64) -> Result<Vec<TenantId>> {
-        let sql = "SELECT tenant_id FROM ledger_heads WHERE alerts_due_at <= $1";
-        let rows = self.query_all_tenants(sql, [now.into()]).await?;
-        rows.iter().map(|row| Ok(TenantId(get(row, 0)?))).collect()
-    }
-
     /// Finds work across all tenants, for server tasks that then proceed tenant by tenant.
     pub async fn query_all_tenants(
         &self,
