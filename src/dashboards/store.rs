@@ -6,7 +6,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Dashboard, NewDashboard};
+use super::{Dashboard, DashboardContent};
 use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
@@ -51,7 +51,7 @@ pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<L
 const DASHBOARDS_MAX: i64 = 200;
 
 /// Stores a new dashboard. Error: CONFLICT if its owner has reached the limit.
-pub async fn create(tx: &TenantTx, owner_id: Uuid, content: NewDashboard, now: Timestamp) -> Result<Dashboard> {
+pub async fn create(tx: &TenantTx, owner_id: Uuid, content: DashboardContent, now: Timestamp) -> Result<Dashboard> {
     tx.lock_settings().await?;
     let sql = "SELECT count(*) FROM dashboards WHERE tenant_id = $1 AND owner_id = $2";
     if tx.count(sql, [owner_id.into()]).await? >= DASHBOARDS_MAX {
@@ -121,7 +121,7 @@ impl TryFrom<Model> for Dashboard {
             id: row.id,
             owner_id: row.owner_id,
             updated_at: Timestamp(row.updated_at),
-            content: NewDashboard {
+            content: DashboardContent {
                 name: row.name,
                 description: row.description,
                 is_shared: row.is_shared,

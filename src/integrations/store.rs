@@ -43,8 +43,8 @@ pub struct Integration {
     secrets: Option<Vec<u8>>,
 }
 
-/// The validated settings of an integration.
-pub struct NewIntegration {
+/// The validated content of an integration, new or changed.
+pub struct IntegrationContent {
     pub name: String,
     pub(super) settings: Settings,
     pub is_enabled: bool,
@@ -76,7 +76,7 @@ pub async fn create(
     tx: &TenantTx,
     keys: &TenantKeys,
     kind: Kind,
-    new: NewIntegration,
+    new: IntegrationContent,
     secret: &str,
     now: Timestamp,
 ) -> Result<Uuid> {
@@ -119,7 +119,7 @@ pub async fn update(
     tx: &TenantTx,
     keys: &TenantKeys,
     id: Uuid,
-    new: NewIntegration,
+    new: IntegrationContent,
     secrets: SecretChange,
 ) -> Result<()> {
     tx.lock_settings().await?;
@@ -202,7 +202,7 @@ async fn sealed(keys: &TenantKeys, tx: &TenantTx, id: Uuid, secrets: &[&str]) ->
 }
 
 /// Checks that referenced objects exist, and that the name is free.
-async fn check_names(tx: &TenantTx, new: &NewIntegration, id: Option<Uuid>) -> Result<()> {
+async fn check_names(tx: &TenantTx, new: &IntegrationContent, id: Option<Uuid>) -> Result<()> {
     let sql = "SELECT 1 FROM data_sources WHERE tenant_id = $1 AND name = $2 AND (integration_id IS NULL OR integration_id <> $3)";
     let own = id.unwrap_or_default();
     if tx.query_one(sql, [new.name.clone().into(), own.into()]).await?.is_some() {
