@@ -70,7 +70,7 @@ const PREFIX: &str = "SALESPULSE_";
 /// For tests, not for the server.
 const TEST_PREFIX: &str = "SALESPULSE_TEST_";
 const JWT_SECRET_BYTES_MIN: usize = 32;
-const ADDRESS: &str = "must be an address and port, as 127.0.0.1:4000";
+const ADDRESS: &str = "must be an address and port, such as 127.0.0.1:4000";
 const DAYS: RangeInclusive<u32> = 1..=36_500;
 
 /// The configuration of the server.
@@ -120,7 +120,7 @@ pub struct Config {
 /// An invalid setting. The value is omitted where it may be a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{0}: no such setting; see .env.example for those there are")]
+    #[error("{0}: no such setting; see .env.example for all of them")]
     Unknown(String),
     #[error("{name}: {why}")]
     Bad { name: &'static str, why: String },
@@ -160,8 +160,8 @@ impl Config {
         }
         let values = Values(values);
         let listen: SocketAddr = values.parse("SALESPULSE_LISTEN", ADDRESS)?;
-        values.needs("SALESPULSE_SMTP_URL", "SALESPULSE_PUBLIC_URL", ": links in mail lead there")?;
-        values.needs("SALESPULSE_OIDC_PROVIDERS", "SALESPULSE_PUBLIC_URL", ": providers send people back there")?;
+        values.needs("SALESPULSE_SMTP_URL", "SALESPULSE_PUBLIC_URL", ": links in e-mails point to it")?;
+        values.needs("SALESPULSE_OIDC_PROVIDERS", "SALESPULSE_PUBLIC_URL", ": providers redirect to it")?;
         Ok(Config {
             database_url: database_url(&values)?,
             owner_url: values.some("SALESPULSE_OWNER_URL"),
@@ -171,12 +171,12 @@ impl Config {
             otlp_endpoint: otlp_endpoint(&values)?,
             tls: tls_files(&values)?,
             public_url: public_url(&values)?,
-            proxies: values.list("SALESPULSE_TRUSTED_PROXIES", "must be IP addresses with commas between", |text| {
+            proxies: values.list("SALESPULSE_TRUSTED_PROXIES", "must be IP addresses separated by commas", |text| {
                 text.parse().ok().map(|ip: IpAddr| ip.to_canonical())
             })?,
             origins: values.list(
                 "SALESPULSE_ALLOWED_ORIGINS",
-                "must be origins as browsers send them, as https://shop.example, with commas between",
+                "must be origins as browsers send them, such as https://shop.example, separated by commas",
                 parse_origin,
             )?,
             signing_keys: values.text("SALESPULSE_SIGNING_KEYS").into(),
@@ -249,7 +249,7 @@ fn tls_files(values: &Values<'_>) -> Result<Option<tls::Files>, ConfigError> {
     match (values.some("SALESPULSE_TLS_CERT"), values.some("SALESPULSE_TLS_KEY")) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => Ok(Some(tls::Files { certificate: certificate.into(), key: key.into() })),
-        _ => Err(ConfigError::bad("SALESPULSE_TLS_CERT", "goes with SALESPULSE_TLS_KEY, and only with it")),
+        _ => Err(ConfigError::bad("SALESPULSE_TLS_CERT", "must be set together with SALESPULSE_TLS_KEY")),
     }
 }
 
@@ -262,7 +262,7 @@ fn public_url(values: &Values<'_>) -> Result<Option<String>, ConfigError> {
     if is_good {
         return Ok(Some(text.trim_end_matches('/').to_owned()));
     }
-    Err(ConfigError::bad("SALESPULSE_PUBLIC_URL", "must be a URL of http or https, as https://sales.example.com"))
+    Err(ConfigError::bad("SALESPULSE_PUBLIC_URL", "must be an http or https URL, such as https://sales.example.com"))
 }
 
 fn jwt_secret(values: &Values<'_>) -> Result<Option<String>, ConfigError> {
@@ -271,7 +271,9 @@ fn jwt_secret(values: &Values<'_>) -> Result<Option<String>, ConfigError> {
         Some(secret) if secret.len() < JWT_SECRET_BYTES_MIN => {
             format!("must have at least {JWT_SECRET_BYTES_MIN} bytes")
         }
-        Some(secret) if is_weak(secret) => "can be guessed; take random bytes, as of `openssl rand -hex 32`".to_owned(),
+        Some(secret) if is_weak(secret) => {
+            "can be guessed; use random bytes, such as those of `openssl rand -hex 32`".to_owned()
+        }
         _ => return Ok(secret),
     };
     Err(ConfigError::bad("SALESPULSE_JWT_SECRET", why))
@@ -284,7 +286,7 @@ fn outbox_settings(values: &Values<'_>) -> Result<outbox::Settings, ConfigError>
         allows_private: values.one_of("SALESPULSE_PRIVATE_WEBHOOKS", "on", "off")?,
     };
     if settings.smtp_url.is_some() != settings.mail_from.is_some() {
-        return Err(ConfigError::bad("SALESPULSE_SMTP_URL", "goes with SALESPULSE_MAIL_FROM, and only with it"));
+        return Err(ConfigError::bad("SALESPULSE_SMTP_URL", "must be set together with SALESPULSE_MAIL_FROM"));
     }
     match outbox::Senders::new(&settings) {
         Ok(_) => Ok(settings),
@@ -321,7 +323,7 @@ fn parse_env(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
         dotenvy::Error::LineParse(wrong, _) => {
             let wrong = wrong.lines().next().unwrap_or_default();
             let line = text.lines().position(|line| line.contains(wrong)).map_or(1, |before| before + 1);
-            ConfigError::EnvFile(format!("line {line} is not NAME=value (a value with spaces stands in quotes)"))
+            ConfigError::EnvFile(format!("line {line} is not NAME=value (put a value with spaces in quotes)"))
         }
         error => ConfigError::EnvFile(error.to_string()),
     })

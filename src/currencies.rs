@@ -6,11 +6,10 @@ use std::collections::HashMap;
 use async_graphql::{Context, SimpleObject};
 
 use crate::db::{Column, Table, TenantTx, get};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graphql::loader::{BatchLoad, load, load_known};
 use crate::graphql::scalars::{Currency, Decimal};
 use crate::ledger::changes::Holder;
-use crate::money::Money;
 
 /// An amount and its currency.
 #[derive(Clone, SimpleObject)]
@@ -61,9 +60,9 @@ impl BatchLoad for OtherRevenue {
             .with("no", Column::Int(keys.iter().map(|(_, no)| *no).collect()));
         let mut found: HashMap<(Holder, i64), Vec<CurrencyAmount>> = HashMap::new();
         for row in tx.query_by_keys(sql, &keys).await? {
-            let holder =
-                if get::<i32>(&row, 0)? == Holder::Customer as i32 { Holder::Customer } else { Holder::Product };
-            let amount = CurrencyAmount { currency: Currency(get(&row, 2)?), amount: Decimal(Money(get(&row, 3)?)) };
+            let holder = Holder::from_i32(get(&row, 0)?);
+            let holder = holder.ok_or_else(|| Error::internal("revenue of an unknown kind of holder"))?;
+            let amount = CurrencyAmount { currency: Currency(get(&row, 2)?), amount: Decimal(get(&row, 3)?) };
             found.entry((holder, get(&row, 1)?)).or_default().push(amount);
         }
         Ok(found)

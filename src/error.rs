@@ -115,6 +115,11 @@ impl Error {
         self
     }
 
+    /// The same error, with its cause for the log.
+    pub fn with_source(self, source: impl Into<BoxError>) -> Self {
+        Error { source: Some(source.into()), ..self }
+    }
+
     /// Identical whatever is wrong with a token.
     pub fn unauthenticated() -> Self {
         Error::new(Code::Unauthenticated, "a bearer token is needed; it is missing, invalid, expired or revoked")
@@ -123,6 +128,11 @@ impl Error {
     /// Identical for a missing entity and for another tenant's.
     pub fn not_found(what: &str) -> Self {
         Error::new(Code::NotFound, format!("no such {what}"))
+    }
+
+    /// A sum that storage cannot hold.
+    pub fn sum_out_of_range() -> Self {
+        Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
     }
 
     /// The same error for each waiter of one shared operation.
@@ -149,8 +159,7 @@ impl Error {
     }
 
     pub fn internal(source: impl Into<BoxError>) -> Self {
-        let message = "something went wrong on the server";
-        Error { source: Some(source.into()), ..Error::new(Code::Internal, message) }
+        Error::new(Code::Internal, "something went wrong on the server").with_source(source)
     }
 }
 
@@ -167,31 +176,21 @@ impl From<sea_orm::DbErr> for Error {
     fn from(error: sea_orm::DbErr) -> Self {
         // Only the message: the details of PostgreSQL errors contain row values.
         let source = error.to_string();
-        if crate::db::is_out_of_range(&error) {
-            return Error {
-                source: Some(source.into()),
-                ..Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
-            };
-        }
-        if crate::db::is_unwritable(&error) {
-            return Error {
-                source: Some(source.into()),
-                ..Error::new(Code::BadUserInput, "a text has characters that are not written")
-            };
-        }
         if crate::db::lacks_month(&error) {
-            return Error { source: Some(LacksMonth.into()), ..Error::internal(source) };
+            return Error::internal(LacksMonth);
         }
-        if crate::db::is_timeout(&error) {
-            return Error { source: Some(source.into()), ..Error::new(Code::QueryTimeout, "the query takes too long") };
-        }
-        if crate::db::is_unavailable(&error) {
-            return Error {
-                source: Some(source.into()),
-                ..Error::new(Code::ServiceUnavailable, "the database cannot be reached; try again")
-            };
-        }
-        Error::internal(source)
+        let shown = if crate::db::is_out_of_range(&error) {
+            Error::sum_out_of_range()
+        } else if crate::db::is_unwritable(&error) {
+            Error::new(Code::BadUserInput, "a text contains characters that are not allowed")
+        } else if crate::db::is_timeout(&error) {
+            Error::new(Code::QueryTimeout, "the query takes too long")
+        } else if crate::db::is_unavailable(&error) {
+            Error::new(Code::ServiceUnavailable, "the database cannot be reached; try again")
+        } else {
+            return Error::internal(source);
+        };
+        shown.with_source(source)
     }
 }
 

@@ -43,8 +43,8 @@ pub async fn run(app: App, keep: RetentionDays) {
     loop {
         match tidy(&app, keep).await {
             Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "rows of long ago were removed"),
-            Err(error) => tracing::warn!(source = error.cause(), "rows of long ago were not looked for"),
+            Ok(removed) => tracing::info!(removed, "expired rows removed"),
+            Err(error) => tracing::warn!(source = error.cause(), "looking for expired rows failed"),
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -59,7 +59,7 @@ pub async fn tidy(app: &App, keep: RetentionDays) -> Result<u64> {
         match tidy_tenant(app, tenant, now, keep).await {
             Ok(rows) => removed += rows,
             Err(error) => {
-                tracing::warn!(tenant = %tenant.0, source = error.cause(), "rows of long ago were not removed")
+                tracing::warn!(tenant = %tenant.0, source = error.cause(), "removing expired rows failed")
             }
         }
     }

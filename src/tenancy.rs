@@ -36,7 +36,7 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
     let tx = db.write(TenantId(id)).await?;
     tx.execute(
         "INSERT INTO tenants (id, slug, name, created_at) VALUES ($1, $2, $3, $4)",
-        [new.slug.into(), new.name.into(), now.0.into()],
+        [new.slug.into(), new.name.into(), now.into()],
     )
     .await?;
     tx.execute(
@@ -48,7 +48,7 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
             new.name.into(),
             new.timezone.name().into(),
             new.currency.into(),
-            now.0.into(),
+            now.into(),
         ],
     )
     .await?;

@@ -63,18 +63,17 @@ pub async fn create(
         return Err(Error::bad_input("permissions", "give at least one"));
     }
     if !permissions.iter().all(|permission| caller.may(*permission)) {
-        return Err(Error::new(Code::Forbidden, "a key may do no more than you"));
+        return Err(Error::new(Code::Forbidden, "a key cannot have permissions you lack"));
     }
     if matches!(caller.through, Through::ApiKey(_)) && ends_at.unwrap_or(Timestamp(i64::MAX)) > caller.expires_at() {
-        return Err(Error::new(Code::Forbidden, "a key ends no later than the one that makes it"));
+        return Err(Error::new(Code::Forbidden, "a key cannot outlive the key that creates it"));
     }
     if ends_at.is_some_and(|at| at <= now) {
         return Err(Error::bad_input("expiresAt", "must be in the future"));
     }
     tx.lock_settings().await?;
     let sql = "SELECT count(*) FROM api_keys WHERE tenant_id = $1 AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $2)";
-    let count: i64 = tx.query_one(sql, [now.0.into()]).await?.map_or(Ok(0), |row| get(&row, 0))?;
-    if count >= KEYS_MAX {
+    if tx.count(sql, [now.into()]).await? >= KEYS_MAX {
         return Err(Error::new(Code::Conflict, format!("there are {KEYS_MAX} keys already")));
     }
     let secret = Opaque::random(Kind::ApiKey, tx.tenant());
@@ -86,7 +85,7 @@ pub async fn create(
         secret.hash().to_vec().into(),
         text[text.len() - HINT_CHARS..].into(),
         serde_json::to_value(permissions)?.into(),
-        now.0.into(),
+        now.into(),
         ends_at.map(|at| at.0).into(),
     ];
     let sql = format!(
@@ -104,7 +103,7 @@ pub async fn revoke(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<ApiKey> {
     let sql = format!(
         "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3) WHERE tenant_id = $1 AND id = $2 RETURNING {COLUMNS}"
     );
-    let row = tx.query_one(&sql, [id.into(), now.0.into()]).await?.ok_or_else(|| Error::not_found("API key"))?;
+    let row = tx.query_one(&sql, [id.into(), now.into()]).await?.ok_or_else(|| Error::not_found("API key"))?;
     standing::begin_epoch(tx, now).await?;
     key_from(&row)
 }
@@ -112,7 +111,7 @@ pub async fn revoke(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<ApiKey> {
 /// Revokes a user's keys. The caller also ends their sessions, and its lock and epoch cover both.
 pub async fn revoke_all(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<()> {
     let sql = "UPDATE api_keys SET revoked_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";
-    tx.execute(sql, [user_id.into(), now.0.into()]).await?;
+    tx.execute(sql, [user_id.into(), now.into()]).await?;
     Ok(())
 }
 
@@ -125,15 +124,14 @@ pub async fn list(tx: &TenantTx) -> Result<Vec<ApiKey>> {
 }
 
 fn key_from(row: &QueryResult) -> Result<ApiKey> {
-    let time = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Timestamp));
     Ok(ApiKey {
         id: get(row, 0)?,
         user_id: get(row, 1)?,
         name: get(row, 2)?,
         hint: get(row, 3)?,
         permissions: serde_json::from_value(get(row, 4)?)?,
-        created_at: Timestamp(get(row, 5)?),
-        ends_at: time(6)?,
-        revoked_at: time(7)?,
+        created_at: get(row, 5)?,
+        ends_at: get(row, 6)?,
+        revoked_at: get(row, 7)?,
     })
 }

@@ -16,7 +16,7 @@ use super::sign_in::{self, SignedIn};
 use super::{mailed, oidc};
 use crate::auth::sessions::Client;
 use crate::error::{Code, Error, Result};
-use crate::graphql::errors::{plain, respond, status_of_code, unplaced};
+use crate::graphql::errors::{plain, refuse, respond};
 use crate::graphql::http::{Endpoint, is_json, read_body};
 use crate::graphql::origin::{client_of, is_foreign};
 use crate::graphql::scalars::DateTime;
@@ -191,20 +191,4 @@ pub async fn read_json<T: DeserializeOwned>(request: Request, what: &str) -> Res
         Ok(body) => serde_json::from_slice(&body).map_err(|_| malformed()),
         Err((status, code, message)) => Err(Box::new(respond(status, &[plain(code, message)]))),
     }
-}
-
-/// An error as a response body.
-pub fn refuse(error: Error) -> Response {
-    let status = match error.code {
-        Code::Unauthenticated | Code::InvalidGrant => StatusCode::UNAUTHORIZED,
-        Code::Forbidden => StatusCode::FORBIDDEN,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::Conflict => StatusCode::CONFLICT,
-        code => status_of_code(code.as_str()).unwrap_or(StatusCode::BAD_REQUEST),
-    };
-    let mut response = respond(status, &[unplaced(error)]);
-    if status == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    response
 }

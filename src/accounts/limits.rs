@@ -99,7 +99,7 @@ impl Tries {
 }
 
 fn limited(wait: Duration) -> Error {
-    let error = Error::new(Code::RateLimited, "too many tries; try again in some minutes");
+    let error = Error::new(Code::RateLimited, "too many attempts; try again in a few minutes");
     Error { retry_after: Some(wait), ..error }
 }
 

@@ -45,7 +45,7 @@ pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose:
     let now = app.clock.now();
     if purpose == Purpose::Invitation {
         let sql = "UPDATE mailed_tokens SET used_at = $4 WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND used_at IS NULL";
-        tx.execute(sql, [user_id.into(), word(purpose)?, now.0.into()]).await?;
+        tx.execute(sql, [user_id.into(), word(purpose)?, now.into()]).await?;
     }
     let token = Opaque::random(Kind::Once, tx.tenant());
     let ends_at = now.0 + purpose.lifetime();
@@ -55,13 +55,13 @@ pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose:
     let (subject, text) = match purpose {
         Purpose::Invitation => (
             "You are invited to SalesPulse",
-            format!("Set a password to come in:\n\n{link}\n\nThe link is good once, and for 7 days.\n"),
+            format!("Set a password to sign in:\n\n{link}\n\nThe link can be used once and expires in 7 days.\n"),
         ),
         Purpose::Reset => (
             "Your SalesPulse password",
             format!(
-                "Set another password:\n\n{link}\n\nThe link is good once, and for an hour. If you did not ask for it, \
-                 leave it; your password stays as it is.\n"
+                "Set a new password:\n\n{link}\n\nThe link can be used once and expires in an hour. If you did not \
+                 request this, ignore this message; your password stays as it is.\n"
             ),
         ),
     };
@@ -99,8 +99,7 @@ pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str
 async fn count_resets(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<i64> {
     let sql = "SELECT count(*) FROM mailed_tokens \
                WHERE tenant_id = $1 AND user_id = $2 AND purpose = $3 AND used_at IS NULL AND ends_at > $4";
-    let row = tx.query_one(sql, [user_id.into(), word(Purpose::Reset)?, now.0.into()]).await?;
-    row.map_or(Ok(0), |row| get(&row, 0))
+    tx.count(sql, [user_id.into(), word(Purpose::Reset)?, now.into()]).await
 }
 
 /// Redeems a mailed link: sets the password, ends the user's sessions and API keys, and signs in. Errors:
@@ -122,7 +121,7 @@ pub async fn redeem(app: &App, client: &Client, token: &str, new_password: Strin
     tx.lock_settings().await?;
     let sql =
         "UPDATE mailed_tokens SET used_at = $3 WHERE tenant_id = $1 AND hash = $2 AND used_at IS NULL AND ends_at > $3";
-    if tx.execute(sql, [hash.into(), now.0.into()]).await? == 0 {
+    if tx.execute(sql, [hash.into(), now.into()]).await? == 0 {
         return Err(invalid());
     }
     let may_come = if purpose == Purpose::Invitation { "invited_at IS NOT NULL" } else { "is_active" };
@@ -169,7 +168,7 @@ pub async fn invite(
                u.role FROM users u WHERE u.tenant_id = $1 AND u.email = $2";
     let user_id = match tx.query_one(sql, [email.clone().into()]).await? {
         Some(row) if get::<bool>(&row, 1)? => {
-            return Err(Error::new(Code::Conflict, "there is a user of that address already"));
+            return Err(Error::new(Code::Conflict, "there is already a user with that address"));
         }
         Some(row) => {
             members::check_role(caller, Role::get(&row, 2)?)?;
@@ -189,5 +188,5 @@ pub async fn invite(
 }
 
 fn invalid() -> Error {
-    Error::new(Code::InvalidGrant, "the link is invalid or expired; ask for another")
+    Error::new(Code::InvalidGrant, "the link is invalid or expired; request another")
 }

@@ -77,7 +77,7 @@ pub fn check_role(caller: &Caller, role: Role) -> Result<()> {
     if role.permissions().iter().all(|permission| caller.may(*permission)) {
         return Ok(());
     }
-    Err(Error::new(Code::Forbidden, "nobody gives a role that may do more than they may"))
+    Err(Error::new(Code::Forbidden, "you cannot grant a role with permissions you lack"))
 }
 
 /// Changes a user and returns the state before and after, for the audit log. A change of role or state takes effect at
@@ -91,7 +91,7 @@ pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) 
     let was_active = before.state == UserState::Active;
     let is_active = match changes.is_active {
         Some(true) if before.state == UserState::Invited => {
-            return Err(Error::new(Code::Conflict, "who was invited comes by the invitation"));
+            return Err(Error::new(Code::Conflict, "an invited user must accept the invitation"));
         }
         Some(is_active) => is_active,
         None => was_active,
@@ -106,7 +106,7 @@ pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) 
     if managers < managers_before
         && (managers.active == 0 || managers.with_way_in == 0 && managers_before.with_way_in > 0)
     {
-        return Err(Error::new(Code::Conflict, "somebody has to be left who manages users"));
+        return Err(Error::new(Code::Conflict, "at least one active user must be able to manage users"));
     }
     if is_sent_off {
         sessions::end_all(tx, id, now).await?;

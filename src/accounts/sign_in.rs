@@ -236,5 +236,5 @@ pub async fn find_active(tx: &TenantTx, column: &str, value: Value) -> Result<Op
 }
 
 fn refused() -> Error {
-    Error::new(Code::Unauthenticated, "no user of that address and password")
+    Error::new(Code::Unauthenticated, "no user with that address and password")
 }

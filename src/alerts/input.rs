@@ -111,14 +111,14 @@ impl AlertRuleInput {
                 Frequency::AtMostEvery(minutes)
             }
             _ => {
-                let message = format!("goes with AT_MOST_EVERY, from 1 to {MONTH_MINUTES}, and only with it");
+                let message = format!("must be from 1 to {MONTH_MINUTES}, and given only with AT_MOST_EVERY");
                 return Err(Error::bad_input("everyMinutes", message));
             }
         };
         let threshold = match (self.threshold, self.condition) {
             (Some(threshold), _) => threshold.0,
             (None, AlertCondition::NoData | AlertCondition::Anomaly) => Money::ZERO,
-            (None, _) => return Err(Error::bad_input("threshold", "is needed for this condition")),
+            (None, _) => return Err(Error::bad_input("threshold", "is required for this condition")),
         };
         let clear_threshold = self.clear_threshold.map(|threshold| threshold.0);
         let is_good = clear_threshold.is_none_or(|clear| match self.condition {

@@ -76,7 +76,7 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
                AND recorded_at >= $2 AND recorded_at <= $3 ORDER BY last_position LIMIT $4";
     // One more than allowed, to detect excess.
     let limit = i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX);
-    let batches = tx.query(sql, [period.start.0.into(), period.end.0.into(), limit.into()]).await?;
+    let batches = tx.query(sql, [period.start.into(), period.end.into(), limit.into()]).await?;
     if batches.len() > ROWS_MAX {
         return Err(too_much());
     }
@@ -96,7 +96,7 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     };
     let mut trial = Trial { rule, progress: Progress::begin(period.start), history, changes: Vec::new() };
     for batch in batches {
-        let recorded_at = Timestamp(get(&batch, 1)?);
+        let recorded_at: Timestamp = get(&batch, 1)?;
         trial.until(recorded_at).await?;
         let (before, position) = (trial.history.position, get(&batch, 0)?);
         trial.history.position = position;
@@ -127,7 +127,7 @@ fn spans_of(views: &Views, rule: &Rule, looked_at: Span, zone: Tz) -> Vec<Span> 
 }
 
 fn too_much() -> Error {
-    Error::bad_input("to", "there is too much in this period; take a shorter one")
+    Error::bad_input("to", "there is too much in this period; choose a shorter one")
 }
 
 /// The error for a period that ends before anything was recorded.

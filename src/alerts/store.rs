@@ -121,8 +121,8 @@ fn watched_from(row: &QueryResult) -> Result<Watched> {
         measured: get_word(row, 2)?,
         condition: get_word(row, 3)?,
         sensitivity: get_word(row, 19)?,
-        threshold: Money(get(row, 4)?),
-        clear_threshold: get::<Option<i64>>(row, 5)?.map(Money),
+        threshold: get(row, 4)?,
+        clear_threshold: get(row, 5)?,
         window_minutes: get(row, 6)?,
         for_minutes: get(row, 7)?,
         counts_open: get(row, 8)?,
@@ -131,13 +131,12 @@ fn watched_from(row: &QueryResult) -> Result<Watched> {
         recipients: document(18)?.map(serde_json::from_value).transpose()?.unwrap_or_default(),
         is_enabled: get(row, 11)?,
     };
-    let time = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Timestamp));
     let progress = Progress {
         state: get_word(row, 12)?,
-        evaluated_to: Timestamp(get(row, 13)?),
-        holds_since: time(14)?,
-        cause: time(15)?.zip(time(16)?).map(|(start, end)| Span { start, end }),
-        fired_at: time(17)?,
+        evaluated_to: get(row, 13)?,
+        holds_since: get(row, 14)?,
+        cause: get::<Option<Timestamp>>(row, 15)?.zip(get(row, 16)?).map(|(start, end)| Span { start, end }),
+        fired_at: get(row, 17)?,
     };
     Ok((rule, progress))
 }
@@ -156,7 +155,7 @@ pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
         rule.name.clone().into(),
         word(&rule.measured)?,
         word(rule.condition)?,
-        rule.threshold.0.into(),
+        rule.threshold.into(),
         rule.clear_threshold.map(|threshold| threshold.0).into(),
         rule.window_minutes.into(),
         rule.for_minutes.into(),
@@ -164,7 +163,7 @@ pub async fn save(tx: &TenantTx, rule: &Rule, now: Timestamp) -> Result<()> {
         every_minutes.into(),
         filters.into(),
         rule.is_enabled.into(),
-        now.0.into(),
+        now.into(),
         recipients.into(),
         word(rule.sensitivity)?,
     ];
@@ -191,7 +190,7 @@ pub async fn save_progress(tx: &TenantTx, id: Uuid, progress: &Progress) -> Resu
     let values: [Value; 7] = [
         id.into(),
         word(progress.state)?,
-        progress.evaluated_to.0.into(),
+        progress.evaluated_to.into(),
         time(progress.holds_since),
         time(progress.cause.map(|cause| cause.start)),
         time(progress.cause.map(|cause| cause.end)),
@@ -219,8 +218,7 @@ pub async fn save_head(tx: &TenantTx, last_alert_no: i64, due_at: Option<i64>) -
 
 /// The number of rules.
 pub async fn count(tx: &TenantTx) -> Result<usize> {
-    let row = tx.query_one("SELECT COUNT(*) FROM alerts WHERE tenant_id = $1", []).await?;
-    let count: i64 = row.map(|row| get(&row, 0)).transpose()?.unwrap_or(0);
+    let count = tx.count("SELECT COUNT(*) FROM alerts WHERE tenant_id = $1", []).await?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
@@ -251,9 +249,9 @@ pub async fn log(
         word(&rule.measured)?,
         word(change.state)?,
         change.value.map(|value| value.0).into(),
-        rule.threshold.0.into(),
+        rule.threshold.into(),
         position.into(),
-        change.at.0.into(),
+        change.at.into(),
         of_judgement(|judgement| judgement.expected),
         of_judgement(|judgement| judgement.lower),
         of_judgement(|judgement| judgement.upper),
@@ -301,8 +299,7 @@ pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Resul
 }
 
 fn transition_from(row: &QueryResult) -> Result<Transition> {
-    let amount = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Money));
-    let judgement = match (amount(10)?, amount(11)?, amount(12)?, amount(13)?) {
+    let judgement = match (get(row, 10)?, get(row, 11)?, get(row, 12)?, get(row, 13)?) {
         (Some(expected), Some(lower), Some(upper), Some(score)) => Some(Judgement { expected, lower, upper, score }),
         _ => None,
     };
@@ -315,11 +312,11 @@ fn transition_from(row: &QueryResult) -> Result<Transition> {
         condition: find_word(row, 14)?,
         denomination,
         state: get_word(row, 4)?,
-        value: amount(5)?,
+        value: get(row, 5)?,
         judgement,
-        threshold: Money(get(row, 6)?),
+        threshold: get(row, 6)?,
         position: get(row, 7)?,
-        triggered_at: Timestamp(get(row, 8)?),
+        triggered_at: get(row, 8)?,
         alert_no: get(row, 9)?,
     })
 }

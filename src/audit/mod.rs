@@ -76,7 +76,7 @@ pub async fn record_by(tx: &TenantTx, by: &By<'_>, now: Timestamp, entry: Entry)
     let values: [Value; 10] = [
         Uuid::now_v7().into(),
         by.user_id.into(),
-        now.0.into(),
+        now.into(),
         entry.action.into(),
         entry.subject.into(),
         entry.before.into(),

@@ -45,10 +45,10 @@ impl Filter {
             add("subject =", subject.as_str().into());
         }
         if let Some(since) = self.since {
-            add("at >=", since.0.into());
+            add("at >=", since.into());
         }
         if let Some(until) = self.until {
-            add("at <", until.0.into());
+            add("at <", until.into());
         }
         (sql, values)
     }

@@ -22,13 +22,13 @@ pub enum KeysError {
     Unreadable(std::io::Error),
     #[error("cannot be written: {0}")]
     Unwritable(std::io::Error),
-    #[error("key {0} is no Ed25519 key in PKCS#8 PEM")]
+    #[error("key {0} is not an Ed25519 key in PKCS#8 PEM")]
     NoKey(usize),
     #[error("has no key of that name")]
     Unknown,
     #[error("has no keys")]
     Empty,
-    #[error("has this key as the one that signs; let another sign first (keys use)")]
+    #[error("signs with this key; let another sign first (keys use)")]
     Signs,
 }
 
@@ -137,7 +137,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("keys.pem");
         secret_file::write(&path, "hush").expect("written");
-        assert_eq!(read(&path).err().expect("refused").to_string(), "key 1 is no Ed25519 key in PKCS#8 PEM");
+        assert_eq!(read(&path).err().expect("refused").to_string(), "key 1 is not an Ed25519 key in PKCS#8 PEM");
         secret_file::write(&path, "").expect("written");
         assert!(matches!(read(&path), Err(KeysError::Empty)));
     }

@@ -50,7 +50,7 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turns).acquire_owned()).await;
-        let turn = turn.map_err(|_| Error::new(Code::ServiceUnavailable, "too many sign in at once; try again"))?;
+        let turn = turn.map_err(|_| Error::new(Code::ServiceUnavailable, "too many sign-ins at once; try again"))?;
         let turn = turn.map_err(Error::internal)?;
         // The permit is held until the work is done, even if the caller has gone.
         let work = move || {
@@ -72,7 +72,7 @@ fn hash(password: &str) -> Result<String> {
 pub fn check_new(argument: &'static str, password: &str, email: &str) -> Result<()> {
     let chars = password.chars().count();
     if !CHARS.contains(&chars) {
-        let message = format!("a password has {} to {} characters", CHARS.start(), CHARS.end());
+        let message = format!("a password must have {} to {} characters", CHARS.start(), CHARS.end());
         return Err(Error::bad_input(argument, message));
     }
     let first = password.chars().next();

@@ -48,7 +48,7 @@ pub async fn open(tx: &TenantTx, user_id: Uuid, role: Role, client: &Client, now
     let values: [Value; 6] = [
         id.into(),
         user_id.into(),
-        now.0.into(),
+        now.into(),
         (now.0 + LIFETIME).into(),
         client.address.map(|address| address.to_string()).into(),
         client.agent.clone().into(),
@@ -63,7 +63,7 @@ pub async fn open(tx: &TenantTx, user_id: Uuid, role: Role, client: &Client, now
 
 async fn add_token(tx: &TenantTx, session: Uuid, token: &Opaque, now: Timestamp) -> Result<()> {
     let values: [Value; 4] =
-        [token.hash().to_vec().into(), session.into(), now.0.into(), rand::random::<[u8; 32]>().to_vec().into()];
+        [token.hash().to_vec().into(), session.into(), now.into(), rand::random::<[u8; 32]>().to_vec().into()];
     let sql = "INSERT INTO refresh_tokens (tenant_id, hash, session_id, issued_at, salt) VALUES ($1, $2, $3, $4, $5)";
     tx.execute(sql, values).await?;
     Ok(())
@@ -74,7 +74,7 @@ pub async fn refresh(tx: &TenantTx, token: &Opaque, now: Timestamp) -> Result<Re
     let hash = token.hash().to_vec();
     let used =
         "UPDATE refresh_tokens SET used_at = $3 WHERE tenant_id = $1 AND hash = $2 AND used_at IS NULL RETURNING 1";
-    let is_first = tx.query_one(used, [hash.clone().into(), now.0.into()]).await?.is_some();
+    let is_first = tx.query_one(used, [hash.clone().into(), now.into()]).await?.is_some();
     let sql = "SELECT r.session_id, r.issued_at, r.used_at, r.salt, s.user_id, s.ends_at, s.revoked_at, u.role, u.is_active \
                FROM refresh_tokens r JOIN sessions s ON s.tenant_id = r.tenant_id AND s.id = r.session_id \
                JOIN users u ON u.tenant_id = s.tenant_id AND u.id = s.user_id WHERE r.tenant_id = $1 AND r.hash = $2";
@@ -92,7 +92,7 @@ pub async fn refresh(tx: &TenantTx, token: &Opaque, now: Timestamp) -> Result<Re
     if is_first {
         add_token(tx, session, &next, now).await?;
         let sql = "UPDATE sessions SET last_used_at = $3 WHERE tenant_id = $1 AND id = $2";
-        tx.execute(sql, [session.into(), now.0.into()]).await?;
+        tx.execute(sql, [session.into(), now.into()]).await?;
     } else if get::<Option<i64>>(&row, 2)?.unwrap_or_default() + GRACE < now.0 || !is_unused(tx, &next).await? {
         end(tx, session, now).await?;
         return Ok(Refreshed::Reused { session, user_id });
@@ -116,7 +116,7 @@ pub async fn end(tx: &TenantTx, session: Uuid, now: Timestamp) -> Result<bool> {
     // Everything that changes access takes this lock first.
     tx.lock_settings().await?;
     let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL";
-    let has_ended = tx.execute(sql, [session.into(), now.0.into()]).await? > 0;
+    let has_ended = tx.execute(sql, [session.into(), now.into()]).await? > 0;
     if has_ended {
         super::standing::begin_epoch(tx, now).await?;
     }
@@ -128,11 +128,11 @@ pub async fn end(tx: &TenantTx, session: Uuid, now: Timestamp) -> Result<bool> {
 pub async fn end_all(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<u64> {
     tx.lock_settings().await?;
     let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";
-    let ended = tx.execute(sql, [user_id.into(), now.0.into()]).await?;
+    let ended = tx.execute(sql, [user_id.into(), now.into()]).await?;
     let sql = "UPDATE users SET tokens_from = $3 WHERE tenant_id = $1 AND id = $2";
     tx.execute(sql, [user_id.into(), (now.0.div_euclid(SECOND) + 1).into()]).await?;
     let sql = "UPDATE mailed_tokens SET used_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND used_at IS NULL";
-    tx.execute(sql, [user_id.into(), now.0.into()]).await?;
+    tx.execute(sql, [user_id.into(), now.into()]).await?;
     super::standing::begin_epoch(tx, now).await?;
     Ok(ended)
 }
@@ -150,12 +150,12 @@ pub struct Listed {
 pub async fn list(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<Vec<Listed>> {
     let sql = "SELECT id, created_at, last_used_at, address, agent FROM sessions WHERE tenant_id = $1 AND user_id = $2 \
                AND revoked_at IS NULL AND ends_at > $3 AND last_used_at > $4 ORDER BY created_at DESC, id DESC LIMIT 100";
-    let rows = tx.query(sql, [user_id.into(), now.0.into(), (now.0 - IDLE_MAX).into()]).await?;
+    let rows = tx.query(sql, [user_id.into(), now.into(), (now.0 - IDLE_MAX).into()]).await?;
     let sessions = rows.iter().map(|row| {
         Ok(Listed {
             id: get(row, 0)?,
-            created_at: Timestamp(get(row, 1)?),
-            last_used_at: Timestamp(get(row, 2)?),
+            created_at: get(row, 1)?,
+            last_used_at: get(row, 2)?,
             address: get(row, 3)?,
             agent: get(row, 4)?,
         })

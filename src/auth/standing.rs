@@ -189,14 +189,14 @@ impl AccessCache {
                     }
                     epochs = seen;
                 }
-                Err(error) => tracing::warn!(source = error.cause(), "changes of users were not looked for"),
+                Err(error) => tracing::warn!(source = error.cause(), "checking for access changes failed"),
             }
         }
     }
 
     async fn look(&self, since: Timestamp) -> Result<HashMap<Uuid, i64>> {
         let sql = "SELECT id, standing_epoch FROM tenants WHERE standing_changed_at >= $1";
-        let rows = self.db.query_all_tenants(sql, [since.0.into()]).await?;
+        let rows = self.db.query_all_tenants(sql, [since.into()]).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
     }
 }
@@ -204,7 +204,7 @@ impl AccessCache {
 /// Part of a change that grants or revokes access; [`AccessCache::changed`] is called after it has committed.
 pub async fn begin_epoch(tx: &TenantTx, now: Timestamp) -> Result<()> {
     let sql = "UPDATE tenants SET standing_epoch = standing_epoch + 1, standing_changed_at = $2 WHERE id = $1";
-    tx.execute(sql, [now.0.into()]).await?;
+    tx.execute(sql, [now.into()]).await?;
     Ok(())
 }
 

@@ -73,7 +73,7 @@ fn bad(setting: &str, error: &SetupError) -> Failure {
 /// The key file next to a SQLite database, created if missing, unless stored keys were wrapped by another key.
 async fn default_file(config: &Config, db: &Db) -> Result<PathBuf, Failure> {
     let Some(database) = sqlite_file(&config.database_url) else {
-        let message = "there is no key-encryption key for personal data: make one by `salespulse sealing new-kek FILE` and give it \
+        let message = "there is no key-encryption key for personal data: create one with `salespulse sealing new-kek FILE` and give it \
                        to every server as SALESPULSE_KEK_FILES=FILE, or set SALESPULSE_KEK or SALESPULSE_VAULT_URL";
         return Err(Failure::new(Exit::BadConfig, message));
     };
@@ -83,13 +83,13 @@ async fn default_file(config: &Config, db: &Db) -> Result<PathBuf, Failure> {
     }
     if let Some((kek, _)) = list_keks(db).await?.first() {
         let message = format!(
-            "the key-encryption key {} is missing, and the database has keys that {kek} has wrapped: bring it back ({ADVICE})",
+            "the key-encryption key {} is missing, and the database has keys that {kek} has wrapped: restore it ({ADVICE})",
             path.display()
         );
         return Err(Failure::new(Exit::BadConfig, message));
     }
     write_new(&path)?;
-    tracing::info!(path = %path.display(), "made a key-encryption key for personal data; keep a copy of it");
+    tracing::info!(path = %path.display(), "created a key-encryption key for personal data; keep a copy of it");
     Ok(path)
 }
 
@@ -108,7 +108,7 @@ pub fn write_new(path: &Path) -> Result<(), Failure> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = match options.open(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(Failure::new(Exit::BadConfig, format!("{} is there already, and stays", path.display())));
+            return Err(Failure::new(Exit::BadConfig, format!("{} already exists and is kept", path.display())));
         }
         opened => opened.map_err(failed)?,
     };

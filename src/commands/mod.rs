@@ -56,7 +56,7 @@ pub async fn connect(config: &Config) -> Result<Db, Failure> {
 fn make_folder(config: &Config) -> Result<(), Failure> {
     if let Some(folder) = sqlite_folder(&config.database_url) {
         std::fs::create_dir_all(folder).map_err(|error| {
-            Failure::new(Exit::DatabaseAway, format!("the folder {folder} of the database cannot be made: {error}"))
+            Failure::new(Exit::DatabaseAway, format!("the folder {folder} of the database cannot be created: {error}"))
         })?;
     }
     Ok(())
@@ -105,14 +105,14 @@ pub fn tokens(config: &Config) -> Result<Tokens, Failure> {
     if !path.exists() && secret.is_none() {
         if !config.database_url.starts_with("sqlite:") {
             let message = format!(
-                "there is no key to sign tokens with: {} is missing (make it by `salespulse keys new` and give it to every \
+                "there is no key to sign tokens with: {} is missing (create it with `salespulse keys new` and give it to every \
                  server, or set SALESPULSE_JWT_SECRET)",
                 path.display()
             );
             return Err(Failure::new(Exit::BadConfig, message));
         }
         signing_keys::add(path).map_err(failed)?;
-        tracing::info!(path = %path.display(), "made a key that signs access tokens");
+        tracing::info!(path = %path.display(), "created a key that signs access tokens");
     }
     let keys = if path.exists() { signing_keys::read(path).map_err(failed)? } else { Vec::new() };
     Ok(Tokens::with_keys(&keys, secret, &config.jwt_issuer))

@@ -32,7 +32,10 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     if args.dry_run {
         for (slug, tenant) in tenants {
             let dropped = count_before(&db, tenant, cut).await?;
-            println!("{slug}: {} entries and {} event ids before {cut} would go", dropped.entries, dropped.events);
+            println!(
+                "{slug}: {} entries and {} event ids before {cut} would be dropped",
+                dropped.entries, dropped.events
+            );
         }
         return Ok(());
     }

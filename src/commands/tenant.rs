@@ -73,16 +73,16 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
 pub async fn create(db: &Db, slug: &str, name: &str, organization: &OrganizationArgs) -> Result<TenantId, Failure> {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !(1..=63).contains(&slug.len()) || !slug.chars().all(is_plain) {
-        return Err(Failure::new(Exit::BadConfig, "a slug has 1 to 63 lower-case letters, digits and hyphens"));
+        return Err(Failure::new(Exit::BadConfig, "a slug must have 1 to 63 lower-case letters, digits and hyphens"));
     }
     let new = NewTenant { slug, name, timezone: organization.timezone, currency: &organization.currency };
     Ok(tenancy::create_tenant(db, &new, SystemClock.now()).await?.id)
 }
 
 pub fn parse_timezone(name: &str) -> Result<chrono_tz::Tz, String> {
-    name.parse().map_err(|_| "no time zone of that name; for example Europe/London".to_owned())
+    name.parse().map_err(|_| "no such time zone; for example Europe/London".to_owned())
 }
 
 pub fn parse_currency(code: &str) -> Result<String, String> {
-    if is_currency(code) { Ok(code.to_owned()) } else { Err("no currency of that code; for example EUR".to_owned()) }
+    if is_currency(code) { Ok(code.to_owned()) } else { Err("no such currency; for example EUR".to_owned()) }
 }

@@ -70,7 +70,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
             let name = members::name_of(&args.name).map_err(bad_input)?;
             let sql = "SELECT 1 FROM users WHERE tenant_id = $1 AND email = $2";
             if tx.query_one(sql, [email.clone().into()]).await?.is_some() {
-                return Err(Failure::new(Exit::BadConfig, "there is a user of that address already"));
+                return Err(Failure::new(Exit::BadConfig, "there is already a user with that address"));
             }
             let user =
                 NewUser { email: &email, name: &name, role: args.role, password_hash: Some(hash), is_invited: false };
@@ -82,7 +82,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
             let sql =
                 "UPDATE users SET password_hash = $3 WHERE tenant_id = $1 AND email = $2 AND is_active RETURNING id";
             let row = tx.query_one(sql, [email.into(), hash.into()]).await?;
-            let row = row.ok_or_else(|| Failure::new(Exit::BadConfig, "there is no active user of that address"))?;
+            let row = row.ok_or_else(|| Failure::new(Exit::BadConfig, "there is no active user with that address"))?;
             let id: uuid::Uuid = get(&row, 0)?;
             sessions::end_all(&tx, id, now).await?;
             (id, "password.set")

@@ -26,9 +26,10 @@ impl KekSource {
     /// Files, unless one of the others is set.
     pub(super) fn from_values(values: &Values<'_>) -> Result<Self, ConfigError> {
         match (values.some("SALESPULSE_VAULT_URL"), values.some("SALESPULSE_KEK")) {
-            (Some(_), Some(_)) => {
-                Err(ConfigError::bad("SALESPULSE_KEK", "cannot be set beside SALESPULSE_VAULT_URL; set one of them"))
-            }
+            (Some(_), Some(_)) => Err(ConfigError::bad(
+                "SALESPULSE_KEK",
+                "cannot be set together with SALESPULSE_VAULT_URL; set one of them",
+            )),
             (Some(url), None) => Ok(KekSource::Vault {
                 url,
                 mount: values.text("SALESPULSE_VAULT_MOUNT"),

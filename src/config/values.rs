@@ -49,7 +49,7 @@ impl Values<'_> {
 
     /// An upper limit; `None` means unlimited.
     pub fn limit(&self, name: &'static str) -> Result<Option<NonZeroU32>, ConfigError> {
-        self.parse(name, "must be a number; 0 is no limit").map(NonZeroU32::new)
+        self.parse(name, "must be a number; 0 means no limit").map(NonZeroU32::new)
     }
 
     /// A comma-separated list.
@@ -66,7 +66,7 @@ impl Values<'_> {
     /// Error: `why`, if `name` is set and `other` is not.
     pub fn needs(&self, name: &'static str, other: &'static str, why: &str) -> Result<(), ConfigError> {
         match (self.some(name), self.some(other)) {
-            (Some(_), None) => Err(ConfigError::bad(other, format!("goes with {name}{why}"))),
+            (Some(_), None) => Err(ConfigError::bad(other, format!("requires {name}{why}"))),
             _ => Ok(()),
         }
     }

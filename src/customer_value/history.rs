@@ -7,7 +7,7 @@ use sea_orm::Value;
 use crate::calendar::day_of;
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::ledger::organization::Organization;
 use crate::ledger::refunded::RefundsByOrder;
@@ -87,7 +87,8 @@ impl<'a> Histories<'a> {
         for row in &rows {
             self.after = OrderCursor { customer_no: get(row, 0)?, placed_at: get(row, 1)?, order_no: get(row, 2)? };
             if self.org_nos.contains(&get(row, 3)?) {
-                let amount = Money(get(row, 5)?).convert(get(row, 6)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
+                let amount =
+                    get::<Money>(row, 5)?.convert(get(row, 6)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
                 let day = |at: i64| day_of(Timestamp(at), self.zone);
                 let order = Order {
                     day: day(self.after.placed_at),
@@ -119,8 +120,4 @@ impl<'a> Histories<'a> {
         }
         Ok(Some(complete))
     }
-}
-
-fn out_of_range() -> Error {
-    Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
 }

@@ -45,7 +45,7 @@ pub async fn keep_fitted(app: App) {
     loop {
         ticks.tick().await;
         if let Err(error) = refit_due(&app).await {
-            tracing::warn!(source = error.cause(), "models of customers that are due were not looked for");
+            tracing::warn!(source = error.cause(), "looking for due customer models failed");
         }
     }
 }
@@ -179,10 +179,9 @@ impl Run<'_> {
             }
             tx.commit().await?;
         }
-        let out_of_range = || Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount");
-        let (customers, segments) = totals.finish().ok_or_else(out_of_range)?;
+        let (customers, segments) = totals.finish().ok_or_else(Error::sum_out_of_range)?;
         let content = Content { fit: scorer.fit, currency: home.currency.clone(), customers, segments };
-        let retention = retention.finish().ok_or_else(out_of_range)?;
+        let retention = retention.finish().ok_or_else(Error::sum_out_of_range)?;
         let tx = self.app.db.write(self.tenant).await?;
         store::publish(&tx, self.claim, position, now, Some((&content, &retention))).await?;
         tx.commit().await?;

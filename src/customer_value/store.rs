@@ -41,7 +41,7 @@ pub(super) async fn list_due(db: &Db, now: Timestamp) -> Result<Vec<TenantId>> {
          ORDER BY COALESCE(m.fitted_at, 0), h.tenant_id LIMIT $3",
         is_due(1, 2)
     );
-    let rows = db.query_all_tenants(&sql, [now.0.into(), (now.0 - DAY).into(), (DUE_MAX as i64).into()]).await?;
+    let rows = db.query_all_tenants(&sql, [now.into(), (now.0 - DAY).into(), (DUE_MAX as i64).into()]).await?;
     rows.iter().map(|row| Ok(TenantId(get(row, 0)?))).collect()
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn claim(tx: &TenantTx, now: Timestamp) -> Result<Option<Claim>
          WHERE h.tenant_id = $1 AND m.tenant_id = $1 AND {} RETURNING claimed_no, fit_no",
         is_due(2, 3)
     );
-    let row = tx.query_one(&sql, [now.0.into(), (now.0 - DAY).into(), (now.0 + CLAIM).into()]).await?;
+    let row = tx.query_one(&sql, [now.into(), (now.0 - DAY).into(), (now.0 + CLAIM).into()]).await?;
     row.map(|row| Ok(Claim { fit_no: get(&row, 0)?, published_no: get(&row, 1)? })).transpose()
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn publish(
     let retention = content.map(|(_, retention)| serde_json::to_value(retention)).transpose()?;
     let sql = "UPDATE customer_models SET fit_no = $2, position = $3, fitted_at = $4, model = $5, retention = $6, \
                claimed_until = 0 WHERE tenant_id = $1 AND claimed_no = $2";
-    let values = [claim.fit_no.into(), position.into(), fitted_at.0.into(), model.into(), retention.into()];
+    let values = [claim.fit_no.into(), position.into(), fitted_at.into(), model.into(), retention.into()];
     tx.execute(sql, values).await?;
     Ok(())
 }
@@ -198,7 +198,7 @@ fn prediction_from(row: &QueryResult) -> Result<Prediction> {
         purchases: purchases.map_err(Error::internal)?,
         rfm: Rfm { recency: score(6)?, frequency: score(7)?, monetary: score(8)?, segment: get_word(row, 9)? },
         churn_millionths: get(row, 10)?,
-        lifetime_value: Money(get(row, 11)?),
+        lifetime_value: get(row, 11)?,
     })
 }
 
@@ -241,7 +241,7 @@ impl BatchLoad for TheModel {
         let row = tx.query_one(sql, []).await?;
         let model = |row: &QueryResult| -> Result<((), Arc<Model>)> {
             let content = serde_json::from_value(get(row, 2)?)?;
-            Ok(((), Arc::new(Model { position: get(row, 0)?, fitted_at: Timestamp(get(row, 1)?), content })))
+            Ok(((), Arc::new(Model { position: get(row, 0)?, fitted_at: get(row, 1)?, content })))
         };
         row.iter().map(model).collect()
     }

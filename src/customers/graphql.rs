@@ -12,11 +12,11 @@ use crate::customer_value::PredictionFilter;
 use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Needs, app, caller, read};
-use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::{Listed, Page};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::ledger::changes::Holder;
 use crate::ledger::dated::depends_on_head;
+use crate::ledger::node_id::{Numbered, OneOf};
 use crate::personal::{Access, Field, find_index};
 
 #[derive(Default)]

@@ -11,10 +11,9 @@ use crate::customer_value::PredictionFilter;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
-use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::{Clauses, Cursor, KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
-use crate::money::Money;
+use crate::ledger::node_id::{Numbered, OneOf};
 use crate::sealing::BlindIndex;
 
 const COLUMNS: &str = "c.customer_no, c.external_id, t.first_at, t.last_at, t.orders_count, t.revenue, c.erased_at, \
@@ -124,7 +123,7 @@ pub async fn list(
 
 fn customer_from(row: &QueryResult) -> Result<Customer> {
     let customer_no: i64 = get(row, 0)?;
-    let time = |index| get::<Option<i64>>(row, index).map(|at| at.map(|at| DateTime(Timestamp(at))));
+    let time = |index| get::<Option<Timestamp>>(row, index).map(|at| at.map(DateTime));
     Ok(Customer {
         id: Numbered::Customer.id(customer_no),
         customer_no,
@@ -133,7 +132,7 @@ fn customer_from(row: &QueryResult) -> Result<Customer> {
         first_purchase_at: time(2)?,
         last_purchase_at: time(3)?,
         orders_count: Count(get(row, 4)?),
-        revenue: Decimal(Money(get(row, 5)?)),
+        revenue: Decimal(get(row, 5)?),
         erased_at: time(6)?,
     })
 }

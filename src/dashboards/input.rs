@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_graphql::{InputObject, MaybeUndefined};
 
 use super::graphql::DashboardSharing;
-use super::{NewDashboard, Widget, WidgetKind, WidgetLayout};
+use super::{DashboardContent, Widget, WidgetKind, WidgetLayout};
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
 use crate::graphql::given::{cleared, given};
@@ -120,7 +120,7 @@ struct WidgetLayoutInput {
 
 impl DashboardChanges {
     /// Error: BAD_USER_INPUT.
-    pub fn apply(self, old: NewDashboard) -> Result<NewDashboard> {
+    pub fn apply(self, old: DashboardContent) -> Result<DashboardContent> {
         let columns = given("columns", self.columns)?.unwrap_or(old.columns);
         if !(1..=COLUMNS_MAX).contains(&columns) {
             return Err(Error::bad_input("columns", format!("must be from 1 to {COLUMNS_MAX}")));
@@ -135,7 +135,7 @@ impl DashboardChanges {
             }
             None => old.widgets,
         };
-        Ok(NewDashboard {
+        Ok(DashboardContent {
             name: text::name("name", &given("name", self.name)?.unwrap_or(old.name), NAME_CHARS_MAX)?,
             description: cleared(self.description, old.description)
                 .map(|text| text::prose("description", text, DESCRIPTION_CHARS_MAX))
@@ -150,7 +150,7 @@ impl DashboardChanges {
     }
 
     /// The entities that the input refers to and `old` did not; what is gone may stay.
-    pub fn named(&self, old: &NewDashboard) -> Named {
+    pub fn named(&self, old: &DashboardContent) -> Named {
         let mut kpis = Vec::new();
         for (index, widget) in self.widgets.value().into_iter().flatten().enumerate() {
             let before = old.widgets.iter().find(|before| before.key == widget.key.trim());
@@ -175,13 +175,13 @@ pub struct Named {
 
 impl Named {
     /// Checks that they exist, and gives `content` as it is to be stored. Error: NOT_FOUND.
-    pub async fn check(&self, tx: &TenantTx, content: NewDashboard) -> Result<NewDashboard> {
+    pub async fn check(&self, tx: &TenantTx, content: DashboardContent) -> Result<DashboardContent> {
         let known = if self.kpis.is_empty() { BTreeSet::new() } else { definitions::list_names(tx).await? };
         if let Some((widget, place, _)) = self.kpis.iter().find(|(_, _, name)| !known.contains(name)) {
             return Err(Error::not_found("KPI").of_element("kpis", *place).of_element("widgets", *widget));
         }
         match &self.filters {
-            Some(filters) => Ok(NewDashboard { filters: Some(filters.to_be_stored(tx).await?), ..content }),
+            Some(filters) => Ok(DashboardContent { filters: Some(filters.to_be_stored(tx).await?), ..content }),
             None => Ok(content),
         }
     }
@@ -208,14 +208,14 @@ impl WidgetInput {
     fn check(self, columns: i32) -> Result<Widget> {
         let metrics = self.metrics.unwrap_or_default();
         if metrics.iter().collect::<BTreeSet<_>>().len() != metrics.len() {
-            return Err(Error::bad_input("metrics", "a metric is there twice"));
+            return Err(Error::bad_input("metrics", "a metric is listed twice"));
         }
         let kpis = self.kpis.unwrap_or_default();
         if kpis.len() > WIDGET_KPIS_MAX {
             return Err(Error::bad_input("kpis", format!("more than {WIDGET_KPIS_MAX} KPIs")));
         }
         if kpis.iter().collect::<BTreeSet<_>>().len() != kpis.len() {
-            return Err(Error::bad_input("kpis", "a KPI is there twice"));
+            return Err(Error::bad_input("kpis", "a KPI is listed twice"));
         }
         let options = self.options.map(|Json(options)| options);
         if let Some(options) = &options {
@@ -224,7 +224,7 @@ impl WidgetInput {
             }
             // PostgreSQL cannot store NUL in JSON.
             if options.to_string().contains("\\u0000") {
-                return Err(Error::bad_input("options", "holds a NUL"));
+                return Err(Error::bad_input("options", "contains a NUL"));
             }
         }
         let layout = self.layout.into();

@@ -18,7 +18,7 @@ const COLUMNS: i32 = 12;
 
 /// Validated content of a dashboard.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NewDashboard {
+pub struct DashboardContent {
     pub name: String,
     pub description: Option<String>,
     pub is_shared: bool,
@@ -28,10 +28,10 @@ pub struct NewDashboard {
     pub widgets: Vec<Widget>,
 }
 
-impl Default for NewDashboard {
+impl Default for DashboardContent {
     /// An empty, private dashboard.
     fn default() -> Self {
-        NewDashboard {
+        DashboardContent {
             name: String::new(),
             description: None,
             is_shared: false,
@@ -48,5 +48,5 @@ pub struct Dashboard {
     pub id: Uuid,
     pub owner_id: Uuid,
     pub updated_at: Timestamp,
-    pub content: NewDashboard,
+    pub content: DashboardContent,
 }

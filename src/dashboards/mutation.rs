@@ -5,7 +5,7 @@ use async_graphql::{Context, ID, Object};
 use super::graphql::Dashboard;
 use super::input::{DashboardChanges, DashboardInput};
 use super::store::{self, LOGGED};
-use super::{self as dashboards, NewDashboard};
+use super::{self as dashboards, DashboardContent};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::error::{Code, Error};
@@ -25,8 +25,8 @@ impl DashboardMutation {
         #[graphql(desc = "The new dashboard.")] input: DashboardInput,
     ) -> async_graphql::Result<Dashboard> {
         let input = input.into_changes();
-        let named = input.named(&NewDashboard::default());
-        let content = input.apply(NewDashboard::default())?;
+        let named = input.named(&DashboardContent::default());
+        let content = input.apply(DashboardContent::default())?;
         let change = change(ctx).await?;
         let content = named.check(&change, content).await?;
         let dashboard = store::create(&change, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;

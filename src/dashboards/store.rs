@@ -6,10 +6,10 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Dashboard, NewDashboard};
+use super::{Dashboard, DashboardContent};
 use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
-use crate::db::{TenantTx, get};
+use crate::db::TenantTx;
 use crate::error::{Code, Error, Result};
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 
@@ -51,11 +51,10 @@ pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<L
 const DASHBOARDS_MAX: i64 = 200;
 
 /// Stores a new dashboard. Error: CONFLICT if its owner has reached the limit.
-pub async fn create(tx: &TenantTx, owner_id: Uuid, content: NewDashboard, now: Timestamp) -> Result<Dashboard> {
+pub async fn create(tx: &TenantTx, owner_id: Uuid, content: DashboardContent, now: Timestamp) -> Result<Dashboard> {
     tx.lock_settings().await?;
     let sql = "SELECT count(*) FROM dashboards WHERE tenant_id = $1 AND owner_id = $2";
-    let count: i64 = tx.query_one(sql, [owner_id.into()]).await?.map_or(Ok(0), |row| get(&row, 0))?;
-    if count >= DASHBOARDS_MAX {
+    if tx.count(sql, [owner_id.into()]).await? >= DASHBOARDS_MAX {
         return Err(Error::new(Code::Conflict, format!("you have {DASHBOARDS_MAX} dashboards already")));
     }
     let dashboard = Dashboard { id: Uuid::now_v7(), owner_id, updated_at: now, content };
@@ -122,7 +121,7 @@ impl TryFrom<Model> for Dashboard {
             id: row.id,
             owner_id: row.owner_id,
             updated_at: Timestamp(row.updated_at),
-            content: NewDashboard {
+            content: DashboardContent {
                 name: row.name,
                 description: row.description,
                 is_shared: row.is_shared,

@@ -13,6 +13,7 @@ pub mod migrations;
 mod mutant;
 mod table;
 mod tx;
+mod values;
 pub mod wall;
 
 use std::collections::BTreeSet;
@@ -147,7 +148,7 @@ impl Db {
                 // Before its connection returns to the pool.
                 self.doubt.begin();
                 let error = Error::new(Code::ServiceUnavailable, "the database does not answer; try again");
-                Err(Error { source: Some(elapsed.into()), ..error })
+                Err(error.with_source(elapsed))
             }
         }
     }
@@ -199,13 +200,6 @@ impl Db {
             }
         }
         Ok(heads)
-    }
-
-    /// Tenants whose alert rules are due at `now` (microseconds).
-    pub async fn list_due(&self, now: i64) -> Result<Vec<TenantId>> {
-        let sql = "SELECT tenant_id FROM ledger_heads WHERE alerts_due_at <= $1";
-        let rows = self.query_all_tenants(sql, [now.into()]).await?;
-        rows.iter().map(|row| Ok(TenantId(get(row, 0)?))).collect()
     }
 
     /// Finds work across all tenants, for server tasks that then proceed tenant by tenant.

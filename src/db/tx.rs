@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use super::count::Counter;
 #[cfg(debug_assertions)]
 use super::mutant;
-use super::{Db, Inserts, OnConflict, Table, TenantId, dialect};
+use super::{Db, Inserts, OnConflict, Table, TenantId, dialect, get};
 use crate::error::Result;
 
 /// An entity whose rows belong to tenants.
@@ -55,6 +55,11 @@ impl TenantTx {
 
     pub async fn query_one(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Option<QueryResult>> {
         Ok(self.query_one_raw(self.statement(sql, values)).await?)
+    }
+
+    /// The count that `sql` selects.
+    pub async fn count(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<i64> {
+        self.query_one(sql, values).await?.map_or(Ok(0), |row| get(&row, 0))
     }
 
     /// Runs `sql` like [`TenantTx::query`]; returns the number of affected rows.

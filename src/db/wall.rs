@@ -48,7 +48,7 @@ async fn list_visible(db: &Db) -> Result<Vec<String>> {
         let table: String = get(&row, 0)?;
         let sql = format!("SELECT 1 FROM {table} LIMIT 1");
         if db.read.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?.is_some() {
-            visible.push(format!("the table {table} shows rows to nobody in particular"));
+            visible.push(format!("the table {table} is readable without a tenant"));
         }
     }
     Ok(visible)

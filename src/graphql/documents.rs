@@ -35,7 +35,7 @@ impl Documents {
     /// as written by Relay's compiler and others. Error: what is wrong with it.
     pub fn trusted(manifest: &str) -> Result<Self, String> {
         let documents: HashMap<String, Arc<str>> =
-            serde_json::from_str(manifest).map_err(|error| format!("no object of documents: {error}"))?;
+            serde_json::from_str(manifest).map_err(|error| format!("not an object of documents: {error}"))?;
         if let Some(name) = documents.iter().find_map(|(name, text)| (*name != hash_of(text)).then_some(name)) {
             return Err(format!("{name} is not the SHA-256 of its document"));
         }

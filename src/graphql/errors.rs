@@ -124,18 +124,29 @@ fn shortened(text: &str) -> &str {
 }
 
 /// The status of a response without data whose errors all map to the same HTTP status.
-pub fn status_of(response: &Response) -> Option<StatusCode> {
+pub fn status_of_response(response: &Response) -> Option<StatusCode> {
     let code_of = |error: &ServerError| match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
         Some(Value::String(code)) => Some(code.clone()),
         _ => None,
     };
     let first = response.errors.first().and_then(code_of)?;
     let is_alone = response.data == Value::Null && response.errors.iter().all(|e| code_of(e).as_ref() == Some(&first));
-    if is_alone { status_of_code(&first) } else { None }
+    if is_alone { failure_status(&first) } else { None }
+}
+
+/// The HTTP status of an error, except in answers of GraphQL.
+pub fn status_of(code: &str) -> StatusCode {
+    match code {
+        "UNAUTHENTICATED" | "INVALID_GRANT" => StatusCode::UNAUTHORIZED,
+        "FORBIDDEN" => StatusCode::FORBIDDEN,
+        "NOT_FOUND" => StatusCode::NOT_FOUND,
+        "CONFLICT" => StatusCode::CONFLICT,
+        code => failure_status(code).unwrap_or(StatusCode::BAD_REQUEST),
+    }
 }
 
 /// The HTTP status of a code whose cause the client cannot fix.
-pub fn status_of_code(code: &str) -> Option<StatusCode> {
+fn failure_status(code: &str) -> Option<StatusCode> {
     match code {
         "RATE_LIMITED" => Some(StatusCode::TOO_MANY_REQUESTS),
         "SERVICE_UNAVAILABLE" => Some(StatusCode::SERVICE_UNAVAILABLE),
@@ -179,6 +190,16 @@ pub fn only(errors: &[ServerError]) -> String {
 pub fn respond(status: StatusCode, errors: &[ServerError]) -> HttpResponse {
     let mut response = (status, [(header::CONTENT_TYPE, "application/json")], only(errors)).into_response();
     set_retry_after(&mut response, errors);
+    response
+}
+
+/// The response to a request outside GraphQL that fails.
+pub fn refuse(error: Error) -> HttpResponse {
+    let status = status_of(error.code.as_str());
+    let mut response = respond(status, &[unplaced(error)]);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
 }
 

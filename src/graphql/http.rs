@@ -153,7 +153,7 @@ impl Endpoint {
             }
             _ => {
                 self.usage.take_stranger(client.address)?;
-                return Err(Error::new(Code::Unauthenticated, "one token is enough"));
+                return Err(Error::new(Code::Unauthenticated, "send only one token"));
             }
         };
         Ok(self.asker(caller, client))
@@ -320,7 +320,7 @@ async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
     let prepared = params.and_then(|params| endpoint.operations.prepare(params));
     if prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Mutation) {
         let mut refused =
-            reply.refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "mutations are sent by POST");
+            reply.refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "mutations must be sent by POST");
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return refused;
     }
@@ -436,7 +436,7 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Requester, requests: V
             .and_then(|prepared| endpoint.spend(&asker, prepared));
         answers.push(match prepared {
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
-                errors::only(&[errors::plain("BAD_REQUEST", "a subscription is no part of a batch")])
+                errors::only(&[errors::plain("BAD_REQUEST", "a batch cannot contain a subscription")])
             }
             Ok(prepared) => to_json(&endpoint.operations.run(prepared, asker.clone()).await.0),
             Err(refusal) => errors::only(&[refusal.to_error()]),
@@ -461,7 +461,7 @@ pub async fn read_body_of(body: Body, bytes_max: usize) -> Result<Bytes, (Status
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if is_too_long(&error) => Err(too_long),
         Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body cannot be read")),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body comes too slowly")),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body arrives too slowly")),
     }
 }
 

@@ -123,7 +123,7 @@ impl Usage {
         }
         self.spend(caller, fields).map_err(|refusal| Error {
             retry_after: refusal.retry_after,
-            ..Error::new(Code::RateLimited, "those are too many values in a minute; slow down")
+            ..Error::new(Code::RateLimited, "too many values in a minute; slow down")
         })
     }
 
@@ -131,7 +131,7 @@ impl Usage {
     pub fn take_stranger(&self, address: Option<IpAddr>) -> Result<(), Error> {
         let (Some(addresses), Some(address)) = (&self.addresses, address) else { return Ok(()) };
         addresses.take(&network_of(address), NonZeroU32::MIN).map_err(|wait| {
-            let error = Error::new(Code::RateLimited, "too many requests of this address without a good token");
+            let error = Error::new(Code::RateLimited, "too many requests from this address without a valid token");
             Error { retry_after: Some(wait), ..error }
         })
     }

@@ -13,7 +13,6 @@ pub mod heads;
 pub mod http;
 pub mod limits;
 pub mod loader;
-pub mod node_id;
 pub mod operation;
 pub mod origin;
 pub mod page;

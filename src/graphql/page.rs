@@ -6,7 +6,7 @@ use async_graphql::{OutputType, SimpleObject};
 use sea_orm::{QueryResult, Value};
 use tokio::sync::OnceCell;
 
-use crate::db::{TenantTx, get};
+use crate::db::TenantTx;
 use crate::error::{Error, Result};
 
 pub const PAGE_DEFAULT: usize = 20;
@@ -260,10 +260,7 @@ impl Total {
     /// Counts in the snapshot that the page was read from.
     pub async fn get(&self, tx: &TenantTx) -> Result<i64> {
         let Some(Matching { from, values }) = &self.matching else { return Ok(0) };
-        let count = async || {
-            let row = tx.query_one(&format!("SELECT COUNT(*) FROM {from}"), values.iter().cloned()).await?;
-            row.map_or(Ok(0), |row| get(&row, 0))
-        };
+        let count = async || tx.count(&format!("SELECT COUNT(*) FROM {from}"), values.iter().cloned()).await;
         self.count.get_or_try_init(count).await.copied()
     }
 }

@@ -36,7 +36,7 @@ impl Reply {
     }
 
     pub fn send(&self, response: &Response) -> HttpResponse {
-        let status = match errors::status_of(response) {
+        let status = match errors::status_of_response(response) {
             Some(status) => status,
             None if is_request_error(response) => self.request_error(),
             None => StatusCode::OK,

@@ -98,7 +98,7 @@ impl ScalarType for Decimal {
         };
         text.parse().map(Decimal).map_err(|error| {
             InputValueError::custom(match error {
-                MoneyError::NotADecimal => "not a decimal number as \"19.90\"",
+                MoneyError::NotADecimal => "not a decimal number such as \"19.90\"",
                 MoneyError::TooPrecise => "more than four decimals",
                 MoneyError::OutOfRange => "beyond the largest amount",
             })

@@ -21,7 +21,7 @@ pub fn check(mapping: &Mapping) -> Result<(), String> {
     }
     let files = mapping.lookups.values().map(|lookup| &lookup.file).chain(mapping.feeds.iter().map(|feed| &feed.file));
     if files.filter(|file| is_stdin(&file.path)).count() > 1 {
-        return Err("the standard input can be read once only".into());
+        return Err("the standard input can be read only once".into());
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ fn check_feed(feed: &FeedSpec) -> Result<(), String> {
         return Err(format!("`round` must be from 0 to {ROUND_MAX}: amounts have no more decimals"));
     }
     if feed.when.iter().any(|condition| !has_test(condition)) {
-        return Err("a condition of `when` has no test, as `is` or `above`".into());
+        return Err("a condition of `when` has no test, such as `is` or `above`".into());
     }
     Ok(())
 }

@@ -67,12 +67,11 @@ impl Expression {
             let value = match factor {
                 Factor::Constant(number) => *number,
                 Factor::Column(place) => {
-                    let line = if *place == ColumnRef::Line { joined.row.line.to_string() } else { String::new() };
-                    let text = if line.is_empty() { joined.value(*place) } else { &line };
+                    let text = joined.value(*place);
                     if text.is_empty() {
                         return Ok(None);
                     }
-                    Number::parse(text, self.decimal_comma).ok_or_else(|| format!("{text:?} is not a number"))?
+                    Number::parse(&text, self.decimal_comma).ok_or_else(|| format!("{text:?} is not a number"))?
                 }
             };
             product = Some(match product {

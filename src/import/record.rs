@@ -27,7 +27,7 @@ use crate::ledger::event::{Event, Outcome};
 /// Half of them fill a transaction; the others wait for the next one.
 const IN_FLIGHT: usize = 8;
 const READ_AHEAD: usize = 2;
-pub(super) const BROKE_DOWN: &str = "the reading of files broke down";
+pub(super) const BROKE_DOWN: &str = "reading the files failed";
 
 /// The parameters of an import.
 pub struct Import {

@@ -212,7 +212,7 @@ impl Rows {
         match bytes {
             [b'P', b'K', 3, 4, ..] => Some("is a zip archive or a spreadsheet (unpack it, or save it as CSV)"),
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => Some("is UTF-16 (save it as UTF-8)"),
-            _ if bytes.iter().any(|b| is_strange(*b)) => Some("is no text"),
+            _ if bytes.iter().any(|b| is_strange(*b)) => Some("is not text"),
             _ if line.contains(&b'\r') => Some("its lines end with CR alone (save it with LF or CRLF)"),
             _ => None,
         }
@@ -291,7 +291,7 @@ mod tests {
         for (text, what) in [
             ("PK\u{3}\u{4}rest", "zip archive"),
             ("i\0d\0", "UTF-16"),
-            ("id\u{1}amount\n", "is no text"),
+            ("id\u{1}amount\n", "is not text"),
             ("id,amount\ra,1\rb,2\r", "CR alone"),
         ] {
             let error = rows(text, "").expect_err(text);

@@ -116,7 +116,7 @@ impl Settled {
         for (feed, totals) in self.feeds.iter().filter(|(_, totals)| totals.rows.repeated_in_run > 0) {
             let rows = totals.rows.repeated_in_run;
             notes.push(format!(
-                "{feed}: warning: {rows} rows are alike others of this run and were not recorded again (is `id` another for \
+                "{feed}: warning: {rows} rows equal others of this run and were not recorded again (does `id` differ for \
                  each of them?)"
             ));
         }

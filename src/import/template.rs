@@ -1,5 +1,6 @@
 //! Text templates over columns: `"{Country}"`, `"1 {Month} 2017"`, `"{products.department}"`; `{#}` is the line number.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -77,13 +78,14 @@ pub struct Joined<'a> {
 }
 
 impl Joined<'_> {
-    /// The value of a column; the line number has none, it is written by [`Template::fill`].
-    pub fn value(&self, place: ColumnRef) -> &str {
+    /// The value of a column.
+    pub fn value(&self, place: ColumnRef) -> Cow<'_, str> {
         match place {
-            ColumnRef::Line => "",
-            ColumnRef::Own(column) => self.row.field(column),
+            ColumnRef::Line => self.row.line.to_string().into(),
+            ColumnRef::Own(column) => self.row.field(column).into(),
             ColumnRef::Joined(table, column) => {
-                self.found.get(table).copied().flatten().map_or("", |row| self.lookups[table].value(row, column))
+                let row = self.found.get(table).copied().flatten();
+                row.map_or("", |row| self.lookups[table].value(row, column)).into()
             }
         }
     }
@@ -126,10 +128,7 @@ impl Template {
                 Piece::Text(piece) => text.push_str(piece),
                 Piece::Value(place) => {
                     let before = text.len();
-                    match place {
-                        ColumnRef::Line => text.push_str(&joined.row.line.to_string()),
-                        place => text.push_str(joined.value(*place)),
-                    }
+                    text.push_str(&joined.value(*place));
                     has_columns = true;
                     has_values |= text.len() > before;
                 }

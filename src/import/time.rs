@@ -22,7 +22,7 @@ pub struct TimeFormats {
 
 impl TimeFormats {
     pub fn parse(formats: &[String], zone: &str) -> Result<TimeFormats, String> {
-        let zone = zone.parse().map_err(|_| format!("{zone:?} is not a time zone, as Europe/London"))?;
+        let zone = zone.parse().map_err(|_| format!("{zone:?} is not a time zone, such as Europe/London"))?;
         let formats = formats
             .iter()
             .map(|format| match format.as_str() {
@@ -35,7 +35,7 @@ impl TimeFormats {
                         "{format:?}: names of zones (%Z) are not read; use %z for an offset, or `timezone`"
                     )),
                     Ok(items) => Ok(Format::Items(items)),
-                    Err(_) => Err(format!("{format:?} is not a format of times, as %Y-%m-%d %H:%M:%S")),
+                    Err(_) => Err(format!("{format:?} is not a format of times, such as %Y-%m-%d %H:%M:%S")),
                 },
             })
             .collect::<Result<Vec<_>, _>>()?;

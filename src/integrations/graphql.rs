@@ -4,7 +4,7 @@ use async_graphql::{ComplexObject, Context, ID, InputObject, MaybeUndefined, Obj
 use uuid::Uuid;
 
 use super::quarantine::{self, Quarantined};
-use super::store::{self, Integration, NewIntegration};
+use super::store::{self, Integration, IntegrationContent};
 use super::{Kind, Owner, Settings, http};
 use crate::auth::Permission;
 use crate::connection;
@@ -103,8 +103,8 @@ pub struct IntegrationOwnerInput {
 
 impl IntegrationInput {
     /// Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
-    pub fn check(self) -> Result<NewIntegration> {
-        Ok(NewIntegration {
+    pub fn check(self) -> Result<IntegrationContent> {
+        Ok(IntegrationContent {
             name: text::name("name", &self.name, NAME_CHARS_MAX)?,
             is_enabled: self.enabled.unwrap_or(true),
             settings: Settings {
@@ -119,10 +119,10 @@ impl IntegrationInput {
 
 impl IntegrationChanges {
     /// Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
-    pub fn apply(self, old: &Integration) -> Result<NewIntegration> {
+    pub fn apply(self, old: &Integration) -> Result<IntegrationContent> {
         let Settings { organization, channel, counts_tests, owners } = old.settings.clone();
         let name = given("name", self.name)?.map(|name| text::name("name", &name, NAME_CHARS_MAX)).transpose()?;
-        Ok(NewIntegration {
+        Ok(IntegrationContent {
             name: name.unwrap_or_else(|| old.name.clone()),
             is_enabled: given("enabled", self.enabled)?.unwrap_or(old.is_enabled),
             settings: Settings {

@@ -11,10 +11,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::receive::{find_sender, receive};
-use crate::accounts::http::refuse;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
-use crate::graphql::errors::{plain, respond};
+use crate::graphql::errors::{plain, refuse, respond};
 use crate::graphql::http::{Endpoint, read_body_of};
 use crate::graphql::origin::client_of;
 
@@ -64,7 +63,7 @@ async fn webhook(
 
 /// Applies the timeout. The ledger completes what it has begun; a retried request finds it there.
 async fn soon<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let late = |_| Error::new(Code::ServiceUnavailable, "it takes too long now; send it again");
+    let late = |_| Error::new(Code::ServiceUnavailable, "this takes too long at present; send it again");
     tokio::time::timeout(ANSWER_WAIT, work).await.map_err(late)?
 }
 

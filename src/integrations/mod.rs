@@ -102,7 +102,7 @@ impl Delivery<'_> {
     fn json<'b, T: Deserialize<'b>>(&'b self) -> Result<T, Unclear> {
         serde_json::from_slice(self.body).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
-            Unclear(format!("the body is no {} that is known: {:?} error at {place}", self.topic, error.classify()))
+            Unclear(format!("the body is not a known {}: {:?} error at {place}", self.topic, error.classify()))
         })
     }
 

@@ -153,14 +153,14 @@ fn check_may_give(caller: &Caller, kind: Kind) -> Result<()> {
         return Ok(());
     }
     let needed = if erases { "SALES_EDIT and PERSONAL_MANAGE" } else { "SALES_EDIT" };
-    Err(Error::new(Code::Forbidden, format!("who has the secret can do what needs {needed}")))
+    Err(Error::new(Code::Forbidden, format!("setting the secret also requires {needed}")))
 }
 
 fn check_secret(kind: Kind, secret: &str) -> Result<()> {
     let bad = |message: String| Err(Error::bad_input("secret", message));
     if !SECRET_CHARS.contains(&secret.chars().count()) || secret.chars().any(char::is_control) {
         let (min, max) = SECRET_CHARS.into_inner();
-        return bad(format!("a secret has {min} to {max} characters, none of them a control character"));
+        return bad(format!("a secret must have {min} to {max} characters, none of them a control character"));
     }
     kind.connector().check_secret(secret).or_else(|message| bad(message.to_owned()))
 }

@@ -59,9 +59,8 @@ pub struct Kept<'a> {
 /// Keeps a delivery, once; a no-op if the integration has just been removed. Error: SERVICE_UNAVAILABLE at the limit.
 pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, now: Timestamp) -> Result<()> {
     let sql = "SELECT COUNT(*) FROM quarantine WHERE tenant_id = $1 AND integration_id = $2";
-    let count = tx.query_one(sql, [kept.integration_id.into()]).await?;
-    if count.map_or(Ok(0), |row| get::<i64>(&row, 0))? >= DELIVERIES_MAX {
-        return Err(Error::new(Code::ServiceUnavailable, "too many deliveries wait in quarantine"));
+    if tx.count(sql, [kept.integration_id.into()]).await? >= DELIVERIES_MAX {
+        return Err(Error::new(Code::ServiceUnavailable, "too many deliveries are waiting in quarantine"));
     }
     let id = Uuid::now_v7();
     let (body, key_version) = QUARANTINED_BODIES.seal(keys, tx, id, kept.body).await?;
@@ -75,8 +74,8 @@ pub async fn keep(tx: &TenantTx, keys: &TenantKeys, kept: &Kept<'_>, why: &Why, 
         why.reason.clone().into(),
         body.into(),
         key_version.into(),
-        kept.happened_at.0.into(),
-        now.0.into(),
+        kept.happened_at.into(),
+        now.into(),
         print.into(),
     ];
     let sql = "INSERT INTO quarantine (tenant_id, id, integration_id, delivery_id, topic, code, reason, body, key_version, \
@@ -124,7 +123,7 @@ pub async fn get_quarantined(tx: &TenantTx, id: Uuid) -> Result<Quarantined> {
 /// Records why and when another attempt failed.
 pub async fn note(tx: &TenantTx, id: Uuid, why: &Why, now: Timestamp) -> Result<()> {
     let sql = "UPDATE quarantine SET code = $3, reason = $4, tried_at = $5 WHERE tenant_id = $1 AND id = $2";
-    tx.execute(sql, [id.into(), why.code.clone().into(), why.reason.clone().into(), now.0.into()]).await?;
+    tx.execute(sql, [id.into(), why.code.clone().into(), why.reason.clone().into(), now.into()]).await?;
     Ok(())
 }
 
@@ -194,8 +193,8 @@ fn quarantined_from(row: &QueryResult) -> Result<Quarantined> {
         delivery_id: get(row, 2)?,
         topic: get(row, 3)?,
         why: Why { code: get(row, 4)?, reason: get(row, 5)? },
-        happened_at: Timestamp(get(row, 6)?),
-        received_at: Timestamp(get(row, 7)?),
+        happened_at: get(row, 6)?,
+        received_at: get(row, 7)?,
         body: get(row, 8)?,
     })
 }

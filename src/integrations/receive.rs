@@ -13,9 +13,9 @@ use crate::app::App;
 use crate::audit::{Entry, record_by_operator};
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::graphql::node_id::Numbered;
 use crate::ledger::BATCH_EVENTS_MAX;
 use crate::ledger::event::{Event, Outcome};
+use crate::ledger::node_id::Numbered;
 use crate::privacy::erasure::erase_customer;
 use crate::sealing::TenantKeys;
 
@@ -98,7 +98,7 @@ pub async fn receive(
 }
 
 fn unsigned() -> Error {
-    Error::new(Code::Unauthenticated, "the request is not signed as it has to be")
+    Error::new(Code::Unauthenticated, "the signature is missing or wrong")
 }
 
 /// Retries a quarantined delivery; on success it is removed. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.

@@ -43,8 +43,8 @@ pub struct Integration {
     secrets: Option<Vec<u8>>,
 }
 
-/// The validated settings of an integration.
-pub struct NewIntegration {
+/// The validated content of an integration, new or changed.
+pub struct IntegrationContent {
     pub name: String,
     pub(super) settings: Settings,
     pub is_enabled: bool,
@@ -76,17 +76,13 @@ pub async fn create(
     tx: &TenantTx,
     keys: &TenantKeys,
     kind: Kind,
-    new: NewIntegration,
+    new: IntegrationContent,
     secret: &str,
     now: Timestamp,
 ) -> Result<Uuid> {
     tx.lock_settings().await?;
     check_names(tx, &new, None).await?;
-    let count: i64 = tx
-        .query_one("SELECT COUNT(*) FROM integrations WHERE tenant_id = $1", [])
-        .await?
-        .map_or(Ok(0), |row| get(&row, 0))?;
-    if count >= INTEGRATIONS_MAX {
+    if tx.count("SELECT COUNT(*) FROM integrations WHERE tenant_id = $1", []).await? >= INTEGRATIONS_MAX {
         return Err(Error::new(Code::Conflict, format!("there are {INTEGRATIONS_MAX} integrations already")));
     }
     let id = Uuid::now_v7();
@@ -97,7 +93,7 @@ pub async fn create(
         new.name.clone().into(),
         serde_json::to_value(&new.settings)?.into(),
         new.is_enabled.into(),
-        now.0.into(),
+        now.into(),
         secrets.into(),
         key_version.into(),
     ];
@@ -106,7 +102,7 @@ pub async fn create(
     tx.execute(sql, values).await?;
     let sql = "INSERT INTO data_sources (tenant_id, id, integration_id, kind, name, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
     let kind = word_text(kind)?.to_ascii_lowercase();
-    tx.execute(sql, [Uuid::now_v7().into(), id.into(), kind.into(), new.name.into(), now.0.into()]).await?;
+    tx.execute(sql, [Uuid::now_v7().into(), id.into(), kind.into(), new.name.into(), now.into()]).await?;
     Ok(id)
 }
 
@@ -123,7 +119,7 @@ pub async fn update(
     tx: &TenantTx,
     keys: &TenantKeys,
     id: Uuid,
-    new: NewIntegration,
+    new: IntegrationContent,
     secrets: SecretChange,
 ) -> Result<()> {
     tx.lock_settings().await?;
@@ -190,7 +186,7 @@ pub fn open_secrets(integration: &Integration, keys: &TenantKeys, tenant: Tenant
 pub async fn note_delivery(tx: &TenantTx, integration: &Integration, now: Timestamp) -> Result<()> {
     let sql = "UPDATE data_sources SET last_sync_at = $3 WHERE tenant_id = $1 AND integration_id = $2 \
                AND (last_sync_at IS NULL OR last_sync_at < $3)";
-    tx.execute(sql, [integration.id.into(), now.0.into()]).await?;
+    tx.execute(sql, [integration.id.into(), now.into()]).await?;
     Ok(())
 }
 
@@ -206,11 +202,11 @@ async fn sealed(keys: &TenantKeys, tx: &TenantTx, id: Uuid, secrets: &[&str]) ->
 }
 
 /// Checks that referenced objects exist, and that the name is free.
-async fn check_names(tx: &TenantTx, new: &NewIntegration, id: Option<Uuid>) -> Result<()> {
+async fn check_names(tx: &TenantTx, new: &IntegrationContent, id: Option<Uuid>) -> Result<()> {
     let sql = "SELECT 1 FROM data_sources WHERE tenant_id = $1 AND name = $2 AND (integration_id IS NULL OR integration_id <> $3)";
     let own = id.unwrap_or_default();
     if tx.query_one(sql, [new.name.clone().into(), own.into()]).await?.is_some() {
-        return Err(Error::new(Code::Conflict, "there is a data source of that name"));
+        return Err(Error::new(Code::Conflict, "there is already a data source with that name"));
     }
     if let Some(organization) = new.settings.organization {
         let sql = "SELECT 1 FROM organizations WHERE tenant_id = $1 AND id = $2";
@@ -231,8 +227,8 @@ fn integration_from(row: &QueryResult) -> Result<Integration> {
         name: get(row, 2)?,
         settings: serde_json::from_value(get(row, 3)?)?,
         is_enabled: get(row, 4)?,
-        created_at: Timestamp(get(row, 5)?),
+        created_at: get(row, 5)?,
         secrets: get(row, 6)?,
-        last_delivery_at: get::<Option<i64>>(row, 7)?.map(Timestamp),
+        last_delivery_at: get(row, 7)?,
     })
 }

@@ -55,7 +55,7 @@ async fn follow(
                 }
                 Ok(Some(ListenerEvent::Missed)) => {}
                 Ok(None) | Err(_) => {
-                    run.report.findings.push(format!("nobody knows, as batches of {} are not heard", of.word));
+                    run.report.findings.push(format!("not tested: batches of {} are not heard", of.word));
                     break;
                 }
             }

@@ -70,7 +70,7 @@ impl KpiMutation {
         begin_policy_epoch(&change).await?;
         let kpis = store::list(&change).await?;
         if kpis.iter().any(|kpi| kpi.name == name) {
-            return Err(Error::new(Code::Conflict, "there is a KPI of this name").into());
+            return Err(Error::new(Code::Conflict, "there is already a KPI with this name").into());
         }
         check_count(kpis.len())?;
         let now = app(ctx)?.clock.now();
@@ -107,7 +107,7 @@ impl KpiMutation {
         begin_policy_epoch(&change).await?;
         store::get_kpi(&change, &name).await?;
         if let Some(user) = read_formulas(&change).await?.users(&name).next() {
-            return Err(Error::new(Code::Conflict, format!("the KPI {user} names it")).into());
+            return Err(Error::new(Code::Conflict, format!("the KPI {user} uses it")).into());
         }
         if let Some(rule) = alerts::store::find_watching(&change, &Measured::Kpi(name.clone())).await? {
             return Err(Error::new(Code::Conflict, format!("the alert {rule} watches it")).into());
@@ -151,7 +151,7 @@ impl KpiChanges {
 fn check_display(kpi: &super::Kpi) -> Result<()> {
     let is_good = |text: &str| text.chars().count() <= DESCRIPTION_CHARS_MAX && !text.contains('\0');
     if !kpi.description.as_deref().is_none_or(is_good) {
-        return Err(Error::bad_input("description", format!("has at most {DESCRIPTION_CHARS_MAX} characters")));
+        return Err(Error::bad_input("description", format!("must have at most {DESCRIPTION_CHARS_MAX} characters")));
     }
     if kpi.formula.contains('\0') {
         return Err(Error::bad_input("formula", "a NUL in the formula"));

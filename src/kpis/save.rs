@@ -113,8 +113,7 @@ pub fn check_units<'a>(before: &Kpis, after: &Kpis, name: &str, rules: impl Iter
     if alerts.is_empty() {
         return Ok(());
     }
-    let message =
-        format!("the unit would be another one than that of thresholds of these alerts: {}", alerts.join(", "));
+    let message = format!("the unit would differ from that of these alerts' thresholds: {}", alerts.join(", "));
     Err(Error::new(Code::Conflict, message))
 }
 

@@ -4,7 +4,6 @@ use sea_orm::{QueryResult, Value};
 
 use super::Kpi;
 use crate::audit::{AuditedTable, Shown};
-use crate::clock::Timestamp;
 use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Error, Result};
 
@@ -51,8 +50,8 @@ pub async fn save(tx: &TenantTx, kpi: &Kpi) -> Result<()> {
         kpi.description.clone().into(),
         word(kpi.format)?,
         kpi.decimals.into(),
-        kpi.created_at.0.into(),
-        kpi.updated_at.0.into(),
+        kpi.created_at.into(),
+        kpi.updated_at.into(),
     ];
     tx.execute(sql, values).await?;
     Ok(())
@@ -70,7 +69,7 @@ fn kpi_from(row: &QueryResult) -> Result<Kpi> {
         description: get(row, 2)?,
         format: get_word(row, 3)?,
         decimals: get(row, 4)?,
-        created_at: Timestamp(get(row, 5)?),
-        updated_at: Timestamp(get(row, 6)?),
+        created_at: get(row, 5)?,
+        updated_at: get(row, 6)?,
     })
 }

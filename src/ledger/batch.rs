@@ -45,7 +45,7 @@ impl BatchApplier {
             }
             return Outcome::Refused(refusal(
                 RefusalCode::IdempotencyConflict,
-                "the event id was used for other content",
+                "the event id was already used with other content",
             ));
         }
         let before = self.loaded.head.clone();

@@ -20,6 +20,17 @@ pub enum DimensionKind {
     Category = 3,
 }
 
+impl DimensionKind {
+    pub fn from_i32(kind: i32) -> Option<Self> {
+        match kind {
+            1 => Some(DimensionKind::Channel),
+            2 => Some(DimensionKind::Region),
+            3 => Some(DimensionKind::Category),
+            _ => None,
+        }
+    }
+}
+
 /// The tenant's row that writers lock: the newest position and the last numbers assigned.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
@@ -66,6 +77,16 @@ pub struct Names {
 pub enum Holder {
     Customer = 1,
     Product = 2,
+}
+
+impl Holder {
+    pub fn from_i32(holder: i32) -> Option<Self> {
+        match holder {
+            1 => Some(Holder::Customer),
+            2 => Some(Holder::Product),
+            _ => None,
+        }
+    }
 }
 
 /// A deal as stored.

@@ -110,7 +110,7 @@ fn id(name: &str, value: &str) -> Checked {
             refuse(RefusalCode::BadUserInput, format!("{name} is longer than {ID_CHARS_MAX} characters"))
         }
         _ if value.chars().any(char::is_control) => {
-            refuse(RefusalCode::BadUserInput, format!("{name} holds a control character"))
+            refuse(RefusalCode::BadUserInput, format!("{name} contains a control character"))
         }
         _ => Ok(()),
     }
@@ -123,7 +123,7 @@ fn texts<const N: usize>(named: [(&str, &Option<String>); N]) -> Checked {
             return refuse(RefusalCode::BadUserInput, format!("{name} is longer than {TEXT_CHARS_MAX} characters"));
         }
         if value.contains('\0') {
-            return refuse(RefusalCode::BadUserInput, format!("{name} holds a NUL"));
+            return refuse(RefusalCode::BadUserInput, format!("{name} contains a NUL"));
         }
     }
     Ok(())

@@ -38,11 +38,12 @@ pub enum Segment {
 }
 
 impl Segment {
-    pub fn from_i32(segment: i32) -> Self {
+    pub fn from_i32(segment: i32) -> Option<Self> {
         match segment {
-            1 => Segment::New,
-            2 => Segment::Returning,
-            _ => Segment::None,
+            0 => Some(Segment::None),
+            1 => Some(Segment::New),
+            2 => Some(Segment::Returning),
+            _ => None,
         }
     }
 }

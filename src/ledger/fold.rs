@@ -11,7 +11,7 @@ use super::rollup::{self, FoldError, Row};
 use super::store::{lock_head, save_folded};
 use super::tail::Tails;
 use crate::db::{Db, TenantId, TenantTx};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 
 /// Tail length, in positions, that forces a fold even while events keep arriving: this many entries are cheap to add
 /// when reading.
@@ -73,7 +73,7 @@ pub fn volume_of(entry: &Entry) -> i128 {
 impl From<FoldError> for Error {
     fn from(error: FoldError) -> Self {
         match error {
-            FoldError::OutOfRange => Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount"),
+            FoldError::OutOfRange => Error::sum_out_of_range(),
             FoldError::Inconsistent => Error::internal(error),
         }
     }

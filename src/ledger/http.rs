@@ -9,9 +9,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
 
-use crate::accounts::http::refuse;
 use crate::error::Error;
-use crate::graphql::errors::{Refusal, plain, respond, status_of_code};
+use crate::graphql::errors::{Refusal, plain, refuse, respond, status_of};
 use crate::graphql::http::{Endpoint, is_json, read_body};
 use crate::graphql::params::{Params, parse_json};
 
@@ -42,10 +41,7 @@ async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response 
         .and_then(|prepared| endpoint.spend(&asker, prepared));
     match prepared {
         Ok(prepared) => answer(endpoint.operations.run(prepared, asker).await.0),
-        Err(refusal) => {
-            let status = status_of_code(refusal.code).unwrap_or(StatusCode::BAD_REQUEST);
-            respond(status, &[refusal.to_error()])
-        }
+        Err(refusal) => respond(status_of(refusal.code), &[refusal.to_error()]),
     }
 }
 
@@ -63,8 +59,7 @@ fn answer(answer: Answer) -> Response {
     if let Some(error) = answer.errors.first() {
         let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
         let status = match code {
-            Some(async_graphql::Value::String(code)) if code == "FORBIDDEN" => StatusCode::FORBIDDEN,
-            Some(async_graphql::Value::String(code)) => status_of_code(code).unwrap_or(StatusCode::BAD_REQUEST),
+            Some(async_graphql::Value::String(code)) => status_of(code),
             _ => StatusCode::BAD_REQUEST,
         };
         return respond(status, &answer.errors);

@@ -14,8 +14,7 @@ use super::state::{CustomerState, OrderState, RefundState};
 use super::wanted::BatchKeys;
 use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
-use crate::error::Result;
-use crate::money::Money;
+use crate::error::{Error, Result};
 use crate::personal::{CustomerDetails, erased_id};
 use crate::sealing::TenantKeys;
 
@@ -75,11 +74,8 @@ async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &BatchKeys) -> Res
     let sql =
         "SELECT d.kind, d.value, d.no FROM {keys} {each dimension_values d: d.kind = k.kind AND d.value = k.value}";
     for row in tx.query_by_keys(sql, &dimensions).await? {
-        let kind = match get::<i32>(&row, 0)? {
-            1 => DimensionKind::Channel,
-            2 => DimensionKind::Region,
-            _ => DimensionKind::Category,
-        };
+        let kind = DimensionKind::from_i32(get(&row, 0)?);
+        let kind = kind.ok_or_else(|| Error::internal("a dimension value of an unknown kind"))?;
         names.dimensions.insert((kind, get(&row, 1)?), get(&row, 2)?);
     }
     let sql = "SELECT p.sku, p.product_no FROM {keys} {each products p: p.sku = k.sku}";
@@ -107,17 +103,17 @@ fn order_from(row: &QueryResult) -> Result<OrderState> {
         order_no: get(row, 0)?,
         external_id: get(row, 1)?,
         version: get(row, 2)?,
-        cancelled_at: get::<Option<i64>>(row, 3)?.map(Timestamp),
+        cancelled_at: get(row, 3)?,
         org_no: get(row, 4)?,
-        placed_at: Timestamp(get(row, 5)?),
+        placed_at: get(row, 5)?,
         customer_no: get(row, 6)?,
         channel_no: get(row, 7)?,
         region_no: get(row, 8)?,
-        segment: Segment::from_i32(get(row, 9)?),
+        segment: Segment::from_i32(get(row, 9)?).ok_or_else(|| Error::internal("an unknown customer segment"))?,
         currency: get(row, 10)?,
         rate: get(row, 11)?,
-        amount_paid: Money(get(row, 12)?),
-        discount_paid: Money(get(row, 13)?),
+        amount_paid: get(row, 12)?,
+        discount_paid: get(row, 13)?,
         units: get(row, 14)?,
         lines: Vec::new(),
     })
@@ -139,7 +135,7 @@ async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Co
             said: CustomerDetails::default(),
             details_print: get(&row, 8)?,
             first: first_at.map(Timestamp).zip(first_id),
-            last_at: get::<Option<i64>>(&row, 5)?.map(Timestamp),
+            last_at: get(&row, 5)?,
             orders_count: get(&row, 6)?,
             revenue: i128::from(get::<i64>(&row, 7)?),
             history: None,
@@ -220,9 +216,9 @@ async fn load_lines(tx: &TenantTx, loaded: &mut Loaded, order_nos: BTreeSet<i64>
             product_no: get(&row, 1)?,
             category_no: get(&row, 2)?,
             units: get(&row, 3)?,
-            amount: Money(get(&row, 4)?),
-            discount: Money(get(&row, 5)?),
-            cost: get::<Option<i64>>(&row, 6)?.map(Money),
+            amount: get(&row, 4)?,
+            discount: get(&row, 5)?,
+            cost: get(&row, 6)?,
         });
     }
     for order in loaded.orders.values_mut() {
@@ -252,12 +248,12 @@ async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) ->
             external_id: get(&row, 1)?,
             order_id: Some(order_id.clone()),
             org_no: get(&row, 3)?,
-            issued_at: Timestamp(get(&row, 4)?),
+            issued_at: get(&row, 4)?,
             channel_no: get(&row, 5)?,
             region_no: get(&row, 6)?,
             currency: get(&row, 7)?,
             rate: get(&row, 8)?,
-            amount_paid: Money(get(&row, 9)?),
+            amount_paid: get(&row, 9)?,
             lines: lines_from_json(&get::<String>(&row, 10)?)?,
         };
         loaded.refunds_by_order.entry(order_id).or_default().push(refund);
@@ -274,10 +270,10 @@ async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> R
             owner_id: get(&row, 2)?,
             org_no: get(&row, 3)?,
             is_won: get(&row, 4)?,
-            closed_at: Timestamp(get(&row, 5)?),
+            closed_at: get(&row, 5)?,
             currency: get(&row, 6)?,
-            amount_paid: Money(get(&row, 7)?),
-            amount: Money(get(&row, 8)?),
+            amount_paid: get(&row, 7)?,
+            amount: get(&row, 8)?,
         };
         loaded.deals.insert(get(&row, 0)?, deal);
     }

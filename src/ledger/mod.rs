@@ -17,6 +17,7 @@ pub mod http;
 mod lane;
 mod load;
 pub mod memory;
+pub mod node_id;
 mod numbers;
 pub mod organization;
 pub mod rates;

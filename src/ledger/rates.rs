@@ -162,7 +162,7 @@ impl ExchangeRateInput {
             Error::bad_input(
                 "rate",
                 match error {
-                    MoneyError::NotADecimal => "not a decimal number as \"1.25\"",
+                    MoneyError::NotADecimal => "not a decimal number such as \"1.25\"",
                     MoneyError::TooPrecise => "more than eight decimals",
                     MoneyError::OutOfRange => "too large",
                 },

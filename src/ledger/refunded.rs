@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::ledger::state::RATE_DECIMALS;
 use crate::money::Money;
@@ -22,8 +22,9 @@ impl BatchLoad for RefundsByOrder {
         let mut refunds: HashMap<String, Self::Value> = HashMap::new();
         for row in tx.query_by_keys(sql, &keys).await? {
             // Each is rounded individually, like its ledger entry.
-            let amount = Money(get(&row, 2)?).convert(get(&row, 3)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
-            refunds.entry(get(&row, 0)?).or_default().push((Timestamp(get(&row, 1)?), amount));
+            let amount =
+                get::<Money>(&row, 2)?.convert(get(&row, 3)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
+            refunds.entry(get(&row, 0)?).or_default().push((get(&row, 1)?, amount));
         }
         Ok(refunds)
     }
@@ -44,14 +45,11 @@ impl BatchLoad for RefundedByOrder {
         let keys = Table::new().with("order_id", Column::Text(keys.to_vec()));
         let mut refunded: HashMap<String, Money> = HashMap::new();
         for row in tx.query_by_keys(sql, &keys).await? {
-            let amount = Money(get(&row, 1)?).convert(get(&row, 2)?, RATE_DECIMALS).ok_or_else(out_of_range)?;
+            let amount =
+                get::<Money>(&row, 1)?.convert(get(&row, 2)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
             let sum = refunded.entry(get(&row, 0)?).or_default();
-            *sum = Money::from_sum(i128::from(sum.0) + i128::from(amount.0)).ok_or_else(out_of_range)?;
+            *sum = Money::from_sum(i128::from(sum.0) + i128::from(amount.0)).ok_or_else(Error::sum_out_of_range)?;
         }
         Ok(refunded)
     }
-}
-
-fn out_of_range() -> Error {
-    Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
 }

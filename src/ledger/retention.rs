@@ -31,11 +31,7 @@ pub fn cut(now: Timestamp, months: u32) -> Result<NaiveDate> {
 /// Counts what [`drop_before`] would drop.
 pub async fn count_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<Dropped> {
     let tx = db.read(tenant).await?;
-    let count = async |sql: &str| -> Result<u64> {
-        let row = tx.query_one(sql, [micros(cut).into()]).await?;
-        let count: i64 = row.map(|row| crate::db::get(&row, 0)).transpose()?.unwrap_or(0);
-        Ok(count.unsigned_abs())
-    };
+    let count = async |sql: &str| -> Result<u64> { Ok(tx.count(sql, [micros(cut).into()]).await?.unsigned_abs()) };
     Ok(Dropped {
         entries: count("SELECT COUNT(*) FROM ledger_entries WHERE tenant_id = $1 AND at < $2").await?,
         events: count("SELECT COUNT(*) FROM ledger_events WHERE tenant_id = $1 AND occurred_at < $2").await?,

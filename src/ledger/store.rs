@@ -4,10 +4,8 @@ use sea_orm::QueryResult;
 
 use super::changes::Head;
 use super::entry::{Entry, EntryKind, Segment, lines_from_json};
-use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
-use crate::money::Money;
 
 /// Locks the tenant's ledger for writing and returns its head.
 pub async fn lock_head(tx: &TenantTx) -> Result<Head> {
@@ -83,19 +81,19 @@ pub const ENTRY_COLUMNS: &str = "e.position, e.at, e.kind, e.sign, e.org_no, e.c
 /// Decodes an entry and its position from [`ENTRY_COLUMNS`].
 pub fn entry_from(row: &QueryResult) -> Result<(i64, Entry)> {
     let entry = Entry {
-        at: Timestamp(get(row, 1)?),
+        at: get(row, 1)?,
         kind: EntryKind::from_i32(get(row, 2)?).ok_or_else(|| Error::internal("an entry of an unknown kind"))?,
         sign: get(row, 3)?,
         org_no: get(row, 4)?,
         channel_no: get(row, 5)?,
         region_no: get(row, 6)?,
-        segment: Segment::from_i32(get(row, 7)?),
+        segment: Segment::from_i32(get(row, 7)?).ok_or_else(|| Error::internal("an unknown customer segment"))?,
         customer_no: get(row, 8)?,
         order_no: get(row, 9)?,
         currency: get(row, 10)?,
-        amount_paid: Money(get(row, 11)?),
-        amount: Money(get(row, 12)?),
-        discount: Money(get(row, 13)?),
+        amount_paid: get(row, 11)?,
+        amount: get(row, 12)?,
+        discount: get(row, 13)?,
         units: get(row, 14)?,
         lines: lines_from_json(&get::<String>(row, 15)?)?,
     };

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::rollup::quarter_slot;
 use super::verify::Report;
-use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::Result;
 
@@ -39,7 +38,7 @@ async fn compute(tx: &TenantTx) -> Result<Totals> {
     let mut totals = Totals::default();
     let sql = "SELECT owner_id, org_no, closed_at, is_won, amount FROM deals WHERE tenant_id = $1";
     for row in tx.query(sql, []).await? {
-        let slot = quarter_slot(Timestamp(get(&row, 2)?));
+        let slot = quarter_slot(get(&row, 2)?);
         let sums = totals.deals.entry((get(&row, 0)?, get(&row, 1)?, slot)).or_default();
         if get(&row, 3)? {
             sums[0] += 1;
@@ -49,7 +48,7 @@ async fn compute(tx: &TenantTx) -> Result<Totals> {
         }
     }
     for row in tx.query("SELECT owner_id, happened_at, count FROM activities WHERE tenant_id = $1", []).await? {
-        let slot = quarter_slot(Timestamp(get(&row, 1)?));
+        let slot = quarter_slot(get(&row, 1)?);
         *totals.activities.entry((get(&row, 0)?, slot)).or_default() += wide(&row, 2)?;
     }
     Ok(totals)

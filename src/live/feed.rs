@@ -189,9 +189,8 @@ impl<'a> Follower<'a> {
         place: watch::Sender<Option<i64>>,
         alerts: RecentAlerts,
     ) -> Result<Self> {
-        let listener = shared.stream.listen(tenant).await.map_err(|error| Error {
-            source: Some(error.into()),
-            ..Error::new(Code::ServiceUnavailable, "live updates are not available; try again")
+        let listener = shared.stream.listen(tenant).await.map_err(|error| {
+            Error::new(Code::ServiceUnavailable, "live updates are not available; try again").with_source(error)
         })?;
         let head = shared.db.head(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
         place.send_replace(Some(head.position));

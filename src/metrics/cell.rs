@@ -4,7 +4,7 @@ use roaring::RoaringBitmap;
 
 use super::catalog::Needs;
 use super::kpis::KpiValue;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::rollup::sketch::Sketch;
 use crate::ledger::rollup::{RollupDelta, Row};
@@ -154,7 +154,7 @@ pub fn member(number: i64) -> Result<u32> {
 }
 
 fn fit(sum: i128) -> Result<i64> {
-    i64::try_from(sum).map_err(|_| Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount"))
+    i64::try_from(sum).map_err(|_| Error::sum_out_of_range())
 }
 
 /// The final components of metrics. Those not needed are not filled in.

@@ -73,7 +73,8 @@ impl DayStatement {
             columns.push(if question.needs.order_values && !by_line { "m.order_values" } else { "NULL" }.into());
         } else {
             columns.extend(SUMS.iter().map(|sum| format!("CAST(SUM(m.{sum}) AS bigint)")));
-            columns.push("CAST(SUM(CASE WHEN m.segment = 1 THEN m.orders ELSE 0 END) AS bigint)".into());
+            let new = Segment::New as i32;
+            columns.push(format!("CAST(SUM(CASE WHEN m.segment = {new} THEN m.orders ELSE 0 END) AS bigint)"));
         }
         let mut bound = Bound::default();
         let mut sql = format!(

@@ -394,7 +394,7 @@ async fn as_of(tx: &TenantTx, plan: &Plan, head: &Head) -> Result<AsOf> {
         Some(position) => position,
     };
     if position > head.position {
-        return Err(Error::new(Code::AsOfNotAvailable, "the ledger has not come to this position yet"));
+        return Err(Error::new(Code::AsOfNotAvailable, "the ledger has not reached this position"));
     }
     Ok(AsOf { position, watermark: find_watermark(tx, position).await?.map(Timestamp) })
 }

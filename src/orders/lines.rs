@@ -83,8 +83,8 @@ impl BatchLoad for LinesByOrder {
                 product: None,
                 category_no: get(&row, 2)?,
                 quantity: get(&row, 3)?,
-                amount: Money(get(&row, 4)?),
-                discount: Money(get(&row, 5)?),
+                amount: get(&row, 4)?,
+                discount: get(&row, 5)?,
             });
         }
         Ok(lines)

@@ -4,12 +4,10 @@ use std::collections::HashMap;
 
 use async_graphql::SimpleObject;
 
-use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
-use crate::money::Money;
 
 /// Money given back for an order.
 #[derive(Clone, SimpleObject)]
@@ -39,8 +37,8 @@ impl BatchLoad for OrderRefunds {
         for row in tx.query_by_keys(sql, &keys).await? {
             refunds.entry(get(&row, 0)?).or_default().push(Refund {
                 external_id: get(&row, 1)?,
-                issued_at: DateTime(Timestamp(get(&row, 2)?)),
-                amount: Decimal(Money(get(&row, 3)?)),
+                issued_at: DateTime(get(&row, 2)?),
+                amount: Decimal(get(&row, 3)?),
                 currency: Currency(get(&row, 4)?),
             });
         }

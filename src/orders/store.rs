@@ -3,11 +3,10 @@
 use sea_orm::{QueryResult, Value};
 
 use super::graphql::{Order, OrderStatus};
-use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::Result;
-use crate::graphql::node_id::OneOf;
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
+use crate::ledger::node_id::OneOf;
 use crate::metrics::filter::Filter;
 use crate::metrics::period::Span;
 use crate::metrics::read::Dimension;
@@ -45,8 +44,8 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Li
         wanted.push_str(&format!(" AND {condition} ${}", values.len() + 1));
     };
     if let Some(span) = filter.span {
-        narrow("o.placed_at >=", span.start.0.into());
-        narrow("o.placed_at <", span.end.0.into());
+        narrow("o.placed_at >=", span.start.into());
+        narrow("o.placed_at <", span.end.into());
     }
     if let Some(customer_no) = filter.customer_no {
         narrow("o.customer_no =", customer_no.into());
@@ -55,10 +54,10 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Li
         narrow("o.currency =", currency.clone().into());
     }
     if let Some(amount) = filter.min_amount {
-        narrow("o.amount_paid >=", amount.0.into());
+        narrow("o.amount_paid >=", amount.into());
     }
     if let Some(amount) = filter.max_amount {
-        narrow("o.amount_paid <=", amount.0.into());
+        narrow("o.amount_paid <=", amount.into());
     }
     if let Some(facts) = &filter.facts {
         wanted.push_str(&narrow_as_metrics(facts, &mut values));
@@ -121,9 +120,9 @@ pub fn order_from(row: &QueryResult) -> Result<Order> {
         external_id: get(row, 1)?,
         version: get(row, 2)?,
         status: if cancelled_at.is_some() { OrderStatus::Cancelled } else { OrderStatus::Placed },
-        placed_at: Timestamp(get(row, 4)?),
-        amount: Money(get(row, 5)?),
-        discount: Money(get(row, 6)?),
+        placed_at: get(row, 4)?,
+        amount: get(row, 5)?,
+        discount: get(row, 6)?,
         currency: get(row, 7)?,
         channel_no: get(row, 8)?,
         region_no: get(row, 9)?,

@@ -19,7 +19,7 @@ impl Mailer {
     pub fn new(url: &str, from: &str) -> Result<Mailer, SendError> {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
             .map_err(|_| SendError::Refused("the URL of the mail server cannot be read".to_owned()))?;
-        let from = from.parse().map_err(|_| SendError::Refused("the sender is no e-mail address".to_owned()))?;
+        let from = from.parse().map_err(|_| SendError::Refused("the sender is not an e-mail address".to_owned()))?;
         Ok(Mailer { transport: transport.timeout(Some(ANSWER_WAIT)).build(), from })
     }
 
@@ -39,7 +39,7 @@ impl Mailer {
             Ok(_) => Ok(()),
             Err(error) if error.is_permanent() => Err(refused("the mail server refused it".to_owned())),
             Err(error) if error.is_timeout() => Err(SendError::Failed("no answer in time".to_owned())),
-            Err(_) => Err(SendError::Failed("the mail server did not take it".to_owned())),
+            Err(_) => Err(SendError::Failed("the mail server did not accept it".to_owned())),
         }
     }
 }

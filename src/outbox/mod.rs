@@ -81,7 +81,7 @@ impl Recipient {
             NotificationChannel::Email if self.target.parse::<lettre::Address>().is_err() => {
                 bad_target("not an e-mail address")
             }
-            NotificationChannel::Email if self.secret.is_some() => bad_secret("a secret goes with webhooks only"),
+            NotificationChannel::Email if self.secret.is_some() => bad_secret("only webhooks have a secret"),
             NotificationChannel::Email => Ok(()),
             NotificationChannel::Webhook => {
                 let url = reqwest::Url::parse(&self.target);
@@ -89,11 +89,11 @@ impl Recipient {
                     ["http", "https"].contains(&url.scheme()) && url.has_host() && url.username().is_empty()
                 });
                 if !is_good {
-                    return bad_target("not a URL of http or https, without a user");
+                    return bad_target("must be an http or https URL without a user name");
                 }
                 match &self.secret {
                     Some(secret) if SECRET_CHARS.contains(&secret.chars().count()) => Ok(()),
-                    _ => bad_secret("a webhook has a secret of 24 to 200 characters"),
+                    _ => bad_secret("a webhook must have a secret of 24 to 200 characters"),
                 }
             }
         }

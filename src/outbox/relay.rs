@@ -45,7 +45,7 @@ impl Senders {
         match (attempt.recipient.channel, &self.mailer) {
             (NotificationChannel::Webhook, _) => webhook::send(attempt, self.allows_private, now).await,
             (NotificationChannel::Email, Some(mailer)) => mailer.send(attempt).await,
-            (NotificationChannel::Email, None) => Err(SendError::Refused("this server has no mail server".to_owned())),
+            (NotificationChannel::Email, None) => Err(SendError::Refused("no mail server is configured".to_owned())),
         }
     }
 }
@@ -62,7 +62,7 @@ pub async fn relay(app: App, senders: Senders) {
             let (app, senders) = (app.clone(), Arc::clone(&senders));
             looks.spawn(async move {
                 if let Err(error) = relay_once(&app, &senders).await {
-                    tracing::warn!(source = error.cause(), "deliveries that are due were not looked for");
+                    tracing::warn!(source = error.cause(), "looking for due deliveries failed");
                 }
             });
         }

@@ -71,7 +71,7 @@ pub async fn add(tx: &TenantTx, recipients: &[Recipient], message: &Message, now
             message.subject.clone().into(),
             message.text.clone().into(),
             message.body.clone().into(),
-            now.0.into(),
+            now.into(),
         ];
         let sql = "INSERT INTO deliveries (tenant_id, id, alert_no, channel, target, secret, subject, text, body, state, \
                    attempts, next_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'PENDING', 0, $10, $10)";
@@ -85,7 +85,7 @@ pub async fn list_due(db: &Db, now: Timestamp, rows_max: i64) -> Result<Vec<Due>
     let sql = "SELECT d.tenant_id, d.id, d.next_at FROM (SELECT tenant_id, id, next_at, \
                ROW_NUMBER() OVER (PARTITION BY tenant_id ORDER BY next_at) AS place FROM deliveries WHERE next_at <= $1) d \
                WHERE d.place <= $2 ORDER BY d.next_at";
-    let rows = db.query_all_tenants(sql, [now.0.into(), rows_max.into()]).await?;
+    let rows = db.query_all_tenants(sql, [now.into(), rows_max.into()]).await?;
     rows.iter().map(|row| Ok(Due { tenant: TenantId(get(row, 0)?), id: get(row, 1)?, next_at: get(row, 2)? })).collect()
 }
 
@@ -153,7 +153,7 @@ pub async fn retry(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<Delivery> 
         "UPDATE deliveries SET state = 'PENDING', attempts = 0, next_at = $3 WHERE tenant_id = $1 AND id = $2 \
          AND state = 'DEAD' AND alert_no IS NOT NULL RETURNING {COLUMNS}"
     );
-    let row = tx.query_one(&sql, [id.into(), now.0.into()]).await?;
+    let row = tx.query_one(&sql, [id.into(), now.into()]).await?;
     delivery_from(&row.ok_or_else(|| Error::not_found("delivery that was given up"))?)
 }
 
@@ -173,7 +173,6 @@ pub async fn list(tx: &TenantTx, page: &Page, state: Option<DeliveryState>) -> R
 }
 
 fn delivery_from(row: &QueryResult) -> Result<Delivery> {
-    let time = |index| Ok::<_, Error>(get::<Option<i64>>(row, index)?.map(Timestamp));
     Ok(Delivery {
         id: get(row, 0)?,
         alert_no: get(row, 1)?,
@@ -181,9 +180,9 @@ fn delivery_from(row: &QueryResult) -> Result<Delivery> {
         target: get(row, 3)?,
         state: get_word(row, 4)?,
         attempts: get(row, 5)?,
-        next_at: time(6)?,
+        next_at: get(row, 6)?,
         last_error: get(row, 7)?,
-        created_at: Timestamp(get(row, 8)?),
-        delivered_at: time(9)?,
+        created_at: get(row, 8)?,
+        delivered_at: get(row, 9)?,
     })
 }

@@ -22,13 +22,13 @@ pub async fn send(attempt: &Attempt, allows_private: bool, now: Timestamp) -> Re
     let refused = |why: &str| SendError::Refused(why.to_owned());
     let url = Url::parse(&attempt.recipient.target).map_err(|_| refused("not a URL"))?;
     if url.scheme() != "https" && !allows_private {
-        return Err(refused("webhooks go to https only"));
+        return Err(refused("webhooks must use https"));
     }
     let host = url.host_str().ok_or_else(|| refused("a URL without a host"))?.to_owned();
     // Resolved once, so that the connection is to the address that was checked.
     let addresses = addresses_of(&url, &host).await?;
     if !allows_private && addresses.iter().any(|address| !is_public(address.ip())) {
-        return Err(refused("webhooks do not go to private addresses"));
+        return Err(refused("webhooks cannot be sent to private addresses"));
     }
     let client = Client::builder()
         .redirect(redirect::Policy::none())

@@ -27,7 +27,7 @@ impl PeopleQuery {
         let sql = "SELECT t.id, t.name, h.position, h.watermark, t.slug FROM tenants t \
                    JOIN ledger_heads h ON h.tenant_id = t.id WHERE t.id = $1";
         let row = read(ctx).await?.query_one(sql, []).await?.ok_or_else(|| Error::not_found("tenant"))?;
-        let watermark = get::<Option<i64>>(&row, 3)?.map(Timestamp);
+        let watermark: Option<Timestamp> = get(&row, 3)?;
         Ok(Tenant {
             id: get::<Uuid>(&row, 0)?.into(),
             slug: get(&row, 4)?,

@@ -5,9 +5,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::graphql::{Organization, Quota, Team};
-use super::organizations::{self, NewOrganization};
+use super::organizations::{self, OrganizationContent};
 use super::quotas::{self, Holder};
-use super::teams::{self, NewTeam};
+use super::teams::{self, TeamContent};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
@@ -158,8 +158,8 @@ struct OrganizationInput {
 
 impl OrganizationInput {
     /// Error: BAD_USER_INPUT.
-    fn check(self) -> Result<NewOrganization> {
-        NewOrganization::new(self.slug, &self.name, self.timezone.0, self.currency.0)
+    fn check(self) -> Result<OrganizationContent> {
+        OrganizationContent::new(self.slug, &self.name, self.timezone.0, self.currency.0)
     }
 }
 
@@ -178,12 +178,12 @@ struct OrganizationChanges {
 
 impl OrganizationChanges {
     /// Error: BAD_USER_INPUT.
-    fn apply(self, old: ledger::Organization) -> Result<NewOrganization> {
+    fn apply(self, old: ledger::Organization) -> Result<OrganizationContent> {
         let slug = given("slug", self.slug)?.unwrap_or(old.slug);
         let name = given("name", self.name)?.unwrap_or(old.name);
         let timezone = given("timezone", self.timezone)?.map_or(old.timezone, |timezone| timezone.0);
         let currency = given("currency", self.currency)?.map_or(old.currency, |currency| currency.0);
-        NewOrganization::new(slug, &name, timezone, currency)
+        OrganizationContent::new(slug, &name, timezone, currency)
     }
 }
 
@@ -200,8 +200,8 @@ struct TeamInput {
 
 impl TeamInput {
     /// Errors: BAD_USER_INPUT, NOT_FOUND.
-    fn check(self, now: Timestamp) -> Result<NewTeam> {
-        NewTeam::new(&self.name, members(self.member_ids)?, self.members_from.map(|from| from.0), now)
+    fn check(self, now: Timestamp) -> Result<TeamContent> {
+        TeamContent::new(&self.name, members(self.member_ids)?, self.members_from.map(|from| from.0), now)
     }
 }
 
@@ -218,10 +218,10 @@ struct TeamChanges {
 
 impl TeamChanges {
     /// Errors: BAD_USER_INPUT, NOT_FOUND.
-    fn apply(self, old: String, now: Timestamp) -> Result<NewTeam> {
+    fn apply(self, old: String, now: Timestamp) -> Result<TeamContent> {
         let name = given("name", self.name)?.unwrap_or(old);
         let member_ids = members(given("memberIds", self.member_ids)?)?;
-        NewTeam::new(&name, member_ids, given("membersFrom", self.members_from)?.map(|from| from.0), now)
+        TeamContent::new(&name, member_ids, given("membersFrom", self.members_from)?.map(|from| from.0), now)
     }
 }
 

@@ -29,31 +29,31 @@ pub const LOGGED: AuditedTable = AuditedTable {
 };
 
 /// Validated content of an organization.
-pub struct NewOrganization {
+pub struct OrganizationContent {
     slug: String,
     name: String,
     timezone: chrono_tz::Tz,
     currency: String,
 }
 
-impl NewOrganization {
+impl OrganizationContent {
     /// Error: BAD_USER_INPUT (slug, name).
     pub fn new(slug: String, name: &str, timezone: chrono_tz::Tz, currency: String) -> Result<Self> {
         let is_slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if slug.is_empty() || slug.len() > SLUG_CHARS_MAX || !slug.chars().all(is_slug) {
-            let message = format!("must have 1 to {SLUG_CHARS_MAX} small letters, digits and hyphens");
+            let message = format!("must have 1 to {SLUG_CHARS_MAX} lower-case letters, digits and hyphens");
             return Err(Error::bad_input("slug", message));
         }
         // Organizations are looked up by id or slug, so the two must be unambiguous.
         if Uuid::parse_str(&slug).is_ok() {
             return Err(Error::bad_input("slug", "must not be an id"));
         }
-        Ok(NewOrganization { slug, name: text::name("name", name, NAME_CHARS_MAX)?, timezone, currency })
+        Ok(OrganizationContent { slug, name: text::name("name", name, NAME_CHARS_MAX)?, timezone, currency })
     }
 }
 
 /// Errors: CONFLICT (slug taken, too many).
-pub async fn create(tx: &TenantTx, new: NewOrganization, now: Timestamp) -> Result<Organization> {
+pub async fn create(tx: &TenantTx, new: OrganizationContent, now: Timestamp) -> Result<Organization> {
     // Lanes re-read organizations once per epoch; the epoch's head lock prevents duplicate numbers.
     begin_policy_epoch(tx).await?;
     let rows = rows(tx).await?;
@@ -86,7 +86,7 @@ pub async fn create(tx: &TenantTx, new: NewOrganization, now: Timestamp) -> Resu
 }
 
 /// Errors: NOT_FOUND, CONFLICT (slug taken; zone or currency of an organization with events).
-pub async fn update(tx: &TenantTx, id: Uuid, new: NewOrganization) -> Result<Organization> {
+pub async fn update(tx: &TenantTx, id: Uuid, new: OrganizationContent) -> Result<Organization> {
     use entity::organizations::{Column, Entity};
     begin_policy_epoch(tx).await?;
     let old = tx.find::<Entity>().filter(Column::Id.eq(id)).one(tx).await?;
@@ -97,7 +97,7 @@ pub async fn update(tx: &TenantTx, id: Uuid, new: NewOrganization) -> Result<Org
     let is_of_all = old.is_default && old.currency != new.currency;
     let is_in_use = has_events(tx, old.org_no).await? || (is_of_all && read_head(tx).await?.position > 0);
     if !is_same && is_in_use {
-        let message = "the time zone and the currency are fixed, since events were recorded";
+        let message = "the time zone and the currency cannot be changed once events are recorded";
         return Err(Error::new(Code::Conflict, message));
     }
     let sql = "UPDATE organizations SET slug = $3, name = $4, timezone = $5, currency = $6 \

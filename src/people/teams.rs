@@ -33,7 +33,7 @@ pub const LOGGED: AuditedTable =
     AuditedTable { table: "teams", key: "id", columns: &[("name", "name", Shown::Text)], members: Some(MEMBERSHIPS) };
 
 /// Validated content of a team.
-pub struct NewTeam {
+pub struct TeamContent {
     name: String,
     /// `None` leaves the members unchanged.
     member_ids: Option<Vec<Uuid>>,
@@ -41,7 +41,7 @@ pub struct NewTeam {
     members_from: Option<Timestamp>,
 }
 
-impl NewTeam {
+impl TeamContent {
     /// Error: BAD_USER_INPUT (name, memberIds, membersFrom).
     pub fn new(
         name: &str,
@@ -59,7 +59,7 @@ impl NewTeam {
             return Err(Error::bad_input("memberIds", format!("more than {MEMBERS_MAX} members")));
         }
         let members_from = members_from.map(|from| from.clamp(ALWAYS, now));
-        Ok(NewTeam { name: text::name("name", name, NAME_CHARS_MAX)?, member_ids, members_from })
+        Ok(TeamContent { name: text::name("name", name, NAME_CHARS_MAX)?, member_ids, members_from })
     }
 }
 
@@ -82,7 +82,7 @@ pub async fn list_members_in(tx: &TenantTx, id: Uuid, span: Span) -> Result<Vec<
     let mut members: Vec<(Uuid, Span)> = Vec::new();
     for row in tx.query(MEMBERSHIPS, [id.into()]).await? {
         let user_id = get(&row, 0)?;
-        let start = span.start.max(Timestamp(get(&row, 1)?));
+        let start = span.start.max(get(&row, 1)?);
         let end = get::<Option<i64>>(&row, 2)?.map_or(span.end, |left_at| span.end.min(Timestamp(left_at)));
         match members.last_mut() {
             _ if start >= end => {}
@@ -94,7 +94,7 @@ pub async fn list_members_in(tx: &TenantTx, id: Uuid, span: Span) -> Result<Vec<
 }
 
 /// Returns id and name. Errors: CONFLICT (name taken, too many), NOT_FOUND (member).
-pub async fn create(tx: &TenantTx, new: NewTeam, now: Timestamp) -> Result<(Uuid, String)> {
+pub async fn create(tx: &TenantTx, new: TeamContent, now: Timestamp) -> Result<(Uuid, String)> {
     tx.lock_settings().await?;
     if tx.find::<entity::teams::Entity>().count(tx).await? >= TEAMS_MAX {
         return Err(Error::new(Code::Conflict, format!("there are {TEAMS_MAX} teams already")));
@@ -115,7 +115,7 @@ pub async fn create(tx: &TenantTx, new: NewTeam, now: Timestamp) -> Result<(Uuid
 }
 
 /// Errors: NOT_FOUND (team, member), CONFLICT (name taken).
-pub async fn update(tx: &TenantTx, id: Uuid, new: NewTeam, now: Timestamp) -> Result<(Uuid, String)> {
+pub async fn update(tx: &TenantTx, id: Uuid, new: TeamContent, now: Timestamp) -> Result<(Uuid, String)> {
     tx.lock_settings().await?;
     let sql = "UPDATE teams SET name = $3 WHERE tenant_id = $1 AND id = $2";
     get_team_name(tx, id).await?;

@@ -87,6 +87,5 @@ pub async fn performance(tx: &TenantTx, holder: Holder, period: &DateRange, now:
 }
 
 fn whole(sum: i128) -> Result<i64> {
-    let out_of_range = || Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount");
-    i64::try_from(sum).map_err(|_| out_of_range())
+    i64::try_from(sum).map_err(|_| Error::sum_out_of_range())
 }

@@ -4,7 +4,7 @@ use chrono_tz::Tz;
 
 use crate::calendar::{date_of, day_number, start_of_day};
 use crate::clock::Timestamp;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::metrics::period::Span;
 use crate::money::{Money, div_half_even};
 use crate::people::quotas::Quota;
@@ -32,7 +32,7 @@ pub fn share(quotas: &[Quota], first_day: i32, end_day: i32) -> Result<Option<Mo
         return Ok(None);
     }
     let sum = Money::from_sum(shares.iter().sum());
-    sum.map(Some).ok_or_else(|| Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount"))
+    sum.map(Some).ok_or_else(Error::sum_out_of_range)
 }
 
 #[cfg(test)]

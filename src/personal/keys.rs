@@ -59,7 +59,7 @@ impl Keys {
             Stored::Keys(wrapped) => {
                 let held = self.0.keyring.load(tx.tenant().0, &wrapped, now_ms).await?;
                 if let Some(trouble) = &held.trouble {
-                    tracing::warn!(tenant = %tx.tenant().0, %trouble, "keys end soon and were not unwrapped anew");
+                    tracing::warn!(tenant = %tx.tenant().0, %trouble, "cached keys not renewed before they expire");
                 }
                 return Ok(Access::Keys(held));
             }

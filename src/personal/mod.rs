@@ -20,13 +20,13 @@ impl From<KekError> for Error {
             KekError::BadWrapped(_) => (Code::DecryptionFailed, UNOPENED),
             _ => (Code::ServiceUnavailable, "personal data cannot be reached now; try again"),
         };
-        Error { source: Some(error.into()), ..Error::new(code, message) }
+        Error::new(code, message).with_source(error)
     }
 }
 
 impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
-        Error { source: Some(error.into()), ..Error::new(Code::DecryptionFailed, UNOPENED) }
+        Error::new(Code::DecryptionFailed, UNOPENED).with_source(error)
     }
 }
 

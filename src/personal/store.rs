@@ -77,8 +77,8 @@ fn key_from(row: &sea_orm::QueryResult) -> Result<KeyRow> {
     Ok(KeyRow {
         version: u32::try_from(get::<i64>(row, 1)?).map_err(Error::internal)?,
         wrapped: get(row, 2)?,
-        created_at: Timestamp(get(row, 3)?),
-        retired_at: get::<Option<i64>>(row, 4)?.map(Timestamp),
+        created_at: get(row, 3)?,
+        retired_at: get(row, 4)?,
     })
 }
 
@@ -86,7 +86,7 @@ fn key_from(row: &sea_orm::QueryResult) -> Result<KeyRow> {
 pub async fn insert(tx: &TenantTx, version: u32, wrapped: &str, now: Timestamp) -> Result<()> {
     let sql = "INSERT INTO tenant_keys (tenant_id, version, kek, wrapped, created_at, from_position) \
                SELECT $1, $2, $3, $4, $5, position FROM ledger_heads WHERE tenant_id = $1";
-    let values = [i64::from(version).into(), kek_of(wrapped).into(), wrapped.into(), now.0.into()];
+    let values = [i64::from(version).into(), kek_of(wrapped).into(), wrapped.into(), now.into()];
     tx.execute(sql, values).await?;
     Ok(())
 }
@@ -94,7 +94,7 @@ pub async fn insert(tx: &TenantTx, version: u32, wrapped: &str, now: Timestamp) 
 /// Retires the active data keys: they only open from now on.
 pub async fn retire(tx: &TenantTx, now: Timestamp) -> Result<()> {
     let sql = "UPDATE tenant_keys SET retired_at = $2 WHERE tenant_id = $1 AND version > 0 AND retired_at IS NULL";
-    tx.execute(sql, [now.0.into()]).await?;
+    tx.execute(sql, [now.into()]).await?;
     Ok(())
 }
 
@@ -115,7 +115,7 @@ pub async fn destroy(tx: &TenantTx, version: u32) -> Result<()> {
 /// Destroys all keys of the tenant, which never gets new ones.
 pub async fn destroy_all(tx: &TenantTx, now: Timestamp) -> Result<()> {
     tx.execute("DELETE FROM tenant_keys WHERE tenant_id = $1", []).await?;
-    tx.execute("UPDATE tenants SET erased_at = $2 WHERE id = $1", [now.0.into()]).await?;
+    tx.execute("UPDATE tenants SET erased_at = $2 WHERE id = $1", [now.into()]).await?;
     Ok(())
 }
 

@@ -37,7 +37,7 @@ pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, 
     let sql = format!(
         "UPDATE customers SET external_id = $3, erased_at = $4, {CLEARED} WHERE tenant_id = $1 AND customer_no = $2"
     );
-    tx.execute(&sql, [customer_no.into(), erased_id.into(), now.0.into()]).await?;
+    tx.execute(&sql, [customer_no.into(), erased_id.into(), now.into()]).await?;
     tx.execute("UPDATE ledger_heads SET erased_customers = erased_customers + 1 WHERE tenant_id = $1", []).await?;
     // Invalidates cached responses.
     begin_policy_epoch(tx).await?;
@@ -57,7 +57,7 @@ pub async fn erase_tenant(db: &Db, tenant: TenantId, now: Timestamp) -> Result<u
              WHERE tenant_id = $1 AND customer_no IN \
              (SELECT c.customer_no FROM customers c WHERE c.tenant_id = $1 AND c.erased_at IS NULL ORDER BY c.customer_no LIMIT $3)"
         );
-        let rows = tx.execute(&sql, [now.0.into(), ROWS_MAX.into()]).await?;
+        let rows = tx.execute(&sql, [now.into(), ROWS_MAX.into()]).await?;
         if rows == 0 {
             return Ok(cleared);
         }

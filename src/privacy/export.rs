@@ -5,15 +5,14 @@ use std::collections::HashMap;
 use sea_orm::QueryResult;
 use serde_json::{Value, json};
 
-use crate::clock::Timestamp;
 use crate::customer_value;
 use crate::customers::get_customer;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::Result;
-use crate::graphql::node_id::Numbered;
 use crate::graphql::scalars::DateTime;
 use crate::integrations::quarantine;
-use crate::ledger::changes::Holder;
+use crate::ledger::changes::{DimensionKind, Holder};
+use crate::ledger::node_id::Numbered;
 use crate::ledger::store::read_head;
 use crate::money::Money;
 use crate::personal::{Access, Field, Keys};
@@ -46,13 +45,17 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
         }))
     });
     let (mut lines, mut refunds) = (lines.await?, refunds.await?);
-    let sql = "SELECT o.order_no, o.external_id, o.version, o.cancelled_at, o.placed_at, o.currency, o.amount_paid, o.discount_paid, \
-               c.value, r.value FROM orders o \
-               LEFT JOIN dimension_values c ON c.tenant_id = $1 AND c.kind = 1 AND c.no = o.channel_no \
-               LEFT JOIN dimension_values r ON r.tenant_id = $1 AND r.kind = 2 AND r.no = o.region_no \
-               WHERE o.tenant_id = $1 AND o.customer_no = $2 ORDER BY o.placed_at, o.order_no";
+    let sql = format!(
+        "SELECT o.order_no, o.external_id, o.version, o.cancelled_at, o.placed_at, o.currency, o.amount_paid, o.discount_paid, \
+         c.value, r.value FROM orders o \
+         LEFT JOIN dimension_values c ON c.tenant_id = $1 AND c.kind = {} AND c.no = o.channel_no \
+         LEFT JOIN dimension_values r ON r.tenant_id = $1 AND r.kind = {} AND r.no = o.region_no \
+         WHERE o.tenant_id = $1 AND o.customer_no = $2 ORDER BY o.placed_at, o.order_no",
+        DimensionKind::Channel as i32,
+        DimensionKind::Region as i32
+    );
     let mut orders = Vec::new();
-    for row in tx.query(sql, [customer_no.into()]).await? {
+    for row in tx.query(&sql, [customer_no.into()]).await? {
         let order_no: i64 = get(&row, 0)?;
         orders.push(json!({
             "id": Numbered::Order.id(order_no).as_str(),
@@ -134,9 +137,9 @@ async fn rows_by_order(
 }
 
 fn money(row: &QueryResult, index: usize) -> Result<String> {
-    Ok(Money(get(row, index)?).to_string())
+    Ok(get::<Money>(row, index)?.to_string())
 }
 
 fn time(row: &QueryResult, index: usize) -> Result<Option<String>> {
-    Ok(DateTime(Timestamp(get(row, index)?)).to_text())
+    Ok(DateTime(get(row, index)?).to_text())
 }

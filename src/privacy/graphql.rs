@@ -12,8 +12,8 @@ use crate::customers::{Customer, get_customer};
 use crate::db::TenantTx;
 use crate::error::Result;
 use crate::graphql::context::{Needs, app, caller, read};
-use crate::graphql::node_id::Numbered;
 use crate::graphql::scalars::{Count, DateTime};
+use crate::ledger::node_id::Numbered;
 
 #[derive(Default)]
 pub struct PrivacyQuery;

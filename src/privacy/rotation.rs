@@ -151,7 +151,7 @@ async fn reseal_texts(
                 tx.execute(&update, [id.into(), bytes.into(), version.into()]).await?;
             }
             Err(error) => {
-                tracing::error!(tenant = %tenant.0, table, %id, source = error.cause(), "text not sealed anew")
+                tracing::error!(tenant = %tenant.0, table, %id, source = error.cause(), "text not resealed")
             }
         }
     }
@@ -187,7 +187,7 @@ async fn reseal_some(app: &App, tenant: TenantId, keys: &TenantKeys, after: i64)
                 // Its version is kept until somebody has dealt with it, or its details are given again.
                 let sql = "UPDATE customers SET details_print = NULL WHERE tenant_id = $1 AND customer_no = $2";
                 tx.execute(sql, [customer_no.into()]).await?;
-                tracing::error!(tenant = %tenant.0, customer_no, source = error.cause(), "customer not sealed anew");
+                tracing::error!(tenant = %tenant.0, customer_no, source = error.cause(), "customer not resealed");
             }
         }
     }
@@ -263,7 +263,7 @@ pub async fn sweep(app: App) {
         ticks.tick().await;
         app.keys.drop_expired();
         if let Err(error) = sweep_once(&app).await {
-            tracing::warn!(source = error.cause(), "rotations of keys were not looked for");
+            tracing::warn!(source = error.cause(), "looking for key rotations failed");
         }
     }
 }

@@ -7,12 +7,12 @@ use crate::auth::Permission;
 use crate::connection;
 use crate::currencies::{CurrencyAmount, home_currency, other_revenue};
 use crate::graphql::context::{Needs, operation, read};
-use crate::graphql::node_id::{Numbered, OneOf};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, Currency, Decimal};
 use crate::ledger::changes::Holder;
 use crate::ledger::dated::depends_on_head;
 use crate::ledger::dimensions::dimension_name;
+use crate::ledger::node_id::{Numbered, OneOf};
 use crate::money::Money;
 
 #[derive(Default)]

@@ -11,11 +11,10 @@ use crate::audit::{AuditedTable, Shown};
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
-use crate::graphql::node_id::OneOf;
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::ledger::changes::DimensionKind;
+use crate::ledger::node_id::OneOf;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
-use crate::money::Money;
 
 const COLUMNS: &str = "p.product_no, p.sku, p.title, p.category_no, p.units, p.revenue, p.refunded, p.cost, \
     p.revenue_with_cost, p.views, p.inventory";
@@ -74,10 +73,10 @@ fn product_from(row: &QueryResult) -> Result<Product> {
         title: get(row, 2)?,
         category_no: get(row, 3)?,
         units: get(row, 4)?,
-        revenue: Money(get(row, 5)?),
-        refunded: Money(get(row, 6)?),
-        cost: Money(get(row, 7)?),
-        revenue_with_cost: Money(get(row, 8)?),
+        revenue: get(row, 5)?,
+        refunded: get(row, 6)?,
+        cost: get(row, 7)?,
+        revenue_with_cost: get(row, 8)?,
         views: get(row, 9)?,
         inventory: get(row, 10)?,
     })
@@ -115,6 +114,9 @@ impl BatchLoad for ProductsByNumber {
         rows.iter().map(|row| Ok((get(row, 0)?, Arc::new(product_from(row)?)))).collect()
     }
 }
+
+// Named by its number below.
+const _: () = assert!(DimensionKind::Category as i32 == 3);
 
 /// Audited columns of products.
 pub const LOGGED: AuditedTable = AuditedTable {

@@ -119,7 +119,7 @@ fn from_stored(stored: StoredEntry) -> Option<(i64, Entry)> {
         org_no: stored.4,
         channel_no: stored.5,
         region_no: stored.6,
-        segment: Segment::from_i32(stored.7),
+        segment: Segment::from_i32(stored.7)?,
         customer_no: stored.8,
         order_no: stored.9,
         currency: stored.10,

@@ -58,14 +58,14 @@ impl Metrics {
             ),
             operation_duration: new.durations(
                 "salespulse_operation_duration_seconds",
-                "Time in which a GraphQL query or mutation ran, over any transport. Kept answers are not run.",
+                "Time in which a GraphQL query or mutation ran, over any transport. Cached answers are not run.",
                 &["kind"],
             ),
             subscriptions: new.counter("salespulse_subscriptions_total", "GraphQL subscriptions begun."),
             errors: new.counters("salespulse_errors_total", "GraphQL errors made, by their code.", &["code"]),
             caches: new.counters(
                 "salespulse_cache_requests_total",
-                "Questions to what this process keeps: hit, or miss where it was not there or not good any more.",
+                "Look-ups in the caches of this process: hit, or miss where it was absent or no longer valid.",
                 &["cache", "result"],
             ),
             ledger_events: new.counters(

@@ -49,7 +49,7 @@ pub async fn insert_user(tx: &TenantTx, new: NewUser<'_>, now: Timestamp) -> Res
         new.name.into(),
         new.role.as_str().into(),
         (!new.is_invited).into(),
-        now.0.into(),
+        now.into(),
         new.password_hash.into(),
         new.is_invited.then_some(now.0).into(),
     ];

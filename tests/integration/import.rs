@@ -192,7 +192,7 @@ async fn rows_alike_are_told_from_those_of_an_earlier_run() {
     std::fs::write(folder.path().join("orders.csv"), format!("{HEADER}{row}{row}")).expect("written");
     let first = run(&acme, folder.path(), MAPPING).await;
     assert_eq!(first.totals().rows, Counts { read: 2, accepted: 1, repeated_in_run: 1, ..Counts::default() });
-    assert!(first.notes[0].starts_with("orders: warning: 1 rows are alike others of this run"), "{:?}", first.notes);
+    assert!(first.notes[0].starts_with("orders: warning: 1 rows equal others of this run"), "{:?}", first.notes);
     let second = run(&acme, folder.path(), MAPPING).await;
     assert_eq!(second.totals().rows, Counts { read: 2, repeated: 1, repeated_in_run: 1, ..Counts::default() });
 }
@@ -347,13 +347,13 @@ async fn bad_rows_are_refused_alone_with_line_and_reason() {
         ("e,2026-06-01,USD,1", "NO_EXCHANGE_RATE,no exchange rate from USD to GBP on that day"),
         ("f,2027-06-01,GBP,1", "TIME_OUT_OF_RANGE,occurredAt is more than five minutes ahead of the server's clock"),
         ("g,2026-06-31,GBP,1", "BAD_USER_INPUT,\"`time`: \"\"2026-06-31\"\" is not a time in any of the formats\""),
-        ("h\0,2026-06-01,GBP,1", "BAD_USER_INPUT,eventId holds a control character"),
+        ("h\0,2026-06-01,GBP,1", "BAD_USER_INPUT,eventId contains a control character"),
         (",2026-06-01,GBP,1", "BAD_USER_INPUT,`id` is empty"),
         ("i,2026-06-01,GBP", "BAD_USER_INPUT,has 3 columns and not 4"),
         ("j,2026-06-01,GBP,0.00001", "BAD_USER_INPUT,`amount` has more than four decimals (see `round`)"),
         ("k,2026-06-01,GBP,99999999999999", "AMOUNT_OUT_OF_RANGE,amount is beyond 1000000000000.00"),
         ("\"l\"x,2026-06-01,GBP,1", "BAD_USER_INPUT,a quote within a quoted field is not doubled"),
-        ("a,2026-06-01,GBP,10.01", "IDEMPOTENCY_CONFLICT,the event id was used for other content"),
+        ("a,2026-06-01,GBP,10.01", "IDEMPOTENCY_CONFLICT,the event id was already used with other content"),
         ("a,2026-06-01,GBP,10.00", ""),
     ];
     let content: String = rows.iter().map(|(row, _)| format!("{row}\r\n")).collect();

@@ -197,7 +197,7 @@ async fn a_kpi_keeps_its_unit_while_alerts_compare_it_with_a_threshold() {
         alerts.push(acme.admin().query(&rule(name, kpi, condition)).await["createAlert"]["id"].take());
     }
     let response = acme.admin().run(&update("ordersCount"), Value::Null).await;
-    let message = "the unit would be another one than that of thresholds of these alerts: High, Low";
+    let message = "the unit would differ from that of these alerts' thresholds: High, Low";
     assert_eq!(response.errors[0].message, message);
     assert_eq!(acme.admin().error_code(&update("ordersCount")).await, "CONFLICT");
     acme.admin().query(&update("grossRevenue")).await;

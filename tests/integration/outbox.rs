@@ -127,7 +127,7 @@ async fn private_addresses_and_missing_mail_servers_are_refused_at_once() {
     let (url, got) = receiver(&[StatusCode::OK]).await;
     let named = url.replace("http://127.0.0.1", "https://localhost");
     for (channel, target, why) in [
-        ("WEBHOOK", url.as_str(), "https only"),
+        ("WEBHOOK", url.as_str(), "must use https"),
         ("WEBHOOK", &named, "private addresses"),
         ("WEBHOOK", "https://169.254.169.254/latest", "private addresses"),
         ("WEBHOOK", "https://[::1]/", "private addresses"),

@@ -127,7 +127,7 @@ async fn a_hole_in_the_wall_is_found_before_anything_is_served() {
         (
             "CREATE POLICY wide ON users TO salespulse_app USING (true)",
             "DROP POLICY wide ON users",
-            "the table users shows rows to nobody in particular",
+            "the table users is readable without a tenant",
         ),
         (
             "CREATE TABLE forgotten (tenant_id uuid)",

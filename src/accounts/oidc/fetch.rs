@@ -15,7 +15,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Why a request to a provider failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("a URL that anybody on the way could read")]
+    #[error("an unencrypted URL")]
     OpenWay,
     #[error("no answer: {0}")]
     NoAnswer(#[from] reqwest::Error),

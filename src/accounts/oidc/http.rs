@@ -15,11 +15,12 @@ use serde_json::json;
 use super::flow::{COOKIE, Flow, Purpose, is_own_path, no_cookie};
 use super::provider::Provider;
 use super::sign_in;
-use crate::accounts::http::{Own, add_session, cookie, read_json, refuse};
+use crate::accounts::http::{Own, add_session, cookie, read_json};
 use crate::auth::Through;
 use crate::auth::sessions::Client;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
+use crate::graphql::errors::refuse;
 use crate::graphql::http::Endpoint;
 
 const PAGE: &str = include_str!("refused.html");
@@ -94,7 +95,7 @@ async fn go_to_provider(
         (Some(own), None) => own.clone(),
         (Some(own), Some(tenant)) if *own == tenant => tenant,
         (None, Some(tenant)) => tenant,
-        _ => return Err(Error::bad_input("tenant", "the provider is not for that tenant")),
+        _ => return Err(Error::bad_input("tenant", "the provider is not available to that tenant")),
     };
     let (url, cookie) = leave(endpoint, provider, Purpose::SignIn { tenant }, to).await?;
     go_to(url.as_str(), Some(cookie))
@@ -124,7 +125,7 @@ async fn tell_provider(
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let caller = endpoint.verify(authorization.unwrap_or_default(), client).await?;
     let Through::Session(session) = caller.through else {
-        return Err(Error::new(Code::Forbidden, "only who has signed in may link an identity"));
+        return Err(Error::new(Code::Forbidden, "sign in before linking an identity"));
     };
     let purpose = Purpose::Link { tenant: caller.tenant.0, user_id: caller.user_id, session };
     let (url, cookie) = leave(endpoint, find(endpoint, name)?, purpose, to).await?;
@@ -198,7 +199,7 @@ fn find<'a>(endpoint: &'a Endpoint, name: &str) -> Result<&'a Provider> {
 /// The provider's URL for a sign-in, and the cookie with its state.
 async fn leave(endpoint: &Endpoint, provider: &Provider, purpose: Purpose, to: String) -> Result<(Url, HeaderValue)> {
     if !is_own_path(&to) {
-        return Err(Error::bad_input("to", "a path of this server, as /graphiql"));
+        return Err(Error::bad_input("to", "must be a path on this server, such as /graphiql"));
     }
     let flow = Flow::begin(&provider.name, purpose, to, endpoint.app.clock.now());
     Ok((provider.page(&flow).await?, flow.to_cookie(&endpoint.app.tokens.seals())?))
@@ -215,7 +216,7 @@ fn go_to(place: &str, cookie: Option<HeaderValue>) -> Result<Response> {
 }
 
 fn stray() -> Error {
-    Error::new(Code::Forbidden, "this sign-in was not begun in this browser, or too long ago; begin again")
+    Error::new(Code::Forbidden, "this sign-in was not started in this browser, or too long ago; start again")
 }
 
 /// Reports an error as a page to browsers, otherwise as JSON.

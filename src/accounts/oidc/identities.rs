@@ -25,7 +25,7 @@ pub async fn find_owner(tx: &TenantTx, issuer: &str, subject: &str) -> Result<Op
 pub async fn add(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid, now: Timestamp) -> Result<()> {
     let sql =
         "INSERT INTO user_identities (tenant_id, issuer, subject, user_id, created_at) VALUES ($1, $2, $3, $4, $5)";
-    tx.execute(sql, [issuer.into(), subject.into(), user_id.into(), now.0.into()]).await?;
+    tx.execute(sql, [issuer.into(), subject.into(), user_id.into(), now.into()]).await?;
     Ok(())
 }
 
@@ -34,9 +34,8 @@ pub async fn list(tx: &TenantTx, user_id: Uuid) -> Result<Vec<Identity>> {
     let sql = "SELECT issuer, subject, created_at FROM user_identities WHERE tenant_id = $1 AND user_id = $2 \
                ORDER BY created_at, issuer, subject LIMIT 100";
     let rows = tx.query(sql, [user_id.into()]).await?;
-    let identities = rows
-        .iter()
-        .map(|row| Ok(Identity { issuer: get(row, 0)?, subject: get(row, 1)?, created_at: Timestamp(get(row, 2)?) }));
+    let identities =
+        rows.iter().map(|row| Ok(Identity { issuer: get(row, 0)?, subject: get(row, 1)?, created_at: get(row, 2)? }));
     identities.collect()
 }
 
@@ -45,7 +44,7 @@ pub async fn list(tx: &TenantTx, user_id: Uuid) -> Result<Vec<Identity>> {
 pub async fn remove(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid) -> Result<()> {
     for (argument, value) in [("issuer", issuer), ("subject", subject)] {
         if value.contains('\0') {
-            return Err(Error::bad_input(argument, "has characters that are not written"));
+            return Err(Error::bad_input(argument, "contains characters that are not allowed"));
         }
     }
     tx.lock_settings().await?;
@@ -55,7 +54,7 @@ pub async fn remove(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid) -
     }
     let user = find_active(tx, "id", user_id.into()).await?;
     if user.is_none_or(|user| user.password_hash.is_none()) && list(tx, user_id).await?.is_empty() {
-        return Err(Error::new(Code::Conflict, "this is the only way in; set a password first"));
+        return Err(Error::new(Code::Conflict, "this is the only way to sign in; set a password first"));
     }
     Ok(())
 }

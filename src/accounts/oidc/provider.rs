@@ -147,7 +147,7 @@ impl Provider {
         let answer =
             request.set_pkce_verifier(verifier).request_async(&self.fetch).await.map_err(|error| match error {
                 RequestTokenError::ServerResponse(told) if *told.error() == CoreErrorResponseType::InvalidGrant => {
-                    self.invalid(&"the provider did not take the code")
+                    self.invalid(&"the provider did not accept the code")
                 }
                 RequestTokenError::ServerResponse(told) => self.away(told.error().to_string()),
                 RequestTokenError::Request(error) => self.away(error),
@@ -249,11 +249,11 @@ impl Provider {
 
     fn away(&self, source: impl Into<BoxError>) -> Error {
         let message = format!("{} cannot be reached; try again", self.settings.title);
-        Error { source: Some(source.into()), ..Error::new(Code::ServiceUnavailable, message) }
+        Error::new(Code::ServiceUnavailable, message).with_source(source)
     }
 
     fn invalid(&self, why: &dyn std::fmt::Display) -> Error {
         tracing::warn!(provider = self.name, %why, "sign-in refused");
-        Error::new(Code::InvalidGrant, "this sign-in is invalid or expired; begin again")
+        Error::new(Code::InvalidGrant, "this sign-in is invalid or expired; start again")
     }
 }

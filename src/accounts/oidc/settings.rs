@@ -55,20 +55,20 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, Settings>, String> {
 fn check(name: &str, settings: &Settings) -> Result<(), &'static str> {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(is_plain) {
-        return Err("a provider's name is 1 to 40 lower-case letters, digits and -, as it is part of URLs");
+        return Err("a provider's name must be 1 to 40 lower-case letters, digits and -, as it is part of URLs");
     }
     if !Url::parse(&settings.issuer).is_ok_and(|url| is_private_way(&url)) {
         return Err("issuer must begin with https:// (or http:// on this machine itself)");
     }
     if settings.client_id.is_empty() || settings.client_secret.as_ref().is_some_and(String::is_empty) {
-        return Err("client_id and client_secret are not empty");
+        return Err("client_id and client_secret must not be empty");
     }
     if let Some(Create { domains, .. }) = &settings.create {
         if settings.tenant.is_none() {
-            return Err("create goes with tenant: somebody new does not choose theirs");
+            return Err("`create` requires `tenant`");
         }
         if domains.is_empty() || domains.iter().any(|domain| domain.is_empty() || domain.contains('@')) {
-            return Err("create.domains must name the domains of those who may come, as acme.example");
+            return Err("create.domains must list the allowed e-mail domains, such as acme.example");
         }
     }
     Ok(())
@@ -105,7 +105,7 @@ mod tests {
             (GOOD.replace("acme-id", "Acme"), "Acme: a provider's name"),
             (GOOD.replace("https://id", "http://id"), "acme-id: issuer must begin"),
             (GOOD.replace("\"us\"", "\"\""), "acme-id: client_id"),
-            (format!("{GOOD}{create}"), "acme-id: create goes with tenant"),
+            (format!("{GOOD}{create}"), "acme-id: `create` requires `tenant`"),
             (
                 format!("{GOOD}tenant = \"acme\"\n{}", create.replace("[\"acme.example\"]", "[]")),
                 "acme-id: create.domains",

@@ -114,12 +114,12 @@ pub async fn link(
     tx.lock_settings().await?;
     let sql = "SELECT 1 FROM sessions s JOIN users u ON u.tenant_id = s.tenant_id AND u.id = s.user_id \
                WHERE s.tenant_id = $1 AND s.id = $2 AND s.user_id = $3 AND s.revoked_at IS NULL AND s.ends_at > $4 AND u.is_active";
-    if tx.query_one(sql, [session.into(), user_id.into(), now.0.into()]).await?.is_none() {
+    if tx.query_one(sql, [session.into(), user_id.into(), now.into()]).await?.is_none() {
         return Err(Error::new(Code::Unauthenticated, "the session has ended; sign in again"));
     }
     match identities::find_owner(&tx, provider.issuer(), &person.subject).await? {
         Some(owner) if owner == user_id => Ok(()),
-        Some(_) => Err(Error::new(Code::Conflict, "somebody else signs in by that")),
+        Some(_) => Err(Error::new(Code::Conflict, "another user signs in with that identity")),
         None => {
             identities::add(&tx, provider.issuer(), &person.subject, user_id, now).await?;
             audit::record_by(&tx, &By::session(user_id, session, client), now, linked(provider, user_id)).await?;
@@ -129,7 +129,7 @@ pub async fn link(
 }
 
 fn refused() -> Error {
-    let message = "nobody here is known by that sign-in: it takes an invitation to an address that the provider has verified, \
-                   or to be linked while signed in";
+    let message = "no user is linked to that identity: it needs an invitation to an address that the provider has verified, or \
+                   to be linked while signed in";
     Error::new(Code::Unauthenticated, message)
 }

@@ -63,7 +63,7 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "too many sockets");
     }
     let Some(waiting) = endpoint.usage.wait(client.address) else {
-        let message = "too many sockets of this address have not said who they are";
+        let message = "too many sockets from this address have not authenticated";
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message);
     };
     let span = socket_span(&parts.extensions);

@@ -40,7 +40,7 @@ fn is_recent(seconds: i64, now: Timestamp) -> bool {
 /// Parses a timestamp with time zone (RFC 3339).
 fn time(text: &str) -> Result<Timestamp, Unclear> {
     let time = chrono::DateTime::parse_from_rfc3339(text);
-    time.map(|time| time.to_utc().into()).map_err(|_| Unclear("a time is none, or has no zone".to_owned()))
+    time.map(|time| time.to_utc().into()).map_err(|_| Unclear("invalid time, or no time zone".to_owned()))
 }
 
 /// An amount in JSON: a string, taken exactly, or a number, which may carry floating-point error and is rounded half to

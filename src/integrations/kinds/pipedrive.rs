@@ -16,7 +16,7 @@ pub struct Pipedrive;
 impl Connector for Pipedrive {
     fn check_secret(&self, secret: &str) -> Result<(), &'static str> {
         let is_pair = secret.split_once(':').is_some_and(|(user, password)| !user.is_empty() && !password.is_empty());
-        if is_pair { Ok(()) } else { Err("Pipedrive knows itself by user:password") }
+        if is_pair { Ok(()) } else { Err("must be user:password") }
     }
 
     fn is_signed(&self, request: &Request<'_>, secret: &str, _now: Timestamp) -> bool {
@@ -42,7 +42,7 @@ impl Connector for Pipedrive {
                 Err(Unclear("deals were merged: one of them no longer counts".to_owned()))
             }
             Some(_) => Ok(WebhookContent::Nothing),
-            None => Err(Unclear("the body is no webhook of Pipedrive".to_owned())),
+            None => Err(Unclear("the body is not a Pipedrive webhook".to_owned())),
         }
     }
 }
@@ -133,7 +133,7 @@ fn deal(delivery: &Delivery<'_>, change: Change, settings: &Settings) -> Result<
     let won = deal.status == "won";
     let owner = deal.user_id.ok_or_else(|| Unclear("a deal without an owner".to_owned()))?.0;
     let user = settings.owners.iter().find(|known| known.external_id == owner);
-    let user = user.ok_or_else(|| Unclear(format!("nobody here is the owner {owner}: name them in `owners`")))?;
+    let user = user.ok_or_else(|| Unclear(format!("no user is mapped to the owner {owner}: add them to `owners`")))?;
     let closed = if won { deal.won_time } else { deal.lost_time };
     let closed = closed.or(deal.close_time).or(deal.update_time);
     let at = closed.map_or_else(|| change.meta.moment(), |text| time_in_utc(&text))?;

@@ -17,7 +17,7 @@ impl Connector for Standard {
     fn check_secret(&self, secret: &str) -> Result<(), &'static str> {
         // Invalid base64 would be taken literally, and no sender signs with that.
         let is_key = secret.strip_prefix("whsec_").is_none_or(|text| STANDARD.decode(text).is_ok());
-        if is_key { Ok(()) } else { Err("what follows whsec_ is base64") }
+        if is_key { Ok(()) } else { Err("what follows whsec_ must be base64") }
     }
 
     fn is_signed(&self, request: &Request<'_>, secret: &str, now: Timestamp) -> bool {

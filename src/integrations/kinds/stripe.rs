@@ -13,7 +13,11 @@ pub struct Stripe;
 
 impl Connector for Stripe {
     fn check_secret(&self, secret: &str) -> Result<(), &'static str> {
-        if secret.starts_with("whsec_") { Ok(()) } else { Err("the secret of a Stripe endpoint begins with whsec_") }
+        if secret.starts_with("whsec_") {
+            Ok(())
+        } else {
+            Err("the secret of a Stripe endpoint must begin with whsec_")
+        }
     }
 
     fn is_signed(&self, request: &Request<'_>, secret: &str, now: Timestamp) -> bool {
@@ -37,8 +41,8 @@ impl Connector for Stripe {
             "refund.created" | "refund.updated" | "charge.refund.updated" => {
                 refund(delivery, delivery.json()?, settings)
             }
-            "refund.failed" => Err(Unclear("a refund failed: see whether it was counted before".to_owned())),
-            "" => Err(Unclear("the body is no event of Stripe with what it is about".to_owned())),
+            "refund.failed" => Err(Unclear("a refund failed: check whether it was counted before".to_owned())),
+            "" => Err(Unclear("the body is not a Stripe event with its object".to_owned())),
             _ => Ok(WebhookContent::Nothing),
         }
     }
@@ -169,7 +173,7 @@ fn refund(delivery: &Delivery<'_>, about: About<Refund>, settings: &Settings) ->
     match refund.status.as_deref() {
         Some("succeeded") if about.livemode || settings.counts_tests => {}
         Some("failed" | "canceled") => {
-            return Err(Unclear("a refund was not carried out: see whether it was counted before".to_owned()));
+            return Err(Unclear("a refund was not carried out: check whether it was counted before".to_owned()));
         }
         None => return Err(Unclear("a refund that does not say whether it succeeded".to_owned())),
         Some(_) => return Ok(WebhookContent::Nothing),
@@ -193,7 +197,7 @@ fn customer(id: String, billing: Option<Billing>) -> Customer {
 }
 
 fn seconds(seconds: i64) -> Result<Timestamp, Unclear> {
-    seconds.checked_mul(SECOND).map(Timestamp).ok_or_else(|| Unclear("a time is beyond all times".to_owned()))
+    seconds.checked_mul(SECOND).map(Timestamp).ok_or_else(|| Unclear("time out of range".to_owned()))
 }
 
 /// Currencies whose amounts Stripe gives in whole units, and in thousandths (docs.stripe.com/currencies); all others
@@ -208,5 +212,5 @@ fn amount(smallest: i64, currency: &str) -> Result<Money, Unclear> {
         code if THOUSANDTHS.contains(&code) => SCALE / 1000,
         _ => SCALE / 100,
     };
-    smallest.checked_mul(units).map(Money).ok_or_else(|| Unclear("an amount is beyond the largest one".to_owned()))
+    smallest.checked_mul(units).map(Money).ok_or_else(|| Unclear("an amount is beyond the largest amount".to_owned()))
 }

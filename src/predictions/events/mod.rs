@@ -44,7 +44,7 @@ impl CalendarEvent {
     pub fn new(name: &str, days: Vec<Days>) -> Result<Self> {
         let name = text::name("name", name, NAME_CHARS_MAX)?;
         if days.is_empty() {
-            return Err(Error::bad_input("days", "give at least one time"));
+            return Err(Error::bad_input("days", "give at least one range of days"));
         }
         let is_good = |days: &Days| (0..DAYS_MAX).contains(&days.last.signed_duration_since(days.first).num_days());
         if let Some(index) = days.iter().position(|days| !is_good(days)) {
@@ -53,7 +53,7 @@ impl CalendarEvent {
         let mut sorted: Vec<(Days, usize)> = days.into_iter().zip(0..).collect();
         sorted.sort_unstable();
         if let Some(pair) = sorted.windows(2).find(|pair| pair[1].0.first <= pair[0].0.last) {
-            return Err(Error::bad_input("first", "overlaps another time").of_element("days", pair[1].1));
+            return Err(Error::bad_input("first", "overlaps another range of days").of_element("days", pair[1].1));
         }
         Ok(CalendarEvent { id: Uuid::now_v7(), name, days: sorted.into_iter().map(|(days, _)| days).collect() })
     }

@@ -67,8 +67,8 @@ impl Connector for Shopify {
                 let Redacted { customer, .. } = delivery.json()?;
                 Ok(WebhookContent::Erase(customer.id.to_string()))
             }
-            "customers/data_request" => Err(Unclear("a customer asks for what is held of them: export it".to_owned())),
-            "shop/redact" => Err(Unclear("the shop asks for the erasure of all its data".to_owned())),
+            "customers/data_request" => Err(Unclear("a customer requests their data: export it".to_owned())),
+            "shop/redact" => Err(Unclear("the shop requests the erasure of all its data".to_owned())),
             "" => Err(Unclear("there is no X-Shopify-Topic".to_owned())),
             _ => Ok(WebhookContent::Nothing),
         }
