@@ -7,6 +7,7 @@ mod completion;
 pub mod context;
 pub mod documents;
 pub mod eager;
+pub mod endpoint;
 pub mod errors;
 pub mod given;
 pub mod heads;

@@ -10,8 +10,9 @@ use axum::{Json, Router};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::graphql::endpoint::Endpoint;
 use crate::graphql::errors::{Refusal, plain, refuse, respond, status_of};
-use crate::graphql::http::{Endpoint, is_json, read_body};
+use crate::graphql::http::{is_json, read_body};
 use crate::graphql::params::{Params, parse_json};
 
 const RECORD: &str = "mutation RecordEvents($events: [SalesEventInput!]!, $backfill: Boolean) { \

@@ -10,7 +10,7 @@ use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
 use salespulse::db::{Db, Owner, TenantId, TenantTx, word};
 use salespulse::graphql::documents::Documents;
-use salespulse::graphql::http::Requester;
+use salespulse::graphql::endpoint::Requester;
 use salespulse::graphql::operation::Operations;
 use salespulse::graphql::params::Params;
 use salespulse::ledger::Answer;
