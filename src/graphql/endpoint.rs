@@ -141,11 +141,11 @@ impl Endpoint {
                 return Err(Error::new(Code::Unauthenticated, "send only one token"));
             }
         };
-        Ok(self.asker(caller, client))
+        Ok(self.requester(caller, client))
     }
 
     /// A requester whose responses share one size limit and are charged by their values.
-    pub fn asker(&self, caller: Option<Arc<Caller>>, client: Arc<Client>) -> Requester {
+    pub fn requester(&self, caller: Option<Arc<Caller>>, client: Arc<Client>) -> Requester {
         let pay = caller.clone().map(|caller| {
             let usage = Arc::clone(&self.usage);
             move |values| usage.charge(&caller, values)
@@ -154,8 +154,8 @@ impl Endpoint {
     }
 
     /// Charges an operation to its caller. Error: RATE_LIMITED.
-    pub fn spend(&self, asker: &Requester, prepared: Prepared) -> Result<Prepared, Refusal> {
-        if let Some(caller) = &asker.caller {
+    pub fn spend(&self, requester: &Requester, prepared: Prepared) -> Result<Prepared, Refusal> {
+        if let Some(caller) = &requester.caller {
             self.usage.spend(caller, prepared.fields())?;
         }
         Ok(prepared)
@@ -180,11 +180,11 @@ impl Endpoint {
     }
 
     /// The cached response to the same request, if it is still valid and the client accepts a single response.
-    pub(super) async fn kept(&self, reply: &Reply, asker: &Requester, key: Option<&Key>) -> Option<HttpResponse> {
+    pub(super) async fn kept(&self, reply: &Reply, requester: &Requester, key: Option<&Key>) -> Option<HttpResponse> {
         if reply.stream_format().is_some() {
             return None;
         }
-        let (caller, key) = (asker.caller.as_ref()?, key?);
+        let (caller, key) = (requester.caller.as_ref()?, key?);
         let kept = async {
             let kept = self.answers.get(key)?;
             // An unresponsive database is left to the query itself to report.

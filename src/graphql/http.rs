@@ -45,46 +45,46 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
     if !is_json(headers) {
         return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send application/json");
     }
-    let asker = match endpoint.authenticate(&parts).await {
+    let requester = match endpoint.authenticate(&parts).await {
         // A client that signs in or refreshes may still send the expired token.
         Err(error) if error.code == Code::Unauthenticated => Err(error),
         Err(error) => return reply.error(error),
-        Ok(asker) => Ok(asker),
+        Ok(requester) => Ok(requester),
     };
-    let is_known = asker.as_ref().is_ok_and(|asker| asker.caller.is_some());
+    let is_known = requester.as_ref().is_ok_and(|requester| requester.caller.is_some());
     let body = match read_body_of(body, if is_known { BODY_BYTES_MAX } else { PUBLIC_BYTES_MAX }).await {
         Ok(body) => body,
         // A client whose token has expired must learn that, so that it refreshes it.
         Err((StatusCode::PAYLOAD_TOO_LARGE, ..)) if !is_known => {
-            return asker.map_or_else(|error| reply.error(error), |_| reply.unauthenticated());
+            return requester.map_or_else(|error| reply.error(error), |_| reply.unauthenticated());
         }
         Err((status, code, message)) => return reply.refuse(status, code, message),
     };
-    let asker = match asker {
-        Ok(asker) => asker,
+    let requester = match requester {
+        Ok(requester) => requester,
         Err(error) => {
             let params = parse_json(&body).and_then(Params::from_json);
             let prepared = params.and_then(|params| endpoint.operations.prepare(params));
             if !prepared.as_ref().is_ok_and(Prepared::is_public) {
                 return reply.error(error);
             }
-            let asker = endpoint.asker(None, Arc::new(origin::client_of(&parts, &endpoint.proxies)));
-            return run(&endpoint, &reply, asker, None, prepared).await;
+            let requester = endpoint.requester(None, Arc::new(origin::client_of(&parts, &endpoint.proxies)));
+            return run(&endpoint, &reply, requester, None, prepared).await;
         }
     };
-    let key = asker.caller.as_ref().map(|caller| Key::new(caller, "POST", &body));
-    if let Some(kept) = endpoint.kept(&reply, &asker, key.as_ref()).await {
+    let key = requester.caller.as_ref().map(|caller| Key::new(caller, "POST", &body));
+    if let Some(kept) = endpoint.kept(&reply, &requester, key.as_ref()).await {
         return kept;
     }
     match parse_json(&body) {
-        Ok(Value::Array(_)) if asker.caller.is_none() => reply.unauthenticated(),
-        Ok(Value::Array(requests)) => batch(&endpoint, &reply, asker, requests).await,
+        Ok(Value::Array(_)) if requester.caller.is_none() => reply.unauthenticated(),
+        Ok(Value::Array(requests)) => batch(&endpoint, &reply, requester, requests).await,
         Ok(request) => {
             let params = Params::from_json(request).map(|params| with_event_id(params, headers));
             let prepared = params.and_then(|params| endpoint.operations.prepare(params));
-            run(&endpoint, &reply, asker, key, prepared).await
+            run(&endpoint, &reply, requester, key, prepared).await
         }
-        Err(_) if asker.caller.is_none() => reply.unauthenticated(),
+        Err(_) if requester.caller.is_none() => reply.unauthenticated(),
         Err(refusal) => reply.refusal(&refusal),
     }
 }
@@ -109,15 +109,15 @@ async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
         Ok(reply) => reply,
         Err(refused) => return *refused,
     };
-    let asker = match endpoint.authenticate(parts).await {
-        Ok(asker) => asker,
+    let requester = match endpoint.authenticate(parts).await {
+        Ok(requester) => requester,
         Err(error) => return reply.error(error),
     };
-    if asker.caller.is_none() {
+    if requester.caller.is_none() {
         return reply.unauthenticated();
     }
-    let key = asker.caller.as_ref().map(|caller| Key::new(caller, "GET", query.as_bytes()));
-    if let Some(kept) = endpoint.kept(&reply, &asker, key.as_ref()).await {
+    let key = requester.caller.as_ref().map(|caller| Key::new(caller, "GET", query.as_bytes()));
+    if let Some(kept) = endpoint.kept(&reply, &requester, key.as_ref()).await {
         return kept;
     }
     let params = Params::from_query_string(query).map(|params| with_event_id(params, &parts.headers));
@@ -128,34 +128,34 @@ async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return refused;
     }
-    run(&endpoint, &reply, asker, key, prepared).await
+    run(&endpoint, &reply, requester, key, prepared).await
 }
 
 async fn run(
     endpoint: &Endpoint,
     reply: &Reply,
-    asker: Requester,
+    requester: Requester,
     key: Option<Key>,
     prepared: Result<Prepared, Refusal>,
 ) -> HttpResponse {
-    if asker.caller.is_none() && !prepared.as_ref().is_ok_and(Prepared::is_public) {
+    if requester.caller.is_none() && !prepared.as_ref().is_ok_and(Prepared::is_public) {
         return reply.unauthenticated();
     }
     if let Ok(prepared) = &prepared {
         requests::note_operation(&prepared.kind().to_string(), prepared.name());
     }
-    let prepared = prepared.and_then(|prepared| endpoint.spend(&asker, prepared));
+    let prepared = prepared.and_then(|prepared| endpoint.spend(&requester, prepared));
     let is_subscription = prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Subscription);
     let stream_format = if is_subscription { reply.accepted.for_stream() } else { reply.stream_format() };
     if let Some(format) = stream_format {
-        let seat = match &asker.caller {
+        let seat = match &requester.caller {
             Some(caller) if is_subscription => endpoint.usage.seat(caller).map(Some).ok_or_else(too_many_streams),
             _ => Ok(None),
         };
         return match prepared.and_then(|prepared| Ok((prepared, seat?))) {
             Ok((prepared, seat)) => {
-                let ends = ends(endpoint, asker.caller.clone());
-                let answers = endpoint.operations.stream(prepared, asker);
+                let ends = ends(endpoint, requester.caller.clone());
+                let answers = endpoint.operations.stream(prepared, requester);
                 let answers = answers.map(Ok).boxed();
                 streams::respond(format, if is_subscription { until(answers, ends, seat) } else { answers })
             }
@@ -173,7 +173,7 @@ async fn run(
         ),
         Err(refusal) => reply.refusal(&refusal),
         Ok(prepared) => {
-            let (response, freshness) = endpoint.operations.run(prepared, asker).await;
+            let (response, freshness) = endpoint.operations.run(prepared, requester).await;
             let (Some(key), Some(freshness)) = (key, freshness) else { return reply.send(&response) };
             match serde_json::to_vec(&response) {
                 Ok(body) => {
@@ -226,7 +226,7 @@ fn until(
 }
 
 /// Runs requests sequentially; each has its own response, in request order.
-async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Requester, requests: Vec<Value>) -> HttpResponse {
+async fn batch(endpoint: &Endpoint, reply: &Reply, requester: Requester, requests: Vec<Value>) -> HttpResponse {
     if requests.is_empty() || requests.len() > BATCH_MAX || !requests.iter().all(Value::is_object) {
         let message = format!("a batch has 1 to {BATCH_MAX} requests");
         return reply.refuse(StatusCode::BAD_REQUEST, "BATCH_NOT_ALLOWED", &message);
@@ -235,12 +235,12 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Requester, requests: V
     for request in requests {
         let prepared = Params::from_json(request)
             .and_then(|params| endpoint.operations.prepare(params))
-            .and_then(|prepared| endpoint.spend(&asker, prepared));
+            .and_then(|prepared| endpoint.spend(&requester, prepared));
         answers.push(match prepared {
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
                 errors::only(&[errors::plain("BAD_REQUEST", "a batch cannot contain a subscription")])
             }
-            Ok(prepared) => to_json(&endpoint.operations.run(prepared, asker.clone()).await.0),
+            Ok(prepared) => to_json(&endpoint.operations.run(prepared, requester.clone()).await.0),
             Err(refusal) => errors::only(&[refusal.to_error()]),
         });
     }

@@ -184,7 +184,7 @@ impl SocketReader {
             let message = format!("more than {OPERATIONS_MAX} operations on one socket");
             (refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message)), false)
         } else {
-            self.start(params, self.endpoint.asker(Some(caller), Arc::clone(&self.client)))
+            self.start(params, self.endpoint.requester(Some(caller), Arc::clone(&self.client)))
         };
         let running = Running::new(id, self.opened, payloads);
         let (handle, registration) = AbortHandle::new_pair();
@@ -199,18 +199,18 @@ impl SocketReader {
     }
 
     /// The answers of an operation, which is started, and whether it is a subscription.
-    fn start(&self, params: Params, asker: Requester) -> (BoxStream<'static, Payload>, bool) {
+    fn start(&self, params: Params, requester: Requester) -> (BoxStream<'static, Payload>, bool) {
         let operations = &self.endpoint.operations;
-        let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&asker, prepared));
+        let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&requester, prepared));
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => return (refused(&refusal), false),
         };
         if prepared.kind() == OperationType::Subscription {
-            return (operations.stream(prepared, asker), true);
+            return (operations.stream(prepared, requester), true);
         }
         let operations = operations.clone();
-        let run = async move { Payload::plain(operations.run(prepared, asker).await.0) };
+        let run = async move { Payload::plain(operations.run(prepared, requester).await.0) };
         let task = tokio::spawn(run.in_current_span());
         let task = AbortOnDropHandle::new(task);
         let answer = async move {
