@@ -165,7 +165,7 @@ pub async fn run(
     }
     background.spawn(rotation::sweep(app.clone()));
     background.spawn(customer_value::keep_fitted(app.clone()));
-    background.spawn(app.standings.clone().watch());
+    background.spawn(app.access_cache.clone().watch());
     background.spawn(housekeeping::run(app.clone(), options.keep));
     if let Some(tls) = options.tls.clone() {
         background.spawn(tls.watch());

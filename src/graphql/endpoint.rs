@@ -114,14 +114,14 @@ impl Endpoint {
         let token = token::from_header(authorization).ok_or_else(Error::unauthenticated)?;
         if let Some(key) = Opaque::parse(Kind::ApiKey, token) {
             let tries = &self.app.tries;
-            let caller = self.app.standings.caller_of(&key, || tries.check_stranger(client.address)).await;
+            let caller = self.app.access_cache.caller_of(&key, || tries.check_stranger(client.address)).await;
             if caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated) {
                 tries.count_stranger(client.address);
             }
             return caller;
         }
         let caller = self.app.tokens.verify(token, self.app.clock.now()).map_err(|_| Error::unauthenticated())?;
-        self.app.standings.check(&caller).await?;
+        self.app.access_cache.check(&caller).await?;
         Ok(caller)
     }
 
@@ -167,7 +167,7 @@ impl Endpoint {
         let Some(caller) = caller else { return std::future::pending().await };
         tokio::select! {
             () = crate::clock::until(self.app.clock.as_ref(), caller.expires_at()) => {}
-            () = self.app.standings.ended(caller) => {}
+            () = self.app.access_cache.ended(caller) => {}
         }
     }
 
