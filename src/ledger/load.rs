@@ -132,7 +132,7 @@ async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Co
             customer_no: get(&row, 0)?,
             external_id: get(&row, 1)?,
             is_erased: get(&row, 2)?,
-            said: CustomerDetails::default(),
+            details: CustomerDetails::default(),
             details_print: get(&row, 8)?,
             first: first_at.map(Timestamp).zip(first_id),
             last_at: get(&row, 5)?,
