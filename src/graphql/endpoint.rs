@@ -11,7 +11,6 @@ use axum::response::Response as HttpResponse;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answers::{Key, ResponseCache};
 use super::documents::Documents;
 use super::errors::Refusal;
 use super::heads::Heads;
@@ -19,6 +18,7 @@ use super::limits::{Limits, Usage};
 use super::operation::{Operations, Prepared};
 use super::origin;
 use super::reply::Reply;
+use super::response_cache::{Key, ResponseCache};
 use super::size::Size;
 use crate::app::App;
 use crate::auth::opaque::{Kind, Opaque};
@@ -66,7 +66,7 @@ pub struct Parts {
     pub origins: Vec<HeaderValue>,
     /// Usage accounting of callers.
     pub usage: Arc<Usage>,
-    pub(super) answers: ResponseCache,
+    pub(super) response_cache: ResponseCache,
     heads: Heads,
 }
 
@@ -82,7 +82,7 @@ impl Endpoint {
     pub fn new(app: App, schema: Schema, settings: &Settings, stop: CancellationToken) -> Self {
         Endpoint(Arc::new(Parts {
             heads: Heads::new(app.db.clone()),
-            answers: ResponseCache::default(),
+            response_cache: ResponseCache::default(),
             operations: Operations::new(schema, app.tokens.cursors(), settings.documents.clone()),
             sockets: TaskTracker::new(),
             streams: TaskTracker::new(),
@@ -180,28 +180,28 @@ impl Endpoint {
     }
 
     /// The cached response to the same request, if it is still valid and the client accepts a single response.
-    pub(super) async fn kept(&self, reply: &Reply, requester: &Requester, key: Option<&Key>) -> Option<HttpResponse> {
+    pub(super) async fn cached(&self, reply: &Reply, requester: &Requester, key: Option<&Key>) -> Option<HttpResponse> {
         if reply.stream_format().is_some() {
             return None;
         }
         let (caller, key) = (requester.caller.as_ref()?, key?);
-        let kept = async {
-            let kept = self.answers.get(key)?;
+        let cached = async {
+            let cached = self.response_cache.get(key)?;
             // An unresponsive database is left to the query itself to report.
             let head = tokio::time::timeout(HEAD_WAIT, self.heads.get(caller.tenant)).await.ok()??;
-            if !kept.0.holds(head, self.app.clock.now()) {
+            if !cached.0.holds(head, self.app.clock.now()) {
                 return None;
             }
-            if kept.0.is_personal && self.app.keys.find(caller.tenant).is_none() {
+            if cached.0.is_personal && self.app.keys.find(caller.tenant).is_none() {
                 return None;
             }
             // A cache hit is cheap, but not free.
             self.usage.spend(caller, 1).ok()?;
-            Some(reply.json(StatusCode::OK, kept.1.clone()))
+            Some(reply.json(StatusCode::OK, cached.1.clone()))
         };
-        let kept = kept.await;
-        METRICS.cache_was_asked("answers", kept.is_some());
-        kept
+        let cached = cached.await;
+        METRICS.cache_was_asked("answers", cached.is_some());
+        cached
     }
 }
 

@@ -12,7 +12,6 @@ use axum::response::Response as HttpResponse;
 use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::Value;
 
-use super::answers::Key;
 use super::endpoint::{Endpoint, Requester};
 use super::errors::{self, Refusal};
 use super::limits::Seat;
@@ -20,6 +19,7 @@ use super::operation::{Prepared, to_json};
 use super::params::{Params, parse_json};
 use super::payload::Payload;
 use super::reply::Reply;
+use super::response_cache::Key;
 use super::streams::{self, Answer, CutOff};
 use super::{origin, socket};
 use crate::auth::Caller;
@@ -73,8 +73,8 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
         }
     };
     let key = requester.caller.as_ref().map(|caller| Key::new(caller, "POST", &body));
-    if let Some(kept) = endpoint.kept(&reply, &requester, key.as_ref()).await {
-        return kept;
+    if let Some(cached) = endpoint.cached(&reply, &requester, key.as_ref()).await {
+        return cached;
     }
     match parse_json(&body) {
         Ok(Value::Array(_)) if requester.caller.is_none() => reply.unauthenticated(),
@@ -117,8 +117,8 @@ async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
         return reply.unauthenticated();
     }
     let key = requester.caller.as_ref().map(|caller| Key::new(caller, "GET", query.as_bytes()));
-    if let Some(kept) = endpoint.kept(&reply, &requester, key.as_ref()).await {
-        return kept;
+    if let Some(cached) = endpoint.cached(&reply, &requester, key.as_ref()).await {
+        return cached;
     }
     let params = Params::from_query_string(query).map(|params| with_event_id(params, &parts.headers));
     let prepared = params.and_then(|params| endpoint.operations.prepare(params));
@@ -178,7 +178,7 @@ async fn run(
             match serde_json::to_vec(&response) {
                 Ok(body) => {
                     let body = Bytes::from(body);
-                    endpoint.answers.put(key, freshness, body.clone());
+                    endpoint.response_cache.put(key, freshness, body.clone());
                     reply.json(StatusCode::OK, body)
                 }
                 Err(_) => reply.send(&response),

@@ -1,7 +1,6 @@
 //! The transport kernel: requests in, responses out. It knows nothing of the domain.
 
 pub mod accept;
-pub mod answers;
 pub mod cohorts;
 mod completion;
 pub mod context;
@@ -21,6 +20,7 @@ pub mod params;
 pub mod payload;
 pub mod reads;
 mod reply;
+pub mod response_cache;
 pub mod scalars;
 pub mod scan;
 mod shape;

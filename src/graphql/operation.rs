@@ -16,7 +16,6 @@ use futures_util::stream::{BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
 use tracing::{Instrument, Span};
 
-use super::answers::Freshness;
 use super::cohorts::{After, Cohorts, Key};
 use super::completion::{Plan, Types};
 use super::documents::Documents;
@@ -25,6 +24,7 @@ use super::errors::{self, Refusal};
 use super::params::Params;
 use super::payload::Payload;
 use super::reads::Reads;
+use super::response_cache::Freshness;
 use super::size::Size;
 use super::{scan, shape, variables};
 use crate::auth::Caller;
