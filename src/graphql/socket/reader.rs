@@ -121,8 +121,8 @@ impl SocketReader {
         }
     }
 
-    fn order(&self, message: Value) -> Result<(), Close> {
-        self.shared.order(WriterCommand::Send(Message::text(message.to_string())))
+    fn send(&self, message: Value) -> Result<(), Close> {
+        self.shared.command(WriterCommand::Send(Message::text(message.to_string())))
     }
 
     async fn init(&mut self, payload: Option<&Value>) -> Result<(), Close> {
@@ -137,7 +137,7 @@ impl SocketReader {
         self.seat = Some(self.endpoint.usage.seat(&caller).ok_or(TOO_MANY_SOCKETS)?);
         self.waiting = None;
         self.caller = Some(caller);
-        self.order(json!({ "type": "connection_ack" }))
+        self.send(json!({ "type": "connection_ack" }))
     }
 
     /// A ping may carry a fresh token, which replaces the socket's, as long as it is for the same user and permissions.
@@ -154,7 +154,7 @@ impl SocketReader {
             }
             self.caller = Some(fresh);
         }
-        self.order(json!({ "type": "pong" }))
+        self.send(json!({ "type": "pong" }))
     }
 
     async fn verify(&self, authorization: &str) -> Result<Arc<Caller>, Close> {
@@ -195,7 +195,7 @@ impl SocketReader {
         }
         live.insert(id.to_owned(), Live { number: self.opened, handle, is_subscription });
         drop(live);
-        self.shared.order(WriterCommand::Run(Abortable::new(running, registration)))
+        self.shared.command(WriterCommand::Run(Abortable::new(running, registration)))
     }
 
     /// The answers of an operation, which is started, and whether it is a subscription.
