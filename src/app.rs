@@ -30,7 +30,7 @@ pub struct App {
     pub feeds: Feeds,
     pub predictions: Predictions,
     pub tokens: Tokens,
-    pub standings: AccessCache,
+    pub access_cache: AccessCache,
     pub passwords: Passwords,
     pub tries: Tries,
     /// External identity providers.
@@ -55,7 +55,7 @@ impl App {
             Ledger::new(db.clone(), Arc::clone(&clock), Arc::clone(&stream), observer, memory.clone(), keys.clone());
         let feeds = Feeds::new(db.clone(), Arc::clone(&stream));
         App {
-            standings: AccessCache::new(db.clone(), Arc::clone(&clock)),
+            access_cache: AccessCache::new(db.clone(), Arc::clone(&clock)),
             passwords: Passwords::default(),
             tries: Tries::default(),
             providers: Providers::default(),

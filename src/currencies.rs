@@ -45,7 +45,7 @@ impl BatchLoad for HomeCurrency {
 }
 
 /// Loads revenue in other currencies by holder.
-pub struct OtherRevenue;
+struct OtherRevenue;
 
 impl BatchLoad for OtherRevenue {
     type Key = (Holder, i64);

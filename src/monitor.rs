@@ -13,7 +13,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TEXT_FORMAT};
 
 use crate::db::TenantId;
-use crate::graphql::http::Endpoint;
+use crate::graphql::endpoint::Endpoint;
 use crate::health;
 use crate::ledger::LaneState;
 use crate::telemetry::metrics::{Definitions, METRICS};

@@ -27,8 +27,9 @@ use tower::ServiceExt;
 use crate::alerts::sweep;
 use crate::app::App;
 use crate::error::Error;
+use crate::graphql::endpoint::{self, Endpoint};
 use crate::graphql::errors::{plain, respond, unplaced};
-use crate::graphql::http::{self, Endpoint};
+use crate::graphql::http;
 use crate::graphql::origin::{Peer, cross_origin};
 use crate::housekeeping::RetentionDays;
 use crate::outbox::{self, Senders, relay};
@@ -53,7 +54,7 @@ pub struct Options {
     pub graphiql: bool,
     /// How alerts are delivered to their recipients.
     pub outbox: outbox::Settings,
-    pub api: http::Settings,
+    pub api: endpoint::Settings,
     /// Retention of expired data.
     pub keep: RetentionDays,
     /// Grace period for shutdown, after which whatever still runs is aborted; `None` waits indefinitely.
@@ -164,7 +165,7 @@ pub async fn run(
     }
     background.spawn(rotation::sweep(app.clone()));
     background.spawn(customer_value::keep_fitted(app.clone()));
-    background.spawn(app.standings.clone().watch());
+    background.spawn(app.access_cache.clone().watch());
     background.spawn(housekeeping::run(app.clone(), options.keep));
     if let Some(tls) = options.tls.clone() {
         background.spawn(tls.watch());

@@ -16,8 +16,9 @@ use super::sign_in::{self, SignedIn};
 use super::{mailed, oidc};
 use crate::auth::sessions::Client;
 use crate::error::{Code, Error, Result};
+use crate::graphql::endpoint::Endpoint;
 use crate::graphql::errors::{plain, refuse, respond};
-use crate::graphql::http::{Endpoint, is_json, read_body};
+use crate::graphql::http::{is_json, read_body};
 use crate::graphql::origin::{client_of, is_foreign};
 use crate::graphql::scalars::DateTime;
 

@@ -139,7 +139,7 @@ pub async fn redeem(app: &App, client: &Client, token: &str, new_password: Strin
     audit::record_by(&tx, &by, now, entry).await?;
     let tenant = tx.tenant();
     let signed_in = sign_in::open(app, tx, client, user_id, role, "mail").await?;
-    app.standings.changed(tenant);
+    app.access_cache.changed(tenant);
     Ok(signed_in)
 }
 

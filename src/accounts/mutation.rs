@@ -123,7 +123,7 @@ impl AccountMutation {
             return Ok(member);
         }
         change.commit(Entry::of("user.update", id).before(before).after(after)).await?;
-        app(ctx)?.standings.changed(caller(ctx)?.tenant);
+        app(ctx)?.access_cache.changed(caller(ctx)?.tenant);
         Ok(member)
     }
 
@@ -141,7 +141,7 @@ impl AccountMutation {
             api_keys::create(&change, caller, &input.name, &input.permissions, ends_at, app.clock.now()).await?;
         let after = change.see(&api_keys::LOGGED, key.id).await?;
         change.commit(Entry::of("api-key.create", key.id).after(after)).await?;
-        app.standings.changed(caller.tenant);
+        app.access_cache.changed(caller.tenant);
         Ok(CreatedApiKey { key: key.into(), secret: secret.to_text() })
     }
 
@@ -158,7 +158,7 @@ impl AccountMutation {
         let key = api_keys::revoke(&change, id, app(ctx)?.clock.now()).await?;
         let after = change.see(&api_keys::LOGGED, id).await?;
         change.commit(Entry::of("api-key.revoke", id).before(before).after(after)).await?;
-        app(ctx)?.standings.changed(caller(ctx)?.tenant);
+        app(ctx)?.access_cache.changed(caller(ctx)?.tenant);
         Ok(key.into())
     }
 }

@@ -84,7 +84,7 @@ pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn
             let by = By::session(user_id, session, client);
             audit::record_by(&tx, &by, now, Entry::of("session.reuse", session)).await?;
             tx.commit().await?;
-            app.standings.changed(token.tenant);
+            app.access_cache.changed(token.tenant);
             Err(invalid_grant())
         }
     }
@@ -130,7 +130,7 @@ async fn end_session(app: &App, tx: TenantTx, by: &By<'_>, session: Uuid) -> Res
     if sessions::end(&tx, session, now).await? {
         audit::record_by(&tx, by, now, Entry::of("session.end", session)).await?;
         tx.commit().await?;
-        app.standings.changed(tenant);
+        app.access_cache.changed(tenant);
     }
     Ok(())
 }
@@ -144,7 +144,7 @@ pub async fn end_all(app: &App, client: &Client, caller: &Caller) -> Result<u64>
     let ended = sessions::end_all(&tx, caller.user_id, now).await?;
     audit::record_by(&tx, &By::caller(caller, client), now, Entry::of("session.end-all", caller.user_id)).await?;
     tx.commit().await?;
-    app.standings.changed(caller.tenant);
+    app.access_cache.changed(caller.tenant);
     Ok(ended)
 }
 
@@ -183,7 +183,7 @@ pub async fn change_password(
     let entry = Entry::of("password.set", user.id).after(json!({ "by": "change" }));
     audit::record_by(&tx, &By::caller(caller, client), now, entry).await?;
     let signed_in = open(app, tx, client, user.id, user.role, "password").await?;
-    app.standings.changed(caller.tenant);
+    app.access_cache.changed(caller.tenant);
     Ok(signed_in)
 }
 
@@ -201,7 +201,7 @@ fn signed_in(app: &App, tenant: TenantId, opened: Opened) -> Result<SignedIn> {
     let subject = Subject { tenant, user_id, role, session: Some(id) };
     let access_token = app.tokens.mint(&subject, now, ACCESS_SECS).map_err(Error::internal)?;
     let ends_at = Timestamp(now.0 + ACCESS_SECS * SECOND);
-    app.standings.came_in(tenant, user_id, role);
+    app.access_cache.came_in(tenant, user_id, role);
     Ok(SignedIn { tenant, user_id, access_token, ends_at, refresh_token: refresh.to_text() })
 }
 

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::graphql::documents::Documents;
-use crate::graphql::http::Settings;
+use crate::graphql::endpoint::Settings;
 use crate::server::{self, Listeners, Options};
 use crate::tls::Tls;
 

@@ -8,7 +8,7 @@ use super::failure::{Exit, Failure};
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config::Config;
 use crate::graphql::documents::Documents;
-use crate::graphql::http::Settings;
+use crate::graphql::endpoint::Settings;
 use crate::graphql::limits::Limits;
 use crate::isolation::{self, client::Transport};
 use crate::ledger::verify::verify;

@@ -1,7 +1,5 @@
 //! GraphQL over HTTP: POST and GET, one operation or a batch, answered as JSON or as a stream.
 
-use std::net::IpAddr;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,28 +11,19 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response as HttpResponse;
 use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::answers::{Key, ResponseCache};
-use super::documents::Documents;
+use super::endpoint::{Endpoint, Requester};
 use super::errors::{self, Refusal};
-use super::heads::Heads;
-use super::limits::{Limits, Seat, Usage};
-use super::operation::{Operations, Prepared, to_json};
+use super::limits::Seat;
+use super::operation::{Prepared, to_json};
 use super::params::{Params, parse_json};
 use super::payload::Payload;
 use super::reply::Reply;
-use super::size::Size;
+use super::response_cache::Key;
 use super::streams::{self, Answer, CutOff};
 use super::{origin, socket};
-use crate::app::App;
-use crate::auth::opaque::{Kind, Opaque};
-use crate::auth::sessions::Client;
-use crate::auth::{Caller, token};
+use crate::auth::Caller;
 use crate::error::{Code, Error};
-use crate::schema::Schema;
-use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests;
 
 /// Maximum length of a request body, which must arrive within [`BODY_WAIT`].
@@ -42,193 +31,8 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Maximum length without a valid token: enough for signing in.
 const PUBLIC_BYTES_MAX: usize = 64 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(15);
-/// How long a cached response waits for its revalidation.
-const HEAD_WAIT: Duration = Duration::from_secs(2);
 /// Maximum number of operations in a batch.
 const BATCH_MAX: usize = 10;
-/// Shutdown of open sockets and streams is spread over this much time for each, at most [`END_SPREAD_MAX`].
-const END_EACH_MICROS: u32 = 500;
-const END_SPREAD_MAX: Duration = Duration::from_secs(5);
-
-/// Settings of the API endpoint.
-#[derive(Clone, Default)]
-pub struct Settings {
-    /// Trusted reverse proxies, which forward the client's address.
-    pub proxies: Vec<IpAddr>,
-    /// Origins allowed for cross-origin requests.
-    pub origins: Vec<HeaderValue>,
-    pub limits: Limits,
-    /// The documents that may be executed.
-    pub documents: Documents,
-}
-
-/// State shared by the handlers. Cheap to clone, and small: each socket holds one.
-#[derive(Clone)]
-pub struct Endpoint(Arc<Parts>);
-
-pub struct Parts {
-    pub app: App,
-    pub operations: Operations,
-    /// Cancelled at shutdown; streams then break off and sockets close.
-    pub stop: CancellationToken,
-    /// Open sockets.
-    pub sockets: TaskTracker,
-    /// Open subscription streams.
-    streams: TaskTracker,
-    /// Trusted reverse proxies.
-    pub proxies: Vec<IpAddr>,
-    /// Origins allowed to open sockets.
-    pub origins: Vec<HeaderValue>,
-    /// Usage accounting of callers.
-    pub usage: Arc<Usage>,
-    answers: ResponseCache,
-    heads: Heads,
-}
-
-impl Deref for Endpoint {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
-impl Endpoint {
-    pub fn new(app: App, schema: Schema, settings: &Settings, stop: CancellationToken) -> Self {
-        Endpoint(Arc::new(Parts {
-            heads: Heads::new(app.db.clone()),
-            answers: ResponseCache::default(),
-            operations: Operations::new(schema, app.tokens.cursors(), settings.documents.clone()),
-            sockets: TaskTracker::new(),
-            streams: TaskTracker::new(),
-            proxies: settings.proxies.clone(),
-            origins: settings.origins.clone(),
-            usage: Usage::new(settings.limits),
-            stop,
-            app,
-        }))
-    }
-
-    /// The caller of an `Authorization` value, on every transport. Errors: UNAUTHENTICATED; RATE_LIMITED, for an
-    /// address that sends too many invalid ones.
-    pub async fn verify(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
-        let caller = self.find_caller(authorization, client).await;
-        // A token of ours that has expired does not count: its client must learn that, so that it refreshes it.
-        let is_refused = caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated);
-        if is_refused && !self.app.tokens.is_own(authorization) {
-            self.usage.take_stranger(client.address)?;
-        }
-        if let Ok(caller) = &caller {
-            requests::note_tenant(caller.tenant.0);
-        }
-        caller
-    }
-
-    /// Authenticates by an access token or an API key.
-    async fn find_caller(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
-        let token = token::from_header(authorization).ok_or_else(Error::unauthenticated)?;
-        if let Some(key) = Opaque::parse(Kind::ApiKey, token) {
-            let tries = &self.app.tries;
-            let caller = self.app.standings.caller_of(&key, || tries.check_stranger(client.address)).await;
-            if caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated) {
-                tries.count_stranger(client.address);
-            }
-            return caller;
-        }
-        let caller = self.app.tokens.verify(token, self.app.clock.now()).map_err(|_| Error::unauthenticated())?;
-        self.app.standings.check(&caller).await?;
-        Ok(caller)
-    }
-
-    /// Authenticates a request. Errors: UNAUTHENTICATED, where a token is invalid (a missing one is rejected later, by
-    /// operations that need it); RATE_LIMITED, for an address that sends too many requests without a valid one.
-    pub async fn authenticate(&self, parts: &RequestParts) -> crate::error::Result<Requester> {
-        let client = Arc::new(origin::client_of(parts, &self.proxies));
-        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let caller = match (values.next(), values.next()) {
-            (Some(value), None) => Some(self.verify(value.to_str().unwrap_or_default(), &client).await?),
-            (None, _) => {
-                self.usage.take_stranger(client.address)?;
-                None
-            }
-            _ => {
-                self.usage.take_stranger(client.address)?;
-                return Err(Error::new(Code::Unauthenticated, "send only one token"));
-            }
-        };
-        Ok(self.asker(caller, client))
-    }
-
-    /// A requester whose responses share one size limit and are charged by their values.
-    pub fn asker(&self, caller: Option<Arc<Caller>>, client: Arc<Client>) -> Requester {
-        let pay = caller.clone().map(|caller| {
-            let usage = Arc::clone(&self.usage);
-            move |values| usage.charge(&caller, values)
-        });
-        Requester { caller, client, size: Arc::new(pay.map_or_else(Size::default, Size::paid)) }
-    }
-
-    /// Charges an operation to its caller. Error: RATE_LIMITED.
-    pub fn spend(&self, asker: &Requester, prepared: Prepared) -> Result<Prepared, Refusal> {
-        if let Some(caller) = &asker.caller {
-            self.usage.spend(caller, prepared.fields())?;
-        }
-        Ok(prepared)
-    }
-
-    /// Waits until the caller loses access: the token has expired, or its user has lost the role it states. Never
-    /// resolves without a caller.
-    pub async fn ended(&self, caller: Option<&Caller>) {
-        let Some(caller) = caller else { return std::future::pending().await };
-        tokio::select! {
-            () = crate::clock::until(self.app.clock.as_ref(), caller.expires_at()) => {}
-            () = self.app.standings.ended(caller) => {}
-        }
-    }
-
-    /// Waits for shutdown, then for a random delay, so that clients do not all reconnect at once.
-    pub async fn turn_to_end(&self) {
-        self.stop.cancelled().await;
-        let open = u32::try_from(self.sockets.len() + self.streams.len()).unwrap_or(u32::MAX);
-        let spread = Duration::from_micros(open.saturating_mul(END_EACH_MICROS).into()).min(END_SPREAD_MAX);
-        tokio::time::sleep(spread.mul_f64(rand::random::<f64>())).await;
-    }
-
-    /// The cached response to the same request, if it is still valid and the client accepts a single response.
-    async fn kept(&self, reply: &Reply, asker: &Requester, key: Option<&Key>) -> Option<HttpResponse> {
-        if reply.stream_format().is_some() {
-            return None;
-        }
-        let (caller, key) = (asker.caller.as_ref()?, key?);
-        let kept = async {
-            let kept = self.answers.get(key)?;
-            // An unresponsive database is left to the query itself to report.
-            let head = tokio::time::timeout(HEAD_WAIT, self.heads.get(caller.tenant)).await.ok()??;
-            if !kept.0.holds(head, self.app.clock.now()) {
-                return None;
-            }
-            if kept.0.is_personal && self.app.keys.find(caller.tenant).is_none() {
-                return None;
-            }
-            // A cache hit is cheap, but not free.
-            self.usage.spend(caller, 1).ok()?;
-            Some(reply.json(StatusCode::OK, kept.1.clone()))
-        };
-        let kept = kept.await;
-        METRICS.cache_was_asked("answers", kept.is_some());
-        kept
-    }
-}
-
-/// The requester: caller, client and accumulated response size.
-#[derive(Clone)]
-pub struct Requester {
-    /// `None` without a token.
-    pub caller: Option<Arc<Caller>>,
-    pub client: Arc<Client>,
-    /// Accumulated size of the responses.
-    pub size: Arc<Size>,
-}
 
 /// POST: an operation, or a batch, as JSON.
 pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpResponse {
@@ -241,46 +45,46 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
     if !is_json(headers) {
         return reply.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "send application/json");
     }
-    let asker = match endpoint.authenticate(&parts).await {
+    let requester = match endpoint.authenticate(&parts).await {
         // A client that signs in or refreshes may still send the expired token.
         Err(error) if error.code == Code::Unauthenticated => Err(error),
         Err(error) => return reply.error(error),
-        Ok(asker) => Ok(asker),
+        Ok(requester) => Ok(requester),
     };
-    let is_known = asker.as_ref().is_ok_and(|asker| asker.caller.is_some());
+    let is_known = requester.as_ref().is_ok_and(|requester| requester.caller.is_some());
     let body = match read_body_of(body, if is_known { BODY_BYTES_MAX } else { PUBLIC_BYTES_MAX }).await {
         Ok(body) => body,
         // A client whose token has expired must learn that, so that it refreshes it.
         Err((StatusCode::PAYLOAD_TOO_LARGE, ..)) if !is_known => {
-            return asker.map_or_else(|error| reply.error(error), |_| reply.unauthenticated());
+            return requester.map_or_else(|error| reply.error(error), |_| reply.unauthenticated());
         }
         Err((status, code, message)) => return reply.refuse(status, code, message),
     };
-    let asker = match asker {
-        Ok(asker) => asker,
+    let requester = match requester {
+        Ok(requester) => requester,
         Err(error) => {
             let params = parse_json(&body).and_then(Params::from_json);
             let prepared = params.and_then(|params| endpoint.operations.prepare(params));
             if !prepared.as_ref().is_ok_and(Prepared::is_public) {
                 return reply.error(error);
             }
-            let asker = endpoint.asker(None, Arc::new(origin::client_of(&parts, &endpoint.proxies)));
-            return run(&endpoint, &reply, asker, None, prepared).await;
+            let requester = endpoint.requester(None, Arc::new(origin::client_of(&parts, &endpoint.proxies)));
+            return run(&endpoint, &reply, requester, None, prepared).await;
         }
     };
-    let key = asker.caller.as_ref().map(|caller| Key::new(caller, "POST", &body));
-    if let Some(kept) = endpoint.kept(&reply, &asker, key.as_ref()).await {
-        return kept;
+    let key = requester.caller.as_ref().map(|caller| Key::new(caller, "POST", &body));
+    if let Some(cached) = endpoint.cached(&reply, &requester, key.as_ref()).await {
+        return cached;
     }
     match parse_json(&body) {
-        Ok(Value::Array(_)) if asker.caller.is_none() => reply.unauthenticated(),
-        Ok(Value::Array(requests)) => batch(&endpoint, &reply, asker, requests).await,
+        Ok(Value::Array(_)) if requester.caller.is_none() => reply.unauthenticated(),
+        Ok(Value::Array(requests)) => batch(&endpoint, &reply, requester, requests).await,
         Ok(request) => {
             let params = Params::from_json(request).map(|params| with_event_id(params, headers));
             let prepared = params.and_then(|params| endpoint.operations.prepare(params));
-            run(&endpoint, &reply, asker, key, prepared).await
+            run(&endpoint, &reply, requester, key, prepared).await
         }
-        Err(_) if asker.caller.is_none() => reply.unauthenticated(),
+        Err(_) if requester.caller.is_none() => reply.unauthenticated(),
         Err(refusal) => reply.refusal(&refusal),
     }
 }
@@ -305,16 +109,16 @@ async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
         Ok(reply) => reply,
         Err(refused) => return *refused,
     };
-    let asker = match endpoint.authenticate(parts).await {
-        Ok(asker) => asker,
+    let requester = match endpoint.authenticate(parts).await {
+        Ok(requester) => requester,
         Err(error) => return reply.error(error),
     };
-    if asker.caller.is_none() {
+    if requester.caller.is_none() {
         return reply.unauthenticated();
     }
-    let key = asker.caller.as_ref().map(|caller| Key::new(caller, "GET", query.as_bytes()));
-    if let Some(kept) = endpoint.kept(&reply, &asker, key.as_ref()).await {
-        return kept;
+    let key = requester.caller.as_ref().map(|caller| Key::new(caller, "GET", query.as_bytes()));
+    if let Some(cached) = endpoint.cached(&reply, &requester, key.as_ref()).await {
+        return cached;
     }
     let params = Params::from_query_string(query).map(|params| with_event_id(params, &parts.headers));
     let prepared = params.and_then(|params| endpoint.operations.prepare(params));
@@ -324,34 +128,34 @@ async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return refused;
     }
-    run(&endpoint, &reply, asker, key, prepared).await
+    run(&endpoint, &reply, requester, key, prepared).await
 }
 
 async fn run(
     endpoint: &Endpoint,
     reply: &Reply,
-    asker: Requester,
+    requester: Requester,
     key: Option<Key>,
     prepared: Result<Prepared, Refusal>,
 ) -> HttpResponse {
-    if asker.caller.is_none() && !prepared.as_ref().is_ok_and(Prepared::is_public) {
+    if requester.caller.is_none() && !prepared.as_ref().is_ok_and(Prepared::is_public) {
         return reply.unauthenticated();
     }
     if let Ok(prepared) = &prepared {
         requests::note_operation(&prepared.kind().to_string(), prepared.name());
     }
-    let prepared = prepared.and_then(|prepared| endpoint.spend(&asker, prepared));
+    let prepared = prepared.and_then(|prepared| endpoint.spend(&requester, prepared));
     let is_subscription = prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Subscription);
     let stream_format = if is_subscription { reply.accepted.for_stream() } else { reply.stream_format() };
     if let Some(format) = stream_format {
-        let seat = match &asker.caller {
+        let seat = match &requester.caller {
             Some(caller) if is_subscription => endpoint.usage.seat(caller).map(Some).ok_or_else(too_many_streams),
             _ => Ok(None),
         };
         return match prepared.and_then(|prepared| Ok((prepared, seat?))) {
             Ok((prepared, seat)) => {
-                let ends = ends(endpoint, asker.caller.clone());
-                let answers = endpoint.operations.stream(prepared, asker);
+                let ends = ends(endpoint, requester.caller.clone());
+                let answers = endpoint.operations.stream(prepared, requester);
                 let answers = answers.map(Ok).boxed();
                 streams::respond(format, if is_subscription { until(answers, ends, seat) } else { answers })
             }
@@ -369,14 +173,14 @@ async fn run(
         ),
         Err(refusal) => reply.refusal(&refusal),
         Ok(prepared) => {
-            let (response, freshness) = endpoint.operations.run(prepared, asker).await;
+            let (response, freshness) = endpoint.operations.run(prepared, requester).await;
             let (Some(key), Some(freshness)) = (key, freshness) else { return reply.send(&response) };
             match serde_json::to_vec(&response) {
                 Ok(mut body) => {
                     // It is kept, and was given up to twice the room.
                     body.shrink_to_fit();
                     let body = Bytes::from(body);
-                    endpoint.answers.put(key, freshness, body.clone());
+                    endpoint.response_cache.put(key, freshness, body.clone());
                     reply.json(StatusCode::OK, body)
                 }
                 Err(_) => reply.send(&response),
@@ -424,7 +228,7 @@ fn until(
 }
 
 /// Runs requests sequentially; each has its own response, in request order.
-async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Requester, requests: Vec<Value>) -> HttpResponse {
+async fn batch(endpoint: &Endpoint, reply: &Reply, requester: Requester, requests: Vec<Value>) -> HttpResponse {
     if requests.is_empty() || requests.len() > BATCH_MAX || !requests.iter().all(Value::is_object) {
         let message = format!("a batch has 1 to {BATCH_MAX} requests");
         return reply.refuse(StatusCode::BAD_REQUEST, "BATCH_NOT_ALLOWED", &message);
@@ -433,12 +237,12 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, asker: Requester, requests: V
     for request in requests {
         let prepared = Params::from_json(request)
             .and_then(|params| endpoint.operations.prepare(params))
-            .and_then(|prepared| endpoint.spend(&asker, prepared));
+            .and_then(|prepared| endpoint.spend(&requester, prepared));
         answers.push(match prepared {
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
                 errors::only(&[errors::plain("BAD_REQUEST", "a batch cannot contain a subscription")])
             }
-            Ok(prepared) => to_json(&endpoint.operations.run(prepared, asker.clone()).await.0),
+            Ok(prepared) => to_json(&endpoint.operations.run(prepared, requester.clone()).await.0),
             Err(refusal) => errors::only(&[refusal.to_error()]),
         });
     }

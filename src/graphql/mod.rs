@@ -1,12 +1,12 @@
 //! The transport kernel: requests in, responses out. It knows nothing of the domain.
 
 pub mod accept;
-pub mod answers;
 pub mod cohorts;
 mod completion;
 pub mod context;
 pub mod documents;
 pub mod eager;
+pub mod endpoint;
 pub mod errors;
 pub mod given;
 pub mod heads;
@@ -20,6 +20,7 @@ pub mod params;
 pub mod payload;
 pub mod reads;
 mod reply;
+pub mod response_cache;
 pub mod scalars;
 pub mod scan;
 mod shape;

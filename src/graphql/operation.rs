@@ -16,15 +16,15 @@ use futures_util::stream::{BoxStream, StreamExt};
 use sha2::{Digest, Sha256};
 use tracing::{Instrument, Span};
 
-use super::answers::Freshness;
 use super::cohorts::{After, Cohorts, Key};
 use super::completion::{Plan, Types};
 use super::documents::Documents;
+use super::endpoint::Requester;
 use super::errors::{self, Refusal};
-use super::http::Requester;
 use super::params::Params;
 use super::payload::Payload;
 use super::reads::Reads;
+use super::response_cache::Freshness;
 use super::size::Size;
 use super::{scan, shape, variables};
 use crate::auth::Caller;
@@ -231,14 +231,14 @@ impl Operations {
     }
 
     /// Runs a query or mutation; also returns what its response depends on, if known.
-    pub async fn run(&self, prepared: Prepared, asker: Requester) -> (Response, Option<Freshness>) {
+    pub async fn run(&self, prepared: Prepared, requester: Requester) -> (Response, Option<Freshness>) {
         self.keep(&prepared);
         let kind = prepared.kind.to_string();
-        let tenant = asker.caller.as_ref().map(|caller| caller.tenant.0);
+        let tenant = requester.caller.as_ref().map(|caller| caller.tenant.0);
         let span = operation_span(&kind, prepared.name.as_deref(), tenant);
         let _timer = METRICS.operation_duration.with_label_values(&[&kind]).start_timer();
-        let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&asker.size)));
-        let request = with_asker(prepared.request, asker).data(Arc::clone(&operation));
+        let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&requester.size)));
+        let request = with_requester(prepared.request, requester).data(Arc::clone(&operation));
         let executed = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
         // A write is not interrupted.
         let wait = if prepared.kind == OperationType::Query { QUERY_WAIT } else { Duration::MAX };
@@ -253,12 +253,12 @@ impl Operations {
     }
 
     /// Runs an operation of any kind as a stream of responses; a query or mutation yields one.
-    pub fn stream(&self, mut prepared: Prepared, asker: Requester) -> BoxStream<'static, Payload> {
-        let size = Arc::clone(&asker.size);
-        let (Some(Subscribed { field, hash, after }), Some(caller)) = (prepared.subscribed.take(), &asker.caller)
+    pub fn stream(&self, mut prepared: Prepared, requester: Requester) -> BoxStream<'static, Payload> {
+        let size = Arc::clone(&requester.size);
+        let (Some(Subscribed { field, hash, after }), Some(caller)) = (prepared.subscribed.take(), &requester.caller)
         else {
             let operations = self.clone();
-            let run = async move { Payload::plain(operations.run(prepared, asker).await.0) };
+            let run = async move { Payload::plain(operations.run(prepared, requester).await.0) };
             return futures_util::stream::once(run.in_current_span()).boxed();
         };
         METRICS.subscriptions.inc();
@@ -415,7 +415,7 @@ fn is_public(operation: &OperationDefinition) -> bool {
     })
 }
 
-fn with_asker(request: Request, Requester { caller, client, .. }: Requester) -> Request {
+fn with_requester(request: Request, Requester { caller, client, .. }: Requester) -> Request {
     let request = request.data(client);
     match caller {
         Some(caller) => request.data(caller),

@@ -10,7 +10,7 @@ use crate::db::TenantTx;
 use crate::error::{Error, Result};
 
 pub const PAGE_DEFAULT: usize = 20;
-pub const PAGE_MAX: usize = 100;
+const PAGE_MAX: usize = 100;
 
 /// Information on a page of a connection.
 #[derive(Clone, Debug, Default, SimpleObject)]

@@ -5,7 +5,7 @@ use super::errors::Refusal;
 /// Maximum length of a document, in bytes.
 pub const TEXT_BYTES_MAX: usize = 100 * 1024;
 /// Maximum number of names, numbers, strings and punctuators in a document.
-pub const TOKENS_MAX: usize = 15_000;
+const TOKENS_MAX: usize = 15_000;
 /// Maximum number of open braces, brackets and parentheses at any point.
 pub const NESTING_MAX: usize = 64;
 

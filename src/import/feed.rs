@@ -226,29 +226,29 @@ impl Feed {
     }
 
     /// The event of everything parsed for one fact.
-    pub fn event(&self, said: ParsedRow) -> Result<Event, String> {
+    pub fn event(&self, parsed: ParsedRow) -> Result<Event, String> {
         let money = |sum: Option<i128>| match sum.map(Money::from_sum) {
             Some(None) => Err("a sum is beyond the largest amount".to_owned()),
             Some(sum) => Ok(sum),
             None => Ok(None),
         };
-        let (amount, discount) = (money(said.amount)?, money(said.discount)?);
-        let (currency, channel, region, lines) = (said.currency, said.channel, said.region, said.lines);
+        let (amount, discount) = (money(parsed.amount)?, money(parsed.discount)?);
+        let (currency, channel, region, lines) = (parsed.currency, parsed.channel, parsed.region, parsed.lines);
         let fact = match self.fact {
             FactKind::Order => Fact::OrderPlaced(OrderPlaced {
-                order_id: said.id.clone(),
-                version: said.version.unwrap_or(1),
+                order_id: parsed.id.clone(),
+                version: parsed.version.unwrap_or(1),
                 currency,
                 amount,
                 discount,
                 channel,
                 region,
-                customer: said.customer,
+                customer: parsed.customer,
                 lines,
             }),
             FactKind::Refund => Fact::RefundIssued(self.positive(RefundIssued {
-                refund_id: Some(said.id.clone()),
-                order_id: said.order,
+                refund_id: Some(parsed.id.clone()),
+                order_id: parsed.order,
                 currency,
                 amount,
                 channel,
@@ -256,13 +256,13 @@ impl Feed {
                 lines,
                 is_reversal: false,
             })?),
-            FactKind::Visits => Fact::VisitsCounted(VisitsCounted { count: said.count, channel, region }),
+            FactKind::Visits => Fact::VisitsCounted(VisitsCounted { count: parsed.count, channel, region }),
         };
-        let event_id = match said.version {
-            None => format!("{}{}", self.prefix, said.id),
-            Some(version) => format!("{}{}#{version}", self.prefix, said.id),
+        let event_id = match parsed.version {
+            None => format!("{}{}", self.prefix, parsed.id),
+            Some(version) => format!("{}{}#{version}", self.prefix, parsed.id),
         };
-        Ok(Event { event_id, occurred_at: said.at, organization: said.organization, fact })
+        Ok(Event { event_id, occurred_at: parsed.at, organization: parsed.organization, fact })
     }
 
     /// A refund whose amounts are all negative is a reversal, where the mapping allows them.

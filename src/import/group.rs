@@ -105,7 +105,7 @@ pub struct Groups<'a> {
 }
 
 struct Group {
-    said: Result<ParsedRow, Defect>,
+    parsed: Result<ParsedRow, Defect>,
     rows: Vec<RawRow>,
 }
 
@@ -143,16 +143,16 @@ impl<'a> Groups<'a> {
     }
 
     /// Adds a row whose id is known.
-    pub fn add(&mut self, id: String, said: Result<ParsedRow, Defect>, row: RawRow) -> Added {
+    pub fn add(&mut self, id: String, parsed: Result<ParsedRow, Defect>, row: RawRow) -> Added {
         let Some(grouping) = self.feed.grouping else {
-            return self.close(Group { said, rows: vec![row] }).map_err(|()| None);
+            return self.close(Group { parsed, rows: vec![row] }).map_err(|()| None);
         };
         self.count_row()?;
         let known = self.index.get(&id).copied();
         let number = known.unwrap_or(self.open.len());
         match self.open.get_mut(number) {
-            Some(group) => group.add(said, row),
-            None => self.open.push(Group { said, rows: vec![row] }),
+            Some(group) => group.add(parsed, row),
+            None => self.open.push(Group { parsed, rows: vec![row] }),
         }
         if let Some(defect) = self.spoils_next.take() {
             self.spoil(number, defect);
@@ -193,7 +193,7 @@ impl<'a> Groups<'a> {
         self.settle_loose()?;
         let what = format!("the file breaks off before all rows were read: {error}");
         for group in &mut self.open {
-            group.said = Err(Defect { line: None, what: what.clone() });
+            group.parsed = Err(Defect { line: None, what: what.clone() });
         }
         self.finish()
     }
@@ -214,9 +214,9 @@ impl<'a> Groups<'a> {
 
     fn spoil(&mut self, number: usize, defect: Defect) {
         if let Some(group) = self.open.get_mut(number)
-            && group.said.is_ok()
+            && group.parsed.is_ok()
         {
-            group.said = Err(defect);
+            group.parsed = Err(defect);
         }
     }
 
@@ -246,7 +246,7 @@ impl<'a> Groups<'a> {
 
     fn refuse_alone(&mut self, broken: BrokenRow) -> Sent {
         match broken.row {
-            Some(row) => self.close(Group { said: Err(broken.defect), rows: vec![row] }),
+            Some(row) => self.close(Group { parsed: Err(broken.defect), rows: vec![row] }),
             None => self.skip_one(),
         }
     }
@@ -272,13 +272,13 @@ impl<'a> Groups<'a> {
     }
 
     fn close(&mut self, group: Group) -> Sent {
-        let Group { said, mut rows } = group;
+        let Group { parsed, mut rows } = group;
         self.batch_rows += rows.len() as u64;
-        if said.is_err() {
+        if parsed.is_err() {
             rows.sort_by_key(|row| row.line);
         }
         let first = rows.first().map(|row| row.line);
-        let event = said.and_then(|said| self.feed.event(said).map_err(|what| Defect { line: first, what }));
+        let event = parsed.and_then(|parsed| self.feed.event(parsed).map_err(|what| Defect { line: first, what }));
         self.batch.drafts.push(Draft { event, rows });
         self.send_if_full()
     }
@@ -301,12 +301,12 @@ impl<'a> Groups<'a> {
 
 impl Group {
     /// One bad row invalidates the whole fact, which would otherwise be wrong.
-    fn add(&mut self, said: Result<ParsedRow, Defect>, row: RawRow) {
-        if let Ok(all) = &mut self.said {
+    fn add(&mut self, parsed: Result<ParsedRow, Defect>, row: RawRow) {
+        if let Ok(all) = &mut self.parsed {
             let line = row.line;
-            let added = said.and_then(|said| all.add(said).map_err(|what| Defect::at(line, what)));
+            let added = parsed.and_then(|parsed| all.add(parsed).map_err(|what| Defect::at(line, what)));
             if let Err(defect) = added {
-                self.said = Err(defect);
+                self.parsed = Err(defect);
             }
         }
         self.rows.push(row);

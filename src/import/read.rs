@@ -118,7 +118,7 @@ impl OpenFiles {
     fn add(&self, feed: &Feed, row: Row, groups: &mut Groups<'_>) -> Result<(), Option<String>> {
         let found = feed.join(&row, &self.lookups);
         let joined = Joined { row: &row, lookups: &self.lookups, found: &found };
-        let said = match feed.takes(&joined) {
+        let parsed = match feed.takes(&joined) {
             Ok(true) => feed.read(&joined),
             Ok(false) => return groups.skip(),
             Err(defect) => Err(defect),
@@ -127,9 +127,9 @@ impl OpenFiles {
         let id = feed.id(&joined);
         let line = row.line;
         let raw = RawRow { line, text: row.raw };
-        match said.map_err(|what| Defect::at(line, what)) {
+        match parsed.map_err(|what| Defect::at(line, what)) {
             Err(defect) if id.is_empty() => groups.add_broken(BrokenRow { defect, id, is_sure: false, row: Some(raw) }),
-            said => groups.add(id, said, raw),
+            parsed => groups.add(id, parsed, raw),
         }
     }
 

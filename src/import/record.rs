@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::group::{CsvBatch, Draft};
-use super::places::Places;
 use super::read::{CsvReader, OpenFiles};
 use super::rejected::Rejected;
+use super::rejected_paths::RejectedPaths;
 use super::retry::{is_away, patiently};
 use super::settled::{Rejoined, Settled};
 use super::totals::Totals;
@@ -110,7 +110,7 @@ impl Import {
     pub async fn open(self, stop: &CancellationToken) -> Result<Ready, Report> {
         let feeds: Vec<_> = self.mapping.feeds.iter().map(|feed| (feed.name.clone(), Totals::default())).collect();
         let name = self.mapping.name.clone();
-        let places = Places::of(&self.mapping, &self.files, self.rejected_folder.as_deref());
+        let rejected_paths = RejectedPaths::of(&self.mapping, &self.files, self.rejected_folder.as_deref());
         let stopped = Arc::new(AtomicBool::new(false));
         let reader = CsvReader {
             mapping: self.mapping,
@@ -132,12 +132,12 @@ impl Import {
             },
         };
         let begun = opened.and_then(|files| {
-            let rejected = Rejected::begin(&places.to_make, &places.inputs);
+            let rejected = Rejected::begin(&rejected_paths.to_make, &rejected_paths.inputs);
             rejected.map(|rejected| (files, rejected)).map_err(|error| End::Failed(error.to_string()))
         });
         match begun {
             Ok((files, rejected)) => {
-                let settled = Settled::new(feeds, places, rejected, self.settled_rows);
+                let settled = Settled::new(feeds, rejected_paths, rejected, self.settled_rows);
                 Ok(Ready { name, files, settled, stopped })
             }
             Err(end) => {

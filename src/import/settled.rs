@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use roaring::RoaringTreemap;
 
 use super::group::{Defect, RawRow};
-use super::places::Places;
 use super::read::OpenFiles;
 use super::record::{BROKE_DOWN, End, Report};
 use super::rejected::Rejected;
+use super::rejected_paths::RejectedPaths;
 use super::totals::Totals;
 use crate::ledger::event::{Outcome, RefusalCode};
 
 /// The outcome so far.
 pub struct Settled {
     feeds: Vec<(String, Totals)>,
-    places: Places,
+    rejected_paths: RejectedPaths,
     rejected: Rejected,
     rows: Arc<AtomicU64>,
     /// Positions that this run has recorded or found already recorded.
@@ -34,14 +34,19 @@ struct Table {
 }
 
 impl Settled {
-    pub fn new(feeds: Vec<(String, Totals)>, places: Places, rejected: Rejected, rows: Arc<AtomicU64>) -> Settled {
+    pub fn new(
+        feeds: Vec<(String, Totals)>,
+        rejected_paths: RejectedPaths,
+        rejected: Rejected,
+        rows: Arc<AtomicU64>,
+    ) -> Settled {
         let (seen, tables, missed) = (RoaringTreemap::new(), Vec::new(), BTreeMap::new());
-        Settled { feeds, places, rejected, rows, seen, tables, missed }
+        Settled { feeds, rejected_paths, rejected, rows, seen, tables, missed }
     }
 
     /// Reports the rejected rows of lookup tables.
     pub fn begin(&mut self, files: &mut OpenFiles) -> Result<(), End> {
-        for (lookup, place) in files.lookups.iter_mut().zip(&self.places.lookups) {
+        for (lookup, place) in files.lookups.iter_mut().zip(&self.rejected_paths.lookups) {
             let refused = std::mem::take(&mut lookup.refused);
             let table = Table { name: lookup.name.clone(), rows_refused: refused.len() as u64 };
             for (defect, row) in refused {
@@ -61,7 +66,8 @@ impl Settled {
     pub fn settle(&mut self, batch: Rejoined, outcomes: Result<Vec<Outcome>, End>) -> Result<(), End> {
         let outcomes = outcomes?;
         let mut outcomes = outcomes.iter();
-        let (Some((name, totals)), Some(path)) = (self.feeds.get_mut(batch.feed), self.places.feeds.get(batch.feed))
+        let (Some((name, totals)), Some(path)) =
+            (self.feeds.get_mut(batch.feed), self.rejected_paths.feeds.get(batch.feed))
         else {
             return Err(End::Failed(BROKE_DOWN.to_owned()));
         };

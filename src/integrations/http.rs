@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::receive::{find_sender, receive};
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
+use crate::graphql::endpoint::Endpoint;
 use crate::graphql::errors::{plain, refuse, respond};
-use crate::graphql::http::{Endpoint, read_body_of};
+use crate::graphql::http::read_body_of;
 use crate::graphql::origin::client_of;
 
 /// Senders give up after 5 s, and retry.

@@ -101,7 +101,7 @@ fn unsigned() -> Error {
     Error::new(Code::Unauthenticated, "the signature is missing or wrong")
 }
 
-/// Retries a quarantined delivery; on success it is removed. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+/// Processes a quarantined delivery again; the caller removes it, or notes why it failed. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
 pub async fn retry(app: &App, tenant: TenantId, id: Uuid) -> Result<(Quarantined, Received)> {
     let keys = app.keys.get(tenant).await?.ok_or_else(|| Error::not_found("delivery in quarantine"))?;
     let (mut kept, integration, body) = {

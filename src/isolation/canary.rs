@@ -61,7 +61,7 @@ impl Canary {
         };
         standing::begin_epoch(&tx, now).await?;
         tx.commit().await?;
-        app.standings.changed(tenant);
+        app.access_cache.changed(tenant);
         Ok(Canary { slug, tenant, word, factor, user, password, is_new: found.is_none() })
     }
 
@@ -76,7 +76,7 @@ impl Canary {
         tx.execute(sql, [now.0.into()]).await?;
         standing::begin_epoch(&tx, now).await?;
         tx.commit().await?;
-        app.standings.changed(tenant);
+        app.access_cache.changed(tenant);
         give_up(app, tenant).await
     }
 

@@ -296,8 +296,8 @@ impl Run<'_> {
         let document = format!("{{ salesMetrics(period: {}) {{ ordersCount totalRevenue }} }}", self.period);
         let ask = async |token: &str, document: &str| self.client.ask(Transport::Post, token, document).await;
         let burst = || {
-            let askers = [&token, &other_token].into_iter().cycle().take(BURST);
-            try_join_all(askers.map(|token| ask(token, &document)))
+            let requesters = [&token, &other_token].into_iter().cycle().take(BURST);
+            try_join_all(requesters.map(|token| ask(token, &document)))
         };
         // From now on responses are cached and connections are open, so that the next requests arrive together.
         burst().await?;

@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::metrics::kpis::definitions::{Definition, VIEWS_MAX};
 
 /// Maximum KPIs per tenant.
-pub const KPIS_MAX: usize = 200;
+const KPIS_MAX: usize = 200;
 
 /// A validated formula.
 pub struct Checked {

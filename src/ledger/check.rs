@@ -8,8 +8,8 @@ use crate::money::{EVENT_AMOUNT_MAX, Money, is_currency};
 pub const AHEAD_MAX: i64 = 5 * MINUTE;
 pub const ID_CHARS_MAX: usize = 200;
 pub const TEXT_CHARS_MAX: usize = 500;
-pub const LINES_MAX: usize = 1000;
-pub const QUANTITY_MAX: i64 = 1_000_000_000;
+const LINES_MAX: usize = 1000;
+const QUANTITY_MAX: i64 = 1_000_000_000;
 
 type Checked = Result<(), Refusal>;
 

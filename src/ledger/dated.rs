@@ -5,8 +5,8 @@ use async_graphql::Context;
 use super::store::read_head;
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::graphql::answers::Freshness;
 use crate::graphql::context::operation;
+use crate::graphql::response_cache::Freshness;
 
 /// Records that the root field of `ctx`, read in `tx`, stays the same until the ledger or the settings change.
 pub async fn depends_on_head(ctx: &Context<'_>, tx: &TenantTx) -> Result<()> {

@@ -51,7 +51,7 @@ pub async fn dimension_name(ctx: &Context<'_>, no: i32) -> Result<Option<String>
 }
 
 /// Loads names by number.
-pub struct DimensionName;
+struct DimensionName;
 
 impl BatchLoad for DimensionName {
     type Key = i64;

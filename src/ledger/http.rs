@@ -10,8 +10,9 @@ use axum::{Json, Router};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::graphql::endpoint::Endpoint;
 use crate::graphql::errors::{Refusal, plain, refuse, respond, status_of};
-use crate::graphql::http::{Endpoint, is_json, read_body};
+use crate::graphql::http::{is_json, read_body};
 use crate::graphql::params::{Params, parse_json};
 
 const RECORD: &str = "mutation RecordEvents($events: [SalesEventInput!]!, $backfill: Boolean) { \
@@ -27,8 +28,8 @@ async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response 
         let error = plain("UNSUPPORTED_MEDIA_TYPE", "send application/json, without a Content-Encoding");
         return respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[error]);
     }
-    let asker = match endpoint.authenticate(&parts).await {
-        Ok(asker) if asker.caller.is_some() => asker,
+    let requester = match endpoint.authenticate(&parts).await {
+        Ok(requester) if requester.caller.is_some() => requester,
         Ok(_) => return refuse(Error::unauthenticated()),
         Err(error) => return refuse(error),
     };
@@ -38,9 +39,9 @@ async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response 
     };
     let prepared = variables(&body)
         .and_then(|variables| endpoint.operations.prepare_own(RECORD, Params { variables, ..Params::default() }))
-        .and_then(|prepared| endpoint.spend(&asker, prepared));
+        .and_then(|prepared| endpoint.spend(&requester, prepared));
     match prepared {
-        Ok(prepared) => answer(endpoint.operations.run(prepared, asker).await.0),
+        Ok(prepared) => answer(endpoint.operations.run(prepared, requester).await.0),
         Err(refusal) => respond(status_of(refusal.code), &[refusal.to_error()]),
     }
 }

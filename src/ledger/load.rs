@@ -6,12 +6,12 @@ use std::sync::Arc;
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
+use super::batch_keys::BatchKeys;
 use super::changes::{DealState, DimensionKind, Head, Loaded, Names};
 use super::entry::{EntryLine, Segment, lines_from_json};
 use super::event::Event;
 use super::organization::Organization;
 use super::state::{CustomerState, OrderState, RefundState};
-use super::wanted::BatchKeys;
 use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
@@ -28,24 +28,24 @@ pub async fn load(
     keys: Option<&TenantKeys>,
 ) -> Result<Loaded> {
     let mut loaded = Loaded { head, organizations, names, ..Loaded::default() };
-    let wanted = BatchKeys::of(events, &loaded);
+    let batch_keys = BatchKeys::of(events, &loaded);
     load_recorded(tx, &mut loaded, events).await?;
-    load_names(tx, &mut loaded.names, &wanted).await?;
-    load_orders(tx, &mut loaded, "external_id", texts(&wanted.orders)).await?;
-    load_customers(tx, &mut loaded, "external_id", texts(&wanted.customers)).await?;
-    load_erased(tx, &mut loaded, &wanted, keys).await?;
+    load_names(tx, &mut loaded.names, &batch_keys).await?;
+    load_orders(tx, &mut loaded, "external_id", texts(&batch_keys.orders)).await?;
+    load_customers(tx, &mut loaded, "external_id", texts(&batch_keys.customers)).await?;
+    load_erased(tx, &mut loaded, &batch_keys, keys).await?;
     let changed: BTreeSet<String> =
-        wanted.placed.iter().filter(|id| loaded.orders.contains_key(*id)).cloned().collect();
+        batch_keys.placed.iter().filter(|id| loaded.orders.contains_key(*id)).cloned().collect();
     let former: BTreeSet<i64> =
         changed.iter().filter_map(|id| loaded.orders.get(id)).map(|o| o.customer_no).filter(|no| *no != 0).collect();
     // Includes refunded orders: their customers' totals change.
     let unknown: BTreeSet<i64> = loaded.orders.values().map(|order| order.customer_no).filter(|no| *no != 0).collect();
     let unknown = unknown.into_iter().filter(|no| !loaded.customer_ids.contains_key(no)).collect();
     load_customers(tx, &mut loaded, "customer_no", Column::Int(unknown)).await?;
-    load_histories(tx, &mut loaded, &wanted, &changed, former).await?;
-    load_refunds(tx, &mut loaded, &wanted).await?;
-    load_deals(tx, &mut loaded, &wanted).await?;
-    load_rates(tx, &mut loaded, &wanted).await?;
+    load_histories(tx, &mut loaded, &batch_keys, &changed, former).await?;
+    load_refunds(tx, &mut loaded, &batch_keys).await?;
+    load_deals(tx, &mut loaded, &batch_keys).await?;
+    load_rates(tx, &mut loaded, &batch_keys).await?;
     Ok(loaded)
 }
 
@@ -67,10 +67,10 @@ async fn load_recorded(tx: &TenantTx, loaded: &mut Loaded, events: &[&Event]) ->
     Ok(())
 }
 
-async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &BatchKeys) -> Result<()> {
+async fn load_names(tx: &TenantTx, names: &mut Names, batch_keys: &BatchKeys) -> Result<()> {
     let dimensions = Table::new()
-        .with("kind", Column::Int(wanted.dimensions.iter().map(|(kind, _)| *kind as i64).collect()))
-        .with("value", Column::Text(wanted.dimensions.iter().map(|(_, value)| value.clone()).collect()));
+        .with("kind", Column::Int(batch_keys.dimensions.iter().map(|(kind, _)| *kind as i64).collect()))
+        .with("value", Column::Text(batch_keys.dimensions.iter().map(|(_, value)| value.clone()).collect()));
     let sql =
         "SELECT d.kind, d.value, d.no FROM {keys} {each dimension_values d: d.kind = k.kind AND d.value = k.value}";
     for row in tx.query_by_keys(sql, &dimensions).await? {
@@ -79,7 +79,7 @@ async fn load_names(tx: &TenantTx, names: &mut Names, wanted: &BatchKeys) -> Res
         names.dimensions.insert((kind, get(&row, 1)?), get(&row, 2)?);
     }
     let sql = "SELECT p.sku, p.product_no FROM {keys} {each products p: p.sku = k.sku}";
-    for row in tx.query_by_keys(sql, &keys("sku", texts(&wanted.products))).await? {
+    for row in tx.query_by_keys(sql, &keys("sku", texts(&batch_keys.products))).await? {
         names.products.insert(get(&row, 0)?, get(&row, 1)?);
     }
     Ok(())
@@ -132,7 +132,7 @@ async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Co
             customer_no: get(&row, 0)?,
             external_id: get(&row, 1)?,
             is_erased: get(&row, 2)?,
-            said: CustomerDetails::default(),
+            details: CustomerDetails::default(),
             details_print: get(&row, 8)?,
             first: first_at.map(Timestamp).zip(first_id),
             last_at: get(&row, 5)?,
@@ -147,9 +147,14 @@ async fn load_customers(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Co
 }
 
 /// Loads erased customers by the pseudonyms that replaced the ids events still use.
-async fn load_erased(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys, keys: Option<&TenantKeys>) -> Result<()> {
+async fn load_erased(
+    tx: &TenantTx,
+    loaded: &mut Loaded,
+    batch_keys: &BatchKeys,
+    keys: Option<&TenantKeys>,
+) -> Result<()> {
     let Some(keys) = keys.filter(|_| loaded.head.erased_customers > 0) else { return Ok(()) };
-    let unknown = wanted.customers.iter().filter(|id| !loaded.customers.contains_key(*id));
+    let unknown = batch_keys.customers.iter().filter(|id| !loaded.customers.contains_key(*id));
     let given: Vec<(String, String)> = unknown.map(|id| (id.clone(), erased_id(&keys.index, id))).collect();
     let erased = Column::Text(given.iter().map(|(_, erased)| erased.clone()).collect());
     load_customers(tx, loaded, "external_id", erased).await?;
@@ -167,14 +172,14 @@ async fn load_erased(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys, key
 async fn load_histories(
     tx: &TenantTx,
     loaded: &mut Loaded,
-    wanted: &BatchKeys,
+    batch_keys: &BatchKeys,
     changed: &BTreeSet<String>,
     former: BTreeSet<i64>,
 ) -> Result<()> {
     let (mut customers, mut firsts) = (former, BTreeSet::new());
-    for event in &wanted.placed_customers {
+    for event in &batch_keys.placed_customers {
         let Some(customer) = loaded.customers.get(&event.customer_id) else { continue };
-        if changed.contains(&event.order_id) || wanted.placed_again.contains(&event.order_id) {
+        if changed.contains(&event.order_id) || batch_keys.placed_again.contains(&event.order_id) {
             customers.insert(customer.customer_no);
         }
         firsts.extend(customer.first.iter().filter(|(first_at, _)| event.at <= *first_at).map(|(_, id)| id.clone()));
@@ -229,15 +234,15 @@ async fn load_lines(tx: &TenantTx, loaded: &mut Loaded, order_nos: BTreeSet<i64>
     Ok(())
 }
 
-async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> Result<()> {
+async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, batch_keys: &BatchKeys) -> Result<()> {
     let sql = "SELECT r.external_id FROM {keys} {each refunds r: r.external_id = k.id}";
-    for row in tx.query_by_keys(sql, &keys("id", texts(&wanted.refunds))).await? {
+    for row in tx.query_by_keys(sql, &keys("id", texts(&batch_keys.refunds))).await? {
         loaded.refund_ids.insert(get(&row, 0)?);
     }
     if loaded.head.last_refund_no == 0 {
         return Ok(());
     }
-    let orders: BTreeSet<String> = wanted.orders.iter().chain(loaded.orders.keys()).cloned().collect();
+    let orders: BTreeSet<String> = batch_keys.orders.iter().chain(loaded.orders.keys()).cloned().collect();
     let sql = "SELECT r.refund_no, r.external_id, r.order_id, r.org_no, r.issued_at, r.channel_no, r.region_no, \
                r.currency, r.rate, r.amount_paid, r.lines \
                FROM {keys} {each refunds r: r.order_id = k.id} ORDER BY r.refund_no";
@@ -261,10 +266,10 @@ async fn load_refunds(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) ->
     Ok(())
 }
 
-async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> Result<()> {
+async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, batch_keys: &BatchKeys) -> Result<()> {
     let sql = "SELECT d.external_id, d.version, d.owner_id, d.org_no, d.is_won, d.closed_at, d.currency, d.amount_paid, d.amount \
                FROM {keys} {each deals d: d.external_id = k.id}";
-    for row in tx.query_by_keys(sql, &keys("id", texts(&wanted.deals))).await? {
+    for row in tx.query_by_keys(sql, &keys("id", texts(&batch_keys.deals))).await? {
         let deal = DealState {
             version: get(&row, 1)?,
             owner_id: get(&row, 2)?,
@@ -278,15 +283,15 @@ async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> R
         loaded.deals.insert(get(&row, 0)?, deal);
     }
     let sql = "SELECT u.id, u.email FROM {keys} {each users u: u.email = k.email}";
-    for row in tx.query_by_keys(sql, &keys("email", texts(&wanted.users))).await? {
+    for row in tx.query_by_keys(sql, &keys("email", texts(&batch_keys.users))).await? {
         loaded.users.insert(get(&row, 1)?, get(&row, 0)?);
     }
-    let ids = Column::Uuid(wanted.users.iter().filter_map(|name| Uuid::parse_str(name).ok()).collect());
+    let ids = Column::Uuid(batch_keys.users.iter().filter_map(|name| Uuid::parse_str(name).ok()).collect());
     let sql = "SELECT u.id FROM {keys} {each users u: u.id = k.id}";
     let found: Vec<Uuid> =
         tx.query_by_keys(sql, &keys("id", ids)).await?.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
     let found: HashSet<Uuid> = found.into_iter().collect();
-    for name in &wanted.users {
+    for name in &batch_keys.users {
         if let Some(id) = Uuid::parse_str(name).ok().filter(|id| found.contains(id)) {
             loaded.users.insert(name.clone(), id);
         }
@@ -295,9 +300,9 @@ async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> R
 }
 
 /// The newest rates in force on the wanted days.
-async fn load_rates(tx: &TenantTx, loaded: &mut Loaded, wanted: &BatchKeys) -> Result<()> {
+async fn load_rates(tx: &TenantTx, loaded: &mut Loaded, batch_keys: &BatchKeys) -> Result<()> {
     let currencies: BTreeSet<&str> = loaded.organizations.iter().map(|o| o.currency.as_str()).collect();
-    let pairs = wanted.foreign_currencies.iter().flat_map(|(from, day)| {
+    let pairs = batch_keys.foreign_currencies.iter().flat_map(|(from, day)| {
         currencies.iter().filter(move |to| **to != from).map(move |to| (from.clone(), (*to).to_owned(), *day))
     });
     let pairs: Vec<(String, String, i64)> = pairs.collect();

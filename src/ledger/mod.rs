@@ -5,6 +5,7 @@
 //! The transaction locks the tenant's head ([`store::lock_head`]), so commit order is position order.
 
 mod batch;
+mod batch_keys;
 pub mod changes;
 pub mod check;
 pub mod dated;
@@ -32,7 +33,6 @@ pub mod tail;
 pub mod verify;
 mod verify_performance;
 mod verify_totals;
-mod wanted;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -23,7 +23,7 @@ impl BatchApplier {
         });
         if !state.is_erased {
             let Customer { name, email, phone, address, .. } = customer.clone();
-            state.said.take_over(CustomerDetails { name, email, phone, address });
+            state.details.take_over(CustomerDetails { name, email, phone, address });
         }
         self.loaded.customer_ids.insert(state.customer_no, customer.id.clone());
         self.changes.customers.insert(customer.id.clone());

@@ -41,28 +41,28 @@ pub(super) fn add(
 
 /// Whether the batch gave other details than those last stored.
 fn has_news(customer: &CustomerState, keys: Option<&TenantKeys>) -> bool {
-    let print = keys.and_then(|keys| customer.said.print(&keys.index, customer.customer_no));
+    let print = keys.and_then(|keys| customer.details.print(&keys.index, customer.customer_no));
     print.is_some_and(|print| customer.details_print.as_deref() != Some(print.as_slice()))
 }
 
 fn details_table(tenant: TenantId, customers: &[&CustomerState], keys: Option<&TenantKeys>) -> Result<Table> {
     let seal = |c: &&CustomerState| match keys {
-        Some(keys) => c.said.seal(keys, tenant, c.customer_no),
+        Some(keys) => c.details.seal(keys, tenant, c.customer_no),
         None => Ok(SealedDetails::default()),
     };
     let sealed = customers.iter().map(seal).collect::<Result<Vec<_>>>()?;
     let index = |of: fn(&SealedDetails) -> Option<BlindIndex>| {
-        Column::OptBytes(sealed.iter().map(|said| of(said).map(Vec::from).unwrap_or_default()).collect())
+        Column::OptBytes(sealed.iter().map(|details| of(details).map(Vec::from).unwrap_or_default()).collect())
     };
     let table = Table::new()
         .with("customer_no", Column::Int(customers.iter().map(|c| c.customer_no).collect()))
         .with("external_id", Column::Text(customers.iter().map(|c| c.external_id.clone()).collect()))
-        .with("email_index", index(|said| said.email_index))
-        .with("phone_index", index(|said| said.phone_index))
-        .with("details_print", index(|said| said.print))
-        .with("key_version", Column::OptInt(sealed.iter().map(|said| said.key_version.map(i64::from)).collect()));
+        .with("email_index", index(|details| details.email_index))
+        .with("phone_index", index(|details| details.phone_index))
+        .with("details_print", index(|details| details.print))
+        .with("key_version", Column::OptInt(sealed.iter().map(|details| details.key_version.map(i64::from)).collect()));
     Ok(Field::ALL.into_iter().enumerate().fold(table, |table, (n, field)| {
-        table.with(field.column(), Column::OptBytes(sealed.iter().map(|said| said.values[n].clone()).collect()))
+        table.with(field.column(), Column::OptBytes(sealed.iter().map(|details| details.values[n].clone()).collect()))
     }))
 }
 

@@ -67,7 +67,7 @@ pub struct CustomerState {
     /// Identifying data is no longer kept.
     pub is_erased: bool,
     /// Details given by this batch.
-    pub said: CustomerDetails,
+    pub details: CustomerDetails,
     /// What identifies the details last stored, if any.
     pub details_print: Option<Vec<u8>>,
     pub first: Option<Placed>,

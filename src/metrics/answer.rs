@@ -16,7 +16,7 @@ use crate::auth::cursor::Mark;
 use crate::clock::Timestamp;
 use crate::db::{LazyTx, TenantTx};
 use crate::error::Result;
-use crate::graphql::answers::Freshness;
+use crate::graphql::response_cache::Freshness;
 use crate::graphql::size::Size;
 use crate::ledger::memory::Memory;
 use crate::money::Money;

@@ -174,7 +174,7 @@ pub fn whole_days(span: Span, zone: Tz) -> Option<(NaiveDate, NaiveDate)> {
 }
 
 /// The number of months between two days, if both are the first of a month.
-pub fn whole_months(first: NaiveDate, end: NaiveDate) -> Option<u32> {
+fn whole_months(first: NaiveDate, end: NaiveDate) -> Option<u32> {
     let month = Step::Months(1);
     if first_day(first, month) != first || first_day(end, month) != end {
         return None;

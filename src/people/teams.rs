@@ -17,7 +17,7 @@ use crate::ledger::check::AHEAD_MAX;
 use crate::metrics::period::Span;
 use crate::users::{USER_COLUMNS, User, find_unknown, user_from};
 
-pub const TEAMS_MAX: u64 = 100;
+const TEAMS_MAX: u64 = 100;
 /// Before the first sale there can be.
 const ALWAYS: Timestamp = Timestamp(0);
 const MEMBERS_MAX: usize = 100;

@@ -5,7 +5,7 @@ use async_graphql::{Context, ID, Object};
 use super::{Performance, performance};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
-use crate::graphql::context::{Needs, app, parse_id, read};
+use crate::graphql::context::{Needs, app, read};
 use crate::graphql::scalars::{Count, Currency, Decimal};
 use crate::metrics::graphql::Period;
 use crate::metrics::input::DateRange;
@@ -25,9 +25,7 @@ impl PerformanceQuery {
         #[graphql(desc = "The salesperson.")] user_id: Option<ID>,
         #[graphql(desc = "The team.")] team_id: Option<ID>,
     ) -> async_graphql::Result<SalesPerformance> {
-        let user_id = user_id.map(|id| parse_id(&id, "user")).transpose()?;
-        let team_id = team_id.map(|id| parse_id(&id, "team")).transpose()?;
-        let holder = Holder::new(user_id, team_id)?;
+        let holder = Holder::parse(user_id, team_id)?;
         let now = app(ctx)?.clock.now();
         let performance = performance(read(ctx).await?.as_ref(), holder, &period, now).await?;
         Ok(SalesPerformance { performance, now })

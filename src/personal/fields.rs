@@ -103,7 +103,7 @@ impl CustomerDetails {
 
 impl fmt::Debug for CustomerDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Said")
+        f.write_str("CustomerDetails")
     }
 }
 

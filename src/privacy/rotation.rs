@@ -207,14 +207,14 @@ fn reseal_row(keys: &TenantKeys, tenant: TenantId, row: &Identity) -> Result<Sea
 }
 
 async fn save(tx: &TenantTx, rows: &[(i64, SealedDetails)]) -> Result<()> {
-    let versions = rows.iter().map(|(_, said)| said.key_version.map(i64::from));
+    let versions = rows.iter().map(|(_, details)| details.key_version.map(i64::from));
     let versions: Option<Vec<i64>> = versions.collect();
     let versions = versions.ok_or_else(|| Error::internal("a sealed customer without a version of the key"))?;
     let table = Table::new()
         .with("customer_no", Column::Int(rows.iter().map(|(customer_no, _)| *customer_no).collect()))
         .with("key_version", Column::Int(versions));
     let table = Field::ALL.into_iter().enumerate().fold(table, |table, (n, field)| {
-        table.with(field.column(), Column::Bytes(rows.iter().map(|(_, said)| said.values[n].clone()).collect()))
+        table.with(field.column(), Column::Bytes(rows.iter().map(|(_, details)| details.values[n].clone()).collect()))
     });
     let set = Field::ALL.map(|field| {
         let column = field.column();

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use futures_util::StreamExt;
 use salespulse::auth::Role;
 use salespulse::clock::MINUTE;
-use salespulse::graphql::http::Settings;
+use salespulse::graphql::endpoint::Settings;
 use salespulse::graphql::limits::Limits;
 use salespulse::ledger::event::{Event, Fact, OrderPlaced};
 use salespulse::server::{Options, router};

@@ -12,7 +12,7 @@ use hmac::{Hmac, Mac};
 use salespulse::app::App;
 use salespulse::auth::{Permission, Role};
 use salespulse::clock::{DAY, SECOND, Timestamp};
-use salespulse::graphql::http::Settings;
+use salespulse::graphql::endpoint::Settings;
 use salespulse::graphql::limits::Limits;
 use salespulse::graphql::origin::Peer;
 use salespulse::ledger::store::lock_head;

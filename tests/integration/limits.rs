@@ -8,7 +8,7 @@ use salespulse::auth::opaque::{Kind, Opaque};
 use salespulse::auth::token::Subject;
 use salespulse::clock::{MINUTE, Timestamp};
 use salespulse::graphql::documents::Documents;
-use salespulse::graphql::http::Settings;
+use salespulse::graphql::endpoint::Settings;
 use salespulse::graphql::limits::Limits;
 use salespulse::server::{Options, router};
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@ use salespulse::auth::password::Passwords;
 use salespulse::auth::token::Subject;
 use salespulse::clock::{DAY, SECOND, Timestamp};
 use salespulse::db::get;
-use salespulse::graphql::http::Settings;
+use salespulse::graphql::endpoint::Settings;
 use salespulse::outbox;
 use salespulse::server::Options;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use salespulse::clock::{SECOND, Timestamp};
-use salespulse::graphql::http::Settings;
+use salespulse::graphql::endpoint::Settings;
 use salespulse::graphql::limits::Limits;
 use salespulse::server::Options;
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
 use salespulse::db::{Db, Owner, TenantId, TenantTx, word};
 use salespulse::graphql::documents::Documents;
-use salespulse::graphql::http::Requester;
+use salespulse::graphql::endpoint::Requester;
 use salespulse::graphql::operation::Operations;
 use salespulse::graphql::params::Params;
 use salespulse::ledger::Answer;
@@ -306,12 +306,12 @@ impl Actor<'_> {
             Params { query: Some(query.to_owned()), variables: Variables::from_json(variables), ..Params::default() };
         match self.test.operations.prepare(params) {
             Ok(prepared) => {
-                let asker = Requester {
+                let requester = Requester {
                     caller: Some(Arc::new(self.caller.clone())),
                     client: Arc::default(),
                     size: Arc::default(),
                 };
-                self.test.operations.run(prepared, asker).await.0
+                self.test.operations.run(prepared, requester).await.0
             }
             Err(refusal) => Response::from_errors(vec![refusal.to_error()]),
         }

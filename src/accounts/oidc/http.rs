@@ -20,8 +20,8 @@ use crate::auth::Through;
 use crate::auth::sessions::Client;
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
+use crate::graphql::endpoint::Endpoint;
 use crate::graphql::errors::refuse;
-use crate::graphql::http::Endpoint;
 
 const PAGE: &str = include_str!("refused.html");
 const PAGE_POLICY: &str =

@@ -53,7 +53,7 @@ pub async fn sign_in(
         return Err(refused());
     };
     let signed_in = open(app, tx, client, id, role, &format!("oidc:{}", provider.name)).await?;
-    app.standings.changed(tenant);
+    app.access_cache.changed(tenant);
     Ok(signed_in)
 }
 

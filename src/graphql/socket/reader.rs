@@ -21,8 +21,8 @@ use super::shared::{Live, Shared, WriterCommand};
 use crate::auth::Caller;
 use crate::auth::sessions::Client;
 use crate::error::Code;
+use crate::graphql::endpoint::{Endpoint, Requester};
 use crate::graphql::errors::{Refusal, unplaced};
-use crate::graphql::http::{Endpoint, Requester};
 use crate::graphql::limits::{Seat, UnauthenticatedSocket};
 use crate::graphql::params::{Params, parse_json};
 use crate::graphql::payload::Payload;
@@ -121,8 +121,8 @@ impl SocketReader {
         }
     }
 
-    fn order(&self, message: Value) -> Result<(), Close> {
-        self.shared.order(WriterCommand::Send(Message::text(message.to_string())))
+    fn send(&self, message: Value) -> Result<(), Close> {
+        self.shared.command(WriterCommand::Send(Message::text(message.to_string())))
     }
 
     async fn init(&mut self, payload: Option<&Value>) -> Result<(), Close> {
@@ -137,7 +137,7 @@ impl SocketReader {
         self.seat = Some(self.endpoint.usage.seat(&caller).ok_or(TOO_MANY_SOCKETS)?);
         self.waiting = None;
         self.caller = Some(caller);
-        self.order(json!({ "type": "connection_ack" }))
+        self.send(json!({ "type": "connection_ack" }))
     }
 
     /// A ping may carry a fresh token, which replaces the socket's, as long as it is for the same user and permissions.
@@ -154,7 +154,7 @@ impl SocketReader {
             }
             self.caller = Some(fresh);
         }
-        self.order(json!({ "type": "pong" }))
+        self.send(json!({ "type": "pong" }))
     }
 
     async fn verify(&self, authorization: &str) -> Result<Arc<Caller>, Close> {
@@ -184,7 +184,7 @@ impl SocketReader {
             let message = format!("more than {OPERATIONS_MAX} operations on one socket");
             (refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message)), false)
         } else {
-            self.start(params, self.endpoint.asker(Some(caller), Arc::clone(&self.client)))
+            self.start(params, self.endpoint.requester(Some(caller), Arc::clone(&self.client)))
         };
         let running = Running::new(id, self.opened, payloads);
         let (handle, registration) = AbortHandle::new_pair();
@@ -195,22 +195,22 @@ impl SocketReader {
         }
         live.insert(id.to_owned(), Live { number: self.opened, handle, is_subscription });
         drop(live);
-        self.shared.order(WriterCommand::Run(Abortable::new(running, registration)))
+        self.shared.command(WriterCommand::Run(Abortable::new(running, registration)))
     }
 
     /// The answers of an operation, which is started, and whether it is a subscription.
-    fn start(&self, params: Params, asker: Requester) -> (BoxStream<'static, Payload>, bool) {
+    fn start(&self, params: Params, requester: Requester) -> (BoxStream<'static, Payload>, bool) {
         let operations = &self.endpoint.operations;
-        let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&asker, prepared));
+        let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&requester, prepared));
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => return (refused(&refusal), false),
         };
         if prepared.kind() == OperationType::Subscription {
-            return (operations.stream(prepared, asker), true);
+            return (operations.stream(prepared, requester), true);
         }
         let operations = operations.clone();
-        let run = async move { Payload::plain(operations.run(prepared, asker).await.0) };
+        let run = async move { Payload::plain(operations.run(prepared, requester).await.0) };
         let task = tokio::spawn(run.in_current_span());
         let task = AbortOnDropHandle::new(task);
         let answer = async move {

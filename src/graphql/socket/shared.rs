@@ -13,7 +13,7 @@ use super::close::{Close, RESTART, TOO_SLOW};
 use super::running::Running;
 
 /// Maximum number of queued acknowledgements and pongs: more than a client may request in a second.
-const ORDERS_MAX: usize = 256;
+const COMMANDS_MAX: usize = 256;
 
 /// State shared by reader and writer.
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub struct Shared {
     /// Whether new operations are rejected. Changed only while `live` is locked.
     is_finishing: AtomicBool,
     /// The reader's commands to the writer.
-    orders: Mutex<VecDeque<WriterCommand>>,
+    commands: Mutex<VecDeque<WriterCommand>>,
     writer: AtomicWaker,
 }
 
@@ -91,37 +91,37 @@ impl Shared {
     }
 
     /// Error: the queue is full.
-    pub fn order(&self, order: WriterCommand) -> Result<(), Close> {
-        let mut orders = self.orders();
-        if orders.len() >= ORDERS_MAX {
+    pub fn command(&self, command: WriterCommand) -> Result<(), Close> {
+        let mut commands = self.commands();
+        if commands.len() >= COMMANDS_MAX {
             return Err(TOO_SLOW);
         }
-        orders.push_back(order);
+        commands.push_back(command);
         self.writer.wake();
         Ok(())
     }
 
     /// Queues the last command.
     pub fn close(&self, close: Option<Close>) {
-        self.orders().push_back(WriterCommand::Close(close));
+        self.commands().push_back(WriterCommand::Close(close));
         self.writer.wake();
     }
 
-    pub fn next_order(&self) -> Option<WriterCommand> {
-        self.orders().pop_front()
+    pub fn next_command(&self) -> Option<WriterCommand> {
+        self.commands().pop_front()
     }
 
     /// The next command; at shutdown, once everything in flight has finished, the last one of its own accord.
-    pub fn poll_order(&self, context: &mut Context<'_>) -> Poll<WriterCommand> {
+    pub fn poll_command(&self, context: &mut Context<'_>) -> Poll<WriterCommand> {
         self.writer.register(context.waker());
-        match self.next_order() {
-            Some(order) => Poll::Ready(order),
+        match self.next_command() {
+            Some(command) => Poll::Ready(command),
             None if self.is_finishing() && self.live().is_empty() => Poll::Ready(WriterCommand::Close(Some(RESTART))),
             None => Poll::Pending,
         }
     }
 
-    fn orders(&self) -> MutexGuard<'_, VecDeque<WriterCommand>> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn commands(&self) -> MutexGuard<'_, VecDeque<WriterCommand>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

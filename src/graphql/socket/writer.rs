@@ -44,7 +44,7 @@ impl SocketWriter {
         loop {
             let message = tokio::select! {
                 biased;
-                order = poll_fn(|context| self.shared.poll_order(context)) => match order {
+                command = poll_fn(|context| self.shared.poll_command(context)) => match command {
                     WriterCommand::Send(message) => message,
                     WriterCommand::Run(operation) => {
                         self.running.push(operation);
@@ -74,8 +74,8 @@ impl SocketWriter {
             // reply.
             return self.sink.close().await;
         };
-        while let Some(order) = self.shared.next_order() {
-            if let WriterCommand::Send(message) = order {
+        while let Some(command) = self.shared.next_command() {
+            if let WriterCommand::Send(message) = command {
                 self.sink.feed(message).await?;
             }
         }

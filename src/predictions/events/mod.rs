@@ -94,7 +94,7 @@ pub async fn set(tx: &TenantTx, mut event: CalendarEvent) -> Result<CalendarEven
     if others.iter().chain([&event]).map(|event| event.days.len()).sum::<usize>() > EVENT_WINDOWS_MAX {
         return Err(Error::new(
             Code::Conflict,
-            format!("all events have more than {EVENT_WINDOWS_MAX} times together"),
+            format!("all events have more than {EVENT_WINDOWS_MAX} ranges of days together"),
         ));
     }
     if let Some(same) = same.first() {

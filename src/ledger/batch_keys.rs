@@ -35,11 +35,11 @@ pub(super) struct PlacedOrder {
 
 impl BatchKeys {
     pub(super) fn of(events: &[&Event], loaded: &Loaded) -> Self {
-        let mut wanted = BatchKeys::default();
+        let mut batch_keys = BatchKeys::default();
         for event in events {
-            wanted.add(event, loaded);
+            batch_keys.add(event, loaded);
         }
-        wanted
+        batch_keys
     }
 
     fn add(&mut self, event: &Event, loaded: &Loaded) {
