@@ -23,7 +23,7 @@ use super::response_cache::Key;
 use super::streams::{self, Answer, CutOff};
 use super::{origin, socket};
 use crate::auth::Caller;
-use crate::error::{Code, Error};
+use crate::error::Code;
 use crate::telemetry::requests;
 
 /// Maximum length of a request body, which must arrive within [`BODY_WAIT`].
