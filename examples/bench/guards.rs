@@ -6,7 +6,7 @@ use axum::http::{Request, header};
 use salespulse::app::App;
 use salespulse::auth::Role;
 use salespulse::auth::token::Subject;
-use salespulse::graphql::http::{Endpoint, Settings};
+use salespulse::graphql::endpoint::{Endpoint, Settings};
 use salespulse::graphql::params::Params;
 use salespulse::tenancy::CreatedTenant;
 use sea_orm::{ConnectionTrait, Database, Statement, TransactionTrait};
@@ -48,7 +48,7 @@ pub async fn report(app: &App, tenant: &CreatedTenant, url: &str, name: &str) {
             endpoint.authenticate(&parts).await.expect("a caller");
             tokens.push(begun.elapsed());
             let begun = Instant::now();
-            let asker = endpoint.authenticate(&parts).await.expect("a caller");
+            let requester = endpoint.authenticate(&parts).await.expect("a caller");
             known.push(begun.elapsed());
 
             let params = Params::from_json(json!({ "query": query })).expect("params");
@@ -62,14 +62,14 @@ pub async fn report(app: &App, tenant: &CreatedTenant, url: &str, name: &str) {
 
             let begun = Instant::now();
             // The load of a benchmark is beyond every budget; that costs the same.
-            let spent = endpoint.usage.spend(asker.caller.as_ref().expect("a caller"), prepared.fields());
+            let spent = endpoint.usage.spend(requester.caller.as_ref().expect("a caller"), prepared.fields());
             budgets.push(begun.elapsed());
             drop(spent);
 
             walls.push(tenant_transaction(app, tenant).await.saturating_sub(plain_transaction(&plain).await));
 
             let begun = Instant::now();
-            let (response, _) = endpoint.operations.run(prepared, asker).await;
+            let (response, _) = endpoint.operations.run(prepared, requester).await;
             runs.push(begun.elapsed());
             assert!(response.errors.is_empty(), "{:?}", response.errors);
         }

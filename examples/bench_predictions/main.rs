@@ -19,7 +19,7 @@ use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{DAY, SystemClock, Timestamp};
 use salespulse::db::{Db, Owner};
 use salespulse::graphql::documents::Documents;
-use salespulse::graphql::http::Requester;
+use salespulse::graphql::endpoint::Requester;
 use salespulse::graphql::operation::Operations;
 use salespulse::graphql::params::Params;
 use salespulse::graphql::scalars::DateTime;
@@ -204,8 +204,8 @@ async fn query(operations: &Operations, tenant: &CreatedTenant) {
         expires_at_secs: i64::MAX,
         through: Through::Token { issued_at_secs: 0 },
     };
-    let asker = Requester { caller: Some(Arc::new(caller)), client: Arc::default(), size: Arc::default() };
+    let requester = Requester { caller: Some(Arc::new(caller)), client: Arc::default(), size: Arc::default() };
     let prepared = operations.prepare(params).expect("a good question");
-    let (response, _) = operations.run(prepared, asker).await;
+    let (response, _) = operations.run(prepared, requester).await;
     assert!(response.errors.is_empty(), "{:?}", response.errors);
 }
