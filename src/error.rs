@@ -84,7 +84,8 @@ pub struct Error {
     pub source: Option<BoxError>,
 }
 
-/// The name of the detail by which [`Error::in_field`] leads to the path of the error; clients do not see it.
+/// The name of the detail by which [`Error::in_field`] leads to the path of the error, joined by dots; clients do not
+/// see it.
 pub const FIELD: &str = "field";
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -109,9 +110,13 @@ impl Error {
         self.about(format!("{list}.{index}{part}"))
     }
 
-    /// The same error, about a field within the one whose answer failed as a whole. That field must not be nullable.
+    /// The same error, about a field within the one whose answer failed as a whole or, if it is about a field already,
+    /// about that one within this. None of them may be nullable.
     pub fn in_field(mut self, response_key: &str) -> Self {
-        self.details.push((FIELD, response_key.into()));
+        match self.details.iter_mut().find(|(name, _)| *name == FIELD) {
+            Some((_, serde_json::Value::String(path))) => *path = format!("{response_key}.{path}"),
+            _ => self.details.push((FIELD, response_key.into())),
+        }
         self
     }
 

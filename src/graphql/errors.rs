@@ -73,9 +73,9 @@ pub fn finish(error: &mut ServerError) {
     }
     error.message.truncate(shortened(&error.message).len());
     let extensions = error.extensions.get_or_insert_default();
-    if let Some(Value::String(field)) = extensions.get(FIELD).cloned() {
+    if let Some(Value::String(path)) = extensions.get(FIELD).cloned() {
         extensions.unset(FIELD);
-        error.path.push(PathSegment::Field(field));
+        error.path.extend(path.split('.').map(|key| PathSegment::Field(key.to_owned())));
     }
     if extensions.get("code").is_none() {
         let code = if error.path.is_empty() { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
