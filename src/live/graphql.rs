@@ -15,8 +15,9 @@ use crate::graphql::context::{Needs, app, caller, operation};
 use crate::graphql::scalars::Cursor;
 use crate::guard::Guard;
 use crate::metrics::filter::MetricsFilters;
-use crate::metrics::graphql::{SalesMetrics, plan_of};
+use crate::metrics::graphql::SalesMetrics;
 use crate::metrics::input::{DateRange, PeriodPreset};
+use crate::metrics::look_ahead::plan_of;
 use crate::metrics::plan::Plan;
 
 #[derive(Default)]

@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod catalog;
 pub mod cell;
+mod comparison;
 mod days;
 pub mod filter;
 mod flat;
@@ -16,6 +17,7 @@ pub mod history;
 pub mod input;
 pub mod kpis;
 pub mod labels;
+pub mod look_ahead;
 pub mod measured;
 mod named;
 pub mod part;

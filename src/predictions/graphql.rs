@@ -20,9 +20,10 @@ use crate::graphql::context::{app, caller, operation, read};
 use crate::graphql::scalars::TimeZone;
 use crate::metrics::answer::Answer;
 use crate::metrics::catalog::{Metric, Needs};
-use crate::metrics::graphql::{argument, prepared};
+use crate::metrics::graphql::prepared;
 use crate::metrics::history::{HistoryArgs, HistoryPlan};
 use crate::metrics::input::{Grain, Weekday};
+use crate::metrics::look_ahead::argument;
 use crate::metrics::measured::Measured;
 
 const LEVEL: f64 = 0.8;
