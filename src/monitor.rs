@@ -43,7 +43,7 @@ fn look(endpoint: &Endpoint) -> Vec<MetricFamily> {
     let version = new.gauges("salespulse_build_info", "The version that runs; always 1.", &["version"]);
     version.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     gauge("salespulse_sockets", "WebSockets that are open.", size(endpoint.sockets.len()));
-    let (cohorts, members) = endpoint.operations.cohorts().count();
+    let (cohorts, members) = endpoint.executor.cohorts().count();
     gauge("salespulse_cohorts", "Groups of equal subscriptions, each computed once.", size(cohorts));
     gauge("salespulse_cohort_members", "Subscriptions that are in cohorts.", size(members));
 

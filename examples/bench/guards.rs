@@ -53,7 +53,7 @@ pub async fn report(app: &App, tenant: &CreatedTenant, url: &str, name: &str) {
 
             let params = Params::from_json(json!({ "query": query })).expect("params");
             let begun = Instant::now();
-            let prepared = endpoint.operations.prepare(params).expect("an operation");
+            let prepared = endpoint.executor.prepare(params).expect("an operation");
             let took = begun.elapsed();
             // Whoever runs it parses it.
             let begun = Instant::now();
@@ -62,14 +62,14 @@ pub async fn report(app: &App, tenant: &CreatedTenant, url: &str, name: &str) {
 
             let begun = Instant::now();
             // The load of a benchmark is beyond every budget; that costs the same.
-            let spent = endpoint.usage.spend(requester.caller.as_ref().expect("a caller"), prepared.fields());
+            let spent = endpoint.usage.spend(requester.caller.as_ref().expect("a caller"), prepared.fields);
             budgets.push(begun.elapsed());
             drop(spent);
 
             walls.push(tenant_transaction(app, tenant).await.saturating_sub(plain_transaction(&plain).await));
 
             let begun = Instant::now();
-            let (response, _) = endpoint.operations.run(prepared, requester).await;
+            let (response, _) = endpoint.executor.run(prepared, requester).await;
             runs.push(begun.elapsed());
             assert!(response.errors.is_empty(), "{:?}", response.errors);
         }

@@ -20,7 +20,7 @@ use salespulse::clock::{DAY, SystemClock, Timestamp};
 use salespulse::db::{Db, Owner};
 use salespulse::graphql::documents::Documents;
 use salespulse::graphql::endpoint::Requester;
-use salespulse::graphql::operation::Operations;
+use salespulse::graphql::executor::Executor;
 use salespulse::graphql::params::Params;
 use salespulse::graphql::scalars::DateTime;
 use salespulse::graphql::size::Size;
@@ -164,8 +164,7 @@ async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
 /// How long queries took until something ended, in order.
 async fn queries_until(app: &App, tenants: &Arc<Vec<CreatedTenant>>, end: impl Future<Output = ()>) -> Vec<Duration> {
     let stop = CancellationToken::new();
-    let operations =
-        Operations::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
+    let operations = Executor::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let (operations, tenants, stop) = (operations.clone(), Arc::clone(tenants), stop.clone());
@@ -191,7 +190,7 @@ async fn queries_until(app: &App, tenants: &Arc<Vec<CreatedTenant>>, end: impl F
     times
 }
 
-async fn query(operations: &Operations, tenant: &CreatedTenant) {
+async fn query(executor: &Executor, tenant: &CreatedTenant) {
     let query =
         "{ salesMetrics(period: { preset: LAST_90_DAYS }) { totalRevenue series(grain: DAY) { start totalRevenue } } }";
     let params = Params { query: Some(query.to_owned()), ..Params::default() };
@@ -205,7 +204,7 @@ async fn query(operations: &Operations, tenant: &CreatedTenant) {
         through: Through::Token { issued_at_secs: 0 },
     };
     let requester = Requester { caller: Some(Arc::new(caller)), client: Arc::default(), size: Arc::default() };
-    let prepared = operations.prepare(params).expect("a good question");
-    let (response, _) = operations.run(prepared, requester).await;
+    let prepared = executor.prepare(params).expect("a good question");
+    let (response, _) = executor.run(prepared, requester).await;
     assert!(response.errors.is_empty(), "{:?}", response.errors);
 }

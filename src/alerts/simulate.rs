@@ -16,9 +16,9 @@ use crate::ledger::organization::Organization;
 use crate::ledger::store::read_head;
 use crate::metrics::cell::Values;
 use crate::metrics::filter::Filter;
+use crate::metrics::grid::CellGrid;
 use crate::metrics::kpis::part::Views;
 use crate::metrics::kpis::{Calendar, definitions};
-use crate::metrics::part::CellGrid;
 use crate::metrics::period::Span;
 use crate::metrics::read::{Question, read_entries};
 use crate::metrics::state::default_zone;
@@ -200,7 +200,7 @@ impl<'a> History<'a> {
     }
 
     /// Cells between boundaries, from what the ledger knew then.
-    fn part(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<CellGrid>> {
+    fn grid(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<CellGrid>> {
         let (Some(start), Some(end)) = (boundaries.first(), boundaries.last()) else { return Ok(None) };
         if start >= end {
             return Ok(None);
@@ -233,18 +233,18 @@ impl<'a> History<'a> {
 impl Measure for History<'_> {
     async fn values(&mut self, rule: &Rule, span: Span) -> Result<Option<Values>> {
         let before = self.looks;
-        let part = self.part(rule, &[span.start, span.end])?;
+        let grid = self.grid(rule, &[span.start, span.end])?;
         self.pause(before).await?;
-        part.map(|part| part.values()).transpose()
+        grid.map(|grid| grid.values()).transpose()
     }
 
     async fn buckets(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Vec<Values>>> {
-        let part = self.part(rule, boundaries)?;
+        let grid = self.grid(rule, boundaries)?;
         // Scoring each bucket takes long enough to yield after each evaluation.
         self.looks += boundaries.len();
         self.check_looks()?;
         tokio::task::yield_now().await;
-        part.map(|part| part.values_by_bucket(0..boundaries.len() - 1)).transpose()
+        grid.map(|grid| grid.values_by_bucket(0..boundaries.len() - 1)).transpose()
     }
 
     async fn zone(&mut self, _: &Rule) -> Result<Option<Tz>> {

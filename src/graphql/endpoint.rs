@@ -13,10 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use super::documents::Documents;
 use super::errors::Refusal;
+use super::executor::Executor;
 use super::heads::Heads;
 use super::limits::{Limits, Usage};
-use super::operation::{Operations, Prepared};
 use super::origin;
+use super::prepared::Prepared;
 use super::reply::Reply;
 use super::response_cache::{Key, ResponseCache};
 use super::size::Size;
@@ -53,7 +54,7 @@ pub struct Endpoint(Arc<Parts>);
 
 pub struct Parts {
     pub app: App,
-    pub operations: Operations,
+    pub executor: Executor,
     /// Cancelled at shutdown; streams then break off and sockets close.
     pub stop: CancellationToken,
     /// Open sockets.
@@ -83,7 +84,7 @@ impl Endpoint {
         Endpoint(Arc::new(Parts {
             heads: Heads::new(app.db.clone()),
             response_cache: ResponseCache::default(),
-            operations: Operations::new(schema, app.tokens.cursors(), settings.documents.clone()),
+            executor: Executor::new(schema, app.tokens.cursors(), settings.documents.clone()),
             sockets: TaskTracker::new(),
             streams: TaskTracker::new(),
             proxies: settings.proxies.clone(),
@@ -156,7 +157,7 @@ impl Endpoint {
     /// Charges an operation to its caller. Error: RATE_LIMITED.
     pub fn spend(&self, requester: &Requester, prepared: Prepared) -> Result<Prepared, Refusal> {
         if let Some(caller) = &requester.caller {
-            self.usage.spend(caller, prepared.fields())?;
+            self.usage.spend(caller, prepared.fields)?;
         }
         Ok(prepared)
     }

@@ -14,10 +14,11 @@ use serde_json::Value;
 
 use super::endpoint::{Endpoint, Requester};
 use super::errors::{self, Refusal};
+use super::executor::to_json;
 use super::limits::Seat;
-use super::operation::{Prepared, to_json};
 use super::params::{Params, parse_json};
 use super::payload::Payload;
+use super::prepared::Prepared;
 use super::reply::Reply;
 use super::response_cache::Key;
 use super::streams::{self, Answer, CutOff};
@@ -64,8 +65,8 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
         Ok(requester) => requester,
         Err(error) => {
             let params = parse_json(&body).and_then(Params::from_json);
-            let prepared = params.and_then(|params| endpoint.operations.prepare(params));
-            if !prepared.as_ref().is_ok_and(Prepared::is_public) {
+            let prepared = params.and_then(|params| endpoint.executor.prepare(params));
+            if !prepared.as_ref().is_ok_and(|prepared| prepared.is_public) {
                 return reply.error(error);
             }
             let requester = endpoint.requester(None, Arc::new(origin::client_of(&parts, &endpoint.proxies)));
@@ -81,7 +82,7 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
         Ok(Value::Array(requests)) => batch(&endpoint, &reply, requester, requests).await,
         Ok(request) => {
             let params = Params::from_json(request).map(|params| with_event_id(params, headers));
-            let prepared = params.and_then(|params| endpoint.operations.prepare(params));
+            let prepared = params.and_then(|params| endpoint.executor.prepare(params));
             run(&endpoint, &reply, requester, key, prepared).await
         }
         Err(_) if requester.caller.is_none() => reply.unauthenticated(),
@@ -121,8 +122,8 @@ async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
         return cached;
     }
     let params = Params::from_query_string(query).map(|params| with_event_id(params, &parts.headers));
-    let prepared = params.and_then(|params| endpoint.operations.prepare(params));
-    if prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Mutation) {
+    let prepared = params.and_then(|params| endpoint.executor.prepare(params));
+    if prepared.as_ref().is_ok_and(|prepared| prepared.kind == OperationType::Mutation) {
         let mut refused =
             reply.refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "mutations must be sent by POST");
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
@@ -138,14 +139,14 @@ async fn run(
     key: Option<Key>,
     prepared: Result<Prepared, Refusal>,
 ) -> HttpResponse {
-    if requester.caller.is_none() && !prepared.as_ref().is_ok_and(Prepared::is_public) {
+    if requester.caller.is_none() && !prepared.as_ref().is_ok_and(|prepared| prepared.is_public) {
         return reply.unauthenticated();
     }
     if let Ok(prepared) = &prepared {
-        requests::note_operation(&prepared.kind().to_string(), prepared.name());
+        requests::note_operation(&prepared.kind.to_string(), prepared.name.as_deref());
     }
     let prepared = prepared.and_then(|prepared| endpoint.spend(&requester, prepared));
-    let is_subscription = prepared.as_ref().is_ok_and(|prepared| prepared.kind() == OperationType::Subscription);
+    let is_subscription = prepared.as_ref().is_ok_and(|prepared| prepared.kind == OperationType::Subscription);
     let stream_format = if is_subscription { reply.accepted.for_stream() } else { reply.stream_format() };
     if let Some(format) = stream_format {
         let seat = match &requester.caller {
@@ -155,7 +156,7 @@ async fn run(
         return match prepared.and_then(|prepared| Ok((prepared, seat?))) {
             Ok((prepared, seat)) => {
                 let ends = ends(endpoint, requester.caller.clone());
-                let answers = endpoint.operations.stream(prepared, requester);
+                let answers = endpoint.executor.stream(prepared, requester);
                 let answers = answers.map(Ok).boxed();
                 streams::respond(format, if is_subscription { until(answers, ends, seat) } else { answers })
             }
@@ -173,7 +174,7 @@ async fn run(
         ),
         Err(refusal) => reply.refusal(&refusal),
         Ok(prepared) => {
-            let (response, freshness) = endpoint.operations.run(prepared, requester).await;
+            let (response, freshness) = endpoint.executor.run(prepared, requester).await;
             let (Some(key), Some(freshness)) = (key, freshness) else { return reply.send(&response) };
             match serde_json::to_vec(&response) {
                 Ok(mut body) => {
@@ -236,13 +237,13 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, requester: Requester, request
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         let prepared = Params::from_json(request)
-            .and_then(|params| endpoint.operations.prepare(params))
+            .and_then(|params| endpoint.executor.prepare(params))
             .and_then(|prepared| endpoint.spend(&requester, prepared));
         answers.push(match prepared {
-            Ok(prepared) if prepared.kind() == OperationType::Subscription => {
+            Ok(prepared) if prepared.kind == OperationType::Subscription => {
                 errors::only(&[errors::plain("BAD_REQUEST", "a batch cannot contain a subscription")])
             }
-            Ok(prepared) => to_json(&endpoint.operations.run(prepared, requester.clone()).await.0),
+            Ok(prepared) => to_json(&endpoint.executor.run(prepared, requester.clone()).await.0),
             Err(refusal) => errors::only(&[refusal.to_error()]),
         });
     }

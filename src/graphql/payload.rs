@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Response, ServerError};
 
 use super::errors;
-use super::operation::{is_request_error, to_json};
+use super::executor::{is_request_error, to_json};
 use crate::auth::cursor::Mark;
 
 /// A response. Cheap to clone.

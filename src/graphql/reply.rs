@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 
 use super::accept::{Accepted, Format};
 use super::errors::{self, Refusal};
-use super::operation::{is_request_error, to_json};
+use super::executor::{is_request_error, to_json};
 use crate::error::{Code, Error};
 
 /// The response format of a request.

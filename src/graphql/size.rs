@@ -34,7 +34,7 @@ impl Size {
         let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);
         if self.count.fetch_add(count, Ordering::Relaxed).saturating_add(count) > VALUES_MAX {
             let message = format!(
-                "more than {VALUES_MAX} values in all series and breakdowns; take coarser grains, shorter periods, fewer rows or fewer fields"
+                "more than {VALUES_MAX} values in all series and breakdowns; use coarser grains, shorter periods, fewer rows or fewer fields"
             );
             return Err(Error::bad_input(argument, message));
         }

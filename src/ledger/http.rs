@@ -38,10 +38,10 @@ async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response 
         Err((status, code, message)) => return respond(status, &[plain(code, message)]),
     };
     let prepared = variables(&body)
-        .and_then(|variables| endpoint.operations.prepare_own(RECORD, Params { variables, ..Params::default() }))
+        .and_then(|variables| endpoint.executor.prepare_own(RECORD, Params { variables, ..Params::default() }))
         .and_then(|prepared| endpoint.spend(&requester, prepared));
     match prepared {
-        Ok(prepared) => answer(endpoint.operations.run(prepared, requester).await.0),
+        Ok(prepared) => answer(endpoint.executor.run(prepared, requester).await.0),
         Err(refusal) => respond(status_of(refusal.code), &[refusal.to_error()]),
     }
 }

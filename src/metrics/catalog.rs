@@ -1,6 +1,7 @@
 //! The metrics catalog: inputs, unit and value of each. GraphQL fields, alerts and orderings derive from it.
 
 use async_graphql::Enum;
+use models::kpis::{Number, SALES, Unit};
 
 use super::cell::Values;
 use crate::money::{Money, SCALE};
@@ -123,26 +124,40 @@ impl Metric {
         }
     }
 
+    /// The metric's unit, as in formulas.
+    pub fn unit(self) -> Unit {
+        SALES.find(self.field()).map_or(Unit::Ratio, |metric| metric.unit)
+    }
+
+    /// The metric's exact value, with averages and rates as quotients; `None` if undefined.
+    pub fn number(self, values: &Values) -> Option<Number> {
+        let money = |money: Money| Number::money(money.0);
+        match self {
+            Metric::TotalRevenue => Some(money(values.total_revenue)),
+            Metric::GrossRevenue => Some(money(values.gross)),
+            Metric::Refunds => Some(money(values.refunds)),
+            Metric::Discounts => Some(money(values.discounts)),
+            Metric::OrdersCount => Some(Number::count(values.orders)),
+            Metric::UnitsSold => Some(Number::count(values.units)),
+            // The sum is in ten-thousandths; with too many orders for an exact quotient, it is rounded.
+            Metric::AvgOrderValue => match values.orders.checked_mul(SCALE) {
+                Some(parts) => Number::ratio(values.gross.0, parts),
+                None => values.avg_order_value().map(money),
+            },
+            Metric::ConversionRate => Number::ratio(values.orders, values.visits?),
+            Metric::Visits => values.visits.map(Number::count),
+            Metric::NewCustomers => Some(Number::count(values.new_customers)),
+            Metric::ReturningCustomers => Some(Number::count(values.returning_customers)),
+            Metric::UniqueCustomers => Some(Number::count(values.unique_customers)),
+            Metric::RefundRate => Number::ratio(values.refunds.0, values.gross.0),
+            Metric::OrderValueP50 => values.order_value_p50.map(money),
+            Metric::OrderValueP95 => values.order_value_p95.map(money),
+        }
+    }
+
     /// The metric's value in ten-thousandths (of currency, or of one: a rate of 5 % is 500); `None` if undefined.
     pub fn value(self, values: &Values) -> Option<Money> {
-        let whole = |n: i64| Money::from_sum(i128::from(n) * i128::from(SCALE));
-        match self {
-            Metric::TotalRevenue => Some(values.total_revenue),
-            Metric::GrossRevenue => Some(values.gross),
-            Metric::Refunds => Some(values.refunds),
-            Metric::Discounts => Some(values.discounts),
-            Metric::OrdersCount => whole(values.orders),
-            Metric::UnitsSold => whole(values.units),
-            Metric::AvgOrderValue => values.avg_order_value(),
-            Metric::ConversionRate => Money::rate(values.orders.into(), values.visits?.into()),
-            Metric::Visits => whole(values.visits?),
-            Metric::NewCustomers => whole(values.new_customers),
-            Metric::ReturningCustomers => whole(values.returning_customers),
-            Metric::UniqueCustomers => whole(values.unique_customers),
-            Metric::RefundRate => Money::rate(values.refunds.0.into(), values.gross.0.into()),
-            Metric::OrderValueP50 => values.order_value_p50,
-            Metric::OrderValueP95 => values.order_value_p95,
-        }
+        self.number(values)?.ten_thousandths().map(Money)
     }
 }
 
@@ -167,5 +182,25 @@ impl Needs {
     /// orders needs a set.
     pub fn sets(self, by_line: bool) -> bool {
         self.customers || self.order_values || (by_line && (self.orders || self.first_orders))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formulas_name_the_metrics_of_the_catalog() {
+        let named: Vec<_> = SALES.names().map(Metric::of_field).collect();
+        assert_eq!(named, Metric::ALL.map(Some));
+    }
+
+    #[test]
+    fn averages_are_exact_and_rounded_like_the_metric() {
+        let values = Values { gross: Money(100_000), orders: 3, refunds: Money(50_000), ..Values::default() };
+        let average = Metric::AvgOrderValue.number(&values).expect("an average");
+        assert_eq!(average.ten_thousandths().map(Money), values.avg_order_value());
+        assert_eq!(Metric::RefundRate.number(&values).map(Number::to_f64), values.refund_rate());
+        assert_eq!(Metric::ConversionRate.number(&values), None);
     }
 }

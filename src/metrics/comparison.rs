@@ -6,12 +6,12 @@ use async_graphql::{Object, SimpleObject};
 
 use super::answer::{self, ComparedValues};
 use super::catalog::Metric;
+use super::dimension::Dimension;
 use super::graphql::{Period, joined, prepared};
 use super::input::ComparisonSort;
 use super::labels::Name;
 use super::measured::Measured;
 use super::plan::BreakdownArgs;
-use super::read::Dimension;
 use super::values::{BucketState, DimensionValue, MetricValues};
 use crate::clock::Timestamp;
 use crate::graphql::scalars::Decimal;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_graphql::{Enum, ID, InputObject};
 
-use super::read::Dimension;
+use super::dimension::Dimension;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::changes::DimensionKind;

@@ -12,15 +12,16 @@ use tokio::sync::Mutex;
 use super::answer::AsOf;
 use super::catalog::{Metric, Needs};
 use super::cell::Values;
+use super::dimension::Dimension;
+use super::grid::{GridReader, Scope, too_many_buckets};
 use super::input::{Grain, Weekday};
 use super::kpis::Calendar;
 use super::kpis::definitions::Definition;
 use super::labels::{Labels, Name};
 use super::measured::Measured;
-use super::part::{GridReader, Scope, too_many_buckets};
 use super::period::Span;
 use super::plan::BUCKETS_MAX;
-use super::read::{Dimension, Facts, read_entries};
+use super::read::{Facts, read_entries};
 use crate::calendar::dial::Dial;
 use crate::calendar::{Step, boundaries_after, buckets_before};
 use crate::clock::Timestamp;
@@ -148,7 +149,7 @@ impl History {
             Facts::Newest(_) | Facts::Entries(_) => None,
         };
         let reader = GridReader { facts: entries.as_ref().unwrap_or(reader.facts), ..*reader };
-        let mut part = reader.part(frame.boundaries.clone(), Vec::new(), needs, kpis, frame.calendar()).await?;
+        let mut part = reader.grid(frame.boundaries.clone(), Vec::new(), needs, kpis, frame.calendar()).await?;
         let buckets = part.boundaries.len() - 1;
         let first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
         Ok(History {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::read::{Dimension, GroupKey};
+use super::dimension::{Dimension, GroupKey};
 use crate::db::{Column, LazyTx, Table, TenantTx, get};
 use crate::error::Result;
 use crate::ledger::dimensions::DimensionNames;

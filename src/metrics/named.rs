@@ -30,11 +30,7 @@ impl MetricValue {
     /// `currency` is that of amounts in the answer.
     pub fn of(metric: Metric, values: &Values, currency: &Arc<str>) -> MetricValue {
         let is_money = metric.unit() == Unit::Money;
-        let number = match metric {
-            Metric::ConversionRate => values.conversion_rate(),
-            Metric::RefundRate => values.refund_rate(),
-            _ => metric.number(values).map(Number::to_f64),
-        };
+        let number = metric.number(values).map(Number::to_f64);
         MetricValue {
             metric,
             unit: metric.unit().into(),

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use chrono_tz::Tz;
 
 use super::catalog::{Metric, Needs};
+use super::dimension::Dimension;
 use super::filter::MetricsFilters;
 use super::history::HistoryPlan;
 use super::input::{
     BreakdownSort, ComparedValue, ComparisonPeriod, ComparisonSort, DateRange, Grain, SortDirection, Weekday,
 };
 use super::measured::Measured;
-use super::read::Dimension;
 use crate::calendar::Step;
 use crate::error::{Error, Result};
 

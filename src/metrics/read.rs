@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use async_graphql::Enum;
 use roaring::RoaringBitmap;
 use sea_orm::Value;
 
 use super::catalog::Needs;
 use super::cell::{Cell, View, member};
 use super::days::{self, DayStatement, IN_RANGE};
+use super::dimension::{Dimension, GroupKey};
 use super::filter::Filter;
 use super::period::Span;
 use super::ranges::{Ranges, ranges, round_up, slot_start};
@@ -24,61 +24,11 @@ use crate::ledger::rollup::{self, Key, Level, RollupDelta, Rows, Slots, Split, p
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
 use crate::ledger::tail::{Tail, takes_back};
 
-/// The dimensions that metrics can be split by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum)]
-pub enum Dimension {
-    /// The organization.
-    Organization,
-    /// The sales channel.
-    Channel,
-    /// The region.
-    Region,
-    /// Whether an order is the first of its customer or a later one; orders of guests have no value.
-    CustomerSegment,
-    /// The category of order lines. Rows have the amounts of lines, and so add up to the lines and not to the orders.
-    ProductCategory,
-    /// The product of order lines.
-    Product,
-}
-
-impl Dimension {
-    /// Whether the cells of its values sum to the whole: an order may be in several categories, and visits have no
-    /// segment.
-    pub fn adds_up(self) -> bool {
-        matches!(self, Dimension::Organization | Dimension::Channel | Dimension::Region)
-    }
-
-    pub fn column(self) -> &'static str {
-        match self {
-            Dimension::Organization => "m.org_no",
-            Dimension::Channel => "m.channel_no",
-            Dimension::Region => "m.region_no",
-            Dimension::CustomerSegment => "m.segment",
-            Dimension::ProductCategory => "m.category_no",
-            Dimension::Product => "m.product_no",
-        }
-    }
-
-    fn of_key(self, key: &Key) -> i64 {
-        match self {
-            Dimension::Organization => key.org_no.into(),
-            Dimension::Channel => key.channel_no.into(),
-            Dimension::Region => key.region_no.into(),
-            Dimension::CustomerSegment => key.segment.into(),
-            Dimension::ProductCategory => key.category_no.into(),
-            Dimension::Product => key.product_no,
-        }
-    }
-}
-
 /// Entries per page.
 const PAGE: usize = 10_000;
 
 /// Sums of entries by bucket.
 type BucketRows = HashMap<usize, Rows>;
-
-/// A combination of dimension values, by number, in the requested order.
-pub type GroupKey = Vec<i64>;
 
 /// What to aggregate.
 #[derive(Clone, Copy)]

@@ -9,16 +9,18 @@ use sea_orm::Value;
 
 use super::answer::{Answer, AsOf, ComparedValues, Comparison};
 use super::cell::Values;
+use super::dimension::{Dimension, GroupKey};
 use super::filter::Filter;
+use super::grid::{CellGrid, GridReader, Scope, too_many_buckets};
 use super::history::{self, History, HistoryArgs, HistoryResult};
 use super::input::ComparisonPeriod;
 use super::kpis::Calendar;
 use super::kpis::definitions::{self, own_needs};
 use super::labels::Labels;
-use super::part::{CellGrid, GridReader, Ranked, Scope, too_many_buckets};
 use super::period::{self, Span};
-use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, Plan};
-use super::read::{Dimension, Facts, GroupKey};
+use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan};
+use super::ranking::Ranked;
+use super::read::Facts;
 use crate::calendar;
 use crate::clock::{MINUTE, SECOND, Timestamp};
 use crate::db::{LazyTx, TenantTx, get};
@@ -137,12 +139,32 @@ impl State {
     }
 
     async fn read_parts(&mut self, tx: &TenantTx, facts: &Facts, size: &Size) -> Result<()> {
+        let scope = Arc::clone(&self.scope);
+        let retained_from = self.head.retained_from.map(Timestamp);
+        let reader = GridReader { tx, scope: &scope, facts, retained_from };
+        let whole = Some((self.plan.period, self.span));
+        let calendar = Calendar { zone: self.zone, now: self.read_at, whole, part_of: None, step: None };
+        self.read_series(&reader, calendar, size).await?;
+        if let (None, Some(needs)) = (&self.totals, self.plan.totals) {
+            self.totals = Some(reader.one_bucket(self.span, Vec::new(), needs, &self.plan.kpis, calendar).await?);
+        }
+        for asked in &self.plan.breakdowns {
+            let by = asked.args.by.clone();
+            let grid = reader.one_bucket(self.span, by, asked.all_needs(), &asked.kpis, calendar).await?;
+            take_rows(size, asked, grid.cells.cells.len())?;
+            self.breakdowns.push(grid);
+        }
+        for asked in &self.plan.comparisons {
+            let compared = self.read_comparison(&reader, asked, calendar, size).await?;
+            self.comparisons.push(compared);
+        }
+        self.histories = self.read_histories(&reader).await?;
+        Ok(())
+    }
+
+    /// Reads all series, and with one whose buckets sum to the whole also the totals.
+    async fn read_series(&mut self, reader: &GridReader<'_>, calendar: Calendar, size: &Size) -> Result<()> {
         let span = self.span;
-        let reader =
-            GridReader { tx, scope: &self.scope, facts, retained_from: self.head.retained_from.map(Timestamp) };
-        let whole = Some((self.plan.period, span));
-        let zone = self.zone;
-        let calendar = Calendar { zone, now: self.read_at, whole, part_of: None, step: None };
         let mut boundaries_of_series = Vec::with_capacity(self.plan.series.len());
         for asked in &self.plan.series {
             let zone = asked.args.timezone.unwrap_or(self.zone);
@@ -153,7 +175,6 @@ impl State {
             boundaries_of_series.push((boundaries, zone));
         }
         for (asked, (boundaries, zone)) in self.plan.series.iter().zip(boundaries_of_series) {
-            // Where the buckets sum to the whole, the data is read once for both.
             let adds_up = asked.args.by.is_none_or(Dimension::adds_up);
             let whole_needs = self.plan.totals.filter(|_| self.totals.is_none() && adds_up);
             let of_kpis = own_needs(&self.scope.definitions, &self.plan.kpis);
@@ -161,56 +182,54 @@ impl State {
             let of_buckets = Calendar { zone, whole: None, step: Some(asked.args.step()), ..calendar };
             let group = asked.args.by.into_iter().collect();
             let buckets = boundaries.len().saturating_sub(1);
-            let part = reader.part(boundaries, group, needs, &asked.kpis, of_buckets).await?;
+            let grid = reader.grid(boundaries, group, needs, &asked.kpis, of_buckets).await?;
             if asked.args.by.is_some() {
-                size.take(part.cells.cells.len().saturating_sub(buckets), asked.fields, "by")
+                size.take(grid.cells.cells.len().saturating_sub(buckets), asked.fields, "by")
                     .map_err(|error| error.in_field(&asked.field))?;
             }
             if whole_needs.is_some() {
-                let ends = [part.boundaries.first(), part.boundaries.last()];
-                let (boundaries, cells): (Vec<_>, _) =
-                    (ends.into_iter().flatten().copied().collect(), part.cells.whole());
+                let ends = [grid.boundaries.first(), grid.boundaries.last()];
+                let boundaries: Vec<_> = ends.into_iter().flatten().copied().collect();
+                let cells = grid.cells.whole();
                 let kpis = reader.kpis(&boundaries, &[], &self.plan.kpis, calendar).await?;
                 self.totals = Some(CellGrid { boundaries, group: Vec::new(), needs, cells, kpis });
             }
-            self.series.push(part);
+            self.series.push(grid);
         }
-        if let (None, Some(needs)) = (&self.totals, self.plan.totals) {
-            self.totals = Some(reader.part_of(span, Vec::new(), needs, &self.plan.kpis, calendar).await?);
-        }
-        for asked in &self.plan.breakdowns {
-            let part = reader.part_of(span, asked.args.by.clone(), asked.all_needs(), &asked.kpis, calendar).await?;
-            take_rows(size, asked, part.cells.cells.len())?;
-            self.breakdowns.push(part);
-        }
-        let is_open = span.is_open(self.read_at);
-        for asked in &self.plan.comparisons {
-            let other = self.compared_with(asked.args).map_err(|error| error.in_field(&asked.field))?;
-            let (current, previous) = match asked.args.to {
-                _ if !is_open => (span, other),
-                ComparisonPeriod::SamePeriodLastYear => period::elapsed_and_year_before(span, self.read_at, zone),
-                _ => period::elapsed_parts(span, other, self.read_at, zone),
-            };
-            // A shifted part is the equally long part of the shifted whole.
-            let current_calendar = Calendar { part_of: Some(span), ..calendar };
-            let previous_calendar = Calendar { now: previous.end, whole: None, part_of: Some(other), ..calendar };
-            let read = async |by: &[Dimension], needs, kpis| {
-                let current = reader.part_of(current, by.to_vec(), needs, kpis, current_calendar).await?;
-                let previous = reader.part_of(previous, by.to_vec(), needs, kpis, previous_calendar).await?;
-                Ok::<_, Error>(ComparedGrids { current, previous })
-            };
-            let whole = read(&[], asked.needs, &asked.kpis).await?;
-            let mut breakdowns = Vec::with_capacity(asked.breakdowns.len());
-            for rows in &asked.breakdowns {
-                let grids = read(&rows.args.by, rows.all_needs(), &rows.kpis).await?;
-                take_rows(size, rows, grids.keys().len()).map_err(|error| error.in_field(&asked.field))?;
-                breakdowns.push(grids);
-            }
-            let compared = Compared { current_span: current, previous_span: previous, whole, breakdowns, is_open };
-            self.comparisons.push(compared);
-        }
-        self.histories = self.read_histories(&reader).await?;
         Ok(())
+    }
+
+    async fn read_comparison(
+        &self,
+        reader: &GridReader<'_>,
+        asked: &ComparisonPlan,
+        calendar: Calendar,
+        size: &Size,
+    ) -> Result<Compared> {
+        let span = self.span;
+        let is_open = span.is_open(self.read_at);
+        let other = self.compared_with(asked.args).map_err(|error| error.in_field(&asked.field))?;
+        let (current_span, previous_span) = match asked.args.to {
+            _ if !is_open => (span, other),
+            ComparisonPeriod::SamePeriodLastYear => period::elapsed_and_year_before(span, self.read_at, self.zone),
+            _ => period::elapsed_parts(span, other, self.read_at, self.zone),
+        };
+        // A shifted part is the equally long part of the shifted whole.
+        let of_current = Calendar { part_of: Some(span), ..calendar };
+        let of_previous = Calendar { now: previous_span.end, whole: None, part_of: Some(other), ..calendar };
+        let read = async |by: &[Dimension], needs, kpis| {
+            let current = reader.one_bucket(current_span, by.to_vec(), needs, kpis, of_current).await?;
+            let previous = reader.one_bucket(previous_span, by.to_vec(), needs, kpis, of_previous).await?;
+            Ok::<_, Error>(ComparedGrids { current, previous })
+        };
+        let whole = read(&[], asked.needs, &asked.kpis).await?;
+        let mut breakdowns = Vec::with_capacity(asked.breakdowns.len());
+        for rows in &asked.breakdowns {
+            let grids = read(&rows.args.by, rows.all_needs(), &rows.kpis).await?;
+            take_rows(size, rows, grids.keys().len()).map_err(|error| error.in_field(&asked.field))?;
+            breakdowns.push(grids);
+        }
+        Ok(Compared { current_span, previous_span, whole, breakdowns, is_open })
     }
 
     async fn read_histories(&self, reader: &GridReader<'_>) -> Result<Vec<(HistoryArgs, HistoryResult)>> {

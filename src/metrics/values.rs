@@ -7,12 +7,12 @@ use async_graphql::{Enum, Object, ScalarType, SimpleObject, Value};
 use super::answer;
 use super::catalog::Metric;
 use super::cell::Values;
+use super::dimension::Dimension;
 use super::flat::{Flat, SelectedField, object_of};
 use super::input::RefundTime;
 use super::kpis::graphql::KpiValue;
 use super::labels::Name;
 use super::named::MetricValue;
-use super::read::Dimension;
 use crate::error::Result;
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 

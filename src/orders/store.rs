@@ -7,9 +7,9 @@ use crate::db::{TenantTx, get};
 use crate::error::Result;
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::ledger::node_id::OneOf;
+use crate::metrics::dimension::Dimension;
 use crate::metrics::filter::Filter;
 use crate::metrics::period::Span;
-use crate::metrics::read::Dimension;
 use crate::money::Money;
 
 /// Columns read by [`order_from`], of a table aliased `o`.

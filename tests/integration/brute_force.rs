@@ -16,6 +16,7 @@ use salespulse::ledger::event::{
 use salespulse::metrics::answer::{Answer, ComparedValues, Comparison, answer};
 use salespulse::metrics::catalog::{Metric, Needs};
 use salespulse::metrics::cell::Values;
+use salespulse::metrics::dimension::Dimension;
 use salespulse::metrics::filter::{CustomerSegment, MetricsFilters};
 use salespulse::metrics::input::{
     BreakdownSort, ComparedValue, ComparisonPeriod, ComparisonSort, DateRange, Grain, SortDirection, Weekday,
@@ -25,7 +26,6 @@ use salespulse::metrics::period::{Span, previous, whole_days};
 use salespulse::metrics::plan::{
     BreakdownArgs, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan, SeriesArgs, SeriesPlan,
 };
-use salespulse::metrics::read::Dimension;
 use salespulse::metrics::state::State;
 use salespulse::money::Money;
 use salespulse::stream::ListenerEvent;

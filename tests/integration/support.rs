@@ -11,7 +11,7 @@ use salespulse::clock::{ManualClock, SECOND, Timestamp};
 use salespulse::db::{Db, Owner, TenantId, TenantTx, word};
 use salespulse::graphql::documents::Documents;
 use salespulse::graphql::endpoint::Requester;
-use salespulse::graphql::operation::Operations;
+use salespulse::graphql::executor::Executor;
 use salespulse::graphql::params::Params;
 use salespulse::ledger::Answer;
 use salespulse::ledger::event::{Event, Outcome};
@@ -37,7 +37,7 @@ pub fn kek() -> Arc<dyn KeyEncryption> {
 pub struct TestApp {
     pub app: App,
     pub clock: Arc<ManualClock>,
-    operations: Operations,
+    executor: Executor,
     owner_url: String,
     server_url: String,
     _files: Option<tempfile::TempDir>,
@@ -156,9 +156,9 @@ impl TestApp {
         let clock = ManualClock::at(NOW);
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"), kek);
-        let operations =
-            Operations::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
-        TestApp { app, clock, operations, owner_url: urls.owner, server_url: urls.server, _files: files }
+        let executor =
+            Executor::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
+        TestApp { app, clock, executor, owner_url: urls.owner, server_url: urls.server, _files: files }
     }
 
     /// The parts of another process over the same database.
@@ -304,14 +304,14 @@ impl Actor<'_> {
     pub async fn run(&self, query: &str, variables: Value) -> Response {
         let params =
             Params { query: Some(query.to_owned()), variables: Variables::from_json(variables), ..Params::default() };
-        match self.test.operations.prepare(params) {
+        match self.test.executor.prepare(params) {
             Ok(prepared) => {
                 let requester = Requester {
                     caller: Some(Arc::new(self.caller.clone())),
                     client: Arc::default(),
                     size: Arc::default(),
                 };
-                self.test.operations.run(prepared, requester).await.0
+                self.test.executor.run(prepared, requester).await.0
             }
             Err(refusal) => Response::from_errors(vec![refusal.to_error()]),
         }

@@ -200,17 +200,17 @@ impl SocketReader {
 
     /// The answers of an operation, which is started, and whether it is a subscription.
     fn start(&self, params: Params, requester: Requester) -> (BoxStream<'static, Payload>, bool) {
-        let operations = &self.endpoint.operations;
-        let prepared = operations.prepare(params).and_then(|prepared| self.endpoint.spend(&requester, prepared));
+        let executor = &self.endpoint.executor;
+        let prepared = executor.prepare(params).and_then(|prepared| self.endpoint.spend(&requester, prepared));
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => return (refused(&refusal), false),
         };
-        if prepared.kind() == OperationType::Subscription {
-            return (operations.stream(prepared, requester), true);
+        if prepared.kind == OperationType::Subscription {
+            return (executor.stream(prepared, requester), true);
         }
-        let operations = operations.clone();
-        let run = async move { Payload::plain(operations.run(prepared, requester).await.0) };
+        let executor = executor.clone();
+        let run = async move { Payload::plain(executor.run(prepared, requester).await.0) };
         let task = tokio::spawn(run.in_current_span());
         let task = AbortOnDropHandle::new(task);
         let answer = async move {

@@ -18,9 +18,10 @@ use crate::ledger::entry::Entry;
 use crate::ledger::organization::Organization;
 use crate::metrics::catalog::{Metric, Needs};
 use crate::metrics::cell::{Cell, Values};
+use crate::metrics::dimension::{Dimension, GroupKey};
 use crate::metrics::filter::{Filter, dimension_numbers, product_numbers, segment_number};
 use crate::metrics::period::Span;
-use crate::metrics::read::{Cells, Dimension, Facts, GroupKey, Question};
+use crate::metrics::read::{Cells, Facts, Question};
 
 /// Filters and shifts of all KPIs in one part of a request.
 const VIEWS_MAX: usize = 48;

@@ -17,11 +17,11 @@ use crate::db::{LazyTx, TenantId};
 use crate::error::{Code, Error, Result};
 use crate::ledger::memory::Memory;
 use crate::metrics::catalog::Metric;
+use crate::metrics::dimension::Dimension;
 use crate::metrics::history::{History, Member, Split};
 use crate::metrics::input::Grain;
 use crate::metrics::labels::Name;
 use crate::metrics::measured::Measured;
-use crate::metrics::read::Dimension;
 
 /// Maximum number of metrics and KPIs per detection.
 pub const MEASURED_MAX: usize = 8;

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use salespulse::graphql::documents::Documents;
-use salespulse::graphql::operation::Operations;
+use salespulse::graphql::executor::Executor;
 use salespulse::graphql::params::Params;
 use salespulse::graphql::scan::{NESTING_MAX, TEXT_BYTES_MAX, scan};
 
@@ -116,7 +116,7 @@ fn no_document_brings_the_parser_down_or_is_nested_deeper_than_was_counted() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let test = runtime.block_on(TestApp::start());
     let schema = salespulse::schema::build(test.app.clone());
-    let operations = Operations::new(schema, test.app.tokens.cursors(), Documents::default());
+    let executor = Executor::new(schema, test.app.tokens.cursors(), Documents::default());
     let inputs = (texts(), proptest::option::of("[a-z]{1,3}"), any::<Option<i32>>());
     fuzz(inputs, |(text, operation_name, a)| {
         let begun = Instant::now();
@@ -132,8 +132,8 @@ fn no_document_brings_the_parser_down_or_is_nested_deeper_than_was_counted() {
         let is_refused_by_scan = scan(&text).is_err();
         let variables = Variables::from_json(serde_json::json!({ "a": a }));
         let params = Params { query: Some(text), operation_name, variables, ..Params::default() };
-        match operations.prepare(params) {
-            Ok(prepared) => assert!(!is_refused_by_scan && prepared.fields() <= FIELDS_MAX),
+        match executor.prepare(params) {
+            Ok(prepared) => assert!(!is_refused_by_scan && prepared.fields <= FIELDS_MAX),
             Err(refusal) => assert!(CODES.contains(&refusal.code), "{}", refusal.code),
         }
         assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());

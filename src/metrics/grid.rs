@@ -1,24 +1,23 @@
-//! A part of an answer: cells, their KPIs, and what is derived from them.
+//! The cells of one part of an answer with their KPIs, and the values derived from them.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use models::kpis::{Number, Shift};
+use models::kpis::Shift;
 
-use super::answer::{Breakdown, Bucket};
+use super::answer::Bucket;
 use super::catalog::Needs;
 use super::cell::{Cell, Values};
+use super::dimension::{Dimension, GroupKey};
 use super::filter::Filter;
-use super::input::SortDirection;
 use super::kpis::Calendar;
 use super::kpis::definitions::{Definitions, own_needs};
 use super::kpis::part::{KpiPart, Snapshot, Views};
 use super::labels::{Labels, Name};
 use super::period::Span;
-use super::plan::{BUCKETS_MAX, BreakdownArgs, BreakdownPlan, SeriesArgs};
-use super::read::{Cells, Dimension, Facts, GroupKey, Question};
+use super::plan::{BUCKETS_MAX, SeriesArgs};
+use super::read::{Cells, Facts, Question};
 use crate::clock::Timestamp;
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
@@ -44,7 +43,7 @@ pub struct CellGrid {
     pub kpis: KpiPart,
 }
 
-/// Reads parts in one snapshot.
+/// Reads grids in one snapshot.
 pub struct GridReader<'a> {
     pub tx: &'a TenantTx,
     pub scope: &'a Scope,
@@ -54,7 +53,8 @@ pub struct GridReader<'a> {
 }
 
 impl GridReader<'_> {
-    pub async fn part(
+    /// One cell for each bucket and group.
+    pub async fn grid(
         &self,
         boundaries: Vec<Timestamp>,
         group: Vec<Dimension>,
@@ -69,7 +69,8 @@ impl GridReader<'_> {
         Ok(CellGrid { boundaries, group, needs, cells, kpis })
     }
 
-    pub async fn part_of(
+    /// One cell for each group.
+    pub async fn one_bucket(
         &self,
         span: Span,
         group: Vec<Dimension>,
@@ -77,7 +78,7 @@ impl GridReader<'_> {
         kpis: &BTreeSet<String>,
         calendar: Calendar,
     ) -> Result<CellGrid> {
-        self.part(vec![span.start, span.end], group, needs, kpis, calendar).await
+        self.grid(vec![span.start, span.end], group, needs, kpis, calendar).await
     }
 
     pub async fn kpis(
@@ -101,24 +102,24 @@ impl CellGrid {
             && self.kpis.fold(&scope.organizations, &self.group, entries)?)
     }
 
-    /// The values of a part with one bucket and no grouping.
+    /// The values of a grid with one bucket and no grouping.
     pub fn values(&self) -> Result<Values> {
         self.with_kpis(self.cells.whole_values()?, 0, &[&GroupKey::new()])
     }
 
-    /// The groups of a part with one bucket.
+    /// The groups of a grid with one bucket.
     pub fn keys(&self) -> impl Iterator<Item = &GroupKey> {
         self.cells.cells.keys().map(|(_, key)| key)
     }
 
-    /// The values of one group of a part with one bucket.
+    /// The values of one group of a grid with one bucket.
     pub fn values_of(&self, key: &GroupKey) -> Result<Values> {
         let empty = Cell::default();
         let cell = self.cells.cells.get(&(0, key.clone())).unwrap_or(&empty);
         self.with_kpis(self.cells.values(0, cell)?, 0, &[key])
     }
 
-    /// The values of some groups of a part with one bucket, combined.
+    /// The values of some groups of a grid with one bucket, combined.
     pub fn combined(&self, keys: &[&GroupKey]) -> Result<Values> {
         let mut combined = Cell::default();
         let cells = keys.iter().filter_map(|key| self.cells.cells.get(&(0, (*key).clone())));
@@ -132,7 +133,7 @@ impl CellGrid {
         Ok(Values { kpis, ..values })
     }
 
-    /// The values of some buckets of a part without grouping.
+    /// The values of some buckets of a grid without grouping.
     pub fn values_by_bucket(&self, buckets: Range<usize>) -> Result<Vec<Values>> {
         let (empty, all) = (Cell::default(), GroupKey::new());
         let values = |bucket| {
@@ -158,7 +159,7 @@ impl CellGrid {
         let mut found = buckets.collect::<Result<Vec<_>>>()?;
         if found.len() > BUCKETS_MAX {
             let message = format!(
-                "more than {BUCKETS_MAX} buckets with something in them; take another dimension, a coarser grain, a shorter period or filters"
+                "more than {BUCKETS_MAX} buckets with something in them; use another dimension, a coarser grain, a shorter period or filters"
             );
             return Err(Error::bad_input("by", message));
         }
@@ -194,88 +195,6 @@ impl Cells {
     }
 }
 
-/// The rows of a breakdown in the requested order, ties unresolved.
-pub struct Ranked<'a, V> {
-    rows: Vec<(Rank, &'a GroupKey, V)>,
-    /// Rows to name. Names break ties, so beyond the rows shown only those tied with the last one need names.
-    named: usize,
-}
-
-impl<'a, V> Ranked<'a, V> {
-    /// Sorts `rows` by what `value` returns.
-    pub fn new(
-        rows: Vec<(&'a GroupKey, V)>,
-        args: &BreakdownArgs,
-        value: impl Fn(&V) -> Option<Number>,
-    ) -> Ranked<'a, V> {
-        let rank = |values: &V| Rank { value: value(values), direction: args.order.direction };
-        let mut rows: Vec<_> = rows.into_iter().map(|(key, values)| (rank(&values), key, values)).collect();
-        rows.sort_by_key(|(rank, ..)| *rank);
-        let named = match rows.get(args.first.min(rows.len()).saturating_sub(1)) {
-            Some((last, ..)) => rows.partition_point(|(rank, ..)| rank <= last),
-            None => 0,
-        };
-        Ranked { rows, named }
-    }
-
-    pub fn named(&self) -> impl Iterator<Item = &'a GroupKey> + Clone {
-        self.rows[..self.named].iter().map(|(_, key, _)| *key)
-    }
-
-    /// The first rows with their names; the others combined by `combine` if the plan asks for them.
-    pub fn breakdown(
-        mut self,
-        asked: &BreakdownPlan,
-        labels: &Labels,
-        combine: impl FnOnce(&[&GroupKey]) -> Result<V>,
-    ) -> Result<Breakdown<V>> {
-        let BreakdownPlan { args, has_other, .. } = asked;
-        let rows_count = self.rows.len();
-        let mut rows: Vec<_> = self
-            .rows
-            .drain(..self.named)
-            .map(|(rank, key, values)| (rank, labels.names(&args.by, key), key, values))
-            .collect();
-        rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-        let mut rest: Vec<&GroupKey> = self.rows.into_iter().map(|(_, key, _)| key).collect();
-        rest.extend(rows.drain(args.first.min(rows.len())..).map(|(_, _, key, _)| key));
-        let other = (*has_other && !rest.is_empty()).then(|| combine(&rest)).transpose()?;
-        let rows = rows.into_iter().map(|(_, names, _, values)| (names, values)).collect();
-        Ok(Breakdown { rows, other, rows_count })
-    }
-}
-
-/// Sort key of a row: its exact value in the requested direction, rows without one last.
-#[derive(Clone, Copy)]
-struct Rank {
-    value: Option<Number>,
-    direction: SortDirection,
-}
-
-impl Ord for Rank {
-    fn cmp(&self, other: &Rank) -> Ordering {
-        match (self.value, other.value) {
-            (Some(one), Some(other)) if self.direction == SortDirection::Asc => one.compare(other),
-            (Some(one), Some(other)) => other.compare(one),
-            (one, other) => one.is_none().cmp(&other.is_none()),
-        }
-    }
-}
-
-impl PartialOrd for Rank {
-    fn partial_cmp(&self, other: &Rank) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Rank {
-    fn eq(&self, other: &Rank) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Rank {}
-
 pub fn too_many_buckets() -> Error {
-    Error::bad_input("grain", format!("more than {BUCKETS_MAX} buckets; take a coarser grain or a shorter period"))
+    Error::bad_input("grain", format!("more than {BUCKETS_MAX} buckets; use a coarser grain or a shorter period"))
 }

@@ -1,0 +1,138 @@
+//! Operations before they run: a document is scanned before it is parsed, parsed once, and measured; its variables are
+//! completed.
+
+use std::sync::Arc;
+
+use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
+use async_graphql::{Name, Request};
+use async_graphql_value::{ConstValue, Value};
+use sha2::{Digest, Sha256};
+
+use super::completion::{Plan, Types};
+use super::errors::Refusal;
+use super::params::Params;
+use super::{scan, shape, variables};
+use crate::schema::PUBLIC;
+
+/// A validated operation of bounded size.
+pub struct Prepared {
+    pub request: Request,
+    pub kind: OperationType,
+    pub name: Option<String>,
+    /// Fields, each counted as often as it is selected.
+    pub fields: usize,
+    /// Whether it needs no token.
+    pub is_public: bool,
+    pub subscribed: Option<Subscribed>,
+    /// The form of its response.
+    pub plan: Plan,
+    /// The document, stored under its hash once somebody is allowed to run it.
+    pub to_keep: Option<(String, Arc<str>)>,
+}
+
+/// What identifies a subscription.
+pub struct Subscribed {
+    /// The root field.
+    pub field: String,
+    /// Hash of the operation and its variables, excluding the cursor.
+    pub hash: [u8; 32],
+    /// The client's cursor.
+    pub after: Option<String>,
+}
+
+impl Prepared {
+    /// Checks everything that can be checked without executing `text`; `hash` is that under which to store it.
+    pub fn of(text: Arc<str>, hash: Option<String>, mut params: Params, types: &Types) -> Result<Prepared, Refusal> {
+        scan::scan(&text)?;
+        let document = async_graphql::parser::parse_query(text.as_ref()).map_err(|error| parse_error(&error))?;
+        let (name, operation) = select(&document, params.operation_name.as_deref())?;
+        variables::complete(&operation.variable_definitions, &mut params.variables)?;
+        let fields = shape::check(&document, &params.variables)?;
+        let plan = types.plan(&document, operation, &params.variables);
+        let (kind, name) = (operation.ty, name.map(ToString::to_string));
+        // Without a token, only a document that consists of the operation alone is allowed.
+        let is_alone = document.operations.iter().count() == 1 && document.fragments.is_empty();
+        let is_public = kind == OperationType::Mutation && is_alone && is_public(operation);
+        let subscribed = match kind {
+            OperationType::Subscription => Some(subscribed(&text, &document, operation, &mut params)?),
+            _ => None,
+        };
+        let document =
+            if kind == OperationType::Subscription { shape::without_root_fragments(document) } else { document };
+        let mut request = Request::new(text.as_ref()).variables(params.variables);
+        request.operation_name = params.operation_name;
+        request.set_parsed_query(document);
+        let to_keep = hash.map(|hash| (hash, text));
+        Ok(Prepared { request, kind, name, fields, is_public, subscribed, plan, to_keep })
+    }
+}
+
+/// The selected operation and its name.
+fn select<'a>(
+    document: &'a ExecutableDocument,
+    name: Option<&str>,
+) -> Result<(Option<&'a Name>, &'a OperationDefinition), Refusal> {
+    let mut fitting = document.operations.iter().filter(|(other, _)| match name {
+        Some(name) => other.is_some_and(|other| other.as_str() == name),
+        None => true,
+    });
+    match (fitting.next(), fitting.next()) {
+        (Some((name, operation)), None) => Ok((name, &operation.node)),
+        (None, _) if name.is_some() => {
+            Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", "the document has no operation of this operationName"))
+        }
+        (None, _) => Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", "the document has no operation")),
+        (Some(_), Some(_)) => {
+            Err(Refusal::new("OPERATION_RESOLUTION_FAILURE", "the document has several operations; name one"))
+        }
+    }
+}
+
+/// Identifies a subscription. A cursor given as a variable is removed from the variables: the same subscription resumed
+/// from another position is still the same.
+fn subscribed(
+    text: &str,
+    document: &ExecutableDocument,
+    operation: &OperationDefinition,
+    params: &mut Params,
+) -> Result<Subscribed, Refusal> {
+    let (field, _) = shape::only_field(document, &operation.selection_set.node)?;
+    let field = &field.node;
+    let argument = field.arguments.iter().find(|(name, _)| name.node == "after").map(|(_, value)| &value.node);
+    let mut variables = params.variables.clone();
+    let after = match argument {
+        Some(Value::Variable(name)) => {
+            // It stays in the request's variables, which may require one, but with a blank value.
+            let given = params.variables.get_mut(name);
+            variables.remove(name);
+            given.map(|value| std::mem::replace(value, ConstValue::String(String::new())))
+        }
+        Some(Value::String(cursor)) => Some(ConstValue::String(cursor.clone())),
+        _ => None,
+    };
+    let after = match after {
+        Some(ConstValue::String(cursor)) => Some(cursor),
+        _ => params.last_event_id.take(),
+    };
+    let variables = serde_json::to_string(&variables).unwrap_or_default();
+    let name = params.operation_name.as_deref().unwrap_or_default();
+    let hash = Sha256::new().chain_update(text).chain_update([0]).chain_update(name).chain_update([0]);
+    let hash = hash.chain_update(variables).finalize().into();
+    Ok(Subscribed { field: field.name.node.to_string(), hash, after })
+}
+
+/// Whether an operation consists only of fields that need no token.
+fn is_public(operation: &OperationDefinition) -> bool {
+    operation.selection_set.node.items.iter().all(|selection| match &selection.node {
+        Selection::Field(field) => PUBLIC.contains(&field.node.name.node.as_str()),
+        Selection::InlineFragment(_) | Selection::FragmentSpread(_) => false,
+    })
+}
+
+fn parse_error(error: &async_graphql::parser::Error) -> Refusal {
+    let message = match error.positions().next() {
+        Some(at) => format!("syntax error at line {}, column {}", at.line, at.column),
+        None => "syntax error".to_owned(),
+    };
+    Refusal::new("GRAPHQL_PARSE_FAILED", message)
+}
