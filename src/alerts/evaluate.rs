@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use async_graphql::ScalarType;
 use chrono_tz::Tz;
-use models::kpis::Unit;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::progress::{Change, Measure, Progress};
 use super::rule::{AlertCondition, AlertState, Judgement, Rule};
+use super::settings::Settings;
 use super::store::{self, Denomination, Watched};
 use crate::clock::{DAY, Timestamp};
 use crate::db::TenantTx;
@@ -20,15 +20,10 @@ use crate::graphql::size::Size;
 use crate::ledger::changes::Head;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
-use crate::ledger::organization::list_organizations;
 use crate::ledger::tail::Chunk;
 use crate::ledger::{BatchObserver, RecordedBatch};
 use crate::metrics::answer::{Answer, answer};
 use crate::metrics::cell::Values;
-use crate::metrics::filter::Filter;
-use crate::metrics::kpis::definitions::read_formulas;
-use crate::metrics::kpis::graphql::KpiUnit;
-use crate::metrics::measured::Measured;
 use crate::metrics::period::Span;
 use crate::metrics::plan::Plan;
 use crate::money::Money;
@@ -139,34 +134,10 @@ impl Evaluation<'_> {
 async fn report(tx: &TenantTx, head: &mut Head, rule: &Rule, change: &Change) -> Result<()> {
     head.last_alert_no += 1;
     let (alert_no, position) = (head.last_alert_no, head.position);
-    let denomination = denomination(tx, rule).await?;
+    let denomination = Settings::read(tx).await?.denomination(tx, rule).await?;
     store::log(tx, rule, change, &denomination, alert_no, position).await?;
     let message = message(tx, rule, change, &denomination, alert_no, position)?;
     outbox::store::add(tx, &rule.recipients, &message, change.at).await
-}
-
-/// What the rule's numbers mean now.
-async fn denomination(tx: &TenantTx, rule: &Rule) -> Result<Denomination> {
-    let unit = match &rule.measured {
-        _ if rule.is_of_change() => Some(Unit::Ratio),
-        Measured::Metric(metric) => Some(metric.unit()),
-        Measured::Kpi(name) => {
-            let kpis = read_formulas(tx).await?;
-            kpis.find(name).and_then(|formula| kpis.plan(formula).ok()).map(|plan| plan.unit())
-        }
-    };
-    let currency = if unit == Some(Unit::Money) { currency(tx, rule).await? } else { None };
-    Ok(Denomination { unit: unit.map(KpiUnit::from), currency })
-}
-
-/// The currency of what the rule counts; `None` if its organization is gone, or there are several currencies.
-async fn currency(tx: &TenantTx, rule: &Rule) -> Result<Option<String>> {
-    let filters = rule.filters.clone().unwrap_or_default();
-    match Filter::find(tx, &list_organizations(tx).await?, &filters, true).await {
-        Ok(filter) => Ok(filter.organizations.first().map(|organization| organization.currency.clone())),
-        Err(error) if matches!(error.code, Code::NotFound | Code::MixedCurrencies) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Resolves a firing rule before it is changed or deleted: otherwise recipients would never learn that it no longer

@@ -1,14 +1,18 @@
 //! Alert rules, their history, and their mutations.
 
+use std::sync::Arc;
+
 use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::evaluate::resolve;
 use super::input::{AlertFrequency, AlertRuleInput};
 use super::progress::Progress;
-use super::rule::{AlertCondition, AlertState, Frequency, Rule};
+use super::rule::{AlertCondition, AlertProblem, AlertState, Frequency, Rule};
+use super::settings::Settings;
 use super::simulate::{simulate, turn};
-use super::store::{self, Transition, Watched};
+use super::store::{self, Denomination, Transition, Watched};
 use super::sweep::announce;
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
@@ -16,7 +20,7 @@ use crate::auth::cursor::Mark;
 use crate::connection;
 use crate::db::TenantTx;
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, caller, parse_id, read};
+use crate::graphql::context::{Needs, app, caller, operation, parse_id, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, Cursor, DateTime, Decimal, Json, Position};
 use crate::ledger::organization::list_organizations;
@@ -57,9 +61,13 @@ impl AlertQuery {
         }
         let period = Span { start: from.0, end: to.0 };
         let _turn = turn().await?;
-        let changes = simulate(read(ctx).await?.as_ref(), &app(ctx)?.memory, &rule, period).await?;
+        let tx = read(ctx).await?;
+        let changes = simulate(tx.as_ref(), &app(ctx)?.memory, &rule, period).await?;
+        let Denomination { unit, currency } = settings(ctx).await?.denomination(&tx, &rule).await?;
         let simulated = changes.into_iter().map(|(change, position)| SimulatedAlert {
             state: change.state,
+            unit,
+            currency: currency.clone().map(Currency),
             value: change.value.map(Decimal),
             expected: change.judgement.map(|judgement| Decimal(judgement.expected)),
             lower: change.judgement.map(|judgement| Decimal(judgement.lower)),
@@ -176,6 +184,8 @@ impl AlertMutation {
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct AlertRule {
+    #[graphql(skip)]
+    rule: Rule,
     /// The rule's id.
     id: ID,
     /// Its name.
@@ -204,8 +214,6 @@ pub struct AlertRule {
     every_minutes: Option<i32>,
     /// Which facts count, as JSON of `MetricsFilters`; null for all.
     filters: Option<Json>,
-    #[graphql(skip)]
-    recipients: Vec<AlertRecipient>,
     /// Whether it is evaluated at all.
     enabled: bool,
     /// Its current state.
@@ -215,9 +223,40 @@ pub struct AlertRule {
 #[ComplexObject]
 impl AlertRule {
     /// Who is notified of each change of state. Null without ANALYTICS_ADVANCED, since a URL may be a secret.
-    async fn recipients(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<&[AlertRecipient]>> {
-        Ok(caller(ctx)?.may(Permission::AnalyticsAdvanced).then_some(&self.recipients))
+    async fn recipients(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<AlertRecipient>>> {
+        let recipients = || self.rule.recipients.iter().cloned().map(AlertRecipient::from).collect();
+        Ok(caller(ctx)?.may(Permission::AnalyticsAdvanced).then(recipients))
     }
+
+    /// The unit of the values that it compares, and of `threshold` except for ANOMALY, whose threshold is a score: RATIO for CHANGE_ABOVE and CHANGE_BELOW, otherwise that of the metric or KPI.
+    async fn unit(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<KpiUnit>> {
+        Ok(self.denomination(ctx).await?.unit)
+    }
+
+    /// The currency of these numbers if `unit` is MONEY; otherwise null, and null too if there is a `problem`.
+    async fn currency(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Currency>> {
+        Ok(self.denomination(ctx).await?.currency.map(Currency))
+    }
+
+    /// Why it cannot be evaluated at present, so that its state does not change; null if it can.
+    async fn problem(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<AlertProblem>> {
+        let tx = read(ctx).await?;
+        Ok(settings(ctx).await?.problem(&tx, &self.rule).await?)
+    }
+}
+
+impl AlertRule {
+    async fn denomination(&self, ctx: &Context<'_>) -> Result<Denomination> {
+        let tx = read(ctx).await?;
+        settings(ctx).await?.denomination(&tx, &self.rule).await
+    }
+}
+
+/// The tenant's organizations and KPIs, read once for all rules of an operation.
+async fn settings<'a>(ctx: &Context<'a>) -> Result<Arc<Settings>> {
+    let settings = operation(ctx)?.loader(OnceCell::<Arc<Settings>>::new);
+    let read = async || Ok(Arc::new(Settings::read(read(ctx).await?.as_ref()).await?));
+    settings.get_or_try_init(read).await.cloned()
 }
 
 impl TryFrom<Watched> for AlertRule {
@@ -231,7 +270,7 @@ impl TryFrom<Watched> for AlertRule {
         };
         Ok(AlertRule {
             id: rule.id.into(),
-            name: rule.name,
+            name: rule.name.clone(),
             metric: rule.measured.metric(),
             kpi: rule.measured.kpi().map(str::to_owned),
             condition: rule.condition,
@@ -243,10 +282,10 @@ impl TryFrom<Watched> for AlertRule {
             include_open: rule.counts_open,
             frequency,
             every_minutes,
-            filters: rule.filters.map(serde_json::to_value).transpose()?.map(Json),
-            recipients: rule.recipients.into_iter().map(AlertRecipient::from).collect(),
+            filters: rule.filters.as_ref().map(serde_json::to_value).transpose()?.map(Json),
             enabled: rule.is_enabled,
             state: progress.state,
+            rule,
         })
     }
 }
@@ -266,6 +305,10 @@ async fn check_named(tx: &TenantTx, rule: Rule) -> Result<Rule> {
 struct SimulatedAlert {
     /// The state it would have changed to.
     state: AlertState,
+    /// The unit of the numbers, as of `AlertRule`.
+    unit: Option<KpiUnit>,
+    /// The currency of the numbers if `unit` is MONEY; otherwise null.
+    currency: Option<Currency>,
     /// The metric's value at that time, or its relative change; null if it had none.
     value: Option<Decimal>,
     /// For ANOMALY: what was expected; null if nothing was. For other conditions null, like the next three.

@@ -9,6 +9,7 @@ pub mod graphql;
 mod input;
 mod progress;
 mod rule;
+mod settings;
 mod simulate;
 pub mod store;
 mod sweep;

@@ -75,6 +75,15 @@ pub enum AlertState {
     Retracted,
 }
 
+/// Why a rule cannot be evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum AlertProblem {
+    /// The organization of its filters no longer exists.
+    OrganizationNotFound,
+    /// It adds up amounts, and the organizations that it counts have come to have different currencies; filter by one.
+    MixedCurrencies,
+}
+
 /// How often a rule may fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frequency {

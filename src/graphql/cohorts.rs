@@ -177,7 +177,7 @@ mod tests {
 
     fn payload(position: i64) -> Payload {
         let mark = Mark { position, part: 0, until: None };
-        Payload::live(Response::new(position), mark, &format!("at-{position}"))
+        Payload::live(Response::new(position), mark, format!("at-{position}").into())
     }
 
     fn answers(receiver: mpsc::Receiver<Payload>) -> BoxStream<'static, Payload> {

@@ -15,7 +15,7 @@ use super::completion::{Plan, Types};
 use super::documents::Documents;
 use super::endpoint::Requester;
 use super::errors::{self, Refusal};
-use super::operation::Operation;
+use super::operation::{Operation, Subscriber};
 use super::params::Params;
 use super::payload::Payload;
 use super::prepared::{Prepared, Subscribed};
@@ -73,7 +73,7 @@ impl Executor {
         let tenant = requester.caller.as_ref().map(|caller| caller.tenant.0);
         let span = operation_span(&kind, prepared.name.as_deref(), tenant);
         let _timer = METRICS.operation_duration.with_label_values(&[&kind]).start_timer();
-        let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&requester.size), None));
+        let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&requester.size)));
         let request = with_requester(prepared.request, requester).data(Arc::clone(&operation));
         let executed = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
         // A write is not interrupted.
@@ -139,9 +139,8 @@ impl Executor {
         scope: Vec<u8>,
         after: Option<Mark>,
     ) -> BoxStream<'static, Payload> {
-        let tenant = caller.tenant;
-        let operation = Arc::new(Operation::of(prepared.kind, size, after));
-        let cursors = self.cursors.clone();
+        let subscriber = Subscriber { cursors: self.cursors.clone(), tenant: caller.tenant, scope, after };
+        let operation = Arc::new(Operation::subscription(subscriber, size));
         let request = prepared.request.data(caller).data(Arc::clone(&operation));
         let mut has_begun = false;
         let plan = prepared.plan;
@@ -149,8 +148,8 @@ impl Executor {
             let is_nothing = response.data == async_graphql::Value::Null;
             let mut response = finished(response, &plan);
             let is_first = !std::mem::replace(&mut has_begun, true);
-            match operation.take_mark() {
-                Some(mark) => Payload::live(response, mark, &cursors.write(tenant, &scope, mark)),
+            match operation.take_stand() {
+                Some((mark, cursor)) => Payload::live(response, mark, cursor),
                 None => {
                     // What prevents a subscription from starting is a request error.
                     if is_first && is_nothing {

@@ -11,7 +11,8 @@ use async_graphql::{Response, SelectionField};
 use super::reads::Reads;
 use super::response_cache::Freshness;
 use super::size::Size;
-use crate::auth::cursor::Mark;
+use crate::auth::cursor::{Cursors, Mark};
+use crate::db::TenantId;
 
 /// State that lives as long as one operation: its snapshot, its data loaders, and what its response depends on.
 #[derive(Default)]
@@ -25,17 +26,30 @@ pub struct Operation {
     /// Some of the response was encrypted.
     is_personal: AtomicBool,
     size: Arc<Size>,
-    /// What the subscriber has already seen.
-    after: Option<Mark>,
-    /// The position of a subscription's next answer.
-    mark: Mutex<Option<Mark>>,
+    subscriber: Option<Subscriber>,
+    /// The position of a subscription's next answer, and its cursor.
+    stand: Mutex<Option<(Mark, Arc<str>)>>,
+}
+
+/// Whose cursors a subscription issues, and where it begins.
+pub struct Subscriber {
+    pub cursors: Cursors,
+    pub tenant: TenantId,
+    /// What identifies the subscription within the tenant.
+    pub scope: Vec<u8>,
+    /// What has already been seen.
+    pub after: Option<Mark>,
 }
 
 impl Operation {
-    /// `after` is what a subscriber has already seen.
-    pub fn of(kind: OperationType, size: Arc<Size>, after: Option<Mark>) -> Self {
+    /// A query or mutation.
+    pub fn of(kind: OperationType, size: Arc<Size>) -> Self {
         let reads = if kind == OperationType::Query { Reads::of_one_snapshot() } else { Reads::default() };
-        Operation { reads: Arc::new(reads), size, after, ..Operation::default() }
+        Operation { reads: Arc::new(reads), size, ..Operation::default() }
+    }
+
+    pub fn subscription(subscriber: Subscriber, size: Arc<Size>) -> Self {
+        Operation { size, subscriber: Some(subscriber), ..Operation::default() }
     }
 
     pub fn reads(&self) -> &Arc<Reads> {
@@ -78,16 +92,25 @@ impl Operation {
 
     /// The subscriber's position, for a log that can be resumed.
     pub fn after(&self) -> Option<Mark> {
-        self.after
+        self.subscriber.as_ref()?.after
     }
 
     /// Records the position of a subscription's next answer.
     pub fn stands_at(&self, mark: Mark) {
-        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
+        let cursor = |Subscriber { cursors, tenant, scope, .. }: &Subscriber| cursors.write(*tenant, scope, mark);
+        let stand = self.subscriber.as_ref().map(|subscriber| (mark, cursor(subscriber).into()));
+        *self.stand.lock().unwrap_or_else(PoisonError::into_inner) = stand;
     }
 
-    pub fn take_mark(&self) -> Option<Mark> {
-        self.mark.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The cursor of the answer that is being resolved; `None` unless a subscription's position is known.
+    pub fn cursor(&self) -> Option<Arc<str>> {
+        let stand = self.stand.lock().unwrap_or_else(PoisonError::into_inner);
+        stand.as_ref().map(|(_, cursor)| Arc::clone(cursor))
+    }
+
+    /// The position of the answer just resolved, and its cursor.
+    pub fn take_stand(&self) -> Option<(Mark, Arc<str>)> {
+        self.stand.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What the whole response depends on; `None` unless every root field's freshness is known, all from the same head.

@@ -35,10 +35,10 @@ impl Payload {
     }
 
     /// A live answer, whose cursor goes into `extensions`.
-    pub fn live(response: Response, mark: Mark, cursor: &str) -> Self {
+    pub fn live(response: Response, mark: Mark, cursor: Arc<str>) -> Self {
         let plain = Payload::plain(response);
         let json = with_extensions(&plain.json, &format!(r#""cursor":"{cursor}""#));
-        Payload { json, mark: Some(mark), cursor: Some(cursor.into()), ..plain }
+        Payload { json, mark: Some(mark), cursor: Some(cursor), ..plain }
     }
 
     /// Adds how many earlier answers the client missed.

@@ -8,7 +8,7 @@ use super::event::{
 };
 use crate::auth::Permission;
 use crate::graphql::context::{Needs, app, caller};
-use crate::graphql::scalars::{DateTime, Decimal, Position};
+use crate::graphql::scalars::{Count, DateTime, Decimal, Position};
 use crate::money::Money;
 
 #[derive(Default)]
@@ -194,8 +194,8 @@ struct OrderPlacedInput {
     /// The source's id of the order, unique within the tenant: orders of several shops need different ids.
     order_id: ID,
     /// Of two versions of an order the higher one counts; an older or equal one changes nothing.
-    #[graphql(default_with = "Some(1)")]
-    version: Option<i32>,
+    #[graphql(default_with = "Some(Count(1))")]
+    version: Option<Count>,
     /// A currency by its ISO 4217 code; omit for the organization's. Errors: BAD_CURRENCY, NO_EXCHANGE_RATE.
     currency: Option<String>,
     /// The total of the order after discounts; omit for the sum of its lines. Not negative.
@@ -217,7 +217,7 @@ impl From<OrderPlacedInput> for OrderPlaced {
     fn from(input: OrderPlacedInput) -> Self {
         OrderPlaced {
             order_id: input.order_id.0,
-            version: input.version.unwrap_or(1).into(),
+            version: input.version.map_or(1, |version| version.0),
             currency: input.currency,
             amount: input.amount.map(|a| a.0),
             discount: input.discount.map(|d| d.0),
@@ -290,13 +290,13 @@ struct OrderCancelledInput {
     /// The source's id of the order.
     order_id: ID,
     /// Must be higher than the version that is cancelled.
-    #[graphql(default_with = "Some(2)")]
-    version: Option<i32>,
+    #[graphql(default_with = "Some(Count(2))")]
+    version: Option<Count>,
 }
 
 impl From<OrderCancelledInput> for OrderCancelled {
     fn from(input: OrderCancelledInput) -> Self {
-        OrderCancelled { order_id: input.order_id.0, version: input.version.unwrap_or(2).into() }
+        OrderCancelled { order_id: input.order_id.0, version: input.version.map_or(2, |version| version.0) }
     }
 }
 
@@ -378,8 +378,8 @@ struct DealClosedInput {
     /// The source's id of the deal.
     deal_id: ID,
     /// Of two versions of a deal the higher one counts.
-    #[graphql(default_with = "Some(1)")]
-    version: Option<i32>,
+    #[graphql(default_with = "Some(Count(1))")]
+    version: Option<Count>,
     /// The salesperson: a user's id or e-mail address.
     owner: ID,
     /// True if won, false if lost.
@@ -394,7 +394,7 @@ impl From<DealClosedInput> for DealClosed {
     fn from(input: DealClosedInput) -> Self {
         DealClosed {
             deal_id: input.deal_id.0,
-            version: input.version.unwrap_or(1).into(),
+            version: input.version.map_or(1, |version| version.0),
             owner: input.owner.0,
             won: input.won,
             currency: input.currency,

@@ -1,8 +1,10 @@
 //! Follows the tenant's alert log from a given position.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use super::feed::Followed;
 use crate::alerts::store::{Transition, find_oldest, list_after};
@@ -30,12 +32,19 @@ pub struct AlertLog {
     /// Something was missed, so the log must be read.
     must_look: bool,
     ready: VecDeque<Transition>,
+    /// The rules whose alerts are delivered; `None` for all.
+    rules: Option<BTreeSet<Uuid>>,
 }
 
 impl AlertLog {
     /// Starts after `after`, or from now on. Error: RESUME_GAP if the log does not reach that far or no longer retains
     /// what follows it.
-    pub async fn start(app: &App, tenant: TenantId, after: Option<Mark>) -> Result<AlertLog> {
+    pub async fn start(
+        app: &App,
+        tenant: TenantId,
+        after: Option<Mark>,
+        rules: Option<BTreeSet<Uuid>>,
+    ) -> Result<AlertLog> {
         let batches = app.feeds.follow(tenant).await?;
         let followed = app.feeds.followed(tenant);
         let turn = followed.turns.acquire().await.map_err(Error::internal)?;
@@ -51,14 +60,17 @@ impl AlertLog {
         }
         drop(turn);
         let ready = VecDeque::new();
-        Ok(AlertLog { app: app.clone(), tenant, batches, followed, read_to, newest, must_look: false, ready })
+        Ok(AlertLog { app: app.clone(), tenant, batches, followed, read_to, newest, must_look: false, ready, rules })
     }
 
     /// The next alert. Error: RESUME_GAP if the log has gone back.
     pub async fn next(&mut self) -> Result<Transition> {
         loop {
             if let Some(alert) = self.ready.pop_front() {
-                return Ok(alert);
+                if self.rules.as_ref().is_none_or(|rules| rules.contains(&alert.rule_id)) {
+                    return Ok(alert);
+                }
+                continue;
             }
             if self.must_look || self.read_to < self.newest {
                 match self.read().await {

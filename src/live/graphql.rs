@@ -1,17 +1,20 @@
 //! `metricsUpdated` and `alertTriggered`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Subscription};
 use futures_util::Stream;
+use uuid::Uuid;
 
 use super::alerts::AlertLog;
 use super::watch::Watch;
 use crate::alerts::graphql::Alert;
+use crate::alerts::store::RULES_MAX;
 use crate::auth::cursor::Mark;
 use crate::auth::{Caller, Permission};
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, caller, operation};
+use crate::graphql::context::{Needs, app, caller, operation, parse_id};
 use crate::graphql::scalars::Cursor;
 use crate::guard::Guard;
 use crate::metrics::filter::MetricsFilters;
@@ -69,12 +72,14 @@ impl LiveSubscription {
             desc = "The cursor of the last alert received: alerts after it are sent first. Omit for alerts from now on."
         )]
         after: Option<Cursor>,
+        #[graphql(desc = "Only alerts of these rules, at most 100; omit for all.")] rule_ids: Option<Vec<ID>>,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<Alert>> + use<>> {
         // The cursor was validated before the operation began.
         drop(after);
         let caller = check_tenant(ctx, &tenant_id)?;
         let operation = Arc::clone(operation(ctx)?);
-        let log = AlertLog::start(app(ctx)?, caller.tenant, operation.after()).await?;
+        let rules = rule_ids.map(parse_rule_ids).transpose()?;
+        let log = AlertLog::start(app(ctx)?, caller.tenant, operation.after(), rules).await?;
         Ok(futures_util::stream::unfold(Some((log, operation)), async |state| {
             let (mut log, operation) = state?;
             match log.next().await {
@@ -88,11 +93,18 @@ impl LiveSubscription {
     }
 }
 
+fn parse_rule_ids(ids: Vec<ID>) -> Result<BTreeSet<Uuid>> {
+    if ids.len() > RULES_MAX {
+        return Err(Error::bad_input("ruleIds", format!("more than {RULES_MAX} rules")));
+    }
+    ids.iter().map(|id| parse_id(id, "alert")).collect()
+}
+
 /// The caller, if `tenant_id` is the token's tenant.
 fn check_tenant<'a>(ctx: &Context<'a>, tenant_id: &ID) -> Result<&'a Caller> {
     let caller = caller(ctx)?;
     let of = |id| Guard::Argument.of(id);
-    if uuid::Uuid::parse_str(tenant_id).is_ok_and(|id| of(id) == of(caller.tenant.0)) {
+    if Uuid::parse_str(tenant_id).is_ok_and(|id| of(id) == of(caller.tenant.0)) {
         Ok(caller)
     } else {
         Err(Error::new(Code::Forbidden, "tenantId is not the tenant of the token"))

@@ -20,7 +20,7 @@ use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::graphql::context::{Needs, app, operation, read};
-use crate::graphql::scalars::{Currency, DateTime, Position, TimeZone};
+use crate::graphql::scalars::{Currency, Cursor, DateTime, Position, TimeZone};
 use crate::predictions::graphql::Predicted;
 
 #[derive(Default)]
@@ -68,6 +68,11 @@ impl SalesMetrics {
     /// The state of the ledger these numbers were read from.
     async fn as_of(&self) -> AsOf {
         AsOf::from(self.0.as_of)
+    }
+
+    /// In `metricsUpdated`, the cursor for `after` to continue after this state, as in `extensions.cursor`; null in queries.
+    async fn cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Cursor>> {
+        Ok(operation(ctx)?.cursor().map(|cursor| Cursor(cursor.to_string())))
     }
 
     /// The currency of all amounts.

@@ -14,7 +14,7 @@ use crate::graphql::context::{Needs, app, read};
 use crate::graphql::eager::EagerList;
 use crate::graphql::loader::load;
 use crate::graphql::page::{Listed, Page};
-use crate::graphql::scalars::{Currency, DateTime, Decimal};
+use crate::graphql::scalars::{Count, Currency, DateTime, Decimal};
 use crate::ledger::dated::depends_on_head;
 use crate::ledger::dimensions::dimension_name;
 use crate::ledger::node_id::{Numbered, OneOf};
@@ -147,8 +147,8 @@ impl Order {
     }
 
     /// Its version number.
-    async fn version(&self) -> i32 {
-        i32::try_from(self.version).unwrap_or(i32::MAX)
+    async fn version(&self) -> Count {
+        Count(self.version)
     }
 
     /// Its status.

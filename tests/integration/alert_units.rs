@@ -63,6 +63,17 @@ async fn an_alert_says_what_it_was_whatever_becomes_of_its_rule() {
         row(["d", "FIRING", "ABOVE", "MONEY", "USD"]),
     ];
     assert_eq!(reported(&acme).await, fired);
+    let of_rules = acme.viewer().query("{ alerts { name unit currency problem } }").await;
+    assert_eq!(
+        of_rules["alerts"],
+        json!([
+            // Since the sale in dollars, it has no single currency.
+            { "name": "a", "unit": "MONEY", "currency": null, "problem": "MIXED_CURRENCIES" },
+            { "name": "b", "unit": "RATIO", "currency": null, "problem": "MIXED_CURRENCIES" },
+            { "name": "c", "unit": "COUNT", "currency": null, "problem": null },
+            { "name": "d", "unit": "MONEY", "currency": "USD", "problem": null },
+        ])
+    );
     let rules = acme.admin().query("{ alerts { id name } }").await["alerts"].take();
     let id = |n: usize| rules[n]["id"].clone();
     for (n, change) in [
@@ -83,7 +94,6 @@ async fn an_alert_says_what_it_was_whatever_becomes_of_its_rule() {
     let [a, b, c, d] = fired;
     let expected = [
         a,
-        // Since the sale in dollars, it has no single currency.
         row(["a", "RESOLVED", "ABOVE", "MONEY", ""]),
         b,
         row(["b", "RESOLVED", "CHANGE_ABOVE", "RATIO", ""]),

@@ -68,11 +68,15 @@ fn rows(nodes: &Value) -> Vec<(String, Option<String>, i64)> {
 
 pub async fn simulated(tenant: &TestTenant<'_>, input: &str, from: i64, to: i64) -> Vec<(String, Option<String>, i64)> {
     let query = format!(
-        r#"{{ simulateAlert(input: {{ {input} }}, from: "{}", to: "{}") {{ state value triggeredAt position }} }}"#,
+        r#"{{ simulateAlert(input: {{ {input} }}, from: "{}", to: "{}") {{ state value triggeredAt position unit currency }} }}"#,
         at(from),
         at(to)
     );
-    rows(&tenant.admin().query(&query).await["simulateAlert"])
+    let simulated = tenant.admin().query(&query).await["simulateAlert"].take();
+    let denominations = simulated.as_array().into_iter().flatten().map(|change| (&change["unit"], &change["currency"]));
+    let is_known = |(unit, currency): (&Value, &Value)| unit.is_string() && currency.is_string() == (unit == "MONEY");
+    assert!(denominations.map(is_known).all(|is_known| is_known), "{simulated}");
+    rows(&simulated)
 }
 
 pub fn report(state: &str, value: &str, minutes: i64) -> (String, Option<String>, i64) {

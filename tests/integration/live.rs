@@ -42,6 +42,74 @@ async fn metrics_come_first_as_they_stand_then_after_each_change() {
 }
 
 #[tokio::test]
+async fn the_cursor_stands_in_the_data_too_and_continues() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let watch = "subscription ($tenant: ID!, $after: Cursor) { \
+                 metricsUpdated(tenantId: $tenant, after: $after) { ordersCount cursor } }";
+    socket.subscribe("1", watch, json!({ "tenant": acme.id().0 })).await;
+    let first = socket.next("1").await;
+    let cursor = &first["data"]["metricsUpdated"]["cursor"];
+    assert!(cursor.is_string() && *cursor == first["extensions"]["cursor"], "{first}");
+
+    acme.apply(vec![sale(1)]).await;
+    socket.subscribe("2", watch, json!({ "tenant": acme.id().0, "after": cursor })).await;
+    let second = socket.next("2").await;
+    assert_eq!(
+        (&second["data"]["metricsUpdated"]["ordersCount"], &second["extensions"]["reset"]),
+        (&json!(1), &Value::Null)
+    );
+    assert_eq!(second["data"]["metricsUpdated"]["cursor"], second["extensions"]["cursor"]);
+    assert_ne!(second["data"]["metricsUpdated"]["cursor"], *cursor);
+
+    let asked = acme.viewer().query("{ salesMetrics(period: { preset: TODAY }) { ordersCount cursor } }").await;
+    assert_eq!(asked["salesMetrics"], json!({ "ordersCount": 1, "cursor": null }));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn alerts_of_some_rules_come_alone_and_the_cursor_continues_after_them() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let mut ids = Vec::new();
+    for threshold in [0, 1, 2] {
+        let create = format!(
+            r#"mutation {{ createAlert(input: {{ name: "Over {threshold}", metric: ORDERS_COUNT, condition: ABOVE,
+            threshold: "{threshold}", windowMinutes: 120 }}) {{ id }} }}"#
+        );
+        ids.push(acme.admin().query(&create).await["createAlert"]["id"].clone());
+    }
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let alerts = "subscription ($tenant: ID!, $rules: [ID!], $after: Cursor) { \
+                  alertTriggered(tenantId: $tenant, ruleIds: $rules, after: $after) { name cursor } }";
+    let asked = |rules: &[Value], after: &Value| json!({ "tenant": acme.id().0, "rules": rules, "after": after });
+    socket.subscribe("1", alerts, asked(&ids[1..], &Value::Null)).await;
+    while !test.app.feeds.list_places().iter().any(|(tenant, _)| *tenant == acme.id()) {
+        socket.ready().await;
+    }
+    for n in 1..=3 {
+        acme.apply(vec![sale(n)]).await;
+    }
+    let first = socket.next("1").await["data"]["alertTriggered"].clone();
+    assert_eq!(first["name"], "Over 1");
+    assert_eq!(socket.next("1").await["data"]["alertTriggered"]["name"], "Over 2");
+    // A cursor is one of the log, whatever the rules.
+    socket.subscribe("2", alerts, asked(&ids[..1], &first["cursor"])).await;
+    socket.subscribe("3", alerts, asked(&ids[2..], &first["cursor"])).await;
+    assert_eq!(socket.next("3").await["data"]["alertTriggered"]["name"], "Over 2");
+    for (id, rules, code) in
+        [("4", vec![json!("nonsense")], "NOT_FOUND"), ("5", vec![ids[0].clone(); 101], "BAD_USER_INPUT")]
+    {
+        socket.subscribe(id, alerts, asked(&rules, &Value::Null)).await;
+        assert_eq!(socket.next(id).await["errors"][0]["extensions"]["code"], code);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn no_more_values_are_watched_of_a_tenant_than_may_be() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
