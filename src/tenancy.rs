@@ -5,8 +5,10 @@ use uuid::Uuid;
 use crate::audit::{self, Entry};
 use crate::auth::Role;
 use crate::clock::Timestamp;
-use crate::db::{Db, TenantId};
+use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
+use crate::ledger::organization::{Organization, list_organizations};
+use crate::ledger::rates;
 use crate::users::{NewUser, insert_user};
 
 /// The initial settings of a tenant.
@@ -69,6 +71,24 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
     audit::record_by_operator(&tx, now, Entry::of("tenant.create", id).after(after)).await?;
     tx.commit().await?;
     Ok(CreatedTenant { id: TenantId(id), users })
+}
+
+/// Copies the organizations and exchange rates of one tenant to another that has just been created.
+pub async fn copy_settings(from: &TenantTx, to: &TenantTx) -> Result<()> {
+    for organization in list_organizations(from).await? {
+        let Organization { id, org_no, slug, name, timezone, currency, is_default } = organization;
+        if is_default {
+            let sql = "UPDATE organizations SET slug = $2, name = $3, timezone = $4, currency = $5 \
+                       WHERE tenant_id = $1 AND is_default";
+            to.execute(sql, [slug.into(), name.into(), timezone.name().into(), currency.into()]).await?;
+            continue;
+        }
+        let sql = "INSERT INTO organizations (tenant_id, id, org_no, slug, name, timezone, currency, is_default, created_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, false, 0)";
+        let values = [id.into(), org_no.into(), slug.into(), name.into(), timezone.name().into(), currency.into()];
+        to.execute(sql, values).await?;
+    }
+    rates::save(to, &rates::list(from).await?).await
 }
 
 /// Longer than any slug, and than any notation of an id.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
-use super::signals;
 use super::tenant::{self, OrganizationArgs};
+use super::{dry_run, signals};
 use crate::app::App;
 use crate::audit::{self, Entry};
 use crate::auth::token::Tokens;
@@ -30,12 +30,17 @@ const REDRAW: Duration = Duration::from_millis(200);
 const REPORT: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
+#[command(group = ArgGroup::new("creates").multiple(true))]
 pub struct Args {
     /// The mapping: what the columns of the files mean (see docs/import.md).
     mapping: PathBuf,
     /// The tenant's slug or id.
-    #[arg(long)]
-    tenant: String,
+    #[arg(long, required_unless_present = "dry_run")]
+    pub(super) tenant: Option<String>,
+    /// Record nothing: import into a temporary, empty database instead, and report what it contains then. Of an
+    /// existing tenant it knows the organizations and exchange rates, but not what has been recorded.
+    #[arg(long, group = "creates")]
+    dry_run: bool,
     /// The directory of the files that the mapping names; defaults to the mapping's own.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -43,17 +48,26 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     rejected: Option<PathBuf>,
     /// Create the tenant if it does not exist.
-    #[arg(long)]
+    #[arg(long, group = "creates")]
     create_tenant: bool,
     /// The time zone of a tenant to create, in which its days begin, by IANA name; defaults to UTC.
-    #[arg(long, requires = "create_tenant", value_parser = tenant::parse_timezone)]
+    #[arg(long, requires = "creates", value_parser = tenant::parse_timezone)]
     timezone: Option<chrono_tz::Tz>,
     /// The currency of a tenant to create, in which its metrics are given, by ISO 4217 code; defaults to USD.
-    #[arg(long, requires = "create_tenant", value_parser = tenant::parse_currency)]
+    #[arg(long, requires = "creates", value_parser = tenant::parse_currency)]
     currency: Option<String>,
 }
 
+impl Args {
+    fn tenant(&self) -> &str {
+        self.tenant.as_deref().unwrap_or("dry-run")
+    }
+}
+
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
+    if args.dry_run {
+        return dry_run::run(config, args).await;
+    }
     let import = import_of(args)?;
     let db = super::connect(config).await?;
     let known = find_tenant(&db, args).await?;
@@ -110,7 +124,7 @@ async fn note(
     })
 }
 
-fn end_of(report: &Report) -> Result<(), Failure> {
+pub(super) fn end_of(report: &Report) -> Result<(), Failure> {
     match &report.end {
         End::Done if report.totals().rows.refused + report.table_rows_refused > 0 => {
             Err(Failure::silent(Exit::LinesRefused))
@@ -122,7 +136,7 @@ fn end_of(report: &Report) -> Result<(), Failure> {
     }
 }
 
-fn import_of(args: &Args) -> Result<Import, Failure> {
+pub(super) fn import_of(args: &Args) -> Result<Import, Failure> {
     let place = args.mapping.display().to_string();
     let text = std::fs::read_to_string(&args.mapping)
         .map_err(|error| Failure::new(Exit::Failed, format!("{place}: cannot be read: {error}")))?;
@@ -134,18 +148,18 @@ fn import_of(args: &Args) -> Result<Import, Failure> {
 }
 
 /// The tenant, or `None` when it is to be created. Error: it does not exist, or does not match the arguments.
-async fn find_tenant(db: &Db, args: &Args) -> Result<Option<TenantId>, Failure> {
+pub(super) async fn find_tenant(db: &Db, args: &Args) -> Result<Option<TenantId>, Failure> {
     if !args.create_tenant {
-        return super::get_tenant(db, &args.tenant).await.map(Some);
+        return super::get_tenant(db, args.tenant()).await.map(Some);
     }
-    let Some(tenant) = tenancy::find_tenant(db, &args.tenant).await? else { return Ok(None) };
+    let Some(tenant) = tenancy::find_tenant(db, args.tenant()).await? else { return Ok(None) };
     let tx = db.read(tenant).await?;
     let sql = "SELECT timezone, currency FROM organizations WHERE tenant_id = $1 AND is_default";
     let row = tx.query_one(sql, []).await?.ok_or_else(|| Error::not_found("organization"))?;
     let differs = |option: &str, given: Option<&str>, known: String| match given {
         Some(given) if given != known => Err(Failure::new(
             Exit::BadConfig,
-            format!("there is a tenant {} already, with {known} and not {given} (leave out {option})", args.tenant),
+            format!("there is a tenant {} already, with {known} and not {given} (leave out {option})", args.tenant()),
         )),
         _ => Ok(()),
     };
@@ -154,15 +168,15 @@ async fn find_tenant(db: &Db, args: &Args) -> Result<Option<TenantId>, Failure> 
     Ok(Some(tenant))
 }
 
-async fn create_tenant(db: &Db, args: &Args) -> Result<TenantId, Failure> {
+pub(super) async fn create_tenant(db: &Db, args: &Args) -> Result<TenantId, Failure> {
     let organization = OrganizationArgs {
         timezone: args.timezone.unwrap_or(chrono_tz::UTC),
         currency: args.currency.clone().unwrap_or_else(|| "USD".to_owned()),
     };
-    tenant::create(db, &args.tenant, &args.tenant, &organization).await
+    tenant::create(db, args.tenant(), args.tenant(), &organization).await
 }
 
-fn print(report: &Report) {
+pub(super) fn print(report: &Report) {
     for (feed, totals) in &report.feeds {
         println!("{feed}: {totals}");
     }
@@ -178,13 +192,13 @@ fn print(report: &Report) {
 }
 
 /// Shows the progress of an import: a bar on a terminal, lines elsewhere.
-struct Progress {
+pub(super) struct Progress {
     task: tokio::task::JoinHandle<()>,
     bar: ProgressBar,
 }
 
 impl Progress {
-    fn start(import: &Import) -> Progress {
+    pub fn start(import: &Import) -> Progress {
         let (bytes, rows) = (Arc::clone(&import.read_bytes), Arc::clone(&import.settled_rows));
         let bar =
             if std::io::stderr().is_terminal() { ProgressBar::new(import.bytes()) } else { ProgressBar::hidden() };

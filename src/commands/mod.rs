@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share: the database, the stream and the application wired around them.
 
 pub mod demo;
+mod dry_run;
 pub mod failure;
 pub mod health;
 pub mod import;

@@ -1,6 +1,11 @@
 //! Exact decimal numbers as written in files.
 
+use std::borrow::Cow;
+
 use crate::money::{Money, div_half_even};
+
+/// Signs of currencies that may stand beside a number.
+const CURRENCIES: [char; 5] = ['$', '€', '£', '¥', '₹'];
 
 const DIGITS_MAX: usize = 36;
 const EXPONENT_MAX: u32 = 36;
@@ -16,24 +21,33 @@ pub struct Number {
 impl Number {
     pub const ZERO: Number = Number { units: 0, decimals: 0 };
 
-    /// Parses "12.50", "-3", "6.66e-16"; with `decimal_comma`, "1.234,56".
+    /// Parses "12.50", "-3", "6.66e-16", "1,234.56"; with `decimal_comma`, "1.234,56". As bookkeeping writes them, also
+    /// with a currency sign, and negative ones as "(5.00)" or "5.00-". `None` if it is not a number, or not certainly
+    /// which: "1,234" may be a thousand or a bit more than one.
     pub fn parse(text: &str, decimal_comma: bool) -> Option<Number> {
-        let with_point;
-        let text = if decimal_comma {
-            with_point = with_decimal_point(text)?;
-            &with_point
-        } else {
-            text
+        let (text, is_reversed) = match text.strip_prefix('(') {
+            Some(rest) => (rest.strip_suffix(')')?, true),
+            None => text.strip_suffix('-').map_or((text, false), |rest| (rest, true)),
         };
+        let (sign, unsigned) = split_sign(text);
+        let (sign, digits) = match (sign, without_currency(unsigned)) {
+            // The sign may stand on either side of the currency's.
+            ("", digits) => split_sign(digits),
+            (sign, digits) => (sign, digits),
+        };
+        if is_reversed && !sign.is_empty() {
+            return None;
+        }
+        let number = Number::unsigned(&without_groups(digits, decimal_comma)?)?;
+        Some(if is_reversed || sign == "-" { number.negate() } else { number })
+    }
+
+    fn unsigned(text: &str) -> Option<Number> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
             None => (text, 0),
         };
-        let (is_negative, digits) = match mantissa.strip_prefix('-') {
-            Some(digits) => (true, digits),
-            None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
-        };
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let len = whole.len() + fraction.len();
         if len == 0 || len > DIGITS_MAX || exponent.unsigned_abs() > EXPONENT_MAX {
             return None;
@@ -46,7 +60,7 @@ impl Number {
         if decimals < 0 {
             units = units.checked_mul(10i128.checked_pow(decimals.unsigned_abs())?)?;
         }
-        Some(Number { units: if is_negative { -units } else { units }, decimals: decimals.max(0).unsigned_abs() })
+        Some(Number { units, decimals: decimals.max(0).unsigned_abs() })
     }
 
     pub fn add(self, other: Number) -> Option<Number> {
@@ -104,15 +118,33 @@ impl Number {
     }
 }
 
-/// "1.234,56" as "1234.56"; `None` where points do not separate groups of three digits, as in "12.34", which would be a
-/// different number in another country's files.
-fn with_decimal_point(text: &str) -> Option<String> {
-    let (whole, fraction) = text.split_once(',').unwrap_or((text, ""));
-    let mut groups = whole.trim_start_matches(['-', '+']).split('.');
+/// A leading sign, and what follows it.
+fn split_sign(text: &str) -> (&str, &str) {
+    text.split_at(usize::from(text.starts_with(['-', '+'])))
+}
+
+/// Without a currency's sign before or after the number, and the space between them.
+fn without_currency(text: &str) -> &str {
+    let bare = text.strip_prefix(CURRENCIES).or_else(|| text.strip_suffix(CURRENCIES));
+    bare.map_or(text, str::trim)
+}
+
+/// "1,234.56", or with `decimal_comma` "1.234,56", as "1234.56". `None` where groups do not have three digits, as in
+/// "12.34" with `decimal_comma`: that would be a different number in another country's files. The same goes for a single
+/// comma that groups thousands without decimals after it.
+fn without_groups(text: &str, decimal_comma: bool) -> Option<Cow<'_, str>> {
+    let (group, point) = if decimal_comma { ('.', ',') } else { (',', '.') };
+    if !text.contains([group, ',']) {
+        return Some(Cow::Borrowed(text));
+    }
+    let (whole, fraction) = text.split_once(point).unwrap_or((text, ""));
+    let mut groups = whole.split(group);
     let first = groups.next()?.len();
-    let is_grouped = whole.contains('.');
-    let is_good = !is_grouped || (1..=3).contains(&first) && groups.all(|group| group.len() == 3);
-    (is_good && !fraction.contains(['.', ','])).then(|| format!("{}.{fraction}", whole.replace('.', "")))
+    let rest: Vec<_> = groups.collect();
+    let is_grouped = (1..=3).contains(&first) && rest.iter().all(|group| group.len() == 3);
+    let is_certain = decimal_comma || rest.len() != 1 || text.contains(point);
+    let is_good = rest.is_empty() || is_grouped && is_certain;
+    (is_good && !fraction.contains(['.', ','])).then(|| Cow::Owned(format!("{}.{fraction}", whole.replace(group, ""))))
 }
 
 #[cfg(test)]
@@ -135,7 +167,37 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_as_bookkeeping_writes_them() {
+        for (text, expected) in [
+            ("(5.00)", "-5.00"),
+            ("5.00-", "-5.00"),
+            ("$1.50", "1.50"),
+            ("-$1.50", "-1.50"),
+            ("$-1.50", "-1.50"),
+            ("(€ 12)", "-12.00"),
+            ("3.20 £", "3.20"),
+            ("1,234.56", "1234.56"),
+            ("-12,345,678", "-12345678.00"),
+            ("1,234.", "1234.00"),
+        ] {
+            assert_eq!(number(text).to_money(), Ok(expected.parse().expect("an amount")), "{text:?}");
+        }
+        for (text, expected) in [("(1.234,50 €)", "-1234.50"), ("1.234", "1234.00"), ("12,5", "12.50"), ("7", "7.00")]
+        {
+            let number = Number::parse(text, true).expect(text);
+            assert_eq!(number.to_money(), Ok(expected.parse().expect("an amount")), "{text:?}");
+        }
+        for text in ["12.34", "1,234.56", "1.2345", "1,2,3", ".5"] {
+            assert!(Number::parse(text, true).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_number_is_refused() {
+        for text in ["(-5)", "(5", "-5-", "()", "$", "$$1", "1,234", "12,34.5", "1,23", ",5", "1.5,000", "1 234", "%5"]
+        {
+            assert!(Number::parse(text, false).is_none(), "{text:?}");
+        }
         for text in ["", "-", ".", "NaN", "inf", "1,5", "0x10", "1e", "1e99", "1e-2147483648", "--1", "1 2", "\0"] {
             assert!(Number::parse(text, false).is_none(), "{text:?}");
         }

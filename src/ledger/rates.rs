@@ -19,7 +19,7 @@ use crate::money::{MoneyError, parse_decimal};
 const RATES_MAX: usize = 1000;
 
 /// Rates by source currency, target currency and first day, in days since 1970-01-01.
-type Rates = BTreeMap<(String, String, i32), i64>;
+pub type Rates = BTreeMap<(String, String, i32), i64>;
 
 #[derive(Default)]
 pub struct RateQuery;
@@ -194,7 +194,13 @@ fn keys(rates: &Rates) -> Table {
         .with("valid_from", Column::Int(rates.keys().map(|(.., day)| (*day).into()).collect()))
 }
 
-async fn save(tx: &TenantTx, rates: &Rates) -> Result<()> {
+/// All rates.
+pub async fn list(tx: &TenantTx) -> Result<Rates> {
+    let sql = "SELECT from_currency, to_currency, valid_from, rate FROM exchange_rates WHERE tenant_id = $1";
+    tx.query(sql, []).await?.iter().map(rate_from).collect()
+}
+
+pub async fn save(tx: &TenantTx, rates: &Rates) -> Result<()> {
     let rows = keys(rates).with("rate", Column::Int(rates.values().copied().collect()));
     tx.insert("exchange_rates", &rows, OnConflict::Replace("from_currency, to_currency, valid_from")).await?;
     Ok(())

@@ -65,6 +65,11 @@ impl Program {
         message
     }
 
+    async fn database(&self) -> Db {
+        let url = format!("sqlite://{}", self.path().join("data/salespulse.db").display());
+        Db::connect(&url, 1).await.expect("connected")
+    }
+
     fn write(&self, file: &str, text: &str) {
         std::fs::write(self.path().join(file), text).expect("written");
     }
@@ -169,8 +174,7 @@ async fn what_is_acknowledged_while_the_disk_fails_is_there() {
         let (process, size) = (server.id().to_string(), format!("--fsize={bytes}:unlimited"));
         assert!(Command::new("prlimit").args(["--pid", &process, &size]).status().expect("prlimit").success());
     };
-    let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
-    let db = Db::connect(&url, 1).await.expect("connected");
+    let db = program.database().await;
     let http = reqwest::Client::new();
     let (mut acknowledged, mut failed) = (0, 0);
     for batch in 0..12 {
@@ -277,6 +281,58 @@ fn an_import_that_does_not_fit_changes_nothing() {
 }
 
 #[test]
+fn a_dry_run_needs_nothing_and_leaves_nothing() {
+    let program = Program::new();
+    program.write("shop.toml", MAPPING);
+    program.write("orders.csv", "time,amount\n2026-01-01T23:30:00Z,\"$1,234.50\"\n2026-06-01,2\n");
+    let printed =
+        program.succeed(&["import", "--dry-run", "--timezone", "Europe/Berlin", "--currency", "EUR", "shop.toml"]);
+    assert_eq!(counts(&printed)[..2], [2, 2]);
+    let contents = "dry-run: orders 2, customers 0, units 0, gross revenue 1236.50 EUR, refunds 0.00 EUR, visits 0; \
+                    from 2026-01-02 00:30:00 CET to 2026-06-01 02:00:00 CEST";
+    let lines: Vec<_> = printed.lines().skip(1).collect();
+    assert_eq!(lines, [contents, "dry run: nothing was recorded"]);
+    let files = std::fs::read_dir(program.path()).expect("a folder").count();
+    assert_eq!(files, 2, "beside the mapping and the file there is something else");
+
+    program.write("orders.csv", "time,amount\n2026-06-01,(2)\n");
+    let output = program.run(&["import", "--dry-run", "shop.toml"], &[]);
+    assert_eq!(output.status.code(), Some(6));
+    let refused = std::fs::read_to_string(program.path().join("orders.csv.rejected.csv")).expect("refused rows");
+    assert!(refused.contains("is negative"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_dry_run_knows_the_organizations_and_rates_of_its_tenant() {
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.succeed(&["tenant", "create", "acme", "--currency", "GBP", "--timezone", "Europe/London"]);
+    {
+        let db = program.database().await;
+        let tenant = salespulse::tenancy::find_tenant(&db, "acme").await.expect("a query").expect("a tenant");
+        let tx = db.write(tenant).await.expect("a transaction");
+        for sql in [
+            "INSERT INTO organizations (tenant_id, id, org_no, slug, name, timezone, currency, is_default, created_at) \
+             VALUES ($1, x'00112233445566778899aabbccddeeff', 2, 'berlin', 'Berlin', 'Europe/Berlin', 'EUR', false, 0)",
+            "INSERT INTO exchange_rates (tenant_id, from_currency, to_currency, valid_from, rate) \
+             VALUES ($1, 'USD', 'GBP', 0, 50000000)",
+        ] {
+            tx.execute(sql, []).await.expect("inserted");
+        }
+        tx.commit().await.expect("committed");
+    }
+    let mapping = format!("{MAPPING}organization = \"{{shop}}\"\ncurrency = \"{{currency}}\"\n");
+    program.write("shop.toml", &mapping);
+    program.write("orders.csv", "time,amount,shop,currency\n2026-06-01,3,acme,USD\n2026-06-01,4,berlin,EUR\n");
+    let printed = program.succeed(&["import", "--dry-run", "--tenant", "acme", "shop.toml"]);
+    assert!(printed.contains("\nacme: orders 1, customers 0, units 0, gross revenue 1.50 GBP,"), "{printed}");
+    assert!(printed.contains("\nberlin: orders 1, customers 0, units 0, gross revenue 4.00 EUR,"), "{printed}");
+    // It was not recorded: then it would be repeated.
+    assert_eq!(counts(&program.succeed(&["import", "--tenant", "acme", "shop.toml"]))[..3], [2, 2, 0]);
+    program.fail(2, &["import", "--dry-run", "--tenant", "nobody", "shop.toml"], &[]);
+}
+
+#[test]
 fn an_import_that_waits_for_input_is_stopped() {
     let program = Program::new();
     program.succeed(&["migrate"]);
@@ -315,8 +371,7 @@ async fn an_import_waits_for_others_who_write() {
     program.succeed(&["tenant", "create", "acme"]);
     program.write("shop.toml", MAPPING);
     program.write("orders.csv", "time,amount\n2026-01-01,1\n");
-    let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
-    let other = Db::connect(&url, 1).await.expect("connected");
+    let other = program.database().await;
     let writing = other.write(TenantId(uuid::Uuid::nil())).await.expect("a transaction");
     let mut command = program.command(&["import", "--tenant", "acme", "shop.toml"], &[]);
     let mut import = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
@@ -332,8 +387,7 @@ async fn an_import_waits_for_others_who_write() {
 /// What the audit log has of an action.
 #[tokio::main(flavor = "current_thread")]
 async fn logged(program: &Program, action: &str) -> Vec<Value> {
-    let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
-    let db = Db::connect(&url, 1).await.expect("connected");
+    let db = program.database().await;
     let sql = "SELECT after FROM audit_logs WHERE action = $1 ORDER BY id";
     let rows = db.query_all_tenants(sql, [action.into()]).await.expect("read");
     rows.iter().map(|row| get(row, 0).expect("JSON")).collect()

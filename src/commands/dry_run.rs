@@ -1,0 +1,124 @@
+//! `salespulse import --dry-run`: imports into a temporary database, and reports what it contains then.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::failure::Failure;
+use super::import::{self, Args, Progress};
+use super::signals;
+use crate::app::App;
+use crate::auth::token::Tokens;
+use crate::clock::{SystemClock, Timestamp};
+use crate::config::{Config, KekSource};
+use crate::db::{Db, TenantId, get, migrations};
+use crate::error::{Error, Result};
+use crate::graphql::scalars::DateTime;
+use crate::graphql::size::Size;
+use crate::ledger::organization::{Organization, list_organizations};
+use crate::metrics::answer::answer;
+use crate::metrics::catalog::{Metric, Needs};
+use crate::metrics::filter::MetricsFilters;
+use crate::metrics::input::DateRange;
+use crate::metrics::plan::Plan;
+use crate::sealing::generate_key;
+use crate::tenancy;
+
+/// The metrics that are reported.
+const REPORTED: [Metric; 6] = [
+    Metric::OrdersCount,
+    Metric::UniqueCustomers,
+    Metric::UnitsSold,
+    Metric::GrossRevenue,
+    Metric::Refunds,
+    Metric::Visits,
+];
+
+pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
+    let import = import::import_of(args)?;
+    // Deleted when it goes out of scope.
+    let folder = tempfile::tempdir().map_err(Failure::failed)?;
+    let temporary = Config {
+        database_url: format!("sqlite://{}/dry-run.db", folder.path().display()),
+        owner_url: None,
+        redis_url: None,
+        kek: KekSource::Texts(vec![STANDARD.encode(generate_key().map_err(Failure::failed)?.as_slice())]),
+        ..config.clone()
+    };
+    let owner = super::connect_owner(&temporary).await?;
+    migrations::up(&owner).await?;
+    owner.close().await.map_err(Failure::failed)?;
+    let db = super::connect(&temporary).await?;
+    let tenant = create_tenant(config, &db, args).await?;
+    let tokens = Tokens::with_keys(&[], None, &config.jwt_issuer);
+    let app = super::wire(&temporary, db, tokens, Arc::new(SystemClock)).await?;
+
+    let stop = signals::stop_token()?;
+    let progress = Progress::start(&import);
+    let report = import.run(&app, tenant, &stop).await;
+    drop(progress);
+    import::print(&report);
+    for organization in list_organizations(&app.db.read(tenant).await?).await? {
+        if let Some(line) = contents(&app, tenant, &organization).await? {
+            println!("{line}");
+        }
+    }
+    println!("dry run: nothing was recorded");
+    import::end_of(&report)
+}
+
+/// Creates the tenant in the temporary database `db`, with the settings of the existing one, if any.
+async fn create_tenant(config: &Config, db: &Db, args: &Args) -> Result<TenantId, Failure> {
+    let copied = match &args.tenant {
+        Some(_) => {
+            let real = super::connect(config).await?;
+            import::find_tenant(&real, args).await?.map(|tenant| (real, tenant))
+        }
+        None => None,
+    };
+    let tenant = import::create_tenant(db, args).await?;
+    if let Some((real, original)) = copied {
+        let (from, to) = (real.read(original).await?, db.write(tenant).await?);
+        tenancy::copy_settings(&from, &to).await?;
+        to.commit().await?;
+    }
+    Ok(tenant)
+}
+
+/// What was imported for an organization, in its currency and time zone; `None` if nothing was.
+async fn contents(app: &App, tenant: TenantId, organization: &Organization) -> Result<Option<String>> {
+    let tx = app.db.read(tenant).await?;
+    let sql = "SELECT MIN(at), MAX(at) FROM ledger_entries WHERE tenant_id = $1 AND org_no = $2";
+    let row = tx.query_one(sql, [organization.org_no.into()]).await?.ok_or_else(|| Error::not_found("entry"))?;
+    let (Some(first), Some(last)) = (get::<Option<Timestamp>>(&row, 0)?, get::<Option<Timestamp>>(&row, 1)?) else {
+        return Ok(None);
+    };
+    let plan = Plan {
+        period: DateRange {
+            start: Some(DateTime(first)),
+            end: Some(DateTime(Timestamp(last.0 + 1))),
+            ..DateRange::default()
+        },
+        filters: MetricsFilters { organization_id: Some(organization.id.into()), ..MetricsFilters::default() },
+        totals: Some(Needs::of(REPORTED)),
+        ..Plan::default()
+    };
+    let values = answer(&tx, &app.memory, &plan, app.clock.now(), &Size::default()).await?.totals;
+    let local = |at: Timestamp| {
+        at.to_utc().map(|at| at.with_timezone(&organization.timezone).format("%Y-%m-%d %H:%M:%S %Z").to_string())
+    };
+    let (slug, currency) = (&organization.slug, &organization.currency);
+    Ok(Some(format!(
+        "{slug}: orders {}, customers {}, units {}, gross revenue {} {currency}, refunds {} {currency}, visits {}; \
+         from {} to {}",
+        values.orders,
+        values.unique_customers,
+        values.units,
+        values.gross,
+        values.refunds,
+        values.visits.unwrap_or_default(),
+        local(first).unwrap_or_default(),
+        local(last).unwrap_or_default(),
+    )))
+}
