@@ -44,6 +44,16 @@ impl AccountMutation {
         Ok(true)
     }
 
+    /// Ends one of the caller's sessions immediately, such as one on a lost device, on open sockets too, and returns its id. Errors: NOT_FOUND, FORBIDDEN for API keys.
+    async fn end_session(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The session's id, from `sessions`.")] id: ID,
+    ) -> async_graphql::Result<ID> {
+        sign_in::end_own(app(ctx)?, client(ctx)?, caller(ctx)?, parse_id(&id, "session")?).await?;
+        Ok(id)
+    }
+
     /// Ends all sessions of the caller, including this one, and revokes tokens that operators issued for them; returns the number of sessions. Error: FORBIDDEN for API keys.
     async fn logout_everywhere(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
         let ended = sign_in::end_all(app(ctx)?, client(ctx)?, caller(ctx)?).await?;

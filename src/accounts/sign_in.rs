@@ -114,6 +114,16 @@ pub async fn end(app: &App, client: &Client, caller: &Caller) -> Result<()> {
     }
 }
 
+/// Ends one of the caller's sessions. Errors: NOT_FOUND, FORBIDDEN for API keys.
+pub async fn end_own(app: &App, client: &Client, caller: &Caller, session: Uuid) -> Result<()> {
+    refuse_keys(caller)?;
+    let tx = app.db.write(caller.tenant).await?;
+    if !sessions::is_active(&tx, session, caller.user_id).await? {
+        return Err(Error::not_found("session"));
+    }
+    end_session(app, tx, &By::caller(caller, client), session).await
+}
+
 /// Ends the session that a refresh token was issued for, if any.
 pub async fn end_of(app: &App, client: &Client, token: &str) -> Result<()> {
     let Some(token) = known(app, client, token).await? else { return Ok(()) };

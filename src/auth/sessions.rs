@@ -111,6 +111,12 @@ pub async fn knows(tx: &TenantTx, token: &Opaque) -> Result<bool> {
     Ok(tx.query_one(sql, [token.hash().to_vec().into()]).await?.is_some())
 }
 
+/// Whether this is a session of the user that has not been ended.
+pub async fn is_active(tx: &TenantTx, session: Uuid, user_id: Uuid) -> Result<bool> {
+    let sql = "SELECT 1 FROM sessions WHERE tenant_id = $1 AND id = $2 AND user_id = $3 AND revoked_at IS NULL";
+    Ok(tx.query_one(sql, [session.into(), user_id.into()]).await?.is_some())
+}
+
 /// Ends a session, and its access tokens with it. `false` when it had already ended.
 pub async fn end(tx: &TenantTx, session: Uuid, now: Timestamp) -> Result<bool> {
     // Everything that changes access takes this lock first.

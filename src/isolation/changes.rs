@@ -123,6 +123,7 @@ pub const CHANGES: &[Change] = &[
         "changePassword",
         r#"mutation { changePassword(current: "not the one", new: "long enough for one") { accessToken } }"#,
     ),
+    change("endSession", r#"mutation { endSession(id: "{Session}") }"#),
     change("logout", "mutation { logout }"),
     change("logoutEverywhere", "mutation { logoutEverywhere }"),
 ];

@@ -169,7 +169,9 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     assert!(!log.to_string().to_lowercase().contains("canary"), "{log}");
 
     // Those of the caller's own session are tried by a session.
+    let other = session(&test, &acme, acme.actor(Role::Manager).caller.user_id).await;
     for (field, rest, action, told) in [
+        ("endSession", format!(r#"(id: "{other}")"#), "session.end", Told::Neither),
         (
             "changePassword",
             format!(r#"(current: "{password}", new: "another {password}") {{ accessToken }}"#),

@@ -307,6 +307,20 @@ async fn signing_out_ends_one_session_and_everywhere_ends_all() {
     let expected =
         json!([{ "isCurrent": true, "address": "127.0.0.1" }, { "isCurrent": false, "address": "127.0.0.1" }]);
     assert_eq!(sessions["sessions"], expected);
+    let three = login(&server, "acme", &email).await;
+    let listed = with(&server, &three["accessToken"]).data("{ sessions { id isCurrent } }", Value::Null).await;
+    let end = format!("mutation {{ endSession(id: {}) }}", listed["sessions"][0]["id"]);
+    let admins = Web { server: &server, token: Some(acme.admin().token()) };
+    assert_eq!(admins.code(&end, Value::Null).await, "NOT_FOUND");
+    let mut lost = Socket::open(&server, three["accessToken"].as_str().expect("a token")).await;
+    let ended = with(&server, &two["accessToken"]).data(&end, Value::Null).await;
+    assert_eq!(ended["endSession"], listed["sessions"][0]["id"]);
+    assert_eq!(lost.closed().await, 4403);
+    assert_eq!(with(&server, &three["accessToken"]).ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
+    for gone in [end, "mutation { endSession(id: \"x\") }".to_owned()] {
+        assert_eq!(with(&server, &two["accessToken"]).code(&gone, Value::Null).await, "NOT_FOUND");
+    }
+
     with(&server, &one["accessToken"]).data("mutation { logout }", Value::Null).await;
     assert_eq!(with(&server, &one["accessToken"]).ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
     let mut socket = Socket::open(&server, two["accessToken"].as_str().expect("a token")).await;
@@ -556,6 +570,8 @@ async fn a_key_does_not_make_more_of_itself() {
     }
     key.data(create, json!({ "permissions": ["INTEGRATIONS_MANAGE"], "expiresAt": "2026-06-16T12:00:00Z" })).await;
     assert_eq!(key.code("mutation { logoutEverywhere }", Value::Null).await, "FORBIDDEN");
+    let own = r#"mutation { endSession(id: "00000000-0000-0000-0000-000000000000") }"#;
+    assert_eq!(key.code(own, Value::Null).await, "FORBIDDEN");
     server.stop().await;
 }
 
