@@ -11,6 +11,7 @@ mod audit;
 mod audit_writes;
 mod backup;
 mod brute_force;
+mod cached_answers;
 mod canaries;
 mod command_line;
 mod contract;
