@@ -9,6 +9,7 @@ use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
 use crate::ledger::organization::{Organization, list_organizations};
 use crate::ledger::rates;
+use crate::ledger::store::read_head;
 use crate::users::{NewUser, insert_user};
 
 /// The initial settings of a tenant.
@@ -73,14 +74,15 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
     Ok(CreatedTenant { id: TenantId(id), users })
 }
 
-/// Copies the organizations and exchange rates of one tenant to another that has just been created.
+/// Copies what decides how events are recorded from one tenant to another that has just been created: organizations,
+/// exchange rates, and the months that were dropped.
 pub async fn copy_settings(from: &TenantTx, to: &TenantTx) -> Result<()> {
     for organization in list_organizations(from).await? {
         let Organization { id, org_no, slug, name, timezone, currency, is_default } = organization;
         if is_default {
-            let sql = "UPDATE organizations SET slug = $2, name = $3, timezone = $4, currency = $5 \
+            let sql = "UPDATE organizations SET id = $2, slug = $3, name = $4, timezone = $5, currency = $6 \
                        WHERE tenant_id = $1 AND is_default";
-            to.execute(sql, [slug.into(), name.into(), timezone.name().into(), currency.into()]).await?;
+            to.execute(sql, [id.into(), slug.into(), name.into(), timezone.name().into(), currency.into()]).await?;
             continue;
         }
         let sql = "INSERT INTO organizations (tenant_id, id, org_no, slug, name, timezone, currency, is_default, created_at) \
@@ -88,7 +90,10 @@ pub async fn copy_settings(from: &TenantTx, to: &TenantTx) -> Result<()> {
         let values = [id.into(), org_no.into(), slug.into(), name.into(), timezone.name().into(), currency.into()];
         to.execute(sql, values).await?;
     }
-    rates::save(to, &rates::list(from).await?).await
+    rates::save(to, &rates::list(from).await?).await?;
+    let retained_from = read_head(from).await?.retained_from;
+    to.execute("UPDATE ledger_heads SET retained_from = $2 WHERE tenant_id = $1", [retained_from.into()]).await?;
+    Ok(())
 }
 
 /// Longer than any slug, and than any notation of an id.

@@ -164,10 +164,10 @@ async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
 /// How long queries took until something ended, in order.
 async fn queries_until(app: &App, tenants: &Arc<Vec<CreatedTenant>>, end: impl Future<Output = ()>) -> Vec<Duration> {
     let stop = CancellationToken::new();
-    let operations = Executor::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
+    let executor = Executor::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
-            let (operations, tenants, stop) = (operations.clone(), Arc::clone(tenants), stop.clone());
+            let (executor, tenants, stop) = (executor.clone(), Arc::clone(tenants), stop.clone());
             tokio::spawn(async move {
                 let (mut times, mut ticks) = (Vec::new(), tokio::time::interval(EVERY));
                 ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -175,7 +175,7 @@ async fn queries_until(app: &App, tenants: &Arc<Vec<CreatedTenant>>, end: impl F
                     ticks.tick().await;
                     let tenant = &tenants[(times.len() * CLIENTS + client) % tenants.len()];
                     let began = Instant::now();
-                    query(&operations, tenant).await;
+                    query(&executor, tenant).await;
                     times.push(began.elapsed());
                 }
                 times

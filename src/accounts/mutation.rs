@@ -44,7 +44,7 @@ impl AccountMutation {
         Ok(true)
     }
 
-    /// Ends one of the caller's sessions immediately, such as one on a lost device, on open sockets too, and returns its id. Errors: NOT_FOUND, FORBIDDEN for API keys.
+    /// Ends one of the caller's own sessions immediately, on open sockets too (for a lost device), and returns its id. Errors: NOT_FOUND, FORBIDDEN for API keys.
     async fn end_session(
         &self,
         ctx: &Context<'_>,

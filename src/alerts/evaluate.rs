@@ -134,7 +134,7 @@ impl Evaluation<'_> {
 async fn report(tx: &TenantTx, head: &mut Head, rule: &Rule, change: &Change) -> Result<()> {
     head.last_alert_no += 1;
     let (alert_no, position) = (head.last_alert_no, head.position);
-    let denomination = Settings::read(tx).await?.denomination(tx, rule).await?;
+    let denomination = Settings::default().denomination(tx, rule).await?;
     store::log(tx, rule, change, &denomination, alert_no, position).await?;
     let message = message(tx, rule, change, &denomination, alert_no, position)?;
     outbox::store::add(tx, &rule.recipients, &message, change.at).await

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use async_graphql::parser::types::OperationType;
 use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
-use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::evaluate::resolve;
@@ -63,7 +63,7 @@ impl AlertQuery {
         let _turn = turn().await?;
         let tx = read(ctx).await?;
         let changes = simulate(tx.as_ref(), &app(ctx)?.memory, &rule, period).await?;
-        let Denomination { unit, currency } = settings(ctx).await?.denomination(&tx, &rule).await?;
+        let Denomination { unit, currency } = settings(ctx)?.denomination(&tx, &rule).await?;
         let simulated = changes.into_iter().map(|(change, position)| SimulatedAlert {
             state: change.state,
             unit,
@@ -228,35 +228,29 @@ impl AlertRule {
         Ok(caller(ctx)?.may(Permission::AnalyticsAdvanced).then(recipients))
     }
 
-    /// The unit of the values that it compares, and of `threshold` except for ANOMALY, whose threshold is a score: RATIO for CHANGE_ABOVE and CHANGE_BELOW, otherwise that of the metric or KPI.
+    /// The unit of the values that it compares, and of `threshold` and `clearThreshold` except for ANOMALY, whose thresholds are scores: RATIO for CHANGE_ABOVE and CHANGE_BELOW, otherwise that of the metric or KPI. Null only if the KPI's formula is no longer valid.
     async fn unit(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<KpiUnit>> {
-        Ok(self.denomination(ctx).await?.unit)
+        let tx = read(ctx).await?;
+        Ok(settings(ctx)?.unit(&tx, &self.rule).await?)
     }
 
     /// The currency of these numbers if `unit` is MONEY; otherwise null, and null too if there is a `problem`.
     async fn currency(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Currency>> {
-        Ok(self.denomination(ctx).await?.currency.map(Currency))
+        let tx = read(ctx).await?;
+        Ok(settings(ctx)?.denomination(&tx, &self.rule).await?.currency.map(Currency))
     }
 
-    /// Why it cannot be evaluated at present, so that its state does not change; null if it can.
+    /// Why it cannot be evaluated at present, so that its state does not change; null if nothing is in the way.
     async fn problem(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<AlertProblem>> {
         let tx = read(ctx).await?;
-        Ok(settings(ctx).await?.problem(&tx, &self.rule).await?)
+        Ok(settings(ctx)?.problem(&tx, &self.rule).await?)
     }
 }
 
-impl AlertRule {
-    async fn denomination(&self, ctx: &Context<'_>) -> Result<Denomination> {
-        let tx = read(ctx).await?;
-        settings(ctx).await?.denomination(&tx, &self.rule).await
-    }
-}
-
-/// The tenant's organizations and KPIs, read once for all rules of an operation.
-async fn settings<'a>(ctx: &Context<'a>) -> Result<Arc<Settings>> {
-    let settings = operation(ctx)?.loader(OnceCell::<Arc<Settings>>::new);
-    let read = async || Ok(Arc::new(Settings::read(read(ctx).await?.as_ref()).await?));
-    settings.get_or_try_init(read).await.cloned()
+/// The settings that a query has in its snapshot; a mutation reads them anew, as it may have changed them.
+fn settings(ctx: &Context<'_>) -> Result<Arc<Settings>> {
+    let is_query = ctx.query_env.operation.node.ty == OperationType::Query;
+    Ok(if is_query { operation(ctx)?.loader(Settings::default) } else { Arc::default() })
 }
 
 impl TryFrom<Watched> for AlertRule {
@@ -305,9 +299,9 @@ async fn check_named(tx: &TenantTx, rule: Rule) -> Result<Rule> {
 struct SimulatedAlert {
     /// The state it would have changed to.
     state: AlertState,
-    /// The unit of the numbers, as of `AlertRule`.
+    /// The unit of `value`, `expected`, `lower` and `upper`; see `AlertRule.unit`.
     unit: Option<KpiUnit>,
-    /// The currency of the numbers if `unit` is MONEY; otherwise null.
+    /// The currency of these numbers if `unit` is MONEY; otherwise null.
     currency: Option<Currency>,
     /// The metric's value at that time, or its relative change; null if it had none.
     value: Option<Decimal>,

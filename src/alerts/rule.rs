@@ -78,7 +78,7 @@ pub enum AlertState {
 /// Why a rule cannot be evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum AlertProblem {
-    /// The organization of its filters no longer exists.
+    /// There is no organization with the id or slug of its filters.
     OrganizationNotFound,
     /// It adds up amounts, and the organizations that it counts have come to have different currencies; filter by one.
     MixedCurrencies,

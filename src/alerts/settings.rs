@@ -1,6 +1,7 @@
 //! What rules refer to: whether they can be evaluated, and what their numbers mean.
 
 use models::kpis::{Kpis, Unit};
+use tokio::sync::OnceCell;
 
 use super::rule::{AlertProblem, Rule};
 use super::store::Denomination;
@@ -12,30 +13,39 @@ use crate::metrics::kpis::definitions::read_formulas;
 use crate::metrics::kpis::graphql::KpiUnit;
 use crate::metrics::measured::Measured;
 
-/// The tenant's organizations and KPIs.
+/// The tenant's organizations and KPIs, each read when they are first needed.
+#[derive(Default)]
 pub struct Settings {
-    organizations: Vec<Organization>,
-    kpis: Kpis,
+    organizations: OnceCell<Vec<Organization>>,
+    kpis: OnceCell<Kpis>,
+    /// The organizations of rules that add up amounts of all of them.
+    of_all: OnceCell<Result<Filter, AlertProblem>>,
 }
 
 impl Settings {
-    pub async fn read(tx: &TenantTx) -> Result<Self> {
-        Ok(Settings { organizations: list_organizations(tx).await?, kpis: read_formulas(tx).await? })
-    }
-
     /// What the rule's numbers mean now. The currency is unknown if the rule has a problem.
     pub async fn denomination(&self, tx: &TenantTx, rule: &Rule) -> Result<Denomination> {
+        let unit = self.unit(tx, rule).await?;
+        let currency = if unit == Some(KpiUnit::Money) { self.currency(tx, rule).await? } else { None };
+        Ok(Denomination { unit, currency })
+    }
+
+    /// The unit of the rule's numbers.
+    pub async fn unit(&self, tx: &TenantTx, rule: &Rule) -> Result<Option<KpiUnit>> {
         let unit = match &rule.measured {
             _ if rule.is_of_change() => Some(Unit::Ratio),
             Measured::Metric(metric) => Some(metric.unit()),
             Measured::Kpi(name) => {
-                self.kpis.find(name).and_then(|formula| self.kpis.plan(formula).ok()).map(|plan| plan.unit())
+                let kpis = self.kpis.get_or_try_init(|| read_formulas(tx)).await?;
+                kpis.find(name).and_then(|formula| kpis.plan(formula).ok()).map(|plan| plan.unit())
             }
         };
-        let is_money = unit == Some(Unit::Money);
-        let filter = if is_money { self.filter(tx, rule, true).await?.ok() } else { None };
-        let currency = filter.and_then(|filter| Some(filter.organizations.first()?.currency.clone()));
-        Ok(Denomination { unit: unit.map(KpiUnit::from), currency })
+        Ok(unit.map(KpiUnit::from))
+    }
+
+    async fn currency(&self, tx: &TenantTx, rule: &Rule) -> Result<Option<String>> {
+        let filter = self.filter(tx, rule, true).await?;
+        Ok(filter.ok().and_then(|filter| Some(filter.organizations.first()?.currency.clone())))
     }
 
     /// Why the rule cannot be evaluated.
@@ -46,12 +56,17 @@ impl Settings {
     /// The organizations whose facts the rule counts.
     async fn filter(&self, tx: &TenantTx, rule: &Rule, adds_amounts: bool) -> Result<Result<Filter, AlertProblem>> {
         let organization_id = rule.filters.as_ref().and_then(|filters| filters.organization_id.clone());
+        let is_of_all = organization_id.is_none() && adds_amounts;
         let names = MetricsFilters { organization_id, ..MetricsFilters::default() };
-        match Filter::find(tx, &self.organizations, &names, adds_amounts).await {
-            Ok(filter) => Ok(Ok(filter)),
-            Err(error) if error.code == Code::NotFound => Ok(Err(AlertProblem::OrganizationNotFound)),
-            Err(error) if error.code == Code::MixedCurrencies => Ok(Err(AlertProblem::MixedCurrencies)),
-            Err(error) => Err(error),
-        }
+        let find = async || {
+            let organizations = self.organizations.get_or_try_init(|| list_organizations(tx)).await?;
+            match Filter::find(tx, organizations, &names, adds_amounts).await {
+                Ok(filter) => Ok(Ok(filter)),
+                Err(error) if error.code == Code::NotFound => Ok(Err(AlertProblem::OrganizationNotFound)),
+                Err(error) if error.code == Code::MixedCurrencies => Ok(Err(AlertProblem::MixedCurrencies)),
+                Err(error) => Err(error),
+            }
+        };
+        if is_of_all { self.of_all.get_or_try_init(find).await.cloned() } else { find().await }
     }
 }

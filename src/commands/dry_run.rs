@@ -1,13 +1,15 @@
 //! `salespulse import --dry-run`: imports into a temporary database, and reports what it contains then.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use tokio_util::sync::CancellationToken;
 
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::import::{self, Args, Progress};
-use super::signals;
+use super::{signals, tenant};
 use crate::app::App;
 use crate::auth::token::Tokens;
 use crate::clock::{SystemClock, Timestamp};
@@ -16,6 +18,7 @@ use crate::db::{Db, TenantId, get, migrations};
 use crate::error::{Error, Result};
 use crate::graphql::scalars::DateTime;
 use crate::graphql::size::Size;
+use crate::import::{End, Import, WHAT_TO_DO};
 use crate::ledger::organization::{Organization, list_organizations};
 use crate::metrics::answer::answer;
 use crate::metrics::catalog::{Metric, Needs};
@@ -35,12 +38,34 @@ const REPORTED: [Metric; 6] = [
     Metric::Visits,
 ];
 
+/// The tenant in the temporary database.
+const SLUG: &str = "dry-run";
+
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let import = import::import_of(args)?;
-    // Deleted when it goes out of scope.
-    let folder = tempfile::tempdir().map_err(Failure::failed)?;
+    let stop = signals::stop_token()?;
+    let folder = tempfile::tempdir().map_err(|error| unusable(&error))?;
+    let ended = run_in(folder.path(), config, args, import, &stop).await;
+    folder.close().map_err(|error| unusable(&error)).and(ended)
+}
+
+fn unusable(why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, format!("the temporary folder (see TMPDIR) cannot be used: {why}"))
+}
+
+async fn run_in(
+    folder: &Path,
+    config: &Config,
+    args: &Args,
+    import: Import,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    // These would end the path in a URL, or be decoded.
+    let plain = folder.to_str().filter(|path| !path.contains(['?', '%']));
+    let folder =
+        plain.ok_or_else(|| unusable(&format!("the path {} has characters such as % in it", folder.display())))?;
     let temporary = Config {
-        database_url: format!("sqlite://{}/dry-run.db", folder.path().display()),
+        database_url: format!("sqlite://{folder}/dry-run.db"),
         owner_url: None,
         redis_url: None,
         kek: KekSource::Texts(vec![STANDARD.encode(generate_key().map_err(Failure::failed)?.as_slice())]),
@@ -54,31 +79,39 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let tokens = Tokens::with_keys(&[], None, &config.jwt_issuer);
     let app = super::wire(&temporary, db, tokens, Arc::new(SystemClock)).await?;
 
-    let stop = signals::stop_token()?;
     let progress = Progress::start(&import);
-    let report = import.run(&app, tenant, &stop).await;
+    let report = import.run(&app, tenant, stop).await;
     drop(progress);
     import::print(&report);
-    for organization in list_organizations(&app.db.read(tenant).await?).await? {
-        if let Some(line) = contents(&app, tenant, &organization).await? {
-            println!("{line}");
+    let ended = match &report.end {
+        End::Done => {
+            for organization in list_organizations(&app.db.read(tenant).await?).await? {
+                if let Some(line) = contents(&app, tenant, &organization).await? {
+                    println!("{line}");
+                }
+            }
+            import::end_of(&report)
         }
-    }
+        End::Stopped => Err(Failure::new(Exit::Interrupted, "stopped")),
+        End::Failed(message) | End::DatabaseAway(message) => {
+            Err(Failure::new(Exit::Failed, message.trim_end_matches(WHAT_TO_DO)))
+        }
+    };
     println!("dry run: nothing was recorded");
-    import::end_of(&report)
+    ended
 }
 
 /// Creates the tenant in the temporary database `db`, with the settings of the existing one, if any.
 async fn create_tenant(config: &Config, db: &Db, args: &Args) -> Result<TenantId, Failure> {
-    let copied = match &args.tenant {
+    let original = match &args.tenant {
         Some(_) => {
             let real = super::connect(config).await?;
             import::find_tenant(&real, args).await?.map(|tenant| (real, tenant))
         }
         None => None,
     };
-    let tenant = import::create_tenant(db, args).await?;
-    if let Some((real, original)) = copied {
+    let tenant = tenant::create(db, SLUG, SLUG, &args.organization()).await?;
+    if let Some((real, original)) = original {
         let (from, to) = (real.read(original).await?, db.write(tenant).await?);
         tenancy::copy_settings(&from, &to).await?;
         to.commit().await?;

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::db::{Db, TenantId, get};
 use crate::error::Error;
 use crate::import::retry::patiently;
-use crate::import::{End, Files, Import, Mapping, Report};
+use crate::import::{End, Files, Import, Mapping, Report, WHAT_TO_DO};
 use crate::tenancy;
 
 /// How often progress is redrawn on a terminal, and printed elsewhere.
@@ -60,7 +60,15 @@ pub struct Args {
 
 impl Args {
     fn tenant(&self) -> &str {
-        self.tenant.as_deref().unwrap_or("dry-run")
+        self.tenant.as_deref().unwrap_or_default()
+    }
+
+    /// The settings of a tenant to create.
+    pub(super) fn organization(&self) -> OrganizationArgs {
+        OrganizationArgs {
+            timezone: self.timezone.unwrap_or(chrono_tz::UTC),
+            currency: self.currency.clone().unwrap_or_else(|| "USD".to_owned()),
+        }
     }
 }
 
@@ -120,7 +128,7 @@ async fn note(
     let noted = patiently(stop, attempt).await;
     noted.map_err(|error| {
         let Failure { exit, message } = error.into();
-        Failure::new(exit, format!("{message} (what is recorded stays; run the import again)"))
+        Failure::new(exit, format!("{message}{WHAT_TO_DO}"))
     })
 }
 
@@ -150,9 +158,17 @@ pub(super) fn import_of(args: &Args) -> Result<Import, Failure> {
 /// The tenant, or `None` when it is to be created. Error: it does not exist, or does not match the arguments.
 pub(super) async fn find_tenant(db: &Db, args: &Args) -> Result<Option<TenantId>, Failure> {
     if !args.create_tenant {
-        return super::get_tenant(db, args.tenant()).await.map(Some);
+        let tenant = super::get_tenant(db, args.tenant()).await?;
+        check_settings(db, tenant, args).await?;
+        return Ok(Some(tenant));
     }
     let Some(tenant) = tenancy::find_tenant(db, args.tenant()).await? else { return Ok(None) };
+    check_settings(db, tenant, args).await?;
+    Ok(Some(tenant))
+}
+
+/// Error: the tenant exists with another time zone or currency than the arguments have.
+async fn check_settings(db: &Db, tenant: TenantId, args: &Args) -> Result<(), Failure> {
     let tx = db.read(tenant).await?;
     let sql = "SELECT timezone, currency FROM organizations WHERE tenant_id = $1 AND is_default";
     let row = tx.query_one(sql, []).await?.ok_or_else(|| Error::not_found("organization"))?;
@@ -164,16 +180,11 @@ pub(super) async fn find_tenant(db: &Db, args: &Args) -> Result<Option<TenantId>
         _ => Ok(()),
     };
     differs("--timezone", args.timezone.map(|zone| zone.name()), get(&row, 0)?)?;
-    differs("--currency", args.currency.as_deref(), get(&row, 1)?)?;
-    Ok(Some(tenant))
+    differs("--currency", args.currency.as_deref(), get(&row, 1)?)
 }
 
-pub(super) async fn create_tenant(db: &Db, args: &Args) -> Result<TenantId, Failure> {
-    let organization = OrganizationArgs {
-        timezone: args.timezone.unwrap_or(chrono_tz::UTC),
-        currency: args.currency.clone().unwrap_or_else(|| "USD".to_owned()),
-    };
-    tenant::create(db, args.tenant(), args.tenant(), &organization).await
+async fn create_tenant(db: &Db, args: &Args) -> Result<TenantId, Failure> {
+    tenant::create(db, args.tenant(), args.tenant(), &args.organization()).await
 }
 
 pub(super) fn print(report: &Report) {

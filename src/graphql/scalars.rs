@@ -165,11 +165,11 @@ impl ScalarType for Position {
     }
 }
 
-/// Where a subscription stands: opaque, signed, and valid for one tenant and one subscription. Each live result carries one in `extensions.cursor`. The cursors of connections are something else.
+/// Where a subscription stands: opaque, signed, and valid for one tenant and one subscription. Each live result carries one in `extensions.cursor`, and as a field (`SalesMetrics.cursor`, `Alert.cursor`). The cursors of connections are something else.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor(pub String);
 
-/// Where a subscription stands: opaque, signed, and valid for one tenant and one subscription. Each live result carries one in `extensions.cursor`. The cursors of connections are something else.
+/// Where a subscription stands: opaque, signed, and valid for one tenant and one subscription. Each live result carries one in `extensions.cursor`, and as a field (`SalesMetrics.cursor`, `Alert.cursor`). The cursors of connections are something else.
 #[Scalar]
 impl ScalarType for Cursor {
     fn parse(value: Value) -> InputValueResult<Self> {

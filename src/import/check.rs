@@ -35,6 +35,10 @@ fn check_file(file: &FileSpec) -> Result<(), String> {
 
 fn check_feed(feed: &FeedSpec) -> Result<(), String> {
     check_file(&feed.file)?;
+    let is_of_numbers = |c: char| c.is_ascii_digit() || "+-()".contains(c);
+    if feed.currency_sign.as_ref().is_some_and(|sign| sign.trim().is_empty() || sign.contains(is_of_numbers)) {
+        return Err("`currency_sign` must be a sign such as \"$\" or \"kr.\"".into());
+    }
     let customer = [
         ("customer_name", &feed.customer_name),
         ("customer_email", &feed.customer_email),

@@ -3,19 +3,19 @@
 use std::cmp::Ordering;
 
 use super::mapping::ConditionSpec;
-use super::number::Number;
+use super::number::{Number, NumberFormat};
 use super::template::{Columns, Joined, Template};
 
 #[derive(Clone, Debug)]
 pub struct Condition {
     value: Template,
     spec: ConditionSpec,
-    decimal_comma: bool,
+    numbers: NumberFormat,
 }
 
 impl Condition {
-    pub fn parse(spec: &ConditionSpec, columns: &Columns<'_>, decimal_comma: bool) -> Result<Condition, String> {
-        Ok(Condition { value: Template::parse(&spec.value, columns)?, spec: spec.clone(), decimal_comma })
+    pub fn parse(spec: &ConditionSpec, columns: &Columns<'_>, numbers: &NumberFormat) -> Result<Condition, String> {
+        Ok(Condition { value: Template::parse(&spec.value, columns)?, spec: spec.clone(), numbers: numbers.clone() })
     }
 
     /// Whether an incomplete row is excluded by the columns it has.
@@ -40,7 +40,7 @@ impl Condition {
         if spec.above.is_none() && spec.below.is_none() {
             return Ok(true);
         }
-        let number = Number::parse(&value, self.decimal_comma).ok_or_else(|| format!("{value:?} is not a number"))?;
+        let number = Number::parse(&value, &self.numbers).ok_or_else(|| format!("{value:?} is not a number"))?;
         let is = |given: Option<i64>, order| given.is_none_or(|given| number.compare(given) == Some(order));
         Ok(is(spec.above, Ordering::Greater) && is(spec.below, Ordering::Less))
     }

@@ -1,6 +1,6 @@
 //! Numeric expressions over columns: `"{Quantity} * {Price}"`, `"{retail} + {coupon}"`, `"-{Quantity}"`, `"1"`.
 
-use super::number::Number;
+use super::number::{Number, NumberFormat};
 use super::template::{ColumnRef, Columns, Joined};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,11 +19,11 @@ struct Term {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expression {
     terms: Vec<Term>,
-    decimal_comma: bool,
+    numbers: NumberFormat,
 }
 
 impl Expression {
-    pub fn parse(text: &str, columns: &Columns<'_>, decimal_comma: bool) -> Result<Expression, String> {
+    pub fn parse(text: &str, columns: &Columns<'_>, numbers: &NumberFormat) -> Result<Expression, String> {
         let bad = || format!("{text:?} is not a number or a column, nor sums and products of them");
         let mut terms = Vec::new();
         let mut rest = text.trim_start();
@@ -45,7 +45,7 @@ impl Expression {
             }
             terms.push(Term { is_negative, factors });
             if rest.is_empty() {
-                return Ok(Expression { terms, decimal_comma });
+                return Ok(Expression { terms, numbers: numbers.clone() });
             }
         }
     }
@@ -71,7 +71,7 @@ impl Expression {
                     if text.is_empty() {
                         return Ok(None);
                     }
-                    Number::parse(&text, self.decimal_comma).ok_or_else(|| format!("{text:?} is not a number"))?
+                    Number::parse(&text, &self.numbers).ok_or_else(|| format!("{text:?} is not a number"))?
                 }
             };
             product = Some(match product {
@@ -91,7 +91,7 @@ fn factor<'a>(text: &'a str, columns: &Columns<'_>) -> Result<Option<(Factor, &'
     }
     let len = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, after) = text.split_at(len);
-    Ok(Number::parse(number, false).map(|number| (Factor::Constant(number), after)))
+    Ok(Number::parse(number, &NumberFormat::default()).map(|number| (Factor::Constant(number), after)))
 }
 
 #[cfg(test)]
@@ -103,10 +103,10 @@ mod tests {
         let own = ["a".to_owned(), "b".to_owned()];
         let columns = Columns::of(&own);
         for good in ["{a}", "-{a} * {b}", "{a} + {b} - 0.5*{1}", "1"] {
-            assert!(Expression::parse(good, &columns, false).is_ok(), "{good}");
+            assert!(Expression::parse(good, &columns, &NumberFormat::default()).is_ok(), "{good}");
         }
         for bad in ["", "{a", "{c}", "{a} {b}", "{a} *", "({a})", "a"] {
-            assert!(Expression::parse(bad, &columns, false).is_err(), "{bad}");
+            assert!(Expression::parse(bad, &columns, &NumberFormat::default()).is_err(), "{bad}");
         }
     }
 }

@@ -6,6 +6,7 @@ use super::condition::Condition;
 use super::expression::Expression;
 use super::lookup::Lookup;
 use super::mapping::{FactKind, FeedSpec, Grouping, LineSpec};
+use super::number::NumberFormat;
 use super::parsed::ParsedRow;
 use super::rows::Row;
 use super::template::{Columns, Joined, Template};
@@ -75,8 +76,9 @@ impl Feed {
         let columns = Columns { own, lookups, unjoined: &unjoined, used: RefCell::default() };
         let text = |key: &str, spec: &str| Template::parse(spec, &columns).map_err(|what| format!("`{key}`: {what}"));
         let text_of = |key: &str, spec: &Option<String>| spec.as_ref().map(|spec| text(key, spec)).transpose();
+        let numbers = NumberFormat { decimal_comma: spec.decimal_comma, currency_sign: spec.currency_sign.clone() };
         let number = |key: &str, text: &String| {
-            Expression::parse(text, &columns, spec.decimal_comma).map_err(|what| format!("`{key}`: {what}"))
+            Expression::parse(text, &columns, &numbers).map_err(|what| format!("`{key}`: {what}"))
         };
         let number_of = |key: &str, text: &Option<String>| text.as_ref().map(|text| number(key, text)).transpose();
         let line = |line: &LineSpec| {
@@ -97,7 +99,7 @@ impl Feed {
             when: spec
                 .when
                 .iter()
-                .map(|when| Condition::parse(when, &columns, spec.decimal_comma))
+                .map(|when| Condition::parse(when, &columns, &numbers))
                 .collect::<Result<_, _>>()
                 .map_err(|what| format!("`when`: {what}"))?,
             joins,

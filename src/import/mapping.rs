@@ -106,6 +106,8 @@ pub struct FeedSpec {
     /// Numbers are written as 1.234,56.
     #[serde(default)]
     pub decimal_comma: bool,
+    /// Numbers may have this before or after them.
+    pub currency_sign: Option<String>,
     pub line: Option<LineSpec>,
 }
 

@@ -27,7 +27,7 @@ pub mod totals;
 
 pub use mapping::Mapping;
 pub use read::read_events;
-pub use record::{End, Import, Ready, Report};
+pub use record::{End, Import, Ready, Report, WHAT_TO_DO};
 pub use source::Files;
 
 /// Why an import was aborted: where and what.

@@ -28,6 +28,8 @@ use crate::ledger::event::{Event, Outcome};
 const IN_FLIGHT: usize = 8;
 const READ_AHEAD: usize = 2;
 pub(super) const BROKE_DOWN: &str = "reading the files failed";
+/// Added to what goes wrong with the database.
+pub const WHAT_TO_DO: &str = " (what is recorded stays; run the import again)";
 
 /// The parameters of an import.
 pub struct Import {
@@ -243,7 +245,7 @@ async fn record(
 
 /// The outcome of an import after a ledger error.
 async fn end_of(app: &App, error: &Error) -> End {
-    let message = format!("{} (what is recorded stays; run the import again)", error.message);
+    let message = format!("{}{WHAT_TO_DO}", error.message);
     if is_away(&app.db, error).await { End::DatabaseAway(message) } else { End::Failed(message) }
 }
 

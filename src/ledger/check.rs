@@ -9,6 +9,8 @@ pub const AHEAD_MAX: i64 = 5 * MINUTE;
 pub const ID_CHARS_MAX: usize = 200;
 pub const TEXT_CHARS_MAX: usize = 500;
 const LINES_MAX: usize = 1000;
+/// As large as JSON has whole numbers exactly.
+const VERSION_MAX: i64 = 1 << 53;
 const QUANTITY_MAX: i64 = 1_000_000_000;
 
 type Checked = Result<(), Refusal>;
@@ -147,7 +149,11 @@ fn currency(code: Option<&str>) -> Checked {
 }
 
 fn version(version: i64) -> Checked {
-    if version < 0 { refuse(RefusalCode::BadUserInput, "version is negative") } else { Ok(()) }
+    match version {
+        0..=VERSION_MAX => Ok(()),
+        ..0 => refuse(RefusalCode::BadUserInput, "version is negative"),
+        _ => refuse(RefusalCode::BadUserInput, "version is beyond 2^53"),
+    }
 }
 
 fn count(count: i64) -> Checked {

@@ -62,7 +62,7 @@ impl LiveSubscription {
         }))
     }
 
-    /// Every alert as it is reported, without gaps. Errors: FORBIDDEN (another tenant), RESUME_GAP (the cursor does not belong to this subscription, alerts after it are no longer kept, or the log ends before it because the ledger was restored to an earlier state; the last may also end the subscription later).
+    /// Every alert as it is reported, without gaps. Errors: FORBIDDEN (another tenant), BAD_USER_INPUT (more than 100 `ruleIds`), NOT_FOUND (one of them is no id), RESUME_GAP (the cursor does not belong to this subscription, alerts after it are no longer kept, also if they are of other rules, or the log ends before it because the ledger was restored to an earlier state; the last may also end the subscription later).
     #[graphql(guard = "Needs(Permission::SalesView)")]
     async fn alert_triggered(
         &self,
@@ -72,7 +72,10 @@ impl LiveSubscription {
             desc = "The cursor of the last alert received: alerts after it are sent first. Omit for alerts from now on."
         )]
         after: Option<Cursor>,
-        #[graphql(desc = "Only alerts of these rules, at most 100; omit for all.")] rule_ids: Option<Vec<ID>>,
+        #[graphql(
+            desc = "Only alerts of these rules, at most 100; omit for all. An id that no rule has matches nothing. A cursor is valid with any rules."
+        )]
+        rule_ids: Option<Vec<ID>>,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<Alert>> + use<>> {
         // The cursor was validated before the operation began.
         drop(after);

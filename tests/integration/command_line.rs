@@ -283,8 +283,8 @@ fn an_import_that_does_not_fit_changes_nothing() {
 #[test]
 fn a_dry_run_needs_nothing_and_leaves_nothing() {
     let program = Program::new();
-    program.write("shop.toml", MAPPING);
-    program.write("orders.csv", "time,amount\n2026-01-01T23:30:00Z,\"$1,234.50\"\n2026-06-01,2\n");
+    program.write("shop.toml", &format!("{MAPPING}currency_sign = \"€\"\n"));
+    program.write("orders.csv", "time,amount\n2026-01-01T23:30:00Z,\"€1,234.50\"\n2026-06-01,2\n");
     let printed =
         program.succeed(&["import", "--dry-run", "--timezone", "Europe/Berlin", "--currency", "EUR", "shop.toml"]);
     assert_eq!(counts(&printed)[..2], [2, 2]);
@@ -307,7 +307,7 @@ async fn a_dry_run_knows_the_organizations_and_rates_of_its_tenant() {
     let program = Program::new();
     program.succeed(&["migrate"]);
     program.succeed(&["tenant", "create", "acme", "--currency", "GBP", "--timezone", "Europe/London"]);
-    {
+    let default_id = {
         let db = program.database().await;
         let tenant = salespulse::tenancy::find_tenant(&db, "acme").await.expect("a query").expect("a tenant");
         let tx = db.write(tenant).await.expect("a transaction");
@@ -319,17 +319,28 @@ async fn a_dry_run_knows_the_organizations_and_rates_of_its_tenant() {
         ] {
             tx.execute(sql, []).await.expect("inserted");
         }
+        let sql = "SELECT id FROM organizations WHERE tenant_id = $1 AND is_default";
+        let row = tx.query_one(sql, []).await.expect("a query").expect("an organization");
         tx.commit().await.expect("committed");
-    }
+        get::<uuid::Uuid>(&row, 0).expect("an id")
+    };
     let mapping = format!("{MAPPING}organization = \"{{shop}}\"\ncurrency = \"{{currency}}\"\n");
     program.write("shop.toml", &mapping);
-    program.write("orders.csv", "time,amount,shop,currency\n2026-06-01,3,acme,USD\n2026-06-01,4,berlin,EUR\n");
+    let rows = format!("2026-06-01,3,acme,USD\n2026-06-01,4,berlin,EUR\n2026-06-01,5,{default_id},GBP\n");
+    program.write("orders.csv", &format!("time,amount,shop,currency\n{rows}"));
     let printed = program.succeed(&["import", "--dry-run", "--tenant", "acme", "shop.toml"]);
-    assert!(printed.contains("\nacme: orders 1, customers 0, units 0, gross revenue 1.50 GBP,"), "{printed}");
+    assert!(printed.contains("\nacme: orders 2, customers 0, units 0, gross revenue 6.50 GBP,"), "{printed}");
     assert!(printed.contains("\nberlin: orders 1, customers 0, units 0, gross revenue 4.00 EUR,"), "{printed}");
     // It was not recorded: then it would be repeated.
-    assert_eq!(counts(&program.succeed(&["import", "--tenant", "acme", "shop.toml"]))[..3], [2, 2, 0]);
+    assert_eq!(counts(&program.succeed(&["import", "--tenant", "acme", "shop.toml"]))[..3], [3, 3, 0]);
     program.fail(2, &["import", "--dry-run", "--tenant", "nobody", "shop.toml"], &[]);
+    let dollars = ["import", "--dry-run", "--tenant", "acme", "--currency", "USD", "shop.toml"];
+    assert!(program.fail(2, &dollars, &[]).contains("with GBP and not USD"));
+    let odd = program.path().join("100%");
+    std::fs::create_dir(&odd).expect("a folder");
+    let settings = [("TMPDIR", odd.to_str().expect("text"))];
+    assert!(program.fail(1, &["import", "--dry-run", "shop.toml"], &settings).contains("see TMPDIR"));
+    assert_eq!(std::fs::read_dir(odd).expect("a folder").count(), 0);
 }
 
 #[test]

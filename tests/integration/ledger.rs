@@ -44,6 +44,21 @@ pub fn order(id: &str, version: i64, customer: &str, amount: &str) -> OrderPlace
 }
 
 #[tokio::test]
+async fn versions_are_as_large_as_json_has_whole_numbers() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let sale =
+        |id: &str, version| event(id, "2026-06-01T10:00:00Z", Fact::OrderPlaced(order(id, version, "c", "1.00")));
+    let answer = acme.record(vec![sale("a", 1 << 53), sale("b", (1 << 53) + 1), sale("c", -1)]).await;
+    assert!(matches!(answer.outcomes[0], Outcome::Applied { .. }));
+    for outcome in &answer.outcomes[1..] {
+        assert!(matches!(outcome, Outcome::Refused(refusal) if refusal.code == RefusalCode::BadUserInput));
+    }
+    let shown = acme.viewer().query(r#"{ order(externalId: "a") { version } }"#).await;
+    assert_eq!(shown["order"]["version"], 9_007_199_254_740_992_i64);
+}
+
+#[tokio::test]
 async fn sums_that_would_leave_64_bits_refuse_the_events_that_do_it() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
