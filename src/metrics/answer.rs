@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use models::kpis::Number;
 
 use super::cell::Values;
@@ -25,6 +26,8 @@ use crate::money::Money;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub span: Span,
+    /// The zone in which the period was resolved.
+    pub zone: Tz,
     /// Time of computation: buckets ending later are open.
     pub now: Timestamp,
     pub as_of: AsOf,

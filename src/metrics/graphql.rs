@@ -65,6 +65,11 @@ impl SalesMetrics {
         Period::new(self.0.span, self.0.now)
     }
 
+    /// The time zone in which the period's days begin: that of the period if it has one, else that of the organization that is filtered by, else that of the default one. Buckets begin in it too, unless `series` has another.
+    async fn timezone(&self) -> TimeZone {
+        TimeZone(self.0.zone)
+    }
+
     /// The state of the ledger these numbers were read from.
     async fn as_of(&self) -> AsOf {
         AsOf::from(self.0.as_of)

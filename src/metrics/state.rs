@@ -375,6 +375,7 @@ impl State {
         self.labels = labels;
         Ok(Answer {
             span: self.span,
+            zone: self.zone,
             now,
             as_of: self.as_of,
             head: self.head.to_db(),

@@ -73,9 +73,10 @@ pub async fn simulated(tenant: &TestTenant<'_>, input: &str, from: i64, to: i64)
         at(to)
     );
     let simulated = tenant.admin().query(&query).await["simulateAlert"].take();
-    let denominations = simulated.as_array().into_iter().flatten().map(|change| (&change["unit"], &change["currency"]));
-    let is_known = |(unit, currency): (&Value, &Value)| unit.is_string() && currency.is_string() == (unit == "MONEY");
-    assert!(denominations.map(is_known).all(|is_known| is_known), "{simulated}");
+    for change in simulated.as_array().expect("a list") {
+        let (unit, currency) = (&change["unit"], &change["currency"]);
+        assert!(unit.is_string() && currency.is_string() == (unit == "MONEY"), "{change}");
+    }
     rows(&simulated)
 }
 

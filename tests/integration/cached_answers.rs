@@ -13,7 +13,7 @@ use crate::support::{Actor, NOW, TestApp, kek};
 
 /// Everything that may be cached, and some of what may not.
 const QUERIES: &[&str] = &[
-    "{ salesMetrics(period: { preset: TODAY }) { totalRevenue ordersCount conversionRate currency asOf { position } } }",
+    "{ salesMetrics(period: { preset: TODAY }) { totalRevenue ordersCount conversionRate currency timezone asOf { position } } }",
     r#"{ salesMetrics(period: { firstDay: "2026-06-01", lastDay: "2026-06-30" }) { totalRevenue unitsSold newCustomers
         returningCustomers series(grain: DAY, by: CHANNEL) { start state key { value label } totalRevenue ordersCount } } }"#,
     r#"{ salesMetrics(period: { firstDay: "2026-06-01", lastDay: "2026-06-30" }, filters: { organizationId: "acme" }) {

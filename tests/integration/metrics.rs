@@ -31,6 +31,21 @@ async fn ask(acme: &TestTenant<'_>, selection: &str) -> Value {
 }
 
 #[tokio::test]
+async fn an_answer_names_its_time_zone() {
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await;
+    acme.organization("berlin", chrono_tz::Europe::Berlin, "GBP").await;
+    for (arguments, zone) in [
+        ("period: { preset: TODAY }", "Europe/London"),
+        (r#"period: { preset: TODAY }, filters: { organizationId: "berlin" }"#, "Europe/Berlin"),
+        (r#"period: { preset: TODAY, timezone: "Asia/Tokyo" }, filters: { organizationId: "berlin" }"#, "Asia/Tokyo"),
+    ] {
+        let answer = acme.viewer().query(&format!("{{ salesMetrics({arguments}) {{ timezone }} }}")).await;
+        assert_eq!(answer["salesMetrics"]["timezone"], zone, "{arguments}");
+    }
+}
+
+#[tokio::test]
 async fn small_rates_are_compared_and_ranked_exactly() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

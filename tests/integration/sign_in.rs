@@ -409,8 +409,10 @@ async fn who_is_invited_sets_a_password_and_may_set_another_one() {
     anonymous(&server).data(SET, set(&token, "another horse battery")).await;
     // What was open is not any more.
     assert_eq!(with(&server, &session["accessToken"]).ask(ME, Value::Null).await.0, StatusCode::UNAUTHORIZED);
-    let users = acme.admin().query("{ users { nodes { state user { email } } } }").await;
-    assert_eq!(users["users"]["nodes"][2], json!({ "state": "ACTIVE", "user": { "email": "ann@acme.example" } }));
+    let users = acme.admin().query("{ users { nodes { id state user { id email } } } }").await;
+    let ann = &users["users"]["nodes"][2];
+    assert_eq!((&ann["state"], &ann["user"]["email"]), (&json!("ACTIVE"), &json!("ann@acme.example")));
+    assert!(ann["id"].is_string() && ann["id"] == ann["user"]["id"]);
     // A link does not last.
     anonymous(&server).data(ask, json!({ "email": "ann@acme.example" })).await;
     let late = mailed_token(&acme).await;
