@@ -13,7 +13,6 @@ use crate::auth::keys::NamedKey;
 use crate::auth::token::{Subject, Tokens};
 use crate::clock::{SECOND, SystemClock};
 use crate::config::Config;
-use crate::db::migrations;
 use crate::demo::{self, ABROAD, GIFTS, Tenants};
 
 const DATABASE_FILE: &str = "data/demo.db";
@@ -35,10 +34,7 @@ pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
             remove_database()?;
         }
     }
-    let owner = super::connect_owner(&config).await?;
-    migrations::up(&owner).await?;
-    owner.close().await.map_err(Failure::failed)?;
-    let db = super::connect(&config).await?;
+    let db = super::connect_migrated(&config).await?;
     // A random key per run, unless a secret is configured; tokens of earlier runs become invalid.
     let tokens = match &config.jwt_secret {
         Some(secret) => Tokens::new(secret, &config.jwt_issuer),

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::auth::token::Tokens;
 use crate::clock::{SystemClock, Timestamp};
 use crate::config::{Config, KekSource};
-use crate::db::{Db, TenantId, get, migrations};
+use crate::db::{Db, TenantId, get};
 use crate::error::{Error, Result};
 use crate::graphql::scalars::DateTime;
 use crate::graphql::size::Size;
@@ -71,10 +71,7 @@ async fn run_in(
         kek: KekSource::Texts(vec![STANDARD.encode(generate_key().map_err(Failure::failed)?.as_slice())]),
         ..config.clone()
     };
-    let owner = super::connect_owner(&temporary).await?;
-    migrations::up(&owner).await?;
-    owner.close().await.map_err(Failure::failed)?;
-    let db = super::connect(&temporary).await?;
+    let db = super::connect_migrated(&temporary).await?;
     let tenant = create_tenant(config, &db, args).await?;
     let tokens = Tokens::with_keys(&[], None, &config.jwt_issuer);
     let app = super::wire(&temporary, db, tokens, Arc::new(SystemClock)).await?;

@@ -54,6 +54,14 @@ pub async fn connect(config: &Config) -> Result<Db, Failure> {
     Err(Failure::new(Exit::BadConfig, message))
 }
 
+/// Brings a database up to date as its owner, and connects to it.
+async fn connect_migrated(config: &Config) -> Result<Db, Failure> {
+    let owner = connect_owner(config).await?;
+    migrations::up(&owner).await?;
+    owner.close().await.map_err(Failure::failed)?;
+    connect(config).await
+}
+
 fn make_folder(config: &Config) -> Result<(), Failure> {
     if let Some(folder) = sqlite_folder(&config.database_url) {
         std::fs::create_dir_all(folder).map_err(|error| {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::ledger::{event, money, order};
 use crate::socket::Socket;
-use crate::support::{Server, TestApp, at};
+use crate::support::{Server, TestApp, TestTenant, at};
 
 fn sale(n: u32) -> Event {
     event(&format!("e{n}"), "2026-06-15T11:00:00Z", Fact::OrderPlaced(order(&format!("o{n}"), 1, "c", "10.00")))
@@ -17,6 +17,13 @@ fn sale(n: u32) -> Event {
 const WATCH: &str =
     "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant) { ordersCount totalRevenue asOf { position } } }";
 const ALERTS: &str = "subscription ($tenant: ID!) { alertTriggered(tenantId: $tenant) { name state value position } }";
+
+/// Waits until a subscription of `socket` follows the tenant.
+async fn followed(tenant: &TestTenant<'_>, socket: &mut Socket) {
+    while !tenant.test.app.feeds.list_places().iter().any(|(other, _)| *other == tenant.id()) {
+        socket.ready().await;
+    }
+}
 
 #[tokio::test]
 async fn metrics_come_first_as_they_stand_then_after_each_change() {
@@ -87,9 +94,7 @@ async fn alerts_of_some_rules_come_alone_and_the_cursor_continues_after_them() {
                   alertTriggered(tenantId: $tenant, ruleIds: $rules, after: $after) { name cursor } }";
     let asked = |rules: &[Value], after: &Value| json!({ "tenant": acme.id().0, "rules": rules, "after": after });
     socket.subscribe("1", alerts, asked(&ids[1..], &Value::Null)).await;
-    while !test.app.feeds.list_places().iter().any(|(tenant, _)| *tenant == acme.id()) {
-        socket.ready().await;
-    }
+    followed(&acme, &mut socket).await;
     for n in 1..=3 {
         acme.apply(vec![sale(n)]).await;
     }
@@ -156,9 +161,7 @@ async fn an_alert_reaches_its_subscriber_with_the_position_that_caused_it() {
     let server = Server::start(&test).await;
     let mut socket = Socket::open(&server, &acme.viewer().token()).await;
     socket.subscribe("1", ALERTS, json!({ "tenant": acme.id().0 })).await;
-    while !test.app.feeds.list_places().iter().any(|(tenant, _)| *tenant == acme.id()) {
-        socket.ready().await;
-    }
+    followed(&acme, &mut socket).await;
     acme.apply(vec![sale(1), sale(2)]).await;
     acme.apply(vec![sale(3)]).await;
     let alert = socket.next("1").await["data"]["alertTriggered"].clone();
@@ -191,9 +194,7 @@ async fn a_firing_rule_that_is_changed_or_deleted_is_reported_as_resolved() {
     let server = Server::start(&test).await;
     let mut socket = Socket::open(&server, &acme.viewer().token()).await;
     socket.subscribe("1", ALERTS, json!({ "tenant": acme.id().0 })).await;
-    while !test.app.feeds.list_places().iter().any(|(tenant, _)| *tenant == acme.id()) {
-        socket.ready().await;
-    }
+    followed(&acme, &mut socket).await;
     let disable = format!("mutation {{ updateAlert(id: {}, {}) {{ state }} }}", ids[0], input(false));
     let delete = format!("mutation {{ deleteAlert(id: {}) }}", ids[1]);
     let resolved = json!({ "name": "Busy", "state": "RESOLVED", "value": null, "position": "1" });
