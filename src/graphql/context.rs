@@ -36,7 +36,6 @@ pub async fn read(ctx: &Context<'_>) -> Result<Arc<TenantTx>> {
 /// Rejects callers that lack a permission, before arguments are looked at.
 pub struct Needs(pub Permission);
 
-#[async_trait::async_trait]
 impl Guard for Needs {
     async fn check(&self, ctx: &Context<'_>) -> async_graphql::Result<()> {
         if caller(ctx)?.may(self.0) {

@@ -20,7 +20,6 @@ pub struct Eager<T>(pub T);
 /// A list of objects; in the schema it is a list of `T`.
 pub struct EagerList<T>(pub Vec<T>);
 
-#[async_trait::async_trait]
 impl<T: ContainerType> OutputType for Eager<T> {
     fn type_name() -> Cow<'static, str> {
         T::type_name()
@@ -42,7 +41,6 @@ impl<T: ContainerType> OutputType for Eager<T> {
     }
 }
 
-#[async_trait::async_trait]
 impl<T: ContainerType> OutputType for EagerList<T> {
     fn type_name() -> Cow<'static, str> {
         <Vec<T> as OutputType>::type_name()
@@ -72,7 +70,7 @@ async fn object<T: ContainerType>(ctx: &ContextSelectionSet<'_>, of: &T, fields:
     let values = join(contexts.iter().map(|context| -> Pin<Box<dyn Future<Output = _> + Send>> {
         match context.item.node.name.node.as_str() {
             "__typename" => Box::pin(async { Ok(Some(Value::String(T::type_name().into_owned()))) }),
-            _ => of.resolve_field(context),
+            _ => Box::pin(of.resolve_field(context)),
         }
     }));
     let mut object = IndexMap::with_capacity(fields.len());

@@ -113,7 +113,6 @@ pub fn object_of<T: Flat>(object: &T, fields: &[SelectedField<'_>]) -> Value {
     Value::Object(values)
 }
 
-#[async_trait::async_trait]
 impl<T: Flat> OutputType for FlatList<T> {
     fn type_name() -> std::borrow::Cow<'static, str> {
         <Vec<T> as OutputType>::type_name()
