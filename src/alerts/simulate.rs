@@ -15,6 +15,7 @@ use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
 use crate::ledger::store::read_head;
 use crate::metrics::cell::Values;
+use crate::metrics::dimension::UNGROUPED;
 use crate::metrics::filter::Filter;
 use crate::metrics::grid::CellGrid;
 use crate::metrics::kpis::part::Views;
@@ -208,11 +209,11 @@ impl<'a> History<'a> {
         let then = self.then(Span { start: *start, end: *end });
         let needs = rule.needs().and(self.views.own_needs());
         let (filter, organizations) = (self.filter, self.organizations);
-        let cells = Question { boundaries, filter, organizations, group: &[], needs }.cells_of(then)?;
+        let cells = Question { boundaries, filter, organizations, group: &UNGROUPED, needs }.cells_of(then)?;
         let calendar = Calendar { zone: self.zone, now: self.now, whole: None, part_of: None, step: None };
         let views = self.views.clone();
         let kpis = views.of_entries((organizations, boundaries), &calendar, |span| self.then(span))?;
-        Ok(Some(CellGrid { boundaries: boundaries.to_vec(), group: Vec::new(), needs, cells, kpis }))
+        Ok(Some(CellGrid { boundaries: boundaries.to_vec(), group: UNGROUPED.clone(), needs, cells, kpis }))
     }
 
     /// Aborts simulations that visit too many entries.

@@ -58,9 +58,9 @@ impl DayStatement {
     pub fn new(question: &Question<'_>, ranges: &Ranges, level: Level) -> Self {
         let by_line = level.by_line();
         let has_sets = question.needs.sets(by_line);
-        let has_slot = question.boundaries.len() > 2;
+        let has_slot = question.boundaries.len() > 2 || question.group.by_time();
         let mut keys: Vec<&str> = if has_slot { vec!["m.org_no", "m.slot"] } else { Vec::new() };
-        keys.extend(question.group.iter().map(|dimension| dimension.column()));
+        keys.extend(question.group.dimensions.iter().filter_map(|dimension| dimension.column()));
         let mut columns: Vec<String> = keys.iter().map(|column| (*column).to_owned()).collect();
         if has_sets {
             columns.extend(SUMS.iter().map(|sum| format!("m.{sum}")));
@@ -82,13 +82,12 @@ impl DayStatement {
             columns.join(", "),
             level as i32
         );
-        for (dimension, list) in question.filter.lists() {
+        let allowed = question.filter.lists().map(|list| (list, "IN"));
+        let excluded = question.filter.excluded().filter(|(_, list)| !list.is_empty()).map(|list| (list, "NOT IN"));
+        for ((dimension, list), is_in) in allowed.chain(excluded) {
+            let Some(column) = dimension.column() else { continue };
             let numbers: Vec<String> = list.iter().map(|number| bound.push(*number)).collect();
-            sql.push_str(&format!(" AND {} IN ({})", dimension.column(), numbers.join(", ")));
-        }
-        for (dimension, list) in question.filter.excluded().filter(|(_, list)| !list.is_empty()) {
-            let numbers: Vec<String> = list.iter().map(|number| bound.push(*number)).collect();
-            sql.push_str(&format!(" AND {} NOT IN ({})", dimension.column(), numbers.join(", ")));
+            sql.push_str(&format!(" AND {column} {is_in} ({})", numbers.join(", ")));
         }
         if !has_sets && !keys.is_empty() {
             sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));

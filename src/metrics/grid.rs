@@ -9,7 +9,7 @@ use models::kpis::Shift;
 use super::answer::Bucket;
 use super::catalog::Needs;
 use super::cell::{Cell, Values};
-use super::dimension::{Dimension, GroupKey};
+use super::dimension::{GroupBy, GroupKey};
 use super::filter::Filter;
 use super::kpis::Calendar;
 use super::kpis::definitions::{Definitions, own_needs};
@@ -37,7 +37,7 @@ pub struct Scope {
 /// Cells and their dimensions.
 pub struct CellGrid {
     pub boundaries: Vec<Timestamp>,
-    pub group: Vec<Dimension>,
+    pub group: GroupBy,
     pub needs: Needs,
     pub cells: Cells,
     pub kpis: KpiPart,
@@ -57,7 +57,7 @@ impl GridReader<'_> {
     pub async fn grid(
         &self,
         boundaries: Vec<Timestamp>,
-        group: Vec<Dimension>,
+        group: GroupBy,
         needs: Needs,
         kpis: &BTreeSet<String>,
         calendar: Calendar,
@@ -73,7 +73,7 @@ impl GridReader<'_> {
     pub async fn one_bucket(
         &self,
         span: Span,
-        group: Vec<Dimension>,
+        group: GroupBy,
         needs: Needs,
         kpis: &BTreeSet<String>,
         calendar: Calendar,
@@ -84,7 +84,7 @@ impl GridReader<'_> {
     pub async fn kpis(
         &self,
         boundaries: &[Timestamp],
-        group: &[Dimension],
+        group: &GroupBy,
         kpis: &BTreeSet<String>,
         calendar: Calendar,
     ) -> Result<KpiPart> {
@@ -175,7 +175,7 @@ impl Scope {
         asked.flat_map(|definition| definition.plan.questions()).map(|question| question.shift).collect()
     }
 
-    pub fn question<'a>(&'a self, boundaries: &'a [Timestamp], group: &'a [Dimension], needs: Needs) -> Question<'a> {
+    pub fn question<'a>(&'a self, boundaries: &'a [Timestamp], group: &'a GroupBy, needs: Needs) -> Question<'a> {
         Question { boundaries, filter: &self.filter, organizations: &self.organizations, group, needs }
     }
 }

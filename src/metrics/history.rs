@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use super::answer::AsOf;
 use super::catalog::{Metric, Needs};
 use super::cell::Values;
-use super::dimension::Dimension;
+use super::dimension::{Dimension, GroupBy, UNGROUPED};
 use super::grid::{GridReader, Scope, too_many_buckets};
 use super::input::{Grain, Weekday};
 use super::kpis::Calendar;
@@ -149,7 +149,7 @@ impl History {
             Facts::Newest(_) | Facts::Entries(_) => None,
         };
         let reader = GridReader { facts: entries.as_ref().unwrap_or(reader.facts), ..*reader };
-        let mut part = reader.grid(frame.boundaries.clone(), Vec::new(), needs, kpis, frame.calendar()).await?;
+        let mut part = reader.grid(frame.boundaries.clone(), UNGROUPED.clone(), needs, kpis, frame.calendar()).await?;
         let buckets = part.boundaries.len() - 1;
         let first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
         Ok(History {
@@ -218,14 +218,17 @@ impl History {
     /// Reads a few seasons at a time: the cells read are far larger than the sums kept.
     async fn read_split(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Option<Vec<Member>>> {
         let facts = self.facts_of(tx, memory, split).await?;
-        let (group, needs) = ([split.dimension], Needs::of(split.wanted.iter().map(|(_, metric)| *metric)));
+        let group = GroupBy { dimensions: vec![split.dimension], ..UNGROUPED.clone() };
+        let needs = Needs::of(split.wanted.iter().map(|(_, metric)| *metric));
         let (mut labels, mut members) = (Labels::default(), BTreeMap::<i64, Vec<(usize, f64)>>::new());
         for part in split.wanted.chunk_by(|(a, _), (b, _)| a / SPLIT_BUCKETS == b / SPLIT_BUCKETS) {
             let (Some((first, _)), Some((last, _))) = (part.first(), part.last()) else { continue };
             let Some(boundaries) = self.boundaries.get(*first..=last + 1) else { continue };
             let cells = self.scope.question(boundaries, &group, needs).cells(tx, &facts).await?;
             let keys = cells.cells.keys().map(|(_, key)| key);
-            labels.complete(&LazyTx::Begun(tx), &memory.names, &group, keys, &self.scope.organizations).await?;
+            labels
+                .complete(&LazyTx::Begun(tx), &memory.names, &group.dimensions, keys, &self.scope.organizations)
+                .await?;
             for ((bucket, key), cell) in &cells.cells {
                 let place = split.wanted.partition_point(|(wanted, _)| *wanted < first + bucket);
                 let wanted = split.wanted.iter().enumerate().skip(place);

@@ -45,6 +45,8 @@ impl Labels {
                     numbers.iter().filter_map(|no| Some((*no, (names.get(no)?.clone(), None)))).collect()
                 }
                 Dimension::Product => product_names(reads.get().await?, &numbers).await?,
+                Dimension::DayOfWeek => numbers.iter().filter_map(|no| Some((*no, day_name(*no)?))).collect(),
+                Dimension::HourOfDay => numbers.iter().map(|no| (*no, hour_name(*no))).collect(),
             };
             self.0.extend(names.into_iter().map(|(number, name)| ((*dimension, number), name)));
         }
@@ -80,6 +82,17 @@ fn organization_names(organizations: &[Organization]) -> Names {
 
 fn segment_names() -> Names {
     vec![(Segment::New as i64, ("NEW".to_owned(), None)), (Segment::Returning as i64, ("RETURNING".to_owned(), None))]
+}
+
+fn day_name(number: i64) -> Option<(String, Option<String>)> {
+    const NAMES: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    let name = NAMES.get(usize::try_from(number - 1).ok()?)?;
+    Some((name.to_uppercase(), Some((*name).to_owned())))
+}
+
+fn hour_name(number: i64) -> (String, Option<String>) {
+    let hour = number - 1;
+    (format!("{hour:02}"), Some(format!("{hour:02}:00")))
 }
 
 async fn product_names(tx: &TenantTx, numbers: &BTreeSet<i64>) -> Result<Names> {

@@ -63,7 +63,8 @@ pub fn round_up(at: Timestamp) -> Timestamp {
     Timestamp(-(-at.0).div_euclid(QUARTER_HOUR) * QUARTER_HOUR)
 }
 
-fn round_down(at: Timestamp) -> Timestamp {
+/// Rounds down to the start of a 15-minute slot.
+pub fn round_down(at: Timestamp) -> Timestamp {
     Timestamp(at.0.div_euclid(QUARTER_HOUR) * QUARTER_HOUR)
 }
 

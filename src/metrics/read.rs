@@ -9,7 +9,7 @@ use sea_orm::Value;
 use super::catalog::Needs;
 use super::cell::{Cell, View, member};
 use super::days::{self, DayStatement, IN_RANGE};
-use super::dimension::{Dimension, GroupKey};
+use super::dimension::{Dimension, GroupBy, GroupKey, TimeKey, UNGROUPED};
 use super::filter::Filter;
 use super::period::Span;
 use super::ranges::{Ranges, ranges, round_up, slot_start};
@@ -27,8 +27,8 @@ use crate::ledger::tail::{Tail, takes_back};
 /// Entries per page.
 const PAGE: usize = 10_000;
 
-/// Sums of entries by bucket.
-type BucketRows = HashMap<usize, Rows>;
+/// A bucket, and what of its groups follows from the time.
+type Place = (usize, TimeKey);
 
 /// What to aggregate.
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ pub struct Question<'a> {
     pub filter: &'a Filter,
     /// All organizations of the tenant, for what is independent of the filter.
     pub organizations: &'a [Organization],
-    pub group: &'a [Dimension],
+    pub group: &'a GroupBy,
     pub needs: Needs,
 }
 
@@ -132,7 +132,7 @@ pub async fn read_entries(
 
 impl Question<'_> {
     fn uses(&self, dimension: Dimension) -> bool {
-        self.group.contains(&dimension) || self.filter.uses(dimension)
+        self.group.dimensions.contains(&dimension) || self.filter.uses(dimension)
     }
 
     /// The source rows; order lines are used only where necessary.
@@ -211,7 +211,7 @@ impl Question<'_> {
     }
 
     fn of_first_customers<'a>(&'a self, filter: &'a Filter) -> Question<'a> {
-        Question { filter, group: &[], needs: Needs { customers: true, ..Needs::default() }, ..*self }
+        Question { filter, group: &UNGROUPED, needs: Needs { customers: true, ..Needs::default() }, ..*self }
     }
 
     fn customers_by_bucket(&self, mut found: HashMap<(usize, GroupKey), Cell>) -> Vec<RoaringBitmap> {
@@ -233,7 +233,8 @@ impl Question<'_> {
             }
         };
         let day_level = Level::of_days(self.split());
-        let ranges = ranges(self.boundaries, &self.filter.organizations, day_level.is_some());
+        let cuts = self.group.cuts(self.boundaries)?;
+        let ranges = ranges(&cuts, &self.filter.organizations, day_level.is_some());
         if let Some(level) = day_level {
             self.add_days(tx, &ranges, level, cells).await?;
         }
@@ -266,14 +267,19 @@ impl Question<'_> {
         }
         let statement = DayStatement::new(self, ranges, level);
         for row in tx.query_by_keys_after(&statement.sql, statement.values.clone(), &statement.ranges).await? {
-            let (bucket, mut index) = if statement.has_slot {
-                let slot = slot_start(self.organization(get(&row, 0)?)?, true, get(&row, 1)?);
-                (self.bucket_of(slot), 2)
+            let (day, mut index) = if statement.has_slot {
+                (Some(slot_start(self.organization(get(&row, 0)?)?, true, get(&row, 1)?)), 2)
             } else {
-                (0, 0)
+                (None, 0)
             };
-            let mut key = GroupKey::with_capacity(self.group.len());
-            for dimension in self.group {
+            let dimensions = &self.group.dimensions;
+            let (bucket, time) = day.map_or_else(|| (0, vec![None; dimensions.len()]), |day| self.place(day));
+            let mut key = GroupKey::with_capacity(dimensions.len());
+            for (dimension, of_time) in dimensions.iter().zip(time) {
+                if let Some(number) = of_time {
+                    key.push(number);
+                    continue;
+                }
                 key.push(match dimension {
                     Dimension::Product => get(&row, index)?,
                     _ => get::<i32>(&row, index)?.into(),
@@ -306,12 +312,12 @@ impl Question<'_> {
         let slots = days::range_table(ranges.slots.iter().filter(|range| !range.by_day));
         for row in tx.query_by_keys(&sql, &slots).await? {
             let (org_no, slot): (i32, i32) = (get(&row, 0)?, get(&row, 1)?);
-            let bucket = self.bucket_of(slot_start(self.organization(org_no)?, false, slot));
+            let place = self.place(slot_start(self.organization(org_no)?, false, slot));
             let (sums, sets): (Vec<u8>, Option<Vec<u8>>) = (get(&row, 2)?, get(&row, 3)?);
             for cell in packed::Cells::new(level, org_no, slot, &sums, sets.as_deref()) {
                 let (key, row) = cell?;
                 if self.fits(&key) {
-                    self.add_folded(bucket, &key, &row, cells);
+                    self.add_folded(&place, &key, &row, cells);
                 }
             }
         }
@@ -321,6 +327,10 @@ impl Question<'_> {
     fn organization(&self, org_no: i32) -> Result<&Organization> {
         let found = self.filter.organizations.iter().find(|o| o.org_no == org_no);
         found.ok_or_else(|| Error::internal("a row of an organization that was not asked for"))
+    }
+
+    fn place(&self, at: Timestamp) -> Place {
+        (self.bucket_of(at), self.group.time_key(at))
     }
 
     fn bucket_of(&self, at: Timestamp) -> usize {
@@ -342,7 +352,7 @@ impl Question<'_> {
              AND e.position <= $4 AND (e.at, e.position, e.entry_no) > ($2, $5, $6) \
              ORDER BY e.at, e.position, e.entry_no LIMIT {PAGE}"
         );
-        let mut added = BucketRows::new();
+        let mut added = HashMap::new();
         let mut after = (span.start.0, -1_i64, -1_i32);
         loop {
             let (at, position, entry_no) = after;
@@ -368,7 +378,7 @@ impl Question<'_> {
         entries: impl Iterator<Item = &'e Entry>,
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) -> Result<()> {
-        let mut added = BucketRows::new();
+        let mut added = HashMap::new();
         for entry in entries {
             self.add_entry(entry, &mut added)?;
         }
@@ -376,19 +386,19 @@ impl Question<'_> {
         Ok(())
     }
 
-    fn add_entry(&self, entry: &Entry, added: &mut BucketRows) -> Result<()> {
+    fn add_entry(&self, entry: &Entry, added: &mut HashMap<Place, Rows>) -> Result<()> {
         let level = self.quarter_level();
         for (key, part) in self.fitting_parts(entry, level) {
-            let row = added.entry(self.bucket_of(entry.at)).or_default().entry(key).or_default();
+            let row = added.entry(self.place(entry.at)).or_default().entry(key).or_default();
             row.add(entry, part, level)?;
         }
         Ok(())
     }
 
-    fn add_rows(&self, added: BucketRows, cells: &mut HashMap<(usize, GroupKey), Cell>) {
-        for (bucket, rows) in added {
+    fn add_rows(&self, added: HashMap<Place, Rows>, cells: &mut HashMap<(usize, GroupKey), Cell>) {
+        for (place, rows) in added {
             for (key, row) in rows {
-                self.add_folded(bucket, &key, &row, cells);
+                self.add_folded(&place, &key, &row, cells);
             }
         }
     }
@@ -402,8 +412,8 @@ impl Question<'_> {
         let level = self.quarter_level();
         for entry in entries {
             for (key, part) in self.fitting_parts(entry, level) {
-                let group = self.group.iter().map(|dimension| dimension.of_key(&key)).collect();
-                let cell = cells.entry((self.bucket_of(entry.at), group)).or_default();
+                let (bucket, time) = self.place(entry.at);
+                let cell = cells.entry((bucket, self.group.key(&time, &key))).or_default();
                 cell.add_part(entry, part, level.by_line(), self.needs)?;
             }
         }
@@ -416,9 +426,14 @@ impl Question<'_> {
         parts.into_iter().flatten().filter(|(key, _)| self.fits(key))
     }
 
-    fn add_folded(&self, bucket: usize, key: &Key, row: &rollup::Row, cells: &mut HashMap<(usize, GroupKey), Cell>) {
-        let group = self.group.iter().map(|dimension| dimension.of_key(key)).collect();
-        cells.entry((bucket, group)).or_default().add_row(row, key.segment == Segment::New as i32);
+    fn add_folded(
+        &self,
+        (bucket, time): &Place,
+        key: &Key,
+        row: &rollup::Row,
+        cells: &mut HashMap<(usize, GroupKey), Cell>,
+    ) {
+        cells.entry((*bucket, self.group.key(time, key))).or_default().add_row(row, key.segment == Segment::New as i32);
     }
 
     fn fits(&self, key: &Key) -> bool {

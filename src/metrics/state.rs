@@ -9,7 +9,7 @@ use sea_orm::Value;
 
 use super::answer::{Answer, AsOf, ComparedValues, Comparison};
 use super::cell::Values;
-use super::dimension::{Dimension, GroupKey};
+use super::dimension::{Dimension, GroupBy, GroupKey, UNGROUPED};
 use super::filter::Filter;
 use super::grid::{CellGrid, GridReader, Scope, too_many_buckets};
 use super::history::{self, History, HistoryArgs, HistoryResult};
@@ -146,11 +146,12 @@ impl State {
         let calendar = Calendar { zone: self.zone, now: self.read_at, whole, part_of: None, step: None };
         self.read_series(&reader, calendar, size).await?;
         if let (None, Some(needs)) = (&self.totals, self.plan.totals) {
-            self.totals = Some(reader.one_bucket(self.span, Vec::new(), needs, &self.plan.kpis, calendar).await?);
+            let group = UNGROUPED.clone();
+            self.totals = Some(reader.one_bucket(self.span, group, needs, &self.plan.kpis, calendar).await?);
         }
         for asked in &self.plan.breakdowns {
-            let by = asked.args.by.clone();
-            let grid = reader.one_bucket(self.span, by, asked.all_needs(), &asked.kpis, calendar).await?;
+            let group = GroupBy { dimensions: asked.args.by.clone(), zone: self.zone };
+            let grid = reader.one_bucket(self.span, group, asked.all_needs(), &asked.kpis, calendar).await?;
             take_rows(size, asked, grid.cells.cells.len())?;
             self.breakdowns.push(grid);
         }
@@ -180,7 +181,7 @@ impl State {
             let of_kpis = own_needs(&self.scope.definitions, &self.plan.kpis);
             let needs = whole_needs.map_or(asked.needs, |whole| asked.needs.and(whole).and(of_kpis));
             let of_buckets = Calendar { zone, whole: None, step: Some(asked.args.step()), ..calendar };
-            let group = asked.args.by.into_iter().collect();
+            let group = GroupBy { dimensions: asked.args.by.into_iter().collect(), zone };
             let buckets = boundaries.len().saturating_sub(1);
             let grid = reader.grid(boundaries, group, needs, &asked.kpis, of_buckets).await?;
             if asked.args.by.is_some() {
@@ -191,8 +192,8 @@ impl State {
                 let ends = [grid.boundaries.first(), grid.boundaries.last()];
                 let boundaries: Vec<_> = ends.into_iter().flatten().copied().collect();
                 let cells = grid.cells.whole();
-                let kpis = reader.kpis(&boundaries, &[], &self.plan.kpis, calendar).await?;
-                self.totals = Some(CellGrid { boundaries, group: Vec::new(), needs, cells, kpis });
+                let kpis = reader.kpis(&boundaries, &UNGROUPED, &self.plan.kpis, calendar).await?;
+                self.totals = Some(CellGrid { boundaries, group: UNGROUPED.clone(), needs, cells, kpis });
             }
             self.series.push(grid);
         }
@@ -218,8 +219,9 @@ impl State {
         let of_current = Calendar { part_of: Some(span), ..calendar };
         let of_previous = Calendar { now: previous_span.end, whole: None, part_of: Some(other), ..calendar };
         let read = async |by: &[Dimension], needs, kpis| {
-            let current = reader.one_bucket(current_span, by.to_vec(), needs, kpis, of_current).await?;
-            let previous = reader.one_bucket(previous_span, by.to_vec(), needs, kpis, of_previous).await?;
+            let group = GroupBy { dimensions: by.to_vec(), zone: self.zone };
+            let current = reader.one_bucket(current_span, group.clone(), needs, kpis, of_current).await?;
+            let previous = reader.one_bucket(previous_span, group, needs, kpis, of_previous).await?;
             Ok::<_, Error>(ComparedGrids { current, previous })
         };
         let whole = read(&[], asked.needs, &asked.kpis).await?;
@@ -338,7 +340,7 @@ impl State {
         let mut series = Vec::with_capacity(self.series.len());
         for (part, asked) in self.series.iter().zip(&self.plan.series) {
             let keys = part.cells.cells.keys().map(|(_, key)| key);
-            labels.complete(reads, &memory.names, &part.group, keys, &self.scope.organizations).await?;
+            labels.complete(reads, &memory.names, &part.group.dimensions, keys, &self.scope.organizations).await?;
             let buckets = part.series(asked.args, &labels, now).map_err(|error| error.in_field(&asked.field))?;
             series.push((asked.args, buckets));
         }
@@ -346,7 +348,8 @@ impl State {
         for (part, asked) in self.breakdowns.iter().zip(&self.plan.breakdowns) {
             let rows = part.keys().map(|key| Ok((key, part.values_of(key)?))).collect::<Result<_>>()?;
             let ranked = Ranked::new(rows, &asked.args, |values| asked.args.order.measured.exact(values));
-            labels.complete(reads, &memory.names, &part.group, ranked.named(), &self.scope.organizations).await?;
+            let (by, keys) = (&part.group.dimensions, ranked.named());
+            labels.complete(reads, &memory.names, by, keys, &self.scope.organizations).await?;
             breakdowns.push((asked.args.clone(), ranked.breakdown(asked, &labels, |rest| part.combined(rest))?));
         }
         let mut comparisons = Vec::with_capacity(self.comparisons.len());

@@ -89,6 +89,7 @@ fn narrow_as_metrics(facts: &Filter, values: &mut Vec<Value>) -> String {
             Dimension::CustomerSegment => ("o.segment", &mut orders),
             Dimension::ProductCategory => ("l.category_no", &mut lines),
             Dimension::Product => ("l.product_no", &mut lines),
+            Dimension::DayOfWeek | Dimension::HourOfDay => continue,
         };
         let first = values.len() + 2;
         let bound: Vec<String> = (first..first + numbers.len()).map(|index| format!("${index}")).collect();

@@ -278,11 +278,24 @@ struct Cut<'a> {
     end: Timestamp,
     filters: &'a MetricsFilters,
     key: Vec<(Dimension, Option<String>)>,
+    /// That of hours and days of the week.
+    zone: chrono_tz::Tz,
 }
 
 impl Cut<'_> {
     fn has(&self, at: Timestamp) -> bool {
         self.start <= at && at < self.end
+    }
+
+    /// Whether something then is in the period and, if the key has them, of the hour and the day of the week.
+    fn has_time(&self, at: Timestamp) -> bool {
+        let local = at.to_utc().expect("a time").with_timezone(&self.zone);
+        self.has(at)
+            && self.key.iter().all(|(dimension, value)| match dimension {
+                Dimension::DayOfWeek => value.as_deref() == Some(&local.format("%A").to_string().to_uppercase()),
+                Dimension::HourOfDay => value.as_deref() == Some(&local.format("%H").to_string()),
+                _ => true,
+            })
     }
 
     fn by_line(&self) -> bool {
@@ -305,7 +318,7 @@ impl Cut<'_> {
                 Dimension::Channel => *value == place.channel,
                 Dimension::Region => *value == place.region,
                 Dimension::CustomerSegment => *value == segment_text(place.segment),
-                Dimension::ProductCategory | Dimension::Product => true,
+                _ => true,
             })
     }
 
@@ -328,14 +341,14 @@ impl Cut<'_> {
         let sales: Vec<&Sale> = truth
             .orders
             .iter()
-            .filter(|s| self.has(s.at) && self.fits(&s.place))
+            .filter(|s| self.has_time(s.at) && self.fits(&s.place))
             .filter(|s| !self.by_line() || s.lines.iter().any(|l| self.fits_line(l)))
             .collect();
         let sum = |of: fn(&Sale) -> i64, of_line: fn(&Line) -> i64| -> i64 {
             sales.iter().map(|s| self.amount(of(s), &s.lines, of_line)).sum()
         };
         let backs = |at: fn(&Back) -> Timestamp| -> i64 {
-            let fitting = truth.refunds.iter().filter(|r| self.has(at(r)) && self.fits(&r.place));
+            let fitting = truth.refunds.iter().filter(|r| self.has_time(at(r)) && self.fits(&r.place));
             fitting.map(|r| self.amount(r.amount, &r.lines, |l| l.amount.0)).sum()
         };
         let customers: BTreeSet<&String> = sales.iter().filter_map(|s| s.customer.as_ref()).collect();
@@ -343,7 +356,8 @@ impl Cut<'_> {
         let has_visits = !self.by_line()
             && self.filters.customer_segment.is_none()
             && !self.key.iter().any(|(d, _)| *d == Dimension::CustomerSegment);
-        let visits = truth.visits.iter().filter(|(at, place, _)| self.has(*at) && self.fits(place)).map(|v| v.2).sum();
+        let visits =
+            truth.visits.iter().filter(|(at, place, _)| self.has_time(*at) && self.fits(place)).map(|v| v.2).sum();
         let mut amounts: Vec<i64> = sales.iter().map(|s| s.amount).collect();
         amounts.sort_unstable();
         let quantile = |percent: usize| {
@@ -373,7 +387,7 @@ impl Cut<'_> {
 
     /// The same of another time.
     fn at(&self, span: Span) -> Cut<'_> {
-        Cut { start: span.start, end: span.end, filters: self.filters, key: self.key.clone() }
+        Cut { start: span.start, end: span.end, key: self.key.clone(), ..*self }
     }
 
     /// The same of some channels alone.
@@ -382,7 +396,7 @@ impl Cut<'_> {
         let mut channels: Vec<String> = self.filters.channels.clone().unwrap_or_else(all);
         channels.retain(|channel| fits(channel));
         let filters = MetricsFilters { channels: Some(channels), ..self.filters.clone() };
-        Cut { start: self.start, end: self.end, filters: &filters, key: self.key.clone() }.values(truth)
+        Cut { filters: &filters, key: self.key.clone(), ..*self }.values(truth)
     }
 }
 
@@ -520,6 +534,10 @@ impl Asked {
             _ => chrono_tz::Europe::London,
         }
     }
+
+    fn cut(&self, span: Span, key: Vec<(Dimension, Option<String>)>) -> Cut<'_> {
+        Cut { start: span.start, end: span.end, filters: &self.filters, key, zone: self.default_zone() }
+    }
 }
 
 fn list(values: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<String>>> {
@@ -527,13 +545,15 @@ fn list(values: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<Str
     prop_oneof![3 => Just(None), 1 => some.prop_map(|list| Some(list.into_iter().map(str::to_owned).collect()))]
 }
 
-const DIMENSIONS: [Dimension; 6] = [
+const DIMENSIONS: [Dimension; 8] = [
     Dimension::Organization,
     Dimension::Channel,
     Dimension::Region,
     Dimension::CustomerSegment,
     Dimension::ProductCategory,
     Dimension::Product,
+    Dimension::DayOfWeek,
+    Dimension::HourOfDay,
 ];
 
 const COMPARED: [ComparedValue; 4] =
@@ -653,7 +673,7 @@ async fn ask(test: &TestApp, tenant: TenantId, plan: &Plan) -> Answer {
 }
 
 fn check(asked: &Asked, found: &Answer, truth: &Truth) {
-    let cut = |start, end, key| Cut { start, end, filters: &asked.filters, key };
+    let cut = |start, end, key| Cut { start, end, filters: &asked.filters, key, zone: asked.zone };
     let whole = cut(asked.start, asked.end, Vec::new());
     assert_equal(&found.totals, &whole.values(truth), "totals");
     let period = (Span { start: asked.start, end: asked.end }, asked.default_zone());
@@ -702,7 +722,7 @@ fn check_comparison(asked: &Asked, comparison: &Comparison, truth: &Truth) {
     let check = |values: &ComparedValues, key: &[(Dimension, Option<String>)]| {
         for (span, values) in [(comparison.current_span, &values.current), (comparison.previous_span, &values.previous)]
         {
-            let compared = Cut { start: span.start, end: span.end, filters: &asked.filters, key: key.to_vec() };
+            let compared = asked.cut(span, key.to_vec());
             let what = format!("a comparison of {key:?}");
             assert_equal(values, &compared.values(truth), &what);
             assert_kpis(values, &compared, (span, asked.default_zone()), truth, &what);
@@ -725,7 +745,7 @@ fn check_comparison(asked: &Asked, comparison: &Comparison, truth: &Truth) {
         for value in values_of(*by, truth) {
             let exact = [comparison.current_span, comparison.previous_span].map(|span| {
                 let key = vec![(*by, value.clone())];
-                Cut { start: span.start, end: span.end, filters: &asked.filters, key }.values(truth)
+                asked.cut(span, key).values(truth)
             });
             let is_empty = |values: &Values| Values { visits: None, ..values.clone() } == empty;
             let has_facts = exact.iter().any(|values| !is_empty(values) || values.visits.is_some_and(|n| n > 0));
@@ -781,12 +801,19 @@ fn values_of(dimension: Dimension, truth: &Truth) -> BTreeSet<Option<String>> {
         Dimension::CustomerSegment => places.map(|p| segment_text(p.segment)).collect(),
         Dimension::ProductCategory => lines.map(|l| l.category.clone()).collect(),
         Dimension::Product => lines.map(|l| Some(l.product_id.clone())).collect(),
+        Dimension::DayOfWeek => {
+            let monday = at("2026-03-30T00:00:00Z").to_utc().expect("a time");
+            let days = (0..7).map(|day| (monday + chrono::Days::new(day)).format("%A").to_string());
+            days.map(|day| Some(day.to_uppercase())).collect()
+        }
+        Dimension::HourOfDay => (0..24).map(|hour| Some(format!("{hour:02}"))).collect(),
     }
 }
 
 fn check_breakdown(asked: &Asked, found: &Answer, truth: &Truth) {
-    let cut = |key| Cut { start: asked.start, end: asked.end, filters: &asked.filters, key };
-    let period = (Span { start: asked.start, end: asked.end }, asked.default_zone());
+    let span = Span { start: asked.start, end: asked.end };
+    let cut = |key| asked.cut(span, key);
+    let period = (span, asked.default_zone());
     let breakdown = &found.breakdowns[0].1;
     let mut last: Option<Option<Money>> = None;
     for (names, values) in &breakdown.rows {

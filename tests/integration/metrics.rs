@@ -46,6 +46,47 @@ async fn an_answer_names_its_time_zone() {
 }
 
 #[tokio::test]
+async fn hours_and_days_of_the_week_are_those_of_the_zone() {
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await;
+    let mut events = Vec::new();
+    // London's clocks are set back on Sunday 26 October 2025 at 02:00: 00:30 and 01:30 UTC are both 01:30 there.
+    for (id, time, amount) in [
+        ("A", "2025-10-25T22:59:00Z", "1.00"),
+        ("B", "2025-10-25T23:00:00Z", "2.00"),
+        ("C", "2025-10-26T00:30:00Z", "4.00"),
+        ("D", "2025-10-26T01:30:00Z", "8.00"),
+        ("E", "2025-10-26T02:30:00Z", "16.00"),
+        ("F", "2025-11-02T01:30:00Z", "32.00"),
+    ] {
+        events.push(event(id, time, Fact::OrderPlaced(order(id, 1, "ann", amount))));
+    }
+    acme.apply(events).await;
+    let rows = async |arguments: &str| -> Vec<(Vec<String>, String)> {
+        let period = r#"start: "2025-10-01T00:00:00Z", end: "2025-11-30T00:00:00Z""#;
+        let query = format!(
+            "{{ salesMetrics(period: {{ {period} }}) {{ breakdown({arguments}) {{ rows {{ keys {{ value label }} totalRevenue }} }} }} }}"
+        );
+        let answer = acme.viewer().query(&query).await;
+        let rows = answer["salesMetrics"]["breakdown"]["rows"].as_array().expect("rows").clone();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let keys = |row: &Value| row["keys"].as_array().expect("keys").iter().map(|key| text(&key["value"])).collect();
+        rows.iter().map(|row| (keys(row), text(&row["totalRevenue"]))).collect()
+    };
+    let row = |keys: &[&str], revenue: &str| (keys.iter().map(|key| (*key).to_owned()).collect(), revenue.to_owned());
+    let days = rows("by: [DAY_OF_WEEK]").await;
+    assert_eq!(days, [row(&["SUNDAY"], "62.00"), row(&["SATURDAY"], "1.00")]);
+    let hours = rows("by: [HOUR_OF_DAY]").await;
+    assert_eq!(hours, [row(&["01"], "44.00"), row(&["02"], "16.00"), row(&["00"], "2.00"), row(&["23"], "1.00")]);
+    let both = rows("by: [HOUR_OF_DAY, DAY_OF_WEEK], first: 1").await;
+    assert_eq!(both, [row(&["01", "SUNDAY"], "44.00")]);
+
+    let years = r#"period: { start: "2020-01-01T00:00:00Z", end: "2026-01-01T00:00:00Z" }"#;
+    let query = format!("{{ salesMetrics({years}) {{ breakdown(by: [HOUR_OF_DAY]) {{ rows {{ key }} }} }} }}");
+    acme.viewer().refused(&query, "by").await;
+}
+
+#[tokio::test]
 async fn small_rates_are_compared_and_ranked_exactly() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

@@ -18,7 +18,7 @@ use crate::ledger::entry::Entry;
 use crate::ledger::organization::Organization;
 use crate::metrics::catalog::{Metric, Needs};
 use crate::metrics::cell::{Cell, Values};
-use crate::metrics::dimension::{Dimension, GroupKey};
+use crate::metrics::dimension::{Dimension, GroupBy, GroupKey, UNGROUPED};
 use crate::metrics::filter::{Filter, dimension_numbers, product_numbers, segment_number};
 use crate::metrics::period::Span;
 use crate::metrics::read::{Cells, Facts, Question};
@@ -137,7 +137,7 @@ impl Views {
             let mut viewed = Viewed::new(filter, boundaries, calendar, shift, needs);
             if let (Some(start), Some(end)) = (viewed.boundaries.first(), viewed.boundaries.last()) {
                 let span = Span { start: *start, end: *end };
-                viewed.cells = viewed.question(organizations, &[]).cells_of(entries(span))?;
+                viewed.cells = viewed.question(organizations, &UNGROUPED).cells_of(entries(span))?;
             }
             part.viewed.push(viewed);
         }
@@ -145,8 +145,8 @@ impl Views {
     }
 }
 
-/// Bucket boundaries, and the dimensions each bucket is split by.
-type Buckets<'a> = (&'a [Timestamp], &'a [Dimension]);
+/// Bucket boundaries, and what each bucket is split by.
+type Buckets<'a> = (&'a [Timestamp], &'a GroupBy);
 
 /// The source of a read.
 pub struct Snapshot<'a> {
@@ -179,7 +179,7 @@ impl KpiPart {
     pub fn fold<'e>(
         &mut self,
         organizations: &[Organization],
-        group: &[Dimension],
+        group: &GroupBy,
         entries: impl Iterator<Item = &'e Entry> + Clone,
     ) -> Result<bool> {
         for viewed in &mut self.viewed {
@@ -210,7 +210,7 @@ impl Viewed {
         Viewed { filter, boundaries, buckets, needs, cells: Cells::default() }
     }
 
-    fn question<'a>(&'a self, organizations: &'a [Organization], group: &'a [Dimension]) -> Question<'a> {
+    fn question<'a>(&'a self, organizations: &'a [Organization], group: &'a GroupBy) -> Question<'a> {
         Question { boundaries: &self.boundaries, filter: &self.filter, organizations, group, needs: self.needs }
     }
 
