@@ -37,6 +37,8 @@ pub struct App {
     pub providers: Providers,
     /// Public URL of this server, for links.
     pub public_url: Arc<str>,
+    /// Whether a mail server is configured.
+    pub sends_mail: bool,
 }
 
 impl App {
@@ -61,6 +63,7 @@ impl App {
             providers: Providers::default(),
             predictions: Predictions::default(),
             public_url: "http://localhost:4000".into(),
+            sends_mail: true,
             db,
             clock,
             ledger,

@@ -71,8 +71,11 @@ pub async fn send(app: &App, tx: &TenantTx, user_id: Uuid, email: &str, purpose:
 }
 
 /// Mails a user a reset link, unless they have enough of them. The response does not reveal whether the user exists.
-/// Error: RATE_LIMITED.
+/// Errors: RATE_LIMITED, MAIL_NOT_CONFIGURED.
 pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str) -> Result<()> {
+    if !app.sends_mail {
+        return Err(no_mail("ask its operator for a new password"));
+    }
     app.tries.take_address(client.address)?;
     let email = email_of(email)?;
     let tenant = find_tenant(&app.db, tenant).await?;
@@ -151,7 +154,8 @@ async fn find(tx: &TenantTx, hash: &[u8], now: i64) -> Result<(Uuid, Purpose, St
 }
 
 /// Invites a new user, or again one without a way to sign in, even if deactivated since. Errors: CONFLICT,
-/// BAD_USER_INPUT; FORBIDDEN, if the old or new role has permissions that the caller lacks.
+/// BAD_USER_INPUT; FORBIDDEN, if the old or new role has permissions that the caller lacks; MAIL_NOT_CONFIGURED, unless
+/// the user can sign in with an identity provider instead.
 pub async fn invite(
     app: &App,
     tx: &TenantTx,
@@ -160,6 +164,9 @@ pub async fn invite(
     role: Role,
 ) -> Result<Uuid> {
     members::check_role(caller, role)?;
+    if !app.sends_mail && app.providers.is_empty() {
+        return Err(no_mail("the operator can create users with `salespulse user create`"));
+    }
     let email = email_of(email)?;
     let name = members::name_of(name)?;
     tx.lock_settings().await?;
@@ -185,6 +192,10 @@ pub async fn invite(
     };
     send(app, tx, user_id, &email, Purpose::Invitation).await?;
     Ok(user_id)
+}
+
+fn no_mail(instead: &str) -> Error {
+    Error::new(Code::MailNotConfigured, format!("this server sends no mail; {instead}"))
 }
 
 fn invalid() -> Error {

@@ -70,7 +70,7 @@ impl AccountMutation {
         Ok(sign_in::change_password(app(ctx)?, client(ctx)?, caller(ctx)?, current, new).await?.into())
     }
 
-    /// E-mails a link for setting a new password, unless three such links are still valid; needs no token. The answer is the same whether or not there is such a user. Error: RATE_LIMITED.
+    /// E-mails a link for setting a new password, unless three such links are still valid; needs no token. The answer is the same whether or not there is such a user. Errors: RATE_LIMITED; MAIL_NOT_CONFIGURED (the server sends no mail).
     async fn request_password_reset(
         &self,
         ctx: &Context<'_>,
@@ -91,7 +91,7 @@ impl AccountMutation {
         Ok(mailed::redeem(app(ctx)?, client(ctx)?, &token, password).await?.into())
     }
 
-    /// Invites someone by e-mail, or again if they have not accepted yet, even if they were deactivated since. Needs USERS_MANAGE. Errors: FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT (the user with this address is active or has a way to sign in).
+    /// Invites someone by e-mail, or again if they have not accepted yet, even if they were deactivated since. Needs USERS_MANAGE. Errors: FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT (the user with this address is active or has a way to sign in); MAIL_NOT_CONFIGURED (the server sends no mail and knows no identity provider).
     #[graphql(guard = "Needs(Permission::UsersManage)")]
     async fn invite_user(
         &self,

@@ -1,14 +1,7 @@
 //! What metrics can be split by.
 
 use async_graphql::Enum;
-use chrono::{Datelike, Timelike};
-use chrono_tz::Tz;
 
-use super::plan::BUCKETS_MAX;
-use super::ranges::{round_down, round_up};
-use crate::calendar::{self, Step, date_of, local_time};
-use crate::clock::Timestamp;
-use crate::error::{Error, Result};
 use crate::ledger::rollup::Key;
 
 /// The dimensions that metrics can be split by.
@@ -26,9 +19,9 @@ pub enum Dimension {
     ProductCategory,
     /// The product of order lines.
     Product,
-    /// The day of the week, in the time zone of the answer or of the series: MONDAY to SUNDAY.
+    /// The day of the week in the time zone of the answer or of the series, also for organizations in others; at most 7 rows, since days without facts have none.
     DayOfWeek,
-    /// The hour of the day, in the time zone of the answer or of the series: 00 to 23. An hour that occurs twice as the clocks are set back counts as one.
+    /// The hour of the day in the time zone of the answer or of the series, also for organizations in others; at most 24 rows, since hours without facts have none. An hour that occurs twice as the clocks are set back counts as one. Facts that are dated without a time are all in the first hour of their day.
     HourOfDay,
 }
 
@@ -64,75 +57,4 @@ impl Dimension {
             Dimension::DayOfWeek | Dimension::HourOfDay => 0,
         }
     }
-
-    /// Its number at a time: Monday, and the first hour of the day, are 1. `None` if it does not follow from the time.
-    pub fn of_time(self, at: Timestamp, zone: Tz) -> Option<i64> {
-        match self {
-            Dimension::DayOfWeek => Some(date_of(at, zone).weekday().number_from_monday().into()),
-            Dimension::HourOfDay => Some(i64::from(local_time(at, zone).hour()) + 1),
-            _ => None,
-        }
-    }
-
-    /// The longest part of time within which its number is the same.
-    fn step(self) -> Option<Step> {
-        match self {
-            Dimension::DayOfWeek => Some(Step::Day),
-            Dimension::HourOfDay => Some(Step::Minutes(60)),
-            _ => None,
-        }
-    }
 }
-
-/// What the rows of an answer are grouped by.
-#[derive(Clone, Debug)]
-pub struct GroupBy {
-    pub dimensions: Vec<Dimension>,
-    /// Time zone of hours and of days of the week.
-    pub zone: Tz,
-}
-
-/// All rows together.
-pub static UNGROUPED: GroupBy = GroupBy { dimensions: Vec::new(), zone: Tz::UTC };
-
-impl GroupBy {
-    /// Whether rows are told apart by their time.
-    pub fn by_time(&self) -> bool {
-        self.dimensions.iter().any(|dimension| dimension.step().is_some())
-    }
-
-    /// What of its groups follows from the time. Quarters of an hour are kept together also where a zone's hours begin
-    /// within them.
-    pub fn time_key(&self, at: Timestamp) -> TimeKey {
-        let slot = round_down(at);
-        self.dimensions.iter().map(|dimension| dimension.of_time(slot, self.zone)).collect()
-    }
-
-    pub fn key(&self, time: &TimeKey, key: &Key) -> GroupKey {
-        let dimensions = self.dimensions.iter().zip(time);
-        dimensions.map(|(dimension, of_time)| of_time.unwrap_or_else(|| dimension.of_key(key))).collect()
-    }
-
-    /// `boundaries` of buckets and those of the hours or days within them. Error: BAD_USER_INPUT (too many).
-    pub fn cuts(&self, boundaries: &[Timestamp]) -> Result<Vec<Timestamp>> {
-        let mut cuts = boundaries.to_vec();
-        let is_by = |dimension| self.dimensions.contains(&dimension);
-        let dimension = [Dimension::HourOfDay, Dimension::DayOfWeek].into_iter().find(|dimension| is_by(*dimension));
-        let (Some(step), [start, .., end]) = (dimension.and_then(Dimension::step), boundaries) else { return Ok(cuts) };
-        let of_time = calendar::boundaries(*start, *end, step, self.zone, BUCKETS_MAX).ok_or_else(too_many_parts)?;
-        cuts.extend(of_time.into_iter().map(round_up).filter(|at| at < end));
-        cuts.sort_unstable();
-        cuts.dedup();
-        Ok(cuts)
-    }
-}
-
-fn too_many_parts() -> Error {
-    Error::bad_input("by", format!("more than {BUCKETS_MAX} hours or days; use a shorter period"))
-}
-
-/// A combination of dimension values, by number, in the requested order.
-pub type GroupKey = Vec<i64>;
-
-/// The part of a [`GroupKey`] that follows from the time.
-pub type TimeKey = Vec<Option<i64>>;

@@ -12,8 +12,9 @@ use tokio::sync::Mutex;
 use super::answer::AsOf;
 use super::catalog::{Metric, Needs};
 use super::cell::Values;
-use super::dimension::{Dimension, GroupBy, UNGROUPED};
+use super::dimension::Dimension;
 use super::grid::{GridReader, Scope, too_many_buckets};
+use super::group::{GroupBy, UNGROUPED};
 use super::input::{Grain, Weekday};
 use super::kpis::Calendar;
 use super::kpis::definitions::Definition;
@@ -218,7 +219,7 @@ impl History {
     /// Reads a few seasons at a time: the cells read are far larger than the sums kept.
     async fn read_split(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Option<Vec<Member>>> {
         let facts = self.facts_of(tx, memory, split).await?;
-        let group = GroupBy { dimensions: vec![split.dimension], ..UNGROUPED.clone() };
+        let group = GroupBy { dimensions: vec![split.dimension], zone: self.zone };
         let needs = Needs::of(split.wanted.iter().map(|(_, metric)| *metric));
         let (mut labels, mut members) = (Labels::default(), BTreeMap::<i64, Vec<(usize, f64)>>::new());
         for part in split.wanted.chunk_by(|(a, _), (b, _)| a / SPLIT_BUCKETS == b / SPLIT_BUCKETS) {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::dimension::{Dimension, GroupKey};
+use super::dimension::Dimension;
+use super::group::GroupKey;
 use crate::db::{Column, LazyTx, Table, TenantTx, get};
 use crate::error::Result;
 use crate::ledger::dimensions::DimensionNames;
@@ -12,6 +13,8 @@ use crate::ledger::organization::Organization;
 /// One value of one dimension.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
+    /// Names are in the order of this, then of their labels: hours and days of the week in that of time.
+    order: i64,
     pub label: String,
     pub value: Option<String>,
     pub dimension: Dimension,
@@ -60,11 +63,13 @@ impl Labels {
 
     /// The name of a number; "(none)" for facts whose source gave none.
     pub fn name(&self, dimension: Dimension, number: i64) -> Name {
+        let order = if dimension.column().is_none() { number } else { 0 };
         match self.0.get(&(dimension, number)) {
             Some((value, label)) => {
-                Name { label: label.clone().unwrap_or_else(|| value.clone()), value: Some(value.clone()), dimension }
+                let label = label.clone().unwrap_or_else(|| value.clone());
+                Name { order, label, value: Some(value.clone()), dimension }
             }
-            None => Name { label: "(none)".to_owned(), value: None, dimension },
+            None => Name { order, label: "(none)".to_owned(), value: None, dimension },
         }
     }
 

@@ -15,6 +15,7 @@ pub mod filter;
 mod flat;
 pub mod graphql;
 pub mod grid;
+pub mod group;
 pub mod history;
 pub mod input;
 pub mod kpis;

@@ -26,10 +26,15 @@ pub struct Ranges {
     pub cut: Vec<Span>,
 }
 
-/// The slots of the buckets between `boundaries`; day slots only if `may_use_days`.
-pub fn ranges(boundaries: &[Timestamp], organizations: &[Organization], may_use_days: bool) -> Ranges {
+/// The slots of the buckets between `boundaries`; day slots only of the organizations that `may_use_days` is true for.
+pub fn ranges(
+    boundaries: &[Timestamp],
+    organizations: &[Organization],
+    may_use_days: impl Fn(&Organization) -> bool,
+) -> Ranges {
     let mut ranges = Ranges { slots: Vec::new(), cut: cut_parts(boundaries) };
     for organization in organizations {
+        let may_use_days = may_use_days(organization);
         for pair in boundaries.windows(2) {
             add_bucket(&mut ranges.slots, organization, pair[0], pair[1], may_use_days);
         }
@@ -140,7 +145,7 @@ mod tests {
     #[test]
     fn local_days_are_read_as_one_range_of_days() {
         let boundaries: Vec<_> = (1..=4).map(|d| at(&format!("2026-06-0{d}T00:00:00+01:00"))).collect();
-        let found = ranges(&boundaries, &[london()], true);
+        let found = ranges(&boundaries, &[london()], |_| true);
         assert_eq!(found.slots.len(), 1);
         assert!(found.slots[0].by_day && found.slots[0].to - found.slots[0].from == 3 && found.cut.is_empty());
     }
@@ -148,7 +153,7 @@ mod tests {
     #[test]
     fn edges_are_quarters_and_parts_of_quarters() {
         let boundaries = [at("2026-06-01T10:07:00Z"), at("2026-06-03T09:20:00Z")];
-        let found = ranges(&boundaries, &[london()], true);
+        let found = ranges(&boundaries, &[london()], |_| true);
         let kinds: Vec<bool> = found.slots.iter().map(|range| range.by_day).collect();
         assert_eq!(kinds, [false, true, false]);
         let parts =
@@ -158,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_period_within_one_slot_is_read_from_entries_alone() {
-        let found = ranges(&[at("2026-06-01T10:01:00Z"), at("2026-06-01T10:02:00Z")], &[london()], true);
+        let found = ranges(&[at("2026-06-01T10:01:00Z"), at("2026-06-01T10:02:00Z")], &[london()], |_| true);
         assert!(found.slots.is_empty() && found.cut.len() == 1);
     }
 }

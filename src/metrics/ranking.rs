@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use models::kpis::Number;
 
 use super::answer::Breakdown;
-use super::dimension::GroupKey;
+use super::group::GroupKey;
 use super::input::SortDirection;
 use super::labels::Labels;
 use super::plan::{BreakdownArgs, BreakdownPlan};

@@ -9,8 +9,9 @@ use sea_orm::Value;
 use super::catalog::Needs;
 use super::cell::{Cell, View, member};
 use super::days::{self, DayStatement, IN_RANGE};
-use super::dimension::{Dimension, GroupBy, GroupKey, TimeKey, UNGROUPED};
+use super::dimension::Dimension;
 use super::filter::Filter;
+use super::group::{GroupBy, GroupKey, TimeKey, UNGROUPED};
 use super::period::Span;
 use super::ranges::{Ranges, ranges, round_up, slot_start};
 use crate::clock::Timestamp;
@@ -132,7 +133,7 @@ pub async fn read_entries(
 
 impl Question<'_> {
     fn uses(&self, dimension: Dimension) -> bool {
-        self.group.dimensions.contains(&dimension) || self.filter.uses(dimension)
+        self.group.has(dimension) || self.filter.uses(dimension)
     }
 
     /// The source rows; order lines are used only where necessary.
@@ -233,8 +234,8 @@ impl Question<'_> {
             }
         };
         let day_level = Level::of_days(self.split());
-        let cuts = self.group.cuts(self.boundaries)?;
-        let ranges = ranges(&cuts, &self.filter.organizations, day_level.is_some());
+        let may_use_days = |of: &Organization| day_level.is_some() && self.group.keeps_days(of);
+        let ranges = ranges(self.boundaries, &self.filter.organizations, may_use_days);
         if let Some(level) = day_level {
             self.add_days(tx, &ranges, level, cells).await?;
         }
@@ -272,11 +273,10 @@ impl Question<'_> {
             } else {
                 (None, 0)
             };
-            let dimensions = &self.group.dimensions;
-            let (bucket, time) = day.map_or_else(|| (0, vec![None; dimensions.len()]), |day| self.place(day));
-            let mut key = GroupKey::with_capacity(dimensions.len());
-            for (dimension, of_time) in dimensions.iter().zip(time) {
-                if let Some(number) = of_time {
+            let (bucket, time) = day.map_or_else(Place::default, |day| self.place(day));
+            let mut key = GroupKey::with_capacity(self.group.dimensions.len());
+            for dimension in &self.group.dimensions {
+                if let Some(number) = time.number(*dimension) {
                     key.push(number);
                     continue;
                 }
@@ -317,7 +317,7 @@ impl Question<'_> {
             for cell in packed::Cells::new(level, org_no, slot, &sums, sets.as_deref()) {
                 let (key, row) = cell?;
                 if self.fits(&key) {
-                    self.add_folded(&place, &key, &row, cells);
+                    self.add_folded(place, &key, &row, cells);
                 }
             }
         }
@@ -387,9 +387,9 @@ impl Question<'_> {
     }
 
     fn add_entry(&self, entry: &Entry, added: &mut HashMap<Place, Rows>) -> Result<()> {
-        let level = self.quarter_level();
+        let (level, place) = (self.quarter_level(), self.place(entry.at));
         for (key, part) in self.fitting_parts(entry, level) {
-            let row = added.entry(self.place(entry.at)).or_default().entry(key).or_default();
+            let row = added.entry(place).or_default().entry(key).or_default();
             row.add(entry, part, level)?;
         }
         Ok(())
@@ -398,7 +398,7 @@ impl Question<'_> {
     fn add_rows(&self, added: HashMap<Place, Rows>, cells: &mut HashMap<(usize, GroupKey), Cell>) {
         for (place, rows) in added {
             for (key, row) in rows {
-                self.add_folded(&place, &key, &row, cells);
+                self.add_folded(place, &key, &row, cells);
             }
         }
     }
@@ -411,9 +411,9 @@ impl Question<'_> {
     ) -> Result<()> {
         let level = self.quarter_level();
         for entry in entries {
+            let (bucket, time) = self.place(entry.at);
             for (key, part) in self.fitting_parts(entry, level) {
-                let (bucket, time) = self.place(entry.at);
-                let cell = cells.entry((bucket, self.group.key(&time, &key))).or_default();
+                let cell = cells.entry((bucket, self.group.key(time, &key))).or_default();
                 cell.add_part(entry, part, level.by_line(), self.needs)?;
             }
         }
@@ -428,12 +428,12 @@ impl Question<'_> {
 
     fn add_folded(
         &self,
-        (bucket, time): &Place,
+        (bucket, time): Place,
         key: &Key,
         row: &rollup::Row,
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) {
-        cells.entry((*bucket, self.group.key(time, key))).or_default().add_row(row, key.segment == Segment::New as i32);
+        cells.entry((bucket, self.group.key(time, key))).or_default().add_row(row, key.segment == Segment::New as i32);
     }
 
     fn fits(&self, key: &Key) -> bool {

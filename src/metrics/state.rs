@@ -9,9 +9,10 @@ use sea_orm::Value;
 
 use super::answer::{Answer, AsOf, ComparedValues, Comparison};
 use super::cell::Values;
-use super::dimension::{Dimension, GroupBy, GroupKey, UNGROUPED};
+use super::dimension::Dimension;
 use super::filter::Filter;
 use super::grid::{CellGrid, GridReader, Scope, too_many_buckets};
+use super::group::{GroupBy, GroupKey, UNGROUPED};
 use super::history::{self, History, HistoryArgs, HistoryResult};
 use super::input::ComparisonPeriod;
 use super::kpis::Calendar;

@@ -140,9 +140,9 @@ impl MetricValues {
 pub struct DimensionValue {
     /// The dimension.
     dimension: Dimension,
-    /// The value as `MetricsFilters` takes it (of an organization the slug, of a product the SKU); `MONDAY` to `SUNDAY`, `00` to `23`; null if the source gave none.
+    /// The value as `MetricsFilters` takes it (of an organization the slug, of a product the SKU); of days of the week `MONDAY` to `SUNDAY`, of hours `00` to `23`, which no filter takes; null if the source gave none.
     value: Option<String>,
-    /// The text to display: a product's title or an organization's name if there is one, `Monday`, `09:00`, else the value; "(none)" if there is none.
+    /// The text to display: a product's title, an organization's name, `Monday`, or `09:00`; the value if there is no such text, and "(none)" if there is no value.
     label: String,
 }
 

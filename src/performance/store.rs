@@ -30,7 +30,7 @@ pub async fn read(tx: &TenantTx, owners: &[(Uuid, Span)], default: &Organization
     let (mut slots, mut cut) = (Vec::new(), Vec::new());
     for (owner, span) in owners {
         // Slots are the same for all organizations, so one organization's ranges serve for all.
-        let ranges = ranges(&[span.start, span.end], std::slice::from_ref(default), false);
+        let ranges = ranges(&[span.start, span.end], std::slice::from_ref(default), |_| false);
         slots.extend(ranges.slots.iter().map(|range| (*owner, range.from.into(), range.to.into())));
         cut.extend(ranges.cut.iter().map(|part| (*owner, part.start.0, part.end.0)));
     }

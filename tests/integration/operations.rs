@@ -7,7 +7,7 @@ use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-pub const FILES: [(&str, &str); 21] = [
+pub const FILES: [(&str, &str); 22] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
@@ -16,6 +16,7 @@ pub const FILES: [(&str, &str); 21] = [
     ("calendar-event", include_str!("../operations/calendar-event.graphql")),
     ("customer-forecasts", include_str!("../operations/customer-forecasts.graphql")),
     ("anomalies", include_str!("../operations/anomalies.graphql")),
+    ("busy-hours", include_str!("../operations/busy-hours.graphql")),
     ("comparison", include_str!("../operations/comparison.graphql")),
     ("connect-shop", include_str!("../operations/connect-shop.graphql")),
     ("quarantine", include_str!("../operations/quarantine.graphql")),
@@ -32,6 +33,17 @@ pub const FILES: [(&str, &str); 21] = [
 ];
 const EVENTS: &str = include_str!("../operations/record-events.variables.json");
 const README: &str = include_str!("../../README.md");
+
+#[test]
+fn no_file_is_left_out() {
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/operations")).expect("a folder");
+    let names = folder.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    let mut found: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".graphql")?.to_owned())).collect();
+    let mut known: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
+    found.sort();
+    known.sort();
+    assert_eq!(found, known);
+}
 
 #[test]
 fn the_readme_shows_the_files() {

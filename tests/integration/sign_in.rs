@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
+use salespulse::app::App;
 use salespulse::auth::Role;
 use salespulse::auth::password::Passwords;
 use salespulse::auth::token::Subject;
@@ -378,6 +379,18 @@ async fn mailed_tokens(tenant: &TestTenant<'_>) -> Vec<String> {
         rest.split_whitespace().next().map(str::to_owned)
     };
     rows.iter().filter_map(token).collect()
+}
+
+#[tokio::test]
+async fn without_a_mail_server_nobody_waits_for_mail() {
+    let test = TestApp::start().await.rewired(|app| App { sends_mail: false, ..app });
+    let acme = test.tenant("acme").await;
+    let invite = r#"mutation { inviteUser(input: {email: "ann@acme.example", name: "Ann", role: MANAGER}) { state } }"#;
+    assert_eq!(acme.admin().error_code(invite).await, "MAIL_NOT_CONFIGURED");
+    let members = acme.admin().query("{ users(first: 10) { nodes { user { email } } } }").await;
+    assert!(!members.to_string().contains("ann@acme.example"), "{members}");
+    let reset = r#"mutation { requestPasswordReset(tenant: "acme", email: "ann@acme.example") }"#;
+    assert_eq!(acme.admin().error_code(reset).await, "MAIL_NOT_CONFIGURED");
 }
 
 #[tokio::test]

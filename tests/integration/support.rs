@@ -124,6 +124,10 @@ impl Server {
     }
 }
 
+fn executor(app: &App) -> Executor {
+    Executor::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default())
+}
+
 impl TestApp {
     pub async fn start() -> TestApp {
         let (urls, files) = match postgres() {
@@ -156,9 +160,13 @@ impl TestApp {
         let clock = ManualClock::at(NOW);
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"), kek);
-        let executor =
-            Executor::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
-        TestApp { app, clock, executor, owner_url: urls.owner, server_url: urls.server, _files: files }
+        TestApp { executor: executor(&app), app, clock, owner_url: urls.owner, server_url: urls.server, _files: files }
+    }
+
+    /// The same with other parts.
+    pub fn rewired(self, change: impl FnOnce(App) -> App) -> TestApp {
+        let app = change(self.app.clone());
+        TestApp { executor: executor(&app), app, ..self }
     }
 
     /// The parts of another process over the same database.

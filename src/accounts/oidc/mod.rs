@@ -31,6 +31,10 @@ impl Providers {
         Ok(Providers(Arc::new(providers.collect::<Result<_, String>>()?)))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn get(&self, name: &str) -> Option<&Provider> {
         self.0.get(name)
     }

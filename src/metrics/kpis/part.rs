@@ -18,8 +18,9 @@ use crate::ledger::entry::Entry;
 use crate::ledger::organization::Organization;
 use crate::metrics::catalog::{Metric, Needs};
 use crate::metrics::cell::{Cell, Values};
-use crate::metrics::dimension::{Dimension, GroupBy, GroupKey, UNGROUPED};
+use crate::metrics::dimension::Dimension;
 use crate::metrics::filter::{Filter, dimension_numbers, product_numbers, segment_number};
+use crate::metrics::group::{GroupBy, GroupKey, UNGROUPED};
 use crate::metrics::period::Span;
 use crate::metrics::read::{Cells, Facts, Question};
 

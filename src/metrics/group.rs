@@ -1,0 +1,80 @@
+//! What the rows of an answer are grouped by.
+
+use chrono::{Datelike, Timelike};
+use chrono_tz::Tz;
+
+use super::dimension::Dimension;
+use super::ranges::round_down;
+use crate::calendar::{date_of, local_time};
+use crate::clock::Timestamp;
+use crate::ledger::organization::Organization;
+use crate::ledger::rollup::Key;
+
+/// Dimensions, in the requested order.
+#[derive(Clone, Debug)]
+pub struct GroupBy {
+    pub dimensions: Vec<Dimension>,
+    /// Time zone of hours and of days of the week.
+    pub zone: Tz,
+}
+
+/// A combination of dimension values, by number, in the requested order.
+pub type GroupKey = Vec<i64>;
+
+/// The day of the week and the hour of the day, from 1; 0 where they do not matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TimeKey {
+    day: u8,
+    hour: u8,
+}
+
+/// All rows together.
+pub static UNGROUPED: GroupBy = GroupBy { dimensions: Vec::new(), zone: Tz::UTC };
+
+impl GroupBy {
+    /// Whether groups depend on the time.
+    pub fn by_time(&self) -> bool {
+        self.has(Dimension::DayOfWeek) || self.has(Dimension::HourOfDay)
+    }
+
+    pub fn has(&self, dimension: Dimension) -> bool {
+        self.dimensions.contains(&dimension)
+    }
+
+    /// Whether all of an organization's days are in one group each.
+    pub fn keeps_days(&self, organization: &Organization) -> bool {
+        !self.has(Dimension::HourOfDay) && (!self.has(Dimension::DayOfWeek) || organization.timezone == self.zone)
+    }
+
+    /// What of a group follows from the time. Quarters of an hour are kept together, also where a zone's hours begin
+    /// within them.
+    pub fn time_key(&self, at: Timestamp) -> TimeKey {
+        let mut key = TimeKey::default();
+        let slot = round_down(at);
+        if self.has(Dimension::DayOfWeek) {
+            key.day = u8::try_from(date_of(slot, self.zone).weekday().number_from_monday()).unwrap_or_default();
+        }
+        if self.has(Dimension::HourOfDay) {
+            key.hour = u8::try_from(local_time(slot, self.zone).hour() + 1).unwrap_or_default();
+        }
+        key
+    }
+
+    pub fn key(&self, time: TimeKey, key: &Key) -> GroupKey {
+        self.dimensions
+            .iter()
+            .map(|dimension| time.number(*dimension).unwrap_or_else(|| dimension.of_key(key)))
+            .collect()
+    }
+}
+
+impl TimeKey {
+    /// Its number for a dimension; `None` if that does not follow from the time.
+    pub fn number(self, dimension: Dimension) -> Option<i64> {
+        match dimension {
+            Dimension::DayOfWeek => Some(self.day.into()),
+            Dimension::HourOfDay => Some(self.hour.into()),
+            _ => None,
+        }
+    }
+}
