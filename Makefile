@@ -38,9 +38,11 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help:' | \
 	    awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
+# The build of the tests, since an optimized one takes several times as long.
 .PHONY: demo
 demo: web ## Start SalesPulse with demo data, on SQLite; needs no other servers
-	$(CARGO) run --release -- demo $(DEMO_FLAGS)
+	$(BUILD_PROGRAMS)
+	$(or $(CARGO_TARGET_DIR),target)/debug/salespulse demo $(DEMO_FLAGS)
 
 .PHONY: test
 test: test-web test-sqlite test-servers test-clients test-browser ## Run all tests, on SQLite and on PostgreSQL + Redis
