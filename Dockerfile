@@ -5,7 +5,7 @@ FROM node:22-bookworm-slim AS web
 WORKDIR /build/web
 COPY web/package.json web/package-lock.json ./
 RUN --mount=type=cache,target=/tmp/npm npm ci --cache /tmp/npm --no-audit --no-fund
-# The whole tree, since the web app may be checked against schema.graphql.
+# The whole tree, since the web app embeds tests/operations.
 COPY . /build
 RUN npm run build
 
@@ -28,7 +28,7 @@ RUN apt-get update \
 COPY --from=server /salespulse /usr/local/bin/salespulse
 USER salespulse
 WORKDIR /app
-# Used only with the default DATABASE_URL, a SQLite file in this directory.
+# For the defaults of DATABASE_URL and SALESPULSE_SIGNING_KEYS, which are files in this directory.
 VOLUME /app/data
 ENV SALESPULSE_LISTEN=0.0.0.0:4000 SALESPULSE_LOG_FORMAT=json
 EXPOSE 4000

@@ -18,7 +18,7 @@ const NOT_BUILT: &str = "<!doctype html>
 <meta charset=\"utf-8\">
 <title>SalesPulse – GraphiQL</title>
 <h1>GraphiQL is not part of this build</h1>
-<p>Install Node.js 20 or newer, run <code>make web</code>, then build SalesPulse again.</p>
+<p>Install Node.js 20.19 or newer, run <code>make web</code>, then build SalesPulse again.</p>
 <p>The API itself is at <code>/graphql</code>.</p>
 </html>
 ";

@@ -97,9 +97,13 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     };
     let mut trial = Trial { rule, progress: Progress::begin(period.start), history, changes: Vec::new() };
     for batch in batches {
+        let (before, position) = (trial.history.position, get(&batch, 0)?);
+        if position <= before {
+            // Another server's clock was ahead: a later batch was recorded before the period.
+            continue;
+        }
         let recorded_at: Timestamp = get(&batch, 1)?;
         trial.until(recorded_at).await?;
-        let (before, position) = (trial.history.position, get(&batch, 0)?);
         trial.history.position = position;
         let is_backfill: bool = get(&batch, 2)?;
         if !is_backfill {
@@ -168,6 +172,7 @@ impl Trial<'_> {
     }
 
     async fn step<'e>(&mut self, now: Timestamp, news: impl Iterator<Item = &'e Entry>) -> Result<()> {
+        let now = now.max(self.progress.evaluated_to);
         self.history.now = now;
         if let Some(change) = self.progress.step(self.rule, now, news, &mut self.history).await? {
             self.changes.push((change, self.history.position));

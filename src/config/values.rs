@@ -63,10 +63,10 @@ impl Values<'_> {
         parts.map(read).collect::<Option<_>>().ok_or_else(|| ConfigError::bad(name, why))
     }
 
-    /// Error: `why`, if `name` is set and `other` is not.
+    /// Error: if `name` is set and `other` is not.
     pub fn needs(&self, name: &'static str, other: &'static str, why: &str) -> Result<(), ConfigError> {
         match (self.some(name), self.some(other)) {
-            (Some(_), None) => Err(ConfigError::bad(other, format!("requires {name}{why}"))),
+            (Some(_), None) => Err(ConfigError::bad(other, format!("is required by {name}{why}"))),
             _ => Ok(()),
         }
     }

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tracing::Instrument;
 
 use crate::db::{Db, Head, TenantId};
+use crate::error::Error;
 use crate::guard::Guard;
 
 /// The result of a read that is pending or in flight; `None` when it failed.
@@ -58,7 +60,11 @@ impl Heads {
             looks.under_way = Some(look);
             tenants
         };
-        let heads = self.db.list_heads(&tenants).await;
+        // In a task of its own: nobody may poll this future any more once the callers are gone, and then a read that it
+        // had begun would keep the connection for good.
+        let db = self.db.clone();
+        let read = async move { db.list_heads(&tenants).await };
+        let heads = tokio::spawn(read.in_current_span()).await.map_err(Error::internal).flatten();
         self.lock().under_way = None;
         match heads {
             Ok(heads) => {

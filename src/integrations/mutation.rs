@@ -45,7 +45,7 @@ impl IntegrationMutation {
         Ok(integration.into())
     }
 
-    /// Changes an integration; what `input` leaves out stays as it is. When a new secret is set, the previous one stays valid until the next change, unless `endOldSecret` is set. Needs INTEGRATIONS_MANAGE and, for a secret, what `createIntegration` needs. Errors: FORBIDDEN, BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
+    /// Changes an integration; what `input` leaves out stays as it is. When a new secret is set, the previous one stays valid until another one is set, or `endOldSecret` is. Needs INTEGRATIONS_MANAGE and, for a secret, what `createIntegration` needs. Errors: FORBIDDEN, BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
     #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
     async fn update_integration(
         &self,

@@ -12,6 +12,7 @@ use crate::clock::{MINUTE, Timestamp};
 use crate::customer_value;
 use crate::db::{TenantId, get};
 use crate::error::{Error, Result};
+use crate::integrations::quarantine::{self, Kept, Why};
 use crate::tenancy::{self, NewTenant};
 use crate::users::{NewUser, insert_user};
 
@@ -157,14 +158,22 @@ impl Canary {
 
     /// Adds the traces of an import, an unintelligible webhook, and a sign-in at a provider.
     async fn add_rest(&self, app: &App, now: Timestamp) -> Result<()> {
+        let keys = app.keys.get(self.tenant).await?.ok_or_else(|| Error::internal("the canary has no keys"))?;
         let tx = app.db.write(self.tenant).await?;
         let sql = "INSERT INTO data_sources (tenant_id, id, kind, name, created_at) VALUES ($1, $2, 'csv', $3, $4)";
         tx.execute(sql, [Uuid::now_v7().into(), self.word.into(), now.0.into()]).await?;
-        let sql = "INSERT INTO quarantine (tenant_id, id, integration_id, delivery_id, topic, code, reason, body, fingerprint, \
-                   key_version, happened_at, received_at) SELECT $1, $2, id, $3, $3, 'UNCLEAR', $3, $4, $4, 1, $5, $5 \
-                   FROM integrations WHERE tenant_id = $1";
-        let body = self.word.as_bytes().to_vec();
-        tx.execute(sql, [Uuid::now_v7().into(), self.word.into(), body.into(), now.0.into()]).await?;
+        if let Some(row) = tx.query_one("SELECT id FROM integrations WHERE tenant_id = $1", []).await? {
+            let body = serde_json::json!({ "note": self.word }).to_string();
+            let kept = Kept {
+                integration_id: get(&row, 0)?,
+                delivery_id: self.word,
+                topic: self.word,
+                happened_at: now,
+                body: &body,
+            };
+            let why = Why { code: "UNCLEAR".to_owned(), reason: self.word.to_owned() };
+            quarantine::keep(&tx, &keys, &kept, &why, now).await?;
+        }
         let sql = "INSERT INTO user_identities (tenant_id, issuer, subject, user_id, created_at) \
                    VALUES ($1, 'https://id.invalid', $2, $3, $4)";
         tx.execute(sql, [self.word.into(), self.user.into(), now.0.into()]).await?;

@@ -116,8 +116,8 @@ pub const CHANGES: &[Change] = &[
     ),
     change("deleteCalendarEvent", r#"mutation { deleteCalendarEvent(id: "{CalendarEvent}") }"#),
     change("rotateKeys", "mutation { rotateKeys { rowsLeft } }"),
-    change("exportCustomer", r#"mutation { exportCustomer(customerId: "1") }"#),
-    change("eraseCustomer", r#"mutation { eraseCustomer(customerId: "2") { id } }"#),
+    change("exportCustomer", r#"mutation { exportCustomer(customerId: "c1") }"#),
+    change("eraseCustomer", r#"mutation { eraseCustomer(customerId: "c2") { id } }"#),
     change("unlinkIdentity", r#"mutation { unlinkIdentity(issuer: "https://id.invalid", subject: "{run}") }"#),
     change(
         "changePassword",

@@ -297,7 +297,11 @@ impl Lane {
         let before = head.clone();
         let organizations = self.parts.memory.organizations.get(&tx, &head).await?;
         let events: Vec<&Event> = items.iter().filter(|i| i.refusal.is_none()).map(|i| &i.event).collect();
-        let names = std::mem::take(&mut self.names);
+        let mut names = std::mem::take(&mut self.names);
+        if head.position < self.position {
+            // The ledger has gone back to an earlier state: names may have other numbers now.
+            names = Names::default();
+        }
         let loaded = load::load(&tx, head, organizations, names, &events, keys).await?;
         let mut batch = BatchApplier::new(loaded);
         for item in items.iter_mut() {

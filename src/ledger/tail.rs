@@ -115,9 +115,11 @@ impl Tails {
     }
 
     /// If others have written in between, the known prefix is worth more than the new chunk: readers continue from it.
+    /// What is known of the chunk's own positions is of a ledger that has gone back since, or will be read again.
     fn with(&self, tenant: TenantId, folded: i64, chunk: Chunk) -> Chunks {
         let remembered = self.remembered.get(&tenant.at(Guard::Tails)).unwrap_or_default();
-        let mut chunks: Vec<Arc<Chunk>> = remembered.iter().filter(|c| c.last > folded).cloned().collect();
+        let is_before = |c: &&Arc<Chunk>| c.last > folded && c.last < chunk.first;
+        let mut chunks: Vec<Arc<Chunk>> = remembered.iter().filter(is_before).cloned().collect();
         if chunks.last().is_none_or(|last| last.last + 1 == chunk.first) {
             chunks.push(Arc::new(chunk));
         }

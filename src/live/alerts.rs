@@ -83,7 +83,11 @@ impl AlertLog {
                 continue;
             }
             match self.batches.next().await {
-                Some(ListenerEvent::CommittedBatch(batch)) => self.newest = batch.last_alert_no.max(self.newest),
+                Some(ListenerEvent::CommittedBatch(batch)) => {
+                    // Late, or of a log that has gone back: reading tells.
+                    self.must_look |= batch.last_alert_no < self.read_to;
+                    self.newest = batch.last_alert_no.max(self.newest);
+                }
                 Some(ListenerEvent::Missed) => self.must_look = true,
                 None => return Err(Error::new(Code::ServiceUnavailable, "the stream has ended; subscribe again")),
             }

@@ -56,13 +56,20 @@ impl Answer {
         Mark { position: self.as_of.position, part: self.head.policy_epoch, until: self.next_end() }
     }
 
-    /// When the answer next changes even though the ledger does not: a bucket begins or ends, the period ends, a history gains
-    /// a bucket, or a preset slides on. Comparisons of open periods change continuously and are not considered.
+    /// When the answer next changes even though the ledger does not: a bucket begins or ends, the period or one that it is
+    /// compared with ends, a history gains a bucket, or a preset slides on. Comparisons of open periods change continuously and are not considered.
     pub fn next_end(&self) -> Option<Timestamp> {
         let buckets =
             self.series.iter().flat_map(|(_, buckets)| buckets).flat_map(|bucket| [bucket.span.start, bucket.span.end]);
         let histories = self.histories.iter().filter_map(|(_, history)| history.next_end());
-        buckets.chain([self.span.end]).chain(self.slides_at).chain(histories).filter(|end| *end > self.now).min()
+        let compared = self.comparisons.iter().map(|(_, comparison)| comparison.previous_span.end);
+        buckets
+            .chain([self.span.end])
+            .chain(compared)
+            .chain(self.slides_at)
+            .chain(histories)
+            .filter(|end| *end > self.now)
+            .min()
     }
 }
 

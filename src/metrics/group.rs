@@ -78,3 +78,45 @@ impl TimeKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MINUTE;
+
+    #[test]
+    fn days_and_hours_are_those_of_the_clock() {
+        use chrono_tz::{America, Asia, Australia, Europe};
+        let start = chrono::DateTime::parse_from_rfc3339("2025-01-01T00:00:00Z").expect("a time").to_utc();
+        let zones = [
+            Tz::UTC,
+            Europe::London,
+            America::St_Johns,
+            Asia::Kathmandu,
+            Australia::Lord_Howe,
+            // Its clocks change at midnight.
+            America::Santiago,
+        ];
+        for zone in zones {
+            let group = GroupBy { dimensions: vec![Dimension::HourOfDay, Dimension::DayOfWeek], zone };
+            for slot in 0..365 * 96 {
+                let at = start + chrono::Duration::minutes(15 * slot) + chrono::Duration::seconds(slot % 900);
+                let local = at.with_timezone(&zone);
+                let time = group.time_key(at.into());
+                let found = [Dimension::HourOfDay, Dimension::DayOfWeek].map(|dimension| time.number(dimension));
+                let day = local.weekday().number_from_monday();
+                assert_eq!(found, [Some(i64::from(local.hour()) + 1), Some(day.into())], "{local}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_matter_is_not_told_apart() {
+        let by = |dimensions| GroupBy { dimensions, zone: chrono_tz::Asia::Tokyo };
+        let [one, other] = [0, 30 * 60].map(|minutes| Timestamp(minutes * MINUTE));
+        assert_eq!(by(vec![Dimension::Channel]).time_key(one), by(vec![Dimension::Channel]).time_key(other));
+        let days = by(vec![Dimension::DayOfWeek]);
+        assert_eq!(days.time_key(one), days.time_key(Timestamp(MINUTE)));
+        assert_ne!(days.time_key(one), days.time_key(other));
+    }
+}

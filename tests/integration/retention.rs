@@ -17,7 +17,8 @@ async fn metrics_outlive_the_entries_of_dropped_months() {
         tenant.apply(vec![old.clone(), new.clone()]).await;
     }
     let query = "{ salesMetrics(period: {start: \"2026-03-01T00:00:00Z\", end: \"2026-05-01T00:00:00Z\"}) \
-                 { grossRevenue ordersCount newCustomers returningCustomers series(grain: MONTH) { grossRevenue } } }";
+                 { grossRevenue ordersCount newCustomers returningCustomers series(grain: MONTH) { grossRevenue } \
+                 breakdown(by: [DAY_OF_WEEK, HOUR_OF_DAY]) { rows { key grossRevenue } } } }";
     let before = acme.viewer().query(query).await;
 
     let cut = cut(NOW, 2).expect("a day");
