@@ -38,7 +38,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -v '^help:' | \
 	    awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
-# The build of the tests, since an optimized one takes several times as long.
+# The build of the tests, so that nothing is built for it alone.
 .PHONY: demo
 demo: web ## Start SalesPulse with demo data, on SQLite; needs no other servers
 	$(BUILD_PROGRAMS)
