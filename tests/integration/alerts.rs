@@ -374,6 +374,34 @@ async fn a_period_before_anything_was_recorded_is_refused() {
     assert_eq!(acme.admin().query(&simulate(61)).await, json!({ "simulateAlert": [] }));
 }
 
+#[tokio::test]
+async fn a_server_whose_clock_is_behind_looks_at_no_earlier_window() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(vec![sale("before", -5)]).await;
+    create(&acme, r#"name: "Quiet", metric: ORDERS_COUNT, condition: BELOW, threshold: "1", windowMinutes: 15"#).await;
+    test.clock.set(minute(10));
+    acme.apply(vec![sale("a", 10)]).await;
+    time_is(&test, 30).await;
+    assert_eq!(reported(&acme).await, [report("FIRING", "0.00", 30)]);
+    // The newest window that has ended by this clock has orders.
+    test.clock.set(minute(29));
+    acme.apply(vec![sale("b", 1)]).await;
+    assert_eq!(reported(&acme).await, [report("FIRING", "0.00", 30)]);
+}
+
+#[tokio::test]
+async fn a_rule_is_tried_on_what_servers_with_different_clocks_recorded() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    test.clock.set(minute(60));
+    acme.apply(vec![sale("a", 58)]).await;
+    test.clock.set(minute(59));
+    acme.apply(vec![sale("b", 57)]).await;
+    test.clock.set(minute(90));
+    assert_eq!(simulated(&acme, BUSY, 60, 80).await, [report("FIRING", "20.00", 75)]);
+}
+
 /// What happens at some minute.
 #[derive(Clone, Copy, Debug)]
 enum Step {

@@ -1,7 +1,10 @@
 //! Subscriptions over a real WebSocket, end to end.
 
+use std::time::Duration;
+
 use salespulse::auth::cursor::Mark;
 use salespulse::clock::Timestamp;
+use salespulse::graphql::heads::Heads;
 use salespulse::ledger::event::{Event, Fact, Line, OrderCancelled, OrderPlaced};
 use salespulse::live::feed::VALUES_MAX;
 use serde_json::{Value, json};
@@ -497,4 +500,17 @@ async fn a_subscription_has_one_field() {
     socket.subscribe("2", spread, json!({ "tenant": acme.id().0 })).await;
     assert_eq!(socket.next("2").await["data"]["metricsUpdated"]["ordersCount"], 0);
     server.stop().await;
+}
+
+/// What an abandoned request had begun to read would otherwise keep the connection that all feeds look at heads with.
+#[tokio::test]
+async fn an_abandoned_look_at_a_head_holds_nobody_up() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let heads = Heads::new(test.app.db.clone());
+    for _ in 0..3 {
+        let _ = tokio::time::timeout(Duration::ZERO, heads.get(acme.id())).await;
+        let head = tokio::time::timeout(Duration::from_secs(20), test.app.db.head(acme.id())).await;
+        assert!(head.expect("not held up").expect("read").is_some());
+    }
 }
