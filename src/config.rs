@@ -18,7 +18,8 @@ use values::Values;
 use crate::graphql::limits::Limits;
 use crate::graphql::origin::parse_origin;
 use crate::housekeeping::RetentionDays;
-use crate::{outbox, tls};
+use crate::outbox::{self, Senders};
+use crate::tls;
 
 /// The settings and their defaults; documented in `.env.example`.
 const KNOWN: [(&str, &str); 40] = [
@@ -114,7 +115,7 @@ pub struct Config {
     /// Number of threads for model fitting; `None` for half of the machine's cores.
     pub prediction_threads: Option<NonZeroUsize>,
     /// How alerts are delivered.
-    pub outbox: outbox::Settings,
+    pub outbox: Senders,
 }
 
 /// An invalid setting. The value is omitted where it may be a secret.
@@ -210,7 +211,7 @@ impl Config {
                 None => None,
             }
             .and_then(NonZeroUsize::new),
-            outbox: outbox_settings(&values)?,
+            outbox: senders(&values)?,
         })
     }
 }
@@ -279,7 +280,7 @@ fn jwt_secret(values: &Values<'_>) -> Result<Option<String>, ConfigError> {
     Err(ConfigError::bad("SALESPULSE_JWT_SECRET", why))
 }
 
-fn outbox_settings(values: &Values<'_>) -> Result<outbox::Settings, ConfigError> {
+fn senders(values: &Values<'_>) -> Result<Senders, ConfigError> {
     let settings = outbox::Settings {
         smtp_url: values.some("SALESPULSE_SMTP_URL"),
         mail_from: values.some("SALESPULSE_MAIL_FROM"),
@@ -288,10 +289,7 @@ fn outbox_settings(values: &Values<'_>) -> Result<outbox::Settings, ConfigError>
     if settings.smtp_url.is_some() != settings.mail_from.is_some() {
         return Err(ConfigError::bad("SALESPULSE_SMTP_URL", "must be set together with SALESPULSE_MAIL_FROM"));
     }
-    match outbox::Senders::new(&settings) {
-        Ok(_) => Ok(settings),
-        Err(error) => Err(ConfigError::bad("SALESPULSE_SMTP_URL", error.to_string())),
-    }
+    Senders::new(&settings).map_err(|error| ConfigError::bad("SALESPULSE_SMTP_URL", error.to_string()))
 }
 
 fn is_known(name: &str) -> bool {

@@ -25,7 +25,7 @@ pub fn routes(endpoint: Endpoint) -> Router {
 
 async fn metrics(State(endpoint): State<Endpoint>) -> Response {
     match METRICS.to_text(look(&endpoint)) {
-        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT), (header::CACHE_CONTROL, "no-store")], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics not written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

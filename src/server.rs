@@ -32,7 +32,7 @@ use crate::graphql::errors::{plain, respond, unplaced};
 use crate::graphql::http;
 use crate::graphql::origin::{Peer, cross_origin};
 use crate::housekeeping::RetentionDays;
-use crate::outbox::{self, Senders, relay};
+use crate::outbox::{Senders, relay};
 use crate::privacy::rotation;
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::observe;
@@ -53,7 +53,7 @@ pub struct Options {
     /// Serves the GraphiQL page at `/graphiql`.
     pub graphiql: bool,
     /// How alerts are delivered to their recipients.
-    pub outbox: outbox::Settings,
+    pub outbox: Senders,
     pub api: endpoint::Settings,
     /// Retention of expired data.
     pub keep: RetentionDays,
@@ -159,10 +159,7 @@ pub async fn run(
     // Aborted on drop.
     let mut background = JoinSet::new();
     background.spawn(sweep(app.clone()));
-    match Senders::new(&options.outbox) {
-        Ok(senders) => drop(background.spawn(relay(app.clone(), senders))),
-        Err(error) => tracing::error!(%error, "nothing is delivered"),
-    }
+    background.spawn(relay(app.clone(), options.outbox.clone()));
     background.spawn(rotation::sweep(app.clone()));
     background.spawn(customer_value::keep_fitted(app.clone()));
     background.spawn(app.access_cache.clone().watch());

@@ -37,6 +37,7 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
     }
     let id = Uuid::now_v7();
     let tx = db.write(TenantId(id)).await?;
+    tx.wait_for_owner().await?;
     tx.execute(
         "INSERT INTO tenants (id, slug, name, created_at) VALUES ($1, $2, $3, $4)",
         [new.slug.into(), new.name.into(), now.into()],

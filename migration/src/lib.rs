@@ -24,6 +24,7 @@ mod m0014_watermarks;
 mod m0015_customer_totals;
 mod m0016_alert_units;
 mod m0017_memberships;
+mod m0018_interrupted_drops;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_customer_totals::Migration),
             Box::new(m0016_alert_units::Migration),
             Box::new(m0017_memberships::Migration),
+            Box::new(m0018_interrupted_drops::Migration),
         ]
     }
 }

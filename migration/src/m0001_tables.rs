@@ -119,8 +119,8 @@ CREATE TABLE team_members (
 CREATE INDEX team_members_by_user ON team_members (tenant_id, user_id)
 "#;
 
-/// `ledger_heads` has the row that each write transaction locks: the newest position, the watermark up to which rollups
-/// are the sums of entries, and the last numbers assigned.
+/// `ledger_heads` has the row that each write transaction locks: the newest position, the one up to which rollups are
+/// the sums of entries (`folded`), the time of the newest event that counts (`watermark`), and the last numbers assigned.
 const LEDGER: &str = r#"
 CREATE TABLE ledger_heads (
     tenant_id UUID NOT NULL PRIMARY KEY REFERENCES tenants (id),

@@ -61,12 +61,13 @@ pub async fn let_relay_see(manager: &SchemaManager<'_>, table: &str, columns: &s
 }
 
 /// `ledger_month(first_day)` creates the ledger's partition of a month, which only the ledger's owner can do. It reads
-/// no rows. The partition is filled through its parent: nobody has privileges on it directly.
+/// no rows. The partition is filled through its parent: nobody has privileges on it directly. A table of that name which
+/// is not, or no longer wholly, a partition is a month whose dropping was interrupted: it goes first.
 pub async fn create_ledger_month(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let app = roles::APP;
     let wall = wall("public.%1$I", "tenant_id").replace('\'', "''");
     let sql = format!(
-        "CREATE FUNCTION public.ledger_month(first_day date) RETURNS void
+        "CREATE OR REPLACE FUNCTION public.ledger_month(first_day date) RETURNS void
          LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
          DECLARE
            name text := 'ledger_entries_' || to_char(first_day, 'YYYY_MM');
@@ -76,7 +77,9 @@ pub async fn create_ledger_month(manager: &SchemaManager<'_>) -> Result<(), DbEr
              RAISE EXCEPTION 'not the first day of a month that the ledger takes';
            END IF;
            PERFORM pg_advisory_xact_lock(hashtext('salespulse.ledger_months'));
-           IF to_regclass('public.' || name) IS NULL THEN
+           IF NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+               WHERE i.inhparent = 'public.ledger_entries'::regclass AND NOT i.inhdetachpending AND c.relname = name) THEN
+             EXECUTE format('DROP TABLE IF EXISTS public.%I', name);
              EXECUTE format('CREATE TABLE public.%I (LIKE public.ledger_entries INCLUDING ALL)', name);
              EXECUTE format('{wall}', name);
              EXECUTE format('ALTER TABLE public.ledger_entries ATTACH PARTITION public.%I FOR VALUES FROM (%s) TO (%s)',

@@ -8,7 +8,7 @@ use super::members::{self, Member, UserState};
 use super::sign_in::{SignedIn, refuse_keys};
 use crate::auth::{Permission, Through, sessions};
 use crate::connection;
-use crate::graphql::context::{Needs, app, caller, read};
+use crate::graphql::context::{Requires, app, caller, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
@@ -20,7 +20,7 @@ pub struct AccountQuery;
 #[Object]
 impl AccountQuery {
     /// The tenant's users, sorted by e-mail address. Needs USERS_MANAGE.
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn users(
         &self,
         ctx: &Context<'_>,
@@ -56,7 +56,7 @@ impl AccountQuery {
     }
 
     /// The tenant's API keys, valid ones first; at most 200. Needs INTEGRATIONS_MANAGE.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn api_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<ApiKey>>> {
         let keys = api_keys::list(read(ctx).await?.as_ref()).await?;
         Ok(Some(keys.into_iter().map(ApiKey::from).collect()))

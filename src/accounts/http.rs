@@ -115,13 +115,8 @@ async fn key_set(State(endpoint): State<Endpoint>) -> Response {
 
 async fn page() -> Response {
     let policy = PAGE_POLICY.replace("{script}", &script_hash());
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let headers =
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy.as_str())];
     (headers, PAGE).into_response()
 }
 
@@ -179,7 +174,6 @@ pub fn add_session(response: &mut Response, signed_in: &SignedIn) {
     for (name, value) in cookies(&signed_in.refresh_token, &csrf, COOKIE_SECS) {
         response.headers_mut().append(name, value);
     }
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 /// Reads a JSON body, which an HTML form cannot send.

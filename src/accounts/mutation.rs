@@ -8,7 +8,7 @@ use super::members::{self, Changes, Member};
 use super::{api_keys, mailed, sign_in};
 use crate::audit::{Entry, change};
 use crate::auth::{Permission, Role};
-use crate::graphql::context::{Needs, app, caller, client, parse_id};
+use crate::graphql::context::{Requires, app, caller, client, parse_id};
 use crate::graphql::given::given;
 use crate::graphql::scalars::DateTime;
 
@@ -92,7 +92,7 @@ impl AccountMutation {
     }
 
     /// Invites someone by e-mail, or again if they have not accepted yet, even if they were deactivated since. Needs USERS_MANAGE. Errors: FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT (the user with this address is active or has a way to sign in); MAIL_NOT_CONFIGURED (the server sends no mail and knows no identity provider).
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn invite_user(
         &self,
         ctx: &Context<'_>,
@@ -107,7 +107,7 @@ impl AccountMutation {
     }
 
     /// Changes a user; what `input` leaves out stays as it is. A change of role or state takes effect immediately, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT, if nobody who manages users would be left, or an invited user would be activated.
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn update_user(
         &self,
         ctx: &Context<'_>,
@@ -138,7 +138,7 @@ impl AccountMutation {
     }
 
     /// Creates an API key; only this answer contains its secret. Needs INTEGRATIONS_MANAGE. Errors: FORBIDDEN, for a permission that the caller lacks, or an expiry after that of the API key that makes the request; CONFLICT beyond 100 keys.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn create_api_key(
         &self,
         ctx: &Context<'_>,
@@ -156,7 +156,7 @@ impl AccountMutation {
     }
 
     /// Revokes an API key immediately. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn revoke_api_key(
         &self,
         ctx: &Context<'_>,

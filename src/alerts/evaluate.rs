@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_graphql::ScalarType;
 use chrono_tz::Tz;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
@@ -13,13 +12,13 @@ use super::rule::{AlertCondition, AlertState, Judgement, Rule};
 use super::settings::Settings;
 use super::store::{self, Denomination, Watched};
 use crate::clock::{DAY, Timestamp};
-use crate::db::TenantTx;
-use crate::error::{Code, Result};
-use crate::graphql::scalars::{DateTime, Decimal};
+use crate::db::{TenantTx, word_text};
+use crate::error::{Code, Error, Result};
+use crate::graphql::scalars::DateTime;
 use crate::graphql::size::Size;
-use crate::ledger::changes::Head;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
+use crate::ledger::store::Head;
 use crate::ledger::tail::Chunk;
 use crate::ledger::{BatchObserver, RecordedBatch};
 use crate::metrics::answer::{Answer, answer};
@@ -162,11 +161,9 @@ fn message(
     alert_no: i64,
     position: i64,
 ) -> Result<Message> {
-    let words = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let (state, metric) = (words(serde_json::to_value(change.state)?), words(serde_json::to_value(&rule.measured)?));
-    let decimal = |money: Money| words(Decimal(money).to_value().into_json().unwrap_or_default());
-    let value = change.value.map(decimal);
-    let at = words(DateTime(change.at).to_value().into_json().unwrap_or_default());
+    let (state, metric) = (word_text(change.state)?, word_text(&rule.measured)?);
+    let value = change.value.map(|value| value.to_string());
+    let at = DateTime(change.at).to_text().ok_or_else(|| Error::internal("a time outside of the calendar"))?;
     let currency = denomination.currency.as_deref();
     let with_currency = |number: String| currency.map_or(number.clone(), |currency| format!("{number} {currency}"));
     let shown = value.clone().map_or_else(|| "no value".to_owned(), with_currency);
@@ -175,14 +172,13 @@ fn message(
     // For ANOMALY the threshold is one of scores, and mostly zero: the informative part is the range.
     let is_anomaly = rule.condition == AlertCondition::Anomaly;
     let judged = change.judgement.map(|Judgement { expected, lower, upper, score }| {
-        let [expected, lower, upper] = [expected, lower, upper].map(|number| with_currency(decimal(number)));
-        let score = decimal(score);
+        let [expected, lower, upper] = [expected, lower, upper].map(|number| with_currency(number.to_string()));
         format!("Expected: {expected} ({lower} to {upper})\nScore: {score}\n")
     });
     let compared = judged.unwrap_or_else(|| {
-        if is_anomaly { String::new() } else { format!("Threshold: {}\n", with_currency(decimal(rule.threshold))) }
+        if is_anomaly { String::new() } else { format!("Threshold: {}\n", with_currency(rule.threshold.to_string())) }
     });
-    let of_judgement = |of: fn(Judgement) -> Money| change.judgement.map(|judgement| decimal(of(judgement)));
+    let of_judgement = |of: fn(Judgement) -> Money| change.judgement.map(|judgement| of(judgement).to_string());
     let body = json!({
         "type": format!("alert.{}", state.to_lowercase()),
         "tenantId": tx.tenant(),
@@ -196,7 +192,7 @@ fn message(
             "currency": denomination.currency,
             "state": state,
             "value": value,
-            "threshold": decimal(rule.threshold),
+            "threshold": rule.threshold.to_string(),
             "expected": of_judgement(|judgement| judgement.expected),
             "lower": of_judgement(|judgement| judgement.lower),
             "upper": of_judgement(|judgement| judgement.upper),

@@ -20,7 +20,7 @@ use crate::auth::cursor::Mark;
 use crate::connection;
 use crate::db::TenantTx;
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, caller, operation, parse_id, read};
+use crate::graphql::context::{Requires, app, caller, operation, parse_id, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, Cursor, DateTime, Decimal, Json, Position};
 use crate::ledger::organization::list_organizations;
@@ -39,14 +39,14 @@ pub struct AlertQuery;
 #[Object]
 impl AlertQuery {
     /// The tenant's alert rules, sorted by name; at most 100.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn alerts(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<AlertRule>> {
         let tx = read(ctx).await?;
         Ok(store::list(&tx).await?.into_iter().map(AlertRule::try_from).collect::<Result<_>>()?)
     }
 
     /// Backtests an alert rule: what it would have reported, and when, had it been created at `from`. Backfilled events are counted but do not trigger anything. Events are replayed in the order and at the times at which they were recorded, not at which they occurred; so nothing of an import exists before the import was made. Errors: BAD_USER_INPUT (`to` lies in the future, more than 31 days, too much to replay, or nothing had been recorded by `to`), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (the months were dropped).
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn simulate_alert(
         &self,
         ctx: &Context<'_>,
@@ -80,7 +80,7 @@ impl AlertQuery {
     }
 
     /// Alerts that have been reported, newest first.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn alert_history(
         &self,
         ctx: &Context<'_>,
@@ -109,7 +109,7 @@ pub struct AlertMutation;
 #[Object]
 impl AlertMutation {
     /// Creates an alert rule. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one), CONFLICT (the limit of 100 is reached).
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn create_alert(
         &self,
         ctx: &Context<'_>,
@@ -131,7 +131,7 @@ impl AlertMutation {
     }
 
     /// Replaces an alert rule and resets its state. Unlike other updates it replaces the whole: whatever `input` leaves out, or has null for, goes back to its default. If that changes nothing, the state stays too. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,
         ctx: &Context<'_>,
@@ -159,7 +159,7 @@ impl AlertMutation {
     }
 
     /// Deletes an alert rule and returns its id; its history stays. A rule that was FIRING is first reported as RESOLVED. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn delete_alert(
         &self,
         ctx: &Context<'_>,

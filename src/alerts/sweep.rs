@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId, get};
 use crate::error::Result;
-use crate::ledger::changes::Head;
+use crate::ledger::store::Head;
 use crate::ledger::store::lock_head;
 use crate::stream::CommittedBatch;
 use crate::telemetry::metrics::METRICS;

@@ -9,7 +9,7 @@ use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::connection;
 use crate::error::Result;
-use crate::graphql::context::{Needs, parse_id, read};
+use crate::graphql::context::{Requires, parse_id, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
@@ -24,7 +24,7 @@ pub struct AuditQuery;
 #[Object]
 impl AuditQuery {
     /// The audit log: who changed what and who signed in, newest first. Needs USERS_MANAGE.
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn audit_log(
         &self,
         ctx: &Context<'_>,

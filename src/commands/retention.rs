@@ -28,9 +28,8 @@ pub struct Args {
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let db = super::connect(config).await?;
     let cut = cut(SystemClock.now(), args.keep_months)?;
-    let tenants = super::list_tenants(&db, args.tenant.as_deref()).await?;
     if args.dry_run {
-        for (slug, tenant) in tenants {
+        for (slug, tenant) in super::list_tenants(&db, args.tenant.as_deref()).await? {
             let dropped = count_before(&db, tenant, cut).await?;
             println!(
                 "{slug}: {} entries and {} event ids before {cut} would be dropped",
@@ -39,6 +38,11 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    let owner = if args.all { Some(super::connect_owner(config).await?) } else { None };
+    if let Some(owner) = &owner {
+        owner.block_new_tenants().await?;
+    }
+    let tenants = super::list_tenants(&db, args.tenant.as_deref()).await?;
     // First every tenant stops accepting events of those months; then they can be dropped.
     let mut counted = Vec::new();
     for (_, tenant) in &tenants {
@@ -48,10 +52,11 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
             counted.push(count_before(&db, *tenant, cut).await?);
         }
     }
-    if args.all {
-        for month in super::connect_owner(config).await?.drop_months(cut).await? {
+    if let Some(owner) = owner {
+        for month in owner.drop_months(cut).await? {
             println!("{month} dropped");
         }
+        owner.close().await.map_err(Failure::failed)?;
     }
     let mut counted = counted.into_iter();
     for (slug, tenant) in tenants {

@@ -82,7 +82,7 @@ pub async fn serve(app: App, options: Options, listeners: Listeners, stop: Cance
         tracing::info!(address = %monitor.local_addr().map_err(Failure::failed)?, "serving metrics");
     }
     tracing::info!(%address, "serving");
-    let app = App { sends_mail: options.outbox.smtp_url.is_some(), ..app };
+    let app = App { sends_mail: options.outbox.sends_mail(), ..app };
     let (db, ledger) = (app.db.clone(), app.ledger.clone());
     let served = server::run(app, options, listeners, stop).await;
     // Shutdown is close either way; the next process folds whatever is left.

@@ -7,7 +7,7 @@ use super::model::CustomerModel;
 use super::retention;
 use super::store::{self, Model, SegmentTotals, TheModel};
 use crate::auth::Permission;
-use crate::graphql::context::{Needs, read};
+use crate::graphql::context::{Requires, read};
 use crate::graphql::loader::load;
 use crate::graphql::scalars::{Count, Date, Decimal};
 use crate::metrics::cell::ratio;
@@ -19,20 +19,20 @@ pub struct CustomerValueQuery;
 #[Object]
 impl CustomerValueQuery {
     /// The model behind the predictions for customers; null until one has been fitted. It is refitted in the background once it is a day old or there are 5% more events (at least 50).
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn customer_model(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<CustomerModel>> {
         Ok(load::<TheModel>(ctx, ()).await?.map(|model| CustomerModel::new(&model)))
     }
 
     /// Totals for each of the eight customer segments; empty until a model has been fitted.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn customer_segments(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CustomerSegmentTotals>> {
         let Some(model) = load::<TheModel>(ctx, ()).await? else { return Ok(Vec::new()) };
         Ok(model.content.segments.iter().map(|totals| CustomerSegmentTotals::new(&model, totals)).collect())
     }
 
     /// Cohort retention: how many customers come back, by the month of their first purchase, up to the last complete month. It is computed in the background together with the customer model, and null until one has been fitted.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn customer_retention(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<CustomerRetention>> {
         let tx = read(ctx).await?;
         let Some(table) = store::find_retention(&tx).await? else { return Ok(None) };

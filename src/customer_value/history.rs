@@ -1,16 +1,16 @@
 //! Purchase histories of customers, read page by page to bound memory.
 
+use std::collections::HashMap;
+
 use chrono_tz::Tz;
 use models::value::{Order, PurchaseDays, Refund};
 use sea_orm::Value;
 
 use crate::calendar::day_of;
 use crate::clock::Timestamp;
-use crate::db::{TenantTx, get};
+use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
-use crate::graphql::loader::BatchLoad;
 use crate::ledger::organization::Organization;
-use crate::ledger::refunded::RefundsByOrder;
 use crate::ledger::state::RATE_DECIMALS;
 use crate::money::Money;
 
@@ -99,7 +99,7 @@ impl<'a> Histories<'a> {
             }
         }
         let ids: Vec<String> = orders.iter().map(|(_, id, ..)| id.clone()).collect();
-        let mut refunds = RefundsByOrder::load(self.tx, &ids).await?;
+        let mut refunds = load_refunds(self.tx, ids).await?;
         let mut complete = Vec::new();
         for (customer_no, id, order) in orders {
             if self.open.as_ref().is_none_or(|open| open.customer_no != customer_no) {
@@ -120,4 +120,19 @@ impl<'a> Histories<'a> {
         }
         Ok(Some(complete))
     }
+}
+
+/// The refunds of orders in their organizations' currency, by the source's order id: time and amount.
+async fn load_refunds(tx: &TenantTx, order_ids: Vec<String>) -> Result<HashMap<String, Vec<(Timestamp, Money)>>> {
+    let sql =
+        "SELECT r.order_id, r.issued_at, r.amount_paid, r.rate FROM {keys} {each refunds r: r.order_id = k.order_id}";
+    let keys = Table::new().with("order_id", Column::Text(order_ids));
+    let mut refunds: HashMap<String, Vec<_>> = HashMap::new();
+    for row in tx.query_by_keys(sql, &keys).await? {
+        // Each is rounded individually, like its ledger entry.
+        let amount =
+            get::<Money>(&row, 2)?.convert(get(&row, 3)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
+        refunds.entry(get(&row, 0)?).or_default().push((get(&row, 1)?, amount));
+    }
+    Ok(refunds)
 }

@@ -11,7 +11,7 @@ use crate::currencies::other_revenue;
 use crate::customer_value::PredictionFilter;
 use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, caller, read};
+use crate::graphql::context::{Requires, app, caller, read};
 use crate::graphql::page::{Listed, Page};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::ledger::changes::Holder;
@@ -25,7 +25,7 @@ pub struct CustomerQuery;
 #[Object]
 impl CustomerQuery {
     /// A customer by id or the source's id; null if there is none. Error: BAD_USER_INPUT (neither or both are given).
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn customer(
         &self,
         ctx: &Context<'_>,
@@ -39,7 +39,7 @@ impl CustomerQuery {
     }
 
     /// Analytics for one customer. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn customer_analytics(
         &self,
         ctx: &Context<'_>,
@@ -61,7 +61,7 @@ impl CustomerQuery {
     }
 
     /// Customers, sorted by id unless `orderBy` says otherwise. Names and addresses are stored encrypted: customers can be found by a complete e-mail address or phone number (which needs PERSONAL_VIEW), but not by part of one, and cannot be sorted by name or address. Errors: FORBIDDEN; SERVICE_UNAVAILABLE (when searching by e-mail address or phone number while the tenant's encryption keys cannot be reached).
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn customers(
         &self,

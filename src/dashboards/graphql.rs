@@ -12,7 +12,7 @@ use crate::auth::Permission;
 use crate::connection;
 use crate::db::TenantTx;
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs, caller, read};
+use crate::graphql::context::{Requires, caller, read};
 use crate::graphql::loader::{BatchLoad, load_known};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{DateTime, Json};
@@ -27,7 +27,7 @@ pub struct DashboardQuery;
 #[Object]
 impl DashboardQuery {
     /// A dashboard that the user may see; null if there is none with this id.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn dashboard(
         &self,
         ctx: &Context<'_>,
@@ -39,7 +39,7 @@ impl DashboardQuery {
     }
 
     /// The dashboards the user may see, newest first.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn dashboards(
         &self,
         ctx: &Context<'_>,

@@ -9,7 +9,7 @@ use super::{self as dashboards, DashboardContent};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::error::{Code, Error};
-use crate::graphql::context::{Needs, app, caller, parse_id};
+use crate::graphql::context::{Requires, app, caller, parse_id};
 use crate::graphql::scalars::DateTime;
 
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub struct DashboardMutation;
 #[Object]
 impl DashboardMutation {
     /// Creates a dashboard owned by the user. Needs SALES_VIEW. Errors: NOT_FOUND (organization, KPI), CONFLICT (the limit of 200 is reached).
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn create_dashboard(
         &self,
         ctx: &Context<'_>,
@@ -36,7 +36,7 @@ impl DashboardMutation {
     }
 
     /// Changes one of the user's own dashboards; what `input` leaves out stays as it is. KPIs and the organization must exist only where they are new: what refers to something that is gone can be saved again. Needs SALES_VIEW. Errors: NOT_FOUND (dashboard, organization, KPI), CONFLICT (changed since `ifUpdatedAt`).
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn update_dashboard(
         &self,
         ctx: &Context<'_>,
@@ -67,7 +67,7 @@ impl DashboardMutation {
     }
 
     /// Deletes one of the user's own dashboards and returns its id. Needs SALES_VIEW. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn delete_dashboard(
         &self,
         ctx: &Context<'_>,

@@ -340,27 +340,51 @@ pub(super) async fn ensure_months(db: &DatabaseConnection, months: &BTreeSet<Nai
     Ok(())
 }
 
+/// PostgreSQL: keeps [`wait_for_owner`] waiting as long as the connection lives.
+pub(super) async fn block_new_tenants(db: &DatabaseConnection) -> Result<(), DbErr> {
+    if db.get_database_backend() == DbBackend::Postgres {
+        db.execute_unprepared("SELECT pg_advisory_lock(hashtext('salespulse.tenants'))").await?;
+    }
+    Ok(())
+}
+
+/// PostgreSQL: waits for [`block_new_tenants`] to end, and keeps it from beginning until `tx` ends.
+pub(super) async fn wait_for_owner(tx: &DatabaseTransaction, backend: DbBackend) -> Result<(), DbErr> {
+    if backend == DbBackend::Postgres {
+        tx.execute_unprepared("SELECT pg_advisory_xact_lock_shared(hashtext('salespulse.tenants'))").await?;
+    }
+    Ok(())
+}
+
 /// PostgreSQL: drops the partitions of all months before `before`, each detached first so that nobody waits for a long
-/// drop. SQLite: no-op. Returns the names of those dropped.
+/// drop, and what an interrupted run has detached but not dropped. SQLite: no-op. Returns the names of those dropped.
 pub(super) async fn drop_months(db: &DatabaseConnection, before: NaiveDate) -> Result<Vec<String>, DbErr> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(Vec::new());
     }
-    let sql = "SELECT c.relname, i.inhdetachpending FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
-               WHERE i.inhparent = 'ledger_entries'::regclass ORDER BY c.relname";
+    let sql = "SELECT c.relname, i.inhdetachpending FROM pg_class c \
+               LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = 'ledger_entries'::regclass \
+               WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' \
+               AND c.relname ~ '^ledger_entries_[0-9]{4}_[0-9]{2}$' ORDER BY c.relname";
     let rows = db.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
     let oldest_kept = partition_name(before);
     let mut dropped = Vec::new();
     for row in rows {
-        let (name, is_detaching): (String, bool) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let (name, is_detaching): (String, Option<bool>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         // Names contain year and month, so they sort chronologically.
         if name >= oldest_kept {
             continue;
         }
-        // First finishes a detach that an earlier run left half done.
-        let how = if is_detaching { "FINALIZE" } else { "CONCURRENTLY" };
-        db.execute_unprepared(&format!("ALTER TABLE ledger_entries DETACH PARTITION {name} {how}")).await?;
-        db.execute_unprepared(&format!("DROP TABLE {name}")).await?;
+        let detach = match is_detaching {
+            Some(false) => Some("CONCURRENTLY"),
+            Some(true) => Some("FINALIZE"),
+            None => None,
+        };
+        if let Some(how) = detach {
+            db.execute_unprepared(&format!("ALTER TABLE ledger_entries DETACH PARTITION {name} {how}")).await?;
+        }
+        // A server that needed the month since has replaced the table; all its entries are in the rollups.
+        db.execute_unprepared(&format!("DROP TABLE IF EXISTS {name}")).await?;
         dropped.push(name);
     }
     Ok(dropped)

@@ -299,6 +299,12 @@ impl Owner {
         &self.0
     }
 
+    /// Keeps tenants from being created as long as this connection lives, for work that has to reach all of them. No-op
+    /// on SQLite, where no work does.
+    pub async fn block_new_tenants(&self) -> Result<()> {
+        Ok(dialect::block_new_tenants(&self.0).await?)
+    }
+
     /// Drops the ledger's months before `before` for all tenants, where each month is its own partition, and returns
     /// their names. Elsewhere a no-op: the rows must be deleted.
     pub async fn drop_months(&self, before: NaiveDate) -> Result<Vec<String>> {

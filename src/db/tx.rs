@@ -40,6 +40,11 @@ impl TenantTx {
         self.tenant
     }
 
+    /// Waits for work of the owner that has to reach all tenants: to be called before a tenant is created.
+    pub async fn wait_for_owner(&self) -> Result<()> {
+        Ok(dialect::wait_for_owner(&self.tx, self.backend).await?)
+    }
+
     /// The tenant's rows of `E`.
     #[expect(clippy::disallowed_methods, reason = "this is the door that adds the tenant")]
     pub fn find<E: TenantEntity>(&self) -> Select<E> {

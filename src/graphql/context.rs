@@ -34,9 +34,9 @@ pub async fn read(ctx: &Context<'_>) -> Result<Arc<TenantTx>> {
 }
 
 /// Rejects callers that lack a permission, before arguments are looked at.
-pub struct Needs(pub Permission);
+pub struct Requires(pub Permission);
 
-impl Guard for Needs {
+impl Guard for Requires {
     async fn check(&self, ctx: &Context<'_>) -> async_graphql::Result<()> {
         if caller(ctx)?.may(self.0) {
             return Ok(());

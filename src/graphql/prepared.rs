@@ -114,7 +114,8 @@ fn subscribed(
         Some(ConstValue::String(cursor)) => Some(cursor),
         _ => params.last_event_id.take(),
     };
-    let variables = serde_json::to_string(&variables).unwrap_or_default();
+    let variables = serde_json::to_string(&variables)
+        .map_err(|_| Refusal::new("BAD_USER_INPUT", "the variables cannot be written as JSON"))?;
     let name = params.operation_name.as_deref().unwrap_or_default();
     let hash = Sha256::new().chain_update(text).chain_update([0]).chain_update(name).chain_update([0]);
     let hash = hash.chain_update(variables).finalize().into();

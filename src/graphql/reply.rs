@@ -92,11 +92,6 @@ impl Reply {
             Format::ResponseJson => "application/graphql-response+json; charset=utf-8",
             _ => "application/json; charset=utf-8",
         };
-        let headers = [
-            (header::CONTENT_TYPE, mime),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ];
-        (status, headers, body.into()).into_response()
+        (status, [(header::CONTENT_TYPE, mime)], body.into()).into_response()
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::stream::{BoxStream, StreamExt};
 
@@ -67,7 +67,6 @@ pub fn respond(format: Format, answers: BoxStream<'static, Answer>) -> HttpRespo
             Err(_) => Some((Ok(framing.alive.to_owned()), Some(answers))),
         }
     });
-    let headers =
-        [(CONTENT_TYPE, framing.content_type), (CACHE_CONTROL, "no-cache"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    let headers = [(CONTENT_TYPE, framing.content_type), (CACHE_CONTROL, "no-cache")];
     (headers, Body::from_stream(start.chain(chunks))).into_response()
 }

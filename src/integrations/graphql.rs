@@ -9,7 +9,7 @@ use super::{Kind, Owner, Settings, http};
 use crate::auth::Permission;
 use crate::connection;
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs, app, caller, parse_id, read};
+use crate::graphql::context::{Requires, app, caller, parse_id, read};
 use crate::graphql::given::given;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
@@ -26,13 +26,13 @@ pub struct IntegrationQuery;
 #[Object]
 impl IntegrationQuery {
     /// Shops and CRMs that send their events by webhook, sorted by name; at most 100. Needs INTEGRATIONS_MANAGE.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn integrations(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<IntegrationNode>>> {
         Ok(Some(store::list(read(ctx).await?.as_ref()).await?.into_iter().map(IntegrationNode::from).collect()))
     }
 
     /// Authenticated webhook deliveries that were not understood or were refused, newest first. Needs INTEGRATIONS_MANAGE.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn quarantine(
         &self,
         ctx: &Context<'_>,

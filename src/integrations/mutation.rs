@@ -9,7 +9,7 @@ use super::{Kind, quarantine};
 use crate::audit::{Entry, change};
 use crate::auth::{Caller, Permission};
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, caller, parse_id};
+use crate::graphql::context::{Requires, app, caller, parse_id};
 use crate::graphql::given::given;
 use crate::privacy::erasure::erased;
 
@@ -21,7 +21,7 @@ pub struct IntegrationMutation;
 #[Object]
 impl IntegrationMutation {
     /// Starts accepting what a shop or CRM sends to the integration's `url`. Needs INTEGRATIONS_MANAGE, and SALES_EDIT because whoever has the secret can record sales; SHOPIFY, which can have customers erased, also needs PERSONAL_MANAGE. Errors: FORBIDDEN; BAD_USER_INPUT; NOT_FOUND (organization, user); CONFLICT (name taken, more than 100); SERVICE_UNAVAILABLE (the tenant's encryption keys cannot be reached).
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn create_integration(
         &self,
         ctx: &Context<'_>,
@@ -46,7 +46,7 @@ impl IntegrationMutation {
     }
 
     /// Changes an integration; what `input` leaves out stays as it is. When a new secret is set, the previous one stays valid until another one is set, or `endOldSecret` is. Needs INTEGRATIONS_MANAGE and, for a secret, what `createIntegration` needs. Errors: FORBIDDEN, BAD_USER_INPUT, NOT_FOUND, CONFLICT, SERVICE_UNAVAILABLE.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn update_integration(
         &self,
         ctx: &Context<'_>,
@@ -87,7 +87,7 @@ impl IntegrationMutation {
     }
 
     /// Deletes an integration with its quarantine, and returns its id; events that came from it stay. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn delete_integration(
         &self,
         ctx: &Context<'_>,
@@ -102,7 +102,7 @@ impl IntegrationMutation {
     }
 
     /// Processes a quarantined delivery again, for example after the integration's owners were changed. If that succeeds, it leaves the quarantine. Needs INTEGRATIONS_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn retry_quarantined(
         &self,
         ctx: &Context<'_>,
@@ -122,7 +122,7 @@ impl IntegrationMutation {
     }
 
     /// Discards a quarantined delivery and returns its id. Needs INTEGRATIONS_MANAGE. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn dismiss_quarantined(
         &self,
         ctx: &Context<'_>,

@@ -8,7 +8,7 @@ use super::{KpiFormat, store};
 use crate::alerts::store::list_hourly_kpis;
 use crate::auth::Permission;
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs, read};
+use crate::graphql::context::{Requires, read};
 use crate::graphql::scalars::DateTime;
 use crate::metrics::kpis::definitions::read_formulas;
 use crate::metrics::kpis::graphql::KpiUnit;
@@ -19,7 +19,7 @@ pub struct KpiQuery;
 #[Object]
 impl KpiQuery {
     /// The tenant's KPIs, sorted by name; at most 200.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn kpis(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Kpi>> {
         let tx = read(ctx).await?;
         let (formulas, kpis) = (read_formulas(&tx).await?, store::list(&tx).await?);
@@ -27,7 +27,7 @@ impl KpiQuery {
     }
 
     /// A KPI by its name. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn kpi(
         &self,
         ctx: &Context<'_>,
@@ -39,7 +39,7 @@ impl KpiQuery {
     }
 
     /// Checks a formula as saving it would, and says where it is wrong. Whether alert rules depend on the present unit of the KPI is not checked. Needs ANALYTICS_ADVANCED.
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn validate_kpi(
         &self,
         ctx: &Context<'_>,

@@ -13,7 +13,7 @@ use crate::audit::{Change, Entry, change};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app};
+use crate::graphql::context::{Requires, app};
 use crate::graphql::given::{cleared, given};
 use crate::ledger::store::begin_policy_epoch;
 use crate::metrics::kpis::definitions::read_formulas;
@@ -56,7 +56,7 @@ struct KpiChanges {
 #[Object]
 impl KpiMutation {
     /// Defines a KPI. Needs ANALYTICS_ADVANCED. Errors: CONFLICT (the name is taken, or the limit of 200 is reached), BAD_USER_INPUT; for a mistake in the formula `extensions` has `formulaCode`, `kpi`, `line`, `column`, `length` and `suggestion`.
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn create_kpi(
         &self,
         ctx: &Context<'_>,
@@ -79,7 +79,7 @@ impl KpiMutation {
     }
 
     /// Changes a KPI; what `input` leaves out stays as it is. KPIs that use it and alert rules that watch it follow. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND; CONFLICT (an ABOVE or BELOW alert rule watches it, or a KPI built on it, whose unit would change); BAD_USER_INPUT as for `createKpi`, also if a KPI that uses it would no longer be valid, or if an alert rule that watches it does not accept such a formula.
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn update_kpi(
         &self,
         ctx: &Context<'_>,
@@ -97,7 +97,7 @@ impl KpiMutation {
     }
 
     /// Deletes a KPI and returns its name. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND, CONFLICT (another KPI uses it, or an alert rule watches it).
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn delete_kpi(
         &self,
         ctx: &Context<'_>,

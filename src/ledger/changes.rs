@@ -9,10 +9,11 @@ use super::entry::Entry;
 use super::event::ActivityLogged;
 use super::organization::Organization;
 use super::state::{CustomerState, OrderState, RefundState};
+use super::store::Head;
 use crate::clock::Timestamp;
 use crate::money::Money;
 
-/// Keys of [`Loaded::dimensions`].
+/// Keys of [`Names::dimensions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DimensionKind {
     Channel = 1,
@@ -28,40 +29,6 @@ impl DimensionKind {
             3 => Some(DimensionKind::Category),
             _ => None,
         }
-    }
-}
-
-/// The tenant's row that writers lock: the newest position and the last numbers assigned.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Head {
-    pub position: i64,
-    /// Rollups are the sums of the entries up to this position; later entries are the tail.
-    pub folded: i64,
-    /// Upper bound on every sum in the rollups.
-    pub largest_sum: i64,
-    /// Upper bound on what the tail adds to any sum.
-    pub tail_volume: i64,
-    pub watermark: Option<i64>,
-    pub policy_epoch: i64,
-    pub last_customer_no: i64,
-    pub last_product_no: i64,
-    pub last_order_no: i64,
-    pub last_refund_no: i64,
-    pub last_dimension_no: i64,
-    pub last_alert_no: i64,
-    /// When time alone may next change an alert rule; `None` without rules.
-    pub alerts_due_at: Option<i64>,
-    /// Months before this were dropped by retention.
-    pub retained_from: Option<i64>,
-    /// Data keys of older versions have been destroyed.
-    pub oldest_key: i64,
-    pub erased_customers: i64,
-}
-
-impl Head {
-    /// The part of the head that answers depend on.
-    pub fn to_db(&self) -> crate::db::Head {
-        crate::db::Head { position: self.position, policy_epoch: self.policy_epoch, last_alert_no: self.last_alert_no }
     }
 }
 

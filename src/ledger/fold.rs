@@ -4,11 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono_tz::Tz;
 
-use super::changes::Head;
 use super::entry::Entry;
 use super::organization::{Organization, list_organizations};
 use super::rollup::{self, FoldError, Row};
-use super::store::{lock_head, save_folded};
+use super::store::{Head, lock_head, save_folded};
 use super::tail::Tails;
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Error, Result};

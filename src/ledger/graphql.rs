@@ -7,7 +7,7 @@ use super::event::{
     RefundIssued, Refusal, RefusalCode, VisitsCounted,
 };
 use crate::auth::Permission;
-use crate::graphql::context::{Needs, app, caller};
+use crate::graphql::context::{Requires, app, caller};
 use crate::graphql::scalars::{Count, DateTime, Decimal, Position};
 use crate::money::Money;
 
@@ -17,7 +17,7 @@ pub struct LedgerMutation;
 #[Object]
 impl LedgerMutation {
     /// Records a batch of up to 1000 events; each gets its own result, in the order given. Needs SALES_EDIT. Errors: BAD_USER_INPUT (batch empty or too large), SERVICE_UNAVAILABLE (the batch has customers in it and the tenant's encryption keys cannot be reached).
-    #[graphql(guard = "Needs(Permission::SalesEdit)")]
+    #[graphql(guard = "Requires(Permission::SalesEdit)")]
     async fn record_events(
         &self,
         ctx: &Context<'_>,

@@ -8,11 +8,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::batch::BatchApplier;
-use super::changes::{Head, Names};
+use super::changes::Names;
 use super::check::check;
 use super::entry::Entry;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
 use super::fold::{CROWDED_TAIL_MAX, TAIL_MAX, fold, fold_tail, volume_of};
+use super::store::Head;
 use super::tail::{Chunk, takes_back};
 use super::{Answer, LANE_BATCH_EVENTS_MAX, LaneContext, RecordedBatch, load, save, store};
 use crate::clock::Timestamp;
@@ -392,14 +393,20 @@ impl Item {
     /// Personal data is hashed only under the tenant's key, so that nobody else can guess its content by trial. Once
     /// the keys are destroyed, personal data is refused.
     pub(super) fn new(event: Event, now: Timestamp, keys: Option<&TenantKeys>) -> Self {
-        let json = serde_json::to_vec(&event).unwrap_or_default();
-        let (checked, hash) = match keys {
-            _ if !event.has_person() => (check(&event, now), Sha256::digest(json).to_vec()),
-            Some(keys) => (check(&event, now), fingerprint(&keys.index, "ledger_events.payload_hash", &json).to_vec()),
-            None => (Err(erased()), Vec::new()),
+        let (checked, hash) = match (serde_json::to_vec(&event), keys) {
+            (Err(error), _) => (Err(malformed(&error)), Vec::new()),
+            (Ok(json), _) if !event.has_person() => (check(&event, now), Sha256::digest(json).to_vec()),
+            (Ok(json), Some(keys)) => {
+                (check(&event, now), fingerprint(&keys.index, "ledger_events.payload_hash", &json).to_vec())
+            }
+            (Ok(_), None) => (Err(erased()), Vec::new()),
         };
         Item { event: event.without_blanks(), hash, refusal: checked.err(), outcome: None }
     }
+}
+
+fn malformed(error: &serde_json::Error) -> Refusal {
+    Refusal { code: RefusalCode::BadUserInput, reason: format!("the event cannot be written as JSON: {error}") }
 }
 
 fn erased() -> Refusal {

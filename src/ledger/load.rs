@@ -7,11 +7,12 @@ use sea_orm::QueryResult;
 use uuid::Uuid;
 
 use super::batch_keys::BatchKeys;
-use super::changes::{DealState, DimensionKind, Head, Loaded, Names};
+use super::changes::{DealState, DimensionKind, Loaded, Names};
 use super::entry::{EntryLine, Segment, lines_from_json};
 use super::event::Event;
 use super::organization::Organization;
 use super::state::{CustomerState, OrderState, RefundState};
+use super::store::Head;
 use crate::clock::Timestamp;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use moka::sync::Cache;
 use uuid::Uuid;
 
-use super::changes::Head;
+use super::store::Head;
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::guard::Guard;

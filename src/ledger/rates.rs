@@ -12,7 +12,7 @@ use crate::auth::Permission;
 use crate::calendar::{day_from_number, day_number};
 use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs, read};
+use crate::graphql::context::{Requires, read};
 use crate::graphql::scalars::{Currency, Date};
 use crate::money::{MoneyError, parse_decimal};
 
@@ -27,7 +27,7 @@ pub struct RateQuery;
 #[Object]
 impl RateQuery {
     /// The exchange rates that were set, by pair of currencies, the latest first; at most 1000 of them.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn exchange_rates(
         &self,
         ctx: &Context<'_>,
@@ -62,7 +62,7 @@ pub struct RateMutation;
 #[Object]
 impl RateMutation {
     /// Sets exchange rates, each valid from a given day, and returns how many were set. They apply to events recorded afterwards. Needs SALES_EDIT.
-    #[graphql(guard = "Needs(Permission::SalesEdit)")]
+    #[graphql(guard = "Requires(Permission::SalesEdit)")]
     async fn set_exchange_rates(
         &self,
         ctx: &Context<'_>,
@@ -79,7 +79,7 @@ impl RateMutation {
     }
 
     /// Deletes an exchange rate; the one before it then applies until the next. What was recorded stays as it is. Needs SALES_EDIT. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::SalesEdit)")]
+    #[graphql(guard = "Requires(Permission::SalesEdit)")]
     async fn delete_exchange_rate(
         &self,
         ctx: &Context<'_>,

@@ -1,11 +1,12 @@
 //! Saves the result of a batch: bulk writes, per table.
 
 use super::batch::BatchApplier;
-use super::changes::{Changes, DealState, Head, Loaded, ProductChange, ProductNames};
+use super::changes::{Changes, DealState, Loaded, ProductChange, ProductNames};
 use super::entry::{Entry, EntryLine, lines_to_json};
 use super::rollup::FoldError;
 use super::save_customers;
 use super::state::OrderState;
+use super::store::Head;
 use crate::clock::Timestamp;
 use crate::db::{Column, Inserts, OnConflict, Table, TenantTx};
 use crate::error::Result;

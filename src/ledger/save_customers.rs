@@ -1,9 +1,9 @@
 //! Saves customers: their totals and, sealed, their identifying fields.
 
 use super::batch::BatchApplier;
-use super::changes::Head;
 use super::save::sums;
 use super::state::CustomerState;
+use super::store::Head;
 use crate::clock::Timestamp;
 use crate::db::{Column, Inserts, OnConflict, Table, TenantId};
 use crate::error::Result;

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 
-use super::changes::Head;
 use super::entry::{Entry, EntryKind};
-use super::store::{ENTRY_COLUMNS, entry_from};
+use super::store::{ENTRY_COLUMNS, Head, entry_from};
 use crate::db::{TenantId, TenantTx};
 use crate::error::Result;
 use crate::guard::Guard;

@@ -14,7 +14,7 @@ use crate::alerts::store::RULES_MAX;
 use crate::auth::cursor::Mark;
 use crate::auth::{Caller, Permission};
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Needs, app, caller, operation, parse_id};
+use crate::graphql::context::{Requires, app, caller, operation, parse_id};
 use crate::graphql::scalars::Cursor;
 use crate::guard::Guard;
 use crate::metrics::filter::MetricsFilters;
@@ -29,7 +29,7 @@ pub struct LiveSubscription;
 #[Subscription]
 impl LiveSubscription {
     /// Live metrics for a period: first the current state, then the newest state after each change, at most ten times a second. `extensions` has the `cursor` of each result; `skipped`, if states before it were not sent because the client was slow; and `reset`, if it does not continue from `after`. Errors: FORBIDDEN (another tenant), and those of `salesMetrics`, with which it also ends if they arise later: an organization with another currency records its first sale, or a KPI is deleted.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn metrics_updated(
         &self,
         ctx: &Context<'_>,
@@ -63,7 +63,7 @@ impl LiveSubscription {
     }
 
     /// Every alert as it is reported, without gaps. Errors: FORBIDDEN (another tenant), BAD_USER_INPUT (more than 100 `ruleIds`), NOT_FOUND (one of them is no id), RESUME_GAP (the cursor does not belong to this subscription, alerts after it are no longer kept, also if they are of other rules, or the log ends before it because the ledger was restored to an earlier state; the last may also end the subscription later).
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn alert_triggered(
         &self,
         ctx: &Context<'_>,

@@ -19,7 +19,7 @@ use super::values::{BucketState, DimensionValue, MetricValues, MetricsBucket};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs, app, operation, read};
+use crate::graphql::context::{Requires, app, operation, read};
 use crate::graphql::scalars::{Currency, Cursor, DateTime, Position, TimeZone};
 use crate::predictions::graphql::Predicted;
 
@@ -29,7 +29,7 @@ pub struct MetricsQuery;
 #[Object]
 impl MetricsQuery {
     /// Exact sales metrics for a period. Errors: BAD_USER_INPUT (period, time zone, filter), NOT_FOUND (organization, KPI), MIXED_CURRENCIES (amounts, the currency or KPIs of organizations with different currencies are selected or sorted by, which breakdowns are by default; filter by one).
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn sales_metrics(
         &self,
         ctx: &Context<'_>,

@@ -17,11 +17,11 @@ use super::ranges::{Ranges, ranges, round_up, slot_start};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::ledger::changes::Head;
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
 use crate::ledger::rollup::{self, Key, Level, RollupDelta, Rows, Slots, Split, packed};
+use crate::ledger::store::Head;
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
 use crate::ledger::tail::{Tail, takes_back};
 

@@ -27,10 +27,10 @@ use crate::clock::{MINUTE, SECOND, Timestamp};
 use crate::db::{LazyTx, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::size::Size;
-use crate::ledger::changes::Head;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
+use crate::ledger::store::Head;
 use crate::ledger::store::read_head;
 use crate::stream::CommittedBatch;
 

@@ -3,14 +3,14 @@
 use async_graphql::{Context, Enum, ID, Object};
 
 use super::lines::{self, LinesByOrder, OrderLine};
-use super::refunds::{OrderRefunds, Refund};
+use super::refunds::{OrderRefunds, Refund, RefundTotals};
 use super::store::{self, OrderFilter};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::connection;
 use crate::customers::{Customer, CustomersByNumber};
 use crate::error::Error;
-use crate::graphql::context::{Needs, app, read};
+use crate::graphql::context::{Requires, app, read};
 use crate::graphql::eager::EagerList;
 use crate::graphql::loader::load;
 use crate::graphql::page::{Listed, Page};
@@ -19,7 +19,6 @@ use crate::ledger::dated::depends_on_head;
 use crate::ledger::dimensions::dimension_name;
 use crate::ledger::node_id::{Numbered, OneOf};
 use crate::ledger::organization::{find_organization, list_organizations};
-use crate::ledger::refunded::RefundedByOrder;
 use crate::metrics::filter::{Filter, MetricsFilters};
 use crate::metrics::input::DateRange;
 use crate::money::Money;
@@ -30,7 +29,7 @@ pub struct OrderQuery;
 #[Object]
 impl OrderQuery {
     /// An order in its latest version, by its id or the source's id; null if there is none. Error: BAD_USER_INPUT (neither or both are given).
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn order(
         &self,
         ctx: &Context<'_>,
@@ -44,7 +43,7 @@ impl OrderQuery {
     }
 
     /// Orders, most recently placed first.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn orders(
         &self,
@@ -177,7 +176,7 @@ impl Order {
         if self.status == OrderStatus::Cancelled {
             return Ok(Decimal(Money::ZERO));
         }
-        Ok(Decimal(load::<RefundedByOrder>(ctx, self.external_id.clone()).await?.unwrap_or_default()))
+        Ok(Decimal(load::<RefundTotals>(ctx, self.external_id.clone()).await?.unwrap_or_default()))
     }
 
     /// The currency of `refunded`: that of the order's organization, into which refunds are converted at the rates of their days. It differs from `currency` if the customer paid in another one.

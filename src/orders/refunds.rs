@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use async_graphql::SimpleObject;
 
 use crate::db::{Column, Table, TenantTx, get};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::scalars::{Currency, DateTime, Decimal};
+use crate::ledger::state::RATE_DECIMALS;
+use crate::money::Money;
 
 /// Money given back for an order.
 #[derive(Clone, SimpleObject)]
@@ -43,5 +45,29 @@ impl BatchLoad for OrderRefunds {
             });
         }
         Ok(refunds)
+    }
+}
+
+/// Loads the total refunded per order, in the currency of the order's organization. Refunds by organizations with
+/// another currency are left out: they cannot be added.
+pub struct RefundTotals;
+
+impl BatchLoad for RefundTotals {
+    type Key = String;
+    type Value = Money;
+
+    async fn load(tx: &TenantTx, keys: &[String]) -> Result<HashMap<String, Money>> {
+        let sql = "SELECT r.order_id, r.amount_paid, r.rate FROM {keys} {each refunds r: r.order_id = k.order_id} \
+                   {each orders o: o.external_id = k.order_id} {each organizations by_whom: by_whom.org_no = r.org_no} \
+                   {each organizations whose: whose.org_no = o.org_no} WHERE by_whom.currency = whose.currency";
+        let keys = Table::new().with("order_id", Column::Text(keys.to_vec()));
+        let mut refunded: HashMap<String, Money> = HashMap::new();
+        for row in tx.query_by_keys(sql, &keys).await? {
+            let amount =
+                get::<Money>(&row, 1)?.convert(get(&row, 2)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
+            let sum = refunded.entry(get(&row, 0)?).or_default();
+            *sum = Money::from_sum(i128::from(sum.0) + i128::from(amount.0)).ok_or_else(Error::sum_out_of_range)?;
+        }
+        Ok(refunded)
     }
 }

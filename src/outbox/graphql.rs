@@ -7,7 +7,7 @@ use super::{NotificationChannel, Recipient};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::connection;
-use crate::graphql::context::{Needs, app, parse_id, read};
+use crate::graphql::context::{Requires, app, parse_id, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
 
@@ -49,7 +49,7 @@ pub struct OutboxQuery;
 #[Object]
 impl OutboxQuery {
     /// The notifications sent to recipients of alerts, newest first. Needs ANALYTICS_ADVANCED.
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn alert_deliveries(
         &self,
         ctx: &Context<'_>,
@@ -77,7 +77,7 @@ pub struct OutboxMutation;
 #[Object]
 impl OutboxMutation {
     /// Retries a delivery that was given up. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND (also for a delivery that was not given up).
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn retry_alert_delivery(
         &self,
         ctx: &Context<'_>,

@@ -9,6 +9,7 @@ use super::{Attempt, SendError};
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
+#[derive(Clone)]
 pub struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,

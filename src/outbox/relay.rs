@@ -26,6 +26,7 @@ const LOOKS_MAX: usize = 16;
 const PAUSES_SECS: [i64; 11] = [1, 5, 30, 120, 600, 1800, 3600, 3600, 3600, 3600, 3600];
 
 /// The senders for all channels.
+#[derive(Clone, Default)]
 pub struct Senders {
     mailer: Option<Mailer>,
     allows_private: bool,
@@ -39,6 +40,11 @@ impl Senders {
             _ => None,
         };
         Ok(Senders { mailer, allows_private: settings.allows_private })
+    }
+
+    /// Whether a mail server is configured.
+    pub fn sends_mail(&self) -> bool {
+        self.mailer.is_some()
     }
 
     async fn send(&self, attempt: &Attempt, now: Timestamp) -> Result<(), SendError> {

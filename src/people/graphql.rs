@@ -9,7 +9,7 @@ use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::db::get;
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs, read};
+use crate::graphql::context::{Requires, read};
 use crate::graphql::loader::load;
 use crate::graphql::scalars::{Currency, Date, DateTime, Decimal, TimeZone};
 use crate::ledger::organization::{self, list_organizations};
@@ -37,7 +37,7 @@ impl PeopleQuery {
     }
 
     /// The tenant's organizations, sorted by slug; at most 100.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn organizations(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Organization>> {
         let tx = read(ctx).await?;
         let mut organizations = list_organizations(&tx).await?;
@@ -46,14 +46,14 @@ impl PeopleQuery {
     }
 
     /// The tenant's teams, sorted by name; at most 100.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn teams(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Team>> {
         let teams = teams::list(read(ctx).await?.as_ref()).await?;
         Ok(teams.into_iter().map(Team::from).collect())
     }
 
     /// The sales quotas of people and teams, latest start date first; at most 1000. Errors: BAD_USER_INPUT (both `userId` and `teamId`), NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn quotas(
         &self,
         ctx: &Context<'_>,

@@ -12,7 +12,7 @@ use crate::audit::{Entry, change};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::graphql::context::{Needs, app, parse_id};
+use crate::graphql::context::{Requires, app, parse_id};
 use crate::graphql::given::given;
 use crate::graphql::scalars::{Currency, Date, DateTime, Decimal, TimeZone};
 use crate::ledger::organization::{self as ledger, list_organizations};
@@ -23,7 +23,7 @@ pub struct PeopleMutation;
 #[Object]
 impl PeopleMutation {
     /// Creates an organization. Needs USERS_MANAGE. Error: CONFLICT (slug taken).
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn create_organization(
         &self,
         ctx: &Context<'_>,
@@ -38,7 +38,7 @@ impl PeopleMutation {
     }
 
     /// Changes an organization; what `input` leaves out stays as it is. Its time zone and currency can no longer change once events have been recorded. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn update_organization(
         &self,
         ctx: &Context<'_>,
@@ -57,7 +57,7 @@ impl PeopleMutation {
     }
 
     /// Creates a team. Needs USERS_MANAGE. Errors: NOT_FOUND (a member), CONFLICT (name taken).
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn create_team(
         &self,
         ctx: &Context<'_>,
@@ -73,7 +73,7 @@ impl PeopleMutation {
     }
 
     /// Renames a team or replaces its members; what `input` leaves out stays as it is, and past sales of those who leave stay the team's. Needs USERS_MANAGE. Errors: NOT_FOUND, CONFLICT.
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn update_team(
         &self,
         ctx: &Context<'_>,
@@ -92,7 +92,7 @@ impl PeopleMutation {
     }
 
     /// Deletes a team and returns its id. Needs USERS_MANAGE. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn delete_team(
         &self,
         ctx: &Context<'_>,
@@ -107,7 +107,7 @@ impl PeopleMutation {
     }
 
     /// Sets the sales quota of a person or a team for a period, replacing their quota for the same period if there is one. Needs USERS_MANAGE. Error: NOT_FOUND (user, team).
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn set_quota(
         &self,
         ctx: &Context<'_>,
@@ -122,7 +122,7 @@ impl PeopleMutation {
     }
 
     /// Deletes a quota and returns its id. Needs USERS_MANAGE. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::UsersManage)")]
+    #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn delete_quota(
         &self,
         ctx: &Context<'_>,

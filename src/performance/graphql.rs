@@ -5,7 +5,7 @@ use async_graphql::{Context, ID, Object};
 use super::{Performance, performance};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
-use crate::graphql::context::{Needs, app, read};
+use crate::graphql::context::{Requires, app, read};
 use crate::graphql::scalars::{Count, Currency, Decimal};
 use crate::metrics::graphql::Period;
 use crate::metrics::input::DateRange;
@@ -17,7 +17,7 @@ pub struct PerformanceQuery;
 #[Object]
 impl PerformanceQuery {
     /// Deals and activities of one salesperson or one team in a period; a team's are those of each member while belonging to it. Give exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT, NOT_FOUND, MIXED_CURRENCIES.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn sales_performance(
         &self,
         ctx: &Context<'_>,

@@ -11,7 +11,7 @@ use crate::auth::Permission;
 use crate::customers::{Customer, get_customer};
 use crate::db::TenantTx;
 use crate::error::Result;
-use crate::graphql::context::{Needs, app, caller, read};
+use crate::graphql::context::{Requires, app, caller, read};
 use crate::graphql::scalars::{Count, DateTime};
 use crate::ledger::node_id::Numbered;
 
@@ -21,7 +21,7 @@ pub struct PrivacyQuery;
 #[Object]
 impl PrivacyQuery {
     /// The keys that encrypt customers' personal data, and the progress of their rotation. Needs PERSONAL_MANAGE.
-    #[graphql(guard = "Needs(Permission::PersonalManage)")]
+    #[graphql(guard = "Requires(Permission::PersonalManage)")]
     async fn data_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<DataKeys>> {
         Ok(Some(DataKeys::read(read(ctx).await?.as_ref()).await?))
     }
@@ -33,7 +33,7 @@ pub struct PrivacyMutation;
 #[Object]
 impl PrivacyMutation {
     /// Creates a new data key, which encrypts from now on. What older keys have encrypted is re-encrypted as events come in, and a key that is no longer needed is destroyed, after ten minutes at the earliest; `dataKeys` shows the progress. Needs PERSONAL_MANAGE. Errors: CONFLICT (another rotation is starting at the same time, or the tenant was erased), SERVICE_UNAVAILABLE (the key-encryption key cannot be reached).
-    #[graphql(guard = "Needs(Permission::PersonalManage)")]
+    #[graphql(guard = "Requires(Permission::PersonalManage)")]
     async fn rotate_keys(&self, ctx: &Context<'_>) -> async_graphql::Result<DataKeys> {
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         let new = rotation::make_key(app, tenant).await?;
@@ -45,7 +45,7 @@ impl PrivacyMutation {
     }
 
     /// Erases what identifies a customer: name, e-mail address, phone number, postal address, and the source's id. Orders and all metrics stay. Later events with the same source id still count for this customer, but nothing else about the customer is taken from them. This cannot be undone; repeating it changes nothing. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, CONFLICT (the tenant was erased), SERVICE_UNAVAILABLE.
-    #[graphql(guard = "Needs(Permission::PersonalManage)")]
+    #[graphql(guard = "Requires(Permission::PersonalManage)")]
     async fn erase_customer(
         &self,
         ctx: &Context<'_>,
@@ -62,7 +62,7 @@ impl PrivacyMutation {
     }
 
     /// Everything held about one customer, as a JSON object: the profile, orders with lines and refunds, predictions, quarantined deliveries, and audit log entries. The export itself is recorded in the audit log. Needs PERSONAL_MANAGE. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
-    #[graphql(guard = "Needs(Permission::PersonalManage)")]
+    #[graphql(guard = "Requires(Permission::PersonalManage)")]
     async fn export_customer(
         &self,
         ctx: &Context<'_>,

@@ -6,7 +6,7 @@ use super::store::{self, ProductFilter};
 use crate::auth::Permission;
 use crate::connection;
 use crate::currencies::{CurrencyAmount, home_currency, other_revenue};
-use crate::graphql::context::{Needs, operation, read};
+use crate::graphql::context::{Requires, operation, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Count, Currency, Decimal};
 use crate::ledger::changes::Holder;
@@ -21,7 +21,7 @@ pub struct ProductQuery;
 #[Object]
 impl ProductQuery {
     /// A product by its id or its SKU; null if there is none. Error: BAD_USER_INPUT (neither or both are given).
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn product(
         &self,
         ctx: &Context<'_>,
@@ -35,7 +35,7 @@ impl ProductQuery {
     }
 
     /// Products, sorted by id unless `orderBy` says otherwise.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn products(
         &self,

@@ -7,7 +7,7 @@ use super::store::{self, LOGGED, ProductChange};
 use crate::audit::{self, Entry};
 use crate::auth::Permission;
 use crate::error::{Error, Result};
-use crate::graphql::context::Needs;
+use crate::graphql::context::Requires;
 use crate::graphql::text;
 use crate::ledger::check::{ID_CHARS_MAX, TEXT_CHARS_MAX};
 
@@ -17,7 +17,7 @@ pub struct ProductMutation;
 #[Object]
 impl ProductMutation {
     /// Changes the title, category or stock of a product; what `input` leaves out stays as it is, and null clears it. Needs SALES_EDIT.
-    #[graphql(guard = "Needs(Permission::SalesEdit)")]
+    #[graphql(guard = "Requires(Permission::SalesEdit)")]
     async fn update_product(
         &self,
         ctx: &Context<'_>,

@@ -7,7 +7,7 @@ use sea_orm::{QueryOrder, QuerySelect};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::graphql::context::{Needs, read};
+use crate::graphql::context::{Requires, read};
 use crate::graphql::scalars::DateTime;
 
 const SOURCES_MAX: u64 = 200;
@@ -18,7 +18,7 @@ pub struct DataSourceQuery;
 #[Object]
 impl DataSourceQuery {
     /// Files and integrations that events have come from, sorted by name; at most 200. Needs INTEGRATIONS_MANAGE.
-    #[graphql(guard = "Needs(Permission::IntegrationsManage)")]
+    #[graphql(guard = "Requires(Permission::IntegrationsManage)")]
     async fn data_sources(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<DataSource>>> {
         let tx = read(ctx).await?;
         let query = tx.find::<Entity>().order_by_asc(Column::Name).limit(SOURCES_MAX);

@@ -117,7 +117,7 @@ impl Metrics {
             self.errors.with_label_values(&[code]);
         }
         for (channel, result) in
-            ["EMAIL", "WEBHOOK"].into_iter().flat_map(|c| ["delivered", "failed", "dead"].map(|r| (c, r)))
+            ["email", "webhook"].into_iter().flat_map(|c| ["delivered", "failed", "dead"].map(|r| (c, r)))
         {
             self.deliveries.with_label_values(&[channel, result]);
         }

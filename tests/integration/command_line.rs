@@ -122,7 +122,7 @@ fn a_database_of_another_version_ends_with_4() {
 async fn a_database_that_an_earlier_state_has_filled_is_refused() {
     let program = Program::new();
     program.succeed(&["migrate"]);
-    program.succeed(&["migrate", "--down", "6"]);
+    program.succeed(&["migrate", "--down", "7"]);
     let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
     let owner = Owner::connect(&url).await.expect("connected");
     let row = "INSERT INTO sales_metrics VALUES (x'01', 3, 1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0, NULL, NULL, NULL)";

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode};
 use salespulse::ledger::event::Fact;
+use salespulse::outbox::NotificationChannel;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -81,6 +82,18 @@ async fn what_happens_is_counted() {
     let acme = test.tenant("acme").await;
     let (server, admin) = (Server::start(&test).await, acme.admin());
     let before = Scrape::of(&server).await;
+    // A counter that appears with its first event shows no increase.
+    let channels: Vec<&str> =
+        before.text.lines().filter(|line| line.starts_with("salespulse_deliveries_total{")).collect();
+    let from_the_start = [NotificationChannel::Email, NotificationChannel::Webhook].map(|channel| {
+        ["dead", "delivered", "failed"].map(|result| {
+            format!(r#"salespulse_deliveries_total{{channel="{}",result="{result}"}} "#, channel.as_str())
+        })
+    });
+    assert_eq!(channels.len(), from_the_start.as_flattened().len(), "{channels:?}");
+    for series in from_the_start.as_flattened() {
+        assert!(channels.iter().any(|line| line.starts_with(series)), "{series}: {channels:?}");
+    }
     let sale = |n: &str| event(n, "2026-06-15T11:00:00Z", Fact::OrderPlaced(order(n, 1, "c", "10.00")));
     acme.apply(vec![sale("a"), sale("b")]).await;
     acme.record(vec![sale("b")]).await;

@@ -2,6 +2,8 @@
 
 use salespulse::ledger::event::{Fact, OrderCancelled, Outcome, RefusalCode};
 use salespulse::ledger::retention::{Dropped, close_before, count_before, cut, drop_before};
+use salespulse::tenancy::list_tenants;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use crate::command_line::Program;
 use crate::ledger::{event, order};
@@ -102,6 +104,57 @@ async fn whole_months_of_all_tenants_are_dropped_at_once_where_they_are_tables()
     let other = test.tenant("other").await;
     other.apply(vec![placed(("B", "2026-03-10T00:00:00Z"))]).await;
     other.verified().await;
+}
+
+#[tokio::test]
+async fn a_month_whose_dropping_was_interrupted_can_be_written_and_dropped_again() {
+    let test = TestApp::start().await;
+    let (acme, other) = (test.tenant("acme").await, test.tenant("other").await);
+    let placed = |id: &str, at: &str| event(id, at, Fact::OrderPlaced(order(id, 1, "c", "5.00")));
+    acme.apply(vec![placed("A", "2026-01-10T00:00:00Z"), placed("B", "2026-02-10T00:00:00Z")]).await;
+    let cut = cut(NOW, 2).expect("a day");
+    close_before(&test.app.db, acme.id(), cut).await.expect("closed");
+    let owner = test.owner().await;
+    if test.app.db.is_postgres() {
+        for month in ["2026_01", "2026_02"] {
+            let detach = format!("ALTER TABLE ledger_entries DETACH PARTITION ledger_entries_{month}");
+            owner.connection().execute_unprepared(&detach).await.expect("detached");
+        }
+    }
+    other.apply(vec![placed("A", "2026-01-11T00:00:00Z")]).await;
+    other.verified().await;
+    close_before(&test.app.db, other.id(), cut).await.expect("closed");
+    let dropped = owner.drop_months(cut).await.expect("dropped");
+    let expected: &[&str] =
+        if test.app.db.is_postgres() { &["ledger_entries_2026_01", "ledger_entries_2026_02"] } else { &[] };
+    assert_eq!(dropped, expected);
+    assert_eq!(owner.drop_months(cut).await.expect("dropped"), [""; 0]);
+    for tenant in [&acme, &other] {
+        drop_before(&test.app.db, tenant.id(), cut).await.expect("dropped");
+        tenant.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn no_tenant_is_created_while_months_of_all_are_dropped() {
+    let test = TestApp::start().await;
+    if !test.app.db.is_postgres() {
+        return;
+    }
+    let (owner, watcher) = (test.owner().await, test.owner().await);
+    owner.block_new_tenants().await.expect("blocked");
+    let dropping = async {
+        let waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let waiting = Statement::from_string(DbBackend::Postgres, waiting);
+        while watcher.connection().query_one_raw(waiting.clone()).await.expect("locks").is_none() {}
+        let all = list_tenants(&test.app.db).await.expect("tenants");
+        owner.close().await.expect("closed");
+        all
+    };
+    let (created, seen) = tokio::join!(test.tenant("acme"), dropping);
+    assert!(seen.is_empty(), "it was created under the lock");
+    created.verified().await;
 }
 
 #[tokio::test]

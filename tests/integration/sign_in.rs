@@ -9,7 +9,7 @@ use salespulse::auth::token::Subject;
 use salespulse::clock::{DAY, SECOND, Timestamp};
 use salespulse::db::get;
 use salespulse::graphql::endpoint::Settings;
-use salespulse::outbox;
+use salespulse::outbox::{self, Senders};
 use salespulse::server::Options;
 use serde_json::{Value, json};
 
@@ -359,7 +359,9 @@ async fn a_socket_goes_on_with_a_fresh_token() {
 /// A server whose mail server does not answer: what is mailed is kept, to be tried again.
 async fn start(test: &TestApp) -> Server {
     let smtp_url = Some("smtp://127.0.0.1:1".to_owned());
-    let outbox = outbox::Settings { smtp_url, mail_from: Some("sales@acme.example".to_owned()), ..Default::default() };
+    let settings =
+        outbox::Settings { smtp_url, mail_from: Some("sales@acme.example".to_owned()), ..Default::default() };
+    let outbox = Senders::new(&settings).expect("valid");
     Server::with(test.app.clone(), Options { outbox, ..Options::default() }).await
 }
 

@@ -5,7 +5,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use super::{CalendarEvent, Days, logged};
 use crate::audit::{Entry, change};
 use crate::auth::Permission;
-use crate::graphql::context::{Needs, parse_id, read};
+use crate::graphql::context::{Requires, parse_id, read};
 use crate::graphql::scalars::Date;
 
 #[derive(Default)]
@@ -14,7 +14,7 @@ pub struct CalendarQuery;
 #[Object]
 impl CalendarQuery {
     /// The tenant's calendar of special days such as holidays and sales, sorted by name; at most 50. Forecasts learn from it.
-    #[graphql(guard = "Needs(Permission::SalesView)")]
+    #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn calendar_events(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<CalendarEventObject>> {
         Ok(super::list(read(ctx).await?.as_ref()).await?.into_iter().map(CalendarEventObject::from).collect())
     }
@@ -26,7 +26,7 @@ pub struct CalendarMutation;
 #[Object]
 impl CalendarMutation {
     /// Adds an event to the calendar, or replaces the one with the same name. Needs ANALYTICS_ADVANCED. Errors: BAD_USER_INPUT, CONFLICT (more than 50 events, or 1000 dates in all).
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn set_calendar_event(
         &self,
         ctx: &Context<'_>,
@@ -44,7 +44,7 @@ impl CalendarMutation {
     }
 
     /// Deletes a calendar event and returns its id. Needs ANALYTICS_ADVANCED. Error: NOT_FOUND.
-    #[graphql(guard = "Needs(Permission::AnalyticsAdvanced)")]
+    #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn delete_calendar_event(
         &self,
         ctx: &Context<'_>,
