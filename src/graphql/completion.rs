@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{
-    BaseType, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet, Type, TypeKind,
+    BaseType, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet, Type, TypeKind,
     TypeSystemDefinition,
 };
 use async_graphql::{Name, PathSegment, Response, Value, Variables};
 use async_graphql_value::Value as Given;
+
+use super::errors::Refusal;
 
 /// The type of each field of each object type.
 #[derive(Debug, Default)]
@@ -42,7 +44,13 @@ impl Types {
     }
 
     /// The expected form of an operation's response. The document is bounded in depth and fields ([`super::shape`]).
-    pub fn plan(&self, document: &ExecutableDocument, operation: &OperationDefinition, variables: &Variables) -> Plan {
+    /// Error: GRAPHQL_VALIDATION_FAILED, when fields of one response key differ in name or arguments.
+    pub fn plan(
+        &self,
+        document: &ExecutableDocument,
+        operation: &OperationDefinition,
+        variables: &Variables,
+    ) -> Result<Plan, Refusal> {
         let root = match operation.ty {
             OperationType::Query => "Query",
             OperationType::Mutation => "Mutation",
@@ -71,57 +79,74 @@ struct Planner<'a> {
     variables: &'a Variables,
 }
 
-/// Fields by response key, each with everything selected of it.
-type Collected<'a> = IndexMap<&'a Name, (Option<&'a Type>, Vec<&'a SelectionSet>)>;
+/// Fields by response key: the first of each key, its type, and everything selected of it.
+type Collected<'a> = IndexMap<&'a Name, (&'a Field, Option<&'a Type>, Vec<&'a SelectionSet>)>;
 
 impl<'a> Planner<'a> {
-    fn plan(&self, parent: &str, sets: &[&'a SelectionSet]) -> Plan {
+    fn plan(&self, parent: &str, sets: &[&'a SelectionSet]) -> Result<Plan, Refusal> {
         let mut fields = Collected::new();
-        sets.iter().for_each(|set| self.collect(parent, set, &mut fields));
-        let planned = |(key, (of, sets)): (&Name, (Option<&Type>, Vec<&'a SelectionSet>))| {
-            let of = of.cloned();
+        for set in sets {
+            self.collect(parent, set, &mut fields)?;
+        }
+        let mut planned = Vec::with_capacity(fields.len());
+        for (key, (_, of, sets)) in fields {
             let is_leaf = sets.iter().all(|set| set.items.is_empty());
-            let plan = of.as_ref().filter(|_| !is_leaf).map(|of| self.plan(name_of(&of.base), &sets));
-            Planned { key: key.clone(), of, plan }
-        };
-        Plan(fields.into_iter().map(planned).collect())
+            let plan = of.filter(|_| !is_leaf).map(|of| self.plan(name_of(&of.base), &sets)).transpose()?;
+            planned.push(Planned { key: key.clone(), of: of.cloned(), plan });
+        }
+        Ok(Plan(planned))
     }
 
-    fn collect(&self, parent: &str, set: &'a SelectionSet, fields: &mut Collected<'a>) {
-        for selection in set.items.iter().map(|selection| &selection.node).filter(|selection| self.is_asked(selection))
-        {
+    fn collect(&self, parent: &str, set: &'a SelectionSet, fields: &mut Collected<'a>) -> Result<(), Refusal> {
+        for selection in set.items.iter().map(|selection| &selection.node) {
             match selection {
+                _ if !is_asked(selection, self.variables) => {}
                 Selection::Field(field) => {
-                    let field = &field.node;
+                    let (field, key) = (&field.node, &field.node.response_key().node);
                     let of = self.types.0.get(parent).and_then(|of| of.get(&field.name.node));
-                    let (_, sets) = fields.entry(&field.response_key().node).or_insert((of, Vec::new()));
+                    let (first, _, sets) = fields.entry(key).or_insert((field, of, Vec::new()));
+                    if !is_same(first, field) {
+                        let message = format!("the fields `{key}` differ in name or arguments; give them aliases");
+                        return Err(Refusal::new("GRAPHQL_VALIDATION_FAILED", message));
+                    }
                     sets.push(&field.selection_set.node);
                 }
                 // No type of the schema is abstract, so a fragment has the type of its parent.
-                Selection::InlineFragment(fragment) => self.collect(parent, &fragment.node.selection_set.node, fields),
+                Selection::InlineFragment(fragment) => {
+                    self.collect(parent, &fragment.node.selection_set.node, fields)?;
+                }
                 Selection::FragmentSpread(spread) => {
                     if let Some(fragment) = self.document.fragments.get(&spread.node.fragment_name.node) {
-                        self.collect(parent, &fragment.node.selection_set.node, fields);
+                        self.collect(parent, &fragment.node.selection_set.node, fields)?;
                     }
                 }
             }
         }
+        Ok(())
     }
+}
 
-    /// Evaluates `@skip` and `@include`.
-    fn is_asked(&self, selection: &Selection) -> bool {
-        selection.directives().iter().map(|directive| &directive.node).all(|directive| {
-            let condition = directive.get_argument("if").is_some_and(|condition| match &condition.node {
-                Given::Variable(name) => self.variables.get(name) == Some(&Value::Boolean(true)),
-                given => *given == Given::Boolean(true),
-            });
-            match directive.name.node.as_str() {
-                "skip" => !condition,
-                "include" => condition,
-                _ => true,
-            }
-        })
-    }
+/// Whether two fields have the same name and arguments, in whatever order.
+fn is_same(one: &Field, other: &Field) -> bool {
+    let has_all = |one: &Field, other: &Field| {
+        one.arguments.iter().all(|(name, value)| other.get_argument(&name.node).is_some_and(|of| of.node == value.node))
+    };
+    one.name.node == other.name.node && has_all(one, other) && has_all(other, one)
+}
+
+/// Evaluates `@skip` and `@include`.
+pub fn is_asked(selection: &Selection, variables: &Variables) -> bool {
+    selection.directives().iter().map(|directive| &directive.node).all(|directive| {
+        let condition = directive.get_argument("if").is_some_and(|condition| match &condition.node {
+            Given::Variable(name) => variables.get(name) == Some(&Value::Boolean(true)),
+            given => *given == Given::Boolean(true),
+        });
+        match directive.name.node.as_str() {
+            "skip" => !condition,
+            "include" => condition,
+            _ => true,
+        }
+    })
 }
 
 fn name_of(base: &BaseType) -> &str {
@@ -250,7 +275,7 @@ mod tests {
     fn answer(query: &str, variables: Json, data: Json, failed: &[&str]) -> Value {
         let document = parse_query(query).expect("a document");
         let (_, operation) = document.operations.iter().next().expect("an operation");
-        let plan = Types::of(SDL).plan(&document, &operation.node, &Variables::from_json(variables));
+        let plan = Types::of(SDL).plan(&document, &operation.node, &Variables::from_json(variables)).expect("valid");
         let segment = |text: &str| match text.parse() {
             Ok(index) => PathSegment::Index(index),
             Err(_) => PathSegment::Field(text.to_owned()),
@@ -331,6 +356,29 @@ mod tests {
             all("{ shop { id sales { no } } }", json!({ "shop": { "id": "7" } }), &["shop.sales.3.no"]),
             json!({ "shop": null })
         );
+    }
+
+    #[test]
+    fn fields_of_one_key_are_the_same_wherever_they_are_selected() {
+        let is_valid = |query: &str, variables: Json| {
+            let document = parse_query(query).expect("a document");
+            let (_, operation) = document.operations.iter().next().expect("an operation");
+            Types::of(SDL).plan(&document, &operation.node, &Variables::from_json(variables)).is_ok()
+        };
+        for conflict in [
+            "{ x: maybe x: me { id } }",
+            "{ x: maybe ... on Query { x: me { id } } }",
+            "{ me { a: id } ...M } fragment M on Query { me { a: name } }",
+            "{ shop(a: 1, b: 2) { id } ...S } fragment S on Query { shop(b: 1, a: 2) { owner { id } } }",
+            "query($a: Int, $b: Int) { shop(a: $a) { id } shop(a: $b) { id } }",
+            "{ shop { sales { no } } shop { sales(first: 1) { no } } }",
+        ] {
+            assert!(!is_valid(conflict, json!({})), "{conflict}");
+        }
+        let same = "{ shop(a: 1, b: [2]) { id } ...S } fragment S on Query { shop(b: [2], a: 1) { id owner { id } } }";
+        assert!(is_valid(same, json!({})));
+        let one_of_both = "query($a: Boolean!) { x: maybe @skip(if: $a) x: me @include(if: $a) { id } }";
+        assert!(is_valid(one_of_both, json!({ "a": true })));
     }
 
     #[test]

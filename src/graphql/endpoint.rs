@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::request::Parts as RequestParts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response as HttpResponse;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -108,6 +108,12 @@ impl Endpoint {
             requests::note_tenant(caller.tenant.0);
         }
         caller
+    }
+
+    /// Whether a request that is refused has a token that was valid here.
+    pub fn has_expired(&self, headers: &HeaderMap) -> bool {
+        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        authorization.is_some_and(|authorization| self.app.tokens.is_own(authorization))
     }
 
     /// Authenticates by an access token or an API key.

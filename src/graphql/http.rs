@@ -52,10 +52,13 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
         Err(error) => return reply.error(error),
         Ok(requester) => Ok(requester),
     };
-    let is_known = requester.as_ref().is_ok_and(|requester| requester.caller.is_some());
+    let is_known = match &requester {
+        Ok(requester) => requester.caller.is_some(),
+        // A client that is refused before it has sent everything may not see why.
+        Err(_) => endpoint.has_expired(headers),
+    };
     let body = match read_body_of(body, if is_known { BODY_BYTES_MAX } else { PUBLIC_BYTES_MAX }).await {
         Ok(body) => body,
-        // A client whose token has expired must learn that, so that it refreshes it.
         Err((StatusCode::PAYLOAD_TOO_LARGE, ..)) if !is_known => {
             return requester.map_or_else(|error| reply.error(error), |_| reply.unauthenticated());
         }

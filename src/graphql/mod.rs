@@ -1,4 +1,11 @@
-//! The transport kernel: requests in, responses out. It knows nothing of the domain.
+//! The transport kernel: requests in, responses out. It knows no domain, only the parts of a process ([`crate::app`]) and
+//! the schema that it executes ([`crate::schema`]).
+//!
+//! To read in this order: [`params`] (what a request has), [`documents`] (persisted and trusted ones), [`scan`] (the text
+//! before it is parsed), [`prepared`] with `variables`, `shape` (size) and `roots`, [`limits`], [`executor`],
+//! `completion` (the response's form), and the transports: [`http`] with `reply` and `streams`, [`socket`]. Beside it:
+//! [`operation`] and [`reads`], what lives as long as an operation; [`loader`] and [`eager`], lists without a statement or
+//! a future per item; [`response_cache`] and [`heads`]; [`cohorts`], equal subscriptions that share their answers.
 
 pub mod accept;
 pub mod cohorts;
@@ -23,6 +30,7 @@ pub mod prepared;
 pub mod reads;
 mod reply;
 pub mod response_cache;
+mod roots;
 pub mod scalars;
 pub mod scan;
 mod shape;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use async_graphql::parser::Error as ParseError;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
 use async_graphql::{Name, Request};
 use async_graphql_value::{ConstValue, Value};
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::completion::{Plan, Types};
 use super::errors::Refusal;
 use super::params::Params;
-use super::{scan, shape, variables};
+use super::{roots, scan, shape, variables};
 use crate::schema::PUBLIC;
 
 /// A validated operation of bounded size.
@@ -48,8 +49,8 @@ impl Prepared {
         let (name, operation) = select(&document, params.operation_name.as_deref())?;
         variables::complete(&operation.variable_definitions, &mut params.variables)?;
         let fields = shape::check(&document, &params.variables)?;
-        let plan = types.plan(&document, operation, &params.variables);
-        let (kind, name) = (operation.ty, name.map(ToString::to_string));
+        let plan = types.plan(&document, operation, &params.variables)?;
+        let (kind, name) = (operation.ty, name.cloned());
         // Without a token, only a document that consists of the operation alone is allowed.
         let is_alone = document.operations.iter().count() == 1 && document.fragments.is_empty();
         let is_public = kind == OperationType::Mutation && is_alone && is_public(operation);
@@ -57,8 +58,8 @@ impl Prepared {
             OperationType::Subscription => Some(subscribed(&text, &document, operation, &mut params)?),
             _ => None,
         };
-        let document =
-            if kind == OperationType::Subscription { shape::without_root_fragments(document) } else { document };
+        let document = roots::select_once(document, name.as_ref(), &params.variables);
+        let name = name.map(|name| name.to_string());
         let mut request = Request::new(text.as_ref()).variables(params.variables);
         request.operation_name = params.operation_name;
         request.set_parsed_query(document);
@@ -96,24 +97,28 @@ fn subscribed(
     operation: &OperationDefinition,
     params: &mut Params,
 ) -> Result<Subscribed, Refusal> {
-    let (field, _) = shape::only_field(document, &operation.selection_set.node)?;
-    let field = &field.node;
+    let field = &roots::only_field(document, &operation.selection_set.node)?.node;
     let argument = field.arguments.iter().find(|(name, _)| name.node == "after").map(|(_, value)| &value.node);
     let mut variables = params.variables.clone();
     let after = match argument {
-        Some(Value::Variable(name)) => {
-            // It stays in the request's variables, which may require one, but with a blank value.
-            let given = params.variables.get_mut(name);
-            variables.remove(name);
-            given.map(|value| std::mem::replace(value, ConstValue::String(String::new())))
-        }
-        Some(Value::String(cursor)) => Some(ConstValue::String(cursor.clone())),
+        Some(Value::Variable(name)) => match params.variables.get_mut(name) {
+            Some(ConstValue::String(cursor)) => {
+                variables.remove(name);
+                // It stays in the request's variables, which may require one, but with a blank value.
+                Some(std::mem::take(cursor))
+            }
+            Some(ConstValue::Null) => {
+                variables.remove(name);
+                None
+            }
+            // What is no cursor is refused when the subscription begins.
+            _ => None,
+        },
+        Some(Value::String(cursor)) => Some(cursor.clone()),
         _ => None,
     };
-    let after = match after {
-        Some(ConstValue::String(cursor)) => Some(cursor),
-        _ => params.last_event_id.take(),
-    };
+    // A client that reconnects repeats its request: what it has seen since is in the header.
+    let after = params.last_event_id.take().or(after);
     let variables = serde_json::to_string(&variables)
         .map_err(|_| Refusal::new("BAD_USER_INPUT", "the variables cannot be written as JSON"))?;
     let name = params.operation_name.as_deref().unwrap_or_default();
@@ -130,10 +135,22 @@ fn is_public(operation: &OperationDefinition) -> bool {
     })
 }
 
-fn parse_error(error: &async_graphql::parser::Error) -> Refusal {
-    let message = match error.positions().next() {
-        Some(at) => format!("syntax error at line {}, column {}", at.line, at.column),
-        None => "syntax error".to_owned(),
-    };
-    Refusal::new("GRAPHQL_PARSE_FAILED", message)
+fn parse_error(error: &ParseError) -> Refusal {
+    let unresolved = |message: String| Refusal::new("OPERATION_RESOLUTION_FAILURE", message);
+    match error {
+        ParseError::MultipleOperations { .. } => unresolved("an operation beside others needs a name".to_owned()),
+        ParseError::OperationDuplicated { operation, .. } => {
+            unresolved(format!("two operations are named {operation}"))
+        }
+        ParseError::FragmentDuplicated { fragment, .. } => {
+            Refusal::new("GRAPHQL_VALIDATION_FAILED", format!("two fragments are named {fragment}"))
+        }
+        error => {
+            let message = match error.positions().next() {
+                Some(at) => format!("syntax error at line {}, column {}", at.line, at.column),
+                None => "syntax error".to_owned(),
+            };
+            Refusal::new("GRAPHQL_PARSE_FAILED", message)
+        }
+    }
 }

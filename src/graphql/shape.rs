@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, Field, Selection, SelectionSet};
-use async_graphql::{Name, Positioned, Variables};
+use async_graphql::parser::types::{ExecutableDocument, Field, Selection, SelectionSet};
+use async_graphql::{Name, Variables};
 use async_graphql_value::{ConstValue, Value};
 
 use super::errors::Refusal;
@@ -19,6 +19,8 @@ const INTROSPECTION_DEPTH_MAX: usize = 20;
 const FIELDS_MAX: usize = 5_000;
 /// Maximum number of fields of the response, counting the requested number of items for each page.
 const ANSWER_FIELDS_MAX: usize = 200_000;
+/// Larger pages do not exist: they are refused by the field itself.
+const PAGE_MAX: usize = 1_000;
 /// Maximum number of aliases in a document, fragments counted once.
 const ALIASES_MAX: usize = 100;
 /// Maximum number of directives in a document, fragments counted once.
@@ -50,43 +52,6 @@ impl Shape {
             is_page: self.is_page || other.is_page,
         }
     }
-}
-
-/// The single root field of a subscription, and the fragments it is nested in. Error: GRAPHQL_VALIDATION_FAILED, when
-/// there is not exactly one.
-pub fn only_field<'a>(
-    document: &'a ExecutableDocument,
-    root: &'a SelectionSet,
-) -> Result<(&'a Positioned<Field>, Vec<&'a Name>), Refusal> {
-    let refusal = || Refusal::new("GRAPHQL_VALIDATION_FAILED", "a subscription has one field at its root");
-    let (mut selections, mut fragments) = (root, Vec::new());
-    loop {
-        let [only] = selections.items.as_slice() else { return Err(refusal()) };
-        selections = match &only.node {
-            Selection::Field(field) => return Ok((field, fragments)),
-            Selection::InlineFragment(fragment) => &fragment.node.selection_set.node,
-            Selection::FragmentSpread(spread) => {
-                let name = &spread.node.fragment_name.node;
-                fragments.push(name);
-                &document.fragments.get(name).ok_or_else(refusal)?.node.selection_set.node
-            }
-        };
-    }
-}
-
-/// Moves the single root field of a subscription to where async-graphql looks for it: it ignores fragments there.
-pub fn without_root_fragments(mut document: ExecutableDocument) -> ExecutableDocument {
-    let DocumentOperations::Single(operation) = &document.operations else { return document };
-    let Ok((field, fragments)) = only_field(&document, &operation.node.selection_set.node) else { return document };
-    let root = Positioned::new(Selection::Field(field.clone()), field.pos);
-    let fragments: Vec<Name> = fragments.into_iter().cloned().collect();
-    for name in &fragments {
-        document.fragments.remove(name);
-    }
-    if let DocumentOperations::Single(operation) = &mut document.operations {
-        operation.node.selection_set.node.items = vec![root];
-    }
-    document
 }
 
 struct Measure<'a> {
@@ -174,7 +139,7 @@ impl<'a> Measure<'a> {
             _ => None,
         });
         match asked {
-            Some(asked) => usize::try_from(asked).unwrap_or(usize::MAX).max(1),
+            Some(asked) => usize::try_from(asked).unwrap_or(usize::MAX).clamp(1, PAGE_MAX),
             None if is_page => PAGE_DEFAULT,
             None => 1,
         }

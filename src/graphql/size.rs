@@ -1,10 +1,12 @@
-//! Limit on the size of a response.
+//! Limit on the size of a response, counted where its lists without pages are computed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_graphql::SelectionField;
+
 use crate::error::{Error, Result};
 
-/// Maximum number of values in all series and breakdowns of one request.
+/// Maximum number of values in all series, breakdowns and parts of orders of one request.
 const VALUES_MAX: usize = 200_000;
 
 /// Charges for that many values. Error: RATE_LIMITED.
@@ -34,10 +36,15 @@ impl Size {
         let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);
         if self.count.fetch_add(count, Ordering::Relaxed).saturating_add(count) > VALUES_MAX {
             let message = format!(
-                "more than {VALUES_MAX} values in all series and breakdowns; use coarser grains, shorter periods, fewer rows or fewer fields"
+                "more than {VALUES_MAX} values in all series, breakdowns and orders; use coarser grains, shorter periods, smaller pages, fewer rows or fewer fields"
             );
             return Err(Error::bad_input(argument, message));
         }
         self.pay.as_ref().map_or(Ok(()), |pay| pay(count))
     }
+}
+
+/// The number of fields selected within a field, on all levels.
+pub fn fields_within(field: SelectionField<'_>) -> usize {
+    field.selection_set().map(|field| 1 + fields_within(field)).sum()
 }

@@ -10,11 +10,12 @@ use crate::clock::Timestamp;
 use crate::connection;
 use crate::customers::{Customer, CustomersByNumber};
 use crate::error::Error;
-use crate::graphql::context::{Requires, app, read};
+use crate::graphql::context::{Requires, app, operation, read};
 use crate::graphql::eager::EagerList;
 use crate::graphql::loader::load;
 use crate::graphql::page::{Listed, Page};
 use crate::graphql::scalars::{Count, Currency, DateTime, Decimal};
+use crate::graphql::size::fields_within;
 use crate::ledger::dated::depends_on_head;
 use crate::ledger::dimensions::dimension_name;
 use crate::ledger::node_id::{Numbered, OneOf};
@@ -186,7 +187,9 @@ impl Order {
 
     /// The refunds of it, as they were recorded, in the order in which they were issued. Those of cancelled orders are listed, too, though they no longer count.
     async fn refunds(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Refund>> {
-        Ok(load::<OrderRefunds>(ctx, self.external_id.clone()).await?.unwrap_or_default())
+        let refunds = load::<OrderRefunds>(ctx, self.external_id.clone()).await?.unwrap_or_default();
+        operation(ctx)?.size().take(refunds.len(), fields_within(ctx.field()), "first")?;
+        Ok(refunds)
     }
 
     /// The currency it was paid in; that of `amount`, `discount` and `lines`.
@@ -215,6 +218,7 @@ impl Order {
     /// The order lines.
     async fn lines(&self, ctx: &Context<'_>) -> async_graphql::Result<EagerList<OrderLine>> {
         let mut lines = load::<LinesByOrder>(ctx, self.order_no).await?.unwrap_or_default();
+        operation(ctx)?.size().take(lines.len(), fields_within(ctx.field()), "first")?;
         if ctx.look_ahead().field("product").exists() {
             lines::load_products(ctx, &mut lines).await?;
         }

@@ -108,8 +108,16 @@ fn documents() -> Vec<Document> {
         plain("thousands of operations", "OPERATION_RESOLUTION_FAILURE", {
             numbered(3_000, |n| format!("query q{n} {{ __typename }} "))
         }),
-        plain("thousands of operations of one name", "GRAPHQL_PARSE_FAILED", "query q { __typename } ".repeat(3_000)),
-        plain("thousands of operations without a name", "GRAPHQL_PARSE_FAILED", "{ __typename } ".repeat(3_000)),
+        plain(
+            "thousands of operations of one name",
+            "OPERATION_RESOLUTION_FAILURE",
+            "query q { __typename } ".repeat(3_000),
+        ),
+        plain(
+            "thousands of operations without a name",
+            "OPERATION_RESOLUTION_FAILURE",
+            "{ __typename } ".repeat(3_000),
+        ),
         plain("an endless string", "GRAPHQL_PARSE_FAILED", format!("{{ a(b: \"{long}")),
         plain("an endless block string", "GRAPHQL_PARSE_FAILED", format!("{{ a(b: \"\"\"{long}")),
         plain("brackets behind a block string that is not closed", "GRAPHQL_PARSE_FAILED", {

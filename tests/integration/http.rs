@@ -10,7 +10,7 @@ use salespulse::auth::Role;
 use salespulse::clock::MINUTE;
 use salespulse::graphql::endpoint::Settings;
 use salespulse::graphql::limits::Limits;
-use salespulse::ledger::event::{Event, Fact, OrderPlaced};
+use salespulse::ledger::event::{Event, Fact};
 use salespulse::server::{Options, router};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -371,7 +371,7 @@ async fn subscriptions_come_as_events_and_as_parts() {
     let mut last_cursor = String::new();
     for (n, orders) in [0, 1].into_iter().enumerate() {
         if n == 1 {
-            acme.apply(vec![event_of_a_sale()]).await;
+            acme.apply(vec![sale("one")]).await;
         }
         let event = events.next().await;
         let cursor = event.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
@@ -393,9 +393,38 @@ async fn subscriptions_come_as_events_and_as_parts() {
     let back = client.0.clone().oneshot(request.expect("a request")).await.expect("a response");
     let mut back = Chunks::of(back.into_body());
     assert_eq!(back.next().await, ":\n\n");
-    acme.apply(vec![another_sale()]).await;
+    acme.apply(vec![sale("another")]).await;
     let event = back.next().await;
     assert!(event.contains("\"ordersCount\":2}},\"extensions\":{\"cursor\":\""), "{event}");
+    // Who repeats the request that it began with has seen more since.
+    let with_after =
+        format!("subscription($a: Cursor) {{ metricsUpdated(tenantId: \"{tenant}\", after: $a) {{ ordersCount }} }}");
+    let again = async |after: Value, event_id: Option<&str>| {
+        let body = json!({ "query": with_after, "variables": { "a": after } }).to_string();
+        let request = Request::post("/graphql")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "text/event-stream")
+            .header(header::AUTHORIZATION, format!("Bearer {}", acme.viewer().token()));
+        let request = event_id.into_iter().fold(request, |request, id| request.header("Last-Event-ID", id));
+        let response = client.0.clone().oneshot(request.body(Body::from(body)).expect("a request")).await;
+        let mut chunks = Chunks::of(response.expect("a response").into_body());
+        assert_eq!(chunks.next().await, ":\n\n");
+        chunks
+    };
+    let mut begun = again(Value::Null, None).await;
+    let first = begun.next().await;
+    let old = first.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
+    acme.apply(vec![sale("third")]).await;
+    let seen = begun.next().await.lines().find_map(|line| line.strip_prefix("id: ").map(str::to_owned)).expect("an id");
+    let mut resumed = again(json!(old), Some(&seen)).await;
+    acme.apply(vec![sale("fourth")]).await;
+    let event = resumed.next().await;
+    assert!(event.contains("\"ordersCount\":4"), "{event}");
+    // A cursor that is none is not taken for the beginning.
+    for wrong in [json!(5), json!(true), json!({})] {
+        let text = again(wrong.clone(), None).await.until("event: complete").await;
+        assert!(text.contains("errors") && !text.contains("ordersCount\":"), "{wrong}: {text}");
+    }
 
     let text =
         Chunks::of(open("text/event-stream", "{ me { role } }").await.into_body()).until("event: complete").await;
@@ -622,18 +651,11 @@ async fn a_query_by_get_is_kept_too_and_is_no_post() {
     assert_eq!(code(&client.post(&viewer, RESPONSE_JSON, query).await), "BAD_REQUEST");
 }
 
-fn event_of_a_sale() -> salespulse::ledger::event::Event {
-    event("e1", "2026-06-15T11:00:00Z", Fact::OrderPlaced(order("o1", 1, "c", "1.00")))
+fn sale(id: &str) -> Event {
+    event(id, "2026-06-15T11:00:00Z", Fact::OrderPlaced(order(id, 1, "c", "1.00")))
 }
 
 const TODAY: &str = "{ salesMetrics(period: { preset: TODAY }) { ordersCount period { state } asOf { position } } }";
-
-fn another_sale() -> salespulse::ledger::event::Event {
-    let sale = event_of_a_sale();
-    let Fact::OrderPlaced(order) = sale.fact else { unreachable!("it is a sale") };
-    let fact = Fact::OrderPlaced(OrderPlaced { order_id: "another".into(), ..order });
-    Event { event_id: "another".into(), fact, ..sale }
-}
 
 #[tokio::test]
 async fn a_kept_answer_is_the_current_one_or_is_not_used() {
@@ -665,7 +687,7 @@ async fn lists_are_kept_until_what_they_show_changes() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let (client, admin) = (Client::of(&test), acme.admin());
-    acme.apply(vec![event_of_a_sale()]).await;
+    acme.apply(vec![sale("one")]).await;
     let order_id = client.query(&admin, "{ orders { nodes { id } } }").await["orders"]["nodes"][0]["id"].take();
     let by_id = format!("{{ order(id: {order_id}) {{ amount status }} product(sku: \"tea\") {{ unitsSold }} }}");
     let fixed = "{ orders(period: {firstDay: \"2026-06-01\", lastDay: \"2026-06-30\"}) { nodes { amount } } }";
@@ -692,7 +714,7 @@ async fn lists_are_kept_until_what_they_show_changes() {
     assert!(statements(CUSTOMERS).await > 0, "names are not shown while the keys are not there");
 
     let customers = client.query(&admin, CUSTOMERS).await;
-    acme.apply(vec![another_sale()]).await;
+    acme.apply(vec![sale("another")]).await;
     let after = client.query(&admin, CUSTOMERS).await;
     assert_ne!(after, customers, "another sale");
     let title = "mutation { updateProduct(input: {sku: \"tea\", title: \"a cup\"}) { title } }";
@@ -710,7 +732,7 @@ async fn lists_that_show_more_than_the_ledger_are_not_kept() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let (client, admin) = (Client::of(&test), acme.admin());
-    acme.apply(vec![event_of_a_sale()]).await;
+    acme.apply(vec![sale("one")]).await;
     let stock = "{ products { nodes { sku inventory } } }";
     client.query(&admin, stock).await;
     client.query(&admin, "mutation { updateProduct(input: {sku: \"tea\", inventory: 7}) { sku } }").await;

@@ -54,6 +54,7 @@ mod rotation;
 mod sales;
 mod sealed;
 mod sealing_commands;
+mod selections;
 mod sent_off;
 mod sign_in;
 mod socket;

@@ -345,3 +345,25 @@ async fn an_address_has_so_many_sockets_that_have_not_said_who_they_are() {
     while try_connect(&server, &protocol).await.is_err() {}
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_payload_that_cannot_be_read_fails_its_operation_alone() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut raw = Raw::acknowledged(&server, &acme).await;
+    let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
+    for (n, value) in [r#""\ud800""#, "1e999", deep.as_str()].into_iter().enumerate() {
+        let payload = format!(r#"{{"query":"query($s: String) {{ me {{ id }} }}","variables":{{"s":{value}}}}}"#);
+        raw.send(Message::text(format!(r#"{{"payload":{payload},"id":"{n}","type":"subscribe"}}"#))).await;
+        let answer = raw.hear().await;
+        assert_eq!((&answer["id"], &answer["type"]), (&json!(n.to_string()), &json!("error")), "{answer}");
+        assert_eq!(answer["payload"][0]["extensions"]["code"], "BAD_REQUEST", "{answer}");
+    }
+    raw.say(json!({ "id": "after", "type": "subscribe", "payload": { "query": "{ me { role } }" } })).await;
+    assert_eq!(raw.hear().await["payload"]["data"]["me"]["role"], "VIEWER");
+    assert_eq!(raw.hear().await, json!({ "id": "after", "type": "complete" }));
+    raw.send(Message::text(r#"{"id":"x","type":"ping","payload":{"s":"\ud800"}}"#)).await;
+    assert_eq!(raw.closed().await.0, 4400);
+    server.stop().await;
+}

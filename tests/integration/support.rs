@@ -310,8 +310,11 @@ impl Actor<'_> {
     }
 
     pub async fn run(&self, query: &str, variables: Value) -> Response {
-        let params =
-            Params { query: Some(query.to_owned()), variables: Variables::from_json(variables), ..Params::default() };
+        let variables = Variables::from_json(variables);
+        self.request(Params { query: Some(query.to_owned()), variables, ..Params::default() }).await
+    }
+
+    pub async fn request(&self, params: Params) -> Response {
         match self.test.executor.prepare(params) {
             Ok(prepared) => {
                 let requester = Requester {

@@ -104,7 +104,10 @@ impl SocketReader {
     }
 
     async fn take(&mut self, text: &str) -> Result<(), Close> {
-        let message = parse_json(text.as_bytes()).map_err(|_| BAD_MESSAGE)?;
+        let message = match parse_json(text.as_bytes()) {
+            Ok(message) => message,
+            Err(refusal) => return self.refuse(text, &refusal),
+        };
         let Value::Object(mut message) = message else { return Err(BAD_MESSAGE) };
         let payload = message.remove("payload").filter(|payload| !payload.is_null());
         let kind = message.get("type").and_then(Value::as_str).ok_or(BAD_MESSAGE)?;
@@ -119,6 +122,16 @@ impl SocketReader {
             }
             _ => Err(BAD_MESSAGE),
         }
+    }
+
+    /// Answers an operation whose payload cannot be read, such as one with half a surrogate pair, under its id.
+    fn refuse(&mut self, text: &str, refusal: &Refusal) -> Result<(), Close> {
+        let envelope: Envelope = serde_json::from_str(text).map_err(|_| BAD_MESSAGE)?;
+        if envelope.kind != "subscribe" {
+            return Err(BAD_MESSAGE);
+        }
+        self.caller.as_ref().ok_or(UNAUTHORIZED)?;
+        self.run(check_id(&envelope.id)?, |_| (refused(refusal), false))
     }
 
     fn send(&self, message: Value) -> Result<(), Close> {
@@ -170,6 +183,12 @@ impl SocketReader {
         if params.query.is_none() && !params.extensions.contains_key("persistedQuery") {
             return Err(BAD_MESSAGE);
         }
+        let requester = self.endpoint.requester(Some(caller), Arc::clone(&self.client));
+        self.run(id, |reader| reader.start(params, requester))
+    }
+
+    /// Runs an operation under an id that must be free: its answers, and whether it is a subscription.
+    fn run(&mut self, id: &str, start: impl FnOnce(&Self) -> (BoxStream<'static, Payload>, bool)) -> Result<(), Close> {
         // Only this task adds operations, and the writer, which removes them, is not held up while the document is
         // parsed.
         let (exists, count) = {
@@ -184,7 +203,7 @@ impl SocketReader {
             let message = format!("more than {OPERATIONS_MAX} operations on one socket");
             (refused(&Refusal::new("TOO_MANY_SUBSCRIPTIONS", message)), false)
         } else {
-            self.start(params, self.endpoint.requester(Some(caller), Arc::clone(&self.client)))
+            start(self)
         };
         let running = Running::new(id, self.opened, payloads);
         let (handle, registration) = AbortHandle::new_pair();
@@ -229,7 +248,18 @@ fn authorization(payload: Option<&Value>) -> Option<&str> {
     ["Authorization", "authorization"].iter().find_map(|name| payload?.get(name)?.as_str())
 }
 
+/// A message without its payload.
+#[derive(serde::Deserialize)]
+struct Envelope {
+    #[serde(rename = "type")]
+    kind: String,
+    id: String,
+}
+
 fn id_of(message: &serde_json::Map<String, Value>) -> Result<&str, Close> {
-    let id = message.get("id").and_then(Value::as_str).ok_or(BAD_MESSAGE)?;
+    check_id(message.get("id").and_then(Value::as_str).ok_or(BAD_MESSAGE)?)
+}
+
+fn check_id(id: &str) -> Result<&str, Close> {
     if id.is_empty() || id.chars().count() > ID_CHARS_MAX { Err(BAD_MESSAGE) } else { Ok(id) }
 }

@@ -1,0 +1,164 @@
+//! The root fields of an operation in the form that async-graphql executes as the specification says: it runs a field
+//! once for each time it is selected, mutations too, and finds the field of a subscription only outside of fragments.
+
+use std::collections::{HashMap, HashSet};
+
+use async_graphql::parser::types::{
+    DocumentOperations, ExecutableDocument, Field, FragmentDefinition, InlineFragment, OperationDefinition,
+    OperationType, Selection, SelectionSet,
+};
+use async_graphql::{Name, Positioned, Variables};
+
+use super::completion::is_asked;
+use super::errors::Refusal;
+
+type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
+
+/// The single root field of a subscription. Error: GRAPHQL_VALIDATION_FAILED, when there is not exactly one, or it is
+/// conditional.
+pub fn only_field<'a>(
+    document: &'a ExecutableDocument,
+    root: &'a SelectionSet,
+) -> Result<&'a Positioned<Field>, Refusal> {
+    let refusal = || Refusal::new("GRAPHQL_VALIDATION_FAILED", "a subscription has one field at its root");
+    let mut selections = root;
+    loop {
+        let [only] = selections.items.as_slice() else { return Err(refusal()) };
+        if only.node.directives().iter().any(|of| ["skip", "include"].contains(&of.node.name.node.as_str())) {
+            let message = "the root field of a subscription cannot have @skip or @include";
+            return Err(Refusal::new("GRAPHQL_VALIDATION_FAILED", message));
+        }
+        selections = match &only.node {
+            Selection::Field(field) => return Ok(field),
+            Selection::InlineFragment(fragment) => &fragment.node.selection_set.node,
+            Selection::FragmentSpread(spread) => {
+                let name = &spread.node.fragment_name.node;
+                &document.fragments.get(name).ok_or_else(refusal)?.node.selection_set.node
+            }
+        };
+    }
+}
+
+/// Selects each root field of the operation `name` once, with all that is selected of it, and that of a subscription
+/// outside of fragments. Whatever has this form already is left as it is. The document's size and conflicts between
+/// fields of one key have been checked.
+pub fn select_once(mut document: ExecutableDocument, name: Option<&Name>, variables: &Variables) -> ExecutableDocument {
+    let before = used(&document);
+    let Some(operation) = operation_of(&mut document.operations, name) else { return document };
+    let mut root = operation.selection_set.node.clone();
+    let kind = operation.ty;
+    if kind == OperationType::Subscription {
+        let Ok(field) = only_field(&document, &root) else { return document };
+        root.items = vec![Positioned::new(Selection::Field(field.clone()), field.pos)];
+    } else {
+        inline(&mut root, &document.fragments);
+        let mut fields = HashMap::new();
+        collect(&root, variables, &mut fields);
+        if fields.values().all(|selected| selected.len() == 1) {
+            return document;
+        }
+        let merged = |selected: Vec<&SelectionSet>| selected.into_iter().flat_map(|set| set.items.clone()).collect();
+        let mut fields = fields.into_iter().map(|(key, selected)| (key, merged(selected))).collect();
+        merge(&mut root, variables, &mut fields);
+    }
+    if let Some(operation) = operation_of(&mut document.operations, name) {
+        operation.selection_set.node = root;
+    }
+    // A fragment that nothing uses is invalid, unless the client has sent it so.
+    let after = used(&document);
+    document.fragments.retain(|name, _| after.contains(name) || !before.contains(name));
+    document
+}
+
+fn operation_of<'a>(
+    operations: &'a mut DocumentOperations,
+    name: Option<&Name>,
+) -> Option<&'a mut OperationDefinition> {
+    match (operations, name) {
+        (DocumentOperations::Single(operation), _) => Some(&mut operation.node),
+        (DocumentOperations::Multiple(all), Some(name)) => all.get_mut(name).map(|operation| &mut operation.node),
+        (DocumentOperations::Multiple(_), None) => None,
+    }
+}
+
+/// Replaces the fragments spread at the root by inline ones, which keep their conditions.
+fn inline(set: &mut SelectionSet, fragments: &Fragments) {
+    for selection in &mut set.items {
+        if let Selection::FragmentSpread(spread) = &selection.node
+            && let Some(fragment) = fragments.get(&spread.node.fragment_name.node)
+        {
+            let inline = InlineFragment {
+                type_condition: Some(fragment.node.type_condition.clone()),
+                directives: spread.node.directives.clone(),
+                selection_set: fragment.node.selection_set.clone(),
+            };
+            selection.node = Selection::InlineFragment(Positioned::new(inline, spread.pos));
+        }
+        if let Selection::InlineFragment(fragment) = &mut selection.node {
+            inline(&mut fragment.node.selection_set.node, fragments);
+        }
+    }
+}
+
+/// What is selected of each root field, by response key.
+fn collect<'a>(set: &'a SelectionSet, variables: &Variables, fields: &mut HashMap<Name, Vec<&'a SelectionSet>>) {
+    for selection in set.items.iter().map(|selection| &selection.node) {
+        match selection {
+            _ if !is_asked(selection, variables) => {}
+            Selection::Field(field) => {
+                let selected = fields.entry(field.node.response_key().node.clone()).or_default();
+                selected.push(&field.node.selection_set.node);
+            }
+            Selection::InlineFragment(fragment) => collect(&fragment.node.selection_set.node, variables, fields),
+            Selection::FragmentSpread(_) => {}
+        }
+    }
+}
+
+/// Gives the first field of each key all that is selected of it, and removes the others.
+fn merge(set: &mut SelectionSet, variables: &Variables, fields: &mut HashMap<Name, Vec<Positioned<Selection>>>) {
+    set.items.retain_mut(|selection| {
+        if !is_asked(&selection.node, variables) {
+            return true;
+        }
+        match &mut selection.node {
+            Selection::Field(field) => match fields.remove(&field.node.response_key().node) {
+                Some(items) => field.node.selection_set.node.items = items,
+                None => return false,
+            },
+            Selection::InlineFragment(fragment) => {
+                let within = &mut fragment.node.selection_set.node;
+                merge(within, variables, fields);
+                return !within.items.is_empty();
+            }
+            Selection::FragmentSpread(_) => {}
+        }
+        true
+    });
+}
+
+/// The fragments that operations use, also within fragments.
+fn used(document: &ExecutableDocument) -> HashSet<Name> {
+    let mut names = HashSet::new();
+    for (_, operation) in document.operations.iter() {
+        add_used(document, &operation.node.selection_set.node, &mut names);
+    }
+    names
+}
+
+fn add_used(document: &ExecutableDocument, set: &SelectionSet, names: &mut HashSet<Name>) {
+    for selection in &set.items {
+        match &selection.node {
+            Selection::Field(field) => add_used(document, &field.node.selection_set.node, names),
+            Selection::InlineFragment(fragment) => add_used(document, &fragment.node.selection_set.node, names),
+            Selection::FragmentSpread(spread) => {
+                let name = &spread.node.fragment_name.node;
+                if names.insert(name.clone())
+                    && let Some(fragment) = document.fragments.get(name)
+                {
+                    add_used(document, &fragment.node.selection_set.node, names);
+                }
+            }
+        }
+    }
+}
