@@ -60,7 +60,7 @@ impl BatchLoad for OtherRevenue {
             .with("no", Column::Int(keys.iter().map(|(_, no)| *no).collect()));
         let mut found: HashMap<(Holder, i64), Vec<CurrencyAmount>> = HashMap::new();
         for row in tx.query_by_keys(sql, &keys).await? {
-            let holder = Holder::from_i32(get(&row, 0)?);
+            let holder = Holder::from_repr(get(&row, 0)?);
             let holder = holder.ok_or_else(|| Error::internal("revenue of an unknown kind of holder"))?;
             let amount = CurrencyAmount { currency: Currency(get(&row, 2)?), amount: Decimal(get(&row, 3)?) };
             found.entry((holder, get(&row, 1)?)).or_default().push(amount);

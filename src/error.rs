@@ -7,8 +7,11 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strum::IntoStaticStr;
+
 /// The stable codes of `extensions.code`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     Unauthenticated,
     Forbidden,
@@ -34,37 +37,13 @@ pub enum Code {
     ServiceUnavailable,
     /// A sealed value was tampered with or is out of place.
     DecryptionFailed,
+    #[strum(serialize = "INTERNAL_SERVER_ERROR")]
     Internal,
 }
 
 impl Code {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Code::Unauthenticated => "UNAUTHENTICATED",
-            Code::Forbidden => "FORBIDDEN",
-            Code::NotFound => "NOT_FOUND",
-            Code::BadUserInput => "BAD_USER_INPUT",
-            Code::Conflict => "CONFLICT",
-            Code::MixedCurrencies => "MIXED_CURRENCIES",
-            Code::AsOfNotAvailable => "AS_OF_NOT_AVAILABLE",
-            Code::AmountOutOfRange => "AMOUNT_OUT_OF_RANGE",
-            Code::ResumeGap => "RESUME_GAP",
-            Code::InvalidGrant => "INVALID_GRANT",
-            Code::MailNotConfigured => "MAIL_NOT_CONFIGURED",
-            Code::RateLimited => "RATE_LIMITED",
-            Code::PredictionPending => "PREDICTION_PENDING",
-            Code::ForecastHistoryEmpty => "FORECAST_HISTORY_EMPTY",
-            Code::ForecastHistoryAllGaps => "FORECAST_HISTORY_ALL_GAPS",
-            Code::ForecastHistoryTooShort => "FORECAST_HISTORY_TOO_SHORT",
-            Code::ForecastHistoryTooOld => "FORECAST_HISTORY_TOO_OLD",
-            Code::ForecastValueOutOfRange => "FORECAST_VALUE_OUT_OF_RANGE",
-            Code::ForecastNoFit => "FORECAST_NO_FIT",
-            Code::AnomalyHistoryTooShort => "ANOMALY_HISTORY_TOO_SHORT",
-            Code::QueryTimeout => "QUERY_TIMEOUT",
-            Code::ServiceUnavailable => "SERVICE_UNAVAILABLE",
-            Code::DecryptionFailed => "DECRYPTION_FAILED",
-            Code::Internal => "INTERNAL_SERVER_ERROR",
-        }
+        self.into()
     }
 }
 

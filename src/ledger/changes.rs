@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use strum::FromRepr;
 use uuid::Uuid;
 
 use super::entry::Entry;
@@ -14,22 +15,12 @@ use crate::clock::Timestamp;
 use crate::money::Money;
 
 /// Keys of [`Names::dimensions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromRepr)]
+#[repr(i32)]
 pub enum DimensionKind {
     Channel = 1,
     Region = 2,
     Category = 3,
-}
-
-impl DimensionKind {
-    pub fn from_i32(kind: i32) -> Option<Self> {
-        match kind {
-            1 => Some(DimensionKind::Channel),
-            2 => Some(DimensionKind::Region),
-            3 => Some(DimensionKind::Category),
-            _ => None,
-        }
-    }
 }
 
 /// Names and their numbers. A number is never reassigned to another name, so these may be cached between batches.
@@ -40,20 +31,11 @@ pub struct Names {
 }
 
 /// Owner of revenue in a currency other than the default organization's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromRepr)]
+#[repr(i32)]
 pub enum Holder {
     Customer = 1,
     Product = 2,
-}
-
-impl Holder {
-    pub fn from_i32(holder: i32) -> Option<Self> {
-        match holder {
-            1 => Some(Holder::Customer),
-            2 => Some(Holder::Product),
-            _ => None,
-        }
-    }
 }
 
 /// A deal as stored.

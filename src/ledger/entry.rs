@@ -1,11 +1,14 @@
 //! Ledger entries: signed facts with the dimensions they count under. They are immutable; a correction is a reversal
 //! (`sign` -1) plus a new entry. Rollups are sums of entries and nothing else.
 
+use strum::FromRepr;
+
 use crate::clock::Timestamp;
 use crate::money::Money;
 
 /// What an entry contributes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromRepr)]
+#[repr(i32)]
 pub enum EntryKind {
     /// An order, at the time it was placed.
     Order = 1,
@@ -17,16 +20,9 @@ pub enum EntryKind {
     Visits = 4,
 }
 
-impl EntryKind {
-    pub fn from_i32(kind: i32) -> Option<Self> {
-        [EntryKind::Order, EntryKind::Refund, EntryKind::RefundByOrder, EntryKind::Visits]
-            .into_iter()
-            .find(|k| *k as i32 == kind)
-    }
-}
-
 /// Whether an order is the first of its customer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromRepr)]
+#[repr(i32)]
 pub enum Segment {
     /// No known customer.
     #[default]
@@ -35,17 +31,6 @@ pub enum Segment {
     New = 1,
     /// A later counting order.
     Returning = 2,
-}
-
-impl Segment {
-    pub fn from_i32(segment: i32) -> Option<Self> {
-        match segment {
-            0 => Some(Segment::None),
-            1 => Some(Segment::New),
-            2 => Some(Segment::Returning),
-            _ => None,
-        }
-    }
 }
 
 /// One signed fact. `_no` fields are tenant-local sequence numbers, 0 meaning none; amounts are in the organization's

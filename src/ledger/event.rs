@@ -4,6 +4,7 @@
 //! [`super::Ledger::record`] stores it.
 
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use crate::clock::Timestamp;
 use crate::money::Money;
@@ -204,7 +205,8 @@ pub struct Refusal {
     pub reason: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum RefusalCode {
     /// A field is missing, empty, too long or out of range.
     BadUserInput,
@@ -226,15 +228,6 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     pub fn as_str(self) -> &'static str {
-        match self {
-            RefusalCode::BadUserInput => "BAD_USER_INPUT",
-            RefusalCode::BadCurrency => "BAD_CURRENCY",
-            RefusalCode::NoExchangeRate => "NO_EXCHANGE_RATE",
-            RefusalCode::IdempotencyConflict => "IDEMPOTENCY_CONFLICT",
-            RefusalCode::NotFound => "NOT_FOUND",
-            RefusalCode::AmountOutOfRange => "AMOUNT_OUT_OF_RANGE",
-            RefusalCode::TimeOutOfRange => "TIME_OUT_OF_RANGE",
-            RefusalCode::Erased => "ERASED",
-        }
+        self.into()
     }
 }

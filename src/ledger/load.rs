@@ -75,7 +75,7 @@ async fn load_names(tx: &TenantTx, names: &mut Names, batch_keys: &BatchKeys) ->
     let sql =
         "SELECT d.kind, d.value, d.no FROM {keys} {each dimension_values d: d.kind = k.kind AND d.value = k.value}";
     for row in tx.query_by_keys(sql, &dimensions).await? {
-        let kind = DimensionKind::from_i32(get(&row, 0)?);
+        let kind = DimensionKind::from_repr(get(&row, 0)?);
         let kind = kind.ok_or_else(|| Error::internal("a dimension value of an unknown kind"))?;
         names.dimensions.insert((kind, get(&row, 1)?), get(&row, 2)?);
     }
@@ -110,7 +110,7 @@ fn order_from(row: &QueryResult) -> Result<OrderState> {
         customer_no: get(row, 6)?,
         channel_no: get(row, 7)?,
         region_no: get(row, 8)?,
-        segment: Segment::from_i32(get(row, 9)?).ok_or_else(|| Error::internal("an unknown customer segment"))?,
+        segment: Segment::from_repr(get(row, 9)?).ok_or_else(|| Error::internal("an unknown customer segment"))?,
         currency: get(row, 10)?,
         rate: get(row, 11)?,
         amount_paid: get(row, 12)?,

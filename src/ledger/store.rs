@@ -115,12 +115,12 @@ pub const ENTRY_COLUMNS: &str = "e.position, e.at, e.kind, e.sign, e.org_no, e.c
 pub fn entry_from(row: &QueryResult) -> Result<(i64, Entry)> {
     let entry = Entry {
         at: get(row, 1)?,
-        kind: EntryKind::from_i32(get(row, 2)?).ok_or_else(|| Error::internal("an entry of an unknown kind"))?,
+        kind: EntryKind::from_repr(get(row, 2)?).ok_or_else(|| Error::internal("an entry of an unknown kind"))?,
         sign: get(row, 3)?,
         org_no: get(row, 4)?,
         channel_no: get(row, 5)?,
         region_no: get(row, 6)?,
-        segment: Segment::from_i32(get(row, 7)?).ok_or_else(|| Error::internal("an unknown customer segment"))?,
+        segment: Segment::from_repr(get(row, 7)?).ok_or_else(|| Error::internal("an unknown customer segment"))?,
         customer_no: get(row, 8)?,
         order_no: get(row, 9)?,
         currency: get(row, 10)?,

@@ -114,12 +114,12 @@ fn to_stored((position, entry): &(i64, Entry)) -> StoredEntry {
 fn from_stored(stored: StoredEntry) -> Option<(i64, Entry)> {
     let entry = Entry {
         at: Timestamp(stored.1),
-        kind: EntryKind::from_i32(stored.2)?,
+        kind: EntryKind::from_repr(stored.2)?,
         sign: stored.3,
         org_no: stored.4,
         channel_no: stored.5,
         region_no: stored.6,
-        segment: Segment::from_i32(stored.7)?,
+        segment: Segment::from_repr(stored.7)?,
         customer_no: stored.8,
         order_no: stored.9,
         currency: stored.10,

@@ -73,6 +73,11 @@ fn postgres() -> Option<Urls> {
     Some(Urls { owner: url("TEST_OWNER_URL")?, server: url("TEST_DATABASE_URL")? })
 }
 
+/// Whether the suite runs on PostgreSQL.
+pub fn is_on_postgres() -> bool {
+    postgres().is_some()
+}
+
 /// Where the suite runs on Redis.
 pub fn test_redis_url() -> Option<String> {
     std::env::var("TEST_REDIS_URL").ok().filter(|url| !url.is_empty())

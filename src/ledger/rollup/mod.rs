@@ -16,6 +16,7 @@ mod varint;
 use std::collections::HashMap;
 
 use chrono_tz::Tz;
+use strum::FromRepr;
 
 use self::set::CountedSet;
 use self::sketch::Sketch;
@@ -30,7 +31,8 @@ pub const QUARTER_HOUR: i64 = 15 * crate::clock::MINUTE;
 
 /// One granularity of aggregation. Day levels are in ascending order of the dimensions they keep, since a query uses
 /// the first that suffices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromRepr)]
+#[repr(i32)]
 pub enum Level {
     /// 15 minutes, whole orders.
     Quarter = 1,
@@ -85,10 +87,6 @@ impl Level {
         Level::DayProduct,
         Level::DayChannelRegionCategory,
     ];
-
-    pub fn from_i32(level: i32) -> Option<Self> {
-        Level::ALL.into_iter().find(|l| *l as i32 == level)
-    }
 
     /// The cheapest day level that can answer the split `asked`, if any.
     pub fn of_days(asked: Split) -> Option<Self> {

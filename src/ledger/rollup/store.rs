@@ -124,7 +124,7 @@ fn slot_table<'a>(slots: impl Iterator<Item = &'a (i32, i32)> + Clone) -> Table 
 
 /// Decodes a key and its row from [`DAY_COLUMNS`].
 fn day_row(row: &QueryResult) -> Result<(Key, Row)> {
-    let level = Level::from_i32(get(row, 0)?).ok_or_else(|| Error::internal("a rollup row of an unknown level"))?;
+    let level = Level::from_repr(get(row, 0)?).ok_or_else(|| Error::internal("a rollup row of an unknown level"))?;
     let key = Key {
         level,
         org_no: get(row, 1)?,
