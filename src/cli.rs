@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::failure::Failure;
 use crate::commands::{
-    demo, health, import, keys, log, migrate, retention, sealing, serve, tenant, token, user, verify,
+    demo, health, import, keys, log, migrate, output, retention, sealing, serve, tenant, token, user, verify,
 };
 use crate::config::Config;
 use crate::contract;
@@ -69,11 +69,11 @@ enum Command {
 /// Runs the command given by the process arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli.command) {
+    match run(cli.command).and_then(|()| output::finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("salespulse: {}", failure.message);
+                output::note(format_args!("salespulse: {}", failure.message));
             }
             failure.exit.into()
         }
@@ -82,7 +82,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     if matches!(command, Command::Schema) {
-        print!("{}", contract::running());
+        output::line(contract::running().trim_end());
         return Ok(());
     }
     let config = Config::load()?;

@@ -147,10 +147,15 @@ impl Config {
         if let Some(name) = values.keys().find(|name| !is_known(name)) {
             return Err(ConfigError::Unknown(name.clone()));
         }
-        // Names and values that are not UTF-8 are not ours.
-        values.extend(
-            std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())),
-        );
+        // Names that are not UTF-8 are not ours.
+        for (name, value) in std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
+            if value.to_str().is_none()
+                && let Some((name, _)) = KNOWN.iter().find(|(known, _)| *known == name)
+            {
+                return Err(ConfigError::bad(name, "must be UTF-8"));
+            }
+            values.insert(name, value.to_string_lossy().into_owned());
+        }
         Config::from_values(&values)
     }
 
@@ -316,6 +321,8 @@ fn read_env_file() -> Result<BTreeMap<String, String>, ConfigError> {
 
 /// Error: which line is invalid, without quoting it, since it may be a secret.
 fn parse_env(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+    // Editors on Windows begin files with a byte order mark.
+    let text = text.trim_start_matches('\u{feff}');
     let entries: Result<_, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
     entries.map_err(|error| match error {
         dotenvy::Error::LineParse(wrong, _) => {
@@ -378,6 +385,7 @@ mod tests {
         assert!(error.contains("line 3 ") && !error.contains("secret"), "{error}");
         let values = parse_env("A='cost$5'\nB=\"two words\"\n").expect("good lines");
         assert_eq!((values["A"].as_str(), values["B"].as_str()), ("cost$5", "two words"));
+        assert_eq!(parse_env("\u{feff}A=1\n").expect("good lines")["A"], "1");
     }
 
     #[test]

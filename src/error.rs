@@ -171,6 +171,8 @@ impl From<sea_orm::DbErr> for Error {
             Error::new(Code::BadUserInput, "a text contains characters that are not allowed")
         } else if crate::db::is_timeout(&error) {
             Error::new(Code::QueryTimeout, "the query takes too long")
+        } else if crate::db::is_full(&error) {
+            Error::new(Code::ServiceUnavailable, "the disk of the database is full or read-only; try again")
         } else if crate::db::is_unavailable(&error) {
             Error::new(Code::ServiceUnavailable, "the database cannot be reached; try again")
         } else {

@@ -4,6 +4,8 @@ use std::fs::{File, Metadata};
 use std::io::Write;
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 /// Others can read or write the file, or its group can write it. The group may read it, since that is how orchestrators
 /// mount secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,29 +35,42 @@ pub fn check(_: &Metadata) -> Result<(), TooOpen> {
 
 /// Writes a file atomically, readable by its owner only, or with the owner, group and mode of the file that it replaces.
 pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let new = path.with_extension("new");
-    // Left by a run that was killed, perhaps with another mode.
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&new)?;
-    file.write_all(text.as_bytes())?;
+    let new = temporary(path, text)?;
     #[cfg(unix)]
     if let Ok(old) = std::fs::metadata(path) {
         use std::os::unix::fs::{MetadataExt, fchown};
-        fchown(&file, Some(old.uid()), Some(old.gid()))?;
-        file.set_permissions(old.permissions())?;
+        fchown(new.as_file(), Some(old.uid()), Some(old.gid()))?;
+        new.as_file().set_permissions(old.permissions())?;
     }
-    file.sync_all()?;
-    std::fs::rename(new, path)
+    new.persist(path)?;
+    sync_folder(path)
+}
+
+/// Like [`write`], where there is no file yet. Error: of kind `AlreadyExists`, if there is one.
+pub fn create(path: &Path, text: &str) -> std::io::Result<()> {
+    temporary(path, text)?.persist_noclobber(path)?;
+    sync_folder(path)
+}
+
+/// A file beside `path`, readable by its owner only, and removed unless it is persisted.
+fn temporary(path: &Path, text: &str) -> std::io::Result<NamedTempFile> {
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder)?;
+    let mut file = NamedTempFile::with_prefix_in(".new-", folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// A file that a power failure takes away may have encrypted what it does not take.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    File::open(folder_of(path))?.sync_all()?;
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(all(test, unix))]
@@ -73,12 +88,32 @@ mod tests {
         write(&path, "one").expect("written");
         assert_eq!((mode(), read(&path).expect("read")), (0o600, b"one".to_vec()));
         std::fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("a mode");
-        // Left by a run that was killed.
-        std::fs::write(path.with_extension("new"), "half").expect("written");
         write(&path, "two").expect("written");
         assert_eq!((mode(), read(&path).expect("read")), (0o640, b"two".to_vec()));
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("a mode");
         let why = read(&path).expect_err("refused").to_string();
         assert!(why.starts_with("has mode 644: others"), "{why}");
+    }
+
+    #[test]
+    fn a_file_that_is_created_is_whole_and_replaces_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        let created = std::thread::scope(|scope| {
+            let creates = || create(&path, &"x".repeat(100_000)).map_err(|error| error.kind());
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(creates)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("ended")).collect::<Vec<_>>()
+        });
+        assert_eq!(created.iter().filter(|created| created.is_ok()).count(), 1, "{created:?}");
+        assert!(created.iter().all(|created| matches!(created, Ok(()) | Err(std::io::ErrorKind::AlreadyExists))));
+        assert_eq!(read(&path).expect("read").len(), 100_000);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        std::thread::scope(|scope| {
+            for text in ["one", "two"] {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| write(path, text).expect("written")));
+            }
+        });
+        assert_eq!(read(&path).expect("read").len(), 3);
     }
 }

@@ -32,17 +32,17 @@ pub struct CreatedTenant {
 /// Creates a tenant with its default organization, an empty ledger and one user for each role. Error: CONFLICT when the
 /// slug is taken.
 pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Result<CreatedTenant> {
+    let conflict = || Error::new(Code::Conflict, format!("there is a tenant {} already", new.slug));
     if find_tenant(db, new.slug).await?.is_some() {
-        return Err(Error::new(Code::Conflict, format!("there is a tenant {} already", new.slug)));
+        return Err(conflict());
     }
     let id = Uuid::now_v7();
     let tx = db.write(TenantId(id)).await?;
     tx.wait_for_owner().await?;
-    tx.execute(
-        "INSERT INTO tenants (id, slug, name, created_at) VALUES ($1, $2, $3, $4)",
-        [new.slug.into(), new.name.into(), now.into()],
-    )
-    .await?;
+    let sql = "INSERT INTO tenants (id, slug, name, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (slug) DO NOTHING";
+    if tx.execute(sql, [new.slug.into(), new.name.into(), now.into()]).await? == 0 {
+        return Err(conflict());
+    }
     tx.execute(
         "INSERT INTO organizations (tenant_id, id, org_no, slug, name, timezone, currency, is_default, created_at) \
          VALUES ($1, $2, 1, $3, $4, $5, $6, true, $7)",

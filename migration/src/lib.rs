@@ -3,6 +3,8 @@
 //! Every tenant table leads its keys with `tenant_id`. Money is an integer in ten-thousandths, time an integer in
 //! microseconds since 1970 (UTC), `slot` a number of 15-minute steps or of days. The types of the two databases differ
 //! in [`sql`] only.
+//!
+//! All migrations of a run are one transaction, on SQLite too (`salespulse::db::migrations`).
 
 use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 

@@ -11,11 +11,6 @@ pub struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
-    /// On SQLite too, as it fills the columns.
-    fn use_transaction(&self) -> Option<bool> {
-        Some(true)
-    }
-
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         sql::run(manager, ADD).await?;
         row_security::with_all_rows(manager, &["alert_events", "alerts", "organizations"], FILL).await

@@ -92,8 +92,7 @@ pub async fn create_ledger_month(manager: &SchemaManager<'_>) -> Result<(), DbEr
     run(manager, &sql).await
 }
 
-/// Runs the statements of `text` while `tables` show their owner all rows, which row-level security would hide. To be
-/// called within the transaction that a migration is on PostgreSQL.
+/// Runs the statements of `text` while `tables` show their owner all rows, which row-level security would hide.
 pub async fn with_all_rows(manager: &SchemaManager<'_>, tables: &[&str], text: &str) -> Result<(), DbErr> {
     for table in tables {
         run(manager, &format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")).await?;

@@ -1,6 +1,7 @@
 //! Signing keys of access tokens: Ed25519 keys in a file, of which the first signs and all verify, so that a new key
 //! can be put in front of the old one; or one secret for HS256.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use base64::Engine;
@@ -88,6 +89,15 @@ pub fn add(path: &Path) -> Result<String, KeysError> {
     Ok(id)
 }
 
+/// Creates a file with one key, unless there is one.
+pub fn create(path: &Path) -> Result<(), KeysError> {
+    let pem = NamedKey::random().to_pem().unwrap_or_default();
+    match secret_file::create(path, &pem) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        created => created.map_err(KeysError::Unwritable),
+    }
+}
+
 /// Makes a key of a file the signing key, by moving it to the front.
 pub fn promote(path: &Path, id: &str) -> Result<(), KeysError> {
     let mut keys = read(path)?;
@@ -130,6 +140,17 @@ mod tests {
         remove(&path, &second).expect("removed");
         assert!(matches!(remove(&path, &third), Err(KeysError::Signs)));
         assert_eq!(ids(), [third]);
+    }
+
+    #[test]
+    fn a_file_of_keys_that_is_there_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys.pem");
+        let id = || read(&path).expect("read").remove(0).id;
+        create(&path).expect("made");
+        let first = id();
+        create(&path).expect("kept");
+        assert_eq!(id(), first);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! `salespulse demo`.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser;
 
 use super::failure::{Exit, Failure};
-use super::{serve, signals, token};
+use super::{output, serve, signals, token};
 use crate::app::App;
 use crate::auth::Role;
 use crate::auth::keys::NamedKey;
@@ -14,8 +16,11 @@ use crate::auth::token::{Subject, Tokens};
 use crate::clock::{SECOND, SystemClock};
 use crate::config::Config;
 use crate::demo::{self, ABROAD, GIFTS, Tenants};
+use crate::secret_file;
 
 const DATABASE_FILE: &str = "data/demo.db";
+/// By line, a tenant's slug and id, a role and a token of it.
+const TOKENS_FILE: &str = "data/demo-tokens.txt";
 const TOKEN_DAYS: i64 = 7;
 
 #[derive(Parser)]
@@ -62,29 +67,32 @@ fn remove_database() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints how to begin as the admin of the first tenant; the tokens of all users go to [`TOKENS_FILE`].
 async fn print(app: &App, tenants: Tenants, address: SocketAddr) -> Result<(), Failure> {
-    let mut admin = String::new();
+    let (mut admin, mut lines) = (None, String::new());
     for (slug, tenant) in [(GIFTS, tenants.gifts), (ABROAD, tenants.abroad)] {
-        println!("\nTenant {slug} ({}):", tenant.0);
         for role in Role::ALL {
             let Some((user_id, _)) = token::find_user(&app.db, tenant, None, Some(role)).await? else { continue };
             let lifetime_secs = TOKEN_DAYS * crate::clock::DAY / SECOND;
             let subject = Subject { tenant, user_id, role, session: None };
             let token = app.tokens.mint(&subject, app.clock.now(), lifetime_secs).map_err(Failure::failed)?;
+            // Infallible: the target is a string.
+            let _ = writeln!(lines, "{slug} {} {} {token}", tenant.0, role.as_str());
             if role == Role::Admin {
-                println!("  GraphiQL as admin: http://{address}/graphiql#token={token}");
-                if slug == GIFTS {
-                    admin.clone_from(&token);
-                }
+                admin.get_or_insert(token);
             }
-            println!("  {}: {token}", role.as_str());
         }
     }
-    println!(
-        "\nFor example:\n  curl -s http://{address}/graphql -H 'content-type: application/json' \\\n    \
-         -H 'authorization: Bearer {admin}' \\\n    \
-         -d '{{\"query\":\"{{ salesMetrics(period: {{preset: TODAY}}) {{ totalRevenue ordersCount conversionRate }} }}\"}}'\n\n\
+    secret_file::write(Path::new(TOKENS_FILE), &lines)
+        .map_err(|error| Failure::new(Exit::Failed, format!("{TOKENS_FILE} cannot be written: {error}")))?;
+    let admin = admin.unwrap_or_default();
+    output::line(format_args!(
+        "\nGraphiQL, as the admin of the tenant {GIFTS}:\n  http://{address}/graphiql#token={admin}\n\n\
+         The same with curl:\n  export TOKEN={admin}\n  \
+         curl -sG http://{address}/graphql -H \"Authorization: Bearer $TOKEN\" \\\n    \
+         --data-urlencode query@tests/operations/first-query.graphql\n\n\
+         The tokens of its other users, and of the tenant {ABROAD}, are in {TOKENS_FILE}.\n\
          History is being loaded; then a sale happens about every second. Ctrl-C ends.\n"
-    );
+    ));
     Ok(())
 }

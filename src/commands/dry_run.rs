@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
 use super::import::{self, Args, Progress};
-use super::{signals, tenant};
+use super::{output, signals, tenant};
 use crate::app::App;
 use crate::auth::token::Tokens;
 use crate::clock::{SystemClock, Timestamp};
@@ -84,7 +84,7 @@ async fn run_in(
         End::Done => {
             for organization in list_organizations(&app.db.read(tenant).await?).await? {
                 if let Some(line) = contents(&app, tenant, &organization).await? {
-                    println!("{line}");
+                    output::line(line);
                 }
             }
             import::end_of(&report)
@@ -94,7 +94,7 @@ async fn run_in(
             Err(Failure::new(Exit::Failed, message.trim_end_matches(WHAT_TO_DO)))
         }
     };
-    println!("dry run: nothing was recorded");
+    output::line("dry run: nothing was recorded");
     ended
 }
 

@@ -45,6 +45,22 @@ impl Failure {
         Failure::new(Exit::Failed, error.to_string())
     }
 
+    /// Why there is no connection to the URL in `setting`.
+    pub fn of_connecting(setting: &str, error: &ConnectError) -> Self {
+        match error {
+            ConnectError::UnknownScheme | ConnectError::BadUrl(_) => {
+                Failure::new(Exit::BadConfig, format!("{setting} {error} (see .env.example)"))
+            }
+            ConnectError::NoRole(_) => {
+                let advice = "run scripts/roles.sql, then `salespulse migrate`; see docs/operations.md";
+                Failure::new(Exit::NotMigrated, format!("{error} ({advice})"))
+            }
+            ConnectError::Unreachable(_) => {
+                Failure::new(Exit::DatabaseAway, format!("{error} (is it running, and is {setting} right?)"))
+            }
+        }
+    }
+
     /// Exits with a code; everything has been printed.
     pub fn silent(exit: Exit) -> Self {
         Failure::new(exit, "")
@@ -54,21 +70,6 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Failure::new(Exit::BadConfig, error.to_string())
-    }
-}
-
-impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Self {
-        let (exit, advice) = match error {
-            ConnectError::UnknownScheme | ConnectError::BadUrl(_) => {
-                (Exit::BadConfig, "see DATABASE_URL in .env.example")
-            }
-            ConnectError::NoRole(_) => {
-                (Exit::NotMigrated, "run scripts/roles.sql, then `salespulse migrate`; see docs/operations.md")
-            }
-            ConnectError::Unreachable(_) => (Exit::DatabaseAway, "is it running, and is DATABASE_URL right?"),
-        };
-        Failure::new(exit, format!("{error} ({advice})"))
     }
 }
 
@@ -82,9 +83,18 @@ impl From<StateError> for Failure {
                 let message = format!("the database was migrated by a newer version, with {name} (run that version)");
                 Failure::new(Exit::NotMigrated, message)
             }
+            StateError::NotOwner(error) => {
+                let advice = "set SALESPULSE_OWNER_URL to the login that owns the tables; see docs/operations.md";
+                Failure::new(Exit::BadConfig, format!("{error} ({advice})"))
+            }
             // A migration states why it does not proceed.
             StateError::Unknown(DbErr::Custom(why)) => Failure::new(Exit::Failed, why),
-            StateError::Unknown(error) => Error::from(error).into(),
+            StateError::Unknown(error) => match Error::from(error) {
+                Error { code: Code::Internal, source: Some(source), .. } => {
+                    Failure::new(Exit::Failed, format!("the database has refused a statement: {source}"))
+                }
+                error => error.into(),
+            },
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
 use super::tenant::{self, OrganizationArgs};
-use super::{dry_run, signals};
+use super::{dry_run, output, signals};
 use crate::app::App;
 use crate::audit::{self, Entry};
 use crate::auth::token::Tokens;
@@ -79,6 +79,9 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let import = import_of(args)?;
     let db = super::connect(config).await?;
     let known = find_tenant(&db, args).await?;
+    // The stream notifies running servers of what is recorded; no tokens are issued here.
+    let tokens = Tokens::with_keys(&[], None, &config.jwt_issuer);
+    let app = super::wire(config, db.clone(), tokens, Arc::new(SystemClock)).await?;
     let stop = signals::stop_token()?;
     let progress = Progress::start(&import);
     let name = import.mapping.name.clone();
@@ -95,12 +98,10 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         Some(tenant) => tenant,
         None => create_tenant(&db, args).await?,
     };
-    // The stream notifies running servers of what is recorded; no tokens are issued here.
-    let app = super::wire(config, db, Tokens::with_keys(&[], None, &config.jwt_issuer), Arc::new(SystemClock)).await?;
     let report = ready.run(&app, tenant, &stop).await;
+    let noted = note(&app, tenant, &name, &report, &stop).await;
     drop(progress);
     print(&report);
-    let noted = note(&app, tenant, &name, &report, &stop).await;
     if report.end == End::Done {
         noted?;
     }
@@ -155,14 +156,18 @@ pub(super) fn import_of(args: &Args) -> Result<Import, Failure> {
     Ok(import)
 }
 
-/// The tenant, or `None` when it is to be created. Error: it does not exist, or does not match the arguments.
+/// The tenant, or `None` when it is to be created. Error: it does not exist, or does not match the arguments, or cannot
+/// be created with that slug.
 pub(super) async fn find_tenant(db: &Db, args: &Args) -> Result<Option<TenantId>, Failure> {
     if !args.create_tenant {
         let tenant = super::get_tenant(db, args.tenant()).await?;
         check_settings(db, tenant, args).await?;
         return Ok(Some(tenant));
     }
-    let Some(tenant) = tenancy::find_tenant(db, args.tenant()).await? else { return Ok(None) };
+    let Some(tenant) = tenancy::find_tenant(db, args.tenant()).await? else {
+        tenant::check_slug(args.tenant())?;
+        return Ok(None);
+    };
     check_settings(db, tenant, args).await?;
     Ok(Some(tenant))
 }
@@ -183,22 +188,29 @@ async fn check_settings(db: &Db, tenant: TenantId, args: &Args) -> Result<(), Fa
     differs("--currency", args.currency.as_deref(), get(&row, 1)?)
 }
 
+/// Creates the tenant, unless another process has just done so.
 async fn create_tenant(db: &Db, args: &Args) -> Result<TenantId, Failure> {
-    tenant::create(db, args.tenant(), args.tenant(), &args.organization()).await
+    let created = tenant::create(db, args.tenant(), args.tenant(), &args.organization()).await;
+    if created.is_err()
+        && let Some(tenant) = find_tenant(db, args).await?
+    {
+        return Ok(tenant);
+    }
+    created
 }
 
 pub(super) fn print(report: &Report) {
     for (feed, totals) in &report.feeds {
-        println!("{feed}: {totals}");
+        output::line(format_args!("{feed}: {totals}"));
     }
     if report.feeds.len() > 1 {
-        println!("all: {}", report.totals());
+        output::line(format_args!("all: {}", report.totals()));
     }
     for note in &report.notes {
-        println!("{note}");
+        output::line(note);
     }
     for path in &report.rejected_files {
-        println!("refused rows are in {}", path.display());
+        output::line(format_args!("refused rows are in {}", path.display()));
     }
 }
 
@@ -248,8 +260,8 @@ async fn report_lines(rows: Arc<AtomicU64>, bytes: Arc<AtomicU64>, bytes_max: u6
         tokio::time::sleep(REPORT).await;
         let rate = rate(rows.load(Ordering::Relaxed), begun);
         match (100 * bytes.load(Ordering::Relaxed).min(bytes_max)).checked_div(bytes_max) {
-            Some(percent) => eprintln!("salespulse: {percent} % read, {rate}"),
-            None => eprintln!("salespulse: {rate}"),
+            Some(percent) => output::note(format_args!("salespulse: {percent} % read, {rate}")),
+            None => output::note(format_args!("salespulse: {rate}")),
         }
     }
 }

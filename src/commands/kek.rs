@@ -10,12 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::failure::{Exit, Failure};
-use super::sqlite_file;
 use crate::config::{Config, KekSource};
-use crate::db::Db;
+use crate::db::{Db, sqlite_file};
 use crate::privacy::wrapping::{CheckError, check, list_keks};
 use crate::sealing::generate_key;
 use crate::sealing::kek::{KekError, KeyEncryption, LocalKek, SetupError, VaultSettings, VaultTransit};
+use crate::secret_file;
 
 const VAULT_WAIT: Duration = Duration::from_secs(5);
 
@@ -77,7 +77,9 @@ async fn default_file(config: &Config, db: &Db) -> Result<PathBuf, Failure> {
                        to every server as SALESPULSE_KEK_FILES=FILE, or set SALESPULSE_KEK or SALESPULSE_VAULT_URL";
         return Err(Failure::new(Exit::BadConfig, message));
     };
-    let path = PathBuf::from(format!("{database}.kek"));
+    let mut path = database.into_os_string();
+    path.push(".kek");
+    let path = PathBuf::from(path);
     if path.exists() {
         return Ok(path);
     }
@@ -88,29 +90,27 @@ async fn default_file(config: &Config, db: &Db) -> Result<PathBuf, Failure> {
         );
         return Err(Failure::new(Exit::BadConfig, message));
     }
-    write_new(&path)?;
-    tracing::info!(path = %path.display(), "created a key-encryption key for personal data; keep a copy of it");
+    if create(&path)? {
+        tracing::info!(path = %path.display(), "created a key-encryption key for personal data; keep a copy of it");
+    }
     Ok(path)
 }
 
-/// Creates a new key-encryption key in a file that only its owner can read. Never overwrites a file.
+/// Creates a new key-encryption key in a file that only its owner can read. Error: there is such a file.
 pub fn write_new(path: &Path) -> Result<(), Failure> {
-    use std::io::Write;
-    let failed = |error: std::io::Error| Failure::new(Exit::BadConfig, format!("{}: {error}", path.display()));
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+    if create(path)? {
+        return Ok(());
     }
+    Err(Failure::new(Exit::BadConfig, format!("{} already exists and is kept", path.display())))
+}
+
+/// `false` if there is a file already, which is kept.
+fn create(path: &Path) -> Result<bool, Failure> {
     let key = generate_key().map_err(Failure::failed)?;
-    let text = Zeroizing::new(STANDARD.encode(key.as_slice()));
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = match options.open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(Failure::new(Exit::BadConfig, format!("{} already exists and is kept", path.display())));
-        }
-        opened => opened.map_err(failed)?,
-    };
-    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all()).map_err(failed)
+    let text = Zeroizing::new(STANDARD.encode(key.as_slice()) + "\n");
+    match secret_file::create(path, &text) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Failure::new(Exit::BadConfig, format!("{}: {error}", path.display()))),
+    }
 }

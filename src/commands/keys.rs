@@ -3,6 +3,7 @@
 use clap::Subcommand;
 
 use super::failure::{Exit, Failure};
+use super::output;
 use crate::auth::keys;
 use crate::config::Config;
 
@@ -28,12 +29,12 @@ pub fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     let path = &config.signing_keys;
     let failed = |error| Failure::new(Exit::BadConfig, format!("{}: {error}", path.display()));
     match command {
-        Command::New => println!("{}", keys::add(path).map_err(failed)?),
+        Command::New => output::line(keys::add(path).map_err(failed)?),
         Command::Use { name } => keys::promote(path, name).map_err(failed)?,
         Command::Remove { name } => keys::remove(path, name).map_err(failed)?,
         Command::List => {
             for key in keys::read(path).map_err(failed)? {
-                println!("{}", key.id);
+                output::line(key.id);
             }
         }
     }

@@ -38,7 +38,8 @@ pub fn start(config: &Config, runtime: &Handle) -> Result<Option<Export>, Failur
     for directive in QUIET {
         filter = filter.add_directive(directive.parse().map_err(Failure::failed)?);
     }
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // An error of stderr would be reported there, with a panic.
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let lines = if config.log_json {
         lines.fmt_fields(JsonFields::new()).event_format(JsonLines).with_filter(filter).boxed()
     } else {

@@ -3,6 +3,7 @@
 use clap::Parser;
 
 use super::failure::Failure;
+use super::output;
 use crate::config::Config;
 use crate::db::migrations;
 
@@ -20,7 +21,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let owner = super::connect_owner(config).await?;
     if args.status {
         for (name, is_applied) in migrations::list(&owner).await? {
-            println!("{} {name}", if is_applied { "applied" } else { "pending" });
+            output::line(format_args!("{} {name}", if is_applied { "applied" } else { "pending" }));
         }
         return Ok(());
     }

@@ -9,6 +9,7 @@ mod kek;
 pub mod keys;
 pub mod log;
 pub mod migrate;
+pub mod output;
 pub mod retention;
 pub mod sealing;
 pub mod serve;
@@ -18,6 +19,8 @@ pub mod token;
 pub mod user;
 pub mod verify;
 
+use std::path::Path;
+
 use self::failure::{Exit, Failure};
 use crate::accounts::oidc::{self, Providers};
 use crate::app::App;
@@ -25,7 +28,7 @@ use crate::auth::keys as signing_keys;
 use crate::auth::token::Tokens;
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::db::{Db, Owner, TenantId, migrations, wall};
+use crate::db::{self, Db, Owner, TenantId, migrations, wall};
 use crate::predictions::Predictions;
 use crate::predictions::pool::Pool;
 use crate::secret_file;
@@ -34,17 +37,19 @@ use crate::tenancy;
 
 /// Connects to the database as its owner, whatever the schema's state.
 pub async fn connect_owner(config: &Config) -> Result<Owner, Failure> {
-    let Some(url) = &config.owner_url else {
-        make_folder(config)?;
-        return Ok(Owner::connect(&config.database_url).await?);
+    let (setting, url) = match &config.owner_url {
+        Some(url) => ("SALESPULSE_OWNER_URL", url),
+        None => ("DATABASE_URL", &config.database_url),
     };
-    Ok(Owner::connect(url).await?)
+    make_folder(url)?;
+    Owner::connect(url).await.map_err(|error| Failure::of_connecting(setting, &error))
 }
 
 /// Connects to a database whose schema this version supports, and which enforces tenant isolation.
 pub async fn connect(config: &Config) -> Result<Db, Failure> {
-    make_folder(config)?;
-    let db = Db::connect(&config.database_url, config.database_connections).await?;
+    make_folder(&config.database_url)?;
+    let db = Db::connect(&config.database_url, config.database_connections).await;
+    let db = db.map_err(|error| Failure::of_connecting("DATABASE_URL", &error))?;
     migrations::check(&db).await?;
     let holes = wall::list_holes(&db).await?;
     if holes.is_empty() {
@@ -62,23 +67,14 @@ async fn connect_migrated(config: &Config) -> Result<Db, Failure> {
     connect(config).await
 }
 
-fn make_folder(config: &Config) -> Result<(), Failure> {
-    if let Some(folder) = sqlite_folder(&config.database_url) {
-        std::fs::create_dir_all(folder).map_err(|error| {
-            Failure::new(Exit::DatabaseAway, format!("the folder {folder} of the database cannot be created: {error}"))
-        })?;
-    }
-    Ok(())
-}
-
-/// The directory of a SQLite file that is to be created if missing.
-fn sqlite_folder(url: &str) -> Option<&str> {
-    let (folder, _) = sqlite_file(url)?.rsplit_once('/')?;
-    (!folder.is_empty()).then_some(folder)
-}
-
-fn sqlite_file(url: &str) -> Option<&str> {
-    url.strip_prefix("sqlite://")?.split('?').next()
+/// Makes the directory of a SQLite file.
+fn make_folder(url: &str) -> Result<(), Failure> {
+    let file = db::sqlite_file(url);
+    let Some(folder) = file.as_deref().and_then(Path::parent) else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let folder = folder.display();
+        Failure::new(Exit::DatabaseAway, format!("the folder {folder} of the database cannot be created: {error}"))
+    })
 }
 
 /// Wires up the application for a server or for a command that records.
@@ -120,7 +116,7 @@ pub fn tokens(config: &Config) -> Result<Tokens, Failure> {
             );
             return Err(Failure::new(Exit::BadConfig, message));
         }
-        signing_keys::add(path).map_err(failed)?;
+        signing_keys::create(path).map_err(failed)?;
         tracing::info!(path = %path.display(), "created a key that signs access tokens");
     }
     let keys = if path.exists() { signing_keys::read(path).map_err(failed)? } else { Vec::new() };
@@ -142,19 +138,5 @@ pub async fn list_tenants(db: &Db, name: Option<&str>) -> Result<Vec<(String, Te
     match name {
         Some(name) => Ok(vec![(name.to_owned(), get_tenant(db, name).await?)]),
         None => Ok(tenancy::list_tenants(db).await?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sqlite_folder;
-
-    #[test]
-    fn folders_of_sqlite_files_are_found() {
-        assert_eq!(sqlite_folder("sqlite://data/a.db?mode=rwc"), Some("data"));
-        assert_eq!(sqlite_folder("sqlite:///var/lib/a.db"), Some("/var/lib"));
-        assert_eq!(sqlite_folder("sqlite://a.db"), None);
-        assert_eq!(sqlite_folder("sqlite::memory:"), None);
-        assert_eq!(sqlite_folder("postgres://host/db"), None);
     }
 }

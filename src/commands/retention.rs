@@ -4,6 +4,7 @@ use clap::Parser;
 use serde_json::json;
 
 use super::failure::Failure;
+use super::output;
 use crate::audit::{self, Entry};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -31,10 +32,10 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     if args.dry_run {
         for (slug, tenant) in super::list_tenants(&db, args.tenant.as_deref()).await? {
             let dropped = count_before(&db, tenant, cut).await?;
-            println!(
+            output::line(format_args!(
                 "{slug}: {} entries and {} event ids before {cut} would be dropped",
                 dropped.entries, dropped.events
-            );
+            ));
         }
         return Ok(());
     }
@@ -54,7 +55,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     }
     if let Some(owner) = owner {
         for month in owner.drop_months(cut).await? {
-            println!("{month} dropped");
+            output::line(format_args!("{month} dropped"));
         }
         owner.close().await.map_err(Failure::failed)?;
     }
@@ -66,7 +67,10 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         let tx = db.write(tenant).await?;
         audit::record_by_operator(&tx, SystemClock.now(), Entry::of("retention", &slug).after(told)).await?;
         tx.commit().await?;
-        println!("{slug}: {} entries and {} event ids before {cut} dropped", dropped.entries, dropped.events);
+        output::line(format_args!(
+            "{slug}: {} entries and {} event ids before {cut} dropped",
+            dropped.entries, dropped.events
+        ));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use super::failure::{Exit, Failure};
+use super::output;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::{Db, TenantId};
@@ -53,28 +54,33 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     match command {
         Command::List => {
             for (slug, TenantId(id)) in tenancy::list_tenants(&db).await? {
-                println!("{slug} {id}");
+                output::line(format_args!("{slug} {id}"));
             }
         }
         Command::Erase { tenant, .. } => {
             let id = super::get_tenant(&db, tenant).await?;
             let rows = erase_tenant(&db, id, SystemClock.now()).await?;
-            println!("{tenant}: its keys are destroyed, {rows} customers are cleared");
+            output::line(format_args!("{tenant}: its keys are destroyed, {rows} customers are cleared"));
         }
         Command::Create(args) => {
             let name = args.name.as_deref().unwrap_or(&args.slug);
             let TenantId(id) = create(&db, &args.slug, name, &args.organization).await?;
-            println!("{} {id}", args.slug);
+            output::line(format_args!("{} {id}", args.slug));
         }
     }
     Ok(())
 }
 
-pub async fn create(db: &Db, slug: &str, name: &str, organization: &OrganizationArgs) -> Result<TenantId, Failure> {
+pub fn check_slug(slug: &str) -> Result<(), Failure> {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !(1..=63).contains(&slug.len()) || !slug.chars().all(is_plain) {
-        return Err(Failure::new(Exit::BadConfig, "a slug must have 1 to 63 lower-case letters, digits and hyphens"));
+    if (1..=63).contains(&slug.len()) && slug.chars().all(is_plain) {
+        return Ok(());
     }
+    Err(Failure::new(Exit::BadConfig, "a slug must have 1 to 63 lower-case letters, digits and hyphens"))
+}
+
+pub async fn create(db: &Db, slug: &str, name: &str, organization: &OrganizationArgs) -> Result<TenantId, Failure> {
+    check_slug(slug)?;
     let new = NewTenant { slug, name, timezone: organization.timezone, currency: &organization.currency };
     Ok(tenancy::create_tenant(db, &new, SystemClock.now()).await?.id)
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, IsTerminal};
 
 use super::failure::{Exit, Failure};
+use super::output;
 use crate::accounts::{email_of, members};
 use crate::audit::{self, Entry};
 use crate::auth::password::{self, Passwords};
@@ -91,7 +92,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     let entry = Entry::of(action, id).after(serde_json::json!({ "by": "operator" }));
     audit::record_by_operator(&tx, now, entry).await?;
     tx.commit().await?;
-    println!("{id}");
+    output::line(id);
     Ok(())
 }
 

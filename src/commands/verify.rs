@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 
 use super::failure::{Exit, Failure};
+use super::output;
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config::Config;
 use crate::graphql::documents::Documents;
@@ -40,7 +41,7 @@ async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     // The run exceeds any client's limits.
     let api = Settings { limits: Limits::default(), documents: Documents::default(), ..options.api };
     let report = isolation::verify(&app, &beside, &Options { api, ..options }, &Transport::QUERIES).await?;
-    println!("{report}");
+    output::line(&report);
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Failed, "tenants are not kept apart")) }
 }
 
@@ -55,16 +56,16 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     for (slug, tenant) in tenants {
         let report = verify(&db, tenant).await?;
         for difference in &report.differences {
-            println!("{slug}: {difference}");
+            output::line(format_args!("{slug}: {difference}"));
         }
         differences += report.differences.len();
-        println!(
+        output::line(format_args!(
             "{slug}: {} rows are compared with {} entries as of position {}, {} differ",
             report.rows,
             report.entries,
             report.position,
             report.differences.len()
-        );
+        ));
     }
     if differences == 0 { Ok(()) } else { Err(Failure::new(Exit::Failed, format!("{differences} rows differ"))) }
 }

@@ -6,6 +6,7 @@ mod heads;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,12 +14,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Datelike, NaiveDate};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    SqliteTransactionMode, Statement, TransactionOptions,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 
 use errors::driver_code;
-pub(super) use errors::is_cut_off;
-pub use errors::{is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month};
+pub(super) use errors::{is_cut_off, is_forbidden};
+pub use errors::{is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month};
 pub(super) use heads::HeadsConnection;
 use migration::roles;
 use sea_orm::sqlx::pool::PoolOptions;
@@ -31,13 +32,15 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const DOUBT: Duration = Duration::from_secs(60);
 const DOUBT_WAIT: Duration = Duration::from_secs(5);
 const SQLITE_BUSY_TIMEOUT: &str = "5000";
+/// How long a run of migrations waits for another one on SQLite; on PostgreSQL, until it ends.
+const SQLITE_MIGRATING_TIMEOUT: &str = "600000";
 
 /// Why connecting failed. No variant contains a password.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("DATABASE_URL must begin with postgres:// or sqlite://")]
+    #[error("must begin with postgres:// or sqlite://")]
     UnknownScheme,
-    #[error("DATABASE_URL cannot be read: {0}")]
+    #[error("cannot be read: {0}")]
     BadUrl(sea_orm::sqlx::Error),
     #[error("this login may not be {0}")]
     NoRole(&'static str),
@@ -171,6 +174,12 @@ pub(super) async fn connect_owner(url: &str) -> Result<DatabaseConnection, Conne
     }
 }
 
+/// The file of a SQLite database.
+pub fn sqlite_file(url: &str) -> Option<PathBuf> {
+    let is_file = url.starts_with("sqlite:") && !url.contains(":memory:");
+    is_file.then(|| SqliteOptions::from_str(url).ok().map(|options| options.get_filename().to_owned())).flatten()
+}
+
 fn is_postgres_url(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
@@ -258,6 +267,20 @@ pub(super) fn write_options(backend: DbBackend) -> TransactionOptions {
         sqlite_transaction_mode: (backend == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate),
         ..Default::default()
     }
+}
+
+/// Begins a transaction of the owner that excludes others of its kind. On SQLite, which has no rights, it excludes all
+/// writers.
+pub(super) async fn begin_migrating(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let backend = db.get_database_backend();
+    if backend == DbBackend::Sqlite {
+        db.execute_unprepared(&format!("PRAGMA busy_timeout = {SQLITE_MIGRATING_TIMEOUT}")).await?;
+    }
+    let tx = db.begin_with_options(write_options(backend)).await?;
+    if backend == DbBackend::Postgres {
+        tx.execute_unprepared("SELECT pg_advisory_xact_lock(hashtext('salespulse.migrations'))").await?;
+    }
+    Ok(tx)
 }
 
 /// Rows that reference the locked one can still be written: they only lock its key.
@@ -398,4 +421,23 @@ pub(super) fn partition_name(month: NaiveDate) -> String {
 /// The first day of the month containing a time.
 pub(super) fn month_of(micros: i64) -> Option<NaiveDate> {
     DateTime::from_timestamp_micros(micros)?.date_naive().with_day(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_sqlite_databases_are_found() {
+        for (url, file) in [
+            ("sqlite://data/a.db?mode=rwc", Some("data/a.db")),
+            ("sqlite:///var/lib/a.db", Some("/var/lib/a.db")),
+            ("sqlite:data/a.db", Some("data/a.db")),
+            ("sqlite://my%20data/a.db", Some("my data/a.db")),
+            ("sqlite::memory:", None),
+            ("postgres://host/db", None),
+        ] {
+            assert_eq!(sqlite_file(url), file.map(PathBuf::from), "{url}");
+        }
+    }
 }

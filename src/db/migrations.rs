@@ -1,9 +1,9 @@
 //! Checks the database schema against this version's migrations, and applies them.
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
-use super::{Db, Owner};
+use super::{Db, Owner, dialect};
 
 /// Why the schema cannot be used.
 #[derive(Debug)]
@@ -12,18 +12,20 @@ pub enum StateError {
     Behind,
     /// A migration unknown to this version was applied.
     Ahead(String),
+    /// The login of the owner does not own the tables.
+    NotOwner(DbErr),
     Unknown(DbErr),
 }
 
 impl From<DbErr> for StateError {
     fn from(error: DbErr) -> Self {
-        StateError::Unknown(error)
+        if dialect::is_forbidden(&error) { StateError::NotOwner(error) } else { StateError::Unknown(error) }
     }
 }
 
 /// Checks that exactly this version's migrations are applied. Read-only.
 pub async fn check(db: &Db) -> Result<(), StateError> {
-    compare(&applied(&db.read).await?)
+    compare(&applied(&db.read).await.map_err(StateError::Unknown)?)
 }
 
 fn compare(applied: &[String]) -> Result<(), StateError> {
@@ -40,19 +42,25 @@ pub async fn list(owner: &Owner) -> Result<Vec<(String, bool)>, StateError> {
     Ok(names().into_iter().map(|name| (name.clone(), applied.contains(&name))).collect())
 }
 
+/// Applies what is pending: all of it, or nothing.
 pub async fn up(owner: &Owner) -> Result<(), StateError> {
-    refuse_ahead(owner).await?;
-    Ok(Migrator::up(&owner.0, None).await?)
+    let tx = begin(owner).await?;
+    Migrator::up(&tx, None).await?;
+    Ok(tx.commit().await?)
 }
 
+/// Reverts the newest migrations: all of them, or none.
 pub async fn down(owner: &Owner, steps: u32) -> Result<(), StateError> {
-    refuse_ahead(owner).await?;
-    Ok(Migrator::down(&owner.0, Some(steps)).await?)
+    let tx = begin(owner).await?;
+    Migrator::down(&tx, Some(steps)).await?;
+    Ok(tx.commit().await?)
 }
 
-async fn refuse_ahead(owner: &Owner) -> Result<(), StateError> {
-    match compare(&applied(&owner.0).await?) {
-        Err(StateError::Behind) | Ok(()) => Ok(()),
+/// The transaction of all migrations of a run, so that an interrupted one leaves nothing behind. Waits for other runs.
+async fn begin(owner: &Owner) -> Result<DatabaseTransaction, StateError> {
+    let tx = dialect::begin_migrating(&owner.0).await?;
+    match compare(&applied(&tx).await?) {
+        Err(StateError::Behind) | Ok(()) => Ok(tx),
         Err(error) => Err(error),
     }
 }
@@ -61,7 +69,7 @@ fn names() -> Vec<String> {
     Migrator::migrations().iter().map(|m| m.name().to_owned()).collect()
 }
 
-async fn applied(connection: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+async fn applied(connection: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
     let statement = |sql: &str| Statement::from_string(connection.get_database_backend(), sql);
     let exists = if connection.get_database_backend() == DbBackend::Postgres {
         "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL"

@@ -33,7 +33,9 @@ use uuid::Uuid;
 
 use self::count::Counter;
 pub use count::Statements;
-pub use dialect::{ConnectError, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month};
+pub use dialect::{
+    ConnectError, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month, sqlite_file,
+};
 pub use table::{Column, Inserts, OnConflict, Table};
 pub use tx::{FirstRows, LazyTx, TenantEntity, TenantTx};
 

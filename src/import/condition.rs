@@ -41,7 +41,7 @@ impl Condition {
             return Ok(true);
         }
         let number = Number::parse(&value, &self.numbers).ok_or_else(|| format!("{value:?} is not a number"))?;
-        let is = |given: Option<i64>, order| given.is_none_or(|given| number.compare(given) == Some(order));
+        let is = |given: Option<i64>, order| given.is_none_or(|given| number.compare(given) == order);
         Ok(is(spec.above, Ordering::Greater) && is(spec.below, Ordering::Less))
     }
 }

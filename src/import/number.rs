@@ -1,6 +1,7 @@
 //! Exact decimal numbers as written in files.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use crate::money::{Money, div_half_even};
 
@@ -97,8 +98,9 @@ impl Number {
         Number { units, decimals }
     }
 
-    pub fn compare(self, other: i64) -> Option<std::cmp::Ordering> {
-        Some(self.units.cmp(&i128::from(other).checked_mul(10i128.checked_pow(self.decimals)?)?))
+    /// What is too large for the same decimals is beyond all units.
+    pub fn compare(self, other: i64) -> Ordering {
+        self.units.cmp(&i128::from(other).saturating_mul(10i128.saturating_pow(self.decimals)))
     }
 
     /// Error: what is wrong with the number.
@@ -228,6 +230,23 @@ mod tests {
             ("$5.00", false, ""),
         ] {
             assert!(Number::parse(text, &format(comma, sign)).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_compared() {
+        for (text, other, expected) in [
+            ("6.661339999999999e-16", 1_000_000_000, Ordering::Less),
+            ("6.661339999999999e-16", -1_000_000_000, Ordering::Greater),
+            ("6.661339999999999e-16", 0, Ordering::Greater),
+            ("-1e-36", i64::MAX, Ordering::Less),
+            ("-1e-36", i64::MIN, Ordering::Greater),
+            ("-1e-36", 0, Ordering::Less),
+            ("12.50", 12, Ordering::Greater),
+            ("12.00", 12, Ordering::Equal),
+        ] {
+            let number = Number::parse(text, &NumberFormat::default()).expect(text);
+            assert_eq!(number.compare(other), expected, "{text} {other}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The reader thread: rows to facts, facts to batches.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -35,12 +36,13 @@ pub struct OpenFiles {
     feeds: Vec<OpenFeed>,
     stop: Arc<AtomicBool>,
     /// Lines that a feed has rejected, regardless of which feed they belong to; for files that several feeds read.
-    refused: HashMap<String, RoaringTreemap>,
+    refused: HashMap<PathBuf, RoaringTreemap>,
 }
 
 struct OpenFeed {
     feed: Feed,
-    path: String,
+    /// Its file, whatever name the mapping has for it.
+    file: PathBuf,
     rows: Rows,
     /// A row that had to be read to determine the columns.
     first: Option<Row>,
@@ -53,9 +55,9 @@ impl CsvReader {
         let lookups = specs.map(|(name, spec)| Lookup::read(name, spec, &self.files)).collect::<Result<Vec<_>, _>>()?;
         let specs = &self.mapping.feeds;
         let feeds = specs.iter().map(|spec| self.open_feed(spec, &lookups)).collect::<Result<Vec<_>, _>>()?;
-        let readers = |path: &str| specs.iter().filter(|spec| spec.file.path == path).count();
-        let shared = specs.iter().map(|spec| &spec.file.path).filter(|path| readers(path) > 1);
-        let refused = shared.map(|path| (path.clone(), RoaringTreemap::new())).collect();
+        let readers = |file: &Path| feeds.iter().filter(|feed| feed.file == file).count();
+        let shared = feeds.iter().map(|feed| &feed.file).filter(|file| readers(file) > 1);
+        let refused = shared.map(|file| (file.clone(), RoaringTreemap::new())).collect();
         Ok(OpenFiles { lookups, feeds, stop: self.stop, refused })
     }
 
@@ -64,7 +66,7 @@ impl CsvReader {
         let (columns, first) = column_names(&mut rows, &spec.file)?;
         let feed = Feed::new(&self.mapping.name, spec, &columns, lookups, self.shift_micros)
             .map_err(|what| ImportError::new(&rows.place, format!("feed {}: {what}", spec.name)))?;
-        Ok(OpenFeed { feed, path: spec.file.path.clone(), rows, first })
+        Ok(OpenFeed { feed, file: self.files.identity(&spec.file.path), rows, first })
     }
 }
 
@@ -87,7 +89,7 @@ impl OpenFiles {
 
     /// Error: `None` if the receiver is gone.
     fn read_feed(&mut self, number: usize, open: OpenFeed, sender: &Batches) -> Result<(), Option<ImportError>> {
-        let OpenFeed { feed, path, mut rows, first } = open;
+        let OpenFeed { feed, file, mut rows, first } = open;
         let mut groups = Groups::new(number, &feed, sender);
         let mut next = first;
         let mut columns = None;
@@ -109,7 +111,7 @@ impl OpenFiles {
             let expected = *columns.get_or_insert(rows.columns_count(row.len()));
             let added = match row.flaw(expected) {
                 None => self.add(&feed, row, &mut groups),
-                Some(flaw) => self.add_flawed(&feed, row, expected, flaw, &path, &mut groups),
+                Some(flaw) => self.add_flawed(&feed, row, expected, flaw, &file, &mut groups),
             };
             added.map_err(|gone| gone.map(|what| ImportError::new(&rows.place, what)))?;
         }
@@ -141,7 +143,7 @@ impl OpenFiles {
         row: Row,
         expected: usize,
         flaw: String,
-        path: &str,
+        file: &Path,
         groups: &mut Groups<'_>,
     ) -> Result<(), Option<String>> {
         let found = feed.join(&row, &self.lookups);
@@ -154,7 +156,7 @@ impl OpenFiles {
         let id = if is_whole { feed.id(&joined) } else { feed.id_within(&joined) };
         let is_sure = is_whole && !id.is_empty() && !id.contains(char::REPLACEMENT_CHARACTER);
         let line = row.line;
-        let is_first = self.refused.get_mut(path).is_none_or(|lines| lines.insert(line));
+        let is_first = self.refused.get_mut(file).is_none_or(|lines| lines.insert(line));
         let row = is_first.then_some(RawRow { line, text: row.raw });
         groups.add_broken(BrokenRow { defect: Defect::at(line, flaw), id, is_sure, row })
     }

@@ -75,7 +75,7 @@ impl Report {
     }
 }
 
-/// An import whose files are open and match the mapping, and whose rejected-row files are created.
+/// An import whose files are open and match the mapping, and whose rejected-row files are locked.
 pub struct Ready {
     name: String,
     files: OpenFiles,
@@ -108,7 +108,7 @@ impl Import {
         }
     }
 
-    /// Opens the files and creates the rejected-row files. Error: why the import cannot run; nothing was changed then.
+    /// Opens the files and locks the rejected-row files. Error: why the import cannot run; nothing was changed then.
     pub async fn open(self, stop: &CancellationToken) -> Result<Ready, Report> {
         let feeds: Vec<_> = self.mapping.feeds.iter().map(|feed| (feed.name.clone(), Totals::default())).collect();
         let name = self.mapping.name.clone();
@@ -134,7 +134,7 @@ impl Import {
             },
         };
         let begun = opened.and_then(|files| {
-            let rejected = Rejected::begin(&rejected_paths.to_make, &rejected_paths.inputs);
+            let rejected = Rejected::lock(&rejected_paths.to_make, &rejected_paths.inputs);
             rejected.map(|rejected| (files, rejected)).map_err(|error| End::Failed(error.to_string()))
         });
         match begun {

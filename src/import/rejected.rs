@@ -1,8 +1,8 @@
-//! Files of rejected rows: line, feed, code, reason and the original row. They are created before anything is recorded;
-//! those without rows are removed at the end, as are those of an earlier run.
+//! Files of rejected rows: line, feed, code, reason and the original row. They are locked before anything is recorded, so
+//! that each belongs to one import at a time. Those without rows are removed at the end, as are those of an earlier run.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::ImportError;
@@ -10,18 +10,20 @@ use super::group::{Defect, RawRow};
 
 #[derive(Default)]
 pub struct Rejected {
-    writers: BTreeMap<PathBuf, Writer>,
+    reports: BTreeMap<PathBuf, Report>,
 }
 
-struct Writer {
+struct Report {
+    path: PathBuf,
     csv: csv::Writer<File>,
+    /// What an earlier run wrote is gone.
+    has_begun: bool,
     has_rows: bool,
 }
 
 impl Rejected {
-    /// Creates the files at `paths`, replacing those of earlier runs. None may overwrite one of `inputs`, the input
-    /// files.
-    pub fn begin(paths: &[PathBuf], inputs: &[PathBuf]) -> Result<Rejected, ImportError> {
+    /// Locks the files at `paths`, leaving in them what earlier runs wrote. None may be one of `inputs`, the input files.
+    pub fn lock(paths: &[PathBuf], inputs: &[PathBuf]) -> Result<Rejected, ImportError> {
         let inputs: Vec<PathBuf> = inputs.iter().filter_map(|path| path.canonicalize().ok()).collect();
         for path in paths {
             if path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
@@ -31,13 +33,14 @@ impl Rejected {
         }
         let mut rejected = Rejected::default();
         for path in paths {
-            if let Err(error) = rejected.writer(path) {
-                // The files created so far are empty, and are removed.
-                let _ = rejected.finish();
-                return Err(error);
-            }
+            rejected.report(path)?;
         }
         Ok(rejected)
+    }
+
+    /// Empties the files.
+    pub fn begin(&mut self) -> Result<(), ImportError> {
+        self.reports.values_mut().try_for_each(Report::begin)
     }
 
     pub fn write(
@@ -48,40 +51,36 @@ impl Rejected {
         defect: &Defect,
         rows: &[RawRow],
     ) -> Result<(), ImportError> {
-        let writer = self.writer(path)?;
-        writer.has_rows = true;
+        let report = self.report(path)?;
+        report.begin()?;
+        report.has_rows = true;
         for row in rows {
             let told = defect.told_at(row.line);
-            writer
-                .csv
-                .write_record([&row.line.to_string(), feed, code, &told, &row.text])
-                .map_err(|error| unwritable(path, error))?;
+            let written = report.csv.write_record([&row.line.to_string(), feed, code, &told, &row.text]);
+            written.map_err(|error| unwritable(path, error))?;
         }
         Ok(())
     }
 
-    /// The writer of the file at `path`, created if necessary.
-    fn writer(&mut self, path: &Path) -> Result<&mut Writer, ImportError> {
-        if !self.writers.contains_key(path) {
-            let mut csv = csv::Writer::from_writer(create(path).map_err(|error| unwritable(path, error))?);
-            csv.write_record(["line", "feed", "code", "reason", "row"]).map_err(|error| unwritable(path, error))?;
-            self.writers.insert(path.to_owned(), Writer { csv, has_rows: false });
+    /// The report at `path`, locked if it is not yet.
+    fn report(&mut self, path: &Path) -> Result<&mut Report, ImportError> {
+        if !self.reports.contains_key(path) {
+            let csv = csv::Writer::from_writer(open(path).map_err(|error| unwritable(path, error))?);
+            let report = Report { path: path.to_owned(), csv, has_begun: false, has_rows: false };
+            self.reports.insert(path.to_owned(), report);
         }
-        self.writers.get_mut(path).ok_or_else(|| unwritable(path, "it is not open"))
+        self.reports.get_mut(path).ok_or_else(|| unwritable(path, "it is not open"))
     }
 
-    /// Flushes all files and removes empty ones; returns the remaining files, and any error.
+    /// Flushes the files with rows, and returns their paths and any error.
     pub fn finish(self) -> (Vec<PathBuf>, Result<(), ImportError>) {
         let mut paths = Vec::new();
         let mut result = Ok(());
-        for (path, Writer { mut csv, has_rows }) in self.writers {
-            if !has_rows {
-                drop(csv);
-                // If it cannot be removed, an empty file remains.
-                let _ = std::fs::remove_file(&path);
+        for (path, mut report) in self.reports {
+            if !report.has_rows {
                 continue;
             }
-            match csv.flush() {
+            match report.csv.flush() {
                 Ok(()) => paths.push(path),
                 Err(error) => result = result.and(Err(unwritable(&path, error))),
             }
@@ -90,24 +89,76 @@ impl Rejected {
     }
 }
 
+impl Report {
+    fn begin(&mut self) -> Result<(), ImportError> {
+        if self.has_begun {
+            return Ok(());
+        }
+        self.has_begun = true;
+        empty(self.csv.get_ref()).map_err(|error| unwritable(&self.path, error))?;
+        let header = self.csv.write_record(["line", "feed", "code", "reason", "row"]);
+        header.map_err(|error| unwritable(&self.path, error))
+    }
+}
+
+impl Drop for Report {
+    /// Removes the file if it has no rows, neither of this run nor of an earlier one; still locked.
+    fn drop(&mut self) {
+        let is_empty = || self.csv.get_ref().metadata().is_ok_and(|meta| meta.len() == 0);
+        if !self.has_rows && (self.has_begun || is_empty()) {
+            // If it cannot be removed, an empty file remains.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
 fn unwritable(path: &Path, why: impl std::fmt::Display) -> ImportError {
     let what = format!("refused rows cannot be written: {why} (see --rejected)");
     ImportError::new(path.display().to_string(), what)
 }
 
-/// Creates a file that only its owner can read: the rows contain personal data.
-fn create(path: &Path) -> std::io::Result<File> {
+/// Opens and locks a file that only its owner can read, since the rows contain personal data.
+fn open(path: &Path) -> std::io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        return Err(error);
+    loop {
+        // Such as a link to a file of someone else's.
+        if std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
+            std::fs::remove_file(path)?;
+        }
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(std::io::Error::other("another import reads this file")),
+            // Some file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        if is_at(&file, path)? {
+            return Ok(file);
+        }
     }
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
+}
+
+/// Whether the file is still at `path`: another import may have removed it before it was locked.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let file = file.metadata()?;
+    Ok(std::fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (file.dev(), file.ino())))
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
+    Ok(true)
+}
+
+/// Empties a file, which an earlier version may have left open to others.
+fn empty(file: &File) -> std::io::Result<()> {
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    file.set_len(0)
 }

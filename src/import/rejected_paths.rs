@@ -18,17 +18,23 @@ pub struct RejectedPaths {
 }
 
 impl RejectedPaths {
-    /// `folder` is the target directory; `None` means next to the files.
+    /// `folder` is the target directory; `None` means next to the files. A file with several names has the path of the
+    /// first one.
     pub fn of(mapping: &Mapping, files: &Files, folder: Option<&Path>) -> RejectedPaths {
-        let place = |path: &String| files.rejected_path(path, folder);
         let feeds: Vec<&String> = mapping.feeds.iter().map(|feed| &feed.file.path).collect();
         let lookups: Vec<&String> = mapping.lookups.values().map(|lookup| &lookup.file.path).collect();
         let all = || feeds.iter().chain(&lookups).copied();
+        let is_same = |one: &str, other: &str| files.identity(one) == files.identity(other);
+        let place = |path: &String| {
+            let first = all().find(|first| is_same(first, path)).unwrap_or(path);
+            files.rejected_path(first, folder)
+        };
+        let is_of_feed = |path: &String| feeds.iter().any(|feed| is_same(feed, path));
         RejectedPaths {
             to_make: all().filter(|path| !files.embedded.contains_key(*path)).map(place).collect(),
             inputs: all().map(|path| files.path(path)).collect(),
-            lookups: lookups.iter().map(|path| (!feeds.contains(path)).then(|| place(path))).collect(),
-            feeds: feeds.into_iter().map(place).collect(),
+            lookups: lookups.iter().map(|path| (!is_of_feed(path)).then(|| place(path))).collect(),
+            feeds: feeds.iter().copied().map(place).collect(),
         }
     }
 }

@@ -164,14 +164,14 @@ impl Rows {
         };
         let mut rest = line;
         loop {
-            if !*is_quoted && let Some(inner) = self.quote.and_then(|quote| rest.strip_prefix(quote)) {
+            if !*is_quoted && let Some(inner) = self.open_quote(rest, separator) {
                 *is_quoted = true;
                 rest = inner;
             }
             if *is_quoted {
                 let Some(after) = self.take_quoted(rest, &mut row.text) else { return };
                 *is_quoted = false;
-                rest = after.trim_end_matches(['\r', '\n']);
+                rest = skip_blanks(after, separator).trim_end_matches(['\r', '\n']);
                 if !rest.is_empty() && !rest.starts_with(separator) {
                     row.defect.get_or_insert_with(|| "a quote within a quoted field is not doubled".into());
                 }
@@ -187,6 +187,17 @@ impl Rows {
                 None => return,
             }
         }
+    }
+
+    /// What follows an opening quote. Blanks may precede it if the quote that closes it ends the field: `5, "web"`.
+    fn open_quote<'a>(&self, rest: &'a str, separator: char) -> Option<&'a str> {
+        let quote = self.quote?;
+        if let Some(inner) = rest.strip_prefix(quote) {
+            return Some(inner);
+        }
+        let inner = skip_blanks(rest, separator).strip_prefix(quote)?;
+        let after = skip_blanks(self.take_quoted(inner, &mut String::new())?, separator);
+        (after.starts_with([separator, '\r', '\n']) || after.is_empty()).then_some(inner)
     }
 
     /// Consumes a quoted field up to its closing quote; returns the rest, or `None` when the line ends before.
@@ -229,6 +240,10 @@ impl Rows {
     fn error(&self, line: u64, what: &str) -> ImportError {
         ImportError::new(format!("{}:{line}", self.place), what)
     }
+}
+
+fn skip_blanks(text: &str, separator: char) -> &str {
+    text.trim_start_matches(|c| c != separator && matches!(c, ' ' | '\t'))
 }
 
 fn decode(bytes: &[u8], encoding: Encoding, defect: &mut Option<String>) -> String {
@@ -277,6 +292,14 @@ mod tests {
                 (4, vec!["12\" ruler".into(), String::new(), "x".into()], None)
             ]
         );
+    }
+
+    #[test]
+    fn blanks_may_surround_quotes() {
+        assert_eq!(fields("5, \"web, or\t\" ,\"x\" \n", ""), [["5", "web, or", "x"]]);
+        assert_eq!(fields("5\t\t \"web\" \t\"x\"\n", "separator = \"\\t\""), [["5", "", "web", "x"]]);
+        // These quotes belong to the text.
+        assert_eq!(fields("5, \"big\" box, \"x\n", ""), [["5", "\"big\" box", "\"x"]]);
     }
 
     #[test]

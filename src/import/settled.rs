@@ -44,8 +44,9 @@ impl Settled {
         Settled { feeds, rejected_paths, rejected, rows, seen, tables, missed }
     }
 
-    /// Reports the rejected rows of lookup tables.
+    /// Empties the files of rejected rows, and reports those of lookup tables.
     pub fn begin(&mut self, files: &mut OpenFiles) -> Result<(), End> {
+        self.rejected.begin().map_err(|error| End::Failed(error.to_string()))?;
         for (lookup, place) in files.lookups.iter_mut().zip(&self.rejected_paths.lookups) {
             let refused = std::mem::take(&mut lookup.refused);
             let table = Table { name: lookup.name.clone(), rows_refused: refused.len() as u64 };

@@ -38,6 +38,15 @@ impl Files {
         self.folder.join(name)
     }
 
+    /// The same for all names of a file.
+    pub fn identity(&self, name: &str) -> PathBuf {
+        if is_stdin(name) {
+            return "-".into();
+        }
+        let path = self.path(name);
+        if self.embedded.contains_key(name) { path } else { path.canonicalize().unwrap_or(path) }
+    }
+
     /// Opens a file, decompressing gzip; `read_bytes` counts the bytes read from disk.
     pub fn open(&self, name: &str, read_bytes: Arc<AtomicU64>) -> Result<Source, ImportError> {
         let place = if is_stdin(name) { "the standard input".into() } else { self.path(name).display().to_string() };
@@ -47,13 +56,7 @@ impl Files {
             None if is_stdin(name) => Box::new(std::io::stdin()),
             None => Box::new(File::open(self.path(name)).map_err(unreadable)?),
         };
-        let mut input = BufReader::with_capacity(BUFFER_BYTES, Counting { inner: raw, read_bytes });
-        let is_gzip = input.fill_buf().map_err(unreadable)?.starts_with(&GZIP_MAGIC);
-        let input: Box<dyn BufRead + Send> = if is_gzip {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(input)))
-        } else {
-            Box::new(input)
-        };
+        let input = decompressed(Counting { inner: raw, read_bytes }).map_err(unreadable)?;
         Ok(Source { input, place })
     }
 
@@ -76,6 +79,20 @@ impl Files {
         file.push(".rejected.csv");
         path.with_file_name(file)
     }
+}
+
+/// What is in `raw`, gzipped or not.
+fn decompressed(mut raw: impl Read + Send + 'static) -> std::io::Result<Box<dyn BufRead + Send>> {
+    // A pipe may give the first bytes one by one.
+    let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
+    raw.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic)?;
+    let is_gzip = magic == GZIP_MAGIC;
+    let input = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(magic).chain(raw));
+    Ok(if is_gzip {
+        Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(input)))
+    } else {
+        Box::new(input)
+    })
 }
 
 /// Whether a mapping's path denotes standard input.
@@ -109,6 +126,27 @@ impl<R: Read> Read for Counting<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Gives one byte at a time.
+    struct Slow(Cursor<Vec<u8>>);
+
+    impl Read for Slow {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let len = buffer.len().min(1);
+            self.0.read(&mut buffer[..len])
+        }
+    }
+
+    #[test]
+    fn gzip_is_known_however_it_arrives() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut gzip, b"id,time\n").expect("compressed");
+        for (bytes, text) in [(gzip.finish().expect("compressed"), "id,time\n"), (b"i".to_vec(), "i"), (vec![], "")] {
+            let mut read = String::new();
+            decompressed(Slow(Cursor::new(bytes))).expect("open").read_to_string(&mut read).expect("text");
+            assert_eq!(read, text);
+        }
+    }
 
     #[test]
     fn refused_rows_of_files_named_alike_do_not_meet() {

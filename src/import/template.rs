@@ -50,14 +50,20 @@ impl<'a> Columns<'a> {
             let found =
                 find_one(&self.lookups[t].columns, column).map_err(|why| format!("the table {table}: {why}"))?;
             return found.map(|c| ColumnRef::Joined(t, c)).ok_or_else(|| {
-                format!("the table {table} has no column {column}; it has {}", self.lookups[t].columns.join(", "))
+                format!("the table {table} has no column {column}; it has {}", list(&self.lookups[t].columns))
             });
         }
         match name.parse::<usize>() {
             Ok(number) if (1..=self.own.len()).contains(&number) => Ok(ColumnRef::Own(number - 1)),
-            _ => Err(format!("there is no column {name}; there are {}", self.own.join(", "))),
+            _ => Err(format!("there is no column {name}; there are {}", list(self.own))),
         }
     }
+}
+
+fn list(columns: &[String]) -> String {
+    let names = columns.join(", ");
+    let hint = if names.contains(char::REPLACEMENT_CHARACTER) { " (these are not UTF-8: set `encoding`)" } else { "" };
+    names + hint
 }
 
 /// Error: the name is ambiguous.

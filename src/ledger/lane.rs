@@ -203,17 +203,25 @@ impl Lane {
                 (job.reply, outcomes)
             })
             .collect();
+        let result = result.map_err(Arc::new);
         for (reply, outcomes) in replies {
             let answer = match (&result, outcomes) {
                 (Ok(position), Some(outcomes)) => Ok(Answer { outcomes, position: *position }),
                 (Ok(_), None) => Err(Error::internal("an event without an outcome")),
-                (Err(error), _) => Err(Error { source: None, ..Error::new(error.code, error.message.clone()) }),
+                (Err(error), _) => Err(Error::shared(error)),
             };
             // The caller may have gone away.
             let _ = reply.send(answer);
         }
-        if let Err(error) = result {
-            tracing::error!(tenant = %self.tenant.0, code = error.code.as_str(), source = error.cause(), "batch not recorded");
+        match result {
+            Err(error) if error.code == Code::ServiceUnavailable => {
+                // Callers are told to try again.
+                tracing::warn!(tenant = %self.tenant.0, source = error.cause(), "batch not recorded yet");
+            }
+            Err(error) => {
+                tracing::error!(tenant = %self.tenant.0, code = error.code.as_str(), source = error.cause(), "batch not recorded");
+            }
+            Ok(_) => {}
         }
     }
 

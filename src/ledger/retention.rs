@@ -28,9 +28,9 @@ pub fn cut(now: Timestamp, months: u32) -> Result<NaiveDate> {
     first.ok_or_else(|| Error::bad_input("keepMonths", "more months than the calendar has"))
 }
 
-/// Counts what [`drop_before`] would drop.
+/// Counts what [`drop_before`] would drop, which may take longer than a request.
 pub async fn count_before(db: &Db, tenant: TenantId, cut: NaiveDate) -> Result<Dropped> {
-    let tx = db.read(tenant).await?;
+    let tx = db.read_patiently(tenant).await?;
     let count = async |sql: &str| -> Result<u64> { Ok(tx.count(sql, [micros(cut).into()]).await?.unsigned_abs()) };
     Ok(Dropped {
         entries: count("SELECT COUNT(*) FROM ledger_entries WHERE tenant_id = $1 AND at < $2").await?,

@@ -1,7 +1,9 @@
 //! The program itself: exit codes, messages, and an import that is interrupted.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -96,12 +98,86 @@ fn bad_settings_end_with_2() {
 }
 
 #[test]
+fn a_setting_that_is_not_utf8_is_refused_and_a_byte_order_mark_is_none() {
+    let program = Program::new();
+    let url = OsStr::from_bytes(b"sqlite://\xff.db");
+    let output = program.command(&["migrate"], &[]).env("DATABASE_URL", url).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "salespulse: DATABASE_URL: must be UTF-8\n");
+    program.write(".env", "\u{feff}DATABASE_URL=sqlite://marked.db\n");
+    program.succeed(&["migrate"]);
+    assert!(program.path().join("marked.db").exists());
+}
+
+#[test]
+fn a_database_is_where_its_url_says_however_it_is_written() {
+    let program = Program::new();
+    program.write("shop.toml", &format!("{MAPPING}customer = \"{{#}}\"\ncustomer_name = \"{{time}}\"\n"));
+    program.write("orders.csv", "time,amount\n2026-01-01,1\n");
+    for (url, file) in [("sqlite:deep/x.db", "deep/x.db"), ("sqlite://my%20data/x.db", "my data/x.db")] {
+        // The key that encrypts customers is created beside the database.
+        let settings = [("DATABASE_URL", url), ("SALESPULSE_KEK", "")];
+        for arguments in [&["migrate"][..], &["import", "--tenant", "acme", "--create-tenant", "shop.toml"]] {
+            let output = program.run(arguments, &settings);
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+        }
+        let (file, kek) = (program.path().join(file), program.path().join(format!("{file}.kek")));
+        assert!(file.exists() && kek.exists(), "{url}");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_stops_no_work_and_a_reader_may_leave() {
+    let program = Program::new();
+    let shell = |script: &str| {
+        let command = program.command(&[], &[]);
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script]).arg(command.get_program()).current_dir(program.path()).env_clear();
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).output().expect("bash runs")
+    };
+    let left = shell("\"$0\" schema | head -n 1; exit ${PIPESTATUS[0]}");
+    assert_eq!((left.status.code(), left.stderr.as_slice()), (Some(0), &b""[..]), "{left:?}");
+    // Nor does a log that cannot be written.
+    assert_eq!(shell("\"$0\" migrate 2> /dev/full").status.code(), Some(0));
+    program.succeed(&["tenant", "create", "acme"]);
+    program.write("shop.toml", MAPPING);
+    program.write("orders.csv", "time,amount\n2026-01-01,1\n");
+    let full = shell("\"$0\" import --tenant acme shop.toml > /dev/full");
+    assert_eq!(full.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&full.stderr);
+    assert!(message.contains("salespulse: done, but the output cannot be written: No space left"), "{message}");
+    assert_eq!(logged(&program, "import").len(), 1);
+}
+
+#[test]
+fn an_import_that_does_not_begin_leaves_the_report_of_the_last_one_and_no_tenant() {
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.write("shop.toml", MAPPING);
+    program.write("orders.csv", "time,amount\n2026-01-01,-1\n");
+    program.write("orders.csv.rejected.csv", "an earlier run's\n");
+    let create = ["import", "--create-tenant", "shop.toml", "--tenant"];
+    let with = |slug| [&create[..], &[slug]].concat();
+    assert!(program.fail(2, &with("Not A Slug"), &[]).contains("a slug must have"));
+    assert!(program.fail(2, &with("acme"), &[("REDIS_URL", "redis://:port")]).contains("REDIS_URL"));
+    program.fail(2, &with("acme"), &[("SALESPULSE_KEK", "short")]);
+    assert_eq!(program.succeed(&["tenant", "list"]), "");
+    let report = || std::fs::read_to_string(program.path().join("orders.csv.rejected.csv")).expect("a report");
+    assert_eq!(report(), "an earlier run's\n");
+    assert_eq!(program.run(&with("acme"), &[]).status.code(), Some(6));
+    assert!(report().starts_with("line,feed,"));
+}
+
+#[test]
 fn an_unreachable_database_ends_with_3() {
     let program = Program::new();
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let url = format!("postgres://u:hidden@{free}/x");
     let message = program.fail(3, &["serve"], &[("DATABASE_URL", &url)]);
     assert!(message.contains("cannot connect to the database") && !message.contains("hidden"), "{message}");
+    assert!(message.contains("is DATABASE_URL right?"), "{message}");
+    let message = program.fail(3, &["migrate"], &[("SALESPULSE_OWNER_URL", &url)]);
+    assert!(message.contains("is SALESPULSE_OWNER_URL right?"), "{message}");
     program.write("data", "a file where the folder should be");
     program.fail(3, &["serve"], &[]);
 }
@@ -196,6 +272,7 @@ async fn what_is_acknowledged_while_the_disk_fails_is_there() {
             acknowledged += 300;
         } else {
             assert_eq!(answer.status(), 503);
+            assert!(answer.text().await.expect("a body").contains("the disk of the database is full or read-only"));
             failed += 1;
         }
         let position = db.query_all_tenants("SELECT position FROM ledger_heads", []).await.expect("read");

@@ -112,6 +112,39 @@ async fn a_row_that_does_not_tell_its_order_refuses_each_that_it_may_be_of() {
 }
 
 #[tokio::test]
+async fn an_order_whose_rows_are_scattered_is_told_where_they_should_be_adjacent() {
+    let content: &[(&str, &str)] = &[
+        ("a,2026-06-01,GBP,1", ""),
+        ("b,2026-06-01,GBP,1", ""),
+        // The same as the first row, and yet not the same row.
+        ("a,2026-06-01,GBP,1", "its id was in line 2, with rows of others in between"),
+        ("a,2026-06-01,GBP,2", "line 4: its id was in line 2, with rows of others in between"),
+        ("c,2026-06-01,GBP,x", "`amount`: \"x\" is not a number"),
+        ("d,2026-06-01,GBP,1", ""),
+        ("c,2026-06-01,GBP,1", "its id was in line 6, with rows of others in between"),
+        ("b,2026-06-01,GBP,1", "its id was in line 3, with rows of others in between"),
+        ("\"e\"x,2026-06-01,GBP,1", "a quote within a quoted field is not doubled"),
+        ("d,2026-06-01,GBP,1", "its id was in line 7, with rows of others in between"),
+        ("ex,2026-06-01,GBP,1", "its id was in line 10, with rows of others in between"),
+    ];
+    let rows: String = content.iter().map(|(row, _)| format!("{row}\n")).collect();
+    let (report, reasons) = import_files(&[("orders.csv", &format!("{HEADER}{rows}"))], &grouped("adjacent")).await;
+    let hint = " (set `group = \"anywhere\"`, or sort the file)";
+    let expected: BTreeMap<u64, String> = reasons_of(content)
+        .into_iter()
+        .map(|(line, why)| (line, if why.ends_with("in between") { why + hint } else { why }))
+        .collect();
+    assert_eq!(reasons["orders.csv"], expected);
+    assert_eq!((report.totals().rows.accepted, report.totals().rows.refused), (3, 8));
+    // Other versions of an order may come later.
+    let mapping = grouped("adjacent").replace("id = \"{id}\"", "id = \"{id}\"\nversion = \"{version}\"");
+    let content = "id,version,time,currency,amount\na,1,2026-06-01,GBP,1\nb,1,2026-06-01,GBP,1\na,2,2026-06-01,GBP,3\n\
+                   b,2,2026-06-01,GBP,3\na,2,2026-06-01,GBP,1\n";
+    let (report, _) = import_files(&[("orders.csv", content)], &mapping).await;
+    assert_eq!((report.totals().rows.accepted, report.totals().rows.refused), (4, 1));
+}
+
+#[tokio::test]
 async fn many_broken_rows_in_a_row_refuse_the_order_after_them() {
     let broken = "x,y\n".repeat(2_500);
     let content = format!("{HEADER}a,2026-06-01,GBP,1\n{broken}b,2026-06-01,GBP,1\nc,2026-06-01,GBP,1\n");
@@ -267,6 +300,47 @@ async fn a_row_that_two_feeds_may_have_is_refused_once() {
     let mut expected: BTreeMap<u64, String> = [2, 3, 5, 6, 7].map(|line| (line, why.to_owned())).into();
     expected.insert(4, "has 4 columns and not 3".to_owned());
     assert_eq!(reasons["orders.csv"], expected);
+}
+
+#[tokio::test]
+async fn a_file_with_two_names_has_one_report() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("in")).expect("made");
+    let content = "id,time,amount\nR1,2026-06-01,-5\nx,S1,2026-06-01,1\nS1,2026-06-01,1\n";
+    std::fs::write(folder.path().join("orders.csv"), content).expect("written");
+    let (sales, cancellations) = TWO_FEEDS.rsplit_once("orders.csv").expect("two feeds");
+    let report = run(&acme, folder.path(), &format!("{sales}in/../orders.csv{cancellations}")).await;
+    assert_eq!(report.totals().rows.refused, 3);
+    let rejected = folder.path().join("orders.csv.rejected.csv");
+    assert_eq!(report.rejected_files, [rejected.as_path()]);
+    let lines = std::fs::read_to_string(rejected).expect("refused rows");
+    // The row that may be of both feeds is refused by the first.
+    let mut lines: Vec<_> = lines.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["2", "3", "4"]);
+}
+
+#[tokio::test]
+async fn an_import_of_a_file_that_another_reads_does_not_touch_its_report() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("orders.csv"), format!("{HEADER}a,2026-06-01,GBP,-1\n")).expect("written");
+    let rejected = folder.path().join("orders.csv.rejected.csv");
+    let open = async || {
+        let mapping = Mapping::parse(MAPPING, "shop.toml").expect("good");
+        Import::new(mapping, Files::in_folder(folder.path())).open(&CancellationToken::new()).await
+    };
+    let first = open().await.expect("it begins");
+    let second = open().await.err().expect("it does not begin");
+    assert!(failure(&second).contains("another import reads this file"), "{second:?}");
+    assert!(rejected.exists());
+    // One that ends before it has read anything leaves no report.
+    drop(first);
+    assert!(!rejected.exists());
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    assert_eq!(run(&acme, folder.path(), MAPPING).await.rejected_files, [rejected.as_path()]);
 }
 
 #[tokio::test]
@@ -432,6 +506,9 @@ async fn what_cannot_be_read_ends_the_import_with_the_place() {
         failure(&report).ends_with("feed orders: `currency`: there is no column currency; there are id, time, amount"),
         "{report:?}"
     );
+    let (report, _) = import(b"gr\xf6\xdfe,time,id\n", MAPPING).await;
+    let hint = "there are gr\u{fffd}\u{fffd}e, time, id (these are not UTF-8: set `encoding`)";
+    assert!(failure(&report).contains(hint), "{report:?}");
     let (report, _) = import(b"", MAPPING).await;
     assert!(failure(&report).contains("is empty"), "{report:?}");
     let (report, _) = import(b"\x1f\x8b\x08\x00garbage garbage garbage", MAPPING).await;

@@ -8,7 +8,7 @@ use salespulse::app::App;
 use salespulse::auth::token::{Subject, Tokens};
 use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
-use salespulse::db::{Db, Owner, TenantId, TenantTx, word};
+use salespulse::db::{Db, Owner, TenantId, TenantTx, migrations, word};
 use salespulse::graphql::documents::Documents;
 use salespulse::graphql::endpoint::Requester;
 use salespulse::graphql::executor::Executor;
@@ -141,7 +141,7 @@ impl TestApp {
                 let files = tempfile::tempdir().expect("a temporary folder");
                 let url = format!("sqlite://{}", files.path().join("test.db").display());
                 let owner = Owner::connect(&url).await.expect("connect");
-                Migrator::up(owner.connection(), None).await.expect("migrate");
+                migrations::up(&owner).await.expect("migrate");
                 owner.close().await.expect("close");
                 (Urls { owner: url.clone(), server: url }, Some(files))
             }
@@ -392,7 +392,7 @@ async fn postgres_database(server: &Urls) -> Urls {
         run(format!("DROP DATABASE IF EXISTS {making}")).await;
         run(format!("CREATE DATABASE {making}")).await;
         let owner = Owner::connect(&with_database(&server.owner, &making)).await.expect("connect to the template");
-        Migrator::up(owner.connection(), None).await.expect("migrate");
+        migrations::up(&owner).await.expect("migrate");
         owner.close().await.expect("close");
         run(format!("ALTER DATABASE {making} RENAME TO {template}")).await;
     }

@@ -29,6 +29,26 @@ pub fn is_unwritable(error: &DbErr) -> bool {
     matches!(driver_code(error).as_deref(), Some("22021" | "22P05"))
 }
 
+/// Whether the login lacks the rights for a statement, on PostgreSQL.
+pub fn is_forbidden(error: &DbErr) -> bool {
+    driver_code(error).as_deref() == Some("42501")
+}
+
+/// Whether the database has no room to write, or may not.
+pub fn is_full(error: &DbErr) -> bool {
+    const SQLITE_READONLY: u32 = 8;
+    const SQLITE_FULL: u32 = 13;
+    const SQLITE_IOERR_WRITE: u32 = 778;
+    const POSTGRES_DISK_FULL: &str = "53100";
+    driver_code(error).is_some_and(|code| {
+        code == POSTGRES_DISK_FULL
+            || code.len() < 5
+                && code.parse().is_ok_and(|code: u32| {
+                    code == SQLITE_IOERR_WRITE || [SQLITE_READONLY, SQLITE_FULL].contains(&(code & 0xff))
+                })
+    })
+}
+
 /// Whether PostgreSQL has no partition for a row. The code is shared with failed check constraints; the text depends on
 /// the server's language.
 pub fn lacks_month(error: &DbErr) -> bool {
