@@ -290,6 +290,7 @@ fn senders(values: &Values<'_>) -> Result<Senders, ConfigError> {
         smtp_url: values.some("SALESPULSE_SMTP_URL"),
         mail_from: values.some("SALESPULSE_MAIL_FROM"),
         allows_private: values.one_of("SALESPULSE_PRIVATE_WEBHOOKS", "on", "off")?,
+        ..outbox::Settings::default()
     };
     if settings.smtp_url.is_some() != settings.mail_from.is_some() {
         return Err(ConfigError::bad("SALESPULSE_SMTP_URL", "must be set together with SALESPULSE_MAIL_FROM"));

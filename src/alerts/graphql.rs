@@ -30,6 +30,7 @@ use crate::metrics::filter::Filter;
 use crate::metrics::kpis::definitions;
 use crate::metrics::kpis::graphql::KpiUnit;
 use crate::metrics::period::Span;
+use crate::outbox;
 use crate::outbox::graphql::AlertRecipient;
 use crate::predictions::anomalies::graphql::AnomalySensitivity;
 
@@ -130,7 +131,7 @@ impl AlertMutation {
         Ok((rule, Progress::default()).try_into()?)
     }
 
-    /// Replaces an alert rule and resets its state. Unlike other updates it replaces the whole: whatever `input` leaves out, or has null for, goes back to its default. If that changes nothing, the state stays too. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
+    /// Replaces an alert rule and resets its state. Unlike other updates it replaces the whole: whatever `input` leaves out, or has null for, goes back to its default. If that changes nothing, the state stays too. A rule that was FIRING is first reported as RESOLVED. A webhook without a secret keeps the one stored for the same URL; with a new one, what it has not received yet is signed with that. Needs ANALYTICS_ADVANCED. Errors: NOT_FOUND (alert, KPI, organization), MIXED_CURRENCIES (amounts or a KPI of organizations with different currencies; filter by one).
     #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn update_alert(
         &self,
@@ -150,6 +151,9 @@ impl AlertMutation {
         }
         let has_resolved = resolve(&change, &mut head, &watched, now).await?;
         store::save(&change, &rule, now).await?;
+        for recipient in rule.recipients.iter().filter(|recipient| !watched.0.recipients.contains(recipient)) {
+            outbox::store::renew_secret(&change, rule.id, recipient).await?;
+        }
         let after = change.see(&store::LOGGED, rule.id).await?;
         change.commit(Entry::of("alert.update", rule.id).before(before).after(after)).await?;
         if has_resolved {

@@ -222,7 +222,7 @@ impl From<Integration> for IntegrationNode {
     }
 }
 
-/// A webhook delivery that was not processed, or only in part: if it had several events, those before the refused one may be in the ledger. It is kept for 90 days.
+/// A webhook delivery that was not processed, or only in part: if it had several events, all but the refused ones are in the ledger. It is kept for 90 days.
 #[derive(Clone, SimpleObject)]
 pub struct QuarantinedDelivery {
     /// Its id in this API.
@@ -235,7 +235,7 @@ pub struct QuarantinedDelivery {
     topic: String,
     /// Why it was not processed, as a stable code: UNCLEAR, or the code of an event that the ledger refused.
     code: String,
-    /// Why it was not processed, in plain words.
+    /// Why it was not processed, in plain words. Of several events of STANDARD it names the first one refused by its place, such as `events.2`.
     reason: String,
     /// When it was first received.
     received_at: DateTime,

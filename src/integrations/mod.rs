@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::ledger::event::{Event, Fact};
+use crate::ledger::event::{Event, Fact, Refusal};
 
 /// The kind of shop or CRM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize, Deserialize)]
@@ -120,7 +120,10 @@ impl Delivery<'_> {
 /// The interpreted content of a request.
 #[derive(Debug)]
 enum WebhookContent {
+    /// Events made of the sender's objects, which have ids and versions.
     Events(Vec<Event>),
+    /// The sender's own events, of which some may be malformed.
+    Given(Vec<Result<Event, Refusal>>),
     /// Nothing that affects metrics.
     Nothing,
     /// Erasure of a customer, by the source's id.

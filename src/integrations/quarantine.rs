@@ -6,14 +6,16 @@ use uuid::Uuid;
 
 use crate::audit::{AuditedTable, Shown};
 use crate::clock::Timestamp;
-use crate::db::{TenantTx, get};
+use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
-use crate::personal::QUARANTINED_BODIES;
+use crate::personal::{Access, Keys, QUARANTINED_BODIES};
 use crate::sealing::{TenantKeys, fingerprint};
 
 /// Per integration. Beyond that, the sender has to retry later.
 const DELIVERIES_MAX: i64 = 10_000;
+/// Bodies read at a time, which may have 8 MiB each.
+const BODIES_MAX: i64 = 8;
 
 /// Audited columns of quarantined deliveries.
 pub const LOGGED: AuditedTable = AuditedTable {
@@ -28,7 +30,7 @@ pub const LOGGED: AuditedTable = AuditedTable {
     members: None,
 };
 
-/// A delivery in quarantine.
+/// A delivery in quarantine, without its body.
 pub struct Quarantined {
     pub id: Uuid,
     pub integration_id: Uuid,
@@ -37,7 +39,6 @@ pub struct Quarantined {
     pub why: Why,
     pub happened_at: Timestamp,
     pub received_at: Timestamp,
-    body: Vec<u8>,
 }
 
 /// Why it was quarantined.
@@ -98,7 +99,7 @@ fn print_of(keys: &TenantKeys, kept: &Kept<'_>) -> Vec<u8> {
     fingerprint(&keys.index, "quarantine.body", kept.body.as_bytes()).to_vec()
 }
 
-const COLUMNS: &str = "id, integration_id, delivery_id, topic, code, reason, happened_at, received_at, body";
+const COLUMNS: &str = "id, integration_id, delivery_id, topic, code, reason, happened_at, received_at";
 
 /// A page of the deliveries of one integration or of all, newest first.
 pub async fn list(tx: &TenantTx, page: &Page, integration: Option<Uuid>) -> Result<Listed<Quarantined>> {
@@ -113,11 +114,11 @@ pub async fn list(tx: &TenantTx, page: &Page, integration: Option<Uuid>) -> Resu
     matching.page(tx, page, &ORDER, COLUMNS, item).await
 }
 
-/// Error: NOT_FOUND.
-pub async fn get_quarantined(tx: &TenantTx, id: Uuid) -> Result<Quarantined> {
-    let sql = format!("SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1 AND id = $2");
+/// A delivery and its body. Errors: NOT_FOUND, DECRYPTION_FAILED.
+pub async fn get_with_body(tx: &TenantTx, keys: &TenantKeys, id: Uuid) -> Result<(Quarantined, String)> {
+    let sql = format!("SELECT {COLUMNS}, body FROM quarantine WHERE tenant_id = $1 AND id = $2");
     let row = tx.query_one(&sql, [id.into()]).await?.ok_or_else(|| Error::not_found("delivery in quarantine"))?;
-    quarantined_from(&row)
+    Ok((quarantined_from(&row)?, body_from(&row, keys, tx)?))
 }
 
 /// Records why and when another attempt failed.
@@ -140,50 +141,97 @@ pub async fn remove_if_there(tx: &TenantTx, id: Uuid) -> Result<u64> {
     tx.execute("DELETE FROM quarantine WHERE tenant_id = $1 AND id = $2", [id.into()]).await
 }
 
-/// Quarantined deliveries that name a customer by `id`, with their bodies.
-pub async fn list_of_customer(tx: &TenantTx, keys: &TenantKeys, id: &str) -> Result<Vec<(Quarantined, Json)>> {
-    let sql = format!("SELECT {COLUMNS} FROM quarantine WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT 50");
+/// The ids of what is quarantined of a customer, to be [removed](remove_all). It takes long where much is kept, so
+/// nothing should be locked meanwhile. Errors as for [`Keys::load`].
+pub async fn find_of_customer(tx: &TenantTx, keys: &Keys, customer: &str) -> Result<Vec<Uuid>> {
+    search(tx, keys, customer, |kept, _| Some(kept.id)).await
+}
+
+/// What is quarantined of a customer, with the bodies; without those that are no JSON, which need not be the
+/// customer's. Errors as for [`Keys::load`].
+pub async fn list_of_customer(tx: &TenantTx, keys: &Keys, customer: &str) -> Result<Vec<(Quarantined, Json)>> {
+    search(tx, keys, customer, |kept, body| body.map(|body| (kept, body))).await
+}
+
+/// Removes those that are still there.
+pub async fn remove_all(tx: &TenantTx, ids: &[Uuid]) -> Result<()> {
+    let ids = Table::new().with("id", Column::Uuid(ids.to_vec()));
+    tx.execute_by_keys("DELETE FROM quarantine WHERE tenant_id = $1 AND id IN (SELECT k.id FROM {keys})", &ids).await?;
+    Ok(())
+}
+
+/// What `pick` makes of the deliveries that name a customer. A body that cannot be opened is skipped: it tells nobody
+/// anything.
+async fn search<T>(
+    tx: &TenantTx,
+    keys: &Keys,
+    customer: &str,
+    pick: impl Fn(Quarantined, Option<Json>) -> Option<T>,
+) -> Result<Vec<T>> {
+    let Access::Keys(held) = keys.load(tx).await? else { return Ok(Vec::new()) };
+    let sql = format!("SELECT {COLUMNS}, body FROM quarantine WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3");
     let (mut found, mut after) = (Vec::new(), Uuid::nil());
     loop {
-        let rows = tx.query(&sql, [after.into()]).await?;
+        let rows = tx.query(&sql, [after.into(), BODIES_MAX.into()]).await?;
         let Some(last) = rows.last() else { return Ok(found) };
         after = get(last, 0)?;
         for row in &rows {
             let kept = quarantined_from(row)?;
-            let body: Option<Json> = serde_json::from_str(&kept.open(keys, tx)?).ok();
-            found.extend(body.filter(|body| names_customer(body, id, false)).map(|body| (kept, body)));
+            match body_from(row, &held.keys, tx) {
+                Ok(body) => found.extend(naming(&body, customer).and_then(|body| pick(kept, body))),
+                Err(error) => {
+                    let (tenant, id) = (tx.tenant().0, kept.id);
+                    tracing::error!(%tenant, %id, source = error.cause(), "quarantined body not searched");
+                }
+            }
         }
     }
 }
 
-/// Removes quarantined deliveries that name a customer by `id`.
-pub async fn remove_all_of(tx: &TenantTx, keys: &TenantKeys, id: &str) -> Result<()> {
-    for (kept, _) in list_of_customer(tx, keys, id).await? {
-        remove(tx, kept.id).await?;
+/// Whether a body names a customer; then with its JSON. In a body that is no JSON, the id counts wherever it is.
+fn naming(body: &str, customer: &str) -> Option<Option<Json>> {
+    // Without escapes, JSON has its texts as they are. Most bodies need not be parsed.
+    if !body.contains('\\') && !body.contains(customer) {
+        return None;
     }
-    Ok(())
+    match serde_json::from_str(body) {
+        Ok(json) => names_customer(&json, customer).then_some(Some(json)),
+        Err(_) => has_word(body, customer).then_some(None),
+    }
 }
 
-/// Whether a value within the JSON is `id`, as a string or a number, in a context about a customer.
-fn names_customer(body: &Json, id: &str, is_customers: bool) -> bool {
+/// Whether `id` is the value of a member such as `customer` or `customer_id`, or the `id` within a `customer`.
+fn names_customer(body: &Json, id: &str) -> bool {
+    let is_id = |value: &Json| match value {
+        Json::String(text) => text == id,
+        Json::Number(number) => number.to_string() == id,
+        _ => false,
+    };
     match body {
-        Json::String(text) => is_customers && text == id,
-        Json::Number(number) => is_customers && number.to_string() == id,
-        Json::Array(items) => items.iter().any(|item| names_customer(item, id, is_customers)),
+        Json::Array(items) => items.iter().any(|item| names_customer(item, id)),
         Json::Object(members) => members.iter().any(|(name, member)| {
-            let name = name.to_lowercase();
-            let is_customers = is_customers || name.contains("customer") || name.contains("person");
-            names_customer(member, id, is_customers)
+            let names = match name.to_lowercase().replace('_', "").as_str() {
+                "customer" => is_id(member) || member.get("id").is_some_and(is_id),
+                "person" => member.get("id").is_some_and(is_id),
+                "customerid" | "personid" => is_id(member),
+                _ => false,
+            };
+            names || names_customer(member, id)
         }),
-        Json::Null | Json::Bool(_) => false,
+        _ => false,
     }
 }
 
-impl Quarantined {
-    /// The body. Error: DECRYPTION_FAILED.
-    pub fn open(&self, keys: &TenantKeys, tx: &TenantTx) -> Result<String> {
-        QUARANTINED_BODIES.open(keys, tx.tenant(), self.id, &self.body)
-    }
+/// Whether `word` is in the text, and not only as a part of another one.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_end = |next: Option<char>| !next.is_some_and(char::is_alphanumeric);
+    let mut found = text.match_indices(word);
+    found.any(|(at, _)| is_end(text[..at].chars().next_back()) && is_end(text[at + word.len()..].chars().next()))
+}
+
+/// The body, after the columns. Error: DECRYPTION_FAILED.
+fn body_from(row: &QueryResult, keys: &TenantKeys, tx: &TenantTx) -> Result<String> {
+    QUARANTINED_BODIES.open(keys, tx.tenant(), get(row, 0)?, &get::<Vec<u8>>(row, 8)?)
 }
 
 fn quarantined_from(row: &QueryResult) -> Result<Quarantined> {
@@ -195,6 +243,38 @@ fn quarantined_from(row: &QueryResult) -> Result<Quarantined> {
         why: Why { code: get(row, 4)?, reason: get(row, 5)? },
         happened_at: get(row, 6)?,
         received_at: get(row, 7)?,
-        body: get(row, 8)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_names_a_customer_only_where_it_says_so() {
+        for body in [
+            r#"{ "customer": { "id": 77, "email": "ann@example.com" } }"#,
+            r#"{ "order": [{ "customer": { "default_address": { "customer_id": 77 } } }] }"#,
+            r#"{ "data": { "object": { "customer": "77" } } }"#,
+            r#"{ "events": [{ "orderPlaced": { "customer": { "id": "\u0037\u0037" } } }] }"#,
+            r#"{ "current": { "person_id": 77 } }"#,
+            r#"{ "customerId": "77" }"#,
+            r#"{ "person": { "id": 77 } }"#,
+        ] {
+            assert!(naming(body, "77").is_some_and(|json| json.is_some()), "{body}");
+        }
+        for body in [
+            r#"{ "customer": { "id": 770, "default_address": { "zip": "77", "id": 77 }, "orders_count": 77 } }"#,
+            r#"{ "customers_redacted": 77, "id": 77, "person": 77, "note": "customer 77" }"#,
+            r#"{ "customer": null, "personal": { "id": 77 }, "line_items": [{ "id": 77 }] }"#,
+            r#"{ "customer": { "id": 770 } "#,
+            "77a, a77 and 770",
+        ] {
+            assert!(naming(body, "77").is_none(), "{body}");
+        }
+        // What is no JSON may be anybody's.
+        for body in [r#"{ "customer": { "id": 77 }"#, r#"{ "id": "77"#, "of 77."] {
+            assert!(naming(body, "77").is_some_and(|json| json.is_none()), "{body}");
+        }
+    }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 use uuid::Uuid;
 
-use super::quarantine::{self, Kept, Quarantined, Why};
+use super::quarantine::{self, Kept, Quarantined, Why, find_of_customer};
 use super::store::{self, Integration};
 use super::{Delivery, Label, Request, Unclear, WebhookContent};
 use crate::app::App;
@@ -14,10 +15,10 @@ use crate::audit::{Entry, record_by_operator};
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::BATCH_EVENTS_MAX;
-use crate::ledger::event::{Event, Outcome};
+use crate::ledger::event::{Event, Outcome, Refusal};
 use crate::ledger::node_id::Numbered;
 use crate::privacy::erasure::erase_customer;
-use crate::sealing::TenantKeys;
+use crate::sealing::{TenantKeys, fingerprint};
 
 /// Longer ids are replaced by their hash.
 const ID_CHARS_MAX: usize = 100;
@@ -106,9 +107,8 @@ pub async fn retry(app: &App, tenant: TenantId, id: Uuid) -> Result<(Quarantined
     let keys = app.keys.get(tenant).await?.ok_or_else(|| Error::not_found("delivery in quarantine"))?;
     let (mut kept, integration, body) = {
         let tx = app.db.read(tenant).await?;
-        let kept = quarantine::get_quarantined(&tx, id).await?;
+        let (kept, body) = quarantine::get_with_body(&tx, &keys, id).await?;
         let integration = store::get_integration(&tx, kept.integration_id).await?;
-        let body = kept.open(&keys, &tx)?;
         (kept, integration, body)
     };
     let delivery = Delivery {
@@ -148,7 +148,7 @@ impl Taken {
 async fn take(
     app: &App,
     tenant: TenantId,
-    keys: &TenantKeys,
+    keys: &Arc<TenantKeys>,
     integration: &Integration,
     delivery: &Delivery<'_>,
 ) -> Result<Taken> {
@@ -159,17 +159,42 @@ async fn take(
         Err(Unclear(reason)) => Ok(not("UNCLEAR", reason)),
         Ok(WebhookContent::Nothing) => Ok(Taken::Ignored),
         Ok(WebhookContent::Erase(external_id)) => {
-            erase(app, tenant, keys, &external_id).await?;
+            // It is completed even if the sender does not wait for it.
+            let erased = erase(app.clone(), tenant, Arc::clone(keys), external_id).in_current_span();
+            tokio::spawn(erased).await.map_err(Error::internal)??;
             Ok(Taken::Recorded)
         }
         Ok(WebhookContent::Events(events)) => {
-            for refusal in record(app, tenant, events).await? {
-                if let Outcome::Refused(refusal) = refusal {
-                    return Ok(not(refusal.code.as_str(), refusal.reason));
-                }
-            }
-            Ok(Taken::Recorded)
+            let events = events.into_iter().map(|event| distinct(event, keys)).collect::<Result<_>>()?;
+            let refused = record(app, tenant, events).await?.into_iter().find_map(refusal_of);
+            Ok(refused.map_or(Taken::Recorded, |refusal| not(refusal.code.as_str(), refusal.reason)))
         }
+        Ok(WebhookContent::Given(given)) => {
+            let well_formed = given.iter().filter_map(|event| event.clone().ok()).collect();
+            let mut outcomes = record(app, tenant, well_formed).await?.into_iter();
+            let refusals = given.into_iter().map(|event| match event {
+                Ok(_) => outcomes.next().and_then(refusal_of),
+                Err(refusal) => Some(refusal),
+            });
+            let refused = refusals.enumerate().find_map(|(index, refusal)| Some((index, refusal?)));
+            Ok(refused.map_or(Taken::Recorded, |(index, refusal)| {
+                not(refusal.code.as_str(), format!("events.{index}: {}", refusal.reason))
+            }))
+        }
+    }
+}
+
+/// Makes the id that of what the event says: said differently (because of other settings of the integration, say), it
+/// is another event, and the version of its object decides what counts. Keyed, as it may have personal data.
+fn distinct(event: Event, keys: &TenantKeys) -> Result<Event> {
+    let print = fingerprint(&keys.index, "integrations.event", &serde_json::to_vec(&event)?);
+    Ok(Event { event_id: format!("{}/{}", event.event_id, hex::encode(&print[..8])), ..event })
+}
+
+fn refusal_of(outcome: Outcome) -> Option<Refusal> {
+    match outcome {
+        Outcome::Refused(refusal) => Some(refusal),
+        Outcome::Applied { .. } | Outcome::Superseded { .. } | Outcome::Repeated { .. } => None,
     }
 }
 
@@ -182,14 +207,15 @@ async fn record(app: &App, tenant: TenantId, events: Vec<Event>) -> Result<Vec<O
 }
 
 /// Erases a customer, if there is one, and their quarantined deliveries.
-async fn erase(app: &App, tenant: TenantId, keys: &TenantKeys, external_id: &str) -> Result<()> {
+async fn erase(app: App, tenant: TenantId, keys: Arc<TenantKeys>, external_id: String) -> Result<()> {
+    let waiting = find_of_customer(&app.db.read(tenant).await?, &app.keys, &external_id).await?;
     let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
-    match find_customer(&tx, external_id).await? {
-        Some(customer_no) if erase_customer(&tx, keys, customer_no, now).await? => {
+    match find_customer(&tx, &external_id).await? {
+        Some(customer_no) if erase_customer(&tx, &keys, customer_no, &waiting, now).await? => {
             record_by_operator(&tx, now, Entry::of("customer.erase", Numbered::Customer.id(customer_no).as_str()))
                 .await?;
         }
-        _ => quarantine::remove_all_of(&tx, keys, external_id).await?,
+        _ => quarantine::remove_all(&tx, &waiting).await?,
     }
     tx.commit().await
 }

@@ -43,7 +43,7 @@ impl OrderQuery {
         Ok(store::find_order(&tx, &key).await?)
     }
 
-    /// Orders, most recently placed first.
+    /// Orders, most recently placed first. One of which only the cancellation was recorded is none.
     #[graphql(guard = "Requires(Permission::SalesView)")]
     #[expect(clippy::too_many_arguments, reason = "the contract's")]
     async fn orders(

@@ -31,6 +31,10 @@ pub struct OrderFilter {
     pub facts: Option<Filter>,
 }
 
+/// Leaves out cancellations of what was never recorded, which are kept so that an order that comes late changes nothing.
+const PLACED_ONCE: &str = " AND (o.cancelled_at IS NULL OR o.cancelled_at <> o.placed_at OR o.amount_paid <> 0 \
+    OR o.units <> 0 OR o.customer_no <> 0)";
+
 /// A page of orders, newest first by time placed.
 pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Listed<Order>> {
     const ORDER: SortOrder<'_> = SortOrder {
@@ -38,7 +42,7 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Li
         keys: &[SortKey::descending("o.placed_at", KeyKind::Int), SortKey::descending("o.order_no", KeyKind::Int)],
     };
     let mut values: Vec<Value> = Vec::new();
-    let mut wanted = String::new();
+    let mut wanted = PLACED_ONCE.to_owned();
     let mut narrow = |condition: &str, value: Value| {
         values.push(value);
         wanted.push_str(&format!(" AND {condition} ${}", values.len() + 1));

@@ -18,7 +18,7 @@ pub struct AlertRecipientInput {
     channel: NotificationChannel,
     /// The e-mail address, or the URL: https to a public address, unless the server allows others.
     target: String,
-    /// For WEBHOOK, and only then: the secret that requests are signed with, 24 to 200 characters, either `whsec_` followed by base64 or used as it is. It is never shown again.
+    /// For WEBHOOK, and only then: the secret that requests are signed with, 24 to 200 characters, either `whsec_` followed by base64, with or without padding, or any other text, which is used as it is. It is never shown again.
     secret: Option<String>,
 }
 

@@ -10,7 +10,9 @@ pub mod store;
 mod webhook;
 
 pub use relay::{Senders, relay, relay_once};
-pub use webhook::signing_key;
+pub use webhook::{check_secret, signing_key};
+
+use std::time::Duration;
 
 use async_graphql::Enum;
 use uuid::Uuid;
@@ -23,7 +25,7 @@ const TARGET_CHARS_MAX: usize = 2000;
 const SECRET_CHARS: std::ops::RangeInclusive<usize> = 24..=200;
 
 /// Settings of outgoing deliveries.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// SMTP server, such as `smtp://user:password@host:587?tls=required`; without it no mail is sent.
     pub smtp_url: Option<String>,
@@ -31,6 +33,14 @@ pub struct Settings {
     pub mail_from: Option<String>,
     /// Whether webhooks may go to private addresses and without encryption.
     pub allows_private: bool,
+    /// How long an attempt may take.
+    pub wait: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { smtp_url: None, mail_from: None, allows_private: false, wait: relay::SEND_WAIT }
+    }
 }
 
 /// How a recipient is notified.
@@ -92,7 +102,9 @@ impl Recipient {
                     return bad_target("must be an http or https URL without a user name");
                 }
                 match &self.secret {
-                    Some(secret) if SECRET_CHARS.contains(&secret.chars().count()) => Ok(()),
+                    Some(secret) if SECRET_CHARS.contains(&secret.chars().count()) => {
+                        check_secret(secret).or_else(bad_secret)
+                    }
                     _ => bad_secret("a webhook must have a secret of 24 to 200 characters"),
                 }
             }

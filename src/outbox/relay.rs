@@ -19,17 +19,27 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 64;
 /// Deliveries per tenant and poll, so that none delays others.
 const ROWS_MAX: i64 = 8;
-/// Polls that may be in progress while their receivers are slow.
-const LOOKS_MAX: usize = 16;
+/// Limit of an attempt on any channel: well below the lease, after which another one would be made.
+pub(super) const SEND_WAIT: Duration = Duration::from_secs(30);
+/// Polls that may be in progress while their receivers are slow: more than begin within [`SEND_WAIT`], so that the next
+/// one never waits for them.
+const LOOKS_MAX: usize = 40;
 
 /// Seconds between attempts; after the last one the delivery is given up.
 const PAUSES_SECS: [i64; 11] = [1, 5, 30, 120, 600, 1800, 3600, 3600, 3600, 3600, 3600];
 
 /// The senders for all channels.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Senders {
     mailer: Option<Mailer>,
     allows_private: bool,
+    wait: Duration,
+}
+
+impl Default for Senders {
+    fn default() -> Self {
+        Senders { mailer: None, allows_private: false, wait: SEND_WAIT }
+    }
 }
 
 impl Senders {
@@ -39,7 +49,7 @@ impl Senders {
             (Some(url), Some(from)) => Some(Mailer::new(url, from)?),
             _ => None,
         };
-        Ok(Senders { mailer, allows_private: settings.allows_private })
+        Ok(Senders { mailer, allows_private: settings.allows_private, wait: settings.wait })
     }
 
     /// Whether a mail server is configured.
@@ -48,11 +58,17 @@ impl Senders {
     }
 
     async fn send(&self, attempt: &Attempt, now: Timestamp) -> Result<(), SendError> {
-        match (attempt.recipient.channel, &self.mailer) {
-            (NotificationChannel::Webhook, _) => webhook::send(attempt, self.allows_private, now).await,
-            (NotificationChannel::Email, Some(mailer)) => mailer.send(attempt).await,
-            (NotificationChannel::Email, None) => Err(SendError::Refused("no mail server is configured".to_owned())),
-        }
+        let sent = async {
+            match (attempt.recipient.channel, &self.mailer) {
+                (NotificationChannel::Webhook, _) => webhook::send(attempt, self.allows_private, now).await,
+                (NotificationChannel::Email, Some(mailer)) => mailer.send(attempt).await,
+                (NotificationChannel::Email, None) => {
+                    Err(SendError::Refused("no mail server is configured".to_owned()))
+                }
+            }
+        };
+        let late = |_| SendError::Failed("no answer in time".to_owned());
+        tokio::time::timeout(self.wait, sent).await.map_err(late)?
     }
 }
 

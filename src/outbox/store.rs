@@ -107,6 +107,16 @@ pub async fn claim(tx: &TenantTx, due: &Due, now: Timestamp) -> Result<Option<At
     .transpose()
 }
 
+/// Has what a rule's recipient has not received yet signed with their present secret.
+pub async fn renew_secret(tx: &TenantTx, rule: Uuid, recipient: &Recipient) -> Result<()> {
+    let sql = "UPDATE deliveries SET secret = $5 WHERE tenant_id = $1 AND channel = $3 AND target = $4 AND state <> 'DELIVERED' \
+               AND alert_no IN (SELECT e.alert_no FROM alert_events e WHERE e.tenant_id = $1 AND e.alert_id = $2)";
+    let values: [Value; 4] =
+        [rule.into(), word(recipient.channel)?, recipient.target.clone().into(), recipient.secret.clone().into()];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
 /// Records the outcome of an attempt: `next_at` when it is to be retried. The outcome of a later attempt takes
 /// precedence, unless this one arrived.
 pub async fn finish(

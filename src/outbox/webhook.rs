@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::{DecodePaddingMode, Engine};
 use hmac::{Hmac, Mac};
 use reqwest::{Client, StatusCode, Url, redirect};
 use sha2::Sha256;
@@ -16,6 +16,11 @@ use crate::clock::{SECOND, Timestamp};
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Prefix of base64-encoded secrets.
 const BASE64_PREFIX: &str = "whsec_";
+/// Base64 of secrets, with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Sends one attempt. Anything but 2xx is a failure; 410 is a permanent one.
 pub async fn send(attempt: &Attempt, allows_private: bool, now: Timestamp) -> Result<(), SendError> {
@@ -78,9 +83,16 @@ async fn addresses_of(url: &Url, host: &str) -> Result<Vec<SocketAddr>, SendErro
     if addresses.is_empty() { Err(SendError::Failed("the host is not known".to_owned())) } else { Ok(addresses) }
 }
 
+/// Checks a secret for incoming or outgoing webhooks. Error: what it must be.
+pub fn check_secret(secret: &str) -> Result<(), &'static str> {
+    // It would be taken literally, which the other side does not do.
+    let is_key = secret.strip_prefix(BASE64_PREFIX).is_none_or(|text| BASE64.decode(text).is_ok());
+    if is_key { Ok(()) } else { Err("what follows whsec_ must be base64") }
+}
+
 /// The key that a secret encodes, for incoming and outgoing webhooks.
 pub fn signing_key(secret: &str) -> Vec<u8> {
-    let decoded = secret.strip_prefix(BASE64_PREFIX).and_then(|text| STANDARD.decode(text).ok());
+    let decoded = secret.strip_prefix(BASE64_PREFIX).and_then(|text| BASE64.decode(text).ok());
     decoded.unwrap_or_else(|| secret.as_bytes().to_vec())
 }
 
@@ -134,6 +146,16 @@ mod tests {
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let (id, seconds, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
         assert_eq!(signature(secret, id, seconds, body), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn a_secret_is_base64_with_or_without_its_padding() {
+        let key = b"a secret of twenty-five b".to_vec();
+        for secret in ["whsec_YSBzZWNyZXQgb2YgdHdlbnR5LWZpdmUgYg==", "whsec_YSBzZWNyZXQgb2YgdHdlbnR5LWZpdmUgYg"] {
+            assert_eq!((check_secret(secret), signing_key(secret)), (Ok(()), key.clone()), "{secret}");
+        }
+        assert!(check_secret("whsec_this is no base64").is_err());
+        assert_eq!(check_secret("this is no base64"), Ok(()));
     }
 
     #[test]

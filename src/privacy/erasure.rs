@@ -1,5 +1,7 @@
 //! Erasure: removes what identifies a customer, or all customers of a tenant; the numbers stay.
 
+use uuid::Uuid;
+
 use crate::audit::{self, Entry};
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId, TenantTx, get};
@@ -22,9 +24,16 @@ pub fn erased() -> Error {
 const CLEARED: &str = "name = NULL, email = NULL, phone = NULL, address = NULL, email_index = NULL, phone_index = NULL, \
     key_version = NULL, details_print = NULL";
 
-/// Erases what identifies a customer, including quarantined deliveries; the source's id is replaced by a keyed hash
-/// with which later events still find the same customer. `false` when already erased. Error: NOT_FOUND.
-pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, now: Timestamp) -> Result<bool> {
+/// Erases what identifies a customer, including the quarantined deliveries found before
+/// ([`quarantine::find_of_customer`]); the source's id is replaced by a keyed hash with which later events still find
+/// the same customer. `false` when already erased. Error: NOT_FOUND.
+pub async fn erase_customer(
+    tx: &TenantTx,
+    keys: &TenantKeys,
+    customer_no: i64,
+    waiting: &[Uuid],
+    now: Timestamp,
+) -> Result<bool> {
     lock_head(tx).await?;
     let sql = "SELECT external_id, erased_at FROM customers WHERE tenant_id = $1 AND customer_no = $2";
     let row = tx.query_one(sql, [customer_no.into()]).await?.ok_or_else(|| Error::not_found("customer"))?;
@@ -32,7 +41,7 @@ pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, 
         return Ok(false);
     }
     let external_id: String = get(&row, 0)?;
-    quarantine::remove_all_of(tx, keys, &external_id).await?;
+    quarantine::remove_all(tx, waiting).await?;
     let erased_id = erased_id(&keys.index, &external_id);
     let sql = format!(
         "UPDATE customers SET external_id = $3, erased_at = $4, {CLEARED} WHERE tenant_id = $1 AND customer_no = $2"

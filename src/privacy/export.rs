@@ -15,7 +15,7 @@ use crate::ledger::changes::{DimensionKind, Holder};
 use crate::ledger::node_id::Numbered;
 use crate::ledger::store::read_head;
 use crate::money::Money;
-use crate::personal::{Access, Field, Keys};
+use crate::personal::{Field, Keys};
 
 /// Exports a customer's data in one snapshot: the profile, orders with their lines and refunds, predictions,
 /// quarantined deliveries, and the audit entries about the customer. Amounts are decimal strings in the order's
@@ -87,10 +87,7 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
             "through": get::<Option<String>>(&row, 3)?,
         }));
     }
-    let waiting = match keys.load(tx).await? {
-        Access::Keys(held) => quarantine::list_of_customer(tx, &held.keys, &customer.external_id).await?,
-        Access::Never | Access::Erased => Vec::new(),
-    };
+    let waiting = quarantine::list_of_customer(tx, keys, &customer.external_id).await?;
     let quarantined = waiting.into_iter().map(
         |(kept, body)| json!({ "topic": kept.topic, "receivedAt": DateTime(kept.received_at).to_text(), "body": body }),
     );

@@ -13,6 +13,7 @@ use crate::db::TenantTx;
 use crate::error::Result;
 use crate::graphql::context::{Requires, app, caller, read};
 use crate::graphql::scalars::{Count, DateTime};
+use crate::integrations::quarantine::find_of_customer;
 use crate::ledger::node_id::Numbered;
 
 #[derive(Default)]
@@ -52,10 +53,14 @@ impl PrivacyMutation {
         #[graphql(desc = "The customer's id.")] customer_id: ID,
     ) -> async_graphql::Result<Customer> {
         let customer_no = Numbered::Customer.parse(&customer_id)?;
-        let app = app(ctx)?;
-        let keys = app.keys.get(caller(ctx)?.tenant).await?.ok_or_else(erased)?;
+        let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
+        let keys = app.keys.get(tenant).await?.ok_or_else(erased)?;
+        let waiting = {
+            let tx = app.db.read(tenant).await?;
+            find_of_customer(&tx, &app.keys, &get_customer(&tx, customer_no).await?.external_id).await?
+        };
         let change = audit::change(ctx).await?;
-        if erase_customer(&change, &keys, customer_no, app.clock.now()).await? {
+        if erase_customer(&change, &keys, customer_no, &waiting, app.clock.now()).await? {
             change.commit(Entry::of("customer.erase", customer_id.as_str())).await?;
         }
         Ok(get_customer(read(ctx).await?.as_ref(), customer_no).await?)

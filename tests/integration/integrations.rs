@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
@@ -399,10 +400,13 @@ async fn payments_of_stripe_are_orders_in_the_smallest_unit_of_their_currency() 
         json!({ "id": id, "object": "event", "api_version": "2025-03-31.basil", "type": kind, "created": now, "livemode": true, "data": { "object": object } }).to_string()
     };
     let charge = json!({ "id": "ch_1", "created": now - 60, "amount": 1200, "amount_captured": 1200, "currency": "jpy", "captured": true,
-        "status": "succeeded", "customer": "cus_1", "billing_details": { "name": "Ann", "address": { "country": "JP" } } });
+        "status": "succeeded", "customer": "cus_1", "billing_details": { "name": "Ann", "address": { "country": "JP" } },
+        "shipping": { "name": "Ann", "address": { "country": "KR" } } });
     let body = event("evt_1", "charge.succeeded", charge.clone());
     assert_eq!(stripe.send(&signed(now - 301, &body), &body).await.code(), (401, "UNAUTHENTICATED"));
     assert_eq!(stripe.send(&signed(now - 299, &body), &body).await.outcome(), "recorded");
+    let region = acme.viewer().query("{ orders(first: 1) { nodes { region } } }").await;
+    assert_eq!(region["orders"]["nodes"][0]["region"], "KR");
     let mut reserved = charge;
     (reserved["id"], reserved["captured"], reserved["amount_captured"]) = (json!("ch_2"), json!(false), json!(0));
     let reserved = event("evt_2", "charge.succeeded", reserved);
@@ -463,6 +467,7 @@ async fn whoever_signs_as_the_standard_has_it_sends_any_event() {
         (json!({ "events": [{ "eventId": "x" }] }), "DateTime"),
         (json!({ "events": [{ "eventId": "x", "occurredAt": "2026-06-10T10:00:00Z", "orderPlaced": { "orderId": "2", "amout": "1" } }] }), "amout"),
         (json!({ "event": [] }), "column"),
+        (json!({ "events": [{ "eventId": "y" }] }), "events.0: "),
         // The same id with other content.
         (json!({ "events": [{ "eventId": "till-1", "occurredAt": "2026-06-10T10:00:00Z", "orderPlaced": { "orderId": "1", "amount": "99" } }] }), "other content"),
     ]
@@ -827,6 +832,209 @@ async fn an_order_of_a_shop_counts_as_it_is_after_it_was_edited() {
         );
     }
     acme.verified().await;
+}
+
+/// Signed as the Standard Webhooks specification has it.
+fn as_standard(secret: &str, id: &str, body: &str) -> [(&'static str, String); 3] {
+    let seconds = NOW.0 / SECOND;
+    let tag = hmac(secret.as_bytes(), format!("{id}.{seconds}.{body}").as_bytes());
+    let signature = format!("v1,{}", STANDARD.encode(tag));
+    [("webhook-id", id.to_owned()), ("webhook-timestamp", seconds.to_string()), ("webhook-signature", signature)]
+}
+
+#[tokio::test]
+async fn of_several_events_all_but_the_refused_ones_are_recorded() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let tills = Sender::of(&acme, "STANDARD", SECRET, json!({ "name": "tills" })).await;
+    let sale = |id: &str, at: &str| json!({ "eventId": id, "occurredAt": at, "orderPlaced": { "orderId": id, "amount": "1.00" } });
+    let malformed = json!({ "eventId": "b", "occurredAt": "2026-06-10T10:00:00Z" });
+    for (n, (events, code, orders)) in [
+        (json!([sale("a", "2026-06-10T10:00:00Z"), malformed, sale("c", "2026-06-10T10:00:00Z")]), "BAD_USER_INPUT", 2),
+        (
+            json!([sale("d", "2026-06-10T10:00:00Z"), sale("e", "2036-06-10T10:00:00Z"), malformed]),
+            "TIME_OUT_OF_RANGE",
+            3,
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = json!({ "events": events }).to_string();
+        assert_eq!(tills.send(&as_standard(SECRET, &format!("w{n}"), &body), &body).await.outcome(), "quarantined");
+        let newest = quarantine(&acme).await[0].take();
+        assert_eq!(newest["code"], code);
+        assert!(newest["reason"].as_str().is_some_and(|reason| reason.starts_with("events.1: ")), "{newest}");
+        assert_eq!(june(&acme).await["ordersCount"], orders);
+    }
+}
+
+#[tokio::test]
+async fn what_comes_again_after_a_change_of_settings_is_no_conflict() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let refund = |id: u64, currency: &str| {
+        json!({ "id": id, "order_id": 9_007_199_254_740_993_u64, "created_at": "2026-06-12T10:00:00Z",
+            "transactions": [{ "kind": "refund", "status": "success", "amount": "10.00", "currency": currency }] })
+    };
+    // All but the second refund is recorded.
+    let refunds = json!([refund(1, "GBP"), refund(2, "EUR")]);
+    let order = shop_order("2026-06-12T10:00:00Z", json!({ "currency": null, "refunds": refunds }));
+    assert_eq!(shop.shopify(SECRET, "orders/updated", "e", &order).await.outcome(), "quarantined");
+    let kept = quarantine(&acme).await;
+    assert_eq!(kept[0]["code"], "NO_EXCHANGE_RATE");
+    let update = "mutation($id: ID!) { updateIntegration(id: $id, input: { channel: \"online\" }) { channel } }";
+    acme.admin().query_with(update, json!({ "id": shop.id })).await;
+    let rates =
+        r#"mutation { setExchangeRates(rates: [{ from: "EUR", to: "GBP", validFrom: "2026-01-01", rate: "0.85" }]) }"#;
+    acme.admin().query(rates).await;
+    let retry = "mutation($id: ID!) { retryQuarantined(id: $id) { outcome delivery { code reason } } }";
+    let retried = acme.admin().query_with(retry, json!({ "id": kept[0]["id"] })).await;
+    assert_eq!(retried["retryQuarantined"]["outcome"], "RECORDED", "{retried}");
+    // So it is with what the sender repeats; and what was recorded stays as it is, and counts once.
+    assert_eq!(shop.shopify(SECRET, "orders/updated", "e", &order).await.outcome(), "recorded");
+    assert_eq!(quarantine(&acme).await, json!([]));
+    let channel = acme.viewer().query("{ orders(first: 1) { nodes { channel } } }").await;
+    assert_eq!(channel["orders"]["nodes"][0]["channel"], "web");
+    let expected = json!({ "grossRevenue": "95.00", "refunds": "18.50", "totalRevenue": "76.50", "ordersCount": 1, "unitsSold": 4 });
+    assert_eq!(june(&acme).await, expected);
+    acme.verified().await;
+}
+
+#[tokio::test]
+async fn a_cancellation_of_nothing_is_no_order_of_the_list() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    assert_eq!(shop.shopify(SECRET, "orders/delete", "d", r#"{ "id": 701 }"#).await.outcome(), "recorded");
+    let card = json!([{ "id": 1, "quantity": 1, "current_quantity": 1, "price": "95.00", "gift_card": true }]);
+    let cards = shop_order("2026-06-10T10:00:00Z", json!({ "id": 702, "line_items": card, "discount": null }));
+    assert_eq!(shop.shopify(SECRET, "orders/create", "g", &cards).await.outcome(), "recorded");
+    let list = "{ orders(first: 5) { totalCount nodes { externalId status } } }";
+    assert_eq!(acme.viewer().query(list).await["orders"], json!({ "totalCount": 0, "nodes": [] }));
+    // It still keeps out the order that comes late; what was an order stays in the list.
+    for id in [701, 703] {
+        let order = shop_order("2026-06-10T10:00:00Z", json!({ "id": id }));
+        assert_eq!(shop.shopify(SECRET, "orders/create", &format!("o{id}"), &order).await.outcome(), "recorded");
+    }
+    assert_eq!(shop.shopify(SECRET, "orders/delete", "d3", r#"{ "id": 703 }"#).await.outcome(), "recorded");
+    let listed = json!({ "totalCount": 1, "nodes": [{ "externalId": "703", "status": "CANCELLED" }] });
+    assert_eq!(acme.viewer().query(list).await["orders"], listed);
+    let found = acme.viewer().query(r#"{ order(externalId: "701") { status } }"#).await;
+    assert_eq!(found["order"]["status"], "CANCELLED");
+    assert_eq!(june(&acme).await["ordersCount"], 0);
+}
+
+async fn customer_id(tenant: &TestTenant<'_>, external_id: &str) -> Value {
+    let list = tenant.admin().query("{ customers(first: 20) { nodes { id externalId } } }").await;
+    let customers = list["customers"]["nodes"].as_array().expect("a list").clone();
+    let found = customers.into_iter().find(|one| one["externalId"] == external_id);
+    json!({ "id": found.expect("the customer")["id"] })
+}
+
+const EXPORT: &str = "mutation($id: ID!) { exportCustomer(customerId: $id) }";
+const ERASE: &str = "mutation($id: ID!) { eraseCustomer(customerId: $id) { id } }";
+
+#[tokio::test]
+async fn a_customer_goes_from_the_quarantine_and_nobody_else() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let tills = Sender::of(&acme, "STANDARD", SECRET, json!({ "name": "tills" })).await;
+    let known = shop_order("2026-06-10T10:00:00Z", json!({ "customer": { "id": 12347 } }));
+    assert_eq!(shop.shopify(SECRET, "orders/create", "k", &known).await.outcome(), "recorded");
+    // Jane lives where the number of the customer is the postal code.
+    let jane =
+        json!({ "id": 5551234, "first_name": "Jane", "default_address": { "customer_id": 5551234, "zip": "12347" } });
+    for (event, customer) in [("jane", jane), ("own", json!({ "id": 12347 })), ("damaged", json!({ "id": 12347 }))] {
+        let order = shop_order("2026-06-10T10:00:00Z", json!({ "currency": "none", "customer": customer }));
+        assert_eq!(shop.shopify(SECRET, "orders/create", event, &order).await.outcome(), "quarantined");
+    }
+    for (event, customer) in [("cut", "12347"), ("cut of others", "123470")] {
+        let whole =
+            json!({ "events": [{ "eventId": "e", "orderPlaced": { "customer": { "id": customer } } }] }).to_string();
+        let body = &whole[..whole.len() - 1];
+        assert_eq!(tills.send(&as_standard(SECRET, event, body), body).await.outcome(), "quarantined");
+    }
+    let tx = test.app.db.write(acme.id()).await.expect("a transaction");
+    let sql = "UPDATE quarantine SET body = $2 WHERE tenant_id = $1 AND delivery_id = 'orders/create:damaged'";
+    assert_eq!(tx.execute(sql, [vec![1_u8; 64].into()]).await.expect("damaged"), 1);
+    tx.commit().await.expect("committed");
+    let id = customer_id(&acme, "12347").await;
+    let exported = acme.admin().query_with(EXPORT, id.clone()).await["exportCustomer"]["quarantined"].take();
+    let exported = exported.as_array().expect("a list");
+    assert_eq!((exported.len(), &exported[0]["body"]["customer"]["id"]), (1, &json!(12347)));
+    acme.admin().query_with(ERASE, id).await;
+    let left = async || {
+        let left = quarantine(&acme).await;
+        let mut left: Vec<String> =
+            left.as_array().expect("a list").iter().map(|one| one["deliveryId"].to_string()).collect();
+        left.sort();
+        left
+    };
+    let others = [r#""cut of others""#, r#""orders/create:damaged""#, r#""orders/create:jane""#];
+    assert_eq!(left().await, others);
+    // So it is when the shop has a customer erased, known or not.
+    let redact = json!({ "shop_id": 1, "shop_domain": "shop.example", "customer": { "id": 5551234 } }).to_string();
+    assert_eq!(shop.shopify(SECRET, "customers/redact", "r", &redact).await.outcome(), "recorded");
+    assert_eq!(left().await, others[..2]);
+}
+
+#[tokio::test]
+async fn the_quarantine_is_searched_before_anything_is_locked_and_listed_without_bodies() {
+    let statements: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sent = Arc::clone(&statements);
+    let test = TestApp::start().await.rewired(|mut app| {
+        app.db.mutate(move |sql| {
+            sent.lock().expect("no panic").push(sql.to_owned());
+            None
+        });
+        app
+    });
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let known = shop_order("2026-06-10T10:00:00Z", json!({}));
+    assert_eq!(shop.shopify(SECRET, "orders/create", "k", &known).await.outcome(), "recorded");
+    for n in 0..20 {
+        let order = shop_order("2026-06-10T10:00:00Z", json!({ "currency": "none", "id": n }));
+        assert_eq!(shop.shopify(SECRET, "orders/create", &format!("q{n}"), &order).await.outcome(), "quarantined");
+    }
+    let take = || std::mem::take(&mut *statements.lock().expect("no panic"));
+    let id = customer_id(&acme, "77").await;
+    take();
+    assert_eq!(quarantine(&acme).await.as_array().map(Vec::len), Some(20));
+    let listed = take();
+    assert!(listed.iter().any(|sql| sql.contains("FROM quarantine")), "{listed:#?}");
+    assert!(!listed.iter().any(|sql| sql.contains("body")), "{listed:#?}");
+    acme.admin().query_with(ERASE, id).await;
+    let erased = take();
+    let places = |part: &str| -> Vec<usize> {
+        erased.iter().enumerate().filter(|(_, sql)| sql.contains(part)).map(|(at, _)| at).collect()
+    };
+    let (searched, locked) = (places("body FROM quarantine"), places("erased_at FROM customers WHERE"));
+    assert!(searched.len() > 2 && locked.iter().any(|locked| searched.iter().all(|at| at < locked)), "{erased:#?}");
+    assert_eq!(quarantine(&acme).await, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_is_completed_though_nobody_waits_for_it() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    let known = shop_order("2026-06-10T10:00:00Z", json!({}));
+    assert_eq!(shop.shopify(SECRET, "orders/create", "k", &known).await.outcome(), "recorded");
+    let held = test.app.db.write(acme.id()).await.expect("a transaction");
+    lock_head(&held).await.expect("locked");
+    let redact = json!({ "shop_id": 1, "shop_domain": "shop.example", "customer": { "id": 77 } }).to_string();
+    let late = shop.shopify(SECRET, "customers/redact", "r", &redact).await;
+    assert_eq!(late.code(), (503, "SERVICE_UNAVAILABLE"));
+    drop(held);
+    let erased = async {
+        let query = "{ customers(first: 5) { nodes { erasedAt } } }";
+        while acme.admin().query(query).await["customers"]["nodes"][0]["erasedAt"].is_null() {}
+    };
+    tokio::time::timeout(Duration::from_secs(20), erased).await.expect("it is completed");
 }
 
 /// Bodies of Shopify as its documentation shows them, signed by somebody else.

@@ -62,11 +62,14 @@ async fn survives(mutant: &Mutant) -> bool {
 }
 
 /// What shows nothing without its guard: there are no rows; the row is pinned by a random id, or was looked up before, or is
-/// found again by one; both tenants are at the same fit; a count is only held against the most there may be.
-const SAME_WITHOUT: [&str; 10] = [
+/// found again by one; both tenants are at the same fit; a count is only held against the most there may be; what another
+/// tenant has sealed cannot be opened; all organizations have the same currency.
+const SAME_WITHOUT: [&str; 12] = [
+    "(SELECT g.currency FROM organizations g WHERE $1 IS NOT NULL AND g.org_no = o.org_no)",
     "SELECT 1 FROM integrations WHERE $1 IS NOT NULL AND id = $2",
     "SELECT COUNT(*) FROM integrations WHERE $1 IS NOT NULL",
     "SELECT topic, code, received_at, tried_at FROM quarantine WHERE $1 IS NOT NULL AND id = $2",
+    "received_at, body FROM quarantine WHERE $1 IS NOT NULL AND id > $2",
     "CROSS JOIN sales_performance p ON $1 IS NOT NULL",
     "DELETE FROM alerts WHERE $1 IS NOT NULL AND id = $2",
     "SELECT user_id FROM team_members WHERE $1 IS NOT NULL AND team_id = $2",

@@ -12,7 +12,8 @@ use sha2::Sha256;
 
 use super::Unclear;
 use crate::clock::Timestamp;
-use crate::ledger::event::Line;
+use crate::ledger::check::TEXT_CHARS_MAX;
+use crate::ledger::event::{Customer, Line};
 use crate::money::{Money, div_half_even};
 
 /// Tolerance for a signature's timestamp, in either direction.
@@ -103,6 +104,12 @@ impl<'de> Deserialize<'de> for Id {
 /// Joins the parts of a postal address, in the order in which they are written.
 fn address<const N: usize>(parts: [Option<String>; N]) -> String {
     parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// A customer whose name and address are as long as the ledger accepts: joined from several fields, they may be longer.
+fn shortened(customer: Customer) -> Customer {
+    let short = |text: Option<String>| text.map(|text| text.chars().take(TEXT_CHARS_MAX).collect());
+    Customer { name: short(customer.name), address: short(customer.address), ..customer }
 }
 
 /// The sum of amounts. Error: overflow.

@@ -8,16 +8,15 @@ use serde::Deserialize;
 use super::{is_hmac, is_recent};
 use crate::clock::Timestamp;
 use crate::integrations::{Connector, Delivery, Label, Request, Settings, Unclear, WebhookContent};
+use crate::ledger::event::Event;
 use crate::ledger::graphql::parse_event;
-use crate::outbox::signing_key;
+use crate::outbox::{self, signing_key};
 
 pub struct Standard;
 
 impl Connector for Standard {
     fn check_secret(&self, secret: &str) -> Result<(), &'static str> {
-        // Invalid base64 would be taken literally, and no sender signs with that.
-        let is_key = secret.strip_prefix("whsec_").is_none_or(|text| STANDARD.decode(text).is_ok());
-        if is_key { Ok(()) } else { Err("what follows whsec_ must be base64") }
+        outbox::check_secret(secret)
     }
 
     fn is_signed(&self, request: &Request<'_>, secret: &str, now: Timestamp) -> bool {
@@ -38,13 +37,10 @@ impl Connector for Standard {
 
     fn read(&self, delivery: &Delivery<'_>, settings: &Settings) -> Result<WebhookContent, Unclear> {
         let Sent { events } = delivery.json()?;
-        let mut read = Vec::with_capacity(events.len());
-        for event in events {
-            let mut event = parse_event(event).map_err(|refusal| Unclear(refusal.reason))?;
-            event.organization = event.organization.or_else(|| settings.organization.map(|id| id.to_string()));
-            read.push(event);
-        }
-        Ok(if read.is_empty() { WebhookContent::Nothing } else { WebhookContent::Events(read) })
+        let of_settings = || settings.organization.map(|id| id.to_string());
+        let placed = |event: Event| Event { organization: event.organization.or_else(of_settings), ..event };
+        let read: Vec<_> = events.into_iter().map(|event| parse_event(event).map(placed)).collect();
+        Ok(if read.is_empty() { WebhookContent::Nothing } else { WebhookContent::Given(read) })
     }
 }
 

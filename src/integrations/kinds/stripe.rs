@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{is_hmac, is_recent};
+use super::{is_hmac, is_recent, shortened};
 use crate::clock::{SECOND, Timestamp};
 use crate::integrations::{Connector, Delivery, Label, Request, Settings, Unclear, WebhookContent};
 use crate::ledger::event::{Customer, Fact, OrderPlaced, RefundIssued};
@@ -83,6 +83,12 @@ struct Charge {
     status: String,
     customer: Option<String>,
     billing_details: Option<Billing>,
+    shipping: Option<Shipping>,
+}
+
+#[derive(Deserialize)]
+struct Shipping {
+    address: Option<Address>,
 }
 
 #[derive(Deserialize)]
@@ -147,14 +153,16 @@ fn charge(delivery: &Delivery<'_>, about: About<Charge>, settings: &Settings) ->
     if !is_taken || !(about.livemode || settings.counts_tests) {
         return Ok(WebhookContent::Nothing);
     }
-    let address = charge.billing_details.as_ref().and_then(|billing| billing.address.as_ref());
+    let shipping = charge.shipping.as_ref().and_then(|shipping| shipping.address.as_ref());
+    let billing = charge.billing_details.as_ref().and_then(|billing| billing.address.as_ref());
+    let region = [shipping, billing].into_iter().flatten().find_map(|address| address.country.clone());
     let fact = Fact::OrderPlaced(OrderPlaced {
         order_id: charge.id.clone(),
         version: about.created,
         amount: Some(amount(charge.amount_captured, &charge.currency)?),
         currency: Some(charge.currency.to_ascii_uppercase()),
         channel: Some(settings.channel.clone().unwrap_or_else(|| "stripe".to_owned())),
-        region: address.and_then(|address| address.country.clone()),
+        region,
         customer: charge.customer.map(|id| customer(id, charge.billing_details)),
         ..OrderPlaced::default()
     });
@@ -193,7 +201,7 @@ fn customer(id: String, billing: Option<Billing>) -> Customer {
     let address = address.map(|Address { line1, line2, postal_code, city, state, country }| {
         super::address([line1, line2, postal_code, city, state, country])
     });
-    Customer { id, name, email, phone, address }
+    shortened(Customer { id, name, email, phone, address })
 }
 
 fn seconds(seconds: i64) -> Result<Timestamp, Unclear> {

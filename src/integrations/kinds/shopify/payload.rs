@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::super::{Exact, address, list, sum};
+use super::super::{Exact, address, list, shortened, sum};
 use crate::integrations::Unclear;
 use crate::ledger::check::ID_CHARS_MAX;
 use crate::ledger::event::Customer;
@@ -224,13 +224,13 @@ impl Buyer {
         let names: Vec<String> = [self.first_name, self.last_name].into_iter().filter_map(said).collect();
         let of_address = || self.default_address.as_ref().and_then(|address| address.phone.clone());
         let phone = said(self.phone).or_else(of_address);
-        Customer {
+        shortened(Customer {
             id: self.id.to_string(),
             name: Some(names.join(" ")),
             email: said(self.email).or(order_email),
             phone,
             address: self.default_address.map(Address::text),
-        }
+        })
     }
 }
 

@@ -10,7 +10,7 @@ fn read(topic: &str, body: &Value) -> Vec<Event> {
     match Shopify.read(&delivery, &Settings::default()).expect("understood") {
         WebhookContent::Events(events) => events,
         WebhookContent::Nothing => Vec::new(),
-        WebhookContent::Erase(id) => panic!("erases {id}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -220,4 +220,17 @@ fn a_returned_line_needs_one_of_its_two_subtotals() {
     line.remove("subtotal");
     line.insert("subtotal_set".to_owned(), json!({ "shop_money": { "amount": "40.00", "currency_code": "GBP" } }));
     assert_eq!(read("refunds/create", &refund).iter().map(told_refund).collect::<Vec<_>>(), gbp(&["40.00: B 40.00"]));
+}
+
+#[test]
+fn a_long_name_and_address_keep_no_order_from_the_ledger() {
+    let address = json!({ "address1": "x".repeat(255), "address2": "y".repeat(255), "city": "Ulm" });
+    let buyer =
+        json!({ "id": 1, "first_name": "a".repeat(255), "last_name": "b".repeat(255), "default_address": address });
+    let events = read("orders/updated", &order(json!({ "customer": buyer })));
+    assert_eq!(crate::ledger::check::check(&events[0], Timestamp(i64::MAX / 2)), Ok(()));
+    let Fact::OrderPlaced(OrderPlaced { customer: Some(customer), .. }) = &events[0].fact else { panic!("{events:?}") };
+    let [name, address] = [&customer.name, &customer.address].map(|text| text.as_deref().expect("a text"));
+    assert_eq!((name.len(), address.len()), (500, 500));
+    assert!(address.starts_with("xx") && address.ends_with("yy"));
 }
