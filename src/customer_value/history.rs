@@ -17,8 +17,8 @@ use crate::money::Money;
 /// Orders per statement.
 const ROWS_MAX: usize = 5_000;
 
-/// An identified customer's orders in the currency of the default organization, including cancelled ones, which were
-/// orders until then. Days are counted from 1970-01-01 in the organization's time zone.
+/// An identified customer's orders and refunds in the currency of the default organization, including cancelled orders,
+/// which were orders until then. Days are counted from 1970-01-01 in the organization's time zone.
 pub struct History {
     pub customer_no: i64,
     orders: Vec<Order>,
@@ -99,7 +99,7 @@ impl<'a> Histories<'a> {
             }
         }
         let ids: Vec<String> = orders.iter().map(|(_, id, ..)| id.clone()).collect();
-        let mut refunds = load_refunds(self.tx, ids).await?;
+        let mut refunds = load_refunds(self.tx, ids, &self.org_nos).await?;
         let mut complete = Vec::new();
         for (customer_no, id, order) in orders {
             if self.open.as_ref().is_none_or(|open| open.customer_no != customer_no) {
@@ -122,16 +122,24 @@ impl<'a> Histories<'a> {
     }
 }
 
-/// The refunds of orders in their organizations' currency, by the source's order id: time and amount.
-async fn load_refunds(tx: &TenantTx, order_ids: Vec<String>) -> Result<HashMap<String, Vec<(Timestamp, Money)>>> {
-    let sql =
-        "SELECT r.order_id, r.issued_at, r.amount_paid, r.rate FROM {keys} {each refunds r: r.order_id = k.order_id}";
+/// The refunds of orders, issued by the organizations `org_nos`, in whose currency they are added up, by the source's
+/// order id: time and amount.
+async fn load_refunds(
+    tx: &TenantTx,
+    order_ids: Vec<String>,
+    org_nos: &[i32],
+) -> Result<HashMap<String, Vec<(Timestamp, Money)>>> {
+    let sql = "SELECT r.order_id, r.issued_at, r.org_no, r.amount_paid, r.rate FROM {keys} \
+               {each refunds r: r.order_id = k.order_id}";
     let keys = Table::new().with("order_id", Column::Text(order_ids));
     let mut refunds: HashMap<String, Vec<_>> = HashMap::new();
     for row in tx.query_by_keys(sql, &keys).await? {
+        if !org_nos.contains(&get(&row, 2)?) {
+            continue;
+        }
         // Each is rounded individually, like its ledger entry.
         let amount =
-            get::<Money>(&row, 2)?.convert(get(&row, 3)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
+            get::<Money>(&row, 3)?.convert(get(&row, 4)?, RATE_DECIMALS).ok_or_else(Error::sum_out_of_range)?;
         refunds.entry(get(&row, 0)?).or_default().push((get(&row, 1)?, amount));
     }
     Ok(refunds)

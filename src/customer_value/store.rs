@@ -49,8 +49,6 @@ pub(super) async fn list_due(db: &Db, now: Timestamp) -> Result<Vec<TenantId>> {
 #[derive(Clone, Copy)]
 pub(super) struct Claim {
     pub fit_no: i64,
-    /// The fit whose predictions are served meanwhile.
-    published_no: i64,
 }
 
 /// Claims a fit, unless another process has, or it is no longer due.
@@ -60,11 +58,11 @@ pub(super) async fn claim(tx: &TenantTx, now: Timestamp) -> Result<Option<Claim>
     tx.execute(sql, []).await?;
     let sql = format!(
         "UPDATE customer_models AS m SET claimed_no = m.claimed_no + 1, claimed_until = $4 FROM ledger_heads h \
-         WHERE h.tenant_id = $1 AND m.tenant_id = $1 AND {} RETURNING claimed_no, fit_no",
+         WHERE h.tenant_id = $1 AND m.tenant_id = $1 AND {} RETURNING claimed_no",
         is_due(2, 3)
     );
     let row = tx.query_one(&sql, [now.into(), (now.0 - DAY).into(), (now.0 + CLAIM).into()]).await?;
-    row.map(|row| Ok(Claim { fit_no: get(&row, 0)?, published_no: get(&row, 1)? })).transpose()
+    row.map(|row| Ok(Claim { fit_no: get(&row, 0)? })).transpose()
 }
 
 /// Extends a claim. `false` if it was taken over.
@@ -121,12 +119,19 @@ pub(super) async fn is_published(tx: &TenantTx, claim: Claim) -> Result<bool> {
     Ok(tx.query_one(sql, [claim.fit_no.into()]).await?.is_some())
 }
 
-/// Removes the predictions of the previous fit, and of abandoned fits since.
+/// Removes the predictions of all fits before the published one, `claim`: of the previous one, of abandoned ones, and
+/// what a process that ended meanwhile left of earlier ones.
 pub(super) async fn remove_older(db: &Db, tenant: TenantId, claim: Claim, last_customer_no: i64) -> Result<()> {
-    for fit_no in claim.published_no..claim.fit_no {
+    let mut removed_no = -1;
+    loop {
+        let tx = db.read(tenant).await?;
+        let sql = "SELECT MIN(fit_no) FROM customer_predictions WHERE tenant_id = $1 AND fit_no > $2 AND fit_no < $3";
+        let row = tx.query_one(sql, [removed_no.into(), claim.fit_no.into()]).await?;
+        drop(tx);
+        let Some(fit_no) = row.map(|row| get::<Option<i64>>(&row, 0)).transpose()?.flatten() else { return Ok(()) };
         remove(db, tenant, fit_no, last_customer_no).await?;
+        removed_no = fit_no;
     }
-    Ok(())
 }
 
 /// Removes the predictions of a fit, in small batches so that no one waits for long.

@@ -19,9 +19,10 @@ use crate::graphql::size::fields_within;
 use crate::ledger::dated::depends_on_head;
 use crate::ledger::dimensions::dimension_name;
 use crate::ledger::node_id::{Numbered, OneOf};
-use crate::ledger::organization::{find_organization, list_organizations};
+use crate::ledger::organization::list_organizations;
 use crate::metrics::filter::{Filter, MetricsFilters};
 use crate::metrics::input::DateRange;
+use crate::metrics::state::default_zone;
 use crate::money::Money;
 
 #[derive(Default)]
@@ -87,14 +88,14 @@ impl OrderQuery {
             max_amount: max_amount.map(|amount| amount.0),
             ..OrderFilter::default()
         };
-        if let Some(names) = filters {
-            filter.facts = Some(Filter::find_any(&tx, &list_organizations(&tx).await?, &names).await?);
-        }
-        if let Some(period) = period {
+        if filters.is_some() || period.is_some() {
             let organizations = list_organizations(&tx).await?;
-            let default = find_organization(&organizations, None)
-                .ok_or_else(|| Error::internal("a tenant without a default organization"))?;
-            filter.span = Some(period.resolve("period", app(ctx)?.clock.now(), default.timezone)?);
+            let facts = Filter::find_any(&tx, &organizations, &filters.clone().unwrap_or_default()).await?;
+            if let Some(period) = period {
+                let zone = default_zone(&facts, &organizations);
+                filter.span = Some(period.resolve("period", app(ctx)?.clock.now(), zone)?);
+            }
+            filter.facts = filters.is_some().then_some(facts);
         }
         if let Some(id) = customer_id {
             let Some(customer_no) = Numbered::Customer.find(&id) else {

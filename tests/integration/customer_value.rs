@@ -493,3 +493,36 @@ async fn retention_is_known(test: &TestApp, shop: &TestTenant<'_>, data: &std::p
     assert_eq!(rows, known);
     assert_eq!(model(&shop.viewer()).await["day"], "1998-07-01", "a day has passed");
 }
+
+#[tokio::test]
+async fn refunds_in_another_currency_are_not_deducted() {
+    let test = TestApp::start().await;
+    let acme = small(&test).await;
+    acme.organization("paris", chrono_tz::Europe::Paris, "EUR").await;
+    let refund = RefundIssued { order_id: Some("3".into()), amount: Some(money("7.00")), ..RefundIssued::default() };
+    let refund = event("p", "2026-06-12T10:00:00Z", Fact::RefundIssued(refund));
+    acme.apply(vec![Event { organization: Some("paris".into()), ..refund }]).await;
+    refit(&test).await;
+    let data = acme.viewer().query("{ customerSegments { segment revenue } }").await;
+    let champions = json!({ "segment": "CHAMPION", "revenue": "60.00" });
+    assert_eq!(data["customerSegments"][0], champions, "of 62, only the 2 pounds");
+}
+
+#[tokio::test]
+async fn predictions_that_an_interrupted_process_left_are_removed_later() {
+    let test = TestApp::start().await;
+    let acme = small(&test).await;
+    refit(&test).await;
+    // It ended after it had published two more fits, and before it removed any predictions.
+    let tx = test.app.db.write(acme.id()).await.expect("begun");
+    let published = "UPDATE customer_models SET fit_no = 3, claimed_no = 3 WHERE tenant_id = $1";
+    tx.execute(published, []).await.expect("written");
+    tx.commit().await.expect("committed");
+    test.clock.set(Timestamp(NOW.0 + DAY));
+    refit(&test).await;
+    let tx = test.app.db.read(acme.id()).await.expect("begun");
+    let sql = "SELECT MIN(fit_no), MAX(fit_no), COUNT(*) FROM customer_predictions WHERE tenant_id = $1";
+    let row = tx.query_one(sql, []).await.expect("read").expect("a row");
+    let number = |index| get::<i64>(&row, index).expect("a number");
+    assert_eq!((number(0), number(1), number(2)), (4, 4, 3));
+}

@@ -1,6 +1,6 @@
 //! Orders: which are listed, and what they hold.
 
-use salespulse::ledger::event::{Fact, Line, OrderCancelled, OrderPlaced, RefundIssued};
+use salespulse::ledger::event::{Event, Fact, Line, OrderCancelled, OrderPlaced, RefundIssued};
 use serde_json::json;
 
 use crate::ledger::{event, money, order};
@@ -232,4 +232,26 @@ async fn orders_are_found_by_currency_and_amount_with_their_refunds() {
         acme.viewer().query(r#"{ exchangeRates(until: "2025-12-31") { rate } }"#).await,
         json!({ "exchangeRates": [] })
     );
+}
+
+#[tokio::test]
+async fn days_are_those_of_the_organization_whose_orders_are_listed() {
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("acme", chrono_tz::UTC, "GBP").await;
+    acme.organization("tokyo", chrono_tz::Asia::Tokyo, "GBP").await;
+    let in_tokyo = |id, when| Event { organization: Some("tokyo".into()), ..place(id, when, "a") };
+    // 14 June begins at 15:00 UTC of the day before in Tokyo.
+    acme.apply(vec![
+        in_tokyo("A", "2026-06-13T14:59:59Z"),
+        in_tokyo("B", "2026-06-13T15:00:00Z"),
+        in_tokyo("C", "2026-06-14T14:59:59Z"),
+        in_tokyo("D", "2026-06-14T15:00:00Z"),
+    ])
+    .await;
+    let period = r#"period: {firstDay: "2026-06-14", lastDay: "2026-06-14"}"#;
+    let tokyo = format!(r#"({period}, filters: {{organizationId: "tokyo"}})"#);
+    assert_eq!(ids(&acme, &tokyo).await, "CB");
+    let counted = format!("{{ salesMetrics{tokyo} {{ ordersCount }} }}");
+    assert_eq!(acme.viewer().query(&counted).await, json!({ "salesMetrics": { "ordersCount": 2 } }));
+    assert_eq!(ids(&acme, &format!("({period})")).await, "DC", "of several, those of the default one");
 }

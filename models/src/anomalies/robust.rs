@@ -6,6 +6,13 @@ use std::collections::VecDeque;
 const MEDIAN_TO_SD: f64 = 1.482_602_218_505_602;
 const MEAN_TO_SD: f64 = 1.253_314_137_315_500_3;
 
+/// A metric is sparse if the scale by the median is below this share of that by the mean, which is near four fifths for
+/// sales: it is mostly zero, so that most buckets fit almost exactly, and says nothing about the others.
+const SPARSE: f64 = 0.2;
+
+/// One of this many deviations, the greatest, has no part in that mean: a few outliers do not make a metric sparse.
+const LEFT_OUT: usize = 100;
+
 /// The minimum scale is a hundredth of the metric's level: otherwise any change of a constant metric would be
 /// infinitely unusual.
 const STEADINESS: f64 = 0.01;
@@ -22,9 +29,9 @@ fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
     if sorted.len().is_multiple_of(2) { Some(sorted.get(middle - 1)?.midpoint(upper)) } else { Some(upper) }
 }
 
-/// A robust standard deviation: 1.4826 times the median absolute deviation, or, where more than half are zero, 1.2533
-/// times the mean one (Iglewicz & Hoaglin 1993, "How to Detect and Handle Outliers"). `None` where nothing deviates
-/// from a `level` of zero: then there is no measure of what is unusual.
+/// A robust standard deviation: 1.4826 times the median absolute deviation (Iglewicz & Hoaglin 1993, "How to Detect and
+/// Handle Outliers"), or, for a sparse metric, the root mean square. `None` where nothing deviates from a `level` of
+/// zero: then there is no measure of what is unusual.
 pub fn scale(deviation_sizes: &[f64], level: f64) -> Option<f64> {
     let mut sorted = deviation_sizes.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -32,13 +39,17 @@ pub fn scale(deviation_sizes: &[f64], level: f64) -> Option<f64> {
 }
 
 fn scale_of_sorted(sorted: &[f64], level: f64) -> Option<f64> {
-    let mut scale = MEDIAN_TO_SD * median_of_sorted(sorted)?;
-    if scale == 0.0 {
-        let nonzero = sorted.get(sorted.partition_point(|size| *size == 0.0)..).unwrap_or_default();
-        scale = MEAN_TO_SD * nonzero.iter().sum::<f64>() / sorted.len() as f64;
-    }
+    let of_median = MEDIAN_TO_SD * median_of_sorted(sorted)?;
+    let usual = sorted.get(..sorted.len() - sorted.len().div_ceil(LEFT_OUT)).unwrap_or_default();
+    let of_mean = MEAN_TO_SD * usual.iter().sum::<f64>() / usual.len().max(1) as f64;
+    let is_sparse = of_median == 0.0 || of_median < SPARSE * of_mean;
+    let scale = if is_sparse { root_mean_square(sorted) } else { of_median };
     let bounded = scale.max(STEADINESS * level.abs());
     (bounded >= f64::MIN_POSITIVE).then_some(bounded)
+}
+
+fn root_mean_square(values: &[f64]) -> f64 {
+    (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
 }
 
 /// A sliding window over the last buckets, also sorted by value.
@@ -110,9 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn where_most_do_not_deviate_the_mean_stands_in() {
-        // (0 + 0 + 0 + 8) / 4 = 2.
-        assert_eq!(scale(&[0.0, 8.0, 0.0, 0.0], 0.0), Some(2.0 * MEAN_TO_SD));
+    fn where_most_hardly_deviate_the_others_are_the_measure() {
+        // The root of (0 + 0 + 0 + 8²) / 4 = 16.
+        assert_eq!(scale(&[0.0, 8.0, 0.0, 0.0], 0.0), Some(4.0));
+        // The greatest is left out: the mean of 0.1, 0.1, 0.1, 0.1, 4, 4 is 1.4, the median of all is 0.1.
+        // The root of (4 · 0.1² + 3 · 4²) / 7.
+        let found = scale(&[0.1, 0.1, 4.0, 0.1, 4.0, 0.1, 4.0], 0.0).expect("a scale");
+        assert!((found - (48.04f64 / 7.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn an_outlier_does_not_make_a_metric_sparse() {
+        assert_eq!(scale(&[1.0, 2.0, 1.0, 3.0, 1e9], 0.0), Some(2.0 * MEDIAN_TO_SD));
     }
 
     #[test]

@@ -90,3 +90,47 @@ fn a_metric_that_begins_later_is_no_surprise() {
     let early = found.anomalies.iter().find(|anomaly| anomaly.index == 390).expect("found");
     assert!(early.readings[2].is_none() && early.readings[3].is_none());
 }
+
+/// The days without a sale, and with three and a half times as many as usual, of [`shop`].
+const OUTAGE: usize = 525;
+const RUSH: usize = 588;
+
+/// Revenue, orders and refunds of a shop that refunds something on `share` of its days.
+fn shop(seed: u64, share: f64) -> Vec<Vec<Option<f64>>> {
+    let mut normal = Normal(seed);
+    let mut metrics = vec![Vec::new(); 3];
+    for day in 0..690 {
+        let usual = if day % 7 > 4 { 12.0 } else { 20.0 };
+        let orders = match day {
+            OUTAGE => 0.0,
+            RUSH => 70.0,
+            _ => (usual + 3.0 * normal.next()).round().max(1.0),
+        };
+        let revenue = orders * 50.0 + orders.sqrt() * 10.0 * normal.next();
+        let refunds = if normal.unit() < share { (50.0 + 15.0 * normal.next()).max(0.0) } else { 0.0 };
+        metrics.iter_mut().zip([revenue, orders, refunds]).for_each(|(values, value)| values.push(Some(value)));
+    }
+    metrics
+}
+
+#[test]
+fn usual_refunds_on_few_days_hide_nothing() {
+    for share in [0.02, 0.05, 0.15, 0.3, 0.45] {
+        for seed in 1..4 {
+            let found = detect(&shop(seed, share), &Settings::DAILY).expect("a history");
+            assert!([OUTAGE, RUSH].iter().all(|day| indexes(&found).contains(day)), "{share} {seed}: {found:?}");
+            assert!(scores(&found, RUSH).0 > 20.0);
+            let refund_days = found.anomalies.iter().filter(|anomaly| anomaly.leading == 2);
+            assert!(refund_days.map(|anomaly| anomaly.score).fold(0.0, f64::max) < 15.0, "{share} {seed}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unusual_refund_on_one_of_few_days_is_found() {
+    let mut metrics = shop(1, 0.15);
+    metrics[2][600] = Some(2_000.0);
+    let found = detect(&metrics, &Settings::DAILY).expect("a history");
+    let leading = found.anomalies.iter().find(|anomaly| anomaly.index == 600).map(|anomaly| anomaly.leading);
+    assert_eq!(leading, Some(2), "{found:?}");
+}
