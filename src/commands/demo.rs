@@ -88,7 +88,7 @@ async fn print(app: &App, tenants: Tenants, address: SocketAddr) -> Result<(), F
     let admin = admin.unwrap_or_default();
     output::line(format_args!(
         "\nGraphiQL, as the admin of the tenant {GIFTS}:\n  http://{address}/graphiql#token={admin}\n\n\
-         The same with curl:\n  export TOKEN={admin}\n  \
+         With curl:\n  export TOKEN={admin}\n  \
          curl -sG http://{address}/graphql -H \"Authorization: Bearer $TOKEN\" \\\n    \
          --data-urlencode query@tests/operations/first-query.graphql\n\n\
          The tokens of its other users, and of the tenant {ABROAD}, are in {TOKENS_FILE}.\n\

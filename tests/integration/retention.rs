@@ -1,7 +1,5 @@
 //! Dropping old months leaves the metrics as they are, and old events cannot come again.
 
-use std::sync::{Arc, Mutex};
-
 use salespulse::ledger::event::{Fact, OrderCancelled, Outcome, RefusalCode};
 use salespulse::ledger::retention::{Dropped, close_before, count_before, cut, drop_before};
 use salespulse::tenancy::list_tenants;
@@ -159,16 +157,21 @@ async fn no_tenant_is_created_while_months_of_all_are_dropped() {
     created.verified().await;
 }
 
+/// Counting the rows of a large ledger takes PostgreSQL longer than a request may.
+#[cfg(debug_assertions)]
 #[tokio::test]
 async fn what_would_be_dropped_is_counted_without_a_time_limit() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let (mut db, statements) = (test.app.db.clone(), Arc::new(Mutex::new(Vec::new())));
-    let heard = Arc::clone(&statements);
-    db.on_statement(move |statement, _| heard.lock().expect("no panic").push(statement.sql.clone()));
-    count_before(&db, acme.id(), cut(NOW, 2).expect("a day")).await.expect("counted");
-    let is_patient = statements.lock().expect("no panic").iter().any(|sql| sql == "SET LOCAL statement_timeout = 0");
-    assert_eq!(is_patient, test.app.db.is_postgres());
+    if !test.app.db.is_postgres() {
+        return;
+    }
+    let mut db = test.app.db.clone();
+    let timeout = "SELECT CAST(current_setting('statement_timeout') = '0' AS int)::bigint \
+                   WHERE $1::uuid IS NOT NULL AND $2::bigint IS NOT NULL";
+    db.mutate(move |sql| sql.starts_with("SELECT COUNT(*)").then(|| timeout.to_owned()));
+    let counted = count_before(&db, acme.id(), cut(NOW, 2).expect("a day")).await.expect("counted");
+    assert_eq!(counted, Dropped { entries: 1, events: 1 });
 }
 
 #[tokio::test]
