@@ -18,7 +18,7 @@ use crate::auth::sessions::Client;
 use crate::error::{Code, Error, Result};
 use crate::graphql::endpoint::Endpoint;
 use crate::graphql::errors::{plain, refuse, respond};
-use crate::graphql::http::{is_json, read_body};
+use crate::graphql::http::{PUBLIC_BYTES_MAX, is_json, read_body_of};
 use crate::graphql::origin::{client_of, is_foreign};
 use crate::graphql::scalars::DateTime;
 
@@ -182,7 +182,7 @@ pub async fn read_json<T: DeserializeOwned>(request: Request, what: &str) -> Res
     if !is_json(request.headers()) {
         return Err(malformed());
     }
-    match read_body(request.into_body()).await {
+    match read_body_of(request.into_body(), PUBLIC_BYTES_MAX).await {
         Ok(body) => serde_json::from_slice(&body).map_err(|_| malformed()),
         Err((status, code, message)) => Err(Box::new(respond(status, &[plain(code, message)]))),
     }

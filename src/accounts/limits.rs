@@ -1,4 +1,5 @@
-//! Rate limits on sign-in attempts, invalid secrets and requested mail: per address and per account, in this process.
+//! Rate limits on sign-in attempts, refreshes, invalid secrets and requested mail: per address, account or session, in this
+//! process.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use governor::Quota;
 use moka::sync::Cache;
+use uuid::Uuid;
 
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
@@ -18,6 +20,9 @@ const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 /// Burst of attempts per account: high enough that a single address cannot lock out the owner.
 const ACCOUNT_TRIES: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 const PAUSE: Duration = Duration::from_secs(90);
+/// Burst of refreshes per session, of which each is written; then one per [`REFRESH_PAUSE`].
+const REFRESHES: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
+const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 
 /// Maximum number of invalid secrets looked up for an address per window.
 const STRANGE_MAX: u32 = 100;
@@ -34,6 +39,7 @@ struct Parts {
     addresses: Buckets<IpAddr>,
     accounts: Buckets<Account>,
     mails: Buckets<Account>,
+    refreshes: Buckets<Uuid>,
     strangers: Cache<IpAddr, Arc<Strange>>,
 }
 
@@ -51,12 +57,14 @@ impl Default for Strange {
 
 impl Default for Tries {
     fn default() -> Self {
-        #[expect(clippy::expect_used, reason = "the pause is a constant")]
-        let quota = Quota::with_period(PAUSE).expect("not zero").allow_burst(TRIES);
+        #[expect(clippy::expect_used, reason = "the pauses are constants")]
+        let quota = |pause| Quota::with_period(pause).expect("not zero");
+        let tries = quota(PAUSE).allow_burst(TRIES);
         Tries(Arc::new(Parts {
-            addresses: Buckets::new(quota),
-            accounts: Buckets::new(quota.allow_burst(ACCOUNT_TRIES)),
-            mails: Buckets::new(quota),
+            addresses: Buckets::new(tries),
+            accounts: Buckets::new(tries.allow_burst(ACCOUNT_TRIES)),
+            mails: Buckets::new(tries),
+            refreshes: Buckets::new(quota(REFRESH_PAUSE).allow_burst(REFRESHES)),
             strangers: Cache::builder().max_capacity(STRANGERS_MAX).time_to_live(STRANGE_WINDOW).build(),
         }))
     }
@@ -79,6 +87,11 @@ impl Tries {
         self.0.mails.take(&(tenant, email.to_owned()), NonZeroU32::MIN).map_err(limited)
     }
 
+    /// Counts a refresh of a session. Error: RATE_LIMITED.
+    pub fn take_refresh(&self, session: Uuid) -> Result<()> {
+        self.0.refreshes.take(&session, NonZeroU32::MIN).map_err(limited)
+    }
+
     /// Refuses to look up a secret for an address that has sent too many invalid ones. Error: RATE_LIMITED.
     pub fn check_stranger(&self, address: Option<IpAddr>) -> Result<()> {
         let strange = address.and_then(|address| self.0.strangers.get(&network_of(address)));
@@ -99,7 +112,7 @@ impl Tries {
 }
 
 fn limited(wait: Duration) -> Error {
-    let error = Error::new(Code::RateLimited, "too many attempts; try again in a few minutes");
+    let error = Error::new(Code::RateLimited, "too many attempts; try again later");
     Error { retry_after: Some(wait), ..error }
 }
 
@@ -121,6 +134,16 @@ mod tests {
         }
         assert!(tries.take_address(address("2001:db8::ffff")).is_err());
         assert!(tries.take_address(address("2001:db8:0:1::")).is_ok() && tries.take_address(None).is_ok());
+    }
+
+    #[test]
+    fn a_session_is_refreshed_sixty_times_and_then_every_ten_seconds() {
+        let tries = Tries::default();
+        let session = Uuid::from_u128(1);
+        assert!((0..60).all(|_| tries.take_refresh(session).is_ok()));
+        let wait = tries.take_refresh(session).expect_err("refused").retry_after.expect("a wait");
+        assert!(wait <= REFRESH_PAUSE && !wait.is_zero(), "{wait:?}");
+        assert!(tries.take_refresh(Uuid::from_u128(2)).is_ok());
     }
 
     #[test]

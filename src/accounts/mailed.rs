@@ -3,6 +3,8 @@
 use serde_json::json;
 use uuid::Uuid;
 
+use super::members::Member;
+use super::oidc::identities;
 use super::sign_in::{self, SignedIn, find_user};
 use super::{api_keys, email_of, members};
 use crate::app::App;
@@ -105,7 +107,7 @@ async fn count_resets(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<i6
     tx.count(sql, [user_id.into(), word(Purpose::Reset)?, now.into()]).await
 }
 
-/// Redeems a mailed link: sets the password, ends the user's sessions and API keys, and signs in. Errors:
+/// Redeems a mailed link: sets the password, ends the user's sessions, API keys and identities, and signs in. Errors:
 /// INVALID_GRANT, BAD_USER_INPUT, RATE_LIMITED.
 pub async fn redeem(app: &App, client: &Client, token: &str, new_password: String) -> Result<SignedIn> {
     let token = Opaque::parse(Kind::Once, token).ok_or_else(invalid)?;
@@ -135,9 +137,10 @@ pub async fn redeem(app: &App, client: &Client, token: &str, new_password: Strin
     let row = tx.query_one(&sql, [user_id.into(), password_hash.into()]).await?.ok_or_else(invalid)?;
     let role = Role::get(&row, 0)?;
     sessions::end_all(&tx, user_id, now).await?;
-    // Whoever had control of the account may have created some.
+    // Whoever had control of the account may have created or linked some.
     api_keys::revoke_all(&tx, user_id, now).await?;
     let by = By { user_id: Some(user_id), through: None, client };
+    identities::remove_all(app, &tx, &by, user_id).await?;
     let entry = Entry::of("password.set", user_id).after(json!({ "by": purpose }));
     audit::record_by(&tx, &by, now, entry).await?;
     let tenant = tx.tenant();
@@ -153,16 +156,16 @@ async fn find(tx: &TenantTx, hash: &[u8], now: i64) -> Result<(Uuid, Purpose, St
     Ok((get(&row, 0)?, get_word(&row, 1)?, get(&row, 2)?))
 }
 
-/// Invites a new user, or again one without a way to sign in, even if deactivated since. Errors: CONFLICT,
-/// BAD_USER_INPUT; FORBIDDEN, if the old or new role has permissions that the caller lacks; MAIL_NOT_CONFIGURED, unless
-/// the user can sign in with an identity provider instead.
+/// Invites a new user, or again one without a way to sign in, even if deactivated since; returns who that was before.
+/// Errors: CONFLICT; BAD_USER_INPUT; FORBIDDEN, if the old or new role has permissions that the caller lacks;
+/// MAIL_NOT_CONFIGURED, unless the user can sign in with an identity provider instead.
 pub async fn invite(
     app: &App,
     tx: &TenantTx,
     caller: &Caller,
     (email, name): (&str, &str),
     role: Role,
-) -> Result<Uuid> {
+) -> Result<(Uuid, Option<Member>)> {
     members::check_role(caller, role)?;
     if !app.sends_mail && app.providers.is_empty() {
         return Err(no_mail("the operator can create users with `salespulse user create`"));
@@ -171,27 +174,28 @@ pub async fn invite(
     let name = members::name_of(name)?;
     tx.lock_settings().await?;
     let sql = "SELECT u.id, u.invited_at IS NULL AND (u.is_active OR u.password_hash IS NOT NULL OR EXISTS \
-               (SELECT 1 FROM user_identities i WHERE i.tenant_id = $1 AND i.user_id = u.id)), \
-               u.role FROM users u WHERE u.tenant_id = $1 AND u.email = $2";
-    let user_id = match tx.query_one(sql, [email.clone().into()]).await? {
+               (SELECT 1 FROM user_identities i WHERE i.tenant_id = $1 AND i.user_id = u.id)) \
+               FROM users u WHERE u.tenant_id = $1 AND u.email = $2";
+    let (user_id, before) = match tx.query_one(sql, [email.clone().into()]).await? {
         Some(row) if get::<bool>(&row, 1)? => {
             return Err(Error::new(Code::Conflict, "there is already a user with that address"));
         }
         Some(row) => {
-            members::check_role(caller, Role::get(&row, 2)?)?;
             let id: Uuid = get(&row, 0)?;
+            let before = members::get_member(tx, id).await?;
+            members::check_role(caller, before.user.role)?;
             let sql = "UPDATE users SET name = $3, role = $4, invited_at = COALESCE(invited_at, $5) \
                        WHERE tenant_id = $1 AND id = $2";
             tx.execute(sql, [id.into(), name.into(), role.as_str().into(), app.clock.now().0.into()]).await?;
-            id
+            (id, Some(before))
         }
         None => {
             let user = NewUser { email: &email, name: &name, role, password_hash: None, is_invited: true };
-            insert_user(tx, user, app.clock.now()).await?
+            (insert_user(tx, user, app.clock.now()).await?, None)
         }
     };
     send(app, tx, user_id, &email, Purpose::Invitation).await?;
-    Ok(user_id)
+    Ok((user_id, before))
 }
 
 fn no_mail(instead: &str) -> Error {

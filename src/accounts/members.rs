@@ -5,8 +5,10 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::api_keys;
+use super::oidc::identities;
+use crate::app::App;
+use crate::audit::Change;
 use crate::auth::{Caller, Role, sessions, standing};
-use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
@@ -36,6 +38,14 @@ pub enum UserState {
 pub struct Member {
     pub user: User,
     pub state: UserState,
+}
+
+impl Member {
+    /// Their role and state, for the log.
+    pub fn told(&self) -> Json {
+        let (is_active, is_invited) = (self.state == UserState::Active, self.state == UserState::Invited);
+        json!({ "role": self.user.role.as_str(), "isActive": is_active, "isInvited": is_invited })
+    }
 }
 
 /// The changes to make.
@@ -80,12 +90,11 @@ pub fn check_role(caller: &Caller, role: Role) -> Result<()> {
     Err(Error::new(Code::Forbidden, "you cannot grant a role with permissions you lack"))
 }
 
-/// Changes a user and returns the state before and after, for the audit log. A change of role or state takes effect at
-/// once; a deactivated user has neither sessions nor keys on return. Errors: NOT_FOUND; CONFLICT, when no user manager
-/// would be left.
-pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) -> Result<(Json, Json)> {
+/// Changes a user. A change of role or state takes effect at once; a deactivated user has no sessions, keys or identities
+/// on return. Errors: NOT_FOUND; CONFLICT, when no user manager would be left.
+pub async fn update(app: &App, tx: &Change<'_>, id: Uuid, changes: &Changes) -> Result<()> {
     let name = changes.name.as_deref().map(name_of).transpose()?;
-    tx.lock_settings().await?;
+    let now = app.clock.now();
     let before = get_member(tx, id).await?;
     let role = changes.role.unwrap_or(before.user.role);
     let was_active = before.state == UserState::Active;
@@ -111,11 +120,11 @@ pub async fn update(tx: &TenantTx, id: Uuid, changes: &Changes, now: Timestamp) 
     if is_sent_off {
         sessions::end_all(tx, id, now).await?;
         api_keys::revoke_all(tx, id, now).await?;
+        identities::remove_all(app, tx, tx.by(), id).await?;
     } else if (role, is_active) != (before.user.role, was_active) {
         standing::begin_epoch(tx, now).await?;
     }
-    let told = |role: Role, is_active: bool| json!({ "role": role.as_str(), "isActive": is_active });
-    Ok((told(before.user.role, was_active), told(role, is_active)))
+    Ok(())
 }
 
 /// The number of users who manage users.

@@ -1,7 +1,6 @@
 //! Mutations for signing in and out, and for managing access.
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
-use serde_json::json;
 
 use super::graphql::{ApiKey, SignIn};
 use super::members::{self, Changes, Member};
@@ -29,7 +28,7 @@ impl AccountMutation {
     }
 
     /// Exchanges a refresh token for the next access token and refresh token; needs no token. If the answer was lost, it can be requested again
-    /// within 10 seconds; using a refresh token a second time after that ends its session. Error: INVALID_GRANT.
+    /// within 10 seconds; using a refresh token a second time after that ends its session. Errors: INVALID_GRANT; RATE_LIMITED after 60 refreshes of a session in a row, with one more allowed every 10 seconds.
     async fn refresh(
         &self,
         ctx: &Context<'_>,
@@ -81,7 +80,7 @@ impl AccountMutation {
         Ok(true)
     }
 
-    /// Sets the password using the token of an e-mailed link, ends the user's sessions, revokes their API keys, and signs in; needs no other token. Errors: INVALID_GRANT, BAD_USER_INPUT.
+    /// Sets the password using the token of an e-mailed link, ends the user's sessions, revokes their API keys, unlinks their identities, and signs in; needs no other token. Errors: INVALID_GRANT, BAD_USER_INPUT.
     async fn set_password(
         &self,
         ctx: &Context<'_>,
@@ -100,9 +99,10 @@ impl AccountMutation {
     ) -> async_graphql::Result<Member> {
         let change = change(ctx).await?;
         let InvitationInput { email, name, role } = &input;
-        let id = mailed::invite(app(ctx)?, &change, caller(ctx)?, (email, name), *role).await?;
+        let (id, before) = mailed::invite(app(ctx)?, &change, caller(ctx)?, (email, name), *role).await?;
         let member = members::get_member(&change, id).await?;
-        change.commit(Entry::of("user.invite", id).after(json!({ "role": input.role.as_str() }))).await?;
+        let before = before.map(|before| before.told());
+        change.commit(Entry::of("user.invite", id).before(before).after(member.told())).await?;
         Ok(member)
     }
 
@@ -124,15 +124,14 @@ impl AccountMutation {
             members::check_role(caller(ctx)?, role)?;
         }
         let change = change(ctx).await?;
-        change.lock_settings().await?;
         let known = members::get_member(&change, id).await?;
         members::check_role(caller(ctx)?, known.user.role)?;
-        let (before, after) = members::update(&change, id, &changes, app(ctx)?.clock.now()).await?;
+        members::update(app(ctx)?, &change, id, &changes).await?;
         let member = members::get_member(&change, id).await?;
         if member == known {
             return Ok(member);
         }
-        change.commit(Entry::of("user.update", id).before(before).after(after)).await?;
+        change.commit(Entry::of("user.update", id).before(known.told()).after(member.told())).await?;
         app(ctx)?.access_cache.changed(caller(ctx)?.tenant);
         Ok(member)
     }
@@ -164,7 +163,7 @@ impl AccountMutation {
     ) -> async_graphql::Result<ApiKey> {
         let id = parse_id(&id, "API key")?;
         let change = change(ctx).await?;
-        let before = change.before(&api_keys::LOGGED, id).await?;
+        let before = change.see(&api_keys::LOGGED, id).await?;
         let key = api_keys::revoke(&change, id, app(ctx)?.clock.now()).await?;
         let after = change.see(&api_keys::LOGGED, id).await?;
         change.commit(Entry::of("api-key.revoke", id).before(before).after(after)).await?;
@@ -191,7 +190,7 @@ struct UserChanges {
     name: MaybeUndefined<String>,
     /// The user's role.
     role: MaybeUndefined<Role>,
-    /// Whether the user may sign in. False also revokes the user's API keys for good.
+    /// Whether the user may sign in. False also revokes the user's API keys and unlinks their identities for good.
     is_active: MaybeUndefined<bool>,
 }
 

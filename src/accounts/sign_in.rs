@@ -69,9 +69,10 @@ pub async fn open(app: &App, tx: TenantTx, client: &Client, user_id: Uuid, role:
     Ok(signed_in)
 }
 
-/// Refreshes a session; a reused token revokes it. Error: INVALID_GRANT.
+/// Refreshes a session; a reused token revokes it. Errors: INVALID_GRANT, RATE_LIMITED.
 pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn> {
-    let token = known(app, client, token).await?.ok_or_else(invalid_grant)?;
+    let (token, session) = known(app, client, token).await?.ok_or_else(invalid_grant)?;
+    app.tries.take_refresh(session)?;
     let now = app.clock.now();
     let tx = app.db.write(token.tenant).await?;
     match sessions::refresh(&tx, &token, now).await? {
@@ -90,14 +91,14 @@ pub async fn refresh(app: &App, client: &Client, token: &str) -> Result<SignedIn
     }
 }
 
-/// Parses a refresh token and checks that it was issued. One that was not never starts a write transaction, and lookups
-/// of such tokens are limited per address. Error: RATE_LIMITED.
-async fn known(app: &App, client: &Client, token: &str) -> Result<Option<Opaque>> {
+/// Parses a refresh token and finds the session it was issued for. One that was not issued never starts a write
+/// transaction, and lookups of such tokens are limited per address. Error: RATE_LIMITED.
+async fn known(app: &App, client: &Client, token: &str) -> Result<Option<(Opaque, Uuid)>> {
     let Some(token) = Opaque::parse(Kind::Refresh, token) else { return Ok(None) };
     app.tries.check_stranger(client.address)?;
     let tx = app.db.read(token.tenant).await?;
-    if sessions::knows(&tx, &token).await? {
-        return Ok(Some(token));
+    if let Some(session) = sessions::find_session(&tx, &token).await? {
+        return Ok(Some((token, session)));
     }
     app.tries.count_stranger(client.address);
     Ok(None)
@@ -126,12 +127,11 @@ pub async fn end_own(app: &App, client: &Client, caller: &Caller, session: Uuid)
 
 /// Ends the session that a refresh token was issued for, if any.
 pub async fn end_of(app: &App, client: &Client, token: &str) -> Result<()> {
-    let Some(token) = known(app, client, token).await? else { return Ok(()) };
+    let Some((token, session)) = known(app, client, token).await? else { return Ok(()) };
     let tx = app.db.write(token.tenant).await?;
-    let sql = "SELECT s.id, s.user_id FROM refresh_tokens r JOIN sessions s ON s.tenant_id = r.tenant_id AND s.id = r.session_id \
-               WHERE r.tenant_id = $1 AND r.hash = $2";
-    let Some(row) = tx.query_one(sql, [token.hash().to_vec().into()]).await? else { return Ok(()) };
-    let (session, user_id) = (get(&row, 0)?, get(&row, 1)?);
+    let sql = "SELECT user_id FROM sessions WHERE tenant_id = $1 AND id = $2";
+    let Some(row) = tx.query_one(sql, [session.into()]).await? else { return Ok(()) };
+    let user_id = get(&row, 0)?;
     end_session(app, tx, &By::session(user_id, session, client), session).await
 }
 

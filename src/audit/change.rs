@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
 use super::{By, Entry, record_by};
+use crate::auth::standing;
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::Result;
@@ -22,11 +23,15 @@ pub struct Change<'a> {
     now: Timestamp,
 }
 
-/// Begins a change by the caller.
+/// Begins a change by the caller: locks the settings, so that concurrent changes wait, and checks that the caller still has
+/// access. Error: UNAUTHENTICATED.
 pub async fn change<'a>(ctx: &Context<'a>) -> Result<Change<'a>> {
     let (app, caller) = (app(ctx)?, caller(ctx)?);
     let by = By::caller(caller, client(ctx)?);
-    Ok(Change { tx: app.db.write(caller.tenant).await?, by, now: app.clock.now() })
+    let tx = app.db.write(caller.tenant).await?;
+    tx.lock_settings().await?;
+    standing::check_locked(&tx, caller).await?;
+    Ok(Change { tx, by, now: app.clock.now() })
 }
 
 impl Deref for Change<'_> {
@@ -37,7 +42,12 @@ impl Deref for Change<'_> {
     }
 }
 
-impl Change<'_> {
+impl<'a> Change<'a> {
+    /// Who makes it, for further entries.
+    pub fn by(&self) -> &By<'a> {
+        &self.by
+    }
+
     pub async fn commit(self, entry: Entry) -> Result<()> {
         record_by(&self.tx, &self.by, self.now, entry).await?;
         self.tx.commit().await
@@ -46,12 +56,6 @@ impl Change<'_> {
     /// Commits an update, unless the entry says that nothing has changed: then nothing is stored.
     pub async fn commit_if_changed(self, entry: Entry) -> Result<()> {
         if entry.before == entry.after { Ok(()) } else { self.commit(entry).await }
-    }
-
-    /// The audited state of an object before it is changed; takes the settings lock, so that concurrent changes wait.
-    pub async fn before(&self, thing: &AuditedTable, key: impl Into<Value>) -> Result<Option<Json>> {
-        self.lock_settings().await?;
-        self.see(thing, key).await
     }
 
     /// The audited state of an object as it is now; `None` where it does not exist.

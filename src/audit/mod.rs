@@ -60,7 +60,7 @@ impl<'a> By<'a> {
     }
 }
 
-/// Logs an operator's command.
+/// Logs an operator's command, or what the server does by itself.
 pub async fn record_by_operator(tx: &TenantTx, now: Timestamp, entry: Entry) -> Result<()> {
     record_by(tx, &By { user_id: None, through: None, client: &Client::default() }, now, entry).await
 }

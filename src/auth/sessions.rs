@@ -83,7 +83,8 @@ pub async fn refresh(tx: &TenantTx, token: &Opaque, now: Timestamp) -> Result<Re
     let role = Role::get(&row, 7)?;
     let is_ended = get::<Option<i64>>(&row, 6)?.is_some()
         || get::<i64>(&row, 5)? <= now.0
-        || get::<i64>(&row, 1)? + IDLE_MAX <= now.0
+        // A token that was used before has been stolen, however late it comes.
+        || is_first && get::<i64>(&row, 1)? + IDLE_MAX <= now.0
         || !get::<bool>(&row, 8)?;
     if is_ended {
         return Err(invalid_grant());
@@ -105,10 +106,10 @@ async fn is_unused(tx: &TenantTx, token: &Opaque) -> Result<bool> {
     Ok(tx.query_one(sql, [token.hash().to_vec().into()]).await?.is_some())
 }
 
-/// Whether a refresh token was ever issued.
-pub async fn knows(tx: &TenantTx, token: &Opaque) -> Result<bool> {
-    let sql = "SELECT 1 FROM refresh_tokens WHERE tenant_id = $1 AND hash = $2";
-    Ok(tx.query_one(sql, [token.hash().to_vec().into()]).await?.is_some())
+/// The session that a refresh token was issued for.
+pub async fn find_session(tx: &TenantTx, token: &Opaque) -> Result<Option<Uuid>> {
+    let sql = "SELECT session_id FROM refresh_tokens WHERE tenant_id = $1 AND hash = $2";
+    tx.query_one(sql, [token.hash().to_vec().into()]).await?.map(|row| get(&row, 0)).transpose()
 }
 
 /// Whether this is a session of the user that has not been ended.

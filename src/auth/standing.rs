@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use sea_orm::Value;
 use tokio::sync::{OnceCell, broadcast};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -71,8 +72,8 @@ impl AccessCache {
         allowed.ok_or_else(unauthenticated)
     }
 
-    /// Authenticates by an API key. `may_look` is consulted before the database is queried for a key that is not
-    /// cached. Error: UNAUTHENTICATED.
+    /// Authenticates by an API key. `may_look` is consulted before the tenant's access data is reloaded for a key that is
+    /// not in it. Error: UNAUTHENTICATED.
     pub async fn caller_of(&self, key: &Opaque, may_look: impl Fn() -> Result<()>) -> Result<Arc<Caller>> {
         let hash = key.hash();
         let find =
@@ -91,14 +92,12 @@ impl AccessCache {
     ) -> Result<Option<T>> {
         for _ in 0..2 {
             let cell = self.known.get_with(tenant.at(Guard::AccessCache), Arc::default);
-            if !cell.initialized() {
-                may_look()?;
-            }
             let standing = cell.get_or_try_init(|| Box::pin(self.read(tenant))).await?;
             let found = find(standing);
             if found.is_some() || standing.read_at.elapsed() < LOOK_AGAIN {
                 return Ok(found);
             }
+            may_look()?;
             self.known.invalidate(&tenant.at(Guard::AccessCache));
         }
         Ok(None)
@@ -199,6 +198,29 @@ impl AccessCache {
         let rows = self.db.query_all_tenants(sql, [since.into()]).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
     }
+}
+
+/// Checks, in a transaction that has locked the settings, that the caller still has access: since the request arrived it
+/// may have been revoked, here or by another process. Error: UNAUTHENTICATED.
+pub async fn check_locked(tx: &TenantTx, caller: &Caller) -> Result<()> {
+    let (holds, value): (&str, Value) = match caller.through {
+        Through::Session(id) => (
+            "EXISTS (SELECT 1 FROM sessions s \
+             WHERE s.tenant_id = $1 AND s.id = $4 AND s.user_id = u.id AND s.revoked_at IS NULL)",
+            id.into(),
+        ),
+        Through::ApiKey(id) => (
+            "EXISTS (SELECT 1 FROM api_keys k \
+             WHERE k.tenant_id = $1 AND k.id = $4 AND k.user_id = u.id AND k.revoked_at IS NULL)",
+            id.into(),
+        ),
+        Through::Token { issued_at_secs } => ("u.tokens_from <= $4", issued_at_secs.into()),
+    };
+    let sql = format!(
+        "SELECT 1 FROM users u WHERE u.tenant_id = $1 AND u.id = $2 AND u.is_active AND u.role = $3 AND {holds}"
+    );
+    let found = tx.query_one(&sql, [caller.user_id.into(), caller.role.as_str().into(), value]).await?;
+    found.map(|_| ()).ok_or_else(unauthenticated)
 }
 
 /// Part of a change that grants or revokes access; [`AccessCache::changed`] is called after it has committed.

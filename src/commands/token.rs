@@ -5,6 +5,7 @@ use sea_orm::Value;
 use uuid::Uuid;
 
 use super::failure::{Exit, Failure};
+use crate::accounts::email_of;
 use crate::audit::{self, Entry};
 use crate::auth::Role;
 use crate::auth::token::Subject;
@@ -33,11 +34,13 @@ pub struct Args {
 
 /// Prints only the token, for use in `$(salespulse token …)`.
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
+    // What is no address is nobody's.
+    let email = args.user.as_deref().map(|email| email_of(email).unwrap_or_else(|_| email.to_owned()));
     let tokens = super::tokens(config)?;
     let db = super::connect(config).await?;
     let tenant = super::get_tenant(&db, &args.tenant).await?;
-    let Some((user_id, own_role)) = find_user(&db, tenant, args.user.as_deref(), args.role).await? else {
-        let message = match &args.user {
+    let Some((user_id, own_role)) = find_user(&db, tenant, email.as_deref(), args.role).await? else {
+        let message = match &email {
             Some(email) => format!("{} has no active user {email}", args.tenant),
             None => format!("{} has no active user with that role", args.tenant),
         };

@@ -14,6 +14,7 @@ use crate::db::get;
 use crate::error::Error;
 use crate::users::{NewUser, insert_user};
 use clap::{Parser, Subcommand};
+use serde_json::json;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -65,7 +66,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     let now = SystemClock.now();
     let tx = db.write(tenant).await?;
     tx.lock_settings().await?;
-    let (id, action) = match command {
+    let (id, entry) = match command {
         Command::Create(args) => {
             let name = members::name_of(&args.name).map_err(bad_input)?;
             let sql = "SELECT 1 FROM users WHERE tenant_id = $1 AND email = $2";
@@ -76,7 +77,8 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
                 NewUser { email: &email, name: &name, role: args.role, password_hash: Some(hash), is_invited: false };
             let id = insert_user(&tx, user, now).await?;
             standing::begin_epoch(&tx, now).await?;
-            (id, "user.create")
+            let role = args.role.as_str();
+            (id, Entry::of("user.create", id).after(json!({ "by": "operator", "role": role })))
         }
         Command::Password(_) => {
             let sql =
@@ -85,10 +87,9 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
             let row = row.ok_or_else(|| Failure::new(Exit::BadConfig, "there is no active user with that address"))?;
             let id: uuid::Uuid = get(&row, 0)?;
             sessions::end_all(&tx, id, now).await?;
-            (id, "password.set")
+            (id, Entry::of("password.set", id).after(json!({ "by": "operator" })))
         }
     };
-    let entry = Entry::of(action, id).after(serde_json::json!({ "by": "operator" }));
     audit::record_by_operator(&tx, now, entry).await?;
     tx.commit().await?;
     println!("{id}");

@@ -49,7 +49,7 @@ impl DashboardMutation {
     ) -> async_graphql::Result<Dashboard> {
         let id = parse_id(&id, "dashboard")?;
         let change = change(ctx).await?;
-        let before = change.before(&LOGGED, id).await?;
+        let before = change.see(&LOGGED, id).await?;
         let old = store::lock_own(&change, id, caller(ctx)?.user_id).await?;
         if if_updated_at.is_some_and(|at| at.0 != old.updated_at) {
             return Err(Error::new(Code::Conflict, "the dashboard has been changed in the meantime").into());
@@ -75,7 +75,7 @@ impl DashboardMutation {
     ) -> async_graphql::Result<ID> {
         let dashboard_id = parse_id(&id, "dashboard")?;
         let change = change(ctx).await?;
-        let before = change.before(&LOGGED, dashboard_id).await?;
+        let before = change.see(&LOGGED, dashboard_id).await?;
         store::delete(&change, dashboard_id, caller(ctx)?.user_id).await?;
         change.commit(Entry::of("dashboard.delete", dashboard_id).before(before)).await?;
         Ok(id)

@@ -30,7 +30,7 @@ use crate::telemetry::requests;
 /// Maximum length of a request body, which must arrive within [`BODY_WAIT`].
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Maximum length without a valid token: enough for signing in.
-const PUBLIC_BYTES_MAX: usize = 64 * 1024;
+pub const PUBLIC_BYTES_MAX: usize = 64 * 1024;
 const BODY_WAIT: Duration = Duration::from_secs(15);
 /// Maximum number of operations in a batch.
 const BATCH_MAX: usize = 10;

@@ -64,9 +64,7 @@ impl IntegrationMutation {
         let secret = given("secret", secret)?;
         let keys = app(ctx)?.keys.get(caller(ctx)?.tenant).await?.ok_or_else(erased)?;
         let change = change(ctx).await?;
-        // Fields that are absent must not change until then.
-        change.lock_settings().await?;
-        let before = change.before(&LOGGED, id).await?;
+        let before = change.see(&LOGGED, id).await?;
         let known = store::get_integration(&change, id).await?;
         if let Some(secret) = &secret {
             check_may_give(caller(ctx)?, known.kind)?;
@@ -95,7 +93,7 @@ impl IntegrationMutation {
     ) -> async_graphql::Result<ID> {
         let integration = parse_id(&id, "integration")?;
         let change = change(ctx).await?;
-        let before = change.before(&LOGGED, integration).await?;
+        let before = change.see(&LOGGED, integration).await?;
         store::delete(&change, integration).await?;
         change.commit(Entry::of("integration.delete", integration).before(before)).await?;
         Ok(id)
@@ -130,7 +128,7 @@ impl IntegrationMutation {
     ) -> async_graphql::Result<ID> {
         let delivery = parse_id(&id, "delivery in quarantine")?;
         let change = change(ctx).await?;
-        let before = change.before(&quarantine::LOGGED, delivery).await?;
+        let before = change.see(&quarantine::LOGGED, delivery).await?;
         quarantine::remove(&change, delivery).await?;
         change.commit(Entry::of("quarantine.dismiss", delivery).before(before)).await?;
         Ok(id)

@@ -70,7 +70,6 @@ impl RateMutation {
     ) -> async_graphql::Result<usize> {
         let rates = check(rates)?;
         let change = change(ctx).await?;
-        change.lock_settings().await?;
         let before = find(&change, &rates).await?;
         save(&change, &rates).await?;
         let before = (!before.is_empty()).then(|| told(&before));
@@ -88,7 +87,6 @@ impl RateMutation {
         #[graphql(desc = "The first day on which it applies, in UTC.")] valid_from: Date,
     ) -> async_graphql::Result<ExchangeRate> {
         let change = change(ctx).await?;
-        change.lock_settings().await?;
         let wanted = Rates::from([((from.0, to.0, day_number(valid_from.0)), 0)]);
         let before = find(&change, &wanted).await?;
         let Some(deleted) = before.clone().pop_first() else {

@@ -47,7 +47,7 @@ impl PeopleMutation {
     ) -> async_graphql::Result<Organization> {
         let id = parse_id(&id, "organization")?;
         let change = change(ctx).await?;
-        let before = change.before(&organizations::LOGGED, id).await?;
+        let before = change.see(&organizations::LOGGED, id).await?;
         let known = list_organizations(&change).await?.into_iter().find(|organization| organization.id == id);
         let new = input.apply(known.ok_or_else(|| Error::not_found("organization"))?)?;
         let organization = organizations::update(&change, id, new).await?;
@@ -83,7 +83,7 @@ impl PeopleMutation {
         let id = parse_id(&id, "team")?;
         let now = app(ctx)?.clock.now();
         let change = change(ctx).await?;
-        let before = change.before(&teams::LOGGED, id).await?;
+        let before = change.see(&teams::LOGGED, id).await?;
         let new = input.apply(teams::get_team_name(&change, id).await?, now)?;
         let team = teams::update(&change, id, new, now).await?;
         let after = change.see(&teams::LOGGED, id).await?;
@@ -100,7 +100,7 @@ impl PeopleMutation {
     ) -> async_graphql::Result<ID> {
         let team_id = parse_id(&id, "team")?;
         let change = change(ctx).await?;
-        let before = change.before(&teams::LOGGED, team_id).await?;
+        let before = change.see(&teams::LOGGED, team_id).await?;
         teams::delete(&change, team_id).await?;
         change.commit(Entry::of("team.delete", team_id).before(before)).await?;
         Ok(id)

@@ -26,7 +26,7 @@ impl ProductMutation {
         let wanted = input.check()?;
         let sku = wanted.sku.clone();
         let change = audit::change(ctx).await?;
-        let before = change.before(&LOGGED, sku.clone()).await?;
+        let before = change.see(&LOGGED, sku.clone()).await?;
         let product = store::save(&change, wanted).await?;
         let after = change.see(&LOGGED, sku).await?;
         change.commit_if_changed(Entry::of("product.update", product.product_no).before(before).after(after)).await?;

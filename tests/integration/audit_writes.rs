@@ -141,7 +141,9 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     let key = id_of(key["key"].clone());
     run!("revokeApiKey", &format!(r#"(id: "{key}") {{ id }}"#), "api-key.revoke", Both);
     let invited = r#"(input: {email: "canary@new.example", name: "Canary", role: VIEWER}) { user { id } }"#;
-    run!("inviteUser", invited, "user.invite", After);
+    let guest = run!("inviteUser", invited, "user.invite", After)["user"]["id"].take();
+    run!("inviteUser", &invited.replace("VIEWER", "ANALYST"), "user.invite", Both);
+    run!("updateUser", &format!("(id: {guest}, input: {{isActive: false}}) {{ state }}"), "user.update", Both);
     let demoted =
         format!(r#"(id: "{}", input: {{role: VIEWER}}) {{ state }}"#, acme.actor(Role::Analyst).caller.user_id);
     run!("updateUser", &demoted, "user.update", Both);
@@ -189,6 +191,7 @@ async fn every_mutation_leaves_an_entry_that_says_what_was_and_is() {
     ] {
         let mut own = acme.admin();
         own.caller.user_id = acme.actor(Role::Manager).caller.user_id;
+        own.caller.role = Role::Manager;
         own.caller.through = Through::Session(session(&test, &acme, own.caller.user_id).await);
         run(&own, &mut seen, field, &rest, action, told).await;
     }

@@ -65,7 +65,7 @@ impl Program {
         message
     }
 
-    async fn database(&self) -> Db {
+    pub async fn database(&self) -> Db {
         let url = format!("sqlite://{}", self.path().join("data/salespulse.db").display());
         Db::connect(&url, 1).await.expect("connected")
     }
@@ -219,6 +219,17 @@ fn tokens_are_printed_alone() {
     let created = json!({ "by": "operator", "slug": "acme", "name": "acme" });
     assert_eq!(logged(&program, "tenant.create"), [created]);
     assert_eq!(logged(&program, "token.create"), [json!({ "by": "operator", "hours": 1 })]);
+    // A user is found however the address is written.
+    let create =
+        ["user", "create", "--tenant", "acme", "--email", "Ann@Acme.example", "--name", "Ann", "--role", "analyst"];
+    let mut created = program.command(&create, &[]).stdin(Stdio::piped()).spawn().expect("it runs");
+    let mut input = created.stdin.take().expect("an input");
+    input.write_all(b"correct horse battery staple\n").expect("written");
+    drop(input);
+    assert!(created.wait().expect("it ends").success());
+    assert_eq!(logged(&program, "user.create"), [json!({ "by": "operator", "role": "analyst" })]);
+    program.succeed(&["token", "--tenant", "acme", "--user", "ANN@Acme.example"]);
+    assert!(program.fail(2, &["token", "--tenant", "acme", "--user", "nobody"], &[]).contains("no active user nobody"));
     assert!(program.succeed(&["schema"]).contains("type Query"));
     assert!(program.fail(1, &["tenant", "create", "acme"], &[]).contains("already"));
     assert!(program.succeed(&["retention", "--all", "--keep-months", "12", "--dry-run"]).contains("0 entries"));

@@ -63,7 +63,7 @@ async fn survives(mutant: &Mutant) -> bool {
 
 /// What shows nothing without its guard: there are no rows; the row is pinned by a random id, or was looked up before, or is
 /// found again by one; both tenants are at the same fit; a count is only held against the most there may be.
-const SAME_WITHOUT: [&str; 10] = [
+const SAME_WITHOUT: [&str; 12] = [
     "SELECT 1 FROM integrations WHERE $1 IS NOT NULL AND id = $2",
     "SELECT COUNT(*) FROM integrations WHERE $1 IS NOT NULL",
     "SELECT topic, code, received_at, tried_at FROM quarantine WHERE $1 IS NOT NULL AND id = $2",
@@ -71,6 +71,8 @@ const SAME_WITHOUT: [&str; 10] = [
     "DELETE FROM alerts WHERE $1 IS NOT NULL AND id = $2",
     "SELECT user_id FROM team_members WHERE $1 IS NOT NULL AND team_id = $2",
     "SELECT id, role, tokens_from FROM users WHERE $1 IS NOT NULL",
+    "SELECT 1 FROM users u WHERE $1 IS NOT NULL AND u.id = $2",
+    "DELETE FROM user_identities WHERE $1 IS NOT NULL AND user_id = $2",
     "(SELECT m.fit_no FROM customer_models m WHERE $1 IS NOT NULL)",
     "UPDATE customer_models SET claimed_until = $3 WHERE $1 IS NOT NULL",
     "SELECT COUNT(*) AS num_items FROM (SELECT \"teams\"",

@@ -3,11 +3,14 @@
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use salespulse::app::App;
-use salespulse::auth::Role;
+use salespulse::auth::opaque::{Kind, Opaque};
 use salespulse::auth::password::Passwords;
+use salespulse::auth::sessions::{self, Client};
 use salespulse::auth::token::Subject;
+use salespulse::auth::{Role, Through};
 use salespulse::clock::{DAY, SECOND, Timestamp};
 use salespulse::db::get;
+use salespulse::error::{Code, Error};
 use salespulse::graphql::endpoint::Settings;
 use salespulse::outbox::{self, Senders};
 use salespulse::server::Options;
@@ -291,8 +294,8 @@ async fn whoever_is_sent_off_is_so_on_open_sockets_of_other_processes_too() {
     }
     let log = acme.admin().query(r#"{ auditLog(first: 1) { nodes { action before after } } }"#).await;
     let entry = &log["auditLog"]["nodes"][0];
-    assert_eq!(entry["before"], json!({ "role": "analyst", "isActive": true }));
-    assert_eq!(entry["after"], json!({ "role": "analyst", "isActive": false }));
+    assert_eq!(entry["before"], json!({ "role": "analyst", "isActive": true, "isInvited": false }));
+    assert_eq!(entry["after"], json!({ "role": "analyst", "isActive": false, "isInvited": false }));
     here.stop().await;
     there.stop().await;
 }
@@ -508,6 +511,166 @@ async fn keys_end_for_good_with_who_is_sent_off_and_with_a_password_by_mail() {
     assert_eq!(status(&here, &second).await, StatusCode::UNAUTHORIZED);
     here.stop().await;
     there.stop().await;
+}
+
+/// As if its user had just been let in, here or by a server that has not heard since of what took their access away.
+#[tokio::test]
+async fn a_request_changes_nothing_once_its_user_has_lost_access() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let ann = acme.another_user(Role::Admin).await;
+    let through = |through: Through| {
+        let mut actor = acme.admin();
+        (actor.caller.user_id, actor.caller.through) = (ann, through);
+        actor
+    };
+    let update = |input: &str| format!(r#"mutation {{ updateUser(id: "{ann}", input: {{{input}}}) {{ state }} }}"#);
+    let create = r#"mutation { createApiKey(input: {name: "k", permissions: [SALES_VIEW]}) { key { id } } }"#;
+    let tx = test.app.db.write(acme.id()).await.expect("begun");
+    let session = sessions::open(&tx, ann, Role::Admin, &Client::default(), NOW).await.expect("opened").id;
+    tx.commit().await.expect("committed");
+    let token = through(Through::Token { issued_at_secs: NOW.0 / SECOND });
+    let key = token.query(create).await["createApiKey"]["key"]["id"].as_str().expect("an id").to_owned();
+    let revoke = format!(r#"mutation {{ revokeApiKey(id: "{key}") {{ id }} }}"#);
+    let later = || through(Through::Token { issued_at_secs: NOW.0 / SECOND + 1 });
+    let session = through(Through::Session(session));
+    for (what, actor, by, mutation) in [
+        ("a revoked key", through(Through::ApiKey(key.parse().expect("an id"))), acme.admin(), revoke),
+        ("a session that ended", session.clone(), session.clone(), "mutation { logout }".to_owned()),
+        ("an earlier token", token.clone(), token.clone(), "mutation { logoutEverywhere }".to_owned()),
+        ("another role", later(), acme.admin(), update("role: VIEWER")),
+        ("a deactivated user", later(), acme.admin(), update("isActive: false")),
+    ] {
+        actor.query(&format!(r#"mutation {{ createTeam(input: {{name: "{what}"}}) {{ id }} }}"#)).await;
+        by.query(&mutation).await;
+        for refused in [create, &update("isActive: true, role: ADMIN"), &update("name: \"X\"")] {
+            assert_eq!(actor.error_code(refused).await, "UNAUTHENTICATED", "{what}: {refused}");
+        }
+        if what == "another role" {
+            acme.admin().query(&update("role: ADMIN")).await;
+        }
+    }
+    let keys = acme.admin().query("{ apiKeys { revokedAt } }").await;
+    assert_eq!(keys["apiKeys"].as_array().map(Vec::len), Some(1), "{keys}");
+}
+
+#[tokio::test]
+async fn identities_end_with_who_is_sent_off_and_with_a_password_by_mail() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let ann = acme.another_user(Role::Viewer).await;
+    let link = async || {
+        let tx = test.app.db.write(acme.id()).await.expect("begun");
+        let sql = "INSERT INTO user_identities (tenant_id, issuer, subject, user_id, created_at) \
+                   VALUES ($1, 'https://id.example', 's', $2, 0)";
+        tx.execute(sql, [ann.into()]).await.expect("linked");
+        tx.commit().await.expect("committed");
+    };
+    let count = async || {
+        let tx = test.app.db.read(acme.id()).await.expect("begun");
+        tx.count("SELECT count(*) FROM user_identities WHERE tenant_id = $1", []).await.expect("counted")
+    };
+    let update = |input: &str| format!(r#"mutation {{ updateUser(id: "{ann}", input: {{{input}}}) {{ state }} }}"#);
+    link().await;
+    acme.admin().query(&update("name: \"Ann\"")).await;
+    assert_eq!(count().await, 1);
+    acme.admin().query(&update("isActive: false")).await;
+    assert_eq!(count().await, 0);
+    acme.admin().query(&update("isActive: true")).await;
+    link().await;
+    let ask = format!(r#"mutation {{ requestPasswordReset(tenant: "acme", email: "{ann}@example.com") }}"#);
+    acme.admin().query(&ask).await;
+    acme.admin().query_with(SET, json!({ "token": mailed_token(&acme).await, "password": PASSWORD })).await;
+    assert_eq!(count().await, 0);
+    let log = r#"{ auditLog(filter: { action: "identity." }) { nodes { action subject before actor { id } } } }"#;
+    let log = acme.admin().query(log).await["auditLog"]["nodes"].take();
+    let entry = |by| {
+        let before = json!({ "provider": null, "issuer": "https://id.example" });
+        json!({ "action": "identity.unlink", "subject": ann, "before": before, "actor": { "id": by } })
+    };
+    assert_eq!(log, json!([entry(ann), entry(acme.admin().caller.user_id)]));
+}
+
+#[tokio::test]
+async fn keys_in_use_are_good_from_an_address_that_has_sent_too_many_others() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let create = r#"mutation { createApiKey(input: {name: "k", permissions: [SALES_VIEW]}) { secret } }"#;
+    let secret = acme.admin().query(create).await["createApiKey"]["secret"].take();
+    let good = Opaque::parse(Kind::ApiKey, secret.as_str().expect("a secret")).expect("a key");
+    let cache = &test.app.access_cache;
+    let code = async |key: &Opaque| {
+        let limited = || Err(Error::new(Code::RateLimited, "too many"));
+        cache.caller_of(key, limited).await.err().map(|error| error.code)
+    };
+    cache.changed(acme.id());
+    assert_eq!(code(&good).await, None, "whatever has changed");
+    // Until it is a second since the database was asked, there is nothing to refuse.
+    let unknown = Opaque::random(Kind::ApiKey, acme.id());
+    while code(&unknown).await == Some(Code::Unauthenticated) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(code(&unknown).await, Some(Code::RateLimited));
+    let before = test.app.db.statements();
+    assert_eq!(code(&good).await, None, "whatever else was sent");
+    assert_eq!(test.app.db.statements(), before, "the database is not asked");
+}
+
+#[tokio::test]
+async fn a_stolen_refresh_token_is_noticed_however_late_it_comes() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Viewer).await;
+    let server = start(&test).await;
+    let stolen = login(&server, "acme", &email).await["refreshToken"].take();
+    let mut newest = stolen.clone();
+    for day in [0, 13] {
+        test.clock.set(Timestamp(NOW.0 + day * DAY));
+        newest = anonymous(&server).data(REFRESH, json!({ "token": newest })).await["refresh"]["refreshToken"].take();
+    }
+    test.clock.set(Timestamp(NOW.0 + 15 * DAY));
+    for token in [stolen, newest] {
+        assert_eq!(anonymous(&server).code(REFRESH, json!({ "token": token })).await, "INVALID_GRANT");
+    }
+    let log = acme.admin().query("{ auditLog(first: 1) { nodes { action } } }").await;
+    assert_eq!(log["auditLog"]["nodes"][0]["action"], "session.reuse");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_is_not_refreshed_without_end() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let email = let_in(&acme, Role::Viewer).await;
+    let server = start(&test).await;
+    let (busy, other) = (login(&server, "acme", &email).await, login(&server, "acme", &email).await);
+    let jar = |session: &Value| {
+        let token = session["refreshToken"].as_str().expect("a token");
+        format!("__Host-salespulse-refresh={token}; __Host-salespulse-csrf=c")
+    };
+    let refresh = async |jar: &str| {
+        let headers = [("cookie", jar), ("x-csrf-token", "c")];
+        anonymous(&server).send(Method::POST, "/auth/refresh", &headers, Value::Null).await
+    };
+    // The same again and again, as if each answer had been lost.
+    let jars = (jar(&busy), jar(&other));
+    let answers = join_all((0..80).map(|_| refresh(&jars.0))).await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status() != StatusCode::OK).collect();
+    assert!((1..=20).contains(&refused.len()), "{}", refused.len());
+    for answer in refused {
+        let wait = answer.headers()["retry-after"].to_str().expect("text").parse::<u32>().expect("seconds");
+        assert!(answer.status() == StatusCode::TOO_MANY_REQUESTS && (1..=10).contains(&wait), "{answer:?}");
+    }
+    let again = json!({ "token": busy["refreshToken"] });
+    assert_eq!(anonymous(&server).code(REFRESH, again).await, "RATE_LIMITED");
+    assert_eq!(refresh(&jars.1).await.status(), StatusCode::OK);
+    // Nor is much read of whoever has no token.
+    let long = json!({ "tenant": "acme", "email": email, "password": "x".repeat(64 * 1024) });
+    for path in ["/auth/login", "/auth/password"] {
+        let answer = anonymous(&server).send(Method::POST, path, &[], long.clone()).await;
+        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE, "{path}");
+    }
+    server.stop().await;
 }
 
 #[tokio::test]

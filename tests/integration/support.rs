@@ -48,6 +48,7 @@ pub struct TestTenant<'a> {
     pub created: CreatedTenant,
 }
 
+#[derive(Clone)]
 pub struct Actor<'a> {
     test: &'a TestApp,
     pub caller: Caller,

@@ -1,11 +1,10 @@
 //! `identities` and `unlinkIdentity`.
 
 use async_graphql::{Context, Object, SimpleObject};
-use serde_json::json;
 
 use super::identities;
 use crate::accounts::sign_in::refuse_keys;
-use crate::audit::{Entry, change};
+use crate::audit::change;
 use crate::graphql::context::{app, caller, read};
 use crate::graphql::scalars::DateTime;
 
@@ -45,10 +44,7 @@ impl IdentityMutation {
         refuse_keys(caller)?;
         let change = change(ctx).await?;
         identities::remove(&change, &issuer, &subject, caller.user_id).await?;
-        let provider = app(ctx)?.providers.of_issuer(&issuer).map(|provider| &provider.name);
-        let entry =
-            Entry::of("identity.unlink", caller.user_id).before(json!({ "provider": provider, "issuer": issuer }));
-        change.commit(entry).await?;
+        change.commit(identities::unlinked(app(ctx)?, caller.user_id, &issuer)).await?;
         Ok(true)
     }
 }

@@ -1,8 +1,11 @@
 //! Users' identities at providers: `user_identities`, keyed by issuer and subject, which never change.
 
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::accounts::sign_in::find_active;
+use crate::app::App;
+use crate::audit::{self, By, Entry};
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
 use crate::error::{Code, Error, Result};
@@ -57,4 +60,20 @@ pub async fn remove(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid) -
         return Err(Error::new(Code::Conflict, "this is the only way to sign in; set a password first"));
     }
     Ok(())
+}
+
+/// Unlinks all identities of a user, with an entry in the log for each. The caller also ends their sessions.
+pub async fn remove_all(app: &App, tx: &TenantTx, by: &By<'_>, user_id: Uuid) -> Result<()> {
+    let sql = "DELETE FROM user_identities WHERE tenant_id = $1 AND user_id = $2 RETURNING issuer";
+    for row in tx.query(sql, [user_id.into()]).await? {
+        let entry = unlinked(app, user_id, &get::<String>(&row, 0)?);
+        audit::record_by(tx, by, app.clock.now(), entry).await?;
+    }
+    Ok(())
+}
+
+/// The log's entry for an identity that was unlinked.
+pub fn unlinked(app: &App, user_id: Uuid, issuer: &str) -> Entry {
+    let provider = app.providers.of_issuer(issuer).map(|provider| &provider.name);
+    Entry::of("identity.unlink", user_id).before(json!({ "provider": provider, "issuer": issuer }))
 }

@@ -5,7 +5,7 @@ mod fetch;
 mod flow;
 pub mod graphql;
 pub mod http;
-mod identities;
+pub(super) mod identities;
 mod person;
 mod provider;
 pub mod settings;

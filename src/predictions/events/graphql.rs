@@ -36,7 +36,7 @@ impl CalendarMutation {
             input.days.into_iter().map(|days| Days { first: days.first.0, last: days.last.unwrap_or(days.first).0 });
         let event = CalendarEvent::new(&input.name, days.collect())?;
         let change = change(ctx).await?;
-        let before = change.before(&logged("name"), event.name.clone()).await?;
+        let before = change.see(&logged("name"), event.name.clone()).await?;
         let event = super::set(&change, event).await?;
         let after = change.see(&logged("id"), event.id).await?;
         change.commit_if_changed(Entry::of("calendar-event.set", event.id).before(before).after(after)).await?;
@@ -52,7 +52,7 @@ impl CalendarMutation {
     ) -> async_graphql::Result<ID> {
         let event_id = parse_id(&id, "event")?;
         let change = change(ctx).await?;
-        let before = change.before(&logged("id"), event_id).await?;
+        let before = change.see(&logged("id"), event_id).await?;
         super::delete(&change, event_id).await?;
         change.commit(Entry::of("calendar-event.delete", event_id).before(before)).await?;
         Ok(id)
