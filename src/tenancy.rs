@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::audit::{self, Entry};
 use crate::auth::Role;
 use crate::clock::Timestamp;
-use crate::db::{Db, TenantId, TenantTx};
+use crate::db::{Db, TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::organization::{Organization, list_organizations};
 use crate::ledger::rates;
@@ -76,7 +76,7 @@ pub async fn create_tenant(db: &Db, new: &NewTenant<'_>, now: Timestamp) -> Resu
 }
 
 /// Copies what decides how events are recorded from one tenant to another that has just been created: organizations,
-/// exchange rates, and the months that were dropped.
+/// exchange rates, the months that were dropped, and whether the tenant was erased.
 pub async fn copy_settings(from: &TenantTx, to: &TenantTx) -> Result<()> {
     for organization in list_organizations(from).await? {
         let Organization { id, org_no, slug, name, timezone, currency, is_default } = organization;
@@ -94,6 +94,9 @@ pub async fn copy_settings(from: &TenantTx, to: &TenantTx) -> Result<()> {
     rates::save(to, &rates::list(from).await?).await?;
     let retained_from = read_head(from).await?.retained_from;
     to.execute("UPDATE ledger_heads SET retained_from = $2 WHERE tenant_id = $1", [retained_from.into()]).await?;
+    let row = from.query_one("SELECT erased_at FROM tenants WHERE id = $1", []).await?;
+    let erased_at: Option<i64> = row.map_or(Ok(None), |row| get(&row, 0))?;
+    to.execute("UPDATE tenants SET erased_at = $2 WHERE id = $1", [erased_at.into()]).await?;
     Ok(())
 }
 
@@ -108,11 +111,11 @@ pub async fn find_tenant(db: &Db, name: &str) -> Result<Option<TenantId>> {
     let id = Uuid::parse_str(name).unwrap_or_default();
     let rows =
         db.query_all_tenants("SELECT id FROM tenants WHERE slug = $1 OR id = $2", [name.into(), id.into()]).await?;
-    rows.first().map(|row| crate::db::get(row, 0).map(TenantId)).transpose()
+    rows.first().map(|row| get(row, 0).map(TenantId)).transpose()
 }
 
 /// All tenants: slug and id.
 pub async fn list_tenants(db: &Db) -> Result<Vec<(String, TenantId)>> {
     let rows = db.query_all_tenants("SELECT slug, id FROM tenants ORDER BY slug", []).await?;
-    rows.iter().map(|row| Ok((crate::db::get(row, 0)?, TenantId(crate::db::get(row, 1)?)))).collect()
+    rows.iter().map(|row| Ok((get(row, 0)?, TenantId(get(row, 1)?)))).collect()
 }

@@ -12,7 +12,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::db::{Db, TenantId};
 use crate::privacy::rotation;
-use crate::privacy::wrapping::{list_keks, rewrap};
+use crate::privacy::wrapping::{Rewrapped, list_keks, rewrap};
 use crate::tenancy;
 
 #[derive(Subcommand)]
@@ -59,21 +59,32 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
         Command::Status => status(&db).await,
         Command::Rewrap(which) => {
             let kek = kek::open(config, &db).await?;
+            let mut ended = Ok(());
             for (slug, tenant) in which.tenants(&db).await? {
-                println!("{slug}: {} keys rewrapped", rewrap(&db, kek.as_ref(), tenant).await?);
+                let Rewrapped { count, failed } = rewrap(&db, kek.as_ref(), tenant).await?;
+                println!("{slug}: {count} keys rewrapped");
+                for (version, error) in failed {
+                    eprintln!("{slug}: key {version} is not rewrapped: {error}");
+                    ended = Err(Failure::silent(Exit::Failed));
+                }
             }
-            Ok(())
+            ended
         }
         Command::Rotate(which) | Command::Resume(which) => {
             let tenants = which.tenants(&db).await?;
             let app = super::wire(config, db, super::tokens(config)?, Arc::new(SystemClock)).await?;
+            let mut ended = Ok(());
             for (slug, tenant) in tenants {
-                if matches!(command, Command::Rotate(_)) && !begin(&app, &slug, tenant).await? {
-                    continue;
+                match work_on(&app, command, &slug, tenant).await {
+                    // The other tenants' keys may be in order.
+                    Err(Failure { exit: Exit::Failed, message }) => {
+                        eprintln!("{slug}: {message}");
+                        ended = Err(Failure::silent(Exit::Failed));
+                    }
+                    worked => worked?,
                 }
-                carry_on(&app, &slug, tenant).await?;
             }
-            Ok(())
+            ended
         }
     }
 }
@@ -89,6 +100,14 @@ async fn status(db: &Db) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Begins a tenant's rotation unless it only has to be continued, and carries on with it.
+async fn work_on(app: &App, command: &Command, slug: &str, tenant: TenantId) -> Result<(), Failure> {
+    if matches!(command, Command::Rotate(_)) && !begin(app, slug, tenant).await? {
+        return Ok(());
+    }
+    carry_on(app, slug, tenant).await
 }
 
 /// `false` for a tenant with no sealed data.
@@ -113,8 +132,7 @@ async fn carry_on(app: &App, slug: &str, tenant: TenantId) -> Result<(), Failure
                 println!("{slug}: data key {} is not needed; a server destroys it in ten minutes", version.version)
             }
             (Some(_), rows) => {
-                let message =
-                    format!("{rows} encrypted rows of {slug} are left with data key {} (see the log)", version.version);
+                let message = format!("{rows} encrypted rows are left with data key {} (see the log)", version.version);
                 return Err(Failure::new(Exit::Failed, message));
             }
         }

@@ -25,23 +25,29 @@ pub enum KekSource {
 impl KekSource {
     /// Files, unless one of the others is set.
     pub(super) fn from_values(values: &Values<'_>) -> Result<Self, ConfigError> {
-        match (values.some("SALESPULSE_VAULT_URL"), values.some("SALESPULSE_KEK")) {
-            (Some(_), Some(_)) => Err(ConfigError::bad(
-                "SALESPULSE_KEK",
-                "cannot be set together with SALESPULSE_VAULT_URL; set one of them",
-            )),
-            (Some(url), None) => Ok(KekSource::Vault {
+        let [vault, texts, files] =
+            ["SALESPULSE_VAULT_URL", "SALESPULSE_KEK", "SALESPULSE_KEK_FILES"].map(|name| values.some(name));
+        match (vault, texts, files) {
+            (Some(url), None, None) => Ok(KekSource::Vault {
                 url,
                 mount: values.text("SALESPULSE_VAULT_MOUNT"),
                 key: values.text("SALESPULSE_VAULT_KEY"),
                 token: values.text("SALESPULSE_VAULT_TOKEN"),
                 authority: values.some("SALESPULSE_VAULT_CA").map(PathBuf::from),
             }),
-            (None, Some(texts)) => Ok(KekSource::Texts(texts.split(',').map(|text| text.trim().to_owned()).collect())),
-            (None, None) => {
-                let files = values.some("SALESPULSE_KEK_FILES").unwrap_or_default();
+            (None, Some(texts), None) => {
+                Ok(KekSource::Texts(texts.split(',').map(|text| text.trim().to_owned()).collect()))
+            }
+            (None, None, files) => {
+                let files = files.unwrap_or_default();
                 let paths = files.split(',').map(str::trim).filter(|path| !path.is_empty());
                 Ok(KekSource::Files(paths.map(PathBuf::from).collect()))
+            }
+            (vault, ..) => {
+                let name = if vault.is_some() { "SALESPULSE_VAULT_URL" } else { "SALESPULSE_KEK" };
+                let why = "cannot be set together with another source of the key-encryption key; set one of \
+                           SALESPULSE_KEK_FILES, SALESPULSE_KEK and SALESPULSE_VAULT_URL";
+                Err(ConfigError::bad(name, why))
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::store::{self, Stored};
+use crate::audit::{self, Entry};
 use crate::clock::SharedClock;
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Error, Result};
@@ -94,10 +95,12 @@ impl Keys {
         let data = self.wrap_new(tenant, Purpose::Data, INDEX_VERSION + 1).await?;
         let tx = self.0.db.write(tenant).await?;
         tx.lock_settings().await?;
+        let now = self.0.clock.now();
         if store::read(&tx).await? == Stored::None {
             for (version, wrapped) in [(INDEX_VERSION, index), (INDEX_VERSION + 1, data)] {
-                store::insert(&tx, version, &wrapped, self.0.clock.now()).await?;
+                store::insert(&tx, version, &wrapped, now).await?;
             }
+            audit::record_by_operator(&tx, now, Entry::of("data-key.create", INDEX_VERSION + 1)).await?;
         }
         tx.commit().await
     }

@@ -1,5 +1,7 @@
 //! Erasure: removes what identifies a customer, or all customers of a tenant; the numbers stay.
 
+use uuid::Uuid;
+
 use crate::audit::{self, Entry};
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId, TenantTx, get};
@@ -48,16 +50,18 @@ pub async fn erase_customer(tx: &TenantTx, keys: &TenantKeys, customer_no: i64, 
 /// values are then cleared in batches. May be interrupted and repeated. Returns the number of rows cleared.
 pub async fn erase_tenant(db: &Db, tenant: TenantId, now: Timestamp) -> Result<u64> {
     destroy_keys(db, tenant, now).await?;
+    // Ids in their place that no source can have sent.
+    let unguessable = Uuid::new_v4().simple().to_string();
     let mut cleared = 0;
     loop {
         let tx = db.write(tenant).await?;
         lock_head(&tx).await?;
         let sql = format!(
-            "UPDATE customers SET external_id = 'erased:' || customer_no, erased_at = $2, {CLEARED} \
+            "UPDATE customers SET external_id = 'erased:' || $4 || ':' || customer_no, erased_at = $2, {CLEARED} \
              WHERE tenant_id = $1 AND customer_no IN \
              (SELECT c.customer_no FROM customers c WHERE c.tenant_id = $1 AND c.erased_at IS NULL ORDER BY c.customer_no LIMIT $3)"
         );
-        let rows = tx.execute(&sql, [now.into(), ROWS_MAX.into()]).await?;
+        let rows = tx.execute(&sql, [now.into(), ROWS_MAX.into(), unguessable.as_str().into()]).await?;
         if rows == 0 {
             return Ok(cleared);
         }

@@ -143,7 +143,11 @@ impl Keyring {
     }
 
     async fn unwrap_key(&self, tenant: Uuid, purpose: Purpose, key: &WrappedKey) -> Result<KeyBytes, KekError> {
-        self.kek.unwrap(&KeyName { tenant, purpose, version: key.version }, &key.text).await
+        let unwrapped = self.kek.unwrap(&KeyName { tenant, purpose, version: key.version }, &key.text).await;
+        unwrapped.map_err(|error| match error {
+            KekError::BadWrapped(why) => KekError::BadWrapped(format!("{why} (version {})", key.version)),
+            error => error,
+        })
     }
 }
 

@@ -76,7 +76,11 @@ fn keys_that_make_no_sense_are_told_of_without_being_shown() {
     );
     assert!(fail("SALESPULSE_VAULT_URL", "http://vault.example").contains("SALESPULSE_VAULT_URL"));
     let both = [("SALESPULSE_VAULT_URL", "https://vault.example:8200")];
-    assert!(program.fail(2, &["serve"], &both).contains("set one of them"));
+    assert!(program.fail(2, &["serve"], &both).contains("set one of"));
+    let both = [("SALESPULSE_KEK_FILES", "kek")];
+    assert!(program.fail(2, &["serve"], &both).contains("SALESPULSE_KEK: cannot be set together"));
+    let both = [("SALESPULSE_KEK", ""), ("SALESPULSE_KEK_FILES", "kek"), ("SALESPULSE_VAULT_URL", "https://v.example")];
+    assert!(program.fail(2, &["serve"], &both).contains("SALESPULSE_VAULT_URL: cannot be set together"));
     program.succeed(&["sealing", "new-kek", "kek"]);
     assert!(program.fail(2, &["sealing", "new-kek", "kek"], &[]).contains("already exists"));
     #[cfg(unix)]
@@ -98,6 +102,57 @@ fn the_key_that_wraps_is_replaced_by_another() {
     let new = [("SALESPULSE_KEK", ""), ("SALESPULSE_KEK_FILES", "new")];
     succeed(&program, &["import", "--tenant", "acme", "shop.toml"], &new);
     assert!(succeed(&program, &["sealing", "status"], &new).contains("wraps 2 keys"));
+}
+
+/// Changes the stored keys of a condition.
+#[tokio::main(flavor = "current_thread")]
+async fn damage(program: &Program, condition: &str) {
+    let db = program.database().await;
+    let tenant = salespulse::tenancy::find_tenant(&db, "acme").await.expect("a query").expect("a tenant");
+    let tx = db.write(tenant).await.expect("begun");
+    let sql = format!(
+        "UPDATE tenant_keys SET wrapped = substr(wrapped, 1, length(wrapped) - 8) || 'damaged+' \
+         WHERE tenant_id = $1 AND {condition}"
+    );
+    assert!(tx.execute(&sql, []).await.expect("damaged") > 0);
+    tx.commit().await.expect("committed");
+}
+
+#[test]
+fn a_damaged_key_stops_nothing_but_what_needs_it() {
+    let program = with_sales(&BARE);
+    succeed(&program, &["import", "--tenant", "beta", "--create-tenant", "shop.toml"], &BARE);
+    program.succeed(&["sealing", "new-kek", "new"]);
+    damage(&program, "version = 0");
+    let both = [("SALESPULSE_KEK", ""), ("SALESPULSE_KEK_FILES", "new,data/salespulse.db.kek")];
+    let tried = |arguments: &[&str]| {
+        let output = program.command(arguments, &both).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (printed, failed) = tried(&["sealing", "rewrap", "--all"]);
+    assert!(printed.contains("acme: 1 keys rewrapped") && printed.contains("beta: 2 keys rewrapped"), "{printed}");
+    assert!(failed.contains("acme: key 0 is not rewrapped: the wrapped key does not unwrap"), "{failed}");
+    let (printed, failed) = tried(&["sealing", "rotate", "--all"]);
+    assert!(printed.contains("beta: data key 2 seals from now on"), "{printed}");
+    assert!(failed.contains("acme: ") && failed.contains("(version 0)"), "{failed}");
+    succeed(&program, &["import", "--tenant", "beta", "shop.toml"], &both);
+    // A key that unwraps nothing is another one.
+    let program = with_sales(&BARE);
+    damage(&program, "version >= 0");
+    let output = program.command(&["serve"], &BARE).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not the right one"), "{output:?}");
+}
+
+#[test]
+fn a_dry_run_knows_that_its_tenant_was_erased() {
+    let program = with_sales(&[]);
+    program.succeed(&["tenant", "erase", "acme", "--yes"]);
+    let dry_run = program.command(&["import", "--dry-run", "--tenant", "acme", "shop.toml"], &[]).output();
+    assert_eq!(dry_run.expect("it runs").status.code(), Some(6));
+    let refused = std::fs::read_to_string(program.path().join("orders.csv.rejected.csv")).expect("refused rows");
+    assert!(refused.contains("erased"), "{refused}");
 }
 
 #[test]
