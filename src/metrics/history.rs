@@ -169,9 +169,7 @@ impl History {
 
     /// A metric or KPI by bucket.
     pub fn series(&self, measured: &Measured) -> Vec<Option<f64>> {
-        let series = self.values.iter().map(|values| measured.number(values)).collect();
-        // A ratio is `None` without a denominator, so its zeros are real.
-        if measured.kpi().is_some() && self.unit(measured) != Unit::Ratio { begun(series) } else { series }
+        learned(&self.values, measured)
     }
 
     /// The definition of a KPI.
@@ -333,11 +331,16 @@ impl Frame {
     }
 }
 
-/// Strips a KPI's leading zeros: what it filters by may have begun later than the sales around it, and its absence
-/// before says nothing about the future.
-pub fn begun(mut series: Vec<Option<f64>>) -> Vec<Option<f64>> {
-    let before = series.iter().take_while(|value| value.is_none_or(|value| value == 0.0)).count();
-    series[..before].fill(None);
+/// A metric or KPI by bucket, as models learn it, without a KPI's leading zeros: what it filters by may have begun later
+/// than the sales around it, and its absence before says nothing about the future. A ratio is `None` without a
+/// denominator, so its zeros are real.
+pub fn learned(buckets: &[Values], measured: &Measured) -> Vec<Option<f64>> {
+    let mut series: Vec<Option<f64>> = buckets.iter().map(|values| measured.number(values)).collect();
+    let kpi = buckets.first().zip(measured.kpi()).and_then(|(values, name)| values.kpi(name));
+    if kpi.is_some_and(|kpi| kpi.unit != Unit::Ratio) {
+        let before = series.iter().take_while(|value| value.is_none_or(|value| value == 0.0)).count();
+        series[..before].fill(None);
+    }
     series
 }
 
