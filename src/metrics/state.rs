@@ -218,7 +218,9 @@ impl State {
         };
         // A shifted part is the equally long part of the shifted whole.
         let of_current = Calendar { part_of: Some(span), ..calendar };
-        let of_previous = Calendar { now: previous_span.end, whole: None, part_of: Some(other), ..calendar };
+        let other_range = asked.args.period.unwrap_or(self.plan.period);
+        let of_previous =
+            Calendar { now: previous_span.end, whole: Some((other_range, other)), part_of: Some(other), ..calendar };
         let read = async |by: &[Dimension], needs, kpis| {
             let group = GroupBy { dimensions: by.to_vec(), zone: self.zone };
             let current = reader.one_bucket(current_span, group.clone(), needs, kpis, of_current).await?;
