@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ledger::organization::{Organization, find_organization};
 use crate::metrics::cell::Values;
-use crate::metrics::history::begun;
+use crate::metrics::history::learned;
 use crate::metrics::input::{Grain, Weekday};
 use crate::metrics::kpis::definitions::Definitions;
 use crate::metrics::measured::Measured;
@@ -113,8 +113,7 @@ pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl 
     let measured = &rule.measured;
     let value = values.last().and_then(|last| measured.value(last));
     let first = values.iter().take_while(|values| is_nothing(values)).count();
-    let series = values.iter().skip(first).map(|values| measured.number(values)).collect();
-    let series = if measured.kpi().is_some() { begun(series) } else { series };
+    let series = learned(values.get(first..).unwrap_or_default(), measured);
     if series.is_empty() {
         return Ok(Some(Reading { value, ..Reading::default() }));
     }

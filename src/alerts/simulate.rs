@@ -241,7 +241,8 @@ impl Measure for History<'_> {
         let before = self.looks;
         let grid = self.grid(rule, &[span.start, span.end])?;
         self.pause(before).await?;
-        grid.map(|grid| grid.values()).transpose()
+        let Some(grid) = grid else { return Ok(None) };
+        grid.values().await.map(Some)
     }
 
     async fn buckets(&mut self, rule: &Rule, boundaries: &[Timestamp]) -> Result<Option<Vec<Values>>> {
@@ -250,7 +251,8 @@ impl Measure for History<'_> {
         self.looks += boundaries.len();
         self.check_looks()?;
         tokio::task::yield_now().await;
-        grid.map(|grid| grid.values_by_bucket(0..boundaries.len() - 1)).transpose()
+        let Some(grid) = grid else { return Ok(None) };
+        grid.values_by_bucket(0..boundaries.len() - 1).await.map(Some)
     }
 
     async fn zone(&mut self, _: &Rule) -> Result<Option<Tz>> {

@@ -12,7 +12,7 @@ const VALUES_MAX: usize = 200_000;
 /// Charges for that many values. Error: RATE_LIMITED.
 type Pay = Box<dyn Fn(usize) -> Result<()> + Send + Sync>;
 
-/// Number of values in the response to one request so far.
+/// Number of values in the response to one request so far, and what it costs to compute KPIs among them.
 #[derive(Default)]
 pub struct Size {
     count: AtomicUsize,
@@ -36,7 +36,11 @@ impl Size {
         let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);
         if self.count.fetch_add(count, Ordering::Relaxed).saturating_add(count) > VALUES_MAX {
             let message = format!(
+<<<<<<< HEAD
                 "more than {VALUES_MAX} values in all series, breakdowns and orders; use coarser grains, shorter periods, smaller pages, fewer rows or fewer fields"
+=======
+                "more than {VALUES_MAX} values in all series and breakdowns; use coarser grains, shorter periods, fewer rows, fewer fields or shorter formulas"
+>>>>>>> fix-n
             );
             return Err(Error::bad_input(argument, message));
         }

@@ -103,8 +103,8 @@ impl CellGrid {
     }
 
     /// The values of a grid with one bucket and no grouping.
-    pub fn values(&self) -> Result<Values> {
-        self.with_kpis(self.cells.whole_values()?, 0, &[&GroupKey::new()])
+    pub async fn values(&self) -> Result<Values> {
+        self.values_of(&[&GroupKey::new()]).await
     }
 
     /// The groups of a grid with one bucket.
@@ -112,56 +112,56 @@ impl CellGrid {
         self.cells.cells.keys().map(|(_, key)| key)
     }
 
-    /// The values of one group of a grid with one bucket.
-    pub fn values_of(&self, key: &GroupKey) -> Result<Values> {
-        let empty = Cell::default();
-        let cell = self.cells.cells.get(&(0, key.clone())).unwrap_or(&empty);
-        self.with_kpis(self.cells.values(0, cell)?, 0, &[key])
-    }
-
     /// The values of some groups of a grid with one bucket, combined.
-    pub fn combined(&self, keys: &[&GroupKey]) -> Result<Values> {
-        let mut combined = Cell::default();
-        let cells = keys.iter().filter_map(|key| self.cells.cells.get(&(0, (*key).clone())));
-        cells.for_each(|cell| combined.merge(cell));
-        self.with_kpis(self.cells.values(0, &combined)?, 0, keys)
+    pub async fn values_of(&self, keys: &[&GroupKey]) -> Result<Values> {
+        let found = keys.iter().filter_map(|key| self.cells.cells.get(&(0, (*key).clone())));
+        let (found, mut combined): (Vec<&Cell>, _) = (found.collect(), Cell::default());
+        let cell = if let [only] = found.as_slice() {
+            only
+        } else {
+            found.iter().for_each(|cell| combined.merge(cell));
+            &combined
+        };
+        self.with_kpis(self.cells.values(0, cell)?, 0, keys).await
     }
 
     /// The metrics of a bucket, over some groups combined, with the KPIs there.
-    fn with_kpis(&self, values: Values, bucket: usize, keys: &[&GroupKey]) -> Result<Values> {
-        let kpis = self.kpis.values(&values, bucket, keys)?;
+    async fn with_kpis(&self, values: Values, bucket: usize, keys: &[&GroupKey]) -> Result<Values> {
+        let kpis = self.kpis.values(&values, bucket, keys).await?;
         Ok(Values { kpis, ..values })
     }
 
     /// The values of some buckets of a grid without grouping.
-    pub fn values_by_bucket(&self, buckets: Range<usize>) -> Result<Vec<Values>> {
+    pub async fn values_by_bucket(&self, buckets: Range<usize>) -> Result<Vec<Values>> {
         let (empty, all) = (Cell::default(), GroupKey::new());
-        let values = |bucket| {
+        let mut values = Vec::with_capacity(buckets.len());
+        for bucket in buckets {
             let cell = self.cells.cells.get(&(bucket, GroupKey::new())).unwrap_or(&empty);
-            self.with_kpis(self.cells.values(bucket, cell)?, bucket, &[&all])
-        };
-        buckets.map(values).collect()
+            values.push(self.with_kpis(self.cells.values(bucket, cell)?, bucket, &[&all]).await?);
+        }
+        Ok(values)
     }
 
-    pub fn series(&self, args: SeriesArgs, labels: &Labels, now: Timestamp) -> Result<Vec<Bucket>> {
-        let bucket = |index: usize, key: &GroupKey, name: Option<Name>, cell: &Cell| -> Result<Bucket> {
+    pub async fn series(&self, args: SeriesArgs, labels: &Labels, now: Timestamp) -> Result<Vec<Bucket>> {
+        let bucket = |index: usize, key: Option<Name>, values: Values| {
             let span = Span { start: self.boundaries[index], end: self.boundaries[index + 1] };
-            let values = self.with_kpis(self.cells.values(index, cell)?, index, &[key])?;
-            Ok(Bucket { span, is_open: span.is_open(now), has_begun: span.start <= now, key: name, values })
+            Bucket { span, is_open: span.is_open(now), has_begun: span.start <= now, key, values }
         };
         let Some(dimension) = args.by else {
-            let (empty, all) = (Cell::default(), GroupKey::new());
-            let cell = |index| self.cells.cells.get(&(index, GroupKey::new())).unwrap_or(&empty);
-            return (0..self.boundaries.len() - 1).map(|index| bucket(index, &all, None, cell(index))).collect();
+            let values = self.values_by_bucket(0..self.boundaries.len() - 1).await?;
+            return Ok(values.into_iter().enumerate().map(|(index, values)| bucket(index, None, values)).collect());
         };
-        let cells = self.cells.cells.iter();
-        let buckets = cells.map(|((index, key), cell)| bucket(*index, key, Some(labels.name(dimension, key[0])), cell));
-        let mut found = buckets.collect::<Result<Vec<_>>>()?;
-        if found.len() > BUCKETS_MAX {
+        let cells = &self.cells.cells;
+        if cells.len() > BUCKETS_MAX {
             let message = format!(
                 "more than {BUCKETS_MAX} buckets with something in them; use another dimension, a coarser grain, a shorter period or filters"
             );
             return Err(Error::bad_input("by", message));
+        }
+        let mut found = Vec::with_capacity(cells.len());
+        for ((index, key), cell) in cells {
+            let values = self.with_kpis(self.cells.values(*index, cell)?, *index, &[key]).await?;
+            found.push(bucket(*index, Some(labels.name(dimension, key[0])), values));
         }
         found.sort_by(|a, b| (a.span.start, &a.key).cmp(&(b.span.start, &b.key)));
         Ok(found)
@@ -181,14 +181,6 @@ impl Scope {
 }
 
 impl Cells {
-    /// The values of cells with one bucket and no grouping.
-    pub fn whole_values(&self) -> Result<Values> {
-        match self.cells.get(&(0, GroupKey::new())) {
-            Some(cell) => self.values(0, cell),
-            None => self.values(0, &Cell::default()),
-        }
-    }
-
     /// The values of a cell in a bucket.
     fn values(&self, bucket: usize, cell: &Cell) -> Result<Values> {
         cell.values(self.view, self.first_customers(bucket))

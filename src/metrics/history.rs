@@ -17,7 +17,7 @@ use super::grid::{GridReader, Scope, too_many_buckets};
 use super::group::{GroupBy, UNGROUPED};
 use super::input::{Grain, Weekday};
 use super::kpis::Calendar;
-use super::kpis::definitions::Definition;
+use super::kpis::definitions::{Definition, cost};
 use super::labels::{Labels, Name};
 use super::measured::Measured;
 use super::period::Span;
@@ -28,6 +28,7 @@ use crate::calendar::{Step, boundaries_after, buckets_before};
 use crate::clock::Timestamp;
 use crate::db::{Head, LazyTx, TenantTx, get};
 use crate::error::{Code, Error, Result};
+use crate::graphql::size::Size;
 use crate::ledger::memory::Memory;
 use crate::ledger::store::read_head;
 
@@ -153,13 +154,14 @@ impl History {
         let mut part = reader.grid(frame.boundaries.clone(), UNGROUPED.clone(), needs, kpis, frame.calendar()).await?;
         let buckets = part.boundaries.len() - 1;
         let first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
+        at.size.take((buckets - first) * cost(&at.scope.definitions, kpis), 1, "grain")?;
         Ok(History {
             scope: Arc::clone(at.scope),
             step: frame.step,
             zone: frame.zone,
             as_of: at.as_of,
             head: at.head,
-            values: part.values_by_bucket(first..buckets)?,
+            values: part.values_by_bucket(first..buckets).await?,
             boundaries: part.boundaries.split_off(first),
             next_end: frame.next_end,
             was_newest: at.is_newest,
@@ -169,9 +171,7 @@ impl History {
 
     /// A metric or KPI by bucket.
     pub fn series(&self, measured: &Measured) -> Vec<Option<f64>> {
-        let series = self.values.iter().map(|values| measured.number(values)).collect();
-        // A ratio is `None` without a denominator, so its zeros are real.
-        if measured.kpi().is_some() && self.unit(measured) != Unit::Ratio { begun(series) } else { series }
+        learned(&self.values, measured)
     }
 
     /// The definition of a KPI.
@@ -333,11 +333,16 @@ impl Frame {
     }
 }
 
-/// Strips a KPI's leading zeros: what it filters by may have begun later than the sales around it, and its absence
-/// before says nothing about the future.
-pub fn begun(mut series: Vec<Option<f64>>) -> Vec<Option<f64>> {
-    let before = series.iter().take_while(|value| value.is_none_or(|value| value == 0.0)).count();
-    series[..before].fill(None);
+/// A metric or KPI by bucket, as models learn it, without a KPI's leading zeros: what it filters by may have begun later
+/// than the sales around it, and its absence before says nothing about the future. A ratio is `None` without a
+/// denominator, so its zeros are real.
+pub fn learned(buckets: &[Values], measured: &Measured) -> Vec<Option<f64>> {
+    let mut series: Vec<Option<f64>> = buckets.iter().map(|values| measured.number(values)).collect();
+    let kpi = buckets.first().zip(measured.kpi()).and_then(|(values, name)| values.kpi(name));
+    if kpi.is_some_and(|kpi| kpi.unit != Unit::Ratio) {
+        let before = series.iter().take_while(|value| value.is_none_or(|value| value == 0.0)).count();
+        series[..before].fill(None);
+    }
     series
 }
 
@@ -424,6 +429,8 @@ pub(super) struct At<'a> {
     pub kept_from: Option<Timestamp>,
     /// Buckets ending later were not closed at that position.
     pub over_by: Timestamp,
+    /// What KPIs cost is charged to it.
+    pub size: &'a Size,
 }
 
 /// When a position was last the newest: the ledger did not yet contain anything later.

@@ -58,8 +58,8 @@ impl DateRange {
         Some(start_of_day(tomorrow, zone))
     }
 
-    /// The period before `span`, to which this range was resolved: for month to date, the whole previous month, and so
-    /// on; otherwise the preceding one of the same kind.
+    /// The period before `span`, to which this range was resolved: that of its preset, otherwise the
+    /// preceding one of the same kind.
     pub fn previous(&self, span: Span, zone: chrono_tz::Tz) -> Span {
         let zone = self.timezone.map_or(zone, |z| z.0);
         match self.preset.map(Preset::from) {
@@ -108,21 +108,23 @@ pub enum PeriodPreset {
 
 impl From<PeriodPreset> for Preset {
     fn from(preset: PeriodPreset) -> Self {
+        let [week, month] = [Step::Week(chrono::Weekday::Mon), Step::Months(1)];
+        let [quarter, year] = [3, 12].map(Step::Months);
         match preset {
-            PeriodPreset::Today => Preset::Today,
-            PeriodPreset::Yesterday => Preset::Yesterday,
+            PeriodPreset::Today => Preset::LastDays(1),
+            PeriodPreset::Yesterday => Preset::Previous(Step::Day),
             PeriodPreset::Last7Days => Preset::LastDays(7),
             PeriodPreset::Last30Days => Preset::LastDays(30),
             PeriodPreset::Last90Days => Preset::LastDays(90),
             PeriodPreset::Last365Days => Preset::LastDays(365),
-            PeriodPreset::WeekToDate => Preset::WeekToDate,
-            PeriodPreset::MonthToDate => Preset::MonthToDate,
-            PeriodPreset::QuarterToDate => Preset::QuarterToDate,
-            PeriodPreset::YearToDate => Preset::YearToDate,
-            PeriodPreset::PreviousWeek => Preset::Previous(Step::Week(chrono::Weekday::Mon)),
-            PeriodPreset::PreviousMonth => Preset::Previous(Step::Months(1)),
-            PeriodPreset::PreviousQuarter => Preset::Previous(Step::Months(3)),
-            PeriodPreset::PreviousYear => Preset::Previous(Step::Months(12)),
+            PeriodPreset::WeekToDate => Preset::ToDate(week),
+            PeriodPreset::MonthToDate => Preset::ToDate(month),
+            PeriodPreset::QuarterToDate => Preset::ToDate(quarter),
+            PeriodPreset::YearToDate => Preset::ToDate(year),
+            PeriodPreset::PreviousWeek => Preset::Previous(week),
+            PeriodPreset::PreviousMonth => Preset::Previous(month),
+            PeriodPreset::PreviousQuarter => Preset::Previous(quarter),
+            PeriodPreset::PreviousYear => Preset::Previous(year),
         }
     }
 }
@@ -256,7 +258,7 @@ pub enum SortDirection {
 /// What a period is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum ComparisonPeriod {
-    /// The period of the same length immediately before. For a preset such as MONTH_TO_DATE, the whole month (week, quarter, year) before; for periods of whole days, months or years in the time zone of the period, the same number of them.
+    /// The period of the same length immediately before. For a preset such as MONTH_TO_DATE, the whole month (week, quarter, year) before; for one such as LAST_30_DAYS, as many days before; for other periods of whole days, months or years in the time zone of the period, the same number of them.
     PreviousPeriod,
     /// The same dates a year earlier.
     SamePeriodLastYear,

@@ -1,6 +1,6 @@
 //! Periods and presets.
 
-use chrono::{Days, Months, NaiveDate, Weekday};
+use chrono::{Days, Months, NaiveDate};
 use chrono_tz::Tz;
 
 use crate::calendar::{Step, date_of, first_day, instant, local_time, next_first_day, start_of_day};
@@ -46,14 +46,10 @@ impl Span {
 /// Periods that slide with the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Preset {
-    Today,
-    Yesterday,
     /// The current day and those before it, this many in total.
     LastDays(u64),
-    WeekToDate,
-    MonthToDate,
-    QuarterToDate,
-    YearToDate,
+    /// The current unit, up to and including the current day.
+    ToDate(Step),
     /// The whole unit before the current one.
     Previous(Step),
 }
@@ -63,38 +59,30 @@ impl Preset {
     pub fn resolve(self, now: Timestamp, zone: Tz) -> Span {
         let today = date_of(now, zone);
         let tomorrow = today.succ_opt().unwrap_or(today);
-        let back = |days: u64| today.checked_sub_days(Days::new(days)).unwrap_or(today);
         let (first, end) = match self {
-            Preset::Today => (today, tomorrow),
-            Preset::Yesterday => (back(1), today),
-            Preset::LastDays(days) => (back(days - 1), tomorrow),
-            Preset::WeekToDate => (first_day(today, Step::Week(Weekday::Mon)), tomorrow),
-            Preset::MonthToDate => (first_day(today, Step::Months(1)), tomorrow),
-            Preset::QuarterToDate => (first_day(today, Step::Months(3)), tomorrow),
-            Preset::YearToDate => (first_day(today, Step::Months(12)), tomorrow),
+            Preset::LastDays(days) => (days_before(tomorrow, days), tomorrow),
+            Preset::ToDate(unit) => (first_day(today, unit), tomorrow),
             Preset::Previous(unit) => {
                 let this = first_day(today, unit);
-                (first_day(this.pred_opt().unwrap_or(this), unit), this)
+                (first_day(days_before(this, 1), unit), this)
             }
         };
         Span { start: start_of_day(first, zone), end: start_of_day(end, zone) }
     }
 
-    /// What a span of this preset is compared with: for week, month, quarter or year to date, the whole previous one.
+    /// What a span of this preset is compared with: as many days before, or the whole unit before.
     pub fn previous(self, span: Span, zone: Tz) -> Span {
-        let unit = match self {
-            Preset::WeekToDate => Step::Week(Weekday::Mon),
-            Preset::MonthToDate => Step::Months(1),
-            Preset::QuarterToDate => Step::Months(3),
-            Preset::YearToDate => Step::Months(12),
-            Preset::Today | Preset::Yesterday | Preset::LastDays(_) | Preset::Previous(_) => {
-                return previous(span, zone);
-            }
-        };
         let first = date_of(span.start, zone);
-        let before = first_day(first.pred_opt().unwrap_or(first), unit);
+        let before = match self {
+            Preset::LastDays(days) => days_before(first, days),
+            Preset::ToDate(unit) | Preset::Previous(unit) => first_day(days_before(first, 1), unit),
+        };
         Span { start: start_of_day(before, zone), end: span.start }
     }
+}
+
+fn days_before(day: NaiveDate, days: u64) -> NaiveDate {
+    day.checked_sub_days(Days::new(days)).unwrap_or(day)
 }
 
 /// The part of `current` elapsed at `now` and the equally long part of `previous`: where both start with a day in
@@ -219,26 +207,70 @@ mod tests {
     fn presets_are_days_of_the_zone() {
         let now = span("2026-06-15T03:00:00Z", "2026-06-15T03:00:01Z").start;
         let zone = chrono_tz::America::New_York;
-        assert_eq!(Preset::Today.resolve(now, zone), span("2026-06-14T04:00:00Z", "2026-06-15T04:00:00Z"));
+        assert_eq!(Preset::LastDays(1).resolve(now, zone), span("2026-06-14T04:00:00Z", "2026-06-15T04:00:00Z"));
         assert_eq!(Preset::LastDays(7).resolve(now, zone), span("2026-06-08T04:00:00Z", "2026-06-15T04:00:00Z"));
         assert_eq!(
             Preset::Previous(Step::Months(1)).resolve(now, zone),
             span("2026-05-01T04:00:00Z", "2026-06-01T04:00:00Z")
         );
+        assert_eq!(
+            Preset::Previous(Step::Day).resolve(now, zone),
+            span("2026-06-13T04:00:00Z", "2026-06-14T04:00:00Z")
+        );
+    }
+
+    #[test]
+    fn the_last_days_are_compared_with_as_many_before_them() {
+        let days = |first: &str, end: &str| span(&format!("{first}T00:00:00Z"), &format!("{end}T00:00:00Z"));
+        for (today, days_count, current, before) in [
+            ("2026-11-29", 30, days("2026-10-31", "2026-11-30"), days("2026-10-01", "2026-10-31")),
+            // A whole month, quarter and year.
+            ("2026-11-30", 30, days("2026-11-01", "2026-12-01"), days("2026-10-02", "2026-11-01")),
+            ("2026-03-31", 90, days("2026-01-01", "2026-04-01"), days("2025-10-03", "2026-01-01")),
+            ("2025-12-31", 365, days("2025-01-01", "2026-01-01"), days("2024-01-02", "2025-01-01")),
+            ("2026-03-01", 1, days("2026-03-01", "2026-03-02"), days("2026-02-28", "2026-03-01")),
+        ] {
+            let now = span(&format!("{today}T12:00:00Z"), &format!("{today}T13:00:00Z")).start;
+            let preset = Preset::LastDays(days_count);
+            assert_eq!(preset.resolve(now, chrono_tz::UTC), current, "{today}");
+            assert_eq!(preset.previous(current, chrono_tz::UTC), before, "{today}");
+        }
+    }
+
+    #[test]
+    fn a_unit_is_compared_with_the_whole_one_before() {
+        let days = |first: &str, end: &str| span(&format!("{first}T00:00:00Z"), &format!("{end}T00:00:00Z"));
+        let now = days("2026-05-13", "2026-05-14").start;
+        for (unit, to_date, before, earlier) in [
+            (Step::Day, "2026-05-13", "2026-05-12", "2026-05-11"),
+            (Step::Week(chrono::Weekday::Mon), "2026-05-11", "2026-05-04", "2026-04-27"),
+            (Step::Months(1), "2026-05-01", "2026-04-01", "2026-03-01"),
+            (Step::Months(3), "2026-04-01", "2026-01-01", "2025-10-01"),
+            (Step::Months(12), "2026-01-01", "2025-01-01", "2024-01-01"),
+        ] {
+            for (preset, current, previous) in [
+                (Preset::ToDate(unit), days(to_date, "2026-05-14"), days(before, to_date)),
+                (Preset::Previous(unit), days(before, to_date), days(earlier, before)),
+            ] {
+                assert_eq!(preset.resolve(now, chrono_tz::UTC), current, "{preset:?}");
+                assert_eq!(preset.previous(current, chrono_tz::UTC), previous, "{preset:?}");
+            }
+        }
     }
 
     #[test]
     fn noon_is_compared_with_noon_whatever_the_clock_did_between() {
         let zone = chrono_tz::Europe::London;
         let now = span("2026-11-25T12:00:00Z", "2026-11-25T12:00:01Z").start;
-        let (month, before) = (Preset::MonthToDate.resolve(now, zone), "2026-09-30T23:00:00Z");
-        let previous = Preset::MonthToDate.previous(month, zone);
+        let to_date = Preset::ToDate(Step::Months(1));
+        let (month, before) = (to_date.resolve(now, zone), "2026-09-30T23:00:00Z");
+        let previous = to_date.previous(month, zone);
         let (_, elapsed) = elapsed_parts(month, previous, now, zone);
         // On 25 October the clock was set back at 1:00 UTC.
         assert_eq!(elapsed, span(before, "2026-10-25T12:00:00Z"));
         let march = span("2026-03-31T11:00:00Z", "2026-03-31T11:00:01Z").start;
-        let month = Preset::MonthToDate.resolve(march, zone);
-        let (_, elapsed) = elapsed_parts(month, Preset::MonthToDate.previous(month, zone), march, zone);
+        let month = to_date.resolve(march, zone);
+        let (_, elapsed) = elapsed_parts(month, to_date.previous(month, zone), march, zone);
         assert_eq!(elapsed, span("2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"), "February has no 31st");
     }
 

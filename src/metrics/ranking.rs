@@ -8,8 +8,7 @@ use super::answer::Breakdown;
 use super::group::GroupKey;
 use super::input::SortDirection;
 use super::labels::Labels;
-use super::plan::{BreakdownArgs, BreakdownPlan};
-use crate::error::Result;
+use super::plan::BreakdownArgs;
 
 /// The rows of a breakdown in the requested order, ties unresolved.
 pub struct Ranked<'a, V> {
@@ -39,14 +38,8 @@ impl<'a, V> Ranked<'a, V> {
         self.rows[..self.named].iter().map(|(_, key, _)| *key)
     }
 
-    /// The first rows with their names; the others combined by `combine` if the plan asks for them.
-    pub fn breakdown(
-        mut self,
-        asked: &BreakdownPlan,
-        labels: &Labels,
-        combine: impl FnOnce(&[&GroupKey]) -> Result<V>,
-    ) -> Result<Breakdown<V>> {
-        let BreakdownPlan { args, has_other, .. } = asked;
+    /// The first rows with their names, and the groups of the others.
+    pub fn breakdown(mut self, args: &BreakdownArgs, labels: &Labels) -> (Breakdown<V>, Vec<&'a GroupKey>) {
         let rows_count = self.rows.len();
         let mut rows: Vec<_> = self
             .rows
@@ -56,9 +49,8 @@ impl<'a, V> Ranked<'a, V> {
         rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         let mut rest: Vec<&GroupKey> = self.rows.into_iter().map(|(_, key, _)| key).collect();
         rest.extend(rows.drain(args.first.min(rows.len())..).map(|(_, _, key, _)| key));
-        let other = (*has_other && !rest.is_empty()).then(|| combine(&rest)).transpose()?;
         let rows = rows.into_iter().map(|(_, names, _, values)| (names, values)).collect();
-        Ok(Breakdown { rows, other, rows_count })
+        (Breakdown { rows, other: None, rows_count }, rest)
     }
 }
 

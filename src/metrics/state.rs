@@ -16,7 +16,7 @@ use super::group::{GroupBy, GroupKey, UNGROUPED};
 use super::history::{self, History, HistoryArgs, HistoryResult};
 use super::input::ComparisonPeriod;
 use super::kpis::Calendar;
-use super::kpis::definitions::{self, own_needs};
+use super::kpis::definitions::{self, cost, own_needs};
 use super::labels::Labels;
 use super::period::{self, Span};
 use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, ComparisonPlan, Plan};
@@ -85,9 +85,10 @@ impl ComparedGrids {
         self.current.keys().chain(self.previous.keys()).collect()
     }
 
-    /// The same of both periods.
-    fn each(&self, values: impl Fn(&CellGrid) -> Result<Values>) -> Result<ComparedValues> {
-        Ok(ComparedValues { current: values(&self.current)?, previous: values(&self.previous)? })
+    /// The values of some groups in both periods, combined.
+    async fn values_of(&self, keys: &[&GroupKey]) -> Result<ComparedValues> {
+        let (current, previous) = (self.current.values_of(keys).await?, self.previous.values_of(keys).await?);
+        Ok(ComparedValues { current, previous })
     }
 }
 
@@ -153,14 +154,14 @@ impl State {
         for asked in &self.plan.breakdowns {
             let group = GroupBy { dimensions: asked.args.by.clone(), zone: self.zone };
             let grid = reader.one_bucket(self.span, group, asked.all_needs(), &asked.kpis, calendar).await?;
-            take_rows(size, asked, grid.cells.cells.len())?;
+            take_rows(size, asked, grid.cells.cells.len(), cost(&scope.definitions, &asked.kpis))?;
             self.breakdowns.push(grid);
         }
         for asked in &self.plan.comparisons {
             let compared = self.read_comparison(&reader, asked, calendar, size).await?;
             self.comparisons.push(compared);
         }
-        self.histories = self.read_histories(&reader).await?;
+        self.histories = self.read_histories(&reader, size).await?;
         Ok(())
     }
 
@@ -172,11 +173,12 @@ impl State {
             let zone = asked.args.timezone.unwrap_or(self.zone);
             let boundaries = calendar::boundaries(span.start, span.end, asked.args.step(), zone, BUCKETS_MAX)
                 .ok_or_else(|| too_many_buckets().in_field(&asked.field))?;
-            size.take(boundaries.len().saturating_sub(1), asked.fields, "grain")
+            let fields = asked.fields + cost(&self.scope.definitions, &asked.kpis);
+            size.take(boundaries.len().saturating_sub(1), fields, "grain")
                 .map_err(|error| error.in_field(&asked.field))?;
-            boundaries_of_series.push((boundaries, zone));
+            boundaries_of_series.push((boundaries, zone, fields));
         }
-        for (asked, (boundaries, zone)) in self.plan.series.iter().zip(boundaries_of_series) {
+        for (asked, (boundaries, zone, fields)) in self.plan.series.iter().zip(boundaries_of_series) {
             let adds_up = asked.args.by.is_none_or(Dimension::adds_up);
             let whole_needs = self.plan.totals.filter(|_| self.totals.is_none() && adds_up);
             let of_kpis = own_needs(&self.scope.definitions, &self.plan.kpis);
@@ -186,7 +188,7 @@ impl State {
             let buckets = boundaries.len().saturating_sub(1);
             let grid = reader.grid(boundaries, group, needs, &asked.kpis, of_buckets).await?;
             if asked.args.by.is_some() {
-                size.take(grid.cells.cells.len().saturating_sub(buckets), asked.fields, "by")
+                size.take(grid.cells.cells.len().saturating_sub(buckets), fields, "by")
                     .map_err(|error| error.in_field(&asked.field))?;
             }
             if whole_needs.is_some() {
@@ -218,7 +220,9 @@ impl State {
         };
         // A shifted part is the equally long part of the shifted whole.
         let of_current = Calendar { part_of: Some(span), ..calendar };
-        let of_previous = Calendar { now: previous_span.end, whole: None, part_of: Some(other), ..calendar };
+        let other_range = asked.args.period.unwrap_or(self.plan.period);
+        let of_previous =
+            Calendar { now: previous_span.end, whole: Some((other_range, other)), part_of: Some(other), ..calendar };
         let read = async |by: &[Dimension], needs, kpis| {
             let group = GroupBy { dimensions: by.to_vec(), zone: self.zone };
             let current = reader.one_bucket(current_span, group.clone(), needs, kpis, of_current).await?;
@@ -229,13 +233,14 @@ impl State {
         let mut breakdowns = Vec::with_capacity(asked.breakdowns.len());
         for rows in &asked.breakdowns {
             let grids = read(&rows.args.by, rows.all_needs(), &rows.kpis).await?;
-            take_rows(size, rows, grids.keys().len()).map_err(|error| error.in_field(&asked.field))?;
+            let cost = 2 * cost(&self.scope.definitions, &rows.kpis);
+            take_rows(size, rows, grids.keys().len(), cost).map_err(|error| error.in_field(&asked.field))?;
             breakdowns.push(grids);
         }
         Ok(Compared { current_span, previous_span, whole, breakdowns, is_open })
     }
 
-    async fn read_histories(&self, reader: &GridReader<'_>) -> Result<Vec<(HistoryArgs, HistoryResult)>> {
+    async fn read_histories(&self, reader: &GridReader<'_>, size: &Size) -> Result<Vec<(HistoryArgs, HistoryResult)>> {
         if self.plan.histories.is_empty() {
             return Ok(Vec::new());
         }
@@ -249,6 +254,7 @@ impl State {
             is_newest,
             kept_from: self.head.retained_from.filter(|_| !is_newest).map(Timestamp),
             over_by: left_at.unwrap_or(self.read_at).min(self.read_at),
+            size,
         };
         History::tell(reader, &at, &self.plan.histories, self.span).await
     }
@@ -342,41 +348,57 @@ impl State {
         for (part, asked) in self.series.iter().zip(&self.plan.series) {
             let keys = part.cells.cells.keys().map(|(_, key)| key);
             labels.complete(reads, &memory.names, &part.group.dimensions, keys, &self.scope.organizations).await?;
-            let buckets = part.series(asked.args, &labels, now).map_err(|error| error.in_field(&asked.field))?;
+            let buckets = part.series(asked.args, &labels, now).await.map_err(|error| error.in_field(&asked.field))?;
             series.push((asked.args, buckets));
         }
         let mut breakdowns = Vec::with_capacity(self.breakdowns.len());
         for (part, asked) in self.breakdowns.iter().zip(&self.plan.breakdowns) {
-            let rows = part.keys().map(|key| Ok((key, part.values_of(key)?))).collect::<Result<_>>()?;
+            let mut rows = Vec::with_capacity(part.cells.cells.len());
+            for key in part.keys() {
+                rows.push((key, part.values_of(&[key]).await?));
+            }
             let ranked = Ranked::new(rows, &asked.args, |values| asked.args.order.measured.exact(values));
             let (by, keys) = (&part.group.dimensions, ranked.named());
             labels.complete(reads, &memory.names, by, keys, &self.scope.organizations).await?;
-            breakdowns.push((asked.args.clone(), ranked.breakdown(asked, &labels, |rest| part.combined(rest))?));
+            let (mut breakdown, rest) = ranked.breakdown(&asked.args, &labels);
+            if asked.has_other && !rest.is_empty() {
+                breakdown.other = Some(part.values_of(&rest).await?);
+            }
+            breakdowns.push((asked.args.clone(), breakdown));
         }
         let mut comparisons = Vec::with_capacity(self.comparisons.len());
         for (compared, asked) in self.comparisons.iter().zip(&self.plan.comparisons) {
             let mut breakdowns = Vec::with_capacity(compared.breakdowns.len());
             for (grids, asked) in compared.breakdowns.iter().zip(&asked.breakdowns) {
-                let rows = grids.keys().into_iter().map(|key| Ok((key, grids.each(|grid| grid.values_of(key))?)));
+                let mut rows = Vec::new();
+                for key in grids.keys() {
+                    rows.push((key, grids.values_of(&[key]).await?));
+                }
                 let order = &asked.args.order;
-                let ranked = Ranked::new(rows.collect::<Result<_>>()?, &asked.args, |values: &ComparedValues| {
-                    values.exact(&order.measured, order.of)
-                });
+                let ranked =
+                    Ranked::new(rows, &asked.args, |values: &ComparedValues| values.exact(&order.measured, order.of));
                 let (by, keys) = (&asked.args.by, ranked.named());
                 labels.complete(reads, &memory.names, by, keys, &self.scope.organizations).await?;
-                let combine = |rest: &[&GroupKey]| grids.each(|grid| grid.combined(rest));
-                breakdowns.push((asked.args.clone(), ranked.breakdown(asked, &labels, combine)?));
+                let (mut breakdown, rest) = ranked.breakdown(&asked.args, &labels);
+                if asked.has_other && !rest.is_empty() {
+                    breakdown.other = Some(grids.values_of(&rest).await?);
+                }
+                breakdowns.push((asked.args.clone(), breakdown));
             }
             let comparison = Comparison {
                 current_span: compared.current_span,
                 previous_span: compared.previous_span,
-                whole: compared.whole.each(CellGrid::values)?,
+                whole: compared.whole.values_of(&[&GroupKey::new()]).await?,
                 breakdowns,
                 is_open: compared.is_open,
             };
             comparisons.push((asked.args, comparison));
         }
         self.labels = labels;
+        let totals = match &self.totals {
+            Some(totals) => totals.values().await?,
+            None => Values::default(),
+        };
         Ok(Answer {
             span: self.span,
             zone: self.zone,
@@ -385,7 +407,7 @@ impl State {
             head: self.head.to_db(),
             slides_at: self.slides_at,
             currency: self.scope.filter.organizations.first().map(|o| o.currency.as_str().into()).unwrap_or_default(),
-            totals: self.totals.as_ref().map(CellGrid::values).transpose()?.unwrap_or_default(),
+            totals,
             series,
             breakdowns,
             comparisons,
@@ -395,9 +417,12 @@ impl State {
     }
 }
 
-/// Charges the rows that a breakdown shows of `rows` to `size`.
-fn take_rows(size: &Size, asked: &BreakdownPlan, rows: usize) -> Result<()> {
-    size.take(rows.min(asked.args.first), asked.fields, "first").map_err(|error| error.in_field(&asked.field))
+/// Charges the rows that a breakdown shows of `rows` to `size`, and for all of them, which are ranked, the `cost` of
+/// their KPIs.
+fn take_rows(size: &Size, asked: &BreakdownPlan, rows: usize, cost: usize) -> Result<()> {
+    let ranked = || size.take(rows * cost, 1, "by");
+    let shown = size.take(rows.min(asked.args.first), asked.fields, "first");
+    shown.and_then(|()| ranked()).map_err(|error| error.in_field(&asked.field))
 }
 
 /// The zone of the single requested organization, otherwise of the default one.

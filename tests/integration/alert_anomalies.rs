@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use salespulse::alerts::sweep_once;
 use salespulse::db::get;
-use salespulse::ledger::event::{Event, Fact, OrderCancelled};
+use salespulse::ledger::event::{Event, Fact, OrderCancelled, RefundIssued};
 
 use crate::alerts::{at, create, minute, report, reported, simulated, time_is};
 use crate::kpis::define;
-use crate::ledger::{event, order};
+use crate::ledger::{event, money, order};
 use crate::support::TestApp;
 
 const HOUR: i64 = 60;
@@ -352,4 +352,24 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         runtime.block_on(live_and_simulated(&steps, zone, if is_daily { DAY } else { HOUR }, formula));
     }
+}
+
+#[tokio::test]
+async fn the_zeros_of_a_ratio_are_learned() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(usual_days(70)).await;
+    define(&acme, "refunded", "refunds / grossRevenue").await;
+    let rule = r#"name: "Odd", kpi: "refunded", condition: ANOMALY, windowMinutes: 1440"#;
+    create(&acme, rule).await;
+    let refund = |ago: i64, amount: &str| {
+        let issued = RefundIssued { amount: Some(money(amount)), ..RefundIssued::default() };
+        event(&format!("refund-{ago}"), &at(-ago * DAY), Fact::RefundIssued(issued))
+    };
+    // Nothing was refunded until ten days ago.
+    acme.apply(vec![refund(10, "5.00"), refund(3, "4.00"), sale("today", -60, 100), refund(0, "50.00")]).await;
+    time_is(&test, end_of_day(0)).await;
+    let expected = [report("FIRING", "0.50", end_of_day(0))];
+    assert_eq!(reported(&acme).await, expected);
+    assert_eq!(simulated(&acme, rule, 0, end_of_day(0)).await, expected);
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::ledger::{event, order};
 use crate::socket::Socket;
-use crate::support::{NOW, Server, TestApp, TestTenant};
+use crate::support::{NOW, Server, TestApp, TestTenant, at};
 
 pub async fn define(tenant: &TestTenant<'_>, name: &str, formula: &str) -> Value {
     let create = "mutation ($name: String!, $formula: String!) { createKpi(name: $name, input: {formula: $formula}) { name unit usedBy } }";
@@ -449,4 +449,96 @@ async fn a_rule_on_what_was_before_is_simulated_as_it_is_evaluated() {
         assert!(reported.len() >= 2, "{name}: {reported:?}");
         assert_eq!(simulated, json!(reported), "{name}");
     }
+}
+
+#[tokio::test]
+async fn what_a_kpi_costs_grows_with_its_formula() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let of_channel = |n: usize| sale(&n.to_string(), "2026-05-16T10:00:00Z", &format!("channel {n}"), "10.00");
+    acme.apply((0..220).map(of_channel).collect()).await;
+    define(&acme, "short", "totalRevenue / 3").await;
+    // 801 numbers, names and operations: 50 values more than shown.
+    define(&acme, "long", &format!("totalRevenue{}", " / 3".repeat(400))).await;
+    for n in 0..20 {
+        define(&acme, &format!("short{n}"), &format!("short * {n}")).await;
+        define(&acme, &format!("long{n}"), &format!("long * {n}")).await;
+    }
+    let names = |name: &str, count| (0..count).map(|n| format!("\"{name}{n}\"")).collect::<Vec<_>>().join(" ");
+    // 4,800 quarters of an hour.
+    let series = |name: &str| {
+        format!(
+            r#"{{ salesMetrics(period: {{firstDay: "2026-04-01", lastDay: "2026-05-20"}}) {{
+            series(grain: QUARTER_HOUR) {{ kpi(name: "{name}") {{ amount }} }} }} }}"#
+        )
+    };
+    acme.viewer().query(&series("short")).await;
+    acme.viewer().refused(&series("long"), "grain").await;
+    // All 220 rows are ranked.
+    let rows = |name: &str| {
+        format!(
+            r#"{{ salesMetrics(period: {{firstDay: "2026-05-16", lastDay: "2026-05-16"}}) {{
+            breakdown(by: [CHANNEL], first: 1, orderBy: {{kpi: "{name}1"}}) {{ rows {{ kpis(names: [{}]) {{ amount }} }} }} }} }}"#,
+            names(name, 20)
+        )
+    };
+    acme.viewer().query(&rows("short")).await;
+    acme.viewer().refused(&rows("long"), "by").await;
+    let compared = |name: &str| {
+        rows(name).replace("breakdown", "comparison { breakdown").replace("rows {", "rows { current {") + "} }"
+    };
+    acme.viewer().query(&compared("short")).await;
+    acme.viewer().refused(&compared("long"), "by").await;
+    // 614 hours are learned from.
+    let anomalies = |name: &str| {
+        format!(
+            r#"{{ salesMetrics(period: {{firstDay: "2026-05-16", lastDay: "2026-06-10"}}) {{
+            anomalies(grain: HOUR, metrics: [], kpis: [{}]) {{ threshold }} }} }}"#,
+            names(name, 8)
+        )
+    };
+    acme.viewer().query(&anomalies("short")).await;
+    acme.viewer().refused(&anomalies("long"), "grain").await;
+}
+
+#[tokio::test]
+async fn before_a_preset_is_what_it_is_compared_with() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    test.clock.set(at("2026-07-10T12:00:00Z"));
+    acme.apply(vec![
+        // The 30 days before June begin on 2 May.
+        sale("1", "2026-05-01T10:00:00Z", "web", "1.00"),
+        sale("2", "2026-05-02T10:00:00Z", "web", "2.00"),
+        sale("3", "2026-05-31T10:00:00Z", "web", "4.00"),
+        sale("4", "2026-06-01T10:00:00Z", "web", "8.00"),
+        sale("5", "2026-06-30T10:00:00Z", "web", "16.00"),
+        sale("6", "2026-07-01T10:00:00Z", "web", "32.00"),
+        sale("7", "2025-06-02T10:00:00Z", "web", "64.00"),
+        sale("8", "2025-06-25T10:00:00Z", "web", "128.00"),
+        sale("9", "2025-07-05T10:00:00Z", "web", "256.00"),
+    ])
+    .await;
+    define(&acme, "before", "prev(totalRevenue)").await;
+    define(&acme, "before_that", "prev(prev(totalRevenue))").await;
+    let compared = async |preset: &str, to: &str| {
+        let values = r#"totalRevenue before: kpi(name: "before") { amount }"#;
+        let query = format!(
+            r#"{{ salesMetrics(period: {{preset: {preset}}}) {{ beforeThat: kpi(name: "before_that") {{ amount }}
+            comparison(to: {to}) {{ current {{ {values} }} previous {{ {values} }} }} }} }}"#
+        );
+        acme.viewer().query(&query).await["salesMetrics"].take()
+    };
+    // A year ago, too, before the month to date is the month before, up to the 10th at noon.
+    let comparison = compared("MONTH_TO_DATE", "SAME_PERIOD_LAST_YEAR").await["comparison"].take();
+    assert_eq!(comparison["previous"], json!({ "totalRevenue": "256.00", "before": { "amount": "64.00" } }));
+    test.clock.set(at("2026-07-30T12:00:00Z"));
+    let expected = json!({
+        "beforeThat": { "amount": "6.00" },
+        "comparison": {
+            "current": { "totalRevenue": "32.00", "before": { "amount": "24.00" } },
+            "previous": { "totalRevenue": "24.00", "before": { "amount": "6.00" } },
+        },
+    });
+    assert_eq!(compared("LAST_30_DAYS", "PREVIOUS_PERIOD").await, expected);
 }

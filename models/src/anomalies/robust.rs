@@ -41,8 +41,10 @@ pub fn scale(deviation_sizes: &[f64], level: f64) -> Option<f64> {
 fn scale_of_sorted(sorted: &[f64], level: f64) -> Option<f64> {
     let of_median = MEDIAN_TO_SD * median_of_sorted(sorted)?;
     let usual = sorted.get(..sorted.len() - sorted.len().div_ceil(LEFT_OUT)).unwrap_or_default();
-    let of_mean = MEAN_TO_SD * usual.iter().sum::<f64>() / usual.len().max(1) as f64;
-    let is_sparse = of_median == 0.0 || of_median < SPARSE * of_mean;
+    let is_below = |mean: f64| of_median < SPARSE * MEAN_TO_SD * mean;
+    let mean = || usual.iter().sum::<f64>() / usual.len() as f64;
+    // The mean is at most the greatest, which need not be computed for each bucket.
+    let is_sparse = of_median == 0.0 || usual.last().is_some_and(|greatest| is_below(*greatest) && is_below(mean()));
     let scale = if is_sparse { root_mean_square(sorted) } else { of_median };
     let bounded = scale.max(STEADINESS * level.abs());
     (bounded >= f64::MIN_POSITIVE).then_some(bounded)

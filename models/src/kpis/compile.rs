@@ -23,7 +23,8 @@ pub(super) fn compile(expr: &Expr, catalog: Catalog, kpis: &BTreeMap<String, For
     let mut compiler =
         Compiler { catalog, kpis, questions: Vec::new(), numbers: HashMap::new(), operations: 0, depth: 0 };
     let (term, of) = compiler.expression(expr, &Scope::default())?;
-    Ok(Plan { unit: of.unit(), questions: compiler.questions, term })
+    let Compiler { questions, operations, .. } = compiler;
+    Ok(Plan { unit: of.unit(), questions, operations, term })
 }
 
 struct Compiler<'a> {

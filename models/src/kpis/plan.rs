@@ -21,6 +21,7 @@ pub struct Question {
 pub struct Plan {
     pub(super) unit: Unit,
     pub(super) questions: Vec<Question>,
+    pub(super) operations: usize,
     pub(super) term: Term,
 }
 
@@ -33,6 +34,12 @@ impl Plan {
     /// The distinct metrics to query.
     pub fn questions(&self) -> &[Question] {
         &self.questions
+    }
+
+    /// The number of its literals, names and operations, including those of the KPIs it references: at most
+    /// [`OPERATIONS_MAX`](super::OPERATIONS_MAX).
+    pub fn operations(&self) -> usize {
+        self.operations
     }
 
     /// The result for one bucket. `answers` are those to its [`Plan::questions`], in their order: money in currency

@@ -22,6 +22,9 @@ pub struct Definition {
 /// KPIs by name.
 pub type Definitions = BTreeMap<String, Arc<Definition>>;
 
+/// Operations of a formula that cost as much as another value in a response.
+const OPERATIONS_OF_VALUE: usize = 16;
+
 /// The filter and shift a metric is evaluated under.
 pub type View = (Filter, Shift);
 
@@ -50,6 +53,12 @@ impl Definition {
 pub fn own_needs(definitions: &Definitions, names: &BTreeSet<String>) -> Needs {
     let asked = names.iter().filter_map(|name| definitions.get(name));
     asked.fold(Needs::default(), |needs, definition| needs.and(definition.own_needs()))
+}
+
+/// What it costs to evaluate the KPIs `names` once, in values of a response, beyond what it costs to show them.
+pub fn cost(definitions: &Definitions, names: &BTreeSet<String>) -> usize {
+    let asked = names.iter().filter_map(|name| definitions.get(name));
+    asked.map(|definition| definition.plan.operations() / OPERATIONS_OF_VALUE).sum()
 }
 
 /// The metric a question is about. The formula catalog uses this catalog's names.

@@ -193,10 +193,16 @@ impl KpiPart {
         Ok(true)
     }
 
-    /// The KPIs in one bucket, over the groups `keys` combined; `own` are the metrics there.
-    pub fn values(&self, own: &Values, bucket: usize, keys: &[&GroupKey]) -> Result<Vec<KpiValue>> {
+    /// The KPIs in one bucket, over the groups `keys` combined; `own` are the metrics there. A formula may take long
+    /// enough to let other tasks run after a number of them.
+    pub async fn values(&self, own: &Values, bucket: usize, keys: &[&GroupKey]) -> Result<Vec<KpiValue>> {
         let viewed = self.viewed.iter().map(|viewed| viewed.values(bucket, keys)).collect::<Result<Vec<_>>>()?;
-        Ok(self.kpis.iter().map(|kpi| kpi.value(own, &viewed)).collect())
+        let mut values = Vec::with_capacity(self.kpis.len());
+        for kpi in &self.kpis {
+            tokio::task::consume_budget().await;
+            values.push(kpi.value(own, &viewed));
+        }
+        Ok(values)
     }
 }
 
@@ -251,4 +257,27 @@ async fn narrowed(tx: &TenantTx, base: &Filter, conditions: &Conditions) -> Resu
         }
     }
     Ok(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use models::kpis::{Formula, Kpis, SALES};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_time_out_ends_the_evaluation_of_many_formulas() {
+        let formula = Formula::parse("1 / 3 + 1 / 7").expect("a formula");
+        let plan = Kpis::new(SALES, [].into()).plan(&formula).expect("a plan");
+        let definition = Arc::new(Definition { name: "many".into(), plan });
+        let part = KpiPart { kpis: vec![Compiled { definition, questions: Vec::new() }], ..KpiPart::default() };
+        let forever = async {
+            loop {
+                part.values(&Values::default(), 0, &[]).await.expect("values");
+            }
+        };
+        tokio::time::timeout(Duration::from_millis(1), forever).await.expect_err("ended");
+    }
 }

@@ -51,11 +51,11 @@ impl Calendar {
 
     fn whole_back(&self, bucket: Span, shift: Shift) -> Span {
         let mut earlier = self.dates_back(bucket, shift);
-        for step in 0..shift.periods {
-            let is_whole = step == 0 && shift.months == 0 && shift.days == 0;
-            earlier = match self.whole {
-                Some((range, whole)) if is_whole && whole == bucket => range.previous(earlier, self.zone),
-                _ => period::previous(earlier, self.zone),
+        let range = self.whole.filter(|(_, whole)| *whole == bucket && shift.months == 0 && shift.days == 0);
+        for _ in 0..shift.periods {
+            earlier = match range {
+                Some((range, _)) => range.previous(earlier, self.zone),
+                None => period::previous(earlier, self.zone),
             };
         }
         earlier
