@@ -36,11 +36,7 @@ impl Size {
         let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);
         if self.count.fetch_add(count, Ordering::Relaxed).saturating_add(count) > VALUES_MAX {
             let message = format!(
-<<<<<<< HEAD
-                "more than {VALUES_MAX} values in all series, breakdowns and orders; use coarser grains, shorter periods, smaller pages, fewer rows or fewer fields"
-=======
-                "more than {VALUES_MAX} values in all series and breakdowns; use coarser grains, shorter periods, fewer rows, fewer fields or shorter formulas"
->>>>>>> fix-n
+                "more than {VALUES_MAX} values in all series, breakdowns and orders; use coarser grains, shorter periods, smaller pages, fewer rows, fewer fields or shorter formulas"
             );
             return Err(Error::bad_input(argument, message));
         }

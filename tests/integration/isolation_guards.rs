@@ -62,15 +62,10 @@ async fn survives(mutant: &Mutant) -> bool {
 }
 
 /// What shows nothing without its guard: there are no rows; the row is pinned by a random id, or was looked up before, or is
-<<<<<<< HEAD
 /// found again by one; both tenants are at the same fit; a count is only held against the most there may be; what another
 /// tenant has sealed cannot be opened; all organizations have the same currency.
 const SAME_WITHOUT: [&str; 14] = [
     "(SELECT g.currency FROM organizations g WHERE $1 IS NOT NULL AND g.org_no = o.org_no)",
-=======
-/// found again by one; both tenants are at the same fit; a count is only held against the most there may be.
-const SAME_WITHOUT: [&str; 12] = [
->>>>>>> fix-p
     "SELECT 1 FROM integrations WHERE $1 IS NOT NULL AND id = $2",
     "SELECT COUNT(*) FROM integrations WHERE $1 IS NOT NULL",
     "SELECT topic, code, received_at, tried_at FROM quarantine WHERE $1 IS NOT NULL AND id = $2",

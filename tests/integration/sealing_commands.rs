@@ -78,15 +78,9 @@ fn keys_that_make_no_sense_are_told_of_without_being_shown() {
     let both = [("SALESPULSE_VAULT_URL", "https://vault.example:8200")];
     assert!(program.fail(2, &["serve"], &both).contains("set one of"));
     let both = [("SALESPULSE_KEK_FILES", "kek")];
-<<<<<<< HEAD
-    assert!(program.fail(2, &["serve"], &both).contains("SALESPULSE_KEK cannot be set together"));
-    let both = [("SALESPULSE_KEK", ""), ("SALESPULSE_KEK_FILES", "kek"), ("SALESPULSE_VAULT_URL", "https://v.example")];
-    assert!(program.fail(2, &["serve"], &both).contains("SALESPULSE_VAULT_URL cannot be set together"));
-=======
     assert!(program.fail(2, &["serve"], &both).contains("SALESPULSE_KEK: cannot be set together"));
     let both = [("SALESPULSE_KEK", ""), ("SALESPULSE_KEK_FILES", "kek"), ("SALESPULSE_VAULT_URL", "https://v.example")];
     assert!(program.fail(2, &["serve"], &both).contains("SALESPULSE_VAULT_URL: cannot be set together"));
->>>>>>> fix-p
     program.succeed(&["sealing", "new-kek", "kek"]);
     assert!(program.fail(2, &["sealing", "new-kek", "kek"], &[]).contains("already exists"));
     #[cfg(unix)]
