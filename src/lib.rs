@@ -1,5 +1,7 @@
 //! SalesPulse: exact, live sales metrics for many tenants. `docs/architecture.md` is the map.
 
+#![warn(clippy::print_stdout, reason = "commands print by `commands::output`, which outlives a closed pipe")]
+
 /// The write path makes many small allocations, which take about half as long as with the system allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 
 use super::failure::{Exit, Failure};
-use super::kek;
+use super::{kek, output};
 use crate::app::App;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -62,9 +62,9 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
             let mut ended = Ok(());
             for (slug, tenant) in which.tenants(&db).await? {
                 let Rewrapped { count, failed } = rewrap(&db, kek.as_ref(), tenant).await?;
-                println!("{slug}: {count} keys rewrapped");
+                output::line(format_args!("{slug}: {count} keys rewrapped"));
                 for (version, error) in failed {
-                    eprintln!("{slug}: key {version} is not rewrapped: {error}");
+                    output::note(format_args!("{slug}: key {version} is not rewrapped: {error}"));
                     ended = Err(Failure::silent(Exit::Failed));
                 }
             }
@@ -78,7 +78,7 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
                 match work_on(&app, command, &slug, tenant).await {
                     // The other tenants' keys may be in order.
                     Err(Failure { exit: Exit::Failed, message }) => {
-                        eprintln!("{slug}: {message}");
+                        output::note(format_args!("{slug}: {message}"));
                         ended = Err(Failure::silent(Exit::Failed));
                     }
                     worked => worked?,
@@ -91,12 +91,12 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
 
 async fn status(db: &Db) -> Result<(), Failure> {
     for (kek, keys) in list_keks(db).await? {
-        println!("{kek} wraps {keys} keys");
+        output::line(format_args!("{kek} wraps {keys} keys"));
     }
     for (slug, tenant) in tenancy::list_tenants(db).await? {
-        for version in rotation::list_versions(&db.read(tenant).await?).await? {
+        for version in rotation::list_versions(&db.read_patiently(tenant).await?).await? {
             let state = if version.retired_at.is_some() { "only opens" } else { "seals" };
-            println!("{slug}: data key {} {state}, {} encrypted rows", version.version, version.rows);
+            output::line(format_args!("{slug}: data key {} {state}, {} encrypted rows", version.version, version.rows));
         }
     }
     Ok(())
@@ -112,25 +112,27 @@ async fn work_on(app: &App, command: &Command, slug: &str, tenant: TenantId) -> 
 
 /// `false` for a tenant with no sealed data.
 async fn begin(app: &App, slug: &str, tenant: TenantId) -> Result<bool, Failure> {
-    if rotation::list_versions(&app.db.read(tenant).await?).await?.is_empty() {
-        println!("{slug}: has no keys");
+    if rotation::list_versions(&app.db.read_patiently(tenant).await?).await?.is_empty() {
+        output::line(format_args!("{slug}: has no keys"));
         return Ok(false);
     }
-    println!("{slug}: data key {} seals from now on", rotation::begin(app, tenant).await?);
+    let version = rotation::begin(app, tenant).await?;
+    output::line(format_args!("{slug}: data key {version} seals from now on"));
     Ok(true)
 }
 
 async fn carry_on(app: &App, slug: &str, tenant: TenantId) -> Result<(), Failure> {
-    rotation::reseal(app, tenant, |rows| println!("{slug}: {rows} customers resealed")).await?;
+    rotation::reseal(app, tenant, |rows| output::line(format_args!("{slug}: {rows} customers resealed"))).await?;
     for version in rotation::destroy_unused(app, tenant).await? {
-        println!("{slug}: data key {version} destroyed");
+        output::line(format_args!("{slug}: data key {version} destroyed"));
     }
-    for version in rotation::list_versions(&app.db.read(tenant).await?).await? {
+    for version in rotation::list_versions(&app.db.read_patiently(tenant).await?).await? {
         match (version.retired_at, version.rows) {
             (None, _) => {}
-            (Some(_), 0) => {
-                println!("{slug}: data key {} is not needed; a server destroys it in ten minutes", version.version)
-            }
+            (Some(_), 0) => output::line(format_args!(
+                "{slug}: data key {} is not needed; a server destroys it in ten minutes",
+                version.version
+            )),
             (Some(_), rows) => {
                 let message = format!("{rows} encrypted rows are left with data key {} (see the log)", version.version);
                 return Err(Failure::new(Exit::Failed, message));

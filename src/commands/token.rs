@@ -5,6 +5,7 @@ use sea_orm::Value;
 use uuid::Uuid;
 
 use super::failure::{Exit, Failure};
+use super::output;
 use crate::accounts::email_of;
 use crate::audit::{self, Entry};
 use crate::auth::Role;
@@ -53,7 +54,7 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let after = serde_json::json!({ "by": "operator", "hours": args.hours });
     audit::record_by_operator(&tx, now, Entry::of("token.create", user_id).after(after)).await?;
     tx.commit().await?;
-    println!("{token}");
+    output::line(token);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use crate::support::{Actor, Server, TestApp};
 const SERIES_MAX: usize = 1000;
 
 /// The values of all series, by name and labels as they are written.
-struct Scrape {
+pub struct Scrape {
     text: String,
     series: BTreeMap<String, f64>,
 }
@@ -37,7 +37,7 @@ impl Scrape {
         Scrape { series: series.collect(), text }
     }
 
-    fn get(&self, series: &str) -> f64 {
+    pub fn get(&self, series: &str) -> f64 {
         self.series.get(series).copied().unwrap_or_default()
     }
 
@@ -64,7 +64,7 @@ async fn status(address: std::net::SocketAddr, path: &str) -> StatusCode {
 }
 
 /// Waits for what tasks have still to do.
-async fn until(server: &Server, holds: impl Fn(&Scrape) -> bool) -> Scrape {
+pub async fn until(server: &Server, holds: impl Fn(&Scrape) -> bool) -> Scrape {
     let begun = Instant::now();
     loop {
         let scrape = Scrape::of(server).await;

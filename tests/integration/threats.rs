@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::monitor::until;
 use crate::sealed::{person, sale};
 use crate::socket_protocol::{Raw, subscribe};
 use crate::support::{KEK, Server, TestApp};
@@ -58,6 +59,8 @@ async fn who_is_too_slow_is_not_waited_for() {
     let ((), (), nothing, parts) = tokio::join!(headers, body, says_nothing, says_it_in_parts);
     let late = (4408, "Connection initialisation timeout".to_owned());
     assert_eq!((nothing, parts), (late.clone(), late));
+    // It must not begin to read before it is given up.
+    until(&server, |scrape| scrape.get(r#"salespulse_socket_closes_total{code="1013"}"#) > 0.0).await;
     assert_eq!(reads_nothing.closed().await, (1013, "answers are not read".to_owned()));
     server.stop().await;
 }
