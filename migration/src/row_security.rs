@@ -62,7 +62,8 @@ pub async fn let_relay_see(manager: &SchemaManager<'_>, table: &str, columns: &s
 
 /// `ledger_month(first_day)` creates the ledger's partition of a month, which only the ledger's owner can do. It reads
 /// no rows. The partition is filled through its parent: nobody has privileges on it directly. A table of that name which
-/// is not, or no longer wholly, a partition is a month whose dropping was interrupted: it goes first.
+/// is no partition is a month whose dropping was interrupted: it goes first. One that is being detached is left alone, as
+/// dropping it would lock the whole ledger.
 pub async fn create_ledger_month(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let app = roles::APP;
     let wall = wall("public.%1$I", "tenant_id").replace('\'', "''");
@@ -78,7 +79,7 @@ pub async fn create_ledger_month(manager: &SchemaManager<'_>) -> Result<(), DbEr
            END IF;
            PERFORM pg_advisory_xact_lock(hashtext('salespulse.ledger_months'));
            IF NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-               WHERE i.inhparent = 'public.ledger_entries'::regclass AND NOT i.inhdetachpending AND c.relname = name) THEN
+               WHERE i.inhparent = 'public.ledger_entries'::regclass AND c.relname = name) THEN
              EXECUTE format('DROP TABLE IF EXISTS public.%I', name);
              EXECUTE format('CREATE TABLE public.%I (LIKE public.ledger_entries INCLUDING ALL)', name);
              EXECUTE format('{wall}', name);

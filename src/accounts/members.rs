@@ -120,9 +120,12 @@ pub async fn update(app: &App, tx: &Change<'_>, id: Uuid, changes: &Changes) -> 
     if is_sent_off {
         sessions::end_all(tx, id, now).await?;
         api_keys::revoke_all(tx, id, now).await?;
-        identities::remove_all(app, tx, tx.by(), id).await?;
     } else if (role, is_active) != (before.user.role, was_active) {
         standing::begin_epoch(tx, now).await?;
+    }
+    if is_sent_off || is_active && !was_active {
+        // Those of users who were deactivated by an earlier version are still there when they return.
+        identities::remove_all(app, tx, tx.by(), id).await?;
     }
     Ok(())
 }

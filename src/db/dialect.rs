@@ -168,7 +168,11 @@ async fn is_nobodys(connection: &mut PgConnection) -> Result<bool, sea_orm::sqlx
 pub(super) async fn connect_owner(url: &str) -> Result<DatabaseConnection, ConnectError> {
     if is_postgres_url(url) {
         check_url(url)?;
-        open(options(url, 1, |_| {})).await
+        // Its locks are those of the connection, which therefore is never replaced.
+        let options = options(url, 1, |options| {
+            options.idle_timeout(None).max_lifetime(None);
+        });
+        open(options).await
     } else {
         Ok(connect(url, 1, &Doubt::default()).await?.write)
     }

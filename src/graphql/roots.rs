@@ -4,10 +4,11 @@
 use std::collections::{HashMap, HashSet};
 
 use async_graphql::parser::types::{
-    DocumentOperations, ExecutableDocument, Field, FragmentDefinition, InlineFragment, OperationDefinition,
+    Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition, InlineFragment, OperationDefinition,
     OperationType, Selection, SelectionSet,
 };
 use async_graphql::{Name, Positioned, Variables};
+use async_graphql_value::Value;
 
 use super::completion::is_asked;
 use super::errors::Refusal;
@@ -43,7 +44,7 @@ pub fn only_field<'a>(
 /// outside of fragments. Whatever has this form already is left as it is. The document's size and conflicts between
 /// fields of one key have been checked.
 pub fn select_once(mut document: ExecutableDocument, name: Option<&Name>, variables: &Variables) -> ExecutableDocument {
-    let before = used(&document);
+    let before = Uses::of(&document, name);
     let Some(operation) = operation_of(&mut document.operations, name) else { return document };
     let mut root = operation.selection_set.node.clone();
     let kind = operation.ty;
@@ -64,9 +65,13 @@ pub fn select_once(mut document: ExecutableDocument, name: Option<&Name>, variab
     if let Some(operation) = operation_of(&mut document.operations, name) {
         operation.selection_set.node = root;
     }
-    // A fragment that nothing uses is invalid, unless the client has sent it so.
-    let after = used(&document);
-    document.fragments.retain(|name, _| after.contains(name) || !before.contains(name));
+    // What nothing uses is invalid, unless the client has sent it so.
+    let after = Uses::of(&document, name);
+    document.fragments.retain(|name, _| after.fragments.contains(name) || !before.fragments.contains(name));
+    if let Some(operation) = operation_of(&mut document.operations, name) {
+        let is_used = |name: &Name| after.variables.contains(name) || !before.variables.contains(name);
+        operation.variable_definitions.retain(|variable| is_used(&variable.node.name.node));
+    }
     document
 }
 
@@ -137,28 +142,61 @@ fn merge(set: &mut SelectionSet, variables: &Variables, fields: &mut HashMap<Nam
     });
 }
 
-/// The fragments that operations use, also within fragments.
-fn used(document: &ExecutableDocument) -> HashSet<Name> {
-    let mut names = HashSet::new();
-    for (_, operation) in document.operations.iter() {
-        add_used(document, &operation.node.selection_set.node, &mut names);
-    }
-    names
+/// What operations use, also within fragments.
+#[derive(Default)]
+struct Uses {
+    /// By any operation.
+    fragments: HashSet<Name>,
+    /// By one.
+    variables: HashSet<Name>,
 }
 
-fn add_used(document: &ExecutableDocument, set: &SelectionSet, names: &mut HashSet<Name>) {
-    for selection in &set.items {
-        match &selection.node {
-            Selection::Field(field) => add_used(document, &field.node.selection_set.node, names),
-            Selection::InlineFragment(fragment) => add_used(document, &fragment.node.selection_set.node, names),
-            Selection::FragmentSpread(spread) => {
-                let name = &spread.node.fragment_name.node;
-                if names.insert(name.clone())
-                    && let Some(fragment) = document.fragments.get(name)
-                {
-                    add_used(document, &fragment.node.selection_set.node, names);
+impl Uses {
+    fn of(document: &ExecutableDocument, name: Option<&Name>) -> Uses {
+        let (ours, others): (Vec<_>, Vec<_>) = document.operations.iter().partition(|(other, _)| *other == name);
+        let mut uses = Uses::default();
+        for (_, operation) in ours {
+            uses.add_directives(&operation.node.directives);
+            uses.add(document, &operation.node.selection_set.node);
+        }
+        let variables = uses.variables.clone();
+        others.iter().for_each(|(_, operation)| uses.add(document, &operation.node.selection_set.node));
+        Uses { variables, ..uses }
+    }
+
+    fn add(&mut self, document: &ExecutableDocument, set: &SelectionSet) {
+        for selection in &set.items {
+            self.add_directives(selection.node.directives());
+            match &selection.node {
+                Selection::Field(field) => {
+                    field.node.arguments.iter().for_each(|(_, value)| self.add_value(&value.node));
+                    self.add(document, &field.node.selection_set.node);
+                }
+                Selection::InlineFragment(fragment) => self.add(document, &fragment.node.selection_set.node),
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name.node;
+                    if self.fragments.insert(name.clone())
+                        && let Some(fragment) = document.fragments.get(name)
+                    {
+                        self.add_directives(&fragment.node.directives);
+                        self.add(document, &fragment.node.selection_set.node);
+                    }
                 }
             }
+        }
+    }
+
+    fn add_directives(&mut self, directives: &[Positioned<Directive>]) {
+        let arguments = directives.iter().flat_map(|directive| &directive.node.arguments);
+        arguments.for_each(|(_, value)| self.add_value(&value.node));
+    }
+
+    fn add_value(&mut self, value: &Value) {
+        match value {
+            Value::Variable(name) => drop(self.variables.insert(name.clone())),
+            Value::List(items) => items.iter().for_each(|item| self.add_value(item)),
+            Value::Object(members) => members.values().for_each(|member| self.add_value(member)),
+            _ => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::ImportError;
@@ -94,8 +95,8 @@ impl Report {
         if self.has_begun {
             return Ok(());
         }
-        self.has_begun = true;
         empty(self.csv.get_ref()).map_err(|error| unwritable(&self.path, error))?;
+        self.has_begun = true;
         let header = self.csv.write_record(["line", "feed", "code", "reason", "row"]);
         header.map_err(|error| unwritable(&self.path, error))
     }
@@ -131,7 +132,14 @@ fn open(path: &Path) -> std::io::Result<File> {
         options.write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path)?;
+        let file = match options.open(path) {
+            // Somebody else's, in a folder of ours.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && path.exists() => {
+                std::fs::remove_file(path)?;
+                continue;
+            }
+            file => file?,
+        };
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(std::io::Error::other("another import reads this file")),
             // Some file systems have no locks.
@@ -159,6 +167,8 @@ fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
 /// Empties a file, which an earlier version may have left open to others.
 fn empty(file: &File) -> std::io::Result<()> {
     #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    if std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o077 != 0 {
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    }
     file.set_len(0)
 }

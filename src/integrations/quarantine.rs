@@ -141,39 +141,50 @@ pub async fn remove_if_there(tx: &TenantTx, id: Uuid) -> Result<u64> {
     tx.execute("DELETE FROM quarantine WHERE tenant_id = $1 AND id = $2", [id.into()]).await
 }
 
-/// The ids of what is quarantined of a customer, to be [removed](remove_all). It takes long where much is kept, so
+/// What a search has found.
+pub struct Found {
+    ids: Vec<Uuid>,
+    /// Where it ended: later ids were not searched.
+    last: Uuid,
+}
+
+/// Finds what is quarantined of a customer, to be [removed](remove_of_customer). It takes long where much is kept, so
 /// nothing should be locked meanwhile. Errors as for [`Keys::load`].
-pub async fn find_of_customer(tx: &TenantTx, keys: &Keys, customer: &str) -> Result<Vec<Uuid>> {
-    search(tx, keys, customer, |kept, _| Some(kept.id)).await
+pub async fn find_of_customer(tx: &TenantTx, keys: &Keys, customer: &str) -> Result<Found> {
+    let (ids, last) = search(tx, keys, customer, Uuid::nil(), |kept, _| Some(kept.id)).await?;
+    Ok(Found { ids, last })
 }
 
 /// What is quarantined of a customer, with the bodies; without those that are no JSON, which need not be the
 /// customer's. Errors as for [`Keys::load`].
 pub async fn list_of_customer(tx: &TenantTx, keys: &Keys, customer: &str) -> Result<Vec<(Quarantined, Json)>> {
-    search(tx, keys, customer, |kept, body| body.map(|body| (kept, body))).await
+    let (listed, _) = search(tx, keys, customer, Uuid::nil(), |kept, body| body.map(|body| (kept, body))).await?;
+    Ok(listed)
 }
 
-/// Removes those that are still there.
-pub async fn remove_all(tx: &TenantTx, ids: &[Uuid]) -> Result<()> {
-    let ids = Table::new().with("id", Column::Uuid(ids.to_vec()));
+/// Removes what was found of a customer and is still there, and what has been quarantined since.
+pub async fn remove_of_customer(tx: &TenantTx, keys: &Keys, customer: &str, found: &Found) -> Result<()> {
+    let (since, _) = search(tx, keys, customer, found.last, |kept, _| Some(kept.id)).await?;
+    let ids = Table::new().with("id", Column::Uuid(found.ids.iter().copied().chain(since).collect()));
     tx.execute_by_keys("DELETE FROM quarantine WHERE tenant_id = $1 AND id IN (SELECT k.id FROM {keys})", &ids).await?;
     Ok(())
 }
 
-/// What `pick` makes of the deliveries that name a customer. A body that cannot be opened is skipped: it tells nobody
+/// What `pick` makes of the deliveries after the id `after` that name a customer, and the last id searched. A body that cannot be opened is skipped: it tells nobody
 /// anything.
 async fn search<T>(
     tx: &TenantTx,
     keys: &Keys,
     customer: &str,
+    mut after: Uuid,
     pick: impl Fn(Quarantined, Option<Json>) -> Option<T>,
-) -> Result<Vec<T>> {
-    let Access::Keys(held) = keys.load(tx).await? else { return Ok(Vec::new()) };
+) -> Result<(Vec<T>, Uuid)> {
+    let mut found = Vec::new();
+    let Access::Keys(held) = keys.load(tx).await? else { return Ok((found, after)) };
     let sql = format!("SELECT {COLUMNS}, body FROM quarantine WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3");
-    let (mut found, mut after) = (Vec::new(), Uuid::nil());
     loop {
         let rows = tx.query(&sql, [after.into(), BODIES_MAX.into()]).await?;
-        let Some(last) = rows.last() else { return Ok(found) };
+        let Some(last) = rows.last() else { return Ok((found, after)) };
         after = get(last, 0)?;
         for row in &rows {
             let kept = quarantined_from(row)?;

@@ -208,14 +208,14 @@ async fn record(app: &App, tenant: TenantId, events: Vec<Event>) -> Result<Vec<O
 
 /// Erases a customer, if there is one, and their quarantined deliveries.
 async fn erase(app: App, tenant: TenantId, keys: Arc<TenantKeys>, external_id: String) -> Result<()> {
-    let waiting = find_of_customer(&app.db.read(tenant).await?, &app.keys, &external_id).await?;
+    let found = find_of_customer(&app.db.read(tenant).await?, &app.keys, &external_id).await?;
     let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
     match find_customer(&tx, &external_id).await? {
-        Some(customer_no) if erase_customer(&tx, &keys, customer_no, &waiting, now).await? => {
+        Some(customer_no) if erase_customer(&tx, (&app.keys, &keys), customer_no, &found, now).await? => {
             record_by_operator(&tx, now, Entry::of("customer.erase", Numbered::Customer.id(customer_no).as_str()))
                 .await?;
         }
-        _ => quarantine::remove_all(&tx, &waiting).await?,
+        _ => quarantine::remove_of_customer(&tx, &app.keys, &external_id, &found).await?,
     }
     tx.commit().await
 }

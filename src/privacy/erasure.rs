@@ -6,10 +6,10 @@ use crate::audit::{self, Entry};
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
-use crate::integrations::quarantine;
+use crate::integrations::quarantine::{self, Found};
 use crate::ledger::store::{begin_policy_epoch, lock_head};
-use crate::personal::erased_id;
 use crate::personal::store::{self, Stored};
+use crate::personal::{Keys, erased_id};
 use crate::sealing::TenantKeys;
 
 /// Rows cleared per transaction.
@@ -29,9 +29,9 @@ const CLEARED: &str = "name = NULL, email = NULL, phone = NULL, address = NULL, 
 /// the same customer. `false` when already erased. Error: NOT_FOUND.
 pub async fn erase_customer(
     tx: &TenantTx,
-    keys: &TenantKeys,
+    (all_keys, keys): (&Keys, &TenantKeys),
     customer_no: i64,
-    waiting: &[Uuid],
+    found: &Found,
     now: Timestamp,
 ) -> Result<bool> {
     lock_head(tx).await?;
@@ -41,7 +41,7 @@ pub async fn erase_customer(
         return Ok(false);
     }
     let external_id: String = get(&row, 0)?;
-    quarantine::remove_all(tx, waiting).await?;
+    quarantine::remove_of_customer(tx, all_keys, &external_id, found).await?;
     let erased_id = erased_id(&keys.index, &external_id);
     let sql = format!(
         "UPDATE customers SET external_id = $3, erased_at = $4, {CLEARED} WHERE tenant_id = $1 AND customer_no = $2"

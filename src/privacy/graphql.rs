@@ -55,12 +55,12 @@ impl PrivacyMutation {
         let customer_no = Numbered::Customer.parse(&customer_id)?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         let keys = app.keys.get(tenant).await?.ok_or_else(erased)?;
-        let waiting = {
+        let found = {
             let tx = app.db.read(tenant).await?;
             find_of_customer(&tx, &app.keys, &get_customer(&tx, customer_no).await?.external_id).await?
         };
         let change = audit::change(ctx).await?;
-        if erase_customer(&change, &keys, customer_no, &waiting, app.clock.now()).await? {
+        if erase_customer(&change, (&app.keys, &keys), customer_no, &found, app.clock.now()).await? {
             change.commit(Entry::of("customer.erase", customer_id.as_str())).await?;
         }
         Ok(get_customer(read(ctx).await?.as_ref(), customer_no).await?)

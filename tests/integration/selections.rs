@@ -55,6 +55,30 @@ async fn a_field_selected_twice_is_answered_as_one() {
     assert_eq!(acme.viewer().query(query).await, expected);
 }
 
+/// What is merged takes its conditions along, and with them the only use of a variable.
+#[tokio::test]
+async fn a_field_selected_twice_may_be_conditional() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    for query in [
+        "query($full: Boolean!) { me { role } me @include(if: $full) { id: role } }",
+        "query Q($full: Boolean!) { me { role } ...F @include(if: $full) } fragment F on Query { me { id: role } }",
+        "query($full: Boolean!) { me @include(if: $full) { id: role } me { role } }",
+    ] {
+        for full in [true, false] {
+            let me = acme.viewer().query_with(query, json!({ "full": full })).await["me"].take();
+            let mut expected = json!({ "role": "VIEWER" });
+            if full {
+                expected["id"] = "VIEWER".into();
+            }
+            assert_eq!(me, expected, "{query} {full}");
+        }
+    }
+    let unused = "query($unused: Boolean!) { me { role } me { id } }";
+    let response = acme.viewer().run(unused, json!({ "unused": true })).await;
+    assert_eq!(response.errors.len(), 1, "{response:?}");
+}
+
 /// Otherwise rows of different splits are mixed, and somebody else gets what was cached under the other's name.
 #[tokio::test]
 async fn two_things_of_one_key_are_refused() {
