@@ -4,8 +4,6 @@
 //! `--postgres` for one database alone, `--times` to see how long which statements took, `--without-wall` to see what
 //! row-level security costs, `--without-persons` for customers of whom nothing but an id is known. PostgreSQL is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`.
 
-#![recursion_limit = "256"]
-
 mod events;
 mod guards;
 mod http;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{PathSegment, Request, Response, ServerError};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};
 use tracing::{Instrument, Span};
 
@@ -75,7 +76,7 @@ impl Executor {
         let _timer = METRICS.operation_duration.with_label_values(&[&kind]).start_timer();
         let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&requester.size)));
         let request = with_requester(prepared.request, requester).data(Arc::clone(&operation));
-        let executed = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
+        let executed = AssertUnwindSafe(self.execute(request)).catch_unwind();
         // A write is not interrupted.
         let wait = if prepared.kind == OperationType::Query { QUERY_WAIT } else { Duration::MAX };
         let executed = tokio::time::timeout(wait, executed).instrument(span.clone()).await;
@@ -86,6 +87,11 @@ impl Executor {
         });
         let freshness = operation.freshness(&response);
         (response, freshness)
+    }
+
+    /// Boxed, so that the resolvers' futures of the whole schema are compiled here alone, not with all who wait for them.
+    fn execute(&self, request: Request) -> BoxFuture<'_, Response> {
+        self.schema.execute(request).boxed()
     }
 
     /// Runs an operation of any kind as a stream of responses; a query or mutation yields one.

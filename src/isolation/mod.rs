@@ -13,7 +13,7 @@ pub mod client;
 mod live;
 mod questions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use futures_util::future::try_join_all;
@@ -83,6 +83,8 @@ struct Run<'a> {
     beside_client: Client,
     transports: &'a [Transport],
     questions: Vec<Question>,
+    /// The types of ids that each question knows, by its name.
+    types: BTreeMap<String, BTreeSet<String>>,
     /// Part of every client-chosen name in this run.
     name: String,
     /// The queried period: a `DateRange` that contains all sales.
@@ -106,7 +108,7 @@ pub async fn verify(app: &App, beside: &App, options: &Options, transports: &[Tr
     let (beside_client, _beside_served) = serve(beside, options).await?;
     let now = app.clock.now();
     let at = |minutes: i64| Timestamp(now.0 + minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339();
-    let (start, end) = (at(-7 * 24 * 60), at(0));
+    let (start, end) = (at(-3 * 24 * 60), at(0));
     let period = format!("{{start: \"{start}\", end: \"{end}\"}}");
     let examples = Examples {
         start: &start,
@@ -122,8 +124,9 @@ pub async fn verify(app: &App, beside: &App, options: &Options, transports: &[Tr
     let findings = untried.map(|field| format!("not tested: the mutation {field} is not tried")).collect();
     let report = Report { questions: questions.len(), findings, ..Report::default() };
     let name = Uuid::now_v7().simple().to_string();
+    let types = BTreeMap::new();
     let mut run =
-        Run { app, client, beside, beside_client, transports, questions, name, period: period.clone(), report };
+        Run { app, client, beside, beside_client, transports, questions, types, name, period: period.clone(), report };
     let ended = run.go().await;
     for slug in [OWN, OTHER] {
         Canary::leave(app, slug).await?;
@@ -159,6 +162,7 @@ impl Run<'_> {
         let own = Canary::ensure(app, OWN, "canary-bravo", 3).await?;
         own.fill(app, &self.client, &self.name).await?;
         let exported = self.export(&own).await?;
+        self.learn_types(&own).await?;
         let mut alone = BTreeMap::new();
         for &transport in self.transports {
             alone.insert(transport, self.ask_all(&self.client, transport, &own).await?);
@@ -214,20 +218,65 @@ impl Run<'_> {
         self.look_at_rows(own.tenant, other.tenant).await
     }
 
-    /// Asks every question; those that take an id, with one of each type from the tenant's own responses.
+    /// Finds which types' ids each question knows: it answers one of the tenant's own otherwise than one of nothing.
+    async fn learn_types(&mut self, own: &Canary) -> Result<()> {
+        let token = own.token(self.app)?;
+        let mut answers = Answers::new();
+        self.ask_without_id(&self.client, Transport::Post, &token, &mut answers).await?;
+        let ids = first_of_each(&list_ids(&answers));
+        for question in self.questions.iter().filter(|question| question.takes_id()) {
+            let ask = async |id: &str| -> Result<Json> {
+                let answer = self.client.ask(Transport::Post, &token, &question.with_id(id)).await?;
+                Ok(serde_json::from_str(&answer.to_string().replace(id, "{id}"))?)
+            };
+            let nothing = ask(&Uuid::now_v7().to_string()).await?;
+            let mut known = BTreeSet::new();
+            for (ty, id) in &ids {
+                if ask(id).await? != nothing {
+                    known.insert(ty.clone());
+                }
+            }
+            if known.is_empty() {
+                self.report.refused.push(format!("{} (no id is known)", question.name));
+            }
+            self.types.insert(question.name.clone(), known);
+        }
+        Ok(())
+    }
+
+    async fn ask_without_id(
+        &self,
+        client: &Client,
+        transport: Transport,
+        token: &str,
+        answers: &mut Answers,
+    ) -> Result<()> {
+        for question in self.questions.iter().filter(|question| !question.takes_id()) {
+            let answer = client.ask(transport, token, &question.document).await?;
+            answers.insert(question.name.clone(), answer);
+        }
+        Ok(())
+    }
+
+    /// The questions that take an id, each with one of each type that it knows.
+    fn list_with_ids<'q>(
+        &'q self,
+        ids: &'q BTreeMap<String, String>,
+    ) -> impl Iterator<Item = (&'q Question, &'q String, &'q String)> {
+        let known = |question: &'q Question| self.types.get(&question.name).into_iter().flatten();
+        let with_types = self.questions.iter().flat_map(move |question| known(question).map(move |ty| (question, ty)));
+        with_types.filter_map(|(question, ty)| Some((question, ty, ids.get(ty)?)))
+    }
+
+    /// Asks every question; those that take an id, with one of each type that they know from the tenant's own responses.
     async fn ask_all(&self, client: &Client, transport: Transport, of: &Canary) -> Result<Answers> {
         let token = of.token(self.app)?;
         let mut answers = Answers::new();
-        for question in self.questions.iter().filter(|question| !question.takes_id()) {
-            let answer = client.ask(transport, &token, &question.document).await?;
-            answers.insert(question.name.clone(), answer);
-        }
+        self.ask_without_id(client, transport, &token, &mut answers).await?;
         let ids = first_of_each(&list_ids(&answers));
-        for question in self.questions.iter().filter(|question| question.takes_id()) {
-            for (ty, id) in &ids {
-                let answer = client.ask(transport, &token, &question.with_id(id)).await?;
-                answers.insert(format!("{} of {ty}", question.name), answer);
-            }
+        for (question, ty, id) in self.list_with_ids(&ids) {
+            let answer = client.ask(transport, &token, &question.with_id(id)).await?;
+            answers.insert(format!("{} of {ty}", question.name), answer);
         }
         for answer in answers.values_mut() {
             without_attempts(answer);
@@ -321,13 +370,11 @@ impl Run<'_> {
         let token = own.token(self.app)?;
         let mut found = Answers::new();
         let mut expected = Answers::new();
-        for question in self.questions.iter().filter(|question| question.takes_id()) {
-            for (ty, id) in foreign {
-                let name = format!("{} of a foreign {ty}", question.name);
-                let (foreign, nothing) = self.ask_both(&token, id, |id| question.with_id(id)).await?;
-                found.insert(name.clone(), foreign);
-                expected.insert(name, nothing);
-            }
+        for (question, ty, id) in self.list_with_ids(foreign) {
+            let name = format!("{} of a foreign {ty}", question.name);
+            let (foreign, nothing) = self.ask_both(&token, id, |id| question.with_id(id)).await?;
+            found.insert(name.clone(), foreign);
+            expected.insert(name, nothing);
         }
         self.compare("by ids", &expected, &found);
         self.look_for(other, &found);
