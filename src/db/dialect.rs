@@ -25,9 +25,9 @@ use migration::roles;
 use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::{Connection, PgConnection, Postgres, Sqlite};
 
+use super::pool::{ACQUIRE_TIMEOUT, Pool};
 use super::{FirstRows, TenantId};
 
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long, after a query was abandoned, connections are pinged on return to the pool, and the timeout of the ping.
 const DOUBT: Duration = Duration::from_secs(60);
 const DOUBT_WAIT: Duration = Duration::from_secs(5);
@@ -65,9 +65,9 @@ const GENERIC_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 /// The pools of a server.
 pub(super) struct Pools {
     /// Read-only snapshot transactions of one tenant.
-    pub read: DatabaseConnection,
+    pub read: Pool,
     /// Read-write transactions of one tenant.
-    pub write: DatabaseConnection,
+    pub write: Pool,
     /// Single statements across all tenants.
     pub across: DatabaseConnection,
 }
@@ -90,38 +90,46 @@ impl Doubt {
 
 pub(super) async fn connect(url: &str, connections_max: u32, doubt: &Doubt) -> Result<Pools, ConnectError> {
     check_url(url)?;
+    let across_max = (connections_max / 4).max(3);
     if is_postgres_url(url) {
-        let pool = async |connections_max, role, more: &'static [(&str, &str)]| {
+        let options_of = |connections_max, role, more: &'static [(&str, &str)]| {
             let doubt = doubt.clone();
-            let pool = options(url, connections_max, |o| {
+            options(url, connections_max, |o| {
                 o.map_sqlx_postgres_opts(move |pg| {
                     pg.options([("role", role), ("jit", "off"), GENERIC_PLANS]).options(more.iter().copied())
                 });
                 o.map_sqlx_postgres_pool_opts(move |pool| closing_what_is_not_to_be_lent(pool, doubt.clone()));
-            });
-            open(pool).await.map_err(|error| no_role(error, role))
+            })
         };
+        let of_app = |settings| options_of(1, roles::APP, settings);
+        let across = options_of(across_max, roles::RELAY, &SNAPSHOTS);
+        let no_app = |error| no_role(error, roles::APP);
         Ok(Pools {
-            read: pool(connections_max, roles::APP, &SNAPSHOTS).await?,
-            write: pool(connections_max, roles::APP, &WRITES).await?,
-            across: pool((connections_max / 4).max(3), roles::RELAY, &SNAPSHOTS).await?,
+            read: open_each(of_app(&SNAPSHOTS), connections_max).await.map_err(no_app)?,
+            write: open_each(of_app(&WRITES), connections_max).await.map_err(no_app)?,
+            across: open(across).await.map_err(|error| no_role(error, roles::RELAY))?,
         })
     } else if url.starts_with("sqlite:") {
-        let read = options(url, connections_max, |o| {
-            o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).pragma("query_only", "1"));
-            o.map_sqlx_sqlite_pool_opts(closing_what_is_in_a_transaction);
-        });
+        let reading = |connections_max| {
+            options(url, connections_max, |o| {
+                o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).pragma("query_only", "1"));
+                o.map_sqlx_sqlite_pool_opts(closing_what_is_in_a_transaction);
+            })
+        };
         // A single writer: SQLite has one write lock, and queueing for a connection is fairer than polling for it.
-        let write = options(url, 1, |o| {
-            o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).create_if_missing(true));
-            o.map_sqlx_sqlite_pool_opts(closing_what_is_in_a_transaction);
-        });
-        let write = open(write).await?;
-        let read = open(read).await?;
-        Ok(Pools { across: read.clone(), read, write })
+        let write = open_each(sqlite_writing(url), 1).await?;
+        let read = open_each(reading(1), connections_max).await?;
+        Ok(Pools { read, write, across: open(reading(across_max)).await? })
     } else {
         Err(ConnectError::UnknownScheme)
     }
+}
+
+fn sqlite_writing(url: &str) -> ConnectOptions {
+    options(url, 1, |o| {
+        o.map_sqlx_sqlite_opts(|lite| sqlite_pragmas(lite).create_if_missing(true));
+        o.map_sqlx_sqlite_pool_opts(closing_what_is_in_a_transaction);
+    })
 }
 
 /// SQLite rolls a transaction back by itself when the disk is full or fails. The driver still counts it as open, so the
@@ -174,7 +182,11 @@ pub(super) async fn connect_owner(url: &str) -> Result<DatabaseConnection, Conne
         });
         open(options).await
     } else {
-        Ok(connect(url, 1, &Doubt::default()).await?.write)
+        check_url(url)?;
+        if !url.starts_with("sqlite:") {
+            return Err(ConnectError::UnknownScheme);
+        }
+        open(sqlite_writing(url)).await
     }
 }
 
@@ -220,6 +232,17 @@ fn options(url: &str, connections_max: u32, set: impl FnOnce(&mut ConnectOptions
         .sqlx_logging(false);
     set(&mut options);
     options
+}
+
+/// A pool of connections with these options, of which the first is opened at once.
+async fn open_each(options: ConnectOptions, connections_max: u32) -> Result<Pool, ConnectError> {
+    let mut all = vec![open(options.clone()).await?];
+    for _ in 1..connections_max {
+        let mut later = options.clone();
+        later.connect_lazy(true);
+        all.push(open(later).await?);
+    }
+    Ok(Pool::new(all))
 }
 
 async fn open(options: ConnectOptions) -> Result<DatabaseConnection, ConnectError> {

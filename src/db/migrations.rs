@@ -25,7 +25,8 @@ impl From<DbErr> for StateError {
 
 /// Checks that exactly this version's migrations are applied. Read-only.
 pub async fn check(db: &Db) -> Result<(), StateError> {
-    compare(&applied(&db.read).await.map_err(StateError::Unknown)?)
+    let read = db.read.lend().await.map_err(StateError::Unknown)?;
+    compare(&applied(read.connection()).await.map_err(StateError::Unknown)?)
 }
 
 fn compare(applied: &[String]) -> Result<(), StateError> {

@@ -11,6 +11,7 @@ mod entities;
 pub mod migrations;
 #[cfg(debug_assertions)]
 mod mutant;
+mod pool;
 mod table;
 mod tx;
 mod values;
@@ -24,14 +25,14 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement,
-    TransactionOptions, TransactionTrait, Value,
+    TransactionOptions, Value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use self::count::Counter;
+use self::pool::{Lent, Pool};
 pub use count::Statements;
 pub use dialect::{
     ConnectError, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month, sqlite_file,
@@ -67,8 +68,8 @@ pub struct Head {
 #[derive(Clone)]
 pub struct Db {
     /// Read-only snapshot transactions.
-    read: DatabaseConnection,
-    write: DatabaseConnection,
+    read: Pool,
+    write: Pool,
     /// Single statements across all tenants.
     across: DatabaseConnection,
     heads: Arc<dialect::HeadsConnection>,
@@ -86,7 +87,7 @@ impl Db {
     pub async fn connect(url: &str, connections_max: u32) -> Result<Db, ConnectError> {
         let doubt = dialect::Doubt::default();
         let dialect::Pools { read, write, across } = dialect::connect(url, connections_max, &doubt).await?;
-        let backend = write.get_database_backend();
+        let backend = across.get_database_backend();
         Ok(Db {
             read,
             write,
@@ -110,9 +111,8 @@ impl Db {
 
     /// Calls `callback` with each statement sent and its duration, for measurements.
     pub fn on_statement(&mut self, callback: impl Fn(&Statement, Duration) + Clone + Send + Sync + 'static) {
-        let other = callback.clone();
-        self.read.set_metric_callback(move |info| callback(info.statement, info.elapsed));
-        self.write.set_metric_callback(move |info| other(info.statement, info.elapsed));
+        self.read.on_statement(callback.clone());
+        self.write.on_statement(callback);
     }
 
     pub fn is_postgres(&self) -> bool {
@@ -121,8 +121,8 @@ impl Db {
 
     /// A read-only transaction on one snapshot of the tenant's rows.
     pub async fn read(&self, tenant: TenantId) -> Result<TenantTx> {
-        let tx = begin(&self.read, TransactionOptions::default()).await?;
-        self.tenant_tx(tx, tenant, false).await
+        let begun = self.read.begin(TransactionOptions::default()).await?;
+        self.tenant_tx(begun, tenant, false).await
     }
 
     /// The same without a time limit, for commands that read everything.
@@ -136,8 +136,8 @@ impl Db {
 
     /// A transaction that may write the tenant's rows; rolled back unless [`TenantTx::commit`] is called.
     pub async fn write(&self, tenant: TenantId) -> Result<TenantTx> {
-        let tx = begin(&self.write, dialect::write_options(self.backend)).await?;
-        self.tenant_tx(tx, tenant, true).await
+        let begun = self.write.begin(dialect::write_options(self.backend)).await?;
+        self.tenant_tx(begun, tenant, true).await
     }
 
     /// Runs `work` with the timeout `wait`, after which it and its transaction are abandoned: a lost network would take
@@ -155,11 +155,17 @@ impl Db {
         }
     }
 
-    async fn tenant_tx(&self, tx: DatabaseTransaction, tenant: TenantId, may_write: bool) -> Result<TenantTx> {
+    async fn tenant_tx(
+        &self,
+        (tx, lent): (DatabaseTransaction, Lent),
+        tenant: TenantId,
+        may_write: bool,
+    ) -> Result<TenantTx> {
         dialect::enter(&tx, self.backend, tenant).await?;
         self.counter.transaction();
         Ok(TenantTx {
             tx,
+            _lent: lent,
             tenant,
             may_write,
             backend: self.backend,
@@ -172,7 +178,7 @@ impl Db {
     /// The tables whose rows belong to tenants.
     pub async fn list_tenant_tables(&self) -> Result<Vec<String>> {
         let statement = Statement::from_string(self.backend, dialect::tenant_tables(self.backend));
-        let rows = self.read.query_all_raw(statement).await?;
+        let rows = self.read.lend().await?.connection().query_all_raw(statement).await?;
         rows.iter().map(|row| get(row, 0)).collect()
     }
 
@@ -216,12 +222,9 @@ impl Db {
 
     /// The pools: purpose, open and idle connections.
     pub fn list_pools(&self) -> Vec<(&'static str, usize, usize)> {
-        let mut pools = vec![("read", &self.read), ("write", &self.write)];
-        if self.is_postgres() {
-            pools.push(("across", &self.across));
-        }
-        let counts = pools.into_iter().map(|(name, pool)| (name, dialect::count_connections(pool)));
-        counts.map(|(name, (open, idle))| (name, open, idle)).collect()
+        let across = dialect::count_connections(&self.across);
+        let counts = [("read", self.read.count()), ("write", self.write.count()), ("across", across)];
+        counts.into_iter().map(|(name, (open, idle))| (name, open, idle)).collect()
     }
 
     /// Whether the database answers. On PostgreSQL it does not compete with tenants' requests, which may occupy all
@@ -242,7 +245,7 @@ impl Db {
     /// connection, so the caller must not have a transaction open.
     pub async fn ensure_months(&self, times: impl Iterator<Item = i64>) -> Result<()> {
         let months: BTreeSet<NaiveDate> = times.filter_map(dialect::month_of).collect();
-        dialect::ensure_months(&self.write, &months).await?;
+        dialect::ensure_months(self.write.lend().await?.connection(), &months).await?;
         self.months().extend(months);
         Ok(())
     }
@@ -278,15 +281,6 @@ where
         }
     }
     ask().await
-}
-
-/// Begins in a separate task that survives cancellation of the caller. The driver registers a transaction only once the
-/// database has answered: if cancelled before, it would stay open on its connection, and the next borrower would read
-/// an old snapshot.
-async fn begin(pool: &DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction> {
-    let pool = pool.clone();
-    let begun = async move { past_dead(&pool, || pool.begin_with_options(options)).await };
-    Ok(tokio::spawn(begun.in_current_span()).await.map_err(Error::internal)??)
 }
 
 /// Connection of the tables' owner: for migrations and for dropping partitions. Servers have none.

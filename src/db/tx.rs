@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use super::count::Counter;
 #[cfg(debug_assertions)]
 use super::mutant;
+use super::pool::Lent;
 use super::{Db, Inserts, OnConflict, Table, TenantId, dialect, get};
 use crate::error::Result;
 
@@ -21,7 +22,9 @@ pub trait TenantEntity: EntityTrait {
 
 /// A transaction of one tenant.
 pub struct TenantTx {
+    // Dropped before its connection is lent to another.
     pub(super) tx: DatabaseTransaction,
+    pub(super) _lent: Lent,
     pub(super) tenant: TenantId,
     pub(super) may_write: bool,
     pub(super) backend: DbBackend,

@@ -1,7 +1,7 @@
 //! Verifies row-level security before a server on PostgreSQL serves requests. It is set up by the migration
 //! `row_security`.
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
 use super::{Db, get};
 use crate::error::Result;
@@ -12,8 +12,10 @@ pub async fn list_holes(db: &Db) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let mut holes = Vec::new();
+    let lent = db.read.lend().await?;
+    let read = lent.connection();
     for (connection, sql, hole) in
-        [(&db.read, ROLES, "the role"), (&db.across, ROLES, "the role"), (&db.read, TABLES, "the table")]
+        [(read, ROLES, "the role"), (&db.across, ROLES, "the role"), (read, TABLES, "the table")]
     {
         for row in connection.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await? {
             let found = format!("{hole} {} {}", get::<String>(&row, 0)?, get::<String>(&row, 1)?);
@@ -23,7 +25,7 @@ pub async fn list_holes(db: &Db) -> Result<Vec<String>> {
         }
     }
     if holes.is_empty() {
-        holes = list_visible(db).await?;
+        holes = list_visible(read).await?;
     }
     Ok(holes)
 }
@@ -40,14 +42,14 @@ const TABLES: &str = "SELECT c.relname::text, 'has no forced row-level security'
      ORDER BY 1";
 
 /// Tables that expose a row without a tenant being set.
-async fn list_visible(db: &Db) -> Result<Vec<String>> {
+async fn list_visible(read: &DatabaseConnection) -> Result<Vec<String>> {
     let sql = "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relrowsecurity \
                AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1";
     let mut visible = Vec::new();
-    for row in db.read.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await? {
+    for row in read.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await? {
         let table: String = get(&row, 0)?;
         let sql = format!("SELECT 1 FROM {table} LIMIT 1");
-        if db.read.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?.is_some() {
+        if read.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?.is_some() {
             visible.push(format!("the table {table} is readable without a tenant"));
         }
     }
