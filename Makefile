@@ -20,13 +20,16 @@ CHAOS_FLAGS ?=
 FUZZ_SECS ?= 600
 FUZZ_SEED ?= 1
 
-# The real data sets, for the tests that use them; if they are missing, those tests say so.
+# The real data sets, for the tests that need them.
 ifneq ($(wildcard ../shared/data),)
 export SALESPULSE_TEST_DATA ?= $(abspath ../shared/data)
 endif
 
 # cargo-nextest if it is installed, otherwise cargo's own runner.
-RUN_TESTS = $(if $(shell $(CARGO) nextest --version 2>/dev/null),$(CARGO) nextest run,$(CARGO) test)
+NEXTEST = $(shell $(CARGO) nextest --version 2>/dev/null)
+RUN_TESTS = $(if $(NEXTEST),$(CARGO) nextest run,$(CARGO) test)
+# Also the tests that are ignored because they need the real data.
+WITH_DATA = $(if $(SALESPULSE_TEST_DATA),$(if $(NEXTEST),--run-ignored all,-- --include-ignored))
 
 # Library, programs and tests. Of the examples, the tests need only chaos; lint checks all.
 TEST_TARGETS = --workspace --lib --bins --tests
@@ -74,13 +77,13 @@ test-browser: web ## Test GraphiQL in a headless Chromium (needs Node.js; SCREEN
 
 .PHONY: test-sqlite
 test-sqlite: ## Run the whole suite on SQLite with in-process streams
-	env -u TEST_DATABASE_URL -u TEST_OWNER_URL -u TEST_REDIS_URL $(RUN_TESTS) $(TEST_TARGETS) $(TEST_FLAGS)
+	env -u TEST_DATABASE_URL -u TEST_OWNER_URL -u TEST_REDIS_URL $(RUN_TESTS) $(TEST_TARGETS) $(TEST_FLAGS) $(WITH_DATA)
 
 # --workspace keeps the features the same as above, and so the build.
 .PHONY: test-servers
 test-servers: ## Run the integration suite on a private PostgreSQL + Redis
 	$(RUN_TESTS) --workspace --test integration --no-run
-	tests/servers.sh $(RUN_TESTS) --workspace --test integration $(TEST_FLAGS)
+	tests/servers.sh $(RUN_TESTS) --workspace --test integration $(TEST_FLAGS) $(WITH_DATA)
 
 .PHONY: check
 check: fmt-check lint test schema-check ## Run everything that a change must pass

@@ -1,8 +1,7 @@
-//! Reads the reference data. The folder is named by `SALESPULSE_TEST_DATA`; without it tests say so and pass.
+//! Reads the reference data.
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::PathBuf;
 
 use models::value::{PurchaseDays, Purchases};
 
@@ -18,26 +17,18 @@ pub struct Order {
     pub cents: i64,
 }
 
-pub fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("SALESPULSE_TEST_DATA").filter(|folder| !folder.is_empty());
-    if folder.is_none() {
-        eprintln!("skipped: SALESPULSE_TEST_DATA names no folder of data");
-    }
-    folder.map(PathBuf::from)
-}
-
-pub fn json(path: &str) -> Option<serde_json::Value> {
-    let text = std::fs::read_to_string(folder()?.join(path)).expect("a file");
-    Some(serde_json::from_str(&text).expect("JSON"))
+pub fn json(path: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(crate::data().join(path)).expect("a file");
+    serde_json::from_str(&text).expect("JSON")
 }
 
 /// The orders of one customer in ten.
-pub fn cdnow_sample() -> Option<Vec<Order>> {
+pub fn cdnow_sample() -> Vec<Order> {
     orders("cdnow/CDNOW_sample.txt.gz", 0, 2, 4)
 }
 
 /// The orders of all customers.
-pub fn cdnow() -> Option<Vec<Order>> {
+pub fn cdnow() -> Vec<Order> {
     orders("cdnow/CDNOW_master.txt.gz", 1, 1, 3)
 }
 
@@ -53,8 +44,8 @@ pub fn until(customers: &[PurchaseDays], day: i32) -> Vec<Purchases> {
     customers.iter().filter_map(|days| days.until(day)).collect()
 }
 
-fn orders(path: &str, header_lines: usize, date_column: usize, amount_column: usize) -> Option<Vec<Order>> {
-    let file = std::fs::File::open(folder()?.join(path)).expect("a file");
+fn orders(path: &str, header_lines: usize, date_column: usize, amount_column: usize) -> Vec<Order> {
+    let file = std::fs::File::open(crate::data().join(path)).expect("a file");
     let mut text = String::new();
     flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("text");
     let order = |line: &str| {
@@ -63,7 +54,7 @@ fn orders(path: &str, header_lines: usize, date_column: usize, amount_column: us
         let cents = fields[amount_column].replace('.', "").parse().expect("two decimals");
         Order { customer: fields[0].parse().expect("a number"), day, month, cents }
     };
-    Some(text.lines().skip(header_lines).map(order).collect())
+    text.lines().skip(header_lines).map(order).collect()
 }
 
 /// Of a date like 19970118.

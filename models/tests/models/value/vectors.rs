@@ -21,8 +21,9 @@ fn model(kind: Kind, parameters: &serde_json::Value, units_per_week: f64) -> Pur
 }
 
 #[test]
+#[ignore = "needs SALESPULSE_TEST_DATA"]
 fn customers_are_predicted_as_by_lifetimes() {
-    let Some(vectors) = json("model_vectors/ltv.json") else { return };
+    let vectors = json("model_vectors/ltv.json");
     let rows = vectors["rows"].as_array().expect("rows");
     assert_eq!(rows.len(), 11);
     for (kind, name) in [(Kind::BgNbd, "bgnbd"), (Kind::MbgNbd, "mbgnbd")] {
@@ -45,8 +46,9 @@ fn customers_are_predicted_as_by_lifetimes() {
 }
 
 #[test]
+#[ignore = "needs SALESPULSE_TEST_DATA"]
 fn single_customer_has_the_published_expectation() {
-    let Some(vectors) = json("model_vectors/ltv.json") else { return };
+    let vectors = json("model_vectors/ltv.json");
     let published = &vectors["published_individual"];
     let customer = Purchases::new(2, hundredths(number(published, "t_x")), hundredths(number(published, "T")), 0, 0)
         .expect("a history");
@@ -56,8 +58,9 @@ fn single_customer_has_the_published_expectation() {
 }
 
 #[test]
+#[ignore = "needs SALESPULSE_TEST_DATA"]
 fn new_customers_have_the_published_expectations() {
-    let Some(vectors) = json("model_vectors/ltv.json") else { return };
+    let vectors = json("model_vectors/ltv.json");
     let expectation = &vectors["bgnbd_expectation"];
     let numbers = |name: &str| -> Vec<f64> {
         expectation[name].as_array().expect(name).iter().map(|value| value.as_f64().expect(name)).collect()
@@ -79,8 +82,9 @@ fn new_customers_have_the_published_expectations() {
 }
 
 #[test]
+#[ignore = "needs SALESPULSE_TEST_DATA"]
 fn spend_is_expected_as_by_lifetimes() {
-    let Some(vectors) = json("model_vectors/ltv.json") else { return };
+    let vectors = json("model_vectors/ltv.json");
     let parameters = &vectors["params"]["gamma_gamma"];
     let [p, q, v] = ["p", "q", "v"].map(|name| number(parameters, name));
     let model = SpendModel::new(p, q, v * 100.0).expect("parameters");

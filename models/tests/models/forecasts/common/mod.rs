@@ -10,15 +10,6 @@ use models::forecasts::{Model, Request, Series};
 pub const DAY: i64 = 86_400;
 pub const MODELS: [Model; 6] = [Model::Naive, Model::Theta, Model::Ets, Model::Mstl, Model::Prophet, Model::Auto];
 
-/// The folder of test data; a note and `None` where it is not there.
-pub fn data() -> Option<PathBuf> {
-    let folder = std::env::var("SALESPULSE_TEST_DATA").ok().map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("skipped: SALESPULSE_TEST_DATA is not set");
-    }
-    folder
-}
-
 /// A series to be forecast from several origins.
 pub struct Sample {
     pub name: String,
