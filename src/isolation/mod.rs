@@ -114,8 +114,12 @@ pub async fn verify(app: &App, beside: &App, options: &Options, transports: &[Tr
         start: &start,
         end: &end,
         named: NAMED,
-        together: &[("comparison", "period", ("to", "CUSTOM"))],
+        together: &[
+            ("comparison", "period", ("to", "CUSTOM")),
+            ("salesPerformance", "period", ("userId", questions::ID)),
+        ],
         objects: &[("DateRange", &period)],
+        needed: &[("AlertRuleInput", "metric", "TOTAL_REVENUE"), ("AlertRuleInput", "threshold", "\"1.00\"")],
     };
     let schema = Schema::read(&contract::running(), &examples).map_err(|error| Error::internal(error.to_string()))?;
     let questions = schema.questions().map_err(|error| Error::internal(error.to_string()))?;

@@ -42,6 +42,8 @@ pub struct Examples<'a> {
     pub together: &'a [(&'a str, &'a str, (&'a str, &'a str))],
     /// Input objects of which a field is needed though none is required.
     pub objects: &'a [(&'a str, &'a str)],
+    /// Input fields that are needed beside any other though they are not required: type, field and value.
+    pub needed: &'a [(&'a str, &'a str, &'a str)],
 }
 
 /// The types of a schema.
@@ -185,6 +187,8 @@ impl<'a> Schema<'a> {
                 needed.extend(self.values(field)?.into_iter().next().map(|value| (field.name.node.as_str(), value)));
             }
         }
+        let too = self.examples.needed.iter().filter(|(of, ..)| *of == ty);
+        needed.extend(too.map(|(_, field, value)| (*field, (*value).to_owned())));
         let object = |fields: &BTreeMap<&str, String>| format!("{{{}}}", listed(fields));
         let example = self.examples.objects.iter().find(|(known, _)| *known == ty);
         let mut all = vec![example.map_or_else(|| object(&needed), |(_, example)| (*example).to_owned())];
