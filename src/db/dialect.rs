@@ -174,20 +174,18 @@ async fn is_nobodys(connection: &mut PgConnection) -> Result<bool, sea_orm::sqlx
 
 /// The single connection of an owner.
 pub(super) async fn connect_owner(url: &str) -> Result<DatabaseConnection, ConnectError> {
-    if is_postgres_url(url) {
-        check_url(url)?;
+    check_url(url)?;
+    let options = if is_postgres_url(url) {
         // Its locks are those of the connection, which therefore is never replaced.
-        let options = options(url, 1, |options| {
+        options(url, 1, |options| {
             options.idle_timeout(None).max_lifetime(None);
-        });
-        open(options).await
+        })
+    } else if url.starts_with("sqlite:") {
+        sqlite_writing(url)
     } else {
-        check_url(url)?;
-        if !url.starts_with("sqlite:") {
-            return Err(ConnectError::UnknownScheme);
-        }
-        open(sqlite_writing(url)).await
-    }
+        return Err(ConnectError::UnknownScheme);
+    };
+    open(options).await
 }
 
 /// The file of a SQLite database.

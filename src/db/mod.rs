@@ -32,7 +32,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use self::count::Counter;
-use self::pool::{Lent, Pool};
+use self::pool::{Lent, Pool, past_dead};
 pub use count::Statements;
 pub use dialect::{
     ConnectError, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month, sqlite_file,
@@ -217,7 +217,8 @@ impl Db {
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<QueryResult>> {
         let statement = Statement::from_sql_and_values(self.backend, sql, values);
-        Ok(past_dead(&self.across, || self.across.query_all_raw(statement.clone())).await?)
+        let (open, _) = dialect::count_connections(&self.across);
+        Ok(past_dead(open, || self.across.query_all_raw(statement.clone())).await?)
     }
 
     /// The pools: purpose, open and idle connections.
@@ -265,22 +266,6 @@ impl Db {
         self.read.close().await?;
         self.write.close().await
     }
-}
-
-/// Retries for each connection of `pool` that died while idle, e.g. after a database restart. `ask` must be free of
-/// side effects.
-async fn past_dead<T, F>(pool: &DatabaseConnection, ask: impl Fn() -> F) -> Result<T, DbErr>
-where
-    F: Future<Output = Result<T, DbErr>>,
-{
-    let (open, _) = dialect::count_connections(pool);
-    for _ in 0..open {
-        match ask().await {
-            Err(error) if dialect::is_cut_off(&error) => {}
-            answer => return answer,
-        }
-    }
-    ask().await
 }
 
 /// Connection of the tables' owner: for migrations and for dropping partitions. Servers have none.

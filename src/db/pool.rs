@@ -64,16 +64,7 @@ impl Pool {
     /// an old snapshot.
     pub async fn begin(&self, options: TransactionOptions) -> Result<(DatabaseTransaction, Lent), DbErr> {
         let pool = self.clone();
-        let begun = async move {
-            let (open, _) = pool.count();
-            for _ in 0..open {
-                match pool.begin_once(options).await {
-                    Err(error) if is_cut_off(&error) => {}
-                    begun => return begun,
-                }
-            }
-            pool.begin_once(options).await
-        };
+        let begun = async move { past_dead(pool.count().0, || pool.begin_once(options)).await };
         let failed = |error: tokio::task::JoinError| DbErr::Custom(error.to_string());
         tokio::spawn(begun.in_current_span()).await.map_err(failed)?
     }
@@ -114,6 +105,21 @@ impl Drop for Lent {
     fn drop(&mut self) {
         lock(&self.pool.free).push(self.index);
     }
+}
+
+/// Retries for each of `open` connections that died while idle, e.g. after a database restart. `ask` must be free of
+/// side effects.
+pub(super) async fn past_dead<T, F>(open: usize, ask: impl Fn() -> F) -> Result<T, DbErr>
+where
+    F: Future<Output = Result<T, DbErr>>,
+{
+    for _ in 0..open {
+        match ask().await {
+            Err(error) if is_cut_off(&error) => {}
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 fn lock(free: &Mutex<Vec<usize>>) -> MutexGuard<'_, Vec<usize>> {

@@ -170,8 +170,8 @@ pub async fn remove_of_customer(tx: &TenantTx, keys: &Keys, customer: &str, foun
     Ok(())
 }
 
-/// What `pick` makes of the deliveries after the id `after` that name a customer, and the last id searched. A body that cannot be opened is skipped: it tells nobody
-/// anything.
+/// What `pick` makes of the deliveries after the id `after` that name a customer, and the last id searched. A body that
+/// cannot be opened is skipped: it tells nobody anything.
 async fn search<T>(
     tx: &TenantTx,
     keys: &Keys,

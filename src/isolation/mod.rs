@@ -6,10 +6,12 @@
 //! application instance is asked the same in another order: what one has wrongly cached, the other has not.
 
 mod answers;
+mod ask;
 mod batches;
 mod canary;
 mod changes;
 pub mod client;
+mod elsewhere;
 mod live;
 mod questions;
 
@@ -22,8 +24,8 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use self::answers::{Answers, code, difference, first_of_each, list_ids, without_attempts, without_new_ids};
-use self::canary::{Canary, SECRET};
+use self::answers::{Answers, code, difference, first_of_each, list_ids};
+use self::canary::Canary;
 use self::changes::CHANGES;
 use self::client::{Client, Transport};
 use self::questions::{Examples, Question, Schema};
@@ -222,76 +224,6 @@ impl Run<'_> {
         self.look_at_rows(own.tenant, other.tenant).await
     }
 
-    /// Finds which types' ids each question knows: it answers one of the tenant's own otherwise than one of nothing.
-    async fn learn_types(&mut self, own: &Canary) -> Result<()> {
-        let token = own.token(self.app)?;
-        let mut answers = Answers::new();
-        self.ask_without_id(&self.client, Transport::Post, &token, &mut answers).await?;
-        let ids = first_of_each(&list_ids(&answers));
-        for question in self.questions.iter().filter(|question| question.takes_id()) {
-            let ask = async |id: &str| -> Result<Json> {
-                let answer = self.client.ask(Transport::Post, &token, &question.with_id(id)).await?;
-                Ok(serde_json::from_str(&answer.to_string().replace(id, "{id}"))?)
-            };
-            let nothing = ask(&Uuid::now_v7().to_string()).await?;
-            let mut known = BTreeSet::new();
-            for (ty, id) in &ids {
-                if ask(id).await? != nothing {
-                    known.insert(ty.clone());
-                }
-            }
-            if known.is_empty() {
-                self.report.refused.push(format!("{} (no id is known)", question.name));
-            }
-            self.types.insert(question.name.clone(), known);
-        }
-        Ok(())
-    }
-
-    async fn ask_without_id(
-        &self,
-        client: &Client,
-        transport: Transport,
-        token: &str,
-        answers: &mut Answers,
-    ) -> Result<()> {
-        for question in self.questions.iter().filter(|question| !question.takes_id()) {
-            let answer = client.ask(transport, token, &question.document).await?;
-            answers.insert(question.name.clone(), answer);
-        }
-        Ok(())
-    }
-
-    /// The questions that take an id, each with one of each type that it knows.
-    fn list_with_ids<'q>(
-        &'q self,
-        ids: &'q BTreeMap<String, String>,
-    ) -> impl Iterator<Item = (&'q Question, &'q String, &'q String)> {
-        let known = |question: &'q Question| self.types.get(&question.name).into_iter().flatten();
-        let with_types = self.questions.iter().flat_map(move |question| known(question).map(move |ty| (question, ty)));
-        with_types.filter_map(|(question, ty)| Some((question, ty, ids.get(ty)?)))
-    }
-
-    /// Asks every question; those that take an id, with one of each type that they know from the tenant's own responses.
-    async fn ask_all(&self, client: &Client, transport: Transport, of: &Canary) -> Result<Answers> {
-        let token = of.token(self.app)?;
-        let mut answers = Answers::new();
-        self.ask_without_id(client, transport, &token, &mut answers).await?;
-        let ids = first_of_each(&list_ids(&answers));
-        for (question, ty, id) in self.list_with_ids(&ids) {
-            let answer = client.ask(transport, &token, &question.with_id(id)).await?;
-            answers.insert(format!("{} of {ty}", question.name), answer);
-        }
-        for answer in answers.values_mut() {
-            without_attempts(answer);
-            // Fields are resolved in any order, and so are their errors.
-            if let Some(errors) = answer.get_mut("errors").and_then(Json::as_array_mut) {
-                errors.sort_by_key(Json::to_string);
-            }
-        }
-        Ok(answers)
-    }
-
     fn note_refused(&mut self, answers: &Answers) {
         for (question, answer) in answers.iter().filter(|(_, answer)| answer["data"].is_null()) {
             self.report.refused.push(format!("{question} ({})", code(answer).unwrap_or("?")));
@@ -303,15 +235,6 @@ impl Run<'_> {
     fn check_asked(&mut self, answers: &Answers) {
         let wrong = answers.iter().filter(|(_, answer)| code(answer) == Some("GRAPHQL_VALIDATION_FAILED"));
         self.report.findings.extend(wrong.map(|(asked, _)| format!("not tested: {asked} is not a valid question")));
-    }
-
-    /// The responses to one of the other tenant's ids, and to a nonexistent one; either is shown as `{id}`.
-    async fn ask_both(&self, token: &str, id: &str, document: impl Fn(&str) -> String) -> Result<(Json, Json)> {
-        let ask = async |id: &str| -> Result<Json> {
-            let answer = self.client.ask(Transport::Post, token, &document(id)).await?;
-            Ok(without_new_ids(serde_json::from_str(&answer.to_string().replace(id, "{id}"))?))
-        };
-        Ok((ask(id).await?, ask(&Uuid::now_v7().to_string()).await?))
     }
 
     /// The same questions must have the same responses.
@@ -394,66 +317,6 @@ impl Run<'_> {
         }
         answer["data"]["exportCustomer"]["audit"].take();
         Ok(Answers::from([(document.to_owned(), answer)]))
-    }
-
-    /// A user of both tenants can sign in to each with its own password only.
-    async fn sign_in_elsewhere(&mut self, own: &Canary, other: &Canary) -> Result<()> {
-        let (slug, password, email) = (other.slug, &own.password, canary::EMAIL);
-        let document = format!(
-            r#"mutation {{ login(tenant: "{slug}", email: "{email}", password: "{password}") {{ accessToken }} }}"#
-        );
-        let answer = self.client.ask(Transport::Post, "", &document).await?;
-        if answer["errors"].is_null() {
-            self.report.findings.push("a password of one tenant is valid in another".to_owned());
-        }
-        self.show_secrets_elsewhere(own, other).await
-    }
-
-    /// An API key or a refresh token altered to name the other tenant is invalid.
-    async fn show_secrets_elsewhere(&mut self, own: &Canary, other: &Canary) -> Result<()> {
-        let elsewhere = |secret: &Json| {
-            let secret = secret.as_str().unwrap_or_default();
-            secret.replace(&own.tenant.0.simple().to_string(), &other.tenant.0.simple().to_string())
-        };
-        let token = own.token(self.app)?;
-        let made = r#"mutation { createApiKey(input: { name: "tried", permissions: [SALES_VIEW] }) { secret } }"#;
-        let login =
-            r#"mutation { login(tenant: "{slug}", email: "{email}", password: "{password}") { refreshToken } }"#;
-        let change = async |template| {
-            own.change(&self.client, &token, &own.written(template, &self.name, self.app.clock.now())).await
-        };
-        let key = elsewhere(&change(made).await?["createApiKey"]["secret"]);
-        let refresh = elsewhere(&change(login).await?["login"]["refreshToken"]);
-        let document = format!(r#"mutation {{ refresh(refreshToken: "{refresh}") {{ accessToken }} }}"#);
-        for (what, token, document) in
-            [("an API key", key.as_str(), "{ me { id } }"), ("a refresh token", "", &document)]
-        {
-            let answer = self.client.ask(Transport::Post, token, document).await?;
-            if !["UNAUTHENTICATED", "INVALID_GRANT"].contains(&code(&answer).unwrap_or_default()) {
-                self.report.findings.push(format!("{what} of one tenant is answered in another by {answer}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// A shop of one tenant is unknown at the other's webhook URL, though both share the secret.
-    async fn send_elsewhere(&mut self, own: &Canary, other: &Canary, shops: [Option<String>; 2]) -> Result<()> {
-        let [Some(own_shop), Some(other_shop)] = shops else {
-            self.report.findings.push("not tested: there is no shop in both tenants".to_owned());
-            return Ok(());
-        };
-        for (tenant, shop, expected) in
-            [(own, &own_shop, 200), (other, &other_shop, 200), (own, &other_shop, 401), (other, &own_shop, 401)]
-        {
-            let path = format!("/webhooks/{}/{shop}", tenant.tenant.0);
-            let status = self.client.send_as_shop(&path, SECRET, "{}").await?;
-            if status != expected {
-                self.report
-                    .findings
-                    .push(format!("a shop that sends to {path} is answered {status} and not {expected}"));
-            }
-        }
-        Ok(())
     }
 
     /// Outgoing deliveries contain data of their own tenant only.
