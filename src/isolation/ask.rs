@@ -12,12 +12,21 @@ use super::client::{Client, Transport};
 use super::questions::Question;
 use crate::error::Result;
 
+/// Which of the questions are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Also those that differ in one argument.
+    All,
+    /// [`Question::is_whole`].
+    Whole,
+}
+
 impl Run<'_> {
     /// Finds which types' ids each question knows: it answers one of the tenant's own otherwise than one of nothing.
     pub(super) async fn learn_types(&mut self, own: &Canary) -> Result<()> {
         let token = own.token(self.app)?;
         let mut answers = Answers::new();
-        self.ask_without_id(&self.client, Transport::Post, &token, &mut answers).await?;
+        self.ask_without_id(&self.client, Transport::Post, &token, Which::All, &mut answers).await?;
         let ids = first_of_each(&list_ids(&answers));
         for question in self.questions.iter().filter(|question| question.takes_id()) {
             let ask = async |id: &str| self.ask_by_id(&token, id, |id| question.with_id(id)).await;
@@ -41,9 +50,10 @@ impl Run<'_> {
         client: &Client,
         transport: Transport,
         token: &str,
+        which: Which,
         answers: &mut Answers,
     ) -> Result<()> {
-        for question in self.questions.iter().filter(|question| !question.takes_id()) {
+        for question in self.select(which).filter(|question| !question.takes_id()) {
             let answer = client.ask(transport, token, &question.document).await?;
             answers.insert(question.name.clone(), answer);
         }
@@ -60,13 +70,39 @@ impl Run<'_> {
         with_types.filter_map(|(question, ty)| Some((question, ty, ids.get(ty)?)))
     }
 
-    /// Asks every question; those that take an id, with one of each type that they know from the tenant's own responses.
-    pub(super) async fn ask_all(&self, client: &Client, transport: Transport, of: &Canary) -> Result<Answers> {
+    fn select(&self, which: Which) -> impl Iterator<Item = &Question> {
+        self.questions.iter().filter(move |question| which == Which::All || question.is_whole)
+    }
+
+    /// What [`Which::Whole`] asks of the responses to all.
+    pub(super) fn only_whole(&self, answers: &Answers) -> Answers {
+        let whole: BTreeSet<&str> = self.select(Which::Whole).map(|question| question.name.as_str()).collect();
+        let is_whole = |asked: &str| whole.contains(asked.split(" of ").next().unwrap_or(asked));
+        answers
+            .iter()
+            .filter(|(asked, _)| is_whole(asked))
+            .map(|(asked, answer)| (asked.clone(), answer.clone()))
+            .collect()
+    }
+
+    pub(super) async fn ask_whole(&self, of: &Canary) -> Result<Answers> {
+        self.ask(Which::Whole, &self.client, Transport::Post, of).await
+    }
+
+    /// Asks the questions; those that take an id, with one of each type that they know from the tenant's own responses.
+    pub(super) async fn ask(
+        &self,
+        which: Which,
+        client: &Client,
+        transport: Transport,
+        of: &Canary,
+    ) -> Result<Answers> {
         let token = of.token(self.app)?;
         let mut answers = Answers::new();
-        self.ask_without_id(client, transport, &token, &mut answers).await?;
+        self.ask_without_id(client, transport, &token, which, &mut answers).await?;
         let ids = first_of_each(&list_ids(&answers));
-        for (question, ty, id) in self.list_with_ids(&ids) {
+        let with_ids = self.list_with_ids(&ids).filter(|(question, ..)| which == Which::All || question.is_whole);
+        for (question, ty, id) in with_ids {
             let answer = client.ask(transport, &token, &question.with_id(id)).await?;
             answers.insert(format!("{} of {ty}", question.name), answer);
         }

@@ -25,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use self::answers::{Answers, code, difference, first_of_each, list_ids};
+use self::ask::Which;
 use self::canary::Canary;
 use self::changes::CHANGES;
 use self::client::{Client, Transport};
@@ -169,29 +170,28 @@ impl Run<'_> {
         own.fill(app, &self.client, &self.name).await?;
         let exported = self.export(&own).await?;
         self.learn_types(&own).await?;
+        // All transports execute what they are asked in the same way.
+        let which = |transport| if transport == Transport::Post { Which::All } else { Which::Whole };
         let mut alone = BTreeMap::new();
         for &transport in self.transports {
-            alone.insert(transport, self.ask_all(&self.client, transport, &own).await?);
+            alone.insert(transport, self.ask(which(transport), &self.client, transport, &own).await?);
         }
         self.note_refused(&alone[&Transport::Post]);
 
         let other = Canary::ensure(app, OTHER, "canary-alpha", 7).await?;
         other.fill(app, &self.client, &self.name).await?;
-        let others = self.ask_all(&self.client, Transport::Post, &other).await?;
+        let others = self.ask(Which::All, &self.client, Transport::Post, &other).await?;
         self.look_for(&own, &others);
         // By now the other tenant's questions have populated the caches.
         for &transport in self.transports {
-            let answers = self.ask_all(&self.client, transport, &own).await?;
+            let answers = self.ask(which(transport), &self.client, transport, &own).await?;
             self.compare(&format!("{transport:?}"), &alone[&transport], &answers);
             self.look_for(&other, &answers);
         }
-        let both = async |client: &Client| {
-            tokio::join!(self.ask_all(client, Transport::Post, &own), self.ask_all(client, Transport::Post, &other))
-        };
-        let (at_once, _) = both(&self.client).await;
-        self.compare("at the same time", &alone[&Transport::Post], &at_once?);
+        let (at_once, _) = tokio::join!(self.ask_whole(&own), self.ask_whole(&other));
+        self.compare("at the same time", &self.only_whole(&alone[&Transport::Post]), &at_once?);
         // One instance has cached the first tenant's responses only, so the other one must cache the second's.
-        let elsewhere = self.ask_all(&self.beside_client, Transport::Post, &other).await?;
+        let elsewhere = self.ask(Which::All, &self.beside_client, Transport::Post, &other).await?;
         self.compare("in another process", &others, &elsewhere);
 
         let exported_again = self.export(&own).await?;
@@ -213,9 +213,9 @@ impl Run<'_> {
             [&alone[&Transport::Post], &others].map(|answers| first_of_each(&list_ids(answers)).remove("Integration"));
         self.send_elsewhere(&own, &other, shops).await?;
         self.look_at_deliveries(&own, &other).await?;
-        let before = self.ask_all(&self.client, Transport::Post, &other).await?;
+        let before = self.ask_whole(&other).await?;
         self.change_by_foreign_ids(&own, &other, &foreign).await?;
-        let after = self.ask_all(&self.client, Transport::Post, &other).await?;
+        let after = self.ask_whole(&other).await?;
         self.compare("after the other tenant's changes", &before, &after);
         for tenant in [own.tenant, other.tenant] {
             let differences = verify_rollups(&app.db, tenant).await?.differences;

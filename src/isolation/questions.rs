@@ -18,6 +18,8 @@ pub struct Question {
     /// The field and its distinguishing argument, such as `Query.orders(status: PAID)`.
     pub name: String,
     pub document: String,
+    /// Whether it is a field of `Query` with everything below it, without optional arguments.
+    pub is_whole: bool,
 }
 
 impl Question {
@@ -88,15 +90,15 @@ impl<'a> Schema<'a> {
                 let field = &field.node;
                 let name = field.name.node.as_str();
                 let (base, needed) = (base(&field.ty.node), self.needed(field)?);
-                let mut ask = |arguments: &BTreeMap<&str, String>, depth| -> Result<(), Unknown> {
+                let mut ask = |arguments: &BTreeMap<&str, String>, is_whole: bool| -> Result<(), Unknown> {
                     let call = format!("{name}{}", in_parentheses(arguments));
-                    let selection = self.selection(base, depth, &mut vec![ty])?;
+                    let selection = self.selection(base, if is_whole { DEPTH } else { 2 }, &mut vec![ty])?;
                     let document = format!("{before}{call}{selection}{after}");
-                    all.push(Question { name: format!("{ty}.{call}"), document });
+                    all.push(Question { name: format!("{ty}.{call}"), document, is_whole });
                     Ok(())
                 };
                 if ty == "Query" {
-                    ask(&needed, DEPTH)?;
+                    ask(&needed, true)?;
                 }
                 for argument in &field.arguments {
                     let argument = &argument.node;
@@ -110,7 +112,7 @@ impl<'a> Schema<'a> {
                                 .map(|(.., (other, value))| (*other, (*value).to_owned())),
                         );
                         if arguments != needed {
-                            ask(&arguments, 2)?;
+                            ask(&arguments, false)?;
                         }
                     }
                 }
