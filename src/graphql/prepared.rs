@@ -45,7 +45,8 @@ impl Prepared {
     /// Checks everything that can be checked without executing `text`; `hash` is that under which to store it.
     pub fn of(text: Arc<str>, hash: Option<String>, mut params: Params, types: &Types) -> Result<Prepared, Refusal> {
         scan::scan(&text)?;
-        let document = async_graphql::parser::parse_query(text.as_ref()).map_err(|error| parse_error(&error))?;
+        let document =
+            async_graphql::parser::parse_query(scan::with_known_escapes(&text)).map_err(|error| parse_error(&error))?;
         let (name, operation) = select(&document, params.operation_name.as_deref())?;
         variables::complete(&operation.variable_definitions, &mut params.variables)?;
         let fields = shape::check(&document, &params.variables)?;
