@@ -121,6 +121,11 @@ impl Error {
         Error::new(Code::AmountOutOfRange, "a sum is beyond the largest amount")
     }
 
+    /// Whether the same may succeed a moment later: the database is away, or busy.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.code, Code::ServiceUnavailable | Code::QueryTimeout)
+    }
+
     /// The same error for each waiter of one shared operation.
     pub fn shared(error: &Arc<Error>) -> Self {
         let source = Shared(Arc::clone(error));
@@ -173,6 +178,8 @@ impl From<sea_orm::DbErr> for Error {
             Error::new(Code::QueryTimeout, "the query takes too long")
         } else if crate::db::is_full(&error) {
             Error::new(Code::ServiceUnavailable, "the disk of the database is full or read-only; try again")
+        } else if crate::db::is_busy(&error) {
+            Error::new(Code::ServiceUnavailable, "the database is busy, or cannot be reached; try again")
         } else if crate::db::is_unavailable(&error) {
             Error::new(Code::ServiceUnavailable, "the database cannot be reached; try again")
         } else {

@@ -1,7 +1,7 @@
 //! Files with secrets, and who may open them.
 
-use std::fs::{File, Metadata};
-use std::io::Write;
+use std::fs::{DirBuilder, File, Metadata};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -15,7 +15,7 @@ pub struct TooOpen(pub u32);
 /// Reads a file, which must not be open to others.
 pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
-    check(&file.metadata()?).map_err(|open| std::io::Error::new(std::io::ErrorKind::PermissionDenied, open))?;
+    check(&file.metadata()?).map_err(|open| std::io::Error::new(ErrorKind::PermissionDenied, open))?;
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut file, &mut bytes)?;
     Ok(bytes)
@@ -50,6 +50,32 @@ pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
 pub fn create(path: &Path, text: &str) -> std::io::Result<()> {
     temporary(path, text)?.persist_noclobber(path)?;
     sync_folder(path)
+}
+
+/// Makes an empty file that is open to its owner only, and its folder, unless they exist.
+pub fn make(path: &Path) -> std::io::Result<()> {
+    let mut folder = DirBuilder::new();
+    let mut file = File::options();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        folder.mode(0o700);
+        file.mode(0o600);
+    }
+    folder.recursive(true).create(folder_of(path))?;
+    match file.write(true).create_new(true).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps other processes from changing the files of a folder, as long as they ask for it too and the result lives.
+pub fn lock_folder(path: &Path) -> std::io::Result<File> {
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder)?;
+    let folder = File::open(folder)?;
+    folder.lock()?;
+    Ok(folder)
 }
 
 /// A file beside `path`, readable by its owner only, and removed unless it is persisted.
@@ -93,6 +119,19 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("a mode");
         let why = read(&path).expect_err("refused").to_string();
         assert!(why.starts_with("has mode 644: others"), "{why}");
+    }
+
+    #[test]
+    fn an_empty_file_is_closed_to_others_and_what_is_there_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("data/sales.db");
+        let mode = |path: &Path| std::fs::metadata(path).expect("made").permissions().mode() & 0o777;
+        make(&path).expect("made");
+        assert_eq!((mode(&path), mode(&folder.path().join("data"))), (0o600, 0o700));
+        std::fs::write(&path, "one").expect("written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("a mode");
+        make(&path).expect("there");
+        assert_eq!((mode(&path), std::fs::read(&path).expect("read")), (0o640, b"one".to_vec()));
     }
 
     #[test]

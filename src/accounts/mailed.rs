@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::members::Member;
 use super::oidc::identities;
 use super::sign_in::{self, SignedIn, find_user};
-use super::{api_keys, email_of, members};
+use super::{api_keys, members};
 use crate::app::App;
 use crate::audit::{self, By, Entry};
 use crate::auth::opaque::{Kind, Opaque};
@@ -17,7 +17,7 @@ use crate::db::{TenantTx, get, get_word, word};
 use crate::error::{Code, Error, Result};
 use crate::outbox::{self, Message, NotificationChannel, Recipient};
 use crate::tenancy::find_tenant;
-use crate::users::{NewUser, insert_user};
+use crate::users::{NewUser, email_of, insert_user};
 
 /// The purpose of a mailed link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -4,7 +4,6 @@ use sea_orm::Value;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::email_of;
 use crate::app::App;
 use crate::audit::{self, By, Entry};
 use crate::auth::opaque::{Kind, Opaque};
@@ -16,6 +15,7 @@ use crate::clock::{SECOND, Timestamp};
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::tenancy::find_tenant;
+use crate::users::email_of;
 
 /// The credentials of a new session.
 pub struct SignedIn {

@@ -144,5 +144,5 @@ fn judgement(measured: &Measured, reading: &anomalies::Reading) -> Option<Judgem
 
 /// Whether the bucket has no activity.
 fn is_nothing(values: &Values) -> bool {
-    values.orders == 0 && values.refunds.0 == 0 && values.visits.unwrap_or(0) == 0
+    values.orders == 0 && values.refunds.0 == 0 && values.refunds_by_order.0 == 0 && values.visits.unwrap_or(0) == 0
 }

@@ -82,6 +82,10 @@ impl AlertRuleInput {
         Ok(())
     }
 
+    pub fn without_recipients(self) -> Self {
+        AlertRuleInput { recipients: None, ..self }
+    }
+
     /// Secrets may be omitted for recipients in `known`. Error: BAD_USER_INPUT.
     pub fn into_rule(self, id: Uuid, known: &[Recipient]) -> Result<Rule> {
         let name = self.name.trim();
@@ -130,7 +134,7 @@ impl AlertRuleInput {
             return Err(Error::bad_input("clearThreshold", "is on the wrong side of the threshold"));
         }
         if let Some(filters) = &self.filters {
-            filters.check()?;
+            filters.check_stored()?;
         }
         let mut recipients: Vec<Recipient> = self.recipients.into_iter().flatten().map(Recipient::from).collect();
         if recipients.len() > RECIPIENTS_MAX {

@@ -107,7 +107,7 @@ impl Progress {
         if self.state == AlertState::Firing {
             if reading.stays {
                 if reading.fires {
-                    self.cause = Some(cause(rule, window, now, measure).await?);
+                    self.hold_cause(rule, window, now, measure).await?;
                 }
                 return Ok(None);
             }
@@ -117,13 +117,16 @@ impl Progress {
         }
         if reading.fires && self.may_fire(rule, now) {
             self.state = AlertState::Firing;
-            self.cause = Some(cause(rule, window, now, measure).await?);
+            self.hold_cause(rule, window, now, measure).await?;
             self.fired_at = Some(now);
             return Ok(change(self.state));
         }
         // Nothing is evaluated between bucket ends, so at each of them it is unknown which entries arrived.
-        let touches =
-            |cause: Span| rule.bucket_grain().is_some() || news.into_iter().any(|entry| cause.holds(entry.at));
+        let touches = |cause: Span| {
+            let before = rule.window_before(cause);
+            let holds = |at| cause.holds(at) || before.is_some_and(|before| before.holds(at));
+            rule.bucket_grain().is_some() || news.into_iter().any(|entry| holds(entry.at))
+        };
         if self.state == AlertState::Resolved
             && self.cause.is_some_and(touches)
             && self.is_undone(rule, measure).await?
@@ -146,6 +149,22 @@ impl Progress {
             }
     }
 
+    /// Records the cause. What does not support the rule by the measure of [`Progress::is_undone`] from the start, as with
+    /// refunds that were issued elsewhere before, cannot be undone by it.
+    async fn hold_cause(
+        &mut self,
+        rule: &Rule,
+        window: Span,
+        now: Timestamp,
+        measure: &mut impl Measure,
+    ) -> Result<()> {
+        self.cause = Some(cause(rule, window, now, measure).await?);
+        if by_order(rule) && self.is_undone(rule, measure).await? {
+            self.cause = None;
+        }
+        Ok(())
+    }
+
     /// Whether the ledger no longer supports what made the rule fire.
     async fn is_undone(&self, rule: &Rule, measure: &mut impl Measure) -> Result<bool> {
         let Some(cause) = self.cause else { return Ok(false) };
@@ -154,14 +173,19 @@ impl Progress {
             return Ok(reading.is_some_and(|reading| !reading.stays));
         }
         let Some(mut values) = measure.values(rule, cause).await? else { return Ok(false) };
-        let is_above = matches!(rule.condition, AlertCondition::Above | AlertCondition::ChangeAbove);
-        if rule.measured == Measured::Metric(Metric::TotalRevenue) && is_above {
+        if by_order(rule) {
             // A refund undoes its order, whenever it was issued.
             values.total_revenue = Money(values.gross.0 - values.refunds.max(values.refunds_by_order).0);
         }
         let before = before(rule, cause, measure).await?;
         Ok(!rule.read(&values, before.as_ref()).fires)
     }
+}
+
+/// Whether refunds of what is watched undo the cause, whenever they are issued.
+fn by_order(rule: &Rule) -> bool {
+    let is_above = matches!(rule.condition, AlertCondition::Above | AlertCondition::ChangeAbove);
+    rule.measured == Measured::Metric(Metric::TotalRevenue) && is_above
 }
 
 /// The span that made the condition hold: the window up to now, since facts added to an open window later were not part

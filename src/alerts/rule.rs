@@ -1,6 +1,9 @@
 //! Alert rules and when they hold.
 
+use std::cmp::Ordering;
+
 use async_graphql::Enum;
+use models::kpis::Number;
 use uuid::Uuid;
 
 use crate::clock::{MINUTE, Timestamp};
@@ -54,7 +57,7 @@ pub enum AlertCondition {
     ChangeAbove,
     /// The relative change from the window immediately before is less than the threshold (-0.1 is 10% less).
     ChangeBelow,
-    /// There is no order, refund or visit in the window. The threshold is ignored.
+    /// There is no order or visit in the window, and refunds of no amount. The threshold is ignored.
     NoData,
     /// The last complete hour or day was not as expected from those before it.
     Anomaly,
@@ -160,28 +163,29 @@ impl Rule {
     pub fn read(&self, values: &Values, before: Option<&Values>) -> Reading {
         let clear = self.clear_threshold.unwrap_or(self.threshold);
         let metric = self.measured.value(values);
-        let change = || {
-            let change = self.measured.exact(values)?.change_since(self.measured.exact(before?)?)?;
-            change.ten_thousandths().map(Money)
-        };
-        let compared = |value: Option<Money>, is_above: bool| {
-            let beyond = |limit: Money| value.is_some_and(|v| if is_above { v > limit } else { v < limit });
+        let exact = self.measured.exact(values);
+        let change = || exact?.change_since(self.measured.exact(before?)?);
+        // Before the value is rounded: a small rate is not what it is shown as.
+        let compared = |exact: Option<Number>, is_above: bool| {
+            let wanted = if is_above { Ordering::Greater } else { Ordering::Less };
+            let beyond = |limit: Money| exact.is_some_and(|exact| exact.compare(Number::money(limit.0)) == wanted);
             Reading {
-                value,
+                value: exact.and_then(Number::ten_thousandths).map(Money),
                 judgement: None,
                 fires: beyond(self.threshold),
                 stays: beyond(self.threshold) || beyond(clear),
             }
         };
         match self.condition {
-            AlertCondition::Above => compared(metric, true),
-            AlertCondition::Below => compared(metric, false),
+            AlertCondition::Above => compared(exact, true),
+            AlertCondition::Below => compared(exact, false),
             AlertCondition::ChangeAbove => compared(change(), true),
             AlertCondition::ChangeBelow => compared(change(), false),
             // Needs many buckets: `anomaly::read`.
             AlertCondition::Anomaly => Reading { value: metric, ..Reading::default() },
             AlertCondition::NoData => {
-                let is_silent = values.orders == 0 && values.refunds == Money::ZERO && values.visits.unwrap_or(0) == 0;
+                let has_refunds = values.refunds != Money::ZERO || values.refunds_by_order != Money::ZERO;
+                let is_silent = values.orders == 0 && !has_refunds && values.visits.unwrap_or(0) == 0;
                 Reading { value: metric, judgement: None, fires: is_silent, stays: is_silent }
             }
         }

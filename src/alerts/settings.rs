@@ -60,7 +60,7 @@ impl Settings {
         let names = MetricsFilters { organization_id, ..MetricsFilters::default() };
         let find = async || {
             let organizations = self.organizations.get_or_try_init(|| list_organizations(tx)).await?;
-            match Filter::find(tx, organizations, &names, adds_amounts).await {
+            match Filter::find(tx, organizations, &names, adds_amounts, None).await {
                 Ok(filter) => Ok(Ok(filter)),
                 Err(error) if error.code == Code::NotFound => Ok(Err(AlertProblem::OrganizationNotFound)),
                 Err(error) if error.code == Code::MixedCurrencies => Ok(Err(AlertProblem::MixedCurrencies)),

@@ -1,13 +1,16 @@
 //! Simulates a rule on history: the same steps at the same moments as if it had existed.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
 use chrono_tz::Tz;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::anomaly;
 use super::progress::{Change, Measure, Progress};
 use super::rule::Rule;
 use crate::clock::{DAY, MINUTE, Timestamp};
-use crate::db::{TenantTx, get};
+use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::scalars::DateTime;
 use crate::ledger::entry::Entry;
@@ -21,6 +24,7 @@ use crate::metrics::group::UNGROUPED;
 use crate::metrics::kpis::part::Views;
 use crate::metrics::kpis::{Calendar, definitions};
 use crate::metrics::period::Span;
+use crate::metrics::ranges::round_down;
 use crate::metrics::read::{Question, read_entries};
 use crate::metrics::state::default_zone;
 
@@ -34,12 +38,31 @@ const LOOKS_MAX: usize = 50_000_000;
 const MARGIN: i64 = 4 * DAY;
 /// Entries visited before yielding.
 const LOOKS_AT_ONCE: usize = 200_000;
-/// Concurrent simulations; further ones wait.
+/// Concurrent simulations; further ones wait, of each tenant one together with those of others.
 static TRIALS: Semaphore = Semaphore::const_new(1);
+static TENANTS: LazyLock<Mutex<HashMap<TenantId, Weak<Semaphore>>>> = LazyLock::new(Mutex::default);
 
-/// A permit to simulate. Acquired before the snapshot, whose connection would otherwise be held while waiting.
-pub async fn turn() -> Result<SemaphorePermit<'static>> {
-    TRIALS.acquire().await.map_err(Error::internal)
+/// A permit to simulate.
+pub struct Turn {
+    _of_all: SemaphorePermit<'static>,
+    _of_tenant: OwnedSemaphorePermit,
+}
+
+/// Waits for a permit. Before the snapshot, whose connection would otherwise be held while waiting.
+pub async fn turn(tenant: TenantId) -> Result<Turn> {
+    let of_tenant = {
+        let mut tenants = TENANTS.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.retain(|_, semaphore| semaphore.strong_count() > 0);
+        let known = tenants.get(&tenant).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let new = Arc::new(Semaphore::new(1));
+            tenants.insert(tenant, Arc::downgrade(&new));
+            new
+        })
+    };
+    let of_tenant = of_tenant.acquire_owned().await.map_err(Error::internal)?;
+    let of_all = TRIALS.acquire().await.map_err(Error::internal)?;
+    Ok(Turn { _of_all: of_all, _of_tenant: of_tenant })
 }
 
 /// What the rule would have reported between `from` and `to`, with the causing positions. Errors: BAD_USER_INPUT (the
@@ -51,15 +74,16 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     }
     let head = read_head(tx).await?;
     let organizations = memory.organizations.get(tx, &head).await?;
-    let filter =
-        Filter::find(tx, &organizations, &rule.filters.clone().unwrap_or_default(), rule.measured.adds_amounts())
-            .await?;
+    let names = rule.filters.clone().unwrap_or_default();
+    let last = position_before(tx, Timestamp(period.end.0 + 1)).await?;
+    let filter = Filter::find(tx, &organizations, &names, rule.measured.adds_amounts(), Some(last)).await?;
     let zone = default_zone(&filter, &organizations);
     // A cause may lie a few windows back; windows may reach into the current 15 minutes, and nothing lies more than a
     // day ahead.
     let first = match rule.bucket_grain() {
         Some(grain) => anomaly::looks_back_to(grain, period.start, zone),
-        None => Timestamp(period.start.0 - 2 * i64::from(rule.window_minutes) * MINUTE),
+        // The first window ends with the last complete 15 minutes.
+        None => Timestamp(round_down(period.start).0 - 2 * i64::from(rule.window_minutes) * MINUTE),
     };
     let looked_at = Span { start: first, end: Timestamp(period.end.0 + DAY) };
     let definitions = definitions::find(tx, &rule.measured.kpis()).await?;

@@ -43,13 +43,18 @@ impl Deref for Change<'_> {
 }
 
 impl<'a> Change<'a> {
+    /// Logs something that the change does besides.
+    pub async fn log(&self, entry: Entry) -> Result<()> {
+        record_by(&self.tx, &self.by, self.now, entry).await
+    }
+
     /// Who makes it, for further entries.
     pub fn by(&self) -> &By<'a> {
         &self.by
     }
 
     pub async fn commit(self, entry: Entry) -> Result<()> {
-        record_by(&self.tx, &self.by, self.now, entry).await?;
+        self.log(entry).await?;
         self.tx.commit().await
     }
 

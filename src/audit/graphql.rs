@@ -1,6 +1,6 @@
 //! `auditLog`.
 
-use async_graphql::{ComplexObject, Context, ID, InputObject, Json, Object, SimpleObject};
+use async_graphql::{ComplexObject, Context, ID, InputObject, Object, SimpleObject};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::graphql::context::{Requires, parse_id, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
-use crate::graphql::scalars::DateTime;
+use crate::graphql::scalars::{DateTime, Json};
+use crate::graphql::size::counted;
 use crate::graphql::text::prose;
 use crate::users::{User, UsersById};
 
@@ -63,11 +64,13 @@ struct AuditFilter {
 }
 
 impl AuditFilter {
+    /// Errors: BAD_USER_INPUT, NOT_FOUND.
     fn check(self) -> Result<store::Filter> {
+        let actor_id = self.actor_id.map(|id| parse_id(&id, "user"));
         Ok(store::Filter {
-            actor_id: self.actor_id.map(|id| parse_id(&id, "user")).transpose()?,
-            action: self.action.map(|action| prose("action", action, FILTER_CHARS_MAX)).transpose()?,
-            subject: self.subject.map(|subject| prose("subject", subject, FILTER_CHARS_MAX)).transpose()?,
+            actor_id: actor_id.transpose().map_err(|error| error.about("filter.actorId"))?,
+            action: self.action.map(|action| prose("filter.action", action, FILTER_CHARS_MAX)).transpose()?,
+            subject: self.subject.map(|subject| prose("filter.subject", subject, FILTER_CHARS_MAX)).transpose()?,
             since: self.since.map(|at| at.0),
             until: self.until.map(|at| at.0),
         })
@@ -88,10 +91,10 @@ pub struct AuditEntry {
     action: String,
     /// What it was done to, mostly an id.
     subject: String,
-    /// The state before, without personal data; null if there was none.
-    before: Option<Json<Value>>,
-    /// The state after, without personal data; null if there is none.
-    after: Option<Json<Value>>,
+    #[graphql(skip)]
+    before: Option<Value>,
+    #[graphql(skip)]
+    after: Option<Value>,
     /// How the caller was signed in: session, token (issued by an operator) or api-key; null if nobody was signed in.
     through: Option<String>,
     /// The id of the session or API key.
@@ -102,6 +105,16 @@ pub struct AuditEntry {
 
 #[ComplexObject]
 impl AuditEntry {
+    /// The state before, without personal data; null if there was none.
+    async fn before(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Json>> {
+        Ok(counted(ctx, self.before.as_ref())?)
+    }
+
+    /// The state after, without personal data; null if there is none.
+    async fn after(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Json>> {
+        Ok(counted(ctx, self.after.as_ref())?)
+    }
+
     /// The user who did it; null if nobody was signed in.
     async fn actor(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
         match self.actor_id {
@@ -119,8 +132,8 @@ impl From<entity::audit_logs::Model> for AuditEntry {
             actor_id: row.actor_id,
             action: row.action,
             subject: row.subject,
-            before: row.before.map(Json),
-            after: row.after.map(Json),
+            before: row.before,
+            after: row.after,
             through: row.through,
             through_id: row.through_id.map(ID::from),
             address: row.address,

@@ -81,6 +81,7 @@ pub fn read(path: &Path) -> Result<Vec<NamedKey>, KeysError> {
 /// Adds a new key to a file, creating it if necessary, and returns the key's ID. The new key verifies; the first one
 /// still signs.
 pub fn add(path: &Path) -> Result<String, KeysError> {
+    let _lock = secret_file::lock_folder(path).map_err(KeysError::Unwritable)?;
     let mut keys = if path.exists() { read(path)? } else { Vec::new() };
     let new = NamedKey::random();
     let id = new.id.clone();
@@ -100,6 +101,7 @@ pub fn create(path: &Path) -> Result<(), KeysError> {
 
 /// Makes a key of a file the signing key, by moving it to the front.
 pub fn promote(path: &Path, id: &str) -> Result<(), KeysError> {
+    let _lock = secret_file::lock_folder(path).map_err(KeysError::Unwritable)?;
     let mut keys = read(path)?;
     let at = keys.iter().position(|key| key.id == id).ok_or(KeysError::Unknown)?;
     keys[..=at].rotate_right(1);
@@ -108,6 +110,7 @@ pub fn promote(path: &Path, id: &str) -> Result<(), KeysError> {
 
 /// Removes a key from a file; tokens it signed become invalid.
 pub fn remove(path: &Path, id: &str) -> Result<(), KeysError> {
+    let _lock = secret_file::lock_folder(path).map_err(KeysError::Unwritable)?;
     let mut keys = read(path)?;
     match keys.iter().position(|key| key.id == id).ok_or(KeysError::Unknown)? {
         0 => return Err(KeysError::Signs),

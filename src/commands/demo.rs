@@ -28,9 +28,17 @@ pub struct Args {
     /// Continue with the database of the previous run, if it is the demo's own.
     #[arg(long)]
     keep: bool,
+    /// Fill the database of DATABASE_URL, which should be for the demo alone, instead of data/demo.db.
+    #[arg(long)]
+    use_database_url: bool,
 }
 
 pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
+    if !config.is_default_database() && !args.use_database_url {
+        let message = "DATABASE_URL is set, and the demo would fill that database with invented sales (unset it, and the demo \
+                       uses data/demo.db; or give --use-database-url)";
+        return Err(Failure::new(Exit::BadConfig, message));
+    }
     // Bound before the file is touched, so that a running demo keeps its database.
     let listeners = serve::listen(&config).await?;
     if config.is_default_database() {

@@ -1,7 +1,7 @@
 //! Failures of commands: a sentence for people and an exit code for scripts.
 
 use std::error::Error as StdError;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::process::ExitCode;
 
 use sea_orm::DbErr;
@@ -55,10 +55,22 @@ impl Failure {
                 let advice = "run scripts/roles.sql, then `salespulse migrate`; see docs/operations.md";
                 Failure::new(Exit::NotMigrated, format!("{error} ({advice})"))
             }
+            ConnectError::NotGranted(_) => {
+                let advice = format!(
+                    "{setting} must log in as salespulse, not as the owner of the tables; see docs/operations.md"
+                );
+                Failure::new(Exit::BadConfig, format!("{error} ({advice})"))
+            }
             ConnectError::Unreachable(_) => {
                 Failure::new(Exit::DatabaseAway, format!("{error} (is it running, and is {setting} right?)"))
             }
         }
+    }
+
+    /// The login for the tables' owner is not theirs.
+    pub fn not_owner(why: impl Display) -> Self {
+        let advice = "set SALESPULSE_OWNER_URL to the login that owns the tables; see docs/operations.md";
+        Failure::new(Exit::BadConfig, format!("{why} ({advice})"))
     }
 
     /// Exits with a code; everything has been printed.
@@ -83,10 +95,7 @@ impl From<StateError> for Failure {
                 let message = format!("the database was migrated by a newer version, with {name} (run that version)");
                 Failure::new(Exit::NotMigrated, message)
             }
-            StateError::NotOwner(error) => {
-                let advice = "set SALESPULSE_OWNER_URL to the login that owns the tables; see docs/operations.md";
-                Failure::new(Exit::BadConfig, format!("{error} ({advice})"))
-            }
+            StateError::NotOwner(error) => Failure::not_owner(error),
             // A migration states why it does not proceed.
             StateError::Unknown(DbErr::Custom(why)) => Failure::new(Exit::Failed, why),
             StateError::Unknown(error) => match Error::from(error) {

@@ -14,11 +14,13 @@ pub enum Command {
     /// Make a key the signing key, once all servers know it.
     Use {
         /// The key's name.
+        #[arg(allow_hyphen_values = true)]
         name: String,
     },
     /// Remove a key, once all tokens it has signed have expired.
     Remove {
         /// The key's name.
+        #[arg(allow_hyphen_values = true)]
         name: String,
     },
     /// List the names of the keys, the signing one first.

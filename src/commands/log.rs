@@ -15,8 +15,16 @@ use crate::config::Config;
 use crate::telemetry::json::JsonLines;
 
 /// Targets that, at verbose levels, would log data on the wire, URLs, and statement parameters.
-const QUIET: [&str; 6] =
-    ["hyper=info", "opentelemetry=info", "reqwest=info", "sea_orm=warn", "tokio_tungstenite=info", "tungstenite=info"];
+const QUIET: [&str; 7] = [
+    "hyper=info",
+    "opentelemetry=info",
+    "reqwest=info",
+    "sea_orm=warn",
+    // What PostgreSQL says about tables that are there already, or not yet.
+    "sqlx::postgres::notice=warn",
+    "tokio_tungstenite=info",
+    "tungstenite=info",
+];
 
 #[cfg(feature = "otlp")]
 type Export = crate::telemetry::otlp::Export;

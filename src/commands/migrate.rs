@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::output;
 use crate::config::Config;
 use crate::db::migrations;
@@ -13,7 +13,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "down")]
     status: bool,
     /// Revert the newest N migrations, including the data they hold.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     down: Option<u32>,
 }
 
@@ -25,11 +25,23 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    let count =
+        async || Ok::<_, Failure>(migrations::list(&owner).await?.iter().filter(|(_, applied)| *applied).count());
     match args.down {
-        Some(steps) => migrations::down(&owner, steps).await?,
-        None => migrations::up(&owner).await?,
+        Some(reverted) => {
+            let applied = count().await?;
+            if usize::try_from(reverted).map_or(true, |reverted| reverted > applied) {
+                let message =
+                    format!("--down {reverted}: only {applied} migrations are applied (nothing was reverted)");
+                return Err(Failure::new(Exit::BadConfig, message));
+            }
+            migrations::down(&owner, reverted).await?;
+            tracing::info!(reverted, applied = count().await?, "migrations reverted");
+        }
+        None => {
+            migrations::up(&owner).await?;
+            tracing::info!(applied = count().await?, "migrated");
+        }
     }
-    let applied = migrations::list(&owner).await?.into_iter().filter(|(_, is_applied)| *is_applied).count();
-    tracing::info!(applied, "migrated");
     owner.close().await.map_err(Failure::failed)
 }

@@ -19,8 +19,6 @@ pub mod token;
 pub mod user;
 pub mod verify;
 
-use std::path::Path;
-
 use self::failure::{Exit, Failure};
 use crate::accounts::oidc::{self, Providers};
 use crate::app::App;
@@ -41,13 +39,18 @@ pub async fn connect_owner(config: &Config) -> Result<Owner, Failure> {
         Some(url) => ("SALESPULSE_OWNER_URL", url),
         None => ("DATABASE_URL", &config.database_url),
     };
-    make_folder(url)?;
+    make_file(url)?;
     Owner::connect(url).await.map_err(|error| Failure::of_connecting(setting, &error))
 }
 
 /// Connects to a database whose schema this version supports, and which enforces tenant isolation.
 pub async fn connect(config: &Config) -> Result<Db, Failure> {
-    make_folder(&config.database_url)?;
+    if let Some(file) = db::sqlite_file(&config.database_url).filter(|file| !file.exists()) {
+        let file = file.display();
+        let message =
+            format!("there is no database at {file} (is DATABASE_URL right? `salespulse migrate` creates it)");
+        return Err(Failure::new(Exit::NotMigrated, message));
+    }
     let db = Db::connect(&config.database_url, config.database_connections).await;
     let db = db.map_err(|error| Failure::of_connecting("DATABASE_URL", &error))?;
     migrations::check(&db).await?;
@@ -67,13 +70,25 @@ async fn connect_migrated(config: &Config) -> Result<Db, Failure> {
     connect(config).await
 }
 
-/// Makes the directory of a SQLite file.
-fn make_folder(url: &str) -> Result<(), Failure> {
-    let file = db::sqlite_file(url);
-    let Some(folder) = file.as_deref().and_then(Path::parent) else { return Ok(()) };
-    std::fs::create_dir_all(folder).map_err(|error| {
-        let folder = folder.display();
-        Failure::new(Exit::DatabaseAway, format!("the folder {folder} of the database cannot be created: {error}"))
+/// Connects to the database as its owner beside `db`, to change tables that hold every tenant's data.
+async fn connect_owner_of(config: &Config, db: &Db) -> Result<Owner, Failure> {
+    let owner = connect_owner(config).await?;
+    if !owner.is_of(db).await? {
+        let message = "SALESPULSE_OWNER_URL and DATABASE_URL are different databases (nothing was changed)";
+        return Err(Failure::new(Exit::BadConfig, message));
+    }
+    if !owner.owns_tables().await? {
+        return Err(Failure::not_owner("this login does not own the tables"));
+    }
+    Ok(owner)
+}
+
+/// Makes the file of a SQLite database, and its folder, unless they exist; for their owner only.
+fn make_file(url: &str) -> Result<(), Failure> {
+    let Some(file) = db::sqlite_file(url) else { return Ok(()) };
+    secret_file::make(&file).map_err(|error| {
+        let file = file.display();
+        Failure::new(Exit::DatabaseAway, format!("the database {file} cannot be created: {error}"))
     })
 }
 

@@ -11,11 +11,12 @@ use crate::config::Config;
 use crate::ledger::retention::{close_before, count_before, cut, drop_before};
 
 #[derive(Parser)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["tenant", "all"]))]
 pub struct Args {
     /// The tenant's slug or id.
-    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long)]
     tenant: Option<String>,
-    /// All tenants; on PostgreSQL this drops whole months at once.
+    /// All tenants; on PostgreSQL this drops whole months at once, as the owner of the tables.
     #[arg(long)]
     all: bool,
     /// How many months before the current one to keep.
@@ -29,6 +30,7 @@ pub struct Args {
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let db = super::connect(config).await?;
     let cut = cut(SystemClock.now(), args.keep_months)?;
+    let owner = if args.all { Some(super::connect_owner_of(config, &db).await?) } else { None };
     if args.dry_run {
         for (slug, tenant) in super::list_tenants(&db, args.tenant.as_deref()).await? {
             let dropped = count_before(&db, tenant, cut).await?;
@@ -39,7 +41,6 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let owner = if args.all { Some(super::connect_owner(config).await?) } else { None };
     if let Some(owner) = &owner {
         owner.block_new_tenants().await?;
     }

@@ -34,9 +34,10 @@ pub enum Command {
 
 /// Whose keys.
 #[derive(Parser)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["tenant", "all"]))]
 pub struct Which {
     /// The tenant's slug or id.
-    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long)]
     tenant: Option<String>,
     /// All tenants.
     #[arg(long)]

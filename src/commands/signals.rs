@@ -1,9 +1,14 @@
-//! SIGINT and SIGTERM: the first requests a graceful shutdown, the second terminates at once.
+//! SIGINT and SIGTERM: the first requests a graceful shutdown, a later one terminates at once.
+
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
+
+/// Signals that follow so soon are one and the same: some programs send theirs to the process and to its group.
+const SAME: Duration = Duration::from_millis(500);
 
 /// A token that is cancelled by the first signal.
 pub fn stop_token() -> Result<CancellationToken, Failure> {
@@ -12,12 +17,13 @@ pub fn stop_token() -> Result<CancellationToken, Failure> {
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     tokio::spawn(async move {
+        let mut first: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            if stopping.is_cancelled() {
+            if first.get_or_insert_with(Instant::now).elapsed() > SAME {
                 std::process::exit(Exit::Interrupted as i32);
             }
             stopping.cancel();

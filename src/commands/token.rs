@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::failure::{Exit, Failure};
 use super::output;
-use crate::accounts::email_of;
 use crate::audit::{self, Entry};
 use crate::auth::Role;
 use crate::auth::token::Subject;
@@ -14,16 +13,18 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::{Db, TenantId, get};
 use crate::error::Error;
+use crate::users::email_of;
 
 const HOUR_SECS: i64 = 3600;
 
 #[derive(Parser)]
+#[command(group = clap::ArgGroup::new("who").required(true).args(["role", "user"]))]
 pub struct Args {
     /// The tenant's slug or id.
     #[arg(long)]
     tenant: String,
     /// The role that the token grants.
-    #[arg(long, value_enum, required_unless_present = "user", conflicts_with = "user")]
+    #[arg(long, value_enum)]
     role: Option<Role>,
     /// The user's e-mail address; defaults to the first active user with the role.
     #[arg(long, value_name = "EMAIL")]

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 
 use super::failure::{Exit, Failure};
 use super::output;
-use crate::accounts::{email_of, members};
+use crate::accounts::members;
 use crate::audit::{self, Entry};
 use crate::auth::password::{self, Passwords};
 use crate::auth::sessions;
@@ -13,6 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::get;
 use crate::error::Error;
+use crate::users::email_of;
 use crate::users::{NewUser, insert_user};
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -100,7 +101,9 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
 /// Prompts without echo on a terminal; otherwise reads the first line of the input.
 fn read_password() -> std::io::Result<String> {
     if std::io::stdin().is_terminal() {
-        return rpassword::prompt_password("Password: ");
+        let password = rpassword::prompt_password("Password: ")?;
+        let again = rpassword::prompt_password("Again: ")?;
+        return if password == again { Ok(password) } else { Err(std::io::Error::other("the passwords differ")) };
     }
     let mut password = String::new();
     std::io::stdin().lock().read_line(&mut password)?;

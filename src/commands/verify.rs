@@ -45,7 +45,10 @@ async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Failed, "tenants are not kept apart")) }
 }
 
-/// Prints each tenant's result, and each row that does not equal the sum of its entries.
+/// How many differing rows are printed of each tenant.
+const PRINTED_MAX: usize = 100;
+
+/// Prints each tenant's result, and rows that do not equal the sum of their entries.
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     if let Some(What::Isolation) = args.what {
         return verify_isolation(config).await;
@@ -55,8 +58,11 @@ pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     let mut differences = 0;
     for (slug, tenant) in tenants {
         let report = verify(&db, tenant).await?;
-        for difference in &report.differences {
+        for difference in report.differences.iter().take(PRINTED_MAX) {
             output::line(format_args!("{slug}: {difference}"));
+        }
+        if report.differences.len() > PRINTED_MAX {
+            output::line(format_args!("{slug}: and {} more", report.differences.len() - PRINTED_MAX));
         }
         differences += report.differences.len();
         output::line(format_args!(

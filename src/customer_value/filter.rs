@@ -35,13 +35,20 @@ impl PredictionFilter {
         };
         let mut sql = String::new();
         if let Some(segments) = &self.segments {
-            let words = segments.iter().map(|segment| Ok(bind(word(Segment::from(*segment))?)));
-            let words = words.collect::<Result<Vec<_>>>()?;
+            let mut asked: Vec<Segment> = Vec::new();
+            for segment in segments.iter().map(|segment| Segment::from(*segment)) {
+                if !asked.contains(&segment) {
+                    asked.push(segment);
+                }
+            }
+            let words = asked.into_iter().map(|segment| Ok(bind(word(segment)?))).collect::<Result<Vec<_>>>()?;
             // An empty list matches nothing.
             let list = if words.is_empty() { "NULL".to_owned() } else { words.join(", ") };
             sql.push_str(&format!(" AND {table}.segment IN ({list})"));
         }
-        for (argument, sign, churn) in [("churnMin", ">=", self.churn_min), ("churnMax", "<=", self.churn_max)] {
+        for (argument, sign, churn) in
+            [("filter.churnMin", ">=", self.churn_min), ("filter.churnMax", "<=", self.churn_max)]
+        {
             let Some(churn) = churn else { continue };
             if !(0.0..=1.0).contains(&churn) {
                 return Err(Error::bad_input(argument, "must be from 0 to 1"));

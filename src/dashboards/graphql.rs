@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, SimpleObject};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::widget::{self, WidgetKind, WidgetLayout};
@@ -16,6 +17,7 @@ use crate::graphql::context::{Requires, caller, read};
 use crate::graphql::loader::{BatchLoad, load_known};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{DateTime, Json};
+use crate::graphql::size::counted;
 use crate::ledger::organization::{Organization, find_organization, list_organizations};
 use crate::metrics::catalog::Metric;
 use crate::metrics::kpis::definitions;
@@ -80,8 +82,8 @@ pub struct Dashboard {
     is_default: bool,
     /// The number of columns of the grid on which widgets are placed.
     columns: i32,
-    /// The filters applied to all its widgets, as JSON of `MetricsFilters`.
-    filters: Option<Json>,
+    #[graphql(skip)]
+    filters: Option<Value>,
     /// Its widgets.
     widgets: Vec<Widget>,
     /// When it was last changed.
@@ -90,6 +92,11 @@ pub struct Dashboard {
 
 #[ComplexObject]
 impl Dashboard {
+    /// The filters applied to all its widgets, as JSON of `MetricsFilters`.
+    async fn filters(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Json>> {
+        Ok(counted(ctx, self.filters.as_ref())?)
+    }
+
     /// The user who owns it.
     async fn owner(&self, ctx: &Context<'_>) -> async_graphql::Result<User> {
         Ok(load_known::<UsersById>(ctx, self.owner_id).await?)
@@ -116,7 +123,7 @@ impl TryFrom<StoredDashboard> for Dashboard {
             is_default: content.is_default,
             columns: content.columns,
             organization_id: content.filters.as_ref().and_then(|filters| filters.organization_id.clone()),
-            filters: content.filters.map(serde_json::to_value).transpose()?.map(Json),
+            filters: content.filters.map(serde_json::to_value).transpose()?,
             widgets: content.widgets.into_iter().map(Widget::from).collect(),
             updated_at: DateTime(updated_at),
         })
@@ -148,12 +155,17 @@ struct Widget {
     kpis: Vec<String>,
     /// Its place and size on the grid.
     layout: WidgetLayout,
-    /// Further settings, as JSON.
-    options: Option<Json>,
+    #[graphql(skip)]
+    options: Option<Value>,
 }
 
 #[ComplexObject]
 impl Widget {
+    /// Further settings, as JSON.
+    async fn options(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Json>> {
+        Ok(counted(ctx, self.options.as_ref())?)
+    }
+
     /// The names among `kpis` of which there is no KPI any more: nothing can be asked about them.
     async fn missing_kpis(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<&String>> {
         if self.kpis.is_empty() {
@@ -197,7 +209,7 @@ impl From<widget::Widget> for Widget {
             metrics: widget.metrics,
             kpis: widget.kpis,
             layout: widget.layout,
-            options: widget.options.map(Json),
+            options: widget.options,
         }
     }
 }

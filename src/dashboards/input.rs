@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_graphql::{InputObject, MaybeUndefined};
+use serde_json::Value;
 
 use super::graphql::DashboardSharing;
 use super::{DashboardContent, Widget, WidgetKind, WidgetLayout};
@@ -40,7 +41,7 @@ pub struct DashboardInput {
     /// Columns of the grid, 1 to 48. All widgets must fit.
     #[graphql(default_with = "Some(12)")]
     columns: Option<i32>,
-    /// The filters applied to all its widgets.
+    /// The filters applied to all its widgets, at most 16384 bytes as JSON.
     filters: Option<MetricsFilters>,
     /// Its widgets, at most 50.
     #[graphql(default_with = "Some(Vec::new())")]
@@ -78,7 +79,7 @@ pub struct DashboardChanges {
     is_default: MaybeUndefined<bool>,
     /// Columns of the grid, 1 to 48. All widgets must fit.
     columns: MaybeUndefined<i32>,
-    /// The filters applied to all its widgets; null for none.
+    /// The filters applied to all its widgets, at most 16384 bytes as JSON; null for none.
     filters: MaybeUndefined<MetricsFilters>,
     /// Its widgets, at most 50; they replace the ones before.
     widgets: MaybeUndefined<Vec<WidgetInput>>,
@@ -126,7 +127,7 @@ impl DashboardChanges {
             return Err(Error::bad_input("columns", format!("must be from 1 to {COLUMNS_MAX}")));
         }
         if let MaybeUndefined::Value(filters) = &self.filters {
-            filters.check()?;
+            filters.check_stored()?;
         }
         let widgets = match given("widgets", self.widgets)? {
             Some(widgets) => check_widgets(widgets, columns)?,
@@ -152,9 +153,9 @@ impl DashboardChanges {
     /// The entities that the input refers to and `old` did not; what is gone may stay.
     pub fn named(&self, old: &DashboardContent) -> Named {
         let mut kpis = Vec::new();
+        let before: BTreeSet<&String> = old.widgets.iter().flat_map(|widget| &widget.kpis).collect();
+        let is_new = |name: &String| !before.contains(name);
         for (index, widget) in self.widgets.value().into_iter().flatten().enumerate() {
-            let before = old.widgets.iter().find(|before| before.key == widget.key.trim());
-            let is_new = |name: &String| before.is_none_or(|before| !before.kpis.contains(name));
             let names = widget.kpis.iter().flatten().enumerate();
             kpis.extend(names.filter(|(_, name)| is_new(name)).map(|(place, name)| (index, place, name.clone())));
         }
@@ -184,6 +185,15 @@ impl Named {
             Some(filters) => Ok(DashboardContent { filters: Some(filters.to_be_stored(tx).await?), ..content }),
             None => Ok(content),
         }
+    }
+}
+
+fn has_nul(json: &Value) -> bool {
+    match json {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -223,7 +233,7 @@ impl WidgetInput {
                 return Err(Error::bad_input("options", format!("more than {OPTIONS_BYTES_MAX} bytes as JSON")));
             }
             // PostgreSQL cannot store NUL in JSON.
-            if options.to_string().contains("\\u0000") {
+            if has_nul(options) {
                 return Err(Error::bad_input("options", "contains a NUL"));
             }
         }

@@ -1,14 +1,16 @@
 //! Mutations of dashboards; everyone who may see sales can manage dashboards of their own.
 
 use async_graphql::{Context, ID, Object};
+use uuid::Uuid;
 
 use super::graphql::Dashboard;
 use super::input::{DashboardChanges, DashboardInput};
 use super::store::{self, LOGGED};
 use super::{self as dashboards, DashboardContent};
-use crate::audit::{Entry, change};
+use crate::audit::{Change, Entry, change};
 use crate::auth::Permission;
-use crate::error::{Code, Error};
+use crate::clock::Timestamp;
+use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Requires, app, caller, parse_id};
 use crate::graphql::scalars::DateTime;
 
@@ -29,7 +31,11 @@ impl DashboardMutation {
         let content = input.apply(DashboardContent::default())?;
         let change = change(ctx).await?;
         let content = named.check(&change, content).await?;
-        let dashboard = store::create(&change, caller(ctx)?.user_id, content, app(ctx)?.clock.now()).await?;
+        let (owner_id, now) = (caller(ctx)?.user_id, app(ctx)?.clock.now());
+        if content.is_default {
+            leave_default(&change, owner_id, now).await?;
+        }
+        let dashboard = store::create(&change, owner_id, content, now).await?;
         let after = change.see(&LOGGED, dashboard.id).await?;
         change.commit(Entry::of("dashboard.create", dashboard.id).after(after)).await?;
         Ok(dashboard.try_into()?)
@@ -59,7 +65,11 @@ impl DashboardMutation {
         if content == old.content {
             return Ok(dashboards::Dashboard { content, ..old }.try_into()?);
         }
-        let new = dashboards::Dashboard { updated_at: app(ctx)?.clock.now(), content, ..old };
+        let now = app(ctx)?.clock.now();
+        if content.is_default && !old.content.is_default {
+            leave_default(&change, old.owner_id, now).await?;
+        }
+        let new = dashboards::Dashboard { updated_at: now, content, ..old };
         let dashboard = store::update(&change, new).await?;
         let after = change.see(&LOGGED, id).await?;
         change.commit(Entry::of("dashboard.update", id).before(before).after(after)).await?;
@@ -80,4 +90,14 @@ impl DashboardMutation {
         change.commit(Entry::of("dashboard.delete", dashboard_id).before(before)).await?;
         Ok(id)
     }
+}
+
+/// Makes an owner's default dashboard an ordinary one, as another takes its place.
+async fn leave_default(change: &Change<'_>, owner_id: Uuid, now: Timestamp) -> Result<()> {
+    let Some(former) = store::find_default(change, owner_id).await? else { return Ok(()) };
+    let before = change.see(&LOGGED, former.id).await?;
+    let content = DashboardContent { is_default: false, ..former.content };
+    let former = store::update(change, dashboards::Dashboard { updated_at: now, content, ..former }).await?;
+    let after = change.see(&LOGGED, former.id).await?;
+    change.log(Entry::of("dashboard.update", former.id).before(before).after(after)).await
 }

@@ -58,7 +58,6 @@ pub async fn create(tx: &TenantTx, owner_id: Uuid, content: DashboardContent, no
         return Err(Error::new(Code::Conflict, format!("you have {DASHBOARDS_MAX} dashboards already")));
     }
     let dashboard = Dashboard { id: Uuid::now_v7(), owner_id, updated_at: now, content };
-    leave_default(tx, &dashboard).await?;
     let row = ActiveModel { created_at: Set(now.0), ..row(tx, &dashboard)? };
     Entity::insert(row).exec_without_returning(tx).await?;
     Ok(dashboard)
@@ -73,7 +72,6 @@ pub async fn lock_own(tx: &TenantTx, id: Uuid, owner_id: Uuid) -> Result<Dashboa
 
 /// Replaces a locked dashboard.
 pub async fn update(tx: &TenantTx, dashboard: Dashboard) -> Result<Dashboard> {
-    leave_default(tx, &dashboard).await?;
     row(tx, &dashboard)?.update(tx).await?;
     Ok(dashboard)
 }
@@ -85,13 +83,10 @@ pub async fn delete(tx: &TenantTx, id: Uuid, owner_id: Uuid) -> Result<()> {
     if deleted == 0 { Err(Error::not_found("dashboard")) } else { Ok(()) }
 }
 
-/// If `next` is its owner's default, clears that of the others.
-async fn leave_default(tx: &TenantTx, next: &Dashboard) -> Result<()> {
-    if next.content.is_default {
-        let sql = "UPDATE dashboards SET is_default = false WHERE tenant_id = $1 AND owner_id = $2 AND is_default";
-        tx.execute(sql, [next.owner_id.into()]).await?;
-    }
-    Ok(())
+/// The default of an owner.
+pub async fn find_default(tx: &TenantTx, owner_id: Uuid) -> Result<Option<Dashboard>> {
+    let default = tx.find::<Entity>().filter(Column::OwnerId.eq(owner_id)).filter(Column::IsDefault.eq(true));
+    default.one(tx).await?.map(Dashboard::try_from).transpose()
 }
 
 /// All columns except the creation time.

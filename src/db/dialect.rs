@@ -3,6 +3,7 @@
 
 mod errors;
 mod heads;
+mod owner;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -18,10 +19,11 @@ use sea_orm::{
 };
 
 use errors::driver_code;
+pub use errors::{is_busy, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month};
 pub(super) use errors::{is_cut_off, is_forbidden};
-pub use errors::{is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month};
 pub(super) use heads::HeadsConnection;
 use migration::roles;
+pub(super) use owner::{is_same, owns_tables};
 use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::{Connection, PgConnection, Postgres, Sqlite};
 
@@ -32,6 +34,8 @@ use super::{FirstRows, TenantId};
 const DOUBT: Duration = Duration::from_secs(60);
 const DOUBT_WAIT: Duration = Duration::from_secs(5);
 const SQLITE_BUSY_TIMEOUT: &str = "5000";
+/// How long a write waits for those before it: the largest, folds of an import, take seconds.
+const SQLITE_WRITER_WAIT: Duration = Duration::from_secs(20);
 /// How long a run of migrations waits for another one on SQLite; on PostgreSQL, until it ends.
 const SQLITE_MIGRATING_TIMEOUT: &str = "600000";
 
@@ -42,8 +46,10 @@ pub enum ConnectError {
     UnknownScheme,
     #[error("cannot be read: {0}")]
     BadUrl(sea_orm::sqlx::Error),
-    #[error("this login may not be {0}")]
+    #[error("there is no role {0}")]
     NoRole(&'static str),
+    #[error("this login may not act as {0}")]
+    NotGranted(&'static str),
     #[error("cannot connect to the database: {0}")]
     Unreachable(DbErr),
 }
@@ -117,7 +123,7 @@ pub(super) async fn connect(url: &str, connections_max: u32, doubt: &Doubt) -> R
             })
         };
         // A single writer: SQLite has one write lock, and queueing for a connection is fairer than polling for it.
-        let write = open_each(sqlite_writing(url), 1).await?;
+        let write = open_each(sqlite_writing(url), 1).await?.patient(SQLITE_WRITER_WAIT);
         let read = open_each(reading(1), connections_max).await?;
         Ok(Pools { read, write, across: open(reading(across_max)).await? })
     } else {
@@ -244,7 +250,20 @@ async fn open_each(options: ConnectOptions, connections_max: u32) -> Result<Pool
 }
 
 async fn open(options: ConnectOptions) -> Result<DatabaseConnection, ConnectError> {
-    Database::connect(options).await.map_err(ConnectError::Unreachable)
+    let url = options.get_url().to_owned();
+    match Database::connect(options).await {
+        Ok(connection) => Ok(connection),
+        // The pool has tried until its time was over, and does not say what happened.
+        Err(DbErr::ConnectionAcquire(_)) if is_postgres_url(&url) => {
+            let again = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect(&url)).await;
+            let why = match again {
+                Ok(Err(error)) => error.to_string(),
+                _ => format!("no answer within {} s", ACQUIRE_TIMEOUT.as_secs()),
+            };
+            Err(ConnectError::Unreachable(DbErr::Custom(why)))
+        }
+        Err(error) => Err(ConnectError::Unreachable(error)),
+    }
 }
 
 /// The numbers of open and of idle connections in a pool.
@@ -262,15 +281,16 @@ pub(super) fn count_connections(pool: &DatabaseConnection) -> (usize, usize) {
     (usize::try_from(open).unwrap_or(usize::MAX), idle)
 }
 
-/// PostgreSQL reports a role that is missing or not granted as an invalid setting.
+/// PostgreSQL reports a role that is missing as an invalid setting.
 fn no_role(error: ConnectError, role: &'static str) -> ConnectError {
-    match error {
-        ConnectError::Unreachable(inner)
-            if driver_code(&inner).is_some_and(|code| ["22023", "42501"].contains(&code.as_str())) =>
-        {
-            ConnectError::NoRole(role)
-        }
-        error => error,
+    let code = match &error {
+        ConnectError::Unreachable(inner) => driver_code(inner),
+        _ => None,
+    };
+    match code.as_deref() {
+        Some("22023") => ConnectError::NoRole(role),
+        Some("42501") => ConnectError::NotGranted(role),
+        _ => error,
     }
 }
 

@@ -35,7 +35,8 @@ use self::count::Counter;
 use self::pool::{Lent, Pool, past_dead};
 pub use count::Statements;
 pub use dialect::{
-    ConnectError, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month, sqlite_file,
+    ConnectError, is_busy, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month,
+    sqlite_file,
 };
 pub use table::{Column, Inserts, OnConflict, Table};
 pub use tx::{FirstRows, LazyTx, TenantEntity, TenantTx};
@@ -284,6 +285,16 @@ impl Owner {
     /// on SQLite, where no work does.
     pub async fn block_new_tenants(&self) -> Result<()> {
         Ok(dialect::block_new_tenants(&self.0).await?)
+    }
+
+    /// Whether the login owns the tables, as dropping partitions and migrations need.
+    pub async fn owns_tables(&self) -> Result<bool> {
+        Ok(dialect::owns_tables(&self.0).await?)
+    }
+
+    /// Whether this is the database that `db` is connected to.
+    pub async fn is_of(&self, db: &Db) -> Result<bool> {
+        Ok(dialect::is_same(&self.0, db.read.lend().await?.connection()).await?)
     }
 
     /// Drops the ledger's months before `before` for all tenants, where each month is its own partition, and returns

@@ -15,21 +15,36 @@ use super::dialect::{count_connections, is_cut_off};
 /// Timeout of waiting for a connection.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The error when all connections remain lent.
+pub(super) const ALL_LENT: &str = "all connections are in use";
+
 /// Connections of one purpose. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
     /// Pools of the driver with at most one connection each, opened when it is needed.
     all: Arc<Vec<DatabaseConnection>>,
+    lending: Arc<Lending>,
+    /// How long to wait for one.
+    wait: Duration,
+}
+
+struct Lending {
     /// Indices of those not lent, the one returned last at the end.
-    free: Arc<Mutex<Vec<usize>>>,
+    free: Mutex<Vec<usize>>,
     permits: Arc<Semaphore>,
 }
 
 impl Pool {
     /// The first of `all` is lent first.
     pub fn new(all: Vec<DatabaseConnection>) -> Self {
-        let (free, permits) = ((0..all.len()).rev().collect(), Semaphore::new(all.len()));
-        Pool { all: Arc::new(all), free: Arc::new(Mutex::new(free)), permits: Arc::new(permits) }
+        let free = Mutex::new((0..all.len()).rev().collect());
+        let lending = Lending { free, permits: Arc::new(Semaphore::new(all.len())) };
+        Pool { all: Arc::new(all), lending: Arc::new(lending), wait: ACQUIRE_TIMEOUT }
+    }
+
+    /// The same, with another time to wait for a connection.
+    pub fn patient(self, wait: Duration) -> Self {
+        Pool { wait, ..self }
     }
 
     /// Calls `callback` with each statement sent and its duration.
@@ -42,10 +57,10 @@ impl Pool {
 
     /// Lends a connection. Error: none became free in time.
     pub async fn lend(&self) -> Result<Lent, DbErr> {
-        let permit = tokio::time::timeout(ACQUIRE_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit = permit.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?;
+        let permit = tokio::time::timeout(self.wait, Arc::clone(&self.lending.permits).acquire_owned()).await;
+        let permit = permit.map_err(|_| DbErr::Custom(ALL_LENT.to_owned()))?;
         let permit = permit.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))?;
-        let mut free = lock(&self.free);
+        let mut free = lock(&self.lending.free);
         // One that was given up may still be busy with its last statement.
         let ready = free.iter().rposition(|index| match count_connections(&self.all[*index]) {
             (0, _) => true,
@@ -103,7 +118,7 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        lock(&self.pool.free).push(self.index);
+        lock(&self.pool.lending.free).push(self.index);
     }
 }
 

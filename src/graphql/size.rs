@@ -2,10 +2,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_graphql::SelectionField;
+use async_graphql::{Context, SelectionField};
 
+use super::context::operation;
+use super::scalars::Json;
 use crate::error::{Error, Result};
 
+/// As many bytes of a stored document count as one value.
+const DOCUMENT_BYTES: usize = 100;
 /// Maximum number of values in all series, breakdowns and parts of orders of one request.
 const VALUES_MAX: usize = 200_000;
 
@@ -36,12 +40,19 @@ impl Size {
         let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);
         if self.count.fetch_add(count, Ordering::Relaxed).saturating_add(count) > VALUES_MAX {
             let message = format!(
-                "more than {VALUES_MAX} values in all series, breakdowns and orders; use coarser grains, shorter periods, smaller pages, fewer rows, fewer fields or shorter formulas"
+                "more than {VALUES_MAX} values in all series, breakdowns, orders and stored documents; use coarser grains, shorter periods, smaller pages, fewer rows, fewer fields or shorter formulas"
             );
             return Err(Error::bad_input(argument, message));
         }
         self.pay.as_ref().map_or(Ok(()), |pay| pay(count))
     }
+}
+
+/// A stored document as a field's value, counted by its length. Errors: BAD_USER_INPUT, RATE_LIMITED.
+pub fn counted(ctx: &Context<'_>, document: Option<&serde_json::Value>) -> Result<Option<Json>> {
+    let Some(document) = document else { return Ok(None) };
+    operation(ctx)?.size().take(document.to_string().len() / DOCUMENT_BYTES, 1, "first")?;
+    Ok(Some(Json(document.clone())))
 }
 
 /// The number of fields selected within a field, on all levels.

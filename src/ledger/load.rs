@@ -1,6 +1,6 @@
 //! Loads a tenant's state needed by a batch of events, in a few multi-key statements.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sea_orm::QueryResult;
@@ -18,6 +18,7 @@ use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::personal::{CustomerDetails, erased_id};
 use crate::sealing::TenantKeys;
+use crate::users::email_of;
 
 /// Loads everything `events` refer to.
 pub async fn load(
@@ -284,9 +285,16 @@ async fn load_deals(tx: &TenantTx, loaded: &mut Loaded, batch_keys: &BatchKeys) 
         loaded.deals.insert(get(&row, 0)?, deal);
     }
     let sql = "SELECT u.id, u.email FROM {keys} {each users u: u.email = k.email}";
-    for row in tx.query_by_keys(sql, &keys("email", texts(&batch_keys.users))).await? {
-        loaded.users.insert(get(&row, 1)?, get(&row, 0)?);
+    let emails: HashMap<&String, String> =
+        batch_keys.users.iter().filter_map(|name| Some((name, email_of(name).ok()?))).collect();
+    let mut found: HashMap<String, Uuid> = HashMap::new();
+    let distinct: BTreeSet<&String> = emails.values().collect();
+    let distinct = Column::Text(distinct.into_iter().cloned().collect());
+    for row in tx.query_by_keys(sql, &keys("email", distinct)).await? {
+        found.insert(get(&row, 1)?, get(&row, 0)?);
     }
+    let by_name = emails.into_iter().filter_map(|(name, email)| Some((name.clone(), *found.get(&email)?)));
+    loaded.users.extend(by_name);
     let ids = Column::Uuid(batch_keys.users.iter().filter_map(|name| Uuid::parse_str(name).ok()).collect());
     let sql = "SELECT u.id FROM {keys} {each users u: u.id = k.id}";
     let found: Vec<Uuid> =

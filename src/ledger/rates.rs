@@ -17,6 +17,8 @@ use crate::graphql::scalars::{Currency, Date};
 use crate::money::{MoneyError, parse_decimal};
 
 const RATES_MAX: usize = 1000;
+/// Maximum currency pairs in the subject of an entry of the audit log, so that a filter takes it.
+const PAIRS_MAX: usize = 20;
 
 /// Rates by source currency, target currency and first day, in days since 1970-01-01.
 pub type Rates = BTreeMap<(String, String, i32), i64>;
@@ -218,9 +220,14 @@ fn decimal(units: i64) -> String {
     format!("{}.{:0scale$}", units / whole, units % whole)
 }
 
-/// The currency pairs, as EUR/GBP, for the audit log.
+/// The currency pairs, as EUR/GBP, for the audit log; the first ones if there are many.
 fn pairs(rates: &Rates) -> String {
     let mut pairs: Vec<String> = rates.keys().map(|(from, to, _)| format!("{from}/{to}")).collect();
     pairs.dedup();
+    let more = pairs.len().saturating_sub(PAIRS_MAX);
+    pairs.truncate(PAIRS_MAX);
+    if more > 0 {
+        pairs.push(format!("+{more}"));
+    }
     pairs.join(" ")
 }

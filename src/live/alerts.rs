@@ -74,7 +74,7 @@ impl AlertLog {
             }
             if self.must_look || self.read_to < self.newest {
                 match self.read().await {
-                    Err(error) if error.code == Code::ServiceUnavailable => {
+                    Err(error) if error.is_passing() => {
                         tracing::warn!(tenant = %self.tenant.0, source = error.cause(), "alerts not read");
                         tokio::time::sleep(RETRY_WAIT).await;
                     }

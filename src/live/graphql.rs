@@ -34,7 +34,9 @@ impl LiveSubscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Must be the token's tenant.")] tenant_id: ID,
-        #[graphql(desc = "The period to watch; omit for today in the default organization's time zone.")]
+        #[graphql(
+            desc = "The period to watch; omit for today in the time zone of the filter's organization or, without one, of the default organization."
+        )]
         period: Option<DateRange>,
         #[graphql(desc = "Which facts to count; omit for all.")] filters: Option<MetricsFilters>,
         #[graphql(

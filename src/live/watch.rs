@@ -131,7 +131,7 @@ impl Watch {
         loop {
             let result = self.try_answer().await;
             match result {
-                Err(error) if error.code == Code::ServiceUnavailable && self.given.is_some() => {
+                Err(error) if error.is_passing() && self.given.is_some() => {
                     tracing::warn!(tenant = %self.tenant.0, source = error.cause(), "live metrics not read");
                     self.state = None;
                     tokio::time::sleep(RETRY_WAIT).await;

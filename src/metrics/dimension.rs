@@ -19,6 +19,8 @@ pub enum Dimension {
     ProductCategory,
     /// The product of order lines.
     Product,
+    /// The customer, by the source's id; orders of guests, refunds of unknown orders, and visits have no value. No sums are kept by customer, so rows are added up from orders and refunds: at most 100,000 in a period (a refund counts twice), and none of months whose events were dropped. Errors, which fail the whole answer: BAD_USER_INPUT, AS_OF_NOT_AVAILABLE.
+    Customer,
     /// The day of the week in the time zone of the answer or of the series, also for organizations in others; at most 7 rows, since days without facts have none.
     DayOfWeek,
     /// The hour of the day in the time zone of the answer or of the series, also for organizations in others; at most 24 rows, since hours without facts have none. An hour that occurs twice as the clocks are set back counts as one. Facts that are dated without a time are all in the first hour of their day.
@@ -26,13 +28,22 @@ pub enum Dimension {
 }
 
 impl Dimension {
-    /// Whether the cells of its values sum to the whole: an order may be in several categories, and visits have no
-    /// segment.
+    /// Whether the cells of its values sum to the whole: an order may be in several categories, and visits are nobody's.
     pub fn adds_up(self) -> bool {
-        !matches!(self, Dimension::CustomerSegment | Dimension::ProductCategory | Dimension::Product)
+        self.has_visits() && !matches!(self, Dimension::ProductCategory | Dimension::Product)
     }
 
-    /// The column of `sales_metrics m`; `None` if it follows from the time.
+    /// Whether visits can be attributed to its values, unless those are of order lines.
+    pub fn has_visits(self) -> bool {
+        !matches!(self, Dimension::CustomerSegment | Dimension::Customer)
+    }
+
+    /// Whether it follows from the time.
+    pub fn is_of_time(self) -> bool {
+        matches!(self, Dimension::DayOfWeek | Dimension::HourOfDay)
+    }
+
+    /// The column of `sales_metrics m`; `None` if that has none for it.
     pub fn column(self) -> Option<&'static str> {
         match self {
             Dimension::Organization => Some("m.org_no"),
@@ -41,11 +52,11 @@ impl Dimension {
             Dimension::CustomerSegment => Some("m.segment"),
             Dimension::ProductCategory => Some("m.category_no"),
             Dimension::Product => Some("m.product_no"),
-            Dimension::DayOfWeek | Dimension::HourOfDay => None,
+            Dimension::Customer | Dimension::DayOfWeek | Dimension::HourOfDay => None,
         }
     }
 
-    /// Its number in a rollup's key; 0 if it follows from the time.
+    /// Its number in a rollup's key; 0 if that does not have it.
     pub fn of_key(self, key: &Key) -> i64 {
         match self {
             Dimension::Organization => key.org_no.into(),
@@ -54,7 +65,7 @@ impl Dimension {
             Dimension::CustomerSegment => key.segment.into(),
             Dimension::ProductCategory => key.category_no.into(),
             Dimension::Product => key.product_no,
-            Dimension::DayOfWeek | Dimension::HourOfDay => 0,
+            Dimension::Customer | Dimension::DayOfWeek | Dimension::HourOfDay => 0,
         }
     }
 }

@@ -8,11 +8,14 @@ use super::dimension::Dimension;
 use crate::db::{Column, Table, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::changes::DimensionKind;
+use crate::ledger::check::TEXT_CHARS_MAX;
 use crate::ledger::entry::Segment;
 use crate::ledger::organization::{Organization, find_organization, has_facts, list_organizations};
 
 /// Maximum names per filter list.
 const NAMES_MAX: usize = 1000;
+/// Maximum length of a stored filter, as JSON.
+const STORED_BYTES_MAX: usize = 16 * 1024;
 
 /// Which facts to count. Values within a list are alternatives; all fields given must match. An empty list matches nothing. In the lists of channels, regions and categories, an empty string matches facts without a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, InputObject, serde::Serialize, serde::Deserialize)]
@@ -49,7 +52,7 @@ pub enum CustomerSegment {
 }
 
 impl MetricsFilters {
-    /// Errors: BAD_USER_INPUT (a list is too long, a NUL), NOT_FOUND (an organization that cannot be).
+    /// Errors: BAD_USER_INPUT (a list or a name is too long, a NUL), NOT_FOUND (an organization that cannot be).
     pub fn check(&self) -> Result<()> {
         for (argument, list) in [
             ("filters.channels", &self.channels),
@@ -64,9 +67,22 @@ impl MetricsFilters {
             if let Some(index) = list.iter().position(|name| name.contains('\0')) {
                 return Err(Error::bad_input(format!("{argument}.{index}"), "a NUL in a name"));
             }
+            if let Some(index) = list.iter().position(|name| name.chars().count() > TEXT_CHARS_MAX) {
+                let message = format!("a name has more than {TEXT_CHARS_MAX} characters");
+                return Err(Error::bad_input(format!("{argument}.{index}"), message));
+            }
         }
         if self.organization_id.as_ref().is_some_and(|id| id.contains('\0')) {
             return Err(no_organization());
+        }
+        Ok(())
+    }
+
+    /// Like [`MetricsFilters::check`], for a filter that is to be stored, which has to be small as well.
+    pub fn check_stored(&self) -> Result<()> {
+        self.check()?;
+        if serde_json::to_string(self)?.len() > STORED_BYTES_MAX {
+            return Err(Error::bad_input("filters", format!("more than {STORED_BYTES_MAX} bytes as JSON")));
         }
         Ok(())
     }
@@ -101,19 +117,21 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Resolves names. Errors: NOT_FOUND (organization); MIXED_CURRENCIES, if amounts are added up.
+    /// Resolves names, as of a position or, for `None`, the newest. Errors: NOT_FOUND (organization); MIXED_CURRENCIES, if
+    /// amounts are added up.
     pub async fn find(
         tx: &TenantTx,
         organizations: &[Organization],
         names: &MetricsFilters,
         adds_amounts: bool,
+        as_of: Option<i64>,
     ) -> Result<Filter> {
         let mut filter = Filter::find_any(tx, organizations, names).await?;
         if !adds_amounts {
             return Ok(filter);
         }
         if filter.has_several_currencies() {
-            filter.leave_out_empty(tx).await?;
+            filter.leave_out_empty(tx, as_of).await?;
         }
         if filter.has_several_currencies() {
             let message =
@@ -128,10 +146,10 @@ impl Filter {
     }
 
     /// Leaves out organizations without facts, if that leaves one currency; if none has any, the default one stays.
-    async fn leave_out_empty(&mut self, tx: &TenantTx) -> Result<()> {
+    async fn leave_out_empty(&mut self, tx: &TenantTx, as_of: Option<i64>) -> Result<()> {
         let mut filled: Vec<Organization> = Vec::new();
         for organization in &self.organizations {
-            if has_facts(tx, organization.org_no).await? {
+            if has_facts(tx, organization.org_no, as_of).await? {
                 filled.push(organization.clone());
                 if filled[0].currency != organization.currency {
                     return Ok(());

@@ -63,7 +63,7 @@ impl GridReader<'_> {
         calendar: Calendar,
     ) -> Result<CellGrid> {
         let needs = needs.and(own_needs(&self.scope.definitions, kpis));
-        let boundaries = self.facts.known(boundaries, self.retained_from)?;
+        let boundaries = self.facts.known(boundaries, &group, self.retained_from)?;
         let cells = self.scope.question(&boundaries, &group, needs).cells(self.tx, self.facts).await?;
         let kpis = self.kpis(&boundaries, &group, kpis, calendar).await?;
         Ok(CellGrid { boundaries, group, needs, cells, kpis })

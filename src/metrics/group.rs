@@ -7,6 +7,7 @@ use super::dimension::Dimension;
 use super::ranges::round_down;
 use crate::calendar::{date_of, local_time};
 use crate::clock::Timestamp;
+use crate::ledger::entry::Entry;
 use crate::ledger::organization::Organization;
 use crate::ledger::rollup::Key;
 
@@ -21,11 +22,13 @@ pub struct GroupBy {
 /// A combination of dimension values, by number, in the requested order.
 pub type GroupKey = Vec<i64>;
 
-/// The day of the week and the hour of the day, from 1; 0 where they do not matter.
+/// What the keys of rollups do not have: the day of the week and the hour of the day, from 1, and the customer; 0 where they
+/// do not matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct TimeKey {
+pub struct OwnKey {
     day: u8,
     hour: u8,
+    customer_no: i64,
 }
 
 /// All rows together.
@@ -46,10 +49,21 @@ impl GroupBy {
         !self.has(Dimension::HourOfDay) && (!self.has(Dimension::DayOfWeek) || organization.timezone == self.zone)
     }
 
+    /// Whether rollups keep its groups apart.
+    pub fn is_rolled_up(&self) -> bool {
+        !self.has(Dimension::Customer)
+    }
+
+    /// What of an entry's group does not follow from a rollup's key.
+    pub fn own_key(&self, entry: &Entry) -> OwnKey {
+        let customer_no = if self.has(Dimension::Customer) { entry.customer_no } else { 0 };
+        OwnKey { customer_no, ..self.time_key(entry.at) }
+    }
+
     /// What of a group follows from the time. Quarters of an hour are kept together, also where a zone's hours begin
     /// within them.
-    pub fn time_key(&self, at: Timestamp) -> TimeKey {
-        let mut key = TimeKey::default();
+    pub fn time_key(&self, at: Timestamp) -> OwnKey {
+        let mut key = OwnKey::default();
         let slot = round_down(at);
         if self.has(Dimension::DayOfWeek) {
             key.day = u8::try_from(date_of(slot, self.zone).weekday().number_from_monday()).unwrap_or_default();
@@ -60,20 +74,21 @@ impl GroupBy {
         key
     }
 
-    pub fn key(&self, time: TimeKey, key: &Key) -> GroupKey {
+    pub fn key(&self, own: OwnKey, key: &Key) -> GroupKey {
         self.dimensions
             .iter()
-            .map(|dimension| time.number(*dimension).unwrap_or_else(|| dimension.of_key(key)))
+            .map(|dimension| own.number(*dimension).unwrap_or_else(|| dimension.of_key(key)))
             .collect()
     }
 }
 
-impl TimeKey {
-    /// Its number for a dimension; `None` if that does not follow from the time.
+impl OwnKey {
+    /// Its number for a dimension; `None` if the keys of rollups have that.
     pub fn number(self, dimension: Dimension) -> Option<i64> {
         match dimension {
             Dimension::DayOfWeek => Some(self.day.into()),
             Dimension::HourOfDay => Some(self.hour.into()),
+            Dimension::Customer => Some(self.customer_no),
             _ => None,
         }
     }

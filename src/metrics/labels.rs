@@ -48,6 +48,7 @@ impl Labels {
                     numbers.iter().filter_map(|no| Some((*no, (names.get(no)?.clone(), None)))).collect()
                 }
                 Dimension::Product => product_names(reads.get().await?, &numbers).await?,
+                Dimension::Customer => customer_names(reads.get().await?, &numbers).await?,
                 Dimension::DayOfWeek => numbers.iter().filter_map(|no| Some((*no, day_name(*no)?))).collect(),
                 Dimension::HourOfDay => numbers.iter().map(|no| (*no, hour_name(*no))).collect(),
             };
@@ -63,7 +64,7 @@ impl Labels {
 
     /// The name of a number; "(none)" for facts whose source gave none.
     pub fn name(&self, dimension: Dimension, number: i64) -> Name {
-        let order = if dimension.column().is_none() { number } else { 0 };
+        let order = if dimension.is_of_time() { number } else { 0 };
         match self.0.get(&(dimension, number)) {
             Some((value, label)) => {
                 let label = label.clone().unwrap_or_else(|| value.clone());
@@ -104,6 +105,12 @@ async fn product_names(tx: &TenantTx, numbers: &BTreeSet<i64>) -> Result<Names> 
     let sql = "SELECT p.product_no, p.sku, p.title FROM {keys} {each products p: p.product_no = k.no}";
     let rows = tx.query_by_keys(sql, &numbers_table(numbers)).await?;
     rows.iter().map(|row| Ok((get(row, 0)?, (get(row, 1)?, get(row, 2)?)))).collect()
+}
+
+async fn customer_names(tx: &TenantTx, numbers: &BTreeSet<i64>) -> Result<Names> {
+    let sql = "SELECT c.customer_no, c.external_id FROM {keys} {each customers c: c.customer_no = k.no}";
+    let rows = tx.query_by_keys(sql, &numbers_table(numbers)).await?;
+    rows.iter().map(|row| Ok((get(row, 0)?, (get(row, 1)?, None)))).collect()
 }
 
 fn numbers_table(numbers: &BTreeSet<i64>) -> Table {

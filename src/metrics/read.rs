@@ -11,7 +11,7 @@ use super::cell::{Cell, View, member};
 use super::days::{self, DayStatement, IN_RANGE};
 use super::dimension::Dimension;
 use super::filter::Filter;
-use super::group::{GroupBy, GroupKey, TimeKey, UNGROUPED};
+use super::group::{GroupBy, GroupKey, OwnKey, UNGROUPED};
 use super::period::Span;
 use super::ranges::{Ranges, ranges, round_up, slot_start};
 use crate::clock::Timestamp;
@@ -20,16 +20,21 @@ use crate::error::{Code, Error, Result};
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
-use crate::ledger::rollup::{self, Key, Level, RollupDelta, Rows, Slots, Split, packed};
+use crate::ledger::rollup::{self, Key, Level, RollupDelta, Slots, Split, packed};
 use crate::ledger::store::Head;
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
 use crate::ledger::tail::{Tail, takes_back};
 
 /// Entries per page.
 const PAGE: usize = 10_000;
+/// Maximum number of entries that are added up for groups that rollups do not keep apart.
+const UNROLLED_MAX: usize = 100_000;
 
-/// A bucket, and what of its groups follows from the time.
-type Place = (usize, TimeKey);
+/// A bucket, and what of its groups does not follow from a rollup's key.
+type Place = (usize, OwnKey);
+
+/// Rows added up from entries.
+type AddedRows = HashMap<(Place, Key), rollup::Row, foldhash::fast::RandomState>;
 
 /// What to aggregate.
 #[derive(Clone, Copy)]
@@ -64,13 +69,25 @@ impl Facts {
     }
 
     /// Adjusts bucket boundaries to what is known. Before `retained_from` only 15-minute slots remain, so a slot counts
-    /// as a whole, at its start; earlier states are gone. Error: AS_OF_NOT_AVAILABLE.
-    pub fn known(&self, mut boundaries: Vec<Timestamp>, retained_from: Option<Timestamp>) -> Result<Vec<Timestamp>> {
+    /// as a whole, at its start; earlier states are gone, and so is what rollups do not keep apart. Error:
+    /// AS_OF_NOT_AVAILABLE.
+    pub fn known(
+        &self,
+        mut boundaries: Vec<Timestamp>,
+        group: &GroupBy,
+        retained_from: Option<Timestamp>,
+    ) -> Result<Vec<Timestamp>> {
         let dropped = boundaries.iter_mut().filter(|at| retained_from.is_some_and(|from| **at < from));
         for at in dropped {
+            let gone = |what: &str| {
+                let message = format!("{what}, this needs months whose entries were dropped");
+                Err(Error::new(Code::AsOfNotAvailable, message))
+            };
             if !matches!(self, Facts::Newest(_)) {
-                let message = "as of an earlier position, this needs months whose entries were dropped";
-                return Err(Error::new(Code::AsOfNotAvailable, message));
+                return gone("as of an earlier position");
+            }
+            if !group.is_rolled_up() {
+                return gone("by customer");
             }
             *at = round_up(*at);
         }
@@ -139,7 +156,10 @@ impl Question<'_> {
     /// The source rows; order lines are used only where necessary.
     pub fn view(&self) -> View {
         let by_line = self.split().by_line();
-        View { by_line, has_visits: !by_line && !self.uses(Dimension::CustomerSegment) }
+        let has_visits = !by_line
+            && !self.filter.uses(Dimension::CustomerSegment)
+            && self.group.dimensions.iter().all(|dimension| dimension.has_visits());
+        View { by_line, has_visits }
     }
 
     /// The dimensions rows must keep apart to answer.
@@ -197,7 +217,8 @@ impl Question<'_> {
             }
         }
         self.add_new(entries.clone(), &mut cells.cells)?;
-        if entries.into_iter().any(|entry| entry.sign < 0) {
+        // Also refunds can add up to nothing.
+        if entries.into_iter().any(|entry| entry.sign < 0 || entry.kind != EntryKind::Order) {
             cells.cells.retain(|_, cell| !cell.is_void());
         }
         Ok(true)
@@ -228,11 +249,11 @@ impl Question<'_> {
                 let asked = entries.iter().map(|(_, entry)| entry).filter(|entry| self.holds(entry.at));
                 return self.add_entries(asked, cells);
             }
-            Facts::AsOf(position) => {
-                let (Some(start), Some(end)) = (self.boundaries.first(), self.boundaries.last()) else { return Ok(()) };
-                return self.add_cut(tx, Span { start: *start, end: *end }, *position, cells).await;
-            }
+            Facts::AsOf(position) => return self.add_whole(tx, *position, cells).await,
         };
+        if !self.group.is_rolled_up() {
+            return self.add_whole(tx, i64::MAX, cells).await;
+        }
         let day_level = Level::of_days(self.split());
         let may_use_days = |of: &Organization| day_level.is_some() && self.group.keeps_days(of);
         let ranges = ranges(self.boundaries, &self.filter.organizations, may_use_days);
@@ -273,10 +294,10 @@ impl Question<'_> {
             } else {
                 (None, 0)
             };
-            let (bucket, time) = day.map_or_else(Place::default, |day| self.place(day));
+            let (bucket, own) = day.map_or_else(Place::default, |day| self.place(day));
             let mut key = GroupKey::with_capacity(self.group.dimensions.len());
             for dimension in &self.group.dimensions {
-                if let Some(number) = time.number(*dimension) {
+                if let Some(number) = own.number(*dimension) {
                     key.push(number);
                     continue;
                 }
@@ -329,13 +350,29 @@ impl Question<'_> {
         found.ok_or_else(|| Error::internal("a row of an organization that was not asked for"))
     }
 
+    /// Of a rollup.
     fn place(&self, at: Timestamp) -> Place {
         (self.bucket_of(at), self.group.time_key(at))
+    }
+
+    fn place_of(&self, entry: &Entry) -> Place {
+        (self.bucket_of(entry.at), self.group.own_key(entry))
     }
 
     fn bucket_of(&self, at: Timestamp) -> usize {
         let last = self.boundaries.len().saturating_sub(2);
         self.boundaries.partition_point(|boundary| *boundary <= at).saturating_sub(1).min(last)
+    }
+
+    /// Adds all entries up to a position.
+    async fn add_whole(
+        &self,
+        tx: &TenantTx,
+        position_max: i64,
+        cells: &mut HashMap<(usize, GroupKey), Cell>,
+    ) -> Result<()> {
+        let (Some(start), Some(end)) = (self.boundaries.first(), self.boundaries.last()) else { return Ok(()) };
+        self.add_cut(tx, Span { start: *start, end: *end }, position_max, cells).await
     }
 
     /// Adds the entries of `span` up to a position, page by page. A reversal has the same time as its entry, so it
@@ -352,13 +389,20 @@ impl Question<'_> {
              AND e.position <= $4 AND (e.at, e.position, e.entry_no) > ($2, $5, $6) \
              ORDER BY e.at, e.position, e.entry_no LIMIT {PAGE}"
         );
-        let mut added = HashMap::new();
+        let mut added = AddedRows::default();
         let mut after = (span.start.0, -1_i64, -1_i32);
+        let mut left = if self.group.is_rolled_up() { usize::MAX } else { UNROLLED_MAX };
         loop {
             let (at, position, entry_no) = after;
             let values: [Value; 5] =
                 [at.into(), span.end.0.into(), position_max.into(), position.into(), entry_no.into()];
             let rows = tx.query(&sql, values).await?;
+            left = left.checked_sub(rows.len()).ok_or_else(|| {
+                let message = format!(
+                    "there are more than {UNROLLED_MAX} orders and refunds, too many to be told by customer; choose a shorter period"
+                );
+                Error::bad_input("by", message)
+            })?;
             for row in &rows {
                 let (position, entry) = entry_from(row)?;
                 after = (entry.at.0, position, get(row, 16)?);
@@ -378,7 +422,7 @@ impl Question<'_> {
         entries: impl Iterator<Item = &'e Entry>,
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) -> Result<()> {
-        let mut added = HashMap::new();
+        let mut added = AddedRows::default();
         for entry in entries {
             self.add_entry(entry, &mut added)?;
         }
@@ -386,20 +430,17 @@ impl Question<'_> {
         Ok(())
     }
 
-    fn add_entry(&self, entry: &Entry, added: &mut HashMap<Place, Rows>) -> Result<()> {
-        let (level, place) = (self.quarter_level(), self.place(entry.at));
+    fn add_entry(&self, entry: &Entry, added: &mut AddedRows) -> Result<()> {
+        let (level, place) = (self.quarter_level(), self.place_of(entry));
         for (key, part) in self.fitting_parts(entry, level) {
-            let row = added.entry(place).or_default().entry(key).or_default();
-            row.add(entry, part, level)?;
+            added.entry((place, key)).or_default().add(entry, part, level)?;
         }
         Ok(())
     }
 
-    fn add_rows(&self, added: HashMap<Place, Rows>, cells: &mut HashMap<(usize, GroupKey), Cell>) {
-        for (place, rows) in added {
-            for (key, row) in rows {
-                self.add_folded(place, &key, &row, cells);
-            }
+    fn add_rows(&self, added: AddedRows, cells: &mut HashMap<(usize, GroupKey), Cell>) {
+        for ((place, key), row) in added {
+            self.add_folded(place, &key, &row, cells);
         }
     }
 
@@ -411,9 +452,9 @@ impl Question<'_> {
     ) -> Result<()> {
         let level = self.quarter_level();
         for entry in entries {
-            let (bucket, time) = self.place(entry.at);
+            let (bucket, own) = self.place_of(entry);
             for (key, part) in self.fitting_parts(entry, level) {
-                let cell = cells.entry((bucket, self.group.key(time, &key))).or_default();
+                let cell = cells.entry((bucket, self.group.key(own, &key))).or_default();
                 cell.add_part(entry, part, level.by_line(), self.needs)?;
             }
         }
@@ -428,12 +469,12 @@ impl Question<'_> {
 
     fn add_folded(
         &self,
-        (bucket, time): Place,
+        (bucket, own): Place,
         key: &Key,
         row: &rollup::Row,
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) {
-        cells.entry((bucket, self.group.key(time, key))).or_default().add_row(row, key.segment == Segment::New as i32);
+        cells.entry((bucket, self.group.key(own, key))).or_default().add_row(row, key.segment == Segment::New as i32);
     }
 
     fn fits(&self, key: &Key) -> bool {

@@ -108,10 +108,11 @@ impl State {
     pub async fn read(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp, size: &Size) -> Result<State> {
         let head = read_head(tx).await?;
         let organizations = memory.organizations.get(tx, &head).await?;
-        let filter = Filter::find(tx, &organizations, &plan.filters, plan.adds_amounts()).await?;
+        let as_of = as_of(tx, plan, &head).await?;
+        let earlier = Some(as_of.position).filter(|position| *position < head.position);
+        let filter = Filter::find(tx, &organizations, &plan.filters, plan.adds_amounts(), earlier).await?;
         let zone = plan.period.timezone.map_or_else(|| default_zone(&filter, &organizations), |zone| zone.0);
         let span = plan.period.resolve("period", now, zone)?;
-        let as_of = as_of(tx, plan, &head).await?;
         let facts = Facts::at(tx, memory, &head, as_of.position).await?;
         let custom = plan.comparisons.iter().filter_map(|comparison| comparison.args.period);
         let slides_at = custom.chain([plan.period]).filter_map(|period| period.slides_at(now, zone)).min();
@@ -153,7 +154,8 @@ impl State {
         }
         for asked in &self.plan.breakdowns {
             let group = GroupBy { dimensions: asked.args.by.clone(), zone: self.zone };
-            let grid = reader.one_bucket(self.span, group, asked.all_needs(), &asked.kpis, calendar).await?;
+            let grid = reader.one_bucket(self.span, group, asked.all_needs(), &asked.kpis, calendar).await;
+            let grid = grid.map_err(|error| error.in_field(&asked.field))?;
             take_rows(size, asked, grid.cells.cells.len(), cost(&scope.definitions, &asked.kpis))?;
             self.breakdowns.push(grid);
         }
@@ -186,7 +188,8 @@ impl State {
             let of_buckets = Calendar { zone, whole: None, step: Some(asked.args.step()), ..calendar };
             let group = GroupBy { dimensions: asked.args.by.into_iter().collect(), zone };
             let buckets = boundaries.len().saturating_sub(1);
-            let grid = reader.grid(boundaries, group, needs, &asked.kpis, of_buckets).await?;
+            let grid = reader.grid(boundaries, group, needs, &asked.kpis, of_buckets).await;
+            let grid = grid.map_err(|error| error.in_field(&asked.field))?;
             if asked.args.by.is_some() {
                 size.take(grid.cells.cells.len().saturating_sub(buckets), fields, "by")
                     .map_err(|error| error.in_field(&asked.field))?;
@@ -232,7 +235,8 @@ impl State {
         let whole = read(&[], asked.needs, &asked.kpis).await?;
         let mut breakdowns = Vec::with_capacity(asked.breakdowns.len());
         for rows in &asked.breakdowns {
-            let grids = read(&rows.args.by, rows.all_needs(), &rows.kpis).await?;
+            let grids = read(&rows.args.by, rows.all_needs(), &rows.kpis).await;
+            let grids = grids.map_err(|error| error.in_field(&rows.field).in_field(&asked.field))?;
             let cost = 2 * cost(&self.scope.definitions, &rows.kpis);
             take_rows(size, rows, grids.keys().len(), cost).map_err(|error| error.in_field(&asked.field))?;
             breakdowns.push(grids);

@@ -33,7 +33,7 @@ pub struct OrderFilter {
 
 /// Leaves out cancellations of what was never recorded, which are kept so that an order that comes late changes nothing.
 const PLACED_ONCE: &str = " AND (o.cancelled_at IS NULL OR o.cancelled_at <> o.placed_at OR o.amount_paid <> 0 \
-    OR o.units <> 0 OR o.customer_no <> 0)";
+    OR o.units <> 0 OR o.customer_no <> 0 OR o.channel_no <> 0 OR o.region_no <> 0)";
 
 /// A page of orders, newest first by time placed.
 pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Listed<Order>> {
@@ -93,7 +93,7 @@ fn narrow_as_metrics(facts: &Filter, values: &mut Vec<Value>) -> String {
             Dimension::CustomerSegment => ("o.segment", &mut orders),
             Dimension::ProductCategory => ("l.category_no", &mut lines),
             Dimension::Product => ("l.product_no", &mut lines),
-            Dimension::DayOfWeek | Dimension::HourOfDay => continue,
+            Dimension::Customer | Dimension::DayOfWeek | Dimension::HourOfDay => continue,
         };
         let first = values.len() + 2;
         let bound: Vec<String> = (first..first + numbers.len()).map(|index| format!("${index}")).collect();
@@ -114,7 +114,7 @@ fn narrow_as_metrics(facts: &Filter, values: &mut Vec<Value>) -> String {
 /// An order by its number or the source's id.
 pub async fn find_order(tx: &TenantTx, key: &OneOf) -> Result<Option<Order>> {
     let Some((column, value)) = key.condition("order_no", "external_id") else { return Ok(None) };
-    let sql = format!("SELECT {COLUMNS} FROM orders o WHERE o.tenant_id = $1 AND o.{column} = $2");
+    let sql = format!("SELECT {COLUMNS} FROM orders o WHERE o.tenant_id = $1 AND o.{column} = $2{PLACED_ONCE}");
     tx.query_one(&sql, [value]).await?.as_ref().map(order_from).transpose()
 }
 

@@ -91,7 +91,7 @@ impl PeopleMutation {
         Ok(team.into())
     }
 
-    /// Deletes a team and returns its id. Needs USERS_MANAGE. Error: NOT_FOUND.
+    /// Deletes a team with its quotas, and returns its id. Needs USERS_MANAGE. Error: NOT_FOUND.
     #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn delete_team(
         &self,
@@ -101,6 +101,10 @@ impl PeopleMutation {
         let team_id = parse_id(&id, "team")?;
         let change = change(ctx).await?;
         let before = change.see(&teams::LOGGED, team_id).await?;
+        for quota in quotas::list_of_team(&change, team_id).await? {
+            quotas::delete(&change, quota.id).await?;
+            change.log(Entry::of("quota.delete", quota.id).before(told(&quota))).await?;
+        }
         teams::delete(&change, team_id).await?;
         change.commit(Entry::of("team.delete", team_id).before(before)).await?;
         Ok(id)

@@ -140,5 +140,5 @@ fn check_slug(rows: &[(Uuid, String, i32)], slug: &str, own: Option<Uuid>) -> Re
 async fn has_events(tx: &TenantTx, org_no: i32) -> Result<bool> {
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM sales_performance WHERE tenant_id = $1 AND org_no = $2) \
                OR EXISTS (SELECT 1 FROM refunds WHERE tenant_id = $1 AND org_no = $2)";
-    Ok(has_facts(tx, org_no).await? || tx.query_one(sql, [org_no.into()]).await?.is_some())
+    Ok(has_facts(tx, org_no, None).await? || tx.query_one(sql, [org_no.into()]).await?.is_some())
 }

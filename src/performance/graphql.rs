@@ -16,7 +16,7 @@ pub struct PerformanceQuery;
 
 #[Object]
 impl PerformanceQuery {
-    /// Deals and activities of one salesperson or one team in a period; a team's are those of each member while belonging to it. Give exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT, NOT_FOUND, MIXED_CURRENCIES.
+    /// Deals and activities of one salesperson or one team in a period; a team's are those of each member while belonging to it. Give exactly one of `userId` and `teamId`. Errors: BAD_USER_INPUT; NOT_FOUND; MIXED_CURRENCIES, if amounts are selected and the deals, or the deals and the quota, are of several.
     #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn sales_performance(
         &self,
@@ -24,10 +24,19 @@ impl PerformanceQuery {
         #[graphql(desc = "The period to report on; its end is exclusive.")] period: DateRange,
         #[graphql(desc = "The salesperson.")] user_id: Option<ID>,
         #[graphql(desc = "The team.")] team_id: Option<ID>,
+        #[graphql(
+            desc = "The organization whose deals count, by id or slug; omit for all. Quotas and activities are for all organizations together: with one, there is no quota, and activities are the same."
+        )]
+        organization_id: Option<ID>,
     ) -> async_graphql::Result<SalesPerformance> {
         let holder = Holder::parse(user_id, team_id)?;
         let now = app(ctx)?.clock.now();
-        let performance = performance(read(ctx).await?.as_ref(), holder, &period, now).await?;
+        let performance =
+            performance(read(ctx).await?.as_ref(), holder, &period, organization_id.as_ref(), now).await?;
+        let amounts = ["currency", "revenue", "quota", "quotaAttainment", "averageDealSize"];
+        if amounts.iter().any(|field| ctx.look_ahead().field(field).exists()) {
+            performance.amounts()?;
+        }
         Ok(SalesPerformance { performance, now })
     }
 }
@@ -47,8 +56,8 @@ impl SalesPerformance {
     }
 
     /// The currency of the amounts.
-    async fn currency(&self) -> Currency {
-        Currency(self.performance.currency.clone())
+    async fn currency(&self) -> async_graphql::Result<Currency> {
+        Ok(Currency(self.performance.amounts()?.currency.clone()))
     }
 
     /// Deals won.
@@ -62,18 +71,18 @@ impl SalesPerformance {
     }
 
     /// Sum of the amounts of deals won.
-    async fn revenue(&self) -> Decimal {
-        Decimal(self.performance.revenue)
+    async fn revenue(&self) -> async_graphql::Result<Decimal> {
+        Ok(Decimal(self.performance.amounts()?.revenue))
     }
 
     /// Revenue divided by `quota`; null without a quota.
-    async fn quota_attainment(&self) -> Option<f64> {
-        self.performance.quota_attainment()
+    async fn quota_attainment(&self) -> async_graphql::Result<Option<f64>> {
+        Ok(self.performance.amounts()?.quota_attainment())
     }
 
     /// The quota for this period: quotas that lie in it only in part count by the share of their days, and overlapping ones are added. Null without one.
-    async fn quota(&self) -> Option<Decimal> {
-        self.performance.quota.map(Decimal)
+    async fn quota(&self) -> async_graphql::Result<Option<Decimal>> {
+        Ok(self.performance.amounts()?.quota.map(Decimal))
     }
 
     /// Calls, e-mails, meetings and the like.
@@ -87,7 +96,7 @@ impl SalesPerformance {
     }
 
     /// Revenue per deal won; null if none were won.
-    async fn average_deal_size(&self) -> Option<Decimal> {
-        self.performance.average_deal_size().map(Decimal)
+    async fn average_deal_size(&self) -> async_graphql::Result<Option<Decimal>> {
+        Ok(self.performance.average_deal_size()?.map(Decimal))
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::graphql::context::Requires;
 use crate::graphql::text;
 use crate::ledger::check::{ID_CHARS_MAX, TEXT_CHARS_MAX};
+use crate::ledger::node_id::Numbered;
 
 #[derive(Default)]
 pub struct ProductMutation;
@@ -29,7 +30,8 @@ impl ProductMutation {
         let before = change.see(&LOGGED, sku.clone()).await?;
         let product = store::save(&change, wanted).await?;
         let after = change.see(&LOGGED, sku).await?;
-        change.commit_if_changed(Entry::of("product.update", product.product_no).before(before).after(after)).await?;
+        let id = Numbered::Product.id(product.product_no).0;
+        change.commit_if_changed(Entry::of("product.update", id).before(before).after(after)).await?;
         Ok(product)
     }
 }

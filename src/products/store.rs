@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::graphql::loader::BatchLoad;
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
 use crate::ledger::changes::DimensionKind;
+use crate::ledger::check::TEXT_CHARS_MAX;
 use crate::ledger::node_id::OneOf;
 use crate::ledger::store::{begin_policy_epoch, new_dimension_no, new_product_no};
 
@@ -30,7 +31,8 @@ pub struct ProductFilter {
 /// A page of products.
 pub async fn list(tx: &TenantTx, page: &Page, filter: &ProductFilter, order: ProductSort) -> Result<Listed<Product>> {
     const BY_NUMBER: SortKey = SortKey::ascending("p.product_no", KeyKind::Int);
-    if [&filter.category, &filter.search].into_iter().flatten().any(|text| text.contains('\0')) {
+    let is_nowhere = |text: &String| text.contains('\0') || text.chars().count() > TEXT_CHARS_MAX;
+    if [&filter.category, &filter.search].into_iter().flatten().any(is_nowhere) {
         return Ok(Listed::nothing());
     }
     let (name, keys) = match order {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use salespulse::alerts::sweep_once;
 use salespulse::clock::{MINUTE, Timestamp};
-use salespulse::ledger::event::{Event, Fact, OrderCancelled, OrderPlaced, RefundIssued};
+use salespulse::ledger::event::{Event, Fact, OrderCancelled, OrderPlaced, RefundIssued, VisitsCounted};
 use salespulse::money::{EVENT_AMOUNT_MAX, Money};
 use serde_json::{Value, json};
 
@@ -157,6 +157,83 @@ async fn what_undoes_the_cause_of_a_resolved_alert_retracts_it_too() {
     let expected = [report("FIRING", "20.00", 15), report("RESOLVED", "0.00", 45), report("RETRACTED", "10.00", 60)];
     assert_eq!(reported(&acme).await, expected);
     assert_eq!(simulated(&acme, BUSY, 0, 60).await, expected);
+}
+
+/// A late fact in the window compared with undoes a change as well.
+#[tokio::test]
+async fn what_is_recorded_late_before_a_change_retracts_it() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let input = r#"name: "More", metric: ORDERS_COUNT, condition: CHANGE_ABOVE, threshold: "0.5", windowMinutes: 15"#;
+    create(&acme, input).await;
+    test.clock.set(minute(17));
+    acme.apply(vec![sale("1", 1), sale("2", 16), sale("3", 17)]).await;
+    time_is(&test, 31).await;
+    time_is(&test, 46).await;
+    let mut expected = vec![report("FIRING", "1.00", 30)];
+    let resolved = reported(&acme).await;
+    assert_eq!((&resolved[0], resolved[1].0.as_str(), resolved.len()), (&expected[0], "RESOLVED", 2), "{resolved:?}");
+    acme.apply(vec![sale("4", 2), sale("5", 3)]).await;
+    expected = [&resolved[..], &[report("RETRACTED", "-0.3333", 46)]].concat();
+    let found = reported(&acme).await;
+    assert_eq!((&found[..2], found[2].0.as_str()), (&expected[..2], "RETRACTED"), "{found:?}");
+    assert_eq!(simulated(&acme, input, 0, 46).await, found);
+}
+
+/// The window that a change is compared with begins before the quarter of an hour in which the simulation does.
+#[tokio::test]
+async fn a_simulation_knows_all_that_its_first_window_is_compared_with() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let input = r#"name: "More", metric: ORDERS_COUNT, condition: CHANGE_ABOVE, threshold: "0.5", windowMinutes: 15"#;
+    test.clock.set(minute(36));
+    acme.apply(vec![sale("1", 1), sale("2", 16), sale("3", 17)]).await;
+    create(&acme, input).await;
+    acme.apply(vec![sale("4", 36)]).await;
+    let found = reported(&acme).await;
+    assert_eq!(found, [report("FIRING", "1.00", 36)]);
+    test.clock.set(minute(38));
+    assert_eq!(simulated(&acme, input, 36, 37).await, found);
+}
+
+/// A rate is compared as it is, not as it is shown.
+#[tokio::test]
+async fn a_value_is_compared_before_it_is_rounded() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let input = r#"name: "Few", metric: CONVERSION_RATE, condition: BELOW, threshold: "0.0001", windowMinutes: 15, includeOpen: true"#;
+    create(&acme, input).await;
+    let visits = Fact::VisitsCounted(VisitsCounted { count: 15_000, ..VisitsCounted::default() });
+    acme.apply(vec![sale("1", 0), event("v", &at(0), visits)]).await;
+    assert_eq!(reported(&acme).await, [report("FIRING", "0.0001", 0)]);
+}
+
+/// Refunds that were issued elsewhere before undo nothing that fired beside them.
+#[tokio::test]
+async fn nothing_is_retracted_without_a_fact_that_undoes_it() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(vec![sale("1", 1)]).await;
+    test.clock.set(minute(16));
+    acme.apply(vec![refunded("1", 16)]).await;
+    let input = r#"name: "Busy", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "15", windowMinutes: 15"#;
+    create(&acme, input).await;
+    acme.apply(vec![sale("2", 2)]).await;
+    assert_eq!(reported(&acme).await, [report("FIRING", "20.00", 16)]);
+    time_is(&test, 31).await;
+    let found = reported(&acme).await;
+    assert_eq!((found.len(), found[1].0.as_str()), (2, "RESOLVED"), "{found:?}");
+}
+
+/// An edited rule can be tried before it is saved, though its secret is never shown again.
+#[tokio::test]
+async fn a_rule_is_tried_without_the_secrets_of_its_recipients() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.apply(vec![sale("1", 0)]).await;
+    test.clock.set(minute(1));
+    let input = format!(r#"{BUSY}, recipients: [{{ channel: WEBHOOK, target: "https://example.org/hook" }}]"#);
+    assert_eq!(simulated(&acme, &input, 0, 1).await, []);
 }
 
 #[tokio::test]

@@ -33,7 +33,36 @@ async fn each_change_is_in_the_log_with_who_made_it() {
     assert_eq!((&entries[4]["action"], &entries[4]["actor"]), (&json!("tenant.create"), &json!(null)));
     assert_eq!(entries.len(), 5);
     assert_eq!(entries[1]["subject"], "EUR/GBP");
+    assert_eq!(entries[2]["subject"], "p1");
+    let admin = acme.admin();
+    admin
+        .refused(
+            &format!("{{ auditLog(filter: {{action: \"{}\"}}) {{ nodes {{ id }} }} }}", "a".repeat(201)),
+            "filter.action",
+        )
+        .await;
+    let nobody = admin.error(r#"{ auditLog(filter: {actorId: "x"}) { nodes { id } } }"#).await;
+    assert_eq!(nobody, ("NOT_FOUND".into(), Some("filter.actorId".into())));
     assert_eq!(entries[3]["at"], "2026-06-15T12:00:00Z");
+}
+
+/// What many rates are about can be looked for too.
+#[tokio::test]
+async fn a_subject_is_short_enough_to_be_a_filter() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let currencies = [
+        "EUR", "USD", "CHF", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "RON", "BGN", "TRY", "JPY", "CNY", "INR", "AUD",
+        "NZD", "CAD", "MXN", "BRL", "ZAR", "KRW", "SGD", "HKD", "THB", "MYR", "IDR", "PHP",
+    ];
+    let rates = currencies.map(|from| format!(r#"{{from: "{from}", to: "GBP", validFrom: "2026-01-01", rate: "1"}}"#));
+    acme.admin().query(&format!("mutation {{ setExchangeRates(rates: [{}]) }}", rates.join(", "))).await;
+    let log = acme.admin().query("{ auditLog(first: 1) { nodes { subject } } }").await;
+    let subject = log["auditLog"]["nodes"][0]["subject"].as_str().expect("a subject").to_owned();
+    assert!(subject.ends_with(" +8"), "{subject}");
+    let found =
+        acme.admin().query(&format!("{{ auditLog(filter: {{subject: \"{subject}\"}}) {{ totalCount }} }}")).await;
+    assert_eq!(found["auditLog"]["totalCount"], 1);
 }
 
 #[tokio::test]

@@ -122,7 +122,8 @@ fn event(seed: Seed) -> Event {
             let fact = Fact::RefundIssued(RefundIssued {
                 refund_id: Some(format!("r{refund}")),
                 order_id: (!n.is_multiple_of(4)).then(|| format!("o{}", n % 14)),
-                amount: lines.is_empty().then_some(Money(i64::try_from(n % 700_001).expect("small"))),
+                // Some give nothing back.
+                amount: lines.is_empty().then_some(Money(i64::try_from(n % 5 * (n % 200_001)).expect("small"))),
                 channel: text(&CHANNELS, n >> 13),
                 lines,
                 ..RefundIssued::default()
@@ -159,13 +160,13 @@ struct Where {
     channel: Option<String>,
     region: Option<String>,
     segment: Option<CustomerSegment>,
+    customer: Option<String>,
 }
 
 struct Sale {
     at: Timestamp,
     place: Where,
     id: String,
-    customer: Option<String>,
     amount: i64,
     discount: i64,
     units: i64,
@@ -214,6 +215,7 @@ fn truth(events: &[Event]) -> Truth {
             let first = by_customer[customer.id.as_str()].first().expect("not empty").1;
             if first == order.order_id { CustomerSegment::New } else { CustomerSegment::Returning }
         }),
+        customer: order.customer.as_ref().map(|customer| customer.id.clone()),
     };
     for (_, event) in newest.values() {
         let Fact::OrderPlaced(order) = &event.fact else { continue };
@@ -221,7 +223,6 @@ fn truth(events: &[Event]) -> Truth {
             at: event.occurred_at,
             place: place_of(event, order),
             id: order.order_id.clone(),
-            customer: order.customer.as_ref().map(|c| c.id.clone()),
             amount: order.amount.map_or_else(|| sum(&order.lines, |l| l.amount.0), |a| a.0),
             discount: sum(&order.lines, |l| l.discount.0),
             units: sum(&order.lines, |l| l.quantity),
@@ -245,6 +246,7 @@ fn truth(events: &[Event]) -> Truth {
                         place.channel = place.channel.or(of_order.channel);
                         place.region = of_order.region;
                         place.segment = of_order.segment;
+                        place.customer = of_order.customer;
                         at_order = order_event.occurred_at;
                     }
                     _ => {}
@@ -318,6 +320,7 @@ impl Cut<'_> {
                 Dimension::Channel => *value == place.channel,
                 Dimension::Region => *value == place.region,
                 Dimension::CustomerSegment => *value == segment_text(place.segment),
+                Dimension::Customer => *value == place.customer,
                 _ => true,
             })
     }
@@ -351,11 +354,11 @@ impl Cut<'_> {
             let fitting = truth.refunds.iter().filter(|r| self.has_time(at(r)) && self.fits(&r.place));
             fitting.map(|r| self.amount(r.amount, &r.lines, |l| l.amount.0)).sum()
         };
-        let customers: BTreeSet<&String> = sales.iter().filter_map(|s| s.customer.as_ref()).collect();
+        let customers: BTreeSet<&String> = sales.iter().filter_map(|s| s.place.customer.as_ref()).collect();
         let orders: BTreeSet<&String> = sales.iter().map(|s| &s.id).collect();
         let has_visits = !self.by_line()
             && self.filters.customer_segment.is_none()
-            && !self.key.iter().any(|(d, _)| *d == Dimension::CustomerSegment);
+            && !self.key.iter().any(|(d, _)| matches!(d, Dimension::CustomerSegment | Dimension::Customer));
         let visits =
             truth.visits.iter().filter(|(at, place, _)| self.has_time(*at) && self.fits(place)).map(|v| v.2).sum();
         let mut amounts: Vec<i64> = sales.iter().map(|s| s.amount).collect();
@@ -545,13 +548,14 @@ fn list(values: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<Str
     prop_oneof![3 => Just(None), 1 => some.prop_map(|list| Some(list.into_iter().map(str::to_owned).collect()))]
 }
 
-const DIMENSIONS: [Dimension; 8] = [
+const DIMENSIONS: [Dimension; 9] = [
     Dimension::Organization,
     Dimension::Channel,
     Dimension::Region,
     Dimension::CustomerSegment,
     Dimension::ProductCategory,
     Dimension::Product,
+    Dimension::Customer,
     Dimension::DayOfWeek,
     Dimension::HourOfDay,
 ];
@@ -806,6 +810,7 @@ fn values_of(dimension: Dimension, truth: &Truth) -> BTreeSet<Option<String>> {
             let days = (0..7).map(|day| (monday + chrono::Days::new(day)).format("%A").to_string());
             days.map(|day| Some(day.to_uppercase())).collect()
         }
+        Dimension::Customer => places.map(|p| p.customer.clone()).collect(),
         Dimension::HourOfDay => (0..24).map(|hour| Some(format!("{hour:02}"))).collect(),
     }
 }

@@ -179,19 +179,80 @@ fn an_unreachable_database_ends_with_3() {
     let message = program.fail(3, &["migrate"], &[("SALESPULSE_OWNER_URL", &url)]);
     assert!(message.contains("is SALESPULSE_OWNER_URL right?"), "{message}");
     program.write("data", "a file where the folder should be");
-    program.fail(3, &["serve"], &[]);
+    program.fail(3, &["migrate"], &[]);
 }
 
 #[test]
 fn a_database_of_another_version_ends_with_4() {
     let program = Program::new();
-    assert!(program.fail(4, &["serve"], &[]).contains("run `salespulse migrate`"));
-    assert!(program.path().join("data/salespulse.db").exists());
+    let none = program.fail(4, &["serve"], &[]);
+    assert!(none.contains("there is no database at data/salespulse.db"), "{none}");
+    assert!(!program.path().join("data").exists(), "a mistyped path makes no database");
     assert!(program.succeed(&["migrate", "--status"]).starts_with("pending m0001"));
+    assert!(program.fail(4, &["serve"], &[]).contains("run `salespulse migrate`"));
     program.succeed(&["migrate"]);
     assert!(program.succeed(&["migrate", "--status"]).starts_with("applied m0001"));
     program.succeed(&["migrate", "--down", "1"]);
     program.fail(4, &["verify"], &[]);
+    let too_many = program.fail(2, &["migrate", "--down", "99"], &[]);
+    assert!(too_many.contains("only 16 migrations are applied (nothing was reverted)"), "{too_many}");
+    assert_eq!(program.run(&["migrate", "--down", "0"], &[]).status.code(), Some(2));
+}
+
+/// It holds personal data and hashes of passwords.
+#[test]
+fn a_database_is_open_to_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let program = Program::new();
+    program.succeed(&["migrate"]);
+    program.succeed(&["tenant", "create", "acme"]);
+    let mode = |file: &str| std::fs::metadata(program.path().join(file)).map(|of| of.permissions().mode() & 0o777).ok();
+    assert_eq!((mode("data"), mode("data/salespulse.db")), (Some(0o700), Some(0o600)));
+    for file in ["data/salespulse.db-wal", "data/salespulse.db-shm"] {
+        assert!(mode(file).is_none_or(|mode| mode == 0o600), "{file}");
+    }
+}
+
+#[test]
+fn a_demo_fills_no_database_that_is_not_its_own() {
+    let program = Program::new();
+    program.write(".env", "DATABASE_URL=sqlite://data/sales.db\n");
+    let refused = program.fail(2, &["demo"], &[]);
+    assert!(refused.contains("DATABASE_URL is set") && refused.contains("--use-database-url"), "{refused}");
+    assert!(!program.path().join("data").exists());
+}
+
+/// A name is any 43 letters, digits, hyphens and underscores.
+#[test]
+fn keys_are_named_whatever_they_begin_with_and_none_is_lost() {
+    let program = Program::new();
+    std::thread::scope(|scope| {
+        let new = || program.succeed(&["keys", "new"]);
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(new)).collect();
+        let made: std::collections::BTreeSet<String> =
+            threads.into_iter().map(|thread| thread.join().expect("made")).collect();
+        let listed = program.succeed(&["keys", "list"]);
+        assert_eq!(listed.lines().map(|line| format!("{line}\n")).collect::<std::collections::BTreeSet<_>>(), made);
+    });
+    for command in ["use", "remove"] {
+        let unknown = program.fail(2, &["keys", command, "-Ti8U"], &[]);
+        assert!(!unknown.contains("unexpected argument"), "{unknown}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_with_its_alternative() {
+    let program = Program::new();
+    for (arguments, needed) in [
+        (&["sealing", "rotate"][..], "<--tenant <TENANT>|--all>"),
+        (&["retention", "--keep-months", "3"], "<--tenant <TENANT>|--all>"),
+        (&["token", "--tenant", "acme"], "<--role <ROLE>|--user <EMAIL>>"),
+        (&["sealing", "rotate", "--all", "--tenant", "acme"], "cannot be used with"),
+    ] {
+        let output = program.run(arguments, &[]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && told.contains(needed), "{told}");
+    }
 }
 
 #[tokio::test]

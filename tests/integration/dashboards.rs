@@ -95,8 +95,74 @@ async fn one_dashboard_of_an_owner_is_the_default() {
         r#"mutation {{ updateDashboard(id: {}, input: {{name: "one", isDefault: true}}) {{ isDefault }} }}"#,
         list[1]["id"]
     );
+    test.clock.set(Timestamp(NOW.0 + SECOND));
     viewer.query(&update).await;
     assert_eq!(defaults().await.1, ["one", "admin's"]);
+    // The one that was has changed too: who has opened it before does not take the default back unseen.
+    let unseen = format!(
+        r#"mutation {{ updateDashboard(id: {}, input: {{name: "two", isDefault: true}}, ifUpdatedAt: "2026-06-15T12:00:00Z") {{ id }} }}"#,
+        list[0]["id"]
+    );
+    assert_eq!(viewer.error_code(&unseen).await, "CONFLICT");
+    let log = acme.admin().query("{ auditLog(first: 2) { nodes { action subject before after } } }").await;
+    let nodes = &log["auditLog"]["nodes"];
+    assert_eq!((&nodes[0]["subject"], &nodes[1]["subject"]), (&list[1]["id"], &list[0]["id"]));
+    assert_eq!(
+        (&nodes[1]["action"], &nodes[1]["before"]["isDefault"], &nodes[1]["after"]["isDefault"]),
+        (&json!("dashboard.update"), &json!(true), &json!(false))
+    );
+}
+
+/// Stored documents are answered as they are, so they are small, and many of them are too many.
+#[tokio::test]
+async fn stored_documents_are_limited() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let create = async |filters: Value| {
+        let response = acme.viewer().run(CREATE, json!({ "input": { "name": "D", "filters": filters } })).await;
+        let extensions = response.errors.first().and_then(|error| error.extensions.clone());
+        extensions.and_then(|extensions| extensions.get("argument").cloned()).map(|argument| argument.to_string())
+    };
+    assert_eq!(
+        create(json!({ "channels": ["web", "x".repeat(501)] })).await.as_deref(),
+        Some("\"filters.channels.1\"")
+    );
+    assert_eq!(create(json!({ "channels": vec!["x".repeat(500); 33] })).await.as_deref(), Some("\"filters\""));
+    assert_eq!(create(json!({ "channels": vec!["x".repeat(500); 32] })).await, None);
+    let question = |times: usize| {
+        let fields = (0..times).map(|n| format!("a{n}: dashboards {{ nodes {{ filters }} }}"));
+        format!("{{ {} }}", fields.collect::<Vec<_>>().join(" "))
+    };
+    for _ in 0..19 {
+        assert_eq!(create(json!({ "channels": vec!["x".repeat(500); 32] })).await, None);
+    }
+    acme.viewer().query(&question(60)).await;
+    acme.viewer().run(&question(65), Value::Null).await.errors.iter().for_each(|error| {
+        let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code").cloned());
+        assert_eq!(code, Some("BAD_USER_INPUT".into()));
+    });
+    assert!(!acme.viewer().run(&question(65), Value::Null).await.errors.is_empty());
+}
+
+/// Numbers to the last digit, and what only looks like a NUL.
+#[tokio::test]
+async fn options_of_widgets_are_kept_as_given() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let options = json!({ "at": 393.353_623_069_839_56, "regex": "\\u0000", "\\u0000": [0.1] });
+    let mut shown = widget("a", 0, 6);
+    shown["options"] = options.clone();
+    let input = json!({ "input": { "name": "Mine", "widgets": [shown] } });
+    let created = acme.viewer().query_with(CREATE, input).await["createDashboard"].take();
+    let read = format!("{{ dashboard(id: {}) {{ widgets {{ options }} }} }}", created["id"]);
+    let found = acme.viewer().query(&read).await["dashboard"]["widgets"][0]["options"].take();
+    assert_eq!((&created["widgets"][0]["options"], &found), (&options, &options));
+    for bad in [json!("\u{0}"), json!({ "a\u{0}": 1 }), json!([["\u{0}"]])] {
+        let mut shown = widget("a", 0, 6);
+        shown["options"] = bad;
+        let refused = acme.viewer().run(CREATE, json!({ "input": { "name": "Mine", "widgets": [shown] } })).await;
+        assert_eq!(refused.errors.len(), 1);
+    }
 }
 
 #[tokio::test]
@@ -155,11 +221,14 @@ async fn what_refers_to_something_gone_can_be_saved_again() {
     assert!(saved.errors.is_empty(), "{:?}", saved.errors);
     let expected = json!({ "updateDashboard": { "missingOrganizationId": null, "widgets": missing } });
     assert_eq!(saved.data.into_json().expect("JSON"), expected);
-    // Elsewhere it would be new.
-    for widgets in [json!([with("a", &[]), with("b", &["gone"])]), json!([with("a", &[]), with("c", &["gone"])])] {
-        let refused = serde_json::to_value(&update(json!({ "widgets": widgets })).await.errors[0]).expect("JSON");
-        assert_eq!(refused["extensions"], json!({ "code": "NOT_FOUND", "argument": "widgets.1.kpis.0" }));
+    // Also elsewhere in the dashboard, where it is after its widget got another key.
+    for widgets in [json!([with("a", &[]), with("b", &["gone"])]), json!([with("c", &["gone"]), with("d", &[])])] {
+        assert!(update(json!({ "widgets": widgets })).await.errors.is_empty());
     }
+    assert!(update(json!({ "widgets": [] })).await.errors.is_empty());
+    let new = json!({ "widgets": [with("a", &[]), with("b", &["gone"])] });
+    let refused = serde_json::to_value(&update(new).await.errors[0]).expect("JSON");
+    assert_eq!(refused["extensions"], json!({ "code": "NOT_FOUND", "argument": "widgets.1.kpis.0" }));
 
     // Filters used to be stored with the slug of their organization, which may have another one since.
     let tx = test.app.db.write(acme.id()).await.expect("begun");

@@ -292,6 +292,95 @@ async fn a_breakdown_has_the_rest_in_one_row() {
     assert_eq!(found["asc"], json!({ "rows": [{ "key": "W / web" }] }));
 }
 
+/// Also after another currency came.
+#[tokio::test]
+async fn an_earlier_answer_is_not_changed_by_a_currency_that_came_later() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    acme.organization("us", chrono_tz::UTC, "USD").await;
+    acme.apply(vec![event("1", "2026-06-01T10:00:00Z", Fact::OrderPlaced(order("A", 1, "ann", "10.00")))]).await;
+    let mut abroad = event("2", "2026-06-01T11:00:00Z", Fact::OrderPlaced(order("B", 1, "bob", "3.00")));
+    abroad.organization = Some("us".into());
+    let as_of = |position: i64| {
+        format!(
+            r#"{{ salesMetrics(period: {{ start: "2026-06-01T00:00:00Z", end: "2026-06-03T00:00:00Z" }}, asOf: "{position}") {{ totalRevenue currency }} }}"#
+        )
+    };
+    let before = acme.viewer().query(&as_of(1)).await;
+    acme.apply(vec![abroad]).await;
+    acme.fold().await;
+    assert_eq!(acme.viewer().query(&as_of(1)).await, before);
+    assert_eq!(before["salesMetrics"], json!({ "totalRevenue": "10.00", "currency": "GBP" }));
+    assert_eq!(acme.viewer().error_code(&as_of(2)).await, "MIXED_CURRENCIES");
+}
+
+#[tokio::test]
+async fn who_bought_most_is_told_from_the_orders() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    three_orders(&acme).await;
+    let guest = OrderPlaced { customer: None, ..order("D", 1, "", "1.00") };
+    acme.apply(vec![event("6", "2026-06-02T14:00:00Z", Fact::OrderPlaced(guest))]).await;
+    acme.fold().await;
+    // Taken back after all was folded, and not folded itself.
+    let more = order("E", 1, "bob", "7.00");
+    acme.apply(vec![event("7", "2026-06-02T15:00:00Z", Fact::OrderPlaced(more))]).await;
+    let cancel = OrderCancelled { order_id: "C".into(), version: 2 };
+    acme.apply(vec![event("8", "2026-06-02T16:00:00Z", Fact::OrderCancelled(cancel))]).await;
+    let found = ask(
+        &acme,
+        "breakdown(by: [CUSTOMER], first: 2) { rowsCount rows { key keys { value } totalRevenue ordersCount refunds visits newCustomers returningCustomers }
+             other { totalRevenue visits } }
+         series(grain: DAY, timezone: \"UTC\", by: CUSTOMER) { start key { label } ordersCount }
+         comparison(to: PREVIOUS_PERIOD) { breakdown(by: [CUSTOMER, CHANNEL], first: 1) { rows { key change(metric: TOTAL_REVENUE) { absolute } } } }",
+    )
+    .await;
+    assert_eq!(
+        found["breakdown"],
+        json!({ "rowsCount": 3, "rows": [
+            { "key": "ann", "keys": [{ "value": "ann" }], "totalRevenue": "17.75", "ordersCount": 2, "refunds": "2.25",
+                "visits": null, "newCustomers": 1, "returningCustomers": 0 },
+            { "key": "bob", "keys": [{ "value": "bob" }], "totalRevenue": "7.00", "ordersCount": 1, "refunds": "0.00",
+                "visits": null, "newCustomers": 1, "returningCustomers": 0 }],
+            "other": { "totalRevenue": "1.00", "visits": null } })
+    );
+    let series = found["series"].as_array().expect("a series");
+    let of_second: Vec<_> = series.iter().filter(|bucket| bucket["start"] == "2026-06-02T00:00:00Z").collect();
+    assert_eq!(of_second.len(), 3, "{series:?}");
+    assert!(of_second.iter().all(|bucket| bucket["ordersCount"] == 1), "{series:?}");
+    let rows = &found["comparison"]["breakdown"]["rows"];
+    assert_eq!(*rows, json!([{ "key": "ann / web", "change": { "absolute": "17.75" } }]));
+}
+
+#[tokio::test]
+async fn more_orders_than_can_be_added_up_by_customer_are_told() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    three_orders(&acme).await;
+    acme.fold().await;
+    let tx = test.app.db.write(acme.id()).await.expect("a transaction");
+    // The same entry 100,000 times.
+    let tens = "(VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))";
+    let columns = "position, entry_no, kind, sign, org_no, channel_no, region_no, segment, customer_no, order_no, currency, amount_paid, \
+        amount, discount, units, lines";
+    let chosen = columns.split(", ").map(|column| format!("e.{column}")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "WITH digit(n) AS {tens} INSERT INTO ledger_entries (tenant_id, at, {columns}) \
+         SELECT e.tenant_id, e.at + 1 + a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * f.n, {chosen} FROM ledger_entries e \
+         CROSS JOIN digit a CROSS JOIN digit b CROSS JOIN digit c CROSS JOIN digit d CROSS JOIN digit f \
+         WHERE e.tenant_id = $1 AND e.position = 1"
+    );
+    tx.execute(&sql, []).await.expect("inserted");
+    tx.commit().await.expect("committed");
+    let ask = async |by: &str| {
+        let period = r#"period: { start: "2026-06-01T00:00:00Z", end: "2026-06-03T00:00:00Z" }"#;
+        let query = format!("{{ salesMetrics({period}) {{ breakdown(by: [{by}]) {{ rowsCount }} }} }}");
+        acme.viewer().error(&query).await
+    };
+    assert_eq!(ask("CUSTOMER").await, ("BAD_USER_INPUT".into(), Some("by".into())));
+    assert_eq!(ask("CUSTOMER, PRODUCT").await.0, "BAD_USER_INPUT");
+}
+
 #[tokio::test]
 async fn a_comparison_can_be_split() {
     let test = TestApp::start().await;

@@ -7,7 +7,7 @@ use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-pub const FILES: [(&str, &str); 22] = [
+pub const FILES: [(&str, &str); 23] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
@@ -16,6 +16,7 @@ pub const FILES: [(&str, &str); 22] = [
     ("calendar-event", include_str!("../operations/calendar-event.graphql")),
     ("customer-forecasts", include_str!("../operations/customer-forecasts.graphql")),
     ("anomalies", include_str!("../operations/anomalies.graphql")),
+    ("best-customers", include_str!("../operations/best-customers.graphql")),
     ("busy-hours", include_str!("../operations/busy-hours.graphql")),
     ("comparison", include_str!("../operations/comparison.graphql")),
     ("connect-shop", include_str!("../operations/connect-shop.graphql")),

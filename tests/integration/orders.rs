@@ -44,6 +44,25 @@ async fn orders_are_listed_newest_first_and_filtered() {
     acme.viewer().refused("{ orders(period: {}) { nodes { id } } }", "period").await;
 }
 
+/// One of which only the cancellation was recorded is none; one that was placed is one, even for nothing.
+#[tokio::test]
+async fn an_order_that_was_never_placed_is_none() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let cancel = |id: &str, version| Fact::OrderCancelled(OrderCancelled { order_id: id.into(), version });
+    let free = OrderPlaced { customer: None, ..order("Y", 1, "", "0") };
+    acme.apply(vec![
+        event("1", "2026-06-14T10:00:00Z", cancel("X", 1)),
+        event("2", "2026-06-14T10:00:00Z", Fact::OrderPlaced(free)),
+        event("3", "2026-06-14T10:00:00Z", cancel("Y", 2)),
+    ])
+    .await;
+    assert_eq!(ids(&acme, "").await, "Y");
+    let found =
+        acme.viewer().query(r#"{ x: order(externalId: "X") { id } y: order(externalId: "Y") { status } }"#).await;
+    assert_eq!(found, json!({ "x": null, "y": { "status": "CANCELLED" } }));
+}
+
 #[tokio::test]
 async fn the_orders_behind_a_number_are_listed_by_its_filters() {
     let test = TestApp::start().await;

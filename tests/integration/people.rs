@@ -224,6 +224,12 @@ async fn a_quota_replaces_the_one_of_the_same_holder_and_days() {
     assert_eq!(admin.query(&delete).await["deleteQuota"], first["id"]);
     assert_eq!(admin.error_code(&delete).await, "NOT_FOUND");
     assert_eq!(of(&format!("({of_viewer})")).await, json!([]));
+    // A team's quotas go with it, and not unseen.
+    admin.query(&format!("mutation {{ deleteTeam(id: {team}) }}")).await;
+    assert_eq!(of("").await, json!([]));
+    let log = admin.query("{ auditLog(first: 2) { nodes { action before } } }").await["auditLog"]["nodes"].take();
+    assert_eq!((&log[0]["action"], &log[1]["action"]), (&json!("team.delete"), &json!("quota.delete")));
+    assert_eq!((&log[1]["before"]["teamId"], &log[1]["before"]["amount"]), (&team, &json!("1.00")));
     admin.refused(&set("", june, "1"), "userId").await;
     admin.refused(&set(&format!("{of_viewer} {of_team}"), june, "1"), "userId").await;
     admin.refused(&set(&of_viewer, r#"start: "2026-06-01", end: "2026-06-01""#, "1"), "end").await;

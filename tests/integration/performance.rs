@@ -231,6 +231,49 @@ async fn two_currencies_are_never_added() {
     );
     acme.admin().query(&quota).await;
     assert_eq!(acme.viewer().error_code(&abroad).await, "MIXED_CURRENCIES");
+    // Numbers have none, and one organization has one.
+    let ask = async |organization: &str, fields: &str| {
+        let period = between("01T00:00:00", "05T00:00:00");
+        let query = format!("{{ salesPerformance(period: {{{period}}}, {viewer} {organization}) {{ {fields} }} }}");
+        acme.viewer().query(&query).await["salesPerformance"].take()
+    };
+    assert_eq!(
+        ask("", "dealsWon dealsClosed activities conversionRate").await,
+        json!({ "dealsWon": 4, "dealsClosed": 5, "activities": 5, "conversionRate": 0.8 })
+    );
+    let fields = "currency revenue dealsWon activities quota quotaAttainment averageDealSize";
+    for (organization, currency, revenue, won, average) in
+        [("us", "USD", "9.00", 1, "9.00"), ("acme", "GBP", "123.00", 3, "41.00")]
+    {
+        assert_eq!(
+            ask(&format!("organizationId: \"{organization}\""), fields).await,
+            json!({ "currency": currency, "revenue": revenue, "dealsWon": won, "activities": 5, "quota": null,
+                "quotaAttainment": null, "averageDealSize": average })
+        );
+    }
+    let unknown =
+        format!("{{ salesPerformance(period: {{preset: TODAY}}, {viewer}, organizationId: \"x\") {{ dealsWon }} }}");
+    assert_eq!(acme.viewer().error(&unknown).await, ("NOT_FOUND".into(), Some("organizationId".into())));
+}
+
+/// A quota of which no day begins in the period is none of it.
+#[tokio::test]
+async fn a_quota_beside_the_period_has_no_currency_either() {
+    let test = TestApp::start().await;
+    let acme = seeded(&test).await;
+    let create =
+        r#"mutation { createOrganization(input: {slug: "us", name: "US", timezone: "UTC", currency: "USD"}) { id } }"#;
+    acme.admin().query(create).await;
+    let mut abroad = deal("d9", "2026-06-04T10:00:00Z", "Viewer@ACME.example", true, "9.00");
+    abroad.organization = Some("us".into());
+    acme.apply(vec![abroad]).await;
+    let viewer = user(&acme, Role::Viewer);
+    let quota = format!(
+        r#"mutation {{ setQuota(input: {{{viewer}, start: "2026-06-04", end: "2026-06-05", amount: "650"}}) {{ id }} }}"#
+    );
+    acme.admin().query(&quota).await;
+    let found = acme.viewer().query(&query(&between("04T01:00:00", "04T23:00:00"), &viewer)).await;
+    assert_eq!(found["salesPerformance"]["revenue"], "9.00");
 }
 
 #[tokio::test]

@@ -192,5 +192,7 @@ async fn products_are_found_by_category_and_text() {
     assert_eq!(found(r#"search: "0%""#).await, ["T_2"]);
     assert_eq!(found(r#"search: "t_""#).await, ["T_2"]);
     assert_eq!(found(r#"search: "x!""#).await, ["X!3"]);
+    // Nothing has as long a text.
+    assert!(found(&format!("search: \"{}\"", "t".repeat(60_000))).await.is_empty());
     assert_eq!(found(r#"search: "öl""#).await.len(), usize::from(test.app.db.is_postgres()));
 }

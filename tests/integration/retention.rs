@@ -79,6 +79,9 @@ async fn of_dropped_months_a_quarter_of_an_hour_counts_at_its_beginning() {
     let before = r#"{ salesMetrics(period: { start: "2026-04-01T00:00:00Z", end: "2026-05-01T00:00:00Z", timezone: "UTC" }, asOf: "3") {
         grossRevenue comparison(to: PREVIOUS_PERIOD) { change(metric: GROSS_REVENUE) { relative } } } }"#;
     assert_eq!(acme.viewer().error_code(before).await, "AS_OF_NOT_AVAILABLE");
+    let by_customer = r#"{ salesMetrics(period: { start: "2026-03-01T00:00:00Z", end: "2026-06-02T00:00:00Z" }) {
+        breakdown(by: [CUSTOMER]) { rowsCount } } }"#;
+    assert_eq!(acme.viewer().error_code(by_customer).await, "AS_OF_NOT_AVAILABLE");
 }
 
 #[tokio::test]
@@ -182,6 +185,20 @@ async fn what_is_dropped_of_all_tenants_is_counted_while_it_is_there() {
     acme.apply(vec![placed("A", "2020-01-10T00:00:00Z"), placed("B", "2026-06-01T00:00:00Z")]).await;
     let settings = [("DATABASE_URL", test.server_url()), ("SALESPULSE_OWNER_URL", test.owner_url())];
     let program = Program::new();
+    // Of another database nothing is dropped, and none is closed to what another has dropped.
+    let other = TestApp::start().await;
+    let elsewhere = [settings[0], ("SALESPULSE_OWNER_URL", other.owner_url())];
+    for arguments in [
+        &["retention", "--all", "--keep-months", "60"][..],
+        &["retention", "--all", "--keep-months", "60", "--dry-run"],
+    ] {
+        let refused = program.fail(2, arguments, &elsewhere);
+        assert!(refused.contains("are different databases"), "{refused}");
+        if test.app.db.is_postgres() {
+            let refused = program.fail(2, arguments, &settings[..1]);
+            assert!(refused.contains("set SALESPULSE_OWNER_URL"), "{refused}");
+        }
+    }
     let mut command = program.command(&["retention", "--all", "--keep-months", "60"], &settings);
     let output = command.output().expect("it runs");
     assert!(output.status.success(), "{output:?}");

@@ -2,7 +2,7 @@
 
 use migration::row_security::TENANT;
 use salespulse::auth::Role;
-use salespulse::db::{Db, Owner, get, wall::list_holes};
+use salespulse::db::{ConnectError, Db, Owner, get, wall::list_holes};
 use salespulse::ledger::event::{Fact, VisitsCounted};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
@@ -141,7 +141,8 @@ async fn a_hole_in_the_wall_is_found_before_anything_is_served() {
         owner.connection().execute_unprepared(mend).await.expect("mended");
     }
     // Whoever owns the tables may not even take the part of a server.
-    assert!(Db::connect(test.owner_url(), 1).await.is_err());
+    let refused = Db::connect(test.owner_url(), 1).await.map(drop).expect_err("refused");
+    assert!(matches!(refused, ConnectError::NotGranted("salespulse_app")), "{refused}");
 }
 
 /// Builds for production do not look.

@@ -2,7 +2,7 @@
 
 use openidconnect::core::{CoreIdTokenClaims, CoreUserInfoClaims};
 
-use crate::accounts::email_of;
+use crate::users::email_of;
 
 /// A person as identified by their provider.
 #[derive(Debug)]

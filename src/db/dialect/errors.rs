@@ -2,6 +2,8 @@
 
 use sea_orm::{DbErr, RuntimeErr};
 
+use crate::db::pool::ALL_LENT;
+
 /// The PostgreSQL SQLSTATE or the SQLite extended code.
 pub fn driver_code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(RuntimeErr::SqlxError(inner))
@@ -58,6 +60,11 @@ pub fn lacks_month(error: &DbErr) -> bool {
 /// Whether PostgreSQL cancelled a statement on timeout.
 pub fn is_timeout(error: &DbErr) -> bool {
     driver_code(error).as_deref() == Some("57014")
+}
+
+/// Whether no connection became free in time: others are at work, or wait for a database that does not answer.
+pub fn is_busy(error: &DbErr) -> bool {
+    matches!(error, DbErr::Custom(why) if why == ALL_LENT)
 }
 
 /// Whether the database is down, starting, full, or out of connections: the request may succeed later.

@@ -116,7 +116,7 @@ impl Views {
         let mut part = KpiPart { kpis: self.kpis, ..KpiPart::default() };
         for (filter, shift, needs) in self.views {
             let mut viewed = Viewed::new(filter, boundaries, &calendar, shift, needs);
-            viewed.boundaries = snapshot.facts.known(viewed.boundaries, snapshot.retained_from)?;
+            viewed.boundaries = snapshot.facts.known(viewed.boundaries, group, snapshot.retained_from)?;
             viewed.cells = viewed.question(snapshot.organizations, group).cells(snapshot.tx, snapshot.facts).await?;
             let is_open = boundaries.last().is_some_and(|end| *end > calendar.now);
             part.is_running |= is_open && shift != Shift::default();
