@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Requires, app, caller, operation, parse_id, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, Cursor, DateTime, Decimal, Json, Position};
+use crate::graphql::size::counted;
 use crate::ledger::organization::list_organizations;
 use crate::ledger::store::lock_head;
 use crate::metrics::catalog::Metric;
@@ -217,8 +218,8 @@ pub struct AlertRule {
     frequency: AlertFrequency,
     /// For AT_MOST_EVERY: the least number of minutes from one firing to the next.
     every_minutes: Option<i32>,
-    /// Which facts count, as JSON of `MetricsFilters`; null for all.
-    filters: Option<Json>,
+    #[graphql(skip)]
+    filters: Option<serde_json::Value>,
     /// Whether it is evaluated at all.
     enabled: bool,
     /// Its current state.
@@ -227,6 +228,11 @@ pub struct AlertRule {
 
 #[ComplexObject]
 impl AlertRule {
+    /// Which facts count, as JSON of `MetricsFilters`; null for all.
+    async fn filters(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Json>> {
+        Ok(counted(ctx, self.filters.as_ref())?)
+    }
+
     /// Who is notified of each change of state. Null without ANALYTICS_ADVANCED, since a URL may be a secret.
     async fn recipients(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<AlertRecipient>>> {
         let recipients = || self.rule.recipients.iter().cloned().map(AlertRecipient::from).collect();
@@ -281,7 +287,7 @@ impl TryFrom<Watched> for AlertRule {
             include_open: rule.counts_open,
             frequency,
             every_minutes,
-            filters: rule.filters.as_ref().map(serde_json::to_value).transpose()?.map(Json),
+            filters: rule.filters.as_ref().map(serde_json::to_value).transpose()?,
             enabled: rule.is_enabled,
             state: progress.state,
             rule,

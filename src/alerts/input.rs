@@ -54,7 +54,7 @@ pub struct AlertRuleInput {
     frequency: Option<AlertFrequency>,
     /// For AT_MOST_EVERY, and only then: the least number of minutes from one firing to the next, 1 to 44640.
     every_minutes: Option<i32>,
-    /// Which facts count; omit for all.
+    /// Which facts count, at most 16384 bytes as JSON; omit for all.
     filters: Option<MetricsFilters>,
     /// Who is notified of each change of state, at most 10.
     recipients: Option<Vec<AlertRecipientInput>>,

@@ -117,6 +117,7 @@ impl Progress {
         }
         if reading.fires && self.may_fire(rule, now) {
             self.state = AlertState::Firing;
+            self.cause = None;
             self.hold_cause(rule, window, now, measure).await?;
             self.fired_at = Some(now);
             return Ok(change(self.state));
@@ -149,8 +150,8 @@ impl Progress {
             }
     }
 
-    /// Records the cause. What does not support the rule by the measure of [`Progress::is_undone`] from the start, as with
-    /// refunds that were issued elsewhere before, cannot be undone by it.
+    /// Records the cause, unless it does not support the rule by the measure of [`Progress::is_undone`]: with refunds that were
+    /// issued outside of the window before, it never did, and could not be undone; with a new one, the former cause will be.
     async fn hold_cause(
         &mut self,
         rule: &Rule,
@@ -158,9 +159,10 @@ impl Progress {
         now: Timestamp,
         measure: &mut impl Measure,
     ) -> Result<()> {
-        self.cause = Some(cause(rule, window, now, measure).await?);
+        let new = cause(rule, window, now, measure).await?;
+        let former = self.cause.replace(new);
         if by_order(rule) && self.is_undone(rule, measure).await? {
-            self.cause = None;
+            self.cause = former;
         }
         Ok(())
     }

@@ -76,7 +76,8 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
     let organizations = memory.organizations.get(tx, &head).await?;
     let names = rule.filters.clone().unwrap_or_default();
     let last = position_before(tx, Timestamp(period.end.0 + 1)).await?;
-    let filter = Filter::find(tx, &organizations, &names, rule.measured.adds_amounts(), Some(last)).await?;
+    let earlier = Some(last).filter(|last| *last < head.position);
+    let filter = Filter::find(tx, &organizations, &names, rule.measured.adds_amounts(), earlier).await?;
     let zone = default_zone(&filter, &organizations);
     // A cause may lie a few windows back; windows may reach into the current 15 minutes, and nothing lies more than a
     // day ahead.

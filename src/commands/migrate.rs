@@ -18,7 +18,10 @@ pub struct Args {
 }
 
 pub async fn run(config: &Config, args: &Args) -> Result<(), Failure> {
-    let owner = super::connect_owner(config).await?;
+    let owner = match args.status || args.down.is_some() {
+        true => super::connect_owner(config).await?,
+        false => super::connect_owner_of_new(config).await?,
+    };
     if args.status {
         for (name, is_applied) in migrations::list(&owner).await? {
             output::line(format_args!("{} {name}", if is_applied { "applied" } else { "pending" }));

@@ -39,18 +39,19 @@ pub async fn connect_owner(config: &Config) -> Result<Owner, Failure> {
         Some(url) => ("SALESPULSE_OWNER_URL", url),
         None => ("DATABASE_URL", &config.database_url),
     };
-    make_file(url)?;
+    check_file(setting, url)?;
     Owner::connect(url).await.map_err(|error| Failure::of_connecting(setting, &error))
+}
+
+/// The same for a database that need not exist yet, on SQLite.
+async fn connect_owner_of_new(config: &Config) -> Result<Owner, Failure> {
+    make_file(config.owner_url.as_ref().unwrap_or(&config.database_url))?;
+    connect_owner(config).await
 }
 
 /// Connects to a database whose schema this version supports, and which enforces tenant isolation.
 pub async fn connect(config: &Config) -> Result<Db, Failure> {
-    if let Some(file) = db::sqlite_file(&config.database_url).filter(|file| !file.exists()) {
-        let file = file.display();
-        let message =
-            format!("there is no database at {file} (is DATABASE_URL right? `salespulse migrate` creates it)");
-        return Err(Failure::new(Exit::NotMigrated, message));
-    }
+    check_file("DATABASE_URL", &config.database_url)?;
     let db = Db::connect(&config.database_url, config.database_connections).await;
     let db = db.map_err(|error| Failure::of_connecting("DATABASE_URL", &error))?;
     migrations::check(&db).await?;
@@ -64,7 +65,7 @@ pub async fn connect(config: &Config) -> Result<Db, Failure> {
 
 /// Brings a database up to date as its owner, and connects to it.
 async fn connect_migrated(config: &Config) -> Result<Db, Failure> {
-    let owner = connect_owner(config).await?;
+    let owner = connect_owner_of_new(config).await?;
     migrations::up(&owner).await?;
     owner.close().await.map_err(Failure::failed)?;
     connect(config).await
@@ -81,6 +82,14 @@ async fn connect_owner_of(config: &Config, db: &Db) -> Result<Owner, Failure> {
         return Err(Failure::not_owner("this login does not own the tables"));
     }
     Ok(owner)
+}
+
+/// A mistyped path must not make an empty database.
+fn check_file(setting: &str, url: &str) -> Result<(), Failure> {
+    let Some(file) = db::sqlite_file(url).filter(|file| !file.exists()) else { return Ok(()) };
+    let file = file.display();
+    let message = format!("there is no database at {file} (is {setting} right? `salespulse migrate` creates it)");
+    Err(Failure::new(Exit::NotMigrated, message))
 }
 
 /// Makes the file of a SQLite database, and its folder, unless they exist; for their owner only.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_graphql::parser::types::OperationType;
 use async_graphql::{Context, SelectionField};
 
 use super::context::operation;
@@ -48,10 +49,14 @@ impl Size {
     }
 }
 
-/// A stored document as a field's value, counted by its length. Errors: BAD_USER_INPUT, RATE_LIMITED.
+/// A stored document as a field's value, counted by its length, except in subscriptions, which send one answer after the
+/// other. Errors: BAD_USER_INPUT, RATE_LIMITED.
 pub fn counted(ctx: &Context<'_>, document: Option<&serde_json::Value>) -> Result<Option<Json>> {
     let Some(document) = document else { return Ok(None) };
-    operation(ctx)?.size().take(document.to_string().len() / DOCUMENT_BYTES, 1, "first")?;
+    if ctx.query_env.operation.node.ty != OperationType::Subscription {
+        let taken = operation(ctx)?.size().take(document.to_string().len() / DOCUMENT_BYTES, 1, "");
+        taken.map_err(|error| Error { argument: None, ..error })?;
+    }
     Ok(Some(Json(document.clone())))
 }
 

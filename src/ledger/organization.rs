@@ -86,14 +86,18 @@ pub async fn list_organizations(tx: &TenantTx) -> Result<Vec<Organization>> {
 
 /// Whether an organization contributes anything to metrics, or did as of a position.
 pub async fn has_facts(tx: &TenantTx, org_no: i32, as_of: Option<i64>) -> Result<bool> {
-    if let Some(position) = as_of {
-        let sql = "SELECT 1 FROM ledger_entries WHERE tenant_id = $1 AND org_no = $2 AND position <= $3 LIMIT 1";
-        return Ok(tx.query_one(sql, [org_no.into(), position.into()]).await?.is_some());
-    }
     let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM sales_metrics_base WHERE tenant_id = $1 AND org_no = $2) \
                OR EXISTS (SELECT 1 FROM ledger_entries e JOIN ledger_heads h ON h.tenant_id = e.tenant_id \
                           WHERE e.tenant_id = $1 AND e.position > h.folded AND e.org_no = $2)";
-    Ok(tx.query_one(sql, [org_no.into()]).await?.is_some())
+    let has_now = tx.query_one(sql, [org_no.into()]).await?.is_some();
+    match as_of {
+        // One without any would have all entries looked through.
+        Some(position) if has_now => {
+            let sql = "SELECT 1 FROM ledger_entries WHERE tenant_id = $1 AND org_no = $2 AND position <= $3 LIMIT 1";
+            Ok(tx.query_one(sql, [org_no.into(), position.into()]).await?.is_some())
+        }
+        _ => Ok(has_now),
+    }
 }
 
 /// The organization with this id or slug; the default for `None`.

@@ -24,6 +24,8 @@ const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 const REST: u32 = 4;
 /// Upper bound of that pause: it may have been the database that was slow once.
 const REST_MAX: Duration = Duration::from_secs(5);
+/// After as many reads in a row that took too long, the next would too: it is not the database that is slow for a moment.
+const TIMEOUTS_MAX: usize = 3;
 /// Pause before retrying the database.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
@@ -128,15 +130,22 @@ impl Watch {
     }
 
     async fn answer(&mut self) -> Result<Answer> {
+        let mut timeouts = 0;
         loop {
-            let result = self.try_answer().await;
-            match result {
-                Err(error) if error.is_passing() && self.given.is_some() => {
-                    tracing::warn!(tenant = %self.tenant.0, source = error.cause(), "live metrics not read");
-                    self.state = None;
-                    tokio::time::sleep(RETRY_WAIT).await;
-                }
+            let error = match self.try_answer().await {
+                Err(error) if error.is_passing() && self.given.is_some() => error,
                 result => return result,
+            };
+            tracing::warn!(tenant = %self.tenant.0, source = error.cause(), "live metrics not read");
+            self.state = None;
+            if error.code == Code::QueryTimeout {
+                timeouts += 1;
+                if timeouts == TIMEOUTS_MAX {
+                    return Err(error);
+                }
+                tokio::time::sleep((REST * self.begun_at.elapsed()).min(REST_MAX)).await;
+            } else {
+                tokio::time::sleep(RETRY_WAIT).await;
             }
         }
     }

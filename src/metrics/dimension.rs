@@ -19,7 +19,7 @@ pub enum Dimension {
     ProductCategory,
     /// The product of order lines.
     Product,
-    /// The customer, by the source's id; orders of guests, refunds of unknown orders, and visits have no value. No sums are kept by customer, so rows are added up from orders and refunds: at most 100,000 in a period (a refund counts twice), and none of months whose events were dropped. Errors, which fail the whole answer: BAD_USER_INPUT, AS_OF_NOT_AVAILABLE.
+    /// The customer, by the source's id; orders of guests and refunds of unknown orders have no value, and visits are not counted. No sums are kept by customer, so rows are added up from orders and refunds: at most 100,000 in a period (a refund counts twice, and so does what a correction takes back and adds), and none of months whose events were dropped. Errors, which fail the whole answer: BAD_USER_INPUT, AS_OF_NOT_AVAILABLE.
     Customer,
     /// The day of the week in the time zone of the answer or of the series, also for organizations in others; at most 7 rows, since days without facts have none.
     DayOfWeek,

@@ -17,7 +17,7 @@ const NAMES_MAX: usize = 1000;
 /// Maximum length of a stored filter, as JSON.
 const STORED_BYTES_MAX: usize = 16 * 1024;
 
-/// Which facts to count. Values within a list are alternatives; all fields given must match. An empty list matches nothing. In the lists of channels, regions and categories, an empty string matches facts without a value.
+/// Which facts to count. Values within a list are alternatives; all fields given must match. An empty list matches nothing. In the lists of channels, regions and categories, an empty string matches facts without a value. A list has at most 1000 names, and a name 500 characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, InputObject, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct MetricsFilters {

@@ -1,7 +1,7 @@
 //! Metrics: exact answers from the rollups.
 //!
-//! [`catalog`] defines each metric once. [`read`] adds up rollup rows (and, where a boundary cuts a 15-minute slot or
-//! an earlier position is requested, the ledger's entries) into one [`cell::Cell`] per bucket and combination of
+//! [`catalog`] defines each metric once. [`read`] adds up rollup rows (and, where a boundary cuts a 15-minute slot, an
+//! earlier position is requested, or rows are by customer, the ledger's entries) into one [`cell::Cell`] per bucket and combination of
 //! dimension values; [`state`] holds all cells of a plan and carries them forward with new batches, and [`answer`] is
 //! the complete `SalesMetrics` computed from them. [`kpis`] adds formulas wherever metrics are.
 

@@ -384,14 +384,17 @@ impl Question<'_> {
         position_max: i64,
         cells: &mut HashMap<(usize, GroupKey), Cell>,
     ) -> Result<()> {
+        let (wanted, mut left) = match self.group.is_rolled_up() {
+            true => (String::new(), usize::MAX),
+            false => (self.counted_if_unrolled(), UNROLLED_MAX),
+        };
         let sql = format!(
             "SELECT {ENTRY_COLUMNS}, e.entry_no FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 \
-             AND e.position <= $4 AND (e.at, e.position, e.entry_no) > ($2, $5, $6) \
+             AND e.position <= $4 AND (e.at, e.position, e.entry_no) > ($2, $5, $6){wanted} \
              ORDER BY e.at, e.position, e.entry_no LIMIT {PAGE}"
         );
         let mut added = AddedRows::default();
         let mut after = (span.start.0, -1_i64, -1_i32);
-        let mut left = if self.group.is_rolled_up() { usize::MAX } else { UNROLLED_MAX };
         loop {
             let (at, position, entry_no) = after;
             let values: [Value; 5] =
@@ -414,6 +417,13 @@ impl Question<'_> {
         }
         self.add_rows(added, cells);
         Ok(())
+    }
+
+    /// A condition for the entries that count towards [`UNROLLED_MAX`].
+    fn counted_if_unrolled(&self) -> String {
+        let organizations: Vec<String> = self.filter.organizations.iter().map(|o| o.org_no.to_string()).collect();
+        let (visits, organizations) = (EntryKind::Visits as i32, organizations.join(", "));
+        format!(" AND e.kind <> {visits} AND e.org_no IN ({organizations})")
     }
 
     /// Adds the entries that match the filter. What they reverse must be among them.
@@ -462,7 +472,9 @@ impl Question<'_> {
     }
 
     fn fitting_parts(&self, entry: &Entry, level: Level) -> impl Iterator<Item = (Key, RollupDelta)> {
-        let is_asked = self.filter.organizations.iter().any(|o| o.org_no == entry.org_no);
+        // Visits are nobody's.
+        let is_told = self.group.is_rolled_up() || entry.kind != EntryKind::Visits;
+        let is_asked = is_told && self.filter.organizations.iter().any(|o| o.org_no == entry.org_no);
         let parts = is_asked.then(|| rollup::parts(entry, level, Slots::default()));
         parts.into_iter().flatten().filter(|(key, _)| self.fits(key))
     }

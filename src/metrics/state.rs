@@ -155,7 +155,7 @@ impl State {
         for asked in &self.plan.breakdowns {
             let group = GroupBy { dimensions: asked.args.by.clone(), zone: self.zone };
             let grid = reader.one_bucket(self.span, group, asked.all_needs(), &asked.kpis, calendar).await;
-            let grid = grid.map_err(|error| error.in_field(&asked.field))?;
+            let grid = grid.and_then(|grid| paid(grid, size)).map_err(|error| error.in_field(&asked.field))?;
             take_rows(size, asked, grid.cells.cells.len(), cost(&scope.definitions, &asked.kpis))?;
             self.breakdowns.push(grid);
         }
@@ -189,7 +189,7 @@ impl State {
             let group = GroupBy { dimensions: asked.args.by.into_iter().collect(), zone };
             let buckets = boundaries.len().saturating_sub(1);
             let grid = reader.grid(boundaries, group, needs, &asked.kpis, of_buckets).await;
-            let grid = grid.map_err(|error| error.in_field(&asked.field))?;
+            let grid = grid.and_then(|grid| paid(grid, size)).map_err(|error| error.in_field(&asked.field))?;
             if asked.args.by.is_some() {
                 size.take(grid.cells.cells.len().saturating_sub(buckets), fields, "by")
                     .map_err(|error| error.in_field(&asked.field))?;
@@ -228,8 +228,8 @@ impl State {
             Calendar { now: previous_span.end, whole: Some((other_range, other)), part_of: Some(other), ..calendar };
         let read = async |by: &[Dimension], needs, kpis| {
             let group = GroupBy { dimensions: by.to_vec(), zone: self.zone };
-            let current = reader.one_bucket(current_span, group.clone(), needs, kpis, of_current).await?;
-            let previous = reader.one_bucket(previous_span, group, needs, kpis, of_previous).await?;
+            let current = paid(reader.one_bucket(current_span, group.clone(), needs, kpis, of_current).await?, size)?;
+            let previous = paid(reader.one_bucket(previous_span, group, needs, kpis, of_previous).await?, size)?;
             Ok::<_, Error>(ComparedGrids { current, previous })
         };
         let whole = read(&[], asked.needs, &asked.kpis).await?;
@@ -419,6 +419,14 @@ impl State {
             histories: self.histories.clone(),
         })
     }
+}
+
+/// Charges what is added up from entries, shown or not.
+fn paid(grid: CellGrid, size: &Size) -> Result<CellGrid> {
+    if !grid.group.is_rolled_up() {
+        size.take(grid.cells.cells.len(), 1, "by")?;
+    }
+    Ok(grid)
 }
 
 /// Charges the rows that a breakdown shows of `rows` to `size`, and for all of them, which are ranked, the `cost` of

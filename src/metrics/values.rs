@@ -71,12 +71,12 @@ impl MetricValues {
         self.values.avg_order_value().map(Decimal)
     }
 
-    /// Orders per visit (0.05 is 5%); null if there are no visits, or if visits cannot be attributed (by category, product or segment).
+    /// Orders per visit (0.05 is 5%); null if there are no visits, or if visits cannot be attributed (by category, product, segment or customer).
     async fn conversion_rate(&self) -> Option<f64> {
         self.values.conversion_rate()
     }
 
-    /// Visits counted; null if they cannot be attributed (by category, product or segment).
+    /// Visits counted; null if they cannot be attributed (by category, product, segment or customer).
     async fn visits(&self) -> Option<Count> {
         self.values.visits.map(Count)
     }

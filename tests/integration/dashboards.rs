@@ -137,6 +137,22 @@ async fn stored_documents_are_limited() {
         assert_eq!(create(json!({ "channels": vec!["x".repeat(500); 32] })).await, None);
     }
     acme.viewer().query(&question(60)).await;
+    // So are those of alert rules.
+    let rule = json!({ "name": "R", "metric": "VISITS", "condition": "ABOVE", "threshold": "1", "filters": { "channels": vec!["x".repeat(500); 32] } });
+    acme.admin()
+        .query_with(
+            "mutation ($input: AlertRuleInput!) { createAlert(input: $input) { id } }",
+            json!({ "input": rule }),
+        )
+        .await;
+    let rules = |times: usize| (0..times).map(|n| format!("a{n}: alerts {{ filters }} ")).collect::<String>();
+    acme.viewer().query(&format!("{{ {} }}", rules(100))).await;
+    let both = format!(
+        "{{ {} {} }}",
+        rules(38),
+        (0..62).map(|n| format!("b{n}: dashboards {{ nodes {{ filters }} }} ")).collect::<String>()
+    );
+    assert!(!acme.viewer().run(&both, Value::Null).await.errors.is_empty());
     acme.viewer().run(&question(65), Value::Null).await.errors.iter().for_each(|error| {
         let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code").cloned());
         assert_eq!(code, Some("BAD_USER_INPUT".into()));
