@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use sea_orm::DbErr;
 
 use crate::config::ConfigError;
-use crate::db::ConnectError;
 use crate::db::migrations::StateError;
+use crate::db::{ConnectError, message_of};
 use crate::error::{Code, Error};
 
 /// The exit codes that `--help` lists.
@@ -95,7 +95,7 @@ impl From<StateError> for Failure {
                 let message = format!("the database was migrated by a newer version, with {name} (run that version)");
                 Failure::new(Exit::NotMigrated, message)
             }
-            StateError::NotOwner(error) => Failure::not_owner(error),
+            StateError::NotOwner(error) => Failure::not_owner(message_of(&error)),
             // A migration states why it does not proceed.
             StateError::Unknown(DbErr::Custom(why)) => Failure::new(Exit::Failed, why),
             StateError::Unknown(error) => match Error::from(error) {

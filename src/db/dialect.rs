@@ -19,7 +19,9 @@ use sea_orm::{
 };
 
 use errors::driver_code;
-pub use errors::{is_busy, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month};
+pub use errors::{
+    is_busy, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month, message_of,
+};
 pub(super) use errors::{is_cut_off, is_forbidden};
 pub(super) use heads::HeadsConnection;
 use migration::roles;
@@ -50,7 +52,7 @@ pub enum ConnectError {
     NoRole(&'static str),
     #[error("this login may not act as {0}")]
     NotGranted(&'static str),
-    #[error("cannot connect to the database: {0}")]
+    #[error("cannot connect to the database: {}", message_of(.0))]
     Unreachable(DbErr),
 }
 

@@ -36,7 +36,7 @@ use self::pool::{Lent, Pool, past_dead};
 pub use count::Statements;
 pub use dialect::{
     ConnectError, is_busy, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month,
-    sqlite_file,
+    message_of, sqlite_file,
 };
 pub use table::{Column, Inserts, OnConflict, Table};
 pub use tx::{FirstRows, LazyTx, TenantEntity, TenantTx};

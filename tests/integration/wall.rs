@@ -141,6 +141,13 @@ async fn a_hole_in_the_wall_is_found_before_anything_is_served() {
         owner.connection().execute_unprepared(mend).await.expect("mended");
     }
     // Whoever owns the tables may not even take the part of a server.
+    let (_, location) = test.server_url().rsplit_once('@').expect("a login");
+    let stranger = Db::connect(&format!("postgres://nobody@{location}"), 1).await.map(drop).expect_err("refused");
+    let why = stranger.to_string();
+    assert!(
+        why.starts_with("cannot connect to the database: no pg_hba.conf entry") && !why.contains(" at line "),
+        "{why}"
+    );
     let refused = Db::connect(test.owner_url(), 1).await.map(drop).expect_err("refused");
     assert!(matches!(refused, ConnectError::NotGranted("salespulse_app")), "{refused}");
 }

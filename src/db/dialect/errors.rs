@@ -15,6 +15,17 @@ pub fn driver_code(error: &DbErr) -> Option<String> {
     inner.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned())
 }
 
+/// What a database says of an error, without what the driver says around it; else the whole error.
+pub fn message_of(error: &DbErr) -> String {
+    let (DbErr::Exec(RuntimeErr::SqlxError(inner))
+    | DbErr::Query(RuntimeErr::SqlxError(inner))
+    | DbErr::Conn(RuntimeErr::SqlxError(inner))) = error
+    else {
+        return error.to_string();
+    };
+    inner.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}
+
 /// Whether a sum overflowed 64 bits: 22003 in PostgreSQL; in SQLite a sum that overflows or that a strict column
 /// rejects.
 pub fn is_out_of_range(error: &DbErr) -> bool {
