@@ -1,11 +1,13 @@
 //! Filters customers by their predictions.
 
+use std::collections::BTreeSet;
+
 use async_graphql::InputObject;
 use models::value::Segment;
 use sea_orm::Value;
 
 use super::forecasts::RfmSegment;
-use crate::db::word;
+use crate::db::word_text;
 use crate::error::{Error, Result};
 use crate::graphql::scalars::Decimal;
 
@@ -35,13 +37,9 @@ impl PredictionFilter {
         };
         let mut sql = String::new();
         if let Some(segments) = &self.segments {
-            let mut asked: Vec<Segment> = Vec::new();
-            for segment in segments.iter().map(|segment| Segment::from(*segment)) {
-                if !asked.contains(&segment) {
-                    asked.push(segment);
-                }
-            }
-            let words = asked.into_iter().map(|segment| Ok(bind(word(segment)?))).collect::<Result<Vec<_>>>()?;
+            let words = segments.iter().map(|segment| word_text(Segment::from(*segment)));
+            let words = words.collect::<Result<BTreeSet<_>>>()?;
+            let words: Vec<String> = words.into_iter().map(|word| bind(word.into())).collect();
             // An empty list matches nothing.
             let list = if words.is_empty() { "NULL".to_owned() } else { words.join(", ") };
             sql.push_str(&format!(" AND {table}.segment IN ({list})"));

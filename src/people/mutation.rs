@@ -101,8 +101,8 @@ impl PeopleMutation {
         let team_id = parse_id(&id, "team")?;
         let change = change(ctx).await?;
         let before = change.see(&teams::LOGGED, team_id).await?;
-        for quota in quotas::list_of_team(&change, team_id).await? {
-            quotas::delete(&change, quota.id).await?;
+        // They go with it.
+        for quota in quotas::list_overlapping(&change, Holder::Team(team_id), i32::MIN, i32::MAX).await? {
             change.log(Entry::of("quota.delete", quota.id).before(told(&quota))).await?;
         }
         teams::delete(&change, team_id).await?;

@@ -121,12 +121,6 @@ pub async fn list(tx: &TenantTx, holder: Option<Holder>) -> Result<Vec<Quota>> {
     newest.limit(LISTED_MAX).all(tx).await?.iter().map(Quota::try_from).collect()
 }
 
-/// All quotas of a team.
-pub async fn list_of_team(tx: &TenantTx, team_id: Uuid) -> Result<Vec<Quota>> {
-    let rows = tx.find::<Entity>().filter(Column::TeamId.eq(team_id)).order_by_asc(Column::StartDay).all(tx).await?;
-    rows.iter().map(Quota::try_from).collect()
-}
-
 /// Deletes and returns a quota. Error: NOT_FOUND.
 pub async fn delete(tx: &TenantTx, id: Uuid) -> Result<Quota> {
     let row = tx.find::<Entity>().filter(Column::Id.eq(id)).one(tx).await?;

@@ -4,8 +4,6 @@ pub mod graphql;
 mod quota;
 mod store;
 
-use std::sync::Arc;
-
 use async_graphql::ID;
 
 use crate::clock::Timestamp;
@@ -27,8 +25,8 @@ pub struct Performance {
     pub deals_won: i64,
     pub deals_lost: i64,
     pub activities: i64,
-    /// Or MIXED_CURRENCIES.
-    amounts: Result<Amounts, Arc<Error>>,
+    /// `None` if they are of several currencies.
+    amounts: Option<Amounts>,
 }
 
 /// Amounts of one currency.
@@ -51,7 +49,10 @@ impl Amounts {
 impl Performance {
     /// Error: MIXED_CURRENCIES.
     pub fn amounts(&self) -> Result<&Amounts> {
-        self.amounts.as_ref().map_err(Error::shared)
+        self.amounts.as_ref().ok_or_else(|| {
+            let message = "the deals and quotas of the period have several currencies; ask about one organization, or for numbers of deals alone";
+            Error::new(Code::MixedCurrencies, message)
+        })
     }
 
     /// Deals won relative to deals closed.
@@ -113,11 +114,9 @@ pub async fn performance(
         currencies.push(&only.unwrap_or(default).currency);
     }
     let sum = |of: fn(&Sums) -> i128| whole(by_organization.values().map(of).sum());
-    let amounts = if currencies.iter().all(|currency| *currency == currencies[0]) {
-        Ok(Amounts { currency: currencies[0].to_owned(), revenue: Money(sum(|s| s.revenue)?), quota })
-    } else {
-        let message = "the deals and quotas of the period have several currencies; ask about one organization, or for numbers of deals alone";
-        Err(Arc::new(Error::new(Code::MixedCurrencies, message)))
+    let amounts = match currencies.iter().all(|currency| *currency == currencies[0]) {
+        true => Some(Amounts { currency: currencies[0].to_owned(), revenue: Money(sum(|s| s.revenue)?), quota }),
+        false => None,
     };
     Ok(Performance { span, deals_won: sum(|s| s.deals_won)?, deals_lost: sum(|s| s.deals_lost)?, activities, amounts })
 }

@@ -261,9 +261,7 @@ async fn two_currencies_are_never_added() {
 async fn a_quota_beside_the_period_has_no_currency_either() {
     let test = TestApp::start().await;
     let acme = seeded(&test).await;
-    let create =
-        r#"mutation { createOrganization(input: {slug: "us", name: "US", timezone: "UTC", currency: "USD"}) { id } }"#;
-    acme.admin().query(create).await;
+    acme.organization("us", chrono_tz::UTC, "USD").await;
     let mut abroad = deal("d9", "2026-06-04T10:00:00Z", "Viewer@ACME.example", true, "9.00");
     abroad.organization = Some("us".into());
     acme.apply(vec![abroad]).await;

@@ -1,29 +1,29 @@
 //! What the drivers' errors mean.
 
+use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::db::pool::ALL_LENT;
 
-/// The PostgreSQL SQLSTATE or the SQLite extended code.
-pub fn driver_code(error: &DbErr) -> Option<String> {
+/// What the database itself has answered.
+fn database_error(error: &DbErr) -> Option<&dyn DatabaseError> {
     let (DbErr::Exec(RuntimeErr::SqlxError(inner))
     | DbErr::Query(RuntimeErr::SqlxError(inner))
     | DbErr::Conn(RuntimeErr::SqlxError(inner))) = error
     else {
         return None;
     };
-    inner.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned())
+    inner.as_database_error()
+}
+
+/// The PostgreSQL SQLSTATE or the SQLite extended code.
+pub fn driver_code(error: &DbErr) -> Option<String> {
+    database_error(error)?.code().map(|code| code.into_owned())
 }
 
 /// What a database says of an error, without what the driver says around it; else the whole error.
 pub fn message_of(error: &DbErr) -> String {
-    let (DbErr::Exec(RuntimeErr::SqlxError(inner))
-    | DbErr::Query(RuntimeErr::SqlxError(inner))
-    | DbErr::Conn(RuntimeErr::SqlxError(inner))) = error
-    else {
-        return error.to_string();
-    };
-    inner.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
+    database_error(error).map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
 
 /// Whether a sum overflowed 64 bits: 22003 in PostgreSQL; in SQLite a sum that overflows or that a strict column

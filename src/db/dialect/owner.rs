@@ -2,9 +2,6 @@
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value};
 
-/// A number that is locked by one connection, to be looked for by another.
-type Mark = i64;
-
 /// Whether the login may change the tables themselves, as their owner does. On SQLite whoever may write may.
 pub async fn owns_tables(owner: &DatabaseConnection) -> Result<bool, DbErr> {
     if owner.get_database_backend() != DbBackend::Postgres {
@@ -19,7 +16,8 @@ pub async fn owns_tables(owner: &DatabaseConnection) -> Result<bool, DbErr> {
 pub async fn is_same(owner: &DatabaseConnection, server: &DatabaseConnection) -> Result<bool, DbErr> {
     match (owner.get_database_backend(), server.get_database_backend()) {
         (DbBackend::Postgres, DbBackend::Postgres) => {
-            let mark = i64::from_le_bytes(uuid::Uuid::new_v4().into_bytes()[..8].try_into().unwrap_or_default());
+            // Locked by one connection, looked for by the other.
+            let mark = uuid::Uuid::new_v4().as_u64_pair().0.cast_signed();
             ask(owner, "SELECT pg_advisory_lock($1)", [mark.into()]).await?;
             let found = is_marked(server, mark).await;
             ask(owner, "SELECT pg_advisory_unlock($1)", [mark.into()]).await?;
@@ -30,7 +28,7 @@ pub async fn is_same(owner: &DatabaseConnection, server: &DatabaseConnection) ->
     }
 }
 
-async fn is_marked(connection: &DatabaseConnection, mark: Mark) -> Result<bool, DbErr> {
+async fn is_marked(connection: &DatabaseConnection, mark: i64) -> Result<bool, DbErr> {
     // A bigint is shown as two halves.
     let sql = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 \
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
