@@ -18,6 +18,7 @@ use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
 use crate::ledger::store::read_head;
 use crate::metrics::cell::Values;
+use crate::metrics::facts::read_entries;
 use crate::metrics::filter::Filter;
 use crate::metrics::grid::CellGrid;
 use crate::metrics::group::UNGROUPED;
@@ -25,7 +26,7 @@ use crate::metrics::kpis::part::Views;
 use crate::metrics::kpis::{Calendar, definitions};
 use crate::metrics::period::Span;
 use crate::metrics::ranges::round_down;
-use crate::metrics::read::{Question, read_entries};
+use crate::metrics::read::Question;
 use crate::metrics::state::default_zone;
 
 /// Maximum simulated period.

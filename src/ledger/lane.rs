@@ -14,7 +14,7 @@ use super::entry::Entry;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
 use super::fold::{CROWDED_TAIL_MAX, TAIL_MAX, fold, fold_tail, volume_of};
 use super::store::Head;
-use super::tail::{Chunk, takes_back};
+use super::tail::Chunk;
 use super::{Answer, LANE_BATCH_EVENTS_MAX, LaneContext, RecordedBatch, load, save, store};
 use crate::clock::Timestamp;
 use crate::db::{TenantId, TenantTx};
@@ -367,15 +367,15 @@ impl Lane {
         }
     }
 
-    /// Folds the tail with the batch where it cannot be deferred: an order is reversed, entries lie in months being
-    /// dropped, or a sum might overflow, which must refuse the event that causes it.
+    /// Folds the tail with the batch where it cannot be deferred: entries lie in months being dropped, or a sum might
+    /// overflow, which must refuse the event that causes it.
     async fn fold_if_needed(&self, tx: &TenantTx, before: &Head, batch: &mut BatchApplier) -> Result<()> {
         let BatchApplier { loaded, changes } = batch;
         let entries = || changes.entries.iter().map(|(_, entry)| entry);
         let volume = entries().map(volume_of).sum::<i128>() + i128::from(before.tail_volume);
         let is_in_range = volume + i128::from(before.largest_sum) <= i128::from(i64::MAX);
         let is_dropped = |entry: &Entry| before.retained_from.is_some_and(|from| entry.at.0 < from);
-        if is_in_range && !entries().any(|entry| takes_back(entry) || is_dropped(entry)) {
+        if is_in_range && !entries().any(is_dropped) {
             loaded.head.tail_volume = i64::try_from(volume).unwrap_or(i64::MAX);
             return Ok(());
         }

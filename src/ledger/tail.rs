@@ -40,8 +40,7 @@ impl Tail {
     }
 }
 
-/// Whether an entry reverses an order. Sets cannot apply that without the rollups' multiplicities, so such an entry is
-/// never left in the tail: its batch is folded at once.
+/// Whether an entry reverses an order. Sets without multiplicities cannot tell whether its members are then gone.
 pub fn takes_back(entry: &Entry) -> bool {
     entry.kind == EntryKind::Order && entry.sign < 0
 }

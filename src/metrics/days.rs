@@ -3,9 +3,9 @@
 use sea_orm::{QueryResult, Value};
 
 use super::catalog::Needs;
-use super::cell::Cell;
 use super::ranges::{Ranges, SlotRange};
 use super::read::Question;
+use super::sums::{CellKey, Sums};
 use crate::db::{Column, Table, get};
 use crate::error::{Error, Result};
 use crate::ledger::entry::Segment;
@@ -98,7 +98,20 @@ impl DayStatement {
 }
 
 /// Adds a row of [`DayStatement`] whose sums start at `index`.
-pub fn add_row(cell: &mut Cell, row: &QueryResult, index: usize, statement: &DayStatement) -> Result<()> {
+pub fn add_row(
+    sums: &mut Sums<'_>,
+    key: CellKey,
+    row: &QueryResult,
+    index: usize,
+    statement: &DayStatement,
+) -> Result<()> {
+    let is_first = statement.has_sets && get::<i32>(row, index + 7)? == Segment::New as i32;
+    let set = |offset: usize| get::<Option<Vec<u8>>>(row, index + offset).map(Option::unwrap_or_default);
+    if statement.has_sets && sums.counts() {
+        let (customers, orders) = (CountedSet::from_bytes(&set(8)?)?, CountedSet::from_bytes(&set(9)?)?);
+        sums.count_sets(&key, &customers, &orders, is_first);
+    }
+    let cell = sums.cell(key);
     let sum = |offset: usize| get::<Option<i64>>(row, index + offset).map(|sum| i128::from(sum.unwrap_or(0)));
     let orders = sum(0)?;
     cell.orders += orders;
@@ -112,18 +125,16 @@ pub fn add_row(cell: &mut Cell, row: &QueryResult, index: usize, statement: &Day
         cell.first_orders += sum(7)?;
         return Ok(());
     }
-    let is_first = get::<i32>(row, index + 7)? == Segment::New as i32;
     if is_first {
         cell.first_orders += orders;
     }
-    let bytes = |offset: usize| get::<Option<Vec<u8>>>(row, index + offset).map(Option::unwrap_or_default);
     if statement.needs.customers {
-        cell.customers |= CountedSet::members_of(&bytes(8)?)?;
+        cell.customers |= CountedSet::members_of(&set(8)?)?;
     }
     if statement.by_line {
-        cell.add_orders(&CountedSet::members_of(&bytes(9)?).map_err(Error::internal)?, is_first);
+        cell.add_orders(&CountedSet::members_of(&set(9)?).map_err(Error::internal)?, is_first);
     } else if statement.needs.order_values {
-        cell.order_values.merge(&Sketch::from_bytes(&bytes(10)?)?);
+        cell.order_values.merge(&Sketch::from_bytes(&set(10)?)?);
     }
     Ok(())
 }

@@ -26,6 +26,14 @@ pub struct Ranges {
     pub cut: Vec<Span>,
 }
 
+impl Ranges {
+    /// Whether an organization's day is read as a whole.
+    pub fn has_day(&self, org_no: i32, day: i32) -> bool {
+        let is_in = |range: &SlotRange| range.org_no == org_no && range.by_day && range.from <= day && day < range.to;
+        self.slots.iter().any(is_in)
+    }
+}
+
 /// The slots of the buckets between `boundaries`; day slots only of the organizations that `may_use_days` is true for.
 pub fn ranges(
     boundaries: &[Timestamp],

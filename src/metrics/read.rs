@@ -10,20 +10,21 @@ use super::catalog::Needs;
 use super::cell::{Cell, View, member};
 use super::days::{self, DayStatement, IN_RANGE};
 use super::dimension::Dimension;
+use super::facts::Facts;
 use super::filter::Filter;
 use super::group::{GroupBy, GroupKey, OwnKey, UNGROUPED};
 use super::period::Span;
-use super::ranges::{Ranges, ranges, round_up, slot_start};
+use super::ranges::{Ranges, ranges, slot_start};
+use super::sums::{CellKey, Sums};
+use crate::calendar::day_of;
 use crate::clock::Timestamp;
 use crate::db::{TenantTx, get};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::ledger::entry::{Entry, EntryKind, Segment};
-use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
 use crate::ledger::rollup::{self, Key, Level, RollupDelta, Slots, Split, packed};
-use crate::ledger::store::Head;
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
-use crate::ledger::tail::{Tail, takes_back};
+use crate::ledger::tail::takes_back;
 
 /// Entries per page.
 const PAGE: usize = 10_000;
@@ -48,58 +49,11 @@ pub struct Question<'a> {
     pub needs: Needs,
 }
 
-/// The ledger state to read.
-pub enum Facts {
-    /// The newest: the rollups plus the unfolded tail.
-    Newest(Tail),
-    /// The entries up to this position.
-    AsOf(i64),
-    /// These entries, with their positions, cover everything that is read.
-    Entries(Vec<(i64, Entry)>),
-}
-
-impl Facts {
-    /// The state at a position; `head` must be what `tx` sees.
-    pub async fn at(tx: &TenantTx, memory: &Memory, head: &Head, position: i64) -> Result<Facts> {
-        if position == head.position {
-            Ok(Facts::Newest(memory.tails.get(tx, head).await?))
-        } else {
-            Ok(Facts::AsOf(position))
-        }
-    }
-
-    /// Adjusts bucket boundaries to what is known. Before `retained_from` only 15-minute slots remain, so a slot counts
-    /// as a whole, at its start; earlier states are gone, and so is what rollups do not keep apart. Error:
-    /// AS_OF_NOT_AVAILABLE.
-    pub fn known(
-        &self,
-        mut boundaries: Vec<Timestamp>,
-        group: &GroupBy,
-        retained_from: Option<Timestamp>,
-    ) -> Result<Vec<Timestamp>> {
-        let dropped = boundaries.iter_mut().filter(|at| retained_from.is_some_and(|from| **at < from));
-        for at in dropped {
-            let gone = |what: &str| {
-                let message = format!("{what}, this needs months whose entries were dropped");
-                Err(Error::new(Code::AsOfNotAvailable, message))
-            };
-            if !matches!(self, Facts::Newest(_)) {
-                return gone("as of an earlier position");
-            }
-            if !group.is_rolled_up() {
-                return gone("by customer");
-            }
-            *at = round_up(*at);
-        }
-        Ok(boundaries)
-    }
-}
-
 /// Cells by bucket and group; empty buckets have none.
 #[derive(Default)]
 pub struct Cells {
     pub view: View,
-    pub cells: HashMap<(usize, GroupKey), Cell>,
+    pub cells: HashMap<CellKey, Cell>,
     /// By bucket, the customers whose first order ever lies in it; empty unless needed.
     pub first_customers: Vec<RoaringBitmap>,
 }
@@ -121,31 +75,6 @@ impl Cells {
         };
         Cells { view: self.view, cells: HashMap::from([((0, GroupKey::new()), whole)]), first_customers }
     }
-}
-
-/// The entries of disjoint spans up to a position, in time order; `None` if there are more than `rows_max`.
-pub async fn read_entries(
-    tx: &TenantTx,
-    spans: &[Span],
-    position_max: i64,
-    rows_max: usize,
-) -> Result<Option<Vec<(i64, Entry)>>> {
-    let sql = format!(
-        "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 AND e.position <= $4 \
-         ORDER BY e.at, e.position, e.entry_no LIMIT $5"
-    );
-    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX).saturating_add(1);
-    let mut entries = Vec::new();
-    for span in spans {
-        let values = [span.start.0.into(), span.end.0.into(), position_max.into(), limit.into()];
-        for row in tx.query(&sql, values).await? {
-            entries.push(entry_from(&row)?);
-        }
-        if entries.len() > rows_max {
-            return Ok(None);
-        }
-    }
-    Ok(Some(entries))
 }
 
 impl Question<'_> {
@@ -191,12 +120,12 @@ impl Question<'_> {
     pub fn cells_of<'e>(&self, entries: impl Iterator<Item = &'e Entry> + Clone) -> Result<Cells> {
         let mut cells = Cells { view: self.view(), cells: HashMap::new(), first_customers: Vec::new() };
         let entries = entries.filter(|entry| self.holds(entry.at));
-        self.add_entries(entries.clone(), &mut cells.cells)?;
+        self.add_entries(entries.clone(), &mut Sums::new(&mut cells.cells))?;
         cells.cells.retain(|_, cell| !cell.is_void());
         if self.needs.first_customers {
             let filter = Filter::first_orders(self.organizations);
             let mut found = HashMap::new();
-            self.of_first_customers(&filter).add_entries(entries, &mut found)?;
+            self.of_first_customers(&filter).add_entries(entries, &mut Sums::new(&mut found))?;
             cells.first_customers = self.customers_by_bucket(found);
         }
         Ok(cells)
@@ -216,7 +145,7 @@ impl Question<'_> {
                 first_customers.insert(member(entry.customer_no)?);
             }
         }
-        self.add_new(entries.clone(), &mut cells.cells)?;
+        self.add_new(entries.clone(), &mut Sums::new(&mut cells.cells), |_| self.quarter_level())?;
         // Also refunds can add up to nothing.
         if entries.into_iter().any(|entry| entry.sign < 0 || entry.kind != EntryKind::Order) {
             cells.cells.retain(|_, cell| !cell.is_void());
@@ -242,30 +171,44 @@ impl Question<'_> {
         buckets.map(customers).map(Option::unwrap_or_default).collect()
     }
 
-    async fn add_up(&self, tx: &TenantTx, facts: &Facts, cells: &mut HashMap<(usize, GroupKey), Cell>) -> Result<()> {
+    async fn add_up(&self, tx: &TenantTx, facts: &Facts, cells: &mut HashMap<CellKey, Cell>) -> Result<()> {
         let tail = match facts {
-            Facts::Newest(tail) => tail,
+            Facts::Newest(tail) if self.group.is_rolled_up() => tail,
+            Facts::Newest(_) => return self.add_whole(tx, i64::MAX, &mut Sums::new(cells)).await,
+            Facts::AsOf(position) => return self.add_whole(tx, *position, &mut Sums::new(cells)).await,
             Facts::Entries(entries) => {
                 let asked = entries.iter().map(|(_, entry)| entry).filter(|entry| self.holds(entry.at));
-                return self.add_entries(asked, cells);
+                return self.add_entries(asked, &mut Sums::new(cells));
             }
-            Facts::AsOf(position) => return self.add_whole(tx, *position, cells).await,
         };
-        if !self.group.is_rolled_up() {
-            return self.add_whole(tx, i64::MAX, cells).await;
-        }
         let day_level = Level::of_days(self.split());
         let may_use_days = |of: &Organization| day_level.is_some() && self.group.keeps_days(of);
         let ranges = ranges(self.boundaries, &self.filter.organizations, may_use_days);
-        if let Some(level) = day_level {
-            self.add_days(tx, &ranges, level, cells).await?;
-        }
-        self.add_base(tx, &ranges, cells).await?;
-        for span in &ranges.cut {
-            self.add_cut(tx, *span, i64::MAX, cells).await?;
-        }
         let is_whole = |entry: &&Entry| self.holds(entry.at) && !ranges.cut.iter().any(|span| span.holds(entry.at));
-        self.add_new(tail.entries().filter(is_whole), cells)
+        let newer = || tail.entries().filter(is_whole);
+        let mut sums = Sums::before(cells, newer())?;
+        if let Some(level) = day_level {
+            self.add_days(tx, &ranges, level, &mut sums).await?;
+        }
+        self.add_base(tx, &ranges, &mut sums).await?;
+        for span in &ranges.cut {
+            self.add_cut(tx, *span, i64::MAX, &mut sums).await?;
+        }
+        let quarter_level = self.quarter_level();
+        // Lines are counted as in the rollup that their order is in.
+        let level_of = |entry: &Entry| match day_level {
+            Some(level) if level.by_line() && self.is_by_day(&ranges, entry) => level,
+            _ => quarter_level,
+        };
+        self.add_new(newer(), &mut sums, level_of)?;
+        sums.finish();
+        Ok(())
+    }
+
+    /// Whether an entry is in a rollup of a day, rather than of a quarter of an hour.
+    fn is_by_day(&self, ranges: &Ranges, entry: &Entry) -> bool {
+        self.organization(entry.org_no)
+            .is_ok_and(|organization| ranges.has_day(entry.org_no, day_of(entry.at, organization.timezone)))
     }
 
     fn holds(&self, at: Timestamp) -> bool {
@@ -277,13 +220,7 @@ impl Question<'_> {
     }
 
     /// Adds day rollups.
-    async fn add_days(
-        &self,
-        tx: &TenantTx,
-        ranges: &Ranges,
-        level: Level,
-        cells: &mut HashMap<(usize, GroupKey), Cell>,
-    ) -> Result<()> {
+    async fn add_days(&self, tx: &TenantTx, ranges: &Ranges, level: Level, sums: &mut Sums<'_>) -> Result<()> {
         if !ranges.slots.iter().any(|range| range.by_day) {
             return Ok(());
         }
@@ -307,38 +244,33 @@ impl Question<'_> {
                 });
                 index += 1;
             }
-            let cell = cells.entry((bucket, key)).or_default();
-            days::add_row(cell, &row, index, &statement)?;
+            days::add_row(sums, (bucket, key), &row, index, &statement)?;
         }
         Ok(())
     }
 
     /// Adds base slots.
-    async fn add_base(
-        &self,
-        tx: &TenantTx,
-        ranges: &Ranges,
-        cells: &mut HashMap<(usize, GroupKey), Cell>,
-    ) -> Result<()> {
+    async fn add_base(&self, tx: &TenantTx, ranges: &Ranges, sums: &mut Sums<'_>) -> Result<()> {
         if ranges.slots.iter().all(|range| range.by_day) {
             return Ok(());
         }
         let level = self.quarter_level();
         let has_sets = self.needs.sets(level.by_line());
-        let (sums, sets) = if level.by_line() { ("m.lines", "m.line_sets") } else { ("m.orders", "m.order_sets") };
+        let (packed_sums, packed_sets) =
+            if level.by_line() { ("m.lines", "m.line_sets") } else { ("m.orders", "m.order_sets") };
         let sql = format!(
-            "SELECT m.org_no, m.slot, {sums}, {} FROM {{keys}} {{each sales_metrics_base m: {IN_RANGE}}}",
-            if has_sets { sets } else { "NULL" }
+            "SELECT m.org_no, m.slot, {packed_sums}, {} FROM {{keys}} {{each sales_metrics_base m: {IN_RANGE}}}",
+            if has_sets { packed_sets } else { "NULL" }
         );
         let slots = days::range_table(ranges.slots.iter().filter(|range| !range.by_day));
         for row in tx.query_by_keys(&sql, &slots).await? {
             let (org_no, slot): (i32, i32) = (get(&row, 0)?, get(&row, 1)?);
             let place = self.place(slot_start(self.organization(org_no)?, false, slot));
-            let (sums, sets): (Vec<u8>, Option<Vec<u8>>) = (get(&row, 2)?, get(&row, 3)?);
-            for cell in packed::Cells::new(level, org_no, slot, &sums, sets.as_deref()) {
+            let (packed_sums, packed_sets): (Vec<u8>, Option<Vec<u8>>) = (get(&row, 2)?, get(&row, 3)?);
+            for cell in packed::Cells::new(level, org_no, slot, &packed_sums, packed_sets.as_deref()) {
                 let (key, row) = cell?;
                 if self.fits(&key) {
-                    self.add_folded(place, &key, &row, cells);
+                    self.add_folded(place, &key, &row, sums);
                 }
             }
         }
@@ -365,25 +297,14 @@ impl Question<'_> {
     }
 
     /// Adds all entries up to a position.
-    async fn add_whole(
-        &self,
-        tx: &TenantTx,
-        position_max: i64,
-        cells: &mut HashMap<(usize, GroupKey), Cell>,
-    ) -> Result<()> {
+    async fn add_whole(&self, tx: &TenantTx, position_max: i64, sums: &mut Sums<'_>) -> Result<()> {
         let (Some(start), Some(end)) = (self.boundaries.first(), self.boundaries.last()) else { return Ok(()) };
-        self.add_cut(tx, Span { start: *start, end: *end }, position_max, cells).await
+        self.add_cut(tx, Span { start: *start, end: *end }, position_max, sums).await
     }
 
     /// Adds the entries of `span` up to a position, page by page. A reversal has the same time as its entry, so it
     /// follows in order of time and position.
-    async fn add_cut(
-        &self,
-        tx: &TenantTx,
-        span: Span,
-        position_max: i64,
-        cells: &mut HashMap<(usize, GroupKey), Cell>,
-    ) -> Result<()> {
+    async fn add_cut(&self, tx: &TenantTx, span: Span, position_max: i64, sums: &mut Sums<'_>) -> Result<()> {
         let (wanted, mut left) = match self.group.is_rolled_up() {
             true => (String::new(), usize::MAX),
             false => (self.counted_if_unrolled(), UNROLLED_MAX),
@@ -415,7 +336,7 @@ impl Question<'_> {
                 break;
             }
         }
-        self.add_rows(added, cells);
+        self.add_rows(added, sums);
         Ok(())
     }
 
@@ -427,16 +348,12 @@ impl Question<'_> {
     }
 
     /// Adds the entries that match the filter. What they reverse must be among them.
-    fn add_entries<'e>(
-        &self,
-        entries: impl Iterator<Item = &'e Entry>,
-        cells: &mut HashMap<(usize, GroupKey), Cell>,
-    ) -> Result<()> {
+    fn add_entries<'e>(&self, entries: impl Iterator<Item = &'e Entry>, sums: &mut Sums<'_>) -> Result<()> {
         let mut added = AddedRows::default();
         for entry in entries {
             self.add_entry(entry, &mut added)?;
         }
-        self.add_rows(added, cells);
+        self.add_rows(added, sums);
         Ok(())
     }
 
@@ -448,24 +365,23 @@ impl Question<'_> {
         Ok(())
     }
 
-    fn add_rows(&self, added: AddedRows, cells: &mut HashMap<(usize, GroupKey), Cell>) {
+    fn add_rows(&self, added: AddedRows, sums: &mut Sums<'_>) {
         for ((place, key), row) in added {
-            self.add_folded(place, &key, &row, cells);
+            self.add_folded(place, &key, &row, sums);
         }
     }
 
-    /// Adds entries that match the filter and reverse nothing that sets contain.
+    /// Adds entries that match the filter, by parts of the given levels, to `sums` that were made for them.
     fn add_new<'e>(
         &self,
         entries: impl Iterator<Item = &'e Entry>,
-        cells: &mut HashMap<(usize, GroupKey), Cell>,
+        sums: &mut Sums<'_>,
+        level_of: impl Fn(&Entry) -> Level,
     ) -> Result<()> {
-        let level = self.quarter_level();
         for entry in entries {
-            let (bucket, own) = self.place_of(entry);
+            let ((bucket, own), level) = (self.place_of(entry), level_of(entry));
             for (key, part) in self.fitting_parts(entry, level) {
-                let cell = cells.entry((bucket, self.group.key(own, &key))).or_default();
-                cell.add_part(entry, part, level.by_line(), self.needs)?;
+                sums.add_part((bucket, self.group.key(own, &key)), entry, part, level.by_line(), self.needs)?;
             }
         }
         Ok(())
@@ -479,14 +395,8 @@ impl Question<'_> {
         parts.into_iter().flatten().filter(|(key, _)| self.fits(key))
     }
 
-    fn add_folded(
-        &self,
-        (bucket, own): Place,
-        key: &Key,
-        row: &rollup::Row,
-        cells: &mut HashMap<(usize, GroupKey), Cell>,
-    ) {
-        cells.entry((bucket, self.group.key(own, key))).or_default().add_row(row, key.segment == Segment::New as i32);
+    fn add_folded(&self, (bucket, own): Place, key: &Key, row: &rollup::Row, sums: &mut Sums<'_>) {
+        sums.add_row((bucket, self.group.key(own, key)), row, key.segment == Segment::New as i32);
     }
 
     fn fits(&self, key: &Key) -> bool {

@@ -582,3 +582,36 @@ async fn a_bucket_says_whether_it_has_begun() {
     let upside_down = r#"{ salesMetrics(period: { firstDay: "2026-06-14", lastDay: "2026-06-13" }) { ordersCount } }"#;
     acme.viewer().refused(upside_down, "period").await;
 }
+
+/// An order has two lines of a category, of which rollups of days count one and those of quarters of an hour two.
+#[tokio::test]
+async fn what_is_reversed_after_the_last_fold_is_taken_from_sets_and_lines() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let mut two = order("A", 1, "ann", "3.00");
+    two.lines.push(Line { product_id: "milk".into(), ..two.lines[0].clone() });
+    let placed = |id: &str, order: OrderPlaced| event(id, "2026-06-01T10:00:00Z", Fact::OrderPlaced(order));
+    acme.apply(vec![placed("1", two), placed("2", order("B", 1, "bob", "1.00"))]).await;
+    acme.fold().await;
+    let follow = async |orders: i64| {
+        let selection = "ordersCount uniqueCustomers newCustomers breakdown(by: [PRODUCT_CATEGORY]) { rows { key ordersCount uniqueCustomers } }
+            series(grain: HOUR, timezone: \"UTC\", by: PRODUCT_CATEGORY) { ordersCount uniqueCustomers newCustomers }";
+        let row = json!({ "ordersCount": orders, "uniqueCustomers": orders, "newCustomers": orders });
+        let expected = json!({ "ordersCount": orders, "uniqueCustomers": orders, "newCustomers": orders,
+            "breakdown": { "rows": [{ "key": "drinks", "ordersCount": orders, "uniqueCustomers": orders }] }, "series": [row] });
+        assert_eq!(ask(&acme, selection).await, expected);
+    };
+    follow(2).await;
+    acme.apply(vec![placed("3", order("A", 2, "ann", "3.00"))]).await;
+    follow(2).await;
+    let cancel = |id: &str, order: &str| {
+        let cancelled = OrderCancelled { order_id: order.into(), version: 3 };
+        event(id, "2026-06-01T11:00:00Z", Fact::OrderCancelled(cancelled))
+    };
+    acme.apply(vec![cancel("4", "A")]).await;
+    follow(1).await;
+    acme.apply(vec![placed("5", order("C", 1, "cat", "2.00")), cancel("6", "B")]).await;
+    follow(1).await;
+    acme.fold().await;
+    follow(1).await;
+}

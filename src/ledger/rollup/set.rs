@@ -25,12 +25,23 @@ impl CountedSet {
         &self.members
     }
 
+    /// Those of `members` that are in the set, with their multiplicities.
+    pub fn times_of(&self, members: &RoaringBitmap) -> Vec<(u32, i64)> {
+        let found = &self.members & members;
+        found.iter().map(|member| (member, self.times(member))).collect()
+    }
+
+    /// The multiplicity of a member.
+    fn times(&self, member: u32) -> i64 {
+        1 + i64::from(self.further.get(&member).copied().unwrap_or(0))
+    }
+
     /// Adds `member` `times` times, or removes it if negative. Returns `false` if more were removed than present, which
     /// leaves the set without it.
     #[must_use]
     pub fn add(&mut self, member: u32, times: i64) -> bool {
         let present = self.members.contains(member);
-        let had = if present { 1 + i64::from(self.further.get(&member).copied().unwrap_or(0)) } else { 0 };
+        let had = if present { self.times(member) } else { 0 };
         let has = had + times;
         if has <= 0 {
             if present {
@@ -142,6 +153,7 @@ mod tests {
             left.merge(&right);
             for (member, n) in &other { *truth.entry(*member).or_insert(0) += n; }
             prop_assert_eq!(left.members().iter().collect::<Vec<_>>(), truth.keys().copied().collect::<Vec<_>>());
+            prop_assert_eq!(left.times_of(left.members()), truth.iter().map(|(member, times)| (*member, *times)).collect::<Vec<_>>());
             for (member, n) in &other { prop_assert!(left.add(*member, -n)); }
             prop_assert_eq!(left, before);
         }

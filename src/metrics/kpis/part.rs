@@ -19,10 +19,11 @@ use crate::ledger::organization::Organization;
 use crate::metrics::catalog::{Metric, Needs};
 use crate::metrics::cell::{Cell, Values};
 use crate::metrics::dimension::Dimension;
+use crate::metrics::facts::Facts;
 use crate::metrics::filter::{Filter, dimension_numbers, product_numbers, segment_number};
 use crate::metrics::group::{GroupBy, GroupKey, UNGROUPED};
 use crate::metrics::period::Span;
-use crate::metrics::read::{Cells, Facts, Question};
+use crate::metrics::read::{Cells, Question};
 
 /// Filters and shifts of all KPIs in one part of a request.
 const VIEWS_MAX: usize = 48;

@@ -1,0 +1,84 @@
+//! The ledger state an answer is read from.
+
+use super::group::GroupBy;
+use super::period::Span;
+use super::ranges::round_up;
+use crate::clock::Timestamp;
+use crate::db::TenantTx;
+use crate::error::{Code, Error, Result};
+use crate::ledger::entry::Entry;
+use crate::ledger::memory::Memory;
+use crate::ledger::store::{ENTRY_COLUMNS, Head, entry_from};
+use crate::ledger::tail::Tail;
+
+/// The ledger state to read.
+pub enum Facts {
+    /// The newest: the rollups plus the unfolded tail.
+    Newest(Tail),
+    /// The entries up to this position.
+    AsOf(i64),
+    /// These entries, with their positions, cover everything that is read.
+    Entries(Vec<(i64, Entry)>),
+}
+
+impl Facts {
+    /// The state at a position; `head` must be what `tx` sees.
+    pub async fn at(tx: &TenantTx, memory: &Memory, head: &Head, position: i64) -> Result<Facts> {
+        if position == head.position {
+            Ok(Facts::Newest(memory.tails.get(tx, head).await?))
+        } else {
+            Ok(Facts::AsOf(position))
+        }
+    }
+
+    /// Adjusts bucket boundaries to what is known. Before `retained_from` only 15-minute slots remain, so a slot counts
+    /// as a whole, at its start; earlier states are gone, and so is what rollups do not keep apart. Error:
+    /// AS_OF_NOT_AVAILABLE.
+    pub fn known(
+        &self,
+        mut boundaries: Vec<Timestamp>,
+        group: &GroupBy,
+        retained_from: Option<Timestamp>,
+    ) -> Result<Vec<Timestamp>> {
+        let dropped = boundaries.iter_mut().filter(|at| retained_from.is_some_and(|from| **at < from));
+        for at in dropped {
+            let gone = |what: &str| {
+                let message = format!("{what}, this needs months whose entries were dropped");
+                Err(Error::new(Code::AsOfNotAvailable, message))
+            };
+            if !matches!(self, Facts::Newest(_)) {
+                return gone("as of an earlier position");
+            }
+            if !group.is_rolled_up() {
+                return gone("by customer");
+            }
+            *at = round_up(*at);
+        }
+        Ok(boundaries)
+    }
+}
+
+/// The entries of disjoint spans up to a position, in time order; `None` if there are more than `rows_max`.
+pub async fn read_entries(
+    tx: &TenantTx,
+    spans: &[Span],
+    position_max: i64,
+    rows_max: usize,
+) -> Result<Option<Vec<(i64, Entry)>>> {
+    let sql = format!(
+        "SELECT {ENTRY_COLUMNS} FROM ledger_entries e WHERE e.tenant_id = $1 AND e.at >= $2 AND e.at < $3 AND e.position <= $4 \
+         ORDER BY e.at, e.position, e.entry_no LIMIT $5"
+    );
+    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX).saturating_add(1);
+    let mut entries = Vec::new();
+    for span in spans {
+        let values = [span.start.0.into(), span.end.0.into(), position_max.into(), limit.into()];
+        for row in tx.query(&sql, values).await? {
+            entries.push(entry_from(&row)?);
+        }
+        if entries.len() > rows_max {
+            return Ok(None);
+        }
+    }
+    Ok(Some(entries))
+}
