@@ -335,6 +335,18 @@ pub(super) fn for_update(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR NO KEY UPDATE" } else { "" }
 }
 
+/// Waits for the lock of the tenant's rollups; SQLite has only one writer anyway.
+pub(super) fn lock_rollups(backend: DbBackend) -> Option<&'static str> {
+    let sql = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended('salespulse.rollups', hashtextextended($1::text, 0)))) l";
+    (backend == DbBackend::Postgres).then_some(sql)
+}
+
+/// Whether the lock of [`lock_rollups`] could be taken at once.
+pub(super) fn try_lock_rollups(backend: DbBackend) -> Option<&'static str> {
+    let sql = "SELECT pg_try_advisory_xact_lock(hashtextextended('salespulse.rollups', hashtextextended($1::text, 0)))";
+    (backend == DbBackend::Postgres).then_some(sql)
+}
+
 /// SQLite's operator is case-insensitive for ASCII letters only; PostgreSQL's goes by the collation, which is "C" for
 /// columns.
 pub(super) fn like_any_case(backend: DbBackend) -> &'static str {

@@ -145,6 +145,22 @@ impl TenantTx {
         Ok(())
     }
 
+    /// Serializes what changes the tenant's rollups until this transaction ends. Whoever locks the head, too, does so
+    /// afterwards.
+    pub async fn lock_rollups(&self) -> Result<()> {
+        if let Some(sql) = dialect::lock_rollups(self.backend) {
+            self.query_one(sql, []).await?;
+        }
+        Ok(())
+    }
+
+    /// The same without waiting, so also after the head was locked. `false` if another transaction has the lock.
+    pub async fn try_lock_rollups(&self) -> Result<bool> {
+        let Some(sql) = dialect::try_lock_rollups(self.backend) else { return Ok(true) };
+        let row = self.query_one(sql, []).await?;
+        row.map_or(Ok(false), |row| get(&row, 0))
+    }
+
     pub async fn commit(self) -> Result<()> {
         Ok(self.tx.commit().await?)
     }

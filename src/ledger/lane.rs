@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::batch::BatchApplier;
 use super::changes::Names;
@@ -58,6 +60,8 @@ pub(super) struct Lane {
     /// Ledger and rollup positions after this lane's last commit.
     position: i64,
     folded: i64,
+    /// A fold that is under way, and where it will have got.
+    folding: Option<JoinHandle<Result<i64>>>,
     /// The last fold failed: it is retried after a batch or a long idle period.
     is_behind: bool,
     /// Number of callers that shared the last batch.
@@ -71,6 +75,19 @@ enum Attempt {
     Committed(i64),
     /// Rolled back: the ledger may lack partitions for the months of these times.
     LacksMonths(BTreeSet<i64>),
+    /// Rolled back: the batch must be folded, but a fold is under way.
+    RollupsLocked,
+}
+
+/// What a lane has waited for.
+enum Wait {
+    Job(Job),
+    /// A fold has ended.
+    Folded,
+    /// Nothing has come for a while.
+    Idle,
+    /// Nothing will come any more.
+    Closed,
 }
 
 /// An event with the hash of its content.
@@ -85,7 +102,16 @@ pub(super) struct Item {
 
 impl Lane {
     pub(super) fn new(tenant: TenantId, parts: Arc<LaneContext>) -> Self {
-        Lane { tenant, parts, position: 0, folded: 0, is_behind: false, callers: 1, names: Names::default() }
+        Lane {
+            tenant,
+            parts,
+            position: 0,
+            folded: 0,
+            folding: None,
+            is_behind: false,
+            callers: 1,
+            names: Names::default(),
+        }
     }
 
     /// Publishes its progress to `place` after each step.
@@ -95,15 +121,15 @@ impl Lane {
             place.send_replace(LaneProgress { position: self.position, folded: self.folded });
             let first = match waiting.take() {
                 Some(job) => job,
-                None => match tokio::time::timeout(self.patience(), jobs.recv()).await {
-                    Ok(Some(job)) => job,
-                    Ok(None) if self.has_tail() => return self.fold_tail().await,
-                    Ok(None) => return,
-                    Err(_) if self.has_tail() => {
-                        self.fold_tail().await;
+                None => match self.wait(&mut jobs).await {
+                    Wait::Job(job) => job,
+                    Wait::Folded => continue,
+                    Wait::Closed => return self.fold_rest().await,
+                    Wait::Idle if self.has_tail() => {
+                        self.begin_fold();
                         continue;
                     }
-                    Err(_) => {
+                    Wait::Idle => {
                         // Jobs sent before the lane closed are still served.
                         jobs.close();
                         match jobs.recv().await {
@@ -119,9 +145,26 @@ impl Lane {
             (batch, waiting) = self.gather(first, &mut jobs).await;
             self.serve(batch).await;
             let tail_max = if is_backfill || waiting.is_some() { CROWDED_TAIL_MAX } else { TAIL_MAX };
-            if self.position - self.folded >= tail_max {
-                self.fold_tail().await;
+            if self.folding.as_ref().is_some_and(JoinHandle::is_finished) || self.position - self.folded >= 2 * tail_max
+            {
+                self.finish_fold().await;
             }
+            if self.position - self.folded >= tail_max {
+                self.begin_fold();
+            }
+        }
+    }
+
+    /// Waits for something to do.
+    async fn wait(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Wait {
+        let patience = self.patience();
+        tokio::select! {
+            job = tokio::time::timeout(patience, jobs.recv()) => match job {
+                Ok(Some(job)) => Wait::Job(job),
+                Ok(None) => Wait::Closed,
+                Err(_) => Wait::Idle,
+            },
+            () = self.finish_fold(), if self.folding.is_some() => Wait::Folded,
         }
     }
 
@@ -161,17 +204,28 @@ impl Lane {
 
     /// How long to wait for work before folding or ending.
     fn patience(&self) -> Duration {
-        if self.has_tail() && !self.is_behind { FOLD_AFTER } else { IDLE }
+        if self.has_tail() && !self.is_behind && self.folding.is_none() { FOLD_AFTER } else { IDLE }
     }
 
-    /// Folds the tail. On failure it is retried after the next batch or a long idle period; until then readers add the
-    /// tail.
-    async fn fold_tail(&mut self) {
-        let LaneContext { db, memory, .. } = &*self.parts;
-        let folded = db.within(COMMIT_WAIT, fold_tail(db, &memory.tails, self.tenant)).await;
+    /// Begins to fold the tail unless that is under way. On failure it is retried after the next batch or a long idle
+    /// period; until then readers add the tail.
+    fn begin_fold(&mut self) {
+        let (parts, tenant) = (Arc::clone(&self.parts), self.tenant);
+        let fold = async move {
+            let LaneContext { db, memory, .. } = &*parts;
+            db.within(COMMIT_WAIT, fold_tail(db, &memory.tails, tenant)).await
+        };
+        self.folding.get_or_insert_with(|| tokio::spawn(fold.in_current_span()));
+    }
+
+    /// Waits until no fold is under way. Cancel-safe.
+    async fn finish_fold(&mut self) {
+        let Some(folding) = &mut self.folding else { return };
+        let folded = folding.await.map_err(Error::internal).flatten();
+        self.folding = None;
         self.is_behind = folded.is_err();
         match folded {
-            Ok(()) => self.folded = self.position,
+            Ok(folded) => self.folded = self.folded.max(folded),
             Err(error) if error.code == Code::ServiceUnavailable => {
                 // Lock contention; readers add the tail meanwhile.
                 tracing::info!(tenant = %self.tenant.0, source = error.cause(), "tail not folded yet");
@@ -179,6 +233,15 @@ impl Lane {
             Err(error) => {
                 tracing::error!(tenant = %self.tenant.0, source = error.cause(), "tail not folded");
             }
+        }
+    }
+
+    /// Folds what is left, once.
+    async fn fold_rest(&mut self) {
+        self.finish_fold().await;
+        if self.has_tail() {
+            self.begin_fold();
+            self.finish_fold().await;
         }
     }
 
@@ -279,6 +342,10 @@ impl Lane {
                     self.parts.db.ensure_months(times.iter().copied()).await?;
                     made.extend(times);
                 }
+                Ok(Attempt::RollupsLocked) => {
+                    let LaneContext { db, memory, .. } = &*self.parts;
+                    db.within(COMMIT_WAIT, fold_tail(db, &memory.tails, self.tenant)).await?;
+                }
             }
         }
     }
@@ -327,7 +394,9 @@ impl Lane {
                 return Ok(Attempt::LacksMonths(lacking));
             }
             save::save(&tx, &before, &batch, now, is_backfill, keys).await?;
-            self.fold_if_needed(&tx, &before, &mut batch).await?;
+            if !self.fold_if_needed(&tx, &before, &mut batch).await? {
+                return Ok(Attempt::RollupsLocked);
+            }
             save::save_head(&tx, &batch.loaded.head).await?;
             entries = Arc::new(std::mem::take(&mut batch.changes.entries));
             if !is_backfill {
@@ -368,8 +437,8 @@ impl Lane {
     }
 
     /// Folds the tail with the batch where it cannot be deferred: entries lie in months being dropped, or a sum might
-    /// overflow, which must refuse the event that causes it.
-    async fn fold_if_needed(&self, tx: &TenantTx, before: &Head, batch: &mut BatchApplier) -> Result<()> {
+    /// overflow, which must refuse the event that causes it. `false` if that has to wait for another fold.
+    async fn fold_if_needed(&self, tx: &TenantTx, before: &Head, batch: &mut BatchApplier) -> Result<bool> {
         let BatchApplier { loaded, changes } = batch;
         let entries = || changes.entries.iter().map(|(_, entry)| entry);
         let volume = entries().map(volume_of).sum::<i128>() + i128::from(before.tail_volume);
@@ -377,10 +446,16 @@ impl Lane {
         let is_dropped = |entry: &Entry| before.retained_from.is_some_and(|from| entry.at.0 < from);
         if is_in_range && !entries().any(is_dropped) {
             loaded.head.tail_volume = i64::try_from(volume).unwrap_or(i64::MAX);
-            return Ok(());
+            return Ok(true);
+        }
+        if !tx.try_lock_rollups().await? {
+            return Ok(false);
         }
         let tail = self.parts.memory.tails.get(tx, before).await?;
-        fold(tx, &mut loaded.head, &loaded.organizations, &tail.entries().chain(entries()).collect::<Vec<_>>()).await
+        let entries: Vec<&Entry> = tail.entries().chain(entries()).collect();
+        let folded = fold(tx, &loaded.organizations, &entries).await?;
+        loaded.head.advance_rollups(loaded.head.position, &folded);
+        Ok(true)
     }
 
     /// Times of entries, except `made`, whose months the ledger may lack.

@@ -145,7 +145,7 @@ impl Ledger {
     /// Folds the tail into the rollups. Lanes do this on their own; a process does it once more on shutdown.
     pub async fn fold(&self, tenant: TenantId) -> Result<()> {
         let LaneContext { db, memory, .. } = &*self.shared.parts;
-        fold::fold_tail(db, &memory.tails, tenant).await
+        fold::fold_tail(db, &memory.tails, tenant).await.map(drop)
     }
 
     /// Stores `events` and returns one outcome for each. On `Ok` they are committed; on error none is known to be, and

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use salespulse::app::App;
 use salespulse::clock::ManualClock;
-use salespulse::db::Db;
+use salespulse::db::{Db, get};
 use salespulse::error::Code;
 use salespulse::ledger::event::{
     Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, RefusalCode, VisitsCounted,
@@ -86,6 +86,36 @@ async fn sums_that_would_leave_64_bits_refuse_the_events_that_do_it() {
     // Others still go in.
     let small = OrderPlaced { amount: Some(money("1.00")), ..placed(1000) };
     acme.apply(vec![event("small", "2026-06-02T10:00:00Z", Fact::OrderPlaced(small))]).await;
+    acme.verified().await;
+}
+
+/// Of PostgreSQL; SQLite has one writer.
+#[tokio::test]
+async fn batches_go_in_while_the_tail_is_folded_unless_they_must_be_folded_too() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let db = &test.app.db;
+    if !db.is_postgres() {
+        return;
+    }
+    let sale = |n: u32, amount: &str| {
+        let placed = OrderPlaced { order_id: n.to_string(), amount: Some(money(amount)), ..OrderPlaced::default() };
+        event(&n.to_string(), "2026-06-01T10:00:00Z", Fact::OrderPlaced(placed))
+    };
+    // One more of them, and their sum would no longer fit.
+    acme.apply((0..922).map(|n| sale(n, "1000000000000.00")).collect()).await;
+    let folding = db.write(acme.id()).await.expect("a transaction");
+    folding.lock_rollups().await.expect("locked");
+    assert_eq!(acme.apply(vec![sale(1000, "1.00")]).await.position, 923);
+    let ended = async {
+        let waiting = "SELECT COUNT(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                       WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
+        while get::<i64>(&db.query_all_tenants(waiting, []).await.expect("counted")[0], 0).expect("a number") == 0 {}
+        folding.commit().await.expect("ended");
+    };
+    let (answer, ()) = tokio::join!(acme.record(vec![sale(1001, "1000000000000.00"), sale(1002, "2.00")]), ended);
+    assert!(matches!(&answer.outcomes[0], Outcome::Refused(refusal) if refusal.code == RefusalCode::AmountOutOfRange));
+    assert!(matches!(answer.outcomes[1], Outcome::Applied { position: 924 }), "{:?}", answer.outcomes);
     acme.verified().await;
 }
 
