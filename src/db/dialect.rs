@@ -3,6 +3,7 @@
 
 mod errors;
 mod heads;
+mod locks;
 mod owner;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ pub use errors::{
 };
 pub(super) use errors::{is_cut_off, is_forbidden};
 pub(super) use heads::HeadsConnection;
+pub(super) use locks::{block_new_tenants, for_update, lock_rollups, try_lock_rollups, wait_for_owner};
 use migration::roles;
 pub(super) use owner::{is_same, owns_tables};
 use sea_orm::sqlx::pool::PoolOptions;
@@ -330,23 +332,6 @@ pub(super) async fn begin_migrating(db: &DatabaseConnection) -> Result<DatabaseT
     Ok(tx)
 }
 
-/// Rows that reference the locked one can still be written: they only lock its key.
-pub(super) fn for_update(backend: DbBackend) -> &'static str {
-    if backend == DbBackend::Postgres { "FOR NO KEY UPDATE" } else { "" }
-}
-
-/// Waits for the lock of the tenant's rollups; SQLite has only one writer anyway.
-pub(super) fn lock_rollups(backend: DbBackend) -> Option<&'static str> {
-    let sql = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended('salespulse.rollups', hashtextextended($1::text, 0)))) l";
-    (backend == DbBackend::Postgres).then_some(sql)
-}
-
-/// Whether the lock of [`lock_rollups`] could be taken at once.
-pub(super) fn try_lock_rollups(backend: DbBackend) -> Option<&'static str> {
-    let sql = "SELECT pg_try_advisory_xact_lock(hashtextextended('salespulse.rollups', hashtextextended($1::text, 0)))";
-    (backend == DbBackend::Postgres).then_some(sql)
-}
-
 /// SQLite's operator is case-insensitive for ASCII letters only; PostgreSQL's goes by the collation, which is "C" for
 /// columns.
 pub(super) fn like_any_case(backend: DbBackend) -> &'static str {
@@ -418,22 +403,6 @@ pub(super) async fn ensure_months(db: &DatabaseConnection, months: &BTreeSet<Nai
     }
     for month in months {
         db.execute_unprepared(&format!("SELECT ledger_month('{month}')")).await?;
-    }
-    Ok(())
-}
-
-/// PostgreSQL: keeps [`wait_for_owner`] waiting as long as the connection lives.
-pub(super) async fn block_new_tenants(db: &DatabaseConnection) -> Result<(), DbErr> {
-    if db.get_database_backend() == DbBackend::Postgres {
-        db.execute_unprepared("SELECT pg_advisory_lock(hashtext('salespulse.tenants'))").await?;
-    }
-    Ok(())
-}
-
-/// PostgreSQL: waits for [`block_new_tenants`] to end, and keeps it from beginning until `tx` ends.
-pub(super) async fn wait_for_owner(tx: &DatabaseTransaction, backend: DbBackend) -> Result<(), DbErr> {
-    if backend == DbBackend::Postgres {
-        tx.execute_unprepared("SELECT pg_advisory_xact_lock_shared(hashtext('salespulse.tenants'))").await?;
     }
     Ok(())
 }
