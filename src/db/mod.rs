@@ -222,6 +222,11 @@ impl Db {
         Ok(past_dead(open, || self.across.query_all_raw(statement.clone())).await?)
     }
 
+    /// How many transactions may write at a time, of all tenants.
+    pub fn writers_max(&self) -> usize {
+        self.write.size()
+    }
+
     /// The pools: purpose, open and idle connections.
     pub fn list_pools(&self) -> Vec<(&'static str, usize, usize)> {
         let across = dialect::count_connections(&self.across);

@@ -89,6 +89,11 @@ impl Pool {
         Ok((lent.connection().begin_with_options(options).await?, lent))
     }
 
+    /// How many connections can be lent at a time.
+    pub fn size(&self) -> usize {
+        self.all.len()
+    }
+
     /// The numbers of open and of idle connections.
     pub fn count(&self) -> (usize, usize) {
         let each = self.all.iter().map(count_connections);

@@ -64,8 +64,14 @@ pub async fn fold_tail(db: &Db, tails: &Tails, tenant: TenantId) -> Result<i64> 
     let tx = db.write(tenant).await?;
     tx.lock_rollups().await?;
     let before = read_head(&tx).await?;
+    if before.folded == before.position {
+        return Ok(before.folded);
+    }
     let folded = fold_up_to(&tx, tails, &before).await?;
     let mut head = lock_head(&tx).await?;
+    if head.folded != before.folded {
+        return Err(Error::internal("rollups were changed without their lock"));
+    }
     head.advance_rollups(before.position, &folded);
     save_folded(&tx, &head).await?;
     tx.commit().await?;

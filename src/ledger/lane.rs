@@ -125,8 +125,8 @@ impl Lane {
                     Wait::Job(job) => job,
                     Wait::Folded => continue,
                     Wait::Closed => return self.fold_rest().await,
-                    Wait::Idle if self.has_tail() => {
-                        self.begin_fold();
+                    Wait::Idle if self.has_tail() || self.folding.is_some() => {
+                        self.begin_fold().await;
                         continue;
                     }
                     Wait::Idle => {
@@ -150,7 +150,7 @@ impl Lane {
                 self.finish_fold().await;
             }
             if self.position - self.folded >= tail_max {
-                self.begin_fold();
+                self.begin_fold().await;
             }
         }
     }
@@ -207,15 +207,24 @@ impl Lane {
         if self.has_tail() && !self.is_behind && self.folding.is_none() { FOLD_AFTER } else { IDLE }
     }
 
-    /// Begins to fold the tail unless that is under way. On failure it is retried after the next batch or a long idle
-    /// period; until then readers add the tail.
-    fn begin_fold(&mut self) {
+    /// Begins to fold the tail unless that is under way, and ends it if there are too many folds beside lanes. On failure
+    /// it is retried after the next batch or a long idle period; until then readers add the tail.
+    async fn begin_fold(&mut self) {
+        if self.folding.is_some() {
+            return;
+        }
         let (parts, tenant) = (Arc::clone(&self.parts), self.tenant);
+        let permit = Arc::clone(&parts.folds_beside).try_acquire_owned().ok();
+        let is_beside = permit.is_some();
         let fold = async move {
+            let _permit = permit;
             let LaneContext { db, memory, .. } = &*parts;
             db.within(COMMIT_WAIT, fold_tail(db, &memory.tails, tenant)).await
         };
-        self.folding.get_or_insert_with(|| tokio::spawn(fold.in_current_span()));
+        self.folding = Some(tokio::spawn(fold.in_current_span()));
+        if !is_beside {
+            self.finish_fold().await;
+        }
     }
 
     /// Waits until no fold is under way. Cancel-safe.
@@ -240,7 +249,7 @@ impl Lane {
     async fn fold_rest(&mut self) {
         self.finish_fold().await;
         if self.has_tail() {
-            self.begin_fold();
+            self.begin_fold().await;
             self.finish_fold().await;
         }
     }

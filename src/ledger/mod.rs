@@ -108,6 +108,9 @@ struct LaneContext {
     observer: Arc<dyn BatchObserver>,
     memory: Memory,
     keys: Keys,
+    /// Folds that may be under way beside their lanes. A lane whose fold has no permit waits for it, so that it needs one
+    /// connection at a time; half of them are left for batches.
+    folds_beside: Arc<Semaphore>,
 }
 
 /// The callers' handle of a lane.
@@ -138,7 +141,8 @@ impl Ledger {
         memory: Memory,
         keys: Keys,
     ) -> Self {
-        let parts = Arc::new(LaneContext { db, clock, stream, observer, memory, keys });
+        let folds_beside = Arc::new(Semaphore::new(db.writers_max() / 2));
+        let parts = Arc::new(LaneContext { db, clock, stream, observer, memory, keys, folds_beside });
         Ledger { shared: Arc::new(Shared { parts, lanes: Mutex::default(), tasks: TaskTracker::new() }) }
     }
 

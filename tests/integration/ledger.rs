@@ -136,6 +136,34 @@ async fn one_connection_is_enough_for_tenants_that_begin_new_months() {
     }
 }
 
+/// A fold that takes longer than a connection is waited for. On SQLite nothing holds up a fold but other writers.
+#[tokio::test]
+async fn with_one_connection_events_wait_for_the_fold() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    if !test.app.db.is_postgres() {
+        return;
+    }
+    let db = Db::connect(test.server_url(), 1).await.expect("connect");
+    let clock = Arc::<ManualClock>::clone(&test.clock);
+    let app = App::new(db, clock, Arc::new(MemoryStream::default()), test.app.tokens.clone(), kek());
+    let visits = |n: i64| {
+        let fact = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
+        event(&n.to_string(), "2026-06-01T10:00:00Z", fact)
+    };
+    let folding = test.app.db.write(acme.id()).await.expect("a transaction");
+    folding.lock_rollups().await.expect("locked");
+    for n in 0..5 {
+        let events = (n * 1000..(n + 1) * 1000).map(visits).collect();
+        app.ledger.record(acme.id(), events, false).await.expect("recorded");
+    }
+    let mut record = std::pin::pin!(app.ledger.record(acme.id(), vec![visits(5000)], false));
+    let waits = tokio::time::timeout(Duration::from_secs(3), record.as_mut()).await;
+    assert!(waits.is_err(), "{waits:?}");
+    folding.commit().await.expect("ended");
+    assert_eq!(record.await.expect("recorded").position, 5001);
+}
+
 #[tokio::test]
 async fn who_waits_too_long_is_given_up_and_holds_up_nobody() {
     let test = TestApp::start().await;
