@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 
 /// What a load came to.
 pub struct Load {
@@ -15,11 +16,28 @@ pub struct Load {
     pub p95: Duration,
 }
 
-/// Sends `body(n)` to `path` for `length`, from `clients` connections; `n` is another one for each request.
+/// Sends `body(n)` to `path` for `length`, from `clients` connections; `n` is another one for each request. The clients
+/// have a thread of their own, as they would have in another process: on the server's threads its tasks would wait for
+/// theirs.
 pub async fn load(
     address: SocketAddr,
     path: &'static str,
     token: &str,
+    clients: u64,
+    length: Duration,
+    body: impl Fn(u64) -> String + Send + Sync + 'static,
+) -> Load {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAuthorization: Bearer {token}\r\n"
+    );
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let load = move || runtime.block_on(send(address, head, clients, length, body));
+    tokio::task::spawn_blocking(load).await.expect("no panic")
+}
+
+async fn send(
+    address: SocketAddr,
+    head: String,
     clients: u64,
     length: Duration,
     body: impl Fn(u64) -> String + Send + Sync + 'static,
@@ -29,10 +47,7 @@ pub async fn load(
     let mut tasks = tokio::task::JoinSet::new();
     let started = Instant::now();
     for _ in 0..clients {
-        let (body, number) = (Arc::clone(&body), Arc::clone(&number));
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAuthorization: Bearer {token}\r\n"
-        );
+        let (body, number, head) = (Arc::clone(&body), Arc::clone(&number), head.clone());
         tasks.spawn(async move {
             let mut stream = TcpStream::connect(address).await.expect("connected");
             stream.set_nodelay(true).expect("no delay");

@@ -49,12 +49,20 @@ impl BatchObserver for AlertObserver {
         if head.alerts_due_at.is_none() {
             return Ok(());
         }
+        let rules = store::list_enabled(tx).await?;
+        let news = batch.entries.iter().map(|(_, entry)| entry);
+        let is_concerned =
+            |(rule, progress): &(Rule, Progress)| progress.is_concerned_by(rule, batch.now, news.clone());
+        let concerned: Vec<usize> = (0..rules.len()).filter(|index| is_concerned(&rules[*index])).collect();
+        if concerned.is_empty() {
+            return Ok(());
+        }
         // Makes the batch's own entries visible to the rules without a read per rule.
         let chunk = Chunk { first: batch.first, last: head.position, entries: Arc::clone(batch.entries) };
         let tails = self.memory.tails.within(tx.tenant(), head.folded, chunk).complete(tx, head).await?;
         let memory = Memory { tails, ..self.memory.clone() };
-        let mut evaluation = Evaluation { tx, memory: &memory, head, rules: store::list_enabled(tx).await? };
-        for index in 0..evaluation.rules.len() {
+        let mut evaluation = Evaluation { tx, memory: &memory, head, rules };
+        for index in concerned {
             evaluation.step(index, batch.now, Occasion::Batch(batch.entries)).await?;
         }
         evaluation.end().await

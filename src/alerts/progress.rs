@@ -58,9 +58,9 @@ pub trait Measure {
 }
 
 impl Progress {
-    /// Initial state of a rule created or changed at `now`.
+    /// Initial state of a rule created or changed at `now`. If 15 minutes end just then, that is still due.
     pub fn begin(now: Timestamp) -> Self {
-        Progress { evaluated_to: now, ..Progress::default() }
+        Progress { evaluated_to: Timestamp(now.0 - 1), ..Progress::default() }
     }
 
     /// When time alone may next change something.
@@ -75,6 +75,19 @@ impl Progress {
         };
         let due = [held_long_enough, may_fire_again].into_iter().flatten().filter(|at| *at > self.evaluated_to);
         due.chain([quarter_end]).min().unwrap_or(quarter_end)
+    }
+
+    /// Whether a batch of `news` at `now` may change what the rule reads, or undo what made it fire. Otherwise what was
+    /// evaluated when the last 15 minutes ended still stands.
+    pub fn is_concerned_by<'e>(&self, rule: &Rule, now: Timestamp, news: impl Iterator<Item = &'e Entry>) -> bool {
+        let is_evaluated = self.evaluated_to.0.rem_euclid(QUARTER_HOUR) == 0;
+        if !is_evaluated || rule.bucket_grain().is_some() {
+            return true;
+        }
+        let looked_at = evidence(rule, rule.window(now.max(self.evaluated_to)));
+        let cause = self.cause.map(|cause| evidence(rule, cause));
+        let holds = |at| looked_at.holds(at) || cause.is_some_and(|cause| cause.holds(at));
+        news.into_iter().any(|entry| holds(entry.at))
     }
 
     /// Evaluates the rule at `now`. `news` are the entries since the last evaluation.
@@ -124,9 +137,8 @@ impl Progress {
         }
         // Nothing is evaluated between bucket ends, so at each of them it is unknown which entries arrived.
         let touches = |cause: Span| {
-            let before = rule.window_before(cause);
-            let holds = |at| cause.holds(at) || before.is_some_and(|before| before.holds(at));
-            rule.bucket_grain().is_some() || news.into_iter().any(|entry| holds(entry.at))
+            let evidence = evidence(rule, cause);
+            rule.bucket_grain().is_some() || news.into_iter().any(|entry| evidence.holds(entry.at))
         };
         if self.state == AlertState::Resolved
             && self.cause.is_some_and(touches)
@@ -182,6 +194,17 @@ impl Progress {
         let before = before(rule, cause, measure).await?;
         Ok(!rule.read(&values, before.as_ref()).fires)
     }
+}
+
+/// Where facts may change what is read of `span`.
+fn evidence(rule: &Rule, span: Span) -> Span {
+    let start = match rule.window_before(span) {
+        // How far back a KPI looks is known to its formula alone.
+        _ if rule.measured.kpi().is_some() => Timestamp(i64::MIN),
+        Some(before) => before.start,
+        None => span.start,
+    };
+    Span { start, end: span.end }
 }
 
 /// Whether refunds of what is watched undo the cause, whenever they are issued.

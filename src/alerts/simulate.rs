@@ -133,8 +133,10 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
         trial.history.position = position;
         let is_backfill: bool = get(&batch, 2)?;
         if !is_backfill {
-            let news = &arrivals[arrived(before)..arrived(position)];
-            trial.step(recorded_at, news.iter().map(|(_, entry)| entry)).await?;
+            let news = arrivals[arrived(before)..arrived(position)].iter().map(|(_, entry)| entry);
+            if trial.progress.is_concerned_by(rule, recorded_at, news.clone()) {
+                trial.step(recorded_at, news).await?;
+            }
         }
     }
     trial.until(period.end).await?;
