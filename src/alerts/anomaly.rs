@@ -20,7 +20,7 @@ use crate::metrics::period::Span;
 use crate::metrics::plan::{Plan, SeriesArgs, SeriesPlan};
 use crate::money::{Money, SCALE};
 use crate::predictions::anomalies::settings;
-use crate::predictions::{amount, floor};
+use crate::predictions::expected_amount;
 
 pub const HOUR_MINUTES: i32 = 60;
 pub const DAY_MINUTES: i32 = 1_440;
@@ -131,12 +131,11 @@ pub async fn read(rule: &Rule, grain: Grain, end: Timestamp, measure: &mut impl 
 
 /// `None` on overflow of the money range.
 fn judgement(measured: &Measured, reading: &anomalies::Reading) -> Option<Judgement> {
-    let amount = |value| amount(measured, value).ok();
-    let lower = floor(measured).map_or(reading.lower, |floor| reading.lower.max(floor));
+    let expected = |value| expected_amount(measured, value).ok();
     Some(Judgement {
-        expected: amount(reading.expected)?,
-        lower: amount(lower)?,
-        upper: amount(reading.upper)?,
+        expected: expected(reading.expected)?,
+        lower: expected(reading.lower)?,
+        upper: expected(reading.upper)?,
         // Cannot overflow: scores are bounded.
         score: Money((reading.score * 100.0).round_ties_even() as i64 * (SCALE / 100)),
     })

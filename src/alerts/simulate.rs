@@ -152,8 +152,9 @@ fn spans_of(views: &Views, rule: &Rule, looked_at: Span, zone: Tz) -> Vec<Span> 
     let last = Span { start: Timestamp(looked_at.end.0 - window), end: looked_at.end };
     let back = views.spans(first, &calendar).zip(views.spans(last, &calendar));
     let earlier = back.map(|((first, shift), (last, _))| {
-        // Windows in between may be whole days or months, whose lengths vary.
-        let margin = MARGIN * (1 + i64::from(shift.periods));
+        // Windows in between may be whole days or months, whose lengths vary with each step.
+        let steps = i64::try_from(shift.steps().len()).unwrap_or(i64::MAX) + i64::from(shift.periods());
+        let margin = MARGIN.saturating_mul(steps + 1);
         Span { start: Timestamp(first.start.0 - margin), end: Timestamp(last.end.0 + margin) }
     });
     Span::united(earlier.chain([looked_at]).collect())

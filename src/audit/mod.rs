@@ -43,7 +43,7 @@ impl Entry {
 
 /// The actor, and the client they used.
 pub struct By<'a> {
-    /// `None` for a failed sign-in.
+    /// `None` for a failed sign-in, and for an operator.
     pub user_id: Option<Uuid>,
     pub through: Option<Through>,
     pub client: &'a Client,

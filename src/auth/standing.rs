@@ -73,7 +73,7 @@ impl AccessCache {
     }
 
     /// Authenticates by an API key. `may_look` is consulted before the tenant's access data is reloaded for a key that is
-    /// not in it. Error: UNAUTHENTICATED.
+    /// not in it, or loaded for one of an unknown tenant. Error: UNAUTHENTICATED.
     pub async fn caller_of(&self, key: &Opaque, may_look: impl Fn() -> Result<()>) -> Result<Arc<Caller>> {
         let hash = key.hash();
         let find =
@@ -91,6 +91,13 @@ impl AccessCache {
         find: impl Fn(&TenantAccess) -> Option<T>,
     ) -> Result<Option<T>> {
         for _ in 0..2 {
+            let is_known = self.known.contains_key(&tenant.at(Guard::AccessCache));
+            if !is_known
+                && let Err(limited) = may_look()
+                && !self.is_tenant(tenant).await?
+            {
+                return Err(limited);
+            }
             let cell = self.known.get_with(tenant.at(Guard::AccessCache), Arc::default);
             let standing = cell.get_or_try_init(|| Box::pin(self.read(tenant))).await?;
             let found = find(standing);
@@ -101,6 +108,11 @@ impl AccessCache {
             self.known.invalidate(&tenant.at(Guard::AccessCache));
         }
         Ok(None)
+    }
+
+    async fn is_tenant(&self, tenant: TenantId) -> Result<bool> {
+        let rows = self.db.query_all_tenants("SELECT 1 FROM tenants WHERE id = $1", [tenant.0.into()]).await?;
+        Ok(!rows.is_empty())
     }
 
     async fn read(&self, tenant: TenantId) -> Result<TenantAccess> {

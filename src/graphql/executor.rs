@@ -77,7 +77,7 @@ impl Executor {
         let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&requester.size)));
         let request = with_requester(prepared.request, requester).data(Arc::clone(&operation));
         let executed = AssertUnwindSafe(self.execute(request)).catch_unwind();
-        // A write is not interrupted.
+        // A write has no time-out; a client that leaves does abort it.
         let wait = if prepared.kind == OperationType::Query { QUERY_WAIT } else { Duration::MAX };
         let executed = tokio::time::timeout(wait, executed).instrument(span.clone()).await;
         let response = span.in_scope(|| match executed {
@@ -114,6 +114,8 @@ impl Executor {
             };
             let permissions = caller.permissions.clone();
             let key = Key { tenant: tenant.at(Guard::Cohorts), permissions, operation: hash };
+            // Its values are of all members, so none of them is charged for them.
+            let size = Arc::default();
             let member = self.cohorts.join(key, after, || self.live(prepared, caller, size, hash.to_vec(), None));
             return futures_util::stream::unfold(member, async |mut member| Some((member.next().await?, member)))
                 .boxed();

@@ -1,6 +1,5 @@
-//! Response cache, keyed by everything a response depends on: the caller's tenant and permissions, the request, the
-//! ledger position and the policy epoch. A cached response is served only if the head, read after the request arrived,
-//! is still the one it was computed from.
+//! Response cache, keyed by the request and the caller's tenant and permissions. A cached response is served only if
+//! the head (ledger position and policy epoch), read after the request arrived, is still the one it was computed from.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use crate::ledger::store::read_head;
 use crate::stream::{Listener, ListenerEvent};
 
 /// Alerts per read of the log.
-const ALERTS_AT_ONCE: i64 = 100;
+const ALERTS_AT_ONCE: u16 = 100;
 /// Pause before retrying the database.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
@@ -111,7 +111,7 @@ impl AlertLog {
         if newest < self.read_to {
             return Err(gap());
         }
-        let found = list_after(&tx, self.read_to, ALERTS_AT_ONCE).await?;
+        let found = list_after(&tx, self.read_to, ALERTS_AT_ONCE.into()).await?;
         self.followed.alerts.add(&found);
         self.newest = newest;
         self.must_look = false;
@@ -122,7 +122,8 @@ impl AlertLog {
 
     /// `false` if the next alerts are not cached or something was missed.
     fn take_known(&mut self) -> bool {
-        let known = if self.must_look { None } else { self.followed.alerts.after(self.read_to) };
+        let known = || self.followed.alerts.after(self.read_to, ALERTS_AT_ONCE.into());
+        let known = if self.must_look { None } else { known() };
         let Some(last) = known.as_ref().and_then(|known| known.last()) else { return false };
         self.read_to = last.alert_no;
         self.ready.extend(known.into_iter().flatten());

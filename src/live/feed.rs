@@ -75,12 +75,12 @@ impl Default for Followed {
 pub struct RecentAlerts(Arc<Mutex<VecDeque<Transition>>>);
 
 impl RecentAlerts {
-    /// The alerts after a number, if the next one is cached.
-    pub fn after(&self, alert_no: i64) -> Option<Vec<Transition>> {
+    /// The alerts after a number, if the next one is cached; at most `count`.
+    pub fn after(&self, alert_no: i64, count: usize) -> Option<Vec<Transition>> {
         let alerts = self.lock();
         let start = alerts.partition_point(|alert| alert.alert_no <= alert_no);
         let is_next = alerts.get(start).is_some_and(|alert| alert.alert_no == alert_no + 1);
-        is_next.then(|| alerts.range(start..).cloned().collect())
+        is_next.then(|| alerts.range(start..).take(count).cloned().collect())
     }
 
     /// Caches consecutive alerts, where newer than those known.
@@ -345,16 +345,17 @@ mod tests {
     #[test]
     fn alerts_are_remembered_without_a_gap() {
         let recent = RecentAlerts::default();
-        assert_eq!(recent.after(0), None);
+        assert_eq!(recent.after(0, 2_000), None);
         recent.add(&alerts(5..=7));
         recent.add(&alerts(4..=8));
-        assert_eq!(numbers(recent.after(4)), Some(vec![5, 6, 7, 8]));
-        assert_eq!(numbers(recent.after(7)), Some(vec![8]));
-        assert_eq!((recent.after(3), recent.after(8)), (None, None));
+        assert_eq!(numbers(recent.after(4, 2_000)), Some(vec![5, 6, 7, 8]));
+        assert_eq!(numbers(recent.after(4, 3)), Some(vec![5, 6, 7]));
+        assert_eq!(numbers(recent.after(7, 2_000)), Some(vec![8]));
+        assert_eq!((recent.after(3, 2_000), recent.after(8, 2_000)), (None, None));
         recent.add(&alerts(10..=11));
-        assert_eq!((numbers(recent.after(7)), numbers(recent.after(9))), (None, Some(vec![10, 11])));
+        assert_eq!((numbers(recent.after(7, 2_000)), numbers(recent.after(9, 2_000))), (None, Some(vec![10, 11])));
         recent.add(&alerts(12..=1_200));
-        assert_eq!(recent.after(199), None, "only the newest are kept");
-        assert_eq!(recent.after(200).map(|alerts| alerts.len()), Some(1_000));
+        assert_eq!(recent.after(199, 2_000), None, "only the newest are kept");
+        assert_eq!(recent.after(200, 2_000).map(|alerts| alerts.len()), Some(1_000));
     }
 }

@@ -173,7 +173,7 @@ impl Scope {
     /// How far KPIs look back.
     pub fn shifts(&self, kpis: &BTreeSet<String>) -> BTreeSet<Shift> {
         let asked = kpis.iter().filter_map(|name| self.definitions.get(name));
-        asked.flat_map(|definition| definition.plan.questions()).map(|question| question.shift).collect()
+        asked.flat_map(|definition| definition.plan.questions()).map(|question| question.shift.clone()).collect()
     }
 
     pub fn question<'a>(&'a self, boundaries: &'a [Timestamp], group: &'a GroupBy, needs: Needs) -> Question<'a> {

@@ -312,7 +312,7 @@ impl Frame {
     /// Drops the buckets that need dropped months, and determines the spans the others need.
     fn cut(&mut self, at: &At<'_>, shifts: &BTreeSet<Shift>) {
         let calendar = self.calendar();
-        let back = |pair: &[Timestamp], shift: &Shift| calendar.back(Span { start: pair[0], end: pair[1] }, *shift);
+        let back = |pair: &[Timestamp], shift: &Shift| calendar.back(Span { start: pair[0], end: pair[1] }, shift);
         if let Some(kept_from) = at.kept_from {
             let is_gone = |pair: &[Timestamp]| {
                 pair[0] < kept_from || shifts.iter().any(|shift| back(pair, shift).start < kept_from)

@@ -124,7 +124,7 @@ impl Predicted {
         Ok(Some(self.make_forecast(ctx, &args, question).await?))
     }
 
-    /// The unusual buckets of the period, among those that are complete. What was to be expected is derived from the season and trend on both sides of a bucket, within the period and up to 1461 buckets before its end; metrics and KPIs are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), AS_OF_NOT_AVAILABLE (an earlier position that needs more than 200000 entries to be read), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (more than 10000 buckets). An error that fails the whole answer: NOT_FOUND (a KPI).
+    /// The unusual buckets of the period, among those that are complete. What was to be expected is derived from the season and trend on both sides of a bucket, within the period and up to 1461 buckets before its end; metrics and KPIs are judged together. The same position and period give the same anomalies. Null with an error: ANOMALY_HISTORY_TOO_SHORT (10 buckets), AMOUNT_OUT_OF_RANGE (what is expected of a KPI exceeds 64 bits), AS_OF_NOT_AVAILABLE (an earlier position that needs more than 200000 entries to be read), PREDICTION_PENDING (ask again in a moment), BAD_USER_INPUT (more than 10000 buckets). An error that fails the whole answer: NOT_FOUND (a KPI).
     #[expect(clippy::too_many_arguments, reason = "they are the contract's")]
     async fn anomalies(
         &self,

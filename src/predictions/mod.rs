@@ -84,9 +84,22 @@ pub fn amount(measured: &Measured, value: f64) -> Result<Money> {
     }
 }
 
+/// The same of what is expected, which is no less than the metric can be.
+pub fn expected_amount(measured: &Measured, value: f64) -> Result<Money> {
+    amount(measured, floor(measured).map_or(value, |floor| value.clamp(floor, f64::INFINITY)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_expected_that_cannot_be() {
+        let expected = |metric, value| expected_amount(&Measured::Metric(metric), value).map(|money| money.to_string());
+        assert_eq!(expected(Metric::OrdersCount, -0.01).expect("an amount"), "0.00");
+        assert_eq!(expected(Metric::TotalRevenue, -0.01).expect("an amount"), "-0.01");
+        expected(Metric::OrdersCount, f64::NAN).expect_err("no amount");
+    }
 
     #[test]
     fn what_is_expected_is_rounded_once() {

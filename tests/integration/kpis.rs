@@ -44,6 +44,36 @@ async fn shop(test: &TestApp) -> TestTenant<'_> {
 
 const JUNE: &str = r#"period: {start: "2026-06-02T00:00:00Z", end: "2026-06-04T00:00:00Z"}"#;
 
+/// Months differ in length, so it matters which look back comes first.
+#[tokio::test]
+async fn what_a_kpi_that_looks_back_was_before_is_what_it_showed_then() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let days = (1..=28).flat_map(|day| (1..=5).map(move |month| (month, day)));
+    let sales = days.map(|(month, day)| {
+        let name = format!("{month}-{day}");
+        sale(&name, &format!("2026-{month:02}-{day:02}T10:00:00Z"), "web", &format!("{}.00", month * 100 + day))
+    });
+    acme.apply(sales.collect()).await;
+    for (name, formula) in [
+        ("a_week_before", "prev(totalRevenue, 1w)"),
+        ("then", "prev(a_week_before)"),
+        ("rise", "growth(totalRevenue, 28d)"),
+        ("rise_then", "prev(rise, 1mo)"),
+    ] {
+        define(&acme, name, formula).await;
+    }
+    let query = r#"{ salesMetrics(period: {firstDay: "2026-02-01", lastDay: "2026-05-31"}) { series(grain: MONTH) {
+        kpis(names: ["a_week_before", "then", "rise", "rise_then"]) { amount number } } } }"#;
+    let series = acme.viewer().query(query).await["salesMetrics"]["series"].take();
+    let months = series.as_array().expect("months");
+    for pair in months.windows(2) {
+        let value = |month: &Value, kpi: usize| month["kpis"][kpi].clone();
+        assert_eq!((value(&pair[1], 1), value(&pair[1], 3)), (value(&pair[0], 0), value(&pair[0], 2)), "{series}");
+        assert_ne!(value(&pair[1], 0), value(&pair[0], 0), "{series}");
+    }
+}
+
 #[tokio::test]
 async fn a_kpi_is_defined_changed_listed_and_deleted() {
     let test = TestApp::start().await;

@@ -200,6 +200,8 @@ async fn a_kpi_is_forecast_as_the_metric_that_it_is() {
     define(&acme, "per_visit", "totalRevenue / visits").await;
     assert_eq!(refusal(&acme.viewer(), "horizon: 7, kpi: \"per_visit\"").await, "FORECAST_HISTORY_ALL_GAPS");
     assert_eq!(refusal(&acme.viewer(), "horizon: 7, kpi: \"basket\", metric: VISITS").await, "BAD_USER_INPUT");
+    define(&acme, "huge", "totalRevenue * 0 + 700000000000000").await;
+    assert_eq!(refusal(&acme.viewer(), "horizon: 7, kpi: \"huge\"").await, "FORECAST_VALUE_OUT_OF_RANGE");
     let asked = |argument: &str| {
         format!(
             "{{ salesMetrics(period: {{preset: LAST_30_DAYS}}) {{ forecast(horizon: 7, {argument}) {{ season }} }} }}"

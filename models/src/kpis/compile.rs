@@ -135,7 +135,7 @@ impl Compiler<'_> {
             let message = format!("`{}` cannot be filtered by {dimension}", metric.name);
             return Err(Fault::new(ErrorCode::NotFilterable, span, message));
         }
-        let question = Question { metric: metric.name, filter: scope.filter.clone(), shift: scope.shift };
+        let question = Question { metric: metric.name, filter: scope.filter.clone(), shift: scope.shift.clone() };
         let number = *self.numbers.entry(question.clone()).or_insert(self.questions.len());
         if number == self.questions.len() {
             self.questions.push(question);

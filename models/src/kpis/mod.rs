@@ -39,5 +39,5 @@ pub use number::{Absent, Number};
 pub use parser::{DEPTH_MAX, TEXT_BYTES_MAX};
 pub use plan::{Plan, Question};
 pub use sales::SALES;
-pub use shift::{CalendarUnit, DAYS_BACK_MAX, Length, MONTHS_BACK_MAX, PERIODS_BACK_MAX, Shift};
+pub use shift::{CalendarUnit, Length, Shift, StepBack};
 pub use unit::Unit;

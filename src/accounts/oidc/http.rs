@@ -22,6 +22,7 @@ use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::graphql::endpoint::Endpoint;
 use crate::graphql::errors::refuse;
+use crate::tenancy::find_tenant;
 
 const PAGE: &str = include_str!("refused.html");
 const PAGE_POLICY: &str =
@@ -95,10 +96,14 @@ async fn go_to_provider(
         (Some(own), None) => own.clone(),
         (Some(own), Some(tenant)) if *own == tenant => tenant,
         (None, Some(tenant)) => tenant,
-        _ => return Err(Error::bad_input("tenant", "the provider is not available to that tenant")),
+        _ => return Err(not_available()),
     };
     let (url, cookie) = leave(endpoint, provider, Purpose::SignIn { tenant }, to).await?;
     go_to(url.as_str(), Some(cookie))
+}
+
+fn not_available() -> Error {
+    Error::bad_input("tenant", "the provider is not available to that tenant")
 }
 
 /// Sends the page of a signed-in user to the provider. The page sends the access token, which no other page has.
@@ -127,8 +132,14 @@ async fn tell_provider(
     let Through::Session(session) = caller.through else {
         return Err(Error::new(Code::Forbidden, "sign in before linking an identity"));
     };
+    let provider = find(endpoint, name)?;
+    if let Some(own) = &provider.settings.tenant
+        && find_tenant(&endpoint.app.db, own).await? != Some(caller.tenant)
+    {
+        return Err(not_available());
+    }
     let purpose = Purpose::Link { tenant: caller.tenant.0, user_id: caller.user_id, session };
-    let (url, cookie) = leave(endpoint, find(endpoint, name)?, purpose, to).await?;
+    let (url, cookie) = leave(endpoint, provider, purpose, to).await?;
     let mut response = Json(json!({ "url": url })).into_response();
     response.headers_mut().append(header::SET_COOKIE, cookie);
     Ok(response)

@@ -36,7 +36,8 @@ pub async fn sign_in(
     let now = app.clock.now();
     let tx = app.db.write(tenant).await?;
     tx.lock_settings().await?;
-    let user_id = match identities::find_owner(&tx, provider.issuer(), &person.subject).await? {
+    let owner = identities::find_owner(&tx, provider.issuer(), &person.subject).await?;
+    let user_id = match owner {
         Some(user_id) => Some(user_id),
         None => admit(&tx, client, provider, person, now).await?,
     };
@@ -53,7 +54,10 @@ pub async fn sign_in(
         return Err(refused());
     };
     let signed_in = open(app, tx, client, id, role, &format!("oidc:{}", provider.name)).await?;
-    app.access_cache.changed(tenant);
+    if owner.is_none() {
+        // They may have been admitted just now.
+        app.access_cache.changed(tenant);
+    }
     Ok(signed_in)
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use axum::extract::ws::{Message, WebSocket};
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{AbortHandle, Abortable, BoxStream, SplitStream};
+use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
@@ -44,6 +45,9 @@ pub struct SocketReader {
     client: Arc<Client>,
     /// Set by `connection_init`; a ping may replace it with a newer token of the same user.
     caller: Option<Arc<Caller>>,
+    /// Resolves when the caller loses access. It lasts from message to message: to find out takes a read, which a client
+    /// could otherwise interrupt by sending.
+    ended: BoxFuture<'static, ()>,
     /// Counts the socket towards its address, until `connection_init`.
     waiting: Option<UnauthenticatedSocket>,
     /// Counts the socket towards its caller.
@@ -60,7 +64,9 @@ impl SocketReader {
         client: Arc<Client>,
         waiting: UnauthenticatedSocket,
     ) -> Self {
-        SocketReader { endpoint, shared, stream, client, caller: None, waiting: Some(waiting), seat: None, opened: 0 }
+        let ended = std::future::pending().boxed();
+        let waiting = Some(waiting);
+        SocketReader { endpoint, shared, stream, client, caller: None, ended, waiting, seat: None, opened: 0 }
     }
 
     /// Reads and discards what arrives after the end.
@@ -80,7 +86,7 @@ impl SocketReader {
                 () = sleep_until(init_end) => {
                     return Some(if self.caller.is_none() { INIT_TIMEOUT } else { GOING_AWAY });
                 }
-                () = self.endpoint.ended(self.caller.as_deref()) => return Some(TOKEN_ENDED),
+                () = &mut self.ended => return Some(TOKEN_ENDED),
             };
             last_sign = Instant::now();
             if last_sign - second.0 >= Duration::from_secs(1) {
@@ -149,7 +155,7 @@ impl SocketReader {
         let caller = self.verify(authorization(payload).unwrap_or_default()).await?;
         self.seat = Some(self.endpoint.usage.seat(&caller).ok_or(TOO_MANY_SOCKETS)?);
         self.waiting = None;
-        self.caller = Some(caller);
+        self.let_in(caller);
         self.send(json!({ "type": "connection_ack" }))
     }
 
@@ -165,12 +171,18 @@ impl SocketReader {
             if !is_same(&fresh) {
                 return Err(FORBIDDEN);
             }
-            self.caller = Some(fresh);
+            self.let_in(fresh);
         }
         self.send(json!({ "type": "pong" }))
     }
 
-    async fn verify(&self, authorization: &str) -> Result<Arc<Caller>, Close> {
+    fn let_in(&mut self, caller: Arc<Caller>) {
+        self.caller = Some(Arc::clone(&caller));
+        let endpoint = self.endpoint.clone();
+        self.ended = async move { endpoint.ended(Some(&caller)).await }.boxed();
+    }
+
+    async fn verify(&mut self, authorization: &str) -> Result<Arc<Caller>, Close> {
         self.endpoint.verify(authorization, &self.client).await.map_err(|error| match error.code {
             Code::Unauthenticated => FORBIDDEN,
             _ => UNAVAILABLE,
@@ -198,6 +210,10 @@ impl SocketReader {
         if exists {
             return Err(EXISTS);
         }
+        if self.shared.is_finishing() {
+            // The close that follows tells the client to retry.
+            return Ok(());
+        }
         self.opened += 1;
         let (payloads, is_subscription) = if count >= OPERATIONS_MAX {
             let message = format!("more than {OPERATIONS_MAX} operations on one socket");
@@ -209,7 +225,6 @@ impl SocketReader {
         let (handle, registration) = AbortHandle::new_pair();
         let mut live = self.shared.live();
         if self.shared.is_finishing() {
-            // The close that follows tells the client to retry.
             return Ok(());
         }
         live.insert(id.to_owned(), Live { number: self.opened, handle, is_subscription });

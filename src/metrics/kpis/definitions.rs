@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use models::kpis::{Filter, Formula, Kpis, Plan, SALES, Shift};
+use models::kpis::{Filter, Formula, Kpis, Plan, Question, SALES, Shift};
 
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
@@ -31,14 +31,14 @@ pub type View = (Filter, Shift);
 impl Definition {
     /// What the formula needs of the surrounding cells, without its own filter or shift.
     pub fn own_needs(&self) -> Needs {
-        Needs::of(self.plan.questions().iter().filter(|q| is_own(&q.filter, q.shift)).filter_map(metric_of))
+        Needs::of(self.plan.questions().iter().filter(|q| is_own(q)).filter_map(metric_of))
     }
 
     /// The other filters and shifts it asks for, and what it needs there.
     pub fn views(&self) -> Vec<(View, Needs)> {
         let mut views: Vec<(View, Needs)> = Vec::new();
-        for question in self.plan.questions().iter().filter(|q| !is_own(&q.filter, q.shift)) {
-            let view = (question.filter.clone(), question.shift);
+        for question in self.plan.questions().iter().filter(|q| !is_own(q)) {
+            let view = (question.filter.clone(), question.shift.clone());
             let needs = metric_of(question).map(Metric::needs).unwrap_or_default();
             match views.iter_mut().find(|(other, _)| *other == view) {
                 Some((_, other)) => *other = other.and(needs),
@@ -62,12 +62,12 @@ pub fn cost(definitions: &Definitions, names: &BTreeSet<String>) -> usize {
 }
 
 /// The metric a question is about. The formula catalog uses this catalog's names.
-pub fn metric_of(question: &models::kpis::Question) -> Option<Metric> {
+pub fn metric_of(question: &Question) -> Option<Metric> {
     Metric::of_field(question.metric)
 }
 
-fn is_own(filter: &Filter, shift: Shift) -> bool {
-    *filter == Filter::default() && shift == Shift::default()
+fn is_own(question: &Question) -> bool {
+    question.filter == Filter::default() && question.shift == Shift::default()
 }
 
 /// All formulas of the tenant.

@@ -103,8 +103,8 @@ impl Views {
     }
 
     /// The spans read for `span`, except itself.
-    pub fn spans(&self, span: Span, calendar: &Calendar) -> impl Iterator<Item = (Span, Shift)> {
-        self.views.iter().map(move |(_, shift, _)| (calendar.back(span, *shift), *shift))
+    pub fn spans(&self, span: Span, calendar: &Calendar) -> impl Iterator<Item = (Span, &Shift)> {
+        self.views.iter().map(move |(_, shift, _)| (calendar.back(span, shift), shift))
     }
 
     /// Reads what they need in the buckets between `boundaries`. Error: AS_OF_NOT_AVAILABLE.
@@ -116,7 +116,7 @@ impl Views {
     ) -> Result<KpiPart> {
         let mut part = KpiPart { kpis: self.kpis, ..KpiPart::default() };
         for (filter, shift, needs) in self.views {
-            let mut viewed = Viewed::new(filter, boundaries, &calendar, shift, needs);
+            let mut viewed = Viewed::new(filter, boundaries, &calendar, &shift, needs);
             viewed.boundaries = snapshot.facts.known(viewed.boundaries, group, snapshot.retained_from)?;
             viewed.cells = viewed.question(snapshot.organizations, group).cells(snapshot.tx, snapshot.facts).await?;
             let is_open = boundaries.last().is_some_and(|end| *end > calendar.now);
@@ -136,7 +136,7 @@ impl Views {
     ) -> Result<KpiPart> {
         let mut part = KpiPart { kpis: self.kpis, ..KpiPart::default() };
         for (filter, shift, needs) in self.views {
-            let mut viewed = Viewed::new(filter, boundaries, calendar, shift, needs);
+            let mut viewed = Viewed::new(filter, boundaries, calendar, &shift, needs);
             if let (Some(start), Some(end)) = (viewed.boundaries.first(), viewed.boundaries.last()) {
                 let span = Span { start: *start, end: *end };
                 viewed.cells = viewed.question(organizations, &UNGROUPED).cells_of(entries(span))?;
@@ -208,7 +208,7 @@ impl KpiPart {
 }
 
 impl Viewed {
-    fn new(filter: Filter, boundaries: &[Timestamp], calendar: &Calendar, shift: Shift, needs: Needs) -> Viewed {
+    fn new(filter: Filter, boundaries: &[Timestamp], calendar: &Calendar, shift: &Shift, needs: Needs) -> Viewed {
         let buckets = boundaries.windows(2).map(|pair| Span { start: pair[0], end: pair[1] });
         let spans: Vec<Span> = buckets.map(|bucket| calendar.back(bucket, shift)).collect();
         let cuts: BTreeSet<Timestamp> = spans.iter().flat_map(|span| [span.start, span.end]).collect();

@@ -14,7 +14,7 @@ use crate::metrics::kpis::graphql::KpiUnit;
 use crate::metrics::measured::Measured;
 use crate::metrics::values::DimensionValue;
 use crate::predictions::forecasts::graphql::Training;
-use crate::predictions::{amount, floor};
+use crate::predictions::{amount, expected_amount};
 
 /// How many buckets to report, as a share of the buckets of a year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ enum AnomalyDirection {
 /// The anomalies of a period.
 #[derive(SimpleObject)]
 pub struct AnomalyReport {
-    /// The anomalies in order of time, consecutive ones as one group.
+    /// The anomalies in order of time, consecutive ones, or ones with a single ordinary bucket between them, as one group.
     groups: Vec<AnomalyGroup>,
     /// The score above which a bucket is an anomaly. It is set so that within a year as many buckets exceed it as the sensitivity says, and is at least 3.5.
     threshold: f64,
@@ -188,15 +188,15 @@ impl Anomaly {
 
 impl AnomalyReading {
     fn new(history: &History, measured: &Measured, reading: anomalies::Reading) -> Result<Self> {
-        let lower = floor(measured).map_or(reading.lower, |floor| reading.lower.max(floor));
+        let expected = |value| expected_amount(measured, value).map(Decimal);
         Ok(AnomalyReading {
             metric: measured.metric(),
             kpi: measured.kpi().map(str::to_owned),
             unit: history.unit(measured).into(),
             value: Decimal(amount(measured, reading.value)?),
-            expected: Decimal(amount(measured, reading.expected)?),
-            lower: Decimal(amount(measured, lower)?),
-            upper: Decimal(amount(measured, reading.upper)?),
+            expected: expected(reading.expected)?,
+            lower: expected(reading.lower)?,
+            upper: expected(reading.upper)?,
             score: reading.score,
         })
     }

@@ -7,7 +7,7 @@ use models::forecasts::Model;
 
 use super::FittedForecast;
 use crate::clock::{SECOND, Timestamp};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::graphql::scalars::{Count, DateTime, Decimal};
 use crate::metrics::catalog::Metric;
 use crate::metrics::graphql::AsOf;
@@ -99,17 +99,19 @@ impl Training {
 }
 
 impl Forecast {
-    /// Error: AMOUNT_OUT_OF_RANGE.
+    /// Error: FORECAST_VALUE_OUT_OF_RANGE.
     pub fn new(measured: &Measured, level: f64, made: &Arc<FittedForecast>, history: &History) -> Result<Self> {
         let forecast = made.forecast.as_ref().map_err(|refusal| Error::internal(*refusal))?;
         let at = |secs: i64| Timestamp(secs * SECOND);
+        let amount =
+            |value| amount(measured, value).map_err(|error| Error { code: Code::ForecastValueOutOfRange, ..error });
         let point = |(point, end): (&models::forecasts::Point, Timestamp)| {
             Ok(ForecastPoint {
                 start: DateTime(at(point.start)),
                 end: DateTime(end),
-                value: Decimal(amount(measured, point.value)?),
-                lower: Decimal(amount(measured, point.lower)?),
-                upper: Decimal(amount(measured, point.upper)?),
+                value: Decimal(amount(point.value)?),
+                lower: Decimal(amount(point.lower)?),
+                upper: Decimal(amount(point.upper)?),
             })
         };
         let first = forecast.points.first().map_or(0, |point| point.start);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use models::kpis::{Absent, Filter, Formula, Kpis, Number, Plan, Question, SALES, Shift, Unit, Values};
+use models::kpis::{Absent, Filter, Formula, Kpis, Number, Plan, Question, SALES, Shift, StepBack, Unit, Values};
 
 fn plan(text: &str) -> Plan {
     let kpis = [("margin", "(totalRevenue - discounts) / totalRevenue"), ("goal", "1000")];
@@ -19,7 +19,7 @@ fn answer(question: &Question) -> Option<Number> {
     match (question.metric, is_now, is_online) {
         ("totalRevenue", true, true) => Some(Number::money(750_000)),
         ("totalRevenue", true, false) => Some(Number::money(1_000_000)),
-        ("totalRevenue", false, _) if question.shift.months == 12 => Some(Number::money(0)),
+        ("totalRevenue", false, _) if question.shift.steps() == [StepBack::Months(12)] => Some(Number::money(0)),
         ("totalRevenue", false, _) => Some(Number::money(800_000)),
         ("ordersCount", ..) => Some(Number::count(3)),
         ("visits", true, _) => Some(Number::count(10)),
@@ -121,9 +121,8 @@ fn each_question_is_asked_once() {
     let text = "growth(sum(net)) + prev(totalRevenue, 12mo) / prev(totalRevenue, 1y) \
                 + (totalRevenue filter channel in (\"a\", \"b\") / totalRevenue filter channel in (\"b\", \"a\", \"b\")) \
                 + (totalRevenue filter region = \"EU\" and channel = \"a\" / (totalRevenue filter channel = \"a\") filter region = \"EU\")";
-    let shifts: Vec<_> = plan(text).questions().iter().map(|question| question.shift).collect();
-    let (now, before) = (Shift::default(), Shift { periods: 1, ..Shift::default() });
-    assert_eq!(shifts, [now, before, Shift { months: 12, ..now }, now, now]);
+    let shifts: Vec<_> = plan(text).questions().iter().map(|question| question.shift.steps().to_vec()).collect();
+    assert_eq!(shifts, [vec![], vec![StepBack::Periods(1)], vec![StepBack::Months(12)], vec![], vec![]]);
 }
 
 #[test]
@@ -133,7 +132,8 @@ fn filters_and_looks_back_go_down_to_the_metrics() {
     let (online, elsewhere) = (Values::Only(["online".to_owned()].into()), Values::AllBut(["EU".to_owned()].into()));
     let both = [(models::kpis::Dimension::Channel, &online), (models::kpis::Dimension::Region, &elsewhere)];
     assert_eq!(by_dimension, [both, both].concat());
-    assert!(plan.questions().iter().all(|question| question.shift == Shift { months: 3, days: 14, periods: 0 }));
+    let steps = [StepBack::Months(3), StepBack::Days(14)];
+    assert!(plan.questions().iter().all(|question| question.shift.steps() == steps));
     assert_eq!(
         plan.questions().iter().map(|question| question.metric).collect::<Vec<_>>(),
         ["totalRevenue", "discounts"]

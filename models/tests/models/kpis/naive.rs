@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use models::kpis::ast::{Comparison, Condition, Expr, ExprKind, Function, Operator, Test};
-use models::kpis::{Aggregate, CalendarUnit, Dimension, Formula, Kpis, Length, Number, Question, SALES, Values};
+use models::kpis::{
+    Aggregate, CalendarUnit, Dimension, Formula, Kpis, Length, Number, Question, SALES, StepBack, Values,
+};
 use proptest::prelude::*;
 
 /// One order, or one visit where the amount is `None`.
@@ -177,7 +179,10 @@ fn back(length: Option<Length>) -> u32 {
 
 /// The answer to a plan's question, from the same facts.
 fn answer(question: &Question, facts: &[Fact]) -> Found {
-    let ago = (question.shift.months + question.shift.days + question.shift.periods) % 3;
+    let counts = question.shift.steps().iter().map(|step| match step {
+        StepBack::Months(count) | StepBack::Days(count) | StepBack::Periods(count) => count,
+    });
+    let ago = counts.sum::<u32>() % 3;
     let fits = |fact: &&Fact| {
         fact.ago == ago
             && question.filter.by_dimension().all(|(dimension, values)| match values {
