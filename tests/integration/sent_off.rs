@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use salespulse::auth::Role;
+use serde_json::Value;
 
 use crate::socket::Socket;
-use crate::support::{Server, TestApp};
+use crate::support::{CONNECTIONS_MAX, Server, TestApp};
 
 /// At each of two servers.
 const SOCKETS: usize = 100;
@@ -50,4 +51,40 @@ async fn who_may_no_longer_come_in_is_gone_from_all_sockets_of_all_servers() {
     for server in servers {
         server.stop().await;
     }
+}
+
+async fn exchange(socket: &mut Socket, id: &str) {
+    socket.subscribe(id, "{ __typename }", Value::Null).await;
+    socket.next(id).await;
+}
+
+/// To find out takes a read, which the next message must not interrupt.
+#[tokio::test]
+async fn who_keeps_sending_is_gone_too() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let mut all_connections = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        all_connections.push(test.app.db.read(acme.id()).await.expect("begun"));
+    }
+    let id = acme.viewer().caller.user_id;
+    acme.admin()
+        .query(&format!("mutation {{ updateUser(id: \"{id}\", input: {{isActive: false}}) {{ state }} }}"))
+        .await;
+    for id in ["1", "2"] {
+        exchange(&mut socket, id).await;
+    }
+    // By now the server waits for a connection. After it we do, for good.
+    let mut next = Box::pin(test.app.db.read(acme.id()));
+    assert!(futures_util::poll!(&mut next).is_pending());
+    for id in ["3", "4", "5", "6"] {
+        exchange(&mut socket, id).await;
+    }
+    all_connections.pop();
+    let closed = tokio::time::timeout(Duration::from_secs(10), socket.closed()).await;
+    assert_eq!(closed.expect("it is closed"), 4403);
+    drop((next, all_connections));
+    server.stop().await;
 }

@@ -54,6 +54,8 @@ pub struct Actor<'a> {
     pub caller: Caller,
 }
 
+/// Connections for reading, and as many for writing.
+pub const CONNECTIONS_MAX: u32 = 4;
 /// 2026-06-15T12:00:00Z, where the tests' clocks start.
 pub const NOW: Timestamp = Timestamp(1_781_524_800 * SECOND);
 
@@ -162,7 +164,7 @@ impl TestApp {
     }
 
     async fn with_kek(urls: Urls, files: Option<tempfile::TempDir>, kek: Arc<dyn KeyEncryption>) -> TestApp {
-        let db = Db::connect(&urls.server, 4).await.expect("connect");
+        let db = Db::connect(&urls.server, CONNECTIONS_MAX).await.expect("connect");
         let clock = ManualClock::at(NOW);
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         let app = App::new(db, Arc::<ManualClock>::clone(&clock), stream, Tokens::new(SECRET, "salespulse"), kek);
@@ -177,7 +179,7 @@ impl TestApp {
 
     /// The parts of another process over the same database.
     pub async fn another(&self) -> App {
-        let db = Db::connect(&self.server_url, 4).await.expect("connect");
+        let db = Db::connect(&self.server_url, CONNECTIONS_MAX).await.expect("connect");
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         App::new(db, Arc::<ManualClock>::clone(&self.clock), stream, Tokens::new(SECRET, "salespulse"), kek())
     }
