@@ -12,7 +12,6 @@ use crate::db::{Db, TenantId, get};
 use crate::error::Result;
 use crate::ledger::store::Head;
 use crate::ledger::store::lock_head;
-use crate::stream::CommittedBatch;
 use crate::telemetry::metrics::METRICS;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -67,14 +66,7 @@ async fn evaluate(app: &App, tenant: TenantId, now: Timestamp) -> Result<()> {
 
 /// Announces to followers of the log, in all processes, the alerts up to those in `head`, which is committed.
 pub async fn announce(app: &App, tenant: TenantId, head: &Head) {
-    let batch = CommittedBatch {
-        first: head.position + 1,
-        last: head.position,
-        watermark: head.watermark,
-        policy_epoch: head.policy_epoch,
-        last_alert_no: head.last_alert_no,
-        entries: Some(Arc::default()),
-    };
+    let batch = head.batch(head.position + 1, Some(Arc::default()));
     if let Err(error) = app.stream.publish(tenant, Arc::new(batch)).await {
         tracing::warn!(tenant = %tenant.0, %error, "alerts not published");
     }

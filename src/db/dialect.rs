@@ -282,6 +282,8 @@ pub(super) fn count_connections(pool: &DatabaseConnection) -> (usize, usize) {
             (pool.size(), pool.num_idle())
         }
     };
+    // The driver counts a connection as idle after others can take it, so for a moment there are fewer than none.
+    let idle = usize::try_from(idle.cast_signed()).unwrap_or(0);
     (usize::try_from(open).unwrap_or(usize::MAX), idle)
 }
 

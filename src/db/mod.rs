@@ -8,6 +8,7 @@
 mod count;
 mod dialect;
 mod entities;
+mod heads;
 pub mod migrations;
 #[cfg(debug_assertions)]
 mod mutant;
@@ -32,6 +33,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use self::count::Counter;
+use self::heads::Heads;
 use self::pool::{Lent, Pool, past_dead};
 pub use count::Statements;
 pub use dialect::{
@@ -73,7 +75,7 @@ pub struct Db {
     write: Pool,
     /// Single statements across all tenants.
     across: DatabaseConnection,
-    heads: Arc<dialect::HeadsConnection>,
+    heads: Heads,
     doubt: dialect::Doubt,
     backend: DbBackend,
     counter: Arc<Counter>,
@@ -92,8 +94,8 @@ impl Db {
         Ok(Db {
             read,
             write,
+            heads: Heads::new(across.clone()),
             across,
-            heads: Arc::default(),
             doubt,
             backend,
             counter: Arc::default(),
@@ -188,27 +190,10 @@ impl Db {
         self.counter.read()
     }
 
-    /// The tenant's current head; `None` if there is no such tenant.
+    /// The tenant's head as of this call or later; `None` if there is no such tenant. Concurrent calls share a statement.
+    /// Error: SERVICE_UNAVAILABLE, whose cause is logged.
     pub async fn head(&self, tenant: TenantId) -> Result<Option<Head>> {
-        let heads = self.list_heads(&BTreeSet::from([tenant])).await?;
-        Ok(heads.into_iter().next().map(|(_, head)| head))
-    }
-
-    /// The current heads of `tenants`, omitting those that do not exist, each by one statement without a surrounding
-    /// transaction; on PostgreSQL all by one, which is given up when it is not answered.
-    pub async fn list_heads(&self, tenants: &BTreeSet<TenantId>) -> Result<Vec<(TenantId, Head)>> {
-        if self.is_postgres() {
-            return Ok(self.heads.list(&self.across, tenants).await?);
-        }
-        let mut heads = Vec::with_capacity(tenants.len());
-        for tenant in tenants {
-            let sql = "SELECT position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = $1";
-            for row in self.query_all_tenants(sql, [tenant.0.into()]).await? {
-                let head = Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)?, last_alert_no: get(&row, 2)? };
-                heads.push((*tenant, head));
-            }
-        }
-        Ok(heads)
+        self.heads.get(tenant).await
     }
 
     /// Finds work across all tenants, for server tasks that then proceed tenant by tenant.

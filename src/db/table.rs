@@ -27,8 +27,6 @@ pub enum Column {
 /// What to do if a row with the same key exists.
 pub enum OnConflict<'a> {
     Fail,
-    /// Keep the existing row.
-    Ignore,
     /// Upsert `(key columns, assignments)`; `excluded.x` is the new value.
     Update(&'a str, &'a str),
     /// Upsert `(key columns)`: every other column takes the new value.
@@ -117,7 +115,6 @@ impl Table {
         );
         let written = match conflict {
             OnConflict::Fail => Ok(()),
-            OnConflict::Ignore => write!(sql, " ON CONFLICT DO NOTHING"),
             OnConflict::Update(key, set) => write!(sql, " ON CONFLICT (tenant_id, {key}) DO UPDATE SET {set}"),
             OnConflict::Replace(key) => {
                 let is_key = |name: &str| key.split(',').any(|k| k.trim() == name);

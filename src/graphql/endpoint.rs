@@ -14,7 +14,6 @@ use tokio_util::task::TaskTracker;
 use super::documents::Documents;
 use super::errors::Refusal;
 use super::executor::Executor;
-use super::heads::Heads;
 use super::limits::{Limits, Usage};
 use super::origin;
 use super::prepared::Prepared;
@@ -68,7 +67,6 @@ pub struct Parts {
     /// Usage accounting of callers.
     pub usage: Arc<Usage>,
     pub(super) response_cache: ResponseCache,
-    heads: Heads,
 }
 
 impl Deref for Endpoint {
@@ -82,7 +80,6 @@ impl Deref for Endpoint {
 impl Endpoint {
     pub fn new(app: App, schema: Schema, settings: &Settings, stop: CancellationToken) -> Self {
         Endpoint(Arc::new(Parts {
-            heads: Heads::new(app.db.clone()),
             response_cache: ResponseCache::default(),
             executor: Executor::new(schema, app.tokens.cursors(), settings.documents.clone()),
             sockets: TaskTracker::new(),
@@ -195,7 +192,7 @@ impl Endpoint {
         let cached = async {
             let cached = self.response_cache.get(key)?;
             // An unresponsive database is left to the query itself to report.
-            let head = tokio::time::timeout(HEAD_WAIT, self.heads.get(caller.tenant)).await.ok()??;
+            let head = tokio::time::timeout(HEAD_WAIT, self.app.db.head(caller.tenant)).await.ok()?.ok()??;
             if !cached.0.holds(head, self.app.clock.now()) {
                 return None;
             }

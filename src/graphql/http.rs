@@ -48,33 +48,18 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
     }
     let requester = match endpoint.authenticate(&parts).await {
         // A client that signs in or refreshes may still send the expired token.
-        Err(error) if error.code == Code::Unauthenticated => Err(error),
+        Err(error) if error.code == Code::Unauthenticated => {
+            endpoint.requester(None, Arc::new(origin::client_of(&parts, &endpoint.proxies)))
+        }
         Err(error) => return reply.error(error),
-        Ok(requester) => Ok(requester),
+        Ok(requester) => requester,
     };
-    let is_known = match &requester {
-        Ok(requester) => requester.caller.is_some(),
-        // A client that is refused before it has sent everything may not see why.
-        Err(_) => endpoint.has_expired(headers),
-    };
+    // A client that is refused before it has sent everything may not see why.
+    let is_known = requester.caller.is_some() || endpoint.has_expired(headers);
     let body = match read_body_of(body, if is_known { BODY_BYTES_MAX } else { PUBLIC_BYTES_MAX }).await {
         Ok(body) => body,
-        Err((StatusCode::PAYLOAD_TOO_LARGE, ..)) if !is_known => {
-            return requester.map_or_else(|error| reply.error(error), |_| reply.unauthenticated());
-        }
+        Err((StatusCode::PAYLOAD_TOO_LARGE, ..)) if !is_known => return reply.unauthenticated(),
         Err((status, code, message)) => return reply.refuse(status, code, message),
-    };
-    let requester = match requester {
-        Ok(requester) => requester,
-        Err(error) => {
-            let params = parse_json(&body).and_then(Params::from_json);
-            let prepared = params.and_then(|params| endpoint.executor.prepare(params));
-            if !prepared.as_ref().is_ok_and(|prepared| prepared.is_public) {
-                return reply.error(error);
-            }
-            let requester = endpoint.requester(None, Arc::new(origin::client_of(&parts, &endpoint.proxies)));
-            return run(&endpoint, &reply, requester, None, prepared).await;
-        }
     };
     let key = requester.caller.as_ref().map(|caller| Key::new(caller, "POST", &body));
     if let Some(cached) = endpoint.cached(&reply, &requester, key.as_ref()).await {

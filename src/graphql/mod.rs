@@ -5,7 +5,7 @@
 //! before it is parsed), [`prepared`] with `variables`, `shape` (size) and `roots`, [`limits`], [`executor`],
 //! `completion` (the response's form), and the transports: [`http`] with `reply` and `streams`, [`socket`]. Beside it:
 //! [`operation`] and [`reads`], what lives as long as an operation; [`loader`] and [`eager`], lists without a statement or
-//! a future per item; [`response_cache`] and [`heads`]; [`cohorts`], equal subscriptions that share their answers.
+//! a future per item; [`response_cache`]; [`cohorts`], equal subscriptions that share their answers.
 
 pub mod accept;
 pub mod cohorts;
@@ -17,7 +17,6 @@ pub mod endpoint;
 pub mod errors;
 pub mod executor;
 pub mod given;
-pub mod heads;
 pub mod http;
 pub mod limits;
 pub mod loader;

@@ -22,7 +22,6 @@ use crate::clock::Timestamp;
 use crate::db::{TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
 use crate::sealing::{TenantKeys, fingerprint};
-use crate::stream;
 use crate::telemetry::metrics::METRICS;
 
 /// An idle lane ends after this time, which frees its memory.
@@ -432,14 +431,7 @@ impl Lane {
     }
 
     async fn publish(&self, first: i64, head: &Head, entries: Arc<Vec<(i64, Entry)>>) {
-        let batch = stream::CommittedBatch {
-            first,
-            last: head.position,
-            watermark: head.watermark,
-            policy_epoch: head.policy_epoch,
-            last_alert_no: head.last_alert_no,
-            entries: Some(entries),
-        };
+        let batch = head.batch(first, Some(entries));
         if let Err(error) = self.parts.stream.publish(self.tenant, Arc::new(batch)).await {
             tracing::warn!(tenant = %self.tenant.0, %error, "batch not published");
         }

@@ -1,10 +1,13 @@
 //! The tenant's head, and the storage form of entries.
 
+use std::sync::Arc;
+
 use sea_orm::QueryResult;
 
 use super::entry::{Entry, EntryKind, Segment, lines_from_json};
 use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
+use crate::stream::CommittedBatch;
 
 /// The tenant's row that writers lock: the newest position and the last numbers assigned.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +40,18 @@ impl Head {
     /// The part of the head that answers depend on.
     pub fn to_db(&self) -> crate::db::Head {
         crate::db::Head { position: self.position, policy_epoch: self.policy_epoch, last_alert_no: self.last_alert_no }
+    }
+
+    /// What is published when the ledger has come here: the `entries` from position `first` on.
+    pub fn batch(&self, first: i64, entries: Option<Arc<Vec<(i64, Entry)>>>) -> CommittedBatch {
+        CommittedBatch {
+            first,
+            last: self.position,
+            watermark: self.watermark,
+            policy_epoch: self.policy_epoch,
+            last_alert_no: self.last_alert_no,
+            entries,
+        }
     }
 }
 

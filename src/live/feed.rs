@@ -288,14 +288,7 @@ impl<'a> Follower<'a> {
             true => Some(Arc::new(read_entries(&tx, after, head.position).await?)),
             false => None,
         };
-        let batch = CommittedBatch {
-            first: head.position.min(after) + 1,
-            last: head.position,
-            watermark: head.watermark,
-            policy_epoch: head.policy_epoch,
-            last_alert_no: head.last_alert_no,
-            entries,
-        };
+        let batch = head.batch(head.position.min(after) + 1, entries);
         METRICS.live_catch_ups.inc();
         if head.last_alert_no < self.head.last_alert_no {
             self.alerts.forget();

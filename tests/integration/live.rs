@@ -1,12 +1,15 @@
 //! Subscriptions over a real WebSocket, end to end.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use salespulse::auth::cursor::Mark;
 use salespulse::clock::Timestamp;
-use salespulse::graphql::heads::Heads;
+use salespulse::graphql::endpoint::Settings;
+use salespulse::graphql::limits::Limits;
 use salespulse::ledger::event::{Event, Fact, Line, OrderCancelled, OrderPlaced};
 use salespulse::live::feed::VALUES_MAX;
+use salespulse::server::Options;
 use serde_json::{Value, json};
 
 use crate::ledger::{event, money, order};
@@ -113,6 +116,34 @@ async fn alerts_of_some_rules_come_alone_and_the_cursor_continues_after_them() {
     {
         socket.subscribe(id, alerts, asked(&rules, &Value::Null)).await;
         assert_eq!(socket.next(id).await["errors"][0]["extensions"]["code"], code);
+    }
+    server.stop().await;
+}
+
+/// Whoever subscribed first may have nothing left; the others' answers are the same.
+#[tokio::test]
+async fn equal_subscriptions_are_not_refused_for_one_user_s_budget() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let limits = Limits { user_fields: NonZeroU32::new(30), ..Limits::default() };
+    let api = Settings { limits, ..Settings::default() };
+    let server = Server::with(test.app.clone(), Options { api, ..Options::default() }).await;
+    let by_hour = "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant, period: { preset: LAST_7_DAYS }) { \
+                   series(grain: HOUR) { ordersCount totalRevenue } } }";
+    let create = r#"mutation { createApiKey(input: {name: "k", permissions: [SALES_VIEW]}) { secret } }"#;
+    let mut sockets = Vec::new();
+    for _ in 0..2 {
+        let key = acme.admin().query(create).await["createApiKey"]["secret"].take();
+        sockets.push(Socket::open(&server, key.as_str().expect("a secret")).await);
+    }
+    sockets[0].subscribe("spent", "{ a: me { id name email role } b: me { id name email role } }", Value::Null).await;
+    assert!(sockets[0].next("spent").await["data"].is_object());
+    for socket in &mut sockets {
+        socket.subscribe("1", by_hour, json!({ "tenant": acme.id().0 })).await;
+    }
+    for socket in &mut sockets {
+        let answer = socket.next("1").await;
+        assert!(answer["data"]["metricsUpdated"]["series"].is_array(), "{answer}");
     }
     server.stop().await;
 }
@@ -504,10 +535,10 @@ async fn a_subscription_has_one_field() {
 async fn an_abandoned_look_at_a_head_holds_nobody_up() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let heads = Heads::new(test.app.db.clone());
+    let db = &test.app.db;
     for _ in 0..3 {
-        let _ = tokio::time::timeout(Duration::ZERO, heads.get(acme.id())).await;
-        let head = tokio::time::timeout(Duration::from_secs(20), test.app.db.head(acme.id())).await;
+        let _ = tokio::time::timeout(Duration::ZERO, db.head(acme.id())).await;
+        let head = tokio::time::timeout(Duration::from_secs(20), db.head(acme.id())).await;
         assert!(head.expect("not held up").expect("read").is_some());
     }
 }

@@ -9,7 +9,7 @@ use salespulse::auth::sessions::{self, Client};
 use salespulse::auth::token::Subject;
 use salespulse::auth::{Role, Through};
 use salespulse::clock::{DAY, SECOND, Timestamp};
-use salespulse::db::get;
+use salespulse::db::{TenantId, get};
 use salespulse::error::{Code, Error};
 use salespulse::graphql::endpoint::Settings;
 use salespulse::outbox::{self, Senders};
@@ -611,6 +611,8 @@ async fn keys_in_use_are_good_from_an_address_that_has_sent_too_many_others() {
         tokio::task::yield_now().await;
     }
     assert_eq!(code(&unknown).await, Some(Code::RateLimited));
+    let of_nobody = Opaque::random(Kind::ApiKey, TenantId(uuid::Uuid::now_v7()));
+    assert_eq!(code(&of_nobody).await, Some(Code::RateLimited), "a tenant that there is not");
     let before = test.app.db.statements();
     assert_eq!(code(&good).await, None, "whatever else was sent");
     assert_eq!(test.app.db.statements(), before, "the database is not asked");

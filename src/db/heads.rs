@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tracing::Instrument;
 
-use crate::db::{Db, Head, TenantId};
-use crate::error::Error;
+use super::pool::past_dead;
+use super::{Head, TenantId, dialect, get};
+use crate::error::{Code, Error, Result};
 use crate::guard::Guard;
 
 /// The result of a read that is pending or in flight; `None` when it failed.
@@ -18,7 +20,10 @@ type Look = Shared<BoxFuture<'static, Option<Arc<HashMap<TenantId, Head>>>>>;
 
 #[derive(Clone)]
 pub struct Heads {
-    db: Db,
+    /// To all tenants' rows.
+    across: DatabaseConnection,
+    /// On PostgreSQL.
+    connection: Arc<dialect::HeadsConnection>,
     looks: Arc<Mutex<Looks>>,
 }
 
@@ -30,12 +35,13 @@ struct Looks {
 }
 
 impl Heads {
-    pub fn new(db: Db) -> Self {
-        Heads { db, looks: Arc::default() }
+    pub fn new(across: DatabaseConnection) -> Self {
+        Heads { across, connection: Arc::default(), looks: Arc::default() }
     }
 
-    /// The head as of this call or later, never earlier. `None` when it cannot be read.
-    pub async fn get(&self, tenant: TenantId) -> Option<Head> {
+    /// The head as of this call or later, never earlier; `None` if there is no such tenant. Error: SERVICE_UNAVAILABLE,
+    /// whose cause is logged.
+    pub async fn get(&self, tenant: TenantId) -> Result<Option<Head>> {
         let look = {
             let mut looks = self.lock();
             let Looks { under_way, waiting } = &mut *looks;
@@ -46,7 +52,8 @@ impl Heads {
             tenants.insert(tenant);
             look.clone()
         };
-        look.await?.get(&tenant.at(Guard::Heads)).copied()
+        let unavailable = || Error::new(Code::ServiceUnavailable, "the database does not answer; try again");
+        Ok(look.await.ok_or_else(unavailable)?.get(&tenant.at(Guard::Heads)).copied())
     }
 
     /// Awaits the previous read, so that only one is in flight, then reads.
@@ -62,8 +69,8 @@ impl Heads {
         };
         // In a task of its own: nobody may poll this future any more once the callers are gone, and then a read that it
         // had begun would keep the connection for good.
-        let db = self.db.clone();
-        let read = async move { db.list_heads(&tenants).await };
+        let heads = self.clone();
+        let read = async move { heads.list(&tenants).await };
         let heads = tokio::spawn(read.in_current_span()).await.map_err(Error::internal).flatten();
         self.lock().under_way = None;
         match heads {
@@ -76,6 +83,31 @@ impl Heads {
                 None
             }
         }
+    }
+
+    /// The current heads of `tenants`, omitting those that do not exist, each by one statement without a surrounding
+    /// transaction; on PostgreSQL all by one, which is given up when it is not answered.
+    async fn list(&self, tenants: &BTreeSet<TenantId>) -> Result<Vec<(TenantId, Head)>> {
+        if self.across.get_database_backend() == DbBackend::Postgres {
+            return Ok(self.connection.list(&self.across, tenants).await?);
+        }
+        let sql = "SELECT position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = $1";
+        let (open, _) = dialect::count_connections(&self.across);
+        let mut heads = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, [tenant.0.into()]);
+            let rows = past_dead(open, || self.across.query_all_raw(statement.clone())).await?;
+            for row in rows {
+                let head = Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)?, last_alert_no: get(&row, 2)? };
+                heads.push((*tenant, head));
+            }
+        }
+        Ok(heads)
+    }
+
+    /// Allows the connections to be closed.
+    pub async fn close(&self) {
+        self.connection.close().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Looks> {
