@@ -16,7 +16,7 @@ const HEARD_WAIT: Duration = Duration::from_secs(5);
 pub async fn run(run: &mut Run<'_>, own: &Canary, other: &Canary) -> Result<()> {
     let (app, beside) = (run.app, run.beside);
     let both = [own, other];
-    run.report.batches = follow(run, both, async |of| app.feeds.follow(of.tenant).await).await?;
+    run.report.batches = follow(run, both, async |of| Ok(app.feeds.follow(of.tenant).await?.0)).await?;
     run.report.batches += follow(run, both, async |of| listen(app, of).await).await?;
     if beside.stream.is_shared() {
         let batches = follow(run, both, async |of| listen(beside, of).await).await?;

@@ -45,8 +45,7 @@ impl AlertLog {
         after: Option<Mark>,
         rules: Option<BTreeSet<Uuid>>,
     ) -> Result<AlertLog> {
-        let batches = app.feeds.follow(tenant).await?;
-        let followed = app.feeds.followed(tenant);
+        let (batches, followed) = app.feeds.follow(tenant).await?;
         let turn = followed.turns.acquire().await.map_err(Error::internal)?;
         let head = app.db.head(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
         let newest = head.last_alert_no;

@@ -110,24 +110,18 @@ impl Feeds {
         Feeds(Arc::new(Shared { db, stream, feeds: Mutex::default() }))
     }
 
-    /// The tenant's batches from now on: a ledger read made after this call contains all earlier ones. Error:
-    /// SERVICE_UNAVAILABLE.
-    pub async fn follow(&self, tenant: TenantId) -> Result<Listener> {
-        let (listener, mut place) = {
+    /// The tenant's batches from now on, and what is shared with its other followers: a ledger read made after this call
+    /// contains all earlier ones. Error: SERVICE_UNAVAILABLE.
+    pub async fn follow(&self, tenant: TenantId) -> Result<(Listener, Followed)> {
+        let (listener, followed, mut place) = {
             let mut feeds = self.0.lock();
             let feed = feeds.entry(tenant.at(Guard::Feeds)).or_insert_with(|| self.start(tenant));
-            (Listener(feed.batches.subscribe()), feed.place.clone())
+            (Listener(feed.batches.subscribe()), feed.shared.clone(), feed.place.clone())
         };
         match place.wait_for(Option::is_some).await {
-            Ok(_) => Ok(listener),
+            Ok(_) => Ok((listener, followed)),
             Err(_) => Err(Error::new(Code::ServiceUnavailable, "live updates are not available; try again")),
         }
-    }
-
-    /// State shared with the tenant's other followers.
-    pub fn followed(&self, tenant: TenantId) -> Followed {
-        let feeds = self.0.lock();
-        feeds.get(&tenant.at(Guard::Feeds)).map(|feed| feed.shared.clone()).unwrap_or_default()
     }
 
     /// The followed tenants and their positions.

@@ -55,7 +55,7 @@ struct Given {
 
 impl Watch {
     pub async fn start(app: &App, tenant: TenantId, plan: Plan, size: Arc<Size>) -> Result<Watch> {
-        let batches = app.feeds.follow(tenant).await?;
+        let (batches, followed) = app.feeds.follow(tenant).await?;
         Ok(Watch {
             app: app.clone(),
             tenant,
@@ -63,7 +63,7 @@ impl Watch {
             batches,
             state: None,
             given: None,
-            followed: app.feeds.followed(tenant),
+            followed,
             held: None,
             begun_at: Instant::now(),
             size: Some(size),

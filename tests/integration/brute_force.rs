@@ -944,7 +944,7 @@ async fn follow(seeds: &[Seed], sizes: &[usize], folded: usize, asked: &[Asked])
         tenant.record(first.to_vec()).await;
         tenant.fold().await;
     }
-    let mut batches = test.app.feeds.follow(tenant.id()).await.expect("followed");
+    let (mut batches, _) = test.app.feeds.follow(tenant.id()).await.expect("followed");
     let mut followed: Vec<(Plan, State, Keep)> = Vec::new();
     for asked in asked {
         let all = plan(asked);

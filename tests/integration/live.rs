@@ -154,8 +154,7 @@ async fn no_more_values_are_watched_of_a_tenant_than_may_be() {
     let acme = test.tenant("acme").await;
     let server = Server::start(&test).await;
     let mut socket = Socket::open(&server, &acme.viewer().token()).await;
-    let _follows = test.app.feeds.follow(acme.id()).await.expect("followed");
-    let followed = test.app.feeds.followed(acme.id());
+    let (_follows, followed) = test.app.feeds.follow(acme.id()).await.expect("followed");
     let others = followed.values.acquire_many(VALUES_MAX as u32 - 23).await.expect("taken");
     let by_hour =
         "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant) { series(grain: HOUR) { ordersCount } } }";

@@ -141,7 +141,7 @@ async fn while_redis_is_away_others_batches_come_from_the_ledger() {
         App::new(test.app.db.clone(), clock, Arc::clone(stream), test.app.tokens.clone(), kek())
     };
     let (writer, watcher) = (parts(&here), parts(&there));
-    let mut batches = watcher.feeds.follow(acme.id()).await.expect("followed");
+    let (mut batches, _) = watcher.feeds.follow(acme.id()).await.expect("followed");
     let mut position = 0;
     let mut record = async || {
         position += 1;
