@@ -34,6 +34,7 @@ pub mod isolation;
 pub mod kpis;
 pub mod ledger;
 pub mod live;
+pub mod mac;
 pub mod metrics;
 pub mod money;
 pub mod monitor;

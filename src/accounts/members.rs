@@ -59,7 +59,7 @@ pub struct Changes {
 /// A page of users, by address.
 pub async fn list(tx: &TenantTx, page: &Page) -> Result<Listed<Member>> {
     const ORDER: SortOrder<'_> = SortOrder { name: "users", keys: &[SortKey::ascending("u.email", KeyKind::Text)] };
-    let matching = Matching { from: "users u WHERE u.tenant_id = $1".to_owned(), values: Vec::new() };
+    let matching = Matching::of("users u WHERE u.tenant_id = $1");
     let item = |row: &QueryResult| Ok((vec![get(row, 2)?], member_from(row)?));
     matching.page(tx, page, &ORDER, MEMBER_COLUMNS, item).await
 }

@@ -145,8 +145,8 @@ async fn end_session(app: &App, tx: TenantTx, by: &By<'_>, session: Uuid) -> Res
     Ok(())
 }
 
-/// Revokes everything that admits the caller, including this token; returns the number of sessions. Error: FORBIDDEN
-/// for API keys.
+/// Revokes the caller's sessions, operator-issued tokens (also this one) and mailed links, but no API keys; returns the
+/// number of sessions. Error: FORBIDDEN for API keys.
 pub async fn end_all(app: &App, client: &Client, caller: &Caller) -> Result<u64> {
     refuse_keys(caller)?;
     let now = app.clock.now();

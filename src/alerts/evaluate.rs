@@ -238,7 +238,7 @@ impl Live<'_> {
         }
         let measured = match answer(self.tx, self.memory, plan, self.now, &Size::default()).await {
             Ok(answer) => Some(answer),
-            Err(error) if matches!(error.code, Code::Internal | Code::ServiceUnavailable) => return Err(error),
+            Err(error) if error.is_passing() || error.code == Code::Internal => return Err(error),
             Err(_) => None,
         };
         if may_fail {

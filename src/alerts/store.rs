@@ -288,9 +288,10 @@ pub async fn find_oldest(tx: &TenantTx) -> Result<Option<i64>> {
 pub async fn history(tx: &TenantTx, page: &Page, rule_id: Option<Uuid>) -> Result<Listed<Transition>> {
     const ORDER: SortOrder<'_> =
         SortOrder { name: "alertHistory", keys: &[SortKey::descending("alert_no", KeyKind::Int)] };
-    let of_rule = if rule_id.is_some() { " AND alert_id = $2" } else { "" };
-    let from = format!("alert_events WHERE tenant_id = $1{of_rule}");
-    let matching = Matching { from, values: rule_id.into_iter().map(Value::from).collect() };
+    let mut matching = Matching::of("alert_events WHERE tenant_id = $1");
+    if let Some(id) = rule_id {
+        matching.and("alert_id =", id);
+    }
     let item = |row: &QueryResult| {
         let transition = transition_from(row)?;
         Ok((vec![transition.alert_no.to_string()], transition))

@@ -10,8 +10,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::db::{Db, TenantId, get};
 use crate::error::Result;
-use crate::ledger::store::Head;
-use crate::ledger::store::lock_head;
+use crate::ledger::store::{Head, lock_head};
 use crate::telemetry::metrics::METRICS;
 
 const INTERVAL: Duration = Duration::from_secs(1);

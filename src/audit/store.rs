@@ -1,6 +1,6 @@
 //! Storage of the audit log.
 
-use sea_orm::{FromQueryResult, QueryResult, Value};
+use sea_orm::{FromQueryResult, QueryResult};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -21,36 +21,31 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Conditions on values, bound from `$2`.
-    fn clauses(&self) -> (String, Vec<Value>) {
-        let (mut sql, mut values) = (String::new(), Vec::new());
-        let mut add = |condition: &str, value: Value| {
-            values.push(value);
-            sql.push_str(&format!(" AND {condition} ${}", values.len() + 1));
-        };
+    fn matching(&self) -> Matching {
+        let mut matching = Matching::of("audit_logs WHERE tenant_id = $1");
         if let Some(id) = self.actor_id {
-            add("actor_id =", id.into());
+            matching.and("actor_id =", id);
         }
         if let Some(action) = &self.action {
             match action.strip_suffix('.') {
                 // The character after the dot is the exclusive upper bound of the prefix.
                 Some(start) => {
-                    add("action >=", action.as_str().into());
-                    add("action <", format!("{start}/").into());
+                    matching.and("action >=", action.as_str());
+                    matching.and("action <", format!("{start}/"));
                 }
-                None => add("action =", action.as_str().into()),
+                None => matching.and("action =", action.as_str()),
             }
         }
         if let Some(subject) = &self.subject {
-            add("subject =", subject.as_str().into());
+            matching.and("subject =", subject.as_str());
         }
         if let Some(since) = self.since {
-            add("at >=", since.into());
+            matching.and("at >=", since);
         }
         if let Some(until) = self.until {
-            add("at <", until.into());
+            matching.and("at <", until);
         }
-        (sql, values)
+        matching
     }
 }
 
@@ -58,11 +53,9 @@ impl Filter {
 pub async fn list(tx: &TenantTx, page: &Page, filter: &Filter) -> Result<Listed<Model>> {
     const ORDER: SortOrder<'_> = SortOrder { name: "auditLog", keys: &[SortKey::descending("id", KeyKind::Uuid)] };
     const COLUMNS: &str = "tenant_id, id, actor_id, at, action, subject, before, after, through, through_id, address";
-    let (condition, values) = filter.clauses();
-    let matching = Matching { from: format!("audit_logs WHERE tenant_id = $1{condition}"), values };
     let item = |row: &QueryResult| {
         let entry = Model::from_query_result(row, "")?;
         Ok((vec![entry.id.to_string()], entry))
     };
-    matching.page(tx, page, &ORDER, COLUMNS, item).await
+    filter.matching().page(tx, page, &ORDER, COLUMNS, item).await
 }

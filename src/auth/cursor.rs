@@ -10,6 +10,7 @@ use sha2::Sha256;
 use crate::clock::Timestamp;
 use crate::db::TenantId;
 use crate::guard::Guard;
+use crate::mac::keyed;
 
 /// Length of a MAC, in bytes.
 const TAG_BYTES: usize = 16;
@@ -31,7 +32,7 @@ pub struct Cursors(Arc<[Hmac<Sha256>]>);
 impl Cursors {
     /// The first of `keys` signs; all verify. The keys are secret and shared by all processes.
     pub fn new(keys: &[[u8; 32]]) -> Self {
-        Cursors(keys.iter().map(keyed).collect())
+        Cursors(keys.iter().map(|key| keyed(key)).collect())
     }
 
     /// Encodes `mark` as a cursor for the tenant's query `scope`.
@@ -67,13 +68,6 @@ impl Cursors {
 fn tag(key: &Hmac<Sha256>, tenant: TenantId, scope: &[u8], mark: &[u8]) -> Hmac<Sha256> {
     // Tenant and mark have fixed lengths, so the encoding is unambiguous.
     key.clone().chain_update(tenant.at(Guard::Cursors).0.as_bytes()).chain_update(mark).chain_update(scope)
-}
-
-fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
-    match Hmac::new_from_slice(key) {
-        Ok(keyed) => keyed,
-        Err(_) => unreachable!("a key may have any length"),
-    }
 }
 
 /// Derives a key for one purpose from a secret; it reveals nothing about the secret.

@@ -4,11 +4,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
+use hmac::Mac;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::db::TenantId;
+use crate::mac::keyed;
 
 /// The purpose of a secret, and the prefix of its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +65,7 @@ impl Opaque {
 
     /// The successor of this secret. Deriving it takes both this secret and the salt, which is stored.
     pub fn successor(&self, salt: &[u8]) -> Self {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("a key of 32 bytes").chain_update(salt);
-        Opaque { secret: mac.finalize().into_bytes().into(), ..self.clone() }
+        Opaque { secret: keyed(&self.secret).chain_update(salt).finalize().into_bytes().into(), ..self.clone() }
     }
 }
 

@@ -130,8 +130,7 @@ pub async fn end(tx: &TenantTx, session: Uuid, now: Timestamp) -> Result<bool> {
     Ok(has_ended)
 }
 
-/// Revokes everything that admits a user without the password: sessions, operator-issued tokens, mailed links; returns
-/// the number of sessions.
+/// Revokes a user's sessions, operator-issued tokens and mailed links, but no API keys; returns the number of sessions.
 pub async fn end_all(tx: &TenantTx, user_id: Uuid, now: Timestamp) -> Result<u64> {
     tx.lock_settings().await?;
     let sql = "UPDATE sessions SET revoked_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL";

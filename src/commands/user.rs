@@ -2,6 +2,9 @@
 
 use std::io::{BufRead, IsTerminal};
 
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
 use super::failure::{Exit, Failure};
 use super::output;
 use crate::accounts::members;
@@ -13,10 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::get;
 use crate::error::Error;
-use crate::users::email_of;
-use crate::users::{NewUser, insert_user};
-use clap::{Parser, Subcommand};
-use serde_json::json;
+use crate::users::{NewUser, email_of, insert_user};
 
 #[derive(Subcommand)]
 pub enum Command {

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::graphql::documents::Documents;
 use crate::graphql::endpoint::Settings;
 use crate::graphql::limits::Limits;
-use crate::isolation::{self, client::Transport};
+use crate::isolation::{self, Extent, client::Transport};
 use crate::ledger::verify::verify;
 use crate::server::Options;
 
@@ -40,7 +40,8 @@ async fn verify_isolation(config: &Config) -> Result<(), Failure> {
     let options = super::serve::options(config)?;
     // The run exceeds any client's limits.
     let api = Settings { limits: Limits::default(), documents: Documents::default(), ..options.api };
-    let report = isolation::verify(&app, &beside, &Options { api, ..options }, &Transport::QUERIES).await?;
+    let extent = Extent { transports: &Transport::QUERIES, ends_when_found: false };
+    let report = isolation::verify(&app, &beside, &Options { api, ..options }, &extent).await?;
     output::line(&report);
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Failed, "tenants are not kept apart")) }
 }

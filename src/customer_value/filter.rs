@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use async_graphql::InputObject;
 use models::value::Segment;
-use sea_orm::Value;
 
 use super::forecasts::RfmSegment;
 use crate::db::word_text;
 use crate::error::{Error, Result};
+use crate::graphql::page::Matching;
 use crate::graphql::scalars::Decimal;
 
 /// Which customers to list by their predictions; all fields given must match. Customers without predictions never match.
@@ -28,36 +28,33 @@ pub struct PredictionFilter {
 }
 
 impl PredictionFilter {
-    /// Conditions on the predictions `table`, each preceded by AND, whose parameters are numbered from `first_param`
-    /// and appended to `values`. Error: BAD_USER_INPUT.
-    pub fn conditions(&self, table: &str, first_param: usize, values: &mut Vec<Value>) -> Result<String> {
-        let mut bind = |value: Value| {
-            values.push(value);
-            format!("${}", first_param + values.len() - 1)
-        };
-        let mut sql = String::new();
+    /// Only customers whose predictions `p` satisfy it. Error: BAD_USER_INPUT.
+    pub fn narrow(&self, matching: &mut Matching) -> Result<()> {
         if let Some(segments) = &self.segments {
             let words = segments.iter().map(|segment| word_text(Segment::from(*segment)));
             let words = words.collect::<Result<BTreeSet<_>>>()?;
-            let words: Vec<String> = words.into_iter().map(|word| bind(word.into())).collect();
+            let words: Vec<String> = words.into_iter().map(|word| matching.bind(word)).collect();
             // An empty list matches nothing.
             let list = if words.is_empty() { "NULL".to_owned() } else { words.join(", ") };
-            sql.push_str(&format!(" AND {table}.segment IN ({list})"));
+            matching.from.push_str(&format!(" AND p.segment IN ({list})"));
         }
-        for (argument, sign, churn) in
-            [("filter.churnMin", ">=", self.churn_min), ("filter.churnMax", "<=", self.churn_max)]
+        for (argument, condition, churn) in
+            [("filter.churnMin", "p.churn >=", self.churn_min), ("filter.churnMax", "p.churn <=", self.churn_max)]
         {
             let Some(churn) = churn else { continue };
             if !(0.0..=1.0).contains(&churn) {
                 return Err(Error::bad_input(argument, "must be from 0 to 1"));
             }
             let millionths = (churn * 1e6).round_ties_even() as i64;
-            sql.push_str(&format!(" AND {table}.churn {sign} {}", bind(millionths.into())));
+            matching.and(condition, millionths);
         }
-        for (sign, value) in [(">=", self.lifetime_value_min), ("<=", self.lifetime_value_max)] {
-            let Some(Decimal(value)) = value else { continue };
-            sql.push_str(&format!(" AND {table}.lifetime_value {sign} {}", bind(value.0.into())));
+        for (condition, value) in
+            [("p.lifetime_value >=", self.lifetime_value_min), ("p.lifetime_value <=", self.lifetime_value_max)]
+        {
+            if let Some(Decimal(value)) = value {
+                matching.and(condition, value);
+            }
         }
-        Ok(sql)
+        Ok(())
     }
 }

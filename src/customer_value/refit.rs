@@ -21,8 +21,7 @@ use crate::clock::{MINUTE, Timestamp};
 use crate::db::TenantId;
 use crate::error::{Code, Error, Result};
 use crate::ledger::organization::{find_organization, list_organizations};
-use crate::ledger::store::Head;
-use crate::ledger::store::read_head;
+use crate::ledger::store::{Head, read_head};
 use crate::money::Money;
 use crate::telemetry::metrics::METRICS;
 

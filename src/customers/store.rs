@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{QueryResult, Value};
+use sea_orm::QueryResult;
 
 use super::graphql::{Customer, CustomerSort};
 use super::identity::Identity;
@@ -53,23 +53,21 @@ pub async fn list(
     const LAST_PURCHASE: SortKey = SortKey::descending("COALESCE(t.last_at, -1)", KeyKind::Int);
     // Matches the index order, so that a page reads only its own rows.
     const BY_PREDICTED_NUMBER: SortKey = SortKey::ascending("p.customer_no", KeyKind::Int);
-    let mut values: Vec<Value> = Vec::new();
-    let mut wanted = String::new();
-    for (column, index) in [("email_index", filter.email), ("phone_index", filter.phone)] {
+    let is_predicted = predicted.is_some() || order.is_predicted();
+    let is_whole = !is_predicted && filter.email.is_none() && filter.phone.is_none();
+    let mut matching = Matching::of(match (is_predicted, is_whole) {
+        (true, _) => PREDICTED,
+        (false, true) => TOTALS,
+        (false, false) => CUSTOMERS,
+    });
+    for (condition, index) in [("c.email_index =", filter.email), ("c.phone_index =", filter.phone)] {
         if let Some(index) = index {
-            values.push(index.to_vec().into());
-            wanted.push_str(&format!(" AND c.{column} = ${}", values.len() + 1));
+            matching.and(condition, index.to_vec());
         }
     }
-    let conditions = predicted.map(|filter| filter.conditions("p", 2, &mut values)).transpose()?.unwrap_or_default();
-    let is_predicted = predicted.is_some() || order.is_predicted();
-    let is_whole = wanted.is_empty() && !is_predicted;
-    let from = match (is_predicted, is_whole) {
-        (true, _) => format!("{PREDICTED}{wanted}{conditions}"),
-        (false, true) => TOTALS.to_owned(),
-        (false, false) => format!("{CUSTOMERS}{wanted}"),
-    };
-    let matching = Matching { from, values };
+    if let Some(predicted) = predicted {
+        predicted.narrow(&mut matching)?;
+    }
     let (name, keys) = match order {
         CustomerSort::Id if is_whole => ("customers.id", vec![BY_NUMBER_OF_TOTALS]),
         CustomerSort::Id => ("customers.id", vec![BY_NUMBER]),

@@ -39,12 +39,14 @@ pub async fn find_visible(tx: &TenantTx, id: Uuid, user_id: Uuid) -> Result<Opti
 /// A page of those visible to `user_id`, newest first: ids are time-ordered.
 pub async fn list_visible(tx: &TenantTx, page: &Page, user_id: Uuid) -> Result<Listed<Dashboard>> {
     const ORDER: SortOrder<'_> = SortOrder { name: "dashboards", keys: &[SortKey::descending("id", KeyKind::Uuid)] };
-    let from = "dashboards WHERE tenant_id = $1 AND (owner_id = $2 OR is_shared)".to_owned();
+    let mut matching = Matching::of("dashboards WHERE tenant_id = $1");
+    let owner = matching.bind(user_id);
+    matching.from.push_str(&format!(" AND (owner_id = {owner} OR is_shared)"));
     let item = |row: &QueryResult| {
         let dashboard = Dashboard::try_from(Model::from_query_result(row, "")?)?;
         Ok((vec![dashboard.id.to_string()], dashboard))
     };
-    Matching { from, values: vec![user_id.into()] }.page(tx, page, &ORDER, "*", item).await
+    matching.page(tx, page, &ORDER, "*", item).await
 }
 
 /// Maximum dashboards per owner.

@@ -386,13 +386,14 @@ pub(super) fn first_rows(backend: DbBackend, rows: &FirstRows<'_>) -> String {
     }
 }
 
-/// The names of all tables with a tenant column.
+/// Selects the names of all tables with a tenant column, and an expression for a whole row of each, called `t`, as text.
 pub(super) fn tenant_tables(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres {
-        "SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' \
+        "SELECT c.relname::text, 't::text' FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' \
          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1"
     } else {
-        "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'tenant_id' \
+        "SELECT m.name, (SELECT group_concat('quote(t.' || name || ')', ' || '','' || ') FROM pragma_table_info(m.name)) \
+         FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'tenant_id' \
          WHERE m.type = 'table' ORDER BY 1"
     }
 }

@@ -178,11 +178,11 @@ impl Db {
         })
     }
 
-    /// The tables whose rows belong to tenants.
-    pub async fn list_tenant_tables(&self) -> Result<Vec<String>> {
+    /// The tables whose rows belong to tenants, each with an expression for a whole row, called `t`, as text.
+    pub async fn list_tenant_tables(&self) -> Result<Vec<(String, String)>> {
         let statement = Statement::from_string(self.backend, dialect::tenant_tables(self.backend));
         let rows = self.read.lend().await?.connection().query_all_raw(statement).await?;
-        rows.iter().map(|row| get(row, 0)).collect()
+        rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
     }
 
     /// Statements executed for tenants since connecting.

@@ -99,7 +99,7 @@ impl Usage {
     /// Charges an operation to its user or API key, and tenant. Errors: RATE_LIMITED; QUERY_TOO_COMPLEX, when it
     /// exceeds a whole minute's budget.
     pub fn spend(&self, caller: &Caller, fields: usize) -> Result<(), Refusal> {
-        let fields = u32::try_from(fields).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let fields = NonZeroU32::new(u32::try_from(fields).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let most = [self.limits.user_fields, self.limits.tenant_fields].into_iter().flatten().min();
         if most.is_some_and(|most| fields > most) {
             return Err(Refusal::new("QUERY_TOO_COMPLEX", "more fields are selected than you may ask for in a minute"));

@@ -205,6 +205,22 @@ pub struct Matching {
 }
 
 impl Matching {
+    pub fn of(from: impl Into<String>) -> Self {
+        Matching { from: from.into(), values: Vec::new() }
+    }
+
+    /// Binds a value; returns its parameter.
+    pub fn bind(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
+        format!("${}", self.values.len() + 1)
+    }
+
+    /// Only those rows for which a condition holds, such as `o.placed_at >=`, which the value follows.
+    pub fn and(&mut self, condition: &str, value: impl Into<Value>) {
+        let parameter = self.bind(value);
+        self.from.push_str(&format!(" AND {condition} {parameter}"));
+    }
+
     /// Reads a page in that order. `item` gives an item with its sort key values.
     pub async fn page<T>(
         self,

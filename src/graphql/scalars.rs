@@ -124,7 +124,7 @@ impl ScalarType for Count {
     fn parse(value: Value) -> InputValueResult<Self> {
         match &value {
             Value::Number(number) => match number.as_i64() {
-                Some(n) if n.abs() <= COUNT_MAX => Ok(Count(n)),
+                Some(n) if (-COUNT_MAX..=COUNT_MAX).contains(&n) => Ok(Count(n)),
                 _ => Err(InputValueError::custom("not a whole number of up to 2^53")),
             },
             _ => Err(InputValueError::expected_type(value)),

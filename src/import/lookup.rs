@@ -1,6 +1,7 @@
 //! Lookup tables that rows are joined with: held in memory, indexed by key.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::ImportError;
@@ -60,8 +61,10 @@ impl Lookup {
                 continue;
             }
             let id = key.fill(&Joined { row: &row, lookups: &[], found: &[] });
-            if !id.is_empty() {
-                lookup.index.entry(id).or_insert(lookup.rows.len());
+            if !id.is_empty()
+                && let Entry::Vacant(free) = lookup.index.entry(id)
+            {
+                free.insert(lookup.rows.len());
                 lookup.rows.push(row);
             }
         }

@@ -112,7 +112,8 @@ impl IntegrationMutation {
         let before = change.see(&quarantine::LOGGED, id).await?;
         match outcome {
             Received::Quarantined => quarantine::note(&change, id, &kept.why, app(ctx)?.clock.now()).await?,
-            Received::Recorded | Received::Ignored => quarantine::remove(&change, id).await?,
+            // It may be gone: it came again meanwhile, or was an erasure of the customer that it names.
+            Received::Recorded | Received::Ignored => drop(quarantine::remove_if_there(&change, id).await?),
         }
         let after = change.see(&quarantine::LOGGED, id).await?;
         change.commit(Entry::of("quarantine.retry", id).before(before).after(after)).await?;

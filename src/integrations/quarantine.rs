@@ -104,9 +104,10 @@ const COLUMNS: &str = "id, integration_id, delivery_id, topic, code, reason, hap
 /// A page of the deliveries of one integration or of all, newest first.
 pub async fn list(tx: &TenantTx, page: &Page, integration: Option<Uuid>) -> Result<Listed<Quarantined>> {
     const ORDER: SortOrder<'_> = SortOrder { name: "quarantine", keys: &[SortKey::descending("id", KeyKind::Uuid)] };
-    let of_one = if integration.is_some() { " AND integration_id = $2" } else { "" };
-    let from = format!("quarantine WHERE tenant_id = $1{of_one}");
-    let matching = Matching { from, values: integration.into_iter().map(Value::from).collect() };
+    let mut matching = Matching::of("quarantine WHERE tenant_id = $1");
+    if let Some(id) = integration {
+        matching.and("integration_id =", id);
+    }
     let item = |row: &QueryResult| {
         let kept = quarantined_from(row)?;
         Ok((vec![kept.id.to_string()], kept))

@@ -87,23 +87,34 @@ impl Canary {
         app.tokens.mint(&subject, app.clock.now(), TOKEN_SECS).map_err(Error::internal)
     }
 
-    /// Creates what the tenant lacks, and more sales, some of them in rollups and some in the tail.
+    /// Creates what the tenant lacks, and more sales.
     pub async fn fill(&self, app: &App, client: &Client, run: &str) -> Result<()> {
-        let token = self.token(app)?;
-        let now = app.clock.now();
-        let ask = async |template: &str| self.change(client, &token, &self.written(template, run, now)).await;
         if self.is_new {
-            for template in SETTINGS {
-                ask(template).await?;
-            }
-            let team = ask("{ teams { id } }").await?;
-            let id = team["teams"][0]["id"].as_str().unwrap_or_default();
-            for template in OF_TEAM {
-                ask(&template.replace("{team}", id)).await?;
-            }
-            ask(&self.history(now)).await?;
-            self.add_rest(app, now).await?;
+            self.furnish(app, client, run).await?;
         }
+        self.sell_much(app, client, run).await
+    }
+
+    /// Creates what every tenant has only once.
+    async fn furnish(&self, app: &App, client: &Client, run: &str) -> Result<()> {
+        let (token, now) = (self.token(app)?, app.clock.now());
+        let ask = async |template: &str| self.change(client, &token, &self.written(template, run, now)).await;
+        ask(&self.history(now)).await?;
+        for template in SETTINGS {
+            ask(template).await?;
+        }
+        let team = ask("{ teams { id } }").await?;
+        let id = team["teams"][0]["id"].as_str().unwrap_or_default();
+        for template in OF_TEAM {
+            ask(&template.replace("{team}", id)).await?;
+        }
+        self.add_rest(app, now).await
+    }
+
+    /// Records sales, some of which will be in rollups and some in the tail, signs in, and fits the customer model.
+    pub async fn sell_much(&self, app: &App, client: &Client, run: &str) -> Result<()> {
+        let (token, now) = (self.token(app)?, app.clock.now());
+        let ask = async |template: &str| self.change(client, &token, &self.written(template, run, now)).await;
         ask(SALES).await?;
         app.ledger.fold(self.tenant).await?;
         ask(MORE_SALES).await?;
@@ -112,16 +123,24 @@ impl Canary {
         self.refit(app).await
     }
 
-    /// Three weeks of sales as training data for forecasts. The tenants' fairs are on different days.
+    /// More than three weeks of sales as training data for forecasts. The tenants' fairs are on different days, and they
+    /// have different numbers of orders, customers, products and regions, so whatever follows is numbered differently.
     fn history(&self, now: Timestamp) -> String {
         let sale = |day: i64| {
             let amount = if day == self.fair_day() { 70 } else { 7 + day % 7 };
             let at = minutes_before(now, day * MINUTES_A_DAY);
+            let of = day % i64::from(self.factor);
+            let lines = if day % 2 == 0 {
+                format!(r#"lines: [{{ productId: "past-{of}", amount: [{amount}] }}]"#)
+            } else {
+                String::new()
+            };
             format!(
-                r#"{{ eventId: "day-{day}", occurredAt: "{at}", orderPlaced: {{ orderId: "day-{day}", amount: [{amount}] }} }}"#
+                r#"{{ eventId: "day-{day}", occurredAt: "{at}", orderPlaced: {{ orderId: "day-{day}", amount: [{amount}],
+                region: "past of {{word}} {of}", customer: {{ id: "past-{of}" }} {lines} }} }}"#
             )
         };
-        let sales = (3..=24).map(sale).collect::<Vec<_>>().join(" ");
+        let sales = (3..=21 + i64::from(self.factor)).map(sale).collect::<Vec<_>>().join(" ");
         format!("mutation {{ recordEvents(events: [{sales}]) {{ results {{ outcome reason }} }} }}")
     }
 
@@ -131,7 +150,7 @@ impl Canary {
     }
 
     /// Fits the customer model now, so that no server does it during the run.
-    async fn refit(&self, app: &App) -> Result<()> {
+    pub async fn refit(&self, app: &App) -> Result<()> {
         let tx = app.db.write(self.tenant).await?;
         tx.execute("UPDATE customer_models SET fitted_at = NULL WHERE tenant_id = $1", []).await?;
         tx.commit().await?;
@@ -227,8 +246,8 @@ async fn give_up(app: &App, tenant: TenantId) -> Result<()> {
 pub const SECRET: &str = "a secret that is long enough";
 
 /// Created once per tenant. The alert fires with the sales that follow.
-const SETTINGS: [&str; 12] = [
-    r#"mutation { updateProduct(input: { sku: "tea", title: "tea of {word}", category: "drinks of {word}", inventory: 7 }) { id } }"#,
+const SETTINGS: [&str; 13] = [
+    r#"mutation { updateProduct(input: { sku: "tea", title: "tea of {word}", category: "drinks", inventory: 7 }) { id } }"#,
     r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.01" },
         { from: "SEK", to: "USD", validFrom: "2020-01-01", rate: "0.1" }]) }"#,
     r#"mutation { createOrganization(input: { slug: "second", name: "second of {word}", timezone: "Asia/Tokyo", currency: "USD" }) { id } }"#,
@@ -240,9 +259,11 @@ const SETTINGS: [&str; 12] = [
     r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { id } } }"#,
     r#"mutation { createIntegration(kind: SHOPIFY, secret: "{secret}", input: { name: "shop of {word}", channel: "of {word}" }) { id } }"#,
     r#"mutation { createKpi(name: "canary", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
+    r#"mutation { createKpi(name: "tried", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
     r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "{fair}" }] }) { id } }"#,
     r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#,
-    r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3] } }]) { results { outcome reason } } }"#,
+    r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3], region: "first of {word}",
+        customer: { id: "first", name: "First of {word}" } } }]) { results { outcome reason } } }"#,
 ];
 
 /// The member has left the team and come back.
@@ -256,7 +277,7 @@ const OF_TEAM: [&str; 3] = [
 const SALES: &str = r#"mutation { recordEvents(events: [
     { eventId: "{run}-1", occurredAt: "{early}", orderPlaced: { orderId: "{run}-1", amount: [20], discount: [1], channel: "web", region: "north",
         customer: { id: "ann", name: "Ann of {word}", email: "ann@{slug}.invalid", phone: "+44 20 7946 0000", address: "a street of {word}" },
-        lines: [{ productId: "tea", title: "tea of {word}", category: "drinks of {word}", quantity: 2, amount: [15], cost: [9] },
+        lines: [{ productId: "tea", title: "tea of {word}", category: "drinks", quantity: 2, amount: [15], cost: [9] },
                 { productId: "cup", title: "cup of {word}", category: "things of {word}", amount: [5] }] } }
     { eventId: "{run}-2", occurredAt: "{early}", orderPlaced: { orderId: "{run}-2", amount: [30], channel: "shop", region: "south of {word}",
         customer: { id: "bob", name: "Bob of {word}", email: "bob@{slug}.invalid" } } }

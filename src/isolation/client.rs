@@ -6,16 +6,16 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
-use hmac::{Hmac, Mac};
+use hmac::Mac;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value as Json, json};
-use sha2::Sha256;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::error::{Error, Result};
+use crate::mac::keyed;
 
 /// A response that takes longer fails the run.
 const WAIT: Duration = Duration::from_secs(30);
@@ -91,8 +91,7 @@ impl Client {
 
     /// The status of a shop's webhook to `path`, signed with `secret`.
     pub async fn send_as_shop(&self, path: &str, secret: &str, body: &str) -> Result<u16> {
-        let keyed = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(Error::internal)?;
-        let signature = STANDARD.encode(keyed.chain_update(body).finalize().into_bytes());
+        let signature = STANDARD.encode(keyed(secret.as_bytes()).chain_update(body).finalize().into_bytes());
         let request = self.http.post(format!("http://{}{path}", self.address)).body(body.to_owned());
         let request = request.header("X-Shopify-Topic", "app/uninstalled").header("X-Shopify-Hmac-Sha256", signature);
         Ok(request.timeout(WAIT).send().await.map_err(Error::internal)?.status().as_u16())

@@ -77,6 +77,14 @@ impl fmt::Display for Report {
     }
 }
 
+/// How much is tried.
+pub struct Extent<'a> {
+    /// What queries are asked over.
+    pub transports: &'a [Transport],
+    /// Whether the run ends after the part that has found something.
+    pub ends_when_found: bool,
+}
+
 /// The run: its application instances and its findings so far.
 struct Run<'a> {
     app: &'a App,
@@ -84,7 +92,7 @@ struct Run<'a> {
     /// A second instance on the same database, and on the same stream where that is shared.
     beside: &'a App,
     beside_client: Client,
-    transports: &'a [Transport],
+    extent: &'a Extent<'a>,
     questions: Vec<Question>,
     /// The types of ids that each question knows, by its name.
     types: BTreeMap<String, BTreeSet<String>>,
@@ -104,9 +112,9 @@ async fn serve(app: &App, options: &Options) -> Result<(Client, AbortOnDropHandl
 }
 
 /// Tests the two tenants on `app`, and on a second instance `beside` it on the same database. Their clock must stand
-/// still, so that no response changes by itself. Both serve `options` meanwhile; queries use each of `transports`.
+/// still, so that no response changes by itself. Both serve `options` meanwhile.
 /// Error: what prevented the run from continuing.
-pub async fn verify(app: &App, beside: &App, options: &Options, transports: &[Transport]) -> Result<Report> {
+pub async fn verify(app: &App, beside: &App, options: &Options, extent: &Extent<'_>) -> Result<Report> {
     let (client, _served) = serve(app, options).await?;
     let (beside_client, _beside_served) = serve(beside, options).await?;
     let now = app.clock.now();
@@ -116,6 +124,7 @@ pub async fn verify(app: &App, beside: &App, options: &Options, transports: &[Tr
     let examples = Examples {
         start: &start,
         end: &end,
+        later: &at(1),
         named: NAMED,
         together: &[
             ("comparison", "period", ("to", "CUSTOM")),
@@ -133,7 +142,7 @@ pub async fn verify(app: &App, beside: &App, options: &Options, transports: &[Tr
     let name = Uuid::now_v7().simple().to_string();
     let types = BTreeMap::new();
     let mut run =
-        Run { app, client, beside, beside_client, transports, questions, types, name, period: period.clone(), report };
+        Run { app, client, beside, beside_client, extent, questions, types, name, period: period.clone(), report };
     let ended = run.go().await;
     for slug in [OWN, OTHER] {
         Canary::leave(app, slug).await?;
@@ -153,9 +162,14 @@ const NAMED: &[(&str, &str)] = &[
     ("channels", "\"web\""),
     ("regions", "\"north\""),
     ("productCategories", "\"drinks\""),
+    ("category", "\"drinks\""),
+    ("sku", "\"tea\""),
+    ("externalId", "\"first\""),
+    ("maxAmount", "\"50.00\""),
+    ("lifetimeValueMax", "\"1000000.00\""),
     ("products", "\"tea\""),
     ("action", "\"dashboard.\""),
-    ("subject", "\"board\""),
+    ("subject", "\"canary\""),
     ("target", "\"https://isolation.invalid/\""),
     ("secret", "\"a secret that is long enough\""),
     ("name", "\"canary\""),
@@ -173,20 +187,26 @@ impl Run<'_> {
         // All transports execute what they are asked in the same way.
         let which = |transport| if transport == Transport::Post { Which::All } else { Which::Whole };
         let mut alone = BTreeMap::new();
-        for &transport in self.transports {
+        for &transport in self.extent.transports {
             alone.insert(transport, self.ask(which(transport), &self.client, transport, &own).await?);
         }
         self.note_refused(&alone[&Transport::Post]);
 
+        let rows = self.list_rows(&own).await?;
         let other = Canary::ensure(app, OTHER, "canary-alpha", 7).await?;
         other.fill(app, &self.client, &self.name).await?;
+        self.compare("after the other tenant was filled", &rows, &self.list_rows(&own).await?);
+        own.refit(app).await?;
         let others = self.ask(Which::All, &self.client, Transport::Post, &other).await?;
         self.look_for(&own, &others);
         // By now the other tenant's questions have populated the caches.
-        for &transport in self.transports {
+        for &transport in self.extent.transports {
             let answers = self.ask(which(transport), &self.client, transport, &own).await?;
             self.compare(&format!("{transport:?}"), &alone[&transport], &answers);
             self.look_for(&other, &answers);
+        }
+        if self.is_enough() {
+            return Ok(());
         }
         let (at_once, _) = tokio::join!(self.ask_whole(&own), self.ask_whole(&other));
         self.compare("at the same time", &self.only_whole(&alone[&Transport::Post]), &at_once?);
@@ -196,6 +216,9 @@ impl Run<'_> {
         // The first instance may still have what it answered alone in its cache; this one computes it anew.
         let anew = self.ask(Which::All, &self.beside_client, Transport::Post, &own).await?;
         self.compare("computed anew", &alone[&Transport::Post], &anew);
+        if self.is_enough() {
+            return Ok(());
+        }
 
         let exported_again = self.export(&own).await?;
         self.compare("export", &exported, &exported_again);
@@ -209,6 +232,9 @@ impl Run<'_> {
         foreign.retain(|(ty, id)| Uuid::parse_str(id).is_ok() && !known.contains(&(ty.clone(), id.clone())));
         let foreign = first_of_each(&foreign);
         self.ask_by_foreign_ids(&own, &other, &foreign).await?;
+        if self.is_enough() {
+            return Ok(());
+        }
         live::run(self, &own, &other).await?;
         batches::run(self, &own, &other).await?;
         self.sign_in_elsewhere(&own, &other).await?;
@@ -216,15 +242,23 @@ impl Run<'_> {
             [&alone[&Transport::Post], &others].map(|answers| first_of_each(&list_ids(answers)).remove("Integration"));
         self.send_elsewhere(&own, &other, shops).await?;
         self.look_at_deliveries(&own, &other).await?;
-        let before = self.ask_whole(&other).await?;
+        let (before, rows) = (self.ask_whole(&other).await?, self.list_rows(&other).await?);
+        own.sell_much(app, &self.client, &Uuid::now_v7().simple().to_string()).await?;
         self.change_by_foreign_ids(&own, &other, &foreign).await?;
+        let when = "after the other tenant's changes";
+        self.compare(when, &rows, &self.list_rows(&other).await?);
         let after = self.ask_whole(&other).await?;
-        self.compare("after the other tenant's changes", &before, &after);
+        self.compare(when, &before, &after);
         for tenant in [own.tenant, other.tenant] {
             let differences = verify_rollups(&app.db, tenant).await?.differences;
             self.report.findings.extend(differences.iter().map(|difference| format!("rollups: {difference}")));
         }
         self.look_at_rows(own.tenant, other.tenant).await
+    }
+
+    /// Whether the run may end here.
+    fn is_enough(&self) -> bool {
+        self.extent.ends_when_found && !self.report.findings.is_empty()
     }
 
     fn note_refused(&mut self, answers: &Answers) {
@@ -363,10 +397,24 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// All rows of a tenant, by table. Its tail is folded first: otherwise a server would do so at any time.
+    async fn list_rows(&self, of: &Canary) -> Result<Answers> {
+        self.app.ledger.fold(of.tenant).await?;
+        let tx = self.app.db.read(of.tenant).await?;
+        let mut tables = Answers::new();
+        for (table, row) in self.app.db.list_tenant_tables().await? {
+            let sql = format!("SELECT {row} FROM {table} t WHERE t.tenant_id = $1 ORDER BY 1");
+            let rows = tx.query(&sql, []).await?;
+            let rows = rows.iter().map(|row| crate::db::get::<String>(row, 0)).collect::<Result<Vec<_>>>()?;
+            tables.insert(format!("the table {table}"), rows.into());
+        }
+        Ok(tables)
+    }
+
     /// Both tenants have rows in every table; under row-level security a transaction of one sees none of the other's.
     async fn look_at_rows(&mut self, own: TenantId, other: TenantId) -> Result<()> {
         let tx = self.app.db.read(own).await?;
-        for table in self.app.db.list_tenant_tables().await? {
+        for (table, _) in self.app.db.list_tenant_tables().await? {
             let count = async |tenant: TenantId| -> Result<i64> {
                 let sql = format!("SELECT COUNT(*) FROM {table} WHERE tenant_id = $2 AND $1 IS NOT NULL");
                 tx.count(&sql, [tenant.0.into()]).await

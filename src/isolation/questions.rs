@@ -35,9 +35,10 @@ impl Question {
 
 /// Values that the types of the schema do not determine.
 pub struct Examples<'a> {
-    /// Bounds of a period that contains all data.
+    /// Bounds of a period that contains all data, and a time after it.
     pub start: &'a str,
     pub end: &'a str,
+    pub later: &'a str,
     /// Values of arguments and input fields by name. The first is used where one is required.
     pub named: &'a [(&'a str, &'a str)],
     /// Arguments that are meaningless without another one: field, argument, and the other with its value.
@@ -207,9 +208,12 @@ impl<'a> Schema<'a> {
     }
 
     fn scalars(&self, name: &str, ty: &str) -> Result<Vec<String>, Unknown> {
-        let Examples { start, end, .. } = self.examples;
-        let is_end = ["end", "to", "until"].contains(&name);
-        let time = if is_end { end } else { start };
+        let Examples { start, end, later, .. } = self.examples;
+        let time = match name {
+            "end" | "to" => end,
+            "until" => later,
+            _ => start,
+        };
         let values = match ty {
             "ID" => vec![ID.to_owned()],
             "String" => vec!["\"canary\"".to_owned()],
@@ -221,7 +225,7 @@ impl<'a> Schema<'a> {
             "Float" => vec!["0.5".to_owned()],
             "Decimal" => vec!["\"1.00\"".to_owned()],
             "TimeZone" => vec!["\"Asia/Kathmandu\"".to_owned()],
-            "Currency" => vec!["\"EUR\"".to_owned()],
+            "Currency" => ["EUR", "JPY", "USD"].map(|currency| format!("\"{currency}\"")).to_vec(),
             _ => return Err(Unknown::Value { name: name.to_owned(), ty: ty.to_owned() }),
         };
         Ok(values)

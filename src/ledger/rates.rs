@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_graphql::{Context, InputObject, Object, SimpleObject};
-use sea_orm::{QueryResult, Value};
+use sea_orm::QueryResult;
 use serde_json::{Value as Json, json};
 
 use super::state::RATE_DECIMALS;
@@ -13,6 +13,7 @@ use crate::calendar::{day_from_number, day_number};
 use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::context::{Requires, read};
+use crate::graphql::page::Matching;
 use crate::graphql::scalars::{Currency, Date};
 use crate::money::{MoneyError, parse_decimal};
 
@@ -37,23 +38,21 @@ impl RateQuery {
         #[graphql(desc = "Only rates to this currency.")] to: Option<Currency>,
         #[graphql(desc = "Only rates that apply from this day or earlier.")] until: Option<Date>,
     ) -> async_graphql::Result<Vec<ExchangeRate>> {
-        let filter = [
-            ("from_currency =", from.map(|currency| currency.0.into())),
-            ("to_currency =", to.map(|currency| currency.0.into())),
-            ("valid_from <=", until.map(|day| day_number(day.0).into())),
-        ];
-        let mut values: Vec<Value> = Vec::new();
-        let mut wanted = String::new();
-        for (condition, value) in filter {
-            let Some(value) = value else { continue };
-            values.push(value);
-            wanted.push_str(&format!(" AND {condition} ${}", values.len() + 1));
+        let mut matching = Matching::of("exchange_rates WHERE tenant_id = $1");
+        for (condition, currency) in [("from_currency =", from), ("to_currency =", to)] {
+            if let Some(Currency(currency)) = currency {
+                matching.and(condition, currency);
+            }
+        }
+        if let Some(Date(day)) = until {
+            matching.and("valid_from <=", day_number(day));
         }
         let sql = format!(
-            "SELECT from_currency, to_currency, valid_from, rate FROM exchange_rates WHERE tenant_id = $1{wanted} \
-             ORDER BY from_currency, to_currency, valid_from DESC LIMIT {RATES_MAX}"
+            "SELECT from_currency, to_currency, valid_from, rate FROM {} \
+             ORDER BY from_currency, to_currency, valid_from DESC LIMIT {RATES_MAX}",
+            matching.from
         );
-        let rows = read(ctx).await?.query(&sql, values).await?;
+        let rows = read(ctx).await?.query(&sql, matching.values).await?;
         Ok(rows.iter().map(rate_from).map(|rate| Ok(rate?.into())).collect::<Result<_>>()?)
     }
 }

@@ -30,8 +30,7 @@ use crate::graphql::size::Size;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
-use crate::ledger::store::Head;
-use crate::ledger::store::read_head;
+use crate::ledger::store::{Head, read_head};
 use crate::stream::CommittedBatch;
 
 /// Maximum age of the cut-off of a running period in comparisons, with and without newer facts.

@@ -1,6 +1,6 @@
 //! Storage of orders.
 
-use sea_orm::{QueryResult, Value};
+use sea_orm::QueryResult;
 
 use super::graphql::{Order, OrderStatus};
 use crate::db::{TenantTx, get};
@@ -41,37 +41,31 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Li
         name: "orders",
         keys: &[SortKey::descending("o.placed_at", KeyKind::Int), SortKey::descending("o.order_no", KeyKind::Int)],
     };
-    let mut values: Vec<Value> = Vec::new();
-    let mut wanted = PLACED_ONCE.to_owned();
-    let mut narrow = |condition: &str, value: Value| {
-        values.push(value);
-        wanted.push_str(&format!(" AND {condition} ${}", values.len() + 1));
-    };
+    let mut matching = Matching::of(format!("orders o WHERE o.tenant_id = $1{PLACED_ONCE}"));
     if let Some(span) = filter.span {
-        narrow("o.placed_at >=", span.start.into());
-        narrow("o.placed_at <", span.end.into());
+        matching.and("o.placed_at >=", span.start);
+        matching.and("o.placed_at <", span.end);
     }
     if let Some(customer_no) = filter.customer_no {
-        narrow("o.customer_no =", customer_no.into());
+        matching.and("o.customer_no =", customer_no);
     }
     if let Some(currency) = &filter.currency {
-        narrow("o.currency =", currency.clone().into());
+        matching.and("o.currency =", currency.as_str());
     }
     if let Some(amount) = filter.min_amount {
-        narrow("o.amount_paid >=", amount.into());
+        matching.and("o.amount_paid >=", amount);
     }
     if let Some(amount) = filter.max_amount {
-        narrow("o.amount_paid <=", amount.into());
+        matching.and("o.amount_paid <=", amount);
     }
     if let Some(facts) = &filter.facts {
-        wanted.push_str(&narrow_as_metrics(facts, &mut values));
+        narrow_as_metrics(facts, &mut matching);
     }
-    wanted.push_str(match filter.status {
+    matching.from.push_str(match filter.status {
         None => "",
         Some(OrderStatus::Placed) => " AND o.cancelled_at IS NULL",
         Some(OrderStatus::Cancelled) => " AND o.cancelled_at IS NOT NULL",
     });
-    let matching = Matching { from: format!("orders o WHERE o.tenant_id = $1{wanted}"), values };
     let item = |row: &QueryResult| {
         let order = order_from(row)?;
         Ok((vec![order.placed_at.0.to_string(), order.order_no.to_string()], order))
@@ -79,9 +73,8 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &OrderFilter) -> Result<Li
     matching.page(tx, page, &ORDER, COLUMNS, item).await
 }
 
-/// The condition for orders matched by a metrics filter; categories and products match by any of an order's lines.
-/// `values` are bound from `$2` on.
-fn narrow_as_metrics(facts: &Filter, values: &mut Vec<Value>) -> String {
+/// Only orders matched by a metrics filter; categories and products match by any of an order's lines.
+fn narrow_as_metrics(facts: &Filter, matching: &mut Matching) {
     let organizations: Vec<i64> = facts.organizations.iter().map(|organization| organization.org_no.into()).collect();
     let all = [(Dimension::Organization, organizations.as_slice())].into_iter().chain(facts.lists());
     let (mut orders, mut lines) = (String::new(), String::new());
@@ -95,20 +88,18 @@ fn narrow_as_metrics(facts: &Filter, values: &mut Vec<Value>) -> String {
             Dimension::Product => ("l.product_no", &mut lines),
             Dimension::Customer | Dimension::DayOfWeek | Dimension::HourOfDay => continue,
         };
-        let first = values.len() + 2;
-        let bound: Vec<String> = (first..first + numbers.len()).map(|index| format!("${index}")).collect();
-        values.extend(numbers.iter().map(|number| Value::from(*number)));
+        let bound: Vec<String> = numbers.iter().map(|number| matching.bind(*number)).collect();
         conditions.push_str(&match bound.is_empty() {
             true => " AND false".to_owned(),
             false => format!(" AND {column} IN ({})", bound.join(", ")),
         });
     }
+    matching.from.push_str(&orders);
     if !lines.is_empty() {
-        orders.push_str(&format!(
+        matching.from.push_str(&format!(
             " AND EXISTS (SELECT 1 FROM order_lines l WHERE l.tenant_id = $1 AND l.order_no = o.order_no{lines})"
         ));
     }
-    orders
 }
 
 /// An order by its number or the source's id.

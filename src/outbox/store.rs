@@ -172,9 +172,10 @@ const COLUMNS: &str = "id, alert_no, channel, target, state, attempts, next_at, 
 /// A page of deliveries, newest first, in one state or in all.
 pub async fn list(tx: &TenantTx, page: &Page, state: Option<DeliveryState>) -> Result<Listed<Delivery>> {
     const ORDER: SortOrder<'_> = SortOrder { name: "deliveries", keys: &[SortKey::descending("id", KeyKind::Uuid)] };
-    let in_state = if state.is_some() { " AND state = $2" } else { "" };
-    let from = format!("deliveries WHERE tenant_id = $1 AND alert_no IS NOT NULL{in_state}");
-    let matching = Matching { from, values: state.map(word).transpose()?.into_iter().collect() };
+    let mut matching = Matching::of("deliveries WHERE tenant_id = $1 AND alert_no IS NOT NULL");
+    if let Some(state) = state {
+        matching.and("state =", word(state)?);
+    }
     let item = |row: &QueryResult| {
         let delivery = delivery_from(row)?;
         Ok((vec![delivery.id.to_string()], delivery))

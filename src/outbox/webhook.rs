@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::engine::{DecodePaddingMode, Engine};
-use hmac::{Hmac, Mac};
+use hmac::Mac;
 use reqwest::{Client, StatusCode, Url, redirect};
-use sha2::Sha256;
 
 use super::{Attempt, SendError};
 use crate::clock::{SECOND, Timestamp};
+use crate::mac::keyed;
 
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Prefix of base64-encoded secrets.
@@ -98,8 +98,7 @@ pub fn signing_key(secret: &str) -> Vec<u8> {
 
 /// `v1,` and the base64 HMAC-SHA256 of id, timestamp and body.
 fn signature(secret: &str, id: &str, seconds: i64, body: &str) -> String {
-    let Ok(keyed) = Hmac::<Sha256>::new_from_slice(&signing_key(secret)) else { return String::new() };
-    let tag = keyed.chain_update(format!("{id}.{seconds}.{body}")).finalize().into_bytes();
+    let tag = keyed(&signing_key(secret)).chain_update(format!("{id}.{seconds}.{body}")).finalize().into_bytes();
     format!("v1,{}", STANDARD.encode(tag))
 }
 

@@ -40,21 +40,19 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &ProductFilter, order: Pro
         ProductSort::Revenue => ("products.revenue", vec![SortKey::descending("p.revenue", KeyKind::Int), BY_NUMBER]),
         ProductSort::Units => ("products.units", vec![SortKey::descending("p.units", KeyKind::Int), BY_NUMBER]),
     };
-    let mut values: Vec<Value> = Vec::new();
-    let mut wanted = String::new();
+    let mut matching = Matching::of("products p WHERE p.tenant_id = $1");
     if let Some(category) = &filter.category {
-        values.extend([Value::from(DimensionKind::Category as i32), category.clone().into()]);
-        wanted.push_str(
-            " AND p.category_no = (SELECT d.no FROM dimension_values d WHERE d.tenant_id = $1 AND d.kind = $2 AND d.value = $3)",
-        );
+        let (kind, value) = (matching.bind(DimensionKind::Category as i32), matching.bind(category.as_str()));
+        matching.from.push_str(&format!(
+            " AND p.category_no = (SELECT d.no FROM dimension_values d \
+             WHERE d.tenant_id = $1 AND d.kind = {kind} AND d.value = {value})"
+        ));
     }
     if let Some(search) = &filter.search {
-        values.push(like(search).into());
-        let index = values.len() + 1;
-        let contains = |column| format!("{column} {} ${index} ESCAPE '!'", tx.like_any_case());
-        wanted.push_str(&format!(" AND ({} OR {})", contains("p.sku"), contains("p.title")));
+        let search = matching.bind(like(search));
+        let contains = |column| format!("{column} {} {search} ESCAPE '!'", tx.like_any_case());
+        matching.from.push_str(&format!(" AND ({} OR {})", contains("p.sku"), contains("p.title")));
     }
-    let matching = Matching { from: format!("products p WHERE p.tenant_id = $1{wanted}"), values };
     let item = |row: &QueryResult| {
         let product = product_from(row)?;
         let number = product.product_no.to_string();

@@ -9,7 +9,8 @@ use std::fmt;
 use hmac::Mac;
 use unicode_normalization::UnicodeNormalization;
 
-use super::key::{KeyBytes, keyed};
+use super::key::KeyBytes;
+use crate::mac::keyed;
 
 /// Stored next to the sealed value.
 pub type BlindIndex = [u8; 16];
@@ -29,8 +30,8 @@ impl IndexKey {
 
     /// HMAC-SHA256 of `bytes` with a key derived from this one, `label` and `name`.
     fn tag(&self, label: &str, name: &str, bytes: &[u8]) -> [u8; 32] {
-        let derived = keyed(&self.0).chain_update(label).chain_update(name).finalize().into_bytes();
-        keyed(&KeyBytes::new(derived.into())).chain_update(bytes).finalize().into_bytes().into()
+        let derived = keyed(self.0.as_slice()).chain_update(label).chain_update(name).finalize().into_bytes();
+        keyed(KeyBytes::new(derived.into()).as_slice()).chain_update(bytes).finalize().into_bytes().into()
     }
 }
 

@@ -3,10 +3,8 @@
 use std::fmt;
 
 use aes_gcm::{Aes256Gcm, KeyInit};
-use hmac::{Hmac, Mac};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
-use sha2::Sha256;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// The bytes of a 256-bit key.
@@ -38,14 +36,6 @@ pub(super) fn generate_nonce() -> Result<[u8; 12], NoRandomness> {
     let mut nonce = [0; 12];
     OsRng.try_fill_bytes(&mut nonce).map_err(|_| NoRandomness)?;
     Ok(nonce)
-}
-
-/// HMAC-SHA256 (RFC 2104) with `key`.
-pub(super) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
-    match <Hmac<Sha256> as Mac>::new_from_slice(key) {
-        Ok(keyed) => keyed,
-        Err(_) => unreachable!("a key may have any length"),
-    }
 }
 
 /// A data key of one tenant, which seals and opens its values.

@@ -16,6 +16,7 @@ use salespulse::clock::{DAY, SECOND, Timestamp};
 use salespulse::graphql::endpoint::Settings;
 use salespulse::graphql::limits::Limits;
 use salespulse::graphql::origin::Peer;
+use salespulse::integrations::quarantine::{Kept, Why, keep};
 use salespulse::ledger::store::lock_head;
 use salespulse::privacy::erasure::erase_tenant;
 use salespulse::privacy::rotation::{destroy_unused, reseal};
@@ -205,6 +206,14 @@ async fn an_order_of_a_shop_counts_once_however_often_and_in_which_order_it_come
         assert_eq!(shop.shopify(SECRET, "orders/create", "bulk", &order).await.outcome(), "recorded");
     }
     assert_eq!(june(&acme).await["ordersCount"], 2);
+    // Nor beyond what is a sum of money.
+    let most = "922337203685477.5807";
+    let mut huge = refund.clone();
+    huge["id"] = json!(8);
+    huge["transactions"] = json!([{ "kind": "refund", "status": "success", "currency": "GBP", "amount": most }]);
+    let line = json!({ "quantity": 1, "subtotal": most, "line_item": { "id": 1, "price": most } });
+    huge["refund_line_items"] = json!([line, line, line]);
+    assert_eq!(shop.shopify(SECRET, "refunds/create", "r4", &huge.to_string()).await.outcome(), "quarantined");
     // In several currencies at once, nothing is added.
     let mut mixed = refund;
     (mixed["id"], mixed["transactions"][0]["currency"], mixed["transactions"][1]["currency"]) =
@@ -530,6 +539,19 @@ async fn what_is_sealed_for_integrations_goes_with_the_tenants_keys() {
     let customers = acme.admin().query("{ customers(first: 5) { nodes { externalId name } } }").await;
     let customer = &customers["customers"]["nodes"][0];
     assert!(customer["name"].is_null() && customer["externalId"].as_str().is_some_and(|id| id.starts_with("erased:")));
+    // An erasure that waits itself names the customer, so it goes with what it erases.
+    let redact = json!({ "shop_id": 1, "shop_domain": "shop.example", "customer": { "id": 79 } }).to_string();
+    let keys = test.app.keys.get(acme.id()).await.expect("read").expect("keys");
+    let integration_id = shop.id.parse().expect("an id");
+    let waiting = Kept { integration_id, delivery_id: "w", topic: "customers/redact", happened_at: NOW, body: &redact };
+    let tx = test.app.db.write(acme.id()).await.expect("a transaction");
+    let why = Why { code: "UNCLEAR".to_owned(), reason: "for this test".to_owned() };
+    keep(&tx, &keys, &waiting, &why, NOW).await.expect("kept");
+    tx.commit().await.expect("committed");
+    let erased = acme.admin().query_with(retry, json!({ "id": quarantine(&acme).await[0]["id"] })).await;
+    assert_eq!(erased["retryQuarantined"]["outcome"], "RECORDED");
+    let logged = acme.admin().query(r#"{ auditLog(filter: { action: "quarantine.retry" }) { totalCount } }"#).await;
+    assert_eq!(logged["auditLog"]["totalCount"], 2);
     // So it is when an admin has a customer erased, who is told before what waits.
     let waits = json!({ "currency": "none", "customer": { "id": 78 }, "total_price": "77.00" });
     let waits = shop_order("2026-06-10T10:00:00Z", waits);
@@ -632,6 +654,11 @@ async fn events_come_over_rest_as_they_come_over_graphql() {
         (r#"{ "events": [] }"#, "BAD_USER_INPUT"),
         ("{}", "BAD_USER_INPUT"),
         (r#"{ "events": [{ "eventId": "x" }] }"#, "BAD_USER_INPUT"),
+        (
+            r#"{ "events": [{ "eventId": "x", "occurredAt": "2026-06-10T10:00:00Z",
+            "orderPlaced": { "orderId": "1", "amount": "1", "version": -9223372036854775808 } }] }"#,
+            "BAD_USER_INPUT",
+        ),
     ] {
         let reply = post(Some(Role::Manager), wrong).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{wrong}: {}", reply.body);

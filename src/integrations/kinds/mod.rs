@@ -5,15 +5,15 @@ pub mod shopify;
 pub mod standard;
 pub mod stripe;
 
-use hmac::{Hmac, Mac};
+use hmac::Mac;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
-use sha2::Sha256;
 
 use super::Unclear;
 use crate::clock::Timestamp;
 use crate::ledger::check::TEXT_CHARS_MAX;
 use crate::ledger::event::{Customer, Line};
+use crate::mac::keyed;
 use crate::money::{Money, div_half_even};
 
 /// Tolerance for a signature's timestamp, in either direction.
@@ -24,12 +24,11 @@ const SIGNATURES_MAX: usize = 8;
 
 /// Whether one of `signatures` is the HMAC-SHA256 of the parts; compared in constant time. The parts are hashed once.
 fn is_hmac(secret: &[u8], parts: &[&[u8]], signatures: impl IntoIterator<Item = Vec<u8>>) -> bool {
-    let Ok(keyed) = Hmac::<Sha256>::new_from_slice(secret) else { return false };
     let mut signatures = signatures.into_iter().take(SIGNATURES_MAX).peekable();
     if signatures.peek().is_none() {
         return false;
     }
-    let keyed = parts.iter().fold(keyed, |keyed, part| keyed.chain_update(part));
+    let keyed = parts.iter().fold(keyed(secret), |keyed, part| keyed.chain_update(part));
     signatures.any(|signature| keyed.clone().verify_slice(&signature).is_ok())
 }
 
@@ -115,22 +114,32 @@ fn shortened(customer: Customer) -> Customer {
 /// The sum of amounts. Error: overflow.
 fn sum(amounts: impl IntoIterator<Item = Money>) -> Result<Money, Unclear> {
     let sum = amounts.into_iter().map(|amount| i128::from(amount.0)).sum();
-    Money::from_sum(sum).ok_or_else(|| Unclear("a sum is beyond the largest amount".to_owned()))
+    Money::from_sum(sum).ok_or_else(beyond)
 }
 
-/// Where a refund's lines exceed the refunded amount, scales them to it proportionally.
-fn share(amount: Money, lines: &mut [Line]) {
+/// What is left of an amount. Error: overflow.
+fn minus(amount: Money, gone: Money) -> Result<Money, Unclear> {
+    Money::from_sum(i128::from(amount.0) - i128::from(gone.0)).ok_or_else(beyond)
+}
+
+fn beyond() -> Unclear {
+    Unclear("a sum is beyond the largest amount".to_owned())
+}
+
+/// Where a refund's lines exceed the refunded amount, scales them to it proportionally. Error: overflow.
+fn share(amount: Money, lines: &mut [Line]) -> Result<(), Unclear> {
     let full: i128 = lines.iter().map(|line| i128::from(line.amount.0)).sum();
     if full <= i128::from(amount.0.max(0)) {
-        return;
+        return Ok(());
     }
     let (mut before, mut given) = (0, 0);
     for line in lines {
         before += i128::from(line.amount.0);
-        let up_to_here = div_half_even(before * i128::from(amount.0), full);
-        line.amount = Money::from_sum(up_to_here - given).unwrap_or_default();
+        let up_to_here = div_half_even(before.checked_mul(i128::from(amount.0)).ok_or_else(beyond)?, full);
+        line.amount = Money::from_sum(up_to_here - given).ok_or_else(beyond)?;
         given = up_to_here;
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -141,15 +150,18 @@ mod tests {
     fn lines_share_what_was_given_back() {
         let line = |amount| Line { amount: Money(amount), ..Line::default() };
         let mut lines = [line(10), line(10), line(10)];
-        share(Money(10), &mut lines);
+        share(Money(10), &mut lines).expect("shared");
         // 10/3, 20/3 - 10/3 and the rest, rounded cumulatively.
         assert_eq!(lines.map(|line| line.amount.0), [3, 4, 3]);
         let mut lines = [line(0)];
-        share(Money(-5), &mut lines);
+        share(Money(-5), &mut lines).expect("shared");
         assert_eq!(lines.map(|line| line.amount.0), [0]);
         let mut lines = [line(4), line(5)];
-        share(Money(10), &mut lines);
+        share(Money(10), &mut lines).expect("shared");
         assert_eq!(lines.map(|line| line.amount.0), [4, 5]);
+        let mut lines = [line(i64::MAX), line(i64::MAX), line(i64::MAX)];
+        assert!(share(Money(i64::MAX), &mut lines).is_err());
+        assert!(minus(Money::ZERO, Money(i64::MIN)).is_err());
     }
 
     #[test]

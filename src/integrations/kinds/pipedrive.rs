@@ -4,12 +4,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::NaiveDateTime;
+use hmac::Mac;
 use serde::Deserialize;
 
 use super::{Exact, Id, is_hmac, time};
 use crate::clock::{SECOND, Timestamp};
 use crate::integrations::{Connector, Delivery, Label, Request, Settings, Unclear, WebhookContent};
 use crate::ledger::event::{DealClosed, Fact};
+use crate::mac::keyed;
 
 pub struct Pipedrive;
 
@@ -167,8 +169,6 @@ fn time_in_utc(text: &str) -> Result<Timestamp, Unclear> {
 
 /// Compared in constant time, whatever their lengths.
 fn is_same(shown: &[u8], secret: &[u8]) -> bool {
-    use hmac::{Hmac, Mac};
-    let tag =
-        Hmac::<sha2::Sha256>::new_from_slice(secret).map(|keyed| keyed.chain_update(secret).finalize().into_bytes());
-    tag.is_ok_and(|tag| is_hmac(secret, &[shown], [tag.to_vec()]))
+    let tag = keyed(secret).chain_update(secret).finalize().into_bytes();
+    is_hmac(secret, &[shown], [tag.to_vec()])
 }

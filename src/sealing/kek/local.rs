@@ -16,9 +16,10 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::Mac;
 use zeroize::Zeroizing;
 
-use super::super::key::{KeyBytes, generate_nonce, keyed};
+use super::super::key::{KeyBytes, generate_nonce};
 use super::wrapped::Wrapped;
 use super::{KekError, KeyEncryption, KeyName, SetupError};
+use crate::mac::keyed;
 use crate::secret_file;
 
 const PROVIDER: &str = "local";
@@ -89,7 +90,7 @@ impl Kek {
         if STANDARD.decode_slice(text.trim_ascii(), key.as_mut_slice()) != Ok(32) {
             return Err(SetupError::NotAKey { source_name: source_name() });
         }
-        let fingerprint = keyed(&key).chain_update("salespulse/kek-id/v1").finalize().into_bytes();
+        let fingerprint = keyed(key.as_slice()).chain_update("salespulse/kek-id/v1").finalize().into_bytes();
         let id = hex::encode(&fingerprint[..8]);
         Ok(Kek { id, cipher: Box::new(Aes256Gcm::new(key.as_slice().into())) })
     }

@@ -200,6 +200,17 @@ test('an account with a password is linked by its user alone', async () => {
   await assert.rejects(server.ask(unlink, { ...cay, subject: 'ann' }, token), /CONFLICT/);
 });
 
+test('no identity of a tenant\'s own provider is linked in another tenant', async () => {
+  await server.tell('', 'tenant', 'create', 'other', '--currency', 'EUR');
+  await server.tell(PASSWORD, 'user', 'create', '--tenant', 'other', '--email', 'cay@other.example', '--name', 'Cay', '--role', 'viewer');
+  const post = (path, headers, body) =>
+    fetch(`${origin}${path}`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) });
+  const signedIn = await post('/auth/login', {}, { tenant: 'other', email: 'cay@other.example', password: PASSWORD });
+  const authorization = `Bearer ${(await signedIn.json()).accessToken}`;
+  assert.deepEqual(await told(await post('/auth/oidc/company/link', { authorization }, {})), { status: 400, code: 'BAD_USER_INPUT' });
+  assert.equal((await post('/auth/oidc/people/link', { authorization }, {})).status, 200);
+});
+
 test('nobody is made a user but where the operator says so', async () => {
   const newcomer = { email: 'dan@acme.example', email_verified: true, name: 'Dan' };
   company.people.dan = newcomer;

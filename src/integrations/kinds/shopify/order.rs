@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::{sum, time};
+use super::super::{minus, sum, time};
 use super::payload::{Item, Order, Refund};
 use super::refund::{Shop, lines, paid, refund};
 use crate::clock::SECOND;
@@ -118,7 +118,7 @@ impl Worth {
             let line = item.line(kept.lines.as_ref())?;
             let is_counted = line.quantity != 0 || item.quantity == 0;
             let discount_left = if is_counted && !item.is_gift_card() { line.discount } else { Money::ZERO };
-            discount_gone.push(sum([item.discount()?, Money(-discount_left.0)])?);
+            discount_gone.push(minus(item.discount()?, discount_left)?);
             match is_counted {
                 true if item.is_gift_card() => of_cards.push(line.amount),
                 true => lines.push(line),
@@ -127,7 +127,7 @@ impl Worth {
         }
         let without = |all: Money, gone: &[Money]| {
             let gone = sum(gone.iter().copied())?;
-            Ok(sum([all, Money(-gone.0)])?.max(Money::ZERO))
+            Ok(minus(all, gone)?.max(Money::ZERO))
         };
         if lines.is_empty() && !of_cards.is_empty() {
             return Ok(None);

@@ -1,6 +1,6 @@
 //! Refunds, in shop currency.
 
-use super::super::{share, sum, time};
+use super::super::{minus, share, sum, time};
 use super::payload::{Both, Refund, Transaction};
 use crate::integrations::{Delivery, Settings, Unclear};
 use crate::ledger::event::{Event, Fact, Line, RefundIssued};
@@ -39,7 +39,7 @@ pub fn refund(
     let is_gift_card = |at: &usize| refund.refund_line_items.get(*at).is_some_and(|one| one.line_item.is_gift_card());
     let (of_cards, lines): (Vec<_>, Vec<_>) = lines.into_iter().enumerate().partition(|(at, _)| is_gift_card(at));
     let of_cards = sum(of_cards.iter().map(|(_, line)| line.amount))?;
-    let amount = sum([paid.succeeded, Money(-of_cards.0)])?;
+    let amount = minus(paid.succeeded, of_cards)?;
     if amount == Money::ZERO {
         return Ok(None);
     }
@@ -67,7 +67,7 @@ pub fn lines(refund: &Refund, amount: Money) -> Result<Vec<Line>, Unclear> {
             ..Line::default()
         });
     }
-    share(amount, &mut lines);
+    share(amount, &mut lines)?;
     Ok(lines)
 }
 
