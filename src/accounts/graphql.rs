@@ -66,11 +66,6 @@ impl AccountQuery {
 /// A user, and whether they may sign in.
 #[Object]
 impl Member {
-    /// The user's id.
-    async fn id(&self) -> &ID {
-        &self.user.id
-    }
-
     /// The user.
     async fn user(&self) -> User {
         self.user.clone()

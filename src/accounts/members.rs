@@ -115,7 +115,7 @@ pub async fn update(app: &App, tx: &Change<'_>, id: Uuid, changes: &Changes) -> 
     if managers < managers_before
         && (managers.active == 0 || managers.with_way_in == 0 && managers_before.with_way_in > 0)
     {
-        return Err(Error::new(Code::Conflict, "at least one active user must be able to manage users"));
+        return Err(Error::new(Code::Conflict, "at least one active user must be able to sign in and to manage users"));
     }
     if is_sent_off {
         sessions::end_all(tx, id, now).await?;

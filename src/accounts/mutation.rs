@@ -106,7 +106,7 @@ impl AccountMutation {
         Ok(member)
     }
 
-    /// Changes a user; what `input` leaves out stays as it is. A change of role or state takes effect immediately, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT, if nobody who manages users would be left, or an invited user would be activated.
+    /// Changes a user; what `input` leaves out stays as it is. A change of role or state takes effect immediately, on open sockets too. Needs USERS_MANAGE. Errors: NOT_FOUND; FORBIDDEN, if the old or new role has permissions that the caller lacks; CONFLICT, if nobody would be left who can sign in and manage users, or an invited user would be activated.
     #[graphql(guard = "Requires(Permission::UsersManage)")]
     async fn update_user(
         &self,
@@ -166,7 +166,7 @@ impl AccountMutation {
         let before = change.see(&api_keys::LOGGED, id).await?;
         let key = api_keys::revoke(&change, id, app(ctx)?.clock.now()).await?;
         let after = change.see(&api_keys::LOGGED, id).await?;
-        change.commit(Entry::of("api-key.revoke", id).before(before).after(after)).await?;
+        change.commit_if_changed(Entry::of("api-key.revoke", id).before(before).after(after)).await?;
         app(ctx)?.access_cache.changed(caller(ctx)?.tenant);
         Ok(key.into())
     }

@@ -20,7 +20,7 @@ use crate::auth::cursor::Mark;
 use crate::connection;
 use crate::db::TenantTx;
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Requires, app, caller, operation, parse_id, read};
+use crate::graphql::context::{Requires, app, caller, filter_id, operation, parse_id, read};
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, Cursor, DateTime, Decimal, Json, Position};
 use crate::graphql::size::counted;
@@ -47,7 +47,7 @@ impl AlertQuery {
         Ok(store::list(&tx).await?.into_iter().map(AlertRule::try_from).collect::<Result<_>>()?)
     }
 
-    /// Backtests an alert rule: what it would have reported, and when, had it been created at `from`. Backfilled events are counted but do not trigger anything. Events are replayed in the order and at the times at which they were recorded, not at which they occurred; so nothing of an import exists before the import was made. Errors: BAD_USER_INPUT (`to` lies in the future, more than 31 days, too much to replay, or nothing had been recorded by `to`), NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (the months were dropped).
+    /// Backtests an alert rule: what it would have reported, and when, had it been created at `from`. Backfilled events are counted but do not trigger anything. Events are replayed in the order and at the times at which they were recorded, not at which they occurred; so nothing of an import exists before the import was made. Errors: BAD_USER_INPUT (`to` lies in the future, more than 31 days, too much to replay, or nothing had been recorded by `to`), NOT_FOUND (KPI, organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE (the months were dropped).
     #[graphql(guard = "Requires(Permission::AnalyticsAdvanced)")]
     async fn simulate_alert(
         &self,
@@ -100,7 +100,7 @@ impl AlertQuery {
         #[graphql(desc = "Only alerts of this rule.")] rule_id: Option<ID>,
     ) -> async_graphql::Result<AlertConnection> {
         let page = Page::new(first, after, last, before)?;
-        let rule_id = rule_id.map(|id| parse_id(&id, "alert")).transpose()?;
+        let rule_id = rule_id.as_ref().map(filter_id);
         let listed = store::history(read(ctx).await?.as_ref(), &page, rule_id).await?;
         Ok(AlertConnection::new(&page, listed.map(Alert::from)))
     }

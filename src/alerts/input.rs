@@ -38,7 +38,7 @@ pub struct AlertRuleInput {
     sensitivity: Option<AnomalySensitivity>,
     /// The value that the condition compares with: for changes a ratio (0.1 is 10%), for ANOMALY the lowest score that counts, in robust standard deviations, by default 0. Ignored for NO_DATA, required otherwise.
     threshold: Option<Decimal>,
-    /// A firing rule resolves only once the value is back beyond this, so that values close to the threshold do not make it fire over and over; omit for the threshold itself. It may not be above the threshold for ABOVE and CHANGE_ABOVE, nor below it for BELOW and CHANGE_BELOW.
+    /// A firing rule resolves only once the value is back beyond this, so that values close to the threshold do not make it fire over and over; omit for the threshold itself. It may not be above the threshold for ABOVE and CHANGE_ABOVE, nor below it for BELOW and CHANGE_BELOW; other conditions have none.
     clear_threshold: Option<Decimal>,
     /// The length of the window watched, in minutes: 15 to 44640, in steps of 15; for ANOMALY 60 (an hour) or 1440 (a day in the organization's time zone).
     #[graphql(default_with = "Some(60)")]
@@ -125,13 +125,17 @@ impl AlertRuleInput {
             (None, _) => return Err(Error::bad_input("threshold", "is required for this condition")),
         };
         let clear_threshold = self.clear_threshold.map(|threshold| threshold.0);
-        let is_good = clear_threshold.is_none_or(|clear| match self.condition {
-            AlertCondition::Above | AlertCondition::ChangeAbove => clear <= threshold,
-            AlertCondition::Below | AlertCondition::ChangeBelow => clear >= threshold,
-            AlertCondition::NoData | AlertCondition::Anomaly => false,
-        });
-        if !is_good {
-            return Err(Error::bad_input("clearThreshold", "is on the wrong side of the threshold"));
+        if let Some(clear) = clear_threshold {
+            let is_good = match self.condition {
+                AlertCondition::Above | AlertCondition::ChangeAbove => clear <= threshold,
+                AlertCondition::Below | AlertCondition::ChangeBelow => clear >= threshold,
+                AlertCondition::NoData | AlertCondition::Anomaly => {
+                    return Err(Error::bad_input("clearThreshold", "is not allowed for this condition"));
+                }
+            };
+            if !is_good {
+                return Err(Error::bad_input("clearThreshold", "is on the wrong side of the threshold"));
+            }
         }
         if let Some(filters) = &self.filters {
             filters.check_stored()?;
@@ -145,6 +149,10 @@ impl AlertRuleInput {
             recipient.secret = same.and_then(|one| one.secret.clone());
         }
         for (index, recipient) in recipients.iter().enumerate() {
+            let is_same = |one: &Recipient| (one.channel, &one.target) == (recipient.channel, &recipient.target);
+            if recipients[..index].iter().any(is_same) {
+                return Err(Error::bad_input("target", "is given twice").of_element("recipients", index));
+            }
             recipient.check().map_err(|error| error.of_element("recipients", index))?;
         }
         Ok(Rule {

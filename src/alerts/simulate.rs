@@ -88,7 +88,7 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
         None => Timestamp(round_down(period.start).0 - 2 * i64::from(rule.window_minutes) * MINUTE),
     };
     let looked_at = Span { start: first, end: Timestamp(period.end.0 + DAY) };
-    let definitions = definitions::find(tx, &rule.measured.kpis()).await?;
+    let definitions = definitions::find(tx, &rule.measured.kpis()).await.map_err(|error| error.about("kpi"))?;
     rule.check_views(&definitions)?;
     let views = Views::find(tx, &filter, definitions.values()).await?;
     let spans = spans_of(&views, rule, looked_at, zone);

@@ -9,7 +9,7 @@ use crate::auth::Permission;
 use crate::clock::Timestamp;
 use crate::connection;
 use crate::error::Result;
-use crate::graphql::context::{Requires, parse_id, read};
+use crate::graphql::context::{Requires, filter_id, read};
 use crate::graphql::loader::load;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::{DateTime, Json};
@@ -64,11 +64,10 @@ struct AuditFilter {
 }
 
 impl AuditFilter {
-    /// Errors: BAD_USER_INPUT, NOT_FOUND.
+    /// Error: BAD_USER_INPUT.
     fn check(self) -> Result<store::Filter> {
-        let actor_id = self.actor_id.map(|id| parse_id(&id, "user"));
         Ok(store::Filter {
-            actor_id: actor_id.transpose().map_err(|error| error.about("filter.actorId"))?,
+            actor_id: self.actor_id.as_ref().map(filter_id),
             action: self.action.map(|action| prose("filter.action", action, FILTER_CHARS_MAX)).transpose()?,
             subject: self.subject.map(|subject| prose("filter.subject", subject, FILTER_CHARS_MAX)).transpose()?,
             since: self.since.map(|at| at.0),

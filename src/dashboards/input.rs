@@ -92,12 +92,12 @@ struct WidgetInput {
     key: String,
     /// The kind of widget.
     kind: WidgetKind,
-    /// Its title.
+    /// Its title, 1 to 200 characters.
     title: String,
-    /// The metrics it shows.
+    /// The metrics it shows, each once.
     #[graphql(default_with = "Some(Vec::new())")]
     metrics: Option<Vec<Metric>>,
-    /// The names of the KPIs it shows, at most 50.
+    /// The names of the KPIs it shows, at most 50, each once.
     #[graphql(default_with = "Some(Vec::new())")]
     kpis: Option<Vec<String>>,
     /// Its place and size on the grid.
@@ -111,7 +111,7 @@ struct WidgetInput {
 struct WidgetLayoutInput {
     /// The first column, from 0.
     x: i32,
-    /// The first row, from 0.
+    /// The first row, from 0; a dashboard has at most 10000.
     y: i32,
     /// The width in columns, at least 1.
     width: i32,

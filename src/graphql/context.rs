@@ -62,6 +62,11 @@ pub fn loader<L: std::any::Any + Send + Sync>(
     Ok(operation.loader(|| make(Arc::clone(operation.reads()), db, tenant)))
 }
 
+/// Parses the id in a filter: what is no UUID identifies nothing, like one that nothing has.
+pub fn filter_id(id: &async_graphql::ID) -> uuid::Uuid {
+    uuid::Uuid::parse_str(id).unwrap_or_default()
+}
+
 /// Parses an argument that is a UUID; anything else identifies nothing. Error: NOT_FOUND.
 pub fn parse_id(id: &async_graphql::ID, what: &str) -> Result<uuid::Uuid> {
     uuid::Uuid::parse_str(id).map_err(|_| Error::not_found(what))

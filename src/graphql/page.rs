@@ -166,8 +166,8 @@ impl Page {
         }
         let items: Vec<(String, T)> = rows.into_iter().map(|(cursor, item)| (cursor.encode(), item)).collect();
         let info = PageInfo {
-            has_next_page: if self.backward { self.before.is_some() } else { has_more },
-            has_previous_page: if self.backward { has_more } else { self.after.is_some() },
+            has_next_page: self.before.is_some() || has_more && !self.backward,
+            has_previous_page: self.after.is_some() || has_more && self.backward,
             start_cursor: items.first().map(|(cursor, _)| cursor.clone()),
             end_cursor: items.last().map(|(cursor, _)| cursor.clone()),
         };

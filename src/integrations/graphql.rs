@@ -9,11 +9,12 @@ use super::{Kind, Owner, Settings, http};
 use crate::auth::Permission;
 use crate::connection;
 use crate::error::{Error, Result};
-use crate::graphql::context::{Requires, app, caller, parse_id, read};
+use crate::graphql::context::{Requires, app, caller, filter_id, parse_id, read};
 use crate::graphql::given::given;
 use crate::graphql::page::Page;
 use crate::graphql::scalars::DateTime;
 use crate::graphql::text;
+use crate::ledger::organization::{Organization, find_organization};
 
 const NAME_CHARS_MAX: usize = 100;
 const CHANNEL_CHARS_MAX: usize = 200;
@@ -49,7 +50,7 @@ impl IntegrationQuery {
         #[graphql(desc = "Only deliveries from this integration.")] integration_id: Option<ID>,
     ) -> async_graphql::Result<Option<QuarantinedDeliveryConnection>> {
         let page = Page::new(first, after, last, before)?;
-        let integration = integration_id.map(|id| parse_id(&id, "integration")).transpose()?;
+        let integration = integration_id.as_ref().map(filter_id);
         let listed = quarantine::list(read(ctx).await?.as_ref(), &page, integration).await?;
         Ok(Some(QuarantinedDeliveryConnection::new(&page, listed.map(QuarantinedDelivery::from))))
     }
@@ -60,7 +61,7 @@ impl IntegrationQuery {
 pub struct IntegrationInput {
     /// Its name, 1 to 100 characters; no other data source may have the same.
     name: String,
-    /// The organization its events belong to; omit for the default organization.
+    /// The organization its events belong to, by id or slug; omit for the default organization.
     organization_id: Option<ID>,
     /// The sales channel of all its orders; omit for what the shop says.
     channel: Option<String>,
@@ -80,7 +81,7 @@ pub struct IntegrationInput {
 pub struct IntegrationChanges {
     /// Its name, 1 to 100 characters; no other data source may have the same.
     name: MaybeUndefined<String>,
-    /// The organization its events belong to; null for the default organization.
+    /// The organization its events belong to, by id or slug; null for the default organization.
     organization_id: MaybeUndefined<ID>,
     /// The sales channel of all its orders; null for what the shop says.
     channel: MaybeUndefined<String>,
@@ -103,12 +104,12 @@ pub struct IntegrationOwnerInput {
 
 impl IntegrationInput {
     /// Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
-    pub fn check(self) -> Result<IntegrationContent> {
+    pub fn check(self, organizations: &[Organization]) -> Result<IntegrationContent> {
         Ok(IntegrationContent {
             name: text::name("name", &self.name, NAME_CHARS_MAX)?,
             is_enabled: self.enabled.unwrap_or(true),
             settings: Settings {
-                organization: self.organization_id.map(|id| parse_id(&id, "organization")).transpose()?,
+                organization: self.organization_id.map(|id| id_of(&id, organizations)).transpose()?,
                 channel: self.channel.map(|channel| text::name("channel", &channel, CHANNEL_CHARS_MAX)).transpose()?,
                 counts_tests: self.counts_tests.unwrap_or_default(),
                 owners: check_owners(self.owners.unwrap_or_default())?,
@@ -119,7 +120,7 @@ impl IntegrationInput {
 
 impl IntegrationChanges {
     /// Errors: BAD_USER_INPUT, NOT_FOUND (organization, user).
-    pub fn apply(self, old: &Integration) -> Result<IntegrationContent> {
+    pub fn apply(self, old: &Integration, organizations: &[Organization]) -> Result<IntegrationContent> {
         let Settings { organization, channel, counts_tests, owners } = old.settings.clone();
         let name = given("name", self.name)?.map(|name| text::name("name", &name, NAME_CHARS_MAX)).transpose()?;
         Ok(IntegrationContent {
@@ -129,7 +130,7 @@ impl IntegrationChanges {
                 organization: match self.organization_id {
                     MaybeUndefined::Undefined => organization,
                     MaybeUndefined::Null => None,
-                    MaybeUndefined::Value(id) => Some(parse_id(&id, "organization")?),
+                    MaybeUndefined::Value(id) => Some(id_of(&id, organizations)?),
                 },
                 channel: match self.channel {
                     MaybeUndefined::Undefined => channel,
@@ -143,9 +144,20 @@ impl IntegrationChanges {
     }
 }
 
+/// The id of the organization with this id or slug.
+fn id_of(name: &ID, organizations: &[Organization]) -> Result<Uuid> {
+    let organization = find_organization(organizations, Some(name));
+    organization.map(|found| found.id).ok_or_else(|| Error::not_found("organization").about("organizationId"))
+}
+
 fn check_owners(owners: Vec<IntegrationOwnerInput>) -> Result<Vec<Owner>> {
     if owners.len() > OWNERS_MAX {
         return Err(Error::bad_input("owners", format!("more than {OWNERS_MAX}")));
+    }
+    let is_repeated = |index: usize| owners[..index].iter().any(|one| one.external_id == owners[index].external_id);
+    if let Some(index) = (0..owners.len()).find(|index| is_repeated(*index)) {
+        let error = Error::bad_input("externalId", "is given twice; each person is one user");
+        return Err(error.of_element("owners", index));
     }
     let owner = |owner: IntegrationOwnerInput| {
         let external_id = text::name("externalId", &owner.external_id, OWNER_CHARS_MAX)?;

@@ -11,6 +11,7 @@ use crate::auth::{Caller, Permission};
 use crate::error::{Code, Error, Result};
 use crate::graphql::context::{Requires, app, caller, parse_id};
 use crate::graphql::given::given;
+use crate::ledger::organization::list_organizations;
 use crate::privacy::erasure::erased;
 
 const SECRET_CHARS: std::ops::RangeInclusive<usize> = 16..=200;
@@ -33,11 +34,11 @@ impl IntegrationMutation {
         #[graphql(desc = "The integration.")] input: IntegrationInput,
     ) -> async_graphql::Result<IntegrationNode> {
         check_may_give(caller(ctx)?, kind)?;
-        let new = input.check()?;
         check_secret(kind, &secret)?;
         let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
         let keys = app.keys.get(tenant).await?.ok_or_else(erased)?;
         let change = change(ctx).await?;
+        let new = input.check(&list_organizations(&change).await?)?;
         let id = store::create(&change, &keys, kind, new, &secret, app.clock.now()).await?;
         let integration = store::get_integration(&change, id).await?;
         let after = change.see(&LOGGED, id).await?;
@@ -72,7 +73,8 @@ impl IntegrationMutation {
         }
         let sets_secrets = secret.is_some() || end_old_secret;
         let secrets = SecretChange { new: secret, ends_old: end_old_secret };
-        store::update(&change, &keys, id, input.apply(&known)?, secrets).await?;
+        let new = input.apply(&known, &list_organizations(&change).await?)?;
+        store::update(&change, &keys, id, new, secrets).await?;
         let integration = store::get_integration(&change, id).await?;
         let after = change.see(&LOGGED, id).await?;
         let entry = Entry::of("integration.update", id).before(before).after(after);

@@ -201,17 +201,12 @@ async fn sealed(keys: &TenantKeys, tx: &TenantTx, id: Uuid, secrets: &[&str]) ->
     INTEGRATION_SECRETS.seal(keys, tx, id, &serde_json::to_string(secrets)?).await
 }
 
-/// Checks that referenced objects exist, and that the name is free.
+/// Checks that the users exist, and that the name is free.
 async fn check_names(tx: &TenantTx, new: &IntegrationContent, id: Option<Uuid>) -> Result<()> {
     let sql = "SELECT 1 FROM data_sources WHERE tenant_id = $1 AND name = $2 AND (integration_id IS NULL OR integration_id <> $3)";
     let own = id.unwrap_or_default();
     if tx.query_one(sql, [new.name.clone().into(), own.into()]).await?.is_some() {
         return Err(Error::new(Code::Conflict, "there is already a data source with that name"));
-    }
-    if let Some(organization) = new.settings.organization {
-        let sql = "SELECT 1 FROM organizations WHERE tenant_id = $1 AND id = $2";
-        let found = tx.query_one(sql, [organization.into()]).await?;
-        found.ok_or_else(|| Error::not_found("organization").about("organizationId"))?;
     }
     let owners: Vec<Uuid> = new.settings.owners.iter().map(|owner| owner.user_id).collect();
     match find_unknown(tx, &owners).await? {

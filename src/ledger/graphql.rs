@@ -386,7 +386,7 @@ struct DealClosedInput {
     won: bool,
     /// A currency by its ISO 4217 code; omit for the organization's.
     currency: Option<String>,
-    /// The value of the deal.
+    /// The value of the deal, not negative.
     amount: Decimal,
 }
 

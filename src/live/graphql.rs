@@ -102,7 +102,8 @@ fn parse_rule_ids(ids: Vec<ID>) -> Result<BTreeSet<Uuid>> {
     if ids.len() > RULES_MAX {
         return Err(Error::bad_input("ruleIds", format!("more than {RULES_MAX} rules")));
     }
-    ids.iter().map(|id| parse_id(id, "alert")).collect()
+    let rule = |(index, id)| parse_id(id, "alert").map_err(|error: Error| error.of_element("ruleIds", index));
+    ids.iter().enumerate().map(rule).collect()
 }
 
 /// The caller, if `tenant_id` is the token's tenant.

@@ -161,8 +161,8 @@ struct KpiChange {
 struct MetricChange {
     /// The metric.
     metric: Metric,
-    /// Current minus previous; null if either is null.
+    /// Current minus previous, rounded to four decimals; null if either is null.
     absolute: Option<Decimal>,
-    /// The absolute change divided by the previous value (0.1 is 10% more); null if the previous value is null or zero.
+    /// The absolute change, before it is rounded, divided by the previous value (0.1 is 10% more); null if the previous value is null or zero.
     relative: Option<f64>,
 }

@@ -117,7 +117,8 @@ pub fn previous(span: Span, zone: Tz) -> Span {
 }
 
 /// The same dates, months and days earlier. Whole months map to whole months if only months are subtracted; otherwise
-/// each day is mapped, clamped to the end of its month. Times within a day keep their wall-clock time.
+/// each day is mapped, clamped to the end of its month. Times within a day keep their wall-clock time; a span in which
+/// the clock is set back so far that it shows no progress keeps its length instead.
 pub fn dates_before(span: Span, months: u32, days: u32, zone: Tz) -> Span {
     let earlier = |day: NaiveDate| {
         let month = day.checked_sub_months(Months::new(months));
@@ -139,6 +140,9 @@ pub fn dates_before(span: Span, months: u32, days: u32, zone: Tz) -> Span {
         Some(last) => start_of_day(earlier(last).succ_opt().unwrap_or(last), zone),
         None => within_a_day(span.end),
     };
+    if local_time(span.end, zone) <= local_time(span.start, zone) && span.start < span.end {
+        return Span { start, end: Timestamp(start.0 + (span.end.0 - span.start.0)) };
+    }
     Span { start, end: end.max(start) }
 }
 
@@ -295,6 +299,32 @@ mod tests {
         let beirut = chrono_tz::Asia::Beirut;
         assert_eq!(start_of_day(date_of(then.start, beirut), beirut), then.start);
         assert_eq!(year_before(day, beirut), Span { end: start_of_day(date_of(then.end, beirut), beirut), ..then });
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_is_compared_with_the_hour() {
+        let berlin = chrono_tz::Europe::Berlin;
+        for (hour, before) in [
+            (
+                span("2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z"),
+                span("2025-10-25T00:00:00Z", "2025-10-25T01:00:00Z"),
+            ),
+            (
+                span("2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"),
+                span("2025-10-25T00:00:00Z", "2025-10-25T01:00:00Z"),
+            ),
+            (
+                span("2026-10-25T00:45:00Z", "2026-10-25T01:15:00Z"),
+                span("2025-10-25T00:45:00Z", "2025-10-25T01:15:00Z"),
+            ),
+            // The clock had skipped it.
+            (
+                span("2026-03-30T00:00:00Z", "2026-03-30T01:00:00Z"),
+                span("2025-03-30T01:00:00Z", "2025-03-30T01:00:00Z"),
+            ),
+        ] {
+            assert_eq!(year_before(hour, berlin), before);
+        }
     }
 
     #[test]

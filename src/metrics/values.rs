@@ -81,7 +81,7 @@ impl MetricValues {
         self.values.visits.map(Count)
     }
 
-    /// Customers whose first order ever is in the period and counted here. Under a filter or in a row, customers whose first order was elsewhere are not included, so rows add up.
+    /// Customers whose first order ever is in the period and counted here. Under a filter or in a row, customers whose first order was elsewhere are not included, so rows add up, except where an order is in several of them (by product or category).
     async fn new_customers(&self) -> Count {
         Count(self.values.new_customers)
     }

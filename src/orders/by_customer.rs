@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use async_graphql::{ComplexObject, Context};
 
 use super::graphql::Order;
-use super::store::{COLUMNS, order_from};
+use super::store::{COLUMNS, COLUMNS_COUNT, order_from};
 use crate::currencies::{CurrencyAmount, home_currency, other_revenue};
 use crate::customer_value::forecasts::{CustomerForecasts, CustomerRfm};
 use crate::customers::Customer;
@@ -77,7 +77,7 @@ impl BatchLoad for OrdersByCustomer {
         let mut orders: HashMap<(i64, i64), Vec<Order>> = HashMap::new();
         for row in tx.query_first_by_keys(&rows, &table).await? {
             let order = order_from(&row)?;
-            orders.entry((order.customer_no, get(&row, 12)?)).or_default().push(order);
+            orders.entry((order.customer_no, get(&row, COLUMNS_COUNT)?)).or_default().push(order);
         }
         for orders in orders.values_mut() {
             orders.sort_unstable_by_key(|order| std::cmp::Reverse((order.placed_at, order.order_no)));

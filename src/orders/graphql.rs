@@ -24,6 +24,7 @@ use crate::metrics::filter::{Filter, MetricsFilters};
 use crate::metrics::input::DateRange;
 use crate::metrics::state::default_zone;
 use crate::money::Money;
+use crate::people::graphql::{Organization, OrganizationsByNumber};
 
 #[derive(Default)]
 pub struct OrderQuery;
@@ -132,6 +133,7 @@ pub struct Order {
     pub customer_no: i64,
     /// The currency of its organization.
     pub home_currency: String,
+    pub org_no: i32,
 }
 
 /// An order in its latest version.
@@ -196,6 +198,12 @@ impl Order {
     /// The currency it was paid in; that of `amount`, `discount` and `lines`.
     async fn currency(&self) -> Currency {
         Currency(self.currency.clone())
+    }
+
+    /// The organization that it belongs to.
+    async fn organization(&self, ctx: &Context<'_>) -> async_graphql::Result<Organization> {
+        let organization = load::<OrganizationsByNumber>(ctx, self.org_no).await?;
+        Ok(organization.ok_or_else(|| Error::internal("an order of an unknown organization"))?)
     }
 
     /// The sales channel.

@@ -15,7 +15,8 @@ use crate::money::Money;
 /// Columns read by [`order_from`], of a table aliased `o`.
 pub const COLUMNS: &str = "o.order_no, o.external_id, o.version, o.cancelled_at, o.placed_at, o.amount_paid, \
     o.discount_paid, o.currency, o.channel_no, o.region_no, o.customer_no, \
-    (SELECT g.currency FROM organizations g WHERE g.tenant_id = $1 AND g.org_no = o.org_no) AS home_currency";
+    (SELECT g.currency FROM organizations g WHERE g.tenant_id = $1 AND g.org_no = o.org_no) AS home_currency, o.org_no";
+pub const COLUMNS_COUNT: usize = 13;
 
 /// Which orders are listed.
 #[derive(Default)]
@@ -124,5 +125,6 @@ pub fn order_from(row: &QueryResult) -> Result<Order> {
         region_no: get(row, 9)?,
         customer_no: get(row, 10)?,
         home_currency: get(row, 11)?,
+        org_no: get(row, 12)?,
     })
 }

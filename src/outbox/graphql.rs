@@ -102,6 +102,8 @@ pub struct AlertDelivery {
     channel: NotificationChannel,
     /// The e-mail address or URL.
     target: String,
+    /// What it is about, as in the subject of a mail: the rule and what happened.
+    subject: String,
     /// Its state.
     state: DeliveryState,
     /// The number of attempts so far.
@@ -122,6 +124,7 @@ impl From<store::Delivery> for AlertDelivery {
             id: delivery.id.into(),
             channel: delivery.channel,
             target: delivery.target,
+            subject: delivery.subject,
             state: delivery.state,
             attempts: delivery.attempts,
             next_at: delivery.next_at.map(DateTime),

@@ -43,6 +43,7 @@ pub struct Delivery {
     pub alert_no: i64,
     pub channel: NotificationChannel,
     pub target: String,
+    pub subject: String,
     pub state: DeliveryState,
     pub attempts: i32,
     pub next_at: Option<Timestamp>,
@@ -167,7 +168,8 @@ pub async fn retry(tx: &TenantTx, id: Uuid, now: Timestamp) -> Result<Delivery> 
     delivery_from(&row.ok_or_else(|| Error::not_found("delivery that was given up"))?)
 }
 
-const COLUMNS: &str = "id, alert_no, channel, target, state, attempts, next_at, last_error, created_at, delivered_at";
+const COLUMNS: &str =
+    "id, alert_no, channel, target, state, attempts, next_at, last_error, created_at, delivered_at, subject";
 
 /// A page of deliveries, newest first, in one state or in all.
 pub async fn list(tx: &TenantTx, page: &Page, state: Option<DeliveryState>) -> Result<Listed<Delivery>> {
@@ -195,5 +197,6 @@ fn delivery_from(row: &QueryResult) -> Result<Delivery> {
         last_error: get(row, 7)?,
         created_at: get(row, 8)?,
         delivered_at: get(row, 9)?,
+        subject: get(row, 10)?,
     })
 }

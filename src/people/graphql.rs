@@ -1,5 +1,7 @@
 //! `tenant`, `organizations`, `teams` and their types.
 
+use std::collections::HashMap;
+
 use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
 use uuid::Uuid;
 
@@ -7,10 +9,10 @@ use super::quotas::{self, Holder};
 use super::teams::{self, MembersByTeam, MembershipsByTeam};
 use crate::auth::Permission;
 use crate::clock::Timestamp;
-use crate::db::get;
+use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
 use crate::graphql::context::{Requires, read};
-use crate::graphql::loader::load;
+use crate::graphql::loader::{BatchLoad, load};
 use crate::graphql::scalars::{Currency, Date, DateTime, Decimal, TimeZone};
 use crate::ledger::organization::{self, list_organizations};
 use crate::metrics::answer;
@@ -87,7 +89,7 @@ struct Tenant {
 }
 
 /// A shop, brand or country of a tenant, with its own currency and time zone.
-#[derive(SimpleObject)]
+#[derive(Clone, SimpleObject)]
 pub struct Organization {
     /// The organization's id.
     id: ID,
@@ -101,6 +103,20 @@ pub struct Organization {
     currency: Currency,
     /// Whether events without an organization belong to it.
     is_default: bool,
+}
+
+/// Loads organizations by their number.
+pub struct OrganizationsByNumber;
+
+impl BatchLoad for OrganizationsByNumber {
+    type Key = i32;
+    type Value = Organization;
+
+    async fn load(tx: &TenantTx, _: &[i32]) -> Result<HashMap<i32, Organization>> {
+        // There are few.
+        let all = list_organizations(tx).await?.into_iter();
+        Ok(all.map(|organization| (organization.org_no, organization.into())).collect())
+    }
 }
 
 impl From<organization::Organization> for Organization {

@@ -31,9 +31,10 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
         Ok(json!({
             "productId": get::<String>(row, 1)?,
             "title": get::<Option<String>>(row, 2)?,
-            "quantity": get::<i64>(row, 3)?,
-            "amount": money(row, 4)?,
-            "discount": money(row, 5)?,
+            "category": get::<Option<String>>(row, 3)?,
+            "quantity": get::<i64>(row, 4)?,
+            "amount": money(row, 5)?,
+            "discount": money(row, 6)?,
         }))
     });
     let refunds = rows_by_order(tx, REFUNDS, customer_no, |row| {
@@ -47,7 +48,8 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
     let (mut lines, mut refunds) = (lines.await?, refunds.await?);
     let sql = format!(
         "SELECT o.order_no, o.external_id, o.version, o.cancelled_at, o.placed_at, o.currency, o.amount_paid, o.discount_paid, \
-         c.value, r.value FROM orders o \
+         c.value, r.value, g.slug FROM orders o \
+         JOIN organizations g ON g.tenant_id = $1 AND g.org_no = o.org_no \
          LEFT JOIN dimension_values c ON c.tenant_id = $1 AND c.kind = {} AND c.no = o.channel_no \
          LEFT JOIN dimension_values r ON r.tenant_id = $1 AND r.kind = {} AND r.no = o.region_no \
          WHERE o.tenant_id = $1 AND o.customer_no = $2 ORDER BY o.placed_at, o.order_no",
@@ -68,6 +70,7 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
             "discount": money(&row, 7)?,
             "channel": get::<Option<String>>(&row, 8)?,
             "region": get::<Option<String>>(&row, 9)?,
+            "organization": get::<String>(&row, 10)?,
             "lines": lines.remove(&order_no).unwrap_or_default(),
             "refunds": refunds.remove(&order_no).unwrap_or_default(),
         }));
@@ -111,9 +114,11 @@ pub async fn export(tx: &TenantTx, keys: &Keys, customer_no: i64) -> Result<Valu
     }))
 }
 
-const LINES: &str = "SELECT l.order_no, p.sku, p.title, l.quantity, l.amount_paid, l.discount_paid FROM {keys} \
+const LINES: &str = "SELECT l.order_no, p.sku, p.title, c.value, l.quantity, l.amount_paid, l.discount_paid FROM {keys} \
     {each orders o: o.customer_no = k.customer_no} {each order_lines l: l.order_no = o.order_no} \
-    {each products p: p.product_no = l.product_no} ORDER BY l.order_no, l.line_no";
+    {each products p: p.product_no = l.product_no} \
+    LEFT JOIN dimension_values c ON c.tenant_id = $1 AND c.kind = 3 AND c.no = l.category_no \
+    ORDER BY l.order_no, l.line_no";
 
 const REFUNDS: &str = "SELECT o.order_no, r.external_id, r.issued_at, r.currency, r.amount_paid FROM {keys} \
     {each orders o: o.customer_no = k.customer_no} {each refunds r: r.order_id = o.external_id} ORDER BY r.refund_no";

@@ -52,7 +52,10 @@ impl ProductQuery {
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
         #[graphql(desc = "How to sort the list; ties are broken by id.", default_with = "Some(ProductSort::Id)")]
         order_by: Option<ProductSort>,
-        #[graphql(desc = "Only products of this category, as they were last sold or set.")] category: Option<String>,
+        #[graphql(
+            desc = "Only products of this category, as they were last sold or set; an empty text means those without one."
+        )]
+        category: Option<String>,
         #[graphql(
             desc = "Only products whose SKU or title contains this text, ignoring case (on SQLite that of ASCII letters only)."
         )]

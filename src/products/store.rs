@@ -41,7 +41,9 @@ pub async fn list(tx: &TenantTx, page: &Page, filter: &ProductFilter, order: Pro
         ProductSort::Units => ("products.units", vec![SortKey::descending("p.units", KeyKind::Int), BY_NUMBER]),
     };
     let mut matching = Matching::of("products p WHERE p.tenant_id = $1");
-    if let Some(category) = &filter.category {
+    if filter.category.as_deref() == Some("") {
+        matching.and("p.category_no =", 0);
+    } else if let Some(category) = &filter.category {
         let (kind, value) = (matching.bind(DimensionKind::Category as i32), matching.bind(category.as_str()));
         matching.from.push_str(&format!(
             " AND p.category_no = (SELECT d.no FROM dimension_values d \

@@ -464,6 +464,8 @@ async fn rules_that_make_no_sense_are_refused() {
     refused("condition: ANOMALY, includeOpen: true", "includeOpen").await;
     refused(r#"condition: ANOMALY, threshold: "-1""#, "threshold").await;
     refused(r#"condition: ANOMALY, clearThreshold: "1""#, "clearThreshold").await;
+    let twice = r#"{ channel: EMAIL, target: "ann@acme.example" }"#;
+    refused(&format!("condition: NO_DATA, recipients: [{twice}, {twice}]"), "recipients.1.target").await;
     let simulate = |from: &str, to: &str| {
         format!(r#"{{ simulateAlert(input: {{ {BUSY} }}, from: "{from}", to: "{to}") {{ state }} }}"#)
     };

@@ -45,6 +45,12 @@ async fn what_is_sold_in_another_currency_stands_beside_the_totals() {
     let (customer, product) = totals().await;
     let expected = json!({ "ordersCount": 3, "revenue": "5.00", "currency": "EUR", "otherRevenue": pounds("9.00") });
     assert_eq!(customer, expected);
+    let orders = acme.viewer().query("{ orders { nodes { externalId organization { slug currency } } } }").await;
+    let of_third = json!({ "externalId": "3", "organization": { "slug": "london", "currency": "GBP" } });
+    assert_eq!(orders["orders"]["nodes"][0], of_third);
+    assert_eq!(orders["orders"]["nodes"][2]["organization"]["currency"], "EUR");
+    let exported = acme.admin().query(r#"mutation { exportCustomer(customerId: "c1") }"#).await;
+    assert_eq!(exported["exportCustomer"]["orders"][1]["organization"], "london");
     // Of a product, revenue is what was sold of it.
     assert_eq!(product, json!({ "revenue": "5.00", "currency": "EUR", "otherRevenue": pounds("11.00") }));
 

@@ -754,12 +754,20 @@ async fn what_a_change_leaves_out_stays() {
     let cleared =
         change(json!({ "name": "deals", "organizationId": null, "channel": null, "countsTests": false, "owners": [] }))
             .await;
+    assert_eq!(change(json!({ "organizationId": "north" })).await["organizationId"], north);
+    assert_eq!(change(json!({ "organizationId": null })).await, cleared);
+    let elsewhere = r#"mutation { createIntegration(kind: SHOPIFY, secret: "a secret that is long enough",
+        input: { name: "shop", organizationId: "south" }) { id } }"#;
+    let refused = acme.admin().run(elsewhere, json!({})).await;
+    let extensions = refused.errors[0].extensions.as_ref().expect("extensions");
+    assert_eq!(extensions.get("argument"), Some(&"organizationId".into()));
     let expected = json!({ "name": "deals", "organizationId": null, "channel": null, "countsTests": false, "enabled": false, "owners": [] });
     assert_eq!(cleared, expected);
     for (owner, code, argument) in [
         (json!({ "externalId": "", "userId": seller }), "BAD_USER_INPUT", "externalId"),
         (json!({ "externalId": "2", "userId": "nobody" }), "NOT_FOUND", "userId"),
         (json!({ "externalId": "2", "userId": north }), "NOT_FOUND", "userId"),
+        (json!({ "externalId": "1", "userId": seller }), "BAD_USER_INPUT", "externalId"),
     ] {
         let owners = [json!({ "externalId": "1", "userId": seller }), owner];
         let create = r#"mutation($owners: [IntegrationOwnerInput!]!) {

@@ -149,6 +149,25 @@ async fn equal_subscriptions_are_not_refused_for_one_user_s_budget() {
 }
 
 #[tokio::test]
+async fn what_cannot_begin_says_why() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut socket = Socket::open(&server, &acme.viewer().token()).await;
+    let by_nothing = "metricsUpdated(tenantId: $tenant) { breakdown(by: []) { rowsCount } }";
+    let of_nothing = r#"alertTriggered(tenantId: $tenant, ruleIds: ["x"]) { id }"#;
+    for (id, field, code, argument) in
+        [("1", by_nothing, "BAD_USER_INPUT", "by"), ("2", of_nothing, "NOT_FOUND", "ruleIds.0")]
+    {
+        let document = format!("subscription ($tenant: ID!) {{ {field} }}");
+        socket.subscribe(id, &document, json!({ "tenant": acme.id().0 })).await;
+        let error = socket.next(id).await["errors"][0].take();
+        assert_eq!(error["extensions"], json!({ "code": code, "argument": argument }), "{error}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn no_more_values_are_watched_of_a_tenant_than_may_be() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;

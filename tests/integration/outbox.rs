@@ -109,7 +109,7 @@ pub async fn fire(acme: &TestTenant<'_>, channel: &str, target: &str) {
 }
 
 async fn deliveries(acme: &TestTenant<'_>) -> Value {
-    let query = "{ alertDeliveries { nodes { id state attempts lastError deliveredAt nextAt } } }";
+    let query = "{ alertDeliveries { nodes { id subject state attempts lastError deliveredAt nextAt } } }";
     acme.admin().query(query).await["alertDeliveries"]["nodes"].clone()
 }
 
@@ -125,6 +125,7 @@ async fn a_webhook_is_tried_again_under_the_same_id_until_it_is_taken() {
         (&after_one[0]["state"], &after_one[0]["attempts"], &after_one[0]["lastError"]),
         (&json!("PENDING"), &json!(1), &json!("the receiver answered 500"))
     );
+    assert_eq!(after_one[0]["subject"], "[FIRING] First");
     // It is not due yet.
     relay_once(&test.app, &senders(true)).await.expect("relayed");
     assert_eq!(got.lock().expect("a lock").got.len(), 1);

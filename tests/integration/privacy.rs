@@ -194,7 +194,8 @@ async fn all_that_is_held_of_a_customer_is_exported() {
         "orders": [{
             "id": "o1", "externalId": "1", "version": 1, "isCancelled": false, "placedAt": "2026-06-14T10:00:00Z",
             "currency": "GBP", "amount": "5.00", "discount": "0.00", "channel": "web", "region": "North",
-            "lines": [{ "productId": "tea", "title": null, "quantity": 2, "amount": "5.00", "discount": "0.00" }],
+            "organization": "acme",
+            "lines": [{ "productId": "tea", "title": null, "category": "drinks", "quantity": 2, "amount": "5.00", "discount": "0.00" }],
             "refunds": [{ "externalId": "r", "issuedAt": "2026-06-14T12:00:00Z", "currency": "GBP", "amount": "2.00" }],
         }],
         "predictions": null,

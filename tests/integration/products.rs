@@ -186,6 +186,8 @@ async fn products_are_found_by_category_and_text() {
     };
     assert_eq!(found(r#"category: "drinks""#).await, ["T-1"]);
     assert!(found(r#"category: "none""#).await.is_empty());
+    acme.actor(Role::Manager).query(&update(r#"sku: "N", title: "anything""#)).await;
+    assert_eq!(found(r#"category: """#).await, ["N"]);
     assert_eq!(found(r#"search: "TEA""#).await, ["T-1", "X!3"]);
     assert_eq!(found(r#"search: "tea", category: "kitchen", first: 1"#).await, ["X!3"]);
     // What stands for other letters in patterns stands for itself.
