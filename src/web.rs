@@ -60,7 +60,8 @@ fn asset(dist: &'static Dir<'static>, path: &str) -> Response {
     let Some(file) = dist.get_file(format!("assets/{path}")) else {
         return (StatusCode::NOT_FOUND, [NOSNIFF]).into_response();
     };
-    let headers = [(CONTENT_TYPE, content_type(path)), (CACHE_CONTROL, "public, max-age=31536000, immutable"), NOSNIFF];
+    let lasts = if path.ends_with(".md") { "no-cache" } else { "public, max-age=31536000, immutable" };
+    let headers = [(CONTENT_TYPE, content_type(path)), (CACHE_CONTROL, lasts), NOSNIFF];
     (headers, file.contents()).into_response()
 }
 

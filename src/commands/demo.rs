@@ -1,7 +1,7 @@
 //! `salespulse demo`.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ pub async fn run(mut config: Config, args: &Args) -> Result<(), Failure> {
     };
     let app = super::wire(&config, db, tokens, Arc::new(SystemClock)).await?;
     let tenants = Tenants::ensure(&app).await?;
-    print(&app, tenants, listeners.api.local_addr().map_err(Failure::failed)?).await?;
+    print(&app, tenants, &config, listeners.api.local_addr().map_err(Failure::failed)?).await?;
     let stop = signals::stop_token()?;
     let sales = tokio::spawn(demo::run(app.clone(), tenants, stop.clone()));
     serve::serve(app, serve::options(&config)?, listeners, stop).await?;
@@ -76,7 +76,7 @@ fn remove_database() -> Result<(), Failure> {
 }
 
 /// Prints how to begin as the admin of the first tenant; the tokens of all users go to [`TOKENS_FILE`].
-async fn print(app: &App, tenants: Tenants, address: SocketAddr) -> Result<(), Failure> {
+async fn print(app: &App, tenants: Tenants, config: &Config, mut address: SocketAddr) -> Result<(), Failure> {
     let (mut admin, mut lines) = (None, String::new());
     for (slug, tenant) in [(GIFTS, tenants.gifts), (ABROAD, tenants.abroad)] {
         for role in Role::ALL {
@@ -94,10 +94,18 @@ async fn print(app: &App, tenants: Tenants, address: SocketAddr) -> Result<(), F
     secret_file::write(Path::new(TOKENS_FILE), &lines)
         .map_err(|error| Failure::new(Exit::Failed, format!("{TOKENS_FILE} cannot be written: {error}")))?;
     let admin = admin.unwrap_or_default();
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    if config.graphiql {
+        output::line(format_args!(
+            "\nGraphiQL, as the admin of the tenant {GIFTS}:\n  {scheme}://{address}/graphiql#token={admin}"
+        ));
+    }
     output::line(format_args!(
-        "\nGraphiQL, as the admin of the tenant {GIFTS}:\n  http://{address}/graphiql#token={admin}\n\n\
-         With curl:\n  export TOKEN={admin}\n  \
-         curl -sG http://{address}/graphql -H \"Authorization: Bearer $TOKEN\" \\\n    \
+        "\nWith curl:\n  export TOKEN={admin}\n  \
+         curl -sG {scheme}://{address}/graphql -H \"Authorization: Bearer $TOKEN\" \\\n    \
          --data-urlencode query@tests/operations/first-query.graphql\n\n\
          The tokens of its other users, and of the tenant {ABROAD}, are in {TOKENS_FILE}.\n\
          History is being loaded; then a sale happens about every second. Ctrl-C ends.\n"

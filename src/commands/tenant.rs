@@ -7,7 +7,9 @@ use super::output;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::{Db, TenantId};
+use crate::error::Error;
 use crate::money::is_currency;
+use crate::people::organizations;
 use crate::privacy::erasure::erase_tenant;
 use crate::tenancy::{self, NewTenant};
 
@@ -71,16 +73,18 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A tenant's slug and name are also those of its default organization.
 pub fn check_slug(slug: &str) -> Result<(), Failure> {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if (1..=63).contains(&slug.len()) && slug.chars().all(is_plain) {
-        return Ok(());
-    }
-    Err(Failure::new(Exit::BadConfig, "a slug must have 1 to 63 lower-case letters, digits and hyphens"))
+    organizations::check_form(slug).map_err(|error| wrong("slug", &error))
+}
+
+fn wrong(what: &str, error: &Error) -> Failure {
+    Failure::new(Exit::BadConfig, format!("the {what} {}", error.message))
 }
 
 pub async fn create(db: &Db, slug: &str, name: &str, organization: &OrganizationArgs) -> Result<TenantId, Failure> {
     check_slug(slug)?;
+    let name = &organizations::name_of(name).map_err(|error| wrong("name", &error))?;
     let new = NewTenant { slug, name, timezone: organization.timezone, currency: &organization.currency };
     Ok(tenancy::create_tenant(db, &new, SystemClock.now()).await?.id)
 }

@@ -60,11 +60,11 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
         Command::Password(args) => (&args.tenant, &args.email),
     };
     let email = email_of(email).map_err(bad_input)?;
+    let db = super::connect(config).await?;
+    let tenant = super::get_tenant(&db, tenant).await?;
     let password = read_password().map_err(Failure::failed)?;
     password::check_new("password", &password, &email).map_err(bad_input)?;
     let hash = Passwords::default().hash(password).await?;
-    let db = super::connect(config).await?;
-    let tenant = super::get_tenant(&db, tenant).await?;
     let now = SystemClock.now();
     let tx = db.write(tenant).await?;
     tx.lock_settings().await?;

@@ -302,7 +302,8 @@ fn no_role(error: ConnectError, role: &'static str) -> ConnectError {
 
 type SqliteOptions = sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
-/// Write-ahead log with a sync at each commit: acknowledged events survive a power failure.
+/// Write-ahead log with a sync at each commit: acknowledged events survive a power failure. In debug builds rows without
+/// ORDER BY come in reverse, so that nothing depends on their order.
 fn sqlite_pragmas(options: SqliteOptions) -> SqliteOptions {
     options
         .pragma("journal_mode", "WAL")
@@ -310,6 +311,7 @@ fn sqlite_pragmas(options: SqliteOptions) -> SqliteOptions {
         .pragma("foreign_keys", "1")
         .pragma("busy_timeout", SQLITE_BUSY_TIMEOUT)
         .pragma("cache_size", "-16384")
+        .pragma("reverse_unordered_selects", if cfg!(debug_assertions) { "1" } else { "0" })
 }
 
 /// SQLite takes its write lock up front, so that a transaction never fails halfway for lack of it.

@@ -4,6 +4,7 @@
 //! can, together with the number of states it skipped.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::errors;
 use super::payload::Payload;
 use crate::auth::Permission;
 use crate::auth::cursor::Mark;
 use crate::db::TenantId;
+use crate::error::Error;
 use crate::telemetry::metrics::METRICS;
 
 /// How long a subscriber that is ahead of its cohort waits for it to catch up.
@@ -59,15 +62,10 @@ impl Cohorts {
             None => {
                 let (sender, receiver) = watch::channel(None);
                 cohorts.insert(key.clone(), sender.clone());
-                let (all, answers) = (self.clone(), start());
-                tokio::spawn(async move {
-                    let driven = tokio::spawn(all.clone().drive(key.clone(), sender, answers));
-                    // After a panic the next member starts a new cohort, and the current members see the end of the
-                    // stream.
-                    if driven.await.is_err() {
-                        all.lock().remove(&key);
-                    }
-                });
+                // The stream ends with a panic, of which the members are told.
+                let answers = AssertUnwindSafe(start()).catch_unwind();
+                let answers = answers.map(|answer| answer.unwrap_or_else(|_| panicked())).boxed();
+                tokio::spawn(self.clone().drive(key, sender, answers));
                 receiver
             }
         };
@@ -108,6 +106,10 @@ impl Cohorts {
         }
         self.lock().remove(&key);
     }
+}
+
+fn panicked() -> Payload {
+    Payload::refused(errors::unplaced(Error::internal("a subscription panicked")))
 }
 
 /// A subscription's membership in its cohort.
@@ -203,6 +205,21 @@ mod tests {
         assert_eq!(&*slow.next().await.expect("an answer").json, text(4, r#","skipped":2"#));
         drop(sender);
         assert!(slow.next().await.is_none() && quick.next().await.is_none());
+        assert_eq!(cohorts.count(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn members_are_told_of_a_panic() {
+        let cohorts = Cohorts::default();
+        let answers = futures_util::stream::iter([1, 2]);
+        let answers = answers.map(|position| if position == 1 { payload(1) } else { panic!("what nobody is to read") });
+        let mut member = cohorts.join(key(), After::Nothing, || answers.boxed());
+        let mut last = member.next().await.expect("an answer");
+        if last.refused.is_none() {
+            last = member.next().await.expect("another");
+        }
+        assert!(last.json.contains("INTERNAL_SERVER_ERROR") && !last.json.contains("nobody"), "{}", last.json);
+        assert!(last.refused.is_some() && member.next().await.is_none());
         assert_eq!(cohorts.count(), (0, 0));
     }
 

@@ -30,6 +30,9 @@ fn check_file(file: &FileSpec) -> Result<(), String> {
     if file.header && !file.columns.is_empty() {
         return Err("`columns` has no effect where the file has a header (set `header = false`)".into());
     }
+    if file.separator == "blank" && file.quote.is_some() {
+        return Err("`quote` has no effect where the separator is `blank`".into());
+    }
     Ok(())
 }
 

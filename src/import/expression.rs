@@ -52,11 +52,13 @@ impl Expression {
 
     /// Evaluates the expression for a row; `None` when every term has an empty column. Error: what is wrong.
     pub fn value(&self, joined: &Joined<'_>) -> Result<Option<Number>, String> {
-        let mut sum = None;
+        let mut sum: Option<Number> = None;
         for term in &self.terms {
             let Some(value) = self.term(term, joined)? else { continue };
-            let before = sum.unwrap_or(Number::ZERO);
-            sum = Some(before.add(value).ok_or("a sum has too many digits")?);
+            sum = Some(match sum {
+                None => value,
+                Some(before) => before.add(value).ok_or("a sum has too many digits")?,
+            });
         }
         Ok(sum)
     }

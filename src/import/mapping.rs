@@ -29,9 +29,8 @@ pub struct FileSpec {
     /// One character, or `blank` for any run of spaces and tabs.
     #[serde(default = "comma")]
     pub separator: String,
-    /// One character; empty for none.
-    #[serde(default = "double_quote")]
-    pub quote: String,
+    /// One character; empty for none; by default `"`, or none where the separator is `blank`.
+    pub quote: Option<String>,
     /// Whether the first line is a header.
     #[serde(default = "yes")]
     pub header: bool,
@@ -180,10 +179,6 @@ impl Mapping {
 
 fn comma() -> String {
     ",".into()
-}
-
-fn double_quote() -> String {
-    "\"".into()
 }
 
 fn yes() -> bool {

@@ -26,8 +26,6 @@ pub struct Number {
 }
 
 impl Number {
-    pub const ZERO: Number = Number { units: 0, decimals: 0 };
-
     /// Parses "12.50", "-3", "6.66e-16", "1,234.56"; with a decimal comma "1.234,56". As bookkeeping writes them, negative
     /// ones also as "(5.00)" or "5.00-". `None` if it is not a number, or not certainly which: "1,234" may be a thousand
     /// or a bit more than one.

@@ -16,6 +16,7 @@ pub struct ParsedRow {
     pub region: Option<String>,
     pub customer: Option<Customer>,
     pub order: Option<String>,
+    /// `None` where the feed has none, or the row's is empty: the first.
     pub version: Option<i64>,
     pub count: i64,
     pub amount: Option<i128>,
@@ -24,10 +25,14 @@ pub struct ParsedRow {
 }
 
 impl ParsedRow {
+    pub fn version(&self) -> i64 {
+        self.version.unwrap_or(1)
+    }
+
     /// Merges another row: the highest version wins; within it, amounts and lines add up, the earliest time counts,
     /// otherwise the first value present. Error: it contradicts the fact.
     pub fn add(&mut self, row: ParsedRow) -> Result<(), String> {
-        match row.version.cmp(&self.version) {
+        match row.version().cmp(&self.version()) {
             Ordering::Less => return Ok(()),
             Ordering::Greater => {
                 *self = row;

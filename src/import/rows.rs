@@ -87,7 +87,11 @@ impl Rows {
             "blank" => Separator::Blank,
             text => Separator::Char(one_char("separator", text)?),
         };
-        let quote = if spec.quote.is_empty() { None } else { Some(one_char("quote", &spec.quote)?) };
+        let quote = match spec.quote.as_deref() {
+            Some("") => None,
+            Some(text) => Some(one_char("quote", text)?),
+            None => Some('"'),
+        };
         Ok(Rows {
             input: source.input,
             place: source.place,

@@ -56,7 +56,8 @@ impl TimeFormats {
         let mut parsed = Parsed::new();
         parse(&mut parsed, text, items.iter()).ok()?;
         if let Some(seconds) = parsed.timestamp() {
-            return DateTime::from_timestamp(seconds, 0).map(|at| Ok(at.into()));
+            let nanoseconds = parsed.nanosecond().unwrap_or_default();
+            return DateTime::from_timestamp(seconds, nanoseconds).map(|at| Ok(at.into()));
         }
         let day = parsed.to_naive_date().ok()?;
         if !has_time(&parsed) && parsed.offset().is_none() {
@@ -115,6 +116,7 @@ mod tests {
             ("2024-07-01T14:30:00+02:00", "rfc3339", "America/New_York", "2024-07-01T12:30:00+00:00"),
             ("2024-07-01 14:30:00 +0200", "%Y-%m-%d %H:%M:%S %z", "UTC", "2024-07-01T12:30:00+00:00"),
             ("1700000000", "%s", "Europe/London", "2023-11-14T22:13:20+00:00"),
+            ("1700000000.75", "%s%.f", "Europe/London", "2023-11-14T22:13:20.750+00:00"),
             ("2024-10-27 01:30", "%Y-%m-%d %H:%M", "Europe/London", "2024-10-27T00:30:00+00:00"),
             // Where the clock is put forward at midnight, the day begins at one.
             ("2024-03-10", "%Y-%m-%d", "America/Havana", "2024-03-10T05:00:00+00:00"),

@@ -99,7 +99,9 @@ impl Canary {
     async fn furnish(&self, app: &App, client: &Client, run: &str) -> Result<()> {
         let (token, now) = (self.token(app)?, app.clock.now());
         let ask = async |template: &str| self.change(client, &token, &self.written(template, run, now)).await;
-        ask(&self.history(now)).await?;
+        for part in self.history(now) {
+            ask(&part).await?;
+        }
         for template in SETTINGS {
             ask(template).await?;
         }
@@ -123,25 +125,35 @@ impl Canary {
         self.refit(app).await
     }
 
-    /// More than three weeks of sales as training data for forecasts. The tenants' fairs are on different days, and they
-    /// have different numbers of orders, customers, products and regions, so whatever follows is numbered differently.
-    fn history(&self, now: Timestamp) -> String {
+    /// More than three weeks of sales as training data for forecasts, in as many parts as the factor, each with a channel,
+    /// a region, a category, a product and a customer of its own. The tenants' fairs are on different days. What follows
+    /// is therefore numbered differently in the tenants, and each number stands for the same kind of thing in both.
+    fn history(&self, now: Timestamp) -> Vec<String> {
+        let factor = i64::from(self.factor);
         let sale = |day: i64| {
             let amount = if day == self.fair_day() { 70 } else { 7 + day % 7 };
             let at = minutes_before(now, day * MINUTES_A_DAY);
-            let of = day % i64::from(self.factor);
-            let lines = if day % 2 == 0 {
-                format!(r#"lines: [{{ productId: "past-{of}", amount: [{amount}] }}]"#)
-            } else {
-                String::new()
-            };
+            let of = format!("{} of {{word}}", day % factor);
             format!(
                 r#"{{ eventId: "day-{day}", occurredAt: "{at}", orderPlaced: {{ orderId: "day-{day}", amount: [{amount}],
-                region: "past of {{word}} {of}", customer: {{ id: "past-{of}" }} {lines} }} }}"#
+                channel: "past-{of}", region: "past-{of}", customer: {{ id: "past-{of}" }},
+                lines: [{{ productId: "past-{of}", category: "past-{of}", amount: [{amount}] }}] }} }}"#
             )
         };
-        let sales = (3..=21 + i64::from(self.factor)).map(sale).collect::<Vec<_>>().join(" ");
-        format!("mutation {{ recordEvents(events: [{sales}]) {{ results {{ outcome reason }} }} }}")
+        let visits = |number: i64| -> String {
+            let at = minutes_before(now, 3 * MINUTES_A_DAY);
+            let visit =
+                |n| format!(r#" {{ eventId: "visit-{n}", occurredAt: "{at}", visitsCounted: {{ count: 1 }} }}"#);
+            (0..number).map(visit).collect()
+        };
+        let part = |part: i64| {
+            let days = (3..=21 + factor).filter(|day| day % factor == part);
+            // Both ledgers end at the same position: answers are cached by it.
+            let visits = if part == 0 { visits(7 - factor) } else { String::new() };
+            let sales = days.map(sale).collect::<Vec<_>>().join(" ") + &visits;
+            format!("mutation {{ recordEvents(events: [{sales}]) {{ results {{ outcome reason }} }} }}")
+        };
+        (0..factor).map(part).collect()
     }
 
     /// Days before now.
@@ -247,6 +259,9 @@ pub const SECRET: &str = "a secret that is long enough";
 
 /// Created once per tenant. The alert fires with the sales that follow.
 const SETTINGS: [&str; 13] = [
+    r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3],
+        channel: "web", region: "north", customer: { id: "first", name: "First of {word}" },
+        lines: [{ productId: "tea", category: "drinks", amount: [3] }] } }]) { results { outcome reason } } }"#,
     r#"mutation { updateProduct(input: { sku: "tea", title: "tea of {word}", category: "drinks", inventory: 7 }) { id } }"#,
     r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.01" },
         { from: "SEK", to: "USD", validFrom: "2020-01-01", rate: "0.1" }]) }"#,
@@ -262,8 +277,6 @@ const SETTINGS: [&str; 13] = [
     r#"mutation { createKpi(name: "tried", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
     r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "{fair}" }] }) { id } }"#,
     r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#,
-    r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3], region: "first of {word}",
-        customer: { id: "first", name: "First of {word}" } } }]) { results { outcome reason } } }"#,
 ];
 
 /// The member has left the team and come back.

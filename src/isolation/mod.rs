@@ -196,7 +196,9 @@ impl Run<'_> {
         let other = Canary::ensure(app, OTHER, "canary-alpha", 7).await?;
         other.fill(app, &self.client, &self.name).await?;
         self.compare("after the other tenant was filled", &rows, &self.list_rows(&own).await?);
+        // The same fits of both, as often.
         own.refit(app).await?;
+        other.refit(app).await?;
         let others = self.ask(Which::All, &self.client, Transport::Post, &other).await?;
         self.look_for(&own, &others);
         // By now the other tenant's questions have populated the caches.

@@ -2,7 +2,7 @@
 
 pub mod graphql;
 pub mod mutation;
-mod organizations;
+pub mod organizations;
 pub mod quotas;
 mod teams;
 

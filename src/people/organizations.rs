@@ -39,17 +39,28 @@ pub struct OrganizationContent {
 impl OrganizationContent {
     /// Error: BAD_USER_INPUT (slug, name).
     pub fn new(slug: String, name: &str, timezone: chrono_tz::Tz, currency: String) -> Result<Self> {
-        let is_slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if slug.is_empty() || slug.len() > SLUG_CHARS_MAX || !slug.chars().all(is_slug) {
-            let message = format!("must have 1 to {SLUG_CHARS_MAX} lower-case letters, digits and hyphens");
-            return Err(Error::bad_input("slug", message));
-        }
-        // Organizations are looked up by id or slug, so the two must be unambiguous.
-        if Uuid::parse_str(&slug).is_ok() {
-            return Err(Error::bad_input("slug", "must not be an id"));
-        }
-        Ok(OrganizationContent { slug, name: text::name("name", name, NAME_CHARS_MAX)?, timezone, currency })
+        check_form(&slug)?;
+        Ok(OrganizationContent { slug, name: name_of(name)?, timezone, currency })
     }
+}
+
+/// Checks the form of a slug. Error: BAD_USER_INPUT.
+pub fn check_form(slug: &str) -> Result<()> {
+    let is_slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if slug.is_empty() || slug.len() > SLUG_CHARS_MAX || !slug.chars().all(is_slug) {
+        let message = format!("must have 1 to {SLUG_CHARS_MAX} lower-case letters, digits and hyphens");
+        return Err(Error::bad_input("slug", message));
+    }
+    // Organizations are looked up by id or slug, so the two must be unambiguous.
+    if Uuid::parse_str(slug).is_ok() {
+        return Err(Error::bad_input("slug", "must not be an id"));
+    }
+    Ok(())
+}
+
+/// The name of an organization. Error: BAD_USER_INPUT.
+pub fn name_of(name: &str) -> Result<String> {
+    text::name("name", name, NAME_CHARS_MAX)
 }
 
 /// Errors: CONFLICT (slug taken, too many).

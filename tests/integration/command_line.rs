@@ -158,7 +158,7 @@ fn an_import_that_does_not_begin_leaves_the_report_of_the_last_one_and_no_tenant
     program.write("orders.csv.rejected.csv", "an earlier run's\n");
     let create = ["import", "--create-tenant", "shop.toml", "--tenant"];
     let with = |slug| [&create[..], &[slug]].concat();
-    assert!(program.fail(2, &with("Not A Slug"), &[]).contains("a slug must have"));
+    assert!(program.fail(2, &with("Not A Slug"), &[]).contains("the slug must have"));
     assert!(program.fail(2, &with("acme"), &[("REDIS_URL", "redis://:port")]).contains("REDIS_URL"));
     program.fail(2, &with("acme"), &[("SALESPULSE_KEK", "short")]);
     assert_eq!(program.succeed(&["tenant", "list"]), "");
@@ -260,12 +260,21 @@ fn what_is_missing_is_told_with_its_alternative() {
 async fn a_database_that_an_earlier_state_has_filled_is_refused() {
     let program = Program::new();
     program.succeed(&["migrate"]);
-    program.succeed(&["migrate", "--down", "7"]);
     let url = format!("sqlite://{}", program.path().join("data/salespulse.db").display());
-    let owner = Owner::connect(&url).await.expect("connected");
+    let execute = async |sql: &str| {
+        let owner = Owner::connect(&url).await.expect("connected");
+        owner.connection().execute_unprepared(sql).await.expect("executed");
+        owner.close().await.expect("closed");
+    };
     let row = "INSERT INTO sales_metrics VALUES (x'01', 3, 1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0, NULL, NULL, NULL)";
-    owner.connection().execute_unprepared(row).await.expect("inserted");
-    owner.close().await.expect("closed");
+    // Nor does one go back to such a state that could not come forward again.
+    execute(row).await;
+    let why = program.fail(1, &["migrate", "--down", "7"], &[]);
+    assert!(why.contains("this migration cannot be reverted in a database with sales"), "{why}");
+    assert!(!program.succeed(&["migrate", "--status"]).contains("pending"));
+    execute("DELETE FROM sales_metrics").await;
+    program.succeed(&["migrate", "--down", "7"]);
+    execute(row).await;
     let why = program.fail(1, &["migrate"], &[]);
     assert!(why.contains("salespulse: this database was filled by a state of SalesPulse before its release"), "{why}");
     program.fail(4, &["verify"], &[]);
@@ -371,6 +380,16 @@ fn tokens_are_printed_alone() {
     assert!(program.fail(2, &["token", "--tenant", "acme", "--user", "nobody"], &[]).contains("no active user nobody"));
     assert!(program.succeed(&["schema"]).contains("type Query"));
     assert!(program.fail(1, &["tenant", "create", "acme"], &[]).contains("already"));
+    let (long, id) = ("a".repeat(61), "01a22652-15a7-750f-8097-b8e79f5e57eb");
+    for (slug, name, why) in [
+        (long.as_str(), "x", "the slug must have 1 to 60"),
+        (id, "x", "the slug must not be an id"),
+        ("new", "", "the name must have 1 to 200"),
+        ("new", "a\nb", "the name must have 1 to 200"),
+    ] {
+        let told = program.fail(2, &["tenant", "create", slug, "--name", name], &[]);
+        assert!(told.contains(why), "{told}");
+    }
     assert!(program.succeed(&["retention", "--all", "--keep-months", "12", "--dry-run"]).contains("0 entries"));
 }
 

@@ -137,7 +137,9 @@ async fn a_customer_has_its_newest_orders() {
     crate::sales::record(&acme, 3, 7).await;
     let query = "{ customers { nodes { externalId orders { externalId } two: orders(first: 2) { externalId customer { externalId } } } } }";
     let data = acme.viewer().query(query).await;
-    for (n, customer) in data["customers"]["nodes"].as_array().expect("nodes").iter().enumerate() {
+    let nodes = data["customers"]["nodes"].as_array().expect("nodes");
+    assert_eq!(nodes.len(), 3);
+    for (n, customer) in nodes.iter().enumerate() {
         let newest: Vec<Value> = (0..5).map(|i| json!({ "externalId": format!("o{n}-{}", 6 - i) })).collect();
         assert_eq!(customer["orders"], json!(newest));
         assert_eq!(

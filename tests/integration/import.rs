@@ -541,6 +541,11 @@ fn mistakes_in_a_mapping_are_told_with_their_place() {
             "`customer_email` has no effect without `customer`",
         ),
         (&with("count = \"1\""), "shop.toml: feed orders: ", "`count` has no effect on orders"),
+        (
+            &MAPPING.replace("\"orders.csv\"", "\"orders.csv\", separator = \"blank\", quote = \"'\""),
+            "shop.toml: feed orders: ",
+            "`quote` has no effect where the separator is `blank`",
+        ),
         (&with("order = \"{id}\""), "shop.toml: feed orders: ", "`order` has no effect on orders"),
         (&with("reversals = true"), "shop.toml: feed orders: ", "`reversals` has no effect on orders"),
         (&with("round = 5"), "shop.toml: feed orders: ", "`round` must be from 0 to 4"),
@@ -565,6 +570,20 @@ async fn a_newer_version_of_an_order_takes_the_place_of_the_older_one() {
     let (report, _) = import(content.as_bytes(), &mapping).await;
     let counts = Counts { read: 2, accepted: 1, superseded: 1, ..Counts::default() };
     assert_eq!(report.totals().events, counts);
+}
+
+/// An order without a version is the first version of it.
+#[tokio::test]
+async fn an_empty_version_is_the_first() {
+    let mapping = MAPPING.replace("id = \"{id}\"", "id = \"{id}\"\nversion = \"{version}\"\ngroup = \"adjacent\"");
+    let content = "id,version,time,currency,amount\na,,2026-06-01,GBP,12\na,1,2026-06-01,GBP,10\n";
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("orders.csv"), content).expect("written");
+    assert_eq!(run(&acme, folder.path(), &mapping).await.totals().rows.accepted, 2);
+    let orders = acme.viewer().query("{ orders { nodes { version amount } } }").await;
+    assert_eq!(orders["orders"]["nodes"], serde_json::json!([{ "version": 1, "amount": "22.00" }]));
 }
 
 #[tokio::test]

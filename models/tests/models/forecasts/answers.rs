@@ -207,6 +207,25 @@ fn two_years_of_days_are_fitted_in_moments() {
     }
 }
 
+/// Three events on the same days of the past, each again on another day: each has a third of what was seen.
+#[test]
+fn events_that_came_together_share_their_effect() {
+    let weekly = |day: i64| 1000.0 + 10.0 * (day % 7) as f64;
+    let seen: Vec<i64> = (0..6).map(|n| 20 + 30 * n).collect();
+    let sales = |day: i64| weekly(day) + if seen.contains(&day) { 5000.0 } else { 0.0 };
+    let series = days((0..200).map(|day| Some(sales(day))).collect());
+    let day = |day: i64| day * DAY..(day + 1) * DAY;
+    let event = |next: i64| christmas(seen.iter().copied().chain([next]).map(day).collect());
+    let events: Vec<Event> = [202, 205, 209].map(event).to_vec();
+    let request = Request { events, ..request(Model::Prophet, 14, 0.8) };
+    let first = forecast(&series, &request).expect("a forecast");
+    for next in [202, 205, 209] {
+        let effect = first.points[next - 200].value - weekly(next as i64);
+        assert!((effect / (5000.0 / 3.0) - 1.0).abs() < 0.01, "{next}: {effect}");
+    }
+    assert!((0..5).all(|_| forecast(&series, &request).as_ref() == Ok(&first)));
+}
+
 #[test]
 fn the_same_question_has_the_same_answer_to_the_last_digit() {
     let series = days(sales(800));
