@@ -60,10 +60,10 @@ impl Cohorts {
         let latest = match cohorts.get(&key) {
             Some(latest) => latest.subscribe(),
             None => {
-                let (sender, receiver) = watch::channel(None);
-                cohorts.insert(key.clone(), sender.clone());
                 // The stream ends with a panic, of which the members are told.
                 let answers = AssertUnwindSafe(start()).catch_unwind();
+                let (sender, receiver) = watch::channel(None);
+                cohorts.insert(key.clone(), sender.clone());
                 let answers = answers.map(|answer| answer.unwrap_or_else(|_| panicked())).boxed();
                 tokio::spawn(self.clone().drive(key, sender, answers));
                 receiver

@@ -15,9 +15,9 @@ const PAGE_MAX: usize = 100;
 /// Information on a page of a connection.
 #[derive(Clone, Debug, Default, SimpleObject)]
 pub struct PageInfo {
-    /// Whether there are more items after this page.
+    /// Whether there are more items after this page; with `first`, of those before the cursor `before`.
     pub has_next_page: bool,
-    /// Whether there are more items before this page.
+    /// Whether there are more items before this page; with `last`, of those after the cursor `after`.
     pub has_previous_page: bool,
     /// The cursor of the first item of this page; null if it is empty.
     pub start_cursor: Option<String>,
@@ -166,8 +166,8 @@ impl Page {
         }
         let items: Vec<(String, T)> = rows.into_iter().map(|(cursor, item)| (cursor.encode(), item)).collect();
         let info = PageInfo {
-            has_next_page: self.before.is_some() || has_more && !self.backward,
-            has_previous_page: self.after.is_some() || has_more && self.backward,
+            has_next_page: if self.backward { self.before.is_some() } else { has_more },
+            has_previous_page: if self.backward { has_more } else { self.after.is_some() },
             start_cursor: items.first().map(|(cursor, _)| cursor.clone()),
             end_cursor: items.last().map(|(cursor, _)| cursor.clone()),
         };

@@ -58,6 +58,11 @@ struct LineFeed {
 }
 
 impl Feed {
+    /// The version of a row that cannot be read; `None` where it may be any.
+    pub fn unknown_version(&self) -> Option<i64> {
+        self.version.is_none().then_some(1)
+    }
+
     /// Error: the key of the mapping and what is wrong with it.
     pub fn new(
         mapping_name: &str,

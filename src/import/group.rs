@@ -158,7 +158,8 @@ impl<'a> Groups<'a> {
         self.count_row()?;
         let known = self.index.get(&id).copied();
         if grouping == Grouping::Adjacent {
-            let first = self.first_line(&id, parsed.as_ref().map_or(1, ParsedRow::version), row.line);
+            let version = parsed.as_ref().map_or(self.feed.unknown_version(), |parsed| Some(parsed.version()));
+            let first = self.first_line(&id, version, row.line);
             if known.is_none() && first != row.line {
                 let what = format!(
                     "its id was in line {first}, with rows of others in between (set `group = \"anywhere\"`, or sort the file)"
@@ -216,7 +217,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The first line with that id and version; `line`, if there was none before.
-    fn first_line(&mut self, id: &str, version: i64, line: u64) -> u64 {
+    fn first_line(&mut self, id: &str, version: Option<i64>, line: u64) -> u64 {
         *self.lines.entry(self.hasher.hash_one((id, version))).or_insert(line)
     }
 
@@ -263,7 +264,7 @@ impl<'a> Groups<'a> {
             } else if self.feed.grouping == Some(Grouping::Adjacent)
                 && let Some(line) = broken.defect.line
             {
-                self.first_line(&broken.id, 1, line);
+                self.first_line(&broken.id, self.feed.unknown_version(), line);
             }
             self.refuse_alone(broken)?;
         }

@@ -1,5 +1,7 @@
 //! `integrations`, `quarantine` and their types.
 
+use std::collections::BTreeSet;
+
 use async_graphql::{ComplexObject, Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use uuid::Uuid;
 
@@ -154,18 +156,21 @@ fn check_owners(owners: Vec<IntegrationOwnerInput>) -> Result<Vec<Owner>> {
     if owners.len() > OWNERS_MAX {
         return Err(Error::bad_input("owners", format!("more than {OWNERS_MAX}")));
     }
-    let is_repeated = |index: usize| owners[..index].iter().any(|one| one.external_id == owners[index].external_id);
-    if let Some(index) = (0..owners.len()).find(|index| is_repeated(*index)) {
-        let error = Error::bad_input("externalId", "is given twice; each person is one user");
-        return Err(error.of_element("owners", index));
-    }
     let owner = |owner: IntegrationOwnerInput| {
         let external_id = text::name("externalId", &owner.external_id, OWNER_CHARS_MAX)?;
         let user_id = parse_id(&owner.user_id, "user").map_err(|error| error.about("userId"))?;
         Ok::<_, Error>(Owner { external_id, user_id })
     };
     let of_list = |(index, one)| owner(one).map_err(|error| error.of_element("owners", index));
-    owners.into_iter().enumerate().map(of_list).collect()
+    let owners = owners.into_iter().enumerate().map(of_list).collect::<Result<Vec<Owner>>>()?;
+    let mut known = BTreeSet::new();
+    match owners.iter().position(|owner| !known.insert(&owner.external_id)) {
+        Some(index) => {
+            let error = Error::bad_input("externalId", "is given twice; each person is one user");
+            Err(error.of_element("owners", index))
+        }
+        None => Ok(owners),
+    }
 }
 
 /// A shop or CRM that sends its events by webhook.

@@ -102,6 +102,10 @@ impl Canary {
         for part in self.history(now) {
             ask(&part).await?;
         }
+        ask(FIRST_SALE).await?;
+        for part in Canary::more_parts(now) {
+            ask(&part).await?;
+        }
         for template in SETTINGS {
             ask(template).await?;
         }
@@ -130,16 +134,7 @@ impl Canary {
     /// is therefore numbered differently in the tenants, and each number stands for the same kind of thing in both.
     fn history(&self, now: Timestamp) -> Vec<String> {
         let factor = i64::from(self.factor);
-        let sale = |day: i64| {
-            let amount = if day == self.fair_day() { 70 } else { 7 + day % 7 };
-            let at = minutes_before(now, day * MINUTES_A_DAY);
-            let of = format!("{} of {{word}}", day % factor);
-            format!(
-                r#"{{ eventId: "day-{day}", occurredAt: "{at}", orderPlaced: {{ orderId: "day-{day}", amount: [{amount}],
-                channel: "past-{of}", region: "past-{of}", customer: {{ id: "past-{of}" }},
-                lines: [{{ productId: "past-{of}", category: "past-{of}", amount: [{amount}] }}] }} }}"#
-            )
-        };
+        let amount = |day: i64| if day == self.fair_day() { 70 } else { 7 + day % 7 };
         let visits = |number: i64| -> String {
             let at = minutes_before(now, 3 * MINUTES_A_DAY);
             let visit =
@@ -148,12 +143,16 @@ impl Canary {
         };
         let part = |part: i64| {
             let days = (3..=21 + factor).filter(|day| day % factor == part);
+            let sales: String = days.map(|day| sale(now, "past", part, day, amount(day))).collect();
             // Both ledgers end at the same position: answers are cached by it.
-            let visits = if part == 0 { visits(7 - factor) } else { String::new() };
-            let sales = days.map(sale).collect::<Vec<_>>().join(" ") + &visits;
-            format!("mutation {{ recordEvents(events: [{sales}]) {{ results {{ outcome reason }} }} }}")
+            record(&(sales + &if part == 0 { visits(7 - factor) } else { String::new() }))
         };
         (0..factor).map(part).collect()
+    }
+
+    /// More of such parts, which have numbers here that the other tenant has given to what both have.
+    fn more_parts(now: Timestamp) -> impl Iterator<Item = String> {
+        (0..7).map(move |part| record(&sale(now, "more", part, 4, 5)))
     }
 
     /// Days before now.
@@ -225,6 +224,7 @@ impl Canary {
             ("{password}", self.password.clone()),
             ("{early}", minutes_before(now, 2 * MINUTES_A_DAY)),
             ("{late}", minutes_before(now, 10)),
+            ("{factor}", self.factor.to_string()),
             ("{fair}", fair.split('T').next().unwrap_or_default().to_owned()),
         ] {
             text = text.replace(name, &value);
@@ -246,6 +246,21 @@ fn minutes_before(now: Timestamp, minutes: i64) -> String {
     Timestamp(now.0 - minutes * MINUTE).to_utc().unwrap_or_default().to_rfc3339()
 }
 
+/// A sale of a part of a tenant's past.
+fn sale(now: Timestamp, name: &str, part: i64, day: i64, amount: i64) -> String {
+    let (at, id) = (minutes_before(now, day * MINUTES_A_DAY), format!("{name}-{part}-{day}"));
+    let of = format!("{name}-{part} of {{word}}");
+    format!(
+        r#" {{ eventId: "{id}", occurredAt: "{at}", orderPlaced: {{ orderId: "{id}", amount: [{amount}],
+            channel: "{of}", region: "{of}", customer: {{ id: "{of}" }},
+            lines: [{{ productId: "{of}", category: "{of}", amount: [{amount}] }}] }} }}"#
+    )
+}
+
+fn record(events: &str) -> String {
+    format!("mutation {{ recordEvents(events: [{events}]) {{ results {{ outcome reason }} }} }}")
+}
+
 /// Gives up pending deliveries, so that none is sent, and each can be retried.
 async fn give_up(app: &App, tenant: TenantId) -> Result<()> {
     let tx = app.db.write(tenant).await?;
@@ -257,33 +272,35 @@ async fn give_up(app: &App, tenant: TenantId) -> Result<()> {
 /// Signs incoming and outgoing webhooks of both tenants.
 pub const SECRET: &str = "a secret that is long enough";
 
-/// Created once per tenant. The alert fires with the sales that follow.
-const SETTINGS: [&str; 13] = [
-    r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3],
+/// What it has is in both tenants, under different numbers.
+const FIRST_SALE: &str = r#"mutation { recordEvents(events: [{ eventId: "first", occurredAt: "{late}", orderPlaced: { orderId: "first", amount: [3],
         channel: "web", region: "north", customer: { id: "first", name: "First of {word}" },
-        lines: [{ productId: "tea", category: "drinks", amount: [3] }] } }]) { results { outcome reason } } }"#,
+        lines: [{ productId: "tea", category: "drinks", amount: [3] }] } }]) { results { outcome reason } } }"#;
+
+/// Created once per tenant. The alert fires with the sales that follow.
+const SETTINGS: [&str; 12] = [
     r#"mutation { updateProduct(input: { sku: "tea", title: "tea of {word}", category: "drinks", inventory: 7 }) { id } }"#,
     r#"mutation { setExchangeRates(rates: [{ from: "JPY", to: "USD", validFrom: "2020-01-01", rate: "0.01" },
         { from: "SEK", to: "USD", validFrom: "2020-01-01", rate: "0.1" }]) }"#,
     r#"mutation { createOrganization(input: { slug: "second", name: "second of {word}", timezone: "Asia/Tokyo", currency: "USD" }) { id } }"#,
-    r#"mutation { createTeam(input: { name: "team of {word}", memberIds: ["{user}"] }) { id } }"#,
+    r#"mutation { createTeam(input: { name: "team", memberIds: ["{user}"] }) { id } }"#,
     r#"mutation { createDashboard(input: { name: "board of {word}", description: "of {word}", sharing: TENANT,
         widgets: [{ key: "w", kind: NUMBER, title: "of {word}", metrics: [TOTAL_REVENUE], layout: { x: 0, y: 0, width: 2, height: 2 } }] }) { id } }"#,
     r#"mutation { createAlert(input: { name: "alert of {word}", metric: TOTAL_REVENUE, condition: ABOVE, threshold: "1.00", includeOpen: true,
         recipients: [{ channel: WEBHOOK, target: "https://{slug}.isolation.invalid/hook", secret: "{secret}" }] }) { id } }"#,
     r#"mutation { createApiKey(input: { name: "key of {word}", permissions: [SALES_VIEW] }) { key { id } } }"#,
-    r#"mutation { createIntegration(kind: SHOPIFY, secret: "{secret}", input: { name: "shop of {word}", channel: "of {word}" }) { id } }"#,
-    r#"mutation { createKpi(name: "canary", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
+    r#"mutation { createIntegration(kind: SHOPIFY, secret: "{secret}", input: { name: "shop", channel: "of {word}" }) { id } }"#,
+    r#"mutation { createKpi(name: "canary", input: { formula: "count(orders) * {factor}", description: "of {word}" }) { name } }"#,
     r#"mutation { createKpi(name: "tried", input: { formula: "count(orders)", description: "of {word}" }) { name } }"#,
-    r#"mutation { setCalendarEvent(input: { name: "fair of {word}", days: [{ first: "{fair}" }] }) { id } }"#,
+    r#"mutation { setCalendarEvent(input: { name: "fair", days: [{ first: "{fair}" }] }) { id } }"#,
     r#"mutation { requestPasswordReset(tenant: "{slug}", email: "{email}") }"#,
 ];
 
 /// The member has left the team and come back.
 const OF_TEAM: [&str; 3] = [
     r#"mutation { setQuota(input: { teamId: "{team}", start: "2020-01-01", end: "2040-01-01", amount: [1000] }) { id } }"#,
-    r#"mutation { updateTeam(id: "{team}", input: { name: "team of {word}", memberIds: [], membersFrom: "2021-01-01T00:00:00Z" }) { id } }"#,
-    r#"mutation { updateTeam(id: "{team}", input: { name: "team of {word}", memberIds: ["{user}"], membersFrom: "2022-01-01T00:00:00Z" }) { id } }"#,
+    r#"mutation { updateTeam(id: "{team}", input: { name: "team", memberIds: [], membersFrom: "2021-01-01T00:00:00Z" }) { id } }"#,
+    r#"mutation { updateTeam(id: "{team}", input: { name: "team", memberIds: ["{user}"], membersFrom: "2022-01-01T00:00:00Z" }) { id } }"#,
 ];
 
 /// Names of orders, customers and products are the same in both tenants.

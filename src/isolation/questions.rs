@@ -35,7 +35,7 @@ impl Question {
 
 /// Values that the types of the schema do not determine.
 pub struct Examples<'a> {
-    /// Bounds of a period that contains all data, and a time after it.
+    /// Bounds of a period that contains the newest data, and a time after it.
     pub start: &'a str,
     pub end: &'a str,
     pub later: &'a str,

@@ -572,6 +572,17 @@ async fn a_newer_version_of_an_order_takes_the_place_of_the_older_one() {
     assert_eq!(report.totals().events, counts);
 }
 
+/// A row that cannot be read may be of any version: it takes no other row along.
+#[tokio::test]
+async fn a_broken_row_is_of_no_version() {
+    let mapping = MAPPING.replace("id = \"{id}\"", "id = \"{id}\"\nversion = \"{version}\"\ngroup = \"adjacent\"");
+    let content = "id,version,time,currency,amount\na,3,2026-06-01,GBP,x\nb,1,2026-06-01,GBP,1\na,1,2026-06-01,GBP,10\n\
+                   c,1,2026-06-01,GBP,1\na,2,2026-06-01,GBP,y\n";
+    let (report, rejected) = import(content.as_bytes(), &mapping).await;
+    assert_eq!(report.totals().rows.accepted, 3);
+    assert!(rejected.iter().any(|line| line.contains("\"x\"\" is not a number")), "{rejected:?}");
+}
+
 /// An order without a version is the first version of it.
 #[tokio::test]
 async fn an_empty_version_is_the_first() {
