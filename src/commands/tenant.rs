@@ -75,16 +75,17 @@ pub async fn run(config: &Config, command: &Command) -> Result<(), Failure> {
 
 /// A tenant's slug and name are also those of its default organization.
 pub fn check_slug(slug: &str) -> Result<(), Failure> {
-    organizations::check_form(slug).map_err(|error| wrong("slug", &error))
+    organizations::check_form(slug).map_err(wrong)
 }
 
-fn wrong(what: &str, error: &Error) -> Failure {
+fn wrong(error: Error) -> Failure {
+    let what = error.argument.unwrap_or_default();
     Failure::new(Exit::BadConfig, format!("the {what} {}", error.message))
 }
 
 pub async fn create(db: &Db, slug: &str, name: &str, organization: &OrganizationArgs) -> Result<TenantId, Failure> {
     check_slug(slug)?;
-    let name = &organizations::name_of(name).map_err(|error| wrong("name", &error))?;
+    let name = &organizations::name_of(name).map_err(wrong)?;
     let new = NewTenant { slug, name, timezone: organization.timezone, currency: &organization.currency };
     Ok(tenancy::create_tenant(db, &new, SystemClock.now()).await?.id)
 }
