@@ -72,6 +72,9 @@ const WRITES: [(&str, &str); 2] = [("lock_timeout", "30s"), ("idle_in_transactio
 /// considers any index as good as another and reads all rows of the tenant for each key.
 const GENERIC_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 
+/// On Citus, the tenant of a transaction also reaches its shards; PostgreSQL ignores it.
+const TO_SHARDS: (&str, &str) = ("citus.propagate_set_commands", "local");
+
 /// The pools of a server.
 pub(super) struct Pools {
     /// Read-only snapshot transactions of one tenant.
@@ -106,7 +109,7 @@ pub(super) async fn connect(url: &str, connections_max: u32, doubt: &Doubt) -> R
             let doubt = doubt.clone();
             options(url, connections_max, |o| {
                 o.map_sqlx_postgres_opts(move |pg| {
-                    pg.options([("role", role), ("jit", "off"), GENERIC_PLANS]).options(more.iter().copied())
+                    pg.options([("role", role), ("jit", "off"), GENERIC_PLANS, TO_SHARDS]).options(more.iter().copied())
                 });
                 o.map_sqlx_postgres_pool_opts(move |pool| closing_what_is_not_to_be_lent(pool, doubt.clone()));
             })

@@ -8,11 +8,11 @@
 mod count;
 mod dialect;
 mod entities;
+mod gate;
 mod heads;
 pub mod migrations;
-#[cfg(debug_assertions)]
-mod mutant;
 mod pool;
+mod scoping;
 mod table;
 mod tx;
 mod values;
@@ -32,7 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use self::count::Counter;
+use self::gate::Gate;
 use self::heads::Heads;
 use self::pool::{Lent, Pool, past_dead};
 pub use count::Statements;
@@ -78,11 +78,9 @@ pub struct Db {
     heads: Heads,
     doubt: dialect::Doubt,
     backend: DbBackend,
-    counter: Arc<Counter>,
+    gate: Arc<Gate>,
     /// First days of months whose partitions are known to exist.
     months: Arc<Mutex<BTreeSet<NaiveDate>>>,
-    #[cfg(debug_assertions)]
-    mutant: Option<mutant::Mutate>,
 }
 
 impl Db {
@@ -98,10 +96,8 @@ impl Db {
             across,
             doubt,
             backend,
-            counter: Arc::default(),
+            gate: Arc::new(Gate::new(backend)),
             months: Arc::default(),
-            #[cfg(debug_assertions)]
-            mutant: None,
         })
     }
 
@@ -109,7 +105,19 @@ impl Db {
     /// guard is detected. Not in release builds.
     #[cfg(debug_assertions)]
     pub fn mutate(&mut self, mutate: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
-        self.mutant = Some(mutant::Mutate(Arc::new(mutate)));
+        Arc::make_mut(&mut self.gate).mutate = Some(Arc::new(mutate));
+    }
+
+    /// Sends statements whether or not they are narrowed to their tenant, for the same test.
+    #[cfg(debug_assertions)]
+    pub fn give_up_scoping(&mut self) {
+        Arc::make_mut(&mut self.gate).scoping = None;
+    }
+
+    /// Whether a statement is narrowed to one tenant, whichever, as all that are sent for tenants must be.
+    #[cfg(debug_assertions)]
+    pub fn is_narrowed(&self, sql: &str) -> bool {
+        scoping::is_narrowed(self.backend, sql)
     }
 
     /// Calls `callback` with each statement sent and its duration, for measurements.
@@ -132,7 +140,7 @@ impl Db {
     pub async fn read_patiently(&self, tenant: TenantId) -> Result<TenantTx> {
         let tx = self.read(tenant).await?;
         if self.is_postgres() {
-            tx.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+            tx.without_time_limit().await?;
         }
         Ok(tx)
     }
@@ -165,17 +173,8 @@ impl Db {
         may_write: bool,
     ) -> Result<TenantTx> {
         dialect::enter(&tx, self.backend, tenant).await?;
-        self.counter.transaction();
-        Ok(TenantTx {
-            tx,
-            _lent: lent,
-            tenant,
-            may_write,
-            backend: self.backend,
-            counter: Arc::clone(&self.counter),
-            #[cfg(debug_assertions)]
-            mutant: self.mutant.clone(),
-        })
+        self.gate.counter.transaction();
+        Ok(TenantTx { tx, _lent: lent, tenant, may_write, backend: self.backend, gate: Arc::clone(&self.gate) })
     }
 
     /// The tables whose rows belong to tenants, each with an expression for a whole row, called `t`, as text.
@@ -187,7 +186,7 @@ impl Db {
 
     /// Statements executed for tenants since connecting.
     pub fn statements(&self) -> Statements {
-        self.counter.read()
+        self.gate.counter.read()
     }
 
     /// The tenant's head as of this call or later; `None` if there is no such tenant. Concurrent calls share a statement.

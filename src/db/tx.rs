@@ -8,9 +8,7 @@ use sea_orm::{
 };
 use tokio::sync::OnceCell;
 
-use super::count::Counter;
-#[cfg(debug_assertions)]
-use super::mutant;
+use super::gate::Gate;
 use super::pool::Lent;
 use super::{Db, Inserts, OnConflict, Table, TenantId, dialect, get};
 use crate::error::Result;
@@ -28,9 +26,7 @@ pub struct TenantTx {
     pub(super) tenant: TenantId,
     pub(super) may_write: bool,
     pub(super) backend: DbBackend,
-    pub(super) counter: Arc<Counter>,
-    #[cfg(debug_assertions)]
-    pub(super) mutant: Option<mutant::Mutate>,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl TenantTx {
@@ -165,12 +161,9 @@ impl TenantTx {
         Ok(self.tx.commit().await?)
     }
 
-    /// Counts a statement about to be sent.
-    fn sent(&self, statement: Statement) -> Statement {
-        self.counter.statement();
-        #[cfg(debug_assertions)]
-        let statement = mutant::apply(self.mutant.as_ref(), statement);
-        statement
+    pub(super) async fn without_time_limit(&self) -> Result<()> {
+        self.tx.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+        Ok(())
     }
 
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
@@ -207,20 +200,20 @@ impl ConnectionTrait for TenantTx {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.tx.execute_raw(self.sent(statement)).await
+        self.tx.execute_raw(self.gate.pass(statement, self.tenant)?).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.counter.statement();
-        self.tx.execute_unprepared(sql).await
+        let statement = self.gate.pass(Statement::from_string(self.backend, sql), self.tenant)?;
+        self.tx.execute_unprepared(&statement.sql).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.tx.query_one_raw(self.sent(statement)).await
+        self.tx.query_one_raw(self.gate.pass(statement, self.tenant)?).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.tx.query_all_raw(self.sent(statement)).await
+        self.tx.query_all_raw(self.gate.pass(statement, self.tenant)?).await
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 use salespulse::app::App;
+use salespulse::db::Db;
 use salespulse::error::Result;
 use salespulse::guard::Guard;
 use salespulse::isolation::client::Transport;
@@ -40,13 +41,22 @@ fn mutants(sql: &str) -> Vec<Mutant> {
     all
 }
 
-/// The command by POST alone, until something is found, in processes that send `mutate` of each statement.
+/// The command by POST alone, until something is found, in processes that send `mutate` of each statement, whether or not it is
+/// narrowed to a tenant.
 async fn verify_mutated(
     test: &TestApp,
     mutate: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
 ) -> Result<Report> {
+    verify_prepared(test, |db| {
+        db.mutate(mutate);
+        db.give_up_scoping();
+    })
+    .await
+}
+
+async fn verify_prepared(test: &TestApp, prepare: impl FnOnce(&mut Db)) -> Result<Report> {
     let App { mut db, clock, tokens, .. } = test.app.clone();
-    db.mutate(mutate);
+    prepare(&mut db);
     let process = async || {
         let stream = salespulse::stream::connect(test_redis_url().as_deref()).await.expect("a stream");
         App::new(db.clone(), clock.clone(), stream, tokens.clone(), kek())
@@ -134,22 +144,42 @@ fn is_tried_always(mutant: &Mutant) -> bool {
     Sha256::digest(&mutant.1)[0] < 2
 }
 
-/// On SQLite, where there is no second wall that would hold.
-#[tokio::test]
-async fn a_guard_that_is_gone_is_missed() {
-    if is_on_postgres() {
-        return;
-    }
-    let test = TestApp::start().await;
+/// All statements that the command sends for tenants, without one of their guards each.
+async fn list_mutants(test: &TestApp) -> Vec<Mutant> {
     let seen: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let statements = Arc::clone(&seen);
-    let report = verify_mutated(&test, move |sql| {
+    let report = verify_mutated(test, move |sql| {
         statements.lock().expect("no panic").insert(sql.to_owned());
         None
     });
     report.await.expect("it runs");
     let all: Vec<Mutant> = seen.lock().expect("no panic").iter().flat_map(|sql| mutants(sql)).collect();
     assert!(all.len() > 100, "{}", all.len());
+    all
+}
+
+/// A statement without its guard is not sent at all, and the command fails.
+#[tokio::test]
+async fn no_statement_is_sent_without_its_guard() {
+    let test = TestApp::start().await;
+    let all = list_mutants(&test).await;
+    let sent: Vec<&String> =
+        all.iter().map(|(_, without)| without).filter(|sql| test.app.db.is_narrowed(sql)).collect();
+    assert!(sent.is_empty(), "{} of {}: {sent:#?}", sent.len(), all.len());
+    let (sql, without) = all.into_iter().find(|(sql, _)| sql.contains("FROM sales_metrics")).expect("rollups are read");
+    let mutate = move |sent: &str| (sent == sql).then(|| without.clone());
+    let verified = verify_prepared(&test, |db| db.mutate(mutate)).await;
+    assert!(verified.map_or(true, |report| !report.findings.is_empty()));
+}
+
+/// Neither are answers the same if it is sent. On SQLite, where no database stands in the way.
+#[tokio::test]
+async fn a_guard_that_is_gone_is_missed() {
+    if is_on_postgres() {
+        return;
+    }
+    let test = TestApp::start().await;
+    let all = list_mutants(&test).await;
     let is_asked_for = |mutant: &Mutant| match tried_too() {
         Some(which) => which == "all" || which.split('|').any(|part| mutant.1.contains(part)),
         None => is_tried_always(mutant),
@@ -158,12 +188,12 @@ async fn a_guard_that_is_gone_is_missed() {
     let is_of_guards =
         tried_too().is_some_and(|text| Guard::ALL.iter().any(|guard| text.contains(&format!("{guard:?}"))));
     assert!(is_of_guards || !mutants.is_empty(), "none of {}", all.len());
-    let (number, mut failed, mut survivors) = (mutants.len(), 0, Vec::new());
+    let (number, mut failed, mut same, mut survivors) = (mutants.len(), 0, 0, Vec::new());
     let mut found = stream::iter(mutants).map(tried).buffer_unordered(2);
     while let Some(found) = found.next().await {
         match found {
             Found::Something => {}
-            Found::Nothing(mutant) if is_same_without(&mutant) => {}
+            Found::Nothing(mutant) if is_same_without(&mutant) => same += 1,
             Found::Nothing(mutant) => survivors.push(mutant),
             Found::Failed(why) => {
                 failed += 1;
@@ -171,7 +201,7 @@ async fn a_guard_that_is_gone_is_missed() {
             }
         }
     }
-    println!("{number} tried, of which {failed} kept the command from being carried out");
+    println!("{number} tried, of which {failed} kept the command from being carried out; {same} show nothing");
     assert!(failed < number || number == 0, "nothing was tried");
     assert!(survivors.is_empty(), "{} of {number} are not missed: {survivors:#?}", survivors.len());
 }

@@ -366,7 +366,7 @@ async fn more_orders_than_can_be_added_up_by_customer_are_told() {
     let chosen = columns.split(", ").map(|column| format!("e.{column}")).collect::<Vec<_>>().join(", ");
     let sql = format!(
         "WITH digit(n) AS {tens} INSERT INTO ledger_entries (tenant_id, at, {columns}) \
-         SELECT e.tenant_id, e.at + 1 + a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * f.n, {chosen} FROM ledger_entries e \
+         SELECT $1, e.at + 1 + a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * f.n, {chosen} FROM ledger_entries e \
          CROSS JOIN digit a CROSS JOIN digit b CROSS JOIN digit c CROSS JOIN digit d CROSS JOIN digit f \
          WHERE e.tenant_id = $1 AND e.position = 1"
     );
