@@ -144,6 +144,8 @@ async fn a_customer_is_told_what_is_predicted() {
     let more = "week: churn(horizonDays: 7) year: churn(horizonDays: 365) \
                 plain: lifetimeValue(months: 12, discountRate: 0, margin: 0.5)";
     let data = acme.viewer().query(&query("c1", more)).await["customerAnalytics"].take();
+    let without = query("c1", "").replace("true", "false");
+    assert_eq!(acme.viewer().query(&without).await["customerAnalytics"]["forecasts"], Value::Null);
     // The last to buy, most often and for most.
     assert_eq!(data["rfm"], json!({"recency": 5, "frequency": 4, "monetary": 4, "segment": "CHAMPION"}));
     let forecasts = &data["forecasts"];

@@ -61,7 +61,7 @@ async fn shop<'a>(test: &'a TestApp, slug: &str, events: Vec<Event>) -> TestTena
     shop
 }
 
-const FORECAST: &str = "metric kpi unit models season mase coverage origins training { start end buckets known } \
+const FORECAST: &str = "metric kpi unit models season mase naiveMase coverage origins training { start end buckets known } \
                         asOf { position } points { start end value lower upper }";
 
 async fn forecast(actor: &Actor<'_>, arguments: &str) -> Value {

@@ -82,8 +82,10 @@ pub fn forecast(series: &Series, request: &Request) -> Result<Forecast, Refusal>
     if !points.iter().all(Point::is_finite) {
         return Err(no_fit);
     }
+    let mase = |paths: &[Path]| window.relative(series::mean(&backtest.errors(paths)));
     let quality = Quality {
-        mase: window.relative(series::mean(&backtest.errors(&choice.paths))),
+        mase: mase(&choice.paths),
+        naive_mase: backtest.run(Model::Naive).and_then(|paths| mase(&paths)),
         coverage: conformal::coverage(&scores, request.level).ok_or(no_fit)?,
         origins: backtest.origins(),
     };

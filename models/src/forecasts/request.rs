@@ -70,6 +70,8 @@ pub struct Quality {
     /// The mean absolute scaled error, relative to the mean difference between values one season apart (Hyndman and
     /// Koehler 2006): below 1, errors were smaller than those. `None` if each season repeats the last exactly.
     pub mase: Option<f64>,
+    /// The same of NAIVE. The farther ahead, the larger it is, often above 1.
+    pub naive_mase: Option<f64>,
     /// Empirical coverage of the intervals. Those of each origin were calibrated on the other origins alone; with a
     /// single origin they are the model's own.
     pub coverage: f64,

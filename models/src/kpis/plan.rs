@@ -98,7 +98,7 @@ impl Term {
                     Function::Abs => first?.absolute(),
                     Function::Min => rest.try_fold(first?, |least, other| Ok(least.smaller(other?))),
                     Function::Max => rest.try_fold(first?, |greatest, other| Ok(greatest.larger(other?))),
-                    Function::NullIf if rest.any(|unwanted| unwanted == first) => Err(Absent::NoValue),
+                    Function::NullIf if first.is_ok() && rest.any(|unwanted| unwanted == first) => Err(Absent::NoValue),
                     Function::NullIf => first,
                     Function::Coalesce => rest.fold(first, Result::or),
                 }

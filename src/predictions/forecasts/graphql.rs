@@ -51,8 +51,10 @@ pub struct Forecast {
     level: f64,
     /// The share of values in the backtest that lay within their intervals: what `level` amounts to here.
     coverage: f64,
-    /// Mean absolute scaled error of the backtest: the mean absolute error divided by the mean difference between values one season apart; less than 1 is better than repeating the last season. Null if every season repeats the one before.
+    /// Mean absolute scaled error of the backtest: the mean absolute error divided by the mean difference between values one season apart. Null if every season repeats the one before.
     mase: Option<f64>,
+    /// The same of NAIVE in the same backtest: a forecast whose `mase` is less is better than repeating the last season.
+    naive_mase: Option<f64>,
     /// How many moments in the past were forecast from in the backtest.
     origins: usize,
     /// The length of the season that was learned, in buckets; 1 if there is none.
@@ -127,6 +129,7 @@ impl Forecast {
             level,
             coverage: forecast.quality.coverage,
             mase: forecast.quality.mase,
+            naive_mase: forecast.quality.naive_mase,
             origins: forecast.quality.origins,
             season: made.season,
             training: Training::new(at(training.start), at(training.end), training.buckets, training.known),

@@ -1,3 +1,4 @@
+mod forest;
 mod hostile;
 mod metrics_together;
 mod nab;

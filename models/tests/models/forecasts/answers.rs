@@ -68,6 +68,20 @@ fn the_shortest_history_is_enough_for_every_model() {
 }
 
 #[test]
+fn every_forecast_is_held_against_the_last_season_repeated() {
+    // The same growth every week: repeating the last one is off by one step in the first week, by two in the second.
+    let series = days((0..140).map(|day| Some(100.0 + 10.0 * f64::from(day / 7))).collect());
+    let naive = ask(&series, Model::Naive).quality;
+    assert_eq!(naive.mase, naive.naive_mase);
+    assert!((naive.mase.expect("steps") - 1.5).abs() < 1e-9, "{naive:?}");
+    for model in MODELS {
+        let quality = ask(&series, model).quality;
+        assert_eq!(quality.naive_mase, naive.mase, "{model:?}");
+        assert!(quality.mase <= naive.mase, "{model:?}: {quality:?}");
+    }
+}
+
+#[test]
 fn a_constant_series_stays_as_it_is() {
     for (model, value) in MODELS.into_iter().flat_map(|model| [(model, 0.0), (model, 5.0), (model, -3.25)]) {
         let answer = ask(&days(vec![Some(value); 90]), model);

@@ -34,16 +34,18 @@ fn value() -> impl Strategy<Value = f64> {
 
 fn values() -> impl Strategy<Value = Vec<Option<f64>>> {
     let gaps = prop_oneof![Just(0.999), Just(0.9), Just(0.3)];
-    gaps.prop_flat_map(|share| prop::collection::vec(prop::option::weighted(share, value()), 0..160))
+    let length = prop_oneof![8 => 0..160_usize, 1 => 160..600_usize];
+    (gaps, length)
+        .prop_flat_map(|(share, length)| prop::collection::vec(prop::option::weighted(share, value()), length))
 }
 
 fn series() -> impl Strategy<Value = Series> {
     let step = prop_oneof![Just(3_600), Just(DAY), Just(7 * DAY), Just(2_629_800), Just(1)];
-    (values(), step, -2_000_000_000_i64..4_000_000_000, prop_oneof![Just(1_usize), Just(7), Just(12), Just(24)])
-        .prop_map(|(values, step, first, season)| {
-            let starts = (0..values.len() as i64 + 41).map(|i| first + i * step).collect();
-            Series { starts, values, season }
-        })
+    let season = prop::sample::select(vec![1_usize, 7, 12, 24, 52, 96, 168]);
+    (values(), step, -2_000_000_000_i64..4_000_000_000, season).prop_map(|(values, step, first, season)| {
+        let starts = (0..values.len() as i64 + 41).map(|i| first + i * step).collect();
+        Series { starts, values, season }
+    })
 }
 
 fn any_request() -> impl Strategy<Value = Request> {

@@ -84,6 +84,7 @@ fn what_has_no_value_says_why() {
         ("prev(visits) > 0 ? 1 : 2", Absent::NoValue),
         ("min(visits, prev(visits))", Absent::NoValue),
         ("nullif(visits, 10)", Absent::NoValue),
+        ("nullif(totalRevenue / uniqueCustomers, refunds / uniqueCustomers)", Absent::DivisionByZero),
         ("nullif(prev(visits), 10)", Absent::NoValue),
         ("coalesce(avgOrderValue, totalRevenue / uniqueCustomers)", Absent::DivisionByZero),
     ] {
