@@ -75,8 +75,15 @@ impl Recording {
     }
 }
 
-/// Records all sales in calls of `batch` by `callers` at a time.
-pub async fn ingest(app: &App, tenant: TenantId, sales: Sales, batch: u64, callers: u64) -> Duration {
+/// Records all sales in calls of `batch` by `callers` at a time, as a backfill or as they happen, and folds them into rollups.
+pub async fn ingest(
+    app: &App,
+    tenant: TenantId,
+    sales: Sales,
+    batch: u64,
+    callers: u64,
+    is_backfill: bool,
+) -> Duration {
     let started = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
     let mut tasks = tokio::task::JoinSet::new();
@@ -89,13 +96,14 @@ pub async fn ingest(app: &App, tenant: TenantId, sales: Sales, batch: u64, calle
                     return;
                 }
                 let events = (first..(first + batch).min(sales.total)).map(|n| sales.event(n)).collect();
-                let answer = app.ledger.record(tenant, events, true).await.expect("recorded");
+                let answer = app.ledger.record(tenant, events, is_backfill).await.expect("recorded");
                 let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied { .. });
                 assert!(answer.outcomes.iter().all(is_applied), "{answer:?}");
             }
         });
     }
     tasks.join_all().await;
+    app.ledger.fold(tenant).await.expect("folded");
     started.elapsed()
 }
 

@@ -1,8 +1,8 @@
 //! `make bench`: what SalesPulse does per second, each number beside a limit measured in the same run.
 //!
 //! Arguments: `--events N` (default 1000000), `--secs N` for each load of queries (default 5), `--sqlite` or
-//! `--postgres` for one database alone, `--times` to see how long which statements took, `--without-wall` to see what
-//! row-level security costs, `--without-persons` for customers of whom nothing but an id is known. PostgreSQL is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`.
+//! `--postgres` for one database alone, `--times` to see how long which statements took, `--without-wall` to record without
+//! row-level security, `--without-persons` for customers of whom nothing but an id is known. PostgreSQL is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`.
 
 mod events;
 mod guards;
@@ -12,6 +12,7 @@ mod memory;
 mod pgbench;
 mod queries;
 mod report;
+mod wall;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,21 +87,11 @@ pub struct Urls {
     pub owner: String,
 }
 
-/// Lets every tenant's statements see all rows, as if there were no row-level security.
-async fn take_wall_down(owner: &Owner) {
-    let sql = "DO $$ DECLARE name text; BEGIN
-                 FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relrowsecurity LOOP
-                   EXECUTE format('ALTER TABLE %I DISABLE ROW LEVEL SECURITY', name);
-                 END LOOP;
-               END $$";
-    sea_orm::ConnectionTrait::execute_unprepared(owner.connection(), sql).await.expect("disabled");
-}
-
 async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
     let owner = Owner::connect(&urls.owner).await.expect("connected");
     Migrator::up(owner.connection(), None).await.expect("migrated");
     if arguments.without_wall {
-        take_wall_down(&owner).await;
+        wall::set(&owner, false).await;
     }
     let mut db = Db::connect(&urls.server, 16).await.expect("connected");
     let times = arguments.times.then(Times::default);
@@ -118,9 +109,9 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
     // The statements of some ten thousand events fit into memory; the bulk load is compared with COPY alone.
     for (what, batch, callers, part) in [
         ("bulk, 1000 a call, 8 at a time, as imports do", 1000, 8, 1),
-        ("1000 a call, 1 caller", 1000, 1, 40),
-        ("100 a call, 4 callers", 100, 4, 40),
-        ("single events, 64 callers", 1, 64, 40),
+        ("1000 a call, 1 caller", 1000, 1, 20),
+        ("100 a call, 4 callers", 100, 4, 20),
+        ("single events, 64 callers", 1, 64, 20),
     ] {
         let tenant = new_tenant(&app, &format!("bench-{batch}-{callers}")).await;
         let total = (arguments.events / part).max(1000);
@@ -129,7 +120,7 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
             recording.start();
         }
         let sales = Sales { total, has_persons: !arguments.without_persons, end: app.clock.now() };
-        let took = ingest(&app, tenant.id, sales, batch, callers).await;
+        let took = ingest(&app, tenant.id, sales, batch, callers, is_bulk).await;
         let per_sec = total as f64 / took.as_secs_f64();
         if let Some(times) = &times {
             println!("{what}: {:.0} ms", took.as_secs_f64() * 1e3);
@@ -165,16 +156,13 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
         &["what", "new each time", "pgbench, same SQL", "ratio", "transactions", "repeated", "plain handler", "ratio"],
     );
     let length = Duration::from_secs(arguments.secs);
-    queries::Bench {
-        app: &app,
-        tenant: &tenant,
-        url: &urls.server,
-        recording: &recording,
-        times: times.as_ref(),
-        length,
+    let (url, times) = (urls.server.as_str(), times.as_ref());
+    let queries = queries::Bench::new(&app, &tenant, url, &recording, times, length).await;
+    queries.run(&mut report).await;
+    if name == "PostgreSQL" {
+        wall::report(&queries, &owner).await;
     }
-    .run(&mut report)
-    .await;
+    queries.record(name).await;
     guards::report(&app, &tenant, &urls.server, name).await;
     memory::report(&urls.server, name);
 }

@@ -1,6 +1,7 @@
 //! Queries over HTTP beside pgbench with the same SQL, and beside a handler that returns the same bytes.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,26 +26,59 @@ pub const TOTALS: &str = "{ salesMetrics(period: { preset: LAST_90_DAYS }) { tot
 const CUSTOMERS: &str = include_str!("../../tests/operations/customers.graphql");
 
 pub struct Bench<'a> {
-    pub app: &'a App,
-    pub tenant: &'a CreatedTenant,
-    pub url: &'a str,
-    pub recording: &'a Recording,
-    pub times: Option<&'a Times>,
-    pub length: Duration,
+    app: &'a App,
+    tenant: &'a CreatedTenant,
+    url: &'a str,
+    recording: &'a Recording,
+    times: Option<&'a Times>,
+    length: Duration,
+    address: SocketAddr,
+    token: String,
+    /// Makes each request another one.
+    number: AtomicU64,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    pub async fn new(
+        app: &'a App,
+        tenant: &'a CreatedTenant,
+        url: &'a str,
+        recording: &'a Recording,
+        times: Option<&'a Times>,
+        length: Duration,
+    ) -> Bench<'a> {
+        let address = serve(router(app.clone(), &Options::default())).await;
+        let token = token(app, tenant);
+        Bench { app, tenant, url, recording, times, length, address, token, number: AtomicU64::new(1) }
+    }
+
+    /// New queries for `length`.
+    pub async fn fresh(&self, query: &'static str, clients: u64, length: Duration) -> Load {
+        let first = self.number.fetch_add(1 << 32, Ordering::Relaxed);
+        load(self.address, "/graphql", &self.token, clients, length, move |n| body(query, first + n)).await
+    }
+
+    /// Single events that happen now, over HTTP.
+    pub async fn record(&self, name: &str) {
+        let columns = ["what", "events/s", "p50 ms", "p95 ms"];
+        let mut report = Report::begin(&format!("{name}: recording over HTTP"), &columns);
+        let now = self.app.clock.now().to_utc().expect("a time").to_rfc3339();
+        let load = load(self.address, "/graphql", &self.token, 64, self.length, move |n| sale(n, &now)).await;
+        let millis = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1e3);
+        let row = ["single events, 64 connections".to_owned(), format!("{:.0}", load.per_sec)];
+        report.row(&[&row[..], &[millis(load.p50), millis(load.p95)]].concat());
+    }
+
     pub async fn run(&self, report: &mut Report) {
-        let token = self.token();
-        let address = serve(router(self.app.clone(), &Options::default())).await;
+        let (address, token) = (self.address, &self.token);
         for (name, query) in [("90 days by channel", DAYS), ("90 days", TOTALS), ("50 customers", CUSTOMERS)] {
-            let bytes = self.answer(address, &token, query).await;
-            let statements = self.statements(address, &token, query).await;
+            let bytes = crate::http::answer(address, "/graphql", token, &body(query, 0)).await;
+            let statements = self.statements(query).await;
             let plain =
                 serve(Router::new().route("/graphql", post(move |_: axum::body::Bytes| async move { bytes }))).await;
             for clients in [1, 32] {
                 let before = self.app.db.statements();
-                let fresh = self.load(address, &token, clients, query, true).await;
+                let fresh = self.fresh(query, clients, self.length).await;
                 let after = self.app.db.statements();
                 if let Some(times) = self.times {
                     println!("{name}, {clients} clients");
@@ -52,8 +86,8 @@ impl Bench<'_> {
                 }
                 let requests = fresh.per_sec * self.length.as_secs_f64();
                 let transactions = (after.transactions - before.transactions) as f64 / requests;
-                let kept = self.load(address, &token, clients, query, false).await;
-                let handler = self.load(plain, &token, clients, query, false).await;
+                let kept = self.kept(address, clients, query).await;
+                let handler = self.kept(plain, clients, query).await;
                 let secs = self.length.as_secs();
                 let limit = self
                     .url
@@ -74,26 +108,14 @@ impl Bench<'_> {
         }
     }
 
-    fn token(&self) -> String {
-        let (role, user_id) = self.tenant.users.iter().find(|(role, _)| *role == Role::Manager).expect("a manager");
-        let now = self.app.clock.now();
-        let subject = Subject { tenant: self.tenant.id, user_id: *user_id, role: *role, session: None };
-        self.app.tokens.mint(&subject, now, 3600).expect("a token")
-    }
-
-    async fn load(&self, address: SocketAddr, token: &str, clients: u64, query: &'static str, is_fresh: bool) -> Load {
-        load(address, "/graphql", token, clients, self.length, move |n| body(query, if is_fresh { n + 1 } else { 0 }))
-            .await
-    }
-
-    async fn answer(&self, address: SocketAddr, token: &str, query: &'static str) -> Vec<u8> {
-        crate::http::answer(address, "/graphql", token, &body(query, 0)).await
+    async fn kept(&self, address: SocketAddr, clients: u64, query: &'static str) -> Load {
+        load(address, "/graphql", &self.token, clients, self.length, move |_| body(query, 0)).await
     }
 
     /// The statements of one request that is not kept; those on rollups alone where there are some.
-    async fn statements(&self, address: SocketAddr, token: &str, query: &'static str) -> Vec<Statement> {
+    async fn statements(&self, query: &'static str) -> Vec<Statement> {
         self.recording.start();
-        crate::http::answer(address, "/graphql", token, &body(query, u64::MAX)).await;
+        crate::http::answer(self.address, "/graphql", &self.token, &body(query, u64::MAX)).await;
         let all = self.recording.stop();
         let on_rollups: Vec<Statement> = all.iter().filter(|s| s.sql.contains("sales_metrics")).cloned().collect();
         if on_rollups.is_empty() { all } else { on_rollups }
@@ -103,6 +125,21 @@ impl Bench<'_> {
 /// A request; another `number` makes it another request with the same meaning.
 fn body(query: &str, number: u64) -> String {
     json!({ "query": query, "extensions": { "number": format!("{number:020}") } }).to_string()
+}
+
+/// A request that records a sale.
+fn sale(number: u64, now: &str) -> String {
+    let query = "mutation ($events: [SalesEventInput!]!) { recordEvents(events: $events) { results { outcome } } }";
+    let line = json!({ "productId": format!("p{}", number % 200), "amount": "20.00" });
+    let order = json!({ "orderId": format!("live-{number}"), "channel": "web", "customer": { "id": format!("c{}", number % 20_000) }, "lines": [line] });
+    let event = json!({ "eventId": format!("live-{number}"), "occurredAt": now, "orderPlaced": order });
+    json!({ "query": query, "variables": { "events": [event] } }).to_string()
+}
+
+fn token(app: &App, tenant: &CreatedTenant) -> String {
+    let (role, user_id) = tenant.users.iter().find(|(role, _)| *role == Role::Manager).expect("a manager");
+    let subject = Subject { tenant: tenant.id, user_id: *user_id, role: *role, session: None };
+    app.tokens.mint(&subject, app.clock.now(), 3600).expect("a token")
 }
 
 fn describe(load: &Load) -> String {

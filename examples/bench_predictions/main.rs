@@ -1,10 +1,12 @@
-//! `make bench-predictions`: the nightly refits of many tenants, and what queries notice of them.
+//! `make bench-predictions`: the nightly refits of many tenants, forecasts and customers' models, and what queries notice of
+//! them, between phases in which nothing is refitted.
 //!
 //! Arguments: `--tenants N` (default 1000), `--days N` of history each (default 730), `--threads N` of the pool (default half
 //! the cores). The database is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`, else a file of SQLite.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use salespulse::app::App;
 use salespulse::auth::token::Tokens;
 use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{DAY, SystemClock, Timestamp};
+use salespulse::customer_value;
 use salespulse::db::{Db, Owner};
 use salespulse::graphql::documents::Documents;
 use salespulse::graphql::endpoint::Requester;
@@ -24,7 +27,7 @@ use salespulse::graphql::executor::Executor;
 use salespulse::graphql::params::Params;
 use salespulse::graphql::scalars::DateTime;
 use salespulse::graphql::size::Size;
-use salespulse::ledger::event::{Event, Fact, OrderPlaced};
+use salespulse::ledger::event::{Customer, Event, Fact, OrderPlaced};
 use salespulse::metrics::answer::answer;
 use salespulse::metrics::catalog::Metric;
 use salespulse::metrics::history::{HistoryArgs, HistoryPlan};
@@ -45,7 +48,9 @@ const REFITS: usize = 8;
 /// Queries that are under way, and the pause from the beginning of one to that of the next.
 const CLIENTS: usize = 4;
 const EVERY: Duration = Duration::from_millis(20);
-const CALM: Duration = Duration::from_secs(10);
+const CALM: Duration = Duration::from_secs(15);
+/// Customers of a tenant.
+const CUSTOMERS: usize = 150;
 const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
 
 #[tokio::main]
@@ -72,21 +77,21 @@ async fn main() {
     let app = App { predictions: Predictions::new(pool), ..app };
     let tenants = Arc::new(load(&app, tenants, days).await);
 
-    let calm = queries_until(&app, &tenants, tokio::time::sleep(CALM)).await;
-    let began = Instant::now();
-    let busy = queries_until(&app, &tenants, refit_all(&app, &tenants)).await;
-    let took = began.elapsed();
-    println!(
-        "{} tenants of {days} days, AUTO, 28 days ahead: {:.1} s in all, {:.1} ms a tenant",
-        tenants.len(),
-        took.as_secs_f64(),
-        took.as_secs_f64() * 1e3 / tenants.len() as f64
-    );
-    println!("| queries | number | p50 ms | p95 ms |\n|---|---|---|---|");
-    for (when, times) in [("alone", calm), ("during refits", busy)] {
+    println!("{} tenants of {days} days\n", tenants.len());
+    println!("| queries | s | number | p50 ms | p95 ms |\n|---|---|---|---|---|");
+    let phase = async |when: &str, work: Pin<Box<dyn Future<Output = ()> + '_>>| {
+        let began = Instant::now();
+        let times = queries_until(&app, &tenants, work).await;
         let at = |share: f64| times[(times.len() as f64 * share) as usize].as_secs_f64() * 1e3;
-        println!("| {when} | {} | {:.2} | {:.2} |", times.len(), at(0.5), at(0.95));
-    }
+        let took = began.elapsed().as_secs_f64();
+        println!("| {when} | {took:.1} | {} | {:.2} | {:.2} |", times.len(), at(0.5), at(0.95));
+    };
+    phase("alone", Box::pin(tokio::time::sleep(CALM))).await;
+    phase("while forecasts are fitted (AUTO, 28 days ahead)", Box::pin(refit_all(&app, &tenants))).await;
+    phase("alone", Box::pin(tokio::time::sleep(CALM))).await;
+    let customers = async { customer_value::refit_due(&app).await.expect("fitted") };
+    phase(&format!("while models of {CUSTOMERS} customers each are fitted"), Box::pin(customers)).await;
+    phase("alone", Box::pin(tokio::time::sleep(CALM))).await;
     std::fs::remove_dir_all(&folder).expect("removed");
 }
 
@@ -106,6 +111,7 @@ async fn load(app: &App, tenants: usize, days: usize) -> Vec<CreatedTenant> {
                 order_id: day.to_string(),
                 version: 1,
                 amount: Some(Money(amount * SCALE)),
+                customer: Some(Customer { id: (day * 7_919 % CUSTOMERS).to_string(), ..Customer::default() }),
                 ..OrderPlaced::default()
             };
             let ago = i64::try_from(days - day).expect("small") * DAY;

@@ -39,8 +39,8 @@ use crate::telemetry::requests::socket_span;
 const PROTOCOL: &str = "graphql-transport-ws";
 /// Maximum length of a message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// The library's default is 128 KiB per socket.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// The library's default is 128 KiB per socket. Longer messages are read in several turns.
+const READ_BUFFER_BYTES: usize = 2 * 1024;
 /// How long the client has to answer a close. What it still sends is read, since dropping a connection with unread
 /// bytes discards the close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
