@@ -87,7 +87,7 @@ async fn catalog(owner: &Owner) -> Vec<String> {
 
 const CATALOG_OF_SQLITE: &str = "SELECT type || ' ' || name || ': ' || coalesce(sql, '') FROM sqlite_master";
 const CATALOG_OF_POSTGRES: &str = "
-    WITH ours AS (SELECT c.oid, c.* FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace)
+    WITH ours AS (SELECT c.* FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace)
     SELECT format('%s %s: %s %s %s %s %s', relkind, relname, relrowsecurity, relforcerowsecurity, relacl, reloptions,
                   pg_get_expr(relpartbound, oid)) FROM ours
     UNION ALL SELECT format('column %s.%s: %s %s %s %s %s %s', c.relname, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod),
