@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 NPM ?= npm
-# The program that schema and schema-check run; may be set to a binary that is already built.
+# The program that schema-check runs; may be set to a binary that is already built.
 SALESPULSE ?= $(CARGO) run -q --
 # Additional arguments for the test runner, the demo, the benchmarks, and chaos.
 TEST_FLAGS ?=
@@ -100,16 +100,11 @@ fmt-check: ## Fail if the Rust code is not formatted
 lint: ## Run Clippy on every crate and target; warnings are errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-.PHONY: schema
-schema: ## Regenerate schema.graphql from the code
-	$(SALESPULSE) schema >schema.graphql.new
-	mv schema.graphql.new schema.graphql
-
 .PHONY: schema-check
-schema-check: ## Fail if schema.graphql differs from the code
+schema-check: ## Fail if the code differs from schema.graphql, the contract
 	@echo '$(SALESPULSE) schema | diff -u schema.graphql -'
 	@$(SALESPULSE) schema | diff -u schema.graphql - || \
-	    { echo "schema.graphql differs from the code; 'make schema' writes it anew" >&2; exit 1; }
+	    { echo "the code differs from schema.graphql, the contract, which is written by hand" >&2; exit 1; }
 
 .PHONY: deny
 deny: ## Check the dependencies' licences and known vulnerabilities (needs cargo-deny)
@@ -150,4 +145,4 @@ docker: ## Build the container image
 .PHONY: clean
 clean: ## Remove everything that was built
 	$(CARGO) clean
-	rm -rf web/dist web/node_modules schema.graphql.new
+	rm -rf web/dist web/node_modules

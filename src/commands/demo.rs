@@ -75,9 +75,9 @@ fn remove_database() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints how to begin as the admin of the first tenant; the tokens of all users go to [`TOKENS_FILE`].
+/// Prints how to begin, and a token of each role in the first tenant; these and the second tenant's go to [`TOKENS_FILE`].
 async fn print(app: &App, tenants: Tenants, config: &Config, mut address: SocketAddr) -> Result<(), Failure> {
-    let (mut admin, mut lines) = (None, String::new());
+    let (mut roles, mut lines) = (Vec::new(), String::new());
     for (slug, tenant) in [(GIFTS, tenants.gifts), (ABROAD, tenants.abroad)] {
         for role in Role::ALL {
             let Some((user_id, _)) = token::find_user(&app.db, tenant, None, Some(role)).await? else { continue };
@@ -86,14 +86,14 @@ async fn print(app: &App, tenants: Tenants, config: &Config, mut address: Socket
             let token = app.tokens.mint(&subject, app.clock.now(), lifetime_secs).map_err(Failure::failed)?;
             // Infallible: the target is a string.
             let _ = writeln!(lines, "{slug} {} {} {token}", tenant.0, role.as_str());
-            if role == Role::Admin {
-                admin.get_or_insert(token);
+            if slug == GIFTS {
+                roles.push((role, token));
             }
         }
     }
     secret_file::write(Path::new(TOKENS_FILE), &lines)
         .map_err(|error| Failure::new(Exit::Failed, format!("{TOKENS_FILE} cannot be written: {error}")))?;
-    let admin = admin.unwrap_or_default();
+    let admin = roles.iter().find(|(role, _)| *role == Role::Admin).map_or("", |(_, token)| token);
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
@@ -103,12 +103,17 @@ async fn print(app: &App, tenants: Tenants, config: &Config, mut address: Socket
             "\nGraphiQL, as the admin of the tenant {GIFTS}:\n  {scheme}://{address}/graphiql#token={admin}"
         ));
     }
+    output::line(format_args!("\nTokens of the tenant {GIFTS}, one per role:"));
+    for (role, token) in &roles {
+        output::line(format_args!("  {:<7} {token}", role.as_str()));
+    }
     output::line(format_args!(
         "\nWith curl:\n  export TOKEN={admin}\n  \
          curl -sG {scheme}://{address}/graphql -H \"Authorization: Bearer $TOKEN\" \\\n    \
          --data-urlencode query@tests/operations/first-query.graphql\n\n\
-         The tokens of its other users, and of the tenant {ABROAD}, are in {TOKENS_FILE}.\n\
-         History is being loaded; then a sale happens about every second. Ctrl-C ends.\n"
+         These tokens, and those of the tenant {ABROAD}, are in {TOKENS_FILE}.\n\
+         History is being loaded; then a sale happens about every second, and an alert fires every two or three minutes. \
+         Ctrl-C ends.\n"
     ));
     Ok(())
 }

@@ -30,19 +30,18 @@ pub async fn run(app: &App, tenants: Tenants, stop: &CancellationToken) {
         Err(error) => return tracing::error!(%error, "the demo's sales cannot be read"),
     };
     tracing::info!("new sales begin");
+    let mut has_failed = false;
     for order in orders.iter().cycle() {
-        let pause = Duration::from_millis(rand::rng().random_range(PAUSE_MILLIS));
+        let pause = if has_failed { RETRY } else { Duration::from_millis(rand::rng().random_range(PAUSE_MILLIS)) };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
         let events = sale(order, app.clock.now());
         let is_abroad = order.region.as_deref().is_some_and(|region| region != HOME);
-        let recorded = record(app, tenants.gifts, events.clone()).await
+        let is_recorded = record(app, tenants.gifts, events.clone()).await
             && (!is_abroad || record(app, tenants.abroad, events).await);
-        if !recorded {
-            tokio::time::sleep(RETRY).await;
-        }
+        has_failed = !is_recorded;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The demo's tenants and its alert rule.
+//! The demo's tenants and its alert rules.
 
 use chrono_tz::Europe;
 use uuid::Uuid;
@@ -18,8 +18,9 @@ pub const GIFTS: &str = "demo";
 pub const ABROAD: &str = "demo-abroad";
 
 const RULE_WINDOW_MINUTES: i32 = 15;
-/// New sales arrive about once a second, so this is reached within a minute.
-const RULE_ORDERS: i64 = 20;
+/// A rule for each. The window is the current quarter of an hour, and new sales arrive about once a second: one of the
+/// rules fires within its first minute and then every two or three, and all resolve at its end.
+const RULES_ORDERS: [i64; 6] = [20, 150, 300, 450, 600, 750];
 
 #[derive(Clone, Copy)]
 pub struct Tenants {
@@ -32,7 +33,7 @@ impl Tenants {
     pub async fn ensure(app: &App) -> Result<Tenants> {
         let gifts = ensure_tenant(app, GIFTS, "Gifts from London").await?;
         let abroad = ensure_tenant(app, ABROAD, "Gifts to abroad").await?;
-        ensure_rule(app, gifts).await?;
+        ensure_rules(app, gifts).await?;
         Ok(Tenants { gifts, abroad })
     }
 }
@@ -45,18 +46,27 @@ async fn ensure_tenant(app: &App, slug: &str, name: &str) -> Result<TenantId> {
     Ok(create_tenant(&app.db, &new, app.clock.now()).await?.id)
 }
 
-async fn ensure_rule(app: &App, tenant: TenantId) -> Result<()> {
+async fn ensure_rules(app: &App, tenant: TenantId) -> Result<()> {
     let tx = app.db.write(tenant).await?;
     if store::count(&tx).await? > 0 {
         return Ok(());
     }
-    let rule = Rule {
+    lock_head(&tx).await?;
+    for orders in RULES_ORDERS {
+        store::save(&tx, &rule(orders), app.clock.now()).await?;
+    }
+    tx.commit().await
+}
+
+/// Fires with more than so many orders in the current quarter of an hour.
+fn rule(orders: i64) -> Rule {
+    Rule {
         id: Uuid::now_v7(),
-        name: format!("More than {RULE_ORDERS} orders in {RULE_WINDOW_MINUTES} minutes"),
+        name: format!("More than {orders} orders in {RULE_WINDOW_MINUTES} minutes"),
         measured: Measured::Metric(Metric::OrdersCount),
         condition: AlertCondition::Above,
         sensitivity: AnomalySensitivity::Medium,
-        threshold: Money(RULE_ORDERS * SCALE),
+        threshold: Money(orders * SCALE),
         clear_threshold: None,
         window_minutes: RULE_WINDOW_MINUTES,
         for_minutes: 0,
@@ -65,8 +75,5 @@ async fn ensure_rule(app: &App, tenant: TenantId) -> Result<()> {
         filters: None,
         recipients: Vec::new(),
         is_enabled: true,
-    };
-    lock_head(&tx).await?;
-    store::save(&tx, &rule, app.clock.now()).await?;
-    tx.commit().await
+    }
 }

@@ -11,6 +11,7 @@ use super::event::{
     ActivityLogged, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed, RefundIssued,
     Refusal, RefusalCode, VisitsCounted,
 };
+use super::item::ContentHash;
 use super::organization::{Organization, find_organization};
 use super::state::{CustomerState, OrderState, RATE_DECIMALS, RATE_ONE, RefundState, entries_of};
 use crate::clock::{DAY, Timestamp};
@@ -38,9 +39,9 @@ impl BatchApplier {
     }
 
     /// Assigns the event a position and applies it, or refuses it. A refused event leaves no trace.
-    pub fn apply(&mut self, event: &Event, payload_hash: &[u8]) -> Outcome {
-        if let Some((position, hash)) = self.loaded.recorded.get(&event.event_id) {
-            if hash == payload_hash {
+    pub fn apply(&mut self, event: &Event, hash: &ContentHash) -> Outcome {
+        if let Some((position, recorded)) = self.loaded.recorded.get(&event.event_id) {
+            if hash.is_of(recorded) {
                 return Outcome::Repeated { position: *position };
             }
             return Outcome::Refused(refusal(
@@ -60,10 +61,10 @@ impl BatchApplier {
                 if counts {
                     self.loaded.head.watermark = self.loaded.head.watermark.max(Some(event.occurred_at.0));
                 }
-                self.loaded.recorded.insert(event.event_id.clone(), (position, payload_hash.to_vec()));
+                self.loaded.recorded.insert(event.event_id.clone(), (position, hash.stored.clone()));
                 self.changes.recorded.push(Recorded {
                     event_id: event.event_id.clone(),
-                    payload_hash: payload_hash.to_vec(),
+                    payload_hash: hash.stored.clone(),
                     position,
                     kind: kind_no(&event.fact),
                     is_superseded: !counts,

@@ -2,6 +2,10 @@
 //!
 //! All sources (GraphQL, REST, webhooks, import) produce these; [`super::check`] validates one,
 //! [`super::Ledger::record`] stores it.
+//!
+//! A repeat is recognized by the hash of its JSON, which is stored for good (`item.rs`). So the JSON of an event must stay
+//! the same: a new field is left out where it is not given (`skip_serializing_if`), and none is renamed, moved or given
+//! another type. Otherwise, repeats of what an earlier version recorded would become conflicts.
 
 use serde::Serialize;
 use strum::IntoStaticStr;
@@ -26,8 +30,8 @@ impl Event {
         matches!(&self.fact, Fact::OrderPlaced(OrderPlaced { customer: Some(_), .. }))
     }
 
-    /// The same, with blank texts as if they were not given.
-    pub fn without_blanks(mut self) -> Event {
+    /// Makes blank texts as if they were not given. Whether there were any.
+    pub fn remove_blanks(&mut self) -> bool {
         let (places, lines, customer) = match &mut self.fact {
             Fact::OrderPlaced(order) => {
                 ([&mut order.channel, &mut order.region], order.lines.as_mut_slice(), order.customer.as_mut())
@@ -37,15 +41,16 @@ impl Event {
             }
             Fact::VisitsCounted(visits) => ([&mut visits.channel, &mut visits.region], [].as_mut_slice(), None),
             Fact::OrderCancelled(_) | Fact::ProductViewed(_) | Fact::DealClosed(_) | Fact::ActivityLogged(_) => {
-                return self;
+                return false;
             }
         };
         let of_lines = lines.iter_mut().flat_map(|line| [&mut line.title, &mut line.category]);
         let of_customer = customer.map(|of| [&mut of.name, &mut of.email, &mut of.phone, &mut of.address]);
+        let mut had_blanks = false;
         for text in places.into_iter().chain(of_lines).chain(of_customer.into_iter().flatten()) {
-            text.take_if(|text| text.trim().is_empty());
+            had_blanks |= text.take_if(|text| text.trim().is_empty()).is_some();
         }
-        self
+        had_blanks
     }
 }
 

@@ -4,24 +4,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::batch::BatchApplier;
 use super::changes::Names;
-use super::check::check;
 use super::entry::Entry;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
 use super::fold::{CROWDED_TAIL_MAX, TAIL_MAX, fold, fold_tail, volume_of};
+use super::item::Item;
 use super::store::Head;
 use super::tail::Chunk;
 use super::{Answer, LANE_BATCH_EVENTS_MAX, LaneContext, RecordedBatch, load, save, store};
 use crate::clock::Timestamp;
 use crate::db::{TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
-use crate::sealing::{TenantKeys, fingerprint};
+use crate::sealing::TenantKeys;
 use crate::telemetry::metrics::METRICS;
 
 /// An idle lane ends after this time, which frees its memory.
@@ -87,16 +86,6 @@ enum Wait {
     Idle,
     /// Nothing will come any more.
     Closed,
-}
-
-/// An event with the hash of its content.
-pub(super) struct Item {
-    event: Event,
-    hash: Vec<u8>,
-    /// Why it can never be accepted, regardless of the ledger's state.
-    refusal: Option<Refusal>,
-    /// Its outcome in the last attempt to commit.
-    outcome: Option<Outcome>,
 }
 
 impl Lane {
@@ -471,29 +460,4 @@ fn count(items: &[Item]) {
     for outcome in items.iter().filter_map(|item| item.outcome.as_ref()) {
         METRICS.ledger_events.with_label_values(&[outcome.as_str()]).inc();
     }
-}
-
-impl Item {
-    /// Personal data is hashed only under the tenant's key, so that nobody else can guess its content by trial. Once
-    /// the keys are destroyed, personal data is refused.
-    pub(super) fn new(event: Event, now: Timestamp, keys: Option<&TenantKeys>) -> Self {
-        let (checked, hash) = match (serde_json::to_vec(&event), keys) {
-            (Err(error), _) => (Err(malformed(&error)), Vec::new()),
-            (Ok(json), _) if !event.has_person() => (check(&event, now), Sha256::digest(json).to_vec()),
-            (Ok(json), Some(keys)) => {
-                (check(&event, now), fingerprint(&keys.index, "ledger_events.payload_hash", &json).to_vec())
-            }
-            (Ok(_), None) => (Err(erased()), Vec::new()),
-        };
-        Item { event: event.without_blanks(), hash, refusal: checked.err(), outcome: None }
-    }
-}
-
-fn malformed(error: &serde_json::Error) -> Refusal {
-    Refusal { code: RefusalCode::BadUserInput, reason: format!("the event cannot be written as JSON: {error}") }
-}
-
-fn erased() -> Refusal {
-    let reason = "the tenant's personal data was erased; nothing of customers is taken".to_owned();
-    Refusal { code: RefusalCode::Erased, reason }
 }

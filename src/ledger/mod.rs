@@ -15,6 +15,7 @@ pub mod event;
 pub mod fold;
 pub mod graphql;
 pub mod http;
+mod item;
 mod lane;
 mod load;
 pub mod memory;
@@ -41,7 +42,8 @@ use tokio_util::task::TaskTracker;
 
 use self::entry::Entry;
 use self::event::{Event, Outcome};
-use self::lane::{Item, Job, Lane, LaneProgress};
+use self::item::Item;
+use self::lane::{Job, Lane, LaneProgress};
 use self::memory::Memory;
 use self::store::Head;
 use crate::clock::{SharedClock, Timestamp};
@@ -168,7 +170,8 @@ impl Ledger {
         let (reply, answer) = oneshot::channel();
         // Work that does not need the ledger is done here, outside the lane.
         let now = parts.clock.now();
-        let items = events.into_iter().map(|event| Item::new(event, now, keys.as_deref())).collect();
+        let index_key = keys.as_deref().map(|keys| &keys.index);
+        let items = events.into_iter().map(|event| Item::new(event, now, index_key)).collect();
         self.enqueue(tenant, Job { items, keys, is_backfill, reply, room: None })?;
         answer.await.map_err(|_| Error::internal("a lane ended without an answer"))?
     }

@@ -1,12 +1,14 @@
 //! Every metric, filter, grain, zone and split equals a computation over the plain events, whatever order they arrive
-//! in.
+//! in, around the transitions of every time zone.
+
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use models::kpis::Number;
 use proptest::prelude::*;
-use salespulse::calendar::{date_of, instant, local_time, start_of_day};
-use salespulse::clock::Timestamp;
+use salespulse::calendar::{Step, date_of, first_day, instant, local_time, start_of_day};
+use salespulse::clock::{DAY, Timestamp};
 use salespulse::db::{LazyTx, TenantId};
 use salespulse::graphql::scalars::DateTime;
 use salespulse::graphql::size::Size;
@@ -30,6 +32,7 @@ use salespulse::metrics::state::State;
 use salespulse::money::Money;
 use salespulse::stream::ListenerEvent;
 
+use self::world::{FOREIGN, WEEKDAYS, World, any_zone, world};
 use crate::support::{NOW, TestApp, TestTenant, at};
 
 const CHANNELS: [&str; 3] = ["", "shop", "web"];
@@ -64,12 +67,11 @@ fn mixed(kind: u64, id: u8, version: u8) -> u64 {
     x ^ (x >> 32)
 }
 
-/// Times lie around London's change of the clock, some on the edges of days and quarters.
-fn time(number: u64) -> Timestamp {
-    let start = at("2026-03-27T00:00:00Z").0;
+/// Times lie around the change of the clock, some on the edges of days and quarters.
+fn time(number: u64, world: &World) -> Timestamp {
     let minutes = (number % 600) * 11;
     let odd = if number.is_multiple_of(3) { 0 } else { number % 60_000_000 };
-    Timestamp(start + i64::try_from(minutes * 60_000_000 + odd).expect("small"))
+    Timestamp(world.start() + i64::try_from(minutes * 60_000_000 + odd).expect("small"))
 }
 
 fn text(from: &[&str], number: u64) -> Option<String> {
@@ -93,7 +95,8 @@ fn lines(number: u64) -> Vec<Line> {
         .collect()
 }
 
-fn event(seed: Seed) -> Event {
+fn event(seed: Seed, world: &World) -> Event {
+    let foreign = |n: u64| (n >> 33).is_multiple_of(3).then(|| FOREIGN.to_owned());
     match seed {
         Seed::Order { order, version } => {
             let n = mixed(1, order, version);
@@ -103,6 +106,7 @@ fn event(seed: Seed) -> Event {
             let fact = Fact::OrderPlaced(OrderPlaced {
                 order_id: format!("o{order}"),
                 version: version.into(),
+                currency: foreign(n),
                 amount: (lines.is_empty() || n.is_multiple_of(2)).then_some(amount),
                 channel: text(&CHANNELS, n >> 21),
                 region: text(&REGIONS, n >> 23),
@@ -110,11 +114,11 @@ fn event(seed: Seed) -> Event {
                 lines,
                 ..OrderPlaced::default()
             });
-            made(format!("order-{order}-{version}"), n, fact)
+            made(format!("order-{order}-{version}"), n, fact, world)
         }
         Seed::Cancel { order, version } => {
             let fact = Fact::OrderCancelled(OrderCancelled { order_id: format!("o{order}"), version: version.into() });
-            made(format!("cancel-{order}-{version}"), mixed(2, order, version), fact)
+            made(format!("cancel-{order}-{version}"), mixed(2, order, version), fact, world)
         }
         Seed::Refund { refund } => {
             let n = mixed(3, refund, 0);
@@ -122,26 +126,27 @@ fn event(seed: Seed) -> Event {
             let fact = Fact::RefundIssued(RefundIssued {
                 refund_id: Some(format!("r{refund}")),
                 order_id: (!n.is_multiple_of(4)).then(|| format!("o{}", n % 14)),
+                currency: foreign(n),
                 // Some give nothing back.
                 amount: lines.is_empty().then_some(Money(i64::try_from(n % 5 * (n % 200_001)).expect("small"))),
                 channel: text(&CHANNELS, n >> 13),
                 lines,
                 ..RefundIssued::default()
             });
-            made(format!("refund-{refund}"), n, fact)
+            made(format!("refund-{refund}"), n, fact, world)
         }
         Seed::Visits { visit } => {
             let n = mixed(4, visit, 0);
             let count = i64::try_from(n % 50 + 1).expect("small");
             let fact = Fact::VisitsCounted(VisitsCounted { count, channel: text(&CHANNELS, n >> 9), region: None });
-            made(format!("visits-{visit}"), n, fact)
+            made(format!("visits-{visit}"), n, fact, world)
         }
     }
 }
 
-fn made(event_id: String, number: u64, fact: Fact) -> Event {
+fn made(event_id: String, number: u64, fact: Fact, world: &World) -> Event {
     let organization = Some(ORGANIZATIONS[usize::try_from(number >> 40).expect("small") % 2].to_owned());
-    Event { event_id, occurred_at: time(number >> 3), organization, fact }
+    Event { event_id, occurred_at: time(number >> 3, world), organization, fact }
 }
 
 /// What counts in the end, computed from the plain events.
@@ -181,7 +186,7 @@ struct Back {
     lines: Vec<Line>,
 }
 
-fn truth(events: &[Event]) -> Truth {
+fn truth(events: &[Event], world: &World) -> Truth {
     // An event may have come more than once.
     let events: BTreeMap<&str, &Event> = events.iter().map(|event| (event.event_id.as_str(), event)).collect();
     let mut newest: BTreeMap<&str, (i64, &Event)> = BTreeMap::new();
@@ -207,6 +212,14 @@ fn truth(events: &[Event]) -> Truth {
         truth.firsts.insert((*customer).to_owned(), orders.first().expect("not empty").0);
     }
     let sum = |lines: &[Line], of: fn(&Line) -> i64| lines.iter().map(of).sum::<i64>();
+    let lines_of = |lines: &[Line], currency: Option<&str>, at: Timestamp| -> Vec<Line> {
+        let converted = |line: &Line| Line {
+            amount: world.converted(line.amount, currency, at),
+            discount: world.converted(line.discount, currency, at),
+            ..line.clone()
+        };
+        lines.iter().map(converted).collect()
+    };
     let place_of = |event: &Event, order: &OrderPlaced| Where {
         organization: event.organization.clone().expect("given"),
         channel: order.channel.clone(),
@@ -219,14 +232,16 @@ fn truth(events: &[Event]) -> Truth {
     };
     for (_, event) in newest.values() {
         let Fact::OrderPlaced(order) = &event.fact else { continue };
+        let (at, currency) = (event.occurred_at, order.currency.as_deref());
+        let converted = |amount: i64| world.converted(Money(amount), currency, at).0;
         truth.orders.push(Sale {
-            at: event.occurred_at,
+            at,
             place: place_of(event, order),
             id: order.order_id.clone(),
-            amount: order.amount.map_or_else(|| sum(&order.lines, |l| l.amount.0), |a| a.0),
-            discount: sum(&order.lines, |l| l.discount.0),
+            amount: converted(order.amount.map_or_else(|| sum(&order.lines, |l| l.amount.0), |a| a.0)),
+            discount: converted(sum(&order.lines, |l| l.discount.0)),
             units: sum(&order.lines, |l| l.quantity),
-            lines: order.lines.clone(),
+            lines: lines_of(&order.lines, currency, at),
         });
     }
     for event in events.values().copied() {
@@ -251,13 +266,14 @@ fn truth(events: &[Event]) -> Truth {
                     }
                     _ => {}
                 }
+                let (at, currency) = (event.occurred_at, refund.currency.as_deref());
                 let amount = refund.amount.map_or_else(|| sum(&refund.lines, |l| l.amount.0), |a| a.0);
                 truth.refunds.push(Back {
-                    at: event.occurred_at,
+                    at,
                     at_order,
                     place,
-                    amount,
-                    lines: refund.lines.clone(),
+                    amount: world.converted(Money(amount), currency, at).0,
+                    lines: lines_of(&refund.lines, currency, at),
                 });
             }
             Fact::VisitsCounted(visits) => {
@@ -291,10 +307,10 @@ impl Cut<'_> {
 
     /// Whether something then is in the period and, if the key has them, of the hour and the day of the week.
     fn has_time(&self, at: Timestamp) -> bool {
-        let local = at.to_utc().expect("a time").with_timezone(&self.zone);
+        let (day, local) = (date_of(at, self.zone), local_time(at, self.zone));
         self.has(at)
             && self.key.iter().all(|(dimension, value)| match dimension {
-                Dimension::DayOfWeek => value.as_deref() == Some(&local.format("%A").to_string().to_uppercase()),
+                Dimension::DayOfWeek => value.as_deref() == Some(&day.format("%A").to_string().to_uppercase()),
                 Dimension::HourOfDay => value.as_deref() == Some(&local.format("%H").to_string()),
                 _ => true,
             })
@@ -439,12 +455,16 @@ fn month_before(span: Span, zone: chrono_tz::Tz) -> Span {
     }
 }
 
-/// Where a day begins it is the day that is meant, as the first one or the one after the last; else what the clock shows.
+/// Where a day begins it is the day that is meant, as the first one or the one after the last; else what the clock shows. A
+/// span in which the clock is set back so far that it shows no progress keeps its length.
 fn date_by_date(span: Span, zone: chrono_tz::Tz, earlier: impl Fn(chrono::NaiveDate) -> chrono::NaiveDate) -> Span {
     let day = |at| date_of(at, zone);
     let begins = |at| start_of_day(day(at), zone) == at;
     let clock = |at| instant(earlier(day(at)).and_time(local_time(at, zone).time()), zone);
     let start = if begins(span.start) { start_of_day(earlier(day(span.start)), zone) } else { clock(span.start) };
+    if local_time(span.end, zone) <= local_time(span.start, zone) {
+        return Span { start, end: Timestamp(start.0 + span.end.0 - span.start.0) };
+    }
     let end = if begins(span.end) {
         let last = day(span.end).pred_opt().expect("a day");
         start_of_day(earlier(last).succ_opt().expect("a day"), zone)
@@ -520,6 +540,8 @@ struct Asked {
     filters: MetricsFilters,
     grain: Grain,
     zone: chrono_tz::Tz,
+    week_start: Weekday,
+    world: World,
     by: Option<Dimension>,
     breakdown: Vec<Dimension>,
     order: Metric,
@@ -532,10 +554,7 @@ struct Asked {
 impl Asked {
     /// The zone of days where none is given.
     fn default_zone(&self) -> chrono_tz::Tz {
-        match self.filters.organization_id.as_ref().map(|id| id.as_str()) {
-            Some("other") => chrono_tz::America::St_Johns,
-            _ => chrono_tz::Europe::London,
-        }
+        self.world.zone_of(self.filters.organization_id.as_ref().map(|id| id.as_str()))
     }
 
     fn cut(&self, span: Span, key: Vec<(Dimension, Option<String>)>) -> Cut<'_> {
@@ -563,18 +582,20 @@ const DIMENSIONS: [Dimension; 9] = [
 const COMPARED: [ComparedValue; 4] =
     [ComparedValue::Current, ComparedValue::Previous, ComparedValue::AbsoluteChange, ComparedValue::RelativeChange];
 
-fn asked() -> impl Strategy<Value = Asked> {
-    let zones = vec![
-        chrono_tz::UTC,
-        chrono_tz::Europe::London,
-        chrono_tz::America::St_Johns,
-        chrono_tz::Asia::Kathmandu,
-        chrono_tz::Australia::Lord_Howe,
-    ];
+fn asked(world: World) -> impl Strategy<Value = Asked> {
+    let [one, two] = world.zones;
+    let near = vec![one, two, chrono_tz::UTC, chrono_tz::Asia::Kathmandu, chrono_tz::Australia::Lord_Howe];
     let grains =
         vec![Grain::QuarterHour, Grain::Hour, Grain::Day, Grain::Week, Grain::Month, Grain::Quarter, Grain::Year];
+    let organization = prop::sample::select(&ORGANIZATIONS).prop_map(|id| Some(id.into()));
+    let organization = if world.is_mixed() {
+        // Two currencies are not added.
+        organization.boxed()
+    } else {
+        prop_oneof![2 => Just(None), 1 => organization].boxed()
+    };
     let filters = (
-        prop_oneof![2 => Just(None), 1 => prop::sample::select(&ORGANIZATIONS).prop_map(|o| Some(o.into()))],
+        organization,
         list(&CHANNELS),
         list(&REGIONS),
         list(&["drinks", "food", "unknown"]),
@@ -584,52 +605,67 @@ fn asked() -> impl Strategy<Value = Asked> {
         .prop_map(|(organization_id, channels, regions, product_categories, products, customer_segment)| {
             MetricsFilters { organization_id, channels, regions, product_categories, products, customer_segment }
         });
-    // Half of the periods are whole days of London, others begin and end anywhere.
+    let day_of = move |at: i64| date_of(Timestamp(at), one);
+    // Half of the periods are whole days of the first organization, others begin and end anywhere.
     let edge = |hours: std::ops::Range<i64>| {
-        (hours, any::<bool>(), 0..3_600_000_000i64).prop_map(|(hour, whole, micros)| {
-            let day = at("2026-03-26T00:00:00Z").0;
-            Timestamp(if whole { day + hour / 24 * 86_400_000_000 } else { day + hour * 3_600_000_000 + micros })
+        (hours, any::<bool>(), 0..3_600_000_000i64).prop_map(move |(hour, whole, micros)| {
+            let hour = world.start() - DAY + hour * 3_600_000_000;
+            if whole { start_of_day(day_of(hour), one) } else { Timestamp(hour + micros) }
         })
     };
     // Some are whole months.
-    let london = |day: &str| start_of_day(day.parse().expect("a day"), chrono_tz::Europe::London);
-    let months = prop::sample::select(vec![
-        ("2026-03-01", "2026-04-01"),
-        ("2026-04-01", "2026-05-01"),
-        ("2026-03-01", "2026-05-01"),
-    ])
-    .prop_map(move |(start, end)| (london(start), london(end)));
+    let first = first_day(day_of(world.start()), Step::Months(1));
+    let month = move |after: u32| start_of_day(first + chrono::Months::new(after), one);
+    let months =
+        prop::sample::select(vec![(0, 1), (1, 2), (0, 2)]).prop_map(move |(start, end)| (month(start), month(end)));
     (
         prop_oneof![5 => (edge(0..72), edge(73..240)), 1 => months],
         filters,
         (
             prop::sample::select(grains),
-            prop::sample::select(zones),
+            prop_oneof![4 => prop::sample::select(near), 1 => any_zone()],
+            prop::sample::select(&WEEKDAYS),
             prop::option::of(prop::sample::select(&DIMENSIONS)),
         ),
         prop::sample::subsequence(&DIMENSIONS, 1..=3),
         (prop::sample::select(&Metric::ALL), prop::sample::select(&COMPARED)),
         (1usize..5, any::<bool>()),
     )
-        .prop_map(|((start, end), filters, (grain, zone, by), breakdown, (order, order_of), (first, has_kpis))| Asked {
-            start,
-            end,
-            filters,
-            grain,
-            zone,
-            by,
-            breakdown,
-            order,
-            order_of,
-            first,
-            has_kpis,
-        })
+        .prop_map(
+            move |(
+                (start, end),
+                filters,
+                (grain, zone, week_start, by),
+                breakdown,
+                (order, order_of),
+                (first, has_kpis),
+            )| Asked {
+                start,
+                end,
+                filters,
+                grain,
+                zone,
+                week_start,
+                world,
+                by,
+                breakdown,
+                order,
+                order_of,
+                first,
+                has_kpis,
+            },
+        )
         .prop_filter("at most 10000 buckets and a period", |asked| asked.start < asked.end)
+}
+
+/// A world and what is asked in it.
+fn asked_somewhere(questions: usize) -> impl Strategy<Value = (World, Vec<Asked>)> {
+    world().prop_flat_map(move |world| (Just(world), prop::collection::vec(asked(world), questions)))
 }
 
 fn plan(asked: &Asked) -> Plan {
     let needs = Needs::of(Metric::ALL);
-    let args = SeriesArgs { grain: asked.grain, timezone: Some(asked.zone), week_start: Weekday::Sunday, by: None };
+    let args = SeriesArgs { grain: asked.grain, timezone: Some(asked.zone), week_start: asked.week_start, by: None };
     let kpis: BTreeSet<String> = KPIS.iter().filter(|_| asked.has_kpis).map(|(name, _)| (*name).to_owned()).collect();
     let order = BreakdownSort { metric: asked.order, kpi: None, direction: SortDirection::Desc };
     let first = i32::try_from(asked.first).expect("small");
@@ -762,22 +798,21 @@ fn check_comparison(asked: &Asked, comparison: &Comparison, truth: &Truth) {
 /// The bucket that holds `part`, of which the period may have left out something.
 fn whole_bucket(asked: &Asked, part: Span) -> Span {
     // Cuts of a wider period, but for its own ends.
-    let day = 86_400_000_000;
-    let reach = if matches!(asked.grain, Grain::QuarterHour | Grain::Hour) { 2 * day } else { 800 * day };
-    let step = asked.grain.step(salespulse::metrics::input::Weekday::Sunday);
+    let reach = if matches!(asked.grain, Grain::QuarterHour | Grain::Hour) { 2 * DAY } else { 800 * DAY };
+    let step = asked.grain.step(asked.week_start);
     let (start, end) = (Timestamp(part.start.0 - reach), Timestamp(part.end.0 + reach));
     let cuts = salespulse::calendar::boundaries(start, end, step, asked.zone, 10_000).expect("not too many");
     let last = cuts.partition_point(|cut| *cut <= part.start);
     Span { start: cuts[last - 1], end: cuts[last] }
 }
 
-/// A bucket begins where the zone's clock and calendar begin one; no zone here changes its clock at midnight.
+/// A bucket begins where the zone's clock and calendar begin one.
 fn check_start(asked: &Asked, start: Timestamp) {
     use chrono::{Datelike, Offset, Timelike};
     let local = start.to_utc().expect("a time").with_timezone(&asked.zone);
     let before = Timestamp(start.0 - 1).to_utc().expect("a time").with_timezone(&asked.zone);
     if before.offset().fix() != local.offset().fix() {
-        // A change of the clock begins a bucket, too; Lord Howe's is of half an hour.
+        // A change of the clock begins a bucket, too, also of half an hour, at midnight, or of a whole day.
         return;
     }
     let minutes = if asked.grain == Grain::QuarterHour { 15 } else { 60 };
@@ -785,7 +820,7 @@ fn check_start(asked: &Asked, start: Timestamp) {
     let begins = match asked.grain {
         Grain::QuarterHour | Grain::Hour => true,
         Grain::Day => local.hour() == 0,
-        Grain::Week => local.hour() == 0 && local.weekday() == chrono::Weekday::Sun,
+        Grain::Week => local.hour() == 0 && chrono::Weekday::from(asked.week_start) == local.weekday(),
         Grain::Month => local.hour() == 0 && local.day() == 1,
         Grain::Quarter => local.hour() == 0 && local.day() == 1 && local.month0().is_multiple_of(3),
         Grain::Year => local.hour() == 0 && local.ordinal() == 1,
@@ -858,26 +893,19 @@ async fn record(tenant: &TestTenant<'_>, events: &[Event], sizes: &[usize]) {
 }
 
 /// Of the events, the first `folded` are in rollups before the others come.
-async fn run(seeds: &[Seed], sizes: &[usize], folded: usize, shuffled: &[Seed], asked: &[Asked]) {
+async fn run(seeds: &[Seed], sizes: &[usize], folded: usize, shuffled: &[Seed], (world, asked): (World, &[Asked])) {
     let test = TestApp::start().await;
-    let (one, two) = (
-        test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await,
-        test.tenant_in("second", chrono_tz::Europe::London, "GBP").await,
-    );
-    one.organization("other", chrono_tz::America::St_Johns, "GBP").await;
-    two.organization("other", chrono_tz::America::St_Johns, "GBP").await;
-    two.rename_default("acme").await;
-    define(&one).await;
-    define(&two).await;
-    let events: Vec<Event> = seeds.iter().copied().map(event).collect();
+    let (one, two) = (world.tenant(&test, "acme").await, world.tenant(&test, "second").await);
+    let event = |seed: &Seed| event(*seed, &world);
+    let events: Vec<Event> = seeds.iter().map(event).collect();
     let (first, later) = events.split_at(folded.min(events.len()));
     record(&one, first, sizes).await;
     one.fold().await;
     record(&one, later, sizes).await;
-    record(&two, &shuffled.iter().copied().map(event).collect::<Vec<_>>(), &[3, 1]).await;
+    record(&two, &shuffled.iter().map(event).collect::<Vec<_>>(), &[3, 1]).await;
     one.verified_as_is().await;
     two.verified().await;
-    let truth = truth(&events);
+    let truth = truth(&events, &world);
     for asked in asked {
         let plan = plan(asked);
         let found = ask(&test, one.id(), &plan).await;
@@ -892,14 +920,14 @@ async fn run(seeds: &[Seed], sizes: &[usize], folded: usize, shuffled: &[Seed], 
         let found = ask(&test, one.id(), &plan).await;
         // One repeated event moves nothing; as of the former position all stays the same.
         let position = found.as_of.position;
-        let late = Event { event_id: format!("late-{position}"), ..event(Seed::Order { order: 200, version: 1 }) };
+        let late = Event { event_id: format!("late-{position}"), ..event(&Seed::Order { order: 200, version: 1 }) };
         one.record(vec![late]).await;
         let again = ask(&test, one.id(), &Plan { as_of: Some(position), ..plan.clone() }).await;
         assert_eq!(
             (&found.totals, &found.series, &found.breakdowns),
             (&again.totals, &again.series, &again.breakdowns)
         );
-        let cancel = Event { event_id: format!("undo-{position}"), ..event(Seed::Cancel { order: 200, version: 2 }) };
+        let cancel = Event { event_id: format!("undo-{position}"), ..event(&Seed::Cancel { order: 200, version: 2 }) };
         one.record(vec![cancel]).await;
     }
     one.verified().await;
@@ -928,17 +956,15 @@ fn keep_amounts(answer: &mut Answer) {
 
 /// Follows each question from batch to batch, as subscriptions do. Of the events, the first `folded` are in rollups
 /// before the others come.
-async fn follow(seeds: &[Seed], sizes: &[usize], folded: usize, asked: &[Asked]) {
+async fn follow(seeds: &[Seed], sizes: &[usize], folded: usize, (world, asked): (World, &[Asked])) {
     let test = TestApp::start().await;
-    let tenant = test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await;
-    tenant.organization("other", chrono_tz::America::St_Johns, "GBP").await;
-    define(&tenant).await;
+    let tenant = world.tenant(&test, "acme").await;
     let (db, memory) = (&test.app.db, &test.app.memory);
     let read = async |plan: &Plan| {
         let tx = db.read(tenant.id()).await.expect("a snapshot");
         State::read(&tx, memory, plan, NOW, &Size::default()).await.expect("a state")
     };
-    let events: Vec<Event> = seeds.iter().copied().map(event).collect();
+    let events: Vec<Event> = seeds.iter().map(|seed| event(*seed, &world)).collect();
     let (first, mut rest) = events.split_at(folded.min(events.len()));
     if !first.is_empty() {
         tenant.record(first.to_vec()).await;
@@ -1000,10 +1026,10 @@ proptest! {
         (seeds, shuffled) in prop::collection::vec(seed(), 1..40).prop_flat_map(|seeds| (Just(seeds.clone()), Just(seeds).prop_shuffle())),
         sizes in prop::collection::vec(1usize..9, 1..5),
         folded in 0usize..40,
-        asked in prop::collection::vec(asked(), 6),
+        (world, asked) in asked_somewhere(6),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        runtime.block_on(run(&seeds, &sizes, folded, &shuffled, &asked));
+        runtime.block_on(run(&seeds, &sizes, folded, &shuffled, (world, &asked)));
     }
 
     #[test]
@@ -1011,9 +1037,9 @@ proptest! {
         seeds in prop::collection::vec(seed(), 8..40),
         sizes in prop::collection::vec(1usize..5, 1..5),
         folded in 0usize..30,
-        asked in prop::collection::vec(asked(), 4),
+        (world, asked) in asked_somewhere(4),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        runtime.block_on(follow(&seeds, &sizes, folded, &asked));
+        runtime.block_on(follow(&seeds, &sizes, folded, (world, &asked)));
     }
 }

@@ -9,10 +9,11 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use salespulse::db::{Db, Owner, TenantId, get};
+use salespulse::ledger::store::read_head;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
-use crate::support::{KEK, SECRET};
+use crate::support::{KEK, SECRET, TestApp};
 
 const MAPPING: &str = r#"
 name = "shop"
@@ -72,7 +73,7 @@ impl Program {
         Db::connect(&url, 1).await.expect("connected")
     }
 
-    fn write(&self, file: &str, text: &str) {
+    pub fn write(&self, file: &str, text: &str) {
         std::fs::write(self.path().join(file), text).expect("written");
     }
 }
@@ -393,35 +394,48 @@ fn tokens_are_printed_alone() {
     assert!(program.succeed(&["retention", "--all", "--keep-months", "12", "--dry-run"]).contains("0 entries"));
 }
 
-#[test]
-fn an_import_that_is_interrupted_goes_on_without_counting_twice() {
+/// In the database of the suite.
+#[tokio::test]
+async fn an_import_that_is_interrupted_goes_on_without_counting_twice() {
     const ROWS: usize = 60_000;
     let program = Program::new();
-    program.succeed(&["migrate"]);
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
     program.write("shop.toml", MAPPING);
     let mut file = std::fs::File::create(program.path().join("orders.csv")).expect("made");
     let rows: String = (0..ROWS).map(|i| format!("2026-01-{:02} 10:00,1.25\n", 1 + i % 28)).collect();
     file.write_all(format!("time,amount\n{rows}").as_bytes()).expect("written");
-    let arguments = ["import", "--tenant", "acme", "--create-tenant", "shop.toml"];
+    let settings = [("DATABASE_URL", test.server_url())];
+    let arguments = ["import", "--tenant", "acme", "shop.toml"];
+    let position = async || {
+        let tx = test.app.db.read(acme.id()).await.expect("a snapshot");
+        read_head(&tx).await.expect("a head").position
+    };
 
-    let first =
-        program.command(&arguments, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
-    // It runs once its write-ahead log has more than the tables in it.
-    let log = program.path().join("data/salespulse.db-wal");
-    wait_until(|| std::fs::metadata(&log).is_ok_and(|meta| meta.len() > 1_000_000));
+    let mut first = program.command(&arguments, &settings);
+    let first = first.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let begun = Instant::now();
+    while position().await == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing was recorded within a minute");
+    }
     signal("INT", first.id());
     let first = first.wait_with_output().expect("ended");
     assert_eq!(first.status.code(), Some(130), "{first:?}");
     let first = counts(&String::from_utf8_lossy(&first.stdout));
     assert!(first[0] == first[1] && first[1] > 0 && first[1] < ROWS, "{first:?}");
 
-    let second = counts(&program.succeed(&arguments));
+    let second = program.run(&arguments, &settings);
+    assert_eq!(second.status.code(), Some(0), "{second:?}");
     // read, accepted, repeated, repeated in this run, superseded, refused, skipped
+    let second = counts(&String::from_utf8_lossy(&second.stdout));
     assert_eq!(second, [ROWS, ROWS - first[1], first[1], 0, 0, 0, 0]);
-    let verified = program.succeed(&["verify"]);
-    assert!(verified.contains(&format!("with {ROWS} entries as of position {ROWS}, 0 differ")), "{verified}");
-    let accepted: Vec<Value> = logged(&program, "import").iter().map(|told| told["rowsAccepted"].clone()).collect();
-    assert_eq!(accepted, [json!(first[1]), json!(ROWS - first[1])]);
+    assert_eq!(position().await, i64::try_from(ROWS).expect("fits"));
+    acme.verified().await;
+    let tx = test.app.db.read(acme.id()).await.expect("a snapshot");
+    let sql = "SELECT after FROM audit_logs WHERE tenant_id = $1 AND action = 'import' ORDER BY id";
+    let logged = tx.query(sql, []).await.expect("read");
+    let accepted = logged.iter().map(|row| get::<Value>(row, 0).expect("JSON")["rowsAccepted"].take());
+    assert_eq!(accepted.collect::<Vec<_>>(), [json!(first[1]), json!(ROWS - first[1])]);
 }
 
 #[test]
@@ -553,11 +567,12 @@ async fn an_import_waits_for_others_who_write() {
     program.write("orders.csv", "time,amount\n2026-01-01,1\n");
     let other = program.database().await;
     let writing = other.write(TenantId(uuid::Uuid::nil())).await.expect("a transaction");
-    let mut command = program.command(&["import", "--tenant", "acme", "shop.toml"], &[]);
+    let settings = [("SALESPULSE_LOG_LEVEL", "info")];
+    let mut command = program.command(&["import", "--tenant", "acme", "shop.toml"], &settings);
     let mut import = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
-    // Longer than SQLite waits by itself.
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    assert_eq!(import.try_wait().expect("asked"), None, "it did not wait");
+    // SQLite waits by itself for some seconds; then the import tries again.
+    let mut told = BufReader::new(import.stderr.take().expect("a pipe")).lines();
+    assert!(told.any(|line| line.expect("text").contains("the database is away, trying again")), "it did not wait");
     drop(writing);
     let output = import.wait_with_output().expect("ended");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -579,7 +594,7 @@ fn counts(printed: &str) -> Vec<usize> {
     rows.split(' ').filter_map(|word| word.parse().ok()).collect()
 }
 
-fn wait_until(holds: impl Fn() -> bool) {
+pub fn wait_until(holds: impl Fn() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(60), "it did not happen within a minute");

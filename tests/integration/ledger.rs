@@ -14,7 +14,9 @@ use salespulse::ledger::event::{
 use salespulse::ledger::store::lock_head;
 use salespulse::money::Money;
 use salespulse::stream::memory::MemoryStream;
+use salespulse::tenancy::find_tenant;
 
+use crate::command_line::Program;
 use crate::support::{TestApp, at, kek};
 
 pub fn money(text: &str) -> Money {
@@ -181,9 +183,26 @@ async fn who_waits_too_long_is_given_up_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn verify_finds_totals_that_are_not_the_sum_of_what_was_recorded() {
+async fn verify_finds_rollups_and_totals_that_are_not_the_sum_of_what_was_recorded() {
     let test = TestApp::start().await;
     let changes = [
+        "UPDATE sales_metrics SET orders = orders + 1",
+        "UPDATE sales_metrics SET gross = gross + 1",
+        "UPDATE sales_metrics SET discount = discount + 1",
+        "UPDATE sales_metrics SET units = units + 1",
+        "UPDATE sales_metrics SET refunds = refunds + 1",
+        "UPDATE sales_metrics SET refunds_by_order = refunds_by_order + 1",
+        "UPDATE sales_metrics SET visits = visits + 1",
+        "UPDATE sales_metrics SET customer_set = NULL",
+        "UPDATE sales_metrics SET order_set = NULL",
+        "UPDATE sales_metrics SET order_values = NULL",
+        "UPDATE sales_metrics SET slot = slot + 1000",
+        "UPDATE sales_metrics SET level = 100 + level",
+        "DELETE FROM sales_metrics",
+        "UPDATE sales_metrics_base SET orders = substr(orders, 1, 0), order_sets = substr(order_sets, 1, 0)",
+        "UPDATE sales_metrics_base SET lines = substr(lines, 1, 0), line_sets = substr(line_sets, 1, 0)",
+        "UPDATE sales_metrics_base SET slot = slot + 1",
+        "DELETE FROM sales_metrics_base",
         "UPDATE customer_totals SET orders_count = orders_count + 1",
         "UPDATE customer_totals SET revenue = revenue + 1",
         "UPDATE customer_totals SET magnitude = magnitude + 1",
@@ -224,6 +243,24 @@ async fn verify_finds_totals_that_are_not_the_sum_of_what_was_recorded() {
 }
 
 #[tokio::test]
+async fn verify_ends_with_1_where_a_rollup_is_wrong() {
+    let program = Program::new();
+    let mapping = "name = \"shop\"\n[[feeds]]\nname = \"orders\"\nfact = \"order\"\nfile = { path = \"orders.csv\" }\n\
+                   id = \"{#}\"\ntime = \"{time}\"\namount = \"{amount}\"\n";
+    program.write("shop.toml", mapping);
+    program.write("orders.csv", "time,amount\n2026-01-01,1\n");
+    program.succeed(&["migrate"]);
+    program.succeed(&["import", "--tenant", "acme", "--create-tenant", "shop.toml"]);
+    assert!(program.succeed(&["verify"]).contains(", 0 differ"));
+    let db = program.database().await;
+    let acme = find_tenant(&db, "acme").await.expect("a query").expect("a tenant");
+    let tx = db.write(acme).await.expect("a transaction");
+    tx.execute("UPDATE sales_metrics SET gross = gross + 1 WHERE tenant_id = $1", []).await.expect("changed");
+    tx.commit().await.expect("committed");
+    assert!(program.fail(1, &["verify"], &[]).contains("rows differ"));
+}
+
+#[tokio::test]
 async fn a_repeat_changes_nothing_and_other_content_is_a_conflict() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
@@ -234,6 +271,24 @@ async fn a_repeat_changes_nothing_and_other_content_is_a_conflict() {
     let answer = acme.record(vec![other, first]).await;
     assert!(matches!(&answer.outcomes[0], Outcome::Refused(r) if r.code == RefusalCode::IdempotencyConflict));
     assert_eq!((&answer.outcomes[1], answer.position), (&Outcome::Repeated { position: 1 }, 1));
+    acme.verified().await;
+}
+
+#[tokio::test]
+async fn a_blank_text_repeats_one_that_is_not_given_and_the_other_way_round() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let sale = |id: &str, channel: Option<&str>, email: Option<&str>| {
+        let customer = Customer { id: "c".into(), email: email.map(str::to_owned), ..Customer::default() };
+        let placed =
+            OrderPlaced { channel: channel.map(str::to_owned), customer: Some(customer), ..order(id, 1, "c", "10.00") };
+        event(id, "2026-06-01T10:00:00Z", Fact::OrderPlaced(placed))
+    };
+    acme.apply(vec![sale("A", Some(""), Some(" ")), sale("B", None, None)]).await;
+    let again =
+        acme.record(vec![sale("A", None, None), sale("A", Some(" "), None), sale("B", Some(""), Some(""))]).await;
+    let repeated = |position| Outcome::Repeated { position };
+    assert_eq!(again.outcomes, [repeated(1), repeated(1), repeated(2)]);
     acme.verified().await;
 }
 

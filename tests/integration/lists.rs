@@ -1,7 +1,11 @@
 //! What holds for every list: its pages, its order, who may read it, and what it costs.
 
+use salespulse::auth::Role;
+use salespulse::ledger::event::Fact;
 use serde_json::{Value, json};
 
+use crate::integrations::post_webhook;
+use crate::ledger::{event, order};
 use crate::sales;
 use crate::support::{Actor, TestApp, TestTenant};
 
@@ -220,5 +224,53 @@ async fn lists_of_settings_cost_the_same_number_of_statements_at_any_length() {
         counts.push(round);
     }
     assert_eq!(counts[0], [(2, 1), (2, 1), (2, 1), (1, 1), (1, 1)]);
+    assert!(counts.iter().all(|round| *round == counts[0]), "{counts:?}");
+}
+
+#[tokio::test]
+async fn lists_of_work_cost_the_same_number_of_statements_at_any_length() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let admin = acme.admin();
+    let mut counts = Vec::new();
+    for round in 0..3 {
+        for n in 0..3 * round + 1 {
+            let user = acme.another_user(Role::Analyst).await.to_string();
+            let create = r#"mutation($name: String!, $user: ID!, $start: Date!, $owners: [IntegrationOwnerInput!]) {
+                createAlert(input: { name: $name, metric: ORDERS_COUNT, condition: ABOVE, threshold: "0", windowMinutes: 120,
+                    recipients: [{ channel: EMAIL, target: "ann@example.com" }] }) { id }
+                setQuota(input: { userId: $user, start: $start, end: "2026-12-31", amount: "5" }) { id }
+                createApiKey(input: { name: $name, permissions: [SALES_VIEW] }) { key { id } }
+                createIntegration(kind: PIPEDRIVE, secret: "crm:a password of it", input: { name: $name, owners: $owners }) { url } }"#;
+            let variables = json!({
+                "name": format!("{round}-{n}"), "user": user, "start": format!("2026-0{}-0{}", round + 1, n + 1),
+                "owners": [{ "externalId": "7", "userId": user }],
+            });
+            let made = admin.query_with(create, variables).await;
+            let url = made["createIntegration"]["url"].as_str().expect("a URL");
+            assert_eq!(post_webhook(&test, url, "crm:a password of it", "1").await["outcome"], "quarantined");
+        }
+        // The rules fire.
+        let id = format!("o{round}");
+        acme.apply(vec![event(&id, "2026-06-15T11:00:00Z", Fact::OrderPlaced(order(&id, 1, "c", "10.00")))]).await;
+        test.app.ledger.close().await;
+        let mut of_round = Vec::new();
+        for query in [
+            "{ alerts { id name state recipients { channel target } problem } }",
+            "{ alertHistory(first: 100) { nodes { id name cursor } } }",
+            "{ alertDeliveries(first: 100) { nodes { id subject state } } }",
+            "{ users(first: 100) { nodes { user { id name permissions } state } } }",
+            "{ quotas { id userId amount } }",
+            "{ apiKeys { id name user { name } } }",
+            "{ quarantine(first: 100) { nodes { id integrationId reason } } }",
+            "{ integrations { id url owners { externalId userId } } }",
+        ] {
+            let cost = cost(&test, &admin, query).await;
+            assert!(cost.2 > 3 * round, "{query}: {cost:?}");
+            of_round.push((cost.0, cost.1));
+        }
+        counts.push(of_round);
+    }
+    assert_eq!(counts[0], [(2, 1), (1, 1), (1, 1), (1, 1), (1, 1), (2, 1), (1, 1), (1, 1)]);
     assert!(counts.iter().all(|round| *round == counts[0]), "{counts:?}");
 }

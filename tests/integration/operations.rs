@@ -1,8 +1,12 @@
 //! The operations that the README and GraphiQL show are the ones that work.
 
+use std::path::Path;
+
 use salespulse::auth::Role;
+use salespulse::import::totals::Counts;
 use serde_json::{Value, json};
 
+use crate::real_data::import;
 use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
@@ -53,6 +57,25 @@ fn the_readme_shows_the_files() {
     for block in blocks {
         assert!(FILES.iter().any(|(_, text)| text.ends_with(block)), "{block}");
     }
+}
+
+#[tokio::test]
+async fn the_import_that_the_readme_shows_runs() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for kind in ["csv", "toml"] {
+        let text = std::fs::read_to_string(examples.join(format!("shop.{kind}"))).expect("the example");
+        assert!(README.contains(&format!("```{kind}\n{text}```")), "shop.{kind}");
+    }
+    let test = TestApp::start().await;
+    let acme = test.tenant_in("acme", chrono_tz::Europe::London, "GBP").await;
+    let report = import(&acme, "shop", &examples).await;
+    assert_eq!(report.totals().events, Counts { read: 2, accepted: 2, ..Counts::default() });
+    let query = "{ salesMetrics(period: { firstDay: \"2026-05-02\", lastDay: \"2026-05-03\" }) {
+        grossRevenue ordersCount unitsSold uniqueCustomers } }";
+    let found = acme.viewer().query(query).await["salesMetrics"].take();
+    let expected = json!({ "grossRevenue": "27.20", "ordersCount": 2, "unitsSold": 4, "uniqueCustomers": 2 });
+    assert_eq!(found, expected);
+    acme.verified().await;
 }
 
 #[tokio::test]
