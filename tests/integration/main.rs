@@ -19,6 +19,7 @@ mod currencies;
 mod customer_value;
 mod customers;
 mod dashboards;
+mod feed;
 mod first_start;
 mod fuzz;
 mod hostile;
