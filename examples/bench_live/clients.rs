@@ -1,6 +1,7 @@
 //! Subscribed clients, events, and when each client has each update.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,12 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::sync::CancellationToken;
 
 use crate::http;
 use crate::process::{Process, Servers};
@@ -41,7 +44,8 @@ pub struct Run {
     pub kib_a_socket: f64,
     /// From acknowledgement to arrival, of all deliveries, in order.
     pub latencies: Vec<Duration>,
-    /// Sockets that never came to the last event.
+    /// Updates that did not come, apart from those that were skipped and told so. Events of a tenant must be further apart
+    /// than updates, which would have several of them else.
     pub lost: usize,
     /// Updates that were not newer than the one before.
     pub repeated: usize,
@@ -63,6 +67,8 @@ impl Run {
 pub struct Seen {
     pub tenant: usize,
     pub updates: Vec<(usize, Instant)>,
+    /// How many updates it was told that it would not get.
+    pub skipped: usize,
     pub last_bytes: usize,
     /// Open until all are done.
     client: Option<Client>,
@@ -102,20 +108,27 @@ pub async fn subscribed(port: u16, token: &str, tenant: &str, document: &str) ->
     client
 }
 
-/// The number after `"position":"`, or after `"n":"` of the peer.
-fn number_of(text: &str) -> Option<usize> {
-    let at = text.find("\"position\":\"")? + "\"position\":\"".len();
-    let digits = text[at..].split('"').next()?;
-    digits.parse().ok()
+/// The number after `start`.
+fn number_after(text: &str, start: &str) -> Option<usize> {
+    let rest = &text[text.find(start)? + start.len()..];
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
 }
 
-/// Reads updates until `last` has come.
-pub async fn watch(mut client: Client, tenant: usize, last: usize) -> Seen {
+/// Reads updates until `last` has come, or until the `end` of all.
+pub async fn watch(mut client: Client, tenant: usize, last: usize, end: CancellationToken) -> Seen {
     let mut seen = Seen { tenant, ..Seen::default() };
-    while let Some(Ok(message)) = client.next().await {
+    let mut ended = pin!(end.cancelled());
+    loop {
+        let message = tokio::select! {
+            message = client.next() => message,
+            () = &mut ended => break,
+        };
+        let Some(Ok(message)) = message else { break };
         let Message::Text(text) = message else { continue };
-        let Some(number) = number_of(&text) else { continue };
+        let Some(number) = number_after(&text, "\"position\":\"") else { continue };
         seen.updates.push((number, Instant::now()));
+        seen.skipped += number_after(&text, "\"skipped\":").unwrap_or(0);
         seen.last_bytes = text.len();
         if number >= last {
             break;
@@ -126,31 +139,40 @@ pub async fn watch(mut client: Client, tenant: usize, last: usize) -> Seen {
 }
 
 /// Waits for all watchers, the slow ones not for ever.
-pub async fn collect(watchers: Vec<tokio::task::JoinHandle<Seen>>) -> (Vec<Seen>, usize) {
-    let deadline = tokio::time::Instant::now() + LAST_WAIT;
-    let (mut all, mut lost) = (Vec::new(), 0);
-    for watcher in watchers {
-        match tokio::time::timeout_at(deadline, watcher).await {
-            Ok(seen) => all.push(seen.expect("no panic")),
-            Err(_) => lost += 1,
+pub async fn collect(watchers: Vec<JoinHandle<Seen>>, end: &CancellationToken) -> Vec<Seen> {
+    let all = async {
+        let mut all = Vec::with_capacity(watchers.len());
+        for watcher in watchers {
+            all.push(watcher.await.expect("no panic"));
+        }
+        all
+    };
+    let mut all = pin!(all);
+    match tokio::time::timeout(LAST_WAIT, &mut all).await {
+        Ok(all) => all,
+        Err(_) => {
+            end.cancel();
+            all.await
         }
     }
-    (all, lost)
 }
 
-/// Fills in what the watchers saw; `acknowledged` says when, by tenant and number.
-pub fn evaluate(run: &mut Run, all: &[Seen], acknowledged: &HashMap<(usize, usize), Instant>) {
+/// Fills in what the watchers saw of so many `events`; `acknowledged` says when, by tenant and number.
+pub fn evaluate(run: &mut Run, all: &[Seen], events: usize, acknowledged: &HashMap<(usize, usize), Instant>) {
     for seen in all {
-        let mut newest = 0;
+        let (mut newest, mut delivered) = (0, 0);
         for (number, at) in &seen.updates {
-            if *number <= newest {
+            let is_new = *number > newest;
+            newest = newest.max(*number);
+            if !is_new {
                 run.repeated += 1;
             }
-            newest = newest.max(*number);
             if let Some(acknowledged) = acknowledged.get(&(seen.tenant, *number)) {
+                delivered += usize::from(is_new);
                 run.latencies.push(at.saturating_duration_since(*acknowledged));
             }
         }
+        run.lost += events.saturating_sub(delivered + seen.skipped);
     }
     run.latencies.sort_unstable();
     run.frame_bytes = all.iter().map(|seen| seen.last_bytes).max().unwrap_or(0);
@@ -186,9 +208,9 @@ pub async fn run(servers: &Servers, setting: &Setting, events: usize, pause: Dur
     tokio::time::sleep(Duration::from_secs(2)).await;
     run.kib_a_socket = (resident(servers) - before_kib) / setting.sockets as f64;
 
-    let last = 1 + events;
-    let watchers: Vec<_> =
-        clients.into_iter().map(|(tenant, client)| tokio::spawn(watch(client, tenant, last))).collect();
+    let (last, end) = (1 + events, CancellationToken::new());
+    let watch = |(tenant, client)| tokio::spawn(watch(client, tenant, last, end.clone()));
+    let watchers: Vec<_> = clients.into_iter().map(watch).collect();
     let cpu = |servers: &Servers| servers.processes.iter().map(Process::cpu).sum::<Duration>();
     let before = cpu(servers);
     let mut acknowledged = HashMap::new();
@@ -201,9 +223,8 @@ pub async fn run(servers: &Servers, setting: &Setting, events: usize, pause: Dur
         }
         tokio::time::sleep(pause.saturating_sub(tick.elapsed())).await;
     }
-    let (all, lost) = collect(watchers).await;
-    run.lost = lost;
-    evaluate(&mut run, &all, &acknowledged);
+    let all = collect(watchers, &end).await;
+    evaluate(&mut run, &all, events, &acknowledged);
     let deliveries = run.latencies.len().max(1);
     run.cpu_micros = (cpu(servers) - before).as_secs_f64() * 1e6 / deliveries as f64;
     run

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
 
 use crate::clients::{Run, Setting, collect, connect, evaluate, watch};
 use crate::process::{Process, free_port};
@@ -72,7 +73,9 @@ pub async fn run(setting: &Setting, events: usize, pause: Duration, frame_bytes:
     for _ in 0..setting.sockets {
         clients.push(connect(port, None).await);
     }
-    let watchers: Vec<_> = clients.into_iter().map(|client| tokio::spawn(watch(client, 0, events))).collect();
+    let end = CancellationToken::new();
+    let watchers: Vec<_> =
+        clients.into_iter().map(|client| tokio::spawn(watch(client, 0, events, end.clone()))).collect();
     let orders = TcpStream::connect(("127.0.0.1", orders_port)).await.expect("connected");
     orders.set_nodelay(true).expect("no delay");
     let (read, mut write) = orders.into_split();
@@ -86,9 +89,8 @@ pub async fn run(setting: &Setting, events: usize, pause: Duration, frame_bytes:
         acknowledged.insert((0, n), Instant::now());
         tokio::time::sleep(pause.saturating_sub(tick.elapsed())).await;
     }
-    let (all, lost) = collect(watchers).await;
-    run.lost = lost;
-    evaluate(&mut run, &all, &acknowledged);
+    let all = collect(watchers, &end).await;
+    evaluate(&mut run, &all, events, &acknowledged);
     run.cpu_micros = (peer.cpu() - before).as_secs_f64() * 1e6 / run.latencies.len().max(1) as f64;
     run
 }

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::client;
-use crate::processes::World;
-use crate::subscribers::{METRICS, Seen, period};
+use crate::processes::{Tenant, World};
+use crate::subscribers::{METRICS, Seen};
 use crate::writers::Acknowledged;
 
 /// States that are compared with what the ledger says of their position.
@@ -74,15 +74,18 @@ pub async fn check(
     compare_states(world, seen, &mut report).await;
     compare_alerts(world, seen, deadline, &mut report).await;
     report.wrong.append(&mut seen.wrong.lock().expect("a lock"));
+    let nameless = client::NAMELESS.load(Ordering::Relaxed);
+    if nameless > 0 {
+        report.wrong.push(format!("{nameless} answers with 5xx had no code"));
+    }
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     report.lines.push(format!(
-        "{subscribers} subscribers: {} updates at {} different states, {} skipped and told so, {} reconnects, {} resets, {} alerts given again",
+        "{subscribers} subscribers: {} updates at {} different states, {} skipped and told so, {} reconnects, {} resets",
         count(&seen.updates),
         seen.states.lock().expect("a lock").len(),
         count(&seen.skipped),
         count(&seen.reconnects),
         count(&seen.resets),
-        count(&seen.repeated_alerts),
     ));
     report
 }
@@ -132,16 +135,15 @@ async fn check_ledger(
 
 /// What was seen at a position is what the ledger says of it.
 async fn compare_states(world: &World, seen: &Seen, report: &mut Report) {
-    let mut states: BTreeMap<(usize, i64), Value> = BTreeMap::new();
-    states.extend(seen.states.lock().expect("a lock").iter().map(|(at, state)| (*at, state.clone())));
+    let states: BTreeMap<_, _> = seen.states.lock().expect("a lock").clone().into_iter().collect();
     let step = (states.len() / COMPARED).max(1);
     let query = format!(
         "query ($period: DateRange!, $at: Position) {{
             salesMetrics(period: $period, asOf: $at) {{ asOf {{ position }} {METRICS} }} }}"
     );
     let mut compared = 0;
-    for ((tenant, position), state) in states.into_iter().step_by(step) {
-        let variables = json!({ "period": period(), "at": position.to_string() });
+    for ((tenant, position, _), state) in states.into_iter().step_by(step) {
+        let variables = json!({ "period": state["period"], "at": position.to_string() });
         let token = &world.tenants[tenant].token;
         let answer = client::post(world.servers[0].address, token, &query, variables).await;
         let exact = answer.map(|answer| answer["salesMetrics"].clone());
@@ -153,24 +155,18 @@ async fn compare_states(world: &World, seen: &Seen, report: &mut Report) {
     report.lines.push(format!("{compared} states compared with the ledger as of their positions"));
 }
 
-/// From the first alert that a subscriber saw, it saw all of them.
+/// Each subscriber of alerts saw all of them.
 async fn compare_alerts(world: &World, seen: &Seen, deadline: Instant, report: &mut Report) {
     let mut logs = Vec::new();
     for tenant in &world.tenants {
-        let query = "{ alertHistory(first: 100) { nodes { id } } }";
-        let answer = client::post(world.servers[0].address, &tenant.token, query, json!({})).await.expect("a history");
-        let nodes = answer["alertHistory"]["nodes"].as_array().expect("a list").clone();
-        let mut log: Vec<String> = nodes.iter().map(|node| node["id"].as_str().expect("an id").to_owned()).collect();
-        log.reverse();
-        logs.push(log);
+        logs.push(list_alerts(world, tenant).await);
     }
     let missing = || {
         let alerts = seen.alerts.lock().expect("a lock");
         let missed = |(n, (tenant, seen)): (&usize, &(usize, BTreeSet<String>))| {
             let log = &logs[*tenant];
-            let first = log.iter().position(|id| seen.contains(id))?;
-            let missed = log[first..].iter().filter(|id| !seen.contains(*id)).count();
-            (missed > 0).then(|| format!("subscriber {n} missed {missed} alerts of {}", log.len() - first))
+            let missed = log.iter().filter(|id| !seen.contains(*id)).count();
+            (missed > 0).then(|| format!("subscriber {n} missed {missed} alerts of {}", log.len()))
         };
         alerts.iter().filter_map(missed).collect::<Vec<_>>()
     };
@@ -181,4 +177,21 @@ async fn compare_alerts(world: &World, seen: &Seen, deadline: Instant, report: &
     let followers = seen.alerts.lock().expect("a lock").len();
     let counts: Vec<usize> = logs.iter().map(Vec::len).collect();
     report.lines.push(format!("alerts logged {counts:?}, followed by {followers}"));
+}
+
+/// The ids of all alerts of a tenant.
+async fn list_alerts(world: &World, tenant: &Tenant) -> Vec<String> {
+    let query = "query ($after: String) { alertHistory(first: 100, after: $after) {
+        nodes { id } pageInfo { hasNextPage endCursor } } }";
+    let (mut ids, mut after) = (Vec::new(), Value::Null);
+    loop {
+        let answer = client::post(world.servers[0].address, &tenant.token, query, json!({ "after": after })).await;
+        let page = answer.expect("a history")["alertHistory"].take();
+        let nodes = page["nodes"].as_array().expect("a list");
+        ids.extend(nodes.iter().map(|node| node["id"].as_str().expect("an id").to_owned()));
+        if page["pageInfo"]["hasNextPage"] != true {
+            return ids;
+        }
+        after = page["pageInfo"]["endCursor"].clone();
+    }
 }

@@ -1,6 +1,7 @@
 //! GraphQL over HTTP and WebSocket, where anything may fail at any time.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -15,6 +16,9 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Servers ping more often.
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 
+/// Complete answers with 5xx that had no code.
+pub static NAMELESS: AtomicU64 = AtomicU64::new(0);
+
 pub type Socket = WebSocketStream<TcpStream>;
 
 /// The data of an answer without errors; `None` when there was none.
@@ -26,8 +30,19 @@ pub async fn post(address: SocketAddr, token: &str, query: &str, variables: Valu
         body.len()
     );
     let answer = tokio::time::timeout(ANSWER_WAIT, exchange(address, &request)).await.ok()??;
-    let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
-    answer.get("errors").is_none().then(|| answer["data"].clone())
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let answer = serde_json::from_str::<Value>(body).ok();
+    let code = answer.as_ref().and_then(|answer| answer["errors"][0]["extensions"]["code"].as_str());
+    if head.starts_with("HTTP/1.1 5") && code.is_none() && is_complete(head, body) {
+        NAMELESS.fetch_add(1, Ordering::Relaxed);
+    }
+    answer.filter(|answer| answer.get("errors").is_none()).map(|answer| answer["data"].clone())
+}
+
+/// Whether the server was not killed while it answered.
+fn is_complete(head: &str, body: &str) -> bool {
+    let length = head.lines().filter_map(|line| line.split_once(": ")).find(|(name, _)| *name == "content-length");
+    length.is_none_or(|(_, length)| length.parse() == Ok(body.len()))
 }
 
 pub async fn is_ready(address: SocketAddr) -> bool {

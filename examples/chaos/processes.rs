@@ -11,6 +11,7 @@ use salespulse::auth::token::{Subject, Tokens};
 use salespulse::clock::{Clock, SystemClock};
 use salespulse::db::{Db, Owner, TenantId};
 use salespulse::tenancy::{NewTenant, create_tenant};
+use serde_json::{Value, json};
 
 use crate::TENANTS;
 use crate::client;
@@ -18,12 +19,15 @@ use crate::client;
 const SECRET: &str = "a secret of the chaos, long enough";
 /// 32 bytes in base64.
 const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
-/// Alert rules of each tenant.
-pub const RULES: usize = 40;
+/// Alert rules of each tenant that fire once, and that fire whenever the average crosses a threshold.
+const RULES: usize = 40;
+const RULES_OF_AVERAGES: usize = 5;
 
 pub struct Tenant {
     pub id: TenantId,
     pub token: String,
+    /// Where its log of alerts begins.
+    pub alert_cursor: Value,
 }
 
 pub struct World {
@@ -131,7 +135,7 @@ impl World {
             let token = tokens
                 .mint(&Subject { tenant: tenant.id, user_id: *user, role: *role, session: None }, now, 24 * 3600)
                 .expect("a token");
-            tenants.push(Tenant { id: tenant.id, token });
+            tenants.push(Tenant { id: tenant.id, token, alert_cursor: Value::Null });
         }
         db.close().await.expect("closed");
         let redis_port = free_port();
@@ -139,19 +143,25 @@ impl World {
         let redis_url = format!("redis://127.0.0.1:{redis_port}");
         wait_for(redis_port);
         let servers = [(); 2].map(|()| Server::new(&db_url, &redis_url));
-        let world = World { db_url, tenants, servers, redis, redis_port };
+        let mut world = World { db_url, tenants, servers, redis, redis_port };
         world.all_up().await;
-        for tenant in &world.tenants {
-            for n in 0..RULES {
+        let address = world.servers[0].address;
+        for tenant in &mut world.tenants {
+            let once = (0..RULES).map(|n| {
+                format!(r#"metric: ORDERS_COUNT, threshold: "{}", windowMinutes: 1440, frequency: ONCE"#, n * 25)
+            });
+            // Amounts are around 50.
+            let often = (0..RULES_OF_AVERAGES).map(|n| {
+                format!(r#"metric: AVG_ORDER_VALUE, threshold: "{}", windowMinutes: 15, frequency: EVERY_TIME"#, 48 + n)
+            });
+            for rule in once.chain(often) {
                 let create = format!(
-                    r#"mutation {{ createAlert(input: {{ name: "{n}", metric: ORDERS_COUNT, condition: ABOVE,
-                        threshold: "{}", windowMinutes: 1440, includeOpen: true, frequency: ONCE }}) {{ id }} }}"#,
-                    n * 25
+                    r#"mutation {{ createAlert(input: {{ name: "rule", {rule}, condition: ABOVE, includeOpen: true }}) {{ id }} }}"#
                 );
-                client::post(world.servers[0].address, &tenant.token, &create, serde_json::json!({}))
-                    .await
-                    .expect("a rule");
+                client::post(address, &tenant.token, &create, json!({})).await.expect("a rule");
             }
+            let start = client::post(address, &tenant.token, "{ alertCursor }", json!({})).await;
+            tenant.alert_cursor = start.expect("a cursor")["alertCursor"].take();
         }
         world
     }

@@ -20,16 +20,14 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 pub struct Seen {
     /// The newest position of each subscriber of metrics, and its tenant.
     pub newest: Mutex<BTreeMap<usize, (usize, i64)>>,
-    /// The numbers of a tenant at a position.
-    pub states: Mutex<HashMap<(usize, i64), Value>>,
-    /// The alerts that each subscriber saw, and its tenant.
+    /// The numbers of a tenant at a position, by the beginning of their period.
+    pub states: Mutex<HashMap<(usize, i64, String), Value>>,
+    /// The alerts that each subscriber of alerts saw, and its tenant.
     pub alerts: Mutex<BTreeMap<usize, (usize, BTreeSet<String>)>>,
     pub updates: AtomicU64,
     pub skipped: AtomicU64,
     pub reconnects: AtomicU64,
     pub resets: AtomicU64,
-    /// Alerts that came once more after they were seen.
-    pub repeated_alerts: AtomicU64,
     /// What should not be.
     pub wrong: Mutex<Vec<String>>,
 }
@@ -40,10 +38,14 @@ impl Seen {
     }
 }
 
-pub const METRICS: &str = "totalRevenue grossRevenue refunds ordersCount uniqueCustomers newCustomers orderValueP50";
+pub const METRICS: &str =
+    "period { start end } totalRevenue grossRevenue refunds ordersCount uniqueCustomers newCustomers orderValueP50";
 
-/// The period watched holds all that is written.
-pub fn period() -> Value {
+/// The period watched holds all that is written; some watch one that moves.
+fn period(n: usize) -> Value {
+    if n % 5 == 1 {
+        return json!({ "preset": "LAST_7_DAYS" });
+    }
     json!({ "start": "2020-01-01T00:00:00Z", "end": "2090-01-01T00:00:00Z" })
 }
 
@@ -58,7 +60,7 @@ pub async fn watch_metrics(world: &World, n: usize, mut random: StdRng, seen: &S
     let mut cursor = Value::Null;
     while !end.is_cancelled() {
         let server = &world.servers[random.random_range(0..2)];
-        let variables = json!({ "tenant": id, "period": period(), "after": cursor });
+        let variables = json!({ "tenant": id, "period": period(n), "after": cursor });
         let Some(mut socket) = client::subscribe(server.address, token, &query, variables).await else {
             tokio::time::sleep(RETRY_PAUSE).await;
             continue;
@@ -73,7 +75,11 @@ pub async fn watch_metrics(world: &World, n: usize, mut random: StdRng, seen: &S
             let Some(answer) = answer else { break };
             left -= 1;
             note(n, tenant, &answer, seen);
-            cursor = answer["extensions"]["cursor"].clone();
+            let next = answer["extensions"]["cursor"].clone();
+            if next == cursor {
+                seen.wrong(format!("subscriber {n} was told the same twice: {answer}"));
+            }
+            cursor = next;
         }
         seen.reconnects.fetch_add(1, Ordering::Relaxed);
     }
@@ -96,8 +102,9 @@ fn note(n: usize, tenant: usize, answer: &Value, seen: &Seen) {
     {
         seen.wrong(format!("subscriber {n} went back from {before} to {position}"));
     }
+    let start = metrics["period"]["start"].as_str().unwrap_or_default().to_owned();
     let mut states = seen.states.lock().expect("a lock");
-    let state = states.entry((tenant, position)).or_insert_with(|| metrics.clone());
+    let state = states.entry((tenant, position, start)).or_insert_with(|| metrics.clone());
     if state != metrics {
         let message = format!("tenant {tenant} at {position}: {state} and {metrics}");
         drop(states);
@@ -110,7 +117,8 @@ pub async fn follow_alerts(world: &World, n: usize, mut random: StdRng, seen: &S
     let (id, token) = (world.tenants[tenant].id.0.to_string(), &world.tenants[tenant].token);
     let query =
         "subscription ($tenant: ID!, $after: Cursor) { alertTriggered(tenantId: $tenant, after: $after) { id } }";
-    let mut cursor = Value::Null;
+    seen.alerts.lock().expect("a lock").insert(n, (tenant, BTreeSet::new()));
+    let mut cursor = world.tenants[tenant].alert_cursor.clone();
     while !end.is_cancelled() {
         let server = &world.servers[random.random_range(0..2)];
         let variables = json!({ "tenant": id, "after": cursor });
@@ -118,7 +126,6 @@ pub async fn follow_alerts(world: &World, n: usize, mut random: StdRng, seen: &S
             tokio::time::sleep(RETRY_PAUSE).await;
             continue;
         };
-        // Before the first alert there is no cursor to come back with: what is seen is counted from then on.
         let mut left = random.random_range(3..20);
         while left > 0 {
             let answer = tokio::select! {
@@ -135,7 +142,7 @@ pub async fn follow_alerts(world: &World, n: usize, mut random: StdRng, seen: &S
             let is_new = alerts.entry(n).or_insert_with(|| (tenant, BTreeSet::new())).1.insert(alert.to_owned());
             drop(alerts);
             if !is_new {
-                seen.repeated_alerts.fetch_add(1, Ordering::Relaxed);
+                seen.wrong(format!("subscriber {n} was given an alert twice: {answer}"));
             }
             cursor = answer["extensions"]["cursor"].clone();
         }

@@ -25,7 +25,7 @@ use crate::graphql::page::Page;
 use crate::graphql::scalars::{Currency, Cursor, DateTime, Decimal, Json, Position};
 use crate::graphql::size::counted;
 use crate::ledger::organization::list_organizations;
-use crate::ledger::store::lock_head;
+use crate::ledger::store::{lock_head, read_head};
 use crate::metrics::catalog::Metric;
 use crate::metrics::filter::Filter;
 use crate::metrics::kpis::definitions;
@@ -103,6 +103,13 @@ impl AlertQuery {
         let rule_id = rule_id.as_ref().map(filter_id);
         let listed = store::history(read(ctx).await?.as_ref(), &page, rule_id).await?;
         Ok(AlertConnection::new(&page, listed.map(Alert::from)))
+    }
+
+    /// The cursor of the end of the alert log, also while it is empty: `alertTriggered(after:)` continues from it with the first alert that is reported later. A client that subscribes from it misses nothing if it is cut off before its first alert; in one query with `alertHistory`, it is where that list ends.
+    #[graphql(guard = "Requires(Permission::SalesView)")]
+    async fn alert_cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<Cursor> {
+        let head = read_head(read(ctx).await?.as_ref()).await?;
+        Ok(cursor_after(ctx, head.last_alert_no)?)
     }
 }
 
@@ -376,9 +383,14 @@ pub struct Alert {
 impl Alert {
     /// The cursor for `alertTriggered(after:)` to continue after this alert. It is not the cursor of an edge.
     async fn cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<Cursor> {
-        let mark = Mark { position: self.alert_no, part: 0, until: None };
-        Ok(Cursor(app(ctx)?.tokens.cursors().write(caller(ctx)?.tenant, b"alertTriggered", mark)))
+        Ok(cursor_after(ctx, self.alert_no)?)
     }
+}
+
+/// The cursor for `alertTriggered(after:)` to continue after the alert with this number.
+fn cursor_after(ctx: &Context<'_>, alert_no: i64) -> Result<Cursor> {
+    let mark = Mark { position: alert_no, part: 0, until: None };
+    Ok(Cursor(app(ctx)?.tokens.cursors().write(caller(ctx)?.tenant, b"alertTriggered", mark)))
 }
 
 impl From<Transition> for Alert {

@@ -78,7 +78,8 @@ impl Progress {
     }
 
     /// Whether a batch of `news` at `now` may change what the rule reads, or undo what made it fire. Otherwise what was
-    /// evaluated when the last 15 minutes ended still stands.
+    /// evaluated when the last 15 minutes ended still stands. A refund undoes its order whenever it is issued, and has an
+    /// entry at the time of its order.
     pub fn is_concerned_by<'e>(&self, rule: &Rule, now: Timestamp, news: impl Iterator<Item = &'e Entry>) -> bool {
         let is_evaluated = self.evaluated_to.0.rem_euclid(QUARTER_HOUR) == 0;
         if !is_evaluated || rule.bucket_grain().is_some() {

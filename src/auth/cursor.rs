@@ -25,6 +25,13 @@ pub struct Mark {
     pub until: Option<Timestamp>,
 }
 
+impl Mark {
+    /// Whether it is of a state that `other` comes before, whatever time it is.
+    pub fn is_ahead_of(&self, other: &Mark) -> bool {
+        (self.position, self.part) > (other.position, other.part)
+    }
+}
+
 /// Encodes and decodes cursors. Cheap to clone.
 #[derive(Clone)]
 pub struct Cursors(Arc<[Hmac<Sha256>]>);

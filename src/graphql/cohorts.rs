@@ -150,11 +150,11 @@ impl Member {
                 self.ahead_until = None;
                 return None;
             }
-            (After::Mark(mark), Some(newest)) if mark.position > newest.position && !is_late => {
+            (After::Mark(mark), Some(newest)) if mark.is_ahead_of(&newest) && !is_late => {
                 self.ahead_until.get_or_insert_with(|| Instant::now() + AHEAD_WAIT);
                 return None;
             }
-            (After::Mark(mark), Some(newest)) => mark.position > newest.position,
+            (After::Mark(mark), Some(newest)) => mark.is_ahead_of(&newest),
             (After::Unknown, _) => true,
             _ => false,
         };
@@ -178,7 +178,11 @@ mod tests {
     }
 
     fn payload(position: i64) -> Payload {
-        let mark = Mark { position, part: 0, until: None };
+        payload_of(position, 0)
+    }
+
+    fn payload_of(position: i64, part: i64) -> Payload {
+        let mark = Mark { position, part, until: None };
         Payload::live(Response::new(position), mark, format!("at-{position}").into())
     }
 
@@ -248,5 +252,26 @@ mod tests {
         drop((first, behind, level, ahead, lost, unknown));
         sender.closed().await;
         assert_eq!(cohorts.count(), (0, 0));
+    }
+
+    /// As with newer facts, where another process knows of changed settings first.
+    #[tokio::test]
+    async fn a_member_that_has_seen_newer_settings_is_not_set_back() {
+        let (cohorts, (sender, receiver)) = (Cohorts::default(), mpsc::channel(1));
+        let seen = |part| After::Mark(Mark { position: 5, part, until: None });
+        let mut behind = cohorts.join(key(), seen(0), || answers(receiver));
+        let join = |after| cohorts.join(key(), after, || unreachable!("there is one"));
+        let (mut ahead, mut lost) = (join(seen(2)), join(seen(9)));
+        sender.send(payload_of(5, 1)).await.expect("sent");
+        assert_eq!(&*behind.next().await.expect("an answer").json, text(5, ""));
+        assert!(ahead.next().now_or_never().is_none());
+        sender.send(payload_of(5, 2)).await.expect("sent");
+        assert_eq!(&*behind.next().await.expect("an answer").json, text(5, ""));
+        // The settings it has seen never come.
+        assert_eq!(&*lost.next().await.expect("an answer").json, text(5, r#","reset":true"#));
+        let waited = tokio::time::timeout(3 * AHEAD_WAIT, ahead.next()).await;
+        assert!(waited.is_err(), "there is nothing new for it");
+        sender.send(payload_of(6, 2)).await.expect("sent");
+        assert_eq!(&*ahead.next().await.expect("an answer").json, text(6, ""));
     }
 }

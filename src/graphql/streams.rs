@@ -12,7 +12,7 @@ use super::accept::Format;
 use super::payload::Payload;
 
 /// A keep-alive is sent after this time without an answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(12);
+const KEEP_ALIVE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 12_000 });
 
 /// An item of a stream.
 pub type Answer = Result<Payload, CutOff>;
@@ -69,4 +69,37 @@ pub fn respond(format: Format, answers: BoxStream<'static, Answer>) -> HttpRespo
     });
     let headers = [(CONTENT_TYPE, framing.content_type), (CACHE_CONTROL, "no-cache")];
     (headers, Body::from_stream(start.chain(chunks))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::Response;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_without_answers_is_kept_alive() {
+        let part = |json: &str| format!("\r\nContent-Type: application/json\r\n\r\n{json}\r\n--graphql");
+        for (format, start, alive, next) in [
+            (Format::Events, ":\n\n", ":\n\n".to_owned(), "event: next\ndata: {\"data\":1}\n\n".to_owned()),
+            (Format::Multipart, "\r\n--graphql", part("{}"), part(r#"{"payload":{"data":1}}"#)),
+        ] {
+            let (sender, receiver) = mpsc::channel(1);
+            let answers = futures_util::stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Answer>| {
+                Some((receiver.recv().await?, receiver))
+            });
+            let mut body = respond(format, answers.boxed()).into_body().into_data_stream();
+            let mut chunk = async || body.next().await.expect("more").expect("read");
+            assert_eq!(chunk().await, start);
+            for _ in 0..2 {
+                assert_eq!(chunk().await, alive);
+            }
+            assert!(sender.send(Ok(Payload::plain(Response::new(1)))).await.is_ok());
+            // One may have been under way.
+            let first = chunk().await;
+            assert_eq!(if first == alive { chunk().await } else { first }, next);
+            assert_eq!(chunk().await, alive);
+        }
+    }
 }

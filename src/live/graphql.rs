@@ -71,7 +71,7 @@ impl LiveSubscription {
         ctx: &Context<'_>,
         #[graphql(desc = "Must be the token's tenant.")] tenant_id: ID,
         #[graphql(
-            desc = "The cursor of the last alert received: alerts after it are sent first. Omit for alerts from now on."
+            desc = "The cursor of the last alert received, or `alertCursor` before the first: alerts after it are sent first. Omit for alerts from now on, without those of a time between two connections."
         )]
         after: Option<Cursor>,
         #[graphql(

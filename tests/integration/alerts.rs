@@ -20,16 +20,16 @@ pub fn at(minutes: i64) -> String {
     minute(minutes).to_utc().expect("a time").to_rfc3339()
 }
 
-fn sale(id: &str, minutes: i64) -> Event {
+pub fn sale(id: &str, minutes: i64) -> Event {
     event(&format!("sale-{id}"), &at(minutes), Fact::OrderPlaced(order(id, 1, "c", "10.00")))
 }
 
-fn cancelled(id: &str, minutes: i64) -> Event {
+pub fn cancelled(id: &str, minutes: i64) -> Event {
     let fact = Fact::OrderCancelled(OrderCancelled { order_id: id.into(), version: 2 });
     event(&format!("cancel-{id}"), &at(minutes), fact)
 }
 
-fn refunded(id: &str, minutes: i64) -> Event {
+pub fn refunded(id: &str, minutes: i64) -> Event {
     let fact = Fact::RefundIssued(RefundIssued {
         order_id: Some(id.into()),
         amount: Some(Money(100_000)),
@@ -146,18 +146,28 @@ async fn a_cancellation_or_a_refund_retracts_what_it_undoes() {
 
 #[tokio::test]
 async fn what_undoes_the_cause_of_a_resolved_alert_retracts_it_too() {
-    let test = TestApp::start().await;
-    let acme = test.tenant("acme").await;
-    create(&acme, BUSY).await;
-    test.clock.set(minute(5));
-    acme.apply(vec![sale("1", 3), sale("2", 4)]).await;
-    time_is(&test, 60).await;
-    acme.apply(vec![sale("3", 59)]).await;
-    assert_eq!(reported(&acme).await.len(), 2, "fired and resolved");
-    acme.apply(vec![cancelled("1", 60)]).await;
-    let expected = [report("FIRING", "20.00", 15), report("RESOLVED", "0.00", 45), report("RETRACTED", "10.00", 60)];
-    assert_eq!(reported(&acme).await, expected);
-    assert_eq!(simulated(&acme, BUSY, 0, 60).await, expected);
+    const DAYS_LATER: i64 = 3 * 24 * 60;
+    for (undo, minutes, value) in [
+        (cancelled("1", 60), 60, "10.00"),
+        (refunded("1", 60), 60, "10.00"),
+        // The refund counts on its own day, and undoes its order on the order's.
+        (refunded("1", DAYS_LATER), DAYS_LATER, "0.00"),
+    ] {
+        let test = TestApp::start().await;
+        let acme = test.tenant("acme").await;
+        create(&acme, BUSY).await;
+        test.clock.set(minute(5));
+        acme.apply(vec![sale("1", 3), sale("2", 4)]).await;
+        time_is(&test, 60).await;
+        acme.apply(vec![sale("3", 59)]).await;
+        time_is(&test, minutes).await;
+        assert_eq!(reported(&acme).await.len(), 2, "fired and resolved");
+        acme.apply(vec![undo.clone()]).await;
+        let expected =
+            [report("FIRING", "20.00", 15), report("RESOLVED", "0.00", 45), report("RETRACTED", value, minutes)];
+        assert_eq!(reported(&acme).await, expected, "{undo:?}");
+        assert_eq!(simulated(&acme, BUSY, 0, minutes).await, expected, "{undo:?}");
+    }
 }
 
 /// What is sold now is in no window of complete 15 minutes.

@@ -438,6 +438,35 @@ async fn subscriptions_come_as_events_and_as_parts() {
     assert!(text.contains("GRAPHQL_PARSE_FAILED"), "{text}");
 }
 
+/// As a browser's `EventSource` asks, which can send neither a body nor, if nothing adds it, a token.
+#[tokio::test]
+async fn a_subscription_may_come_by_get_and_goes_on_from_its_last_event() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let (client, viewer) = (Client::of(&test), acme.viewer());
+    let query = format!("subscription {{ metricsUpdated(tenantId: \"{}\") {{ ordersCount }} }}", acme.id().0);
+    let open = async |last_id: Option<&str>| {
+        let mut request = get(&viewer, "text/event-stream", &[("query", &query)]);
+        if let Some(id) = last_id {
+            request.headers_mut().insert("Last-Event-ID", id.parse().expect("a header"));
+        }
+        let response = client.0.clone().oneshot(request).await.expect("a response");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+        let mut events = Chunks::of(response.into_body());
+        assert_eq!(events.next().await, ":\n\n");
+        events
+    };
+    let event = open(None).await.next().await;
+    assert!(event.contains(r#""ordersCount":0"#), "{event}");
+    let id = event.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id");
+    let mut events = open(Some(id)).await;
+    acme.apply(vec![sale("one")]).await;
+    let event = events.next().await;
+    assert!(event.contains(r#""ordersCount":1"#) && !event.contains("reset"), "{event}");
+    let refused = client.send(get(&viewer, "application/json", &[("query", &query)])).await;
+    assert_eq!((refused.status, code(&refused)), (StatusCode::BAD_REQUEST, "BAD_REQUEST"));
+}
+
 #[tokio::test]
 async fn streams_of_a_server_that_ends_break_off_without_their_end_marks() {
     let test = TestApp::start().await;

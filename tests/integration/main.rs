@@ -20,6 +20,7 @@ mod customer_value;
 mod customers;
 mod dashboards;
 mod demo;
+mod feed;
 mod first_start;
 mod fuzz;
 mod hostile;

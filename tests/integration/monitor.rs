@@ -25,7 +25,7 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    async fn of(server: &Server) -> Scrape {
+    pub async fn of(server: &Server) -> Scrape {
         let answer = reqwest::get(format!("http://{}/metrics", server.monitor)).await.expect("answered");
         assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4");
         let text = answer.text().await.expect("text");

@@ -83,13 +83,15 @@ impl Socket {
 
     /// The next message; `None` when the socket is closed.
     async fn receive(&mut self) -> Option<Value> {
-        loop {
-            let message = tokio::time::timeout(Duration::from_secs(20), self.0.next()).await.expect("within 20 s")?;
-            match message {
-                Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).expect("json")),
-                Ok(Message::Close(_)) | Err(_) => return None,
-                Ok(_) => {}
+        let message = async {
+            loop {
+                match self.0.next().await? {
+                    Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).expect("json")),
+                    Ok(Message::Close(_)) | Err(_) => return None,
+                    Ok(_) => {}
+                }
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(20), message).await.expect("within 20 s")
     }
 }

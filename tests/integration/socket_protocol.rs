@@ -178,9 +178,6 @@ async fn an_id_is_one_operation_at_a_time_and_free_again_at_its_end() {
     let acme = test.tenant("acme").await;
     let server = Server::start(&test).await;
     let mut raw = Raw::acknowledged(&server, &acme).await;
-    // Before the acknowledgement and after it, a ping is answered.
-    raw.say(json!({ "type": "ping" })).await;
-    assert_eq!(raw.hear().await, json!({ "type": "pong" }));
     raw.say(json!({ "type": "complete", "id": "unknown" })).await;
     for _ in 0..3 {
         raw.say(subscribe("1", "{ me { role } }")).await;
@@ -211,6 +208,31 @@ async fn an_id_is_one_operation_at_a_time_and_free_again_at_its_end() {
     raw.say(subscribe("2", &watch(&acme))).await;
     raw.say(subscribe("2", "{ me { role } }")).await;
     assert_eq!(raw.closed().await, (4409, "Subscriber already exists".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_ping_may_come_before_the_beginning_and_a_second_beginning_may_not_come() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let server = Server::start(&test).await;
+    let mut raw = Raw::connect(&server).await;
+    let ping = json!({ "type": "ping" });
+    raw.say(ping.clone()).await;
+    assert_eq!(raw.hear().await, json!({ "type": "pong" }));
+    let init = init(&acme.viewer().token());
+    raw.say(init.clone()).await;
+    assert_eq!(raw.hear().await, json!({ "type": "connection_ack" }));
+    raw.say(ping).await;
+    assert_eq!(raw.hear().await, json!({ "type": "pong" }));
+
+    // The second is there before the first is answered.
+    let mut hasty = Raw::connect(&server).await;
+    for _ in 0..2 {
+        hasty.0.feed(Message::text(init.to_string())).await.expect("taken");
+    }
+    hasty.0.flush().await.expect("sent");
+    assert_eq!(hasty.closed().await, (4429, "Too many initialisation requests".to_owned()));
     server.stop().await;
 }
 

@@ -36,7 +36,7 @@ const MESSAGES_MAX: u32 = 200;
 /// From the upgrade to `connection_init`.
 const INIT_WAIT: Duration = Duration::from_secs(10);
 /// Idle timeout: maximum time between signs of life from the client.
-const SILENCE_MAX: Duration = Duration::from_secs(45);
+pub const SILENCE_MAX: Duration = Duration::from_millis(if cfg!(test) { 1_500 } else { 45_000 });
 
 pub struct SocketReader {
     endpoint: Endpoint,

@@ -14,7 +14,7 @@ use super::running::{OperationMessage, Running};
 use super::shared::{Shared, WriterCommand};
 use crate::telemetry::metrics::METRICS;
 
-const PING_INTERVAL: Duration = Duration::from_secs(15);
+pub const PING_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 30 } else { 15_000 });
 /// Timeout for sending one message.
 pub const WRITE_WAIT: Duration = Duration::from_secs(10);
 
