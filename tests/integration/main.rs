@@ -61,6 +61,7 @@ mod sent_off;
 mod sign_in;
 mod socket;
 mod socket_protocol;
+mod stream_faults;
 mod streams;
 mod support;
 mod telemetry;

@@ -66,7 +66,7 @@ fn run(port: u16, folder: &std::path::Path, is_cluster_node: bool) -> Child {
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.arg("--dir").arg(folder);
     if is_cluster_node {
-        command.args(["--cluster-enabled", "yes"]);
+        command.args(["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]);
     }
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("redis-server")
 }
