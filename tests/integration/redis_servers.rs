@@ -39,6 +39,12 @@ impl Redis {
         self.child.wait().expect("ended");
     }
 
+    /// STOP, after which it does not answer, or CONT.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    }
+
     /// Starts again, empty.
     pub fn restart(&mut self) {
         self.child = run(self.port, self.folder.path(), self.is_cluster_node);

@@ -109,8 +109,8 @@ async fn refused(connection: &mut MultiplexedConnection) -> u64 {
     count("rejected_calls=").unwrap_or_default() + count("failed_calls=").unwrap_or_default()
 }
 
-#[tokio::test]
-async fn a_node_that_is_down_affects_its_own_tenants_only() {
+/// What happens to a node, and how it comes back.
+async fn affects_the_tenants_of_its_node_only(fault: impl Fn(&mut Redis), end: impl Fn(&mut Redis)) {
     if test_redis_url().is_none() {
         return;
     }
@@ -141,21 +141,39 @@ async fn a_node_that_is_down_affects_its_own_tenants_only() {
     pair.until(|stream| !stream.is_degraded()).await;
     hears(&mut by_bus, pair.here.as_ref(), near, 2).await;
 
-    nodes[2].kill();
+    fault(&mut nodes[2]);
     pair.follows(far, &mut follower).await;
     pair.until(|stream| stream.is_degraded() && stream.is_away(far)).await;
-    // All of them arrive over the bus, which no follower's reading of the ledger can do.
-    for position in 3..40 {
+    // So does a process that starts now.
+    let late = RedisStream::connect(&urls).await.expect("URLs");
+    let _far = late.listen(far).await.expect("listening");
+    let mut by_bus_later = late.listen(near).await.expect("listening");
+    hears(&mut by_bus_later, pair.here.as_ref(), near, 3).await;
+    // All of them arrive over the bus: nothing follows the ledger here.
+    for position in 4..40 {
         pair.here.publish(near, batch(position)).await.expect("published");
-        assert_eq!(next(&mut by_bus).await, position);
+        for listener in [&mut by_bus, &mut by_bus_later] {
+            while next(listener).await < position {}
+        }
         assert!(pair.both(|stream| !stream.is_away(near) && stream.is_away(far)));
+        assert!(!late.is_away(near) && late.is_away(far));
     }
     pair.follows(far, &mut follower).await;
     assert!(pair.both(|stream| !stream.is_away(near) && stream.is_away(far)));
 
-    nodes[2].restart();
+    end(&mut nodes[2]);
     pair.until(|stream| !stream.is_degraded() && !stream.is_away(far)).await;
     pair.hears_by_bus(far).await;
+}
+
+#[tokio::test]
+async fn a_node_that_has_ended_affects_its_own_tenants_only() {
+    affects_the_tenants_of_its_node_only(Redis::kill, Redis::restart).await;
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_affects_its_own_tenants_only() {
+    affects_the_tenants_of_its_node_only(|node| node.signal("STOP"), |node| node.signal("CONT")).await;
 }
 
 /// A server that answers, but takes no writes.
@@ -218,6 +236,7 @@ async fn a_key_that_is_no_stream_affects_its_tenant_only() {
     // In one pipeline with a batch that is late, whose refusal is no failure.
     pair.here.publish(near, batch(1)).await.expect("published");
     pair.here.publish(far, batch(1)).await.expect("published");
+    until(async || pair.here.is_away(far)).await;
     pair.follows(far, &mut follower).await;
     pair.until(|stream| stream.is_away(far)).await;
     for position in 3..40 {
@@ -270,6 +289,7 @@ async fn streams_are_bounded_expire_and_are_read_over_one_connection() {
         listeners.push(reader.listen(*tenant).await.expect("listening"));
     }
     for (tenant, listener) in tenants.iter().zip(&mut listeners) {
+        writer.publish(*tenant, batch(1)).await.expect("published");
         hears(listener, &writer, *tenant, 1).await;
     }
     let mut connection = connect(&redis.url()).await;
