@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 const DATABASE_WAIT: Duration = Duration::from_secs(1);
 
 /// `/health` is the liveness probe. `/ready` says whether requests should be routed here: 503 during shutdown or when
-/// the database is unavailable, 200 with `degraded` when updates from other processes are delayed because the stream is
-/// unavailable.
+/// the database is unavailable, 200 with `degraded` when updates from other processes are delayed because the stream, or
+/// a part of it, is unavailable.
 pub fn routes(app: App, stop: CancellationToken) -> Router {
     Router::new().route("/health", get(|| async { "ok" })).route("/ready", get(ready)).with_state((app, stop))
 }

@@ -196,7 +196,8 @@ impl<'a> Follower<'a> {
         let mut heard_at = Instant::now();
         loop {
             let out = self.out.clone();
-            let patience = if self.shared.stream.is_degraded() { COMPARE_AFTER_DEGRADED } else { COMPARE_AFTER };
+            let is_away = self.shared.stream.is_away(self.tenant);
+            let patience = if is_away { COMPARE_AFTER_DEGRADED } else { COMPARE_AFTER };
             let look_at = self.early_since.map_or(heard_at + patience, |since| since + GAP_WAIT);
             let caught_up = tokio::select! {
                 heard = self.listener.next() => match heard {
@@ -268,7 +269,14 @@ impl<'a> Follower<'a> {
 
     /// Reads missing batches from the ledger and delivers them.
     async fn catch_up(&mut self) -> Result<()> {
-        match self.shared.db.head(self.tenant).await? {
+        let came = self.shared.stream.position(self.tenant);
+        let head = self.shared.db.head(self.tenant).await?;
+        if let Some(head) = head
+            && came > head.position
+        {
+            self.shared.stream.restart(self.tenant, head.position).await;
+        }
+        match head {
             Some(head) if head == self.head => return Ok(()),
             None => return Err(Error::not_found("tenant")),
             Some(_) => {}

@@ -42,10 +42,24 @@ pub trait EventStream: Send + Sync + 'static {
         0
     }
 
-    /// Whether batches of other processes are currently not arriving.
+    /// Whether batches of other processes are currently not arriving, because the bus or a part of it is down.
     fn is_degraded(&self) -> bool {
         false
     }
+
+    /// Whether those of this tenant are not, for whatever reason.
+    fn is_away(&self, _tenant: TenantId) -> bool {
+        false
+    }
+
+    /// The newest position that came from the bus for a tenant with listeners, or that was there before them; 0 if none.
+    fn position(&self, _tenant: TenantId) -> i64 {
+        0
+    }
+
+    /// Drops what the bus holds of a tenant beyond its ledger's head: batches of another ledger, before which it takes
+    /// no others.
+    async fn restart(&self, _tenant: TenantId, _head: i64) {}
 }
 
 /// The process's stream: Redis if a URL is given, which need not answer yet, otherwise in-process. Error: the URL is

@@ -28,6 +28,7 @@ pub struct Metrics {
     pub ledger_commit_duration: HistogramVec,
     pub live_updates: IntCounter,
     pub live_catch_ups: IntCounter,
+    pub stream_foreign: IntCounter,
     pub socket_closes: IntCounterVec,
     pub deliveries: IntCounterVec,
     due: IntGaugeVec,
@@ -90,6 +91,10 @@ impl Metrics {
             live_catch_ups: new.counter(
                 "salespulse_live_catch_ups_total",
                 "Times that batches were read from a ledger because the stream had not brought them.",
+            ),
+            stream_foreign: new.counter(
+                "salespulse_stream_foreign_total",
+                "Entries in Redis that are no batches of their tenant, keys that are no streams, streams ahead of their ledger.",
             ),
             socket_closes: new.counters(
                 "salespulse_socket_closes_total",

@@ -63,6 +63,7 @@ mod sent_off;
 mod sign_in;
 mod socket;
 mod socket_protocol;
+mod stream_faults;
 mod streams;
 mod support;
 mod telemetry;

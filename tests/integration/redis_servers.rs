@@ -39,6 +39,12 @@ impl Redis {
         self.child.wait().expect("ended");
     }
 
+    /// STOP, after which it does not answer, or CONT.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    }
+
     /// Starts again, empty.
     pub fn restart(&mut self) {
         self.child = run(self.port, self.folder.path(), self.is_cluster_node);
@@ -66,7 +72,7 @@ fn run(port: u16, folder: &std::path::Path, is_cluster_node: bool) -> Child {
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.arg("--dir").arg(folder);
     if is_cluster_node {
-        command.args(["--cluster-enabled", "yes"]);
+        command.args(["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]);
     }
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("redis-server")
 }

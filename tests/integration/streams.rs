@@ -9,13 +9,15 @@ use salespulse::ledger::event::{Fact, VisitsCounted};
 use salespulse::stream::memory::MemoryStream;
 use salespulse::stream::redis::RedisStream;
 use salespulse::stream::{CommittedBatch, EventStream, Listener, ListenerEvent};
+use salespulse::telemetry::metrics::METRICS;
 use uuid::Uuid;
 
 use crate::ledger::event;
 use crate::redis_servers::{Redis, cluster};
+use crate::stream_faults::Pair;
 use crate::support::{Server, TestApp, kek, test_redis_url};
 
-fn batch(position: i64) -> Arc<CommittedBatch> {
+pub fn batch(position: i64) -> Arc<CommittedBatch> {
     let entries = Some(Arc::default());
     Arc::new(CommittedBatch {
         first: position,
@@ -28,7 +30,7 @@ fn batch(position: i64) -> Arc<CommittedBatch> {
 }
 
 /// The position that the listener hears of next.
-async fn next(listener: &mut Listener) -> i64 {
+pub async fn next(listener: &mut Listener) -> i64 {
     let heard = tokio::time::timeout(Duration::from_secs(20), listener.next()).await.expect("within 20 s");
     match heard {
         Some(ListenerEvent::CommittedBatch(batch)) => batch.last,
@@ -37,7 +39,7 @@ async fn next(listener: &mut Listener) -> i64 {
 }
 
 /// Listens until `position` was heard of. A bus may lose a batch, so it is sent again while nothing is heard.
-async fn hears(listener: &mut Listener, writer: &dyn EventStream, tenant: TenantId, position: i64) {
+pub async fn hears(listener: &mut Listener, writer: &dyn EventStream, tenant: TenantId, position: i64) {
     for _ in 0..20 {
         while let Ok(heard) = tokio::time::timeout(Duration::from_secs(1), listener.next()).await {
             match heard {
@@ -132,41 +134,17 @@ async fn while_redis_is_away_others_batches_come_from_the_ledger() {
     }
     let mut redis = Redis::start(false);
     let test = TestApp::start().await;
-    let acme = test.tenant("acme").await;
-    // Two more processes on the same database.
-    let connect = async || Arc::new(RedisStream::connect(&redis.url()).await.expect("redis")) as Arc<dyn EventStream>;
-    let (here, there) = (connect().await, connect().await);
-    let parts = |stream: &Arc<dyn EventStream>| {
-        let clock = Arc::<salespulse::clock::ManualClock>::clone(&test.clock);
-        App::new(test.app.db.clone(), clock, Arc::clone(stream), test.app.tokens.clone(), kek())
-    };
-    let (writer, watcher) = (parts(&here), parts(&there));
-    let (mut batches, _) = watcher.feeds.follow(acme.id()).await.expect("followed");
-    let mut position = 0;
-    let mut record = async || {
-        position += 1;
-        let fact = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
-        let visit = event(&format!("e{position}"), "2026-06-15T11:00:00Z", fact);
-        let answer = writer.ledger.record(acme.id(), vec![visit], false).await.expect("recorded");
-        assert_eq!(answer.position, position);
-        assert_eq!(next(&mut batches).await, position);
-    };
-    record().await;
+    let acme = test.tenant("acme").await.id();
+    let pair = Pair::over(&test, &redis.url()).await;
+    let mut follower = pair.watcher.feeds.follow(acme).await.expect("followed").0;
+    pair.follows(acme, &mut follower).await;
     redis.kill();
-    record().await;
-    for stream in [&here, &there] {
-        while !stream.is_degraded() {
-            tokio::task::yield_now().await;
-        }
-    }
-    record().await;
+    pair.follows(acme, &mut follower).await;
+    pair.until(|stream| stream.is_degraded()).await;
+    pair.follows(acme, &mut follower).await;
     redis.restart();
-    for stream in [&here, &there] {
-        while stream.is_degraded() {
-            tokio::task::yield_now().await;
-        }
-    }
-    record().await;
+    pair.until(|stream| !stream.is_degraded()).await;
+    pair.follows(acme, &mut follower).await;
 }
 
 #[tokio::test]
@@ -179,6 +157,7 @@ async fn an_entry_that_is_no_batch_of_the_tenant_is_passed_over() {
     let mut connection = client.get_multiplexed_async_connection().await.expect("redis");
     let key = format!("salespulse:{{{}}}:batches", one.0);
     let foreign = batch(2).to_json(other, 1000).expect("JSON");
+    let counted = METRICS.stream_foreign.get();
     for (id, json) in [("1-0", "nonsense"), ("2-0", &foreign)] {
         let added = redis::cmd("XADD").arg(&key).arg(id).arg("batch").arg(json).exec_async(&mut connection).await;
         added.expect("added");
@@ -187,6 +166,7 @@ async fn an_entry_that_is_no_batch_of_the_tenant_is_passed_over() {
     let added = redis::cmd("XADD").arg(&key).arg("3-0").arg("batch").arg(own).exec_async(&mut connection).await;
     added.expect("added");
     assert_eq!(next(&mut listener).await, 3);
+    assert_eq!(METRICS.stream_foreign.get(), counted + 2);
 }
 
 #[tokio::test]
