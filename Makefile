@@ -28,8 +28,9 @@ endif
 # cargo-nextest if it is installed, otherwise cargo's own runner.
 NEXTEST = $(shell $(CARGO) nextest --version 2>/dev/null)
 RUN_TESTS = $(if $(NEXTEST),$(CARGO) nextest run,$(CARGO) test)
-# Also the tests that are ignored because they need the real data.
-WITH_DATA = $(if $(SALESPULSE_TEST_DATA),$(if $(NEXTEST),--run-ignored all,-- --include-ignored))
+# Also the tests that are ignored because they need the real data, and the one that needs promtool if that is there too.
+NO_PROMTOOL = $(if $(shell command -v promtool),,$(if $(NEXTEST),--profile without-promtool,--skip promtool))
+WITH_DATA = $(if $(SALESPULSE_TEST_DATA),$(if $(NEXTEST),--run-ignored all,-- --include-ignored) $(NO_PROMTOOL))
 
 # Library, programs and tests. Of the examples, the tests need only chaos; lint checks all.
 TEST_TARGETS = --workspace --lib --bins --tests
@@ -77,7 +78,7 @@ test-browser: web ## Test GraphiQL in a headless Chromium (needs Node.js; SCREEN
 
 .PHONY: test-sqlite
 test-sqlite: ## Run the whole suite on SQLite with in-process streams
-	env -u TEST_DATABASE_URL -u TEST_OWNER_URL -u TEST_REDIS_URL $(RUN_TESTS) $(TEST_TARGETS) $(TEST_FLAGS) $(WITH_DATA)
+	env -u TEST_DATABASE_URL -u TEST_OWNER_URL -u TEST_SUPERUSER_URL -u TEST_REDIS_URL $(RUN_TESTS) $(TEST_TARGETS) $(TEST_FLAGS) $(WITH_DATA)
 
 # --workspace keeps the features the same as above, and so the build.
 .PHONY: test-servers

@@ -8,6 +8,7 @@ use crate::accounts::oidc::graphql::{IdentityMutation, IdentityQuery};
 use crate::alerts::graphql::{AlertMutation, AlertQuery};
 use crate::app::App;
 use crate::audit::graphql::AuditQuery;
+use crate::auth::Permission;
 use crate::customer_value::graphql::CustomerValueQuery;
 use crate::customers::graphql::CustomerQuery;
 use crate::dashboards::graphql::DashboardQuery;
@@ -84,6 +85,38 @@ pub const STATES: [&str; 1] = ["metricsUpdated"];
 
 /// Mutations that need no token, since they are how to obtain one.
 pub const PUBLIC: [&str; 4] = ["login", "refresh", "requestPasswordReset", "setPassword"];
+
+/// The permission that a root field needs; those that need none but a token are not named. It is checked before
+/// arguments are ([`crate::graphql::roots`]), and once more by the guard of the resolver.
+pub fn permission_of(field: &str) -> Option<Permission> {
+    Some(match field {
+        "alertHistory" | "alertTriggered" | "alerts" | "calendarEvents" | "createDashboard" | "customer"
+        | "customerAnalytics" | "customerModel" | "customerRetention" | "customerSegments" | "customers"
+        | "dashboard" | "dashboards" | "deleteDashboard" | "exchangeRates" | "kpi" | "kpis" | "metricsUpdated"
+        | "order" | "orders" | "organizations" | "product" | "products" | "quotas" | "salesMetrics"
+        | "salesPerformance" | "teams" | "updateDashboard" => Permission::SalesView,
+        "deleteExchangeRate" | "recordEvents" | "setExchangeRates" | "updateProduct" => Permission::SalesEdit,
+        "alertDeliveries"
+        | "createAlert"
+        | "createKpi"
+        | "deleteAlert"
+        | "deleteCalendarEvent"
+        | "deleteKpi"
+        | "retryAlertDelivery"
+        | "setCalendarEvent"
+        | "simulateAlert"
+        | "updateAlert"
+        | "updateKpi"
+        | "validateKpi" => Permission::AnalyticsAdvanced,
+        "auditLog" | "createOrganization" | "createTeam" | "deleteQuota" | "deleteTeam" | "inviteUser" | "setQuota"
+        | "updateOrganization" | "updateTeam" | "updateUser" | "users" => Permission::UsersManage,
+        "apiKeys" | "createApiKey" | "createIntegration" | "dataSources" | "deleteIntegration"
+        | "dismissQuarantined" | "integrations" | "quarantine" | "retryQuarantined" | "revokeApiKey"
+        | "updateIntegration" => Permission::IntegrationsManage,
+        "dataKeys" | "eraseCustomer" | "exportCustomer" | "rotateKeys" => Permission::PersonalManage,
+        _ => return None,
+    })
+}
 
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 

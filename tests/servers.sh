@@ -9,6 +9,7 @@
 #
 #   TEST_DATABASE_URL   postgres://salespulse@127.0.0.1:PORT/salespulse, as a server logs in
 #   TEST_OWNER_URL      the same, as the owner of the tables
+#   TEST_SUPERUSER_URL  the same, as the superuser, over the socket
 #   TEST_REDIS_URL      redis://127.0.0.1:PORT
 #   TEST_POSTGRES_PID_FILE, TEST_POSTGRES_RESTART
 #                       the file with PostgreSQL's process id, and the shell
@@ -372,6 +373,8 @@ start_postgres || exit 4
 
 export TEST_DATABASE_URL="postgres://salespulse@127.0.0.1:$postgres_port/salespulse"
 export TEST_OWNER_URL="postgres://salespulse_owner@127.0.0.1:$postgres_port/salespulse"
+# A slash in the name of a host is written as %2F.
+export TEST_SUPERUSER_URL="postgres://postgres@${folder//\//%2F}:$postgres_port/salespulse"
 export TEST_REDIS_URL="redis://127.0.0.1:$redis_port"
 
 export TEST_POSTGRES_PID_FILE=$folder/postgres/postmaster.pid

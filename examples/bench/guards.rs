@@ -55,7 +55,7 @@ pub async fn report(app: &App, tenant: &CreatedTenant, url: &str, name: &str) {
 
             let params = Params::from_json(json!({ "query": query })).expect("params");
             let begun = Instant::now();
-            let prepared = endpoint.executor.prepare(params).expect("an operation");
+            let prepared = endpoint.executor.prepare(params, requester.caller.as_deref()).expect("an operation");
             let took = begun.elapsed();
             // Whoever runs it parses it.
             let begun = Instant::now();

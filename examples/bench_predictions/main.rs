@@ -210,7 +210,7 @@ async fn query(executor: &Executor, tenant: &CreatedTenant) {
         through: Through::Token { issued_at_secs: 0 },
     };
     let requester = Requester { caller: Some(Arc::new(caller)), client: Arc::default(), size: Arc::default() };
-    let prepared = executor.prepare(params).expect("a good question");
+    let prepared = executor.prepare(params, requester.caller.as_deref()).expect("a good question");
     let (response, _) = executor.run(prepared, requester).await;
     assert!(response.errors.is_empty(), "{:?}", response.errors);
 }

@@ -176,11 +176,12 @@ pub fn add_session(response: &mut Response, signed_in: &SignedIn) {
     }
 }
 
-/// Reads a JSON body, which an HTML form cannot send.
+/// Reads a JSON body, which an HTML form cannot send; otherwise the response to it.
 pub async fn read_json<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Box<Response>> {
     let malformed = || Box::new(refuse(Error::new(Code::BadUserInput, format!("send {what} as application/json"))));
     if !is_json(request.headers()) {
-        return Err(malformed());
+        let error = plain("UNSUPPORTED_MEDIA_TYPE", "send application/json, without a Content-Encoding");
+        return Err(Box::new(respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[error])));
     }
     match read_body_of(request.into_body(), PUBLIC_BYTES_MAX).await {
         Ok(body) => serde_json::from_slice(&body).map_err(|_| malformed()),

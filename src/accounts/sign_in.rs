@@ -207,10 +207,12 @@ pub fn refuse_keys(caller: &Caller) -> Result<()> {
 
 fn signed_in(app: &App, tenant: TenantId, opened: Opened) -> Result<SignedIn> {
     let now = app.clock.now();
-    let Opened { id, user_id, role, refresh } = opened;
+    let Opened { id, user_id, role, ends_at, refresh } = opened;
     let subject = Subject { tenant, user_id, role, session: Some(id) };
-    let access_token = app.tokens.mint(&subject, now, ACCESS_SECS).map_err(Error::internal)?;
-    let ends_at = Timestamp(now.0 + ACCESS_SECS * SECOND);
+    // Not longer than its session.
+    let lifetime_secs = ACCESS_SECS.min((ends_at.0 - now.0).div_euclid(SECOND));
+    let access_token = app.tokens.mint(&subject, now, lifetime_secs).map_err(Error::internal)?;
+    let ends_at = Timestamp(now.0 + lifetime_secs * SECOND);
     app.access_cache.came_in(tenant, user_id, role);
     Ok(SignedIn { tenant, user_id, access_token, ends_at, refresh_token: refresh.to_text() })
 }

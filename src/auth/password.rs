@@ -93,7 +93,11 @@ mod tests {
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(passwords.is("correct horse battery".into(), Some(hash.clone())).await.expect("compared"));
         assert!(!passwords.is("correct horse".into(), Some(hash)).await.expect("compared"));
+        // Where there is no user, it compares with a hash that is as costly.
+        assert!(passwords.nobody.get().is_none());
         assert!(!passwords.is("nobody".into(), None).await.expect("compared"));
+        let nobody = passwords.nobody.get().expect("hashed");
+        assert!(nobody.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{nobody}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Opened {
     pub id: Uuid,
     pub user_id: Uuid,
     pub role: Role,
+    /// When the session ends, and its last access token with it.
+    pub ends_at: Timestamp,
     pub refresh: Opaque,
 }
 
@@ -44,12 +46,12 @@ pub struct Client {
 
 /// Opens a session for a user.
 pub async fn open(tx: &TenantTx, user_id: Uuid, role: Role, client: &Client, now: Timestamp) -> Result<Opened> {
-    let id = Uuid::now_v7();
+    let (id, ends_at) = (Uuid::now_v7(), Timestamp(now.0 + LIFETIME));
     let values: [Value; 6] = [
         id.into(),
         user_id.into(),
         now.into(),
-        (now.0 + LIFETIME).into(),
+        ends_at.into(),
         client.address.map(|address| address.to_string()).into(),
         client.agent.clone().into(),
     ];
@@ -58,7 +60,7 @@ pub async fn open(tx: &TenantTx, user_id: Uuid, role: Role, client: &Client, now
     tx.execute(sql, values).await?;
     let refresh = Opaque::random(Kind::Refresh, tx.tenant());
     add_token(tx, id, &refresh, now).await?;
-    Ok(Opened { id, user_id, role, refresh })
+    Ok(Opened { id, user_id, role, ends_at, refresh })
 }
 
 async fn add_token(tx: &TenantTx, session: Uuid, token: &Opaque, now: Timestamp) -> Result<()> {
@@ -80,9 +82,9 @@ pub async fn refresh(tx: &TenantTx, token: &Opaque, now: Timestamp) -> Result<Re
                JOIN users u ON u.tenant_id = s.tenant_id AND u.id = s.user_id WHERE r.tenant_id = $1 AND r.hash = $2";
     let row = tx.query_one(sql, [hash.into()]).await?.ok_or_else(invalid_grant)?;
     let (session, user_id): (Uuid, Uuid) = (get(&row, 0)?, get(&row, 4)?);
-    let role = Role::get(&row, 7)?;
+    let (role, ends_at) = (Role::get(&row, 7)?, Timestamp(get(&row, 5)?));
     let is_ended = get::<Option<i64>>(&row, 6)?.is_some()
-        || get::<i64>(&row, 5)? <= now.0
+        || ends_at <= now
         // A token that was used before has been stolen, however late it comes.
         || is_first && get::<i64>(&row, 1)? + IDLE_MAX <= now.0
         || !get::<bool>(&row, 8)?;
@@ -98,7 +100,7 @@ pub async fn refresh(tx: &TenantTx, token: &Opaque, now: Timestamp) -> Result<Re
         end(tx, session, now).await?;
         return Ok(Refreshed::Reused { session, user_id });
     }
-    Ok(Refreshed::Opened(Opened { id: session, user_id, role, refresh: next }))
+    Ok(Refreshed::Opened(Opened { id: session, user_id, role, ends_at, refresh: next }))
 }
 
 async fn is_unused(tx: &TenantTx, token: &Opaque) -> Result<bool> {

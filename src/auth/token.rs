@@ -181,7 +181,7 @@ impl Tokens {
             }
         };
         let now_secs = now.0.div_euclid(SECOND);
-        if caller.expires_at_secs + LEEWAY_SECS <= now_secs {
+        if is_over(&caller, now) {
             return Err(BadToken("expired"));
         }
         if issued_at_secs > now_secs + LEEWAY_SECS {
@@ -190,9 +190,10 @@ impl Tokens {
         Ok(caller)
     }
 
-    /// Whether the token in an `Authorization` value was issued here, even if expired.
-    pub fn is_own(&self, authorization: &str) -> bool {
-        from_header(authorization).is_some_and(|token| self.remembered.get(token).is_some())
+    /// Whether the token in an `Authorization` value was valid here until it expired.
+    pub fn has_expired(&self, authorization: &str, now: Timestamp) -> bool {
+        let known = from_header(authorization).and_then(|token| self.remembered.get(token));
+        known.is_some_and(|(caller, _)| is_over(&caller, now))
     }
 
     fn check_signature(&self, token: &str) -> Result<(Arc<Caller>, i64), BadToken> {
@@ -231,6 +232,10 @@ impl Tokens {
         };
         Ok((Arc::new(caller), claims.iat))
     }
+}
+
+fn is_over(caller: &Caller, now: Timestamp) -> bool {
+    caller.expires_at_secs.saturating_add(LEEWAY_SECS) <= now.0.div_euclid(SECOND)
 }
 
 /// The token of an `Authorization` header value: `Bearer <token>`.
@@ -318,6 +323,22 @@ mod tests {
         for more in [r#","role":"admin""#, r#","admin":true"#, r#","sid":"7""#] {
             assert!(ours.verify(&forged(r#"{"alg":"HS256"}"#, &claims(more)), NOW).is_err(), "{more}");
         }
+        for (good, wrong) in [
+            (r#""aud":"salespulse""#, r#""aud":"another""#),
+            (r#""iss":"salespulse""#, r#""iss":"another""#),
+            (r#""aud":"salespulse""#, r#""aud":["another"]"#),
+            (r#""exp":1800000900"#, r#""exp":1799999990"#),
+            (r#""iat":1800000000"#, r#""iat":1800000011"#),
+            (r#"["sales.view"]"#, r#"["sales.all"]"#),
+            (r#""role":"viewer""#, r#""role":"owner""#),
+        ] {
+            let claims = claims("").replace(good, wrong);
+            assert!(ours.verify(&forged(r#"{"alg":"HS256"}"#, &claims), NOW).is_err(), "{wrong}");
+        }
+        for good in ["iss", "aud", "exp", "iat", "userId", "tenantId", "role", "permissions"] {
+            let claims = claims("").replacen(&format!("\"{good}\":"), "\"jti\":", 1);
+            assert!(ours.verify(&forged(r#"{"alg":"HS256"}"#, &claims), NOW).is_err(), "without {good}");
+        }
         let unsigned = forged(r#"{"alg":"HS256"}"#, &claims(""));
         let (unsigned, _) = unsigned.rsplit_once('.').expect("three parts");
         assert!(ours.verify(&format!("{unsigned}."), NOW).is_err());
@@ -327,5 +348,28 @@ mod tests {
         let keys = Tokens::with_keys(std::slice::from_ref(&key), None, "salespulse");
         let header = format!(r#"{{"alg":"HS256","kid":"{}"}}"#, key.id);
         assert!(keys.verify(&forged(&header, &claims("")), NOW).is_err());
+    }
+
+    #[test]
+    fn a_token_may_take_permissions_from_its_role_and_give_it_none() {
+        let ours = Tokens::new(SECRET, "salespulse");
+        let permissions = |role: &str, permissions: &str| {
+            let id = Uuid::from_u128(1);
+            let claims = format!(
+                r#"{{"userId":"{id}","tenantId":"{id}","role":"{role}","permissions":[{permissions}],"exp":1800000900,
+                "iat":1800000000,"iss":"salespulse","aud":"salespulse"}}"#
+            );
+            let token = forged(r#"{"alg":"HS256"}"#, &claims);
+            ours.verify(&token, NOW).map(|caller| caller.permissions.clone()).map_err(|_| token.len())
+        };
+        use Permission::{PersonalView, SalesView};
+        assert_eq!(permissions("viewer", r#""sales.view","sales.edit","users.manage""#), Ok(vec![SalesView]));
+        assert_eq!(permissions("admin", r#""personal.view","sales.view""#), Ok(vec![SalesView, PersonalView]));
+        assert_eq!(permissions("admin", ""), Ok(vec![]));
+        // Nothing is wrong with it but its length.
+        let times = |count| vec![r#""sales.view""#; count].join(",");
+        assert_eq!(permissions("viewer", &times(400)), Ok(vec![SalesView]));
+        let shortest = (400..).find_map(|count| permissions("viewer", &times(count)).err());
+        assert!(shortest.is_some_and(|len| (8_193..8_220).contains(&len)), "{shortest:?}");
     }
 }

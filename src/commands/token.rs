@@ -29,7 +29,7 @@ pub struct Args {
     /// The user's e-mail address; defaults to the first active user with the role.
     #[arg(long, value_name = "EMAIL")]
     user: Option<String>,
-    /// How long the token is valid.
+    /// How long the token is valid, 1 to 8760.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=24 * 365))]
     hours: i64,
 }

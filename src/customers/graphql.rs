@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use super::identity::Identity;
 use super::store::{self, CustomerFilter, get_customer};
-use crate::auth::Permission;
+use crate::auth::{Caller, Permission};
 use crate::clock::{DAY, Timestamp};
 use crate::connection;
 use crate::currencies::other_revenue;
@@ -87,6 +87,9 @@ impl CustomerQuery {
             PredictionFilter,
         >,
     ) -> async_graphql::Result<CustomerConnection> {
+        if email.is_some() || phone.is_some() {
+            check_may_search(caller(ctx)?)?;
+        }
         let page = Page::new(first, after, last, before)?;
         let Some(identity) = find_filter(ctx, email.as_deref(), phone.as_deref()).await? else {
             return Ok(CustomerConnection::new(&page, Listed::nothing()));
@@ -101,13 +104,18 @@ impl CustomerQuery {
     }
 }
 
-/// The filter for a search by identity; `None` if the tenant has no keys, and so nobody to find.
+/// Error: FORBIDDEN.
+fn check_may_search(caller: &Caller) -> Result<()> {
+    if caller.may(Permission::PersonalView) {
+        return Ok(());
+    }
+    Err(Error::new(Code::Forbidden, "searching by e-mail address or phone number needs PERSONAL_VIEW"))
+}
+
+/// The filter for a search by identity, which the caller may use; `None` if the tenant has no keys, and so nobody to find.
 async fn find_filter(ctx: &Context<'_>, email: Option<&str>, phone: Option<&str>) -> Result<Option<CustomerFilter>> {
     if email.is_none() && phone.is_none() {
         return Ok(Some(CustomerFilter::default()));
-    }
-    if !caller(ctx)?.may(Permission::PersonalView) {
-        return Err(Error::new(Code::Forbidden, "searching by e-mail address or phone number needs PERSONAL_VIEW"));
     }
     let keys = &app(ctx)?.keys;
     let keys = match keys.find(caller(ctx)?.tenant) {

@@ -33,18 +33,23 @@ pub async fn read(ctx: &Context<'_>) -> Result<Arc<TenantTx>> {
     operation(ctx)?.reads().get(&app(ctx)?.db, caller(ctx)?.tenant).await
 }
 
-/// Rejects callers that lack a permission, before arguments are looked at.
+/// Rejects callers that lack a permission: a second time, as [`super::roots`] has left out such fields. async-graphql
+/// calls it after it has read the arguments.
 pub struct Requires(pub Permission);
 
 impl Guard for Requires {
     async fn check(&self, ctx: &Context<'_>) -> async_graphql::Result<()> {
-        if caller(ctx)?.may(self.0) {
-            return Ok(());
-        }
-        let name = async_graphql::resolver_utils::enum_value(self.0);
-        Err(Error::new(Code::Forbidden, format!("this needs the permission {name}, which the token does not have"))
-            .into())
+        Ok(check_may(caller(ctx)?, self.0)?)
     }
+}
+
+/// Error: FORBIDDEN, when the caller lacks the permission.
+pub fn check_may(caller: &Caller, needed: Permission) -> Result<()> {
+    if caller.may(needed) {
+        return Ok(());
+    }
+    let name = async_graphql::resolver_utils::enum_value(needed);
+    Err(Error::new(Code::Forbidden, format!("this needs the permission {name}, which the token does not have")))
 }
 
 /// The running operation.

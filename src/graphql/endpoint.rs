@@ -96,9 +96,9 @@ impl Endpoint {
     /// address that sends too many invalid ones.
     pub async fn verify(&self, authorization: &str, client: &Client) -> crate::error::Result<Arc<Caller>> {
         let caller = self.find_caller(authorization, client).await;
-        // A token of ours that has expired does not count: its client must learn that, so that it refreshes it.
+        // A token that was valid until it expired does not count: its client must learn that, so that it refreshes it.
         let is_refused = caller.as_ref().is_err_and(|error| error.code == Code::Unauthenticated);
-        if is_refused && !self.app.tokens.is_own(authorization) {
+        if is_refused && !self.app.tokens.has_expired(authorization, self.app.clock.now()) {
             self.usage.take_stranger(client.address)?;
         }
         if let Ok(caller) = &caller {
@@ -107,10 +107,10 @@ impl Endpoint {
         caller
     }
 
-    /// Whether a request that is refused has a token that was valid here.
+    /// Whether a request that is refused has a token that was valid here until it expired.
     pub fn has_expired(&self, headers: &HeaderMap) -> bool {
         let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        authorization.is_some_and(|authorization| self.app.tokens.is_own(authorization))
+        authorization.is_some_and(|authorization| self.app.tokens.has_expired(authorization, self.app.clock.now()))
     }
 
     /// Authenticates by an access token or an API key.

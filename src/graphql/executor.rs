@@ -41,6 +41,7 @@ pub struct Executor {
     documents: Documents,
     cursors: Cursors,
     cohorts: Cohorts,
+    query_wait: Duration,
 }
 
 impl Executor {
@@ -48,7 +49,13 @@ impl Executor {
         // The schema is the same for each instance.
         static TYPES: OnceLock<Types> = OnceLock::new();
         let types = TYPES.get_or_init(|| Types::of(&schema.sdl()));
-        Executor { schema, types, documents, cursors, cohorts: Cohorts::default() }
+        Executor { schema, types, documents, cursors, cohorts: Cohorts::default(), query_wait: QUERY_WAIT }
+    }
+
+    /// With another timeout of queries.
+    #[must_use]
+    pub fn with_query_wait(self, query_wait: Duration) -> Self {
+        Executor { query_wait, ..self }
     }
 
     /// The subscription cohorts, for metrics.
@@ -56,15 +63,21 @@ impl Executor {
         &self.cohorts
     }
 
-    /// Checks everything that can be checked without executing: the document, the selected operation, its variables.
-    pub fn prepare(&self, mut params: Params) -> Result<Prepared, Refusal> {
+    /// Checks everything that can be checked without executing: the document, the selected operation, the permissions
+    /// of the caller for its root fields, its variables.
+    pub fn prepare(&self, mut params: Params, caller: Option<&Caller>) -> Result<Prepared, Refusal> {
         let (text, hash) = self.documents.text_of(params.query.take(), &params.extensions)?;
-        Prepared::of(text, hash, params, self.types)
+        Prepared::of(text, hash, params, self.types, caller)
     }
 
     /// Prepares one of this server's own documents with a client's variables, regardless of trusted documents.
-    pub fn prepare_own(&self, document: &'static str, params: Params) -> Result<Prepared, Refusal> {
-        Prepared::of(document.into(), None, params, self.types)
+    pub fn prepare_own(
+        &self,
+        document: &'static str,
+        params: Params,
+        caller: Option<&Caller>,
+    ) -> Result<Prepared, Refusal> {
+        Prepared::of(document.into(), None, params, self.types, caller)
     }
 
     /// Runs a query or mutation; also returns what its response depends on, if known.
@@ -76,12 +89,18 @@ impl Executor {
         let _timer = METRICS.operation_duration.with_label_values(&[&kind]).start_timer();
         let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&requester.size)));
         let request = with_requester(prepared.request, requester).data(Arc::clone(&operation));
-        let executed = AssertUnwindSafe(self.execute(request)).catch_unwind();
+        let executed = async { if prepared.is_executed { self.execute(request).await } else { Response::default() } };
+        let executed = AssertUnwindSafe(executed).catch_unwind();
         // A write has no time-out; a client that leaves does abort it.
-        let wait = if prepared.kind == OperationType::Query { QUERY_WAIT } else { Duration::MAX };
+        let wait = if prepared.kind == OperationType::Query { self.query_wait } else { Duration::MAX };
         let executed = tokio::time::timeout(wait, executed).instrument(span.clone()).await;
         let response = span.in_scope(|| match executed {
-            Ok(Ok(response)) => finished(response, &prepared.plan),
+            Ok(Ok(mut response)) => {
+                if !is_request_error(&response) {
+                    response.errors.extend(prepared.forbidden);
+                }
+                finished(response, &prepared.plan)
+            }
             Ok(Err(_)) => given_up(Error::internal("a resolver panicked"), &prepared.plan),
             Err(_) => given_up(Error::new(Code::QueryTimeout, "the query takes too long"), &prepared.plan),
         });

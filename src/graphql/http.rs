@@ -70,7 +70,7 @@ pub async fn post(State(endpoint): State<Endpoint>, request: Request) -> HttpRes
         Ok(Value::Array(requests)) => batch(&endpoint, &reply, requester, requests).await,
         Ok(request) => {
             let params = Params::from_json(request).map(|params| with_event_id(params, headers));
-            let prepared = params.and_then(|params| endpoint.executor.prepare(params));
+            let prepared = params.and_then(|params| endpoint.executor.prepare(params, requester.caller.as_deref()));
             run(&endpoint, &reply, requester, key, prepared).await
         }
         Err(_) if requester.caller.is_none() => reply.unauthenticated(),
@@ -110,7 +110,7 @@ async fn query(endpoint: Endpoint, parts: &RequestParts) -> HttpResponse {
         return cached;
     }
     let params = Params::from_query_string(query).map(|params| with_event_id(params, &parts.headers));
-    let prepared = params.and_then(|params| endpoint.executor.prepare(params));
+    let prepared = params.and_then(|params| endpoint.executor.prepare(params, requester.caller.as_deref()));
     if prepared.as_ref().is_ok_and(|prepared| prepared.kind == OperationType::Mutation) {
         let mut refused =
             reply.refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "mutations must be sent by POST");
@@ -225,7 +225,7 @@ async fn batch(endpoint: &Endpoint, reply: &Reply, requester: Requester, request
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         let prepared = Params::from_json(request)
-            .and_then(|params| endpoint.executor.prepare(params))
+            .and_then(|params| endpoint.executor.prepare(params, requester.caller.as_deref()))
             .and_then(|prepared| endpoint.spend(&requester, prepared));
         answers.push(match prepared {
             Ok(prepared) if prepared.kind == OperationType::Subscription => {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use async_graphql::parser::Error as ParseError;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
-use async_graphql::{Name, Request};
+use async_graphql::{Name, Request, ServerError};
 use async_graphql_value::{ConstValue, Value};
 use sha2::{Digest, Sha256};
 
 use super::completion::{Plan, Types};
 use super::errors::Refusal;
 use super::params::Params;
+use super::roots::Selected;
 use super::{roots, scan, shape, variables};
+use crate::auth::Caller;
 use crate::schema::PUBLIC;
 
 /// A validated operation of bounded size.
@@ -27,6 +29,10 @@ pub struct Prepared {
     pub subscribed: Option<Subscribed>,
     /// The form of its response.
     pub plan: Plan,
+    /// The errors of root fields that its caller may not use, which are not executed.
+    pub forbidden: Vec<ServerError>,
+    /// Whether there are others.
+    pub is_executed: bool,
     /// The document, stored under its hash once somebody is allowed to run it.
     pub to_keep: Option<(String, Arc<str>)>,
 }
@@ -42,13 +48,20 @@ pub struct Subscribed {
 }
 
 impl Prepared {
-    /// Checks everything that can be checked without executing `text`; `hash` is that under which to store it.
-    pub fn of(text: Arc<str>, hash: Option<String>, mut params: Params, types: &Types) -> Result<Prepared, Refusal> {
+    /// Checks everything that can be checked without executing `text`, the caller's permissions before its values;
+    /// `hash` is that under which to store it.
+    pub fn of(
+        text: Arc<str>,
+        hash: Option<String>,
+        mut params: Params,
+        types: &Types,
+        caller: Option<&Caller>,
+    ) -> Result<Prepared, Refusal> {
         scan::scan(&text)?;
         let document =
             async_graphql::parser::parse_query(scan::with_known_escapes(&text)).map_err(|error| parse_error(&error))?;
         let (name, operation) = select(&document, params.operation_name.as_deref())?;
-        variables::complete(&operation.variable_definitions, &mut params.variables)?;
+        let completed = variables::complete(&operation.variable_definitions, &mut params.variables);
         let fields = shape::check(&document, &params.variables)?;
         let plan = types.plan(&document, operation, &params.variables)?;
         let (kind, name) = (operation.ty, name.cloned());
@@ -56,16 +69,21 @@ impl Prepared {
         let is_alone = document.operations.iter().count() == 1 && document.fragments.is_empty();
         let is_public = kind == OperationType::Mutation && is_alone && is_public(operation);
         let subscribed = match kind {
-            OperationType::Subscription => Some(subscribed(&text, &document, operation, &mut params)?),
+            OperationType::Subscription => Some(subscribed(&text, &document, operation, &mut params, caller)?),
             _ => None,
         };
-        let document = roots::select_once(document, name.as_ref(), &params.variables);
+        let Selected { document, forbidden, is_empty } =
+            roots::select(document, name.as_ref(), &params.variables, caller);
+        if !is_empty {
+            completed?;
+        }
         let name = name.map(|name| name.to_string());
         let mut request = Request::new(text.as_ref()).variables(params.variables);
         request.operation_name = params.operation_name;
         request.set_parsed_query(document);
         let to_keep = hash.map(|hash| (hash, text));
-        Ok(Prepared { request, kind, name, fields, is_public, subscribed, plan, to_keep })
+        let is_executed = !is_empty;
+        Ok(Prepared { request, kind, name, fields, is_public, subscribed, plan, forbidden, is_executed, to_keep })
     }
 }
 
@@ -97,8 +115,12 @@ fn subscribed(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
     params: &mut Params,
+    caller: Option<&Caller>,
 ) -> Result<Subscribed, Refusal> {
     let field = &roots::only_field(document, &operation.selection_set.node)?.node;
+    if let Some(Err(error)) = caller.map(|caller| roots::check_field(&field.name.node, caller)) {
+        return Err(Refusal::new(error.code.as_str(), error.message));
+    }
     let argument = field.arguments.iter().find(|(name, _)| name.node == "after").map(|(_, value)| &value.node);
     let mut variables = params.variables.clone();
     let after = match argument {

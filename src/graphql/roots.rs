@@ -1,5 +1,7 @@
 //! The root fields of an operation in the form that async-graphql executes as the specification says: it runs a field
 //! once for each time it is selected, mutations too, and finds the field of a subscription only outside of fragments.
+//!
+//! Fields that the caller may not use are left out, since async-graphql would check their arguments first.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,11 +9,15 @@ use async_graphql::parser::types::{
     Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition, InlineFragment, OperationDefinition,
     OperationType, Selection, SelectionSet,
 };
-use async_graphql::{Name, Positioned, Variables};
+use async_graphql::{Name, PathSegment, Positioned, ServerError, Variables};
 use async_graphql_value::Value;
 
 use super::completion::is_asked;
+use super::context::check_may;
 use super::errors::Refusal;
+use crate::auth::Caller;
+use crate::error::Error;
+use crate::schema::permission_of;
 
 type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 
@@ -40,28 +46,53 @@ pub fn only_field<'a>(
     }
 }
 
+/// Whether the caller may use a root field. Error: FORBIDDEN.
+pub fn check_field(field: &str, caller: &Caller) -> Result<(), Error> {
+    permission_of(field).map_or(Ok(()), |needed| check_may(caller, needed))
+}
+
+/// A document as it is executed.
+pub struct Selected {
+    pub document: ExecutableDocument,
+    /// An error for each root field that is left out.
+    pub forbidden: Vec<ServerError>,
+    /// Nothing but such fields was selected.
+    pub is_empty: bool,
+}
+
 /// Selects each root field of the operation `name` once, with all that is selected of it, and that of a subscription
-/// outside of fragments. Whatever has this form already is left as it is. The document's size and conflicts between
-/// fields of one key have been checked.
-pub fn select_once(mut document: ExecutableDocument, name: Option<&Name>, variables: &Variables) -> ExecutableDocument {
+/// outside of fragments; leaves out the fields of queries and mutations that the caller may not use. Whatever has this
+/// form already is left as it is. The document's size and conflicts between fields of one key have been checked.
+pub fn select(
+    mut document: ExecutableDocument,
+    name: Option<&Name>,
+    variables: &Variables,
+    caller: Option<&Caller>,
+) -> Selected {
     let before = Uses::of(&document, name);
-    let Some(operation) = operation_of(&mut document.operations, name) else { return document };
+    let as_it_is = |document| Selected { document, forbidden: Vec::new(), is_empty: false };
+    let Some(operation) = operation_of(&mut document.operations, name) else { return as_it_is(document) };
     let mut root = operation.selection_set.node.clone();
     let kind = operation.ty;
+    let mut forbidden = Vec::new();
     if kind == OperationType::Subscription {
-        let Ok(field) = only_field(&document, &root) else { return document };
+        let Ok(field) = only_field(&document, &root) else { return as_it_is(document) };
         root.items = vec![Positioned::new(Selection::Field(field.clone()), field.pos)];
     } else {
         inline(&mut root, &document.fragments);
+        if let Some(caller) = caller {
+            leave_out(&mut root, variables, caller, &mut forbidden);
+        }
         let mut fields = HashMap::new();
         collect(&root, variables, &mut fields);
-        if fields.values().all(|selected| selected.len() == 1) {
-            return document;
+        if forbidden.is_empty() && fields.values().all(|selected| selected.len() == 1) {
+            return as_it_is(document);
         }
         let merged = |selected: Vec<&SelectionSet>| selected.into_iter().flat_map(|set| set.items.clone()).collect();
         let mut fields = fields.into_iter().map(|(key, selected)| (key, merged(selected))).collect();
         merge(&mut root, variables, &mut fields);
     }
+    let is_empty = root.items.is_empty();
     if let Some(operation) = operation_of(&mut document.operations, name) {
         operation.selection_set.node = root;
     }
@@ -72,7 +103,7 @@ pub fn select_once(mut document: ExecutableDocument, name: Option<&Name>, variab
         let is_used = |name: &Name| after.variables.contains(name) || !before.variables.contains(name);
         operation.variable_definitions.retain(|variable| is_used(&variable.node.name.node));
     }
-    document
+    Selected { document, forbidden, is_empty }
 }
 
 fn operation_of<'a>(
@@ -103,6 +134,35 @@ fn inline(set: &mut SelectionSet, fragments: &Fragments) {
             inline(&mut fragment.node.selection_set.node, fragments);
         }
     }
+}
+
+/// Removes the fields that the caller may not use, with an error for each of their keys.
+fn leave_out(set: &mut SelectionSet, variables: &Variables, caller: &Caller, errors: &mut Vec<ServerError>) {
+    set.items.retain_mut(|selection| {
+        if !is_asked(&selection.node, variables) {
+            return true;
+        }
+        match &mut selection.node {
+            Selection::Field(field) => match check_field(&field.node.name.node, caller) {
+                Ok(()) => return true,
+                Err(error) => {
+                    let path = vec![PathSegment::Field(field.node.response_key().node.to_string())];
+                    if errors.iter().all(|other| other.path != path) {
+                        let error = async_graphql::Error::from(error).into_server_error(field.pos);
+                        errors.push(ServerError { path, ..error });
+                    }
+                    return false;
+                }
+            },
+            Selection::InlineFragment(fragment) => {
+                let within = &mut fragment.node.selection_set.node;
+                leave_out(within, variables, caller, errors);
+                return !within.items.is_empty();
+            }
+            Selection::FragmentSpread(_) => {}
+        }
+        true
+    });
 }
 
 /// What is selected of each root field, by response key.

@@ -38,7 +38,10 @@ async fn record(State(endpoint): State<Endpoint>, request: Request) -> Response 
         Err((status, code, message)) => return respond(status, &[plain(code, message)]),
     };
     let prepared = variables(&body)
-        .and_then(|variables| endpoint.executor.prepare_own(RECORD, Params { variables, ..Params::default() }))
+        .and_then(|variables| {
+            let params = Params { variables, ..Params::default() };
+            endpoint.executor.prepare_own(RECORD, params, requester.caller.as_deref())
+        })
         .and_then(|prepared| endpoint.spend(&requester, prepared));
     match prepared {
         Ok(prepared) => answer(endpoint.executor.run(prepared, requester).await.0),

@@ -72,9 +72,15 @@ async fn reply(response: axum::response::Response) -> Reply {
 
 /// Sends to an integration that knows its sender by a password.
 pub async fn post_webhook(test: &TestApp, url: &str, password: &str, body: &str) -> Value {
+    post_webhook_raw(test, url, password, body).await.1
+}
+
+/// The same, with the status.
+pub async fn post_webhook_raw(test: &TestApp, url: &str, password: &str, body: &str) -> (StatusCode, Value) {
     let path = url.strip_prefix("http://localhost:4000").expect("below the public URL");
     let headers = [("Authorization", format!("Basic {}", STANDARD.encode(password)))];
-    send(&router(test.app.clone(), &Options::default()), path, &headers, body.to_owned()).await.body
+    let reply = send(&router(test.app.clone(), &Options::default()), path, &headers, body.to_owned()).await;
+    (reply.status, reply.body)
 }
 
 impl Sender {

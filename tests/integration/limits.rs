@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use crate::socket::Socket;
 use crate::socket_protocol::Raw;
-use crate::support::{Actor, NOW, Server, TestApp};
+use crate::support::{Actor, NOW, Server, TestApp, in_time};
 
 async fn ask(app: &axum::Router, actor: &Actor<'_>, body: Value) -> (StatusCode, bool, Value) {
     let request = Request::post("/graphql")
@@ -155,7 +155,7 @@ async fn a_budget_is_one_for_http_and_sockets_and_sockets_are_counted() {
     assert!(refused.contains("TOO_MANY_SUBSCRIPTIONS"), "{refused}");
     // The place is free again once the server has seen it go.
     drop(socket);
-    while Socket::try_open(&server, payload.clone()).await.is_none() {}
+    in_time(async { while Socket::try_open(&server, payload.clone()).await.is_none() {} }).await;
     server.stop().await;
 }
 
@@ -190,6 +190,27 @@ async fn a_server_of_trusted_documents_runs_no_others_by_any_way() {
         [json!({ "query": other }), by_hash(other), registered, json!({ "query": "{ __schema { types { name } } }" })]
     {
         assert_eq!(*code(&post(body).await), "OPERATION_NOT_TRUSTED");
+    }
+    // Nor by GET, or as a stream.
+    let watch = format!("subscription {{ metricsUpdated(tenantId: \"{}\") {{ ordersCount }} }}", acme.id().0);
+    let http = reqwest::Client::new();
+    let text = async |request: reqwest::RequestBuilder, accept: &str| {
+        let request = request.bearer_auth(viewer.token()).header("content-type", "application/json");
+        let answer = request.header("accept", accept).send().await.expect("an answer");
+        in_time(answer.text()).await.expect("a body")
+    };
+    let url = format!("http://{}/graphql", server.address);
+    assert!(text(http.get(&url).query(&[("query", good)]), "application/json").await.contains("\"VIEWER\""));
+    for accept in ["application/json", "text/event-stream", "multipart/mixed"] {
+        for document in [other, watch.as_str()] {
+            for request in [
+                http.get(&url).query(&[("query", document)]),
+                http.post(&url).body(json!({ "query": document }).to_string()),
+            ] {
+                let said = text(request, accept).await;
+                assert!(said.contains("\"OPERATION_NOT_TRUSTED\"") && !said.contains("\"data\""), "{accept}: {said}");
+            }
+        }
     }
     let mut socket = Socket::open(&server, &viewer.token()).await;
     for (id, query, expected) in [("1", good, Value::Null), ("2", other, json!("OPERATION_NOT_TRUSTED"))] {

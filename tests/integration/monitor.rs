@@ -270,11 +270,12 @@ async fn names_follow_the_conventions_of_prometheus() {
     assert_eq!(seen, types.keys().map(ToString::to_string).collect());
 }
 
+#[ignore = "needs promtool, of the package prometheus"]
 #[tokio::test]
 async fn promtool_has_nothing_to_say() {
     let scrape = full_scrape().await;
     let run = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let Ok(mut promtool) = run else { return eprintln!("not tested: promtool, of the package prometheus, is missing") };
+    let mut promtool = run.expect("promtool runs");
     promtool.stdin.take().expect("piped").write_all(scrape.text.as_bytes()).expect("written");
     let said = promtool.wait_with_output().expect("ended");
     assert!(said.status.success() && said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr));

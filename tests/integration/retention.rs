@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use crate::command_line::Program;
 use crate::ledger::{event, order};
-use crate::support::{NOW, TestApp};
+use crate::support::{NOW, TestApp, in_time};
 
 #[tokio::test]
 async fn metrics_outlive_the_entries_of_dropped_months() {
@@ -150,7 +150,8 @@ async fn no_tenant_is_created_while_months_of_all_are_dropped() {
         let waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
         let waiting = Statement::from_string(DbBackend::Postgres, waiting);
-        while watcher.connection().query_one_raw(waiting.clone()).await.expect("locks").is_none() {}
+        in_time(async { while watcher.connection().query_one_raw(waiting.clone()).await.expect("locks").is_none() {} })
+            .await;
         let all = list_tenants(&test.app.db).await.expect("tenants");
         owner.close().await.expect("closed");
         all

@@ -17,7 +17,7 @@ use salespulse::server::Options;
 use serde_json::{Value, json};
 
 use crate::socket::Socket;
-use crate::support::{NOW, Server, TestApp, TestTenant};
+use crate::support::{NOW, Server, TestApp, TestTenant, in_time};
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
@@ -145,6 +145,23 @@ async fn who_signs_in_is_who_they_are_and_who_does_not_learns_nothing() {
     let analyst = acme.actor(Role::Analyst).caller.user_id.to_string();
     assert_eq!((&nodes[0]["subject"], &nodes[1]["subject"]), (&json!(""), &json!(analyst)));
     assert!(nodes[..2].iter().all(|entry| entry["actor"].is_null()), "{nodes:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_that_sends_no_json_does_not_sign_in() {
+    let test = TestApp::start().await;
+    let server = start(&test).await;
+    let body = json!({ "tenant": "acme", "email": "viewer@acme.example", "password": PASSWORD }).to_string();
+    for path in ["/auth/login", "/auth/password"] {
+        for kind in [Some("text/plain"), Some("application/x-www-form-urlencoded"), None] {
+            let request = reqwest::Client::new().post(format!("http://{}{path}", server.address)).body(body.clone());
+            let request = kind.into_iter().fold(request, |request, kind| request.header("content-type", kind));
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{path} {kind:?}");
+            assert!(answer.text().await.expect("a body").contains("\"UNSUPPORTED_MEDIA_TYPE\""), "{path}");
+        }
+    }
     server.stop().await;
 }
 
@@ -606,9 +623,12 @@ async fn keys_in_use_are_good_from_an_address_that_has_sent_too_many_others() {
     assert_eq!(code(&good).await, None, "whatever has changed");
     // Until it is a second since the database was asked, there is nothing to refuse.
     let unknown = Opaque::random(Kind::ApiKey, acme.id());
-    while code(&unknown).await == Some(Code::Unauthenticated) {
-        tokio::task::yield_now().await;
-    }
+    in_time(async {
+        while code(&unknown).await == Some(Code::Unauthenticated) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(code(&unknown).await, Some(Code::RateLimited));
     let of_nobody = Opaque::random(Kind::ApiKey, TenantId(uuid::Uuid::now_v7()));
     assert_eq!(code(&of_nobody).await, Some(Code::RateLimited), "a tenant that there is not");
@@ -853,7 +873,7 @@ async fn pages_keep_the_refresh_token_in_a_cookie_and_show_that_they_are_pages_o
     let form = web.server.address;
     let simple = reqwest::Client::new().post(format!("http://{form}/auth/login")).header("content-type", "text/plain");
     let refused = simple.body(credentials.to_string()).send().await.expect("an answer");
-    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(refused.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let answer = web.send(Method::POST, "/auth/login", &[("origin", &own)], credentials).await;
     assert_eq!(answer.status(), StatusCode::OK);
     let cookies: Vec<String> =

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::ledger::{event, order};
-use crate::support::{Actor, NOW, Server, TestApp, TestTenant};
+use crate::support::{Actor, NOW, Server, TestApp, TestTenant, in_time};
 
 /// A connection without manners of its own.
 pub struct Raw(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -93,7 +93,7 @@ impl Raw {
     }
 }
 
-async fn try_connect(
+pub async fn try_connect(
     server: &Server,
     headers: &[(&'static str, &str)],
 ) -> Result<(WebSocketStream<MaybeTlsStream<TcpStream>>, u16), u16> {
@@ -364,7 +364,7 @@ async fn an_address_has_so_many_sockets_that_have_not_said_who_they_are() {
     let Ok((second, _)) = try_connect(&server, &protocol).await else { panic!("there is room for another") };
     // So there is again when one goes without a word.
     drop(second);
-    while try_connect(&server, &protocol).await.is_err() {}
+    in_time(async { while try_connect(&server, &protocol).await.is_err() {} }).await;
     server.stop().await;
 }
 

@@ -37,7 +37,7 @@ pub fn kek() -> Arc<dyn KeyEncryption> {
 pub struct TestApp {
     pub app: App,
     pub clock: Arc<ManualClock>,
-    executor: Executor,
+    pub executor: Executor,
     owner_url: String,
     server_url: String,
     _files: Option<tempfile::TempDir>,
@@ -323,7 +323,7 @@ impl Actor<'_> {
     }
 
     pub async fn request(&self, params: Params) -> Response {
-        match self.test.executor.prepare(params) {
+        match self.test.executor.prepare(params, Some(&self.caller)) {
             Ok(prepared) => {
                 let requester = Requester {
                     caller: Some(Arc::new(self.caller.clone())),
@@ -374,6 +374,11 @@ impl Actor<'_> {
             other => panic!("no code: {other:?}"),
         }
     }
+}
+
+/// What `work` gives, within a time that nothing takes unless it is broken.
+pub async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(30), work).await.expect("within 30 s")
 }
 
 /// A database of its own, copied from a template that is migrated once per set of migrations.

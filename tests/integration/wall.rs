@@ -6,8 +6,9 @@ use salespulse::db::{ConnectError, Db, Owner, get, wall::list_holes};
 use salespulse::ledger::event::{Fact, VisitsCounted};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
+use crate::command_line::Program;
 use crate::ledger::event;
-use crate::support::TestApp;
+use crate::support::{TestApp, in_time, with_database};
 
 /// A test over an empty database of PostgreSQL; nothing elsewhere.
 async fn walled() -> Option<TestApp> {
@@ -25,19 +26,22 @@ async fn texts(test: &TestApp, sql: &str) -> Vec<String> {
 async fn every_table_of_tenants_has_the_wall_and_keys_that_begin_with_the_tenant() {
     let Some(test) = walled().await else { return };
     test.app.db.ensure_months([1_781_524_800_000_000].into_iter()).await.expect("a partition");
-    let tables = "SELECT c.oid, c.relname, c.relispartition FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace \
-                  AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('seaql_migrations', 'tenants')";
+    let all = "SELECT c.oid, c.relname, c.relispartition FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace \
+               AND c.relkind IN ('r', 'p') AND c.relname <> 'seaql_migrations'";
+    let tables = format!("{all} AND c.relname <> 'tenants'");
     // Nothing but the list of migrations and the tenants themselves is without a tenant.
     let sql = format!(
         "SELECT relname::text FROM ({tables}) t WHERE NOT EXISTS \
          (SELECT 1 FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'tenant_id' AND a.attnotnull)"
     );
     assert_eq!(texts(&test, &sql).await, [""; 0]);
+    // Of the tenants, each sees itself.
+    let own =
+        format!("'(' || CASE relname WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END || ' = ' || $${TENANT}$$ || ')'");
     let sql = format!(
-        "SELECT relname::text FROM ({tables}) t WHERE (SELECT count(*) FROM pg_policy p WHERE p.polrelid = t.oid AND p.polpermissive \
+        "SELECT relname::text FROM ({all}) t WHERE (SELECT count(*) FROM pg_policy p WHERE p.polrelid = t.oid AND p.polpermissive \
          AND p.polname = 'tenant' AND p.polcmd = '*' AND p.polroles = ARRAY['salespulse_app'::regrole::oid] \
-         AND pg_get_expr(p.polqual, p.polrelid) = '(tenant_id = ' || $${TENANT}$$ || ')' \
-         AND pg_get_expr(p.polwithcheck, p.polrelid) = '(tenant_id = ' || $${TENANT}$$ || ')') <> 1"
+         AND pg_get_expr(p.polqual, p.polrelid) = {own} AND pg_get_expr(p.polwithcheck, p.polrelid) = {own}) <> 1"
     );
     assert_eq!(texts(&test, &sql).await, [""; 0]);
     // Other policies let the relay look, and nobody else do anything.
@@ -152,6 +156,41 @@ async fn a_hole_in_the_wall_is_found_before_anything_is_served() {
     assert!(matches!(refused, ConnectError::NotGranted("salespulse_app")), "{refused}");
 }
 
+/// Roles are those of the whole cluster, which other tests use meanwhile: this is about one of its own.
+#[tokio::test]
+async fn a_login_that_stands_above_the_wall_serves_nobody() {
+    let Some(test) = walled().await else { return };
+    let superuser = std::env::var("TEST_SUPERUSER_URL").expect("where the superuser logs in");
+    let (_, database) = test.server_url().rsplit_once('/').expect("a database");
+    let superuser = with_database(&superuser, database);
+    let above = Owner::connect(&superuser).await.expect("connected");
+    let run = async |sql: &str| above.connection().execute_unprepared(sql).await.expect(sql);
+    let login = format!("hole_{}", uuid::Uuid::now_v7().simple());
+    run(&format!("CREATE ROLE {login} LOGIN NOINHERIT IN ROLE salespulse_app, salespulse_relay")).await;
+    let url = superuser.replacen("//postgres@", &format!("//{login}@"), 1);
+    let db = Db::connect(&url, 1).await.expect("connected");
+    assert_eq!(list_holes(&db).await.expect("checked"), [""; 0]);
+    for (make, mend, above) in [
+        (format!("ALTER ROLE {login} BYPASSRLS"), format!("ALTER ROLE {login} NOBYPASSRLS"), login.as_str()),
+        (format!("ALTER ROLE {login} SUPERUSER"), format!("ALTER ROLE {login} NOSUPERUSER"), login.as_str()),
+        (
+            format!("GRANT salespulse_owner TO {login}"),
+            format!("REVOKE salespulse_owner FROM {login}"),
+            "salespulse_owner",
+        ),
+    ] {
+        run(&make).await;
+        let hole = format!("the role {login} is above row-level security, or a member of {above}");
+        assert_eq!(list_holes(&db).await.expect("checked"), [hole.as_str()], "{make}");
+        let said = Program::new().fail(2, &["serve"], &[("DATABASE_URL", &url)]);
+        assert!(said.contains(&format!("tenants are not kept apart: {hole} (see")), "{said}");
+        run(&mend).await;
+    }
+    assert_eq!(list_holes(&db).await.expect("checked"), [""; 0]);
+    db.close().await.expect("closed");
+    run(&format!("DROP ROLE {login}")).await;
+}
+
 /// Builds for production do not look.
 #[cfg(debug_assertions)]
 #[tokio::test]
@@ -187,18 +226,18 @@ async fn who_goes_before_a_transaction_has_begun_leaves_no_old_snapshot() {
         tx.commit().await.expect("ended");
         get::<i64>(&row.expect("a row"), 0).expect("a number")
     };
-    let is_idle = || db.list_pools().iter().any(|(name, _, idle)| *name == "read" && *idle == 1);
+    let is_idle = async || {
+        while !db.list_pools().iter().any(|(name, _, idle)| *name == "read" && *idle == 1) {
+            tokio::task::yield_now().await;
+        }
+    };
     assert_eq!(position().await, 0);
-    while !is_idle() {
-        tokio::task::yield_now().await;
-    }
+    in_time(is_idle()).await;
     {
         let mut given_up = std::pin::pin!(db.read(acme.id()));
         assert!(futures_util::poll!(given_up.as_mut()).is_pending());
     }
-    while !is_idle() {
-        tokio::task::yield_now().await;
-    }
+    in_time(is_idle()).await;
     let visits = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
     acme.apply(vec![event("visit", "2026-06-02T10:00:00Z", visits)]).await;
     assert_eq!(position().await, 1);
@@ -218,9 +257,12 @@ async fn connections_that_died_while_idle_are_passed_over() {
         pids.push(get::<i32>(&row.expect("a row"), 0).expect("a number"));
         tx.commit().await.expect("ended");
     }
-    while !db.list_pools().iter().any(|(name, _, idle)| *name == "read" && *idle == 3) {
-        tokio::task::yield_now().await;
-    }
+    in_time(async {
+        while !db.list_pools().iter().any(|(name, _, idle)| *name == "read" && *idle == 3) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let login = Owner::connect(test.server_url()).await.expect("connected");
     for pid in pids {
         let sql = format!("SELECT pg_terminate_backend({pid}, 5000)");

@@ -257,3 +257,68 @@ impl Provider {
         Error::new(Code::InvalidGrant, "this sign-in is invalid or expired; start again")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::routing::get;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A provider that is asked what it is, and how often it was.
+    async fn provider() -> (Provider, Arc<AtomicUsize>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let issuer = format!("http://{}", listener.local_addr().expect("an address"));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let metadata = json!({
+            "issuer": issuer, "authorization_endpoint": format!("{issuer}/authorize"), "jwks_uri": format!("{issuer}/keys"),
+            "response_types_supported": ["code"], "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["EdDSA"],
+        });
+        let count = Arc::clone(&asked);
+        let answer = async move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            axum::Json(metadata)
+        };
+        let keys = async || axum::Json(json!({ "keys": [] }));
+        let routes = Router::new().route("/.well-known/openid-configuration", get(answer)).route("/keys", get(keys));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let settings = Settings {
+            title: "Acme".into(),
+            issuer,
+            client_id: "salespulse".into(),
+            client_secret: None,
+            tenant: None,
+            create: None,
+        };
+        (Provider::new("acme", settings, "http://localhost:4000").expect("a provider"), asked)
+    }
+
+    #[tokio::test]
+    async fn unknown_keys_have_a_provider_asked_again_once_a_minute() {
+        let (provider, asked) = provider().await;
+        let count = || asked.load(Ordering::Relaxed);
+        for _ in 0..3 {
+            provider.metadata(false).await.expect("known");
+        }
+        assert_eq!(count(), 1);
+        for _ in 0..3 {
+            provider.metadata(true).await.expect("known");
+        }
+        assert_eq!(count(), 2);
+        let ago = |pause: Duration| Instant::now().checked_sub(pause);
+        provider.known.lock().await.looked_at = ago(LOOK_PAUSE - Duration::from_secs(30));
+        provider.metadata(true).await.expect("known");
+        assert_eq!(count(), 2);
+        provider.known.lock().await.looked_at = ago(LOOK_PAUSE);
+        provider.metadata(true).await.expect("known");
+        assert_eq!(count(), 3);
+        // Without that, it is asked after an hour.
+        provider.known.lock().await.asked_at = ago(KEPT);
+        provider.metadata(false).await.expect("known");
+        assert_eq!(count(), 4);
+    }
+}

@@ -36,7 +36,7 @@ const MESSAGES_MAX: u32 = 200;
 /// From the upgrade to `connection_init`.
 const INIT_WAIT: Duration = Duration::from_secs(10);
 /// Idle timeout: maximum time between signs of life from the client.
-pub const SILENCE_MAX: Duration = Duration::from_millis(if cfg!(test) { 1_500 } else { 45_000 });
+pub const SILENCE_MAX: Duration = Duration::from_millis(if cfg!(test) { 1_500 } else { 30_000 });
 
 pub struct SocketReader {
     endpoint: Endpoint,
@@ -235,7 +235,9 @@ impl SocketReader {
     /// The answers of an operation, which is started, and whether it is a subscription.
     fn start(&self, params: Params, requester: Requester) -> (BoxStream<'static, Payload>, bool) {
         let executor = &self.endpoint.executor;
-        let prepared = executor.prepare(params).and_then(|prepared| self.endpoint.spend(&requester, prepared));
+        let prepared = executor
+            .prepare(params, requester.caller.as_deref())
+            .and_then(|prepared| self.endpoint.spend(&requester, prepared));
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => return (refused(&refusal), false),

@@ -132,7 +132,7 @@ fn no_document_brings_the_parser_down_or_is_nested_deeper_than_was_counted() {
         let is_refused_by_scan = scan(&text).is_err();
         let variables = Variables::from_json(serde_json::json!({ "a": a }));
         let params = Params { query: Some(text), operation_name, variables, ..Params::default() };
-        match executor.prepare(params) {
+        match executor.prepare(params, None) {
             Ok(prepared) => assert!(!is_refused_by_scan && prepared.fields <= FIELDS_MAX),
             Err(refusal) => assert!(CODES.contains(&refusal.code), "{}", refusal.code),
         }
