@@ -269,6 +269,7 @@ impl<'a> Follower<'a> {
 
     /// Reads missing batches from the ledger and delivers them.
     async fn catch_up(&mut self) -> Result<()> {
+        // Batches come after their commit, so the head is not behind what has come before it is read.
         let came = self.shared.stream.position(self.tenant);
         let head = self.shared.db.head(self.tenant).await?;
         if let Some(head) = head

@@ -13,9 +13,9 @@
 //! the ledger. An entry that is no batch of its tenant is skipped and counted; a stream that is ahead of its ledger,
 //! which would silence the tenant, is deleted.
 //!
-//! What is away ([`away`]), at startup or later, is sent nothing until a write to it succeeds: all of Redis, the tenants
-//! of a node that is down, or a tenant whose key is no stream. Listeners in this process receive its own batches anyway,
-//! and find those of others by comparing heads ([`crate::live::feed`]).
+//! What is away (`away.rs`), at startup or later, is sent nothing until a write to it succeeds: all of Redis, the
+//! tenants of a node that is down, or a tenant whose key is no stream. Listeners in this process receive its own batches
+//! anyway, and find those of others by comparing heads ([`crate::live::feed`]).
 
 mod away;
 mod link;
