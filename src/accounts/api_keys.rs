@@ -57,16 +57,16 @@ pub async fn create(
     ends_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<(ApiKey, Opaque)> {
-    let name = name_of(name)?;
-    let permissions: Vec<Permission> = permissions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    if permissions.is_empty() {
-        return Err(Error::bad_input("permissions", "give at least one"));
-    }
     if !permissions.iter().all(|permission| caller.may(*permission)) {
         return Err(Error::new(Code::Forbidden, "a key cannot have permissions you lack"));
     }
     if matches!(caller.through, Through::ApiKey(_)) && ends_at.unwrap_or(Timestamp(i64::MAX)) > caller.expires_at() {
         return Err(Error::new(Code::Forbidden, "a key cannot outlive the key that creates it"));
+    }
+    let name = name_of(name)?;
+    let permissions: Vec<Permission> = permissions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    if permissions.is_empty() {
+        return Err(Error::bad_input("permissions", "give at least one"));
     }
     if ends_at.is_some_and(|at| at <= now) {
         return Err(Error::bad_input("expiresAt", "must be in the future"));

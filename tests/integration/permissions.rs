@@ -196,10 +196,10 @@ async fn a_field_that_its_caller_may_not_use_takes_nothing_along() {
     let made = viewer.query("{ dashboards { nodes { name } } }").await;
     assert_eq!(made["dashboards"]["nodes"], json!([{ "name": "Mine" }]));
     // What depends on an argument is checked before the others are.
-    assert_eq!(
-        viewer.error_code(r#"{ customers(first: 101, email: "a@b.example") { totalCount } }"#).await,
-        "FORBIDDEN"
-    );
+    let search = r#"{ customers(first: 101, email: "a@b.example") { totalCount } }"#;
+    assert_eq!(viewer.error_code(search).await, "FORBIDDEN");
+    let key = r#"mutation { createApiKey(input: { name: "", permissions: [USERS_MANAGE] }) { secret } }"#;
+    assert_eq!(with(&acme, &[Permission::IntegrationsManage]).error_code(key).await, "FORBIDDEN");
 }
 
 #[tokio::test]
