@@ -90,11 +90,11 @@ pub const PUBLIC: [&str; 4] = ["login", "refresh", "requestPasswordReset", "setP
 /// arguments are ([`crate::graphql::roots`]), and once more by the guard of the resolver.
 pub fn permission_of(field: &str) -> Option<Permission> {
     Some(match field {
-        "alertHistory" | "alertTriggered" | "alerts" | "calendarEvents" | "createDashboard" | "customer"
-        | "customerAnalytics" | "customerModel" | "customerRetention" | "customerSegments" | "customers"
-        | "dashboard" | "dashboards" | "deleteDashboard" | "exchangeRates" | "kpi" | "kpis" | "metricsUpdated"
-        | "order" | "orders" | "organizations" | "product" | "products" | "quotas" | "salesMetrics"
-        | "salesPerformance" | "teams" | "updateDashboard" => Permission::SalesView,
+        "alertCursor" | "alertHistory" | "alertTriggered" | "alerts" | "calendarEvents" | "createDashboard"
+        | "customer" | "customerAnalytics" | "customerModel" | "customerRetention" | "customerSegments"
+        | "customers" | "dashboard" | "dashboards" | "deleteDashboard" | "exchangeRates" | "kpi" | "kpis"
+        | "metricsUpdated" | "order" | "orders" | "organizations" | "product" | "products" | "quotas"
+        | "salesMetrics" | "salesPerformance" | "teams" | "updateDashboard" => Permission::SalesView,
         "deleteExchangeRate" | "recordEvents" | "setExchangeRates" | "updateProduct" => Permission::SalesEdit,
         "alertDeliveries"
         | "createAlert"

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use governor::Quota;
 use moka::sync::Cache;
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use crate::graphql::limits::{Buckets, network_of};
 
 /// Burst of attempts per address, and of mails per account; then one per [`PAUSE`].
 const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-/// Burst of attempts per account: high enough that a single address cannot lock out the owner (docs/decisions/0024).
+/// Burst of attempts per account: high enough that a single address cannot lock out the owner (docs/decisions/0025).
 const ACCOUNT_TRIES: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 const PAUSE: Duration = Duration::from_secs(90);
 /// Burst of refreshes per session, of which each is written; then one per [`REFRESH_PAUSE`].
@@ -56,11 +57,14 @@ impl Default for Strange {
 
 impl Default for Tries {
     fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "the pauses are constants")]
+        let quota = |pause| Quota::with_period(pause).expect("not zero");
+        let tries = quota(PAUSE).allow_burst(TRIES);
         Tries(Arc::new(Parts {
-            addresses: Buckets::new(PAUSE, TRIES),
-            accounts: Buckets::new(PAUSE, ACCOUNT_TRIES),
-            mails: Buckets::new(PAUSE, TRIES),
-            refreshes: Buckets::new(REFRESH_PAUSE, REFRESHES),
+            addresses: Buckets::new(tries),
+            accounts: Buckets::new(tries.allow_burst(ACCOUNT_TRIES)),
+            mails: Buckets::new(tries),
+            refreshes: Buckets::new(quota(REFRESH_PAUSE).allow_burst(REFRESHES)),
             strangers: Cache::builder().max_capacity(STRANGERS_MAX).time_to_live(STRANGE_WINDOW).build(),
         }))
     }

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use governor::clock::Clock;
+use governor::{DefaultKeyedRateLimiter, Quota};
 use uuid::Uuid;
 
 use super::errors::Refusal;
@@ -17,7 +20,6 @@ use crate::error::{Code, Error};
 
 /// Number of buckets above which idle ones are evicted.
 const REMEMBERED: usize = 10_000;
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// Number of series and breakdown values that cost as much as one field.
 const VALUES_OF_FIELD: usize = 10;
@@ -87,33 +89,27 @@ impl Usage {
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Usage {
             limits,
-            users: limits.user_fields.map(Buckets::per_minute),
-            tenants: limits.tenant_fields.map(Buckets::per_minute),
-            addresses: limits.address_requests.map(Buckets::per_minute),
+            users: limits.user_fields.map(|fields| Buckets::new(Quota::per_minute(fields))),
+            tenants: limits.tenant_fields.map(|fields| Buckets::new(Quota::per_minute(fields))),
+            addresses: limits.address_requests.map(|requests| Buckets::new(Quota::per_minute(requests))),
             sockets: Mutex::default(),
         })
     }
 
-    /// Charges an operation to its user or API key, and tenant; to neither, when one has too little left. Errors:
-    /// RATE_LIMITED; QUERY_TOO_COMPLEX, when it exceeds a whole minute's budget.
+    /// Charges an operation to its user or API key, and tenant. Errors: RATE_LIMITED; QUERY_TOO_COMPLEX, when it
+    /// exceeds a whole minute's budget.
     pub fn spend(&self, caller: &Caller, fields: usize) -> Result<(), Refusal> {
         let fields = NonZeroU32::new(u32::try_from(fields).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let most = [self.limits.user_fields, self.limits.tenant_fields].into_iter().flatten().min();
         if most.is_some_and(|most| fields > most) {
             return Err(Refusal::new("QUERY_TOO_COMPLEX", "more fields are selected than you may ask for in a minute"));
         }
-        let limited = |wait| {
+        let of_user =
+            || self.users.as_ref().map_or(Ok(()), |users| users.take(&(caller.tenant, spender(caller)), fields));
+        let of_tenant = || self.tenants.as_ref().map_or(Ok(()), |tenants| tenants.take(&caller.tenant, fields));
+        of_user().and_then(|()| of_tenant()).map_err(|wait| {
             let refusal = Refusal::new("RATE_LIMITED", "that is too much in a minute; slow down");
             Refusal { retry_after: Some(wait), ..refusal }
-        };
-        let user = (caller.tenant, spender(caller));
-        self.users.as_ref().map_or(Ok(()), |users| users.take(&user, fields)).map_err(limited)?;
-        let of_tenant = self.tenants.as_ref().map_or(Ok(()), |tenants| tenants.take(&caller.tenant, fields));
-        of_tenant.map_err(|wait| {
-            if let Some(users) = &self.users {
-                users.give_back(&user, fields);
-            }
-            limited(wait)
         })
     }
 
@@ -207,61 +203,29 @@ fn leave<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
 }
 
 /// A token bucket per key, refilled at a constant rate.
-pub struct Buckets<K> {
-    /// How long one token takes to come back.
-    pause: Duration,
-    burst: NonZeroU32,
-    filling: Mutex<Filling<K>>,
-}
-
-/// The buckets that are not full.
-struct Filling<K> {
-    /// When each will be full again.
-    full_at: HashMap<K, Instant>,
-    /// Number of buckets at which full ones are evicted; raised so that this is rare, as it scans all of them.
-    forgets_at: usize,
+pub struct Buckets<K: Clone + Eq + Hash> {
+    limiter: DefaultKeyedRateLimiter<K>,
+    /// Number of buckets at which idle ones are evicted; raised so that this is rare, as it scans all of them.
+    forgets_at: AtomicUsize,
 }
 
 impl<K: Clone + Eq + Hash> Buckets<K> {
-    /// Holds `burst` tokens, of which one comes back per `pause`.
-    pub fn new(pause: Duration, burst: NonZeroU32) -> Self {
-        let filling = Filling { full_at: HashMap::new(), forgets_at: REMEMBERED };
-        Buckets { pause, burst, filling: Mutex::new(filling) }
-    }
-
-    fn per_minute(burst: NonZeroU32) -> Self {
-        Buckets::new(MINUTE / burst.get(), burst)
+    pub fn new(quota: Quota) -> Self {
+        Buckets { limiter: DefaultKeyedRateLimiter::keyed(quota), forgets_at: REMEMBERED.into() }
     }
 
     /// Takes `cost` tokens, if available. Error: how long until they are.
     pub fn take(&self, key: &K, cost: NonZeroU32) -> Result<(), Duration> {
-        if cost > self.burst {
-            return Err(Duration::MAX);
+        if self.limiter.len() >= self.forgets_at.load(Ordering::Relaxed) {
+            self.limiter.retain_recent();
+            self.forgets_at.store((2 * self.limiter.len()).max(REMEMBERED), Ordering::Relaxed);
         }
-        let now = Instant::now();
-        let empty_until = now + self.pause * self.burst.get();
-        let mut filling = self.filling();
-        if filling.full_at.len() >= filling.forgets_at {
-            filling.full_at.retain(|_, full_at| *full_at > now);
-            filling.forgets_at = (2 * filling.full_at.len()).max(REMEMBERED);
+        match self.limiter.check_key_n(key, cost) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(not_yet)) => Err(not_yet.wait_time_from(self.limiter.clock().now())),
+            // Exceeds the bucket's capacity.
+            Err(_) => Err(Duration::MAX),
         }
-        let full_at = filling.full_at.get(key).map_or(now, |full_at| now.max(*full_at)) + self.pause * cost.get();
-        if full_at > empty_until {
-            return Err(full_at - empty_until);
-        }
-        filling.full_at.insert(key.clone(), full_at);
-        Ok(())
-    }
-
-    /// Undoes a [`Self::take`].
-    fn give_back(&self, key: &K, cost: NonZeroU32) {
-        if let Some(full_at) = self.filling().full_at.get_mut(key) {
-            *full_at = full_at.checked_sub(self.pause * cost.get()).unwrap_or(*full_at);
-        }
-    }
-
-    fn filling(&self) -> MutexGuard<'_, Filling<K>> {
-        self.filling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -292,28 +256,6 @@ mod tests {
         assert!(usage.spend(&by_key, 100).is_ok() && usage.spend(&by_key, 1).is_err());
         assert!(usage.spend(&caller(1), 100).is_ok());
         assert!(Usage::new(Limits::default()).spend(&caller(1), usize::MAX).is_ok());
-    }
-
-    #[test]
-    fn what_the_tenant_has_not_left_its_user_keeps() {
-        let (user_fields, tenant_fields) = (NonZeroU32::new(100), NonZeroU32::new(150));
-        let usage = Usage::new(Limits { user_fields, tenant_fields, ..Limits::default() });
-        assert!(usage.spend(&caller(1), 100).is_ok());
-        for _ in 0..10 {
-            assert_eq!(usage.spend(&caller(2), 100).expect_err("refused").code, "RATE_LIMITED");
-        }
-        // The tenant has 50 left, and so has its user.
-        assert!(usage.spend(&caller(2), 50).is_ok());
-    }
-
-    #[test]
-    fn buckets_that_are_full_are_forgotten() {
-        let buckets = Buckets::new(Duration::ZERO, NonZeroU32::MIN);
-        assert!((0..3 * REMEMBERED).all(|key| buckets.take(&key, NonZeroU32::MIN).is_ok()));
-        assert!(buckets.filling().full_at.len() <= REMEMBERED);
-        let buckets = Buckets::new(MINUTE, NonZeroU32::MIN);
-        assert!((0..3 * REMEMBERED).all(|key| buckets.take(&key, NonZeroU32::MIN).is_ok()));
-        assert!((0..3 * REMEMBERED).all(|key| buckets.take(&key, NonZeroU32::MIN).is_err()));
     }
 
     #[test]
