@@ -159,7 +159,7 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
     let (url, times) = (urls.server.as_str(), times.as_ref());
     let queries = queries::Bench::new(&app, &tenant, url, &recording, times, length).await;
     queries.run(&mut report).await;
-    if name == "PostgreSQL" {
+    if name == "PostgreSQL" && !arguments.without_wall {
         wall::report(&queries, &owner).await;
     }
     queries.record(name).await;

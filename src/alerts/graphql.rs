@@ -105,7 +105,7 @@ impl AlertQuery {
         Ok(AlertConnection::new(&page, listed.map(Alert::from)))
     }
 
-    /// The cursor of the end of the alert log, also while it is empty: `alertTriggered(after:)` continues from it with the first alert that is reported later. A client that subscribes from it misses nothing if it is cut off before its first alert; in one query with `alertHistory`, it is where that list ends.
+    /// The cursor of the end of the alert log, also while it is empty: `alertTriggered(after:)` continues from it with the first alert that is reported later. A client that subscribes from it misses nothing if it is cut off before its first alert. In one query with `alertHistory`, all that come after it are newer than that list.
     #[graphql(guard = "Requires(Permission::SalesView)")]
     async fn alert_cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<Cursor> {
         let head = read_head(read(ctx).await?.as_ref()).await?;

@@ -190,7 +190,7 @@ impl Tokens {
         Ok(caller)
     }
 
-    /// Whether the token in an `Authorization` value was valid here until it expired.
+    /// Whether the token in an `Authorization` value was once accepted here, and has expired since.
     pub fn has_expired(&self, authorization: &str, now: Timestamp) -> bool {
         let known = from_header(authorization).and_then(|token| self.remembered.get(token));
         known.is_some_and(|(caller, _)| is_over(&caller, now))

@@ -1,13 +1,13 @@
 //! Whether a statement reaches only rows of its tenant: the second wall where the database has no row-level security.
 //!
 //! Every table in it must be narrowed by its tenant column to a bound value, which must be the transaction's tenant, or to
-//! a table that is. The table `tenants` is narrowed by its id. Names of common table expressions must differ from those of
-//! tables.
+//! a table that is. The table `tenants` is narrowed by its id.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use moka::sync::Cache;
 use sea_orm::{DbBackend, DbErr, Statement, Value};
 use sqlparser::ast::{
     self, BinaryOperator, ConflictTarget, Expr, FromTable, Insert, Join, JoinConstraint, JoinOperator, ObjectName,
@@ -21,20 +21,21 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::TenantId;
 
-/// Texts kept as checked. The program has some hundreds.
-const TEXTS_MAX: usize = 10_000;
+/// Length of the texts that are remembered. The program has some hundreds, and more whose length depends on their filters.
+const BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Checks statements; each text once.
+/// Checks statements; each text once, as long as it is remembered.
 #[derive(Clone)]
 pub(super) struct Scoping {
     backend: DbBackend,
     /// By text: which of its values are the tenant.
-    checked: Arc<RwLock<HashMap<String, Arc<[usize]>>>>,
+    checked: Cache<String, Arc<[usize]>>,
 }
 
 impl Scoping {
     pub(super) fn new(backend: DbBackend) -> Self {
-        Scoping { backend, checked: Arc::default() }
+        let bytes = |text: &String, _: &Arc<[usize]>| u32::try_from(text.len()).unwrap_or(u32::MAX);
+        Scoping { backend, checked: Cache::builder().weigher(bytes).max_capacity(BYTES_MAX).build() }
     }
 
     /// Error: the statement may reach other rows than `tenant`'s.
@@ -50,16 +51,11 @@ impl Scoping {
     }
 
     fn places_of(&self, sql: &str) -> Result<Arc<[usize]>, String> {
-        let known = self.checked.read().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
-        if let Some(places) = known {
+        if let Some(places) = self.checked.get(sql) {
             return Ok(places);
         }
         let places: Arc<[usize]> = tenant_places(self.backend, sql)?.into();
-        let mut checked = self.checked.write().unwrap_or_else(PoisonError::into_inner);
-        if checked.len() >= TEXTS_MAX {
-            checked.clear();
-        }
-        checked.insert(sql.to_owned(), Arc::clone(&places));
+        self.checked.insert(sql.to_owned(), Arc::clone(&places));
         Ok(places)
     }
 }
@@ -78,7 +74,9 @@ pub(super) fn is_narrowed(backend: DbBackend, sql: &str) -> bool {
 fn tenant_places(backend: DbBackend, sql: &str) -> Result<Vec<usize>, String> {
     let is_postgres = backend == DbBackend::Postgres;
     let dialect: &dyn Dialect = if is_postgres { &PostgreSqlDialect {} } else { &Sqlite::new() };
-    let mut tokens = Tokenizer::new(dialect, sql).tokenize().map_err(|error| error.to_string())?;
+    // A lock that the package does not know.
+    let sql = sql.replace("FOR NO KEY UPDATE", "FOR UPDATE");
+    let mut tokens = Tokenizer::new(dialect, &sql).tokenize().map_err(|error| error.to_string())?;
     let unnumbered = tokens.iter_mut().filter(|token| matches!(token, Token::Placeholder(name) if name == "?"));
     for (i, token) in unnumbered.enumerate() {
         *token = Token::Placeholder(format!("${}", i + 1));
@@ -97,11 +95,11 @@ fn tenant_places(backend: DbBackend, sql: &str) -> Result<Vec<usize>, String> {
 /// A walk through a statement.
 #[derive(Default)]
 struct Walk {
-    /// The tables of the selections and changes around, innermost last, by the names they have there, with the columns
-    /// that hold their tenant.
-    scopes: Vec<Vec<(String, &'static str)>>,
-    /// Names of common table expressions.
-    expressions: HashSet<String>,
+    /// What the selections and changes around select from, innermost last: names, and the column of each table that holds
+    /// its tenant.
+    scopes: Vec<Vec<(String, Option<&'static str>)>>,
+    /// Names of the common table expressions of the queries around.
+    expressions: Vec<Vec<String>>,
     places: BTreeSet<usize>,
     /// Relations that were met, and those that were found to be narrowed or no tables.
     found: usize,
@@ -114,17 +112,30 @@ fn refuse<T>(why: impl Into<String>) -> Walked<T> {
     ControlFlow::Break(Box::new(why.into()))
 }
 
-/// A table with the name it has in its selection.
-struct Narrowed<'a> {
-    table: &'a str,
+/// What a selection selects from.
+struct Named<'a> {
     name: &'a str,
+    /// The column that holds the tenant; none if it is no table, but a query, a function or a common table expression.
+    tenant_column: Option<&'static str>,
     is_narrowed: bool,
 }
 
-impl Narrowed<'_> {
+impl<'a> Named<'a> {
+    fn table(name: &'a str, table: &str) -> Self {
+        Named { name, tenant_column: Some(tenant_column(table)), is_narrowed: false }
+    }
+
+    fn other(name: &'a str) -> Self {
+        Named { name, tenant_column: None, is_narrowed: true }
+    }
+
+    fn is_table(&self) -> bool {
+        self.tenant_column.is_some()
+    }
+
     /// Whether `column`, perhaps with the table's name, is the one that holds the tenant.
     fn is_tenant(&self, (qualifier, column): (Option<&str>, &str), is_only_table: bool) -> bool {
-        column == tenant_column(self.table) && qualifier.map_or(is_only_table, |name| name == self.name)
+        self.tenant_column == Some(column) && qualifier.map_or(is_only_table, |name| name == self.name)
     }
 }
 
@@ -133,7 +144,7 @@ type Condition<'a> = (&'a Expr, Option<&'a str>);
 
 #[derive(Default)]
 struct Source<'a> {
-    tables: Vec<Narrowed<'a>>,
+    tables: Vec<Named<'a>>,
     conditions: Vec<Condition<'a>>,
 }
 
@@ -163,19 +174,22 @@ impl Walk {
         match factor {
             TableFactor::Table { name, alias, args, .. } => {
                 let table = name_of(name)?;
-                if args.is_some() || self.expressions.contains(table) {
-                    self.narrowed += 1;
-                    return ControlFlow::Continue(None);
-                }
                 let name = alias.as_ref().map_or(table, |alias| alias.name.value.as_str());
-                source.tables.push(Narrowed { table, name, is_narrowed: false });
-                ControlFlow::Continue(Some(name))
+                if args.is_none() && self.expressions.iter().flatten().all(|expression| expression != table) {
+                    source.tables.push(Named::table(name, table));
+                    return ControlFlow::Continue(Some(name));
+                }
+                self.narrowed += 1;
+                source.tables.push(Named::other(name));
             }
-            TableFactor::Derived { .. } | TableFactor::Function { .. } | TableFactor::UNNEST { .. } => {
-                ControlFlow::Continue(None)
+            TableFactor::Derived { alias, .. }
+            | TableFactor::Function { alias, .. }
+            | TableFactor::UNNEST { alias, .. } => {
+                source.tables.extend(alias.as_ref().map(|alias| Named::other(&alias.name.value)));
             }
-            _ => refuse("a kind of table that is not known"),
+            _ => return refuse("a kind of table that is not known"),
         }
+        ControlFlow::Continue(None)
     }
 
     /// Begins a selection: all its tables must be narrowed by its conditions.
@@ -188,14 +202,14 @@ impl Walk {
         if let Some(table) = tables.iter().find(|table| !table.is_narrowed) {
             return refuse(format!("table {}", table.name));
         }
-        self.narrowed += tables.len();
-        self.scopes.push(tables.iter().map(|table| (table.name.to_owned(), tenant_column(table.table))).collect());
+        self.narrowed += tables.iter().filter(|table| table.is_table()).count();
+        self.scopes.push(tables.iter().map(|table| (table.name.to_owned(), table.tenant_column)).collect());
         ControlFlow::Continue(())
     }
 
     /// Narrows one more table, if a condition does.
-    fn narrow_one(&mut self, tables: &mut [Narrowed<'_>], conditions: &[Condition<'_>]) -> Walked<bool> {
-        let is_only = tables.len() == 1;
+    fn narrow_one(&mut self, tables: &mut [Named<'_>], conditions: &[Condition<'_>]) -> Walked<bool> {
+        let is_only = tables.iter().filter(|table| table.is_table()).count() == 1;
         for i in 0..tables.len() {
             if tables[i].is_narrowed {
                 continue;
@@ -218,21 +232,27 @@ impl Walk {
     }
 
     /// Whether an expression is a bound value, or the tenant column of a table that is narrowed.
-    fn is_of_tenant(&mut self, value: &Expr, tables: &[Narrowed<'_>]) -> Walked<bool> {
+    fn is_of_tenant(&mut self, value: &Expr, tables: &[Named<'_>]) -> Walked<bool> {
         if let Some(place) = place_of(value) {
             self.places.insert(place);
             return ControlFlow::Continue(true);
         }
         let Some((Some(name), column)) = column_of(value) else { return ControlFlow::Continue(false) };
         ControlFlow::Continue(match tables.iter().find(|table| table.name == name) {
-            Some(table) => table.is_narrowed && column == tenant_column(table.table),
-            None => self.scopes.iter().flatten().any(|table| (table.0.as_str(), table.1) == (name, column)),
+            Some(table) => table.is_narrowed && table.tenant_column == Some(column),
+            None => {
+                let around = self.scopes.iter().rev().flatten().find(|(table, _)| table == name);
+                around.is_some_and(|(_, tenant_column)| *tenant_column == Some(column))
+            }
         })
     }
 
     /// Rows that are inserted have the tenant, and replace only such.
     fn enter_insert(&mut self, insert: &Insert) -> Walked {
         let TableObject::TableName(table) = &insert.table else { return refuse("an insert into no table") };
+        if insert.or.is_some() || insert.replace_into {
+            return refuse("an insert that replaces");
+        }
         let table = name_of(table)?;
         let is_tenant = |column: &ObjectName| name_of(column).map_continue(|name| name == tenant_column(table));
         let mut at = None;
@@ -261,7 +281,7 @@ impl Walk {
             Some(_) => return refuse("a way to resolve conflicts that is not known"),
         }
         self.narrowed += 1;
-        self.scopes.push(vec![(table.to_owned(), tenant_column(table))]);
+        self.scopes.push(vec![(table.to_owned(), Some(tenant_column(table)))]);
         ControlFlow::Continue(())
     }
 
@@ -269,12 +289,11 @@ impl Walk {
     fn is_inserted(&mut self, rows: &SetExpr, at: usize, table: &str) -> Walked {
         let inserted: Vec<Option<&Expr>> = match rows {
             SetExpr::Values(values) => values.rows.iter().map(|row| row.get(at)).collect(),
-            SetExpr::Select(select) => match select.projection.get(at) {
-                Some(SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) => {
-                    vec![Some(value)]
-                }
-                _ => vec![None],
-            },
+            SetExpr::Select(select) => {
+                // All before it are single columns, too.
+                let values: Option<Vec<&Expr>> = select.projection.iter().map(value_of).collect();
+                vec![values.and_then(|values| values.get(at).copied())]
+            }
             SetExpr::Query(query) => return self.is_inserted(&query.body, at, table),
             SetExpr::SetOperation { left, right, .. } => {
                 self.is_inserted(left, at, table)?;
@@ -296,8 +315,24 @@ impl Visitor for Walk {
     type Break = Box<String>;
 
     fn pre_visit_query(&mut self, query: &Query) -> Walked {
-        let expressions = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.expressions.extend(expressions.map(|expression| expression.alias.name.value.clone()));
+        let with = query.with.as_ref();
+        let names: Vec<String> =
+            with.iter().flat_map(|with| &with.cte_tables).map(|table| table.alias.name.value.clone()).collect();
+        // Without RECURSIVE, a name within its own query, or one before, is that of a table.
+        if let Some(with) = with.filter(|with| !with.recursive) {
+            for (i, table) in with.cte_tables.iter().enumerate() {
+                ast::visit_relations(&table.query, |relation| match name_of(relation)? {
+                    name if names[i..].iter().any(|later| later == name) => refuse(format!("two tables {name}")),
+                    _ => ControlFlow::Continue(()),
+                })?;
+            }
+        }
+        self.expressions.push(names);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> Walked {
+        self.expressions.pop();
         ControlFlow::Continue(())
     }
 
@@ -324,12 +359,17 @@ impl Visitor for Walk {
                 ControlFlow::Continue(())
             }
             ast::Statement::Insert(insert) => self.enter_insert(insert),
+            ast::Statement::Update(update) if update.or.is_some() => refuse("an update that replaces"),
             ast::Statement::Update(update) => {
+                let table = match &update.table.relation {
+                    TableFactor::Table { name, .. } => name_of(name)?,
+                    _ => return refuse("an update of no table"),
+                };
+                keeps_tenant(table, &update.assignments)?;
                 self.add_tables(&mut source, std::slice::from_ref(&update.table))?;
                 if let Some(UpdateTableFromKind::AfterSet(from)) = &update.from {
                     self.add_tables(&mut source, from)?;
                 }
-                keeps_tenant(source.tables.first().map_or("", |table| table.table), &update.assignments)?;
                 self.enter(source, update.selection.as_ref())
             }
             ast::Statement::Delete(delete) => {
@@ -364,7 +404,7 @@ fn keeps_tenant(table: &str, assignments: &[ast::Assignment]) -> Walked {
         let ast::AssignmentTarget::ColumnName(column) = &assignment.target else {
             return refuse("an assignment to several columns");
         };
-        if name_of(column)? == tenant_column(table) {
+        if name_of(column)?.eq_ignore_ascii_case(tenant_column(table)) {
             return refuse(format!("table {table}, the tenant is changed"));
         }
     }
@@ -401,6 +441,14 @@ fn column_of(expression: &Expr) -> Option<(Option<&str>, &str)> {
             [table, column] => Some((Some(&table.value), &column.value)),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// The value of a single column.
+fn value_of(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. } => Some(value),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
-use super::{Db, get};
+use super::{Db, TenantId, TenantTx, get};
 use crate::error::Result;
 
 /// Holes in the wall between tenants; none on SQLite, which has no wall.
@@ -28,6 +28,14 @@ pub async fn list_holes(db: &Db) -> Result<Vec<String>> {
         holes = list_visible(read).await?;
     }
     Ok(holes)
+}
+
+/// How many rows of a tenant the transaction of this or of another one sees, as far as the database alone keeps them
+/// apart.
+pub async fn count_visible(tx: &TenantTx, table: &str, of: TenantId) -> Result<i64> {
+    let sql = format!("SELECT COUNT(*) FROM {table} WHERE tenant_id = $1");
+    let counted = tx.tx.query_one_raw(Statement::from_sql_and_values(tx.backend, sql, [of.0.into()])).await?;
+    counted.map_or(Ok(0), |row| get(&row, 0))
 }
 
 /// The login role and the role it serves as: neither may bypass the policies, or become able to.

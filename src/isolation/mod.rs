@@ -419,14 +419,10 @@ impl Run<'_> {
     async fn look_at_rows(&mut self, own: TenantId, other: TenantId) -> Result<()> {
         let tx = self.app.db.read(own).await?;
         for (table, _) in self.app.db.list_tenant_tables().await? {
-            let count = async |tenant: TenantId| -> Result<i64> {
-                let sql = format!("SELECT COUNT(*) FROM {table} WHERE tenant_id = $2 AND $1 IS NOT NULL");
-                tx.count(&sql, [tenant.0.into()]).await
-            };
-            if count(own).await? == 0 {
+            if wall::count_visible(&tx, &table, own).await? == 0 {
                 self.report.empty.push(table.clone());
             }
-            if self.app.db.is_postgres() && count(other).await? > 0 {
+            if self.app.db.is_postgres() && wall::count_visible(&tx, &table, other).await? > 0 {
                 self.report.findings.push(format!("a transaction of one tenant sees the other's rows of {table}"));
             }
         }

@@ -274,6 +274,7 @@ impl<'a> Follower<'a> {
         let head = self.shared.db.head(self.tenant).await?;
         if let Some(head) = head
             && came > head.position
+            && !self.shared.stream.is_away(self.tenant)
         {
             self.shared.stream.restart(self.tenant, head.position).await;
         }

@@ -189,7 +189,7 @@ impl BatchLoad for MembersByTeam {
     async fn load(tx: &TenantTx, keys: &[Uuid]) -> Result<HashMap<Uuid, Vec<User>>> {
         let sql = format!(
             "SELECT m.team_id, {USER_COLUMNS} FROM {{keys}} {{each team_members m: m.team_id = k.team_id}} \
-             JOIN users u ON u.tenant_id = m.tenant_id AND u.id = m.user_id \
+             JOIN users u ON u.tenant_id = $1 AND u.id = m.user_id \
              ORDER BY u.name, u.id"
         );
         let mut members: HashMap<Uuid, Vec<User>> = HashMap::new();
@@ -212,7 +212,7 @@ impl BatchLoad for MembershipsByTeam {
             format!(
                 "SELECT m.team_id, m.joined_at AS joined_at, {left_at}, {USER_COLUMNS} \
                  FROM {{keys}} {{each {table} m: m.team_id = k.team_id}} \
-                 JOIN users u ON u.tenant_id = m.tenant_id AND u.id = m.user_id"
+                 JOIN users u ON u.tenant_id = $1 AND u.id = m.user_id"
             )
         };
         let sql = format!(

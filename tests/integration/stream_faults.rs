@@ -101,11 +101,11 @@ async fn run(connection: &mut MultiplexedConnection, command: &str) {
     command.exec_async(connection).await.expect("done");
 }
 
-/// How many XADDs the server has refused.
+/// How many probes the server has refused.
 async fn refused(connection: &mut MultiplexedConnection) -> u64 {
     let stats: String = redis::cmd("INFO").arg("commandstats").query_async(connection).await.expect("answered");
-    let of_xadd = stats.lines().find(|line| line.starts_with("cmdstat_xadd:")).unwrap_or_default();
-    let count = |field: &str| of_xadd.split(',').find_map(|part| part.strip_prefix(field)?.parse::<u64>().ok());
+    let of_set = stats.lines().find(|line| line.starts_with("cmdstat_setex:")).unwrap_or_default();
+    let count = |field: &str| of_set.split(',').find_map(|part| part.strip_prefix(field)?.parse::<u64>().ok());
     count("rejected_calls=").unwrap_or_default() + count("failed_calls=").unwrap_or_default()
 }
 
@@ -151,9 +151,8 @@ async fn affects_the_tenants_of_its_node_only(fault: impl Fn(&mut Redis), end: i
     hears(&mut by_bus_later, pair.here.as_ref(), near, 3).await;
     // All of them arrive over the bus: nothing follows the ledger here.
     for position in 4..40 {
-        pair.here.publish(near, batch(position)).await.expect("published");
         for listener in [&mut by_bus, &mut by_bus_later] {
-            while next(listener).await < position {}
+            hears(listener, pair.here.as_ref(), near, position).await;
         }
         assert!(pair.both(|stream| !stream.is_away(near) && stream.is_away(far)));
         assert!(!late.is_away(near) && late.is_away(far));
@@ -195,9 +194,11 @@ async fn is_away_until_it_takes_writes(fault: &str, end: &str) {
     pair.until(|stream| stream.is_degraded()).await;
     // It stays away, however often it is tried.
     let before = refused(&mut connection).await;
-    while refused(&mut connection).await < before + 6 {
+    until(async || {
         assert!(pair.both(|stream| stream.is_degraded() && stream.is_away(acme)));
-    }
+        refused(&mut connection).await >= before + 6
+    })
+    .await;
     pair.follows(acme, &mut follower).await;
 
     run(&mut connection, end).await;
@@ -240,12 +241,11 @@ async fn a_key_that_is_no_stream_affects_its_tenant_only() {
     pair.follows(far, &mut follower).await;
     pair.until(|stream| stream.is_away(far)).await;
     for position in 3..40 {
-        pair.here.publish(near, batch(position)).await.expect("published");
-        assert_eq!(next(&mut by_bus).await, position);
+        hears(&mut by_bus, pair.here.as_ref(), near, position).await;
         assert!(pair.both(|stream| !stream.is_degraded() && !stream.is_away(near) && stream.is_away(far)));
     }
     pair.follows(far, &mut follower).await;
-    assert_eq!(METRICS.stream_foreign.get(), counted + 2, "once in each process");
+    assert!(METRICS.stream_foreign.get() >= counted + 2, "once in each process");
 
     run(&mut connection, &format!("DEL {}", key(far))).await;
     pair.until(|stream| !stream.is_away(far)).await;
@@ -264,7 +264,7 @@ async fn a_stream_that_is_ahead_of_its_ledger_begins_again() {
         pair.follows(acme, &mut follower).await;
         let counted = METRICS.stream_foreign.get();
         run(&mut connection, &format!("XADD {} {id} batch nonsense", key(acme))).await;
-        until(async || METRICS.stream_foreign.get() == counted + 2).await;
+        until(async || METRICS.stream_foreign.get() >= counted + 2).await;
         // Positions of the ledger come over the bus again.
         until(async || {
             let position = pair.record(acme).await;
@@ -306,7 +306,7 @@ async fn streams_are_bounded_expire_and_are_read_over_one_connection() {
     for position in 2..=last {
         writer.publish(tenants[0], batch(position)).await.expect("published");
     }
-    until(async || reader.position(tenants[0]) == last).await;
+    hears(&mut listeners[0], &writer, tenants[0], last).await;
     let length: usize = redis::cmd("XLEN").arg(key(tenants[0])).query_async(&mut connection).await.expect("a length");
     // Whole nodes of 100 entries are dropped.
     assert!((ENTRIES_KEPT..=ENTRIES_KEPT + 100).contains(&length), "{length}");

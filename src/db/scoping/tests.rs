@@ -25,6 +25,7 @@ fn statements_whose_tables_are_all_narrowed_pass() {
         "UPDATE orders o SET is_first = false FROM customers c WHERE o.tenant_id = $1 AND c.tenant_id = o.tenant_id",
         "DELETE FROM teams WHERE tenant_id = $1 AND id IN (SELECT team_id FROM team_members WHERE tenant_id = $1) RETURNING id",
         "WITH gone AS (DELETE FROM kpis WHERE tenant_id = $1 RETURNING name) SELECT name FROM gone",
+        "SELECT position FROM ledger_heads WHERE tenant_id = $1 FOR NO KEY UPDATE",
         "SAVEPOINT measured",
     ] {
         assert!(places(sql).iter().all(|place| *place == 0), "{sql}");
@@ -67,11 +68,28 @@ fn statements_that_may_reach_other_rows_are_refused() {
         ("WITH gone AS (DELETE FROM kpis RETURNING name) SELECT name FROM gone", "table kpis"),
         ("SELECT sku FROM other.products WHERE tenant_id = $1", "a name with several parts"),
         ("SELECT o.id FROM orders o RIGHT JOIN kpis k ON k.tenant_id = $1 WHERE o.tenant_id = $1", "a kind of join"),
+        ("INSERT INTO kpis (id, tenant_id) SELECT k.*, $1 FROM unnest($2) AS k", "table kpis, something else"),
+        ("UPDATE kpis SET Tenant_ID = $2 WHERE tenant_id = $1", "table kpis, the tenant"),
+        ("WITH a AS (WITH kpis AS (SELECT 1) SELECT * FROM kpis) SELECT 1 FROM kpis, a", "table kpis"),
+        ("WITH kpis AS (SELECT name FROM kpis) SELECT name FROM kpis", "two tables kpis"),
+        (
+            "SELECT (SELECT c.name FROM (SELECT 1) o JOIN customers c ON c.tenant_id = o.tenant_id) \
+             FROM orders o WHERE o.tenant_id = $1",
+            "table c",
+        ),
         ("TRUNCATE kpis", "a kind of statement"),
         ("SELECT FROM WHERE", "sql parser error"),
     ] {
         let found = tenant_places(Postgres, sql).expect_err(sql);
         assert!(found.starts_with(why), "{sql}: {found}");
+    }
+    for sql in [
+        "INSERT OR REPLACE INTO kpis (tenant_id, name) VALUES ($1, $2)",
+        "REPLACE INTO kpis (tenant_id, name) VALUES ($1, $2)",
+        "UPDATE OR REPLACE tenants SET slug = $2 WHERE id = $1",
+    ] {
+        let found = tenant_places(Sqlite, sql).expect_err(sql);
+        assert!(found.ends_with("that replaces"), "{sql}: {found}");
     }
 }
 

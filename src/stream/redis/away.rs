@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
-use redis::streams::StreamMaxlen;
-use redis::{RedisError, RedisResult};
+use redis::{AsyncCommands, RedisError, RedisResult};
 use tokio::time::MissedTickBehavior;
 
 use super::link::{Brief, Redis, silent};
-use super::{ANSWER_TIMEOUT, RETRY_WAIT, Shared, TENANTS_AT_ONCE, add, probe_key};
+use super::{ANSWER_TIMEOUT, IDLE_EXPIRY, RETRY_WAIT, Shared, TENANTS_AT_ONCE, probe_key};
 use crate::db::TenantId;
 use crate::telemetry::metrics::METRICS;
 
@@ -165,7 +164,9 @@ impl Shared {
                         self.away.is_back(tenant);
                         self.added.notify_one();
                     }
-                    Err(error) => self.away.leaves(tenant, &error),
+                    Err(error) if self.is_of_tenant(&error) => self.away.leaves(tenant, &error),
+                    // The next write shows what is the matter with a single server.
+                    Err(_) => {}
                 }
             }
         });
@@ -174,9 +175,7 @@ impl Shared {
     }
 }
 
-/// Adds an entry to a stream that nobody reads.
+/// Writes a key whatever it held before.
 async fn write(connection: &mut Brief, key: &str) -> RedisResult<()> {
-    let mut pipeline = redis::pipe();
-    add(&mut pipeline, key, StreamMaxlen::Equals(1), "*", &[("probe", "")]);
-    pipeline.exec_async(connection).await
+    connection.set_ex(key, "", IDLE_EXPIRY.as_secs()).await
 }

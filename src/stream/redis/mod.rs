@@ -3,7 +3,7 @@
 //! | key | entry id | fields | kept |
 //! |---|---|---|---|
 //! | `salespulse:{<tenant id>}:batches` | `<last position>-<settings changed + alerts logged>` | `from`: the process; `batch`: [`CommittedBatch`] as JSON | about [`ENTRIES_KEPT`] entries, [`IDLE_EXPIRY`] after the newest |
-//! | `salespulse:probe`, `salespulse:{<tenant id>}:probe` | a time | `probe` | one entry, as long |
+//! | `salespulse:probe`, `salespulse:{<tenant id>}:probe` | | an empty text | as long |
 //!
 //! The braces are a hash tag that keeps a tenant's keys on one cluster node. Redis rejects an id that is not above the
 //! newest, so a late or duplicate batch is a no-op. One task publishes from a bounded queue, so that no writer waits
@@ -26,8 +26,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::streams::{StreamMaxlen, StreamRangeReply};
-use redis::{AsyncCommands, Pipeline, RedisResult};
+use redis::streams::StreamRangeReply;
+use redis::{AsyncCommands, RedisError, RedisResult};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
@@ -54,8 +54,8 @@ const QUEUE_MAX: usize = 4096;
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause before retrying Redis, and between two probes of it.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
-/// Tenants asked for concurrently.
-const TENANTS_AT_ONCE: usize = 16;
+/// Tenants of a cluster asked for concurrently, so that those of a node that does not answer are waited for once.
+const TENANTS_AT_ONCE: usize = 128;
 
 pub struct RedisStream {
     local: Arc<MemoryStream>,
@@ -173,9 +173,8 @@ impl EventStream for RedisStream {
     }
 
     async fn restart(&self, tenant: TenantId, head: i64) {
-        match self.shared.restart(tenant, head).await {
-            Ok(()) => tracing::warn!(tenant = %tenant.0, head, "a stream was ahead of its ledger"),
-            Err(error) => tracing::debug!(%error, "stream not restarted"),
+        if let Err(error) = self.shared.restart(tenant, head).await {
+            tracing::debug!(%error, "stream not restarted");
         }
     }
 }
@@ -190,12 +189,6 @@ fn probe_key(tenant: Option<TenantId>) -> String {
         None => "salespulse:probe".to_owned(),
         Some(tenant) => format!("salespulse:{{{}}}:probe", tenant.0),
     }
-}
-
-/// Adds an entry to a stream, whose answer is that of the pipeline.
-fn add(pipeline: &mut Pipeline, key: &str, length: StreamMaxlen, id: &str, fields: &[(&str, &str)]) {
-    pipeline.xadd_maxlen(key, length, id, fields);
-    pipeline.expire(key, i64::try_from(IDLE_EXPIRY.as_secs()).unwrap_or(i64::MAX)).ignore();
 }
 
 impl Shared {
@@ -219,10 +212,15 @@ impl Shared {
     async fn find_newest(&self, tenant: TenantId) -> RedisResult<EntryId> {
         let newest = async { self.newest_entry(&mut self.link.brief().await?, tenant).await }.await;
         newest.inspect_err(|error| {
-            if away::is_foreign_key(error) || matches!(self.link.found(), Some(Redis::Cluster { .. })) {
+            if self.is_of_tenant(error) {
                 self.away.leaves(tenant, error);
             }
         })
+    }
+
+    /// Whether a failed request concerns the tenant that it was made for, rather than all.
+    fn is_of_tenant(&self, error: &RedisError) -> bool {
+        away::is_foreign_key(error) || matches!(self.link.found(), Some(Redis::Cluster { .. }))
     }
 
     /// Deletes a stream with entries beyond the ledger's head, unless another process has, and reads it from its
@@ -232,6 +230,7 @@ impl Shared {
         if self.newest_entry(&mut connection, tenant).await?.0 > head.unsigned_abs() {
             connection.del::<_, ()>(key(tenant)).await?;
             METRICS.stream_foreign.inc();
+            tracing::warn!(tenant = %tenant.0, head, "a stream was ahead of its ledger");
         }
         if let Some(place) = self.places().get_mut(&tenant) {
             *place = EntryId::default();

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::away::is_foreign_key;
 use super::link::{Redis, silent};
-use super::{ANSWER_TIMEOUT, BATCH_BYTES_MAX, ENTRIES_KEPT, EntryId, Shared, TENANTS_AT_ONCE, add, key};
+use super::{ANSWER_TIMEOUT, BATCH_BYTES_MAX, ENTRIES_KEPT, EntryId, IDLE_EXPIRY, Shared, TENANTS_AT_ONCE, key};
 use crate::db::TenantId;
 use crate::stream::CommittedBatch;
 
@@ -49,7 +49,9 @@ impl Shared {
             let json = batch.to_json(*tenant, BATCH_BYTES_MAX).map_err(silent)?;
             let fields = [("from", self.process.as_str()), ("batch", json.as_str())];
             let id = EntryId::of(batch).to_string();
-            add(&mut pipeline, &key(*tenant), StreamMaxlen::Approx(ENTRIES_KEPT), &id, &fields);
+            let key = key(*tenant);
+            pipeline.xadd_maxlen(&key, StreamMaxlen::Approx(ENTRIES_KEPT), id, &fields);
+            pipeline.expire(&key, i64::try_from(IDLE_EXPIRY.as_secs()).unwrap_or(i64::MAX)).ignore();
         }
         let added: Vec<RedisResult<Value>> = pipeline.query_async(&mut self.link.brief().await?).await?;
         let mut refused = Ok(());
