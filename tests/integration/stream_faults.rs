@@ -151,6 +151,7 @@ async fn affects_the_tenants_of_its_node_only(fault: impl Fn(&mut Redis), end: i
     hears(&mut by_bus_later, pair.here.as_ref(), near, 3).await;
     // All of them arrive over the bus: nothing follows the ledger here.
     for position in 4..40 {
+        pair.here.publish(near, batch(position)).await.expect("published");
         for listener in [&mut by_bus, &mut by_bus_later] {
             hears(listener, pair.here.as_ref(), near, position).await;
         }
@@ -241,6 +242,7 @@ async fn a_key_that_is_no_stream_affects_its_tenant_only() {
     pair.follows(far, &mut follower).await;
     pair.until(|stream| stream.is_away(far)).await;
     for position in 3..40 {
+        pair.here.publish(near, batch(position)).await.expect("published");
         hears(&mut by_bus, pair.here.as_ref(), near, position).await;
         assert!(pair.both(|stream| !stream.is_degraded() && !stream.is_away(near) && stream.is_away(far)));
     }
