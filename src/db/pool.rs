@@ -1,15 +1,12 @@
 //! A pool that lends the connection returned last. Its caches are warm, in the database's process too, while the
 //! driver's pool takes turns through all connections it has opened.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sea_orm::{
     ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbErr, Statement, TransactionOptions, TransactionTrait,
 };
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
@@ -77,13 +74,14 @@ impl Pool {
 
     /// Begins a transaction, skipping connections that died while idle, e.g. in a restart of the database.
     ///
-    /// It is [`Completed`] even if the caller is cancelled: the driver registers a transaction only once the database has
-    /// answered. If cancelled before, it would stay open on its connection, and the next borrower would read an old
-    /// snapshot.
+    /// In a task of its own, which survives cancellation of the caller: the driver registers a transaction only once the
+    /// database has answered. If cancelled before, it would stay open on its connection, and the next borrower would read
+    /// an old snapshot.
     pub async fn begin(&self, options: TransactionOptions) -> Result<(DatabaseTransaction, Lent), DbErr> {
         let pool = self.clone();
         let begun = async move { past_dead(pool.count().0, || pool.begin_once(options)).await };
-        Completed::new(begun.in_current_span()).await
+        let failed = |error: tokio::task::JoinError| DbErr::Custom(error.to_string());
+        tokio::spawn(begun.in_current_span()).await.map_err(failed)?
     }
 
     async fn begin_once(&self, options: TransactionOptions) -> Result<(DatabaseTransaction, Lent), DbErr> {
@@ -129,43 +127,6 @@ impl Drop for Lent {
     }
 }
 
-/// A future that, once begun, is completed: by its caller, or in a task of its own if that is cancelled.
-struct Completed<F>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    rest: Option<Pin<Box<F>>>,
-    is_begun: bool,
-}
-
-impl<F: Future<Output: Send> + Send> Completed<F> {
-    fn new(future: F) -> Self {
-        Completed { rest: Some(Box::pin(future)), is_begun: false }
-    }
-}
-
-impl<F: Future<Output: Send> + Send> Future for Completed<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.is_begun = true;
-        let Some(rest) = self.rest.as_mut() else { return Poll::Pending };
-        let polled = rest.as_mut().poll(context);
-        if polled.is_ready() {
-            self.rest = None;
-        }
-        polled
-    }
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Drop for Completed<F> {
-    fn drop(&mut self) {
-        if let (true, Some(rest), Ok(runtime)) = (self.is_begun, self.rest.take(), Handle::try_current()) {
-            runtime.spawn(rest);
-        }
-    }
-}
-
 /// Retries for each of `open` connections that died while idle, e.g. after a database restart. `ask` must be free of
 /// side effects.
 pub(super) async fn past_dead<T, F>(open: usize, ask: impl Fn() -> F) -> Result<T, DbErr>
@@ -188,7 +149,6 @@ fn lock(free: &Mutex<Vec<usize>>) -> MutexGuard<'_, Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use sea_orm::{ConnectOptions, ConnectionTrait, Database};
-    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -203,24 +163,6 @@ mod tests {
             all.push(connection);
         }
         Pool::new(all)
-    }
-
-    #[tokio::test]
-    async fn what_was_begun_is_completed_when_its_caller_goes() {
-        for is_begun in [true, false] {
-            let (open, opened) = oneshot::channel::<()>();
-            let (done, is_done) = oneshot::channel();
-            let mut completed = Completed::new(async move {
-                let _ = opened.await;
-                let _ = done.send(());
-            });
-            if is_begun {
-                assert!(futures_util::poll!(&mut completed).is_pending());
-            }
-            drop(completed);
-            drop(open);
-            assert_eq!(is_done.await.is_ok(), is_begun);
-        }
     }
 
     /// Lends once the driver has taken all back that nobody uses.
