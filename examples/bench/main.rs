@@ -156,8 +156,9 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
         &["what", "new each time", "pgbench, same SQL", "ratio", "transactions", "repeated", "plain handler", "ratio"],
     );
     let length = Duration::from_secs(arguments.secs);
+    let served = queries::Served::of(&app, &tenant).await;
     let (url, times) = (urls.server.as_str(), times.as_ref());
-    let queries = queries::Bench::new(&app, &tenant, url, &recording, times, length).await;
+    let queries = queries::Bench { app: &app, tenant: &tenant, url, recording: &recording, times, length, served };
     queries.run(&mut report).await;
     if name == "PostgreSQL" && !arguments.without_wall {
         wall::report(&queries, &owner).await;

@@ -26,36 +26,36 @@ pub const TOTALS: &str = "{ salesMetrics(period: { preset: LAST_90_DAYS }) { tot
 const CUSTOMERS: &str = include_str!("../../tests/operations/customers.graphql");
 
 pub struct Bench<'a> {
-    app: &'a App,
-    tenant: &'a CreatedTenant,
-    url: &'a str,
-    recording: &'a Recording,
-    times: Option<&'a Times>,
-    length: Duration,
+    pub app: &'a App,
+    pub tenant: &'a CreatedTenant,
+    pub url: &'a str,
+    pub recording: &'a Recording,
+    pub times: Option<&'a Times>,
+    pub length: Duration,
+    pub served: Served,
+}
+
+/// A server of the application, and who asks it.
+pub struct Served {
     address: SocketAddr,
     token: String,
     /// Makes each request another one.
     number: AtomicU64,
 }
 
-impl<'a> Bench<'a> {
-    pub async fn new(
-        app: &'a App,
-        tenant: &'a CreatedTenant,
-        url: &'a str,
-        recording: &'a Recording,
-        times: Option<&'a Times>,
-        length: Duration,
-    ) -> Bench<'a> {
+impl Served {
+    pub async fn of(app: &App, tenant: &CreatedTenant) -> Served {
         let address = serve(router(app.clone(), &Options::default())).await;
-        let token = token(app, tenant);
-        Bench { app, tenant, url, recording, times, length, address, token, number: AtomicU64::new(1) }
+        Served { address, token: token(app, tenant), number: AtomicU64::new(1) }
     }
+}
 
+impl Bench<'_> {
     /// New queries for `length`.
     pub async fn fresh(&self, query: &'static str, clients: u64, length: Duration) -> Load {
-        let first = self.number.fetch_add(1 << 32, Ordering::Relaxed);
-        load(self.address, "/graphql", &self.token, clients, length, move |n| body(query, first + n)).await
+        let first = self.served.number.fetch_add(1 << 32, Ordering::Relaxed);
+        load(self.served.address, "/graphql", &self.served.token, clients, length, move |n| body(query, first + n))
+            .await
     }
 
     /// Single events that happen now, over HTTP.
@@ -63,14 +63,15 @@ impl<'a> Bench<'a> {
         let columns = ["what", "events/s", "p50 ms", "p95 ms"];
         let mut report = Report::begin(&format!("{name}: recording over HTTP"), &columns);
         let now = self.app.clock.now().to_utc().expect("a time").to_rfc3339();
-        let load = load(self.address, "/graphql", &self.token, 64, self.length, move |n| sale(n, &now)).await;
+        let load =
+            load(self.served.address, "/graphql", &self.served.token, 64, self.length, move |n| sale(n, &now)).await;
         let millis = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1e3);
         let row = ["single events, 64 connections".to_owned(), format!("{:.0}", load.per_sec)];
         report.row(&[&row[..], &[millis(load.p50), millis(load.p95)]].concat());
     }
 
     pub async fn run(&self, report: &mut Report) {
-        let (address, token) = (self.address, &self.token);
+        let (address, token) = (self.served.address, &self.served.token);
         for (name, query) in [("90 days by channel", DAYS), ("90 days", TOTALS), ("50 customers", CUSTOMERS)] {
             let bytes = crate::http::answer(address, "/graphql", token, &body(query, 0)).await;
             let statements = self.statements(query).await;
@@ -109,13 +110,13 @@ impl<'a> Bench<'a> {
     }
 
     async fn kept(&self, address: SocketAddr, clients: u64, query: &'static str) -> Load {
-        load(address, "/graphql", &self.token, clients, self.length, move |_| body(query, 0)).await
+        load(address, "/graphql", &self.served.token, clients, self.length, move |_| body(query, 0)).await
     }
 
     /// The statements of one request that is not kept; those on rollups alone where there are some.
     async fn statements(&self, query: &'static str) -> Vec<Statement> {
         self.recording.start();
-        crate::http::answer(self.address, "/graphql", &self.token, &body(query, u64::MAX)).await;
+        crate::http::answer(self.served.address, "/graphql", &self.served.token, &body(query, u64::MAX)).await;
         let all = self.recording.stop();
         let on_rollups: Vec<Statement> = all.iter().filter(|s| s.sql.contains("sales_metrics")).cloned().collect();
         if on_rollups.is_empty() { all } else { on_rollups }
