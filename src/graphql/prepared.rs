@@ -72,9 +72,9 @@ impl Prepared {
             OperationType::Subscription => Some(subscribed(&text, &document, operation, &mut params, caller)?),
             _ => None,
         };
-        let Selected { document, forbidden, is_empty } =
+        let Selected { document, forbidden, is_executed } =
             roots::select(document, name.as_ref(), &params.variables, caller);
-        if !is_empty {
+        if is_executed {
             completed?;
         }
         let name = name.map(|name| name.to_string());
@@ -82,7 +82,6 @@ impl Prepared {
         request.operation_name = params.operation_name;
         request.set_parsed_query(document);
         let to_keep = hash.map(|hash| (hash, text));
-        let is_executed = !is_empty;
         Ok(Prepared { request, kind, name, fields, is_public, subscribed, plan, forbidden, is_executed, to_keep })
     }
 }

@@ -56,8 +56,8 @@ pub struct Selected {
     pub document: ExecutableDocument,
     /// An error for each root field that is left out.
     pub forbidden: Vec<ServerError>,
-    /// Nothing but such fields was selected.
-    pub is_empty: bool,
+    /// Whether there are others.
+    pub is_executed: bool,
 }
 
 /// Selects each root field of the operation `name` once, with all that is selected of it, and that of a subscription
@@ -70,7 +70,7 @@ pub fn select(
     caller: Option<&Caller>,
 ) -> Selected {
     let before = Uses::of(&document, name);
-    let as_it_is = |document| Selected { document, forbidden: Vec::new(), is_empty: false };
+    let as_it_is = |document| Selected { document, forbidden: Vec::new(), is_executed: true };
     let Some(operation) = operation_of(&mut document.operations, name) else { return as_it_is(document) };
     let mut root = operation.selection_set.node.clone();
     let kind = operation.ty;
@@ -92,7 +92,7 @@ pub fn select(
         let mut fields = fields.into_iter().map(|(key, selected)| (key, merged(selected))).collect();
         merge(&mut root, variables, &mut fields);
     }
-    let is_empty = root.items.is_empty();
+    let is_executed = !root.items.is_empty();
     if let Some(operation) = operation_of(&mut document.operations, name) {
         operation.selection_set.node = root;
     }
@@ -103,7 +103,7 @@ pub fn select(
         let is_used = |name: &Name| after.variables.contains(name) || !before.variables.contains(name);
         operation.variable_definitions.retain(|variable| is_used(&variable.node.name.node));
     }
-    Selected { document, forbidden, is_empty }
+    Selected { document, forbidden, is_executed }
 }
 
 fn operation_of<'a>(

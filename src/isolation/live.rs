@@ -9,10 +9,7 @@ use super::client::{Client, Transport};
 use super::{Answers, Run};
 use crate::error::{Error, Result};
 
-const HEARD_WAIT: Duration = Duration::from_millis(500);
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
-/// Maximum number of alerts fired until one is received.
-const ALERTS_MAX: usize = 20;
 
 const METRICS: &str =
     "asOf { position } totalRevenue ordersCount uniqueCustomers series(grain: DAY) { start totalRevenue }
@@ -110,7 +107,7 @@ async fn alerts(
     other: &Canary,
     (token, other_token): &(String, String),
 ) -> Result<()> {
-    let (cursor, foreign) = (alert_cursor(run, own, token).await?, alert_cursor(run, other, other_token).await?);
+    let (cursor, foreign) = (alert_cursor(run, token).await?, alert_cursor(run, other_token).await?);
     fire(run, other, other_token).await?;
     fire(run, own, token).await?;
     let next = run.client.open(transport, token, &alerts_after(own, &cursor)).await?.next().await?;
@@ -127,21 +124,15 @@ async fn alerts(
 }
 
 fn alerts_after(of: &Canary, cursor: &str) -> Json {
-    let after = if cursor.is_empty() { String::new() } else { format!(", after: \"{cursor}\"") };
-    json!({ "query": format!("subscription {{ alertTriggered(tenantId: \"{}\"{after}) {{ id name state value }} }}", of.tenant.0) })
+    let arguments = format!("tenantId: \"{}\", after: \"{cursor}\"", of.tenant.0);
+    json!({ "query": format!("subscription {{ alertTriggered({arguments}) {{ id name state value }} }}") })
 }
 
-/// The cursor of a received alert. The start of a subscription is not observable, so alerts are fired until one is
-/// received.
-async fn alert_cursor(run: &Run<'_>, of: &Canary, token: &str) -> Result<String> {
-    let mut answers = run.client.open(Transport::Socket, token, &alerts_after(of, "")).await?;
-    for _ in 0..ALERTS_MAX {
-        fire(run, of, token).await?;
-        if let Ok(heard) = tokio::time::timeout(HEARD_WAIT, answers.next()).await {
-            return Ok(heard?["extensions"]["cursor"].as_str().unwrap_or_default().to_owned());
-        }
-    }
-    Err(Error::internal(format!("no alert of {} is heard of", of.word)))
+/// Where the alerts of the token's tenant end.
+async fn alert_cursor(run: &Run<'_>, token: &str) -> Result<String> {
+    let answer = run.client.ask(Transport::Post, token, "{ alertCursor }").await?;
+    let cursor = answer["data"]["alertCursor"].as_str().map(str::to_owned);
+    cursor.ok_or_else(|| Error::internal(format!("alertCursor gave {answer}")))
 }
 
 /// Fires an alert created only for this.

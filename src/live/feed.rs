@@ -270,13 +270,13 @@ impl<'a> Follower<'a> {
     /// Reads missing batches from the ledger and delivers them.
     async fn catch_up(&mut self) -> Result<()> {
         // Batches come after their commit, so the head is not behind what has come before it is read.
-        let came = self.shared.stream.position(self.tenant);
+        let came = self.shared.stream.newest_position(self.tenant);
         let head = self.shared.db.head(self.tenant).await?;
         if let Some(head) = head
             && came > head.position
             && !self.shared.stream.is_away(self.tenant)
         {
-            self.shared.stream.restart(self.tenant, head.position).await;
+            self.shared.stream.drop_beyond(self.tenant, head.position).await;
         }
         match head {
             Some(head) if head == self.head => return Ok(()),

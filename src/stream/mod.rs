@@ -53,13 +53,13 @@ pub trait EventStream: Send + Sync + 'static {
     }
 
     /// The newest position that came from the bus for a tenant with listeners, or that was there before them; 0 if none.
-    fn position(&self, _tenant: TenantId) -> i64 {
+    fn newest_position(&self, _tenant: TenantId) -> i64 {
         0
     }
 
     /// Drops what the bus holds of a tenant beyond its ledger's head: batches of another ledger, before which it takes
     /// no others.
-    async fn restart(&self, _tenant: TenantId, _head: i64) {}
+    async fn drop_beyond(&self, _tenant: TenantId, _head: i64) {}
 }
 
 /// The process's stream: Redis if a URL is given, which need not answer yet, otherwise in-process. Error: the URL is

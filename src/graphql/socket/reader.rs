@@ -36,7 +36,7 @@ const MESSAGES_MAX: u32 = 200;
 /// From the upgrade to `connection_init`.
 const INIT_WAIT: Duration = Duration::from_secs(10);
 /// Idle timeout: maximum time between signs of life from the client.
-pub const SILENCE_MAX: Duration = Duration::from_millis(if cfg!(test) { 1_500 } else { 30_000 });
+pub const SILENCE_MAX: Duration = Duration::from_millis(if cfg!(test) { 3_000 } else { 30_000 });
 
 pub struct SocketReader {
     endpoint: Endpoint,

@@ -59,13 +59,13 @@ impl Away {
     }
 
     /// Whether the tenant's batches can be published.
-    pub fn takes(&self, tenant: TenantId) -> bool {
+    pub fn may_publish(&self, tenant: TenantId) -> bool {
         let state = self.lock();
         !state.writes && !state.tenants.contains_key(&tenant)
     }
 
     /// Whether the tenant is away by itself, whatever the others are.
-    pub fn has(&self, tenant: TenantId) -> bool {
+    pub fn is_tenant_away(&self, tenant: TenantId) -> bool {
         self.lock().tenants.contains_key(&tenant)
     }
 
@@ -78,7 +78,7 @@ impl Away {
     }
 
     /// A request for a tenant of a cluster failed, or one that met the tenant's key.
-    pub fn leaves(&self, tenant: TenantId, error: &RedisError) {
+    pub fn tenant_failed(&self, tenant: TenantId, error: &RedisError) {
         let reason = if is_foreign_key(error) { Reason::ForeignKey } else { Reason::Node };
         let mut before = None;
         self.change(Some(error), |state| before = state.tenants.insert(tenant, reason));
@@ -164,7 +164,7 @@ impl Shared {
                         self.away.is_back(tenant);
                         self.added.notify_one();
                     }
-                    Err(error) if self.is_of_tenant(&error) => self.away.leaves(tenant, &error),
+                    Err(error) if self.is_of_tenant(&error) => self.away.tenant_failed(tenant, &error),
                     // The next write shows what is the matter with a single server.
                     Err(_) => {}
                 }

@@ -130,7 +130,7 @@ impl Drop for RedisStream {
 impl EventStream for RedisStream {
     async fn publish(&self, tenant: TenantId, batch: Arc<CommittedBatch>) -> Result<(), StreamError> {
         self.local.hand_on(tenant, Arc::clone(&batch));
-        if !self.shared.away.takes(tenant) {
+        if !self.shared.away.may_publish(tenant) {
             return Ok(());
         }
         self.queue.try_send((tenant, batch)).map_err(|_| StreamError("the queue to Redis is full".to_owned()))
@@ -168,13 +168,13 @@ impl EventStream for RedisStream {
         self.shared.away.is_away(tenant)
     }
 
-    fn position(&self, tenant: TenantId) -> i64 {
+    fn newest_position(&self, tenant: TenantId) -> i64 {
         self.shared.places().get(&tenant).map_or(0, |place| i64::try_from(place.0).unwrap_or(i64::MAX))
     }
 
-    async fn restart(&self, tenant: TenantId, head: i64) {
-        if let Err(error) = self.shared.restart(tenant, head).await {
-            tracing::debug!(%error, "stream not restarted");
+    async fn drop_beyond(&self, tenant: TenantId, head: i64) {
+        if let Err(error) = self.shared.drop_beyond(tenant, head).await {
+            tracing::debug!(%error, "stream not dropped");
         }
     }
 }
@@ -213,7 +213,7 @@ impl Shared {
         let newest = async { self.newest_entry(&mut self.link.brief().await?, tenant).await }.await;
         newest.inspect_err(|error| {
             if self.is_of_tenant(error) {
-                self.away.leaves(tenant, error);
+                self.away.tenant_failed(tenant, error);
             }
         })
     }
@@ -225,7 +225,7 @@ impl Shared {
 
     /// Deletes a stream with entries beyond the ledger's head, unless another process has, and reads it from its
     /// beginning.
-    async fn restart(&self, tenant: TenantId, head: i64) -> RedisResult<()> {
+    async fn drop_beyond(&self, tenant: TenantId, head: i64) -> RedisResult<()> {
         let mut connection = self.link.brief().await?;
         if self.newest_entry(&mut connection, tenant).await?.0 > head.unsigned_abs() {
             connection.del::<_, ()>(key(tenant)).await?;

@@ -24,7 +24,7 @@ pub(super) type Queued = (TenantId, Arc<CommittedBatch>);
 pub(super) async fn publish_all(shared: Arc<Shared>, mut queue: mpsc::Receiver<Queued>) {
     let mut waiting = Vec::new();
     while queue.recv_many(&mut waiting, TOGETHER_MAX).await > 0 {
-        waiting.retain(|(tenant, _)| shared.away.takes(*tenant));
+        waiting.retain(|(tenant, _)| shared.away.may_publish(*tenant));
         match shared.link.found() {
             _ if waiting.is_empty() => {}
             None => {}
@@ -59,7 +59,7 @@ impl Shared {
             match added {
                 Ok(_) => {}
                 Err(error) if is_stale(&error) => {}
-                Err(error) if is_foreign_key(&error) => self.away.leaves(*tenant, &error),
+                Err(error) if is_foreign_key(&error) => self.away.tenant_failed(*tenant, &error),
                 Err(error) => refused = Err(error),
             }
         }
@@ -74,7 +74,7 @@ impl Shared {
         }
         let published = futures_util::stream::iter(tenants).map(|(tenant, batches)| async move {
             let published = self.publish(&batches).await;
-            published.inspect_err(|error| self.away.leaves(tenant, error)).is_ok()
+            published.inspect_err(|error| self.away.tenant_failed(tenant, error)).is_ok()
         });
         let published: Vec<bool> = published.buffer_unordered(TENANTS_AT_ONCE).collect().await;
         if !published.contains(&true) {

@@ -90,7 +90,7 @@ impl StreamReader {
                 let mut places = self.shared.places();
                 let listening: HashSet<TenantId> = self.local.listening().into_iter().collect();
                 places.retain(|tenant, _| listening.contains(tenant));
-                let present = places.iter().filter(|(tenant, _)| !self.shared.away.has(**tenant));
+                let present = places.iter().filter(|(tenant, _)| !self.shared.away.is_tenant_away(**tenant));
                 present.map(|(tenant, id)| (*tenant, *id)).collect()
             };
             if !places.is_empty() {
@@ -147,7 +147,7 @@ impl StreamReader {
         let types: Vec<String> = types.query_async(connection).await?;
         for ((tenant, _), found) in places.iter().zip(types) {
             if !matches!(found.as_str(), "stream" | "none") {
-                self.shared.away.leaves(*tenant, error);
+                self.shared.away.tenant_failed(*tenant, error);
             }
         }
         Ok(())
@@ -176,7 +176,7 @@ impl StreamReader {
             let reply: Option<StreamReadReply> = match read {
                 Ok(reply) => reply,
                 Err(error) => {
-                    self.shared.away.leaves(tenant, &error);
+                    self.shared.away.tenant_failed(tenant, &error);
                     is_read |= is_foreign_key(&error);
                     failed = Err(error);
                     continue;
