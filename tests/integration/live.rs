@@ -264,13 +264,15 @@ async fn a_firing_rule_that_is_changed_or_deleted_is_reported_as_resolved() {
     server.stop().await;
 }
 
+/// A rule that any sale makes fire.
+const ANY_SALE: &str = r#"mutation { createAlert(input: { name: "Busy", metric: ORDERS_COUNT, condition: ABOVE,
+    threshold: "0", windowMinutes: 120 }) { id } }"#;
+
 #[tokio::test]
 async fn a_backfill_fires_no_alert() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let create = r#"mutation { createAlert(input: { name: "Busy", metric: ORDERS_COUNT, condition: ABOVE,
-        threshold: "0", windowMinutes: 120 }) { id } }"#;
-    acme.admin().query(create).await;
+    acme.admin().query(ANY_SALE).await;
     test.app.ledger.record(acme.id(), vec![sale(1)], true).await.expect("recorded");
     let history = acme.viewer().query("{ alertHistory { nodes { state } } }").await;
     assert_eq!(history, json!({ "alertHistory": { "nodes": [] } }));
@@ -489,9 +491,7 @@ async fn alerts_are_gone_on_with_from_their_cursor() {
 async fn alerts_that_fire_while_a_client_is_away_are_sent_when_it_is_back() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
-    let create = r#"mutation { createAlert(input: { name: "Busy", metric: ORDERS_COUNT, condition: ABOVE,
-        threshold: "0", windowMinutes: 120 }) { id } }"#;
-    acme.admin().query(create).await;
+    acme.admin().query(ANY_SALE).await;
     let start = acme.viewer().query("{ alertCursor alertHistory { nodes { cursor } } }").await;
     assert_eq!(start["alertHistory"]["nodes"], json!([]));
     let server = Server::start(&test).await;
