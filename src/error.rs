@@ -144,6 +144,11 @@ impl Error {
         self.source.as_ref().is_some_and(|source| source.is::<LacksMonth>())
     }
 
+    /// Whether only caches could be used, and they did not have what it takes.
+    pub fn is_not_cached(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is::<NotCached>())
+    }
+
     /// The underlying cause, for the log.
     pub fn cause(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
@@ -159,6 +164,11 @@ impl Error {
 #[error("no partition of the month")]
 struct LacksMonth;
 
+/// A statement without a database.
+#[derive(Debug, thiserror::Error)]
+#[error("not cached")]
+struct NotCached;
+
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.source.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string))]
 struct Shared(Arc<Error>);
@@ -169,6 +179,9 @@ impl From<sea_orm::DbErr> for Error {
         let source = error.to_string();
         if crate::db::lacks_month(&error) {
             return Error::internal(LacksMonth);
+        }
+        if crate::db::is_not_cached(&error) {
+            return Error::internal(NotCached);
         }
         let shown = if crate::db::is_out_of_range(&error) {
             Error::sum_out_of_range()

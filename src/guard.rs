@@ -28,6 +28,8 @@ pub enum Guard {
     Lanes,
     /// Entries not yet in rollups.
     Tails,
+    /// Rollups of days.
+    Days,
     Organizations,
     /// Names of channels, regions and categories.
     Names,
@@ -38,7 +40,7 @@ pub enum Guard {
 
 impl Guard {
     #[cfg(debug_assertions)]
-    pub const ALL: [Guard; 15] = [
+    pub const ALL: [Guard; 16] = [
         Guard::Argument,
         Guard::AccessCache,
         Guard::ResponseCache,
@@ -50,6 +52,7 @@ impl Guard {
         Guard::Streams,
         Guard::Lanes,
         Guard::Tails,
+        Guard::Days,
         Guard::Organizations,
         Guard::Names,
         Guard::Calendars,

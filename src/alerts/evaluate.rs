@@ -59,7 +59,7 @@ impl BatchObserver for AlertObserver {
         }
         // Makes the batch's own entries visible to the rules without a read per rule.
         let chunk = Chunk { first: batch.first, last: head.position, entries: Arc::clone(batch.entries) };
-        let tails = self.memory.tails.within(tx.tenant(), head.folded, chunk).complete(tx, head).await?;
+        let tails = self.memory.tails.within(tx.tenant(), head.folded, chunk).complete(tx, &head.standing()).await?;
         let memory = Memory { tails, ..self.memory.clone() };
         let mut evaluation = Evaluation { tx, memory: &memory, head, rules };
         for index in concerned {
@@ -78,7 +78,7 @@ pub async fn evaluate_due(tx: &TenantTx, memory: &Memory, head: &mut Head, now: 
     for (_, progress) in &mut rules {
         progress.evaluated_to = progress.evaluated_to.max(Timestamp(now.0 - MADE_UP_FOR));
     }
-    let memory = Memory { tails: memory.tails.clone().complete(tx, head).await?, ..memory.clone() };
+    let memory = Memory { tails: memory.tails.clone().complete(tx, &head.standing()).await?, ..memory.clone() };
     let mut evaluation = Evaluation { tx, memory: &memory, head, rules };
     while let Some((index, due)) = evaluation.next_due().filter(|(_, due)| *due <= now) {
         evaluation.step(index, due, Occasion::Due).await?;
@@ -266,7 +266,7 @@ impl Measure for Live<'_> {
     }
 
     async fn zone(&mut self, rule: &Rule) -> Result<Option<Tz>> {
-        let organizations = self.memory.organizations.get(self.tx, self.head).await?;
+        let organizations = self.memory.organizations.get(self.tx, self.head.policy_epoch).await?;
         Ok(rule.zone(&organizations))
     }
 }

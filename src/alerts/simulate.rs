@@ -74,7 +74,7 @@ pub async fn simulate(tx: &TenantTx, memory: &Memory, rule: &Rule, period: Span)
         return Err(Error::bad_input("to", "at most 31 days after from"));
     }
     let head = read_head(tx).await?;
-    let organizations = memory.organizations.get(tx, &head).await?;
+    let organizations = memory.organizations.get(tx, head.policy_epoch).await?;
     let names = rule.filters.clone().unwrap_or_default();
     let last = position_before(tx, Timestamp(period.end.0 + 1)).await?;
     let earlier = Some(last).filter(|last| *last < head.position);

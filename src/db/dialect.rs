@@ -21,7 +21,8 @@ use sea_orm::{
 
 use errors::driver_code;
 pub use errors::{
-    is_busy, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month, message_of,
+    is_busy, is_full, is_not_cached, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month,
+    message_of,
 };
 pub(super) use errors::{is_cut_off, is_forbidden};
 pub(super) use heads::HeadsConnection;

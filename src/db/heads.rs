@@ -11,12 +11,12 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tracing::Instrument;
 
 use super::pool::past_dead;
-use super::{Head, TenantId, dialect, get};
+use super::{Head, Standing, TenantId, dialect, get};
 use crate::error::{Code, Error, Result};
 use crate::guard::Guard;
 
 /// The result of a read that is pending or in flight; `None` when it failed.
-type Look = Shared<BoxFuture<'static, Option<Arc<HashMap<TenantId, Head>>>>>;
+type Look = Shared<BoxFuture<'static, Option<Arc<HashMap<TenantId, Standing>>>>>;
 
 #[derive(Clone)]
 pub struct Heads {
@@ -41,7 +41,7 @@ impl Heads {
 
     /// The head as of this call or later, never earlier; `None` if there is no such tenant. Error: SERVICE_UNAVAILABLE,
     /// whose cause is logged.
-    pub async fn get(&self, tenant: TenantId) -> Result<Option<Head>> {
+    pub async fn get(&self, tenant: TenantId) -> Result<Option<Standing>> {
         let look = {
             let mut looks = self.lock();
             let Looks { under_way, waiting } = &mut *looks;
@@ -57,7 +57,7 @@ impl Heads {
     }
 
     /// Awaits the previous read, so that only one is in flight, then reads.
-    async fn look(self, before: Option<Look>) -> Option<Arc<HashMap<TenantId, Head>>> {
+    async fn look(self, before: Option<Look>) -> Option<Arc<HashMap<TenantId, Standing>>> {
         if let Some(before) = before {
             before.await;
         }
@@ -87,19 +87,27 @@ impl Heads {
 
     /// The current heads of `tenants`, omitting those that do not exist, each by one statement without a surrounding
     /// transaction; on PostgreSQL all by one, which is given up when it is not answered.
-    async fn list(&self, tenants: &BTreeSet<TenantId>) -> Result<Vec<(TenantId, Head)>> {
+    async fn list(&self, tenants: &BTreeSet<TenantId>) -> Result<Vec<(TenantId, Standing)>> {
         if self.across.get_database_backend() == DbBackend::Postgres {
             return Ok(self.connection.list(&self.across, tenants).await?);
         }
-        let sql = "SELECT position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = $1";
+        let sql = "SELECT position, policy_epoch, last_alert_no, folded, watermark, retained_from, last_product_no, \
+                   last_dimension_no FROM ledger_heads WHERE tenant_id = $1";
         let (open, _) = dialect::count_connections(&self.across);
         let mut heads = Vec::with_capacity(tenants.len());
         for tenant in tenants {
             let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, [tenant.0.into()]);
             let rows = past_dead(open, || self.across.query_all_raw(statement.clone())).await?;
             for row in rows {
-                let head = Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)?, last_alert_no: get(&row, 2)? };
-                heads.push((*tenant, head));
+                let standing = Standing {
+                    head: Head { position: get(&row, 0)?, policy_epoch: get(&row, 1)?, last_alert_no: get(&row, 2)? },
+                    folded: get(&row, 3)?,
+                    watermark: get(&row, 4)?,
+                    retained_from: get(&row, 5)?,
+                    last_product_no: get(&row, 6)?,
+                    last_dimension_no: get(&row, 7)?,
+                };
+                heads.push((*tenant, standing));
             }
         }
         Ok(heads)

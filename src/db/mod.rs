@@ -37,10 +37,11 @@ use self::heads::Heads;
 use self::pool::{Lent, Pool, past_dead};
 pub use count::Statements;
 pub use dialect::{
-    ConnectError, is_busy, is_full, is_out_of_range, is_timeout, is_unavailable, is_unwritable, lacks_month,
-    message_of, sqlite_file,
+    ConnectError, is_busy, is_full, is_not_cached, is_out_of_range, is_timeout, is_unavailable, is_unwritable,
+    lacks_month, message_of, sqlite_file,
 };
 pub use table::{Column, Inserts, OnConflict, Table};
+use tx::Begun;
 pub use tx::{FirstRows, LazyTx, TenantEntity, TenantTx};
 
 use crate::error::{Code, Error, Result};
@@ -65,6 +66,19 @@ pub struct Head {
     pub position: i64,
     pub policy_epoch: i64,
     pub last_alert_no: i64,
+}
+
+/// What there is to read of a tenant's ledger, in one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub head: Head,
+    /// Rollups are the sums of the entries up to this position; later entries are the tail.
+    pub folded: i64,
+    pub watermark: Option<i64>,
+    /// Months before this were dropped by retention.
+    pub retained_from: Option<i64>,
+    pub last_product_no: i64,
+    pub last_dimension_no: i64,
 }
 
 /// The database connections.
@@ -174,7 +188,8 @@ impl Db {
     ) -> Result<TenantTx> {
         dialect::enter(&tx, self.backend, tenant).await?;
         self.gate.counter.transaction();
-        Ok(TenantTx { tx, _lent: lent, tenant, may_write, backend: self.backend, gate: Arc::clone(&self.gate) })
+        let begun = Some(Begun { tx, _lent: lent });
+        Ok(TenantTx { begun, tenant, may_write, backend: self.backend, gate: Arc::clone(&self.gate) })
     }
 
     /// The tables whose rows belong to tenants, each with an expression for a whole row, called `t`, as text.
@@ -192,7 +207,18 @@ impl Db {
     /// The tenant's head as of this call or later; `None` if there is no such tenant. Concurrent calls share a statement.
     /// Error: SERVICE_UNAVAILABLE, whose cause is logged.
     pub async fn head(&self, tenant: TenantId) -> Result<Option<Head>> {
+        Ok(self.standing(tenant).await?.map(|standing| standing.head))
+    }
+
+    /// Like [`Db::head`], with what else is needed to read from caches.
+    pub async fn standing(&self, tenant: TenantId) -> Result<Option<Standing>> {
         self.heads.get(tenant).await
+    }
+
+    /// A handle to the tenant's rows that refuses all statements ([`Error::is_not_cached`]): for what may be answered
+    /// from caches alone.
+    pub fn caches_only(&self, tenant: TenantId) -> TenantTx {
+        TenantTx { begun: None, tenant, may_write: false, backend: self.backend, gate: Arc::clone(&self.gate) }
     }
 
     /// Finds work across all tenants, for server tasks that then proceed tenant by tenant.

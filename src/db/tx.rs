@@ -20,16 +20,29 @@ pub trait TenantEntity: EntityTrait {
 
 /// A transaction of one tenant.
 pub struct TenantTx {
-    // Dropped before its connection is lent to another.
-    pub(super) tx: DatabaseTransaction,
-    pub(super) _lent: Lent,
+    /// `None` if only caches may be used.
+    pub(super) begun: Option<Begun>,
     pub(super) tenant: TenantId,
     pub(super) may_write: bool,
     pub(super) backend: DbBackend,
     pub(super) gate: Arc<Gate>,
 }
 
+/// A transaction that has begun.
+pub(super) struct Begun {
+    // Dropped before its connection is lent to another.
+    pub tx: DatabaseTransaction,
+    pub _lent: Lent,
+}
+
+/// The message of the error of a handle that only caches may be used with.
+pub(super) const NOT_CACHED: &str = "not cached";
+
 impl TenantTx {
+    pub(super) fn tx(&self) -> Result<&DatabaseTransaction, DbErr> {
+        self.begun.as_ref().map(|begun| &begun.tx).ok_or_else(|| DbErr::Custom(NOT_CACHED.to_owned()))
+    }
+
     /// Whether it may see uncommitted rows: its own.
     pub fn may_write(&self) -> bool {
         self.may_write
@@ -41,7 +54,7 @@ impl TenantTx {
 
     /// Waits for work of the owner that has to reach all tenants: to be called before a tenant is created.
     pub async fn wait_for_owner(&self) -> Result<()> {
-        Ok(dialect::wait_for_owner(&self.tx, self.backend).await?)
+        Ok(dialect::wait_for_owner(self.tx()?, self.backend).await?)
     }
 
     /// The tenant's rows of `E`.
@@ -158,11 +171,12 @@ impl TenantTx {
     }
 
     pub async fn commit(self) -> Result<()> {
-        Ok(self.tx.commit().await?)
+        let begun = self.begun.ok_or_else(|| DbErr::Custom(NOT_CACHED.to_owned()))?;
+        Ok(begun.tx.commit().await?)
     }
 
     pub(super) async fn without_time_limit(&self) -> Result<()> {
-        self.tx.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+        self.tx()?.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
         Ok(())
     }
 
@@ -200,20 +214,20 @@ impl ConnectionTrait for TenantTx {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.tx.execute_raw(self.gate.pass(statement, self.tenant)?).await
+        self.tx()?.execute_raw(self.gate.pass(statement, self.tenant)?).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         let statement = self.gate.pass(Statement::from_string(self.backend, sql), self.tenant)?;
-        self.tx.execute_unprepared(&statement.sql).await
+        self.tx()?.execute_unprepared(&statement.sql).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.tx.query_one_raw(self.gate.pass(statement, self.tenant)?).await
+        self.tx()?.query_one_raw(self.gate.pass(statement, self.tenant)?).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.tx.query_all_raw(self.gate.pass(statement, self.tenant)?).await
+        self.tx()?.query_all_raw(self.gate.pass(statement, self.tenant)?).await
     }
 }
 

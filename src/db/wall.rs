@@ -34,7 +34,7 @@ pub async fn list_holes(db: &Db) -> Result<Vec<String>> {
 /// apart.
 pub async fn count_visible(tx: &TenantTx, table: &str, of: TenantId) -> Result<i64> {
     let sql = format!("SELECT COUNT(*) FROM {table} WHERE tenant_id = $1");
-    let counted = tx.tx.query_one_raw(Statement::from_sql_and_values(tx.backend, sql, [of.0.into()])).await?;
+    let counted = tx.tx()?.query_one_raw(Statement::from_sql_and_values(tx.backend, sql, [of.0.into()])).await?;
     counted.map_or(Ok(0), |row| get(&row, 0))
 }
 

@@ -87,7 +87,8 @@ impl Executor {
         let tenant = requester.caller.as_ref().map(|caller| caller.tenant.0);
         let span = operation_span(&kind, prepared.name.as_deref(), tenant);
         let _timer = METRICS.operation_duration.with_label_values(&[&kind]).start_timer();
-        let operation = Arc::new(Operation::of(prepared.kind, Arc::clone(&requester.size)));
+        let operation =
+            Arc::new(Operation::of(prepared.kind, prepared.plan.keys().count(), Arc::clone(&requester.size)));
         let request = with_requester(prepared.request, requester).data(Arc::clone(&operation));
         let executed = async { if prepared.is_executed { self.execute(request).await } else { Response::default() } };
         let executed = AssertUnwindSafe(executed).catch_unwind();

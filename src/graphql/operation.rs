@@ -25,6 +25,8 @@ pub struct Operation {
     is_undated: AtomicBool,
     /// Some of the response was encrypted.
     is_personal: AtomicBool,
+    /// Whether it is a query with one root field.
+    is_single: bool,
     size: Arc<Size>,
     subscriber: Option<Subscriber>,
     /// The position of a subscription's next answer, and its cursor.
@@ -42,10 +44,11 @@ pub struct Subscriber {
 }
 
 impl Operation {
-    /// A query or mutation.
-    pub fn of(kind: OperationType, size: Arc<Size>) -> Self {
-        let reads = if kind == OperationType::Query { Reads::of_one_snapshot() } else { Reads::default() };
-        Operation { reads: Arc::new(reads), size, ..Operation::default() }
+    /// A query or mutation with this many root fields.
+    pub fn of(kind: OperationType, fields: usize, size: Arc<Size>) -> Self {
+        let is_query = kind == OperationType::Query;
+        let reads = if is_query { Reads::of_one_snapshot() } else { Reads::default() };
+        Operation { reads: Arc::new(reads), is_single: is_query && fields == 1, size, ..Operation::default() }
     }
 
     pub fn subscription(subscriber: Subscriber, size: Arc<Size>) -> Self {
@@ -54,6 +57,11 @@ impl Operation {
 
     pub fn reads(&self) -> &Arc<Reads> {
         &self.reads
+    }
+
+    /// Whether it is a query with one root field, which may be answered from another snapshot than [`Operation::reads`].
+    pub fn is_single_query(&self) -> bool {
+        self.is_single
     }
 
     /// The operation's loader of type `L`, created on first use.

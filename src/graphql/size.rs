@@ -21,13 +21,26 @@ type Pay = Box<dyn Fn(usize) -> Result<()> + Send + Sync>;
 #[derive(Default)]
 pub struct Size {
     count: AtomicUsize,
+    /// What a trial began with.
+    before: usize,
     pay: Option<Pay>,
 }
 
 impl Size {
     /// For a response whose values are charged.
     pub fn paid(pay: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> Self {
-        Size { count: AtomicUsize::default(), pay: Some(Box::new(pay)) }
+        Size { pay: Some(Box::new(pay)), ..Size::default() }
+    }
+
+    /// The same, for a part of which it is not known yet whether it is given: nothing is charged.
+    pub fn trial(&self) -> Size {
+        let count = self.count();
+        Size { count: AtomicUsize::new(count), before: count, pay: None }
+    }
+
+    /// Counts and charges what a trial has counted. Errors: as [`Size::take`].
+    pub fn settle(&self, trial: &Size) -> Result<()> {
+        self.take(trial.count() - trial.before, 1, "grain")
     }
 
     /// The number of values so far.

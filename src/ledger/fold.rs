@@ -95,7 +95,7 @@ async fn fold_up_to(tx: &TenantTx, tails: &Tails, head: &Head) -> Result<Folded>
     if head.folded == head.position {
         return Ok(Folded::default());
     }
-    let tail = tails.get(tx, head).await?;
+    let tail = tails.get(tx, &head.standing()).await?;
     let organizations = list_organizations(tx).await?;
     fold(tx, &organizations, &tail.entries().collect::<Vec<_>>()).await
 }

@@ -368,7 +368,7 @@ impl Lane {
         self.parts.observer.batch_begins(&tx, &mut head, now).await?;
         let first = head.position + 1;
         let before = head.clone();
-        let organizations = self.parts.memory.organizations.get(&tx, &head).await?;
+        let organizations = self.parts.memory.organizations.get(&tx, head.policy_epoch).await?;
         let events: Vec<&Event> = items.iter().filter(|i| i.refusal.is_none()).map(|i| &i.event).collect();
         let mut names = std::mem::take(&mut self.names);
         if head.position < self.position {
@@ -441,7 +441,7 @@ impl Lane {
         if !tx.try_lock_rollups().await? {
             return Ok(false);
         }
-        let tail = self.parts.memory.tails.get(tx, before).await?;
+        let tail = self.parts.memory.tails.get(tx, &before.standing()).await?;
         let entries: Vec<&Entry> = tail.entries().chain(entries()).collect();
         let folded = fold(tx, &loaded.organizations, &entries).await?;
         loaded.head.advance_rollups(loaded.head.position, &folded);

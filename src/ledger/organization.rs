@@ -6,7 +6,6 @@ use chrono_tz::Tz;
 use moka::sync::Cache;
 use uuid::Uuid;
 
-use super::store::Head;
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::guard::Guard;
@@ -38,17 +37,17 @@ impl Default for Organizations {
 }
 
 impl Organizations {
-    /// All organizations of the tenant, the default first; `head` must be what `tx` sees.
-    pub async fn get(&self, tx: &TenantTx, head: &Head) -> Result<Arc<Vec<Organization>>> {
+    /// All organizations of the tenant, the default first; `policy_epoch` must be what `tx` sees.
+    pub async fn get(&self, tx: &TenantTx, policy_epoch: i64) -> Result<Arc<Vec<Organization>>> {
         if let Some((epoch, organizations)) = self.0.get(&tx.tenant().at(Guard::Organizations))
-            && epoch == head.policy_epoch
+            && epoch == policy_epoch
         {
             return Ok(organizations);
         }
         let organizations = Arc::new(list_organizations(tx).await?);
         // Not cached: a write transaction may still roll back.
         if !tx.may_write() {
-            self.0.insert(tx.tenant().at(Guard::Organizations), (head.policy_epoch, Arc::clone(&organizations)));
+            self.0.insert(tx.tenant().at(Guard::Organizations), (policy_epoch, Arc::clone(&organizations)));
         }
         Ok(organizations)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sea_orm::QueryResult;
 
 use super::entry::{Entry, EntryKind, Segment, lines_from_json};
-use crate::db::{TenantTx, get};
+use crate::db::{Standing, TenantTx, get};
 use crate::error::{Error, Result};
 use crate::stream::CommittedBatch;
 
@@ -40,6 +40,18 @@ impl Head {
     /// The part of the head that answers depend on.
     pub fn to_db(&self) -> crate::db::Head {
         crate::db::Head { position: self.position, policy_epoch: self.policy_epoch, last_alert_no: self.last_alert_no }
+    }
+
+    /// The part of the head that readers need.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            head: self.to_db(),
+            folded: self.folded,
+            watermark: self.watermark,
+            retained_from: self.retained_from,
+            last_product_no: self.last_product_no,
+            last_dimension_no: self.last_dimension_no,
+        }
     }
 
     /// What is published when the ledger has come here: the `entries` from position `first` on.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use moka::sync::Cache;
 
 use super::entry::{Entry, EntryKind};
-use super::store::{ENTRY_COLUMNS, Head, entry_from};
-use crate::db::{TenantId, TenantTx};
+use super::store::{ENTRY_COLUMNS, entry_from};
+use crate::db::{Standing, TenantId, TenantTx};
 use crate::error::Result;
 use crate::guard::Guard;
 use crate::telemetry::metrics::METRICS;
@@ -68,9 +68,9 @@ impl Default for Tails {
 }
 
 impl Tails {
-    /// The entries after `head.folded` up to `head.position`; `head` must be what `tx` sees.
-    pub async fn get(&self, tx: &TenantTx, head: &Head) -> Result<Tail> {
-        let (after, to) = (head.folded, head.position);
+    /// The entries after those in the rollups; `standing` must be what `tx` sees.
+    pub async fn get(&self, tx: &TenantTx, standing: &Standing) -> Result<Tail> {
+        let (after, to) = (standing.folded, standing.head.position);
         if after >= to {
             return Ok(Tail::default());
         }
@@ -97,8 +97,8 @@ impl Tails {
     }
 
     /// Pins the whole tail, for repeated reads within a write transaction.
-    pub async fn complete(self, tx: &TenantTx, head: &Head) -> Result<Tails> {
-        let written = Arc::new(self.get(tx, head).await?.chunks);
+    pub async fn complete(self, tx: &TenantTx, standing: &Standing) -> Result<Tails> {
+        let written = Arc::new(self.get(tx, standing).await?.chunks);
         Ok(Tails { written: Some(written), ..self })
     }
 

@@ -15,8 +15,8 @@ use super::plan::{BreakdownArgs, ComparisonArgs, Plan, SeriesArgs};
 use super::state::State;
 use crate::auth::cursor::Mark;
 use crate::clock::Timestamp;
-use crate::db::{LazyTx, TenantTx};
-use crate::error::Result;
+use crate::db::{Db, LazyTx, TenantId, TenantTx};
+use crate::error::{Error, Result};
 use crate::graphql::response_cache::Freshness;
 use crate::graphql::size::Size;
 use crate::ledger::memory::Memory;
@@ -141,4 +141,30 @@ impl ComparedValues {
 /// NOT_FOUND (organization), MIXED_CURRENCIES, AS_OF_NOT_AVAILABLE, AMOUNT_OUT_OF_RANGE.
 pub async fn answer(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp, size: &Size) -> Result<Answer> {
     State::read(tx, memory, plan, now, size).await?.answer(&LazyTx::Begun(tx), memory, now).await
+}
+
+/// The same as of now, from what this process has in memory alone; `None` if that does not suffice.
+pub async fn remembered_answer(
+    (db, tenant): (&Db, TenantId),
+    memory: &Memory,
+    plan: &Plan,
+    now: Timestamp,
+    size: &Size,
+) -> Result<Option<Answer>> {
+    if !plan.may_be_remembered() {
+        return Ok(None);
+    }
+    let standing = db.standing(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
+    let (tx, trial) = (db.caches_only(tenant), size.trial());
+    let answered = async {
+        let mut state = State::read_at(&tx, standing, memory, plan, now, &trial).await?;
+        state.answer(&LazyTx::Begun(&tx), memory, now).await
+    };
+    match answered.await {
+        Err(error) if error.is_not_cached() => Ok(None),
+        answered => {
+            let settled = size.settle(&trial);
+            answered.and_then(|answer| settled.map(|()| Some(answer)))
+        }
+    }
 }

@@ -3,15 +3,15 @@
 use sea_orm::{QueryResult, Value};
 
 use super::catalog::Needs;
-use super::ranges::{Ranges, SlotRange};
+use super::ranges::Ranges;
 use super::read::Question;
 use super::sums::{CellKey, Sums};
-use crate::db::{Column, Table, get};
+use crate::db::{Table, get};
 use crate::error::{Error, Result};
 use crate::ledger::entry::Segment;
-use crate::ledger::rollup::Level;
 use crate::ledger::rollup::set::CountedSet;
 use crate::ledger::rollup::sketch::Sketch;
+use crate::ledger::rollup::{IN_RANGE, Level, range_table};
 
 /// Values bound to a statement after the tenant id.
 #[derive(Default)]
@@ -25,18 +25,6 @@ impl Bound {
         format!("${}", self.values.len() + 1)
     }
 }
-
-/// Slot ranges as a statement's keys; rows of its `{each}` match by [`IN_RANGE`].
-pub fn range_table<'a>(ranges: impl Iterator<Item = &'a SlotRange> + Clone) -> Table {
-    let int = |of: fn(&SlotRange) -> i32| Column::Int(ranges.clone().map(|range| of(range).into()).collect());
-    Table::new()
-        .with("org_no", int(|range| range.org_no))
-        .with("slot_from", int(|range| range.from))
-        .with("slot_to", int(|range| range.to))
-}
-
-/// Condition that a row of the table aliased `m` lies in a range of [`range_table`].
-pub const IN_RANGE: &str = "m.org_no = k.org_no AND m.slot >= k.slot_from AND m.slot < k.slot_to";
 
 /// The single statement that reads a query's day rollups.
 pub struct DayStatement {
@@ -92,8 +80,15 @@ impl DayStatement {
         if !has_sets && !keys.is_empty() {
             sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
         }
-        let ranges = range_table(ranges.slots.iter().filter(|range| range.by_day));
-        DayStatement { sql, values: bound.values, ranges, has_slot, has_sets, needs: question.needs, by_line }
+        DayStatement {
+            sql,
+            values: bound.values,
+            ranges: range_table(ranges.days()),
+            has_slot,
+            has_sets,
+            needs: question.needs,
+            by_line,
+        }
     }
 }
 

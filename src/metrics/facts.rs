@@ -2,30 +2,47 @@
 
 use super::group::GroupBy;
 use super::period::Span;
-use super::ranges::round_up;
+use super::ranges::{Ranges, round_up};
 use crate::clock::Timestamp;
-use crate::db::TenantTx;
+use crate::db::{Standing, TenantTx};
 use crate::error::{Code, Error, Result};
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
-use crate::ledger::store::{ENTRY_COLUMNS, Head, entry_from};
+use crate::ledger::rollup::Level;
+use crate::ledger::rollup::days::{DayRows, DaySums};
+use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
 use crate::ledger::tail::Tail;
 
 /// The ledger state to read.
 pub enum Facts {
     /// The newest: the rollups plus the unfolded tail.
-    Newest(Tail),
+    Newest(Newest),
     /// The entries up to this position.
     AsOf(i64),
     /// These entries, with their positions, cover everything that is read.
     Entries(Vec<(i64, Entry)>),
 }
 
+pub struct Newest {
+    pub tail: Tail,
+    /// The position that rollups stand at.
+    folded: i64,
+    days: DaySums,
+}
+
+impl Newest {
+    /// The rows of days without their sets; `None` if there are too many.
+    pub async fn days(&self, tx: &TenantTx, level: Level, ranges: &Ranges) -> Result<Option<DayRows>> {
+        self.days.get(tx, self.folded, level, ranges.days().copied().collect()).await
+    }
+}
+
 impl Facts {
-    /// The state at a position; `head` must be what `tx` sees.
-    pub async fn at(tx: &TenantTx, memory: &Memory, head: &Head, position: i64) -> Result<Facts> {
-        if position == head.position {
-            Ok(Facts::Newest(memory.tails.get(tx, head).await?))
+    /// The state at a position; `standing` must be what `tx` sees.
+    pub async fn at(tx: &TenantTx, memory: &Memory, standing: &Standing, position: i64) -> Result<Facts> {
+        if position == standing.head.position {
+            let tail = memory.tails.get(tx, standing).await?;
+            Ok(Facts::Newest(Newest { tail, folded: standing.folded, days: memory.days.clone() }))
         } else {
             Ok(Facts::AsOf(position))
         }

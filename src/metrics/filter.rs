@@ -87,6 +87,11 @@ impl MetricsFilters {
         Ok(())
     }
 
+    /// Whether there are names of facts in it.
+    pub fn has_names(&self) -> bool {
+        [&self.channels, &self.regions, &self.product_categories, &self.products].into_iter().any(Option::is_some)
+    }
+
     /// The same filter in a form to be stored: the organization's slug, which may change, is replaced by its id. Error:
     /// NOT_FOUND (organization).
     pub async fn to_be_stored(&self, tx: &TenantTx) -> Result<MetricsFilters> {

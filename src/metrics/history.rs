@@ -259,14 +259,18 @@ impl History {
     /// history was the newest. The latter occurs in subscriptions, whose buckets are closed, so hardly anything has
     /// changed in them since.
     async fn facts_of(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Facts> {
-        let head = read_head(tx).await?;
-        let facts = Facts::at(tx, memory, &head, self.as_of.position).await?;
+        let standing = read_head(tx).await?.standing();
+        let facts = Facts::at(tx, memory, &standing, self.as_of.position).await?;
         let (first, last) =
             (split.wanted.first().map_or(0, |(at, _)| *at), split.wanted.last().map_or(0, |(at, _)| *at));
         if !has_too_many(tx, &facts, self.boundaries.get(first..=last + 1).unwrap_or_default()).await? {
             return Ok(facts);
         }
-        if self.was_newest { Facts::at(tx, memory, &head, head.position).await } else { Err(too_many_entries()) }
+        if self.was_newest {
+            Facts::at(tx, memory, &standing, standing.head.position).await
+        } else {
+            Err(too_many_entries())
+        }
     }
 }
 

@@ -112,11 +112,22 @@ impl BreakdownArgs {
 impl Plan {
     /// Whether amounts of money are added up.
     pub fn adds_amounts(&self) -> bool {
+        self.has_currency || !self.all_kpis().is_empty() || self.all_needs().any(|needs| needs.amounts)
+    }
+
+    /// Whether this process may have in memory all that it takes: sums as of now.
+    pub fn may_be_remembered(&self) -> bool {
+        self.as_of.is_none()
+            && !self.filters.has_names()
+            && self.all_kpis().is_empty()
+            && !self.all_needs().any(|needs| needs.sets(false) || needs.first_customers)
+    }
+
+    fn all_needs(&self) -> impl Iterator<Item = Needs> {
         let series = self.series.iter().map(|part| part.needs);
         let breakdowns = self.all_breakdowns().map(BreakdownPlan::all_needs);
         let parts = series.chain(breakdowns).chain(self.comparisons.iter().map(|part| part.needs));
-        let mut parts = parts.chain(self.histories.iter().map(|part| part.needs)).chain(self.totals);
-        self.has_currency || !self.all_kpis().is_empty() || parts.any(|needs| needs.amounts)
+        parts.chain(self.histories.iter().map(|part| part.needs)).chain(self.totals)
     }
 
     /// The names of all requested KPIs.

@@ -7,16 +7,7 @@ use super::period::Span;
 use crate::calendar::{date_of, day_from_number, day_number, start_of_day};
 use crate::clock::Timestamp;
 use crate::ledger::organization::Organization;
-use crate::ledger::rollup::{QUARTER_HOUR, quarter_slot};
-
-/// Slots `from..to` of one organization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotRange {
-    pub org_no: i32,
-    pub by_day: bool,
-    pub from: i32,
-    pub to: i32,
-}
+use crate::ledger::rollup::{QUARTER_HOUR, SlotRange, quarter_slot};
 
 /// Everything to read for some buckets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,10 +18,19 @@ pub struct Ranges {
 }
 
 impl Ranges {
+    /// The ranges of days.
+    pub fn days(&self) -> impl Iterator<Item = &SlotRange> + Clone {
+        self.slots.iter().filter(|range| range.by_day)
+    }
+
+    /// The ranges of 15-minute slots.
+    pub fn quarters(&self) -> impl Iterator<Item = &SlotRange> + Clone {
+        self.slots.iter().filter(|range| !range.by_day)
+    }
+
     /// Whether an organization's day is read as a whole.
     pub fn has_day(&self, org_no: i32, day: i32) -> bool {
-        let is_in = |range: &SlotRange| range.org_no == org_no && range.by_day && range.from <= day && day < range.to;
-        self.slots.iter().any(is_in)
+        self.days().any(|range| range.org_no == org_no && range.from <= day && day < range.to)
     }
 }
 

@@ -8,9 +8,9 @@ use sea_orm::Value;
 
 use super::catalog::Needs;
 use super::cell::{Cell, View, member};
-use super::days::{self, DayStatement, IN_RANGE};
+use super::days::{self, DayStatement};
 use super::dimension::Dimension;
-use super::facts::Facts;
+use super::facts::{Facts, Newest};
 use super::filter::Filter;
 use super::group::{GroupBy, GroupKey, OwnKey, UNGROUPED};
 use super::period::Span;
@@ -22,7 +22,8 @@ use crate::db::{TenantTx, get};
 use crate::error::{Error, Result};
 use crate::ledger::entry::{Entry, EntryKind, Segment};
 use crate::ledger::organization::Organization;
-use crate::ledger::rollup::{self, Key, Level, RollupDelta, Slots, Split, packed};
+use crate::ledger::rollup::days::DayRows;
+use crate::ledger::rollup::{self, IN_RANGE, Key, Level, RollupDelta, Slots, Split, packed, range_table};
 use crate::ledger::store::{ENTRY_COLUMNS, entry_from};
 use crate::ledger::tail::takes_back;
 
@@ -172,8 +173,8 @@ impl Question<'_> {
     }
 
     async fn add_up(&self, tx: &TenantTx, facts: &Facts, cells: &mut HashMap<CellKey, Cell>) -> Result<()> {
-        let tail = match facts {
-            Facts::Newest(tail) if self.group.is_rolled_up() => tail,
+        let newest = match facts {
+            Facts::Newest(newest) if self.group.is_rolled_up() => newest,
             Facts::Newest(_) => return self.add_whole(tx, i64::MAX, &mut Sums::new(cells)).await,
             Facts::AsOf(position) => return self.add_whole(tx, *position, &mut Sums::new(cells)).await,
             Facts::Entries(entries) => {
@@ -185,10 +186,10 @@ impl Question<'_> {
         let may_use_days = |of: &Organization| day_level.is_some() && self.group.keeps_days(of);
         let ranges = ranges(self.boundaries, &self.filter.organizations, may_use_days);
         let is_whole = |entry: &&Entry| self.holds(entry.at) && !ranges.cut.iter().any(|span| span.holds(entry.at));
-        let newer = || tail.entries().filter(is_whole);
+        let newer = || newest.tail.entries().filter(is_whole);
         let mut sums = Sums::before(cells, newer())?;
         if let Some(level) = day_level {
-            self.add_days(tx, &ranges, level, &mut sums).await?;
+            self.add_days(tx, newest, &ranges, level, &mut sums).await?;
         }
         self.add_base(tx, &ranges, &mut sums).await?;
         for span in &ranges.cut {
@@ -220,9 +221,21 @@ impl Question<'_> {
     }
 
     /// Adds day rollups.
-    async fn add_days(&self, tx: &TenantTx, ranges: &Ranges, level: Level, sums: &mut Sums<'_>) -> Result<()> {
-        if !ranges.slots.iter().any(|range| range.by_day) {
+    async fn add_days(
+        &self,
+        tx: &TenantTx,
+        newest: &Newest,
+        ranges: &Ranges,
+        level: Level,
+        sums: &mut Sums<'_>,
+    ) -> Result<()> {
+        if ranges.days().next().is_none() {
             return Ok(());
+        }
+        if !self.needs.sets(level.by_line())
+            && let Some(rows) = newest.days(tx, level, ranges).await?
+        {
+            return self.add_rows_of_days(&rows, sums);
         }
         let statement = DayStatement::new(self, ranges, level);
         for row in tx.query_by_keys_after(&statement.sql, statement.values.clone(), &statement.ranges).await? {
@@ -249,9 +262,21 @@ impl Question<'_> {
         Ok(())
     }
 
+    fn add_rows_of_days(&self, rows: &DayRows, sums: &mut Sums<'_>) -> Result<()> {
+        let (mut day, mut place) = (None, Place::default());
+        for (key, row) in rows.iter().filter(|(key, _)| self.fits(key)) {
+            if day != Some((key.org_no, key.slot)) {
+                day = Some((key.org_no, key.slot));
+                place = self.place(slot_start(self.organization(key.org_no)?, true, key.slot));
+            }
+            self.add_folded(place, key, row, sums);
+        }
+        Ok(())
+    }
+
     /// Adds base slots.
     async fn add_base(&self, tx: &TenantTx, ranges: &Ranges, sums: &mut Sums<'_>) -> Result<()> {
-        if ranges.slots.iter().all(|range| range.by_day) {
+        if ranges.quarters().next().is_none() {
             return Ok(());
         }
         let level = self.quarter_level();
@@ -262,8 +287,7 @@ impl Question<'_> {
             "SELECT m.org_no, m.slot, {packed_sums}, {} FROM {{keys}} {{each sales_metrics_base m: {IN_RANGE}}}",
             if has_sets { packed_sets } else { "NULL" }
         );
-        let slots = days::range_table(ranges.slots.iter().filter(|range| !range.by_day));
-        for row in tx.query_by_keys(&sql, &slots).await? {
+        for row in tx.query_by_keys(&sql, &range_table(ranges.quarters())).await? {
             let (org_no, slot): (i32, i32) = (get(&row, 0)?, get(&row, 1)?);
             let place = self.place(slot_start(self.organization(org_no)?, false, slot));
             let (packed_sums, packed_sets): (Vec<u8>, Option<Vec<u8>>) = (get(&row, 2)?, get(&row, 3)?);

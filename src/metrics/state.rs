@@ -24,13 +24,13 @@ use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, ComparisonPlan, Pl
 use super::ranking::Ranked;
 use crate::calendar;
 use crate::clock::{MINUTE, SECOND, Timestamp};
-use crate::db::{LazyTx, TenantTx, get};
+use crate::db::{LazyTx, Standing, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::graphql::size::Size;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
 use crate::ledger::organization::Organization;
-use crate::ledger::store::{Head, read_head};
+use crate::ledger::store::read_head;
 use crate::stream::CommittedBatch;
 
 /// Maximum age of the cut-off of a running period in comparisons, with and without newer facts.
@@ -47,7 +47,7 @@ pub struct State {
     /// When it was read, which is the cut-off of running periods in comparisons.
     read_at: Timestamp,
     slides_at: Option<Timestamp>,
-    head: Head,
+    standing: Standing,
     as_of: AsOf,
     totals: Option<CellGrid>,
     series: Vec<CellGrid>,
@@ -105,14 +105,26 @@ impl Compared {
 impl State {
     /// Reads everything in the snapshot of `tx` at time `now`. Errors: as [`super::answer::answer`].
     pub async fn read(tx: &TenantTx, memory: &Memory, plan: &Plan, now: Timestamp, size: &Size) -> Result<State> {
-        let head = read_head(tx).await?;
-        let organizations = memory.organizations.get(tx, &head).await?;
-        let as_of = as_of(tx, plan, &head).await?;
-        let earlier = Some(as_of.position).filter(|position| *position < head.position);
+        let standing = read_head(tx).await?.standing();
+        State::read_at(tx, standing, memory, plan, now, size).await
+    }
+
+    /// The same where it is known what `tx` sees of the head.
+    pub async fn read_at(
+        tx: &TenantTx,
+        standing: Standing,
+        memory: &Memory,
+        plan: &Plan,
+        now: Timestamp,
+        size: &Size,
+    ) -> Result<State> {
+        let organizations = memory.organizations.get(tx, standing.head.policy_epoch).await?;
+        let as_of = as_of(tx, plan, &standing).await?;
+        let earlier = Some(as_of.position).filter(|position| *position < standing.head.position);
         let filter = Filter::find(tx, &organizations, &plan.filters, plan.adds_amounts(), earlier).await?;
         let zone = plan.period.timezone.map_or_else(|| default_zone(&filter, &organizations), |zone| zone.0);
         let span = plan.period.resolve("period", now, zone)?;
-        let facts = Facts::at(tx, memory, &head, as_of.position).await?;
+        let facts = Facts::at(tx, memory, &standing, as_of.position).await?;
         let custom = plan.comparisons.iter().filter_map(|comparison| comparison.args.period);
         let slides_at = custom.chain([plan.period]).filter_map(|period| period.slides_at(now, zone)).min();
         let mut state = State {
@@ -126,7 +138,7 @@ impl State {
             span,
             read_at: now,
             slides_at,
-            head,
+            standing,
             as_of,
             totals: None,
             series: Vec::with_capacity(plan.series.len()),
@@ -142,7 +154,7 @@ impl State {
 
     async fn read_parts(&mut self, tx: &TenantTx, facts: &Facts, size: &Size) -> Result<()> {
         let scope = Arc::clone(&self.scope);
-        let retained_from = self.head.retained_from.map(Timestamp);
+        let retained_from = self.standing.retained_from.map(Timestamp);
         let reader = GridReader { tx, scope: &scope, facts, retained_from };
         let whole = Some((self.plan.period, self.span));
         let calendar = Calendar { zone: self.zone, now: self.read_at, whole, part_of: None, step: None };
@@ -247,7 +259,7 @@ impl State {
         if self.plan.histories.is_empty() {
             return Ok(Vec::new());
         }
-        let is_newest = self.as_of.position == self.head.position;
+        let is_newest = self.as_of.position == self.standing.head.position;
         let left_at = if is_newest { None } else { history::left_at(reader.tx, self.as_of.position).await? };
         let at = history::At {
             scope: &self.scope,
@@ -255,7 +267,7 @@ impl State {
             as_of: self.as_of,
             head: self.head(),
             is_newest,
-            kept_from: self.head.retained_from.filter(|_| !is_newest).map(Timestamp),
+            kept_from: self.standing.retained_from.filter(|_| !is_newest).map(Timestamp),
             over_by: left_at.unwrap_or(self.read_at).min(self.read_at),
             size,
         };
@@ -272,7 +284,7 @@ impl State {
 
     /// The newest ledger state counted.
     pub fn head(&self) -> crate::db::Head {
-        self.head.to_db()
+        self.standing.head
     }
 
     /// When it must be re-read even though the ledger does not move: a preset slides on, a running comparison's cut-off
@@ -308,19 +320,19 @@ impl State {
     /// an organization got its first facts; or `now` is past the due time.
     pub fn fold(&mut self, batch: &CommittedBatch, now: Timestamp) -> Result<bool> {
         let Some(entries) = &batch.entries else { return Ok(false) };
-        if batch.policy_epoch > self.head.policy_epoch || batch.first > self.head.position + 1 {
+        if batch.policy_epoch > self.standing.head.policy_epoch || batch.first > self.standing.head.position + 1 {
             return Ok(false);
         }
-        if batch.last <= self.head.position {
+        if batch.last <= self.standing.head.position {
             return Ok(true);
         }
         if self.due_after(CUT_AGE_MAX).is_some_and(|at| at <= now) {
             return Ok(false);
         }
-        let position = self.head.position;
+        let position = self.standing.head.position;
         let new = entries.iter().filter(|(at, _)| *at > position).map(|(_, entry)| entry);
         let is_complete = self.scope.filter.is_complete && self.parts().all(|part| part.kpis.is_complete());
-        if !is_complete && new.clone().any(|entry| has_new_name(&self.head, entry)) {
+        if !is_complete && new.clone().any(|entry| has_new_name(&self.standing, entry)) {
             return Ok(false);
         }
         let left_out = &self.scope.filter.left_out;
@@ -338,8 +350,8 @@ impl State {
             self.labels.forget_product(line.product_no);
         }
         self.is_carried_on = true;
-        self.head.position = batch.last;
-        self.head.last_alert_no = batch.last_alert_no;
+        self.standing.head.position = batch.last;
+        self.standing.head.last_alert_no = batch.last_alert_no;
         self.as_of = AsOf { position: batch.last, watermark: batch.watermark.map(Timestamp) };
         Ok(true)
     }
@@ -407,7 +419,7 @@ impl State {
             zone: self.zone,
             now,
             as_of: self.as_of,
-            head: self.head.to_db(),
+            head: self.standing.head,
             slides_at: self.slides_at,
             currency: self.scope.filter.organizations.first().map(|o| o.currency.as_str().into()).unwrap_or_default(),
             totals,
@@ -446,8 +458,9 @@ pub fn default_zone(filter: &Filter, organizations: &[Organization]) -> Tz {
 }
 
 /// The position to answer as of. Error: AS_OF_NOT_AVAILABLE.
-async fn as_of(tx: &TenantTx, plan: &Plan, head: &Head) -> Result<AsOf> {
-    let newest = AsOf { position: head.position, watermark: head.watermark.map(Timestamp) };
+async fn as_of(tx: &TenantTx, plan: &Plan, standing: &Standing) -> Result<AsOf> {
+    let head = standing.head;
+    let newest = AsOf { position: head.position, watermark: standing.watermark.map(Timestamp) };
     let position = match plan.as_of {
         None => return Ok(newest),
         Some(position) if position == head.position => return Ok(newest),
@@ -479,10 +492,10 @@ async fn find_watermark(tx: &TenantTx, position: i64) -> Result<Option<i64>> {
     Ok(noted.max(newest))
 }
 
-/// Whether an entry has a name that got its number after `head`.
-fn has_new_name(head: &Head, entry: &Entry) -> bool {
-    let is_new = |no: i32| i64::from(no) > head.last_dimension_no;
+/// Whether an entry has a name that got its number after `standing` was read.
+fn has_new_name(standing: &Standing, entry: &Entry) -> bool {
+    let is_new = |no: i32| i64::from(no) > standing.last_dimension_no;
     is_new(entry.channel_no)
         || is_new(entry.region_no)
-        || entry.lines.iter().any(|line| is_new(line.category_no) || line.product_no > head.last_product_no)
+        || entry.lines.iter().any(|line| is_new(line.category_no) || line.product_no > standing.last_product_no)
 }

@@ -15,7 +15,9 @@ use salespulse::graphql::size::Size;
 use salespulse::ledger::event::{
     Customer, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, RefundIssued, VisitsCounted,
 };
-use salespulse::metrics::answer::{Answer, ComparedValues, Comparison, answer};
+use salespulse::ledger::memory::Memory;
+use salespulse::ledger::rollup::days::DaySums;
+use salespulse::metrics::answer::{Answer, ComparedValues, Comparison, answer, remembered_answer};
 use salespulse::metrics::catalog::{Metric, Needs};
 use salespulse::metrics::cell::Values;
 use salespulse::metrics::dimension::Dimension;
@@ -707,9 +709,36 @@ fn plan(asked: &Asked) -> Plan {
     }
 }
 
+/// The period as a whole and by bucket, with nothing but these needs.
+fn narrowed(plan: &Plan, needs: Needs) -> Plan {
+    let series = plan.series.iter();
+    let series =
+        series.map(|s| SeriesPlan { field: String::new(), args: s.args, needs, kpis: BTreeSet::new(), fields: 1 });
+    Plan {
+        totals: Some(needs),
+        kpis: BTreeSet::new(),
+        series: series.collect(),
+        breakdowns: Vec::new(),
+        comparisons: Vec::new(),
+        ..plan.clone()
+    }
+}
+
+/// The answer, after sums have been found to be the same however they are added up.
 async fn ask(test: &TestApp, tenant: TenantId, plan: &Plan) -> Answer {
-    let tx = test.app.db.read(tenant).await.expect("a snapshot");
-    answer(&tx, &test.app.memory, plan, crate::support::NOW, &Size::default()).await.expect("an answer")
+    let (db, memory, now) = (&test.app.db, &test.app.memory, crate::support::NOW);
+    let tx = db.read(tenant).await.expect("a snapshot");
+    let by =
+        async |memory: &Memory, plan: &Plan| answer(&tx, memory, plan, now, &Size::default()).await.expect("an answer");
+    let sums = narrowed(plan, Needs::of([Metric::TotalRevenue, Metric::UnitsSold, Metric::Visits]));
+    let by_process = by(memory, &sums).await;
+    let by_database = by(&Memory { days: DaySums::limited(1), ..memory.clone() }, &sums).await;
+    assert_eq!(by_process, by_database);
+    let remembered = remembered_answer((db, tenant), memory, &sums, now, &Size::default()).await.expect("an answer");
+    if let Some(remembered) = remembered {
+        assert_eq!(by_process, remembered);
+    }
+    by(memory, plan).await
 }
 
 fn check(asked: &Asked, found: &Answer, truth: &Truth) {
@@ -974,21 +1003,9 @@ async fn follow(seeds: &[Seed], sizes: &[usize], folded: usize, (world, asked): 
     let mut followed: Vec<(Plan, State, Keep)> = Vec::new();
     for asked in asked {
         let all = plan(asked);
-        let only = |needs: Needs| Plan {
-            totals: Some(needs),
-            kpis: BTreeSet::new(),
-            series: all
-                .series
-                .iter()
-                .map(|s| SeriesPlan { field: String::new(), args: s.args, needs, kpis: BTreeSet::new(), fields: 1 })
-                .collect(),
-            breakdowns: Vec::new(),
-            comparisons: Vec::new(),
-            ..all.clone()
-        };
         // Sums can be carried on whatever is taken back, apart from those of lines.
-        let sums = only(Needs::of([Metric::OrdersCount, Metric::NewCustomers]));
-        let amounts = only(Needs::of([Metric::TotalRevenue, Metric::UnitsSold]));
+        let sums = narrowed(&all, Needs::of([Metric::OrdersCount, Metric::NewCustomers]));
+        let amounts = narrowed(&all, Needs::of([Metric::TotalRevenue, Metric::UnitsSold]));
         for (plan, keep) in [(all, (|_| {}) as Keep), (sums, keep_sums), (amounts, keep_amounts)] {
             let state = read(&plan).await;
             followed.push((plan, state, keep));

@@ -4,6 +4,7 @@ use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::db::pool::ALL_LENT;
+use crate::db::tx::NOT_CACHED;
 
 /// What the database itself has answered.
 fn database_error(error: &DbErr) -> Option<&dyn DatabaseError> {
@@ -71,6 +72,11 @@ pub fn lacks_month(error: &DbErr) -> bool {
 /// Whether PostgreSQL cancelled a statement on timeout.
 pub fn is_timeout(error: &DbErr) -> bool {
     driver_code(error).as_deref() == Some("57014")
+}
+
+/// Whether a statement was refused because only caches may be used.
+pub fn is_not_cached(error: &DbErr) -> bool {
+    matches!(error, DbErr::Custom(why) if why == NOT_CACHED)
 }
 
 /// Whether no connection became free in time: others are at work, or wait for a database that does not answer.

@@ -8,7 +8,7 @@ use sea_orm::sqlx::{PgConnection, Postgres};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use uuid::Uuid;
 
-use super::super::{Head, TenantId};
+use super::super::{Head, Standing, TenantId};
 use super::{count_connections, is_cut_off};
 
 /// Timeout of one read.
@@ -26,7 +26,7 @@ impl HeadsConnection {
         &self,
         pool: &DatabaseConnection,
         tenants: &BTreeSet<TenantId>,
-    ) -> Result<Vec<(TenantId, Head)>, DbErr> {
+    ) -> Result<Vec<(TenantId, Standing)>, DbErr> {
         let mut kept = self.0.lock().await;
         let ids: Vec<Uuid> = tenants.iter().map(|tenant| tenant.0).collect();
         let (mut dead_max, mut has_waited) = (count_connections(pool).0, false);
@@ -63,11 +63,22 @@ impl HeadsConnection {
 async fn list_heads(
     connection: &mut PgConnection,
     tenants: &[Uuid],
-) -> Result<Vec<(TenantId, Head)>, sea_orm::sqlx::Error> {
-    let sql = "SELECT tenant_id, position, policy_epoch, last_alert_no FROM ledger_heads WHERE tenant_id = ANY($1)";
-    let rows: Vec<(Uuid, i64, i64, i64)> = sea_orm::sqlx::query_as(sql).bind(tenants).fetch_all(connection).await?;
-    let heads = rows.into_iter().map(|(tenant, position, policy_epoch, last_alert_no)| {
-        (TenantId(tenant), Head { position, policy_epoch, last_alert_no })
+) -> Result<Vec<(TenantId, Standing)>, sea_orm::sqlx::Error> {
+    type Row = (Uuid, i64, i64, i64, i64, Option<i64>, Option<i64>, i64, i64);
+    let sql = "SELECT tenant_id, position, policy_epoch, last_alert_no, folded, watermark, retained_from, last_product_no, \
+               last_dimension_no FROM ledger_heads WHERE tenant_id = ANY($1)";
+    let rows: Vec<Row> = sea_orm::sqlx::query_as(sql).bind(tenants).fetch_all(connection).await?;
+    let heads = rows.into_iter().map(|row| {
+        let (tenant, position, policy_epoch, last_alert_no, folded, watermark, retained_from, product, dimension) = row;
+        let standing = Standing {
+            head: Head { position, policy_epoch, last_alert_no },
+            folded,
+            watermark,
+            retained_from,
+            last_product_no: product,
+            last_dimension_no: dimension,
+        };
+        (TenantId(tenant), standing)
     });
     Ok(heads.collect())
 }

@@ -7,6 +7,7 @@
 //! Rollups are the sums of the entries up to the position `folded` of the tenant's head; later entries are added when
 //! reading ([`super::tail`]), so answers never lag behind the ledger.
 
+pub mod days;
 pub mod packed;
 pub mod set;
 pub mod sketch;
@@ -23,7 +24,7 @@ use self::sketch::Sketch;
 use super::entry::{Entry, EntryKind};
 use crate::calendar;
 use crate::clock::Timestamp;
-pub use store::{for_each, load, save};
+pub use store::{IN_RANGE, for_each, load, range_table, save};
 pub use varint::BadBytes;
 
 /// Length of a base slot, in microseconds.
@@ -116,6 +117,15 @@ impl Level {
     pub fn by_day(self) -> bool {
         !matches!(self, Level::Quarter | Level::QuarterLine)
     }
+}
+
+/// Slots `from..to` of one organization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotRange {
+    pub org_no: i32,
+    pub by_day: bool,
+    pub from: i32,
+    pub to: i32,
 }
 
 /// Identifies a row.

@@ -7,13 +7,14 @@ use sea_orm::QueryResult;
 use super::packed::{Cells, Packed};
 use super::set::CountedSet;
 use super::sketch::Sketch;
-use super::{Key, Level, Row, Rows};
+use super::{Key, Level, Row, Rows, SlotRange};
 use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Error, Result};
 
-const DAY_COLUMNS: &str = "m.level, m.org_no, m.slot, m.channel_no, m.region_no, m.segment, m.category_no, m.product_no, \
-    m.orders, m.gross, m.discount, m.units, m.refunds, m.refunds_by_order, m.visits, \
-    m.customer_set, m.order_set, m.order_values";
+const SUM_COLUMNS: &str = "m.level, m.org_no, m.slot, m.channel_no, m.region_no, m.segment, m.category_no, m.product_no, \
+    m.orders, m.gross, m.discount, m.units, m.refunds, m.refunds_by_order, m.visits";
+
+const SET_COLUMNS: &str = "m.customer_set, m.order_set, m.order_values";
 
 const BASE_COLUMNS: &str = "b.org_no, b.slot, b.orders, b.order_sets, b.lines, b.line_sets";
 
@@ -24,7 +25,7 @@ pub async fn load(tx: &TenantTx, keys: &BTreeSet<Key>) -> Result<Rows> {
     let mut rows = Rows::default();
     let days: Vec<&Key> = keys.iter().filter(|key| key.level.by_day()).collect();
     let sql = format!(
-        "SELECT {DAY_COLUMNS} FROM {{keys}} {{each sales_metrics m: m.level = k.level AND m.org_no = k.org_no \
+        "SELECT {SUM_COLUMNS}, {SET_COLUMNS} FROM {{keys}} {{each sales_metrics m: m.level = k.level AND m.org_no = k.org_no \
          AND m.slot = k.slot AND m.channel_no = k.channel_no AND m.region_no = k.region_no AND m.segment = k.segment \
          AND m.category_no = k.category_no AND m.product_no = k.product_no}}"
     );
@@ -86,7 +87,8 @@ async fn save_days(tx: &TenantTx, rows: Vec<(&Key, &Row)>) -> Result<()> {
 /// Calls `found` with every stored row of the tenant.
 pub async fn for_each(tx: &TenantTx, mut found: impl FnMut(Key, Row)) -> Result<()> {
     for level in Level::ALL.into_iter().filter(|level| level.by_day()) {
-        let sql = format!("SELECT {DAY_COLUMNS} FROM sales_metrics m WHERE m.tenant_id = $1 AND m.level = $2");
+        let sql =
+            format!("SELECT {SUM_COLUMNS}, {SET_COLUMNS} FROM sales_metrics m WHERE m.tenant_id = $1 AND m.level = $2");
         for row in tx.query(&sql, [(level as i32).into()]).await? {
             let (key, row) = day_row(&row)?;
             found(key, row);
@@ -122,8 +124,43 @@ fn slot_table<'a>(slots: impl Iterator<Item = &'a (i32, i32)> + Clone) -> Table 
         .with("slot", Column::Int(slots.map(|(_, slot)| i64::from(*slot)).collect()))
 }
 
-/// Decodes a key and its row from [`DAY_COLUMNS`].
+/// Slot ranges as a statement's keys; rows of its `{each}` match by [`IN_RANGE`].
+pub fn range_table<'a>(ranges: impl Iterator<Item = &'a SlotRange> + Clone) -> Table {
+    let int = |of: fn(&SlotRange) -> i32| Column::Int(ranges.clone().map(|range| of(range).into()).collect());
+    Table::new()
+        .with("org_no", int(|range| range.org_no))
+        .with("slot_from", int(|range| range.from))
+        .with("slot_to", int(|range| range.to))
+}
+
+/// Condition that a row of the table aliased `m` lies in a range of [`range_table`].
+pub const IN_RANGE: &str = "m.org_no = k.org_no AND m.slot >= k.slot_from AND m.slot < k.slot_to";
+
+/// The first rows of ranges of days at a level, by organization and day, without their sets.
+pub async fn load_sums(tx: &TenantTx, level: Level, ranges: &[SlotRange], rows_max: usize) -> Result<Vec<(Key, Row)>> {
+    let sql = format!(
+        "SELECT {SUM_COLUMNS} FROM {{keys}} {{each sales_metrics m: {IN_RANGE} AND m.level = {}}} \
+         ORDER BY m.org_no, m.slot LIMIT {rows_max}",
+        level as i32
+    );
+    tx.query_by_keys(&sql, &range_table(ranges.iter())).await?.iter().map(sums).collect()
+}
+
+/// Decodes a key and its row from [`SUM_COLUMNS`] and [`SET_COLUMNS`].
 fn day_row(row: &QueryResult) -> Result<(Key, Row)> {
+    let (key, sums) = sums(row)?;
+    let bytes = |index| get::<Option<Vec<u8>>>(row, index).map(Option::unwrap_or_default);
+    let row = Row {
+        customers: CountedSet::from_bytes(&bytes(15)?)?,
+        order_set: CountedSet::from_bytes(&bytes(16)?)?,
+        order_values: Sketch::from_bytes(&bytes(17)?)?,
+        ..sums
+    };
+    Ok((key, row))
+}
+
+/// Decodes a key and its row without sets from [`SUM_COLUMNS`].
+fn sums(row: &QueryResult) -> Result<(Key, Row)> {
     let level = Level::from_repr(get(row, 0)?).ok_or_else(|| Error::internal("a rollup row of an unknown level"))?;
     let key = Key {
         level,
@@ -135,7 +172,6 @@ fn day_row(row: &QueryResult) -> Result<(Key, Row)> {
         category_no: get(row, 6)?,
         product_no: get(row, 7)?,
     };
-    let bytes = |index| get::<Option<Vec<u8>>>(row, index).map(Option::unwrap_or_default);
     let sums = Row {
         orders: get(row, 8)?,
         gross: get(row, 9)?,
@@ -144,9 +180,7 @@ fn day_row(row: &QueryResult) -> Result<(Key, Row)> {
         refunds: get(row, 12)?,
         refunds_by_order: get(row, 13)?,
         visits: get(row, 14)?,
-        customers: CountedSet::from_bytes(&bytes(15)?)?,
-        order_set: CountedSet::from_bytes(&bytes(16)?)?,
-        order_values: Sketch::from_bytes(&bytes(17)?)?,
+        ..Row::default()
     };
     Ok((key, sums))
 }
