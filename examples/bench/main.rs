@@ -153,7 +153,18 @@ async fn bench(urls: &Urls, name: &str, arguments: &Arguments) {
     sea_orm::ConnectionTrait::execute_unprepared(owner.connection(), analyze).await.expect("analyzed");
     let mut report = Report::begin(
         &format!("{name}: queries over HTTP, {} events", arguments.events),
-        &["what", "new each time", "pgbench, same SQL", "ratio", "transactions", "repeated", "plain handler", "ratio"],
+        &[
+            "what",
+            "new each time",
+            "pgbench, same SQL",
+            "ratio",
+            "transactions",
+            "without sums in memory",
+            "ratio",
+            "repeated",
+            "plain handler",
+            "ratio",
+        ],
     );
     let length = Duration::from_secs(arguments.secs);
     let served = queries::Served::of(&app, &tenant).await;

@@ -45,21 +45,25 @@ pub struct Served {
     number: AtomicU64,
 }
 
+/// The application without sums of days in its memory, so that the database adds them up.
+pub fn unaided(app: &App) -> App {
+    App { memory: Memory { days: DaySums::limited(1), ..Memory::default() }, ..app.clone() }
+}
+
 impl Served {
     pub async fn of(app: &App, tenant: &CreatedTenant) -> Served {
         let address = serve(router(app.clone(), &Options::default())).await;
         Served { address, token: token(app, tenant), number: AtomicU64::new(1) }
     }
+
+    /// New queries for `length`.
+    pub async fn fresh(&self, query: &'static str, clients: u64, length: Duration) -> Load {
+        let first = self.number.fetch_add(1 << 32, Ordering::Relaxed);
+        load(self.address, "/graphql", &self.token, clients, length, move |n| body(query, first + n)).await
+    }
 }
 
 impl Bench<'_> {
-    /// New queries for `length`.
-    pub async fn fresh(&self, query: &'static str, clients: u64, length: Duration) -> Load {
-        let first = self.served.number.fetch_add(1 << 32, Ordering::Relaxed);
-        load(self.served.address, "/graphql", &self.served.token, clients, length, move |n| body(query, first + n))
-            .await
-    }
-
     /// Single events that happen now, over HTTP.
     pub async fn record(&self, name: &str) {
         let columns = ["what", "events/s", "p50 ms", "p95 ms"];
@@ -74,14 +78,15 @@ impl Bench<'_> {
 
     pub async fn run(&self, report: &mut Report) {
         let (address, token) = (self.served.address, &self.served.token);
+        let unaided = Served::of(&unaided(self.app), self.tenant).await;
         for (name, query) in [("90 days by channel", DAYS), ("90 days", TOTALS), ("50 customers", CUSTOMERS)] {
             let bytes = crate::http::answer(address, "/graphql", token, &body(query, 0)).await;
-            let statements = self.statements(query).await;
+            let statements = self.statements(query, &unaided).await;
             let plain =
                 serve(Router::new().route("/graphql", post(move |_: axum::body::Bytes| async move { bytes }))).await;
             for clients in [1, 32] {
                 let before = self.app.db.statements();
-                let fresh = self.fresh(query, clients, self.length).await;
+                let fresh = self.served.fresh(query, clients, self.length).await;
                 let after = self.app.db.statements();
                 if let Some(times) = self.times {
                     println!("{name}, {clients} clients");
@@ -89,6 +94,7 @@ impl Bench<'_> {
                 }
                 let requests = fresh.per_sec * self.length.as_secs_f64();
                 let transactions = (after.transactions - before.transactions) as f64 / requests;
+                let by_database = unaided.fresh(query, clients, self.length).await;
                 let kept = self.kept(address, clients, query).await;
                 let handler = self.kept(plain, clients, query).await;
                 let secs = self.length.as_secs();
@@ -103,6 +109,8 @@ impl Bench<'_> {
                     limit.map_or("–".into(), |limit| format!("{limit:.0}/s")),
                     ratio(fresh.per_sec, limit),
                     format!("{transactions:.1}"),
+                    describe(&by_database),
+                    ratio(by_database.per_sec, limit),
                     describe(&kept),
                     format!("{:.0}/s", handler.per_sec),
                     ratio(kept.per_sec, Some(handler.per_sec)),
@@ -115,11 +123,8 @@ impl Bench<'_> {
         load(address, "/graphql", &self.served.token, clients, self.length, move |_| body(query, 0)).await
     }
 
-    /// The statements of one request that is not kept; those on rollups alone where there are some.
-    async fn statements(&self, query: &'static str) -> Vec<Statement> {
-        // Without the sums in memory, so that the database adds up.
-        let memory = Memory { days: DaySums::limited(1), ..Memory::default() };
-        let unaided = Served::of(&App { memory, ..self.app.clone() }, self.tenant).await;
+    /// The statements of one request that neither answer nor sums are kept for; those on rollups alone where there are some.
+    async fn statements(&self, query: &'static str, unaided: &Served) -> Vec<Statement> {
         let ask =
             async |number| crate::http::answer(unaided.address, "/graphql", &unaided.token, &body(query, number)).await;
         ask(0).await;
