@@ -168,6 +168,9 @@ const NAMED: &[(&str, &str)] = &[
     ("maxAmount", "\"50.00\""),
     ("lifetimeValueMax", "\"1000000.00\""),
     ("products", "\"tea\""),
+    // In both tenants, in other recordings.
+    ("position", "\"9\""),
+    ("eventId", "\"past-1-22\""),
     ("action", "\"dashboard.\""),
     ("subject", "\"canary\""),
     ("target", "\"https://isolation.invalid/\""),

@@ -11,7 +11,7 @@ use super::event::{
     ActivityLogged, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed, RefundIssued,
     Refusal, RefusalCode, VisitsCounted,
 };
-use super::item::ContentHash;
+use super::item::Item;
 use super::organization::{Organization, find_organization};
 use super::state::{CustomerState, OrderState, RATE_DECIMALS, RATE_ONE, RefundState, entries_of};
 use crate::clock::{DAY, Timestamp};
@@ -39,7 +39,8 @@ impl BatchApplier {
     }
 
     /// Assigns the event a position and applies it, or refuses it. A refused event leaves no trace.
-    pub fn apply(&mut self, event: &Event, hash: &ContentHash) -> Outcome {
+    pub(super) fn apply(&mut self, item: &Item) -> Outcome {
+        let Item { event, hash, by, .. } = item;
         if let Some((position, recorded)) = self.loaded.recorded.get(&event.event_id) {
             if hash.is_of(recorded) {
                 return Outcome::Repeated { position: *position };
@@ -63,6 +64,7 @@ impl BatchApplier {
                 }
                 self.loaded.recorded.insert(event.event_id.clone(), (position, hash.stored.clone()));
                 self.changes.recorded.push(Recorded {
+                    by: *by,
                     event_id: event.event_id.clone(),
                     payload_hash: hash.stored.clone(),
                     position,
@@ -124,6 +126,7 @@ impl BatchApplier {
             amount_paid: order.amount.or(sums.amount).ok_or_else(too_large)?,
             discount_paid: order.discount.or(sums.discount).ok_or_else(too_large)?,
             units: sums.units,
+            position: Some(self.next_position()),
             lines: Vec::new(),
         };
         check_convertible(rate, &[state.amount_paid, state.discount_paid], &order.lines)?;
@@ -147,9 +150,12 @@ impl BatchApplier {
             return Ok(false);
         }
         let state = match &old {
-            Some(old) => {
-                OrderState { version: cancelled.version, cancelled_at: old.cancelled_at.or(Some(at)), ..old.clone() }
-            }
+            Some(old) => OrderState {
+                version: cancelled.version,
+                cancelled_at: old.cancelled_at.or(Some(at)),
+                position: Some(self.next_position()),
+                ..old.clone()
+            },
             // Cancelled before it was placed: kept so that the late order changes nothing.
             None => OrderState {
                 order_no: self.loaded.head.last_order_no + 1,
@@ -167,6 +173,7 @@ impl BatchApplier {
                 amount_paid: Money::ZERO,
                 discount_paid: Money::ZERO,
                 units: 0,
+                position: Some(self.next_position()),
                 lines: Vec::new(),
             },
         };

@@ -122,7 +122,8 @@ const SAME_WITHOUT: [&str; 24] = [
 ];
 
 /// What holds a random id or a hash, which no other tenant has.
-const RANDOM: [&str; 8] = ["id", "team_id", "user_id", "owner_id", "actor_id", "alert_id", "integration_id", "hash"];
+const RANDOM: [&str; 9] =
+    ["id", "team_id", "user_id", "owner_id", "actor_id", "through_id", "alert_id", "integration_id", "hash"];
 
 /// Whether a mutant shows nothing: the missing guard is followed by the condition for a random id, or it is among
 /// [`SAME_WITHOUT`].
