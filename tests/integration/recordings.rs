@@ -139,7 +139,7 @@ async fn a_retried_delivery_is_recorded_by_who_retries_it() {
     let acme = test.tenant("acme").await;
     let create = r#"mutation { createIntegration(kind: PIPEDRIVE, secret: "crm:a password of it", input: { name: "CRM" }) { id url } }"#;
     let made = acme.admin().query(create).await["createIntegration"].take();
-    let deal = r#"{ "v": 1, "meta": { "action": "updated", "object": "deal", "id": 5, "timestamp": 1781100294, "timestamp_micro": 1781100294634900 },
+    let deal = r#"{ "v": 1, "meta": { "action": "updated", "object": "deal", "id": 5, "company_id": 18, "timestamp": 1781100294, "timestamp_micro": 1781100294634900 },
         "current": { "id": 5, "user_id": 7, "value": 100, "currency": "GBP", "status": "won", "won_time": "2026-06-10 15:04:54",
                      "lost_time": null, "update_time": "2026-06-10 15:04:54" },
         "previous": { "status": "open" } }"#;
