@@ -34,12 +34,12 @@ const UP: &str = "
 CREATE TABLE ledger_recordings (
     tenant_id UUID NOT NULL, first_position INT NOT NULL, last_position INT NOT NULL, recorded_at INT NOT NULL,
     actor_id UUID, through STRING, through_id UUID, address STRING,
-    PRIMARY KEY (tenant_id, first_position)
+    PRIMARY KEY (tenant_id, last_position)
 ) TABLE_END;
-CREATE INDEX ledger_recordings_by_time ON ledger_recordings (tenant_id, recorded_at, first_position);
-CREATE INDEX ledger_recordings_by_actor ON ledger_recordings (tenant_id, actor_id, recorded_at, first_position)
+CREATE INDEX ledger_recordings_by_time ON ledger_recordings (tenant_id, recorded_at, last_position);
+CREATE INDEX ledger_recordings_by_actor ON ledger_recordings (tenant_id, actor_id, recorded_at, last_position)
     WHERE actor_id IS NOT NULL;
-CREATE INDEX ledger_recordings_by_means ON ledger_recordings (tenant_id, through_id, recorded_at, first_position)
+CREATE INDEX ledger_recordings_by_means ON ledger_recordings (tenant_id, through_id, recorded_at, last_position)
     WHERE through_id IS NOT NULL;
 ALTER TABLE orders ADD COLUMN position INT
 ";

@@ -126,7 +126,7 @@ impl BatchApplier {
             amount_paid: order.amount.or(sums.amount).ok_or_else(too_large)?,
             discount_paid: order.discount.or(sums.discount).ok_or_else(too_large)?,
             units: sums.units,
-            position: Some(self.next_position()),
+            position: None,
             lines: Vec::new(),
         };
         check_convertible(rate, &[state.amount_paid, state.discount_paid], &order.lines)?;
@@ -150,12 +150,9 @@ impl BatchApplier {
             return Ok(false);
         }
         let state = match &old {
-            Some(old) => OrderState {
-                version: cancelled.version,
-                cancelled_at: old.cancelled_at.or(Some(at)),
-                position: Some(self.next_position()),
-                ..old.clone()
-            },
+            Some(old) => {
+                OrderState { version: cancelled.version, cancelled_at: old.cancelled_at.or(Some(at)), ..old.clone() }
+            }
             // Cancelled before it was placed: kept so that the late order changes nothing.
             None => OrderState {
                 order_no: self.loaded.head.last_order_no + 1,
@@ -173,7 +170,7 @@ impl BatchApplier {
                 amount_paid: Money::ZERO,
                 discount_paid: Money::ZERO,
                 units: 0,
-                position: Some(self.next_position()),
+                position: None,
                 lines: Vec::new(),
             },
         };
@@ -184,6 +181,7 @@ impl BatchApplier {
 
     /// Replaces `old` with `new` and redetermines which of the customers' orders is the first.
     fn replace_order(&mut self, old: Option<OrderState>, new: OrderState) -> Result<(), Refusal> {
+        let new = OrderState { position: Some(self.next_position()), ..new };
         let id = new.external_id.clone();
         let mut affected = BTreeSet::from([id.clone()]);
         let counting =

@@ -2,7 +2,7 @@
 //! busy tenant has many batches. It is written in the batch's transaction, and immutable.
 
 use async_graphql::{ComplexObject, Context, ID, InputObject, Object, SimpleObject};
-use sea_orm::QueryResult;
+use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::changes::Recorded;
@@ -68,8 +68,12 @@ impl RecordingQuery {
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<Option<RecordingConnection>> {
         let page = Page::new(first, after, last, before)?;
-        let matching = filter.unwrap_or_default().matching()?;
-        Ok(Some(RecordingConnection::new(&page, list(read(ctx).await?.as_ref(), &page, matching).await?)))
+        let tx = read(ctx).await?;
+        let listed = match filter.unwrap_or_default().matching(&tx).await? {
+            Some(matching) => list(&tx, &page, matching).await?,
+            None => Listed::nothing(),
+        };
+        Ok(Some(RecordingConnection::new(&page, listed)))
     }
 }
 
@@ -93,8 +97,8 @@ struct RecordingFilter {
 }
 
 impl RecordingFilter {
-    /// Error: BAD_USER_INPUT.
-    fn matching(self) -> Result<Matching> {
+    /// `None` where there can be none. Error: BAD_USER_INPUT.
+    async fn matching(self, tx: &TenantTx) -> Result<Option<Matching>> {
         let mut matching = Matching::of("ledger_recordings WHERE tenant_id = $1");
         if let Some(id) = self.actor_id {
             matching.and("actor_id =", filter_id(&id));
@@ -102,41 +106,48 @@ impl RecordingFilter {
         if let Some(id) = self.through_id {
             matching.and("through_id =", filter_id(&id));
         }
-        if let Some(Position(position)) = self.position {
-            let position = matching.bind(position);
-            has_event(&mut matching, &position);
-        }
-        if let Some(ID(id)) = self.event_id {
-            let id = matching.bind(prose("filter.eventId", id, ID_CHARS_MAX)?);
-            has_event(
-                &mut matching,
-                &format!("(SELECT e.position FROM ledger_events e WHERE e.tenant_id = $1 AND e.event_id = {id})"),
-            );
-        }
-        if let Some(id) = self.order_id {
-            // No order has the number 0.
-            let number = matching.bind(Numbered::Order.find(&id).unwrap_or_default());
-            has_event(
-                &mut matching,
-                &format!("(SELECT o.position FROM orders o WHERE o.tenant_id = $1 AND o.order_no = {number})"),
-            );
-        }
         if let Some(since) = self.since {
             matching.and("recorded_at >=", since.0);
         }
         if let Some(until) = self.until {
             matching.and("recorded_at <", until.0);
         }
-        Ok(matching)
+        let mut positions = Vec::new();
+        if let Some(Position(position)) = self.position {
+            positions.push(Some(position));
+        }
+        if let Some(ID(id)) = self.event_id {
+            let id = prose("filter.eventId", id, ID_CHARS_MAX)?;
+            let sql = "SELECT position FROM ledger_events WHERE tenant_id = $1 AND event_id = $2";
+            positions.push(find_position(tx, sql, id.into()).await?);
+        }
+        if let Some(id) = self.order_id {
+            // No order has the number 0.
+            let number = Numbered::Order.find(&id).unwrap_or_default();
+            let sql = "SELECT position FROM orders WHERE tenant_id = $1 AND order_no = $2";
+            positions.push(find_position(tx, sql, number.into()).await?);
+        }
+        for position in positions {
+            let Some(position) = position else { return Ok(None) };
+            let Some(last) = find_last(tx, position).await? else { return Ok(None) };
+            matching.and("last_position =", last);
+        }
+        Ok(Some(matching))
     }
 }
 
-/// Only the recording with the event at a position, which is an expression: the last that begins there or before.
-fn has_event(matching: &mut Matching, position: &str) {
-    matching.from.push_str(&format!(
-        " AND first_position = (SELECT MAX(r.first_position) FROM ledger_recordings r \
-         WHERE r.tenant_id = $1 AND r.first_position <= {position}) AND last_position >= {position}"
-    ));
+async fn find_position(tx: &TenantTx, sql: &str, key: Value) -> Result<Option<i64>> {
+    Ok(tx.query_one(sql, [key]).await?.map(|row| get(&row, 0)).transpose()?.flatten())
+}
+
+/// The last position of the recording that has the event at `position`: the first recording that ends there or later,
+/// unless nobody is known to have recorded the event.
+async fn find_last(tx: &TenantTx, position: i64) -> Result<Option<i64>> {
+    let sql = "SELECT first_position, last_position FROM ledger_recordings WHERE tenant_id = $1 AND last_position >= $2 \
+               ORDER BY last_position LIMIT 1";
+    let Some(row) = tx.query_one(sql, [position.into()]).await? else { return Ok(None) };
+    let (first, last): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
+    Ok((first <= position).then_some(last))
 }
 
 /// Neighbouring events of the ledger that somebody recorded together.
@@ -181,21 +192,21 @@ connection!(RecordingConnection, RecordingEdge, Recording, "recordings");
 async fn list(tx: &TenantTx, page: &Page, matching: Matching) -> Result<Listed<Recording>> {
     const ORDER: SortOrder<'_> = SortOrder {
         name: "recordings",
-        keys: &[SortKey::descending("recorded_at", KeyKind::Int), SortKey::descending("first_position", KeyKind::Int)],
+        keys: &[SortKey::descending("recorded_at", KeyKind::Int), SortKey::descending("last_position", KeyKind::Int)],
     };
-    const COLUMNS: &str = "recorded_at, first_position, last_position, actor_id, through, through_id, address";
+    const COLUMNS: &str = "recorded_at, last_position, first_position, actor_id, through, through_id, address";
     let item = |row: &QueryResult| {
-        let (at, first): (i64, i64) = (get(row, 0)?, get(row, 1)?);
+        let (at, last): (i64, i64) = (get(row, 0)?, get(row, 1)?);
         let recording = Recording {
-            first_position: Position(first),
-            last_position: Position(get(row, 2)?),
+            first_position: Position(get(row, 2)?),
+            last_position: Position(last),
             at: DateTime(Timestamp(at)),
             actor_id: get(row, 3)?,
             through: get(row, 4)?,
             through_id: get::<Option<Uuid>>(row, 5)?.map(ID::from),
             address: get(row, 6)?,
         };
-        Ok((vec![at.to_string(), first.to_string()], recording))
+        Ok((vec![at.to_string(), last.to_string()], recording))
     };
     matching.page(tx, page, &ORDER, COLUMNS, item).await
 }
