@@ -19,6 +19,7 @@ use crate::kpis::graphql::KpiQuery;
 use crate::kpis::mutation::KpiMutation;
 use crate::ledger::graphql::LedgerMutation;
 use crate::ledger::rates::{RateMutation, RateQuery};
+use crate::ledger::recordings::RecordingQuery;
 use crate::live::graphql::LiveSubscription;
 use crate::metrics::graphql::MetricsQuery;
 use crate::orders::graphql::OrderQuery;
@@ -55,6 +56,7 @@ pub struct Query(
     PrivacyQuery,
     ProductQuery,
     RateQuery,
+    RecordingQuery,
     UserQuery,
 );
 
@@ -108,8 +110,10 @@ pub fn permission_of(field: &str) -> Option<Permission> {
         | "updateAlert"
         | "updateKpi"
         | "validateKpi" => Permission::AnalyticsAdvanced,
-        "auditLog" | "createOrganization" | "createTeam" | "deleteQuota" | "deleteTeam" | "inviteUser" | "setQuota"
-        | "updateOrganization" | "updateTeam" | "updateUser" | "users" => Permission::UsersManage,
+        "auditLog" | "createOrganization" | "createTeam" | "deleteQuota" | "deleteTeam" | "inviteUser"
+        | "recordings" | "setQuota" | "updateOrganization" | "updateTeam" | "updateUser" | "users" => {
+            Permission::UsersManage
+        }
         "apiKeys" | "createApiKey" | "createIntegration" | "dataSources" | "deleteIntegration"
         | "dismissQuarantined" | "integrations" | "quarantine" | "retryQuarantined" | "revokeApiKey"
         | "updateIntegration" => Permission::IntegrationsManage,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use salespulse::app::App;
+use salespulse::audit::By;
 use salespulse::db::{Db, TenantId};
 use salespulse::ledger::event::Outcome;
 use sea_orm::sqlx::postgres::PgConnectOptions;
@@ -96,7 +97,7 @@ pub async fn ingest(
                     return;
                 }
                 let events = (first..(first + batch).min(sales.total)).map(|n| sales.event(n)).collect();
-                let answer = app.ledger.record(tenant, events, is_backfill).await.expect("recorded");
+                let answer = app.ledger.record(tenant, By::default(), events, is_backfill).await.expect("recorded");
                 let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied { .. });
                 assert!(answer.outcomes.iter().all(is_applied), "{answer:?}");
             }

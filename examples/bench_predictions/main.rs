@@ -16,6 +16,7 @@ use futures_util::stream;
 use migration::{Migrator, MigratorTrait};
 use models::forecasts::Model;
 use salespulse::app::App;
+use salespulse::audit::By;
 use salespulse::auth::token::Tokens;
 use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{DAY, SystemClock, Timestamp};
@@ -122,7 +123,7 @@ async fn load(app: &App, tenants: usize, days: usize) -> Vec<CreatedTenant> {
                 fact: Fact::OrderPlaced(placed),
             }
         };
-        app.ledger.record(tenant.id, (0..days).map(event).collect(), true).await.expect("recorded");
+        app.ledger.record(tenant.id, By::default(), (0..days).map(event).collect(), true).await.expect("recorded");
         app.ledger.fold(tenant.id).await.expect("folded");
         created.push(tenant);
     }

@@ -95,7 +95,7 @@ pub async fn request_reset(app: &App, client: &Client, tenant: &str, email: &str
         }
         None => String::new(),
     };
-    let by = By { user_id: None, through: None, client };
+    let by = By { user_id: None, through: None, address: client.address };
     audit::record_by(&tx, &by, app.clock.now(), Entry::of("password.forget", subject)).await?;
     tx.commit().await
 }
@@ -139,7 +139,7 @@ pub async fn redeem(app: &App, client: &Client, token: &str, new_password: Strin
     sessions::end_all(&tx, user_id, now).await?;
     // Whoever had control of the account may have created or linked some.
     api_keys::revoke_all(&tx, user_id, now).await?;
-    let by = By { user_id: Some(user_id), through: None, client };
+    let by = By { user_id: Some(user_id), through: None, address: client.address };
     identities::remove_all(app, &tx, &by, user_id).await?;
     let entry = Entry::of("password.set", user_id).after(json!({ "by": purpose }));
     audit::record_by(&tx, &by, now, entry).await?;

@@ -92,7 +92,7 @@ pub fn check_role(caller: &Caller, role: Role) -> Result<()> {
 
 /// Changes a user. A change of role or state takes effect at once; a deactivated user has no sessions, keys or identities
 /// on return. Errors: NOT_FOUND; CONFLICT, when no user manager would be left.
-pub async fn update(app: &App, tx: &Change<'_>, id: Uuid, changes: &Changes) -> Result<()> {
+pub async fn update(app: &App, tx: &Change, id: Uuid, changes: &Changes) -> Result<()> {
     let name = changes.name.as_deref().map(name_of).transpose()?;
     let now = app.clock.now();
     let before = get_member(tx, id).await?;

@@ -49,7 +49,7 @@ pub async fn by_password(app: &App, client: &Client, tenant: &str, email: &str, 
             open(app, tx, client, user.id, user.role, "password").await
         }
         user => {
-            let by = By { user_id: None, through: None, client };
+            let by = By { user_id: None, through: None, address: client.address };
             let subject = user.map(|user| user.id.to_string()).unwrap_or_default();
             audit::record_by(&tx, &by, app.clock.now(), Entry::of("session.refuse", subject)).await?;
             tx.commit().await?;
@@ -135,7 +135,7 @@ pub async fn end_of(app: &App, client: &Client, token: &str) -> Result<()> {
     end_session(app, tx, &By::session(user_id, session, client), session).await
 }
 
-async fn end_session(app: &App, tx: TenantTx, by: &By<'_>, session: Uuid) -> Result<()> {
+async fn end_session(app: &App, tx: TenantTx, by: &By, session: Uuid) -> Result<()> {
     let (tenant, now) = (tx.tenant(), app.clock.now());
     if sessions::end(&tx, session, now).await? {
         audit::record_by(&tx, by, now, Entry::of("session.end", session)).await?;

@@ -17,15 +17,15 @@ use crate::graphql::scalars::DateTime;
 use crate::money::Money;
 
 /// A write transaction of the caller's tenant that commits together with an audit entry, or not at all.
-pub struct Change<'a> {
+pub struct Change {
     tx: TenantTx,
-    by: By<'a>,
+    by: By,
     now: Timestamp,
 }
 
 /// Begins a change by the caller: locks the settings, so that concurrent changes wait, and checks that the caller still has
 /// access. Error: UNAUTHENTICATED.
-pub async fn change<'a>(ctx: &Context<'a>) -> Result<Change<'a>> {
+pub async fn change(ctx: &Context<'_>) -> Result<Change> {
     let (app, caller) = (app(ctx)?, caller(ctx)?);
     let by = By::caller(caller, client(ctx)?);
     let tx = app.db.write(caller.tenant).await?;
@@ -34,7 +34,7 @@ pub async fn change<'a>(ctx: &Context<'a>) -> Result<Change<'a>> {
     Ok(Change { tx, by, now: app.clock.now() })
 }
 
-impl Deref for Change<'_> {
+impl Deref for Change {
     type Target = TenantTx;
 
     fn deref(&self) -> &TenantTx {
@@ -42,14 +42,14 @@ impl Deref for Change<'_> {
     }
 }
 
-impl<'a> Change<'a> {
+impl Change {
     /// Logs something that the change does besides.
     pub async fn log(&self, entry: Entry) -> Result<()> {
         record_by(&self.tx, &self.by, self.now, entry).await
     }
 
     /// Who makes it, for further entries.
-    pub fn by(&self) -> &By<'a> {
+    pub fn by(&self) -> &By {
         &self.by
     }
 

@@ -94,9 +94,9 @@ pub struct AuditEntry {
     before: Option<Value>,
     #[graphql(skip)]
     after: Option<Value>,
-    /// How the caller was signed in: session, token (issued by an operator) or api-key; null if nobody was signed in.
+    /// How the caller was signed in: session, token (issued by an operator) or api-key; integration for an erasure that a webhook asked for; otherwise null.
     through: Option<String>,
-    /// The id of the session or API key.
+    /// The id of the session, API key or integration.
     through_id: Option<ID>,
     /// The network address it came from.
     address: Option<String>,

@@ -93,7 +93,7 @@ impl DashboardMutation {
 }
 
 /// Makes an owner's default dashboard an ordinary one, as another takes its place.
-async fn leave_default(change: &Change<'_>, owner_id: Uuid, now: Timestamp) -> Result<()> {
+async fn leave_default(change: &Change, owner_id: Uuid, now: Timestamp) -> Result<()> {
     let Some(former) = store::find_default(change, owner_id).await? else { return Ok(()) };
     let before = change.see(&LOGGED, former.id).await?;
     let content = DashboardContent { is_default: false, ..former.content };

@@ -8,8 +8,9 @@ use sea_orm::sea_query::ArrayType;
 use sea_orm::{DbBackend, Value};
 use uuid::Uuid;
 
-/// Sentinel for NULL in integer arrays, which are bound without NULLs.
+/// Sentinels for NULL in arrays, which are bound without NULLs.
 const NO_INT: i64 = i64::MIN;
+const NO_UUID: Uuid = Uuid::nil();
 
 /// A column of many rows. The `Opt…` kinds are nullable (empty text or bytes mean NULL there).
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub enum Column {
     OptBytes(Vec<Vec<u8>>),
     Bool(Vec<bool>),
     Uuid(Vec<Uuid>),
+    OptUuid(Vec<Option<Uuid>>),
 }
 
 /// What to do if a row with the same key exists.
@@ -148,7 +150,9 @@ impl Table {
             .iter()
             .enumerate()
             .map(|(i, (name, column))| match column {
-                Column::Bytes(_) | Column::OptBytes(_) | Column::Uuid(_) => format!("unhex(value ->> {i}) AS {name}"),
+                Column::Bytes(_) | Column::OptBytes(_) | Column::Uuid(_) | Column::OptUuid(_) => {
+                    format!("unhex(value ->> {i}) AS {name}")
+                }
                 _ => format!("value ->> {i} AS {name}"),
             })
             .collect();
@@ -179,6 +183,7 @@ impl Column {
             Column::Bytes(v) | Column::OptBytes(v) => v.len(),
             Column::Bool(v) => v.len(),
             Column::Uuid(v) => v.len(),
+            Column::OptUuid(v) => v.len(),
         }
     }
 
@@ -188,7 +193,7 @@ impl Column {
             Column::Text(_) | Column::OptText(_) => "text",
             Column::Bytes(_) | Column::OptBytes(_) => "bytea",
             Column::Bool(_) => "boolean",
-            Column::Uuid(_) => "uuid",
+            Column::Uuid(_) | Column::OptUuid(_) => "uuid",
         }
     }
 
@@ -207,6 +212,7 @@ impl Column {
             Column::Bytes(v) | Column::OptBytes(v) => array(ArrayType::Bytes, v.iter().cloned()),
             Column::Bool(v) => array(ArrayType::Bool, v.iter().copied()),
             Column::Uuid(v) => array(ArrayType::Uuid, v.iter().copied()),
+            Column::OptUuid(v) => array(ArrayType::Uuid, v.iter().map(|id| id.unwrap_or(NO_UUID))),
         }
     }
 
@@ -215,6 +221,7 @@ impl Column {
         match (self, backend) {
             (Column::OptInt(_), DbBackend::Postgres) => format!("NULLIF({expression}, {NO_INT})"),
             (Column::OptText(_), DbBackend::Postgres) => format!("NULLIF({expression}, '')"),
+            (Column::OptUuid(_), DbBackend::Postgres) => format!("NULLIF({expression}, '{NO_UUID}'::uuid)"),
             (Column::OptBytes(_), DbBackend::Postgres) => format!("NULLIF({expression}, ''::bytea)"),
             (Column::OptBytes(_), _) => format!("NULLIF({expression}, x'')"),
             _ => expression.to_owned(),
@@ -236,6 +243,10 @@ impl Column {
             Column::Bytes(v) | Column::OptBytes(v) => write_hex(&v[row], out),
             Column::Bool(v) => write!(out, "{}", u8::from(v[row])),
             Column::Uuid(v) => write_hex(v[row].as_bytes(), out),
+            Column::OptUuid(v) => match v[row] {
+                Some(id) => write_hex(id.as_bytes(), out),
+                None => write!(out, "null"),
+            },
         };
         debug_assert!(written.is_ok());
     }

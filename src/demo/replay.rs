@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Tenants;
 use crate::app::App;
+use crate::audit::{By, Means};
 use crate::clock::Timestamp;
 use crate::db::TenantId;
 use crate::import::{ImportError, read_events};
@@ -74,7 +75,7 @@ fn sale(order: &OrderPlaced, now: Timestamp) -> Vec<Event> {
 
 /// Whether the events were recorded.
 async fn record(app: &App, tenant: TenantId, events: Vec<Event>) -> bool {
-    let answer = app.ledger.record(tenant, events, false).await;
+    let answer = app.ledger.record(tenant, By::means(Means::Demo, None), events, false).await;
     if let Err(error) = &answer {
         tracing::warn!(code = error.code.as_str(), "a sale of the demo was not recorded");
     }

@@ -20,6 +20,7 @@ use super::settled::{Rejoined, Settled};
 use super::totals::Totals;
 use super::{Files, ImportError, Mapping};
 use crate::app::App;
+use crate::audit::{By, Means};
 use crate::db::TenantId;
 use crate::error::{Error, Result};
 use crate::ledger::event::{Event, Outcome};
@@ -236,10 +237,12 @@ async fn record(
     if events.is_empty() {
         return (rejoined, Ok(Vec::new()));
     }
-    let outcomes = match patiently(stop, || app.ledger.record(tenant, events.clone(), true)).await {
-        Ok(answer) => Ok(answer.outcomes),
-        Err(error) => Err(end_of(app, &error).await),
-    };
+    let outcomes =
+        match patiently(stop, || app.ledger.record(tenant, By::means(Means::Import, None), events.clone(), true)).await
+        {
+            Ok(answer) => Ok(answer.outcomes),
+            Err(error) => Err(end_of(app, &error).await),
+        };
     (rejoined, outcomes)
 }
 

@@ -55,7 +55,8 @@ async fn webhook(
         Err((status, code, message)) => return respond(status, &[plain(code, message)]),
     };
     // Verified against the current secrets, since the body may have arrived slowly.
-    let received = async { receive(&endpoint.app, tenant, &sender().await?, &parts.headers, &body).await };
+    let address = client_of(&parts, &endpoint.proxies).address;
+    let received = async { receive(&endpoint.app, tenant, &sender().await?, address, &parts.headers, &body).await };
     match soon(received).await {
         Ok(outcome) => (StatusCode::OK, Json(json!({ "outcome": outcome }))).into_response(),
         Err(error) => refuse_of(&endpoint, &parts, error),

@@ -6,10 +6,10 @@ use super::graphql::{IntegrationChanges, IntegrationInput, IntegrationNode, Quar
 use super::receive::{self, Received};
 use super::store::{self, LOGGED, SecretChange};
 use super::{Kind, quarantine};
-use crate::audit::{Entry, change};
+use crate::audit::{By, Entry, change};
 use crate::auth::{Caller, Permission};
 use crate::error::{Code, Error, Result};
-use crate::graphql::context::{Requires, app, caller, parse_id};
+use crate::graphql::context::{Requires, app, caller, client, parse_id};
 use crate::graphql::given::given;
 use crate::ledger::organization::list_organizations;
 use crate::privacy::erasure::erased;
@@ -109,7 +109,9 @@ impl IntegrationMutation {
         #[graphql(desc = "The delivery's id.")] id: ID,
     ) -> async_graphql::Result<RetriedDelivery> {
         let id = parse_id(&id, "delivery in quarantine")?;
-        let (kept, outcome) = receive::retry(app(ctx)?, caller(ctx)?.tenant, id).await?;
+        let caller = caller(ctx)?;
+        let by = By::caller(caller, client(ctx)?);
+        let (kept, outcome) = receive::retry(app(ctx)?, caller.tenant, by, id).await?;
         let change = change(ctx).await?;
         let before = change.see(&quarantine::LOGGED, id).await?;
         match outcome {

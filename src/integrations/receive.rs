@@ -1,5 +1,6 @@
 //! Processes a request: unknown sender, recorded, nothing to record, or quarantine.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -11,7 +12,7 @@ use super::quarantine::{self, Kept, Quarantined, Why, find_of_customer};
 use super::store::{self, Integration};
 use super::{Delivery, Label, Request, Unclear, WebhookContent};
 use crate::app::App;
-use crate::audit::{Entry, record_by_operator};
+use crate::audit::{By, Entry, Means, record_by};
 use crate::db::{TenantId, TenantTx, get};
 use crate::error::{Code, Error, Result};
 use crate::ledger::BATCH_EVENTS_MAX;
@@ -52,12 +53,13 @@ pub async fn find_sender(app: &App, tenant: TenantId, id: Uuid) -> Result<Sender
     Ok(Sender { integration, keys })
 }
 
-/// Receives a request for an integration. Errors: UNAUTHENTICATED, when it is not signed; SERVICE_UNAVAILABLE, when it
+/// Receives a request for an integration from `address`. Errors: UNAUTHENTICATED, when it is not signed; SERVICE_UNAVAILABLE, when it
 /// should be redelivered.
 pub async fn receive(
     app: &App,
     tenant: TenantId,
     Sender { integration, keys }: &Sender,
+    address: Option<IpAddr>,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Received> {
@@ -75,7 +77,8 @@ pub async fn receive(
     let id = id.unwrap_or_else(|| hash(&topic, body));
     let at = at.map_or(now, |at| at.min(now));
     let delivery = Delivery { integration: integration.id, topic: &topic, id: &id, at, body };
-    let taken = take(app, tenant, keys, integration, &delivery).await?;
+    let by = By::means(Means::Integration(integration.id), address);
+    let taken = take(app, tenant, by, keys, integration, &delivery).await?;
     let body = &String::from_utf8_lossy(body);
     let kept = Kept { integration_id: integration.id, delivery_id: &id, topic: &topic, happened_at: at, body };
     // A redelivery that succeeds resolves its quarantined copy.
@@ -102,8 +105,8 @@ fn unsigned() -> Error {
     Error::new(Code::Unauthenticated, "the signature is missing or wrong")
 }
 
-/// Processes a quarantined delivery again; the caller removes it, or notes why it failed. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
-pub async fn retry(app: &App, tenant: TenantId, id: Uuid) -> Result<(Quarantined, Received)> {
+/// Processes a quarantined delivery again, `by` whoever asks for it; the caller removes it, or notes why it failed. Errors: NOT_FOUND, DECRYPTION_FAILED, SERVICE_UNAVAILABLE.
+pub async fn retry(app: &App, tenant: TenantId, by: By, id: Uuid) -> Result<(Quarantined, Received)> {
     let keys = app.keys.get(tenant).await?.ok_or_else(|| Error::not_found("delivery in quarantine"))?;
     let (mut kept, integration, body) = {
         let tx = app.db.read(tenant).await?;
@@ -118,7 +121,7 @@ pub async fn retry(app: &App, tenant: TenantId, id: Uuid) -> Result<(Quarantined
         at: kept.happened_at,
         body: body.as_bytes(),
     };
-    let taken = take(app, tenant, &keys, &integration, &delivery).await?;
+    let taken = take(app, tenant, by, &keys, &integration, &delivery).await?;
     let received = taken.received();
     if let Taken::Not(why) = taken {
         kept.why = why;
@@ -148,6 +151,7 @@ impl Taken {
 async fn take(
     app: &App,
     tenant: TenantId,
+    by: By,
     keys: &Arc<TenantKeys>,
     integration: &Integration,
     delivery: &Delivery<'_>,
@@ -160,18 +164,18 @@ async fn take(
         Ok(WebhookContent::Nothing) => Ok(Taken::Ignored),
         Ok(WebhookContent::Erase(external_id)) => {
             // It is completed even if the sender does not wait for it.
-            let erased = erase(app.clone(), tenant, Arc::clone(keys), external_id).in_current_span();
+            let erased = erase(app.clone(), tenant, by, Arc::clone(keys), external_id).in_current_span();
             tokio::spawn(erased).await.map_err(Error::internal)??;
             Ok(Taken::Recorded)
         }
         Ok(WebhookContent::Events(events)) => {
             let events = events.into_iter().map(|event| distinct(event, keys)).collect::<Result<_>>()?;
-            let refused = record(app, tenant, events).await?.into_iter().find_map(refusal_of);
+            let refused = record(app, tenant, by, events).await?.into_iter().find_map(refusal_of);
             Ok(refused.map_or(Taken::Recorded, |refusal| not(refusal.code.as_str(), refusal.reason)))
         }
         Ok(WebhookContent::Given(given)) => {
             let well_formed = given.iter().filter_map(|event| event.clone().ok()).collect();
-            let mut outcomes = record(app, tenant, well_formed).await?.into_iter();
+            let mut outcomes = record(app, tenant, by, well_formed).await?.into_iter();
             let refusals = given.into_iter().map(|event| match event {
                 Ok(_) => outcomes.next().and_then(refusal_of),
                 Err(refusal) => Some(refusal),
@@ -198,22 +202,22 @@ fn refusal_of(outcome: Outcome) -> Option<Refusal> {
     }
 }
 
-async fn record(app: &App, tenant: TenantId, events: Vec<Event>) -> Result<Vec<Outcome>> {
+async fn record(app: &App, tenant: TenantId, by: By, events: Vec<Event>) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::with_capacity(events.len());
     for part in events.chunks(BATCH_EVENTS_MAX) {
-        outcomes.extend(app.ledger.record(tenant, part.to_vec(), false).await?.outcomes);
+        outcomes.extend(app.ledger.record(tenant, by, part.to_vec(), false).await?.outcomes);
     }
     Ok(outcomes)
 }
 
 /// Erases a customer, if there is one, and their quarantined deliveries.
-async fn erase(app: App, tenant: TenantId, keys: Arc<TenantKeys>, external_id: String) -> Result<()> {
+async fn erase(app: App, tenant: TenantId, by: By, keys: Arc<TenantKeys>, external_id: String) -> Result<()> {
     let found = find_of_customer(&app.db.read(tenant).await?, &app.keys, &external_id).await?;
     let (tx, now) = (app.db.write(tenant).await?, app.clock.now());
     match find_customer(&tx, &external_id).await? {
         Some(customer_no) if erase_customer(&tx, (&app.keys, &keys), customer_no, &found, now).await? => {
-            record_by_operator(&tx, now, Entry::of("customer.erase", Numbered::Customer.id(customer_no).as_str()))
-                .await?;
+            let entry = Entry::of("customer.erase", Numbered::Customer.id(customer_no).as_str());
+            record_by(&tx, &by, now, entry).await?;
         }
         _ => quarantine::remove_of_customer(&tx, &app.keys, &external_id, &found).await?,
     }

@@ -168,6 +168,9 @@ const NAMED: &[(&str, &str)] = &[
     ("maxAmount", "\"50.00\""),
     ("lifetimeValueMax", "\"1000000.00\""),
     ("products", "\"tea\""),
+    // In recordings that begin elsewhere in the two tenants; one of them ends where another one of the other does.
+    ("position", "\"20\""),
+    ("eventId", "\"past-1-22\""),
     ("action", "\"dashboard.\""),
     ("subject", "\"canary\""),
     ("target", "\"https://isolation.invalid/\""),

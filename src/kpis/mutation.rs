@@ -163,7 +163,7 @@ fn check_display(kpi: &super::Kpi) -> Result<()> {
 }
 
 /// Validates and stores a KPI in a transaction that has locked the head.
-async fn save(change: Change<'_>, kpi: super::Kpi, is_new: bool) -> Result<Kpi> {
+async fn save(change: Change, kpi: super::Kpi, is_new: bool) -> Result<Kpi> {
     check_display(&kpi)?;
     let (formulas, hourly) = (read_formulas(&change).await?, alerts::store::list_hourly_kpis(&change).await?);
     let checked = check(&formulas, &hourly, &kpi.name, &kpi.formula)?;

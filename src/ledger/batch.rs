@@ -11,7 +11,7 @@ use super::event::{
     ActivityLogged, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed, RefundIssued,
     Refusal, RefusalCode, VisitsCounted,
 };
-use super::item::ContentHash;
+use super::item::Item;
 use super::organization::{Organization, find_organization};
 use super::state::{CustomerState, OrderState, RATE_DECIMALS, RATE_ONE, RefundState, entries_of};
 use crate::clock::{DAY, Timestamp};
@@ -39,7 +39,8 @@ impl BatchApplier {
     }
 
     /// Assigns the event a position and applies it, or refuses it. A refused event leaves no trace.
-    pub fn apply(&mut self, event: &Event, hash: &ContentHash) -> Outcome {
+    pub(super) fn apply(&mut self, item: &Item) -> Outcome {
+        let Item { event, hash, by, .. } = item;
         if let Some((position, recorded)) = self.loaded.recorded.get(&event.event_id) {
             if hash.is_of(recorded) {
                 return Outcome::Repeated { position: *position };
@@ -63,6 +64,7 @@ impl BatchApplier {
                 }
                 self.loaded.recorded.insert(event.event_id.clone(), (position, hash.stored.clone()));
                 self.changes.recorded.push(Recorded {
+                    by: *by,
                     event_id: event.event_id.clone(),
                     payload_hash: hash.stored.clone(),
                     position,
@@ -124,6 +126,7 @@ impl BatchApplier {
             amount_paid: order.amount.or(sums.amount).ok_or_else(too_large)?,
             discount_paid: order.discount.or(sums.discount).ok_or_else(too_large)?,
             units: sums.units,
+            position: None,
             lines: Vec::new(),
         };
         check_convertible(rate, &[state.amount_paid, state.discount_paid], &order.lines)?;
@@ -167,6 +170,7 @@ impl BatchApplier {
                 amount_paid: Money::ZERO,
                 discount_paid: Money::ZERO,
                 units: 0,
+                position: None,
                 lines: Vec::new(),
             },
         };
@@ -177,6 +181,7 @@ impl BatchApplier {
 
     /// Replaces `old` with `new` and redetermines which of the customers' orders is the first.
     fn replace_order(&mut self, old: Option<OrderState>, new: OrderState) -> Result<(), Refusal> {
+        let new = OrderState { position: Some(self.next_position()), ..new };
         let id = new.external_id.clone();
         let mut affected = BTreeSet::from([id.clone()]);
         let counting =

@@ -11,6 +11,7 @@ use super::event::ActivityLogged;
 use super::organization::Organization;
 use super::state::{CustomerState, OrderState, RefundState};
 use super::store::Head;
+use crate::audit::By;
 use crate::clock::Timestamp;
 use crate::money::Money;
 
@@ -72,6 +73,7 @@ pub struct Loaded {
 
 /// An event that got a position.
 pub struct Recorded {
+    pub by: By,
     pub event_id: String,
     pub payload_hash: Vec<u8>,
     pub position: i64,

@@ -6,8 +6,9 @@ use super::event::{
     ActivityLogged, Customer, DealClosed, Event, Fact, Line, OrderCancelled, OrderPlaced, Outcome, ProductViewed,
     RefundIssued, Refusal, RefusalCode, VisitsCounted,
 };
+use crate::audit::By;
 use crate::auth::Permission;
-use crate::graphql::context::{Requires, app, caller};
+use crate::graphql::context::{Requires, app, caller, client};
 use crate::graphql::scalars::{Count, DateTime, Decimal, Position};
 use crate::money::Money;
 
@@ -16,7 +17,7 @@ pub struct LedgerMutation;
 
 #[Object]
 impl LedgerMutation {
-    /// Records a batch of up to 1000 events; each gets its own result, in the order given. Needs SALES_EDIT. Errors: BAD_USER_INPUT (batch empty or too large), SERVICE_UNAVAILABLE (the batch has customers in it and the tenant's encryption keys cannot be reached).
+    /// Records a batch of up to 1000 events; each gets its own result, in the order given. Who recorded them is in `recordings`. Needs SALES_EDIT. Errors: BAD_USER_INPUT (batch empty or too large), SERVICE_UNAVAILABLE (the batch has customers in it and the tenant's encryption keys cannot be reached).
     #[graphql(guard = "Requires(Permission::SalesEdit)")]
     async fn record_events(
         &self,
@@ -32,12 +33,14 @@ impl LedgerMutation {
         // Malformed events are answered here; the rest goes to the ledger.
         let checked: Vec<Result<Event, Refusal>> = events.into_iter().map(SalesEventInput::into_event).collect();
         let good: Vec<Event> = checked.iter().filter_map(|event| event.as_ref().ok().cloned()).collect();
-        let (app, tenant) = (app(ctx)?, caller(ctx)?.tenant);
+        let (app, caller) = (app(ctx)?, caller(ctx)?);
+        let tenant = caller.tenant;
         let answer = if good.is_empty() && !checked.is_empty() {
             let head = super::store::read_head(&app.db.read(tenant).await?).await?;
             super::Answer { outcomes: Vec::new(), position: head.position }
         } else {
-            app.ledger.record(tenant, good, backfill.unwrap_or(false)).await?
+            let by = By::caller(caller, client(ctx)?);
+            app.ledger.record(tenant, by, good, backfill.unwrap_or(false)).await?
         };
         let mut outcomes = answer.outcomes.into_iter();
         let results = ids

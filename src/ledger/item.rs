@@ -4,12 +4,15 @@ use sha2::{Digest, Sha256};
 
 use super::check::check;
 use super::event::{Event, Outcome, Refusal, RefusalCode};
+use crate::audit::By;
 use crate::clock::Timestamp;
 use crate::sealing::{IndexKey, fingerprint};
 
 /// An event with the hash of its content.
 pub(super) struct Item {
     pub event: Event,
+    /// Who records it.
+    pub by: By,
     pub hash: ContentHash,
     /// Why it can never be accepted, regardless of the ledger's state.
     pub refusal: Option<Refusal>,
@@ -36,7 +39,7 @@ impl ContentHash {
 impl Item {
     /// Personal data is hashed only under the tenant's key, so that nobody else can guess its content by trial. Once
     /// the keys are destroyed, personal data is refused.
-    pub fn new(mut event: Event, now: Timestamp, key: Option<&IndexKey>) -> Self {
+    pub fn new(mut event: Event, by: By, now: Timestamp, key: Option<&IndexKey>) -> Self {
         let checked = check(&event, now);
         let hash = hash_of(&event, key).and_then(|given| {
             if event.remove_blanks() {
@@ -49,7 +52,7 @@ impl Item {
             Ok(hash) => (hash, checked.err()),
             Err(refusal) => (ContentHash::default(), Some(refusal)),
         };
-        Item { event, hash, refusal, outcome: None }
+        Item { event, by, hash, refusal, outcome: None }
     }
 }
 
@@ -88,7 +91,7 @@ mod tests {
     }
 
     fn hash(event: Event) -> ContentHash {
-        let item = Item::new(event, NOW, Some(&key()));
+        let item = Item::new(event, By::default(), NOW, Some(&key()));
         assert_eq!(item.refusal, None);
         item.hash
     }

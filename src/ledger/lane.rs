@@ -380,7 +380,7 @@ impl Lane {
         for item in items.iter_mut() {
             item.outcome = Some(match &item.refusal {
                 Some(refusal) => Outcome::Refused(refusal.clone()),
-                None => batch.apply(&item.event, &item.hash),
+                None => batch.apply(item),
             });
         }
         let last = batch.loaded.head.position;

@@ -88,7 +88,7 @@ async fn load_names(tx: &TenantTx, names: &mut Names, batch_keys: &BatchKeys) ->
 }
 
 const ORDER_COLUMNS: &str = "o.order_no, o.external_id, o.version, o.cancelled_at, o.org_no, o.placed_at, o.customer_no, \
-    o.channel_no, o.region_no, o.segment, o.currency, o.rate, o.amount_paid, o.discount_paid, o.units";
+    o.channel_no, o.region_no, o.segment, o.currency, o.rate, o.amount_paid, o.discount_paid, o.units, o.position";
 
 /// Loads orders by a column, without their lines; orders already loaded are kept.
 async fn load_orders(tx: &TenantTx, loaded: &mut Loaded, by: &str, values: Column) -> Result<()> {
@@ -117,6 +117,7 @@ fn order_from(row: &QueryResult) -> Result<OrderState> {
         amount_paid: get(row, 12)?,
         discount_paid: get(row, 13)?,
         units: get(row, 14)?,
+        position: get(row, 15)?,
         lines: Vec::new(),
     })
 }

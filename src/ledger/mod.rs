@@ -23,6 +23,7 @@ pub mod node_id;
 mod numbers;
 pub mod organization;
 pub mod rates;
+pub mod recordings;
 pub mod retention;
 pub mod rollup;
 mod save;
@@ -46,6 +47,7 @@ use self::item::Item;
 use self::lane::{Job, Lane, LaneProgress};
 use self::memory::Memory;
 use self::store::Head;
+use crate::audit::By;
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
 use crate::error::{Code, Error, Result};
@@ -154,10 +156,10 @@ impl Ledger {
         fold::fold_tail(db, &memory.tails, tenant).await.map(drop)
     }
 
-    /// Stores `events` and returns one outcome for each. On `Ok` they are committed; on error none is known to be, and
+    /// Stores `events`, recorded `by` somebody, and returns one outcome for each. On `Ok` they are committed; on error none is known to be, and
     /// the call can safely be retried. Events with customers need the tenant's keys: SERVICE_UNAVAILABLE while those
     /// are unreachable.
-    pub async fn record(&self, tenant: TenantId, events: Vec<Event>, is_backfill: bool) -> Result<Answer> {
+    pub async fn record(&self, tenant: TenantId, by: By, events: Vec<Event>, is_backfill: bool) -> Result<Answer> {
         if events.is_empty() {
             return Err(Error::bad_input("events", "no events"));
         }
@@ -171,7 +173,7 @@ impl Ledger {
         // Work that does not need the ledger is done here, outside the lane.
         let now = parts.clock.now();
         let index_key = keys.as_deref().map(|keys| &keys.index);
-        let items = events.into_iter().map(|event| Item::new(event, now, index_key)).collect();
+        let items = events.into_iter().map(|event| Item::new(event, by, now, index_key)).collect();
         self.enqueue(tenant, Job { items, keys, is_backfill, reply, room: None })?;
         answer.await.map_err(|_| Error::internal("a lane ended without an answer"))?
     }

@@ -3,6 +3,7 @@
 use super::batch::BatchApplier;
 use super::changes::{Changes, DealState, Loaded, ProductChange, ProductNames};
 use super::entry::{Entry, EntryLine, lines_to_json};
+use super::recordings;
 use super::rollup::FoldError;
 use super::save_customers;
 use super::state::OrderState;
@@ -33,6 +34,7 @@ pub async fn save(
         .with("watermark", Column::OptInt(vec![loaded.head.watermark]));
     inserts.add("ledger_batches", table, OnConflict::Fail);
     add_events(&mut inserts, changes, received_at);
+    recordings::add(&mut inserts, &changes.recorded, received_at);
     add_entries(&mut inserts, changes)?;
     add_names(&mut inserts, changes)?;
     add_other_revenue(&mut inserts, changes)?;
@@ -181,6 +183,7 @@ fn order_table(orders: &[&OrderState]) -> Table {
         .with("amount_paid", int(|o| o.amount_paid.0))
         .with("discount_paid", int(|o| o.discount_paid.0))
         .with("units", int(|o| o.units))
+        .with("position", Column::OptInt(orders.iter().map(|o| o.position).collect()))
 }
 
 /// Deletes the stored lines of orders whose lines are replaced.

@@ -35,6 +35,8 @@ pub struct OrderState {
     pub amount_paid: Money,
     pub discount_paid: Money,
     pub units: i64,
+    /// Of the event that brought this version; unknown of what was recorded before positions were kept.
+    pub position: Option<i64>,
     /// In the order's currency; empty while not loaded.
     pub lines: Vec<EntryLine>,
 }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use salespulse::alerts::sweep_once;
+use salespulse::audit::By;
 use salespulse::clock::{MINUTE, Timestamp};
 use salespulse::ledger::event::{Event, Fact, OrderCancelled, OrderPlaced, RefundIssued, VisitsCounted};
 use salespulse::money::{EVENT_AMOUNT_MAX, Money};
@@ -492,7 +493,7 @@ async fn a_period_before_anything_was_recorded_is_refused() {
     test.clock.set(minute(60));
     assert_eq!(simulated(&acme, BUSY, 0, 50).await, [], "there is nothing at all yet");
     // Of before, but recorded only now.
-    test.app.ledger.record(acme.id(), vec![sale("1", 3), sale("2", 4)], true).await.expect("recorded");
+    test.app.ledger.record(acme.id(), By::default(), vec![sale("1", 3), sale("2", 4)], true).await.expect("recorded");
     test.clock.set(minute(90));
     let simulate = |to: i64| {
         format!(r#"{{ simulateAlert(input: {{ {BUSY} }}, from: "{}", to: "{}") {{ state }} }}"#, at(0), at(to))
@@ -608,7 +609,7 @@ async fn live_and_simulated(steps: &[(i64, Step)], rule: &str) {
             }
             Step::Backfill { id } => {
                 let event = sale(&id.to_string(), now - 5);
-                test.app.ledger.record(acme.id(), vec![event], true).await.expect("recorded");
+                test.app.ledger.record(acme.id(), By::default(), vec![event], true).await.expect("recorded");
             }
             Step::Nothing => {}
         }

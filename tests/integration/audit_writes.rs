@@ -12,7 +12,7 @@ use crate::support::{Actor, TestApp};
 
 /// Mutations that leave no entry.
 const SILENT: [(&str, &str); 2] = [
-    ("recordEvents", "the ledger is a log itself, in which nothing is changed"),
+    ("recordEvents", "the ledger is a log itself, in which nothing is changed; `recordings` has who recorded what"),
     ("refresh", "a session goes on as before; that it began is in the log"),
 ];
 

@@ -89,6 +89,9 @@ async fn a_demo_has_two_tenants_with_history_new_sales_and_an_alert_within_a_min
     let is_live =
         |data: &Value| data["orders"]["nodes"][0]["externalId"].as_str().is_some_and(|id| id.starts_with("live-"));
     demo.until("a new sale", &admin, newest, is_live).await;
+    let by = "{ recordings(first: 1) { nodes { actor { id } through } } }";
+    let by = demo.until("who recorded it", &admin, by, |data| data["recordings"]["nodes"][0].is_object()).await;
+    assert_eq!(by["recordings"]["nodes"], json!([{ "actor": null, "through": "demo" }]));
     let alerts = "{ alertHistory(last: 1) { nodes { state } } }";
     let fired = demo.until("an alert", &admin, alerts, |data| data["alertHistory"]["nodes"][0].is_object()).await;
     assert_eq!(fired["alertHistory"]["nodes"][0]["state"], "FIRING");

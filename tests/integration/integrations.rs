@@ -31,7 +31,7 @@ use crate::support::{NOW, TestApp, TestTenant, kek, test_redis_url};
 
 const SECRET: &str = "a secret of the shop";
 
-fn hmac(secret: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn hmac(secret: &[u8], body: &[u8]) -> Vec<u8> {
     Hmac::<Sha256>::new_from_slice(secret).expect("a key").chain_update(body).finalize().into_bytes().to_vec()
 }
 
@@ -111,7 +111,7 @@ impl Sender {
     }
 }
 
-fn shop_order(updated: &str, changes: Value) -> String {
+pub fn shop_order(updated: &str, changes: Value) -> String {
     let mut order = json!({
         "id": 9_007_199_254_740_993_u64, "created_at": "2026-06-10T09:00:00-05:00", "processed_at": "2026-06-10T10:00:00-05:00",
         "updated_at": updated, "currency": "GBP", "total_price": "95.00", "total_discounts": "10.00", "source_name": "web",
@@ -542,6 +542,9 @@ async fn what_is_sealed_for_integrations_goes_with_the_tenants_keys() {
     let left: Vec<Value> =
         quarantine(&acme).await.as_array().expect("a list").iter().map(|q| q["deliveryId"].clone()).collect();
     assert_eq!(left, ["orders/create:q2", "orders/create:e2"]);
+    let logged = r#"{ auditLog(filter: { action: "customer.erase" }) { nodes { actor { name } through throughId } } }"#;
+    let logged = acme.admin().query(logged).await["auditLog"]["nodes"].take();
+    assert_eq!(logged, json!([{ "actor": null, "through": "integration", "throughId": shop.id }]));
     let customers = acme.admin().query("{ customers(first: 5) { nodes { externalId name } } }").await;
     let customer = &customers["customers"]["nodes"][0];
     assert!(customer["name"].is_null() && customer["externalId"].as_str().is_some_and(|id| id.starts_with("erased:")));

@@ -93,8 +93,9 @@ async fn tried(mutant: Mutant) -> Found {
 
 /// What shows nothing without its guard: there are no rows; the row was looked up before, or is found again by a random id;
 /// both tenants are at the same fit, position or oldest key; a count is only held against the most there may be; what another
-/// tenant has sealed cannot be opened; all organizations have the same currency and rates; the command itself ends with it.
-const SAME_WITHOUT: [&str; 24] = [
+/// tenant has sealed cannot be opened; all organizations have the same currency and rates; a position is found, and of the tenant
+/// that was there first; the command itself ends with it.
+const SAME_WITHOUT: [&str; 26] = [
     "(SELECT g.currency FROM organizations g WHERE $1 IS NOT NULL AND g.org_no = o.org_no)",
     "SELECT currency FROM organizations WHERE $1 IS NOT NULL AND is_default",
     "(SELECT r.rate FROM exchange_rates r WHERE $1 IS NOT NULL",
@@ -115,6 +116,8 @@ const SAME_WITHOUT: [&str; 24] = [
     "SELECT oldest_key FROM ledger_heads WHERE $1 IS NOT NULL",
     "AND c.email_index = $2",
     "other_revenue",
+    "SELECT position FROM ledger_events WHERE $1 IS NOT NULL",
+    "SELECT position FROM orders WHERE $1 IS NOT NULL",
     "UPDATE api_keys SET revoked_at = $2 WHERE $1 IS NOT NULL AND name = 'tried'",
     "UPDATE users SET is_active = false, password_hash = NULL WHERE $1 IS NOT NULL",
     "UPDATE deliveries SET state = 'DEAD', next_at = NULL WHERE $1 IS NOT NULL",
@@ -122,7 +125,8 @@ const SAME_WITHOUT: [&str; 24] = [
 ];
 
 /// What holds a random id or a hash, which no other tenant has.
-const RANDOM: [&str; 8] = ["id", "team_id", "user_id", "owner_id", "actor_id", "alert_id", "integration_id", "hash"];
+const RANDOM: [&str; 9] =
+    ["id", "team_id", "user_id", "owner_id", "actor_id", "through_id", "alert_id", "integration_id", "hash"];
 
 /// Whether a mutant shows nothing: the missing guard is followed by the condition for a random id, or it is among
 /// [`SAME_WITHOUT`].

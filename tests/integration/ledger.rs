@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use salespulse::app::App;
+use salespulse::audit::By;
 use salespulse::clock::ManualClock;
 use salespulse::db::{Db, get};
 use salespulse::error::Code;
@@ -132,7 +133,7 @@ async fn one_connection_is_enough_for_tenants_that_begin_new_months() {
         let fact = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
         event(&format!("v{n}"), &format!("2026-0{n}-15T10:00:00Z"), fact)
     };
-    let recorded = tenants.map(|tenant| app.ledger.record(tenant, (1..=5).map(visits).collect(), false));
+    let recorded = tenants.map(|tenant| app.ledger.record(tenant, By::default(), (1..=5).map(visits).collect(), false));
     for answer in join_all(recorded).await {
         assert_eq!(answer.expect("recorded").position, 5);
     }
@@ -157,9 +158,9 @@ async fn with_one_connection_events_wait_for_the_fold() {
     folding.lock_rollups().await.expect("locked");
     for n in 0..5 {
         let events = (n * 1000..(n + 1) * 1000).map(visits).collect();
-        app.ledger.record(acme.id(), events, false).await.expect("recorded");
+        app.ledger.record(acme.id(), By::default(), events, false).await.expect("recorded");
     }
-    let mut record = std::pin::pin!(app.ledger.record(acme.id(), vec![visits(5000)], false));
+    let mut record = std::pin::pin!(app.ledger.record(acme.id(), By::default(), vec![visits(5000)], false));
     let waits = tokio::time::timeout(Duration::from_secs(3), record.as_mut()).await;
     assert!(waits.is_err(), "{waits:?}");
     folding.commit().await.expect("ended");

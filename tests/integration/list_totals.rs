@@ -11,7 +11,7 @@ use crate::sales;
 use crate::support::{Actor, TestApp, TestTenant};
 
 /// Lists with the values that each of their arguments takes in turn, the first of them none.
-const LISTS: [(&str, &[&[&str]]); 9] = [
+const LISTS: [(&str, &[&[&str]]); 10] = [
     (
         "orders",
         &[
@@ -47,6 +47,7 @@ const LISTS: [(&str, &[&[&str]]); 9] = [
     ("dashboards", &[]),
     ("users", &[]),
     ("auditLog", &[&["", r#"filter: {action: "dashboard."}"#, r#"filter: {subject: "nothing"}"#]]),
+    ("recordings", &[&["", r#"filter: {position: "1"}"#, r#"filter: {orderId: "nothing"}"#]]),
     ("alertHistory", &[&["", r#"ruleId: "00000000-0000-0000-0000-000000000001""#]]),
     ("quarantine", &[&["", r#"integrationId: "00000000-0000-0000-0000-000000000001""#]]),
     ("alertDeliveries", &[&["", "state: PENDING", "state: DEAD"]]),
@@ -148,7 +149,9 @@ async fn a_total_counts_what_its_reader_may_see() {
     let (admin, viewer) = (acme.admin(), acme.viewer());
     assert_eq!(counted(&admin, "dashboards", "").await, 4);
     assert_eq!(counted(&viewer, "dashboards", "").await, 1);
-    for list in ["auditLog", "users", "alertDeliveries", "quarantine", r#"customers(email: "c2@example.com")"#] {
+    for list in
+        ["auditLog", "recordings", "users", "alertDeliveries", "quarantine", r#"customers(email: "c2@example.com")"#]
+    {
         assert_eq!(viewer.error_code(&format!("{{ {list} {{ totalCount }} }}")).await, "FORBIDDEN", "{list}");
     }
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use salespulse::audit::By;
 use salespulse::auth::cursor::Mark;
 use salespulse::clock::Timestamp;
 use salespulse::graphql::endpoint::Settings;
@@ -273,7 +274,7 @@ async fn a_backfill_fires_no_alert() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     acme.admin().query(ANY_SALE).await;
-    test.app.ledger.record(acme.id(), vec![sale(1)], true).await.expect("recorded");
+    test.app.ledger.record(acme.id(), By::default(), vec![sale(1)], true).await.expect("recorded");
     let history = acme.viewer().query("{ alertHistory { nodes { state } } }").await;
     assert_eq!(history, json!({ "alertHistory": { "nodes": [] } }));
 }

@@ -53,6 +53,7 @@ mod privacy;
 mod products;
 mod real_data;
 mod record_events;
+mod recordings;
 mod redis_servers;
 mod refusals;
 mod retention;

@@ -11,7 +11,7 @@ use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
 
-pub const FILES: [(&str, &str); 23] = [
+pub const FILES: [(&str, &str); 24] = [
     ("first-query", include_str!("../operations/first-query.graphql")),
     ("first-subscription", include_str!("../operations/first-subscription.graphql")),
     ("account", include_str!("../operations/account.graphql")),
@@ -34,6 +34,7 @@ pub const FILES: [(&str, &str); 23] = [
     ("erase-customer", include_str!("../operations/erase-customer.graphql")),
     ("personal-data", include_str!("../operations/personal-data.graphql")),
     ("forecast", include_str!("../operations/forecast.graphql")),
+    ("recordings", include_str!("../operations/recordings.graphql")),
     ("record-events", include_str!("../operations/record-events.graphql")),
 ];
 const EVENTS: &str = include_str!("../operations/record-events.variables.json");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use salespulse::audit::By;
 use salespulse::auth::Role;
 use salespulse::db::get;
 use salespulse::ledger::event::{Customer, Fact, OrderPlaced, Outcome, RefundIssued, RefusalCode};
@@ -108,7 +109,8 @@ async fn a_tenants_keys_are_destroyed_and_with_them_all_that_they_sealed() {
     assert!(id.starts_with("erased:") && id.ends_with(":1"), "{id}");
     for process in [&test, &awake] {
         assert_eq!(first(&acme.of(process).admin()).await, nobody);
-        let refused = process.app.ledger.record(acme.id(), vec![sale("3", person("c", "Ann"))], false).await;
+        let refused =
+            process.app.ledger.record(acme.id(), By::default(), vec![sale("3", person("c", "Ann"))], false).await;
         // Who has a key still is refused once, and then knows.
         let answer = match refused {
             Err(_) => acme.of(process).record(vec![sale("3", person("c", "Ann"))]).await,

@@ -1,6 +1,7 @@
 //! Products: what sales say of them, and what is set by hand.
 
 use salespulse::app::App;
+use salespulse::audit::By;
 use salespulse::auth::Role;
 use salespulse::ledger::event::{Fact, Line, OrderPlaced, ProductViewed, RefundIssued};
 use serde_json::json;
@@ -125,7 +126,7 @@ async fn products_are_set_while_sales_come_in() {
         for n in 0..20 {
             let fact = Fact::ProductViewed(ProductViewed { product_id: format!("{name} {n}"), count: 1 });
             let viewed = event(&format!("{name} {n}"), "2026-06-01T10:00:00Z", fact);
-            app.ledger.record(acme.id(), vec![viewed], false).await.expect("recorded");
+            app.ledger.record(acme.id(), By::default(), vec![viewed], false).await.expect("recorded");
         }
     };
     tokio::join!(set, sell(&test.app, "here"), sell(&another, "there"));

@@ -32,6 +32,10 @@ async fn metrics_outlive_the_entries_of_dropped_months() {
     assert_eq!(drop_before(db, acme.id(), cut).await.expect("dropped"), Dropped::default());
 
     assert_eq!(acme.viewer().query(query).await, before);
+    // Who recorded it is known as long as the order is.
+    let recorded = r#"{ recordings(filter: { orderId: "o1" }) { nodes { lastPosition } } }"#;
+    let recorded = acme.admin().query(recorded).await["recordings"]["nodes"].take();
+    assert_eq!(recorded, serde_json::json!([{ "lastPosition": "2" }]));
     let answer = acme.record(vec![old, new.clone()]).await;
     assert!(matches!(&answer.outcomes[0], Outcome::Refused(r) if r.code == RefusalCode::TimeOutOfRange));
     assert_eq!(answer.outcomes[1], Outcome::Repeated { position: 2 });

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use salespulse::audit::By;
 use salespulse::clock::{MINUTE, SECOND, Timestamp};
 use salespulse::error::Code;
 use salespulse::ledger::event::{Customer, Event};
@@ -141,7 +142,12 @@ async fn a_process_that_slept_cannot_seal_with_a_key_that_was_destroyed() {
     let versions = keys(&acme).await;
     assert_eq!(versions["keys"], json!([{ "version": 2, "retiredAt": null, "rows": 3 }]));
 
-    let refused = asleep.app.ledger.record(acme.id(), sales(3, 1), false).await.expect_err("not sealed for nobody");
+    let refused = asleep
+        .app
+        .ledger
+        .record(acme.id(), By::default(), sales(3, 1), false)
+        .await
+        .expect_err("not sealed for nobody");
     assert_eq!(refused.code, Code::ServiceUnavailable);
     acme.of(&asleep).apply(sales(3, 1)).await;
     all_are_read(&acme.of(&asleep), 4).await;

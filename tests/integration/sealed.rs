@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use salespulse::audit::By;
 use salespulse::auth::Role;
 use salespulse::clock::{MINUTE, Timestamp};
 use salespulse::db::{TenantTx, get};
@@ -320,7 +321,7 @@ async fn without_the_key_encryption_key_only_what_is_sealed_waits() {
         json!({ "externalId": "a", "email": null })
     );
     assert_eq!(first(&acme.viewer()).await["externalId"], "a");
-    let refused = test.app.ledger.record(acme.id(), vec![sale("3", person("c", "Ann"))], false).await;
+    let refused = test.app.ledger.record(acme.id(), By::default(), vec![sale("3", person("c", "Ann"))], false).await;
     assert_eq!(refused.expect_err("not stored in the clear").code, Code::ServiceUnavailable);
     let visit = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
     acme.apply(vec![event("v", "2026-06-15T11:00:00Z", visit)]).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use salespulse::app::App;
+use salespulse::audit::By;
 use salespulse::db::TenantId;
 use salespulse::ledger::event::{Fact, VisitsCounted};
 use salespulse::stream::redis::{ENTRIES_KEPT, IDLE_EXPIRY, RedisStream};
@@ -41,7 +42,7 @@ impl Pair {
     pub async fn record(&self, tenant: TenantId) -> i64 {
         let fact = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
         let visit = event(&Uuid::now_v7().to_string(), "2026-06-15T11:00:00Z", fact);
-        self.writer.ledger.record(tenant, vec![visit], false).await.expect("recorded").position
+        self.writer.ledger.record(tenant, By::default(), vec![visit], false).await.expect("recorded").position
     }
 
     /// Records an event here that a follower there hears of.

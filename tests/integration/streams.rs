@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use salespulse::app::App;
+use salespulse::audit::By;
 use salespulse::db::TenantId;
 use salespulse::ledger::event::{Fact, VisitsCounted};
 use salespulse::stream::memory::MemoryStream;
@@ -195,7 +196,7 @@ async fn a_server_starts_without_redis_and_uses_the_one_that_comes() {
     let mut other = there.listen(acme.id()).await.expect("listening");
     let fact = Fact::VisitsCounted(VisitsCounted { count: 1, ..VisitsCounted::default() });
     let visit = event("e1", "2026-06-15T11:00:00Z", fact);
-    app.ledger.record(acme.id(), vec![visit], false).await.expect("recorded");
+    app.ledger.record(acme.id(), By::default(), vec![visit], false).await.expect("recorded");
     assert_eq!(next(&mut own).await, 1);
 
     redis.restart();

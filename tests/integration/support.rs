@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Response, Variables};
 use migration::{Migrator, MigratorTrait};
 use salespulse::app::App;
+use salespulse::audit::By;
 use salespulse::auth::token::{Subject, Tokens};
 use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{ManualClock, SECOND, Timestamp};
@@ -274,7 +275,7 @@ impl<'a> TestTenant<'a> {
 
     /// Records events as one call; every one of them gets its outcome.
     pub async fn record(&self, events: Vec<Event>) -> Answer {
-        self.test.app.ledger.record(self.id(), events, false).await.expect("recorded")
+        self.test.app.ledger.record(self.id(), By::default(), events, false).await.expect("recorded")
     }
 
     /// Records events that all must be applied.

@@ -73,8 +73,10 @@ async fn a_server_has_no_rights_around_the_wall() {
     let partitions = format!("{privileges} AND g.table_name LIKE 'ledger_entries_%'");
     assert_eq!(texts(&test, &partitions).await, [""; 0]);
     // What was done stays told.
-    let audit = format!("{privileges} AND g.table_name = 'audit_logs' ORDER BY 1");
-    assert_eq!(texts(&test, &audit).await, ["audit_logs INSERT", "audit_logs SELECT"]);
+    for log in ["audit_logs", "ledger_recordings"] {
+        let granted = format!("{privileges} AND g.table_name = '{log}' ORDER BY 1");
+        assert_eq!(texts(&test, &granted).await, [format!("{log} INSERT"), format!("{log} SELECT")]);
+    }
     // Functions and views that see more than their caller: one, which makes partitions and reads nothing.
     let definers = "SELECT proname::text FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace";
     assert_eq!(texts(&test, definers).await, ["ledger_month"]);

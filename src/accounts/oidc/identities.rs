@@ -63,7 +63,7 @@ pub async fn remove(tx: &TenantTx, issuer: &str, subject: &str, user_id: Uuid) -
 }
 
 /// Unlinks all identities of a user, with an entry in the log for each. The caller also ends their sessions.
-pub async fn remove_all(app: &App, tx: &TenantTx, by: &By<'_>, user_id: Uuid) -> Result<()> {
+pub async fn remove_all(app: &App, tx: &TenantTx, by: &By, user_id: Uuid) -> Result<()> {
     let sql = "DELETE FROM user_identities WHERE tenant_id = $1 AND user_id = $2 RETURNING issuer";
     for row in tx.query(sql, [user_id.into()]).await? {
         let entry = unlinked(app, user_id, &get::<String>(&row, 0)?);

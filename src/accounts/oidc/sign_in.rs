@@ -46,7 +46,7 @@ pub async fn sign_in(
         None => None,
     };
     let Some(KnownUser { id, role, .. }) = user else {
-        let by = By { user_id: None, through: None, client };
+        let by = By { user_id: None, through: None, address: client.address };
         let subject = user_id.map(|id| id.to_string()).unwrap_or_default();
         let entry = Entry::of("session.refuse", subject).after(json!({ "by": "oidc", "provider": provider.name }));
         audit::record_by(&tx, &by, now, entry).await?;
@@ -70,7 +70,7 @@ async fn admit(
     now: Timestamp,
 ) -> Result<Option<Uuid>> {
     let Some(email) = &person.email else { return Ok(None) };
-    let by = |user_id| By { user_id: Some(user_id), through: None, client };
+    let by = |user_id| By { user_id: Some(user_id), through: None, address: client.address };
     let sql = "SELECT u.id, u.password_hash IS NULL AND (u.is_active OR u.invited_at IS NOT NULL) AND NOT EXISTS \
                (SELECT 1 FROM user_identities i WHERE i.tenant_id = u.tenant_id AND i.user_id = u.id) \
                FROM users u WHERE u.tenant_id = $1 AND u.email = $2";
