@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
 use migration::{Migrator, MigratorTrait};
-use models::forecasts::Model;
+use models::forecasts::{Model, WINDOW_MAX};
 use salespulse::app::App;
 use salespulse::auth::token::Tokens;
 use salespulse::auth::{Caller, Role, Through};
@@ -137,6 +137,7 @@ async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
             grain: Grain::Day,
             timezone: None,
             week_start: Weekday::Monday,
+            window: WINDOW_MAX,
             covers_period: false,
             kpis: BTreeSet::new(),
         };

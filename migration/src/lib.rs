@@ -27,6 +27,7 @@ mod m0015_customer_totals;
 mod m0016_alert_units;
 mod m0017_memberships;
 mod m0018_interrupted_drops;
+mod m0019_alert_windows;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_alert_units::Migration),
             Box::new(m0017_memberships::Migration),
             Box::new(m0018_interrupted_drops::Migration),
+            Box::new(m0019_alert_windows::Migration),
         ]
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use models::forecasts::WINDOW_MAX;
 use models::kpis::{Number, Shift, Unit};
 use sea_orm::Value;
 use tokio::sync::Mutex;
@@ -38,6 +37,8 @@ pub struct HistoryArgs {
     pub grain: Grain,
     pub timezone: Option<Tz>,
     pub week_start: Weekday,
+    /// How many buckets it reaches back from its end.
+    pub window: usize,
     /// Whether it reaches back to the start of the period, however long ago.
     pub covers_period: bool,
     /// Where months were dropped, KPIs that look back make the history start later.
@@ -103,6 +104,8 @@ pub struct History {
     values: Vec<Values>,
     /// When the next bucket closes.
     next_end: Option<Timestamp>,
+    /// Whether buckets before it were left out because months were dropped.
+    pub is_cut: bool,
     /// Whether it was read as of the newest position.
     was_newest: bool,
     splits: Mutex<Vec<(Split, Members)>>,
@@ -164,6 +167,7 @@ impl History {
             values: part.values_by_bucket(first..buckets).await?,
             boundaries: part.boundaries.split_off(first),
             next_end: frame.next_end,
+            is_cut: frame.is_cut,
             was_newest: at.is_newest,
             splits: Mutex::default(),
         })
@@ -183,6 +187,11 @@ impl History {
     pub fn unit(&self, measured: &Measured) -> Unit {
         let of_formula = self.definition(measured).map(|definition| definition.plan.unit());
         of_formula.or_else(|| measured.metric().map(Metric::unit)).unwrap_or(Unit::Ratio)
+    }
+
+    /// The number of its buckets.
+    pub fn buckets(&self) -> usize {
+        self.values.len()
     }
 
     pub fn span(&self, bucket: usize) -> Option<Span> {
@@ -279,6 +288,8 @@ struct Frame {
     until: Timestamp,
     boundaries: Vec<Timestamp>,
     next_end: Option<Timestamp>,
+    /// Whether buckets were left out because months were dropped.
+    is_cut: bool,
     /// As of an earlier position: where its entries lie, including those KPIs look back on; read once for all.
     spans: Vec<Span>,
 }
@@ -288,7 +299,7 @@ impl Frame {
     fn of(at: &At<'_>, args: &HistoryArgs, span: Span) -> Option<Frame> {
         let (step, zone) = (args.grain.step(args.week_start), args.timezone.unwrap_or(at.zone));
         let until = at.over_by.min(span.end);
-        let window = u32::try_from(WINDOW_MAX).unwrap_or(u32::MAX);
+        let window = u32::try_from(args.window).unwrap_or(u32::MAX);
         let mut start = buckets_before(until, window, step, zone);
         if args.covers_period {
             start = start.min(buckets_before(span.start, 0, step, zone));
@@ -302,7 +313,7 @@ impl Frame {
             }
         }
         let next_end = later.next().filter(|next| *next <= span.end && at.is_newest);
-        let mut frame = Frame { step, zone, until, boundaries, next_end, spans: Vec::new() };
+        let mut frame = Frame { step, zone, until, boundaries, next_end, is_cut: false, spans: Vec::new() };
         if !at.is_newest {
             frame.cut(at, &at.scope.shifts(&args.kpis));
         }
@@ -319,6 +330,7 @@ impl Frame {
             };
             let gone = self.boundaries.windows(2).take_while(|pair| is_gone(pair)).count();
             self.boundaries.drain(..gone);
+            self.is_cut = gone > 0;
         }
         let hull = |shift: &Shift| {
             let spans = self.boundaries.windows(2).map(|pair| back(pair, shift));

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the suite's own settings are in the environment")]
 
 mod alert_anomalies;
+mod alert_explanations;
 mod alert_units;
 mod alerts;
 mod audit;
