@@ -13,7 +13,7 @@ use super::catalog::{Metric, Needs};
 use super::cell::Values;
 use super::dimension::Dimension;
 use super::facts::{Facts, read_entries};
-use super::grid::{GridReader, Scope, too_many_buckets};
+use super::grid::{CellGrid, GridReader, Scope, too_many_buckets};
 use super::group::{GroupBy, UNGROUPED};
 use super::input::{Grain, Weekday};
 use super::kpis::Calendar;
@@ -90,7 +90,7 @@ impl PartialEq for HistoryResult {
 }
 
 /// The last buckets closed by the end of a period, each with its metrics and KPIs, starting with the first that has any
-/// facts.
+/// facts, or after it if these begin within it.
 #[derive(Debug)]
 pub struct History {
     scope: Arc<Scope>,
@@ -156,7 +156,11 @@ impl History {
         let reader = GridReader { facts: entries.as_ref().unwrap_or(reader.facts), ..*reader };
         let mut part = reader.grid(frame.boundaries.clone(), UNGROUPED.clone(), needs, kpis, frame.calendar()).await?;
         let buckets = part.boundaries.len() - 1;
-        let first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
+        let mut first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
+        // Where it is all there is, how little that is can be told.
+        if first > 0 && first + 1 < buckets && !frame.begins_whole(&reader, &part, first).await? {
+            first += 1;
+        }
         at.size.take((buckets - first) * cost(&at.scope.definitions, kpis), 1, "grain")?;
         Ok(History {
             scope: Arc::clone(at.scope),
@@ -337,6 +341,23 @@ impl Frame {
             spans.reduce(|a, b| Span { start: a.start.min(b.start), end: a.end.max(b.end) })
         };
         self.spans = Span::united(shifts.iter().chain([&Shift::default()]).filter_map(hull).collect());
+    }
+
+    /// Whether facts begin early enough in their first bucket for it to be like the others. Days and less are taken as
+    /// they are; of a longer bucket, something must lie in the first tenth, in whole days: many a month begins with a
+    /// holiday, but a half of one would be taken for half the sales.
+    async fn begins_whole(&self, reader: &GridReader<'_>, part: &CellGrid, first: usize) -> Result<bool> {
+        let (Step::Week(_) | Step::Months(_), Some([start, end])) =
+            (self.step, part.boundaries.get(first..first + 2).and_then(<[Timestamp]>::first_chunk))
+        else {
+            return Ok(true);
+        };
+        let days: Vec<Timestamp> =
+            boundaries_after(*start, Step::Day, self.zone).take_while(|day| day <= end).collect();
+        let Some(early) = days.get((days.len() / 10).max(1) - 1) else { return Ok(true) };
+        let span = Span { start: *start, end: *early };
+        let early = reader.one_bucket(span, UNGROUPED.clone(), part.needs, &BTreeSet::new(), self.calendar()).await?;
+        Ok(!early.cells.cells.is_empty())
     }
 
     /// The calendar in which the buckets are closed.

@@ -22,6 +22,7 @@ mod customers;
 mod dashboards;
 mod demo;
 mod feed;
+mod first_bucket;
 mod first_start;
 mod fuzz;
 mod hostile;
