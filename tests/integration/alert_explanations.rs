@@ -9,6 +9,7 @@ use salespulse::ledger::retention::{close_before, cut};
 use salespulse::server::Options;
 use serde_json::{Value, json};
 
+use crate::alert_units::migrated_again;
 use crate::alerts::{at, cancelled, create, minute, time_is};
 use crate::kpis::define;
 use crate::ledger::{event, money};
@@ -185,6 +186,25 @@ async fn an_alert_keeps_its_explanation_whatever_becomes_of_the_rule() {
     ] {
         assert_eq!(alert(&acme, name, state).await["contributions"], expected, "{name}");
     }
+}
+
+#[tokio::test]
+async fn alerts_from_before_are_explained_if_their_rule_is_still_the_same() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    apply(&acme, usual(DAY, 1..=70)).await;
+    create(&acme, &rule("same", "metric: TOTAL_REVENUE, windowMinutes: 1440")).await;
+    create(&acme, &rule("deleted", "metric: TOTAL_REVENUE, windowMinutes: 1440")).await;
+    acme.apply(vec![spike()]).await;
+    time_is(&test, NIGHT).await;
+    let explained = alert(&acme, "same", "FIRING").await["contributions"].take();
+    let rules = acme.admin().query("{ alerts { id } }").await;
+    acme.admin().query(&format!("mutation {{ deleteAlert(id: {}) }}", rules["alerts"][0]["id"])).await;
+    let beside = migrated_again(&test, "m0019_alert_windows").await;
+    let acme = TestTenant { test: &beside, created: acme.created };
+    assert!(explained.is_array());
+    assert_eq!(alert(&acme, "same", "FIRING").await["contributions"], explained);
+    assert_eq!(alert(&acme, "deleted", "FIRING").await["contributions"], Value::Null);
 }
 
 const LIVE: &str = "subscription ($tenant: ID!, $after: Cursor) { alertTriggered(tenantId: $tenant, after: $after) \

@@ -120,6 +120,18 @@ async fn a_message_says_what_its_numbers_are() {
     assert_eq!(alert["currency"], json!("USD"));
 }
 
+/// Takes back a migration with those after it, and makes them again. The columns are others for the connections from
+/// before.
+pub async fn migrated_again(test: &TestApp, name: &str) -> TestApp {
+    let owner = test.owner().await;
+    let after = Migrator::migrations().iter().rev().position(|migration| migration.name() == name);
+    let steps = u32::try_from(after.expect("a migration") + 1).expect("few");
+    Migrator::down(owner.connection(), Some(steps)).await.expect("down");
+    Migrator::up(owner.connection(), None).await.expect("up");
+    owner.close().await.expect("closed");
+    test.beside(kek()).await
+}
+
 #[tokio::test]
 async fn alerts_from_before_keep_what_is_certain() {
     let test = TestApp::start().await;
@@ -142,12 +154,7 @@ async fn alerts_from_before_keep_what_is_certain() {
     acme.apply(vec![sale("2", 19), sale("3", 19)]).await;
     let gone = acme.admin().query("{ alerts { id } }").await["alerts"][2]["id"].take();
     acme.admin().query(&format!("mutation {{ deleteAlert(id: {gone}) }}")).await;
-    let owner = test.owner().await;
-    Migrator::down(owner.connection(), Some(3)).await.expect("down");
-    Migrator::up(owner.connection(), None).await.expect("up");
-    owner.close().await.expect("closed");
-    // The columns are others for the connections from before.
-    let beside = test.beside(kek()).await;
+    let beside = migrated_again(&test, "m0016_alert_units").await;
     let acme = TestTenant { test: &beside, created: acme.created };
     let expected = [
         row(["a", "FIRING", "ABOVE", "MONEY", "GBP"]),
