@@ -127,7 +127,7 @@ bench-predictions: ## Measure refits for 1,000 tenants, and their effect on quer
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench_predictions -- $(BENCH_FLAGS)
 
 .PHONY: bench-python
-bench-python: ## Compare the models with Python's: accuracy and time (needs Python 3.11 and the data sets)
+bench-python: ## Compare the models with Python's: fails where they are less accurate, or not ten times as fast (needs Python 3.11 and the data sets)
 	bench/compare_python.py
 
 .PHONY: chaos

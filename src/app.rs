@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::accounts::limits::Tries;
 use crate::accounts::oidc::Providers;
+use crate::alerts::explain::AlertExplanations;
 use crate::auth::password::Passwords;
 use crate::auth::standing::AccessCache;
 use crate::auth::token::Tokens;
@@ -29,6 +30,7 @@ pub struct App {
     /// Feeds for following a ledger.
     pub feeds: Feeds,
     pub predictions: Predictions,
+    pub alert_explanations: AlertExplanations,
     pub tokens: Tokens,
     pub access_cache: AccessCache,
     pub passwords: Passwords,
@@ -62,6 +64,7 @@ impl App {
             tries: Tries::default(),
             providers: Providers::default(),
             predictions: Predictions::default(),
+            alert_explanations: AlertExplanations::default(),
             public_url: "http://localhost:4000".into(),
             sends_mail: true,
             db,

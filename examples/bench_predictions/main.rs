@@ -1,5 +1,5 @@
 //! `make bench-predictions`: the nightly refits of many tenants, forecasts and customers' models, and what queries notice of
-//! them, between phases in which nothing is refitted.
+//! them, between phases in which nothing is refitted; and what a forecast by the hour takes, from the request to its answer.
 //!
 //! Arguments: `--tenants N` (default 1000), `--days N` of history each (default 730), `--threads N` of the pool (default half
 //! the cores). The database is the one of `TEST_DATABASE_URL`, whose owner is that of `TEST_OWNER_URL`, else a file of SQLite.
@@ -14,12 +14,13 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
 use migration::{Migrator, MigratorTrait};
-use models::forecasts::Model;
+use models::forecasts::{Model, WINDOW_MAX};
 use salespulse::app::App;
 use salespulse::audit::By;
+use salespulse::audit::{By, Means};
 use salespulse::auth::token::Tokens;
 use salespulse::auth::{Caller, Role, Through};
-use salespulse::clock::{DAY, SystemClock, Timestamp};
+use salespulse::clock::{DAY, MINUTE, SystemClock, Timestamp};
 use salespulse::customer_value;
 use salespulse::db::{Db, Owner};
 use salespulse::graphql::documents::Documents;
@@ -52,6 +53,13 @@ const EVERY: Duration = Duration::from_millis(20);
 const CALM: Duration = Duration::from_secs(15);
 /// Customers of a tenant.
 const CUSTOMERS: usize = 150;
+/// What is asked meanwhile.
+const DAYS: &str =
+    "{ salesMetrics(period: { preset: LAST_90_DAYS }) { totalRevenue series(grain: DAY) { start totalRevenue } } }";
+/// Orders of the tenant whose hours are forecast, and how often they are.
+const ORDERS_AN_HOUR: usize = 12;
+const HOURS_RUNS: usize = 11;
+const HOUR: i64 = 60 * MINUTE;
 const KEK: &str = "dGhlIGtleS1lbmNyeXB0aW9uIGtleSBvZiB0ZXN0cyE=";
 
 #[tokio::main]
@@ -93,7 +101,71 @@ async fn main() {
     let customers = async { customer_value::refit_due(&app).await.expect("fitted") };
     phase(&format!("while models of {CUSTOMERS} customers each are fitted"), Box::pin(customers)).await;
     phase("alone", Box::pin(tokio::time::sleep(CALM))).await;
+    by_the_hour(&app).await;
     std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+/// What forecasts by the hour take that learn from the longest history, while nothing else is asked: of a tenant with an order
+/// each five minutes, from rollups and, as of an earlier position, from entries.
+async fn by_the_hour(app: &App) {
+    let now = app.clock.now();
+    let new = NewTenant { slug: "bench-hours", name: "bench-hours", timezone: chrono_tz::UTC, currency: "EUR" };
+    let tenant = create_tenant(&app.db, &new, now).await.expect("a tenant");
+    // Two more hours: the current one is left out, and the first may be a part.
+    let orders = (WINDOW_MAX + 2) * ORDERS_AN_HOUR;
+    let event = |n: usize| {
+        let hour = n / ORDERS_AN_HOUR;
+        let placed = OrderPlaced {
+            order_id: n.to_string(),
+            version: 1,
+            amount: Some(Money(i64::try_from(20 + hour % 24 + n * 7_919 % 17).expect("small") * SCALE)),
+            ..OrderPlaced::default()
+        };
+        let ago = i64::try_from(orders - n).expect("small") * (HOUR / i64::try_from(ORDERS_AN_HOUR).expect("small"));
+        Event {
+            event_id: n.to_string(),
+            occurred_at: Timestamp(now.0 - ago),
+            organization: None,
+            fact: Fact::OrderPlaced(placed),
+        }
+    };
+    for orders in (0..orders).collect::<Vec<_>>().chunks(1_000) {
+        app.ledger
+            .record(tenant.id, By::means(Means::Import, None), orders.iter().copied().map(event).collect(), true)
+            .await
+            .expect("recorded");
+    }
+    app.ledger.fold(tenant.id).await.expect("folded");
+    let executor = Executor::new(salespulse::schema::build(app.clone()), app.tokens.cursors(), Documents::default());
+    println!(
+        "\n| forecast of {WINDOW_MAX} hours by AUTO, {HOURS_RUNS} of each | history, median ms | history and fit, median ms |"
+    );
+    println!("|---|---|---|");
+    let earlier = format!(", asOf: \"{}\"", orders - 1);
+    // Of another horizon there is no fit yet; of the same one there is.
+    for (state, as_of, first) in [("newest", "", 24), ("as of an earlier position", &earlier, 24 + HOURS_RUNS)] {
+        let ask = async |horizon: usize| {
+            let text = format!(
+                "{{ salesMetrics(period: {{ preset: LAST_7_DAYS }}{as_of}) {{ \
+                 forecast(grain: HOUR, horizon: {horizon}) {{ training {{ buckets }} points {{ value }} }} }} }}"
+            );
+            let began = Instant::now();
+            query(&executor, &tenant, &text).await;
+            began.elapsed().as_secs_f64() * 1e3
+        };
+        let (mut fitted, mut kept) = (Vec::new(), Vec::new());
+        // The first reads what is read only once, such as the names.
+        ask(1).await;
+        for horizon in first..first + HOURS_RUNS {
+            fitted.push(ask(horizon).await);
+            kept.push(ask(horizon).await);
+        }
+        let median = |times: &mut Vec<f64>| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        };
+        println!("| {state} | {:.1} | {:.1} |", median(&mut kept), median(&mut fitted));
+    }
 }
 
 /// Tenants with an order a day, more of it on some days of the week, and folded.
@@ -138,6 +210,7 @@ async fn refit_all(app: &App, tenants: &[CreatedTenant]) {
             grain: Grain::Day,
             timezone: None,
             week_start: Weekday::Monday,
+            window: WINDOW_MAX,
             covers_period: false,
             kpis: BTreeSet::new(),
         };
@@ -182,7 +255,7 @@ async fn queries_until(app: &App, tenants: &Arc<Vec<CreatedTenant>>, end: impl F
                     ticks.tick().await;
                     let tenant = &tenants[(times.len() * CLIENTS + client) % tenants.len()];
                     let began = Instant::now();
-                    query(&executor, tenant).await;
+                    query(&executor, tenant, DAYS).await;
                     times.push(began.elapsed());
                 }
                 times
@@ -197,10 +270,8 @@ async fn queries_until(app: &App, tenants: &Arc<Vec<CreatedTenant>>, end: impl F
     times
 }
 
-async fn query(executor: &Executor, tenant: &CreatedTenant) {
-    let query =
-        "{ salesMetrics(period: { preset: LAST_90_DAYS }) { totalRevenue series(grain: DAY) { start totalRevenue } } }";
-    let params = Params { query: Some(query.to_owned()), ..Params::default() };
+async fn query(executor: &Executor, tenant: &CreatedTenant, text: &str) {
+    let params = Params { query: Some(text.to_owned()), ..Params::default() };
     let (role, user_id) = tenant.users[0];
     let caller = Caller {
         tenant: tenant.id,

@@ -29,6 +29,7 @@ mod m0017_memberships;
 mod m0018_interrupted_drops;
 mod m0019_recordings;
 mod m0020_heads;
+mod m0021_alert_windows;
 pub mod roles;
 pub mod row_security;
 pub mod sql;
@@ -58,6 +59,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_interrupted_drops::Migration),
             Box::new(m0019_recordings::Migration),
             Box::new(m0020_heads::Migration),
+            Box::new(m0021_alert_windows::Migration),
         ]
     }
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 
 use models::anomalies::IsolationForest;
 use models::forecasts::{Model, Request, Series, forecast};
-use models::value::{Kind, Likelihood, Purchases};
+use models::value::{Kind, Likelihood, Purchases, SpendLikelihood};
 use serde_json::{Value, json};
 
 type Failure = Box<dyn std::error::Error>;
@@ -18,6 +18,7 @@ fn main() -> Result<(), Failure> {
             Some("forecast") => forecast_of(&question)?,
             Some("forest") => forest_of(&question)?,
             Some("value") => value_of(&question)?,
+            Some("spend") => spend_of(&question)?,
             _ => return Err("no such task".into()),
         };
         writeln!(out, "{answer}")?;
@@ -92,4 +93,23 @@ fn value_of(question: &Value) -> Result<Value, Failure> {
     let (found, ms) = timed(fit)?;
     let (log_likelihood, model) = found.ok_or("no maximum")?;
     Ok(json!({ "logLikelihood": log_likelihood, "parameters": model.parameters(), "ms": ms }))
+}
+
+/// Of customers with their repeats and the sum of these in cents.
+fn spend_of(question: &Value) -> Result<Value, Failure> {
+    let columns = ["repeats", "cents"].map(|name| numbers(question, name));
+    let at = |column: &[Option<f64>], i: usize| column[i].unwrap_or_default();
+    let customer = |i| {
+        let (repeats, cents) = (at(&columns[0], i) as u32, at(&columns[1], i) as i64);
+        // Spend does not depend on days: as many as there are repeats.
+        Purchases::new(repeats, repeats, repeats, cents, cents)
+    };
+    let customers = (0..columns[0].len()).map(customer).collect::<Result<Vec<Purchases>, _>>()?;
+    let fit = || {
+        let likelihood = SpendLikelihood::new(&customers);
+        likelihood.maximize().map(|model| (likelihood.of(&model), likelihood.customers(), model))
+    };
+    let (found, ms) = timed(fit)?;
+    let (log_likelihood, count, model) = found.ok_or("no maximum")?;
+    Ok(json!({ "logLikelihood": log_likelihood, "customers": count, "parameters": model.parameters(), "ms": ms }))
 }

@@ -29,11 +29,15 @@ pub const DAY_MINUTES: i32 = 1_440;
 /// transaction.
 pub const HOURLY_VIEWS_MAX: usize = 4;
 
+/// Bucket length of an ANOMALY with such a window.
+pub fn grain_of(window_minutes: i32) -> Grain {
+    if window_minutes == HOUR_MINUTES { Grain::Hour } else { Grain::Day }
+}
+
 impl Rule {
     /// Bucket length of an ANOMALY; `None` for other conditions.
     pub fn bucket_grain(&self) -> Option<Grain> {
-        let grain = if self.window_minutes == HOUR_MINUTES { Grain::Hour } else { Grain::Day };
-        (self.condition == AlertCondition::Anomaly).then_some(grain)
+        (self.condition == AlertCondition::Anomaly).then(|| grain_of(self.window_minutes))
     }
 
     /// Error: BAD_USER_INPUT if it would read too much each hour.

@@ -7,6 +7,7 @@ use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
 use uuid::Uuid;
 
 use super::evaluate::resolve;
+use super::explain::Examined;
 use super::input::{AlertFrequency, AlertRuleInput};
 use super::progress::Progress;
 use super::rule::{AlertCondition, AlertProblem, AlertState, Frequency, Rule};
@@ -33,7 +34,7 @@ use crate::metrics::kpis::graphql::KpiUnit;
 use crate::metrics::period::Span;
 use crate::outbox;
 use crate::outbox::graphql::AlertRecipient;
-use crate::predictions::anomalies::graphql::AnomalySensitivity;
+use crate::predictions::anomalies::graphql::{AnomalyContribution, AnomalySensitivity};
 
 #[derive(Default)]
 pub struct AlertQuery;
@@ -343,6 +344,8 @@ struct SimulatedAlert {
 pub struct Alert {
     #[graphql(skip)]
     alert_no: i64,
+    #[graphql(skip)]
+    examined: Option<Examined>,
     /// The alert's id.
     id: ID,
     /// The rule's id; the rule may have been deleted since.
@@ -385,7 +388,25 @@ impl Alert {
     async fn cursor(&self, ctx: &Context<'_>) -> async_graphql::Result<Cursor> {
         Ok(cursor_after(ctx, self.alert_no)?)
     }
+
+    /// Which channels, regions and categories were behind an ANOMALY that is FIRING: what `anomalies` of `salesMetrics` tells of the metric in that hour or day, as of the alert's position and with the filters that the rule had. It is computed when it is selected, for at most 20 alerts of a request, each of which counts as 1000 fields. Empty for KPIs, and for metrics that are not sums. Null for other conditions and states, for an alert reported before the server stored what was watched, and if the bucket is none any more because the organization's time zone was changed. Null with an error: AS_OF_NOT_AVAILABLE (once something was recorded after that position: months were dropped, or more than 200000 entries would have to be read), BAD_USER_INPUT (more than 20 alerts), RATE_LIMITED, NOT_FOUND (organization), MIXED_CURRENCIES, AMOUNT_OUT_OF_RANGE.
+    async fn contributions(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<AnomalyContribution>>> {
+        let Some(examined) = &self.examined else { return Ok(None) };
+        let (app, tenant, size) = (app(ctx)?, caller(ctx)?.tenant, operation(ctx)?.size());
+        match ctx.query_env.operation.node.ty {
+            // It sends one alert after the other, for as long as it is open.
+            OperationType::Subscription => size.pay(EXPLANATION_VALUES)?,
+            OperationType::Query | OperationType::Mutation => size.take(EXPLANATION_VALUES, 1, "first")?,
+        }
+        let explained = async { examined.explain(read(ctx).await?.as_ref(), &app.memory, app.clock.now()).await };
+        let explained = app.alert_explanations.get(tenant, examined.alert, explained).await?;
+        let told = explained.as_ref().as_ref().map(|parts| parts.iter().map(AnomalyContribution::new).collect());
+        Ok(told.transpose()?)
+    }
 }
+
+/// What an explanation counts as, among the values of a request.
+const EXPLANATION_VALUES: usize = 10_000;
 
 /// The cursor for `alertTriggered(after:)` to continue after the alert with this number.
 fn cursor_after(ctx: &Context<'_>, alert_no: i64) -> Result<Cursor> {
@@ -397,6 +418,7 @@ impl From<Transition> for Alert {
     fn from(transition: Transition) -> Self {
         Alert {
             alert_no: transition.alert_no,
+            examined: Examined::by(&transition),
             id: transition.id.into(),
             rule_id: transition.rule_id.into(),
             name: transition.name,

@@ -5,6 +5,7 @@
 
 mod anomaly;
 pub mod evaluate;
+pub mod explain;
 pub mod graphql;
 mod input;
 mod progress;

@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::db::{TenantTx, find_word, get, get_word, word, word_text};
 use crate::error::{Error, Result};
 use crate::graphql::page::{KeyKind, Listed, Matching, Page, SortKey, SortOrder};
+use crate::metrics::filter::MetricsFilters;
 use crate::metrics::input::Grain;
 use crate::metrics::kpis::graphql::KpiUnit;
 use crate::metrics::measured::Measured;
@@ -61,6 +62,10 @@ pub struct Transition {
     pub threshold: Money,
     pub position: i64,
     pub triggered_at: Timestamp,
+    /// `None` if it was reported by a version that did not store it.
+    pub window_minutes: Option<i32>,
+    /// Which facts counted.
+    pub filters: Option<MetricsFilters>,
 }
 
 /// What the numbers of an alert mean.
@@ -241,7 +246,7 @@ pub async fn log(
     position: i64,
 ) -> Result<()> {
     let of_judgement = |of: fn(Judgement) -> Money| Value::from(change.judgement.map(|judgement| of(judgement).0));
-    let values: [Value; 17] = [
+    let values: [Value; 19] = [
         Uuid::now_v7().into(),
         alert_no.into(),
         rule.id.into(),
@@ -259,16 +264,19 @@ pub async fn log(
         word(rule.condition)?,
         denomination.unit.map(word_text).transpose()?.into(),
         denomination.currency.clone().into(),
+        rule.window_minutes.into(),
+        rule.filters.as_ref().map(serde_json::to_value).transpose()?.into(),
     ];
     let sql = "INSERT INTO alert_events (tenant_id, id, alert_no, alert_id, name, metric, state, value, threshold, \
-               position, triggered_at, expected, expected_lower, expected_upper, score, condition, unit, currency) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+               position, triggered_at, expected, expected_lower, expected_upper, score, condition, unit, currency, \
+               window_minutes, filters) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
     tx.execute(sql, values).await?;
     Ok(())
 }
 
 const TRANSITION_COLUMNS: &str = "id, alert_id, name, metric, state, value, threshold, position, triggered_at, alert_no, \
-    expected, expected_lower, expected_upper, score, condition, unit, currency";
+    expected, expected_lower, expected_upper, score, condition, unit, currency, window_minutes, filters";
 
 /// The log after a number, in order, at most `rows_max` entries.
 pub async fn list_after(tx: &TenantTx, alert_no: i64, rows_max: i64) -> Result<Vec<Transition>> {
@@ -319,5 +327,7 @@ fn transition_from(row: &QueryResult) -> Result<Transition> {
         position: get(row, 7)?,
         triggered_at: get(row, 8)?,
         alert_no: get(row, 9)?,
+        window_minutes: get(row, 17)?,
+        filters: get::<Option<serde_json::Value>>(row, 18)?.map(serde_json::from_value).transpose()?,
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, Object, SimpleObject};
 use chrono::Days;
-use models::value::{Discount, HORIZON_DAYS_MAX, Segment, Terms, ValueError};
+use models::value::{Discount, HORIZON_DAYS_MAX, Scale, Segment, Terms, ValueError};
 
 use super::model::CustomerModel;
 use super::store::{Model, Prediction, PredictionsByNumber, TheModel};
@@ -133,21 +133,25 @@ pub struct CustomerRfm {
     monetary: i32,
     /// The segment that follows from the scores.
     segment: RfmSegment,
+    /// The method, and the version of its implementation. It counts and predicts nothing, so it has no calibration.
+    method: String,
+    /// The model with which the scores were computed: at its time, as of its position and day, by the quintiles of the customers in its sample.
+    model: CustomerModel,
 }
 
 impl CustomerRfm {
     /// The ranking of a customer, where a model is fitted that includes the customer.
     pub async fn find(ctx: &Context<'_>, customer_no: i64) -> Result<Option<Self>> {
         operation(ctx)?.depends_on_more();
-        let prediction = load::<PredictionsByNumber>(ctx, customer_no).await?;
-        Ok(prediction.map(|prediction| {
-            let rfm = prediction.rfm;
-            CustomerRfm {
-                recency: rfm.recency.into(),
-                frequency: rfm.frequency.into(),
-                monetary: rfm.monetary.into(),
-                segment: rfm.segment.into(),
-            }
+        let Some(prediction) = load::<PredictionsByNumber>(ctx, customer_no).await? else { return Ok(None) };
+        let rfm = prediction.rfm;
+        Ok(load::<TheModel>(ctx, ()).await?.map(|model| CustomerRfm {
+            recency: rfm.recency.into(),
+            frequency: rfm.frequency.into(),
+            monetary: rfm.monetary.into(),
+            segment: rfm.segment.into(),
+            method: Scale::VERSION.to_owned(),
+            model: CustomerModel::new(&model),
         }))
     }
 }

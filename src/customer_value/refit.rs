@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::ledger::organization::{find_organization, list_organizations};
 use crate::ledger::store::{Head, read_head};
 use crate::money::Money;
+use crate::predictions::pool::yielding;
 use crate::telemetry::metrics::METRICS;
 
 /// How often due models are looked for.
@@ -165,7 +166,7 @@ impl Run<'_> {
         let mut histories = Histories::new(&tx, &organizations, home, 1);
         while let Some(page) = histories.next().await? {
             page.iter().for_each(|history| retention.add(history));
-            let (back, predictions) = apart(move || {
+            let (back, predictions) = yielding(move || {
                 let predictions: Vec<Prediction> = page.iter().filter_map(|history| scorer.score(history)).collect();
                 (scorer, predictions)
             })
@@ -192,11 +193,6 @@ impl Run<'_> {
 fn sample_step(head: &Head) -> i64 {
     let share = |all: i64, max: i64| all.div_euclid(max) + i64::from(all % max != 0);
     share(head.last_customer_no, SAMPLE_CUSTOMERS).max(share(head.last_order_no, SAMPLE_ORDERS)).max(1)
-}
-
-/// Runs a computation on a thread separate from those of requests.
-async fn apart<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(job).await.map_err(Error::internal)
 }
 
 /// Scores customers one at a time.

@@ -58,7 +58,12 @@ impl Size {
             );
             return Err(Error::bad_input(argument, message));
         }
-        self.pay.as_ref().map_or(Ok(()), |pay| pay(count))
+        self.pay(count)
+    }
+
+    /// Charges for values that are not part of a list. Error: RATE_LIMITED.
+    pub fn pay(&self, values: usize) -> Result<()> {
+        self.pay.as_ref().map_or(Ok(()), |pay| pay(values))
     }
 }
 

@@ -331,6 +331,8 @@ mod tests {
             threshold: Money::ZERO,
             position: alert_no,
             triggered_at: Timestamp(0),
+            window_minutes: None,
+            filters: None,
         };
         numbers.map(alert).collect()
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use models::forecasts::WINDOW_MAX;
 use models::kpis::{Number, Shift, Unit};
 use sea_orm::Value;
 use tokio::sync::Mutex;
@@ -14,7 +13,7 @@ use super::catalog::{Metric, Needs};
 use super::cell::Values;
 use super::dimension::Dimension;
 use super::facts::{Facts, read_entries};
-use super::grid::{GridReader, Scope, too_many_buckets};
+use super::grid::{CellGrid, GridReader, Scope, too_many_buckets};
 use super::group::{GroupBy, UNGROUPED};
 use super::input::{Grain, Weekday};
 use super::kpis::Calendar;
@@ -38,6 +37,8 @@ pub struct HistoryArgs {
     pub grain: Grain,
     pub timezone: Option<Tz>,
     pub week_start: Weekday,
+    /// How many buckets it reaches back from its end.
+    pub window: usize,
     /// Whether it reaches back to the start of the period, however long ago.
     pub covers_period: bool,
     /// Where months were dropped, KPIs that look back make the history start later.
@@ -89,7 +90,7 @@ impl PartialEq for HistoryResult {
 }
 
 /// The last buckets closed by the end of a period, each with its metrics and KPIs, starting with the first that has any
-/// facts.
+/// facts, or after it if these begin within it.
 #[derive(Debug)]
 pub struct History {
     scope: Arc<Scope>,
@@ -103,6 +104,8 @@ pub struct History {
     values: Vec<Values>,
     /// When the next bucket closes.
     next_end: Option<Timestamp>,
+    /// Whether buckets before it were left out because months were dropped.
+    pub is_cut: bool,
     /// Whether it was read as of the newest position.
     was_newest: bool,
     splits: Mutex<Vec<(Split, Members)>>,
@@ -153,7 +156,11 @@ impl History {
         let reader = GridReader { facts: entries.as_ref().unwrap_or(reader.facts), ..*reader };
         let mut part = reader.grid(frame.boundaries.clone(), UNGROUPED.clone(), needs, kpis, frame.calendar()).await?;
         let buckets = part.boundaries.len() - 1;
-        let first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
+        let mut first = part.cells.cells.keys().map(|(bucket, _)| *bucket).min().unwrap_or(buckets);
+        // Where it is all there is, how little that is can be told.
+        if first > 0 && first + 1 < buckets && !frame.begins_whole(&reader, &part, first).await? {
+            first += 1;
+        }
         at.size.take((buckets - first) * cost(&at.scope.definitions, kpis), 1, "grain")?;
         Ok(History {
             scope: Arc::clone(at.scope),
@@ -164,6 +171,7 @@ impl History {
             values: part.values_by_bucket(first..buckets).await?,
             boundaries: part.boundaries.split_off(first),
             next_end: frame.next_end,
+            is_cut: frame.is_cut,
             was_newest: at.is_newest,
             splits: Mutex::default(),
         })
@@ -183,6 +191,11 @@ impl History {
     pub fn unit(&self, measured: &Measured) -> Unit {
         let of_formula = self.definition(measured).map(|definition| definition.plan.unit());
         of_formula.or_else(|| measured.metric().map(Metric::unit)).unwrap_or(Unit::Ratio)
+    }
+
+    /// The number of its buckets.
+    pub fn buckets(&self) -> usize {
+        self.values.len()
     }
 
     pub fn span(&self, bucket: usize) -> Option<Span> {
@@ -283,6 +296,8 @@ struct Frame {
     until: Timestamp,
     boundaries: Vec<Timestamp>,
     next_end: Option<Timestamp>,
+    /// Whether buckets were left out because months were dropped.
+    is_cut: bool,
     /// As of an earlier position: where its entries lie, including those KPIs look back on; read once for all.
     spans: Vec<Span>,
 }
@@ -292,7 +307,7 @@ impl Frame {
     fn of(at: &At<'_>, args: &HistoryArgs, span: Span) -> Option<Frame> {
         let (step, zone) = (args.grain.step(args.week_start), args.timezone.unwrap_or(at.zone));
         let until = at.over_by.min(span.end);
-        let window = u32::try_from(WINDOW_MAX).unwrap_or(u32::MAX);
+        let window = u32::try_from(args.window).unwrap_or(u32::MAX);
         let mut start = buckets_before(until, window, step, zone);
         if args.covers_period {
             start = start.min(buckets_before(span.start, 0, step, zone));
@@ -306,7 +321,7 @@ impl Frame {
             }
         }
         let next_end = later.next().filter(|next| *next <= span.end && at.is_newest);
-        let mut frame = Frame { step, zone, until, boundaries, next_end, spans: Vec::new() };
+        let mut frame = Frame { step, zone, until, boundaries, next_end, is_cut: false, spans: Vec::new() };
         if !at.is_newest {
             frame.cut(at, &at.scope.shifts(&args.kpis));
         }
@@ -323,12 +338,30 @@ impl Frame {
             };
             let gone = self.boundaries.windows(2).take_while(|pair| is_gone(pair)).count();
             self.boundaries.drain(..gone);
+            self.is_cut = gone > 0;
         }
         let hull = |shift: &Shift| {
             let spans = self.boundaries.windows(2).map(|pair| back(pair, shift));
             spans.reduce(|a, b| Span { start: a.start.min(b.start), end: a.end.max(b.end) })
         };
         self.spans = Span::united(shifts.iter().chain([&Shift::default()]).filter_map(hull).collect());
+    }
+
+    /// Whether facts begin early enough in their first bucket for it to be like the others. Days and less are taken as
+    /// they are; of a longer bucket, something must lie in the first tenth, in whole days: many a month begins with a
+    /// holiday, but a half of one would be taken for half the sales.
+    async fn begins_whole(&self, reader: &GridReader<'_>, part: &CellGrid, first: usize) -> Result<bool> {
+        let (Step::Week(_) | Step::Months(_), Some([start, end])) =
+            (self.step, part.boundaries.get(first..first + 2).and_then(<[Timestamp]>::first_chunk))
+        else {
+            return Ok(true);
+        };
+        let days: Vec<Timestamp> =
+            boundaries_after(*start, Step::Day, self.zone).take_while(|day| day <= end).collect();
+        let Some(early) = days.get((days.len() / 10).max(1) - 1) else { return Ok(true) };
+        let span = Span { start: *start, end: *early };
+        let early = reader.one_bucket(span, UNGROUPED.clone(), part.needs, &BTreeSet::new(), self.calendar()).await?;
+        Ok(!early.cells.cells.is_empty())
     }
 
     /// The calendar in which the buckets are closed.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Context, Object, SelectionField};
 use models::anomalies::Settings;
-use models::forecasts::Model;
+use models::forecasts::{Model, WINDOW_MAX};
 
 use super::anomalies::graphql::{AnomalyReport, AnomalySensitivity};
-use super::anomalies::settings;
+use super::anomalies::{UnusualBucket, settings};
 use super::events::CalendarEvent;
 use super::forecasts::graphql::{Forecast, ForecastModel};
 use super::kept::WaitPolicy;
@@ -41,6 +41,7 @@ fn args(
         grain: grain.unwrap_or(Grain::Day),
         timezone: timezone.map(|zone| zone.0),
         week_start: week_start.unwrap_or(Weekday::Monday),
+        window: WINDOW_MAX,
         covers_period,
         kpis: measured.iter().flat_map(Measured::kpis).collect(),
     }
@@ -196,8 +197,8 @@ impl Predicted {
             };
             let reads = snapshot.as_deref().map_or_else(|| LazyTx::later(&app.db, tenant), LazyTx::Begun);
             let (explanations, from) = (&app.predictions.explanations, (&reads, &app.memory, tenant));
-            let judged = (measured, settings.season_buckets);
-            anomalies::explain(explanations, from, history, judged, &within, patience).await?
+            let unusual: Vec<_> = within.iter().map(|anomaly| UnusualBucket::of(measured, anomaly)).collect();
+            anomalies::explain(explanations, from, history, settings.season_buckets, &unusual, patience).await?
         } else {
             Arc::default()
         };

@@ -1,5 +1,7 @@
 //! Thread pool for fitting models: a few threads beside those that serve requests, so that fits never take theirs.
 //!
+//! Background work runs at the lowest priority of the system, as all threads share the machine's cores.
+//!
 //! Work that somebody waits for is rejected when too much is already waiting (back-pressure). Background work (a
 //! nightly refit) waits as long as it takes, and yields to work from requests.
 
@@ -72,7 +74,7 @@ impl Pool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         let _next = acquire(&place.next).await?;
-        self.fit("request", work).await
+        self.fit(Origin::Request, work).await
     }
 
     /// Runs `work` in the background, at lower priority than requests. Error: internal, if it panics.
@@ -86,11 +88,11 @@ impl Pool {
         asked: impl Future<Output = ()>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let _next = tokio::select! {
-            next = acquire(&self.background) => Some(next?),
-            () = asked => None,
+        let (origin, _next) = tokio::select! {
+            next = acquire(&self.background) => (Origin::Background, Some(next?)),
+            () = asked => (Origin::Request, None),
         };
-        self.fit("background", work).await
+        self.fit(origin, work).await
     }
 
     /// The number of requests waiting for fits, including those whose fits continue without them.
@@ -98,19 +100,54 @@ impl Pool {
         self.places.lock().values().sum()
     }
 
-    async fn fit<T: Send + 'static>(&self, origin: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    async fn fit<T: Send + 'static>(&self, origin: Origin, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let turn = acquire(&self.turns).await?;
         let began = Instant::now();
         // The permit is held until the work is done, even if nobody waits for it any more.
-        let ended = tokio::task::spawn_blocking(move || {
+        let work = move || {
             let _turn = turn;
             work()
-        });
-        let ended = ended.await.map_err(Error::internal);
-        METRICS.fit_duration.with_label_values(&[origin]).observe(began.elapsed().as_secs_f64());
+        };
+        let (label, ended) = match origin {
+            Origin::Request => ("request", tokio::task::spawn_blocking(work).await.map_err(Error::internal)),
+            Origin::Background => ("background", yielding(work).await),
+        };
+        METRICS.fit_duration.with_label_values(&[label]).observe(began.elapsed().as_secs_f64());
         ended
     }
 }
+
+/// For whom a fit runs.
+#[derive(Clone, Copy)]
+enum Origin {
+    Request,
+    /// A subscription, or a refit.
+    Background,
+}
+
+/// Runs `work` on a thread of its own at the lowest priority: on a busy machine, whatever else wants a core goes first.
+/// A thread cannot get its priority back, so none is used again. Error: internal, if it panics.
+pub async fn yielding<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let run = move || {
+        lower_priority();
+        // The receiver is gone if nobody waits for it any more.
+        let _ = sender.send(work());
+    };
+    std::thread::Builder::new().name("background".to_owned()).spawn(run).map_err(Error::internal)?;
+    receiver.await.map_err(|_| Error::internal("background work panicked"))
+}
+
+/// Gives this thread the lowest priority. Only Linux has priorities of single threads; elsewhere it keeps its own, as it
+/// does where the system refuses.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICE_MAX);
+}
+
+/// The lowest priority, as Unix counts it.
+#[cfg(target_os = "linux")]
+const NICE_MAX: i32 = 19;
 
 async fn acquire(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
     Arc::clone(semaphore).acquire_owned().await.map_err(Error::internal)
@@ -300,6 +337,21 @@ mod tests {
         let pool = Pool::new(NonZeroUsize::MIN);
         let panics = run(&pool, tenant(1), || panic!("of the test")).await;
         assert_eq!(panics.map(|()| "fitted").expect_err("it panics").code, Code::Internal);
+        let panics = pool.run_in_background(|| panic!("of the test")).await;
+        assert_eq!(panics.map(|()| "fitted").expect_err("it panics").code, Code::Internal);
         assert_eq!(run(&pool, tenant(1), || 7).await.expect("fitted"), 7);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn only_what_nobody_waits_for_yields_to_others() {
+        let priority = || rustix::process::getpriority_process(None).expect("known");
+        let (pool, own) = (Pool::new(NonZeroUsize::MIN), priority());
+        assert_eq!(pool.run_in_background(priority).await.expect("fitted"), NICE_MAX);
+        let turn = acquire(&pool.background).await.expect("free");
+        assert_eq!(pool.run_until_asked(std::future::ready(()), priority).await.expect("fitted"), own, "asked for");
+        drop(turn);
+        assert_eq!(run(&pool, tenant(1), priority).await.expect("fitted"), own);
+        assert_eq!(priority(), own);
     }
 }

@@ -1,13 +1,12 @@
 //! What the numbers of an alert mean stays with it, whatever becomes of its rule.
 
-use migration::{Migrator, MigratorTrait};
 use salespulse::ledger::event::{Event, Fact};
 use serde_json::{Value, json};
 
 use crate::alerts::{at, create, time_is};
 use crate::kpis::define;
 use crate::ledger::{event, order};
-use crate::support::{TestApp, TestTenant, kek};
+use crate::support::{TestApp, TestTenant};
 
 fn sale(id: &str, minutes: i64) -> Event {
     event(&format!("sale-{id}"), &at(minutes), Fact::OrderPlaced(order(id, 1, "c", "10.00")))
@@ -142,12 +141,7 @@ async fn alerts_from_before_keep_what_is_certain() {
     acme.apply(vec![sale("2", 19), sale("3", 19)]).await;
     let gone = acme.admin().query("{ alerts { id } }").await["alerts"][2]["id"].take();
     acme.admin().query(&format!("mutation {{ deleteAlert(id: {gone}) }}")).await;
-    let owner = test.owner().await;
-    Migrator::down(owner.connection(), Some(4)).await.expect("down");
-    Migrator::up(owner.connection(), None).await.expect("up");
-    owner.close().await.expect("closed");
-    // The columns are others for the connections from before.
-    let beside = test.beside(kek()).await;
+    let beside = test.migrated_again("m0016_alert_units").await;
     let acme = TestTenant { test: &beside, created: acme.created };
     let expected = [
         row(["a", "FIRING", "ABOVE", "MONEY", "GBP"]),

@@ -129,6 +129,8 @@ async fn the_backtest_knows_what_was_known_then() {
     assert_eq!(judged("today", all(&|n| place(n, 0))).await.0, none);
 }
 
+const SOURCE: &str = "version fittedAt position day sampleSize";
+
 #[tokio::test]
 async fn a_customer_is_told_what_is_predicted() {
     let test = TestApp::start().await;
@@ -136,8 +138,8 @@ async fn a_customer_is_told_what_is_predicted() {
     refit(&test).await;
     let query = |id: &str, more: &str| {
         format!(
-            r#"{{ customerAnalytics(customerId: "{id}", includeForecasts: true) {{ rfm {{ recency frequency monetary segment }}
-            forecasts {{ model {{ position }} expectedRevenue pAlive churn expectedPurchases nextPurchaseDate expectedSpend
+            r#"{{ customerAnalytics(customerId: "{id}", includeForecasts: true) {{ rfm {{ recency frequency monetary segment method model {{ {SOURCE} }} }}
+            forecasts {{ model {{ {SOURCE} }} expectedRevenue pAlive churn expectedPurchases nextPurchaseDate expectedSpend
             lifetimeValue {more} }} }} }}"#
         )
     };
@@ -147,8 +149,14 @@ async fn a_customer_is_told_what_is_predicted() {
     let without = query("c1", "").replace("true", "false");
     assert_eq!(acme.viewer().query(&without).await["customerAnalytics"]["forecasts"], Value::Null);
     // The last to buy, most often and for most.
-    assert_eq!(data["rfm"], json!({"recency": 5, "frequency": 4, "monetary": 4, "segment": "CHAMPION"}));
-    let forecasts = &data["forecasts"];
+    let mut rfm = data["rfm"].clone();
+    let (model, forecasts) = (rfm["model"].take(), &data["forecasts"]);
+    assert_eq!(
+        rfm,
+        json!({"recency": 5, "frequency": 4, "monetary": 4, "segment": "CHAMPION", "method": "RFM quintiles 1", "model": null})
+    );
+    assert!(model["fittedAt"].is_string() && model["sampleSize"].as_i64() > Some(0), "{model}");
+    assert_eq!(model, forecasts["model"]);
     let number = |name: &str| forecasts[name].as_f64().expect("a number");
     assert!(number("week") > number("churn") && number("churn") > number("year"), "{forecasts}");
     assert!(number("pAlive") > 1.0 - number("year"), "{forecasts}");

@@ -1,11 +1,10 @@
 //! Customers, their order, and what is known of one.
 
-use migration::{Migrator, MigratorTrait};
 use salespulse::ledger::event::{Fact, OrderCancelled, RefundIssued};
 use serde_json::{Value, json};
 
 use crate::ledger::{event, money, order};
-use crate::support::{TestApp, TestTenant, kek};
+use crate::support::{TestApp, TestTenant};
 
 #[tokio::test]
 async fn customers_are_ordered_as_asked_with_ties_by_id() {
@@ -82,12 +81,7 @@ async fn totals_of_customers_are_kept_by_a_migration_back_and_forth() {
     crate::sales::record(&acme, 11, 4).await;
     let query = "{ customers(orderBy: REVENUE) { nodes { id revenue firstPurchaseAt lastPurchaseAt } } }";
     let before = acme.viewer().query(query).await;
-    let owner = test.owner().await;
-    Migrator::down(owner.connection(), Some(5)).await.expect("down");
-    Migrator::up(owner.connection(), None).await.expect("up");
-    owner.close().await.expect("closed");
-    // The columns are others for the connections from before.
-    let beside = test.beside(kek()).await;
+    let beside = test.migrated_again("m0015_customer_totals").await;
     let acme = TestTenant { test: &beside, created: acme.created };
     acme.verified().await;
     assert_eq!(acme.viewer().query(query).await, before);

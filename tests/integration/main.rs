@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the suite's own settings are in the environment")]
 
 mod alert_anomalies;
+mod alert_explanations;
 mod alert_units;
 mod alerts;
 mod audit;
@@ -21,6 +22,7 @@ mod customers;
 mod dashboards;
 mod demo;
 mod feed;
+mod first_bucket;
 mod first_start;
 mod fuzz;
 mod hostile;

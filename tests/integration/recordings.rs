@@ -6,7 +6,6 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
-use migration::{Migrator, MigratorTrait};
 use salespulse::audit::{By, Means};
 use salespulse::auth::Role;
 use salespulse::clock::{SECOND, Timestamp};
@@ -295,12 +294,7 @@ async fn of_what_was_recorded_before_the_list_was_kept_nobody_is_known() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     acme.apply(vec![sale("A", 1, "5.00"), sale("B", 1, "5.00")]).await;
-    let owner = test.owner().await;
-    Migrator::down(owner.connection(), Some(1)).await.expect("down");
-    Migrator::up(owner.connection(), None).await.expect("up");
-    owner.close().await.expect("closed");
-    // The columns are others for the connections from before.
-    let beside = test.beside(kek()).await;
+    let beside = test.migrated_again("m0019_recordings").await;
     let acme = TestTenant { test: &beside, created: acme.created };
     assert_eq!(spans(&acme, "").await, []);
     acme.apply(vec![sale("B", 2, "6.00")]).await;

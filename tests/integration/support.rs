@@ -164,6 +164,18 @@ impl TestApp {
         TestApp::with_kek(urls, None, kek).await
     }
 
+    /// Takes back a migration with those after it, and makes them again. Another process, as the columns are others for
+    /// the connections from before.
+    pub async fn migrated_again(&self, name: &str) -> TestApp {
+        let owner = self.owner().await;
+        let after = Migrator::migrations().iter().rev().position(|migration| migration.name() == name);
+        let steps = u32::try_from(after.expect("a migration") + 1).expect("few");
+        Migrator::down(owner.connection(), Some(steps)).await.expect("down");
+        Migrator::up(owner.connection(), None).await.expect("up");
+        owner.close().await.expect("closed");
+        self.beside(kek()).await
+    }
+
     async fn with_kek(urls: Urls, files: Option<tempfile::TempDir>, kek: Arc<dyn KeyEncryption>) -> TestApp {
         let db = Db::connect(&urls.server, CONNECTIONS_MAX).await.expect("connect");
         let clock = ManualClock::at(NOW);

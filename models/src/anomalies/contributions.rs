@@ -6,7 +6,7 @@ use super::robust::median;
 use super::trailing::MEDIAN_OF_MIN;
 
 /// Number of earlier buckets of the same phase whose median is a member's expected value.
-const PHASE_BUCKETS: usize = 8;
+pub const MEMBER_SEASONS: usize = 8;
 
 /// A member's contribution to a deviation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,8 +52,9 @@ pub fn contributions(members: &[(f64, f64)]) -> Result<Vec<Contribution>> {
 /// The reference buckets for a member's expected value in bucket `at`: the last eight of the same phase, or the most
 /// recent ones where there are fewer than three.
 pub fn member_history(at: usize, season_buckets: usize) -> Vec<usize> {
-    let last =
-        |step: usize| -> Vec<usize> { (1..=PHASE_BUCKETS).map_while(|season| at.checked_sub(season * step)).collect() };
+    let last = |step: usize| -> Vec<usize> {
+        (1..=MEMBER_SEASONS).map_while(|season| at.checked_sub(season * step)).collect()
+    };
     let same_phase = last(season_buckets.max(1));
     if same_phase.len() < MEDIAN_OF_MIN { last(1) } else { same_phase }
 }

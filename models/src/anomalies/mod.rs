@@ -25,7 +25,7 @@ mod settings;
 mod trailing;
 
 pub use anomaly::{Anomaly, Direction, Reading, SCORE_MIN};
-pub use contributions::{Contribution, contributions, member_expected, member_history};
+pub use contributions::{Contribution, MEMBER_SEASONS, contributions, member_expected, member_history};
 pub use detect::{Detection, detect};
 pub use detector::{Detector, Score, Verdict, replay, score_last};
 pub use error::{AnomalyError, Result};

@@ -96,6 +96,9 @@ pub struct Scale {
 }
 
 impl Scale {
+    /// Identifies the method and the version of its computation.
+    pub const VERSION: &str = "RFM quintiles 1";
+
     pub fn of(customers: &[Purchases]) -> Scale {
         Scale {
             silent_days: sorted(customers.iter().map(Purchases::silent_days)),

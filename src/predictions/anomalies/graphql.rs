@@ -111,7 +111,7 @@ struct AnomalyReading {
 
 /// A value of a dimension and how much it contributed to an anomaly.
 #[derive(SimpleObject)]
-struct AnomalyContribution {
+pub struct AnomalyContribution {
     /// The metric that is split: of those that are sums of their parts, the one that deviates most.
     metric: Metric,
     /// The value of the dimension.
@@ -203,7 +203,8 @@ impl AnomalyReading {
 }
 
 impl AnomalyContribution {
-    fn new(part: &MemberContribution) -> Result<Self> {
+    /// Error: AMOUNT_OUT_OF_RANGE.
+    pub fn new(part: &MemberContribution) -> Result<Self> {
         let MemberContribution { metric, name, contribution } = part.clone();
         let amount = |value| amount(&Measured::Metric(metric), value).map(Decimal);
         Ok(AnomalyContribution {

@@ -54,9 +54,14 @@ pub struct MemberContribution {
     pub contribution: Contribution,
 }
 
+/// The length of the season that is learned, in buckets.
+pub fn season(grain: Grain) -> usize {
+    seasons(grain).first().copied().unwrap_or(1)
+}
+
 /// Detection settings for a grain.
 pub fn settings(grain: Grain, sensitivity: Sensitivity) -> Settings {
-    let season_buckets = seasons(grain).first().copied().unwrap_or(1);
+    let season_buckets = season(grain);
     let (year_buckets, silence_buckets) = match grain {
         Grain::QuarterHour => (35_040, 96),
         Grain::Hour => (8_760, 24),
@@ -70,6 +75,29 @@ pub fn settings(grain: Grain, sensitivity: Sensitivity) -> Settings {
 }
 
 /// A bucket to explain.
+pub struct UnusualBucket {
+    /// Its index in the history.
+    pub at: usize,
+    /// Its metrics, the one that deviates most first.
+    pub metrics: Vec<Metric>,
+}
+
+impl UnusualBucket {
+    pub fn of(measured: &[Measured], anomaly: &Anomaly) -> UnusualBucket {
+        let readings = measured.iter().zip(&anomaly.readings);
+        let mut readings: Vec<(Metric, f64)> =
+            readings.filter_map(|(measured, reading)| Some((measured.metric()?, (*reading)?.score.abs()))).collect();
+        readings.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        UnusualBucket { at: anomaly.index, metrics: readings.into_iter().map(|(metric, _)| metric).collect() }
+    }
+
+    /// Of the metrics that add up over a dimension's values, the one that deviates most.
+    fn leading(&self, dimension: Dimension) -> Option<Metric> {
+        self.metrics.iter().copied().find(|metric| adds_up(*metric, dimension))
+    }
+}
+
+/// What to read of a bucket in order to explain it.
 #[derive(Debug)]
 struct Asked {
     metric: Metric,
@@ -123,56 +151,91 @@ pub fn since<'a>(detection: &'a Detection, history: &History, start: Timestamp) 
     detection.anomalies.iter().filter(|anomaly| anomaly.index >= first).collect()
 }
 
-/// The values of channel, region and category that contributed to each of some anomalies, by bucket, largest deviation
-/// first. A few queries per dimension, however many anomalies there are. Error: PREDICTION_PENDING.
+/// The values of channel, region and category that contributed to each of some unusual buckets, by bucket, largest
+/// deviation first. A few queries per dimension, however many buckets there are. Error: PREDICTION_PENDING.
 pub async fn explain(
     explanations: &Explanations,
     (reads, memory, tenant): (&LazyTx<'_>, &Memory, TenantId),
     history: &History,
-    (measured, season): (&[Measured], usize),
-    anomalies: &[&Anomaly],
+    season: usize,
+    unusual: &[UnusualBucket],
     patience: WaitPolicy,
 ) -> Result<Arc<Explained>> {
-    let (mut splits, mut question) = (Vec::new(), vec![season.to_string()]);
-    let dial = history.dial(&history.boundaries);
-    let buckets = history.by_place(&dial);
-    // The same hours, by local time.
-    let before = |at: usize| -> Vec<usize> {
-        let places = dial.place(at).map(|place| member_history(place, season)).unwrap_or_default();
-        places.into_iter().filter_map(|place| buckets.get(place).copied().flatten()).collect()
-    };
-    for dimension in DIMENSIONS {
-        let leading = |anomaly: &&Anomaly| {
-            let metric = leading(measured, anomaly, dimension)?;
-            Some(Asked { metric, at: anomaly.index, before: before(anomaly.index) })
+    let evidence = Evidence::read(reads, memory, history, season, unusual).await?;
+    let key = evidence.key(tenant, season);
+    explanations.get(key, patience, move || evidence.explain()).await
+}
+
+/// The same for a single bucket, which takes no time and is not cached.
+pub async fn explain_bucket(
+    (reads, memory): (&LazyTx<'_>, &Memory),
+    history: &History,
+    season: usize,
+    unusual: UnusualBucket,
+) -> Result<Vec<MemberContribution>> {
+    let at = unusual.at;
+    let evidence = Evidence::read(reads, memory, history, season, &[unusual]).await?;
+    Ok(evidence.explain().remove(&at).unwrap_or_default())
+}
+
+/// What explains some buckets: for each dimension the sums of its values.
+struct Evidence(Vec<(Vec<Asked>, Split, Arc<Vec<Member>>)>);
+
+impl Evidence {
+    async fn read(
+        reads: &LazyTx<'_>,
+        memory: &Memory,
+        history: &History,
+        season: usize,
+        unusual: &[UnusualBucket],
+    ) -> Result<Evidence> {
+        let mut splits = Vec::new();
+        let dial = history.dial(&history.boundaries);
+        let buckets = history.by_place(&dial);
+        // The same hours, by local time.
+        let before = |at: usize| -> Vec<usize> {
+            let places = dial.place(at).map(|place| member_history(place, season)).unwrap_or_default();
+            places.into_iter().filter_map(|place| buckets.get(place).copied().flatten()).collect()
         };
-        let asked: Vec<Asked> = anomalies.iter().filter_map(leading).collect();
-        let told_by = |asked: &Asked| {
-            let (metric, buckets) = (asked.metric, asked.before.iter().chain([&asked.at]).copied());
-            buckets.map(move |bucket| (bucket, metric)).collect::<Vec<_>>()
-        };
-        let mut wanted: Vec<(usize, Metric)> = asked.iter().flat_map(told_by).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let split = Split { dimension, wanted };
-        if let Some(members) = history.split(reads, memory, split.clone()).await? {
-            let names: Vec<&Name> = members.iter().map(|member| &member.name).collect();
-            question.push(format!("{asked:?} {split:?} {names:?}"));
-            splits.push((asked, split, members));
+        for dimension in DIMENSIONS {
+            let asked = |unusual: &UnusualBucket| {
+                Some(Asked { metric: unusual.leading(dimension)?, at: unusual.at, before: before(unusual.at) })
+            };
+            let asked: Vec<Asked> = unusual.iter().filter_map(asked).collect();
+            let told_by = |asked: &Asked| {
+                let (metric, buckets) = (asked.metric, asked.before.iter().chain([&asked.at]).copied());
+                buckets.map(move |bucket| (bucket, metric)).collect::<Vec<_>>()
+            };
+            let mut wanted: Vec<(usize, Metric)> = asked.iter().flat_map(told_by).collect();
+            wanted.sort_unstable();
+            wanted.dedup();
+            let split = Split { dimension, wanted };
+            if let Some(members) = history.split(reads, memory, split.clone()).await? {
+                splits.push((asked, split, members));
+            }
         }
+        Ok(Evidence(splits))
     }
-    let numbers = splits.iter().flat_map(|(.., members)| members.iter().flat_map(Member::numbers));
-    let key = Key::new(tenant, &question.join(" "), numbers);
-    let work = move || {
+
+    fn key(&self, tenant: TenantId, season: usize) -> Key {
+        let of_split = |(asked, split, members): &(Vec<Asked>, Split, Arc<Vec<Member>>)| {
+            let names: Vec<&Name> = members.iter().map(|member| &member.name).collect();
+            format!("{asked:?} {split:?} {names:?}")
+        };
+        let question: Vec<String> = [season.to_string()].into_iter().chain(self.0.iter().map(of_split)).collect();
+        let numbers = self.0.iter().flat_map(|(.., members)| members.iter().flat_map(Member::numbers));
+        Key::new(tenant, &question.join(" "), numbers)
+    }
+
+    fn explain(&self) -> Explained {
         let mut parts = Explained::new();
-        for (asked, split, members) in &splits {
+        for (asked, split, members) in &self.0 {
             for asked in asked {
                 parts.entry(asked.at).or_default().extend(of_members(members, split, asked));
             }
         }
         parts
-    };
-    explanations.get(key, patience, work).await
+    }
 }
 
 /// The members that deviate most in a bucket; none where their sums are not finite.
@@ -195,12 +258,9 @@ fn of_members(members: &[Member], split: &Split, asked: &Asked) -> Vec<MemberCon
     .collect()
 }
 
-/// Of the metrics that add up over a dimension's values, the one that deviates most.
-fn leading(measured: &[Measured], anomaly: &Anomaly, dimension: Dimension) -> Option<Metric> {
-    let readings = measured.iter().zip(&anomaly.readings);
-    let readings = readings.filter_map(|(measured, reading)| Some((measured.metric()?, (*reading)?)));
-    let fitting = readings.filter(|(metric, _)| adds_up(*metric, dimension));
-    fitting.max_by(|(_, a), (_, b)| a.score.abs().total_cmp(&b.score.abs())).map(|(metric, _)| metric)
+/// Whether a metric is the sum of its values over any of the dimensions.
+pub fn explains(metric: Metric) -> bool {
+    DIMENSIONS.into_iter().any(|dimension| adds_up(metric, dimension))
 }
 
 /// Whether a metric is the sum of its values over a dimension. An order may be in several categories, and a customer
