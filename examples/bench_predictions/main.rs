@@ -17,7 +17,6 @@ use migration::{Migrator, MigratorTrait};
 use models::forecasts::{Model, WINDOW_MAX};
 use salespulse::app::App;
 use salespulse::audit::By;
-use salespulse::audit::{By, Means};
 use salespulse::auth::token::Tokens;
 use salespulse::auth::{Caller, Role, Through};
 use salespulse::clock::{DAY, MINUTE, SystemClock, Timestamp};
@@ -131,7 +130,7 @@ async fn by_the_hour(app: &App) {
     };
     for orders in (0..orders).collect::<Vec<_>>().chunks(1_000) {
         app.ledger
-            .record(tenant.id, By::means(Means::Import, None), orders.iter().copied().map(event).collect(), true)
+            .record(tenant.id, By::default(), orders.iter().copied().map(event).collect(), true)
             .await
             .expect("recorded");
     }
