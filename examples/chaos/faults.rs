@@ -8,8 +8,16 @@ use rand::seq::SliceRandom;
 
 use crate::processes::{World, kill_postgres, signal, start_postgres};
 
+/// The least time from one fault to the next.
+pub const GAP_MIN: Duration = Duration::from_millis(500);
+
 /// Does harm for `length`; gives a line for each kind of fault with its number.
-pub async fn run(world: &World, random: &mut StdRng, length: Duration, pause: Duration) -> Vec<String> {
+pub async fn run(
+    world: &World,
+    random: &mut StdRng,
+    length: Duration,
+    (gap_max, pause): (Duration, Duration),
+) -> Vec<String> {
     const KINDS: [&str; 7] = [
         "kill -9 of a server",
         "kill -9 of PostgreSQL",
@@ -23,7 +31,7 @@ pub async fn run(world: &World, random: &mut StdRng, length: Duration, pause: Du
     // Each kind once before any comes again, so that short runs have them all.
     let mut deck: Vec<usize> = Vec::new();
     while started.elapsed() < length {
-        tokio::time::sleep(Duration::from_millis(random.random_range(500..3000))).await;
+        tokio::time::sleep(random.random_range(GAP_MIN..gap_max)).await;
         if deck.is_empty() {
             deck.extend(0..KINDS.len());
             deck.shuffle(random);

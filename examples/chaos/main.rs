@@ -8,7 +8,7 @@
 //! and what the ledger says of it; nobody was told the same twice; no alert was missed; every failure had a code.
 //!
 //! Arguments: `--seed N`, `--secs N` (default 60), `--writers N` (32), `--subscribers N` (500), `--pause SECS` for how long
-//! something is stopped (5), `--batch N` for the most events of a request (4). It runs beside `tests/servers.sh`.
+//! something is stopped (5), `--gap SECS` for the longest time without a fault (3), `--batch N` for the most events of a request (4). It runs beside `tests/servers.sh`.
 
 mod check;
 mod client;
@@ -37,6 +37,7 @@ struct Arguments {
     writers: usize,
     subscribers: usize,
     pause: Duration,
+    gap_max: Duration,
     batch_max: u64,
 }
 
@@ -53,6 +54,7 @@ fn arguments() -> Arguments {
         writers: count("--writers", 32),
         subscribers: count("--subscribers", 500),
         pause: Duration::from_secs(number("--pause", 5)),
+        gap_max: Duration::from_secs(number("--gap", 3).max(1)),
         batch_max: number("--batch", 4),
     }
 }
@@ -85,7 +87,8 @@ async fn main() -> std::process::ExitCode {
         let (world, end, random) = (Arc::clone(&world), end_writing.clone(), StdRng::from_rng(&mut random));
         writing.push(tokio::spawn(async move { writers::write(&world, n, arguments.batch_max, random, &end).await }));
     }
-    let done = faults::run(&world, &mut random, Duration::from_secs(arguments.secs), arguments.pause).await;
+    let (length, gaps) = (Duration::from_secs(arguments.secs), (arguments.gap_max, arguments.pause));
+    let done = faults::run(&world, &mut random, length, gaps).await;
     world.all_up().await;
     end_writing.cancel();
     let mut acknowledged = Vec::new();

@@ -81,6 +81,9 @@ pub struct Standing {
     pub last_dimension_no: i64,
 }
 
+/// How long to wait for a head that one can do without.
+pub const HEAD_WAIT: Duration = Duration::from_secs(2);
+
 /// The database connections.
 #[derive(Clone)]
 pub struct Db {

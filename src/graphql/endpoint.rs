@@ -24,13 +24,12 @@ use crate::app::App;
 use crate::auth::opaque::{Kind, Opaque};
 use crate::auth::sessions::Client;
 use crate::auth::{Caller, token};
+use crate::db::HEAD_WAIT;
 use crate::error::{Code, Error};
 use crate::schema::Schema;
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests;
 
-/// How long a cached response waits for its revalidation.
-const HEAD_WAIT: Duration = Duration::from_secs(2);
 /// Shutdown of open sockets and streams is spread over this much time for each, at most [`END_SPREAD_MAX`].
 const END_EACH_MICROS: u32 = 500;
 const END_SPREAD_MAX: Duration = Duration::from_secs(5);

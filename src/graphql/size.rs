@@ -1,5 +1,6 @@
 //! Limit on the size of a response, counted where its lists without pages are computed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_graphql::parser::types::OperationType;
@@ -21,9 +22,11 @@ type Pay = Box<dyn Fn(usize) -> Result<()> + Send + Sync>;
 #[derive(Default)]
 pub struct Size {
     count: AtomicUsize,
-    /// What a trial began with.
-    before: usize,
+    /// What has been charged for values that are not counted.
+    credit: AtomicUsize,
     pay: Option<Pay>,
+    /// Of what this is a part.
+    whole: Option<Arc<Size>>,
 }
 
 impl Size {
@@ -32,15 +35,15 @@ impl Size {
         Size { pay: Some(Box::new(pay)), ..Size::default() }
     }
 
-    /// The same, for a part of which it is not known yet whether it is given: nothing is charged.
-    pub fn trial(&self) -> Size {
-        let count = self.count();
-        Size { count: AtomicUsize::new(count), before: count, pay: None }
+    /// A part that may turn out not to be given: what it takes is taken of the whole, too.
+    pub fn part(whole: &Arc<Size>) -> Size {
+        Size { whole: Some(Arc::clone(whole)), ..Size::default() }
     }
 
-    /// Counts and charges what a trial has counted. Errors: as [`Size::take`].
-    pub fn settle(&self, trial: &Size) -> Result<()> {
-        self.take(trial.count() - trial.before, 1, "grain")
+    /// Takes back what a part has taken: as much is not charged again.
+    pub fn take_back(&self, part: &Size) {
+        self.count.fetch_sub(part.count(), Ordering::Relaxed);
+        self.credit.fetch_add(part.count(), Ordering::Relaxed);
     }
 
     /// The number of values so far.
@@ -52,13 +55,20 @@ impl Size {
     /// BAD_USER_INPUT, when the total is too large; RATE_LIMITED.
     pub fn take(&self, rows: usize, fields: usize, argument: &'static str) -> Result<()> {
         let count = rows.saturating_mul(fields.max(1)).min(VALUES_MAX + 1);
+        if let Some(whole) = &self.whole {
+            whole.take(count, 1, argument)?;
+            self.count.fetch_add(count, Ordering::Relaxed);
+            return Ok(());
+        }
         if self.count.fetch_add(count, Ordering::Relaxed).saturating_add(count) > VALUES_MAX {
             let message = format!(
                 "more than {VALUES_MAX} values in all series, breakdowns, orders and stored documents; use coarser grains, shorter periods, smaller pages, fewer rows, fewer fields or shorter formulas"
             );
             return Err(Error::bad_input(argument, message));
         }
-        self.pay(count)
+        let left = |credit: usize| Some(credit.saturating_sub(count));
+        let credit = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).unwrap_or_default();
+        self.pay(count.saturating_sub(credit))
     }
 
     /// Charges for values that are not part of a list. Error: RATE_LIMITED.
@@ -81,4 +91,28 @@ pub fn counted(ctx: &Context<'_>, document: Option<&serde_json::Value>) -> Resul
 /// The number of fields selected within a field, on all levels.
 pub fn fields_within(field: SelectionField<'_>) -> usize {
     field.selection_set().map(|field| 1 + fields_within(field)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_twice_is_paid_once() {
+        let paid = Arc::new(AtomicUsize::new(0));
+        let pays = Arc::clone(&paid);
+        let whole = Arc::new(Size::paid(move |values| {
+            pays.fetch_add(values, Ordering::Relaxed);
+            Ok(())
+        }));
+        let taken = |size: &Size, rows| size.take(rows, 2, "first").is_ok();
+        let part = Size::part(&whole);
+        assert!(taken(&whole, 1) && taken(&part, 10));
+        assert_eq!((whole.count(), paid.load(Ordering::Relaxed)), (22, 22));
+        whole.take_back(&part);
+        assert_eq!(whole.count(), 2);
+        assert!(taken(&whole, 4) && taken(&whole, 10));
+        assert_eq!((whole.count(), paid.load(Ordering::Relaxed)), (30, 30));
+        assert!(!taken(&Size::part(&whole), VALUES_MAX));
+    }
 }

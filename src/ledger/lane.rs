@@ -372,8 +372,10 @@ impl Lane {
         let events: Vec<&Event> = items.iter().filter(|i| i.refusal.is_none()).map(|i| &i.event).collect();
         let mut names = std::mem::take(&mut self.names);
         if head.position < self.position {
-            // The ledger has gone back to an earlier state: names may have other numbers now.
+            // The ledger has gone back to an earlier state: names may have other numbers now, and positions other events.
             names = Names::default();
+            self.parts.memory.tails.forget(self.tenant);
+            self.parts.memory.days.forget(self.tenant);
         }
         let loaded = load::load(&tx, head, organizations, names, &events, keys).await?;
         let mut batch = BatchApplier::new(loaded);

@@ -15,8 +15,8 @@ use super::plan::{BreakdownArgs, ComparisonArgs, Plan, SeriesArgs};
 use super::state::State;
 use crate::auth::cursor::Mark;
 use crate::clock::Timestamp;
-use crate::db::{Db, LazyTx, TenantId, TenantTx};
-use crate::error::{Error, Result};
+use crate::db::{Db, HEAD_WAIT, LazyTx, TenantId, TenantTx};
+use crate::error::Result;
 use crate::graphql::response_cache::Freshness;
 use crate::graphql::size::Size;
 use crate::ledger::memory::Memory;
@@ -149,22 +149,24 @@ pub async fn remembered_answer(
     memory: &Memory,
     plan: &Plan,
     now: Timestamp,
-    size: &Size,
+    size: &Arc<Size>,
 ) -> Result<Option<Answer>> {
     if !plan.may_be_remembered() {
         return Ok(None);
     }
-    let standing = db.standing(tenant).await?.ok_or_else(|| Error::not_found("tenant"))?;
-    let (tx, trial) = (db.caches_only(tenant), size.trial());
+    // Why there is no head is left to the transaction to report.
+    let standing = tokio::time::timeout(HEAD_WAIT, db.standing(tenant)).await;
+    let Ok(Ok(Some(standing))) = standing else { return Ok(None) };
+    let (tx, part) = (db.caches_only(tenant), Size::part(size));
     let answered = async {
-        let mut state = State::read_at(&tx, standing, memory, plan, now, &trial).await?;
+        let mut state = State::read_at(&tx, standing, memory, plan, now, &part).await?;
         state.answer(&LazyTx::Begun(&tx), memory, now).await
     };
     match answered.await {
-        Err(error) if error.is_not_cached() => Ok(None),
-        answered => {
-            let settled = size.settle(&trial);
-            answered.and_then(|answer| settled.map(|()| Some(answer)))
+        Err(error) if error.is_not_cached() => {
+            size.take_back(&part);
+            Ok(None)
         }
+        answered => answered.map(Some),
     }
 }

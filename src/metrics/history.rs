@@ -268,15 +268,17 @@ impl History {
         Ok(Some(members))
     }
 
-    /// The state to read a split from: the history's own, or the newest if that would take too many entries and the
-    /// history was the newest. The latter occurs in subscriptions, whose buckets are closed, so hardly anything has
-    /// changed in them since.
+    /// The state to read a split from: the history's own, or the newest if the history was the newest and entries of it
+    /// have been dropped, or are too many. The latter occurs in subscriptions, whose buckets are closed, so hardly
+    /// anything has changed in them since.
     async fn facts_of(&self, tx: &TenantTx, memory: &Memory, split: &Split) -> Result<Facts> {
         let standing = read_head(tx).await?.standing();
         let facts = Facts::at(tx, memory, &standing, self.as_of.position).await?;
         let (first, last) =
             (split.wanted.first().map_or(0, |(at, _)| *at), split.wanted.last().map_or(0, |(at, _)| *at));
-        if !has_too_many(tx, &facts, self.boundaries.get(first..=last + 1).unwrap_or_default()).await? {
+        let boundaries = self.boundaries.get(first..=last + 1).unwrap_or_default();
+        let are_dropped = boundaries.first().zip(standing.retained_from).is_some_and(|(start, from)| start.0 < from);
+        if !(self.was_newest && are_dropped) && !has_too_many(tx, &facts, boundaries).await? {
             return Ok(facts);
         }
         if self.was_newest {

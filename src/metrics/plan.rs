@@ -115,11 +115,18 @@ impl Plan {
         self.has_currency || !self.all_kpis().is_empty() || self.all_needs().any(|needs| needs.amounts)
     }
 
-    /// Whether this process may have in memory all that it takes: sums as of now.
+    /// Whether this process may have in memory all that it takes: sums as of now. What is behind an anomaly is read later,
+    /// from the same snapshot, so histories are left out.
     pub fn may_be_remembered(&self) -> bool {
+        let is_named = |dimension: &Dimension| !matches!(dimension, Dimension::Product | Dimension::Customer);
+        let mut by = self.series.iter().filter_map(|part| part.args.by.as_ref());
+        let mut by_rows = self.all_breakdowns().flat_map(|part| &part.args.by);
         self.as_of.is_none()
+            && self.histories.is_empty()
             && !self.filters.has_names()
             && self.all_kpis().is_empty()
+            && by.all(is_named)
+            && by_rows.all(is_named)
             && !self.all_needs().any(|needs| needs.sets(false) || needs.first_customers)
     }
 

@@ -4,6 +4,7 @@
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use models::kpis::Number;
 use proptest::prelude::*;
@@ -734,7 +735,7 @@ async fn ask(test: &TestApp, tenant: TenantId, plan: &Plan) -> Answer {
     let by_process = by(memory, &sums).await;
     let by_database = by(&Memory { days: DaySums::limited(1), ..memory.clone() }, &sums).await;
     assert_eq!(by_process, by_database);
-    let remembered = remembered_answer((db, tenant), memory, &sums, now, &Size::default()).await.expect("an answer");
+    let remembered = remembered_answer((db, tenant), memory, &sums, now, &Arc::default()).await.expect("an answer");
     if let Some(remembered) = remembered {
         assert_eq!(by_process, remembered);
     }

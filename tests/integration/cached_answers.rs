@@ -169,3 +169,23 @@ async fn sums_of_days_are_asked_for_once_until_they_change() {
     assert_ne!(statements, 0, "which have changed");
     assert_eq!(ask(june).await, (later, 0));
 }
+
+#[tokio::test]
+async fn weeks_that_begin_within_days_are_made_of_all_their_days() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    sales::record(&acme, 4, 3).await;
+    acme.fold().await;
+    // Each of some three hundred weeks has a range of days of its own.
+    let period = r#"period: { firstDay: "2020-06-01", lastDay: "2026-06-30" }"#;
+    let query = format!(
+        r#"{{ salesMetrics({period}) {{ unitsSold series(grain: WEEK, timezone: "Asia/Kathmandu") {{ unitsSold }} }} }}"#
+    );
+    let metrics = acme.viewer().query(&query).await["salesMetrics"].take();
+    let units = |of: &Value| of["unitsSold"].as_i64().expect("a count");
+    let weeks = metrics["series"].as_array().expect("weeks");
+    assert!(units(&metrics) > 0 && weeks.len() > 300);
+    assert_eq!(weeks.iter().map(units).sum::<i64>(), units(&metrics));
+    let alone = acme.viewer().query(&format!("{{ salesMetrics({period}) {{ unitsSold }} }}")).await;
+    assert_eq!(alone["salesMetrics"]["unitsSold"], metrics["unitsSold"]);
+}

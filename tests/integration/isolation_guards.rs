@@ -92,10 +92,11 @@ async fn tried(mutant: Mutant) -> Found {
 }
 
 /// What shows nothing without its guard: there are no rows; the row was looked up before, or is found again by a random id;
-/// both tenants are at the same fit, position or oldest key; a count is only held against the most there may be; what another
+/// both tenants are at the same fit, position or oldest key; rows of products are only asked
+/// for by the numbers of the tenant's own; a count is only held against the most there may be; what another
 /// tenant has sealed cannot be opened; all organizations have the same currency and rates; a position is found, and of the tenant
 /// that was there first; the command itself ends with it.
-const SAME_WITHOUT: [&str; 26] = [
+const SAME_WITHOUT: [&str; 27] = [
     "(SELECT g.currency FROM organizations g WHERE $1 IS NOT NULL AND g.org_no = o.org_no)",
     "SELECT currency FROM organizations WHERE $1 IS NOT NULL AND is_default",
     "(SELECT r.rate FROM exchange_rates r WHERE $1 IS NOT NULL",
@@ -122,6 +123,7 @@ const SAME_WITHOUT: [&str; 26] = [
     "UPDATE users SET is_active = false, password_hash = NULL WHERE $1 IS NOT NULL",
     "UPDATE deliveries SET state = 'DEAD', next_at = NULL WHERE $1 IS NOT NULL",
     "SELECT u.id, u.invited_at IS NULL AND (u.is_active",
+    "AND m.level = 8 ORDER BY m.org_no, m.slot",
 ];
 
 /// What holds a random id or a hash, which no other tenant has.

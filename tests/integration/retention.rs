@@ -1,7 +1,17 @@
 //! Dropping old months leaves the metrics as they are, and old events cannot come again.
 
+use std::collections::BTreeSet;
+
+use salespulse::db::LazyTx;
+use salespulse::graphql::size::Size;
 use salespulse::ledger::event::{Fact, OrderCancelled, Outcome, RefusalCode};
 use salespulse::ledger::retention::{Dropped, close_before, count_before, cut, drop_before};
+use salespulse::metrics::answer::answer;
+use salespulse::metrics::catalog::Metric;
+use salespulse::metrics::dimension::Dimension;
+use salespulse::metrics::history::{HistoryArgs, HistoryPlan, Split};
+use salespulse::metrics::input::{DateRange, Grain, PeriodPreset, Weekday};
+use salespulse::metrics::plan::Plan;
 use salespulse::tenancy::list_tenants;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
@@ -42,6 +52,38 @@ async fn metrics_outlive_the_entries_of_dropped_months() {
     acme.verified().await;
     assert_eq!(count_before(db, other.id(), cut).await.expect("counted"), one);
     other.verified().await;
+}
+
+#[tokio::test]
+async fn a_history_of_dropped_months_can_be_split_after_something_has_come() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let sale = |n: u8, at: &str| event(&n.to_string(), at, Fact::OrderPlaced(order(&n.to_string(), 1, "c", "10.00")));
+    acme.apply(vec![sale(1, "2026-03-31T12:00:00Z"), sale(2, "2026-06-01T12:00:00Z")]).await;
+    let (db, memory) = (&test.app.db, &test.app.memory);
+    close_before(db, acme.id(), cut(NOW, 2).expect("a day")).await.expect("closed");
+    drop_before(db, acme.id(), cut(NOW, 2).expect("a day")).await.expect("dropped");
+    let args = HistoryArgs {
+        grain: Grain::Day,
+        timezone: None,
+        week_start: Weekday::Monday,
+        window: 100,
+        covers_period: true,
+        kpis: BTreeSet::new(),
+    };
+    let period = DateRange { preset: Some(PeriodPreset::Last90Days), ..DateRange::default() };
+    let histories = vec![HistoryPlan { args, needs: Metric::TotalRevenue.needs() }];
+    let plan = Plan { period, histories, ..Plan::default() };
+    let tx = db.read(acme.id()).await.expect("a snapshot");
+    let (_, history) = answer(&tx, memory, &plan, NOW, &Size::default()).await.expect("an answer").histories.remove(0);
+    drop(tx);
+    acme.apply(vec![sale(3, "2026-06-02T12:00:00Z")]).await;
+    let later = db.read(acme.id()).await.expect("a snapshot");
+    let split = Split { dimension: Dimension::Channel, wanted: vec![(0, Metric::TotalRevenue)] };
+    let members = history.get().expect("a history").split(&LazyTx::Begun(&later), memory, split).await;
+    let sums: Vec<f64> = members.expect("read").expect("few").iter().map(|member| member.sum(0)).collect();
+    assert_eq!(sums.len(), 1);
+    assert!(sums[0] > 0.0, "{sums:?}");
 }
 
 #[tokio::test]

@@ -19,8 +19,10 @@ use crate::telemetry::metrics::METRICS;
 const BLOCK_DAYS: i32 = 32;
 /// Maximum blocks of a question.
 const BLOCKS_MAX: usize = 256;
-/// Maximum rows read at once, and so of a block.
-const ROWS_MAX: usize = 50_000;
+/// Maximum rows of a block: beyond, it takes the database less time to add up than to send them.
+const ROWS_MAX: usize = 4_000;
+/// Maximum blocks read at once.
+const READ_BLOCKS_MAX: usize = 5;
 /// Memory limit of the cache.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -55,7 +57,7 @@ type Rows = Arc<[(Key, Row)]>;
 enum Cached {
     /// The rows when rollups stood at this position.
     Rows(i64, Rows),
-    /// There are more than can be read at once. Rows are never removed.
+    /// There are too many, and rows are never removed.
     TooMany,
 }
 
@@ -73,7 +75,7 @@ impl Default for DaySums {
 }
 
 impl DaySums {
-    /// With another limit on the rows read at once.
+    /// With another limit on the rows of a block.
     pub fn limited(rows_max: usize) -> Self {
         let weigh = |_: &(TenantId, Level, Block), cached: &Cached| {
             let rows = match cached {
@@ -82,11 +84,20 @@ impl DaySums {
             };
             u32::try_from(128 + rows * size_of::<(Key, Row)>()).unwrap_or(u32::MAX)
         };
-        DaySums { cache: Cache::builder().max_capacity(BYTES_MAX).weigher(weigh).build(), rows_max }
+        let cache = Cache::builder().max_capacity(BYTES_MAX).weigher(weigh).support_invalidation_closures();
+        DaySums { cache: cache.build(), rows_max }
+    }
+
+    /// Evicts a tenant's rows, of a ledger that has gone back to an earlier state.
+    pub fn forget(&self, tenant: TenantId) {
+        let tenant = tenant.at(Guard::Days);
+        // Closures are supported, so it cannot fail.
+        drop(self.cache.invalidate_entries_if(move |(of, ..), _| *of == tenant));
     }
 
     /// The rows of ranges of days at a level, in the snapshot of `tx`, in which rollups stand at `folded`. `None` if
-    /// there are too many.
+    /// there are too many, or they are missing in a transaction that may write: what it reads cannot be cached, as it may
+    /// still roll back.
     pub async fn get(
         &self,
         tx: &TenantTx,
@@ -95,9 +106,12 @@ impl DaySums {
         ranges: Vec<SlotRange>,
     ) -> Result<Option<DayRows>> {
         let tenant = tx.tenant().at(Guard::Days);
-        let asked: BTreeSet<Block> = ranges.iter().flat_map(|range| Block::all(*range)).take(BLOCKS_MAX + 1).collect();
-        if asked.len() > BLOCKS_MAX {
-            return Ok(None);
+        let mut asked = BTreeSet::new();
+        for block in ranges.iter().flat_map(|range| Block::all(*range)) {
+            asked.insert(block);
+            if asked.len() > BLOCKS_MAX {
+                return Ok(None);
+            }
         }
         let (mut blocks, mut missing) = (BTreeMap::new(), Vec::new());
         for block in asked {
@@ -111,27 +125,33 @@ impl DaySums {
         if missing.is_empty() {
             return Ok(Some(DayRows { ranges, blocks }));
         }
+        if tx.may_write() {
+            return Ok(None);
+        }
         let of_missing: Vec<SlotRange> = missing.iter().map(|block| block.range()).collect();
-        let rows = load_sums(tx, level, &of_missing, self.rows_max).await?;
+        let rows_max = (self.rows_max + 1) * missing.len().min(READ_BLOCKS_MAX);
+        let rows = load_sums(tx, level, &of_missing, rows_max).await?;
         // The block in which reading ended is incomplete, and all after it were not read.
-        let cut = rows.last().filter(|_| rows.len() == self.rows_max).map(Block::of);
-        let cache = |block, cached| {
-            // Not cached: a write transaction may still roll back.
-            if !tx.may_write() {
-                self.cache.insert((tenant, level, block), cached);
+        let cut = rows.last().filter(|_| rows.len() == rows_max).map(Block::of);
+        let mut is_complete = true;
+        for block in missing {
+            let from = rows.partition_point(|row| Block::of(row) < block);
+            let to = rows.partition_point(|row| Block::of(row) <= block);
+            let cached = if to - from > self.rows_max {
+                Cached::TooMany
+            } else if cut.is_none_or(|cut| block < cut) {
+                Cached::Rows(folded, rows[from..to].into())
+            } else {
+                is_complete = false;
+                continue;
+            };
+            match &cached {
+                Cached::Rows(_, rows) => drop(blocks.insert(block, Arc::clone(rows))),
+                Cached::TooMany => is_complete = false,
             }
-        };
-        if let Some(first) = rows.first().map(Block::of).filter(|first| Some(*first) == cut) {
-            cache(first, Cached::TooMany);
+            self.cache.insert((tenant, level, block), cached);
         }
-        for block in missing.into_iter().take_while(|block| cut.is_none_or(|cut| *block < cut)) {
-            let of_block =
-                rows.partition_point(|row| Block::of(row) < block)..rows.partition_point(|row| Block::of(row) <= block);
-            let of_block: Rows = rows[of_block].into();
-            cache(block, Cached::Rows(folded, Arc::clone(&of_block)));
-            blocks.insert(block, of_block);
-        }
-        Ok(cut.is_none().then_some(DayRows { ranges, blocks }))
+        Ok(is_complete.then_some(DayRows { ranges, blocks }))
     }
 }
 

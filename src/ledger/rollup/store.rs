@@ -140,10 +140,12 @@ pub const IN_RANGE: &str = "m.org_no = k.org_no AND m.slot >= k.slot_from AND m.
 pub async fn load_sums(tx: &TenantTx, level: Level, ranges: &[SlotRange], rows_max: usize) -> Result<Vec<(Key, Row)>> {
     let sql = format!(
         "SELECT {SUM_COLUMNS} FROM {{keys}} {{each sales_metrics m: {IN_RANGE} AND m.level = {}}} \
-         ORDER BY m.org_no, m.slot LIMIT {rows_max}",
+         ORDER BY m.org_no, m.slot LIMIT $2",
         level as i32
     );
-    tx.query_by_keys(&sql, &range_table(ranges.iter())).await?.iter().map(sums).collect()
+    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX);
+    let rows = tx.query_by_keys_after(&sql, vec![limit.into()], &range_table(ranges.iter())).await?;
+    rows.iter().map(sums).collect()
 }
 
 /// Decodes a key and its row from [`SUM_COLUMNS`] and [`SET_COLUMNS`].
