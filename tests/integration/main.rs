@@ -75,5 +75,6 @@ mod telemetry;
 mod threats;
 mod tls;
 mod tokens;
+mod two_processes;
 mod updates;
 mod wall;
