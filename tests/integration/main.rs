@@ -6,6 +6,7 @@
 
 mod alert_anomalies;
 mod alert_explanations;
+mod alert_simulations;
 mod alert_units;
 mod alerts;
 mod audit;
