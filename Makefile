@@ -118,7 +118,7 @@ bench: ## Measure performance on a durable, private PostgreSQL + Redis
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench -- $(BENCH_FLAGS)
 
 .PHONY: bench-live
-bench-live: ## Measure live updates at 1, 1,000 and 10,000 sockets
+bench-live: ## Measure live updates at 1, 1,000 and 10,000 sockets, and of periods with many events: BENCH_FLAGS="--history 1000,100000"
 	$(CARGO) build --release --bin salespulse --example bench_live
 	SERVERS_DURABLE=1 tests/servers.sh $(CARGO) run --release --example bench_live -- $(BENCH_FLAGS)
 
