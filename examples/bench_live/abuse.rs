@@ -16,7 +16,7 @@ use crate::clients::{self, Client, DOCUMENTS, Setting, initialized, subscribed};
 use crate::process::{Database, Process, Servers};
 use crate::report::Report;
 
-const OTHERS: Setting = Setting { tenants: 1, documents: 1, sockets: 1_000 };
+const OTHERS: Setting = Setting { tenants: 1, documents: &[DOCUMENTS[0]], sockets: 1_000 };
 const STORM_SOCKETS: usize = 10_000;
 /// Large: what does not leave is to be more than the system's own buffers take.
 const LARGE: &str = "subscription ($tenant: ID!) { metricsUpdated(tenantId: $tenant, period: { preset: LAST_7_DAYS }) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
+use salespulse::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -33,7 +34,7 @@ pub const DOCUMENTS: [&str; 3] = [
 /// How many of what.
 pub struct Setting {
     pub tenants: usize,
-    pub documents: usize,
+    pub documents: &'static [&'static str],
     pub sockets: usize,
 }
 
@@ -181,8 +182,9 @@ pub fn evaluate(run: &mut Run, all: &[Seen], events: usize, acknowledged: &HashM
 pub async fn run(servers: &Servers, setting: &Setting, events: usize, pause: Duration) -> Run {
     let mut run = Run::default();
     // Whatever is made once for a tenant is made before.
+    let mut positions = Vec::with_capacity(servers.tenants.len());
     for (n, tenant) in servers.tenants.iter().enumerate() {
-        record(&servers.processes[n % servers.processes.len()], &tenant.token, 0).await;
+        positions.push(record(&servers.processes[n % servers.processes.len()], &tenant.token, 0).await);
     }
     let resident = |servers: &Servers| servers.processes.iter().map(Process::resident_kib).sum::<f64>();
     let before_kib = resident(servers);
@@ -192,7 +194,7 @@ pub async fn run(servers: &Servers, setting: &Setting, events: usize, pause: Dur
         let tenant = n % setting.tenants;
         let port = servers.processes[n / setting.tenants % servers.processes.len()].port;
         let (id, token) = (servers.tenants[tenant].id.clone(), servers.tenants[tenant].token.clone());
-        let document = DOCUMENTS[n / setting.tenants % setting.documents];
+        let document = setting.documents[n / setting.tenants % setting.documents.len()];
         let permit = Arc::clone(&gate).acquire_owned().await.expect("open");
         connecting.push(tokio::spawn(async move {
             let client = subscribed(port, &token, &id, document).await;
@@ -208,8 +210,8 @@ pub async fn run(servers: &Servers, setting: &Setting, events: usize, pause: Dur
     tokio::time::sleep(Duration::from_secs(2)).await;
     run.kib_a_socket = (resident(servers) - before_kib) / setting.sockets as f64;
 
-    let (last, end) = (1 + events, CancellationToken::new());
-    let watch = |(tenant, client)| tokio::spawn(watch(client, tenant, last, end.clone()));
+    let end = CancellationToken::new();
+    let watch = |(tenant, client)| tokio::spawn(watch(client, tenant, positions[tenant] + events, end.clone()));
     let watchers: Vec<_> = clients.into_iter().map(watch).collect();
     let cpu = |servers: &Servers| servers.processes.iter().map(Process::cpu).sum::<Duration>();
     let before = cpu(servers);
@@ -234,12 +236,21 @@ pub async fn run(servers: &Servers, setting: &Setting, events: usize, pause: Dur
 pub async fn record(process: &Process, token: &str, n: usize) -> usize {
     let query = "mutation ($at: DateTime!, $id: String!) { recordEvents(events: [{ eventId: $id, occurredAt: $at, orderPlaced: {
         orderId: $id, version: 1, channel: \"web\", customer: { id: $id }, amount: \"10.00\" } }]) { position } }";
-    let at = chrono::DateTime::from_timestamp_micros(salespulse::clock::Clock::now(&salespulse::clock::SystemClock).0);
-    let at = at.expect("a time").to_rfc3339();
-    let body = json!({ "query": query, "variables": { "at": at, "id": format!("o{n}") } }).to_string();
+    let answer = ask(process, token, query, &json!({ "at": ago(0), "id": format!("o{n}") })).await;
+    let position = answer["recordEvents"]["position"].as_str().expect("recorded");
+    position.parse().expect("a number")
+}
+
+/// The data of an operation.
+pub async fn ask(process: &Process, token: &str, query: &str, variables: &Value) -> Value {
+    let body = json!({ "query": query, "variables": variables }).to_string();
     let address = ([127, 0, 0, 1], process.port).into();
     let answer = http::answer(address, "/graphql", token, &body).await;
-    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
-    let position = answer["data"]["recordEvents"]["position"].as_str().expect("recorded");
-    position.parse().expect("a number")
+    serde_json::from_slice::<Value>(&answer).expect("JSON")["data"].take()
+}
+
+/// The time so many microseconds ago, as it is written.
+pub fn ago(micros: i64) -> String {
+    let at = chrono::DateTime::from_timestamp_micros(SystemClock.now().0 - micros);
+    at.expect("a time").to_rfc3339()
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::endpoint::{Endpoint, Requester};
 use super::errors::{self, Refusal};
 use super::executor::to_json;
-use super::limits::Seat;
+use super::limits::{Place, Seat};
 use super::params::{Params, parse_json};
 use super::payload::Payload;
 use super::prepared::Prepared;
@@ -138,7 +138,9 @@ async fn run(
     let stream_format = if is_subscription { reply.accepted.for_stream() } else { reply.stream_format() };
     if let Some(format) = stream_format {
         let seat = match &requester.caller {
-            Some(caller) if is_subscription => endpoint.usage.seat(caller).map(Some).ok_or_else(too_many_streams),
+            Some(caller) if is_subscription => {
+                endpoint.usage.place().zip(endpoint.usage.seat(caller)).map(Some).ok_or_else(too_many_streams)
+            }
             _ => Ok(None),
         };
         return match prepared.and_then(|prepared| Ok((prepared, seat?))) {
@@ -197,11 +199,11 @@ fn too_many_streams() -> Refusal {
     Refusal::new("TOO_MANY_SUBSCRIPTIONS", "too many sockets and streams")
 }
 
-/// Yields `answers` until `end` resolves, then its output; holds the seat meanwhile.
+/// Yields `answers` until `end` resolves, then its output; holds place and seat meanwhile.
 fn until(
     answers: BoxStream<'static, Answer>,
     end: impl Future<Output = Answer> + Send + 'static,
-    seat: Option<Seat>,
+    seat: Option<(Place, Seat)>,
 ) -> BoxStream<'static, Answer> {
     let state = Some((answers, Box::pin(end), seat));
     let stream = futures_util::stream::unfold(state, async |state| {

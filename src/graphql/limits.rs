@@ -30,7 +30,7 @@ pub struct Limits {
     /// Fields per minute for a user or an API key, each counted as often as it is selected.
     pub user_fields: Option<NonZeroU32>,
     pub tenant_fields: Option<NonZeroU32>,
-    /// WebSockets and HTTP subscription streams.
+    /// WebSockets and HTTP subscription streams, of a user, of a tenant, and of all.
     pub user_sockets: Option<NonZeroU32>,
     pub tenant_sockets: Option<NonZeroU32>,
     pub sockets: Option<NonZeroU32>,
@@ -51,6 +51,7 @@ pub struct Usage {
 
 #[derive(Default)]
 struct Sockets {
+    open: u32,
     users: HashMap<(TenantId, Uuid), u32>,
     tenants: HashMap<TenantId, u32>,
     strangers: HashMap<IpAddr, u32>,
@@ -62,7 +63,12 @@ pub struct UnauthenticatedSocket {
     network: Option<IpAddr>,
 }
 
-/// A socket, counted while this is alive.
+/// A socket or stream in the server's total, counted while this is alive.
+pub struct Place {
+    usage: Arc<Usage>,
+}
+
+/// A caller's socket or stream, counted while this is alive.
 pub struct Seat {
     usage: Arc<Usage>,
     tenant: TenantId,
@@ -136,9 +142,14 @@ impl Usage {
         })
     }
 
-    /// Whether this server accepts another socket in addition to `open` ones.
-    pub fn takes_socket(&self, open: usize) -> bool {
-        self.limits.sockets.is_none_or(|most| open < most.get() as usize)
+    /// Counts a socket or stream, whoever's it is; `None` at the limit of the server.
+    pub fn place(self: &Arc<Self>) -> Option<Place> {
+        let mut sockets = self.sockets();
+        if self.limits.sockets.is_some_and(|most| sockets.open >= most.get()) {
+            return None;
+        }
+        sockets.open += 1;
+        Some(Place { usage: Arc::clone(self) })
     }
 
     /// Counts an unauthenticated socket, so that no address can occupy all of them; `None` at the limit.
@@ -155,7 +166,7 @@ impl Usage {
         Some(UnauthenticatedSocket { usage: Arc::clone(self), network })
     }
 
-    /// Counts a caller's socket; `None` at the limit.
+    /// Counts a caller's socket or stream; `None` at the limit.
     pub fn seat(self: &Arc<Self>, caller: &Caller) -> Option<Seat> {
         let (tenant, spender) = (caller.tenant, spender(caller));
         let mut sockets = self.sockets();
@@ -182,6 +193,12 @@ impl Drop for UnauthenticatedSocket {
         if let Some(network) = &self.network {
             leave(&mut self.usage.sockets().strangers, network);
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.usage.sockets().open -= 1;
     }
 }
 
@@ -293,6 +310,19 @@ mod tests {
         assert!(usage.seat(&caller(3)).is_none());
         drop(one);
         assert!(usage.seat(&caller(3)).is_some() && usage.seat(&caller(1)).is_some());
+    }
+
+    #[test]
+    fn a_server_has_so_many_places() {
+        let usage = Usage::new(Limits { sockets: NonZeroU32::new(2), ..Limits::default() });
+        let one = usage.place();
+        let _two = usage.place().expect("free");
+        assert!(one.is_some() && usage.place().is_none());
+        drop(one);
+        let again = usage.place();
+        assert!(again.is_some() && usage.place().is_none());
+        let all = Usage::new(Limits::default());
+        let _many: Vec<_> = (0..100).map(|_| all.place().expect("no limit")).collect();
     }
 
     #[test]

@@ -10,7 +10,7 @@ fi
 if [ ! -x python/.venv/bin/python ]; then
     if ! python3 -m venv python/.venv || ! python/.venv/bin/pip install --quiet -r python/requirements.txt; then
         rm -rf python/.venv
-        echo "clients: Python's gql is not tested, as its environment cannot be made (python3-venv and PyPI are needed)"
+        ../../scripts/not-tested.sh "clients: Python's gql" "its environment cannot be made (python3-venv and PyPI are needed)"
     fi
 fi
 export SALESPULSE=${SALESPULSE:-${CARGO_TARGET_DIR:-$PWD/../../target}/debug/salespulse}

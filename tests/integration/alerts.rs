@@ -1,6 +1,6 @@
-//! Alert rules over time: what they report, and that a rule tried on history reports the same.
+//! Alert rules over time: what they report, and that a rule tried on history reports the same
+//! (`alert_simulations.rs` tries many).
 
-use proptest::prelude::*;
 use salespulse::alerts::sweep_once;
 use salespulse::audit::By;
 use salespulse::clock::{MINUTE, Timestamp};
@@ -531,102 +531,4 @@ async fn a_rule_is_tried_on_what_servers_with_different_clocks_recorded() {
     acme.apply(vec![sale("b", 57)]).await;
     test.clock.set(minute(90));
     assert_eq!(simulated(&acme, BUSY, 60, 80).await, [report("FIRING", "20.00", 60)]);
-}
-
-/// What happens at some minute.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Sale { id: u8, late: i64 },
-    Cancel { id: u8 },
-    Refund { id: u8 },
-    Backfill { id: u8 },
-    Nothing,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0u8..30, 0i64..40).prop_map(|(id, late)| Step::Sale { id, late }),
-        1 => (0u8..30).prop_map(|id| Step::Cancel { id }),
-        2 => (0u8..30).prop_map(|id| Step::Refund { id }),
-        1 => (30u8..40).prop_map(|id| Step::Backfill { id }),
-        2 => Just(Step::Nothing),
-    ]
-}
-
-fn rule() -> impl Strategy<Value = String> {
-    (
-        prop::sample::select(vec!["TOTAL_REVENUE", "ORDERS_COUNT", "UNIQUE_CUSTOMERS", "REFUND_RATE", "NEW_CUSTOMERS"]),
-        prop::sample::select(vec![
-            r#"ABOVE, threshold: "1", clearThreshold: "0.5""#,
-            r#"ABOVE, threshold: "15""#,
-            r#"BELOW, threshold: "2""#,
-            r#"CHANGE_ABOVE, threshold: "0.1""#,
-            r#"CHANGE_BELOW, threshold: "-0.1""#,
-            "NO_DATA",
-        ]),
-        prop::sample::select(vec![15, 30, 60]),
-        prop::sample::select(vec![0, 7, 20]),
-        any::<bool>(),
-        prop::sample::select(vec!["EVERY_TIME", "ONCE", "AT_MOST_EVERY, everyMinutes: 25"]),
-    )
-        .prop_map(|(metric, condition, window, patience, open, frequency)| {
-            format!(
-                r#"name: "r", metric: {metric}, condition: {condition}, windowMinutes: {window}, forMinutes: {patience},
-                includeOpen: {open}, frequency: {frequency}"#
-            )
-        })
-}
-
-async fn live_and_simulated(steps: &[(i64, Step)], rule: &str) {
-    let test = TestApp::start().await;
-    let acme = test.tenant("acme").await;
-    create(&acme, rule).await;
-    let mut now = 0;
-    for (n, (wait, step)) in steps.iter().enumerate() {
-        now += wait;
-        test.clock.set(minute(now));
-        // Now and then nobody looks for what is due, so that a batch finds it.
-        if n % 3 != 0 {
-            sweep_once(&test.app).await.expect("swept");
-        }
-        let customer = |event: Event, id: u8| match event.fact {
-            Fact::OrderPlaced(order) => {
-                let customer =
-                    order.customer.map(|c| salespulse::ledger::event::Customer { id: format!("c{}", id % 4), ..c });
-                Event { fact: Fact::OrderPlaced(OrderPlaced { customer, ..order }), ..event }
-            }
-            _ => event,
-        };
-        match *step {
-            Step::Sale { id, late } => {
-                acme.record(vec![customer(sale(&id.to_string(), now - late), id)]).await;
-            }
-            Step::Cancel { id } => {
-                acme.record(vec![cancelled(&id.to_string(), now)]).await;
-            }
-            Step::Refund { id } => {
-                acme.record(vec![refunded(&id.to_string(), now)]).await;
-            }
-            Step::Backfill { id } => {
-                let event = sale(&id.to_string(), now - 5);
-                test.app.ledger.record(acme.id(), By::default(), vec![event], true).await.expect("recorded");
-            }
-            Step::Nothing => {}
-        }
-    }
-    time_is(&test, now + 1).await;
-    assert_eq!(simulated(&acme, rule, 0, now + 1).await, reported(&acme).await, "{rule}");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 60, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_rule_tried_on_history_reports_what_it_would_have_reported(
-        steps in prop::collection::vec((1i64..9, step()), 5..40),
-        rule in rule(),
-    ) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        runtime.block_on(live_and_simulated(&steps, &rule));
-    }
 }

@@ -6,6 +6,7 @@
 
 mod alert_anomalies;
 mod alert_explanations;
+mod alert_simulations;
 mod alert_units;
 mod alerts;
 mod audit;
@@ -75,5 +76,6 @@ mod telemetry;
 mod threats;
 mod tls;
 mod tokens;
+mod two_processes;
 mod updates;
 mod wall;

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use axum::http::{StatusCode, header};
+use futures_util::future::join_all;
 use salespulse::db::TenantTx;
 use salespulse::graphql::endpoint::{Requester, Settings};
 use salespulse::graphql::limits::Limits;
@@ -45,15 +46,48 @@ async fn post(server: &Server, actor: &Actor<'_>, query: &str) -> (StatusCode, b
     (status, has_wait, serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON"))
 }
 
+/// A subscription over HTTP.
+async fn stream(server: &Server, actor: &Actor<'_>, accept: &str) -> reqwest::Response {
+    let query = format!("subscription {{ metricsUpdated(tenantId: \"{}\") {{ ordersCount }} }}", actor.caller.tenant.0);
+    let request = reqwest::Client::new().post(format!("http://{}/graphql", server.address)).bearer_auth(actor.token());
+    let request = request.header(header::CONTENT_TYPE, "application/json").header(header::ACCEPT, accept);
+    request.body(json!({ "query": query }).to_string()).send().await.expect("an answer")
+}
+
+/// The same that has begun, as soon as there is room for it.
+async fn stream_when_free(server: &Server, actor: &Actor<'_>, accept: &str) -> reqwest::Response {
+    loop {
+        let mut response = stream(server, actor, accept).await;
+        let mut text = String::new();
+        while !text.contains("\"ordersCount\"") && !text.contains("\"errors\"") {
+            let chunk = response.chunk().await.expect("read").expect("open");
+            text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        if text.contains("\"ordersCount\"") {
+            return response;
+        }
+    }
+}
+
 #[tokio::test]
-async fn a_server_and_a_user_have_so_many_sockets() {
+async fn a_server_and_a_user_have_so_many_sockets_and_streams() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
     let server = limited(&test, Limits { sockets: NonZeroU32::new(2), ..Limits::default() }).await;
     let first = Raw::acknowledged_as(&server, &acme.viewer()).await;
-    let _second = Raw::connect(&server).await;
+    let second = Raw::connect(&server).await;
     assert_eq!(try_connect(&server, &PROTOCOL).await.err(), Some(503));
-    drop(first);
+    drop((first, second));
+    // Streams count with them, whatever their format.
+    let viewer = acme.viewer();
+    let _events = in_time(stream_when_free(&server, &viewer, "text/event-stream")).await;
+    let parts = in_time(stream_when_free(&server, &viewer, "multipart/mixed")).await;
+    assert_eq!(try_connect(&server, &PROTOCOL).await.err(), Some(503));
+    for accept in ["text/event-stream", "multipart/mixed"] {
+        let refused = in_time(stream(&server, &viewer, accept).await.text()).await.expect("a body");
+        assert!(refused.contains("\"TOO_MANY_SUBSCRIPTIONS\"") && !refused.contains("\"data\""), "{refused}");
+    }
+    drop(parts);
     in_time(async { while try_connect(&server, &PROTOCOL).await.is_err() {} }).await;
     server.stop().await;
 
@@ -63,6 +97,16 @@ async fn a_server_and_a_user_have_so_many_sockets() {
     second.say(init(&acme.viewer().token())).await;
     assert_eq!(second.closed().await, (1013, "too many sockets".to_owned()));
     let _other = Raw::acknowledged_as(&server, &acme.admin()).await;
+    server.stop().await;
+}
+
+/// Each is counted before it is upgraded.
+#[tokio::test]
+async fn sockets_that_come_at_once_do_not_exceed_the_limit() {
+    let test = TestApp::start().await;
+    let server = limited(&test, Limits { sockets: NonZeroU32::new(3), ..Limits::default() }).await;
+    let opened = join_all((0..50).map(|_| try_connect(&server, &PROTOCOL))).await;
+    assert_eq!(opened.iter().filter(|opened| opened.is_ok()).count(), 3);
     server.stop().await;
 }
 

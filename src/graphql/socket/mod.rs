@@ -31,7 +31,7 @@ use self::shared::Shared;
 use self::writer::{SocketWriter, WRITE_WAIT};
 use super::endpoint::Endpoint;
 use super::errors::{plain, respond};
-use super::limits::UnauthenticatedSocket;
+use super::limits::{Place, UnauthenticatedSocket};
 use super::origin::{client_of, is_foreign};
 use crate::auth::sessions::Client;
 use crate::telemetry::requests::socket_span;
@@ -59,9 +59,9 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
     if !offered.iter().any(offers) {
         return refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the subprotocol is graphql-transport-ws");
     }
-    if !endpoint.usage.takes_socket(endpoint.sockets.len()) {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "too many sockets");
-    }
+    let Some(place) = endpoint.usage.place() else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "too many sockets and streams");
+    };
     let Some(waiting) = endpoint.usage.wait(client.address) else {
         let message = "too many sockets from this address have not authenticated";
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message);
@@ -76,7 +76,7 @@ pub async fn upgrade(endpoint: Endpoint, request: Request) -> HttpResponse {
             .on_upgrade(move |socket| {
                 let sockets = endpoint.sockets.clone();
                 // Boxed: there are many, mostly idle, and the enclosing future must not be as large.
-                Box::pin(sockets.track_future(serve(socket, endpoint, client, waiting).instrument(span)))
+                Box::pin(sockets.track_future(serve(socket, endpoint, client, waiting, place).instrument(span)))
             })
             .into_response(),
         Err(refused) => refuse(refused.status(), "BAD_REQUEST", &refused.body_text()),
@@ -87,7 +87,14 @@ fn refuse(status: StatusCode, code: &'static str, message: &str) -> HttpResponse
     respond(status, &[plain(code, message)])
 }
 
-async fn serve(socket: WebSocket, endpoint: Endpoint, client: Arc<Client>, waiting: UnauthenticatedSocket) {
+/// Serves a socket that takes its `place` until it has closed.
+async fn serve(
+    socket: WebSocket,
+    endpoint: Endpoint,
+    client: Arc<Client>,
+    waiting: UnauthenticatedSocket,
+    _place: Place,
+) {
     let (sink, stream) = socket.split();
     let shared = Arc::new(Shared::default());
     // It logs nothing and wakes for each answer, so it runs outside the socket's span.

@@ -8,7 +8,8 @@ import { startServer } from './server.mjs';
 
 const folder = fileURLToPath(new URL('../python', import.meta.url));
 const python = `${folder}/.venv/bin/python`;
-const skip = existsSync(python) ? false : 'no virtual environment in tests/clients/python/.venv';
+// In CI it fails instead.
+const skip = existsSync(python) || process.env.CI ? false : 'no virtual environment in tests/clients/python/.venv';
 
 let server;
 before(async () => {
