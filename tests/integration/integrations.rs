@@ -662,16 +662,18 @@ async fn events_come_over_rest_as_they_come_over_graphql() {
         (r#"{ "events": [], "more": 1 }"#, "BAD_REQUEST"),
         (r#"{ "events": [] }"#, "BAD_USER_INPUT"),
         ("{}", "BAD_USER_INPUT"),
-        (r#"{ "events": [{ "eventId": "x" }] }"#, "BAD_USER_INPUT"),
-        (
-            r#"{ "events": [{ "eventId": "x", "occurredAt": "2026-06-10T10:00:00Z",
-            "orderPlaced": { "orderId": "1", "amount": "1", "version": -9223372036854775808 } }] }"#,
-            "BAD_USER_INPUT",
-        ),
     ] {
         let reply = post(Some(Role::Manager), wrong).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{wrong}: {}", reply.body);
         assert_eq!(reply.code().1, code, "{wrong}: {}", reply.body);
+    }
+    for event in [
+        r#"{ "eventId": "x" }"#,
+        r#"{ "eventId": "x", "occurredAt": "2026-06-10T10:00:00Z",
+            "orderPlaced": { "orderId": "1", "amount": "1", "version": -9223372036854775808 } }"#,
+    ] {
+        let reply = post(Some(Role::Manager), &format!(r#"{{ "events": [{event}] }}"#)).await;
+        assert_eq!(reply.body["results"][0]["code"], "BAD_USER_INPUT", "{event}: {}", reply.body);
     }
     let text = send(&router, "/v1/events", &[("Content-Type", "text/plain".to_owned())], "{}").await;
     assert_eq!(text.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);

@@ -58,6 +58,7 @@ mod record_events;
 mod recordings;
 mod redis_servers;
 mod refusals;
+mod rest;
 mod retention;
 mod rotation;
 mod sales;
