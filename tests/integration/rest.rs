@@ -1,15 +1,18 @@
 //! Events over REST: each has its own answer, whatever is wrong with it.
 
+use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use salespulse::auth::Role;
 use salespulse::clock::SECOND;
+use salespulse::server::{Options, router};
 use serde_json::{Value, json};
 
-use crate::integrations::hmac;
+use crate::senders::{SECRET, Sender, hmac, june, send};
 use crate::support::{NOW, Server, TestApp, TestTenant};
 
 const RECORD: &str = "mutation ($events: [SalesEventInput!]!) { recordEvents(events: $events) { position } }";
-const SECRET: &str = "a secret of the tills";
+const SIGNED_WITH: &str = "a secret of the tills";
 
 /// The status and the body of what is answered to a manager.
 async fn post(
@@ -104,6 +107,57 @@ fn late_misfits() -> Vec<(Value, String)> {
 }
 
 #[tokio::test]
+async fn events_come_over_rest_as_they_come_over_graphql() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let router = router(test.app.clone(), &Options::default());
+    let post = async |role: Option<Role>, body: &str| {
+        let mut headers = vec![("Content-Type", "application/json".to_owned())];
+        headers.extend(role.map(|role| ("Authorization", format!("Bearer {}", acme.actor(role).token()))));
+        send(&router, "/v1/events", &headers, body.to_owned()).await
+    };
+    let sale = json!({ "eventId": "a", "occurredAt": "2026-06-10T10:00:00Z", "orderPlaced": { "orderId": "1", "amount": "12.34" } });
+    let ahead = json!({ "eventId": "b", "occurredAt": "2027-06-10T10:00:00Z", "orderPlaced": { "orderId": "2", "amount": "1" } });
+    let body = json!({ "events": [sale, ahead] }).to_string();
+    assert_eq!(post(None, &body).await.code(), (401, "UNAUTHENTICATED"));
+    assert_eq!(post(Some(Role::Viewer), &body).await.code(), (403, "FORBIDDEN"));
+    let reply = post(Some(Role::Manager), &body).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+    assert_eq!(reply.body["position"], "1");
+    assert_eq!(reply.body["results"][0]["outcome"], "APPLIED");
+    assert_eq!(reply.body["results"][1]["code"], "TIME_OUT_OF_RANGE");
+    assert_eq!(june(&acme).await["grossRevenue"], "12.34");
+    for (wrong, code) in [
+        ("[]", "BAD_REQUEST"),
+        ("{", "BAD_REQUEST"),
+        (r#"{ "events": [], "more": 1 }"#, "BAD_REQUEST"),
+        (r#"{ "events": [] }"#, "BAD_USER_INPUT"),
+        ("{}", "BAD_USER_INPUT"),
+    ] {
+        let reply = post(Some(Role::Manager), wrong).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{wrong}: {}", reply.body);
+        assert_eq!(reply.code().1, code, "{wrong}: {}", reply.body);
+    }
+    for event in [
+        r#"{ "eventId": "x" }"#,
+        r#"{ "eventId": "x", "occurredAt": "2026-06-10T10:00:00Z",
+            "orderPlaced": { "orderId": "1", "amount": "1", "version": -9223372036854775808 } }"#,
+    ] {
+        let reply = post(Some(Role::Manager), &format!(r#"{{ "events": [{event}] }}"#)).await;
+        assert_eq!(reply.body["results"][0]["code"], "BAD_USER_INPUT", "{event}: {}", reply.body);
+    }
+    let text = send(&router, "/v1/events", &[("Content-Type", "text/plain".to_owned())], "{}").await;
+    assert_eq!(text.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let shop = Sender::of(&acme, "SHOPIFY", SECRET, json!({ "name": "shop" })).await;
+    for path in ["/v1/events", &shop.path] {
+        let headers = [("Content-Type", "application/json".to_owned()), ("Content-Encoding", "gzip".to_owned())];
+        let packed = send(&router, path, &headers, "{}").await;
+        assert_eq!(packed.code(), (415, "UNSUPPORTED_MEDIA_TYPE"), "{path}");
+        assert!(packed.body["errors"][0]["message"].as_str().is_some_and(|text| text.contains("Content-Encoding")));
+    }
+}
+
+#[tokio::test]
 async fn an_event_that_cannot_be_read_is_refused_alone() {
     let test = TestApp::start().await;
     let acme = test.tenant("acme").await;
@@ -139,7 +193,7 @@ async fn graphql_and_signed_webhooks_say_the_same_of_it() {
     let acme = test.tenant("acme").await;
     let server = Server::start(&test).await;
     let create = format!(
-        "mutation {{ createIntegration(kind: STANDARD, secret: \"{SECRET}\", input: {{ name: \"tills\" }}) {{ url }} }}"
+        "mutation {{ createIntegration(kind: STANDARD, secret: \"{SIGNED_WITH}\", input: {{ name: \"tills\" }}) {{ url }} }}"
     );
     let made = acme.admin().query(&create).await;
     let url = made["createIntegration"]["url"].as_str().expect("a URL");
@@ -150,7 +204,7 @@ async fn graphql_and_signed_webhooks_say_the_same_of_it() {
         let (_, answer) = post(&server, &acme, "/v1/events", &[], body.clone()).await;
         assert_eq!(answer["results"][0]["reason"], reason);
         let (id, seconds) = (n.to_string(), (NOW.0 / SECOND).to_string());
-        let tag = hmac(SECRET.as_bytes(), format!("{id}.{seconds}.{body}").as_bytes());
+        let tag = hmac(SIGNED_WITH.as_bytes(), format!("{id}.{seconds}.{body}").as_bytes());
         let signature = format!("v1,{}", STANDARD.encode(tag));
         let headers = [("webhook-id", id), ("webhook-timestamp", seconds), ("webhook-signature", signature)];
         let (status, answer) = post(&server, &acme, path, &headers, body.clone()).await;
