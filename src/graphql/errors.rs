@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use uuid::Uuid;
 
-use super::scalars::form_of;
+use super::misfit::not_of_type;
 use crate::error::{Code, Error, FIELD};
 use crate::telemetry::metrics::METRICS;
 
@@ -89,11 +89,7 @@ fn name_argument(error: &mut ServerError) {
     let told = error.message.strip_prefix("Invalid value for argument \"").and_then(|rest| rest.split_once("\", "));
     let Some((place, why)) = told else { return };
     let expected = why.strip_prefix("expected type \"").and_then(|rest| rest.strip_suffix('"'));
-    let message = match expected.map(|name| (name, form_of(name))) {
-        Some((name, Some(form))) => format!("{place} is not a {name}: expected {form}"),
-        Some((name, None)) => format!("{place} is not of the type {name}"),
-        None => format!("{place}: {why}"),
-    };
+    let message = expected.map_or_else(|| format!("{place}: {why}"), |name| not_of_type(place, name));
     let extensions = error.extensions.get_or_insert_default();
     set_code(extensions, "BAD_USER_INPUT");
     extensions.set("argument", shortened(place));
@@ -110,7 +106,7 @@ pub fn leave_out(errors: &mut Vec<ServerError>) {
 }
 
 /// As much of a text as fits, escaped as JSON.
-fn shortened(text: &str) -> &str {
+pub fn shortened(text: &str) -> &str {
     let mut bytes = 0;
     let cut = text.char_indices().find(|(_, c)| {
         bytes += match c {

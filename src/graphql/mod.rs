@@ -20,6 +20,7 @@ pub mod given;
 pub mod http;
 pub mod limits;
 pub mod loader;
+pub mod misfit;
 pub mod operation;
 pub mod origin;
 pub mod page;

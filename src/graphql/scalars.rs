@@ -2,6 +2,7 @@
 
 use async_graphql::{InputValueError, InputValueResult, Number, Scalar, ScalarType, Value};
 use chrono::{Datelike, NaiveDate, SecondsFormat};
+use serde::{Serialize, Serializer};
 
 use crate::clock::Timestamp;
 use crate::money::{Money, MoneyError};
@@ -162,6 +163,12 @@ impl ScalarType for Position {
 
     fn to_value(&self) -> Value {
         Value::String(self.0.to_string())
+    }
+}
+
+impl Serialize for Position {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 

@@ -176,14 +176,16 @@ async fn take(
         Ok(WebhookContent::Given(given)) => {
             let well_formed = given.iter().filter_map(|event| event.clone().ok()).collect();
             let mut outcomes = record(app, tenant, by, well_formed).await?.into_iter();
-            let refusals = given.into_iter().map(|event| match event {
-                Ok(_) => outcomes.next().and_then(refusal_of),
+            let refusals = given.into_iter().enumerate().map(|(index, event)| match event {
+                Ok(_) => {
+                    let refusal = outcomes.next().and_then(refusal_of)?;
+                    Some(Refusal { reason: format!("events.{index}: {}", refusal.reason), ..refusal })
+                }
+                // It names the place itself.
                 Err(refusal) => Some(refusal),
             });
-            let refused = refusals.enumerate().find_map(|(index, refusal)| Some((index, refusal?)));
-            Ok(refused.map_or(Taken::Recorded, |(index, refusal)| {
-                not(refusal.code.as_str(), format!("events.{index}: {}", refusal.reason))
-            }))
+            let refused = refusals.flatten().next();
+            Ok(refused.map_or(Taken::Recorded, |refusal| not(refusal.code.as_str(), refusal.reason)))
         }
     }
 }

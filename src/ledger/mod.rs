@@ -15,6 +15,7 @@ pub mod event;
 pub mod fold;
 pub mod graphql;
 pub mod http;
+pub mod input;
 mod item;
 mod lane;
 mod load;
@@ -42,11 +43,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use self::entry::Entry;
-use self::event::{Event, Outcome};
+use self::event::{Event, Outcome, Refusal};
 use self::item::Item;
 use self::lane::{Job, Lane, LaneProgress};
 use self::memory::Memory;
-use self::store::Head;
+use self::store::{Head, read_head};
 use crate::audit::By;
 use crate::clock::{SharedClock, Timestamp};
 use crate::db::{Db, TenantId, TenantTx};
@@ -160,12 +161,7 @@ impl Ledger {
     /// the call can safely be retried. Events with customers need the tenant's keys: SERVICE_UNAVAILABLE while those
     /// are unreachable.
     pub async fn record(&self, tenant: TenantId, by: By, events: Vec<Event>, is_backfill: bool) -> Result<Answer> {
-        if events.is_empty() {
-            return Err(Error::bad_input("events", "no events"));
-        }
-        if events.len() > BATCH_EVENTS_MAX {
-            return Err(Error::bad_input("events", format!("more than {BATCH_EVENTS_MAX} events")));
-        }
+        check_length(events.len())?;
         let has_persons = events.iter().any(Event::has_person);
         let parts = &self.shared.parts;
         let keys = if has_persons { parts.keys.get(tenant).await? } else { None };
@@ -176,6 +172,29 @@ impl Ledger {
         let items = events.into_iter().map(|event| Item::new(event, by, now, index_key)).collect();
         self.enqueue(tenant, Job { items, keys, is_backfill, reply, room: None })?;
         answer.await.map_err(|_| Error::internal("a lane ended without an answer"))?
+    }
+
+    /// Stores those of `given` that are events, like [`Ledger::record`], and returns one outcome for each, in the order
+    /// given.
+    pub async fn record_given(
+        &self,
+        tenant: TenantId,
+        by: By,
+        given: Vec<Result<Event, Refusal>>,
+        is_backfill: bool,
+    ) -> Result<Answer> {
+        check_length(given.len())?;
+        let mut events = Vec::with_capacity(given.len());
+        let refusals: Vec<_> = given.into_iter().map(|event| event.map(|event| events.push(event)).err()).collect();
+        let answer = if events.is_empty() {
+            let head = read_head(&self.shared.parts.db.read(tenant).await?).await?;
+            Answer { outcomes: Vec::new(), position: head.position }
+        } else {
+            self.record(tenant, by, events, is_backfill).await?
+        };
+        let mut recorded = answer.outcomes.into_iter();
+        let outcome = |refusal: Option<Refusal>| refusal.map(Outcome::Refused).or_else(|| recorded.next());
+        Ok(Answer { outcomes: refusals.into_iter().filter_map(outcome).collect(), ..answer })
     }
 
     /// Ends all lanes after they record and fold what they were given. Later events start new ones.
@@ -222,6 +241,15 @@ impl Ledger {
         let lane = Lane::new(tenant, Arc::clone(&self.shared.parts));
         self.shared.tasks.spawn(lane.run(jobs, told));
         OpenLane { jobs: sender, room: Arc::new(Semaphore::new(LANE_EVENTS_MAX)), place }
+    }
+}
+
+/// Error: BAD_USER_INPUT.
+fn check_length(events: usize) -> Result<()> {
+    match events {
+        0 => Err(Error::bad_input("events", "no events")),
+        1..=BATCH_EVENTS_MAX => Ok(()),
+        _ => Err(Error::bad_input("events", format!("more than {BATCH_EVENTS_MAX} events"))),
     }
 }
 

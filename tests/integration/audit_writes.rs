@@ -6,8 +6,8 @@ use salespulse::accounts::mailed::{self, Purpose};
 use salespulse::auth::{Role, Through};
 use serde_json::Value;
 
-use crate::integrations::post_webhook;
 use crate::sealed;
+use crate::senders::post_webhook;
 use crate::support::{Actor, TestApp};
 
 /// Mutations that leave no entry.

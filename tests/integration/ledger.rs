@@ -244,6 +244,44 @@ async fn verify_finds_rollups_and_totals_that_are_not_the_sum_of_what_was_record
 }
 
 #[tokio::test]
+async fn verify_reports_what_cannot_be_read_and_goes_on() {
+    let test = TestApp::start().await;
+    // 2026-06-01T10:00:00Z as a day and as a quarter of an hour.
+    let (day, quarter) = (20_605, 1_978_120);
+    let of_base = |level: &str| format!("{level} of organization 1, slot {quarter}: what is stored cannot be read");
+    let of_days = format!("org_no: 1, slot: {day}, ");
+    for (n, (table, column, place, count)) in [
+        ("sales_metrics_base", "orders", of_base("Quarter"), 1),
+        ("sales_metrics_base", "order_sets", of_base("Quarter"), 1),
+        ("sales_metrics_base", "lines", of_base("QuarterLine"), 1),
+        ("sales_metrics_base", "line_sets", of_base("QuarterLine"), 1),
+        ("sales_metrics", "customer_set", of_days.clone(), 7),
+        ("sales_metrics", "order_set", of_days.clone(), 7),
+        ("sales_metrics", "order_values", of_days, 7),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let acme = test.tenant(&format!("acme-{n}")).await;
+        let placed = Fact::OrderPlaced(order("A", 1, "c", "10.00"));
+        acme.apply(vec![event("e", "2026-06-01T10:00:00Z", placed)]).await;
+        acme.verified().await;
+        let tx = test.app.db.write(acme.id()).await.expect("a transaction");
+        let corrupt = format!("UPDATE {table} SET {column} = $2 WHERE tenant_id = $1");
+        tx.execute(&corrupt, [vec![0x80_u8].into()]).await.expect("changed");
+        tx.execute("UPDATE customer_totals SET revenue = revenue + 1 WHERE tenant_id = $1", []).await.expect("changed");
+        tx.commit().await.expect("committed");
+        let report = salespulse::ledger::verify::verify(&test.app.db, acme.id()).await.expect("verify runs");
+        let (unread, others): (Vec<_>, Vec<_>) =
+            report.differences.iter().partition(|difference| difference.ends_with("what is stored cannot be read"));
+        assert_eq!(unread.len(), count, "{column}: {unread:?}");
+        assert!(unread.iter().all(|difference| difference.contains(&place)), "{column}: {unread:?}");
+        // What comes after it is compared, and nothing is reported twice.
+        assert!(others.len() == 1 && others[0].starts_with("customer "), "{column}: {others:?}");
+    }
+}
+
+#[tokio::test]
 async fn verify_ends_with_1_where_a_rollup_is_wrong() {
     let program = Program::new();
     let mapping = "name = \"shop\"\n[[feeds]]\nname = \"orders\"\nfact = \"order\"\nfile = { path = \"orders.csv\" }\n\
@@ -255,10 +293,14 @@ async fn verify_ends_with_1_where_a_rollup_is_wrong() {
     assert!(program.succeed(&["verify"]).contains(", 0 differ"));
     let db = program.database().await;
     let acme = find_tenant(&db, "acme").await.expect("a query").expect("a tenant");
-    let tx = db.write(acme).await.expect("a transaction");
-    tx.execute("UPDATE sales_metrics SET gross = gross + 1 WHERE tenant_id = $1", []).await.expect("changed");
-    tx.commit().await.expect("committed");
-    assert!(program.fail(1, &["verify"], &[]).contains("rows differ"));
+    for change in ["gross = gross + 1", "customer_set = $2"] {
+        let tx = db.write(acme).await.expect("a transaction");
+        let change = format!("UPDATE sales_metrics SET {change} WHERE tenant_id = $1");
+        let values = change.contains("$2").then(|| vec![0x80_u8].into());
+        tx.execute(&change, values).await.expect("changed");
+        tx.commit().await.expect("committed");
+        assert!(program.fail(1, &["verify"], &[]).contains("rows differ"), "{change}");
+    }
 }
 
 #[tokio::test]

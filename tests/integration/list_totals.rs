@@ -4,10 +4,10 @@ use salespulse::customer_value::refit_due;
 use salespulse::ledger::event::{Customer, Event, Fact, OrderCancelled};
 use serde_json::{Value, json};
 
-use crate::integrations::post_webhook;
 use crate::ledger::event;
 use crate::outbox::fire;
 use crate::sales;
+use crate::senders::post_webhook;
 use crate::support::{Actor, TestApp, TestTenant};
 
 /// Lists with the values that each of their arguments takes in turn, the first of them none.

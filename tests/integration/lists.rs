@@ -4,9 +4,9 @@ use salespulse::auth::Role;
 use salespulse::ledger::event::{Fact, VisitsCounted};
 use serde_json::{Value, json};
 
-use crate::integrations::post_webhook;
 use crate::ledger::{event, order};
 use crate::sales;
+use crate::senders::post_webhook;
 use crate::support::{Actor, TestApp, TestTenant};
 
 /// The lists with what identifies an item.

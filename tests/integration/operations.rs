@@ -7,9 +7,9 @@ use salespulse::import::totals::Counts;
 use serde_json::{Value, json};
 
 use crate::real_data::import;
-use crate::sign_in::{PASSWORD, let_in};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp};
+use crate::web::{PASSWORD, let_in};
 
 pub const FILES: [(&str, &str); 24] = [
     ("first-query", include_str!("../operations/first-query.graphql")),

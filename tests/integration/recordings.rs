@@ -14,11 +14,11 @@ use salespulse::server::Options;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::integrations::{hmac, post_webhook, shop_order};
 use crate::ledger::{event, money, order};
 use crate::real_data::import;
-use crate::sign_in::{PASSWORD, let_in};
+use crate::senders::{hmac, post_webhook, shop_order};
 use crate::support::{NOW, Server, TestApp, TestTenant, kek};
+use crate::web::{PASSWORD, let_in};
 
 const RECORD: &str = "mutation($events: [SalesEventInput!]!) { recordEvents(events: $events) { results { outcome } } }";
 

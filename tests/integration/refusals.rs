@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::integrations::post_webhook_raw;
+use crate::senders::post_webhook_raw;
 use crate::socket_protocol::{Raw, init, subscribe, try_connect};
 use crate::support::{Actor, CONNECTIONS_MAX, Server, TestApp, TestTenant, in_time};
 

@@ -9,8 +9,8 @@ use salespulse::graphql::limits::Limits;
 use salespulse::server::Options;
 use serde_json::{Value, json};
 
-use crate::sign_in::{PASSWORD, let_in};
 use crate::support::{NOW, Server, TestApp};
+use crate::web::{PASSWORD, let_in};
 
 const LOGIN: &str = r#"mutation ($email: String!, $password: String!) {
     session: login(tenant: "acme", email: $email, password: $password) { accessToken refreshToken expiresAt } }"#;

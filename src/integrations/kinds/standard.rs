@@ -9,7 +9,7 @@ use super::{is_hmac, is_recent};
 use crate::clock::Timestamp;
 use crate::integrations::{Connector, Delivery, Label, Request, Settings, Unclear, WebhookContent};
 use crate::ledger::event::Event;
-use crate::ledger::graphql::parse_event;
+use crate::ledger::input::read_event;
 use crate::outbox::{self, signing_key};
 
 pub struct Standard;
@@ -39,7 +39,8 @@ impl Connector for Standard {
         let Sent { events } = delivery.json()?;
         let of_settings = || settings.organization.map(|id| id.to_string());
         let placed = |event: Event| Event { organization: event.organization.or_else(of_settings), ..event };
-        let read: Vec<_> = events.into_iter().map(|event| parse_event(event).map(placed)).collect();
+        let events = events.into_iter().enumerate();
+        let read: Vec<_> = events.map(|(index, event)| read_event(index, event).map(placed)).collect();
         Ok(if read.is_empty() { WebhookContent::Nothing } else { WebhookContent::Given(read) })
     }
 }

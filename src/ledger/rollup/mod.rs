@@ -142,6 +142,13 @@ pub struct Key {
     pub product_no: i64,
 }
 
+impl Key {
+    /// Without dimensions.
+    fn of_slot(level: Level, org_no: i32, slot: i32) -> Self {
+        Key { level, org_no, slot, channel_no: 0, region_no: 0, segment: 0, category_no: 0, product_no: 0 }
+    }
+}
+
 /// One row's sums and sets. Amounts are in ten-thousandths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
@@ -221,14 +228,10 @@ pub fn parts(entry: &Entry, level: Level, slots: Slots) -> Vec<(Key, RollupDelta
     let slot = if level.by_day() { slots.day } else { slots.quarter };
     let split = level.split();
     let whole = Key {
-        level,
-        org_no: entry.org_no,
-        slot,
         channel_no: if split.channel { entry.channel_no } else { 0 },
         region_no: if split.region { entry.region_no } else { 0 },
         segment: if split.segment { entry.segment as i32 } else { 0 },
-        category_no: 0,
-        product_no: 0,
+        ..Key::of_slot(level, entry.org_no, slot)
     };
     if !split.by_line() {
         return vec![(whole, RollupDelta { amount: entry.amount.0, discount: entry.discount.0, units: entry.units })];

@@ -7,7 +7,7 @@ use sea_orm::QueryResult;
 use super::packed::{Cells, Packed};
 use super::set::CountedSet;
 use super::sketch::Sketch;
-use super::{Key, Level, Row, Rows, SlotRange};
+use super::{BadBytes, Key, Level, Row, Rows, SlotRange};
 use crate::db::{Column, OnConflict, Table, TenantTx, get};
 use crate::error::{Error, Result};
 
@@ -31,14 +31,17 @@ pub async fn load(tx: &TenantTx, keys: &BTreeSet<Key>) -> Result<Rows> {
     );
     for row in tx.query_by_keys(&sql, &day_table(&days)).await? {
         let (key, row) = day_row(&row)?;
-        rows.insert(key, row);
+        rows.insert(key, row?);
     }
     let slots: BTreeSet<(i32, i32)> = base_keys(keys.iter()).map(|key| (key.org_no, key.slot)).collect();
     let sql = format!(
         "SELECT {BASE_COLUMNS} FROM {{keys}} {{each sales_metrics_base b: b.org_no = k.org_no AND b.slot = k.slot}}"
     );
     for row in tx.query_by_keys(&sql, &slot_table(slots.iter())).await? {
-        base_rows(&row, |key, row| drop(rows.insert(key, row)))?;
+        base_rows(&row, |key, row| {
+            rows.insert(key, row?);
+            Ok(())
+        })?;
     }
     Ok(rows)
 }
@@ -84,8 +87,9 @@ async fn save_days(tx: &TenantTx, rows: Vec<(&Key, &Row)>) -> Result<()> {
     Ok(())
 }
 
-/// Calls `found` with every stored row of the tenant.
-pub async fn for_each(tx: &TenantTx, mut found: impl FnMut(Key, Row)) -> Result<()> {
+/// Calls `found` with every stored row of the tenant, or with an error where its bytes cannot be decoded. In a base slot
+/// that is the last row of its level, and the key has no dimensions.
+pub async fn for_each(tx: &TenantTx, mut found: impl FnMut(Key, Result<Row, BadBytes>)) -> Result<()> {
     for level in Level::ALL.into_iter().filter(|level| level.by_day()) {
         let sql =
             format!("SELECT {SUM_COLUMNS}, {SET_COLUMNS} FROM sales_metrics m WHERE m.tenant_id = $1 AND m.level = $2");
@@ -96,7 +100,10 @@ pub async fn for_each(tx: &TenantTx, mut found: impl FnMut(Key, Row)) -> Result<
     }
     let sql = format!("SELECT {BASE_COLUMNS} FROM sales_metrics_base b WHERE b.tenant_id = $1");
     for row in tx.query(&sql, []).await? {
-        base_rows(&row, &mut found)?;
+        base_rows(&row, |key, row| {
+            found(key, row);
+            Ok(())
+        })?;
     }
     Ok(())
 }
@@ -149,16 +156,19 @@ pub async fn load_sums(tx: &TenantTx, level: Level, ranges: &[SlotRange], rows_m
 }
 
 /// Decodes a key and its row from [`SUM_COLUMNS`] and [`SET_COLUMNS`].
-fn day_row(row: &QueryResult) -> Result<(Key, Row)> {
+fn day_row(row: &QueryResult) -> Result<(Key, Result<Row, BadBytes>)> {
     let (key, sums) = sums(row)?;
     let bytes = |index| get::<Option<Vec<u8>>>(row, index).map(Option::unwrap_or_default);
-    let row = Row {
-        customers: CountedSet::from_bytes(&bytes(15)?)?,
-        order_set: CountedSet::from_bytes(&bytes(16)?)?,
-        order_values: Sketch::from_bytes(&bytes(17)?)?,
-        ..sums
+    let (customers, order_set, order_values) = (bytes(15)?, bytes(16)?, bytes(17)?);
+    let decode = || {
+        Ok(Row {
+            customers: CountedSet::from_bytes(&customers)?,
+            order_set: CountedSet::from_bytes(&order_set)?,
+            order_values: Sketch::from_bytes(&order_values)?,
+            ..sums
+        })
     };
-    Ok((key, row))
+    Ok((key, decode()))
 }
 
 /// Decodes a key and its row without sets from [`SUM_COLUMNS`].
@@ -187,14 +197,16 @@ fn sums(row: &QueryResult) -> Result<(Key, Row)> {
     Ok((key, sums))
 }
 
-/// Decodes the cells of both levels of a slot from [`BASE_COLUMNS`].
-fn base_rows(row: &QueryResult, mut found: impl FnMut(Key, Row)) -> Result<()> {
+/// Decodes the cells of both levels of a slot from [`BASE_COLUMNS`]; what cannot be decoded is told as in [`for_each`].
+fn base_rows(row: &QueryResult, mut found: impl FnMut(Key, Result<Row, BadBytes>) -> Result<()>) -> Result<()> {
     let (org_no, slot) = (get(row, 0)?, get(row, 1)?);
     for (level, index) in [(Level::Quarter, 2), (Level::QuarterLine, 4)] {
         let (sums, sets): (Vec<u8>, Vec<u8>) = (get(row, index)?, get(row, index + 1)?);
         for cell in Cells::new(level, org_no, slot, &sums, Some(&sets)) {
-            let (key, row) = cell?;
-            found(key, row);
+            match cell {
+                Ok((key, row)) => found(key, Ok(row))?,
+                Err(error) => found(Key::of_slot(level, org_no, slot), Err(error))?,
+            }
         }
     }
     Ok(())
