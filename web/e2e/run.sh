@@ -8,13 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export SALESPULSE=${SALESPULSE:-${CARGO_TARGET_DIR:-$PWD/../target}/debug/salespulse}
 export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
 
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n -- "$@"; fi
-}
-if [ ! -x "$CHROMIUM" ] && command -v apt-get >/dev/null; then
-    apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2; }
-    { apt update && apt install --no-install-recommends chromium; } || true
-fi
+[ -x "$CHROMIUM" ] || ../scripts/apt-install.sh chromium
 if [ ! -x "$CHROMIUM" ]; then
     exec ../scripts/not-tested.sh browser "Chromium is missing (apt-get install chromium)"
 fi
