@@ -278,7 +278,8 @@ impl History {
             (split.wanted.first().map_or(0, |(at, _)| *at), split.wanted.last().map_or(0, |(at, _)| *at));
         let boundaries = self.boundaries.get(first..=last + 1).unwrap_or_default();
         let are_dropped = boundaries.first().zip(standing.retained_from).is_some_and(|(start, from)| start.0 < from);
-        if !(self.was_newest && are_dropped) && !has_too_many(tx, &facts, boundaries).await? {
+        let is_newer_needed = self.was_newest && are_dropped;
+        if !is_newer_needed && !has_too_many(tx, &facts, boundaries).await? {
             return Ok(facts);
         }
         if self.was_newest {
