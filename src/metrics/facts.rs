@@ -1,5 +1,7 @@
 //! The ledger state an answer is read from.
 
+use std::borrow::Cow;
+
 use super::group::GroupBy;
 use super::period::Span;
 use super::ranges::{Ranges, round_up};
@@ -27,10 +29,22 @@ pub struct Newest {
     pub tail: Tail,
     /// The position that rollups stand at.
     folded: i64,
+    watermark: Option<i64>,
     days: DaySums,
 }
 
 impl Newest {
+    /// Bucket boundaries between which there is the same. Where nothing lies after the last one, a slot that it cuts, as
+    /// now does, is read as a whole, instead of entry by entry.
+    pub fn padded<'a>(&self, boundaries: &'a [Timestamp]) -> Cow<'a, [Timestamp]> {
+        match boundaries.split_last() {
+            Some((end, before)) if self.watermark.is_none_or(|newest| newest < end.0) && round_up(*end) != *end => {
+                Cow::Owned([before, &[round_up(*end)]].concat())
+            }
+            _ => Cow::Borrowed(boundaries),
+        }
+    }
+
     /// The rows of days without their sets; `None` if there are too many.
     pub async fn days(&self, tx: &TenantTx, level: Level, ranges: &Ranges) -> Result<Option<DayRows>> {
         self.days.get(tx, self.folded, level, ranges.days().copied().collect()).await
@@ -42,7 +56,12 @@ impl Facts {
     pub async fn at(tx: &TenantTx, memory: &Memory, standing: &Standing, position: i64) -> Result<Facts> {
         if position == standing.head.position {
             let tail = memory.tails.get(tx, standing).await?;
-            Ok(Facts::Newest(Newest { tail, folded: standing.folded, days: memory.days.clone() }))
+            Ok(Facts::Newest(Newest {
+                tail,
+                folded: standing.folded,
+                watermark: standing.watermark,
+                days: memory.days.clone(),
+            }))
         } else {
             Ok(Facts::AsOf(position))
         }

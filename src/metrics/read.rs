@@ -184,7 +184,8 @@ impl Question<'_> {
         };
         let day_level = Level::of_days(self.split());
         let may_use_days = |of: &Organization| day_level.is_some() && self.group.keeps_days(of);
-        let ranges = ranges(self.boundaries, &self.filter.organizations, may_use_days);
+        let boundaries = newest.padded(self.boundaries);
+        let ranges = ranges(&boundaries, &self.filter.organizations, may_use_days);
         let is_whole = |entry: &&Entry| self.holds(entry.at) && !ranges.cut.iter().any(|span| span.holds(entry.at));
         let newer = || newest.tail.entries().filter(is_whole);
         let mut sums = Sums::before(cells, newer())?;

@@ -189,3 +189,27 @@ async fn weeks_that_begin_within_days_are_made_of_all_their_days() {
     let alone = acme.viewer().query(&format!("{{ salesMetrics({period}) {{ unitsSold }} }}")).await;
     assert_eq!(alone["salesMetrics"]["unitsSold"], metrics["unitsSold"]);
 }
+
+#[tokio::test]
+async fn a_period_that_ends_after_everything_needs_no_entries() {
+    let test = TestApp::start().await;
+    let acme = test.tenant("acme").await;
+    let sale = r#"mutation { recordEvents(events: [{ eventId: "newest", occurredAt: "2026-06-15T11:05:00Z",
+        orderPlaced: { orderId: "newest", amount: "4.00" } }]) { results { outcome } } }"#;
+    acme.admin().query(sale).await;
+    acme.fold().await;
+    // Else the lanes would fold while statements are counted.
+    test.app.ledger.close().await;
+    let ask = async |end: &str| {
+        let query = format!(
+            r#"{{ salesMetrics(period: {{ start: "2026-06-15T00:00:00Z", end: "{end}" }}) {{ totalRevenue ordersCount }} }}"#
+        );
+        let before = test.app.db.statements();
+        let found = acme.viewer().query(&query).await["salesMetrics"]["ordersCount"].take();
+        (found, (test.app.db.statements() - before).statements)
+    };
+    // The head and slots; and entries, where some may lie after the end.
+    assert_eq!(ask("2026-06-15T11:05:00Z").await, (json!(0), 3));
+    assert_eq!(ask("2026-06-15T11:05:01Z").await, (json!(1), 2));
+    assert_eq!(ask("2026-06-15T11:31:00Z").await, (json!(1), 2));
+}
