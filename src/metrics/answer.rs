@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use models::kpis::Number;
+use sea_orm::Value;
 
 use super::cell::Values;
 use super::history::{HistoryArgs, HistoryResult};
@@ -15,8 +16,8 @@ use super::plan::{BreakdownArgs, ComparisonArgs, Plan, SeriesArgs};
 use super::state::State;
 use crate::auth::cursor::Mark;
 use crate::clock::Timestamp;
-use crate::db::{Db, HEAD_WAIT, LazyTx, TenantId, TenantTx};
-use crate::error::Result;
+use crate::db::{Db, HEAD_WAIT, LazyTx, Standing, TenantId, TenantTx, get};
+use crate::error::{Code, Error, Result};
 use crate::graphql::response_cache::Freshness;
 use crate::graphql::size::Size;
 use crate::ledger::memory::Memory;
@@ -78,6 +79,41 @@ impl Answer {
 pub struct AsOf {
     pub position: i64,
     pub watermark: Option<Timestamp>,
+}
+
+impl AsOf {
+    /// The state at a position or, for `None`, the newest; `standing` must be what `tx` sees. Error:
+    /// AS_OF_NOT_AVAILABLE.
+    pub async fn find(tx: &TenantTx, position: Option<i64>, standing: &Standing) -> Result<AsOf> {
+        let newest = standing.head.position;
+        match position.unwrap_or(newest) {
+            position if position == newest => Ok(AsOf { position, watermark: standing.watermark.map(Timestamp) }),
+            position if position > newest => {
+                Err(Error::new(Code::AsOfNotAvailable, "the ledger has not reached this position"))
+            }
+            position => Ok(AsOf { position, watermark: find_watermark(tx, position).await?.map(Timestamp) }),
+        }
+    }
+}
+
+/// The watermark at a position: that noted by the last batch before it, combined with the events of the batch it cuts.
+/// If none was noted, that of all events.
+async fn find_watermark(tx: &TenantTx, position: i64) -> Result<Option<i64>> {
+    let sql = "SELECT last_position, watermark FROM ledger_batches WHERE tenant_id = $1 AND last_position <= $2 \
+               ORDER BY last_position DESC LIMIT 1";
+    let (after, noted) = match tx.query_one(sql, [Value::from(position)]).await? {
+        Some(row) => (get::<i64>(&row, 0)?, get::<Option<i64>>(&row, 1)?),
+        None => (0, None),
+    };
+    if noted.is_some() && after == position {
+        return Ok(noted);
+    }
+    let after = if noted.is_some() { after } else { 0 };
+    let sql = "SELECT MAX(occurred_at) FROM ledger_events \
+               WHERE tenant_id = $1 AND position > $2 AND position <= $3 AND NOT is_superseded";
+    let row = tx.query_one(sql, [after.into(), position.into()]).await?;
+    let newest = row.map(|row| get::<Option<i64>>(&row, 0)).transpose()?.flatten();
+    Ok(noted.max(newest))
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -38,7 +38,7 @@ impl Newest {
     /// now does, is read as a whole, instead of entry by entry.
     pub fn padded<'a>(&self, boundaries: &'a [Timestamp]) -> Cow<'a, [Timestamp]> {
         match boundaries.split_last() {
-            Some((end, before)) if self.watermark.is_none_or(|newest| newest < end.0) && round_up(*end) != *end => {
+            Some((end, before)) if self.watermark.is_some_and(|newest| newest < end.0) && round_up(*end) != *end => {
                 Cow::Owned([before, &[round_up(*end)]].concat())
             }
             _ => Cow::Borrowed(boundaries),

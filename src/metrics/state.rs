@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use sea_orm::Value;
 
 use super::answer::{Answer, AsOf, ComparedValues, Comparison};
 use super::cell::Values;
@@ -24,8 +23,8 @@ use super::plan::{BUCKETS_MAX, BreakdownPlan, ComparisonArgs, ComparisonPlan, Pl
 use super::ranking::Ranked;
 use crate::calendar;
 use crate::clock::{MINUTE, SECOND, Timestamp};
-use crate::db::{LazyTx, Standing, TenantTx, get};
-use crate::error::{Code, Error, Result};
+use crate::db::{LazyTx, Standing, TenantTx};
+use crate::error::{Error, Result};
 use crate::graphql::size::Size;
 use crate::ledger::entry::Entry;
 use crate::ledger::memory::Memory;
@@ -119,7 +118,7 @@ impl State {
         size: &Size,
     ) -> Result<State> {
         let organizations = memory.organizations.get(tx, standing.head.policy_epoch).await?;
-        let as_of = as_of(tx, plan, &standing).await?;
+        let as_of = AsOf::find(tx, plan.as_of, &standing).await?;
         let earlier = Some(as_of.position).filter(|position| *position < standing.head.position);
         let filter = Filter::find(tx, &organizations, &plan.filters, plan.adds_amounts(), earlier).await?;
         let zone = plan.period.timezone.map_or_else(|| default_zone(&filter, &organizations), |zone| zone.0);
@@ -455,41 +454,6 @@ pub fn default_zone(filter: &Filter, organizations: &[Organization]) -> Tz {
         _ => organizations.iter().find(|o| o.is_default),
     };
     asked.map_or(chrono_tz::UTC, |o| o.timezone)
-}
-
-/// The position to answer as of. Error: AS_OF_NOT_AVAILABLE.
-async fn as_of(tx: &TenantTx, plan: &Plan, standing: &Standing) -> Result<AsOf> {
-    let head = standing.head;
-    let newest = AsOf { position: head.position, watermark: standing.watermark.map(Timestamp) };
-    let position = match plan.as_of {
-        None => return Ok(newest),
-        Some(position) if position == head.position => return Ok(newest),
-        Some(position) => position,
-    };
-    if position > head.position {
-        return Err(Error::new(Code::AsOfNotAvailable, "the ledger has not reached this position"));
-    }
-    Ok(AsOf { position, watermark: find_watermark(tx, position).await?.map(Timestamp) })
-}
-
-/// The watermark at a position: that noted by the last batch before it, combined with the events of the batch it cuts.
-/// If none was noted, that of all events.
-async fn find_watermark(tx: &TenantTx, position: i64) -> Result<Option<i64>> {
-    let sql = "SELECT last_position, watermark FROM ledger_batches WHERE tenant_id = $1 AND last_position <= $2 \
-               ORDER BY last_position DESC LIMIT 1";
-    let (after, noted) = match tx.query_one(sql, [Value::from(position)]).await? {
-        Some(row) => (get::<i64>(&row, 0)?, get::<Option<i64>>(&row, 1)?),
-        None => (0, None),
-    };
-    if noted.is_some() && after == position {
-        return Ok(noted);
-    }
-    let after = if noted.is_some() { after } else { 0 };
-    let sql = "SELECT MAX(occurred_at) FROM ledger_events \
-               WHERE tenant_id = $1 AND position > $2 AND position <= $3 AND NOT is_superseded";
-    let row = tx.query_one(sql, [after.into(), position.into()]).await?;
-    let newest = row.map(|row| get::<Option<i64>>(&row, 0)).transpose()?.flatten();
-    Ok(noted.max(newest))
 }
 
 /// Whether an entry has a name that got its number after `standing` was read.

@@ -4,14 +4,14 @@ use std::num::NonZeroU32;
 
 use salespulse::graphql::endpoint::Settings;
 use salespulse::graphql::limits::Limits;
-use salespulse::ledger::event::{Event, Fact, Line, OrderPlaced};
+use salespulse::ledger::event::Event;
 use salespulse::ledger::retention::{close_before, cut};
 use salespulse::server::Options;
 use serde_json::{Value, json};
 
 use crate::alerts::{at, cancelled, create, minute, time_is};
+use crate::histories::sale_at;
 use crate::kpis::define;
-use crate::ledger::{event, money};
 use crate::socket::Socket;
 use crate::support::{Server, TestApp, TestTenant};
 
@@ -20,23 +20,8 @@ const DAY: i64 = 24 * HOUR;
 const NIGHT: i64 = 12 * HOUR;
 const EXPLAINED: &str = "contributions { metric key { dimension value } value expected share }";
 
-fn sale(id: &str, minutes: i64, amount: i64, [channel, region, category]: [&str; 3]) -> Event {
-    let line = Line {
-        product_id: "tea".into(),
-        category: Some(category.into()),
-        quantity: 1,
-        amount: money(&format!("{amount}.00")),
-        ..Line::default()
-    };
-    let placed = OrderPlaced {
-        order_id: id.into(),
-        version: 1,
-        channel: Some(channel.into()),
-        region: Some(region.into()),
-        lines: vec![line],
-        ..OrderPlaced::default()
-    };
-    event(&format!("sale-{id}"), &at(minutes), Fact::OrderPlaced(placed))
+fn sale(id: &str, minutes: i64, amount: i64, place: [&str; 3]) -> Event {
+    sale_at(&at(minutes), (&format!("sale-{id}"), id), &format!("{amount}.00"), place)
 }
 
 /// Two orders at a time, so many ago, that differ a little.

@@ -8,7 +8,17 @@ use crate::ledger::{event, money};
 use crate::support::{Actor, NOW, TestApp, TestTenant};
 
 /// The orders of one day of June or before, counted back from today (0), in a channel, region and category.
-pub fn sale(id: &str, days_ago: i64, amount: &str, [channel, region, category]: [&str; 3]) -> Event {
+pub fn sale(id: &str, days_ago: i64, amount: &str, place: [&str; 3]) -> Event {
+    sale_at(&day(days_ago, "10:00:00"), (id, id), amount, place)
+}
+
+/// The same at a time, with the ids of the event and the order.
+pub fn sale_at(
+    at: &str,
+    (event_id, order_id): (&str, &str),
+    amount: &str,
+    [channel, region, category]: [&str; 3],
+) -> Event {
     let line = Line {
         product_id: "tea".into(),
         category: Some(category.into()),
@@ -17,14 +27,14 @@ pub fn sale(id: &str, days_ago: i64, amount: &str, [channel, region, category]: 
         ..Line::default()
     };
     let placed = OrderPlaced {
-        order_id: id.into(),
+        order_id: order_id.into(),
         version: 1,
         channel: Some(channel.into()),
         region: Some(region.into()),
         lines: vec![line],
         ..OrderPlaced::default()
     };
-    event(id, &day(days_ago, "10:00:00"), Fact::OrderPlaced(placed))
+    event(event_id, at, Fact::OrderPlaced(placed))
 }
 
 pub fn refund(id: &str, days_ago: i64, amount: &str) -> Event {
